@@ -1,0 +1,92 @@
+"""Knowledge distillation: a trained model, or several, teaches a smaller and faster one.
+
+>>> import tutelage as tl
+>>> 0.1 * tl.HardLabels() + 0.9 * tl.SoftTargets(temperature=4)
+0.1 * HardLabels() + 0.9 * SoftTargets(temperature=4)
+
+Names are loaded when they are first used, so that importing the package costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tutelage import data, evaluation, layers, losses, objectives, schedules, teachers
+    from tutelage.distiller import Distiller, Losses
+    from tutelage.errors import (
+        ArgumentError,
+        DataError,
+        ModelError,
+        NonFiniteError,
+        RunFolderError,
+        TutelageError,
+    )
+    from tutelage.objectives import (
+        BoundedRegression,
+        GaussianRegression,
+        HardLabels,
+        LabelRegression,
+        LogitRegression,
+        Objective,
+        OutputRegression,
+        SoftTargets,
+    )
+    from tutelage.signals import Batch, Fields, Signals, Wants
+    from tutelage.training import Engine, Monitor, Run, distill, fit
+
+__version__ = "0.1.0"
+
+_HOMES = ("errors", "signals", "objectives", "distiller", "training")
+_MODULES = ("data", "evaluation", "layers", "losses", "objectives", "schedules", "teachers")
+
+__all__ = [
+    "ArgumentError",
+    "Batch",
+    "BoundedRegression",
+    "DataError",
+    "Distiller",
+    "Engine",
+    "Fields",
+    "GaussianRegression",
+    "HardLabels",
+    "LabelRegression",
+    "LogitRegression",
+    "Losses",
+    "ModelError",
+    "Monitor",
+    "NonFiniteError",
+    "Objective",
+    "OutputRegression",
+    "Run",
+    "RunFolderError",
+    "Signals",
+    "SoftTargets",
+    "TutelageError",
+    "Wants",
+    "__version__",
+    "data",
+    "distill",
+    "evaluation",
+    "fit",
+    "layers",
+    "losses",
+    "objectives",
+    "schedules",
+    "teachers",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"tutelage.{name}")
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(f"tutelage.{home}")
+            if name in vars(module):
+                globals()[name] = value = vars(module)[name]
+                return value
+    raise AttributeError(f"module 'tutelage' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

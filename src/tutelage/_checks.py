@@ -1,0 +1,50 @@
+"""Argument checks that say what was expected, what came, and how to mend it."""
+
+import math
+from numbers import Integral, Real
+
+from tutelage.errors import ArgumentError
+
+
+def finite_number(name: str, value: object, advice: str) -> float:
+    """Return `value` as a float, or say why it is not a finite number."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ArgumentError(f"`{name}` must be a number, got {value!r}; {advice}")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ArgumentError(f"`{name}` must be finite, got {number}; {advice}")
+    return number
+
+
+def positive(name: str, value: object, advice: str) -> float:
+    """Return `value` as a float above zero."""
+    number = finite_number(name, value, advice)
+    if number <= 0:
+        raise ArgumentError(f"`{name}` must be positive, got {number}; {advice}")
+    return number
+
+
+def not_negative(name: str, value: object, advice: str) -> float:
+    """Return `value` as a float of zero or more."""
+    number = finite_number(name, value, advice)
+    if number < 0:
+        raise ArgumentError(f"`{name}` must be zero or more, got {number}; {advice}")
+    return number
+
+
+def fraction(name: str, value: object, advice: str) -> float:
+    """Return `value` as a float in [0, 1]."""
+    number = finite_number(name, value, advice)
+    if not 0 <= number <= 1:
+        raise ArgumentError(f"`{name}` must lie in [0, 1], got {number}; {advice}")
+    return number
+
+
+def whole_number(name: str, value: object, least: int, advice: str) -> int:
+    """Return `value` as an int of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ArgumentError(f"`{name}` must be a whole number, got {value!r}; {advice}")
+    number = int(value)
+    if number < least:
+        raise ArgumentError(f"`{name}` must be at least {least}, got {number}; {advice}")
+    return number

@@ -1,0 +1,63 @@
+"""Data held in tensors: whole batches are indexed at once, without collating examples."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Subset, TensorDataset
+
+from tutelage.data.source import Order, Share, Source
+from tutelage.signals import Batch
+
+
+class TensorSource(Source):
+    """Batches of `(inputs, labels)` or `(inputs,)` tensors.
+
+    Args:
+        tensors: One to three tensors of equal length: inputs, labels, domain.
+        rows: Which rows of them are the data, `[examples]`; None for all.
+        order: Which positions make a batch.
+        share: Which part of each batch is ours.
+    """
+
+    def __init__(
+        self, tensors: tuple[Tensor, ...], rows: Tensor | None, order: Order, share: Share
+    ) -> None:
+        self.tensors, self.rows, self.order, self.share = tensors, rows, order, share
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield our share of the batches of epoch `number`, from batch `start` on."""
+        for positions in self.order.batches(number, start):
+            ours = positions[self.share.rows(len(positions))]
+            rows = ours if self.rows is None else self.rows[ours]
+            columns = [each.index_select(0, rows.to(each.device)) for each in self.tensors]
+            inputs, labels, domain = (*columns, None, None)[:3]
+            yield Batch(inputs, labels, ours, domain)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The size and order of the data."""
+        return {"examples": self.order.examples, "batch_size": self.order.batch_size}
+
+
+def tensors_of(data: object) -> tuple[tuple[Tensor, ...], Tensor | None] | None:
+    """Return the tensors that a data set holds and the rows it takes, if that is all it is.
+
+    That is so for a `TensorDataset` of one to three tensors and for a `Subset` of one (what
+    `random_split` returns); anything else, a subclass too, may compute its examples: None.
+    """
+    if type(data) is TensorDataset:
+        fits = 1 <= len(data.tensors) <= 3  # noqa: PLR2004 - inputs, labels, domain
+        return (data.tensors, None) if fits else None
+    if type(data) is Subset:
+        inner = tensors_of(data.dataset)
+        if inner is None:
+            return None
+        tensors, rows = inner
+        chosen = torch.as_tensor(data.indices, dtype=torch.int64)
+        return tensors, chosen if rows is None else rows[chosen]
+    return None

@@ -1,0 +1,137 @@
+"""One batch in, losses out: the student, its teacher and what is asked of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.errors import ArgumentError, DataError, ModelError
+from tutelage.layers import observe
+from tutelage.objectives import Objective
+from tutelage.signals import Batch, Signals
+from tutelage.teachers import Teacher, as_teacher
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What a batch costs.
+
+    Args:
+        total: Σ_k w_k · part_k, a scalar with a gradient.
+        parts: Each part by name, unweighted: the mean over the examples that it counts, detached.
+        student: What the student said.
+        teacher: What the teacher said.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+    student: Signals
+    teacher: Signals
+
+
+class Distiller(nn.Module):
+    """A student with its teacher and objective, for any training loop.
+
+    >>> from tutelage.objectives import SoftTargets
+    >>> distiller = Distiller(nn.Linear(4, 3), nn.Linear(4, 3), SoftTargets(2.0))
+    >>> losses = distiller(Batch(torch.randn(8, 4)))
+    >>> losses.total.backward()
+    >>> sorted(distiller.state_dict())
+    ['student.bias', 'student.weight']
+
+    The teacher is asked in eval and inference mode and is no submodule: it is in neither
+    `parameters()` nor `state_dict()`, and `train()` and `to()` do not reach it. Optimise
+    `distiller.parameters()`: an objective may have parameters of its own.
+
+    Args:
+        student: The module that learns.
+        teacher: A module or a `Teacher`; None where the objective wants nothing of one.
+        objective: What the student is asked for.
+
+    Raises:
+        ArgumentError: The objective is none, or wants a teacher and there is none.
+        ModelError: The student is no module, or the teacher neither module nor `Teacher`.
+    """
+
+    def __init__(
+        self, student: nn.Module, teacher: nn.Module | Teacher | None, objective: Objective
+    ) -> None:
+        super().__init__()
+        if not isinstance(student, nn.Module):
+            raise ModelError(
+                f"`student` must be a torch.nn.Module, got {type(student).__name__}; "
+                "give the module that is to be trained"
+            )
+        if not isinstance(objective, Objective):
+            raise ArgumentError(
+                f"`objective` must be an Objective, got {objective!r}; for instance "
+                "0.1 * tl.HardLabels() + 0.9 * tl.SoftTargets(4)"
+            )
+        if teacher is None and objective.wants.teacher:
+            raise ArgumentError(
+                f"the objective {objective} learns from a teacher, got none; "
+                "give one, or learn from labels alone"
+            )
+        self.student = student
+        self.objective = objective
+        self.teacher = None if teacher is None else as_teacher(teacher)
+        self._wants, self._terms = objective.wants, objective.terms()
+
+    def forward(self, batch: Batch, counts: Tensor | None = None) -> Losses:
+        """Return the losses of a batch.
+
+        Args:
+            batch: The examples.
+            counts: `[terms]`: by how many examples to divide each term's sum, where the batch is
+                one piece of a larger one; None for as many as the term counts in this batch.
+
+        Raises:
+            DataError: Labels are missing or do not fit.
+            ModelError: A side refuses the batch, or the two do not fit each other.
+        """
+        if self._wants.labels and batch.labels is None:
+            raise DataError(
+                f"the objective {self.objective} learns from labels and the data has none; yield "
+                "(inputs, labels), or use an objective without labels, such as SoftTargets"
+            )
+        teacher = self.ask_teacher(batch)
+        student = observe(self.student, batch.inputs, self._wants.student, "student")
+        parts = {
+            term.name: _mean(
+                term.objective(student, teacher, batch),
+                term.objective.counted(batch),
+                None if counts is None else counts[place],
+            )
+            for place, term in enumerate(self._terms)
+        }
+        total = sum(
+            (term.weight(batch.progress) * parts[term.name] for term in self._terms[1:]),
+            start=self._terms[0].weight(batch.progress) * parts[self._terms[0].name],
+        )
+        detached = {name: part.detach() for name, part in parts.items()}
+        return Losses(total, detached, student, teacher)
+
+    def ask_teacher(self, batch: Batch) -> Signals:
+        """Return what the objective wants of the teacher; with nothing wanted it does not run."""
+        if self.teacher is None or not self._wants.teacher:
+            return Signals()
+        return self.teacher.signals(batch, self._wants.teacher)
+
+    def counts(self, batch: Batch) -> Tensor:
+        """Return how many examples of the batch each term counts, `[terms]`."""
+        masks = [term.objective.counted(batch) for term in self._terms]
+        numbers = [len(batch) if mask is None else int(mask.sum()) for mask in masks]
+        return torch.tensor(numbers, dtype=torch.float64)
+
+
+def _mean(values: Tensor, counted: Tensor | None, count: Tensor | None) -> Tensor:
+    """Average over the counted examples, or divide their sum by a given count."""
+    if counted is None and count is None:
+        return values.mean()
+    if counted is not None:
+        values = values.where(counted, 0)
+    if count is None and counted is not None:
+        count = counted.sum()
+    return values.sum() / count.clamp(min=1)  # pyright: ignore[reportOptionalMemberAccess]

@@ -1,0 +1,37 @@
+"""What can go wrong, as one tree.
+
+```
+TutelageError
+├── ArgumentError     an argument is outside its range (also a ValueError)
+├── DataError         a data set, a batch or its labels cannot be used
+├── ModelError        a teacher or student cannot be used, or the two do not fit each other
+├── NonFiniteError    a NaN or an infinity where a number is due
+└── RunFolderError    the folder `out` cannot be written, or holds something else
+```
+
+Every message says what was expected, what came, and what to do.
+"""
+
+
+class TutelageError(Exception):
+    """Base of every error that tutelage raises on purpose."""
+
+
+class ArgumentError(TutelageError, ValueError):
+    """An argument is outside its range."""
+
+
+class DataError(TutelageError):
+    """A data set, a batch or its labels cannot be used."""
+
+
+class ModelError(TutelageError):
+    """A teacher or a student cannot be used, or the two do not fit each other."""
+
+
+class NonFiniteError(TutelageError):
+    """A NaN or an infinity where a number is due."""
+
+
+class RunFolderError(TutelageError):
+    """The folder `out` cannot be written, or holds something else."""

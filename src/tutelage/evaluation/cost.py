@@ -1,0 +1,111 @@
+"""What a model costs: parameters, bytes on disk, time for an input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median, quantiles
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import nn
+from torch.utils.benchmark import Timer
+
+from tutelage.layers import evaluating
+from tutelage.signals import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a model takes, apart from time.
+
+    Args:
+        parameters: Numbers that are learnt.
+        file_bytes: Size of its weights and buffers as a safetensors file.
+    """
+
+    parameters: int
+    file_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long a model takes for a batch.
+
+    Args:
+        batch_size: Inputs in it.
+        median: Seconds for the whole batch, the middle of the measurements.
+        percentile_95: Seconds that 95 % of the measurements stay within.
+        threads: Processor threads that PyTorch used.
+    """
+
+    batch_size: int
+    median: float
+    percentile_95: float
+    threads: int
+
+    @property
+    def per_input(self) -> float:
+        """Seconds for one input of the batch."""
+        return self.median / self.batch_size
+
+
+def measure_cost(model: nn.Module) -> Cost:
+    """Count a model's parameters and the bytes of its weights file."""
+    unique = {tensor.data_ptr(): tensor for tensor in model.state_dict().values()}
+    tensors = {str(place): tensor.contiguous() for place, tensor in enumerate(unique.values())}
+    return Cost(sum(each.numel() for each in model.parameters()), len(save(tensors)))
+
+
+def latencies(
+    models: Mapping[str, nn.Module],
+    inputs: Any,
+    batch_sizes: Sequence[int],
+    seconds: float = 0.2,
+    rounds: int = 10,
+) -> dict[str, list[Latency]]:
+    """Time models side by side: in each round every model once, so that noise hits them alike.
+
+    Args:
+        models: By name; each runs in eval and inference mode on its inputs' device.
+        inputs: At least as many as the largest batch, on the models' device.
+        batch_sizes: How many inputs at once.
+        seconds: Time for each model and batch size over all rounds, after a warm-up.
+        rounds: Measurements of each.
+
+    Returns:
+        For each model one `Latency` for each batch size.
+    """
+    result: dict[str, list[Latency]] = {name: [] for name in models}
+    with evaluating(*models.values()), torch.inference_mode():
+        for size in batch_sizes:
+            batch = Batch(inputs)[slice(size)].inputs
+            timers = {name: _timer(model, batch) for name, model in models.items()}
+            loops = {name: _loops(timer, seconds / rounds) for name, timer in timers.items()}
+            times: dict[str, list[float]] = {name: [] for name in models}
+            for _ in range(rounds):
+                for name, timer in timers.items():
+                    times[name].append(timer.timeit(loops[name]).mean)
+            for name, measured in times.items():
+                result[name].append(_latency(size, measured))
+    return result
+
+
+def _timer(model: nn.Module, batch: Any) -> Timer:
+    return Timer("model(batch)", globals={"model": model, "batch": batch}, num_threads=_threads())
+
+
+def _loops(timer: Timer, seconds: float) -> int:
+    """Return how many calls fill `seconds`; the calls made to find out warm the model up."""
+    timer.timeit(3)
+    return max(1, int(seconds / timer.timeit(5).mean))
+
+
+def _threads() -> int:
+    return torch.get_num_threads()
+
+
+def _latency(size: int, measured: list[float]) -> Latency:
+    high = quantiles(measured, n=20)[-1] if len(measured) > 1 else measured[0]
+    return Latency(size, median(measured), high, _threads())

@@ -1,0 +1,63 @@
+"""A mean with the interval that the spread of a few repetitions leaves it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from scipy import stats
+
+from tutelage.errors import ArgumentError
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean and its confidence interval.
+
+    Args:
+        mean: Of the repetitions.
+        low: Lower end.
+        high: Upper end.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval's width: the number behind ±."""
+        return (self.high - self.low) / 2
+
+    @property
+    def above_zero(self) -> bool:
+        """Whether even the lower end is above zero."""
+        return self.low > 0
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Mean ± t_{(1+c)/2, n−1} · s/√n (Student's t), s the sample's standard deviation.
+
+    For paired repetitions (the same seed in two arms) give the differences.
+
+    Args:
+        values: One value per repetition, at least two.
+        confidence: c in (0, 1).
+
+    Raises:
+        ArgumentError: There are fewer than two values.
+
+    >>> interval = mean_interval([1.0, 2.0, 3.0])
+    >>> round(interval.mean, 2), round(interval.half_width, 2)
+    (2.0, 2.48)
+    """
+    if len(values) < 2:  # noqa: PLR2004 - one value has no spread
+        raise ArgumentError(
+            f"an interval needs at least two repetitions, got {len(values)}; run more seeds"
+        )
+    mean = fmean(values)
+    quantile = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1))
+    half = quantile * stdev(values) / math.sqrt(len(values))
+    return Interval(mean, mean - half, mean + half)

@@ -1,0 +1,110 @@
+"""Numbers that say how good outputs are; any function or torchmetrics object will do as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from tutelage.errors import ArgumentError
+from tutelage.signals import UNLABELLED
+
+
+@runtime_checkable
+class Updated(Protocol):
+    """A metric that gathers batches, as torchmetrics' do: `reset`, `update`, `compute`."""
+
+    def reset(self) -> None:
+        """Forget what was gathered."""
+
+    def update(self, output: Tensor, labels: Tensor) -> None:
+        """Take in outputs and labels."""
+
+    def compute(self) -> Any:
+        """Return the value over all that was taken in."""
+
+
+Metric = Callable[[Tensor, Tensor], Any] | Updated
+"""A function of (outputs, labels) over the whole set, or an object with update and compute."""
+
+
+def accuracy(output: Tensor, labels: Tensor) -> float:
+    """Share of examples whose largest logit is the true class's, in [0, 1].
+
+    Args:
+        output: Logits `[examples, classes]`.
+        labels: Class ids `[examples]`; −100 is left out.
+
+    >>> accuracy(torch.tensor([[2.0, 1.0], [2.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 1, -100]))
+    0.5
+    """
+    known = labels != UNLABELLED
+    return (output.argmax(dim=1) == labels)[known].double().mean().item()
+
+
+def agreement(student: Tensor, teacher: Tensor) -> float:
+    """Share of examples on which student and teacher name the same class, in [0, 1].
+
+    Args:
+        student: Logits `[examples, classes]`.
+        teacher: The same of the teacher.
+    """
+    return (student.argmax(dim=1) == teacher.argmax(dim=1)).double().mean().item()
+
+
+def mse(output: Tensor, labels: Tensor) -> float:
+    """Mean squared error over all known values, in their unit squared.
+
+    Args:
+        output: `[examples, outputs]`.
+        labels: The same shape, or `[examples]` for one output; NaN is left out.
+    """
+    known, output, labels = _known(output, labels)
+    return (output - labels)[known].square().mean().item()
+
+
+def r2(output: Tensor, labels: Tensor) -> float:
+    """1 − Σ(o − y)²/Σ(y − ȳ)², averaged over the outputs: 1 is perfect, 0 the mean's worth.
+
+    Args:
+        output: `[examples, outputs]`.
+        labels: The same shape, or `[examples]` for one output; NaN is left out.
+    """
+    known, output, labels = _known(output, labels)
+    output, labels = output.where(known, torch.nan), labels.where(known, torch.nan)
+    residual = (output - labels).square().nansum(dim=0)
+    spread = (labels - labels.nanmean(dim=0)).square().nansum(dim=0)
+    return (1 - residual / spread).mean().item()
+
+
+def evaluate_metric(name: str, metric: Metric, output: Tensor, labels: Tensor) -> float:
+    """Return a metric's value over outputs and labels, as a float.
+
+    Raises:
+        ArgumentError: The metric is of neither kind, or its value is no number.
+    """
+    if isinstance(metric, Updated):
+        metric.reset()
+        metric.update(output, labels)
+        value = metric.compute()
+    elif callable(metric):
+        value = metric(output, labels)
+    else:
+        raise ArgumentError(
+            f"metric `{name}` must be a function of (outputs, labels), or an object with reset, "
+            f"update and compute, got {type(metric).__name__}"
+        )
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(
+            f"metric `{name}` must give one number, got {value!r}; reduce it to one"
+        ) from error
+
+
+def _known(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    output = output.double()
+    labels = labels.reshape(output.shape).double()
+    return ~labels.isnan(), output, labels

@@ -1,0 +1,34 @@
+"""All that a model says of a data set."""
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.data import as_source, randomness
+from tutelage.layers import evaluating, observe
+from tutelage.signals import OUTPUT
+
+
+def predict(model: nn.Module, data: object, batch_size: int = 256) -> Tensor:
+    """Return a model's outputs on a data set, `[examples, …]`, on the CPU.
+
+    The model runs in eval and inference mode and is left in its former mode; the global random
+    state is left as it was.
+
+    Args:
+        model: Any module.
+        data: A data set (taken in its order) or a `DataLoader`.
+        batch_size: Examples at a time, for a data set.
+
+    Raises:
+        DataError: The data is empty.
+        ModelError: The model refuses the inputs.
+    """
+    source = as_source("data", data, batch_size, shuffle=False)
+    first = next(model.parameters(), None)
+    device = torch.device("cpu") if first is None else first.device
+    with randomness.preserved(), evaluating(model), torch.inference_mode():
+        outputs = [
+            observe(model, batch.to(device).inputs, OUTPUT, "model").wanted_output().cpu()
+            for batch in source.epoch(0)
+        ]
+    return torch.cat(outputs)

@@ -1,0 +1,82 @@
+"""Run a model on inputs and take from it the signals that are wanted."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.errors import ModelError, TutelageError
+from tutelage.signals import Fields, Signals, describe
+
+
+def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals:
+    """Return what the model says of the inputs.
+
+    Args:
+        model: Called as `model(x)` for a tensor, `model(*x)` for a tuple or list and `model(**x)`
+            for a dict.
+        inputs: Its inputs, on its device.
+        fields: The signals wanted; with none, the model does not run.
+        side: `"student"` or `"teacher"`, for messages.
+
+    Raises:
+        ModelError: The model refuses the inputs (its own error is the cause), or returns
+            something that holds no output.
+    """
+    if not fields:
+        return Signals()
+    return Signals(output=_output(_call(model, inputs, side), side))
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Put modules in eval mode; afterwards each submodule has its former mode again."""
+    training = [part for module in modules for part in module.modules() if part.training]
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def _call(model: nn.Module, inputs: Any, side: str) -> Any:
+    try:
+        if isinstance(inputs, Mapping):
+            return model(**inputs)
+        if isinstance(inputs, (tuple, list)):
+            return model(*inputs)
+        return model(inputs)
+    except (TutelageError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"the {side} ({type(model).__name__}) refused its inputs {describe(inputs)} with "
+            f"{type(error).__name__}: {error}; give it the inputs that its forward takes"
+        ) from error
+
+
+def _output(result: Any, side: str) -> Tensor:
+    """Find the output in what a model returned, and bring it to `[batch, …]` with two dims."""
+    output = _candidate(result)
+    if not isinstance(output, Tensor) or output.ndim == 0:
+        raise ModelError(
+            f"the {side} must return a tensor [batch, …], a tuple that begins with it, or an "
+            f"object or dict with `logits`, got {describe(result)}; wrap it in a module that does"
+        )
+    return output.unsqueeze(1) if output.ndim == 1 else output
+
+
+def _candidate(result: Any) -> Any:
+    if isinstance(result, Tensor):
+        return result
+    if isinstance(result, Mapping):
+        return result.get("logits")
+    if hasattr(result, "logits"):
+        return result.logits
+    if isinstance(result, Sequence) and len(result):
+        return result[0]
+    return result

@@ -1,0 +1,39 @@
+"""What the losses ask of their tensors: equal shapes, and at least 32 bits to count in."""
+
+import torch
+from torch import Tensor
+
+from tutelage.errors import ModelError
+
+_ROWS_AND_COLUMNS = 2
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Return the tensor in float32 if it has fewer bits: exponentials and sums need them."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def same_shape(student: Tensor, teacher: Tensor, unit: str) -> None:
+    """Refuse outputs of the two sides that cannot be compared.
+
+    Args:
+        student: `[batch, n]`.
+        teacher: The same shape.
+        unit: What the n columns are, for the message.
+
+    Raises:
+        ModelError: The shapes differ, or are not `[batch, n]`.
+    """
+    tables = student.ndim == teacher.ndim == _ROWS_AND_COLUMNS
+    if tables and student.shape == teacher.shape:
+        return
+    if tables and student.shape[0] == teacher.shape[0]:
+        raise ModelError(
+            f"student and teacher must have the same number of {unit}, got "
+            f"{student.shape[1]} (student) and {teacher.shape[1]} (teacher); change the student's "
+            "last layer, or reorder and select the teacher's columns before"
+        )
+    raise ModelError(
+        f"student and teacher outputs must both be [batch, {unit}], got {list(student.shape)} "
+        f"(student) and {list(teacher.shape)} (teacher); let the models return that shape"
+    )

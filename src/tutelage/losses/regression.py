@@ -1,0 +1,69 @@
+"""Squared or Huber error to given values: the labels', or the teacher's."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tutelage.errors import DataError
+from tutelage.losses._tensors import at_least_float32
+from tutelage.signals import describe
+
+
+def regression(
+    output: Tensor,
+    target: Tensor,
+    huber_delta: float | None = None,
+    known: Tensor | None = None,
+) -> Tensor:
+    """Mean over the outputs of (o − t)², or of the Huber error.
+
+    The Huber error is ½e² for |e| ≤ δ and δ(|e| − δ/2) beyond (Huber 1964): outliers pull with
+    bounded force. Note the ½, as in PyTorch.
+
+    Args:
+        output: What the student says, `[batch, outputs]`.
+        target: What it should say, `[batch, outputs]`, or `[batch]` for one output.
+        huber_delta: δ > 0 in the target's unit; None for the squared error.
+        known: Which targets count, bool in the shape of `target`; None for all.
+
+    Returns:
+        `[batch]`: the mean over an example's known targets; 0 where none is known.
+
+    Raises:
+        DataError: The shapes do not agree, or the target is not of a floating type.
+
+    >>> import torch
+    >>> output, target = torch.tensor([[1.0], [5.0]]), torch.tensor([3.0, float("nan")])
+    >>> regression(output, target, known=~target.isnan())
+    tensor([4., 0.])
+    """
+    output, target = at_least_float32(output), column(target, output)
+    if known is None:
+        return _errors(output, target, huber_delta).mean(dim=1)
+    known = known.reshape(target.shape)
+    target = torch.where(known, target, output.detach())
+    errors = _errors(output, target, huber_delta)
+    return errors.sum(dim=1) / known.sum(dim=1).clamp(min=1)
+
+
+def _errors(output: Tensor, target: Tensor, huber_delta: float | None) -> Tensor:
+    if huber_delta is None:
+        return F.mse_loss(output, target, reduction="none")
+    return F.huber_loss(output, target, reduction="none", delta=huber_delta)
+
+
+def column(target: Tensor, output: Tensor) -> Tensor:
+    """Return `target` in the shape and dtype of `output`, without ever broadcasting it.
+
+    Raises:
+        DataError: The shapes do not agree, or the target is not of a floating type.
+    """
+    if target.ndim == 1:
+        target = target.unsqueeze(1)
+    if target.shape != output.shape or not target.is_floating_point():
+        raise DataError(
+            f"values to be predicted must be floating numbers of shape {list(output.shape)}, like "
+            f"the student's output, got {describe(target)}; convert the labels, or change the "
+            "student's last layer"
+        )
+    return target.to(output.dtype)

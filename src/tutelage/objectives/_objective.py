@@ -1,0 +1,177 @@
+"""The base of all objectives, and the algebra that joins them."""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections import Counter
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.errors import ArgumentError, DataError
+from tutelage.schedules import Constant, Product, Schedule, weight_schedule
+from tutelage.signals import UNLABELLED, Batch, Signals, Wants
+
+
+class Objective(nn.Module):
+    """What the student is asked for: one value per example, less is better.
+
+    A subclass sets `wants` and writes `forward`; weights and sums come with it:
+
+    >>> from tutelage.objectives import HardLabels, SoftTargets
+    >>> 0.1 * HardLabels() + 0.9 * SoftTargets(temperature=4)
+    0.1 * HardLabels() + 0.9 * SoftTargets(temperature=4)
+
+    Weights are what they weigh and are not normalised; a weight may be a schedule.
+    """
+
+    wants: Wants
+    """Which signals `forward` reads of each side, and whether it reads labels."""
+
+    @abstractmethod
+    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
+        """Return `[batch]`, one value per example, 0 for an example that is not `counted`."""
+
+    def counted(self, batch: Batch) -> Tensor | None:
+        """Return which examples the average runs over, `[batch]` of bool; None for all.
+
+        Objectives that read labels count the labelled examples, the others count every one.
+        """
+        return labelled(batch) if self.wants.labels else None
+
+    def terms(self) -> tuple[Term, ...]:
+        """Return the parts of the sum that this objective is: itself, with weight 1."""
+        return (Term(_snake_case(type(self).__name__), Constant(1.0), self),)
+
+    def __mul__(self, weight: float | Schedule) -> WeightedSum:
+        """Weigh the objective by a number or a schedule of zero or more."""
+        factor = weight_schedule(weight)
+        return WeightedSum([(_times(factor, term.weight), term.objective) for term in self.terms()])
+
+    __rmul__ = __mul__
+
+    def __add__(self, other: Objective) -> WeightedSum:
+        """Join two objectives into a weighted sum."""
+        if not isinstance(other, Objective):
+            return NotImplemented
+        both = (*self.terms(), *other.terms())
+        return WeightedSum([(term.weight, term.objective) for term in both])
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One part of a weighted sum.
+
+    Args:
+        name: Under which it is logged, such as `soft_targets`.
+        weight: By what it is multiplied, over training.
+        objective: What it is.
+    """
+
+    name: str
+    weight: Schedule
+    objective: Objective
+
+
+class WeightedSum(Objective):
+    """Σ_k w_k · objective_k; made by `*` and `+`, and flat: a sum in a sum becomes its terms.
+
+    Args:
+        weighted: Pairs of weight (a number or a schedule, zero or more) and objective.
+
+    Raises:
+        ArgumentError: A weight is negative or not finite, or there is no objective.
+    """
+
+    def __init__(self, weighted: list[tuple[float | Schedule, Objective]]) -> None:
+        super().__init__()
+        if not weighted:
+            raise ArgumentError("a weighted sum must have at least one objective, got none")
+        self.weights = tuple(weight_schedule(weight) for weight, _ in weighted)
+        self.objectives = nn.ModuleList(objective for _, objective in weighted)
+
+    @property
+    def wants(self) -> Wants:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What any of the terms wants."""
+        return reduce(or_, (term.objective.wants for term in self.terms()))
+
+    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
+        """Return the weighted sum of the terms' values, `[batch]`."""
+        values = (
+            term.objective(student, teacher, batch) * term.weight(batch.progress)
+            for term in self.terms()
+        )
+        return torch.stack(list(values)).sum(dim=0)
+
+    def terms(self) -> tuple[Term, ...]:
+        """Return the terms; a name that comes up again gets a number: `soft_targets_2`."""
+        leaves = [
+            Term(inner.name, _times(weight, inner.weight), inner.objective)
+            for weight, objective in zip(self.weights, self.objectives, strict=True)
+            for inner in cast("Objective", objective).terms()
+        ]
+        return tuple(
+            Term(name, leaf.weight, leaf.objective)
+            for name, leaf in zip(_unique([leaf.name for leaf in leaves]), leaves, strict=True)
+        )
+
+    def __repr__(self) -> str:
+        return " + ".join(f"{term.weight} * {term.objective}" for term in self.terms())
+
+
+def labels_of(batch: Batch) -> Tensor:
+    """Return the labels of a batch.
+
+    Raises:
+        DataError: It has none.
+    """
+    if batch.labels is None:
+        raise DataError(
+            "an objective that learns from labels got a batch without any; yield (inputs, labels) "
+            "from the data set, mark single unlabelled examples by -100 (NaN for values), or use "
+            "an objective without labels, such as SoftTargets"
+        )
+    if not isinstance(batch.labels, Tensor):
+        raise DataError(
+            f"labels must be a tensor, got {type(batch.labels).__name__}; "
+            "let the collate function make one"
+        )
+    return batch.labels
+
+
+def labelled(batch: Batch) -> Tensor:
+    """Return which examples carry a label, `[batch]` of bool: any known value counts."""
+    labels = labels_of(batch)
+    if not labels.is_floating_point():
+        return labels != UNLABELLED
+    known = ~torch.isnan(labels)
+    return known if known.ndim == 1 else known.any(dim=1)
+
+
+def _times(first: Schedule, second: Schedule) -> Schedule:
+    """Multiply two weights, plainly where both are constant."""
+    for one, other in ((first, second), (second, first)):
+        if isinstance(one, Constant) and (one.value == 1.0 or isinstance(other, Constant)):
+            return other if one.value == 1.0 else Constant(one.value * other(0.0))
+    return Product(first, second)
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def _unique(names: list[str]) -> list[str]:
+    seen: Counter[str] = Counter()
+    unique = []
+    for name in names:
+        seen[name] += 1
+        unique.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return unique

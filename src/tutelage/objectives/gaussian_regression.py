@@ -1,0 +1,23 @@
+"""Learn the teacher's values and how sure it is of them."""
+
+from torch import Tensor
+
+from tutelage.losses import gaussian_divergence
+from tutelage.objectives._objective import Objective
+from tutelage.signals import OUTPUT, Batch, Signals, Wants
+
+
+class GaussianRegression(Objective):
+    """KL between the normal distributions that teacher and student predict.
+
+    Formula: `tutelage.losses.gaussian_divergence`.
+
+    Shape:
+        Student and teacher output `[batch, 2·outputs]`: means, then logarithms of variances.
+    """
+
+    wants = Wants(student=OUTPUT, teacher=OUTPUT)
+
+    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
+        """Return the divergences, `[batch]`."""
+        return gaussian_divergence(student.wanted_output(), teacher.wanted_output())

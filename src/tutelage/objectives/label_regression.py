@@ -1,0 +1,31 @@
+"""Learn the true values."""
+
+from torch import Tensor
+
+from tutelage.losses import regression
+from tutelage.objectives._huber import HuberOption
+from tutelage.objectives._objective import labels_of
+from tutelage.signals import OUTPUT, Batch, Signals, Wants
+
+
+class LabelRegression(HuberOption):
+    """Squared or Huber error to the true values, averaged over the labelled examples.
+
+    Formula and source: `tutelage.losses.regression`.
+
+    Args:
+        huber_delta: δ > 0 of the Huber error, in the label's unit; None for the squared error.
+
+    Shape:
+        Student output `[batch, outputs]`; labels the same or `[batch]`, NaN for unknown.
+
+    Raises:
+        ArgumentError: `huber_delta` is not positive and finite.
+    """
+
+    wants = Wants(student=OUTPUT, labels=True)
+
+    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
+        """Return the errors, `[batch]`."""
+        labels = labels_of(batch)
+        return regression(student.wanted_output(), labels, self.huber_delta, ~labels.isnan())

@@ -1,0 +1,205 @@
+"""Values that change over training: a temperature, the weight of an objective.
+
+A schedule is a function of progress, the fraction of training that has gone by: 0 at the first
+step, towards 1 at the last. Wherever an objective takes a number it takes a schedule too:
+
+>>> from tutelage import schedules
+>>> cooling = schedules.Linear(8.0, 1.0)
+>>> cooling(0.0), cooling(0.5), cooling(1.0)
+(8.0, 4.5, 1.0)
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from tutelage._checks import finite_number, fraction
+from tutelage.errors import ArgumentError
+
+_PROGRESS = "progress runs from 0 (first step) to 1 (end of training)"
+
+
+class Schedule(ABC):
+    """A number as a function of training progress in [0, 1]."""
+
+    @abstractmethod
+    def __call__(self, progress: float) -> float:
+        """Return the value at `progress`."""
+
+    @property
+    @abstractmethod
+    def lowest(self) -> float:
+        """The smallest value that the schedule takes."""
+
+
+class Constant(Schedule):
+    """The same value throughout."""
+
+    def __init__(self, value: float) -> None:
+        self.value = finite_number("value", value, "a schedule takes finite numbers")
+
+    def __call__(self, progress: float) -> float:
+        """Return the value, whatever `progress` is."""
+        return self.value
+
+    @property
+    def lowest(self) -> float:
+        """The value itself."""
+        return self.value
+
+    def __repr__(self) -> str:
+        return f"{self.value:g}"
+
+
+class _Ramp(Schedule):
+    """From `start` to `end` while progress goes from `begin` to `until`; constant outside."""
+
+    def __init__(self, start: float, end: float, begin: float = 0.0, until: float = 1.0) -> None:
+        self.start = finite_number("start", start, "a schedule takes finite numbers")
+        self.end = finite_number("end", end, "a schedule takes finite numbers")
+        self.begin = fraction("begin", begin, _PROGRESS)
+        self.until = fraction("until", until, _PROGRESS)
+        if self.begin >= self.until:
+            raise ArgumentError(
+                f"`begin` must come before `until`, got {begin} and {until}; {_PROGRESS}"
+            )
+
+    def _way(self, progress: float) -> float:
+        """Return how much of the ramp lies behind, in [0, 1]."""
+        return min(max((progress - self.begin) / (self.until - self.begin), 0.0), 1.0)
+
+    @property
+    def lowest(self) -> float:
+        """The smaller end."""
+        return min(self.start, self.end)
+
+    def __repr__(self) -> str:
+        span = "" if (self.begin, self.until) == (0.0, 1.0) else f", {self.begin:g}, {self.until:g}"
+        return f"{type(self).__name__}({self.start:g}, {self.end:g}{span})"
+
+
+class Linear(_Ramp):
+    """A straight line: start + (end − start)·w, w the fraction of the ramp that lies behind.
+
+    Args:
+        start: Value up to progress `begin`.
+        end: Value from progress `until` on.
+        begin: Progress at which the ramp begins, in [0, 1).
+        until: Progress at which it ends, in (0, 1].
+
+    Raises:
+        ArgumentError: A value is not finite, or `begin` does not come before `until`.
+
+    >>> Linear(0.0, 1.0, until=0.5)(0.25)
+    0.5
+    """
+
+    def __call__(self, progress: float) -> float:
+        """Return the value at `progress`."""
+        return self.start + (self.end - self.start) * self._way(progress)
+
+
+class Cosine(_Ramp):
+    """Half a cosine wave: end + (start − end)·(1 + cos πw)/2, slow at both ends.
+
+    Args:
+        start: Value up to progress `begin`.
+        end: Value from progress `until` on.
+        begin: Progress at which the ramp begins, in [0, 1).
+        until: Progress at which it ends, in (0, 1].
+
+    Raises:
+        ArgumentError: A value is not finite, or `begin` does not come before `until`.
+
+    >>> Cosine(4.0, 2.0)(0.5)
+    3.0
+    """
+
+    def __call__(self, progress: float) -> float:
+        """Return the value at `progress`."""
+        share = (1 + math.cos(math.pi * self._way(progress))) / 2
+        return self.end + (self.start - self.end) * share
+
+
+class Step(Schedule):
+    """Constant between given points of progress, as a staircase.
+
+    Args:
+        values: Progress at which each value begins to hold → the value; one must begin at 0.
+
+    Raises:
+        ArgumentError: No value begins at 0, a key is outside [0, 1] or a value is not finite.
+
+    >>> staircase = Step({0.0: 8, 0.5: 4, 0.9: 1})
+    >>> staircase(0.49), staircase(0.5), staircase(1.0)
+    (8.0, 4.0, 1.0)
+    """
+
+    def __init__(self, values: Mapping[float, float]) -> None:
+        steps = sorted(
+            (
+                fraction("progress", at, _PROGRESS),
+                finite_number("value", value, "a schedule takes finite numbers"),
+            )
+            for at, value in values.items()
+        )
+        if not steps or steps[0][0] != 0.0:
+            raise ArgumentError(
+                f"`values` must say what holds from progress 0 on, got {dict(values)}; "
+                "add the key 0.0"
+            )
+        self.steps = tuple(steps)
+
+    def __call__(self, progress: float) -> float:
+        """Return the value at `progress`."""
+        return [value for at, value in self.steps if at <= max(progress, 0.0)][-1]
+
+    @property
+    def lowest(self) -> float:
+        """The smallest of the values."""
+        return min(value for _, value in self.steps)
+
+    def __repr__(self) -> str:
+        return f"Step({dict(self.steps)})"
+
+
+class Product(Schedule):
+    """The product of two schedules of non-negative values; nested weights multiply so."""
+
+    def __init__(self, first: Schedule, second: Schedule) -> None:
+        self.first, self.second = first, second
+
+    def __call__(self, progress: float) -> float:
+        """Return the value at `progress`."""
+        return self.first(progress) * self.second(progress)
+
+    @property
+    def lowest(self) -> float:
+        """A lower bound, since both factors are zero or more."""
+        return self.first.lowest * self.second.lowest
+
+    def __repr__(self) -> str:
+        return f"{self.first} * {self.second}"
+
+
+def positive_schedule(name: str, value: float | Schedule, advice: str) -> Schedule:
+    """Return `value` as a schedule that stays above zero, or say why it is none."""
+    schedule = _as_schedule(name, value, advice)
+    if schedule.lowest <= 0:
+        raise ArgumentError(f"`{name}` must be positive, got {value}; {advice}")
+    return schedule
+
+
+def weight_schedule(value: float | Schedule) -> Schedule:
+    """Return a weight as a schedule that stays at zero or above, or say why it is none."""
+    advice = "a weight says how much its objective counts, so it is zero or more"
+    schedule = _as_schedule("weight", value, advice)
+    if schedule.lowest < 0:
+        raise ArgumentError(f"`weight` must be zero or more, got {value}; {advice}")
+    return schedule
+
+
+def _as_schedule(name: str, value: float | Schedule, advice: str) -> Schedule:
+    if isinstance(value, Schedule):
+        return value
+    return Constant(finite_number(name, value, advice))

@@ -1,0 +1,208 @@
+"""What travels between data, models and objectives.
+
+A `Batch` is what both models are shown; `Signals` are what one model says of it; `Wants` are what
+an objective needs of both sides, so that nothing is computed that nobody asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tutelage.errors import DataError
+
+UNLABELLED = -100
+"""The label of an example without one, in classification (in regression it is NaN)."""
+
+_NOT_INPUTS = ("labels", "label", "index", "domain")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Examples that teacher and student see alike.
+
+    Args:
+        inputs: What the models are called with: a tensor (`model(x)`), a tuple or list
+            (`model(*x)`) or a dict (`model(**x)`). The first dimension of each tensor is `batch`.
+        labels: `[batch]` class ids (−100: no label), or values `[batch]` or `[batch, outputs]`
+            (NaN: no label); None where the data has no labels.
+        index: `[batch]` position of each example in its data set, where known.
+        domain: What each example belongs to (a tensor or a list of names), where known.
+        progress: Fraction of training that has gone by, in [0, 1]; schedules read it.
+    """
+
+    inputs: Any
+    labels: Tensor | None = None
+    index: Tensor | None = None
+    domain: Tensor | Sequence[str] | None = None
+    progress: float = 0.0
+
+    @classmethod
+    def of(cls, raw: object, progress: float = 0.0) -> Batch:
+        """Read what a data loader yields.
+
+        Args:
+            raw: A tensor (inputs alone), a tuple or list `(x,)`, `(x, y)` or `(x, y, domain)`, or
+                a dict whose keys `labels` (or `label`), `index` and `domain` are set apart and
+                whose other keys are the inputs. A `Batch` passes through.
+            progress: See `Batch`.
+
+        Raises:
+            DataError: `raw` is none of these.
+
+        >>> Batch.of((torch.zeros(2, 3), torch.tensor([0, 1]))).labels
+        tensor([0, 1])
+        """
+        if isinstance(raw, Batch):
+            return replace(raw, progress=progress)
+        if isinstance(raw, Tensor):
+            return cls(raw, progress=progress)
+        if isinstance(raw, Mapping):
+            inputs = {key: value for key, value in raw.items() if key not in _NOT_INPUTS}
+            labels = raw.get("labels", raw.get("label"))
+            return cls(inputs, labels, raw.get("index"), raw.get("domain"), progress)
+        if isinstance(raw, Sequence) and not isinstance(raw, str) and 1 <= len(raw) <= 3:  # noqa: PLR2004
+            inputs, labels, domain = (*raw, None, None)[:3]
+            return cls(inputs, labels, None, domain, progress)
+        raise DataError(
+            "a batch must be a tensor, a tuple (inputs, labels) or (inputs, labels, domain), or a "
+            f"dict, got {type(raw).__name__}; make the data set or its collate function return one"
+        )
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(first_tensor(self.inputs))
+
+    def __getitem__(self, rows: slice) -> Batch:
+        """Return the examples of a slice, as a batch."""
+        return Batch(
+            _on_tensors(self.inputs, lambda tensor: tensor[rows]),
+            None if self.labels is None else self.labels[rows],
+            None if self.index is None else self.index[rows],
+            None if self.domain is None else self.domain[rows],
+            self.progress,
+        )
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch with its tensors on `device`."""
+        return Batch(*(_moved(part, device) for part in self._parts()), progress=self.progress)
+
+    def at(self, progress: float) -> Batch:
+        """Return the batch with another `progress`."""
+        return replace(self, progress=progress)
+
+    def _parts(self) -> tuple[Any, ...]:
+        return self.inputs, self.labels, self.index, self.domain
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What a model says of a batch.
+
+    Args:
+        output: Its last word: class logits `[batch, classes]`, values `[batch, outputs]` or an
+            embedding `[batch, d]`; None where nobody wanted it.
+    """
+
+    output: Tensor | None = None
+
+    def wanted_output(self) -> Tensor:
+        """Return the output, which the caller's `wants` asked for."""
+        if self.output is None:
+            raise DataError(
+                "an objective reads an output that its `wants` did not ask for; set it in `wants`"
+            )
+        return self.output
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Which signals are wanted of one side.
+
+    Args:
+        output: The model's output.
+    """
+
+    output: bool = False
+
+    def __or__(self, other: Fields) -> Fields:
+        """Return what either wants."""
+        return Fields(self.output or other.output)
+
+    def __bool__(self) -> bool:
+        """Tell whether anything is wanted."""
+        return self.output
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What an objective needs.
+
+    Args:
+        student: Fields wanted of the student.
+        teacher: Fields wanted of the teacher; with none, the teacher does not run.
+        labels: Whether the batch must carry labels.
+    """
+
+    student: Fields = Fields()
+    teacher: Fields = Fields()
+    labels: bool = False
+
+    def __or__(self, other: Wants) -> Wants:
+        """Return what either wants."""
+        return Wants(
+            self.student | other.student,
+            self.teacher | other.teacher,
+            self.labels or other.labels,
+        )
+
+
+OUTPUT = Fields(output=True)
+
+
+def first_tensor(inputs: object) -> Tensor:
+    """Return the first tensor of a model's inputs, which tells batch size, device and dtype.
+
+    Raises:
+        DataError: There is none.
+    """
+    if isinstance(inputs, Tensor):
+        return inputs
+    values = inputs.values() if isinstance(inputs, Mapping) else inputs
+    for value in values if isinstance(values, (Sequence, type({}.values()))) else ():
+        if isinstance(value, Tensor):
+            return value
+    raise DataError(
+        f"inputs must be a tensor, or a tuple or dict with tensors, got {describe(inputs)}; "
+        "make the data set or its collate function return tensors"
+    )
+
+
+def describe(value: object) -> str:
+    """Say in a few words what a value is: types, shapes and dtypes."""
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {describe(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (tuple, list)):
+        return "(" + ", ".join(describe(item) for item in value) + ")"
+    return type(value).__name__
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    return _on_tensors(value, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def _on_tensors(value: Any, change: Any) -> Any:
+    """Apply `change` to every tensor of a (possibly nested) tuple, list or dict."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: _on_tensors(item, change) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return tuple(_on_tensors(item, change) for item in value)
+    return value

@@ -1,0 +1,91 @@
+"""A teacher that is a function of arrays: scikit-learn's, ONNX Runtime's, any library's."""
+
+import hashlib
+import pickle
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from tutelage._checks import positive
+from tutelage.errors import ModelError
+from tutelage.signals import Batch, Fields, Signals, describe, first_tensor
+from tutelage.teachers._teacher import Teacher
+
+
+class Predictor(Teacher):
+    """A callable that takes inputs `[batch, …]` as a numpy array and returns outputs.
+
+    Args:
+        predict: Such as `model.predict` (values, `[batch]` or `[batch, outputs]`) or
+            `model.predict_proba` (probabilities, `[batch, classes]`).
+        probabilities: Whether the outputs are probabilities; their logarithms are then the logits
+            (softmax of log p is p).
+        floor: Least probability before the logarithm is taken, in (0, 1): a tree may say exactly
+            0, which no logit expresses.
+
+    Raises:
+        ArgumentError: `floor` is not positive.
+
+    >>> double = Predictor(lambda inputs: inputs[:, 0] * 2)
+    >>> double.signals(Batch(torch.tensor([[1.0], [3.0]])), Fields(output=True)).output
+    tensor([[2.],
+            [6.]])
+    """
+
+    def __init__(
+        self,
+        predict: Callable[[NDArray[np.generic]], ArrayLike],
+        probabilities: bool = False,
+        floor: float = 1e-6,
+    ) -> None:
+        self.predict = predict
+        self.probabilities = probabilities
+        self.floor = positive("floor", floor, "it keeps the logarithm of a probability finite")
+
+    def signals(self, batch: Batch, fields: Fields) -> Signals:
+        """Return the callable's output, in float32 on the device of the inputs."""
+        if not fields:
+            return Signals()
+        inputs = first_tensor(batch.inputs)
+        output = self._ask(inputs)
+        if self.probabilities:
+            output = self._logits(output)
+        return Signals(output.to(inputs.device))
+
+    def fingerprint(self) -> str:
+        """Return the callable's name and, where it can be pickled, a hash of its content."""
+        name = getattr(self.predict, "__qualname__", type(self.predict).__name__)
+        try:
+            content = pickle.dumps(self.predict)
+        except Exception:  # noqa: BLE001 - a lambda or a session has no content to compare
+            return name
+        return f"{name} {hashlib.blake2b(content, digest_size=16).hexdigest()}"
+
+    def _ask(self, inputs: Tensor) -> Tensor:
+        array = inputs.detach().cpu().numpy()
+        try:
+            output = np.asarray(self.predict(array), dtype=np.float32)
+        except Exception as error:
+            raise ModelError(
+                f"the teacher ({getattr(self.predict, '__qualname__', self.predict)}) refused its "
+                f"inputs {describe(inputs)} with {type(error).__name__}: {error}; give it the "
+                "inputs that it was fitted on"
+            ) from error
+        if output.ndim not in (1, 2) or len(output) != len(array):
+            raise ModelError(
+                f"the teacher must return [{len(array)}] or [{len(array)}, outputs] values, got "
+                f"shape {list(output.shape)}; wrap it in a function that does"
+            )
+        return torch.from_numpy(output.reshape(len(array), -1).copy())
+
+    def _logits(self, probabilities: Tensor) -> Tensor:
+        low, high = probabilities.min().item(), probabilities.max().item()
+        if low < 0 or high > 1 + 1e-3:
+            raise ModelError(
+                f"the teacher's probabilities must lie in [0, 1], got {low:g} to {high:g}; pass "
+                "probabilities=False where it returns logits or values"
+            )
+        return probabilities.clamp(min=self.floor).log()

@@ -1,0 +1,68 @@
+"""From a student, data and settings to a finished run."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from accelerate import Accelerator
+
+from tutelage.data import randomness
+from tutelage.distiller import Distiller
+from tutelage.training.folder import RunFolder
+from tutelage.training.identity import identity
+from tutelage.training.keeper import Keeper
+from tutelage.training.loop import Loop
+from tutelage.training.plan import Plan, make_plan
+from tutelage.training.progress import ProgressBar
+from tutelage.training.run import Run
+from tutelage.training.settings import Settings
+
+
+def carry_out(distiller: Distiller, train: object, val: object | None, settings: Settings) -> Run:
+    """Train the distiller's student, or go on with that, or find it done."""
+    with ExitStack() as stack:
+        stack.enter_context(randomness.preserved())
+        accelerator = stack.enter_context(settings.engine.accelerator(settings.out))
+        distiller.to(accelerator.device)
+        if distiller.teacher is not None:
+            stack.enter_context(distiller.teacher.ready(accelerator.device))
+        plan = make_plan(distiller, train, val, settings, accelerator)
+        folder = _claim(plan, accelerator, stack)
+        # Data order and dropout come from here; ranks draw apart from each other.
+        randomness.seed_everything(settings.seed + accelerator.process_index)
+        keeper = Keeper(plan, accelerator, folder)
+        stack.callback(keeper.close)
+        if settings.engine.trackers:
+            accelerator.init_trackers("tutelage")
+        loop = Loop(plan, accelerator, keeper)
+        keeper.resume()
+        if not keeper.finished:
+            bar = ProgressBar(
+                settings.engine.progress and accelerator.is_main_process, settings.epochs
+            )
+            loop.run(stack.enter_context(bar))
+        epoch = keeper.finish()
+        accelerator.end_training()
+    distiller.eval()
+    history = keeper.position.history
+    return Run(
+        student=distiller.student,
+        history=history,
+        best_epoch=epoch,
+        settings=identity(plan, accelerator.num_processes),
+        out=settings.out,
+        teacher=distiller.teacher,
+        val=val,
+    )
+
+
+def _claim(plan: Plan, accelerator: Accelerator, stack: ExitStack) -> RunFolder | None:
+    """Take the folder of the run, if it is to have one; only the main process writes there."""
+    if plan.settings.out is None:
+        return None
+    folder = RunFolder(plan.settings.out, identity(plan, accelerator.num_processes))
+    if accelerator.is_main_process:
+        folder.claim()
+        stack.enter_context(folder.locked())
+    accelerator.wait_for_everyone()
+    return folder

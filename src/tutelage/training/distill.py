@@ -1,0 +1,85 @@
+"""`distill`: teach a student what a teacher says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+from tutelage.distiller import Distiller
+from tutelage.evaluation.metrics import Metric
+from tutelage.objectives import Objective
+from tutelage.teachers import Teacher
+from tutelage.training.carry_out import carry_out
+from tutelage.training.engine import Engine
+from tutelage.training.monitor import Monitor
+from tutelage.training.run import Run
+from tutelage.training.settings import MakeOptimizer, MakeScheduler, gather
+
+
+def distill(  # noqa: PLR0913 - the one verb that everything else is an option of
+    teacher: nn.Module | Teacher | None,
+    student: nn.Module,
+    *,
+    train: object,
+    objective: Objective,
+    epochs: int,
+    val: object | None = None,
+    batch_size: int = 64,
+    seed: int = 0,
+    optimizer: MakeOptimizer | None = None,
+    scheduler: MakeScheduler | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    monitor: Monitor | str | None = None,
+    out: str | Path | None = None,
+    engine: Engine | None = None,
+) -> Run:
+    """Teach a student what a teacher says.
+
+    The same call, made again after a kill at any moment, goes on from the last checkpoint in
+    `out`, and on a CPU ends with the very weights of an uninterrupted run; after the end it
+    returns what is there. Teacher and global random state are left as they were.
+
+    Args:
+        teacher: A module, or a `Teacher` such as `teachers.Predictor`. It runs in eval and
+            inference mode and is not changed.
+        student: The module to train, in place.
+        train: A data set (then `batch_size` and an order from `seed`) or a `DataLoader` (its
+            order is kept). Examples are `(inputs, labels)`, `inputs` alone, or dicts; −100 (NaN
+            for values) marks one without a label.
+        objective: What the student is asked for, such as
+            `0.1 * HardLabels() + 0.9 * SoftTargets(4)`.
+        epochs: Passes over `train`, at least 1.
+        val: The same kind of data, for the figures of each epoch and the choice of the best.
+        batch_size: Examples in a batch, over all processes; for data sets.
+        seed: Of the order of the data and of all that is drawn while training.
+        optimizer: From parameters to an optimiser; None for AdamW at a rate of 1e-3.
+        scheduler: From the optimiser and the number of optimiser steps to a scheduler, which is
+            stepped after each of them; `torch.optim.lr_scheduler.CosineAnnealingLR` is one.
+        metrics: Figures of your own on `val`, by name: functions of (outputs, labels), or
+            objects with `reset`, `update` and `compute`.
+        monitor: The figure of `val` by which the best epoch is kept, and the patience; None for
+            accuracy, else mean squared error, else the loss.
+        out: Folder for checkpoints, log and student; None to keep nothing on disk.
+        engine: Device, precision, accumulation, clipping, records.
+
+    Returns:
+        The run; `run.student` is the student, in eval mode.
+
+    Raises:
+        ArgumentError: An argument is outside its range.
+        DataError: Data is empty, or labels are missing or do not fit.
+        ModelError: A model refuses its inputs, or teacher and student do not fit each other.
+        NonFiniteError: A loss or the teacher's output is NaN or infinite.
+        RunFolderError: `out` cannot be written, or holds another run.
+
+    >>> import torch, tutelage as tl
+    >>> inputs = torch.utils.data.TensorDataset(torch.randn(32, 4))
+    >>> teacher, student = nn.Linear(4, 3), nn.Linear(4, 3)
+    >>> run = tl.distill(teacher, student, train=inputs, objective=tl.SoftTargets(2), epochs=2)
+    >>> [record["epoch"] for record in run.history]
+    [1, 2]
+    """
+    settings = gather(epochs, batch_size, seed, optimizer, scheduler, metrics, monitor, out, engine)
+    return carry_out(Distiller(student, teacher, objective), train, val, settings)

@@ -1,0 +1,86 @@
+"""How a run is carried out: device, precision, accumulation, clipping, records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState, PartialState
+
+from tutelage._checks import not_negative, positive, whole_number
+from tutelage.errors import ArgumentError
+
+_PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """How a run is carried out, apart from what is learnt.
+
+    Args:
+        precision: `"fp32"`, or `"bf16"` or `"fp16"` for mixed precision.
+        device: None for the best that is there (under `torchrun`, this process's), or `"cpu"`.
+        accumulation: Batches that make one optimiser step; their examples count alike.
+        clip_norm: Largest norm of the gradient over all parameters; None for no limit.
+        checkpoint_seconds: Time between checkpoints; stretched where writing would take more than
+            a twentieth of it. 0 writes one after every step.
+        trackers: Names of Accelerate's trackers, such as `("tensorboard",)`; they write to `out`.
+        progress: Whether to show a progress bar (on a terminal only).
+
+    Raises:
+        ArgumentError: A value is outside its range.
+    """
+
+    precision: str = "fp32"
+    device: str | None = None
+    accumulation: int = 1
+    clip_norm: float | None = None
+    checkpoint_seconds: float = 30.0
+    trackers: tuple[str, ...] = ()
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.precision not in _PRECISIONS:
+            raise ArgumentError(
+                f"`precision` must be one of {sorted(_PRECISIONS)}, got {self.precision!r}"
+            )
+        if self.device not in (None, "cpu"):
+            raise ArgumentError(
+                f"`device` must be None (the best there is) or 'cpu', got {self.device!r}; choose "
+                "among several GPUs with CUDA_VISIBLE_DEVICES"
+            )
+        whole_number("accumulation", self.accumulation, 1, "1 steps after every batch")
+        not_negative("checkpoint_seconds", self.checkpoint_seconds, "0 is after every step")
+        if self.clip_norm is not None:
+            positive("clip_norm", self.clip_norm, "None leaves gradients as they are")
+
+    @contextmanager
+    def accelerator(self, out: Path | None) -> Iterator[Accelerator]:
+        """Make an Accelerator for one run, whatever others this process has or had.
+
+        Accelerate keeps its settings in state that all Accelerators of a process share and that
+        may not change; here it is set aside for the length of the run and put back after.
+        """
+        shared = [
+            vars(state)["_shared_state"]
+            for state in (AcceleratorState, GradientState, PartialState)
+        ]
+        kept = [dict(state) for state in shared]
+        several = bool(shared[2]) and PartialState().num_processes > 1
+        for state in shared[: 2 if several else 3]:
+            state.clear()
+        try:
+            yield Accelerator(
+                mixed_precision=_PRECISIONS[self.precision],
+                cpu=self.device == "cpu",
+                log_with=list(self.trackers) or None,
+                project_dir=out,
+            )
+        finally:
+            for state, content in zip(shared, kept, strict=True):
+                if content:
+                    state.clear()
+                    state.update(content)

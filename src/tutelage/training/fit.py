@@ -1,0 +1,63 @@
+"""`fit`: train a model on labels, with the engine that distils."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+from tutelage.distiller import Distiller
+from tutelage.evaluation.metrics import Metric
+from tutelage.objectives import HardLabels, Objective
+from tutelage.training.carry_out import carry_out
+from tutelage.training.engine import Engine
+from tutelage.training.monitor import Monitor
+from tutelage.training.run import Run
+from tutelage.training.settings import MakeOptimizer, MakeScheduler, gather
+
+
+def fit(  # noqa: PLR0913 - the options of `distill`
+    model: nn.Module,
+    *,
+    train: object,
+    epochs: int,
+    objective: Objective | None = None,
+    val: object | None = None,
+    batch_size: int = 64,
+    seed: int = 0,
+    optimizer: MakeOptimizer | None = None,
+    scheduler: MakeScheduler | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    monitor: Monitor | str | None = None,
+    out: str | Path | None = None,
+    engine: Engine | None = None,
+) -> Run:
+    """Train a model on labels: a teacher-to-be, or the control that shows what a teacher adds.
+
+    Order, steps and records are those of `distill` with the same arguments, so that two runs
+    differ in nothing but what was learnt from.
+
+    Args:
+        model: The module to train, in place.
+        train: As in `distill`.
+        epochs: As in `distill`.
+        objective: One that wants no teacher; None for `HardLabels()`.
+        val: As in `distill`.
+        batch_size: As in `distill`.
+        seed: As in `distill`.
+        optimizer: As in `distill`.
+        scheduler: As in `distill`.
+        metrics: As in `distill`.
+        monitor: As in `distill`.
+        out: As in `distill`.
+        engine: As in `distill`.
+
+    Returns:
+        The run; `run.student` is the model, in eval mode.
+
+    Raises:
+        TutelageError: As `distill`; ArgumentError too if the objective wants a teacher.
+    """
+    settings = gather(epochs, batch_size, seed, optimizer, scheduler, metrics, monitor, out, engine)
+    return carry_out(Distiller(model, None, objective or HardLabels()), train, val, settings)

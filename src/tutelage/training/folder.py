@@ -1,0 +1,110 @@
+"""The folder of a run: whose it is, and what lies where.
+
+```
+out/
+├── run.json                  what makes this run this run; a different one is refused
+├── metrics.jsonl             the log
+├── last.pt                   everything needed to go on
+├── best-EPOCH.safetensors    the student of the best epoch, if there is validation
+└── student.safetensors       the student, once the run is finished
+```
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tutelage.errors import RunFolderError
+from tutelage.training.files import write_json
+
+_OURS = ("last.pt", "metrics.jsonl", "student.safetensors")
+
+
+class RunFolder:
+    """A folder that belongs to one run.
+
+    Args:
+        path: Where; made if it is not there.
+        identity: What must be equal for a run to be the same run, as JSON can hold it.
+
+    Raises:
+        RunFolderError: The folder cannot be written, or holds another run.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+        self.path = path
+        self.run, self.log = path / "run.json", path / "metrics.jsonl"
+        self.last, self.student = path / "last.pt", path / "student.safetensors"
+        self._identity = json.loads(json.dumps(identity, default=str))
+
+    def claim(self) -> None:
+        """Make the folder ours, or find that it is already.
+
+        Raises:
+            RunFolderError: It cannot be written, or holds another run.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if self.run.exists():
+                self._compare(json.loads(self.run.read_text(encoding="utf-8")))
+            else:
+                self._refuse_strangers()
+                write_json(self.run, self._identity)
+        except OSError as error:
+            raise RunFolderError(
+                f"`out` must be a folder that can be written, got {self.path} with {error}; choose "
+                "another, or mend its permissions"
+            ) from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second process from writing the same run at the same time.
+
+        Raises:
+            RunFolderError: Another process has it. (Its lock goes with it, even if it is killed.)
+        """
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise RunFolderError(
+                    f"`out` must not be in use, got {self.path}, which another process is writing "
+                    "now; wait for it, or choose another folder"
+                ) from error
+            yield
+
+    def best(self, epoch: int) -> Path:
+        """Return the file of the best student, of this epoch."""
+        return self.path / f"best-{epoch}.safetensors"
+
+    def keep_only(self, best: Path | None) -> None:
+        """Remove the students of epochs that are no longer the best."""
+        for file in self.path.glob("best-*.safetensors"):
+            if file != best:
+                file.unlink()
+
+    def _compare(self, found: dict[str, Any]) -> None:
+        keys = sorted(found.keys() | self._identity.keys())
+        different = [key for key in keys if found.get(key) != self._identity.get(key)]
+        if different:
+            lines = [
+                f"  {key}: {found.get(key)!r} there, {self._identity.get(key)!r} now"
+                for key in different
+            ]
+            raise RunFolderError(
+                f"`out` must be empty or hold this very run, got {self.path} with a run that "
+                "differs in\n" + "\n".join(lines) + "\nchoose another folder, or remove that one"
+            )
+
+    def _refuse_strangers(self) -> None:
+        found = [name for name in _OURS if (self.path / name).exists()]
+        if found:
+            raise RunFolderError(
+                f"`out` must be empty or hold a run, got {self.path} with {found[0]} but without "
+                "run.json; choose another folder"
+            )

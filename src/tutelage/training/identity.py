@@ -1,0 +1,58 @@
+"""What makes a run this run: what must be equal for a call to go on with a folder's run."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from tutelage.training.plan import Plan
+
+
+def identity(plan: Plan, processes: int) -> dict[str, Any]:
+    """Describe a run by what decides its result."""
+    distiller, settings = plan.distiller, plan.settings
+    return {
+        "teacher": None if distiller.teacher is None else distiller.teacher.fingerprint(),
+        "student": _architecture(distiller.student),
+        "objective": repr(distiller.objective),
+        "train": plan.train.description,
+        "val": None if plan.validation is None else plan.validation.source.description,
+        "epochs": settings.epochs,
+        "seed": settings.seed,
+        "optimizer": _optimizer(plan.optimizer),
+        "scheduler": None if plan.scheduler is None else _scheduler(plan.scheduler),
+        "accumulation": settings.engine.accumulation,
+        "clip_norm": settings.engine.clip_norm,
+        "precision": settings.engine.precision,
+        "monitor": repr(settings.monitor),
+        "processes": processes,
+    }
+
+
+def _architecture(module: nn.Module) -> str:
+    shapes = [(name, list(tensor.shape)) for name, tensor in module.state_dict().items()]
+    digest = hashlib.blake2b(repr(shapes).encode(), digest_size=8)
+    return f"{type(module).__name__} {digest.hexdigest()}"
+
+
+def _optimizer(optimizer: Optimizer) -> str:
+    groups = [
+        {key: value for key, value in group.items() if key != "params"}
+        | {"parameters": sum(each.numel() for each in group["params"])}
+        for group in optimizer.param_groups
+    ]
+    return f"{type(optimizer).__name__} {groups}"
+
+
+def _scheduler(scheduler: LRScheduler) -> str:
+    plain = (int, float, str, bool)
+    settings = {
+        key: value
+        for key, value in sorted(vars(scheduler).items())
+        if isinstance(value, plain) and not key.startswith("_")
+    }
+    return f"{type(scheduler).__name__} {settings}"

@@ -1,0 +1,127 @@
+"""The training loop: epochs of steps, each of which can be the last before a kill."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from itertools import islice
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from tutelage.errors import DataError
+from tutelage.signals import Batch
+from tutelage.training.keeper import Keeper
+from tutelage.training.plan import Plan
+from tutelage.training.progress import ProgressBar
+
+STEPS_BETWEEN_READS = 16
+"""Steps after which losses are read from the device, checked and logged."""
+
+
+class Loop:
+    """Carries out a plan from a position to its end.
+
+    Args:
+        plan: What to do.
+        accelerator: On what.
+        keeper: Knows where the run stands; writes log, checkpoints and best students.
+    """
+
+    def __init__(self, plan: Plan, accelerator: Accelerator, keeper: Keeper) -> None:
+        self.plan, self.accelerator, self.keeper = plan, accelerator, keeper
+        self.position, self.watch, self.settings = keeper.position, keeper.watch, plan.settings
+        self.model = accelerator.prepare(plan.distiller)
+        self.optimizer = accelerator.prepare(plan.optimizer)
+        self._parameters = [p for p in plan.distiller.parameters() if p.requires_grad]
+        self._per_epoch = plan.train.batches_per_epoch()
+
+    def run(self, bar: ProgressBar) -> None:
+        """Train until the last epoch, or until patience runs out."""
+        while self.position.epoch < self.settings.epochs and not self.keeper.best.exhausted:
+            self._epoch(bar)
+        self.keeper.finished = True
+        self.keeper.checkpoint()
+
+    def _epoch(self, bar: ProgressBar) -> None:
+        position, began = self.position, time.monotonic() - self.position.seconds
+        self.model.train()
+        batches = self.plan.train.epoch(position.epoch, position.batch)
+        for group in _groups(batches, self.settings.engine.accumulation):
+            self._step(group)
+            position.batch += len(group)
+            position.step += 1
+            position.seconds = time.monotonic() - began
+            if position.step % STEPS_BETWEEN_READS == 0:
+                self._read()
+            self.keeper.checkpoint_if_due(self._read)
+            bar.show(position.epoch + self._within_epoch())
+        if position.batch == 0:
+            raise DataError(
+                f"`train` must yield at least one batch in each epoch, got none in epoch "
+                f"{position.epoch + 1}; fill its data set, or set drop_last=False"
+            )
+        self._read()
+        self._close_epoch(began)
+
+    def _step(self, group: list[Batch]) -> None:
+        """Take one optimiser step on the examples of all batches of the group."""
+        progress = (self.position.epoch + self._within_epoch()) / self.settings.epochs
+        group = [batch.to(self.accelerator.device).at(progress) for batch in group]
+        counts = self._counts(group)
+        for place, batch in enumerate(group):
+            last = place == len(group) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
+                losses = self.model(batch, counts)
+                # Gradients are averaged over processes; the counts have divided already.
+                several = self.accelerator.num_processes
+                self.accelerator.backward(losses.total * several if several > 1 else losses.total)
+            self.watch.add(self.position.step + 1, len(batch), losses)
+        if self.settings.engine.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(self._parameters, self.settings.engine.clip_norm)
+        self.optimizer.step()
+        self.plan.optimizer.zero_grad()
+        if self.plan.scheduler is not None and not self.optimizer.step_was_skipped:
+            self.plan.scheduler.step()
+
+    def _counts(self, group: list[Batch]) -> Tensor | None:
+        """Return by how many examples to divide, where a batch is a piece of a larger step."""
+        if len(group) == 1 and self.accelerator.num_processes == 1:
+            return None
+        ours = torch.stack([self.plan.distiller.counts(batch) for batch in group]).sum(dim=0)
+        return cast("Tensor", self.accelerator.reduce(ours.to(self.accelerator.device)))
+
+    def _read(self) -> None:
+        """Read the losses since the last time, refuse what is no number, log the rest."""
+        means = self.watch.read()
+        if means:
+            self.keeper.log_steps(means)
+
+    def _within_epoch(self) -> float:
+        return self.position.batch / self._per_epoch if self._per_epoch else 0.0
+
+    def _close_epoch(self, began: float) -> None:
+        """Validate, record, and keep the student if it is the best so far."""
+        position = self.position
+        figures: dict[str, float] = {}
+        if self.plan.validation is not None:
+            progress = min((position.epoch + 1) / self.settings.epochs, 1.0)
+            device = self.accelerator.device
+            figures = self.plan.validation.figures(self.plan.distiller, device, progress)
+        position.seconds = time.monotonic() - began
+        record: dict[str, Any] = {"epoch": position.epoch + 1, "step": position.step}
+        record |= {"lr": self.plan.optimizer.param_groups[0]["lr"], "seconds": position.seconds}
+        record |= {f"train/{name}": value for name, value in self.watch.means().items()}
+        record |= {f"val/{name}": value for name, value in figures.items()}
+        self.watch.clear()
+        position.epoch, position.batch = position.epoch + 1, 0
+        self.keeper.close_epoch(record, figures)
+
+
+def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    iterator = iter(batches)
+    while group := list(islice(iterator, size)):
+        yield group

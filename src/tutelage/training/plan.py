@@ -1,0 +1,105 @@
+"""What the training loop works with, made from what a user gave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from tutelage.data import Share, Source, as_source
+from tutelage.distiller import Distiller
+from tutelage.errors import ArgumentError, ModelError
+from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
+from tutelage.training.validation import Validation
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the loop works with.
+
+    Args:
+        distiller: Student, teacher and objective, on the device.
+        optimizer: Over the distiller's parameters.
+        scheduler: Stepped after each optimiser step; None for a constant rate.
+        train: Training batches.
+        validation: None for none.
+        settings: All else.
+    """
+
+    distiller: Distiller
+    optimizer: Optimizer
+    scheduler: LRScheduler | None
+    train: Source
+    validation: Validation | None
+    settings: Settings
+
+
+def make_plan(
+    distiller: Distiller,
+    train: object,
+    val: object | None,
+    settings: Settings,
+    accelerator: Accelerator,
+) -> Plan:
+    """Make the parts of a run.
+
+    Raises:
+        ArgumentError: `optimizer` or `scheduler` does not make one.
+        DataError: Data is empty or none.
+        ModelError: The student has nothing to train.
+    """
+    size = settings.batch_size
+    share = Share(accelerator.process_index, accelerator.num_processes)
+    source = as_source("train", train, size, shuffle=True, seed=settings.seed, share=share)
+    validation = None
+    if val is not None:
+        validation = Validation(as_source("val", val, size, shuffle=False), settings.metrics)
+    optimizer = _make_optimizer(settings.optimizer, distiller)
+    batches, every = source.batches_per_epoch(), settings.engine.accumulation
+    steps = None if batches is None else -(-batches // every) * settings.epochs
+    scheduler = _make_scheduler(settings.scheduler, optimizer, steps)
+    return Plan(distiller, optimizer, scheduler, source, validation, settings)
+
+
+def _make_optimizer(make: MakeOptimizer | None, distiller: Distiller) -> Optimizer:
+    parameters = [each for each in distiller.parameters() if each.requires_grad]
+    if not any(each.requires_grad for each in distiller.student.parameters()):
+        raise ModelError(
+            f"the student ({type(distiller.student).__name__}) must have parameters to train, got "
+            "none with requires_grad; unfreeze some, or give another module"
+        )
+    if make is None:
+        return torch.optim.AdamW(parameters, lr=1e-3)
+    optimizer = make(parameters) if callable(make) else make
+    if not isinstance(optimizer, Optimizer) or optimizer is make:
+        raise ArgumentError(
+            f"`optimizer` must be a callable from parameters to an optimiser, got {make!r}; for "
+            "instance functools.partial(torch.optim.SGD, lr=0.1)"
+        )
+    return optimizer
+
+
+def _make_scheduler(
+    make: MakeScheduler | None, optimizer: Optimizer, steps: int | None
+) -> LRScheduler | None:
+    if make is None:
+        return None
+    expected = (
+        "`scheduler` must be a callable from (optimizer, steps) to a scheduler that is stepped "
+        "after each optimiser step, for instance torch.optim.lr_scheduler.CosineAnnealingLR"
+    )
+    if steps is None:
+        raise ArgumentError(
+            f"{expected}; the number of steps must be known, got a `train` without a length: give "
+            "it one, or leave the scheduler out"
+        )
+    try:
+        scheduler = make(optimizer, steps)
+    except TypeError as error:
+        raise ArgumentError(f"{expected}, got {make!r}, which says {error}") from error
+    if not isinstance(scheduler, LRScheduler) or isinstance(scheduler, ReduceLROnPlateau):
+        raise ArgumentError(f"{expected}, got one that makes {type(scheduler).__name__}")
+    return scheduler

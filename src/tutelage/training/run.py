@@ -1,0 +1,47 @@
+"""What a finished run gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tutelage.teachers import Teacher
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained student and how it came about.
+
+    Args:
+        student: The module that was given, trained, in eval mode: with the weights of the best
+            validation epoch where there is validation, else of the last.
+        history: One record for each epoch: `epoch`, `step`, `lr`, `seconds`, and the means
+            `train/loss`, `train/<part>` and `val/<figure>`.
+        best_epoch: The epoch whose weights the student has.
+        settings: What makes this run this run, as in `run.json`.
+        out: The folder of the run, if it has one.
+        teacher: Whom it learnt from.
+        val: The validation data that was given.
+    """
+
+    student: nn.Module
+    history: list[dict[str, Any]]
+    best_epoch: int
+    settings: dict[str, Any]
+    out: Path | None = None
+    teacher: Teacher | None = field(default=None, repr=False)
+    val: object | None = field(default=None, repr=False)
+
+    def report(self, path: str | Path = "report.html") -> Path:
+        """Write one self-contained page on the run: verdict, figures, settings.
+
+        Args:
+            path: Where; a relative path is taken from the run's folder, if it has one.
+        """
+        from tutelage.reports.run_page import write_run_page  # noqa: PLC0415 - loads matplotlib
+
+        place = Path(path) if self.out is None else self.out / path
+        return write_run_page(self, place)

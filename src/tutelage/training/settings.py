@@ -1,0 +1,68 @@
+"""How a student is trained, whatever it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from tutelage._checks import whole_number
+from tutelage.evaluation.metrics import Metric
+from tutelage.training.engine import Engine
+from tutelage.training.monitor import Monitor
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeScheduler = Callable[[Optimizer, int], LRScheduler]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The arguments that `distill` and `fit` share; `distill` says what each means.
+
+    Raises:
+        ArgumentError: A number is outside its range, or the monitor's direction is not known.
+    """
+
+    epochs: int
+    batch_size: int = 64
+    seed: int = 0
+    optimizer: MakeOptimizer | None = None
+    scheduler: MakeScheduler | None = None
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    monitor: Monitor | None = None
+    out: Path | None = None
+    engine: Engine = field(default_factory=Engine)
+
+    def __post_init__(self) -> None:
+        whole_number("epochs", self.epochs, 1, "it counts the passes over `train`")
+        whole_number("batch_size", self.batch_size, 1, "it counts the examples of a batch")
+        whole_number("seed", self.seed, 0, "it is any number from 0 on")
+
+
+def gather(  # noqa: PLR0913, PLR0917 - it gathers them so that others take one
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    optimizer: MakeOptimizer | None,
+    scheduler: MakeScheduler | None,
+    metrics: Mapping[str, Metric] | None,
+    monitor: Monitor | str | None,
+    out: str | Path | None,
+    engine: Engine | None,
+) -> Settings:
+    """Return the settings for the arguments as a user may write them."""
+    return Settings(
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        metrics=metrics or {},
+        monitor=Monitor(monitor) if isinstance(monitor, str) else monitor,
+        out=None if out is None else Path(out),
+        engine=engine or Engine(),
+    )

@@ -1,0 +1,99 @@
+"""The losses of an epoch: averaged, and refused where one is not a number."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tutelage.distiller import Losses
+from tutelage.errors import NonFiniteError
+from tutelage.signals import Signals
+
+
+class LossWatch:
+    """Gathers losses on their device and reads them a few steps at a time.
+
+    Reading a number makes the processor wait for the device, so single losses are not read; a
+    non-finite one is still named with its step, before anything that follows it is kept.
+
+    Args:
+        names: The parts of the objective.
+        total_over_processes: Sums a tensor over all processes.
+    """
+
+    def __init__(self, names: list[str], total_over_processes: Callable[[Tensor], Tensor]) -> None:
+        self.names = names
+        self._total = total_over_processes
+        self._rows: list[Tensor] = []
+        self._steps: list[tuple[int, int]] = []
+        self.clear()
+
+    def add(self, step: int, examples: int, losses: Losses) -> None:
+        """Take in the losses of a batch of step `step`; of `examples` examples."""
+        parts = (*losses.parts.values(), _probe(losses.teacher, losses.total))
+        self._rows.append(torch.stack((losses.total.detach(), *parts)))
+        self._steps.append((step, examples))
+
+    def read(self) -> dict[str, float]:
+        """Read what was added since, and return its means.
+
+        Raises:
+            NonFiniteError: The teacher's output, a part or the total is NaN or infinite.
+        """
+        if not self._rows:
+            return {}
+        rows = self._total(torch.stack(self._rows)).tolist()
+        seen, sums = 0, [0.0] * (1 + len(self.names))
+        for (step, examples), (*values, probe) in zip(self._steps, rows, strict=True):
+            self._check(step, values, probe)
+            seen += examples
+            sums = [total + value * examples for total, value in zip(sums, values, strict=True)]
+        self._rows, self._steps = [], []
+        self.examples += seen
+        self.sums = [total + more for total, more in zip(self.sums, sums, strict=True)]
+        return self._named(sums, seen)
+
+    def means(self) -> dict[str, float]:
+        """Return the means of the epoch so far, each example counting alike."""
+        return self._named(self.sums, self.examples)
+
+    def clear(self) -> None:
+        """Begin a new epoch."""
+        self.examples, self.sums = 0, [0.0] * (1 + len(self.names))
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold."""
+        return {"examples": self.examples, "sums": self.sums}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take up a state."""
+        self.examples, self.sums = state["examples"], state["sums"]
+
+    def _named(self, sums: list[float], examples: int) -> dict[str, float]:
+        names = ("loss", *self.names)
+        return {name: total / max(examples, 1) for name, total in zip(names, sums, strict=True)}
+
+    def _check(self, step: int, values: list[float], probe: float) -> None:
+        total, *parts = values
+        advice = "the last checkpoint is from before; lower the learning rate, or clip_norm"
+        if not math.isfinite(probe):
+            raise NonFiniteError(
+                f"the teacher's output must be finite, got NaN or infinity at step {step}; check "
+                "the teacher's weights and what it is fed"
+            )
+        for name, value in zip(self.names, parts, strict=True):
+            if not math.isfinite(value):
+                raise NonFiniteError(
+                    f"`{name}` must be finite, got {value} at step {step}; {advice}"
+                )
+        if not math.isfinite(total):
+            raise NonFiniteError(f"the loss must be finite, got {total} at step {step}; {advice}")
+
+
+def _probe(teacher: Signals, like: Tensor) -> Tensor:
+    """Return a number that is finite if the teacher's output is: its sum."""
+    if teacher.output is None:
+        return torch.zeros_like(like)
+    return teacher.output.sum(dtype=torch.float32).to(like.dtype)
