@@ -102,7 +102,7 @@ class Distiller(nn.Module):
             term.name: _mean(
                 term.objective(student, teacher, batch),
                 term.objective.counted(batch),
-                None if counts is None else counts[place],
+                None if counts is None else counts[place] * batch.copies,
             )
             for place, term in enumerate(self._terms)
         }
@@ -120,10 +120,10 @@ class Distiller(nn.Module):
         return self.teacher.signals(batch, self._wants.teacher)
 
     def counts(self, batch: Batch) -> Tensor:
-        """Return how many examples of the batch each term counts, `[terms]`."""
+        """Return how many examples of the batch each term counts, `[terms]`; copies share one."""
         masks = [term.objective.counted(batch) for term in self._terms]
         numbers = [len(batch) if mask is None else int(mask.sum()) for mask in masks]
-        return torch.tensor(numbers, dtype=torch.float64)
+        return torch.tensor(numbers, dtype=torch.float32) / batch.copies
 
 
 def _mean(values: Tensor, counted: Tensor | None, count: Tensor | None) -> Tensor:

@@ -6,7 +6,7 @@ an objective needs of both sides, so that nothing is computed that nobody asked 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, ValuesView
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +33,8 @@ class Batch:
         index: `[batch]` position of each example in its data set, where known.
         domain: What each example belongs to (a tensor or a list of names), where known.
         progress: Fraction of training that has gone by, in [0, 1]; schedules read it.
+        copies: How many processes hold these same examples (where there are fewer examples than
+            processes); in sums over all processes each example counts for 1/copies here.
     """
 
     inputs: Any
@@ -40,6 +42,7 @@ class Batch:
     index: Tensor | None = None
     domain: Tensor | Sequence[str] | None = None
     progress: float = 0.0
+    copies: int = 1
 
     @classmethod
     def of(cls, raw: object, progress: float = 0.0) -> Batch:
@@ -85,18 +88,22 @@ class Batch:
             None if self.index is None else self.index[rows],
             None if self.domain is None else self.domain[rows],
             self.progress,
+            self.copies,
         )
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch with its tensors on `device`."""
-        return Batch(*(_moved(part, device) for part in self._parts()), progress=self.progress)
+        return replace(
+            self,
+            inputs=_moved(self.inputs, device),
+            labels=_moved(self.labels, device),
+            index=_moved(self.index, device),
+            domain=_moved(self.domain, device),
+        )
 
     def at(self, progress: float) -> Batch:
         """Return the batch with another `progress`."""
         return replace(self, progress=progress)
-
-    def _parts(self) -> tuple[Any, ...]:
-        return self.inputs, self.labels, self.index, self.domain
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +180,7 @@ def first_tensor(inputs: object) -> Tensor:
     if isinstance(inputs, Tensor):
         return inputs
     values = inputs.values() if isinstance(inputs, Mapping) else inputs
-    for value in values if isinstance(values, (Sequence, type({}.values()))) else ():
+    for value in values if isinstance(values, (Sequence, ValuesView)) else ():
         if isinstance(value, Tensor):
             return value
     raise DataError(

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, cast
 
@@ -48,7 +49,7 @@ class LoaderSource(Source):
         """Yield our share of the batches of epoch `number`, from batch `start` on."""
         for raw in self._from(number, start):
             batch = Batch.of(raw)
-            yield batch[self.share.rows(len(batch))] if self.share.of > 1 else batch
+            yield batch if self.share.of == 1 else self._ours(batch)
         self._begun = None
 
     def state(self) -> dict[str, Any]:
@@ -81,6 +82,10 @@ class LoaderSource(Source):
         deque(islice(batches, start), maxlen=0)
         randomness.restore(now)
         return batches
+
+    def _ours(self, batch: Batch) -> Batch:
+        length = len(batch)
+        return replace(batch[self.share.rows(length)], copies=self.share.copies(length))
 
     def _agreed(self) -> Iterator[Any]:
         """Return the loader's batches in an order that all processes draw from rank 0's state."""

@@ -30,17 +30,16 @@ class SetSource(Source):
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield our share of the batches of epoch `number`, from batch `start` on."""
-        ours = [
-            positions[self.share.rows(len(positions))]
-            for positions in self.order.batches(number, start)
-        ]
+        batches = self.order.batches(number, start)
+        ours = [positions[self.share.rows(len(positions))] for positions in batches]
         # A generator of its own, or the loader would draw from the global one when iterated.
         lists = [positions.tolist() for positions in ours]
         loader = DataLoader(self.dataset, batch_sampler=lists, generator=torch.Generator())
         try:
-            for positions, raw in zip(ours, loader, strict=True):
+            for whole, positions, raw in zip(batches, ours, loader, strict=True):
                 batch = Batch.of(raw)
-                yield batch if batch.index is not None else replace(batch, index=positions)
+                index = positions if batch.index is None else batch.index
+                yield replace(batch, index=index, copies=self.share.copies(len(whole)))
         except (TypeError, RuntimeError, KeyError) as error:
             raise DataError(
                 f"`{self.name}` could not be loaded: {type(error).__name__}: {error}; its examples "

@@ -20,8 +20,7 @@ class Share:
 
     Batches are global: with more processes each takes fewer examples of the same batches, so the
     number of processes changes the speed and not the result. A batch with fewer examples than
-    there are processes is taken whole by each; as every sum is divided by the number of examples
-    over all processes, that counts none of them double.
+    there are processes is taken whole by each, as that many copies.
     """
 
     rank: int = 0
@@ -32,6 +31,10 @@ class Share:
         if length < self.of:
             return slice(0, length)
         return slice(length * self.rank // self.of, length * (self.rank + 1) // self.of)
+
+    def copies(self, length: int) -> int:
+        """Return how many processes take the same rows of a batch of `length` examples."""
+        return self.of if length < self.of else 1
 
 
 class Source(ABC):

@@ -36,7 +36,8 @@ class TensorSource(Source):
             rows = ours if self.rows is None else self.rows[ours]
             columns = [each.index_select(0, rows.to(each.device)) for each in self.tensors]
             inputs, labels, domain = (*columns, None, None)[:3]
-            yield Batch(inputs, labels, ours, domain)
+            copies = self.share.copies(len(positions))
+            yield Batch(inputs, labels, ours, domain, copies=copies)
 
     @property
     def description(self) -> dict[str, Any]:

@@ -102,6 +102,7 @@ class Keeper:
             student.load_state_dict(self._in_memory)
         if self.folder is not None and self._main:
             write_whole(self.folder.student, lambda draft: save_model(student, str(draft)))
+        self.accelerator.wait_for_everyone()
         return self.best.epoch or self.position.epoch
 
     def close(self) -> None:

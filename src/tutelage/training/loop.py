@@ -71,7 +71,8 @@ class Loop:
         """Take one optimiser step on the examples of all batches of the group."""
         progress = (self.position.epoch + self._within_epoch()) / self.settings.epochs
         group = [batch.to(self.accelerator.device).at(progress) for batch in group]
-        counts = self._counts(group)
+        counts, examples = self._counts(group)
+        group_losses = []
         for place, batch in enumerate(group):
             last = place == len(group) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.model):
@@ -79,7 +80,8 @@ class Loop:
                 # Gradients are averaged over processes; the counts have divided already.
                 several = self.accelerator.num_processes
                 self.accelerator.backward(losses.total * several if several > 1 else losses.total)
-            self.watch.add(self.position.step + 1, len(batch), losses)
+            group_losses.append(losses)
+        self.watch.add(self.position.step + 1, examples, group_losses)
         if self.settings.engine.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self._parameters, self.settings.engine.clip_norm)
         self.optimizer.step()
@@ -87,12 +89,18 @@ class Loop:
         if self.plan.scheduler is not None and not self.optimizer.step_was_skipped:
             self.plan.scheduler.step()
 
-    def _counts(self, group: list[Batch]) -> Tensor | None:
-        """Return by how many examples to divide, where a batch is a piece of a larger step."""
+    def _counts(self, group: list[Batch]) -> tuple[Tensor | None, int | Tensor]:
+        """Return by how many examples to divide each term, and how many the step has.
+
+        A batch that is the whole step divides by its own: None.
+        """
         if len(group) == 1 and self.accelerator.num_processes == 1:
-            return None
-        ours = torch.stack([self.plan.distiller.counts(batch) for batch in group]).sum(dim=0)
-        return cast("Tensor", self.accelerator.reduce(ours.to(self.accelerator.device)))
+            return None, len(group[0])
+        examples = sum(len(batch) / batch.copies for batch in group)
+        counts = torch.stack([self.plan.distiller.counts(batch) for batch in group]).sum(dim=0)
+        ours = torch.cat([counts, counts.new_tensor([examples])]).to(self.accelerator.device)
+        total = cast("Tensor", self.accelerator.reduce(ours))
+        return total[:-1], total[-1]
 
     def _read(self) -> None:
         """Read the losses since the last time, refuse what is no number, log the rest."""

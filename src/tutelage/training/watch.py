@@ -27,13 +27,20 @@ class LossWatch:
         self.names = names
         self._total = total_over_processes
         self._rows: list[Tensor] = []
-        self._steps: list[tuple[int, int]] = []
+        self._steps: list[tuple[int, int | Tensor]] = []
         self.clear()
 
-    def add(self, step: int, examples: int, losses: Losses) -> None:
-        """Take in the losses of a batch of step `step`; of `examples` examples."""
-        parts = (*losses.parts.values(), _probe(losses.teacher, losses.total))
-        self._rows.append(torch.stack((losses.total.detach(), *parts)))
+    def add(self, step: int, examples: int | Tensor, losses: list[Losses]) -> None:
+        """Take in the losses of a step.
+
+        Args:
+            step: Its number.
+            examples: How many it saw, over all processes.
+            losses: Of its batches; where they are several, or other processes have more, each is
+                divided by the examples of the whole step, so that they add up.
+        """
+        rows = [_row(each) for each in losses]
+        self._rows.append(rows[0] if len(rows) == 1 else torch.stack(rows).sum(dim=0))
         self._steps.append((step, examples))
 
     def read(self) -> dict[str, float]:
@@ -45,11 +52,11 @@ class LossWatch:
         if not self._rows:
             return {}
         rows = self._total(torch.stack(self._rows)).tolist()
-        seen, sums = 0, [0.0] * (1 + len(self.names))
+        seen, sums = 0.0, [0.0] * (1 + len(self.names))
         for (step, examples), (*values, probe) in zip(self._steps, rows, strict=True):
             self._check(step, values, probe)
-            seen += examples
-            sums = [total + value * examples for total, value in zip(sums, values, strict=True)]
+            seen += (weight := float(examples))
+            sums = [total + value * weight for total, value in zip(sums, values, strict=True)]
         self._rows, self._steps = [], []
         self.examples += seen
         self.sums = [total + more for total, more in zip(self.sums, sums, strict=True)]
@@ -61,7 +68,7 @@ class LossWatch:
 
     def clear(self) -> None:
         """Begin a new epoch."""
-        self.examples, self.sums = 0, [0.0] * (1 + len(self.names))
+        self.examples, self.sums = 0.0, [0.0] * (1 + len(self.names))
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint must hold."""
@@ -71,7 +78,7 @@ class LossWatch:
         """Take up a state."""
         self.examples, self.sums = state["examples"], state["sums"]
 
-    def _named(self, sums: list[float], examples: int) -> dict[str, float]:
+    def _named(self, sums: list[float], examples: float) -> dict[str, float]:
         names = ("loss", *self.names)
         return {name: total / max(examples, 1) for name, total in zip(names, sums, strict=True)}
 
@@ -90,6 +97,11 @@ class LossWatch:
                 )
         if not math.isfinite(total):
             raise NonFiniteError(f"the loss must be finite, got {total} at step {step}; {advice}")
+
+
+def _row(losses: Losses) -> Tensor:
+    probe = _probe(losses.teacher, losses.total)
+    return torch.stack((losses.total.detach(), *losses.parts.values(), probe))
 
 
 def _probe(teacher: Signals, like: Tensor) -> Tensor:

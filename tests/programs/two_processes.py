@@ -1,0 +1,69 @@
+"""A run that one process or several carry out, for comparison.
+
+Arguments: where to write the weights, the kind of data, and the run's folder (or nothing).
+"""
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+import tutelage as tl
+
+
+class Stream(IterableDataset):
+    """Examples without a length."""
+
+    def __init__(self, examples):
+        self.examples = examples
+
+    def __iter__(self):
+        return iter([(x, y) for x, y in zip(*self.examples.tensors, strict=True)])
+
+
+def training_data(kind):
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(97, 6, generator=generator)
+    labels = torch.randint(0, 5, (97,), generator=generator)
+    labels[torch.arange(97) % 5 > 1] = -100  # unevenly over the processes
+    examples = TensorDataset(inputs, labels)
+    return {
+        "tensors": examples,
+        "set": [(x, y) for x, y in zip(inputs, labels, strict=True)],
+        "loader": DataLoader(examples, 16, shuffle=True),  # shuffled by the global generator
+        "stream": Stream(examples),
+    }[kind]
+
+
+def main(weights, kind, out):
+    torch.manual_seed(7)
+    teacher, student = nn.Linear(6, 5), nn.Sequential(nn.Linear(6, 7), nn.Tanh(), nn.Linear(7, 5))
+    run = tl.distill(
+        teacher,
+        student,
+        train=training_data(kind),
+        val=TensorDataset(torch.randn(31, 6), torch.randint(0, 5, (31,))),
+        objective=0.5 * tl.HardLabels() + tl.SoftTargets(4),
+        epochs=3,
+        batch_size=16,  # 97 = 6 · 16 + 1: the last batch has fewer examples than processes
+        seed=3,
+        optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9),
+        monitor="loss",
+        out=out,
+        engine=tl.Engine(
+            device="cpu", accumulation=2, clip_norm=1.0, checkpoint_seconds=0 if out else 30
+        ),
+    )
+    if os.environ.get("RANK", "0") == "0":
+        torch.save({"weights": run.student.state_dict(), "history": run.history}, weights)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None)

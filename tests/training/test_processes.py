@@ -1,0 +1,41 @@
+"""Two processes under torchrun give the result of one, for the same global batches."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+PROGRAM = Path(__file__).parents[1] / "programs" / "two_processes.py"
+
+
+def run(weights: Path, *arguments: str, processes: int):
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    command = [sys.executable, *(launcher if processes > 1 else []), str(PROGRAM), str(weights)]
+    done = subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return torch.load(weights, weights_only=True)
+
+
+@pytest.mark.parametrize("kind", ["tensors", "set", "loader", "stream"])
+def test_two_processes_equal_one(kind, tmp_path):
+    """With labels missing unevenly, a last batch of one example, accumulation and clipping."""
+    one = run(tmp_path / "one.pt", kind, processes=1)
+    two = run(tmp_path / "two.pt", kind, processes=2)
+    for name, tensor in one["weights"].items():
+        torch.testing.assert_close(two["weights"][name], tensor, rtol=0, atol=1e-6)
+    for first, second in zip(one["history"], two["history"], strict=True):
+        del first["seconds"], second["seconds"]
+        assert first == pytest.approx(second, abs=1e-5)
+
+
+def test_a_finished_run_of_two_processes_is_taken_up(tmp_path):
+    """Both processes read what the main one wrote; nothing is trained again."""
+    out = str(tmp_path / "run")
+    first = run(tmp_path / "first.pt", "tensors", out, processes=2)
+    second = run(tmp_path / "second.pt", "tensors", out, processes=2)
+    assert first["history"] == second["history"]
+    assert all(torch.equal(first["weights"][k], second["weights"][k]) for k in first["weights"])

@@ -1,0 +1,78 @@
+"""A run that is killed and started again ends with the weights of one that was not."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+PROGRAM = Path(__file__).parents[1] / "programs" / "killed_run.py"
+KINDS = ("tensors", "set", "loader", "workers")
+STEPS_OF_A_RUN = 0.35  # seconds that the slowed steps of a run take at least
+
+
+def start(out: Path, kind: str, write: int = 0) -> subprocess.Popen:
+    command = [sys.executable, "-W", "error", str(PROGRAM), str(out), kind, str(write)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def finish(out: Path, kind: str) -> dict[str, torch.Tensor]:
+    process = start(out, kind)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return load_file(out / "student.safetensors")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def whole(request, tmp_path_factory):
+    """The weights of an uninterrupted run, for each kind of data."""
+    return request.param, finish(tmp_path_factory.mktemp("whole") / "run", request.param)
+
+
+def kill_when_under_way(out: Path, kind: str, rng: random.Random) -> int:
+    """Kill a run at a random moment of its training; return the step it was killed after."""
+    process = start(out, kind)
+    while not (out / "last.pt").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    time.sleep(rng.uniform(0, STEPS_OF_A_RUN))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return torch.load(out / "last.pt", weights_only=True)["position"]["step"]
+
+
+def test_killed_at_random_moments(whole, tmp_path):
+    """Two kills in one run, at moments that differ from test run to test run."""
+    kind, expected = whole
+    seed = random.randrange(10**6)
+    rng, out = random.Random(seed), tmp_path / "run"
+    steps = [kill_when_under_way(out, kind, rng) for _ in range(2)]
+    found = finish(out, kind)
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), f"{name} differs; seed {seed}, killed at {steps}"
+
+
+@pytest.mark.parametrize("write", [1, 2, 9, 30])
+def test_killed_in_the_middle_of_a_write(write, tmp_path):
+    """The first write is run.json, the later ones checkpoints and best students."""
+    out = tmp_path / "run"
+    process = start(out, "tensors", write)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    expected = finish(tmp_path / "whole", "tensors")
+    found = finish(out, "tensors")
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_the_log_of_a_killed_run_has_each_epoch_once(tmp_path):
+    out = tmp_path / "run"
+    kill_when_under_way(out, "tensors", random.Random(0))
+    finish(out, "tensors")
+    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [each["epoch"] for each in records if each["kind"] == "epoch"] == [1, 2, 3, 4]
