@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 
@@ -12,7 +14,7 @@ from tutelage.training.folder import RunFolder
 from tutelage.training.identity import identity
 from tutelage.training.keeper import Keeper
 from tutelage.training.loop import Loop
-from tutelage.training.plan import Plan, make_plan
+from tutelage.training.plan import make_plan
 from tutelage.training.progress import ProgressBar
 from tutelage.training.run import Run
 from tutelage.training.settings import Settings
@@ -27,7 +29,8 @@ def carry_out(distiller: Distiller, train: object, val: object | None, settings:
         if distiller.teacher is not None:
             stack.enter_context(distiller.teacher.ready(accelerator.device))
         plan = make_plan(distiller, train, val, settings, accelerator)
-        folder = _claim(plan, accelerator, stack)
+        described = identity(plan, accelerator.num_processes)
+        folder = _claim(settings.out, described, accelerator, stack)
         # Data order and dropout come from here; ranks draw apart from each other.
         randomness.seed_everything(settings.seed + accelerator.process_index)
         keeper = Keeper(plan, accelerator, folder)
@@ -44,23 +47,24 @@ def carry_out(distiller: Distiller, train: object, val: object | None, settings:
         epoch = keeper.finish()
         accelerator.end_training()
     distiller.eval()
-    history = keeper.position.history
     return Run(
         student=distiller.student,
-        history=history,
+        history=keeper.position.history,
         best_epoch=epoch,
-        settings=identity(plan, accelerator.num_processes),
+        settings=described,
         out=settings.out,
         teacher=distiller.teacher,
         val=val,
     )
 
 
-def _claim(plan: Plan, accelerator: Accelerator, stack: ExitStack) -> RunFolder | None:
+def _claim(
+    out: Path | None, described: dict[str, Any], accelerator: Accelerator, stack: ExitStack
+) -> RunFolder | None:
     """Take the folder of the run, if it is to have one; only the main process writes there."""
-    if plan.settings.out is None:
+    if out is None:
         return None
-    folder = RunFolder(plan.settings.out, identity(plan, accelerator.num_processes))
+    folder = RunFolder(out, described)
     if accelerator.is_main_process:
         folder.claim()
         stack.enter_context(folder.locked())

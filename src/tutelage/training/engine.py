@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
@@ -64,13 +65,11 @@ class Engine:
         Accelerate keeps its settings in state that all Accelerators of a process share and that
         may not change; here it is set aside for the length of the run and put back after.
         """
-        shared = [
-            vars(state)["_shared_state"]
-            for state in (AcceleratorState, GradientState, PartialState)
-        ]
+        shared = [vars(state)["_shared_state"] for state in (AcceleratorState, GradientState)]
+        if not torch.distributed.is_initialized():
+            shared.append(vars(PartialState)["_shared_state"])
         kept = [dict(state) for state in shared]
-        several = bool(shared[2]) and PartialState().num_processes > 1
-        for state in shared[: 2 if several else 3]:
+        for state in shared:
             state.clear()
         try:
             yield Accelerator(
@@ -80,7 +79,12 @@ class Engine:
                 project_dir=out,
             )
         finally:
-            for state, content in zip(shared, kept, strict=True):
-                if content:
-                    state.clear()
-                    state.update(content)
+            # Processes that have met stay together: their group cannot be made twice.
+            for state, content in zip(shared[: _to_put_back()], kept, strict=False):
+                state.clear()
+                state.update(content)
+
+
+def _to_put_back() -> int:
+    """Return how many of the three states to put back: all, or all but the processes' own."""
+    return 2 if torch.distributed.is_initialized() else 3

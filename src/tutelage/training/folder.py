@@ -2,7 +2,7 @@
 
 ```
 out/
-├── run.json                  what makes this run this run; a different one is refused
+├── run.json                  what makes this run this run (a different one is refused), versions
 ├── metrics.jsonl             the log
 ├── last.pt                   everything needed to go on
 ├── best-EPOCH.safetensors    the student of the best epoch, if there is validation
@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import fcntl
 import json
+import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +53,10 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if self.run.exists():
-                self._compare(json.loads(self.run.read_text(encoding="utf-8")))
+                self._compare(json.loads(self.run.read_text(encoding="utf-8"))["run"])
             else:
                 self._refuse_strangers()
-                write_json(self.run, self._identity)
+                write_json(self.run, {"run": self._identity, "made_with": _versions()})
         except OSError as error:
             raise RunFolderError(
                 f"`out` must be a folder that can be written, got {self.path} with {error}; choose "
@@ -108,3 +110,9 @@ class RunFolder:
                 f"`out` must be empty or hold a run, got {self.path} with {found[0]} but without "
                 "run.json; choose another folder"
             )
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions that a run was begun with, for whoever wants to repeat it."""
+    packages = ("tutelage", "torch", "accelerate", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}

@@ -1,0 +1,255 @@
+"""Each user error is a TutelageError that says what was expected, what came, and what to do."""
+
+import fcntl
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+import tutelage as tl
+
+INPUTS = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(40) % 3
+
+
+def distill(**changes):
+    """Call `distill` with good arguments, but for the changes."""
+    good = {
+        "teacher": nn.Linear(6, 3),
+        "student": nn.Linear(6, 3),
+        "train": TensorDataset(INPUTS, LABELS),
+        "objective": 0.5 * tl.HardLabels() + tl.SoftTargets(2),
+        "epochs": 2,
+        "batch_size": 8,
+    }
+    return tl.distill(**(good | changes))
+
+
+def test_the_good_arguments_are_good():
+    assert distill().history[-1]["epoch"] == 2
+
+
+class BrokenTeacher(nn.Module):
+    """Says NaN (or what is given) from its fourth batch on."""
+
+    def __init__(self, value=float("nan")):
+        super().__init__()
+        self.value, self.calls = value, 0
+
+    def forward(self, inputs):
+        self.calls += 1
+        return torch.full((len(inputs), 3), self.value if self.calls >= 4 else 0.0)
+
+
+class Refusing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, inputs):
+        raise ValueError("these images are too small")
+
+
+def frozen():
+    return nn.Linear(6, 3).requires_grad_(requires_grad=False)
+
+
+def bad_labels(**where):
+    labels = LABELS.clone()
+    labels[5] = where["value"]
+    return TensorDataset(INPUTS, labels)
+
+
+CASES = {
+    "classes": ({"student": nn.Linear(6, 4)}, tl.ModelError, r"same number of classes.*4.*3"),
+    "label too high": ({"train": bad_labels(value=3)}, tl.DataError, r"from 0 to 2.*\[3\]"),
+    "label negative": ({"train": bad_labels(value=-1)}, tl.DataError, r"from 0 to 2.*\[-1\]"),
+    "float labels": (
+        {"train": TensorDataset(INPUTS, LABELS.float())},
+        tl.DataError,
+        r"whole class ids.*float32 \[8\].*LabelRegression",
+    ),
+    "no labels": ({"train": TensorDataset(INPUTS)}, tl.DataError, r"has none.*SoftTargets"),
+    "empty set": (
+        {"train": TensorDataset(INPUTS[:0], LABELS[:0])},
+        tl.DataError,
+        r"`train` must have at least one example",
+    ),
+    "empty validation": ({"val": TensorDataset(INPUTS[:0])}, tl.DataError, r"`val` must have"),
+    "empty loader": (
+        {"train": DataLoader(TensorDataset(INPUTS, LABELS), 64, drop_last=True)},
+        tl.DataError,
+        r"at least one batch.*drop_last=False",
+    ),
+    "not data": ({"train": 5}, tl.DataError, r"`train` must be a torch Dataset.*int"),
+    "teacher NaN": ({"teacher": BrokenTeacher()}, tl.NonFiniteError, r"teacher's output.*step 4"),
+    "teacher infinite": (
+        {"teacher": BrokenTeacher(float("inf"))},
+        tl.NonFiniteError,
+        r"teacher's output.*step 4",
+    ),
+    "loss NaN": (
+        {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=float("inf"))},
+        tl.NonFiniteError,
+        r"must be finite, got .* at step \d+; .*learning rate",
+    ),
+    "frozen student": ({"student": frozen()}, tl.ModelError, r"parameters to train.*unfreeze"),
+    "student refuses": (
+        {"student": Refusing()},
+        tl.ModelError,
+        r"the student \(Refusing\) refused its inputs float32 \[8, 6\].*too small",
+    ),
+    "teacher refuses": (
+        {"teacher": Refusing()},
+        tl.ModelError,
+        r"the teacher \(Refusing\) refused",
+    ),
+    "no teacher": ({"teacher": None}, tl.ArgumentError, r"learns from a teacher, got none"),
+    "teacher a function": ({"teacher": len}, tl.ModelError, r"wrap a callable.*Predictor"),
+    "student a class": ({"student": nn.Linear}, tl.ModelError, r"`student` must be"),
+    "objective a string": ({"objective": "kl"}, tl.ArgumentError, r"`objective` must be"),
+    "epochs": ({"epochs": 0}, tl.ArgumentError, r"`epochs` must be at least 1, got 0"),
+    "batch size": ({"batch_size": 2.5}, tl.ArgumentError, r"`batch_size` must be a whole number"),
+    "seed": ({"seed": -1}, tl.ArgumentError, r"`seed` must be at least 0"),
+    "optimizer made": (
+        {"optimizer": torch.optim.SGD(nn.Linear(1, 1).parameters())},
+        tl.ArgumentError,
+        r"`optimizer` must be a callable.*partial",
+    ),
+    "scheduler by epoch": (
+        {"scheduler": partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=5)},
+        tl.ArgumentError,
+        r"`scheduler` must be a callable from \(optimizer, steps\).*T_max",
+    ),
+    "monitor unknown": (
+        {"val": TensorDataset(INPUTS, LABELS), "monitor": "r2"},
+        tl.ArgumentError,
+        r"monitored figure 'r2' must be one of \['accuracy', 'agreement', 'loss'\]",
+    ),
+    "metric not a number": (
+        {"val": TensorDataset(INPUTS, LABELS), "metrics": {"mine": lambda *_: "good"}},
+        tl.ArgumentError,
+        r"metric `mine` must give one number",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_argument(name):
+    changes, kind, message = CASES[name]
+    with pytest.raises(kind, match=f"(?s){message}"):
+        distill(**changes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"precision": "half"}, "precision"),
+        ({"device": "cuda:3"}, "CUDA_VISIBLE_DEVICES"),
+        ({"accumulation": 0}, "accumulation"),
+        ({"clip_norm": 0}, "clip_norm"),
+        ({"checkpoint_seconds": -1}, "checkpoint_seconds"),
+    ],
+)
+def test_bad_engine(arguments, message):
+    with pytest.raises(tl.ArgumentError, match=message):
+        tl.Engine(**arguments)
+
+
+def test_a_monitor_of_unknown_direction_is_refused():
+    with pytest.raises(tl.ArgumentError, match="higher_is_better"):
+        tl.Monitor("my_score")
+
+
+def test_the_cause_of_a_refusal_is_kept():
+    with pytest.raises(tl.ModelError) as caught:
+        distill(student=Refusing())
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_the_checkpoint_before_the_nan_is_kept(tmp_path):
+    """All weights in it are finite, and the run goes on from it once the cause is mended."""
+    with pytest.raises(tl.NonFiniteError, match="step 4"):
+        distill(teacher=BrokenTeacher(), out=tmp_path, engine=tl.Engine(checkpoint_seconds=0))
+    kept = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert kept["position"]["step"] == 3
+    assert all(tensor.isfinite().all() for tensor in kept["distiller"].values())
+
+
+def test_weights_that_are_no_numbers_never_reach_a_checkpoint(tmp_path):
+    """A finite loss may have an infinite gradient, so the weights are looked at as well."""
+
+    def poison(optimizer, *_):
+        if len(optimizer.state) and optimizer.param_groups[0]["params"][0].grad is not None:
+            poison.steps += 1
+            if poison.steps == 4:
+                optimizer.param_groups[0]["params"][0].data.fill_(float("nan"))
+
+    poison.steps = 0
+
+    def optimizer(parameters):
+        made = torch.optim.AdamW(parameters)
+        made.register_step_post_hook(poison)
+        return made
+
+    with pytest.raises(tl.NonFiniteError, match=r"student\.weight.*after step 4"):
+        distill(optimizer=optimizer, out=tmp_path, engine=tl.Engine(checkpoint_seconds=0))
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["position"]["step"] == 3
+
+
+class TestFolder:
+    def test_a_different_run_is_refused_and_left_as_it_was(self, tmp_path):
+        distill(out=tmp_path)
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        with pytest.raises(tl.RunFolderError, match=r"(?s)differs in.*epochs: 2 there, 3 now"):
+            distill(out=tmp_path, epochs=3)
+        assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def test_another_teacher_is_a_different_run(self, tmp_path):
+        distill(out=tmp_path)
+        with pytest.raises(tl.RunFolderError, match="teacher: "):
+            distill(out=tmp_path, teacher=nn.Linear(6, 3))
+
+    def test_files_of_somebody_else_are_not_overwritten(self, tmp_path):
+        (tmp_path / "student.safetensors").write_text("mine")
+        with pytest.raises(tl.RunFolderError, match=r"student\.safetensors but without run\.json"):
+            distill(out=tmp_path)
+        assert (tmp_path / "student.safetensors").read_text() == "mine"
+
+    def test_a_folder_that_cannot_be_made(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(tl.RunFolderError, match="a folder that can be written"):
+            distill(out=tmp_path / "file" / "run")
+
+    def test_a_run_that_another_process_is_writing(self, tmp_path):
+        teacher = nn.Linear(6, 3)
+        distill(out=tmp_path, teacher=teacher)
+        with (tmp_path / ".lock").open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            with pytest.raises(tl.RunFolderError, match="another process"):
+                distill(out=tmp_path, teacher=teacher)
+
+    def test_a_broken_checkpoint_is_named(self, tmp_path):
+        torch.manual_seed(0)
+        teacher = nn.Linear(6, 3)
+        distill(out=tmp_path, teacher=teacher)
+        (tmp_path / "last.pt").write_bytes(b"not a checkpoint")
+        with pytest.raises(tl.RunFolderError, match=r"last\.pt must be a checkpoint"):
+            distill(out=tmp_path, teacher=teacher)
+
+
+class Unsized(IterableDataset):
+    def __iter__(self):
+        return iter([])
+
+
+def test_a_stream_without_examples():
+    with pytest.raises(tl.DataError, match="got none in epoch 1"):
+        distill(train=Unsized())
+
+
+def test_a_scheduler_needs_a_length():
+    with pytest.raises(tl.ArgumentError, match="without a length"):
+        distill(train=Unsized(), scheduler=torch.optim.lr_scheduler.CosineAnnealingLR)
