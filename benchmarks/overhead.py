@@ -107,10 +107,13 @@ def compare(
     """Print and return the ratio of the two times a step."""
     times: dict[str, list[float]] = {"hand": [], "tutelage": []}
     for _ in range(rounds + 1):
-        for kind, train, data in (("hand", by_hand, loader), ("tutelage", ours, passed)):
+        for kind in times:
             teacher, student = make()
             began = time.perf_counter()
-            train(teacher, student, data, epochs)
+            if kind == "hand":
+                by_hand(teacher, student, loader, epochs)
+            else:
+                ours(teacher, student, passed, epochs)
             times[kind].append((time.perf_counter() - began) / (epochs * len(loader)))
     hand, library = times["hand"][1:], times["tutelage"][1:]  # the first round warms up
     ratio = median(b / a for a, b in zip(hand, library, strict=True))
@@ -128,10 +131,8 @@ def main() -> None:
     images = TensorDataset(torch.randn(512, 3, 32, 32), torch.randint(0, 100, (512,)))
     loader = DataLoader(images, 128, shuffle=True)
     compare("ResNet-20, same DataLoader", lambda: (resnet20(), resnet20()), loader, loader, 1, 7)
-    bunch = load_digits()
-    digits = TensorDataset(
-        torch.tensor(bunch.data, dtype=torch.float32) / 16, torch.tensor(bunch.target)
-    )
+    pixels, labels = load_digits(return_X_y=True)
+    digits = TensorDataset(torch.tensor(pixels, dtype=torch.float32) / 16, torch.tensor(labels))
     loader = DataLoader(digits, 64, shuffle=True)
     networks = lambda: (mlp(256), mlp(32))  # noqa: E731
     compare("digits MLP, same DataLoader", networks, loader, loader, 20, 11)

@@ -79,7 +79,7 @@ class _Ramp(Schedule):
 
 
 class Linear(_Ramp):
-    """A straight line: start + (end − start)·w, w the fraction of the ramp that lies behind.
+    """A straight line: (1 − w)·start + w·end, w the fraction of the ramp that lies behind.
 
     Args:
         start: Value up to progress `begin`.
@@ -96,11 +96,12 @@ class Linear(_Ramp):
 
     def __call__(self, progress: float) -> float:
         """Return the value at `progress`."""
-        return self.start + (self.end - self.start) * self._way(progress)
+        way = self._way(progress)
+        return (1 - way) * self.start + way * self.end
 
 
 class Cosine(_Ramp):
-    """Half a cosine wave: end + (start − end)·(1 + cos πw)/2, slow at both ends.
+    """Half a cosine wave: c·start + (1 − c)·end, c = (1 + cos πw)/2, slow at both ends.
 
     Args:
         start: Value up to progress `begin`.
@@ -118,7 +119,7 @@ class Cosine(_Ramp):
     def __call__(self, progress: float) -> float:
         """Return the value at `progress`."""
         share = (1 + math.cos(math.pi * self._way(progress))) / 2
-        return self.end + (self.start - self.end) * share
+        return share * self.start + (1 - share) * self.end
 
 
 class Step(Schedule):

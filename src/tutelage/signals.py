@@ -91,19 +91,16 @@ class Batch:
             self.copies,
         )
 
-    def to(self, device: torch.device) -> Batch:
-        """Return the batch with its tensors on `device`."""
-        return replace(
-            self,
-            inputs=_moved(self.inputs, device),
-            labels=_moved(self.labels, device),
-            index=_moved(self.index, device),
-            domain=_moved(self.domain, device),
+    def to(self, device: torch.device, progress: float | None = None) -> Batch:
+        """Return the batch with its tensors on `device` and, if given, another `progress`."""
+        return Batch(
+            _moved(self.inputs, device),
+            _moved(self.labels, device),
+            _moved(self.index, device),
+            _moved(self.domain, device),
+            self.progress if progress is None else progress,
+            self.copies,
         )
-
-    def at(self, progress: float) -> Batch:
-        """Return the batch with another `progress`."""
-        return replace(self, progress=progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +198,8 @@ def describe(value: object) -> str:
 
 
 def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor) and value.device == device:
+        return value
     return _on_tensors(value, lambda tensor: tensor.to(device, non_blocking=True))
 
 

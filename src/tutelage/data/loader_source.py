@@ -107,7 +107,8 @@ class LoaderSource(Source):
     def _generators(self) -> list[torch.Generator]:
         """Return the generators of the loader and its samplers, each once."""
         batch_sampler = getattr(self.loader, "batch_sampler", None)
-        owners = (self.loader, batch_sampler, getattr(batch_sampler, "sampler", None))
+        sampler = getattr(batch_sampler, "sampler", None)
+        owners = (self.loader, self.loader.sampler, batch_sampler, sampler)
         found = [getattr(owner, "generator", None) for owner in owners]
         return list(
             {id(each): each for each in found if isinstance(each, torch.Generator)}.values()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median, quantiles
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from safetensors.torch import save
+from safetensors.torch import save_model
 from torch import nn
 from torch.utils.benchmark import Timer
 
+from tutelage.errors import ArgumentError
 from tutelage.layers import evaluating
 from tutelage.signals import Batch
 
@@ -52,10 +55,11 @@ class Latency:
 
 
 def measure_cost(model: nn.Module) -> Cost:
-    """Count a model's parameters and the bytes of its weights file."""
-    unique = {tensor.data_ptr(): tensor for tensor in model.state_dict().values()}
-    tensors = {str(place): tensor.contiguous() for place, tensor in enumerate(unique.values())}
-    return Cost(sum(each.numel() for each in model.parameters()), len(save(tensors)))
+    """Count a model's parameters and the bytes of its weights file; what is tied counts once."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "model.safetensors"
+        save_model(model, str(file))
+        return Cost(sum(each.numel() for each in model.parameters()), file.stat().st_size)
 
 
 def latencies(
@@ -76,7 +80,16 @@ def latencies(
 
     Returns:
         For each model one `Latency` for each batch size.
+
+    Raises:
+        ArgumentError: The inputs do not fill a batch.
     """
+    for size in batch_sizes:
+        if not 1 <= size <= len(Batch(inputs)):
+            raise ArgumentError(
+                f"`batch_sizes` must lie from 1 to {len(Batch(inputs))}, the number of inputs, got "
+                f"{size}; give more inputs or smaller batches"
+            )
     result: dict[str, list[Latency]] = {name: [] for name in models}
     with evaluating(*models.values()), torch.inference_mode():
         for size in batch_sizes:
@@ -93,7 +106,9 @@ def latencies(
 
 
 def _timer(model: nn.Module, batch: Any) -> Timer:
-    return Timer("model(batch)", globals={"model": model, "batch": batch}, num_threads=_threads())
+    stars = "**" if isinstance(batch, Mapping) else "*" if isinstance(batch, tuple) else ""
+    names = {"model": model, "batch": batch}
+    return Timer(f"model({stars}batch)", globals=names, num_threads=_threads())
 
 
 def _loops(timer: Timer, seconds: float) -> int:
@@ -107,5 +122,7 @@ def _threads() -> int:
 
 
 def _latency(size: int, measured: list[float]) -> Latency:
-    high = quantiles(measured, n=20)[-1] if len(measured) > 1 else measured[0]
+    # The other method, "exclusive", may give more than the longest of a few measurements.
+    several = len(measured) > 1
+    high = quantiles(measured, n=20, method="inclusive")[-1] if several else measured[0]
     return Latency(size, median(measured), high, _threads())

@@ -47,7 +47,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
         confidence: c in (0, 1).
 
     Raises:
-        ArgumentError: There are fewer than two values.
+        ArgumentError: There are fewer than two values, or `confidence` is out of its range.
 
     >>> interval = mean_interval([1.0, 2.0, 3.0])
     >>> round(interval.mean, 2), round(interval.half_width, 2)
@@ -56,6 +56,10 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     if len(values) < 2:  # noqa: PLR2004 - one value has no spread
         raise ArgumentError(
             f"an interval needs at least two repetitions, got {len(values)}; run more seeds"
+        )
+    if not 0 < confidence < 1:
+        raise ArgumentError(
+            f"`confidence` must lie between 0 and 1, got {confidence}; 0.95 is the usual one"
         )
     mean = fmean(values)
     quantile = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1))

@@ -37,7 +37,8 @@ def regression(
     >>> regression(output, target, known=~target.isnan())
     tensor([4., 0.])
     """
-    output, target = at_least_float32(output), column(target, output)
+    output = at_least_float32(output)
+    target = column(target, output)
     if known is None:
         return _errors(output, target, huber_delta).mean(dim=1)
     known = known.reshape(target.shape)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections import Counter
 from dataclasses import dataclass
 from functools import reduce
+from itertools import chain, count
 from operator import or_
 from typing import cast
 
@@ -169,9 +169,9 @@ def _snake_case(name: str) -> str:
 
 
 def _unique(names: list[str]) -> list[str]:
-    seen: Counter[str] = Counter()
-    unique = []
+    """Number the names that came up before; a sum within a sum may have numbered some already."""
+    unique: list[str] = []
     for name in names:
-        seen[name] += 1
-        unique.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+        numbered = chain([name], (f"{name}_{number}" for number in count(2)))
+        unique.append(next(each for each in numbered if each not in unique))
     return unique

@@ -53,7 +53,8 @@ class Live(Teacher):
     def fingerprint(self) -> str:
         """Return the class and a hash over names, shapes and bytes of all weights."""
         digest = hashlib.blake2b(digest_size=16)
-        for name, tensor in sorted(self.module.state_dict().items()):
+        state = self.module.state_dict().items()
+        for name, tensor in sorted((k, v) for k, v in state if isinstance(v, torch.Tensor)):
             digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
             content = tensor.detach().cpu().contiguous().reshape(-1)
             digest.update(memoryview(content.view(torch.uint8).numpy()) if len(content) else b"")

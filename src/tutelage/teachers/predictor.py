@@ -9,8 +9,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from tutelage._checks import positive
-from tutelage.errors import ModelError
+from tutelage._checks import fraction
+from tutelage.errors import ArgumentError, ModelError
 from tutelage.signals import Batch, Fields, Signals, describe, first_tensor
 from tutelage.teachers._teacher import Teacher
 
@@ -27,7 +27,7 @@ class Predictor(Teacher):
             0, which no logit expresses.
 
     Raises:
-        ArgumentError: `floor` is not positive.
+        ArgumentError: `floor` does not lie between 0 and 1.
 
     >>> double = Predictor(lambda inputs: inputs[:, 0] * 2)
     >>> double.signals(Batch(torch.tensor([[1.0], [3.0]])), Fields(output=True)).output
@@ -43,7 +43,10 @@ class Predictor(Teacher):
     ) -> None:
         self.predict = predict
         self.probabilities = probabilities
-        self.floor = positive("floor", floor, "it keeps the logarithm of a probability finite")
+        advice = "it is the least probability, which keeps the logarithm finite: above 0, below 1"
+        self.floor = fraction("floor", floor, advice)
+        if self.floor in (0.0, 1.0):
+            raise ArgumentError(f"`floor` must lie between 0 and 1, got {self.floor}; {advice}")
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return the callable's output, in float32 on the device of the inputs."""
@@ -65,8 +68,8 @@ class Predictor(Teacher):
         return f"{name} {hashlib.blake2b(content, digest_size=16).hexdigest()}"
 
     def _ask(self, inputs: Tensor) -> Tensor:
-        array = inputs.detach().cpu().numpy()
         try:
+            array = inputs.detach().cpu().numpy()
             output = np.asarray(self.predict(array), dtype=np.float32)
         except Exception as error:
             raise ModelError(
@@ -83,7 +86,7 @@ class Predictor(Teacher):
 
     def _logits(self, probabilities: Tensor) -> Tensor:
         low, high = probabilities.min().item(), probabilities.max().item()
-        if low < 0 or high > 1 + 1e-3:
+        if not (low >= 0 and high <= 1 + 1e-3):  # so written, it refuses NaN too
             raise ModelError(
                 f"the teacher's probabilities must lie in [0, 1], got {low:g} to {high:g}; pass "
                 "probabilities=False where it returns logits or values"

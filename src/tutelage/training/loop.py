@@ -17,6 +17,7 @@ from tutelage.signals import Batch
 from tutelage.training.keeper import Keeper
 from tutelage.training.plan import Plan
 from tutelage.training.progress import ProgressBar
+from tutelage.training.stepper import Stepper
 
 STEPS_BETWEEN_READS = 16
 """Steps after which losses are read from the device, checked and logged."""
@@ -35,8 +36,9 @@ class Loop:
         self.plan, self.accelerator, self.keeper = plan, accelerator, keeper
         self.position, self.watch, self.settings = keeper.position, keeper.watch, plan.settings
         self.model = accelerator.prepare(plan.distiller)
-        self.optimizer = accelerator.prepare(plan.optimizer)
-        self._parameters = [p for p in plan.distiller.parameters() if p.requires_grad]
+        parameters = [each for each in plan.distiller.parameters() if each.requires_grad]
+        clip_norm = plan.settings.engine.clip_norm
+        self.stepper = Stepper(accelerator, plan.optimizer, parameters, clip_norm)
         self._per_epoch = plan.train.batches_per_epoch()
 
     def run(self, bar: ProgressBar) -> None:
@@ -70,7 +72,7 @@ class Loop:
     def _step(self, group: list[Batch]) -> None:
         """Take one optimiser step on the examples of all batches of the group."""
         progress = (self.position.epoch + self._within_epoch()) / self.settings.epochs
-        group = [batch.to(self.accelerator.device).at(progress) for batch in group]
+        group = [batch.to(self.accelerator.device, progress) for batch in group]
         counts, examples = self._counts(group)
         group_losses = []
         for place, batch in enumerate(group):
@@ -79,14 +81,11 @@ class Loop:
                 losses = self.model(batch, counts)
                 # Gradients are averaged over processes; the counts have divided already.
                 several = self.accelerator.num_processes
-                self.accelerator.backward(losses.total * several if several > 1 else losses.total)
+                self.stepper.backward(losses.total * several if several > 1 else losses.total)
             group_losses.append(losses)
         self.watch.add(self.position.step + 1, examples, group_losses)
-        if self.settings.engine.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self._parameters, self.settings.engine.clip_norm)
-        self.optimizer.step()
-        self.plan.optimizer.zero_grad()
-        if self.plan.scheduler is not None and not self.optimizer.step_was_skipped:
+        taken = self.stepper.step()
+        if taken and self.plan.scheduler is not None:
             self.plan.scheduler.step()
 
     def _counts(self, group: list[Batch]) -> tuple[Tensor | None, int | Tensor]:

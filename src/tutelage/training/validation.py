@@ -44,7 +44,7 @@ class Validation:
         losses, sizes, rows = [], [], []
         with randomness.preserved(), evaluating(distiller), torch.inference_mode():
             for raw in self.source.epoch(0):
-                batch = raw.to(device).at(progress)
+                batch = raw.to(device, progress)
                 result = distiller(batch)
                 losses.append(result.total)
                 sizes.append(len(batch))

@@ -1,0 +1,292 @@
+"""A user's DataLoader: its own order, and the same order when a run is taken up again."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    Sampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
+
+from tutelage.data import Share, as_source, randomness
+from tutelage.data.loader_source import LoaderSource
+from tutelage.errors import DataError
+
+EXAMPLES = 11
+
+
+class Augmented(Dataset):
+    """Examples with noise from the global state of torch and of numpy, as augmentations draw it."""
+
+    def __len__(self):
+        return EXAMPLES
+
+    def __getitem__(self, place):
+        noise = torch.rand(2, dtype=torch.float64)
+        return noise + place + np.random.rand(), place
+
+
+class Stream(IterableDataset):
+    """Examples in a random order, without a length."""
+
+    def __iter__(self):
+        for place in torch.randperm(EXAMPLES).tolist():
+            yield torch.rand(2, dtype=torch.float64) + place, place
+
+
+class OwnBatches(Sampler):
+    """A batch sampler with a generator of its own."""
+
+    def __init__(self):
+        self.generator = torch.Generator().manual_seed(3)
+
+    def __iter__(self):
+        for batch in torch.randperm(EXAMPLES, generator=self.generator).split(4):
+            yield batch.tolist()
+
+    def __len__(self):
+        return 3
+
+
+def seeded(seed=3):
+    return torch.Generator().manual_seed(seed)
+
+
+LOADERS = {
+    "in order": lambda: DataLoader(Augmented(), 4),
+    "shuffled": lambda: DataLoader(Augmented(), 4, shuffle=True),
+    "last dropped": lambda: DataLoader(Augmented(), 4, shuffle=True, drop_last=True),
+    "generator": lambda: DataLoader(Augmented(), 4, shuffle=True, generator=seeded()),
+    "sampler": lambda: DataLoader(
+        Augmented(), 4, sampler=WeightedRandomSampler([1.0] * EXAMPLES, 14, generator=seeded())
+    ),
+    "two generators": lambda: DataLoader(
+        Augmented(),
+        4,
+        sampler=RandomSampler(Augmented(), replacement=True, generator=seeded()),
+        generator=seeded(4),
+    ),
+    "batch sampler": lambda: DataLoader(Augmented(), batch_sampler=OwnBatches()),
+    "single examples": lambda: DataLoader(
+        StreamOfPairs(), batch_size=None, sampler=RandomSampler(StreamOfPairs(), generator=seeded())
+    ),
+    "stream": lambda: DataLoader(Stream(), 4),
+}
+
+
+class StreamOfPairs(Dataset):
+    """A set whose items are batches already."""
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, place):
+        return torch.rand(2, 2, dtype=torch.float64) + place, torch.tensor([place, place])
+
+
+EVERY_LOADER = pytest.mark.parametrize("make", LOADERS.values(), ids=LOADERS)
+
+
+def source(loader, share=None):
+    return as_source("train", loader, 64, shuffle=True, seed=1, share=share)
+
+
+def content(batches):
+    return [(batch.inputs.tolist(), batch.labels.tolist()) for batch in batches]
+
+
+def train(batches):
+    """Take batches as a training loop does, which draws from the global state for its dropout."""
+    seen = []
+    for batch in batches:
+        seen.append(batch)
+        torch.rand(3)
+        np.random.rand()
+    return content(seen)
+
+
+def through_a_file(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def interrupted(make, stop):
+    """Train two epochs and `stop` batches, keep the state, and go on; return both."""
+    torch.manual_seed(5)
+    ours = source(make())
+    for epoch in range(2):
+        train(ours.epoch(epoch))
+    batches = ours.epoch(2)
+    train(next(batches) for _ in range(stop))
+    kept = through_a_file({"source": ours.state(), "random": randomness.capture()})
+    return kept, [train(batches), train(ours.epoch(3))]
+
+
+def resumed(make, kept, stop):
+    """Go on from a state with everything made afresh, as in another process."""
+    torch.manual_seed(99)
+    np.random.seed(99)
+    fresh = source(make())
+    fresh.load(kept["source"])
+    randomness.restore(kept["random"])
+    return [train(fresh.epoch(2, start=stop)), train(fresh.epoch(3))]
+
+
+@EVERY_LOADER
+def test_the_order_is_exactly_the_loaders(make):
+    torch.manual_seed(3)
+    np.random.seed(3)
+    loader = make()
+    expected = [[(x.tolist(), y.tolist()) for x, y in loader] for _ in range(2)]
+    torch.manual_seed(3)
+    np.random.seed(3)
+    ours = source(make())
+    assert [content(ours.epoch(epoch)) for epoch in range(2)] == expected
+
+
+@EVERY_LOADER
+@pytest.mark.parametrize("stop", [0, 1, 2])
+def test_a_run_taken_up_again_sees_exactly_the_remaining_batches(make, stop):
+    kept, expected = interrupted(make, stop)
+    assert len(expected[0]) + stop == len(expected[1])
+    assert resumed(make, kept, stop) == expected
+
+
+@EVERY_LOADER
+def test_a_run_taken_up_after_the_last_batch_of_an_epoch_goes_on_with_the_next(make):
+    length = len(content(source(make()).epoch(0)))
+    kept, expected = interrupted(make, length)
+    assert expected[0] == []
+    assert resumed(make, kept, length) == expected
+
+
+def test_a_run_may_be_interrupted_twice_in_an_epoch():
+    make = LOADERS["shuffled"]
+    kept, expected = interrupted(make, 1)
+    fresh = source(make())
+    fresh.load(kept["source"])
+    randomness.restore(kept["random"])
+    batches = fresh.epoch(2, start=1)
+    assert train([next(batches)]) == expected[0][:1]
+    again = through_a_file({"source": fresh.state(), "random": randomness.capture()})
+    assert resumed(make, again, 2) == [expected[0][1:], expected[1]]
+
+
+@pytest.mark.parametrize("generator", [False, True], ids=["global state", "generator"])
+def test_a_run_with_workers_sees_exactly_the_remaining_batches(generator):
+    def make():
+        own = seeded() if generator else None
+        return DataLoader(Augmented(), 4, shuffle=True, num_workers=2, generator=own)
+
+    torch.manual_seed(5)
+    ours = source(make())
+    batches = ours.epoch(0)
+    train([next(batches)])
+    kept = through_a_file({"source": ours.state(), "random": randomness.capture()})
+    expected = train(batches)
+    torch.manual_seed(99)
+    fresh = source(make())
+    fresh.load(kept["source"])
+    randomness.restore(kept["random"])
+    assert train(fresh.epoch(0, start=1)) == expected
+    assert len(expected) == 2
+
+
+def test_samplers_that_order_by_epoch_are_told_which_it_is():
+    def make():
+        sampler = DistributedSampler(Augmented(), num_replicas=1, rank=0, seed=2)
+        return DataLoader(Augmented(), 4, sampler=sampler)
+
+    labels = [[y for _, y in content(source(make()).epoch(epoch))] for epoch in (0, 1)]
+    assert labels[0] != labels[1]
+    tail = [y for _, y in content(source(make()).epoch(1, start=1))]
+    assert tail == labels[1][1:]
+
+
+def test_length_is_the_loaders_where_known():
+    assert len(source(LOADERS["shuffled"]())) == 3
+    assert source(LOADERS["stream"]()).batches_per_epoch() is None
+
+
+def test_a_stream_needs_no_loader():
+    ours = source(Stream())
+    assert isinstance(ours, LoaderSource)
+    batches = content(ours.epoch(0))
+    assert sorted(batches[0][1]) == list(range(EXAMPLES))
+
+
+def test_description_tells_how_batches_are_drawn():
+    assert source(LOADERS["shuffled"]()).description == {
+        "batches": 3,
+        "batch_size": 4,
+        "sampler": "RandomSampler",
+    }
+
+
+class TestShares:
+    @pytest.fixture
+    def wire(self, monkeypatch):
+        """Stand in for the broadcast between processes, which here run one after the other."""
+        sent = []
+
+        def broadcast(objects, src):
+            assert src == 0
+            if sent:
+                objects[:] = sent
+            else:
+                sent.extend(objects)
+
+        monkeypatch.setattr(torch.distributed, "broadcast_object_list", broadcast)
+
+    @pytest.mark.parametrize("name", ["shuffled", "generator", "sampler", "batch sampler"])
+    def test_processes_draw_the_order_of_the_first(self, wire, name):
+        torch.manual_seed(1)
+        whole = [y for _, y in content(source(LOADERS[name]()).epoch(0))]
+        parts = []
+        for rank in range(2):
+            torch.manual_seed(1 if rank == 0 else 77)
+            ours = source(LOADERS[name](), Share(rank, 2))
+            parts.append([y for _, y in content(ours.epoch(0))])
+        assert [first + second for first, second in zip(*parts, strict=True)] == whole
+
+    def test_a_batch_smaller_than_the_processes_is_taken_whole_by_each(self, wire):
+        loader = DataLoader(TensorDataset(torch.arange(6.0)[:, None]), 5)
+        parts = [list(source(loader, Share(rank, 2)).epoch(0)) for rank in range(2)]
+        assert [part[-1].inputs.tolist() for part in parts] == [[[5.0]], [[5.0]]]
+        assert [[batch.copies for batch in part] for part in parts] == [[1, 2], [1, 2]]
+
+    def test_each_process_goes_on_drawing_from_its_own_state(self, wire):
+        draws = []
+        for rank in range(2):
+            torch.manual_seed(40 + rank)
+            batches = source(DataLoader(TensorDataset(torch.zeros(8, 1)), 4), Share(rank, 2)).epoch(
+                0
+            )
+            next(batches)
+            draws.append(torch.rand(1).item())
+        torch.manual_seed(41)
+        # What rank 1 drew for the order, it drew from the state of rank 0.
+        assert draws[1] == torch.rand(1).item()
+        assert draws[0] != draws[1]
+
+
+class TestBadInput:
+    def test_an_empty_loader_is_refused(self):
+        loader = DataLoader(TensorDataset(torch.zeros(3, 1)), 4, drop_last=True)
+        with pytest.raises(DataError, match=r"`train` must yield at least one .*drop_last=False"):
+            source(loader)
+
+    def test_batches_of_a_wrong_type_are_refused(self):
+        loader = DataLoader([1, 2, 3], 2, collate_fn=lambda _: "text")
+        with pytest.raises(DataError, match=r"a batch must be a tensor.*got str"):
+            list(source(loader).epoch(0))

@@ -1,0 +1,275 @@
+"""Data sets: the order of their batches, and the two sources that serve them."""
+
+from itertools import chain
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import Dataset, StackDataset, Subset, TensorDataset, random_split
+
+from tutelage.data import Share, as_source, randomness
+from tutelage.data.set_source import SetSource
+from tutelage.data.source import Order
+from tutelage.data.tensor_source import TensorSource
+from tutelage.errors import ArgumentError, DataError
+
+X = torch.arange(22.0).reshape(11, 2)
+Y = torch.arange(11) % 3
+DOMAIN = torch.arange(11) % 2
+TENSORS = TensorDataset(X, Y)
+SIZES = st.integers(1, 40)
+SEEDS = st.integers(-(2**40), 2**70)
+
+
+class Examples(Dataset):
+    """The same examples as `TENSORS`, computed one by one."""
+
+    def __len__(self):
+        return 11
+
+    def __getitem__(self, place):
+        return X[place], Y[place]
+
+
+def positions(order, epoch=0, start=0):
+    return [batch.tolist() for batch in order.batches(epoch, start)]
+
+
+def flat(order, epoch=0):
+    return [place for batch in positions(order, epoch) for place in batch]
+
+
+def source(data=TENSORS, *, batch_size=4, shuffle=True, seed=7, share=None):
+    return as_source("train", data, batch_size, shuffle=shuffle, seed=seed, share=share)
+
+
+def same(one, other):
+    """Whether two lists of batches are equal in inputs, labels and index."""
+    return len(one) == len(other) and all(
+        torch.equal(a.inputs, b.inputs)
+        and torch.equal(a.labels, b.labels)
+        and torch.equal(a.index, b.index)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+class TestOrder:
+    @given(SIZES, SIZES, SEEDS, st.integers(0, 1000))
+    def test_each_example_comes_exactly_once(self, examples, size, seed, epoch):
+        order = Order("train", examples, size, seed)
+        assert sorted(flat(order, epoch)) == list(range(examples))
+        lengths = [len(batch) for batch in positions(order, epoch)]
+        assert len(lengths) == len(order)
+        assert set(lengths[:-1]) <= {size}
+        assert 1 <= lengths[-1] <= size
+
+    @given(SIZES, SIZES, SEEDS, st.integers(0, 1000), st.integers(0, 41))
+    def test_is_a_function_of_seed_and_epoch_and_may_begin_anywhere(
+        self, examples, size, seed, epoch, start
+    ):
+        order, again = (Order("train", examples, size, seed) for _ in range(2))
+        torch.rand(3)
+        positions(again, epoch + 1)
+        assert positions(again, epoch, start) == positions(order, epoch)[start:]
+
+    def test_differs_between_all_epochs_and_seeds(self):
+        orders = {
+            tuple(flat(Order("train", 20, 4, seed), epoch))
+            for seed in range(20)
+            for epoch in range(20)
+        }
+        assert len(orders) == 400
+
+    def test_every_place_is_equally_likely(self):
+        # Over 2000 epochs an example should come first 200 ± 3·√180 times.
+        firsts = [flat(Order("train", 10, 10, 0), epoch)[0] for epoch in range(2000)]
+        assert all(abs(firsts.count(place) - 200) < 45 for place in range(10))
+
+    def test_without_a_seed_it_is_that_of_the_data(self):
+        assert positions(Order("val", 5, 2, None), epoch=3) == [[0, 1], [2, 3], [4]]
+
+    def test_draws_nothing_from_the_global_state(self):
+        before = torch.get_rng_state()
+        positions(Order("train", 20, 4, 0))
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+class TestShare:
+    @given(st.integers(0, 50), st.integers(1, 12))
+    def test_shares_of_a_batch_are_its_parts_in_order(self, length, of):
+        parts = [list(range(length))[Share(rank, of).rows(length)] for rank in range(of)]
+        if length >= of:
+            assert list(chain(*parts)) == list(range(length))
+            sizes = [len(part) for part in parts]
+            assert max(sizes) - min(sizes) <= 1
+        else:
+            # Nobody may be left without an example; see the class.
+            assert parts == [list(range(length))] * of
+
+    @pytest.mark.parametrize("data", [TENSORS, Examples()], ids=["tensors", "examples"])
+    def test_processes_together_see_the_batches_of_one(self, data):
+        whole = list(source(data).epoch(2))
+        parts = [list(source(data, share=Share(rank, 3)).epoch(2)) for rank in range(3)]
+        for place, batch in enumerate(whole):
+            index = torch.cat([part[place].index for part in parts])
+            inputs = torch.cat([part[place].inputs for part in parts])
+            assert [part[place].copies for part in parts] == [1] * 3
+            assert torch.equal(index, batch.index)
+            assert torch.equal(inputs, batch.inputs)
+
+    @pytest.mark.parametrize("data", [TENSORS, Examples()], ids=["tensors", "examples"])
+    def test_a_last_batch_smaller_than_the_processes_is_taken_whole_by_each(self, data):
+        shares = [Share(rank, 4) for rank in range(4)]
+        lasts = [list(source(data, batch_size=5, share=share).epoch(0))[-1] for share in shares]
+        assert [len(last) for last in lasts] == [1] * 4
+        assert [last.copies for last in lasts] == [4] * 4
+        assert len({last.index.item() for last in lasts}) == 1
+
+
+@pytest.mark.parametrize("data", [TENSORS, Examples()], ids=["tensors", "examples"])
+class TestBothSources:
+    def test_inputs_labels_and_index_belong_together(self, data):
+        for batch in source(data).epoch(0):
+            assert torch.equal(batch.inputs, X[batch.index])
+            assert torch.equal(batch.labels, Y[batch.index])
+
+    def test_number_of_batches_is_known(self, data):
+        assert len(source(data)) == source(data).batches_per_epoch() == 3
+        assert len(list(source(data).epoch(0))) == 3
+
+    @pytest.mark.parametrize("start", [0, 1, 2, 3])
+    def test_an_epoch_begun_in_the_middle_is_its_tail(self, data, start):
+        assert same(list(source(data).epoch(5, start=start)), list(source(data).epoch(5))[start:])
+
+    def test_without_shuffling_all_epochs_are_in_the_order_of_the_data(self, data):
+        batches = list(source(data, shuffle=False).epoch(3))
+        assert torch.cat([batch.index for batch in batches]).tolist() == list(range(11))
+
+    def test_draws_nothing_from_the_global_state(self, data):
+        before = randomness.capture()["torch"]
+        list(source(data).epoch(0))
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_the_order_needs_no_state(self, data):
+        assert source(data).state() == {}
+
+    def test_description_tells_what_makes_the_order(self, data):
+        assert source(data).description == {"examples": 11, "batch_size": 4}
+
+
+def test_tensors_are_served_whole_and_other_sets_by_example():
+    assert isinstance(source(TENSORS), TensorSource)
+    assert isinstance(source(Subset(TENSORS, [1, 2])), TensorSource)
+    assert isinstance(source(Examples()), SetSource)
+
+
+def test_a_subclass_may_compute_its_examples_and_is_asked_for_each():
+    class Doubled(TensorDataset):
+        def __getitem__(self, place):
+            inputs, labels = super().__getitem__(place)
+            return 2 * inputs, labels
+
+    batch = next(source(Doubled(X, Y)).epoch(0))
+    assert torch.equal(batch.inputs, 2 * X[batch.index])
+    batch = next(source(Subset(Doubled(X, Y), [4, 2])).epoch(0))
+    assert torch.equal(batch.inputs, 2 * X[[4, 2]][batch.index])
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_both_sources_yield_the_same_batches_for_the_same_seed(epoch):
+    assert same(list(source(TENSORS).epoch(epoch)), list(source(Examples()).epoch(epoch)))
+    assert not same(list(source(TENSORS).epoch(0)), list(source(TENSORS, seed=8).epoch(0)))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        lambda data: Subset(data, [9, 0, 3, 3, 7]),
+        lambda data: Subset(Subset(data, [9, 0, 3, 8, 7]), [4, 1, 0]),
+        lambda data: Subset(data, torch.tensor([1, 2])),
+        lambda data: random_split(data, [6, 5], torch.Generator().manual_seed(0))[1],
+    ],
+    ids=["subset", "subset of a subset", "tensor of indices", "random split"],
+)
+def test_a_subset_is_served_alike_by_both_sources(rows):
+    tensors, examples = source(rows(TENSORS)), source(rows(Examples()))
+    assert isinstance(tensors, TensorSource)
+    assert isinstance(examples, SetSource)
+    assert same(list(tensors.epoch(1)), list(examples.epoch(1)))
+    # The index is the position within the subset.
+    index = torch.cat([batch.index for batch in tensors.epoch(1)])
+    assert sorted(index.tolist()) == list(range(len(rows(TENSORS))))
+
+
+def test_one_to_three_tensors_are_inputs_labels_domain():
+    batch = next(source(TensorDataset(X)).epoch(0))
+    assert batch.labels is batch.domain is None
+    batch = next(source(TensorDataset(X, Y, DOMAIN)).epoch(0))
+    assert torch.equal(batch.domain, DOMAIN[batch.index])
+
+
+def test_four_tensors_are_refused():
+    with pytest.raises(DataError, match="a batch must be"):
+        next(source(TensorDataset(X, Y, X, Y)).epoch(0))
+
+
+def test_a_set_of_dicts_becomes_batches_of_dict_inputs():
+    batch = next(source(StackDataset(ids=X, mask=X + 1, labels=Y)).epoch(0))
+    assert set(batch.inputs) == {"ids", "mask"}
+    assert torch.equal(batch.inputs["mask"], X[batch.index] + 1)
+    assert torch.equal(batch.labels, Y[batch.index])
+
+
+def test_an_index_of_the_data_is_kept():
+    batch = next(source(StackDataset(x=X, index=torch.arange(11) + 100)).epoch(0))
+    again = next(source(StackDataset(x=X)).epoch(0))
+    assert torch.equal(batch.index, again.index + 100)
+
+
+def test_any_sequence_is_a_data_set():
+    batches = list(source([(x, y) for x, y in zip(X, Y, strict=True)]).epoch(0))
+    assert same(batches, list(source(TENSORS).epoch(0)))
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("data", [TensorDataset(X[:0]), [], Subset(TENSORS, [])])
+    def test_an_empty_set_is_refused(self, data):
+        with pytest.raises(DataError, match="`train` must have at least one example, got an empty"):
+            source(data)
+
+    @pytest.mark.parametrize("data", [None, 3, iter(X), object(), {1, 2}])
+    def test_what_is_no_data_set_is_refused(self, data):
+        with pytest.raises(
+            DataError, match=r"`train` must be a torch Dataset .*or a DataLoader, got .*TensorDat"
+        ):
+            source(data)
+
+    @pytest.mark.parametrize("size", [0, -4, 2.5, True, None])
+    def test_a_batch_size_that_is_no_positive_whole_number_is_refused(self, size):
+        with pytest.raises(ArgumentError, match=r"`batch_size` must be .*; it is the number of"):
+            source(batch_size=size)
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            [(X[0], 1), (X[0, :1], 1)],
+            [(object(), 1)] * 2,
+            {"a": X, "b": X},
+        ],
+        ids=["unequal shapes", "no tensors", "a dict"],
+    )
+    def test_examples_that_make_no_batch_are_refused_with_the_cause(self, data):
+        with pytest.raises(
+            DataError, match=r"`train` could not be loaded: \w+Error.*must be tensors"
+        ) as caught:
+            list(source(data).epoch(0))
+        assert caught.value.__cause__ is not None
+
+    def test_an_error_of_the_one_who_uses_a_batch_is_not_blamed_on_the_data(self):
+        def step():
+            for _ in source(Examples()).epoch(0):
+                raise RuntimeError("of the step")
+
+        with pytest.raises(RuntimeError, match="of the step"):
+            step()

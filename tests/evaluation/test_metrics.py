@@ -1,0 +1,128 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import accuracy_score, mean_squared_error, r2_score
+from torchmetrics.classification import MulticlassAccuracy
+
+from tutelage.errors import ArgumentError
+from tutelage.evaluation import accuracy, agreement, mse, r2
+from tutelage.evaluation.metrics import evaluate_metric
+
+LOGITS = arrays(np.float32, (12, 4), elements=st.floats(-20, 20, width=32))
+CLASSES = arrays(np.int64, 12, elements=st.integers(0, 3))
+VALUES = arrays(np.float64, (12, 2), elements=st.floats(-100, 100))
+
+
+@given(LOGITS, CLASSES)
+def test_accuracy_is_scikit_learns(logits, labels):
+    expected = accuracy_score(labels, logits.argmax(axis=1))
+    assert accuracy(torch.from_numpy(logits), torch.from_numpy(labels)) == pytest.approx(expected)
+
+
+@given(LOGITS, CLASSES)
+def test_accuracy_leaves_unlabelled_examples_out(logits, labels):
+    hidden = labels.copy()
+    hidden[::3] = -100
+    known = hidden != -100
+    expected = accuracy_score(labels[known], logits[known].argmax(axis=1))
+    assert accuracy(torch.from_numpy(logits), torch.from_numpy(hidden)) == pytest.approx(expected)
+
+
+@given(LOGITS, LOGITS)
+def test_agreement_is_accuracy_against_the_teachers_classes(student, teacher):
+    expected = accuracy_score(teacher.argmax(axis=1), student.argmax(axis=1))
+    ours = agreement(torch.from_numpy(student), torch.from_numpy(teacher))
+    assert ours == pytest.approx(expected)
+
+
+@given(VALUES, VALUES)
+def test_mse_is_scikit_learns(output, labels):
+    ours = mse(torch.from_numpy(output), torch.from_numpy(labels))
+    assert ours == pytest.approx(mean_squared_error(labels, output), abs=1e-9)
+
+
+def spread(seed=0):
+    generator = np.random.default_rng(seed)
+    labels = generator.normal(size=(12, 2)) * [1, 50] + [0, 1000]
+    return labels + generator.normal(size=(12, 2)), labels
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_r2_is_scikit_learns(seed):
+    output, labels = spread(seed)
+    ours = r2(torch.from_numpy(output), torch.from_numpy(labels))
+    assert ours == pytest.approx(r2_score(labels, output))
+
+
+def test_r2_leaves_unknown_values_out_of_each_output():
+    output, labels = spread()
+    hidden = labels.copy()
+    hidden[:3, 0], hidden[5, 1] = np.nan, np.nan
+    known = ~np.isnan(hidden)
+    scores = [
+        r2_score(labels[known[:, place], place], output[known[:, place], place]) for place in (0, 1)
+    ]
+    ours = r2(torch.from_numpy(output), torch.from_numpy(hidden))
+    assert ours == pytest.approx(np.mean(scores))
+
+
+def test_mse_leaves_unknown_values_out():
+    output, labels = torch.tensor([[1.0], [5.0], [7.0]]), torch.tensor([3.0, torch.nan, 7.0])
+    assert mse(output, labels) == 2.0
+
+
+def test_labels_of_one_output_may_be_a_row_and_are_never_broadcast():
+    output, labels = torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([1.0, 2.0, 4.0])
+    assert mse(output, labels) == 0.0
+    assert r2(output, labels) == 1.0
+
+
+def test_sums_are_taken_in_float64():
+    # In float32 the mean of these labels, and so their spread, is far off.
+    labels = 1e6 + torch.arange(1000.0) / 10
+    output = labels[:, None] + 0.5
+    expected = r2_score(labels.double().numpy(), output[:, 0].double().numpy())
+    assert r2(output, labels) == pytest.approx(expected, rel=1e-9)
+
+
+class TestAnyMetric:
+    OUTPUT = torch.tensor([[2.0, 1.0], [2.0, 1.0], [0.0, 1.0]])
+    LABELS = torch.tensor([0, 1, 1])
+
+    def value(self, metric):
+        return evaluate_metric("mine", metric, self.OUTPUT, self.LABELS)
+
+    def test_a_function_may_return_any_number(self):
+        for number in (0.5, np.float32(0.5), torch.tensor(0.5), torch.tensor([0.5])):
+            value = self.value(lambda *_, number=number: number)
+            assert type(value) is float
+            assert value == 0.5
+
+    def test_a_function_gets_outputs_and_labels(self):
+        assert self.value(accuracy) == pytest.approx(2 / 3)
+
+    def test_an_object_is_reset_before_it_is_used(self):
+        metric = MulticlassAccuracy(2, average="micro")
+        metric.update(torch.tensor([[0.0, 1.0]]), torch.tensor([0]))
+        assert self.value(metric) == pytest.approx(2 / 3)
+        assert self.value(metric) == pytest.approx(2 / 3)
+
+    def test_nan_is_a_number(self):
+        assert math.isnan(self.value(lambda *_: math.nan))
+
+    @pytest.mark.parametrize("result", [None, "much", torch.zeros(2), {"accuracy": 1.0}])
+    def test_what_is_no_number_is_refused(self, result):
+        with pytest.raises(
+            ArgumentError, match=r"metric `mine` must give one number, got .*reduce"
+        ):
+            self.value(lambda *_: result)
+
+    @pytest.mark.parametrize("metric", ["accuracy", None, 3])
+    def test_what_is_no_metric_is_refused(self, metric):
+        with pytest.raises(ArgumentError, match=r"metric `mine` must be a function of \(outputs"):
+            self.value(metric)

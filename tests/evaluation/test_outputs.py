@@ -1,0 +1,56 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from tutelage.data import randomness
+from tutelage.errors import DataError, ModelError
+from tutelage.evaluation import predict
+
+X = torch.randn(11, 5, generator=torch.Generator().manual_seed(1))
+SET = TensorDataset(X, torch.arange(11))
+
+
+def model():
+    return nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 256])
+def test_outputs_are_those_of_the_model_in_eval_mode_in_the_order_of_the_data(batch_size):
+    ours = model()
+    with torch.no_grad():
+        expected = copy.deepcopy(ours).eval()(X)
+    torch.testing.assert_close(predict(ours, SET, batch_size), expected)
+
+
+def test_the_model_is_left_as_it_was():
+    ours = model().train()
+    ours[1].eval()
+    before = copy.deepcopy(ours.state_dict())
+    predict(ours, SET)
+    assert [part.training for part in ours.modules()] == [True, True, False, True, True]
+    assert all(torch.equal(before[name], each) for name, each in ours.state_dict().items())
+
+
+def test_the_random_state_is_left_as_it_was():
+    ours = model()
+    before = randomness.capture()["torch"]
+    predict(ours, DataLoader(SET, 4, shuffle=True))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_loader_and_a_model_without_parameters_do_as_well():
+    outputs = predict(nn.Flatten(), DataLoader(SET, 4))
+    assert torch.equal(outputs, X)
+
+
+def test_empty_data_is_refused():
+    with pytest.raises(DataError, match="`data` must have at least one example"):
+        predict(model(), TensorDataset(X[:0]))
+
+
+def test_a_model_that_refuses_the_inputs_is_named():
+    with pytest.raises(ModelError, match=r"the model \(Linear\) refused its inputs"):
+        predict(nn.Linear(7, 2), SET)

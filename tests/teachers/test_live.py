@@ -1,0 +1,167 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from tutelage.errors import ModelError
+from tutelage.signals import OUTPUT, Batch, Fields
+from tutelage.teachers import Live, Predictor, as_teacher
+
+X = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
+
+
+class Stumbling(nn.Module):
+    def forward(self, inputs):
+        raise ValueError("no")
+
+
+def noisy():
+    """A teacher that answers differently in training mode: dropout and batch statistics."""
+    model = nn.Sequential(nn.Linear(3, 16), nn.BatchNorm1d(16), nn.Dropout(0.5), nn.Linear(16, 4))
+    with torch.no_grad():
+        model[1].running_mean.normal_()
+    return model
+
+
+def ask(model, inputs=X):
+    return Live(model).signals(Batch(inputs), OUTPUT).output
+
+
+def state(model):
+    return copy.deepcopy(model.state_dict())
+
+
+def same(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_answer_in_train_mode_is_that_in_eval_mode():
+    model = noisy()
+    with torch.no_grad():
+        expected = copy.deepcopy(model).eval()(X)
+    model.train()
+    torch.testing.assert_close(ask(model), expected, rtol=0, atol=0)
+    torch.testing.assert_close(ask(model), expected, rtol=0, atol=0)
+
+
+def test_nothing_of_the_module_changes():
+    model = noisy().train()
+    model[3].eval()
+    model[0].weight.requires_grad_(False)
+    before = state(model)
+    modes = [part.training for part in model.modules()]
+    ask(model)
+    assert same(before, model.state_dict())
+    assert [part.training for part in model.modules()] == modes
+    assert [each.requires_grad for each in model.parameters()] == [False] + [True] * 5
+    assert all(each.grad is None for each in model.parameters())
+
+
+def test_nothing_of_the_module_changes_when_it_raises():
+    model = nn.Sequential(noisy(), Stumbling()).train()
+    before = state(model)
+    with pytest.raises(ModelError, match=r"the teacher \(Sequential\) refused .*ValueError: no"):
+        ask(model)
+    assert all(part.training for part in model.modules())
+    assert same(before, model.state_dict())
+    assert torch.is_grad_enabled()
+    assert not torch.is_inference_mode_enabled()
+
+
+def test_the_answer_is_a_plain_tensor_that_autograd_may_save():
+    weight = torch.ones(4, requires_grad=True)
+    output = ask(noisy())
+    assert not output.requires_grad
+    assert not output.is_inference()
+    # Multiplication saves the other factor for the backward pass.
+    (output * weight).sum().backward()
+    torch.testing.assert_close(weight.grad, output.sum(dim=0))
+
+
+def test_the_answer_is_not_overwritten_by_the_next():
+    buffer = torch.zeros(2, 2)
+
+    class Reusing(nn.Module):
+        def forward(self, inputs):
+            return buffer.copy_(inputs)
+
+    first = ask(Reusing(), torch.ones(2, 2))
+    ask(Reusing(), torch.zeros(2, 2))
+    assert first.tolist() == [[1.0, 1.0], [1.0, 1.0]]
+
+
+def test_nothing_wanted_runs_nothing():
+    assert Live(Stumbling()).signals(Batch(X), Fields()).output is None
+
+
+def test_ready_holds_eval_mode_and_gives_the_former_back():
+    model = noisy().train()
+    with Live(model).ready(torch.device("cpu")):
+        assert not any(part.training for part in model.modules())
+    assert all(part.training for part in model.modules())
+
+
+def test_ready_moves_to_the_device_and_back():
+    class Recording(nn.Linear):
+        moves = ()
+
+        def to(self, device):
+            self.moves = (*self.moves, device)
+            return self
+
+    model = Recording(3, 4)
+    with Live(model).ready(torch.device("meta")):
+        assert model.moves == (torch.device("meta"),)
+    assert model.moves == (torch.device("meta"), torch.device("cpu"))
+
+
+class TestFingerprint:
+    def test_equal_weights_have_equal_fingerprints(self):
+        model = noisy()
+        assert Live(model).fingerprint() == Live(copy.deepcopy(model)).fingerprint()
+        assert Live(model).fingerprint() == Live(model.train()).fingerprint()
+
+    @pytest.mark.parametrize("name", ["0.weight", "1.running_mean", "3.bias"])
+    def test_a_changed_weight_or_buffer_changes_it(self, name):
+        model = noisy()
+        before = Live(model).fingerprint()
+        model.state_dict()[name].view(-1)[0] += 1e-6
+        assert Live(model).fingerprint() != before
+
+    def test_shapes_names_and_dtypes_count(self):
+        tensor = torch.zeros(6)
+        models = [nn.Module() for _ in range(4)]
+        models[0].register_buffer("a", tensor)
+        models[1].register_buffer("b", tensor)
+        models[2].register_buffer("a", tensor.reshape(2, 3))
+        models[3].register_buffer("a", tensor.to(torch.int32))
+        assert len({Live(model).fingerprint() for model in models}) == 4
+
+    def test_any_dtype_and_shape_can_be_read(self):
+        model = nn.Module()
+        for name, tensor in {
+            "brief": torch.ones(2, dtype=torch.bfloat16),
+            "scalar": torch.tensor(1),
+            "nothing": torch.empty(0, 3),
+            "strided": torch.ones(3, 2).T,
+            "flags": torch.tensor([True]),
+        }.items():
+            model.register_buffer(name, tensor)
+        assert Live(model).fingerprint().startswith("Module ")
+
+
+def test_a_module_becomes_a_live_teacher_and_a_teacher_stays():
+    model, predictor = noisy(), Predictor(len)
+    teacher = as_teacher(model)
+    assert isinstance(teacher, Live)
+    assert teacher.module is model
+    assert as_teacher(predictor) is predictor
+
+
+@pytest.mark.parametrize("teacher", [None, "model.pt", len, [noisy()]])
+def test_anything_else_is_refused_with_the_way_out(teacher):
+    with pytest.raises(
+        ModelError, match=rf"got {type(teacher).__name__}; wrap a callable .*Predic"
+    ):
+        as_teacher(teacher)

@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LinearRegression
+
+from tutelage.errors import ArgumentError, ModelError
+from tutelage.signals import OUTPUT, Batch, Fields
+from tutelage.teachers import Predictor
+
+X = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
+LABELS = (X[:, 0] > 0).long().numpy()
+
+
+def ask(predict, inputs=X, **options):
+    return Predictor(predict, **options).signals(Batch(inputs), OUTPUT).output
+
+
+def test_probabilities_become_logits_whose_softmax_they_are():
+    forest = RandomForestClassifier(5, max_depth=1, random_state=0).fit(X.numpy(), LABELS)
+    expected = torch.from_numpy(forest.predict_proba(X.numpy())).float()
+    logits = ask(forest.predict_proba, probabilities=True)
+    torch.testing.assert_close(logits.softmax(dim=1), expected, rtol=1e-4, atol=2e-6)
+
+
+def test_a_probability_of_zero_becomes_the_logarithm_of_the_floor():
+    logits = ask(lambda x: np.tile([0.0, 1.0], (len(x), 1)), probabilities=True, floor=1e-4)
+    torch.testing.assert_close(logits[0], torch.tensor([np.log(1e-4), 0.0], dtype=torch.float32))
+
+
+def test_values_become_a_column():
+    model = LinearRegression().fit(X.numpy(), X[:, 0].numpy())
+    output = ask(model.predict)
+    assert output.shape == (20, 1)
+    assert output.dtype == torch.float32
+    torch.testing.assert_close(output[:, 0], X[:, 0], rtol=1e-4, atol=1e-5)
+
+
+def test_the_answer_may_be_a_list_of_any_numbers():
+    assert ask(lambda x: [[1, 2]] * len(x), X[:2]).tolist() == [[1.0, 2.0], [1.0, 2.0]]
+
+
+def test_the_answer_is_not_overwritten_by_the_next():
+    buffer = np.ones(2, dtype=np.float32)
+    predictor = Predictor(lambda _: buffer)
+    first = predictor.signals(Batch(X[:2]), OUTPUT).output
+    buffer[:] = 0
+    assert first.tolist() == [[1.0], [1.0]]
+
+
+def test_the_first_of_several_inputs_is_asked_about():
+    assert ask(lambda x: x[:, 0], {"features": X, "mask": X + 1})[:, 0].tolist() == X[:, 0].tolist()
+
+
+def test_inputs_that_track_gradients_are_read_all_the_same():
+    assert ask(lambda x: x[:, 0], X.clone().requires_grad_()).requires_grad is False
+
+
+def test_nothing_wanted_asks_nothing():
+    def fail(_):
+        raise AssertionError
+
+    assert Predictor(fail).signals(Batch(X), Fields()).output is None
+
+
+@pytest.mark.parametrize(
+    "shape", [(), (19,), (21, 2), (20, 2, 2)], ids=["scalar", "too few", "too many", "too deep"]
+)
+def test_wrong_shapes_are_refused(shape):
+    with pytest.raises(
+        ModelError, match=r"must return \[20\] or \[20, outputs\] values, got shape"
+    ):
+        ask(lambda _: np.zeros(shape))
+
+
+@pytest.mark.parametrize("wrong", [-0.5, 1.5, 7.0, np.nan, np.inf])
+def test_what_is_no_probability_is_refused_with_the_way_out(wrong):
+    with pytest.raises(ModelError, match=r"must lie in \[0, 1\], got .*probabilities=False"):
+        ask(lambda x: np.full((len(x), 2), [wrong, 0.5]), probabilities=True)
+
+
+def test_rounding_above_one_is_forgiven():
+    logits = ask(lambda x: np.full((len(x), 1), 1.00001), probabilities=True)
+    assert logits[0].item() == pytest.approx(1e-5, rel=0.1)
+
+
+def test_a_callable_that_refuses_is_named_and_its_own_error_is_the_cause():
+    model = LinearRegression().fit(np.zeros((4, 7)), np.zeros(4))
+    with pytest.raises(
+        ModelError, match=r"teacher \(.*predict\) refused its inputs float32 \[20, 3\] with ValueEr"
+    ) as caught:
+        ask(model.predict)
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_an_answer_that_is_no_array_of_numbers_is_refused():
+    with pytest.raises(ModelError, match="refused its inputs"):
+        ask(lambda x: ["cat"] * len(x))
+
+
+def test_inputs_that_numpy_cannot_hold_are_refused():
+    with pytest.raises(ModelError, match=r"refused its inputs bfloat16 \[20, 3\]"):
+        ask(lambda x: x[:, 0], X.bfloat16())
+
+
+@pytest.mark.parametrize("floor", [0, -1e-6, float("nan"), 1, 2.0])
+def test_floor_must_be_a_small_probability(floor):
+    with pytest.raises(ArgumentError, match=r"`floor` must .*logarithm"):
+        Predictor(len, floor=floor)
+
+
+def test_fingerprint_changes_with_the_fitted_model():
+    one, other = (LinearRegression().fit(X.numpy(), X[:, place].numpy()) for place in (0, 1))
+    again = LinearRegression().fit(X.numpy(), X[:, 0].numpy())
+    assert Predictor(one.predict).fingerprint() == Predictor(again.predict).fingerprint()
+    assert Predictor(one.predict).fingerprint() != Predictor(other.predict).fingerprint()
+
+
+def test_a_callable_that_cannot_be_pickled_has_its_name_for_a_fingerprint():
+    assert Predictor(lambda x: x).fingerprint().endswith("<lambda>")

@@ -1,0 +1,33 @@
+import inspect
+
+import pytest
+
+from tutelage import errors
+
+CHILDREN = {
+    "ArgumentError": ValueError,
+    "DataError": Exception,
+    "ModelError": Exception,
+    "NonFiniteError": Exception,
+    "RunFolderError": Exception,
+}
+
+
+def defined():
+    return {name for name, value in vars(errors).items() if inspect.isclass(value)}
+
+
+def test_the_tree_is_complete():
+    assert defined() == {"TutelageError", *CHILDREN}
+
+
+@pytest.mark.parametrize(("name", "also"), CHILDREN.items())
+def test_every_error_is_caught_as_a_tutelage_error(name, also):
+    error = getattr(errors, name)
+    assert issubclass(error, errors.TutelageError)
+    assert issubclass(error, also)
+
+
+def test_the_drawing_names_every_error():
+    assert errors.__doc__ is not None
+    assert [name for name in defined() if name not in errors.__doc__] == []

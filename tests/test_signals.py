@@ -1,0 +1,139 @@
+from collections import UserDict, namedtuple
+
+import pytest
+import torch
+
+from tutelage.errors import DataError
+from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants, describe, first_tensor
+
+X, Y = torch.arange(12.0).reshape(4, 3), torch.tensor([0, 1, 2, 3])
+INDEX = torch.tensor([7, 8, 9, 10])
+NAMES = ["a", "b", "a", "b"]
+Pair = namedtuple("Pair", ["image", "label"])
+
+
+class TestReadingWhatALoaderYields:
+    def test_a_tensor_is_inputs_alone(self):
+        batch = Batch.of(X)
+        assert batch.inputs is X
+        assert batch.labels is batch.index is batch.domain is None
+
+    @pytest.mark.parametrize("kind", [tuple, list])
+    def test_a_sequence_is_inputs_labels_domain(self, kind):
+        batch = Batch.of(kind([X, Y, NAMES]))
+        assert batch.inputs is X
+        assert batch.labels is Y
+        assert batch.domain is NAMES
+        assert Batch.of(kind([X, Y])).domain is None
+        assert Batch.of(kind([X])).labels is None
+
+    def test_a_named_tuple_is_a_tuple(self):
+        assert Batch.of(Pair(X, Y)).labels is Y
+
+    @pytest.mark.parametrize("key", ["labels", "label"])
+    def test_a_dicts_labels_index_and_domain_are_set_apart(self, key):
+        batch = Batch.of({"ids": X, "mask": X, key: Y, "index": INDEX, "domain": NAMES})
+        assert list(batch.inputs) == ["ids", "mask"]
+        assert batch.labels is Y
+        assert batch.index is INDEX
+        assert batch.domain is NAMES
+
+    def test_a_mapping_of_another_library_is_a_dict(self):
+        batch = Batch.of(UserDict({"ids": X, "labels": Y}))
+        assert list(batch.inputs) == ["ids"]
+        assert batch.labels is Y
+
+    def test_a_batch_passes_through_with_the_progress_given(self):
+        batch = Batch(X, Y, INDEX, NAMES, progress=0.1)
+        again = Batch.of(batch, progress=0.7)
+        assert again.inputs is X
+        assert again.index is INDEX
+        assert again.progress == 0.7
+
+    @pytest.mark.parametrize("raw", [None, 3, "text", (), (X, Y, NAMES, 1), {X}, X.numpy()])
+    def test_anything_else_is_refused_with_the_way_out(self, raw):
+        with pytest.raises(
+            DataError, match=rf"must be a tensor, a tuple .*got {type(raw).__name__}; make the data"
+        ):
+            Batch.of(raw)
+
+
+@pytest.mark.parametrize("inputs", [X, (X, X), [X, X], {"a": X, "b": X}, UserDict({"a": X})])
+def test_length_is_that_of_the_first_tensor(inputs):
+    assert len(Batch(inputs)) == 4
+
+
+@pytest.mark.parametrize("inputs", ["text", None, ("a", "b"), {}, {"a": [1, 2]}])
+def test_inputs_without_a_tensor_are_refused(inputs):
+    with pytest.raises(DataError, match=r"inputs must be a tensor, .*return tensors"):
+        first_tensor(inputs)
+
+
+def test_a_slice_takes_the_same_examples_of_every_part():
+    batch = Batch({"a": X, "b": (X, X)}, Y, INDEX, NAMES, progress=0.5)[1:3]
+    assert torch.equal(batch.inputs["a"], X[1:3])
+    assert [torch.equal(part, X[1:3]) for part in batch.inputs["b"]] == [True, True]
+    assert batch.labels.tolist() == [1, 2]
+    assert batch.index.tolist() == [8, 9]
+    assert batch.domain == ["b", "a"]
+    assert batch.progress == 0.5
+
+
+def test_a_slice_of_inputs_alone_has_inputs_alone():
+    assert Batch(X)[:2].labels is None
+
+
+def test_all_tensors_move_to_a_device_and_the_rest_stays():
+    batch = Batch((X, {"a": X}, "text"), Y, INDEX, NAMES, progress=0.5).to(torch.device("meta"))
+    moved = [batch.inputs[0], batch.inputs[1]["a"], batch.labels, batch.index]
+    assert {tensor.device.type for tensor in moved} == {"meta"}
+    assert batch.inputs[2] == "text"
+    assert list(batch.domain) == NAMES
+    assert batch.progress == 0.5
+
+
+def test_progress_may_be_set_on_the_way_to_the_device():
+    batch = Batch(X, Y, progress=0.25, copies=3)
+    moved = batch.to(torch.device("cpu"), progress=0.5)
+    assert (moved.progress, moved.copies) == (0.5, 3)
+    assert batch.progress == 0.25
+    assert batch.to(torch.device("cpu")).progress == 0.25
+
+
+def test_a_tensor_that_is_on_the_device_is_not_copied():
+    assert Batch(X, Y).to(torch.device("cpu")).inputs is X
+
+
+def test_parts_of_a_batch_are_held_by_as_many_processes():
+    assert Batch(X, Y, copies=3)[1:].copies == 3
+
+
+def test_wants_of_two_are_their_union():
+    hard, soft = Wants(student=OUTPUT, labels=True), Wants(OUTPUT, OUTPUT)
+    assert hard | soft == soft | hard == Wants(OUTPUT, OUTPUT, labels=True)
+    assert Wants() | Wants() == Wants()
+
+
+def test_fields_are_true_where_something_is_wanted():
+    assert not Fields()
+    assert OUTPUT
+    assert (Fields() | OUTPUT) == OUTPUT
+
+
+def test_reading_an_output_that_was_not_wanted_is_refused():
+    assert Signals(X).wanted_output() is X
+    with pytest.raises(DataError, match="did not ask for; set it in `wants`"):
+        Signals().wanted_output()
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (X, "float32 [4, 3]"),
+        ({"a": Y}, "{a: int64 [4]}"),
+        ((X, [Y, None]), "(float32 [4, 3], (int64 [4], NoneType))"),
+        ("text", "str"),
+    ],
+)
+def test_description_gives_types_and_shapes(value, words):
+    assert describe(value) == words
