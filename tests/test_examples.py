@@ -1,0 +1,46 @@
+"""The examples run, and do what they say."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run(name):
+    return runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]()
+
+
+def test_each_example_is_tested():
+    tested = {"diabetes", "digits", "hugging_face_trainer", "lightning_module", "plain_loop"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == tested
+
+
+def test_digits():
+    assert run("digits") > 0.8
+
+
+def test_plain_loop():
+    assert run("plain_loop")["agreement"] > 0.95
+
+
+def test_diabetes():
+    """A network with 385 numbers keeps what 300 trees know of patients that neither has seen."""
+    result = run("diabetes")
+    assert result["teacher"] > 0.2
+    assert result["student"] > result["teacher"] - 0.05
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")  # Lightning's own
+def test_lightning_module():
+    pytest.importorskip("lightning")
+    result = run("lightning_module")
+    assert result["agreement"] > 0.95
+    assert not result["teacher_in_state"]
+
+
+def test_hugging_face_trainer():
+    pytest.importorskip("transformers")
+    result = run("hugging_face_trainer")
+    assert result["after"] < result["before"] / 4
