@@ -107,14 +107,14 @@ def compare(
     """Print and return the ratio of the two times a step."""
     times: dict[str, list[float]] = {"hand": [], "tutelage": []}
     for _ in range(rounds + 1):
-        for kind in times:
+        for kind, measured in times.items():
             teacher, student = make()
             began = time.perf_counter()
             if kind == "hand":
                 by_hand(teacher, student, loader, epochs)
             else:
                 ours(teacher, student, passed, epochs)
-            times[kind].append((time.perf_counter() - began) / (epochs * len(loader)))
+            measured.append((time.perf_counter() - began) / (epochs * len(loader)))
     hand, library = times["hand"][1:], times["tutelage"][1:]  # the first round warms up
     ratio = median(b / a for a, b in zip(hand, library, strict=True))
     print(

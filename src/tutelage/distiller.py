@@ -106,10 +106,10 @@ class Distiller(nn.Module):
             )
             for place, term in enumerate(self._terms)
         }
-        total = sum(
-            (term.weight(batch.progress) * parts[term.name] for term in self._terms[1:]),
-            start=self._terms[0].weight(batch.progress) * parts[self._terms[0].name],
-        )
+        first, *rest = self._terms
+        total = parts[first.name] * first.weight(batch.progress)
+        for term in rest:
+            total = total.add(parts[term.name], alpha=term.weight(batch.progress))
         detached = {name: part.detach() for name, part in parts.items()}
         return Losses(total, detached, student, teacher)
 
@@ -128,9 +128,6 @@ class Distiller(nn.Module):
 
 def _mean(values: Tensor, counted: Tensor | None, count: Tensor | None) -> Tensor:
     """Average over the counted examples, or divide their sum by a given count."""
-    # Where looking is free (on a CPU), the usual case that all are counted is the plain mean.
-    if counted is not None and counted.device.type == "cpu" and counted.all():
-        counted = None
     if counted is None and count is None:
         return values.mean()
     if counted is not None:

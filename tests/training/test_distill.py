@@ -8,6 +8,7 @@ import pytest
 import torch
 import torchmetrics
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
@@ -266,6 +267,7 @@ def test_precisions_follow_each_other_in_one_process(precision):
 
 
 def test_an_accelerator_of_the_users_own_stays_as_it_was():
+    AcceleratorState._reset_state(reset_partial_state=True)  # others' tests may have left one
     mine = Accelerator(mixed_precision="bf16", cpu=True)
     tl.fit(network(), train=DATA, epochs=1)
     assert mine.mixed_precision == "bf16"

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_model
 from torch import nn
-from torch.utils.benchmark import Timer
 
 from tutelage.errors import ArgumentError
 from tutelage.layers import evaluating
 from tutelage.signals import Batch
+
+if TYPE_CHECKING:
+    from torch.utils.benchmark import Timer
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,8 @@ def latencies(
 
 
 def _timer(model: nn.Module, batch: Any) -> Timer:
+    from torch.utils.benchmark import Timer  # noqa: PLC0415 - loaded where used, it takes its time
+
     stars = "**" if isinstance(batch, Mapping) else "*" if isinstance(batch, tuple) else ""
     names = {"model": model, "batch": batch}
     return Timer(f"model({stars}batch)", globals=names, num_threads=_threads())

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from scipy import stats
-
 from tutelage.errors import ArgumentError
 
 
@@ -62,6 +60,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
             f"`confidence` must lie between 0 and 1, got {confidence}; 0.95 is the usual one"
         )
     mean = fmean(values)
-    quantile = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1))
+    from scipy.special import stdtrit  # noqa: PLC0415 - loaded where used, it takes its time
+
+    quantile = float(stdtrit(len(values) - 1, (1 + confidence) / 2))
     half = quantile * stdev(values) / math.sqrt(len(values))
     return Interval(mean, mean - half, mean + half)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Objective(nn.Module):
 
         Objectives that read labels count the labelled examples, the others count every one.
         """
-        return labelled(batch) if self.wants.labels else None
+        return labelled(batch) if self.wants.labels and not _all_labelled(batch) else None
 
     def terms(self) -> tuple[Term, ...]:
         """Return the parts of the sum that this objective is: itself, with weight 1."""
@@ -154,6 +155,15 @@ def labelled(batch: Batch) -> Tensor:
         return labels != UNLABELLED
     known = ~torch.isnan(labels)
     return known if known.ndim == 1 else known.any(dim=1)
+
+
+def _all_labelled(batch: Batch) -> bool:
+    """Tell whether all examples carry a label, where looking does not wait for a device."""
+    labels = labels_of(batch)
+    if labels.device.type != "cpu" or not labels.numel():
+        return False
+    least = labels.amin().item()  # NaN where any is NaN
+    return not math.isnan(least) if labels.is_floating_point() else least > UNLABELLED
 
 
 def _times(first: Schedule, second: Schedule) -> Schedule:

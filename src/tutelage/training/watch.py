@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import torch
@@ -9,7 +10,6 @@ from torch import Tensor
 
 from tutelage.distiller import Losses
 from tutelage.errors import NonFiniteError
-from tutelage.signals import Signals
 
 
 class LossWatch:
@@ -26,8 +26,9 @@ class LossWatch:
     def __init__(self, names: list[str], total_over_processes: Callable[[Tensor], Tensor]) -> None:
         self.names = names
         self._total = total_over_processes
-        self._rows: list[Tensor] = []
-        self._steps: list[tuple[int, int | Tensor]] = []
+        self._columns = 2 + len(names)
+        self._values: list[Tensor] = []
+        self._steps: list[tuple[int, int | Tensor, int]] = []
         self.clear()
 
     def add(self, step: int, examples: int | Tensor, losses: list[Losses]) -> None:
@@ -39,9 +40,9 @@ class LossWatch:
             losses: Of its batches; where they are several, or other processes have more, each is
                 divided by the examples of the whole step, so that they add up.
         """
-        rows = [_row(each) for each in losses]
-        self._rows.append(rows[0] if len(rows) == 1 else torch.stack(rows).sum(dim=0))
-        self._steps.append((step, examples))
+        for each in losses:
+            self._values += (each.total.detach(), *each.parts.values(), _probe(each))
+        self._steps.append((step, examples, len(losses)))
 
     def read(self) -> dict[str, float]:
         """Read what was added since, and return its means.
@@ -49,15 +50,16 @@ class LossWatch:
         Raises:
             NonFiniteError: The teacher's output, a part or the total is NaN or infinite.
         """
-        if not self._rows:
+        if not self._steps:
             return {}
-        rows = self._total(torch.stack(self._rows)).tolist()
+        rows = iter(self._total(torch.stack(self._values).view(-1, self._columns)).tolist())
         seen, sums = 0.0, [0.0] * (1 + len(self.names))
-        for (step, examples), (*values, probe) in zip(self._steps, rows, strict=True):
+        for step, examples, batches in self._steps:
+            *values, probe = map(sum, zip(*islice(rows, batches), strict=True))
             self._check(step, values, probe)
             seen += (weight := float(examples))
             sums = [total + value * weight for total, value in zip(sums, values, strict=True)]
-        self._rows, self._steps = [], []
+        self._values, self._steps = [], []
         self.examples += seen
         self.sums = [total + more for total, more in zip(self.sums, sums, strict=True)]
         return self._named(sums, seen)
@@ -99,13 +101,9 @@ class LossWatch:
             raise NonFiniteError(f"the loss must be finite, got {total} at step {step}; {advice}")
 
 
-def _row(losses: Losses) -> Tensor:
-    probe = _probe(losses.teacher, losses.total)
-    return torch.stack((losses.total.detach(), *losses.parts.values(), probe))
-
-
-def _probe(teacher: Signals, like: Tensor) -> Tensor:
+def _probe(losses: Losses) -> Tensor:
     """Return a number that is finite if the teacher's output is: its sum."""
-    if teacher.output is None:
-        return torch.zeros_like(like)
-    return teacher.output.sum(dtype=torch.float32).to(like.dtype)
+    output = losses.teacher.output
+    if output is None:
+        return torch.zeros_like(losses.total)
+    return output.sum(dtype=losses.total.dtype)

@@ -1,0 +1,91 @@
+"""Which classes a model thinks alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, to_hex
+from numpy.typing import NDArray
+
+from tutelage.reports.figures._canvas import canvas, to_svg
+from tutelage.reports.figures._palette import QUIET
+
+_LEAST = 1e-4
+_BRIGHT = 0.42
+
+
+def shared_range(*matrices: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Return the least and greatest value off the diagonals, so that maps can be compared."""
+    values = np.concatenate([_off_diagonal(np.asarray(each)) for each in matrices])
+    low = max(float(values.min()), _LEAST)
+    return low, max(float(values.max()), low * 10)
+
+
+def heat_map(
+    name: str,
+    matrix: Sequence[Sequence[float]],
+    classes: Sequence[str],
+    limits: tuple[float, float],
+    description: str,
+) -> str:
+    """Return a square matrix of shares as SVG, its diagonal masked, on a logarithmic scale.
+
+    Args:
+        name: Of the figure, unique on its page.
+        matrix: Rows are true classes, columns what the model gives them, in [0, 1].
+        classes: Their names.
+        limits: What the darkest and the brightest colour stand for.
+        description: What it shows, for those who cannot see it.
+    """
+    values = np.asarray(matrix, dtype=float)
+    size = len(classes)
+    with canvas(4.7, 4.6) as (figure, axes):
+        masked = np.ma.masked_array(values, np.eye(size, dtype=bool)).clip(*limits)
+        axes.pcolormesh(
+            masked, cmap="cividis", norm=LogNorm(*limits), edgecolors="none", linewidth=0
+        )
+        _write_numbers(axes, values, limits)
+        centres = np.arange(size) + 0.5
+        axes.set_xticks(centres, list(classes))
+        axes.set_yticks(centres, list(classes))
+        axes.tick_params(length=0)
+        axes.invert_yaxis()
+        axes.set_aspect("equal")
+        axes.grid(visible=False)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        axes.set_xlabel("share given to")
+        axes.set_ylabel("true class")
+        return to_svg(figure, name, description)
+
+
+def _write_numbers(axes: Axes, values: NDArray[np.floating], limits: tuple[float, float]) -> None:
+    """Write each share in per cent on its cell, light on dark and dark on light."""
+    norm, colors = LogNorm(*limits, clip=True), colormaps["cividis"]
+    for row, column in np.ndindex(*values.shape):
+        share = float(values[row, column])
+        color = QUIET
+        if row != column:
+            red, green, blue, _ = colors(float(norm(np.float64(share))))
+            bright = 0.299 * red + 0.587 * green + 0.114 * blue > _BRIGHT
+            color = to_hex("#0b0c0d" if bright else "#f8f9fa")
+        axes.text(
+            column + 0.5, row + 0.5, _short(share), ha="center", va="center", color=color,
+            fontsize=8.5,
+        )  # fmt: skip
+
+
+def _short(share: float) -> str:
+    """Return a share in per cent with two figures at most.
+
+    >>> _short(0.123), _short(0.0123), _short(0.0004)
+    ('12', '1.2', '0.0')
+    """
+    return f"{100 * share:.0f}" if share >= 0.0995 else f"{100 * share:.1f}"  # noqa: PLR2004
+
+
+def _off_diagonal(matrix: NDArray[np.floating]) -> NDArray[np.floating]:
+    return matrix[~np.eye(len(matrix), dtype=bool)]

@@ -1,0 +1,51 @@
+"""The same repetition under several conditions, joined by a line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tutelage.reports.figures._canvas import canvas, to_svg
+from tutelage.reports.figures._palette import LOOKS, QUIET
+
+
+def paired(
+    name: str,
+    columns: Sequence[tuple[str, Sequence[float]]],
+    y_label: str,
+    looks: Sequence[int],
+) -> str:
+    """Return repetitions as lines across conditions, as SVG.
+
+    Args:
+        name: Of the figure, unique on its page.
+        columns: For each condition its name and a share in [0, 1] for each repetition, in the
+            same order in all.
+        y_label: What the shares are.
+        looks: Number of the look of each condition.
+    """
+    with canvas() as (figure, axes):
+        for repetition in zip(*(values for _, values in columns), strict=True):
+            heights = [100 * value for value in repetition]
+            axes.plot(range(len(columns)), heights, color=QUIET, linewidth=0.9, alpha=0.6)
+        for place, ((_, values), number) in enumerate(zip(columns, looks, strict=True)):
+            look = LOOKS[number]
+            heights = [100 * value for value in values]
+            axes.plot(
+                [place] * len(values), heights, look.marker, color=look.color, alpha=0.85, zorder=3
+            )
+            mean = sum(heights) / len(heights)
+            axes.plot([place - 0.18, place + 0.18], [mean, mean], color=look.color, linewidth=2.6)
+        axes.set_xticks(range(len(columns)), [label for label, _ in columns])
+        axes.tick_params(axis="x", length=0)
+        axes.grid(visible=False, axis="x")
+        axes.set_xlim(-0.4, len(columns) - 0.6)
+        axes.set_ylabel(y_label)
+        return to_svg(figure, name, _described(columns, y_label))
+
+
+def _described(columns: Sequence[tuple[str, Sequence[float]]], y_label: str) -> str:
+    parts = "; ".join(
+        f"{' '.join(label.split())}: " + ", ".join(f"{100 * value:.1f}" for value in values)
+        for label, values in columns
+    )
+    return f"{y_label}, repetition by repetition. {parts}."

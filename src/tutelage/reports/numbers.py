@@ -1,0 +1,95 @@
+"""Numbers as readers of a table want them."""
+
+from __future__ import annotations
+
+import math
+
+NONE = "–"
+"""What stands for a number that there is none of."""
+
+
+def percent(share: float, decimals: int = 1) -> str:
+    """Return a share as per cent.
+
+    >>> percent(0.9666)
+    '96.7 %'
+    """
+    return f"{100 * share:.{decimals}f} %"
+
+
+def percent_range(low: float, high: float) -> str:
+    """Return two shares as a range of per cent.
+
+    >>> percent_range(0.9, 0.955)
+    '90.0 to 95.5 %'
+    """
+    return f"{100 * low:.1f} to {100 * high:.1f} %"
+
+
+def plus_minus(mean: float, half_width: float) -> str:
+    """Return a share and the half width of its interval as per cent.
+
+    >>> plus_minus(0.9666, 0.0123)
+    '96.7 ± 1.2 %'
+    """
+    return f"{100 * mean:.1f} ± {100 * half_width:.1f} %"
+
+
+def points(difference: float) -> str:
+    """Return a difference of shares in percentage points, with its sign.
+
+    >>> points(0.0312), points(-0.004)
+    ('+3.1', '−0.4')
+    """
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def count(number: int) -> str:
+    """Return a whole number with its thousands set apart.
+
+    >>> count(90250)
+    '90,250'
+    """
+    return f"{number:,}"
+
+
+def file_size(number: int) -> str:
+    """Return bytes in a unit that fits, thousands to the step.
+
+    >>> file_size(940), file_size(9400), file_size(365_000), file_size(45_200_000)
+    ('940 B', '9.4 kB', '365 kB', '45.2 MB')
+    """
+    size, units = float(number), ["B", "kB", "MB", "GB"]
+    while size >= 999.5 and len(units) > 1:  # noqa: PLR2004 - what would read as 1000
+        size, units = size / 1000, units[1:]
+    return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:.3g} {units[0]}"
+
+
+def milliseconds(seconds: float) -> str:
+    """Return seconds in milliseconds, with three significant figures.
+
+    >>> milliseconds(0.0001234), milliseconds(0.0789), milliseconds(2.5)
+    ('0.123', '78.9', '2500')
+    """
+    return significant(seconds * 1000)
+
+
+def significant(number: float, figures: int = 3) -> str:
+    """Return a number with so many significant figures and no exponent.
+
+    >>> significant(0.012345), significant(12.0), significant(0.0), significant(123456.0)
+    ('0.0123', '12.0', '0', '123456')
+    """
+    if number == 0 or not math.isfinite(number):
+        return f"{number:g}"
+    decimals = max(0, figures - 1 - math.floor(math.log10(abs(number))))
+    return f"{number:.{decimals}f}"
+
+
+def times(ratio: float) -> str:
+    """Return how many times one number is another.
+
+    >>> times(47.55), times(1.894), times(9.96)
+    ('48×', '1.9×', '10×')
+    """
+    return f"{ratio:.1f}×" if ratio < 9.95 else f"{ratio:.0f}×"  # noqa: PLR2004 - two figures

@@ -1,0 +1,156 @@
+"""A page as data, and its rendering: one HTML file without links to anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tutelage.errors import RunFolderError
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The head of a table's column.
+
+    Args:
+        name: What stands above it.
+        unit: A second, quieter line: a unit, or a qualification.
+        numeric: Whether its cells are numbers, which are set to the right.
+    """
+
+    name: str
+    unit: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of text; the first cell of each names the row.
+
+    Args:
+        caption: What the table shows, for those who cannot see it.
+        columns: Heads, one for each cell of a row.
+        rows: Cells as they are to be read.
+        note: Below the table: how to read it.
+        emphasis: The number of the row that the page is about; None for none.
+    """
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+    emphasis: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A drawing and what it says.
+
+    Args:
+        svg: From `tutelage.reports.figures`: inline SVG, which is taken as it is.
+        title: A few words.
+        caption: A sentence or two that explain it.
+    """
+
+    svg: str
+    title: str
+    caption: str = ""
+
+    @property
+    def markup(self) -> Markup:
+        """The drawing as markup that the template does not escape."""
+        return Markup(self.svg)  # noqa: S704 - drawn by us
+
+
+@dataclass(frozen=True, slots=True)
+class Highlight:
+    """One number of the page in large type.
+
+    Args:
+        value: Such as "+3.1 points".
+        label: What it is.
+    """
+
+    value: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a page.
+
+    Args:
+        heading: Its head.
+        text: Paragraphs of plain text.
+        table: Below the text, if any.
+        figures: Side by side where there is room.
+        caption: A sentence or two below all of the figures.
+        code: Lines to be copied, such as a command.
+    """
+
+    heading: str
+    text: tuple[str, ...] = ()
+    table: Table | None = None
+    figures: tuple[Figure, ...] = ()
+    caption: str = ""
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A whole page.
+
+    Args:
+        title: Its head.
+        verdict: What came out, in words; it comes first.
+        sections: Parts in their order.
+        lead: A line below the title: what this is.
+        warning: What a reader must know before the verdict, such as that this was a quick look.
+        highlights: A few numbers in large type below the verdict.
+        footer: The last line.
+    """
+
+    title: str
+    verdict: str
+    sections: tuple[Section, ...]
+    lead: str = ""
+    warning: str = ""
+    highlights: tuple[Highlight, ...] = ()
+    footer: str = ""
+
+
+def render(page: Page) -> str:
+    """Return the page as HTML; all text is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_unbroken,
+    )
+    return environment.get_template("page.html.j2").render(page=page)
+
+
+def _unbroken(value: object) -> object:
+    """Keep a number and its per cent sign on one line."""
+    return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
+
+
+def write_page(page: Page, path: Path) -> Path:
+    """Write the page to a file, making its folder if need be; return the path.
+
+    Raises:
+        RunFolderError: The file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(render(page), encoding="utf-8")
+    except OSError as error:
+        raise RunFolderError(
+            f"the page must go to {path}, got {error}; give a path that can be written"
+        ) from error
+    return path

@@ -1,0 +1,100 @@
+"""The learning curves of a run's page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tutelage.reports.figures import Curve, curves
+from tutelage.reports.figures._palette import LOOKS
+from tutelage.reports.page import Figure, Section
+
+_LOSSES = ("train/loss", "val/loss")
+_SHARES = ("val/accuracy", "val/agreement")
+_ERRORS = ("val/mse", "val/teacher_mse")
+_LABELS = {
+    "train/loss": "training",
+    "val/loss": "validation",
+    "val/accuracy": "accuracy",
+    "val/agreement": "agreement with the teacher",
+    "val/mse": "from the labels",
+    "val/teacher_mse": "from the teacher",
+}
+
+History = Sequence[Mapping[str, Any]]
+
+
+def learning_curves(history: History) -> Section:
+    """Return the figures of each epoch over steps, those that belong together in one."""
+    parts = [key for key in history[0] if key.startswith("train/") and key != "train/loss"]
+    known = {*_LOSSES, *_SHARES, *_ERRORS}
+    own = [key for key in history[0] if key.startswith("val/") and key not in known]
+    drawn = [
+        _figure(history, _LOSSES, "Loss", "loss", "What training lowers, averaged over an epoch."),
+        _figure(
+            history,
+            parts if len(parts) > 1 else (),
+            "Parts of the objective",
+            "training loss",
+            "Each part before it is weighed.",
+        ),
+        _figure(
+            history,
+            _SHARES,
+            "Quality on validation data",
+            "% of examples",
+            "Share of examples whose class is right, or is the one that the teacher names.",
+            as_percent=True,
+        ),
+        _figure(
+            history,
+            _ERRORS,
+            "Error on validation data",
+            "mean squared error",
+            "Mean squared distance from labels and teacher.",
+        ),
+        *(_figure(history, (key,), _name(key), _name(key), "On validation data.") for key in own),
+    ]
+    return Section(
+        "Learning curves",
+        figures=tuple(figure for figure in drawn if figure is not None),
+        caption="Each mark is an epoch, or several where there are many; the scale is in steps.",
+    )
+
+
+def _figure(
+    history: History,
+    keys: Sequence[str],
+    title: str,
+    y_label: str,
+    caption: str,
+    as_percent: bool = False,
+) -> Figure | None:
+    """Return the figure of those keys that the history has; None if it has none of them."""
+    lines = [
+        _curve(history, key, 1 + place % (len(LOOKS) - 1))
+        for place, key in enumerate(keys)
+        if key in history[0]
+    ]
+    if not lines:
+        return None
+    name = "run-" + "-".join("".join(c if c.isalnum() else "-" for c in key) for key in keys)
+    positive = all(value > 0 for line in lines for value in line.values)
+    values = [value for line in lines for value in line.values]
+    log = positive and not as_percent and max(values) > 10 * min(values)
+    return Figure(
+        curves(name, lines, y_label, log=log, as_percent=as_percent),
+        title,
+        f"{caption} The scale is logarithmic." if log else caption,
+    )
+
+
+def _curve(history: History, key: str, look: int) -> Curve:
+    finite = [record for record in history if math.isfinite(record.get(key, math.nan))]
+    steps, values = [r["step"] for r in finite], [r[key] for r in finite]
+    return Curve(_LABELS.get(key, _name(key)), steps, values, look=look)
+
+
+def _name(key: str) -> str:
+    return key.split("/", 1)[1].replace("_", " ")

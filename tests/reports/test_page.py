@@ -1,0 +1,162 @@
+"""Pages: escaped, complete, self-contained, light."""
+
+import re
+from html.parser import HTMLParser
+
+import matplotlib as mpl
+import pytest
+
+import tutelage as tl
+from tutelage.reports import (
+    Column,
+    Figure,
+    Highlight,
+    Page,
+    Section,
+    Table,
+    render,
+    write_page,
+)
+from tutelage.reports.figures import Curve, Mark, curves, heat_map, paired, shared_range, trade_off
+
+NASTY = '<script>alert("&")</script>'
+MATRIX = ((0.9, 0.06, 0.04), (0.1, 0.8, 0.1), (0.02, 0.03, 0.95))
+
+
+def drawings():
+    return {
+        "curves": curves("c", [Curve("one", [1, 2], [0.5, 0.25], [0.4, 0.2], [0.6, 0.3])], "loss"),
+        "trade_off": trade_off("t", [Mark("one", 0.1, 0.9, 0.8, 0.95, 0)], "accuracy"),
+        "paired": paired("p", [("a", [0.5, 0.6]), ("b", [0.7, 0.9])], "accuracy", [1, 2]),
+        "heat_map": heat_map("h", MATRIX, ["x", "y", "z"], shared_range(MATRIX), "alike"),
+    }
+
+
+def page(text="plain"):
+    table = Table(text, (Column(text, text, numeric=False), Column("n")), ((text, "1"),), text, 0)
+    figures = tuple(Figure(svg, text, text) for svg in drawings().values())
+    section = Section(text, (text,), table, figures, text, text)
+    return Page(text, text, (section,), text, text, (Highlight(text, text),), text)
+
+
+class Reader(HTMLParser):
+    """Gathers what a browser would load, and checks that tags are closed in order."""
+
+    VOID = frozenset({"meta", "link", "br", "img", "input"})
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.loads, self.tags, self.ids = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name in {"src", "href", "xlink:href", "srcset", "poster", "action"}:
+                self.loads.append(value)
+            if name == "id":
+                self.ids.append(value)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def read(html):
+    reader = Reader()
+    reader.feed(html)
+    assert reader.open == []
+    return reader
+
+
+def test_text_is_escaped_everywhere():
+    html = render(page(NASTY))
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;alert(") >= 15
+
+
+def test_a_page_holds_all_that_it_was_given():
+    html = render(page("Needle"))
+    reader = read(html)
+    assert reader.tags.count("figure") == reader.tags.count("svg") == 4
+    assert reader.tags.count("figcaption") == 4
+    assert reader.tags.count("table") == reader.tags.count("h1") == 1
+    assert re.search(r"<title>Needle</title>", html)
+    assert html.index('id="verdict"') < html.index("<table")
+
+
+def test_a_page_loads_nothing():
+    html = render(page())
+    for place in read(html).loads:
+        assert place.startswith(("#", "data:"))
+    outside = re.sub(r'xmlns(:xlink)?="[^"]*"', "", html)
+    assert "://" not in outside
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+
+
+def test_ids_are_unique_and_references_meet_one():
+    html = render(page())
+    ids = read(html).ids
+    assert len(ids) == len(set(ids))
+    for reference in re.findall(r'(?:url\(|href=")#([^)"]+)', html):
+        assert reference in ids
+
+
+def test_a_page_is_light():
+    assert len(render(page())) < 200_000
+
+
+def test_empty_parts_leave_no_trace():
+    html = render(Page("t", "v", (Section("h"),)))
+    reader = read(html)
+    assert not {"table", "figure", "footer", "ul", "pre"} & set(reader.tags)
+
+
+def test_numbers_stay_with_their_per_cent_sign():
+    assert "95\N{NO-BREAK SPACE}%" in render(Page("t", "a 95 % interval", ()))
+
+
+@pytest.mark.parametrize("name", ["curves", "trade_off", "paired", "heat_map"])
+def test_figures_are_deterministic_described_and_without_fixed_text_colours(name):
+    svg = drawings()[name]
+    assert svg == drawings()[name]
+    assert svg.startswith('<svg role="img" aria-label="')
+    assert "<metadata" not in svg
+    assert "font-family" not in svg
+    for style in re.findall(r'<text style="([^"]*)"', svg):
+        fill = re.search(r"fill: ([^;]+)", style)
+        if fill is not None and name != "heat_map":
+            assert fill[1].startswith("var(--")
+
+
+def test_figures_leave_matplotlib_as_it_was():
+    before = dict(mpl.rcParams)
+    drawings()
+    assert dict(mpl.rcParams) == before
+
+
+def test_the_diagonal_of_a_heat_map_has_no_colour():
+    svg = drawings()["heat_map"]
+    cells = re.findall(r'<path[^>]*style="fill: #[0-9a-f]{6}', svg)
+    assert len(cells) == len(MATRIX) ** 2 - len(MATRIX)
+
+
+def test_a_description_is_escaped():
+    assert '"<&' not in heat_map("h", MATRIX, ["x", "y", "z"], (0.01, 0.2), '"<&')
+
+
+def test_a_page_makes_its_folder(tmp_path):
+    path = write_page(page(), tmp_path / "new" / "page.html")
+    assert path.read_text(encoding="utf-8") == render(page())
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(tl.RunFolderError, match="page must go to"):
+        write_page(page(), tmp_path / "file" / "page.html")

@@ -1,0 +1,133 @@
+"""The page of a run: what it says for each kind of run."""
+
+import re
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import tutelage as tl
+
+INPUTS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+CLASSES = (INPUTS[:, 0] > 0).long()
+VALUES = INPUTS[:, :1] * 2
+LABELLED, UNLABELLED = TensorDataset(INPUTS, CLASSES), TensorDataset(INPUTS)
+
+
+def report(tmp_path, run):
+    path = run.report(tmp_path / "report.html")
+    assert path == tmp_path / "report.html"
+    return path.read_text(encoding="utf-8")
+
+
+def verdict(html):
+    return re.search(r'id="verdict">Verdict</h2>\n<p>(.*)</p>', html)[1].replace("\xa0", " ")
+
+
+def rows(html):
+    found = re.findall(r'<th scope="row">(Teacher|Student)</th>\n((?:<td.*\n)+)', html)
+    return {name: re.findall(r">([^<]*)</td>", cells) for name, cells in found}
+
+
+def test_a_distilled_classifier(tmp_path):
+    teacher, student = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), nn.Linear(4, 2)
+    tl.fit(teacher, train=LABELLED, epochs=5)
+    objective = 0.5 * tl.HardLabels() + 0.5 * tl.SoftTargets(2)
+    run = tl.distill(
+        teacher, student, train=LABELLED, val=LABELLED, objective=objective, epochs=3, batch_size=10
+    )
+    html = report(tmp_path, run)
+    ours = tl.evaluation.accuracy(tl.evaluation.predict(student, LABELLED), CLASSES)
+    theirs = tl.evaluation.accuracy(tl.evaluation.predict(teacher, LABELLED), CLASSES)
+    same = tl.evaluation.agreement(
+        tl.evaluation.predict(student, LABELLED), tl.evaluation.predict(teacher, LABELLED)
+    )
+    assert f"{100 * ours:.1f} % of 40 validation examples" in verdict(html)
+    assert f"names {100 * theirs:.1f} %" in verdict(html)
+    assert rows(html)["Student"][:3] == [f"{100 * ours:.1f}", f"{100 * same:.1f}", "10"]
+    assert rows(html)["Teacher"][:3] == [f"{100 * theirs:.1f}", "–", "58"]
+    assert html.count("<figure>") == 3  # losses, parts, quality
+    assert repr(objective) in html
+    assert f"epoch {run.best_epoch}," in html
+
+
+def test_training_modes_and_random_state_are_left_as_they_were(tmp_path):
+    student = nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 2))
+    run = tl.fit(student, train=LABELLED, val=LABELLED, epochs=1)
+    student.train()
+    before = torch.get_rng_state()
+    run.report(tmp_path / "report.html")
+    assert student.training
+    assert student[0].training
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_without_validation_nothing_is_said_of_quality(tmp_path):
+    html = report(tmp_path, tl.fit(nn.Linear(4, 2), train=LABELLED, epochs=2))
+    assert verdict(html).startswith("The training loss went from")
+    assert rows(html)["Student"] == ["10", re.search(r"\d+ B", html)[0]]
+    assert "Teacher" not in rows(html)
+
+
+def test_a_teacher_that_is_no_module_has_no_size(tmp_path):
+    teacher = tl.teachers.Predictor(lambda inputs: inputs[:, 0] * 2)
+    values = TensorDataset(INPUTS, VALUES)
+    objective = tl.LabelRegression() + tl.OutputRegression()
+    run = tl.distill(
+        teacher, nn.Linear(4, 1), train=values, val=values, objective=objective, epochs=2
+    )
+    html = report(tmp_path, run)
+    assert verdict(html).startswith("On 40 validation examples the student's mean squared".replace(
+        "'", "&#39;"))  # fmt: skip
+    assert rows(html)["Teacher"][:2] == ["0", "1.00"]
+    assert set(rows(html)["Teacher"][2:]) == {"–"}
+    assert "no PyTorch module" in html
+
+
+@pytest.mark.parametrize(
+    ("objective", "outputs", "says"),
+    [(tl.SoftTargets(), 2, "agrees with its teacher"), (tl.OutputRegression(), 1, "distance")],
+)
+def test_without_labels_the_teacher_is_the_measure(objective, outputs, says, tmp_path):
+    run = tl.distill(
+        nn.Linear(4, outputs),
+        nn.Linear(4, outputs),
+        train=UNLABELLED,
+        val=DataLoader(UNLABELLED, 16),
+        objective=objective,
+        epochs=1,
+    )
+    assert says in verdict(report(tmp_path, run))
+
+
+def test_inputs_that_are_no_single_tensor_are_not_timed(tmp_path):
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(4, 2)
+
+        def forward(self, first, second):
+            return self.linear(first + second)
+
+    pairs = [
+        {"first": one, "second": one, "labels": label}
+        for one, label in zip(INPUTS, CLASSES, strict=True)
+    ]
+    html = report(tmp_path, tl.fit(Sum(), train=pairs, val=pairs, epochs=1))
+    assert "ms per input" not in html
+    assert "accuracy" in html
+
+
+def test_names_of_own_metrics_are_escaped(tmp_path):
+    metrics = {"<i>zeros</i>": lambda *_: 0.0}
+    run = tl.fit(nn.Linear(4, 2), train=LABELLED, val=LABELLED, epochs=1, metrics=metrics)
+    html = report(tmp_path, run)
+    assert "<i>" not in html
+    assert "&lt;i&gt;zeros" in html
+
+
+def test_a_relative_path_is_taken_from_the_runs_folder(tmp_path):
+    run = tl.fit(nn.Linear(4, 2), train=LABELLED, epochs=1, out=tmp_path / "run")
+    assert run.report() == tmp_path / "run" / "report.html"
+    assert run.report().exists()
