@@ -57,7 +57,7 @@ class Live(Teacher):
         for name, tensor in sorted((k, v) for k, v in state if isinstance(v, torch.Tensor)):
             digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
             content = tensor.detach().cpu().contiguous().reshape(-1)
-            digest.update(memoryview(content.view(torch.uint8).numpy()) if len(content) else b"")
+            digest.update(content.view(torch.uint8).numpy().data if len(content) else b"")
         return f"{type(self.module).__name__} {digest.hexdigest()}"
 
 

@@ -14,7 +14,7 @@ from tutelage.training.folder import RunFolder
 from tutelage.training.identity import identity
 from tutelage.training.keeper import Keeper
 from tutelage.training.loop import Loop
-from tutelage.training.plan import make_plan
+from tutelage.training.plan import Plan, make_plan
 from tutelage.training.progress import ProgressBar
 from tutelage.training.run import Run
 from tutelage.training.settings import Settings
@@ -37,15 +37,12 @@ def carry_out(distiller: Distiller, train: object, val: object | None, settings:
         stack.callback(keeper.close)
         if settings.engine.trackers:
             accelerator.init_trackers("tutelage")
-        loop = Loop(plan, accelerator, keeper)
-        keeper.resume()
-        if not keeper.finished:
-            bar = ProgressBar(
-                settings.engine.progress and accelerator.is_main_process, settings.epochs
-            )
-            loop.run(stack.enter_context(bar))
+        _train(plan, accelerator, keeper)
         epoch = keeper.finish()
         accelerator.end_training()
+        if accelerator.num_processes > 1:
+            # What talks to the other processes goes now, not when the interpreter is torn down.
+            accelerator.free_memory()
     distiller.eval()
     return Run(
         student=distiller.student,
@@ -56,6 +53,17 @@ def carry_out(distiller: Distiller, train: object, val: object | None, settings:
         teacher=distiller.teacher,
         val=val,
     )
+
+
+def _train(plan: Plan, accelerator: Accelerator, keeper: Keeper) -> None:
+    """Take up the run where it stands and carry it to its end."""
+    loop, engine = Loop(plan, accelerator, keeper), plan.settings.engine
+    keeper.resume()
+    if not keeper.finished:
+        with ProgressBar(
+            engine.progress and accelerator.is_main_process, plan.settings.epochs
+        ) as bar:
+            loop.run(bar)
 
 
 def _claim(

@@ -74,19 +74,22 @@ class Loop:
         progress = (self.position.epoch + self._within_epoch()) / self.settings.epochs
         group = [batch.to(self.accelerator.device, progress) for batch in group]
         counts, examples = self._counts(group)
-        group_losses = []
         for place, batch in enumerate(group):
             last = place == len(group) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.model):
-                losses = self.model(batch, counts)
-                # Gradients are averaged over processes; the counts have divided already.
-                several = self.accelerator.num_processes
-                self.stepper.backward(losses.total * several if several > 1 else losses.total)
-            group_losses.append(losses)
-        self.watch.add(self.position.step + 1, examples, group_losses)
+                self._add_gradient(batch, counts)
+        self.watch.close_step(self.position.step + 1, examples)
         taken = self.stepper.step()
         if taken and self.plan.scheduler is not None:
             self.plan.scheduler.step()
+
+    def _add_gradient(self, batch: Batch, counts: Tensor | None) -> None:
+        """Add a batch's gradient to what the parameters hold; its graph ends with this call."""
+        losses = self.model(batch, counts)
+        # Gradients are averaged over processes; the counts have divided already.
+        several = self.accelerator.num_processes
+        self.stepper.backward(losses.total * several if several > 1 else losses.total)
+        self.watch.add(losses)
 
     def _counts(self, group: list[Batch]) -> tuple[Tensor | None, int | Tensor]:
         """Return by how many examples to divide each term, and how many the step has.

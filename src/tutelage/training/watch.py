@@ -1,7 +1,7 @@
 """The losses of an epoch: averaged, and refused where one is not a number."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -29,20 +29,27 @@ class LossWatch:
         self._columns = 2 + len(names)
         self._values: list[Tensor] = []
         self._steps: list[tuple[int, int | Tensor, int]] = []
+        self._batches = 0
         self.clear()
 
-    def add(self, step: int, examples: int | Tensor, losses: list[Losses]) -> None:
-        """Take in the losses of a step.
+    def add(self, losses: Losses) -> None:
+        """Take in the losses of a batch.
+
+        Where a step has several batches, or other processes have more of it, each is divided by the
+        examples of the whole step, so that they add up.
+        """
+        self._values += (losses.total.detach(), *losses.parts.values(), _probe(losses))
+        self._batches += 1
+
+    def close_step(self, step: int, examples: int | Tensor) -> None:
+        """Say that the batches since the last call made up step `step`.
 
         Args:
             step: Its number.
             examples: How many it saw, over all processes.
-            losses: Of its batches; where they are several, or other processes have more, each is
-                divided by the examples of the whole step, so that they add up.
         """
-        for each in losses:
-            self._values += (each.total.detach(), *each.parts.values(), _probe(each))
-        self._steps.append((step, examples, len(losses)))
+        self._steps.append((step, examples, self._batches))
+        self._batches = 0
 
     def read(self) -> dict[str, float]:
         """Read what was added since, and return its means.
@@ -84,7 +91,7 @@ class LossWatch:
         names = ("loss", *self.names)
         return {name: total / max(examples, 1) for name, total in zip(names, sums, strict=True)}
 
-    def _check(self, step: int, values: list[float], probe: float) -> None:
+    def _check(self, step: int, values: Sequence[float], probe: float) -> None:
         total, *parts = values
         advice = "the last checkpoint is from before; lower the learning rate, or clip_norm"
         if not math.isfinite(probe):

@@ -1,0 +1,108 @@
+"""The demo's table and figure for the README, from what a demo found.
+
+tutelage demo && python docs/figures/demo.py demo/results.json
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+COLOURS = ("#C14F00", "#0072B2", "#00855F")
+LOOK = {"svg.hashsalt": "tutelage", "svg.fonttype": "none", "font.family": "sans-serif"}
+
+
+def table(found: dict[str, Any]) -> str:
+    """Return teacher and students as a Markdown table."""
+    lines = [
+        "| | accuracy, % | agreement with teacher, % | parameters | file | ms per image, batch 1 | "
+        "batch 256 |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines.append(
+        _row(
+            "teacher",
+            f"{100 * found['teacher']['accuracy']['mean']:.1f}",
+            "–",
+            found["teacher"]["size"],
+        )
+    )
+    for arm in found["arms"]:
+        figures = [_spread(arm[name]) for name in ("accuracy", "agreement")]
+        lines.append(_row(f"student: {arm['name'].lower()}", *figures, found["student_size"]))
+    return "\n".join(lines)
+
+
+def _row(name: str, accuracy: str, agreement: str, size: dict[str, Any]) -> str:
+    times = [f"{1e3 * each['seconds'] / each['batch_size']:.3g}" for each in size["timings"]]
+    cells = (f"{size['parameters']:,}", f"{size['file_bytes'] / 1000:.3g} kB", *times)
+    return "| " + " | ".join((name, accuracy, agreement, *cells)) + " |"
+
+
+def _spread(interval: dict[str, float]) -> str:
+    return f"{100 * interval['mean']:.1f} ± {50 * (interval['high'] - interval['low']):.1f}"
+
+
+def draw_seeds(axes: Axes, found: dict[str, Any]) -> None:
+    """Draw each seed's accuracy in each arm, joined by a line."""
+    accuracies = 100 * np.array([arm["accuracies"] for arm in found["arms"]])
+    axes.plot(accuracies, color="#999999", linewidth=0.8, zorder=1)
+    for place, (values, colour) in enumerate(zip(accuracies, COLOURS, strict=True)):
+        axes.scatter([place] * len(values), values, color=colour, marker="os^"[place], zorder=2)
+        axes.hlines(values.mean(), place - 0.2, place + 0.2, color=colour, linewidth=2.5)
+    teacher = 100 * found["teacher"]["accuracy"]["mean"]
+    axes.axhline(teacher, color="black", linestyle="--", linewidth=1)
+    axes.text(-0.2, teacher - 0.3, "teacher", va="top", fontsize=9)
+    axes.set_xticks(
+        range(3), ["200 labels\nalone", "distilled on\nthose 200", "and on 1,000\nwithout labels"]
+    )
+    axes.set_ylabel("accuracy on 597 test images, %")
+    axes.set_title("The same small network, taught three ways", fontsize=10)
+    axes.grid(axis="y", alpha=0.3)
+
+
+def draw_resemblance(axes: Axes, found: dict[str, Any]) -> None:
+    """Draw the mean soft target for each true class, without the class itself."""
+    shares = 100 * np.array(found["resemblance"]["teacher"])
+    np.fill_diagonal(shares, np.nan)
+    axes.imshow(shares, cmap="cividis", norm=LogNorm())
+    for row, column in np.argwhere(~np.isnan(shares)):
+        dark = shares[row, column] < 1.5
+        axes.text(
+            column,
+            row,
+            f"{shares[row, column]:.1f}",
+            ha="center",
+            va="center",
+            fontsize=6.5,
+            color="white" if dark else "black",
+        )
+    axes.set(xticks=range(10), yticks=range(10), xlabel="share given to", ylabel="true class")
+    axes.set_title(
+        f"What the teacher says besides the label, % at T = "
+        f"{found['resemblance']['temperature']:g}",
+        fontsize=10,
+    )
+
+
+def main() -> None:
+    """Print the table and draw the figure."""
+    found = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    print(table(found))
+    with rc_context(LOOK):
+        figure = Figure(figsize=(9.2, 4), layout="constrained")
+        seeds, classes = figure.subplots(1, 2)
+        draw_seeds(seeds, found)
+        draw_resemblance(classes, found)
+        path = Path(__file__).with_suffix(".svg")
+        figure.savefig(path, metadata={"Date": None}, facecolor="white")
+
+
+if __name__ == "__main__":
+    main()
