@@ -10,6 +10,8 @@ from torch.utils.data import Subset, TensorDataset
 from tutelage.data.source import Order, Share, Source
 from tutelage.signals import Batch
 
+_BYTES_AT_ONCE = 4 * 2**20
+
 
 class TensorSource(Source):
     """Batches of `(inputs, labels)` or `(inputs,)` tensors.
@@ -31,13 +33,29 @@ class TensorSource(Source):
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield our share of the batches of epoch `number`, from batch `start` on."""
-        for positions in self.order.batches(number, start):
-            ours = positions[self.share.rows(len(positions))]
-            rows = ours if self.rows is None else self.rows[ours]
-            columns = [each.index_select(0, rows.to(each.device)) for each in self.tensors]
-            inputs, labels, domain = (*columns, None, None)[:3]
+        batches = self.order.batches(number, start)
+        at_once = self._batches_at_once()
+        for first in range(0, len(batches), at_once):
+            yield from self._gathered(batches[first : first + at_once])
+
+    def _batches_at_once(self) -> int:
+        """Return for how many batches one look-up serves: as many as a few megabytes hold."""
+        row = sum(each[:1].numel() * each.element_size() for each in self.tensors)
+        return max(1, _BYTES_AT_ONCE // max(1, row * self.order.batch_size))
+
+    def _gathered(self, batches: list[Tensor]) -> Iterator[Batch]:
+        """Look the rows of several batches up at once and yield them batch by batch."""
+        ours = [positions[self.share.rows(len(positions))] for positions in batches]
+        lengths = [len(each) for each in ours]
+        index = torch.cat(ours)
+        rows = index if self.rows is None else self.rows[index]
+        columns = [
+            each.index_select(0, rows.to(each.device)).split(lengths) for each in self.tensors
+        ]
+        for place, positions in enumerate(batches):
+            inputs, labels, domain = (*(column[place] for column in columns), None, None)[:3]
             copies = self.share.copies(len(positions))
-            yield Batch(inputs, labels, ours, domain, copies=copies)
+            yield Batch(inputs, labels, ours[place], domain, copies=copies)
 
     @property
     def description(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
     """Put modules in eval mode; afterwards each submodule has its former mode again."""
-    training = [part for module in modules for part in module.modules() if part.training]
+    training = list(chain.from_iterable(map(_in_training, modules)))
     for part in training:
         part.training = False
     try:
@@ -41,6 +42,15 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
+
+
+def _in_training(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the parts of a module that are in training mode (faster than `modules()`)."""
+    if module.training:
+        yield module
+    for part in module._modules.values():  # noqa: SLF001
+        if part is not None:
+            yield from _in_training(part)
 
 
 def _call(model: nn.Module, inputs: Any, side: str) -> Any:
