@@ -9,8 +9,8 @@ other one, so that noise hits both alike; the ratio is the median over rounds of
 
 The C library gives large blocks back to the system and takes them again, page by page, depending on
 the order of all allocations before: up to 50 ms of a 200 ms step, by luck of the process and not of
-the loop. So the benchmark starts itself anew with that turned off for both; `--default-malloc` leaves
-it on.
+the loop. So the benchmark starts itself anew with that turned off for both sides;
+`--default-malloc` leaves it on.
 """
 
 from __future__ import annotations
