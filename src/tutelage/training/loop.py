@@ -59,6 +59,7 @@ class Loop:
             position.seconds = time.monotonic() - began
             if position.step % STEPS_BETWEEN_READS == 0:
                 self._read()
+                bar.say(self.watch.means())
             self.keeper.checkpoint_if_due(self._read)
             bar.show(position.epoch + self._within_epoch())
         if position.batch == 0:
