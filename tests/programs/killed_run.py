@@ -63,7 +63,7 @@ def die_in_write(number):
 
 def slow_step(*_):
     """Make the run last long enough to be killed in the middle."""
-    time.sleep(0.01)
+    time.sleep(0.015)
 
 
 def main(out, kind, write):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 PROGRAM = Path(__file__).parents[1] / "programs" / "killed_run.py"
 KINDS = ("tensors", "set", "loader", "workers")
-STEPS_OF_A_RUN = 0.35  # seconds that the slowed steps of a run take at least
+LONGEST_WAIT = 0.25  # seconds; the slowed steps of a run take more than twice that
 
 
 def start(out: Path, kind: str, write: int = 0) -> subprocess.Popen:
@@ -23,10 +23,20 @@ def start(out: Path, kind: str, write: int = 0) -> subprocess.Popen:
 
 
 def finish(out: Path, kind: str) -> dict[str, torch.Tensor]:
+    """Carry a run to its end; return the weights of the last step and of the best epoch.
+
+    The best epoch may lie before a kill, so that its weights alone would show little.
+    """
     process = start(out, kind)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    return load_file(out / "student.safetensors")
+    last = torch.load(out / "last.pt", weights_only=True)
+    assert last["finished"]
+    weights = {f"last {name}": tensor for name, tensor in last["distiller"].items()}
+    momenta = enumerate(last["optimizer"]["state"].values())
+    weights |= {f"momentum {place}": each["exp_avg"] for place, each in momenta}
+    best = load_file(out / "student.safetensors")
+    return weights | {f"best {name}": tensor for name, tensor in best.items()}
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -35,20 +45,25 @@ def whole(request, tmp_path_factory):
     return request.param, finish(tmp_path_factory.mktemp("whole") / "run", request.param)
 
 
+def when_written(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
 def kill_when_under_way(out: Path, kind: str, rng: random.Random) -> int:
     """Kill a run at a random moment of its training; return the step it was killed after."""
+    before = when_written(out / "last.pt")
     process = start(out, kind)
-    while not (out / "last.pt").exists():
+    while when_written(out / "last.pt") == before:
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
-    time.sleep(rng.uniform(0, STEPS_OF_A_RUN))
+    time.sleep(rng.uniform(0, LONGEST_WAIT))
     process.send_signal(signal.SIGKILL)
     process.communicate()
     return torch.load(out / "last.pt", weights_only=True)["position"]["step"]
 
 
 def test_killed_at_random_moments(whole, tmp_path):
-    """Two kills in one run, at moments that differ from test run to test run."""
+    """Two kills in one run, at moments that differ from one run of the test to the next."""
     kind, expected = whole
     seed = random.randrange(10**6)
     rng, out = random.Random(seed), tmp_path / "run"
@@ -68,6 +83,7 @@ def test_killed_in_the_middle_of_a_write(write, tmp_path):
     expected = finish(tmp_path / "whole", "tensors")
     found = finish(out, "tensors")
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert found.keys() == expected.keys()
 
 
 def test_the_log_of_a_killed_run_has_each_epoch_once(tmp_path):
