@@ -40,6 +40,14 @@ def fraction(name: str, value: object, advice: str) -> float:
     return number
 
 
+def inner_fraction(name: str, value: object, advice: str) -> float:
+    """Return `value` as a float strictly between 0 and 1."""
+    number = finite_number(name, value, advice)
+    if not 0 < number < 1:
+        raise ArgumentError(f"`{name}` must lie between 0 and 1, got {number}; {advice}")
+    return number
+
+
 def whole_number(name: str, value: object, least: int, advice: str) -> int:
     """Return `value` as an int of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, Integral):

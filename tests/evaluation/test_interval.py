@@ -39,11 +39,6 @@ def test_half_width_is_the_number_behind_plus_minus():
     assert Interval(2.0, 1.5, 2.5).half_width == 0.5
 
 
-def test_above_zero_only_if_the_lower_end_is():
-    assert Interval(2.0, 0.1, 3.9).above_zero
-    assert not Interval(2.0, 0.0, 4.0).above_zero
-
-
 @pytest.mark.parametrize("values", [[], [1.0]])
 def test_fewer_than_two_repetitions_are_refused(values):
     with pytest.raises(ArgumentError, match=rf"at least two .*got {len(values)}; run more seeds"):

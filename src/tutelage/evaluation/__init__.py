@@ -4,18 +4,28 @@ from tutelage.evaluation.cost import Cost, Latency, latencies, measure_cost
 from tutelage.evaluation.interval import Interval, mean_interval
 from tutelage.evaluation.metrics import Metric, accuracy, agreement, mse, r2
 from tutelage.evaluation.outputs import predict
+from tutelage.evaluation.paired import (
+    NonInferiority,
+    bootstrap_interval,
+    non_inferiority,
+    seeds_needed,
+)
 
 __all__ = [
     "Cost",
     "Interval",
     "Latency",
     "Metric",
+    "NonInferiority",
     "accuracy",
     "agreement",
+    "bootstrap_interval",
     "latencies",
     "mean_interval",
     "measure_cost",
     "mse",
+    "non_inferiority",
     "predict",
     "r2",
+    "seeds_needed",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from tutelage._checks import inner_fraction
 from tutelage.errors import ArgumentError
 
 
@@ -29,11 +30,6 @@ class Interval:
         """Half of the interval's width: the number behind ±."""
         return (self.high - self.low) / 2
 
-    @property
-    def above_zero(self) -> bool:
-        """Whether even the lower end is above zero."""
-        return self.low > 0
-
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """Mean ± t_{(1+c)/2, n−1} · s/√n (Student's t), s the sample's standard deviation.
@@ -51,17 +47,14 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     >>> round(interval.mean, 2), round(interval.half_width, 2)
     (2.0, 2.48)
     """
+    from scipy.special import stdtrit  # noqa: PLC0415 - loaded where used, it takes its time
+
     if len(values) < 2:  # noqa: PLR2004 - one value has no spread
         raise ArgumentError(
             f"an interval needs at least two repetitions, got {len(values)}; run more seeds"
         )
-    if not 0 < confidence < 1:
-        raise ArgumentError(
-            f"`confidence` must lie between 0 and 1, got {confidence}; 0.95 is the usual one"
-        )
+    share = inner_fraction("confidence", confidence, "0.95 is the usual one")
     mean = fmean(values)
-    from scipy.special import stdtrit  # noqa: PLC0415 - loaded where used, it takes its time
-
-    quantile = float(stdtrit(len(values) - 1, (1 + confidence) / 2))
+    quantile = float(stdtrit(len(values) - 1, (1 + share) / 2))
     half = quantile * stdev(values) / math.sqrt(len(values))
     return Interval(mean, mean - half, mean + half)

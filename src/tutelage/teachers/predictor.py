@@ -9,8 +9,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from tutelage._checks import fraction
-from tutelage.errors import ArgumentError, ModelError
+from tutelage._checks import inner_fraction
+from tutelage.errors import ModelError
 from tutelage.signals import Batch, Fields, Signals, describe, first_tensor
 from tutelage.teachers._teacher import Teacher
 
@@ -44,9 +44,7 @@ class Predictor(Teacher):
         self.predict = predict
         self.probabilities = probabilities
         advice = "it is the least probability, which keeps the logarithm finite: above 0, below 1"
-        self.floor = fraction("floor", floor, advice)
-        if self.floor in (0.0, 1.0):
-            raise ArgumentError(f"`floor` must lie between 0 and 1, got {self.floor}; {advice}")
+        self.floor = inner_fraction("floor", floor, advice)
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return the callable's output, in float32 on the device of the inputs."""
