@@ -40,7 +40,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def _row(name: str, accuracy: str, agreement: str, size: dict[str, Any]) -> str:
-    times = [f"{1e3 * each['seconds'] / each['batch_size']:.3g}" for each in size["timings"]]
+    times = [f"{1e3 * each['median'] / each['batch_size']:.3g}" for each in size["timings"]]
     cells = (f"{size['parameters']:,}", f"{size['file_bytes'] / 1000:.3g} kB", *times)
     return "| " + " | ".join((name, accuracy, agreement, *cells)) + " |"
 

@@ -7,7 +7,7 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from tutelage.demo.results import History, Size, Timing
+from tutelage.demo.results import History, Size
 from tutelage.evaluation import Interval, latencies, measure_cost, predict
 from tutelage.training import Run
 
@@ -44,11 +44,7 @@ def sizes(teacher: nn.Module, student: nn.Module, images: Tensor, seconds: float
     result = []
     for name, model in models.items():
         cost = measure_cost(model)
-        timings = tuple(
-            Timing(each.batch_size, each.median, each.percentile_95, each.threads)
-            for each in measured[name]
-        )
-        result.append(Size(cost.parameters, cost.file_bytes, timings))
+        result.append(Size(cost.parameters, cost.file_bytes, tuple(measured[name])))
     return result
 
 

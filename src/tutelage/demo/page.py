@@ -48,7 +48,7 @@ def _highlights(results: DemoResults) -> tuple[Highlight, ...]:
     teacher, student = results.teacher, results.student_size
     gain, best = results.comparisons[-1].interval, results.arms[-1].accuracy
     one, many = (
-        ours.seconds / theirs.seconds
+        ours.median / theirs.median
         for ours, theirs in zip(teacher.size.timings, student.timings, strict=True)
     )
     sizes = f"{count(teacher.size.parameters)} in the teacher, {count(student.parameters)} in it"

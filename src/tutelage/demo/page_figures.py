@@ -110,13 +110,11 @@ def _seed_by_seed(results: DemoResults) -> Figure:
 def _against_time(results: DemoResults) -> Figure:
     quality = results.teacher.accuracy
     (one, *_), (teachers, *_) = results.student_size.timings, results.teacher.size.timings
-    marks = [
-        Mark(TEACHER, teachers.seconds_per_image * 1000, quality.mean, quality.low, quality.high, 0)
-    ]
+    marks = [Mark(TEACHER, teachers.per_input * 1000, quality.mean, quality.low, quality.high, 0)]
     marks += [
         Mark(
             arm.name,
-            one.seconds_per_image * 1000,
+            one.per_input * 1000,
             arm.accuracy.mean,
             arm.accuracy.low,
             arm.accuracy.high,

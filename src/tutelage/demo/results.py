@@ -8,29 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.errors import RunFolderError
-from tutelage.evaluation import Interval
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Time for a batch, measured side by side with the other models.
-
-    Args:
-        batch_size: Images at once.
-        seconds: For the whole batch, the middle of the measurements.
-        percentile_95: Seconds that 95 % of the measurements stay within.
-        threads: Processor threads that PyTorch used.
-    """
-
-    batch_size: int
-    seconds: float
-    percentile_95: float
-    threads: int
-
-    @property
-    def seconds_per_image(self) -> float:
-        """Seconds for one image of the batch."""
-        return self.seconds / self.batch_size
+from tutelage.evaluation import Interval, Latency
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +23,7 @@ class Size:
 
     parameters: int
     file_bytes: int
-    timings: tuple[Timing, ...]
+    timings: tuple[Latency, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def _spread(interval: Interval) -> str:
 
 
 def _costs(size: Size) -> tuple[str, ...]:
-    times = (milliseconds(timing.seconds_per_image) for timing in size.timings)
+    times = (milliseconds(timing.per_input) for timing in size.timings)
     return count(size.parameters), file_size(size.file_bytes), *times
 
 
