@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import tutelage as tl
 from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.objectives import (
@@ -388,3 +389,20 @@ class TestBadInput:
     def test_the_teacher_is_none(self):
         with pytest.raises(ModelError, match="`teacher` must be"):
             Distiller(Counting(), "model.pt", BOTH)
+
+
+def test_a_teacher_that_is_a_module_too_is_still_no_part_of_the_distiller():
+    class Both(tl.teachers.Teacher, nn.Module):
+        def __init__(self):
+            nn.Module.__init__(self)
+            self.layer = nn.Linear(4, 3)
+
+        def signals(self, batch, fields):
+            return tl.Signals(self.layer(batch.inputs).detach())
+
+        def fingerprint(self):
+            return "both"
+
+    distiller = tl.Distiller(nn.Linear(4, 3), Both(), tl.SoftTargets())
+    assert sorted(distiller.state_dict()) == ["student.bias", "student.weight"]
+    distiller(tl.Batch(torch.randn(2, 4))).total.backward()

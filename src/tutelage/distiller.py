@@ -55,6 +55,8 @@ class Distiller(nn.Module):
         ModelError: The student is no module, or the teacher neither module nor `Teacher`.
     """
 
+    teacher: Teacher | None
+
     def __init__(
         self, student: nn.Module, teacher: nn.Module | Teacher | None, objective: Objective
     ) -> None:
@@ -76,7 +78,8 @@ class Distiller(nn.Module):
             )
         self.student = student
         self.objective = objective
-        self.teacher = None if teacher is None else as_teacher(teacher)
+        # Past nn.Module's bookkeeping, in case the teacher is a module as well: no part of ours.
+        self.__dict__["teacher"] = None if teacher is None else as_teacher(teacher)
         self._wants, self._terms = objective.wants, objective.terms()
 
     def forward(self, batch: Batch, counts: Tensor | None = None) -> Losses:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+import tutelage as tl
 from tutelage.errors import ArgumentError, DataError
 from tutelage.objectives import (
     HardLabels,
@@ -186,3 +187,8 @@ class TestCounted:
     def test_labels_that_are_no_tensor_are_refused(self):
         with pytest.raises(DataError, match="labels must be a tensor, got list; let the collate"):
             self.mask(HardLabels(), [0, 1, 2])
+
+
+def test_sum_joins_objectives():
+    joined = sum([0.1 * tl.HardLabels(), tl.SoftTargets(2)])
+    assert repr(joined) == repr(0.1 * tl.HardLabels() + tl.SoftTargets(2))

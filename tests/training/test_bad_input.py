@@ -158,6 +158,12 @@ def test_bad_engine(arguments, message):
         tl.Engine(**arguments)
 
 
+@pytest.mark.parametrize("tracker", ["tensorboard", "no such tracker"])
+def test_a_tracker_without_a_folder_or_a_package(tracker):
+    with pytest.raises(tl.ArgumentError, match="trackers"):
+        distill(engine=tl.Engine(trackers=(tracker,)))
+
+
 def test_a_monitor_of_unknown_direction_is_refused():
     with pytest.raises(tl.ArgumentError, match="higher_is_better"):
         tl.Monitor("my_score")

@@ -21,8 +21,9 @@ class LoaderSource(Source):
     A loader draws from random generators when its iterator is made: from its own, its sampler's,
     or the global one. So the state *before* that moment is kept; to go on in mid-epoch the
     iterator is made from that state again and the batches already seen are loaded and dropped.
-    That is exact for any sampler and any workers except persistent ones, whose own random state
-    cannot be reached.
+    That is exact, with workers too, for samplers that draw when they are iterated, or from a torch
+    generator that is their attribute `generator`, as torch's own do. Out of reach are random
+    augmentation in persistent workers and samplers that keep random state elsewhere.
 
     Args:
         name: The argument's name, for messages.

@@ -63,6 +63,10 @@ class Objective(nn.Module):
         both = (*self.terms(), *other.terms())
         return WeightedSum([(term.weight, term.objective) for term in both])
 
+    def __radd__(self, other: object) -> Objective:
+        """Let `sum` begin with its 0."""
+        return self if other == 0 else NotImplemented
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"
 

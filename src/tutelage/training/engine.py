@@ -72,17 +72,26 @@ class Engine:
         for state in shared:
             state.clear()
         try:
-            yield Accelerator(
-                mixed_precision=_PRECISIONS[self.precision],
-                cpu=self.device == "cpu",
-                log_with=list(self.trackers) or None,
-                project_dir=out,
-            )
+            yield self._make(out)
         finally:
             # Processes that have met stay together: their group cannot be made twice.
             for state, content in zip(shared[: _to_put_back()], kept, strict=False):
                 state.clear()
                 state.update(content)
+
+    def _make(self, out: Path | None) -> Accelerator:
+        try:
+            return Accelerator(
+                mixed_precision=_PRECISIONS[self.precision],
+                cpu=self.device == "cpu",
+                log_with=list(self.trackers) or None,
+                project_dir=out,
+            )
+        except ValueError as error:
+            raise ArgumentError(
+                f"`engine` must suit this machine and its packages, got {self}, of which "
+                f"Accelerate says: {error}; change `precision` or `trackers`, or give `out`"
+            ) from error
 
 
 def _to_put_back() -> int:
