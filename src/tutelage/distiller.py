@@ -11,7 +11,7 @@ from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import observe
 from tutelage.objectives import Objective
 from tutelage.signals import Batch, Signals
-from tutelage.teachers import Teacher, as_teacher
+from tutelage.teachers import Live, Teacher, as_teacher
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,14 @@ class Losses:
     Args:
         total: Σ_k w_k · part_k, a scalar with a gradient.
         parts: Each part by name, unweighted: the mean over the examples that it counts, detached.
+        counts: By how many examples each part's sum was divided.
         student: What the student said.
         teacher: What the teacher said.
     """
 
     total: Tensor
     parts: dict[str, Tensor]
+    counts: tuple[int | Tensor, ...]
     student: Signals
     teacher: Signals
 
@@ -52,7 +54,8 @@ class Distiller(nn.Module):
 
     Raises:
         ArgumentError: The objective is none, or wants a teacher and there is none.
-        ModelError: The student is no module, or the teacher neither module nor `Teacher`.
+        ModelError: The student is no module, the teacher neither module nor `Teacher`, or the two
+            share parameters that are trained.
     """
 
     teacher: Teacher | None
@@ -80,6 +83,7 @@ class Distiller(nn.Module):
         self.objective = objective
         # Past nn.Module's bookkeeping, in case the teacher is a module as well: no part of ours.
         self.__dict__["teacher"] = None if teacher is None else as_teacher(teacher)
+        _refuse_shared(student, self.teacher)
         self._wants, self._terms = objective.wants, objective.terms()
 
     def forward(self, batch: Batch, counts: Tensor | None = None) -> Losses:
@@ -101,20 +105,18 @@ class Distiller(nn.Module):
             )
         teacher = self.ask_teacher(batch)
         student = observe(self.student, batch.inputs, self._wants.student, "student")
+        masks = [term.objective.counted(batch) for term in self._terms]
+        numbers = tuple(_number(mask, batch) for mask in masks) if counts is None else tuple(counts)
         parts = {
-            term.name: _mean(
-                term.objective(student, teacher, batch),
-                term.objective.counted(batch),
-                None if counts is None else counts[place] * batch.copies,
-            )
-            for place, term in enumerate(self._terms)
+            term.name: _mean(term.objective(student, teacher, batch), mask, number, batch.copies)
+            for term, mask, number in zip(self._terms, masks, numbers, strict=True)
         }
         first, *rest = self._terms
         total = parts[first.name] * first.weight(batch.progress)
         for term in rest:
             total = total.add(parts[term.name], alpha=term.weight(batch.progress))
         detached = {name: part.detach() for name, part in parts.items()}
-        return Losses(total, detached, student, teacher)
+        return Losses(total, detached, numbers, student, teacher)
 
     def ask_teacher(self, batch: Batch) -> Signals:
         """Return what the objective wants of the teacher; with nothing wanted it does not run."""
@@ -125,16 +127,32 @@ class Distiller(nn.Module):
     def counts(self, batch: Batch) -> Tensor:
         """Return how many examples of the batch each term counts, `[terms]`; copies share one."""
         masks = [term.objective.counted(batch) for term in self._terms]
-        numbers = [len(batch) if mask is None else int(mask.sum()) for mask in masks]
+        numbers = [float(_number(mask, batch)) for mask in masks]
         return torch.tensor(numbers, dtype=torch.float32) / batch.copies
 
 
-def _mean(values: Tensor, counted: Tensor | None, count: Tensor | None) -> Tensor:
-    """Average over the counted examples, or divide their sum by a given count."""
-    if counted is None and count is None:
+def _number(counted: Tensor | None, batch: Batch) -> int | Tensor:
+    return len(batch) if counted is None else counted.sum()
+
+
+def _mean(values: Tensor, counted: Tensor | None, number: int | Tensor, copies: int) -> Tensor:
+    """Divide the sum over the counted examples, each one of so many copies, by a number."""
+    if counted is None and isinstance(number, int) and copies == 1:
         return values.mean()
     if counted is not None:
         values = values.where(counted, 0)
-    if count is None and counted is not None:
-        count = counted.sum()
-    return values.sum() / count.clamp(min=1)  # pyright: ignore[reportOptionalMemberAccess]
+    divisor = number.clamp(min=1) if isinstance(number, Tensor) else max(number, 1)
+    return values.sum() / (divisor * copies)
+
+
+def _refuse_shared(student: nn.Module, teacher: Teacher | None) -> None:
+    """Refuse a student whose training would change its teacher."""
+    if not isinstance(teacher, Live):
+        return
+    theirs = {id(each) for each in teacher.module.parameters()}
+    for name, each in student.named_parameters():
+        if each.requires_grad and id(each) in theirs:
+            raise ModelError(
+                f"student and teacher must not share what is trained, got the student's `{name}` "
+                "in both; give the student a copy (copy.deepcopy), or freeze that part"
+            )

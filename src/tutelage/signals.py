@@ -18,6 +18,7 @@ from tutelage.errors import DataError
 UNLABELLED = -100
 """The label of an example without one, in classification (in regression it is NaN)."""
 
+_FEW = 4
 _NOT_INPUTS = ("labels", "label", "index", "domain")
 
 
@@ -49,9 +50,9 @@ class Batch:
         """Read what a data loader yields.
 
         Args:
-            raw: A tensor (inputs alone), a tuple or list `(x,)`, `(x, y)` or `(x, y, domain)`, or
-                a dict whose keys `labels` (or `label`), `index` and `domain` are set apart and
-                whose other keys are the inputs. A `Batch` passes through.
+            raw: A tensor (inputs alone), a tuple or list `(x,)` or `(x, y)`, or a dict whose keys
+                `labels` (or `label`), `index` and `domain` are set apart and whose other keys are
+                the inputs. A `Batch` passes through.
             progress: See `Batch`.
 
         Raises:
@@ -68,12 +69,13 @@ class Batch:
             inputs = {key: value for key, value in raw.items() if key not in _NOT_INPUTS}
             labels = raw.get("labels", raw.get("label"))
             return cls(inputs, labels, raw.get("index"), raw.get("domain"), progress)
-        if isinstance(raw, Sequence) and not isinstance(raw, str) and 1 <= len(raw) <= 3:  # noqa: PLR2004
-            inputs, labels, domain = (*raw, None, None)[:3]
-            return cls(inputs, labels, None, domain, progress)
+        if isinstance(raw, Sequence) and not isinstance(raw, str) and 1 <= len(raw) <= 2:  # noqa: PLR2004
+            inputs, labels = (*raw, None)[:2]
+            return cls(inputs, labels, progress=progress)
         raise DataError(
-            "a batch must be a tensor, a tuple (inputs, labels) or (inputs, labels, domain), or a "
-            f"dict, got {type(raw).__name__}; make the data set or its collate function return one"
+            "a batch must be a tensor, a tuple (inputs,) or (inputs, labels), or a dict of named "
+            f"inputs with `labels`, got {describe(raw)}; where a model takes several inputs, make "
+            "the data set or its collate function return a dict, or ((a, b), labels)"
         )
 
     def __len__(self) -> int:
@@ -90,6 +92,19 @@ class Batch:
             self.progress,
             self.copies,
         )
+
+    def labelled(self) -> Tensor:
+        """Return which examples carry a label, `[batch]` of bool: any known value counts.
+
+        Raises:
+            DataError: The batch has no labels at all.
+        """
+        if self.labels is None:
+            raise DataError("a batch must have labels to tell which are known, got none; give some")
+        if not self.labels.is_floating_point():
+            return self.labels.long() != UNLABELLED  # unsigned bytes know no −100
+        known = ~torch.isnan(self.labels)
+        return known if known.ndim == 1 else known.any(dim=1)
 
     def to(self, device: torch.device, progress: float | None = None) -> Batch:
         """Return the batch with its tensors on `device` and, if given, another `progress`."""
@@ -193,7 +208,9 @@ def describe(value: object) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {describe(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (tuple, list)):
-        return "(" + ", ".join(describe(item) for item in value) + ")"
+        kinds = [describe(item) for item in value]
+        alike = len(kinds) > _FEW and len(set(kinds)) == 1
+        return f"{len(kinds)} × {kinds[0]}" if alike else "(" + ", ".join(kinds) + ")"
     return type(value).__name__
 
 

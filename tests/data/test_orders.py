@@ -155,7 +155,17 @@ class TestBothSources:
         assert source(data).state() == {}
 
     def test_description_tells_what_makes_the_order(self, data):
-        assert source(data).description == {"examples": 11, "batch_size": 4}
+        described = source(data).description
+        assert (described["examples"], described["batch_size"]) == (11, 4)
+
+
+def test_other_content_is_other_data():
+    """Of tensors the content is described too, and which rows of them are taken."""
+    described = source(TENSORS).description
+    assert described == source(TensorDataset(X.clone(), Y.clone())).description
+    assert described != source(TensorDataset(X + 1, Y)).description
+    halves = [source(Subset(TENSORS, rows)).description for rows in ([0, 1], [2, 3])]
+    assert halves[0] != halves[1]
 
 
 def test_tensors_are_served_whole_and_other_sets_by_example():
@@ -202,16 +212,17 @@ def test_a_subset_is_served_alike_by_both_sources(rows):
     assert sorted(index.tolist()) == list(range(len(rows(TENSORS))))
 
 
-def test_one_to_three_tensors_are_inputs_labels_domain():
+def test_one_or_two_tensors_are_inputs_and_labels():
     batch = next(source(TensorDataset(X)).epoch(0))
     assert batch.labels is batch.domain is None
-    batch = next(source(TensorDataset(X, Y, DOMAIN)).epoch(0))
-    assert torch.equal(batch.domain, DOMAIN[batch.index])
+    batch = next(source(TensorDataset(X, Y)).epoch(0))
+    assert torch.equal(batch.labels, Y[batch.index])
 
 
-def test_four_tensors_are_refused():
-    with pytest.raises(DataError, match="a batch must be"):
-        next(source(TensorDataset(X, Y, X, Y)).epoch(0))
+def test_three_tensors_are_refused_and_not_guessed_at():
+    """(ids, mask, labels) is as common as (inputs, labels, domain): names must tell."""
+    with pytest.raises(DataError, match="return a dict"):
+        next(source(TensorDataset(X, X, Y)).epoch(0))
 
 
 def test_a_set_of_dicts_becomes_batches_of_dict_inputs():

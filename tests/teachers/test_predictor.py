@@ -48,8 +48,19 @@ def test_the_answer_is_not_overwritten_by_the_next():
     assert first.tolist() == [[1.0], [1.0]]
 
 
-def test_the_first_of_several_inputs_is_asked_about():
-    assert ask(lambda x: x[:, 0], {"features": X, "mask": X + 1})[:, 0].tolist() == X[:, 0].tolist()
+def test_several_inputs_are_refused():
+    with pytest.raises(ModelError, match="one tensor, got"):
+        ask(lambda x: x[:, 0], {"features": X, "mask": X + 1})
+
+
+def test_one_input_with_a_name_is_asked_about():
+    assert ask(lambda x: x[:, 0], {"features": X})[:, 0].tolist() == X[:, 0].tolist()
+
+
+def test_probabilities_taken_for_logits_are_refused():
+    """The softmax of probabilities is a nearly even distribution: a quiet, weak teacher."""
+    with pytest.raises(ModelError, match="pass probabilities=True"):
+        ask(lambda x: np.full((len(x), 4), 0.25), X)
 
 
 def test_inputs_that_track_gradients_are_read_all_the_same():

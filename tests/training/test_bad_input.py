@@ -1,6 +1,7 @@
 """Each user error is a TutelageError that says what was expected, what came, and what to do."""
 
-import fcntl
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -232,10 +233,16 @@ class TestFolder:
     def test_a_run_that_another_process_is_writing(self, tmp_path):
         teacher = nn.Linear(6, 3)
         distill(out=tmp_path, teacher=teacher)
-        with (tmp_path / ".lock").open("w") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
+        hold = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX)"
+        command = [sys.executable, "-c", f"{hold}; print('held', flush=True); input()"]
+        with subprocess.Popen(
+            [*command, tmp_path / ".lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as other:
+            other.stdout.readline()
             with pytest.raises(tl.RunFolderError, match="another process"):
                 distill(out=tmp_path, teacher=teacher)
+            other.communicate(b"\n")
+        distill(out=tmp_path, teacher=teacher)
 
     def test_a_broken_checkpoint_is_named(self, tmp_path):
         torch.manual_seed(0)
@@ -244,6 +251,51 @@ class TestFolder:
         (tmp_path / "last.pt").write_bytes(b"not a checkpoint")
         with pytest.raises(tl.RunFolderError, match=r"last\.pt must be a checkpoint"):
             distill(out=tmp_path, teacher=teacher)
+
+    def test_other_data_is_a_different_run(self, tmp_path):
+        teacher = nn.Linear(6, 3)
+        distill(out=tmp_path, teacher=teacher)
+        with pytest.raises(tl.RunFolderError, match="train: "):
+            distill(out=tmp_path, teacher=teacher, train=TensorDataset(INPUTS + 1, LABELS))
+
+    def test_a_damaged_description(self, tmp_path):
+        distill(out=tmp_path)
+        (tmp_path / "run.json").write_text("{")
+        with pytest.raises(tl.RunFolderError, match="damaged"):
+            distill(out=tmp_path)
+
+    def test_a_best_student_that_is_gone(self, tmp_path):
+        teacher = nn.Linear(6, 3)
+        shared = {"teacher": teacher, "val": TensorDataset(INPUTS, LABELS), "out": tmp_path}
+        run = distill(**shared)
+        (tmp_path / f"best-{run.best_epoch}.safetensors").unlink()
+        with pytest.raises(tl.RunFolderError, match="student of the best epoch"):
+            distill(**shared)
+
+
+def test_student_and_teacher_that_share_what_is_trained():
+    teacher = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 3))
+    student = nn.Sequential(teacher[0], nn.Linear(6, 3))
+    with pytest.raises(tl.ModelError, match=r"must not share.*`0\.weight`"):
+        distill(teacher=teacher, student=student)
+    teacher[0].requires_grad_(requires_grad=False)
+    distill(teacher=teacher, student=student)
+
+
+def test_an_optimiser_of_somebody_elses_parameters():
+    with pytest.raises(tl.ArgumentError, match="must hold parameters of the student"):
+        distill(optimizer=lambda _: torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1))
+
+
+@pytest.mark.parametrize("unused", [{"monitor": "loss"}, {"metrics": {"mine": len}}])
+def test_a_monitor_without_validation_data(unused):
+    with pytest.raises(tl.ArgumentError, match="got no `val`"):
+        distill(**unused)
+
+
+def test_a_metric_with_the_name_of_a_usual_figure():
+    with pytest.raises(tl.ArgumentError, match=r"\['accuracy'\]; rename yours"):
+        distill(val=TensorDataset(INPUTS, LABELS), metrics={"accuracy": lambda *_: 0})
 
 
 class Unsized(IterableDataset):

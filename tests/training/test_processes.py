@@ -39,3 +39,11 @@ def test_a_finished_run_of_two_processes_is_taken_up(tmp_path):
     second = run(tmp_path / "second.pt", "tensors", out, processes=2)
     assert first["history"] == second["history"]
     assert all(torch.equal(first["weights"][k], second["weights"][k]) for k in first["weights"])
+
+
+def test_processes_with_batch_norm_stop_together(tmp_path):
+    """Their running statistics differ; validation and patience go by those of the main one."""
+    history = run(tmp_path / "weights.pt", "norms", processes=2)["history"]
+    losses = [record["val/loss"] for record in history]
+    best = losses.index(min(losses))
+    assert len(losses) == best + 1 + 2 < 30

@@ -18,8 +18,14 @@ LONGEST_WAIT = 0.25  # seconds; the slowed steps of a run take more than twice t
 
 
 def start(out: Path, kind: str, write: int = 0) -> subprocess.Popen:
+    """Start a run. Errors go to a file: a pipe would stay open as long as orphaned workers live."""
     command = [sys.executable, "-W", "error", str(PROGRAM), str(out), kind, str(write)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    with errors_of(out).open("w") as errors:
+        return subprocess.Popen(command, stderr=errors)
+
+
+def errors_of(out: Path) -> Path:
+    return out.with_name(f"{out.name}.errors")
 
 
 def finish(out: Path, kind: str) -> dict[str, torch.Tensor]:
@@ -28,8 +34,7 @@ def finish(out: Path, kind: str) -> dict[str, torch.Tensor]:
     The best epoch may lie before a kill, so that its weights alone would show little.
     """
     process = start(out, kind)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
+    assert process.wait(timeout=120) == 0, errors_of(out).read_text()
     last = torch.load(out / "last.pt", weights_only=True)
     assert last["finished"]
     weights = {f"last {name}": tensor for name, tensor in last["distiller"].items()}
@@ -54,11 +59,11 @@ def kill_when_under_way(out: Path, kind: str, rng: random.Random) -> int:
     before = when_written(out / "last.pt")
     process = start(out, kind)
     while when_written(out / "last.pt") == before:
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, errors_of(out).read_text()
         time.sleep(0.005)
     time.sleep(rng.uniform(0, LONGEST_WAIT))
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.kill()
+    process.wait()
     return torch.load(out / "last.pt", weights_only=True)["position"]["step"]
 
 
@@ -78,8 +83,7 @@ def test_killed_in_the_middle_of_a_write(write, tmp_path):
     """The first write is run.json, the later ones checkpoints and best students."""
     out = tmp_path / "run"
     process = start(out, "tensors", write)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    assert process.wait(timeout=120) == -signal.SIGKILL
     expected = finish(tmp_path / "whole", "tensors")
     found = finish(out, "tensors")
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())

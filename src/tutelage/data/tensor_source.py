@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset, TensorDataset
 
+from tutelage.data.fingerprint import fingerprint
 from tutelage.data.source import Order, Share, Source
 from tutelage.signals import Batch
 
@@ -17,7 +18,7 @@ class TensorSource(Source):
     """Batches of `(inputs, labels)` or `(inputs,)` tensors.
 
     Args:
-        tensors: One to three tensors of equal length: inputs, labels, domain.
+        tensors: One or two tensors of equal length: inputs, labels.
         rows: Which rows of them are the data, `[examples]`; None for all.
         order: Which positions make a batch.
         share: Which part of each batch is ours.
@@ -53,24 +54,30 @@ class TensorSource(Source):
             each.index_select(0, rows.to(each.device)).split(lengths) for each in self.tensors
         ]
         for place, positions in enumerate(batches):
-            inputs, labels, domain = (*(column[place] for column in columns), None, None)[:3]
+            inputs, labels = (*(column[place] for column in columns), None)[:2]
             copies = self.share.copies(len(positions))
-            yield Batch(inputs, labels, ours[place], domain, copies=copies)
+            yield Batch(inputs, labels, ours[place], copies=copies)
 
     @property
     def description(self) -> dict[str, Any]:
-        """The size and order of the data."""
-        return {"examples": self.order.examples, "batch_size": self.order.batch_size}
+        """The size, content and order of the data."""
+        columns = {str(place): each for place, each in enumerate(self.tensors)}
+        content = fingerprint(columns | {"rows": self.rows})
+        return {
+            "examples": self.order.examples,
+            "batch_size": self.order.batch_size,
+            "content": content,
+        }
 
 
 def tensors_of(data: object) -> tuple[tuple[Tensor, ...], Tensor | None] | None:
     """Return the tensors that a data set holds and the rows it takes, if that is all it is.
 
-    That is so for a `TensorDataset` of one to three tensors and for a `Subset` of one (what
+    That is so for a `TensorDataset` of one or two tensors and for a `Subset` of one (what
     `random_split` returns); anything else, a subclass too, may compute its examples: None.
     """
     if type(data) is TensorDataset:
-        fits = 1 <= len(data.tensors) <= 3  # noqa: PLR2004 - inputs, labels, domain
+        fits = 1 <= len(data.tensors) <= 2  # noqa: PLR2004 - inputs, labels
         return (data.tensors, None) if fits else None
     if type(data) is Subset:
         inner = tensors_of(data.dataset)

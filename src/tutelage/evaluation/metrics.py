@@ -40,7 +40,7 @@ def accuracy(output: Tensor, labels: Tensor) -> float:
     >>> accuracy(torch.tensor([[2.0, 1.0], [2.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 1, -100]))
     0.5
     """
-    known = labels != UNLABELLED
+    known = labels.long() != UNLABELLED
     return (output.argmax(dim=1) == labels)[known].double().mean().item()
 
 

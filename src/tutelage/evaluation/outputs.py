@@ -11,7 +11,7 @@ from tutelage.signals import OUTPUT
 def predict(model: nn.Module, data: object, batch_size: int = 256) -> Tensor:
     """Return a model's outputs on a data set, `[examples, …]`, on the CPU.
 
-    The model runs in eval and inference mode and is left in its former mode; the global random
+    The model runs in eval mode without gradients and is left in its former mode; the global random
     state is left as it was.
 
     Args:
@@ -26,7 +26,7 @@ def predict(model: nn.Module, data: object, batch_size: int = 256) -> Tensor:
     source = as_source("data", data, batch_size, shuffle=False)
     first = next(model.parameters(), None)
     device = torch.device("cpu") if first is None else first.device
-    with randomness.preserved(), evaluating(model), torch.inference_mode():
+    with randomness.preserved(), evaluating(model), torch.no_grad():
         outputs = [
             observe(model, batch.to(device).inputs, OUTPUT, "model").wanted_output().cpu()
             for batch in source.epoch(0)

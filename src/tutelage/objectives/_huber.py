@@ -7,6 +7,8 @@ from tutelage.objectives._objective import Objective
 class HuberOption(Objective):
     """An objective whose error is squared (`huber_delta=None`) or Huber's."""
 
+    predicts_values = True
+
     def __init__(self, huber_delta: float | None = None) -> None:
         super().__init__()
         advice = "it is the error at which squares turn into straight lines; None for squares"

@@ -34,6 +34,13 @@ class Objective(nn.Module):
     wants: Wants
     """Which signals `forward` reads of each side, and whether it reads labels."""
 
+    predicts_values: bool = False
+    """Whether the student's output are values, or an embedding, rather than class logits."""
+
+    def prediction(self, output: Tensor) -> Tensor:
+        """Return what of the student's output is the answer, to be compared with labels: all."""
+        return output
+
     @abstractmethod
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return `[batch]`, one value per example, 0 for an example that is not `counted`."""
@@ -43,7 +50,7 @@ class Objective(nn.Module):
 
         Objectives that read labels count the labelled examples, the others count every one.
         """
-        return labelled(batch) if self.wants.labels and not _all_labelled(batch) else None
+        return batch.labelled() if self.wants.labels and not _all_labelled(batch) else None
 
     def terms(self) -> tuple[Term, ...]:
         """Return the parts of the sum that this objective is: itself, with weight 1."""
@@ -108,6 +115,15 @@ class WeightedSum(Objective):
         """What any of the terms wants."""
         return reduce(or_, (term.objective.wants for term in self.terms()))
 
+    @property
+    def predicts_values(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether any of the terms says so."""
+        return any(term.objective.predicts_values for term in self.terms())
+
+    def prediction(self, output: Tensor) -> Tensor:
+        """Return what the first term takes for the answer."""
+        return self.terms()[0].objective.prediction(output)
+
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the weighted sum of the terms' values, `[batch]`."""
         values = (
@@ -150,15 +166,6 @@ def labels_of(batch: Batch) -> Tensor:
             "let the collate function make one"
         )
     return batch.labels
-
-
-def labelled(batch: Batch) -> Tensor:
-    """Return which examples carry a label, `[batch]` of bool: any known value counts."""
-    labels = labels_of(batch)
-    if not labels.is_floating_point():
-        return labels != UNLABELLED
-    known = ~torch.isnan(labels)
-    return known if known.ndim == 1 else known.any(dim=1)
 
 
 def _all_labelled(batch: Batch) -> bool:

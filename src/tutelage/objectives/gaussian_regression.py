@@ -17,6 +17,11 @@ class GaussianRegression(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
+    predicts_values = True
+
+    def prediction(self, output: Tensor) -> Tensor:
+        """Return the means, `[batch, outputs]`."""
+        return output.chunk(2, dim=1)[0]
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the divergences, `[batch]`."""

@@ -13,12 +13,10 @@ from torch import Tensor, nn
 from tutelage.data import as_source, randomness
 from tutelage.evaluation import (
     Latency,
-    accuracy,
-    agreement,
+    label_figures,
     latencies,
     measure_cost,
-    mse,
-    r2,
+    usual_figures,
 )
 from tutelage.layers import evaluating, observe
 from tutelage.reports.run_record import ModelFigures, RunFigures, RunRecord
@@ -27,7 +25,6 @@ from tutelage.teachers import Live
 
 _BATCH = 256
 _TIMED_BATCH = 32
-_MATRIX = 2
 
 
 @dataclass(frozen=True)
@@ -62,18 +59,22 @@ def measure_run(run: RunRecord) -> RunFigures:
         if run.val is not None:
             said = _ask_both(run, device)
             times = _times(models, said.inputs)
-    quality = {} if said is None else _student_quality(run, said)
+    quality = (
+        {}
+        if said is None
+        else usual_figures(run.objective, said.student, said.teacher, said.labels)
+    )
     figures = ModelFigures(quality, measure_cost(run.student), tuple(times.get("student", ())))
     return RunFigures(
         student=figures,
-        teacher=None if run.teacher is None else _teacher_figures(models, said, times),
+        teacher=None if run.teacher is None else _teacher_figures(run, models, said, times),
         examples=0 if said is None else len(said.student),
     )
 
 
 def _ask_both(run: RunRecord, device: torch.device) -> _Said:
     rows, inputs = [], None
-    with evaluating(run.student), torch.inference_mode():
+    with evaluating(run.student), torch.no_grad():
         for raw in as_source("val", run.val, _BATCH, shuffle=False).epoch(0):
             batch = raw.to(device)
             inputs = batch.inputs if inputs is None else inputs
@@ -86,37 +87,23 @@ def _ask_both(run: RunRecord, device: torch.device) -> _Said:
     return _Said(student, teacher if same else None, _joined(labels), inputs)
 
 
-def _student_quality(run: RunRecord, said: _Said) -> dict[str, float]:
-    """Return the student's figures: against the labels, and against the teacher."""
-    figures = _by_labels(said.student, said.labels)
-    if said.teacher is None:
-        return figures
-    if "accuracy" in figures or (said.labels is None and "val/agreement" in run.history[-1]):
-        figures["agreement"] = agreement(said.student, said.teacher)
-    elif said.labels is None and "val/teacher_mse" in run.history[-1]:
-        figures["teacher_mse"] = mse(said.student, said.teacher)
-    return figures
-
-
 def _teacher_figures(
-    models: dict[str, nn.Module], said: _Said | None, times: dict[str, list[Latency]]
+    run: RunRecord,
+    models: dict[str, nn.Module],
+    said: _Said | None,
+    times: dict[str, list[Latency]],
 ) -> ModelFigures:
     module = models.get("teacher")
     known = None if said is None else said.teacher
     return ModelFigures(
-        {} if said is None or known is None else _by_labels(known, said.labels),
+        {} if said is None or known is None else _teacher_quality(run, known, said.labels),
         None if module is None else measure_cost(module),
         tuple(times.get("teacher", ())),
     )
 
 
-def _by_labels(output: Tensor, labels: Tensor | None) -> dict[str, float]:
-    """Return how well outputs fit the labels: values by their distance, classes by name."""
-    if labels is None:
-        return {}
-    if labels.is_floating_point():
-        return {"mse": mse(output, labels), "r2": r2(output, labels)}
-    return {"accuracy": accuracy(output, labels)} if output.ndim == _MATRIX else {}
+def _teacher_quality(run: RunRecord, output: Tensor, labels: Tensor | None) -> dict[str, float]:
+    return label_figures(run.objective, run.objective.prediction(output), labels)
 
 
 def _times(models: dict[str, nn.Module], inputs: Any) -> dict[str, list[Latency]]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from tutelage.evaluation import Cost, Latency
+from tutelage.objectives import Objective
 from tutelage.teachers import Teacher
 
 
@@ -33,6 +34,11 @@ class RunRecord(Protocol):
     @property
     def settings(self) -> Mapping[str, Any]:
         """What makes this run this run."""
+        ...
+
+    @property
+    def objective(self) -> Objective:
+        """What it was asked for."""
         ...
 
     @property

@@ -1,6 +1,5 @@
 """A teacher that is a PyTorch module, asked anew for every batch."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -8,6 +7,7 @@ from itertools import chain
 import torch
 from torch import nn
 
+from tutelage.data.fingerprint import fingerprint
 from tutelage.errors import ModelError
 from tutelage.layers import evaluating, observe
 from tutelage.signals import Batch, Fields, Signals
@@ -51,14 +51,8 @@ class Live(Teacher):
                 self.module.to(home)
 
     def fingerprint(self) -> str:
-        """Return the class and a hash over names, shapes and bytes of all weights."""
-        digest = hashlib.blake2b(digest_size=16)
-        state = self.module.state_dict().items()
-        for name, tensor in sorted((k, v) for k, v in state if isinstance(v, torch.Tensor)):
-            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-            content = tensor.detach().cpu().contiguous().reshape(-1)
-            digest.update(content.view(torch.uint8).numpy().data if len(content) else b"")
-        return f"{type(self.module).__name__} {digest.hexdigest()}"
+        """Return the class and a hash over names, shapes and bytes of all weights and buffers."""
+        return f"{type(self.module).__name__} {fingerprint(self.module.state_dict())}"
 
 
 def as_teacher(teacher: object) -> Teacher:

@@ -14,6 +14,8 @@ from tutelage.errors import ModelError
 from tutelage.signals import Batch, Fields, Signals, describe, first_tensor
 from tutelage.teachers._teacher import Teacher
 
+_ROUNDING = 1e-3
+
 
 class Predictor(Teacher):
     """A callable that takes inputs `[batch, …]` as a numpy array and returns outputs.
@@ -51,13 +53,27 @@ class Predictor(Teacher):
         if not fields:
             return Signals()
         inputs = first_tensor(batch.inputs)
+        if not isinstance(batch.inputs, Tensor) and len(batch.inputs) > 1:
+            raise ModelError(
+                "a Predictor takes inputs that are one tensor, got "
+                f"{describe(batch.inputs)}; join them into one, or write a Teacher of your own"
+            )
         output = self._ask(inputs)
         if self.probabilities:
             output = self._logits(output)
+        elif _look_like_probabilities(output):
+            raise ModelError(
+                "the teacher must return logits or values where probabilities=False, got rows of "
+                "non-negative numbers that sum to 1; pass probabilities=True"
+            )
         return Signals(output.to(inputs.device))
 
     def fingerprint(self) -> str:
-        """Return the callable's name and, where it can be pickled, a hash of its content."""
+        """Return the callable's name and a hash of what it is pickled to.
+
+        That has the content of an object and of a bound method such as `model.predict`, but of a
+        plain function only the name; a callable that cannot be pickled is known by name alone.
+        """
         name = getattr(self.predict, "__qualname__", type(self.predict).__name__)
         try:
             content = pickle.dumps(self.predict)
@@ -84,9 +100,16 @@ class Predictor(Teacher):
 
     def _logits(self, probabilities: Tensor) -> Tensor:
         low, high = probabilities.min().item(), probabilities.max().item()
-        if not (low >= 0 and high <= 1 + 1e-3):  # so written, it refuses NaN too
+        if not (low >= 0 and high <= 1 + _ROUNDING):  # so written, it refuses NaN too
             raise ModelError(
                 f"the teacher's probabilities must lie in [0, 1], got {low:g} to {high:g}; pass "
                 "probabilities=False where it returns logits or values"
             )
         return probabilities.clamp(min=self.floor).log()
+
+
+def _look_like_probabilities(output: Tensor) -> bool:
+    """Tell whether every row of two or more columns is a distribution."""
+    if output.shape[1] < 2 or output.amin() < 0:  # noqa: PLR2004 - one column is a value
+        return False
+    return bool(((output.sum(dim=1) - 1).abs() < _ROUNDING).all())

@@ -49,6 +49,7 @@ def carry_out(distiller: Distiller, train: object, val: object | None, settings:
         history=keeper.position.history,
         best_epoch=epoch,
         settings=described,
+        objective=distiller.objective,
         out=settings.out,
         teacher=distiller.teacher,
         val=val,

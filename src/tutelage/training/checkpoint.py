@@ -54,14 +54,15 @@ def load(path: Path) -> dict[str, Any] | None:
 
 
 def refuse_non_finite(module: nn.Module, step: int) -> None:
-    """Refuse to keep weights that are not numbers.
+    """Refuse to keep weights that are not numbers (a buffer may hold infinities, as masks do).
 
     Raises:
-        NonFiniteError: A weight or buffer is NaN or infinite.
+        NonFiniteError: A parameter is NaN or infinite, or a buffer NaN.
     """
-    for name, tensor in module.state_dict().items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise NonFiniteError(
-                f"`{name}` must be finite, got NaN or infinity in it after step {step}; the last "
-                "checkpoint is from before; lower the learning rate, or set clip_norm"
-            )
+    broken = [name for name, each in module.named_parameters() if not torch.isfinite(each).all()]
+    broken += [name for name, each in module.named_buffers() if torch.isnan(each).any()]
+    if broken:
+        raise NonFiniteError(
+            f"`{broken[0]}` must be finite, got NaN or infinity in it after step {step}; the last "
+            "checkpoint is from before; lower the learning rate, or set clip_norm"
+        )

@@ -15,7 +15,7 @@ from tutelage.training.carry_out import carry_out
 from tutelage.training.engine import Engine
 from tutelage.training.monitor import Monitor
 from tutelage.training.run import Run
-from tutelage.training.settings import MakeOptimizer, MakeScheduler, gather
+from tutelage.training.settings import MakeOptimizer, MakeScheduler, gather, own_copy
 
 
 def distill(  # noqa: PLR0913 - the one verb that everything else is an option of
@@ -82,4 +82,4 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
     [1, 2]
     """
     settings = gather(epochs, batch_size, seed, optimizer, scheduler, metrics, monitor, out, engine)
-    return carry_out(Distiller(student, teacher, objective), train, val, settings)
+    return carry_out(Distiller(student, teacher, own_copy(objective)), train, val, settings)

@@ -53,6 +53,11 @@ class Engine:
                 f"`device` must be None (the best there is) or 'cpu', got {self.device!r}; choose "
                 "among several GPUs with CUDA_VISIBLE_DEVICES"
             )
+        if isinstance(self.trackers, str):
+            raise ArgumentError(
+                f"`trackers` must be a tuple of names, got {self.trackers!r}; write "
+                f"({self.trackers!r},)"
+            )
         whole_number("accumulation", self.accumulation, 1, "1 steps after every batch")
         not_negative("checkpoint_seconds", self.checkpoint_seconds, "0 is after every step")
         if self.clip_norm is not None:

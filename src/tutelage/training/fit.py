@@ -14,7 +14,7 @@ from tutelage.training.carry_out import carry_out
 from tutelage.training.engine import Engine
 from tutelage.training.monitor import Monitor
 from tutelage.training.run import Run
-from tutelage.training.settings import MakeOptimizer, MakeScheduler, gather
+from tutelage.training.settings import MakeOptimizer, MakeScheduler, gather, own_copy
 
 
 def fit(  # noqa: PLR0913 - the options of `distill`
@@ -60,4 +60,6 @@ def fit(  # noqa: PLR0913 - the options of `distill`
         TutelageError: As `distill`; ArgumentError too if the objective wants a teacher.
     """
     settings = gather(epochs, batch_size, seed, optimizer, scheduler, metrics, monitor, out, engine)
-    return carry_out(Distiller(model, None, objective or HardLabels()), train, val, settings)
+    return carry_out(
+        Distiller(model, None, own_copy(objective or HardLabels())), train, val, settings
+    )

@@ -12,17 +12,21 @@ out/
 
 from __future__ import annotations
 
-import fcntl
 import json
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tutelage.errors import RunFolderError
 from tutelage.training.files import write_json
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
 
 _OURS = ("last.pt", "metrics.jsonl", "student.safetensors")
 
@@ -58,27 +62,46 @@ class RunFolder:
                 self._refuse_strangers()
                 write_json(self.run, {"run": self._identity, "made_with": _versions()})
         except OSError as error:
+            raise self._unwritable(error) from error
+        except (ValueError, KeyError) as error:
             raise RunFolderError(
-                f"`out` must be a folder that can be written, got {self.path} with {error}; choose "
-                "another, or mend its permissions"
+                f"{self.run} must say which run it is, got a damaged file ({error}); choose "
+                "another folder, or remove that one"
             ) from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep a second process from writing the same run at the same time.
 
+        The lock is this process's alone: a data loader's workers do not inherit it, and it ends
+        with the process even if that is killed. Where the system has no such locks, there is none.
+
         Raises:
-            RunFolderError: Another process has it. (Its lock goes with it, even if it is killed.)
+            RunFolderError: Another process has it, or the folder cannot be written.
         """
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise RunFolderError(
-                    f"`out` must not be in use, got {self.path}, which another process is writing "
-                    "now; wait for it, or choose another folder"
-                ) from error
+        try:
+            file = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        with file:
+            if fcntl is not None:
+                self._lock(file, fcntl)
             yield
+
+    def _lock(self, file: IO[str], locks: Any) -> None:
+        try:
+            locks.lockf(file, locks.LOCK_EX | locks.LOCK_NB)
+        except OSError as error:
+            raise RunFolderError(
+                f"`out` must not be in use, got {self.path}, which another process is writing now; "
+                "wait for it, or choose another folder"
+            ) from error
+
+    def _unwritable(self, error: OSError) -> RunFolderError:
+        return RunFolderError(
+            f"`out` must be a folder that can be written, got {self.path} with {error}; choose "
+            "another, or mend its permissions"
+        )
 
     def best(self, epoch: int) -> Path:
         """Return the file of the best student, of this epoch."""

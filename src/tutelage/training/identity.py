@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -13,7 +13,11 @@ from tutelage.training.plan import Plan
 
 
 def identity(plan: Plan, processes: int) -> dict[str, Any]:
-    """Describe a run by what decides its result."""
+    """Describe a run by what decides its result, as far as that can be seen.
+
+    Not seen are the content of data sets that are not tensors, the bodies of functions and the
+    student's first weights: whoever does not seed them may go on with those of the first call.
+    """
     distiller, settings = plan.distiller, plan.settings
     return {
         "teacher": None if distiller.teacher is None else distiller.teacher.fingerprint(),
@@ -34,7 +38,8 @@ def identity(plan: Plan, processes: int) -> dict[str, Any]:
 
 
 def _architecture(module: nn.Module) -> str:
-    shapes = [(name, list(tensor.shape)) for name, tensor in module.state_dict().items()]
+    state = module.state_dict().items()
+    shapes = [(name, list(each.shape)) for name, each in state if isinstance(each, Tensor)]
     digest = hashlib.blake2b(repr(shapes).encode(), digest_size=8)
     return f"{type(module).__name__} {digest.hexdigest()}"
 

@@ -1,6 +1,7 @@
 """The log of a run: one JSON object a line."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ class Journal:
     def write(self, record: dict[str, Any]) -> None:
         """Append a record."""
         if self._file is not None:
-            self._file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+            plain = {key: None if _no_number(value) else value for key, value in record.items()}
+            self._file.write(json.dumps(plain, allow_nan=False).encode() + b"\n")
 
     def length(self) -> int:
         """Return the bytes written so far, after handing them to the system."""
@@ -36,3 +38,8 @@ class Journal:
         """Close the file."""
         if self._file is not None:
             self._file.close()
+
+
+def _no_number(value: Any) -> bool:
+    """Tell whether JSON has no word for it: NaN and infinities become null."""
+    return isinstance(value, float) and not math.isfinite(value)

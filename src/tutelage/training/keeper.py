@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,17 +11,16 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
-from safetensors.torch import load_model, save_model
 from torch import nn
 
 from tutelage.data import randomness
 from tutelage.training import checkpoint
-from tutelage.training.files import write_whole
 from tutelage.training.folder import RunFolder
 from tutelage.training.journal import Journal
 from tutelage.training.monitor import Best
 from tutelage.training.plan import Plan
 from tutelage.training.position import Position
+from tutelage.training.student_file import load_student, save_student
 from tutelage.training.watch import LossWatch
 
 _SHARE_OF_TIME = 0.05
@@ -45,7 +45,7 @@ class Keeper:
         self._seconds = plan.settings.engine.checkpoint_seconds
         self._main = accelerator.is_main_process
         self._journal = Journal(None)
-        self._in_memory: dict[str, torch.Tensor] | None = None
+        self._in_memory: dict[str, Any] | None = None
         self._next = time.monotonic() + self._seconds
 
     def resume(self) -> None:
@@ -55,6 +55,8 @@ class Keeper:
             self._load(kept)
         if self.folder is not None and self._main:
             self._journal = Journal(self.folder.log, 0 if kept is None else kept["log_bytes"])
+        if kept is None:
+            self.checkpoint()  # the first weights, so that a run begun twice begins alike
 
     def log_steps(self, means: dict[str, float]) -> None:
         """Log the mean losses of the last steps."""
@@ -97,11 +99,11 @@ class Keeper:
         self.accelerator.wait_for_everyone()
         best = self._best_file()
         if best is not None:
-            load_model(student, best)
+            load_student(student, best)
         elif self._in_memory is not None:
             student.load_state_dict(self._in_memory)
         if self.folder is not None and self._main:
-            write_whole(self.folder.student, lambda draft: save_model(student, str(draft)))
+            save_student(student, self.folder.student)
         self.accelerator.wait_for_everyone()
         return self.best.epoch or self.position.epoch
 
@@ -127,11 +129,9 @@ class Keeper:
     def _keep_student(self, epoch: int) -> None:
         student: nn.Module = self.plan.distiller.student
         if self.folder is None:
-            state = student.state_dict()
-            self._in_memory = {name: each.detach().cpu().clone() for name, each in state.items()}
+            self._in_memory = copy.deepcopy(student.state_dict())
         elif self._main:
-            file = self.folder.best(epoch)
-            write_whole(file, lambda draft: save_model(student, str(draft)))
+            save_student(student, self.folder.best(epoch))
 
     def _state(self) -> dict[str, Any]:
         scheduler, scaler = self.plan.scheduler, self.accelerator.scaler

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from tutelage.errors import DataError
@@ -18,6 +19,7 @@ from tutelage.training.keeper import Keeper
 from tutelage.training.plan import Plan
 from tutelage.training.progress import ProgressBar
 from tutelage.training.stepper import Stepper
+from tutelage.training.validation import Validation
 
 STEPS_BETWEEN_READS = 16
 """Steps after which losses are read from the device, checked and logged."""
@@ -75,22 +77,27 @@ class Loop:
         progress = (self.position.epoch + self._within_epoch()) / self.settings.epochs
         group = [batch.to(self.accelerator.device, progress) for batch in group]
         counts, examples = self._counts(group)
+        used: tuple[int | Tensor, ...] = ()
         for place, batch in enumerate(group):
             last = place == len(group) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.model):
-                self._add_gradient(batch, counts)
-        self.watch.close_step(self.position.step + 1, examples)
+                used = self._add_gradient(batch, counts)
+        self.watch.close_step(self.position.step + 1, examples, used)
         taken = self.stepper.step()
         if taken and self.plan.scheduler is not None:
             self.plan.scheduler.step()
 
-    def _add_gradient(self, batch: Batch, counts: Tensor | None) -> None:
-        """Add a batch's gradient to what the parameters hold; its graph ends with this call."""
+    def _add_gradient(self, batch: Batch, counts: Tensor | None) -> tuple[int | Tensor, ...]:
+        """Add a batch's gradient to what the parameters hold; return what divided its parts.
+
+        The batch's graph ends with this call.
+        """
         losses = self.model(batch, counts)
         # Gradients are averaged over processes; the counts have divided already.
         several = self.accelerator.num_processes
         self.stepper.backward(losses.total * several if several > 1 else losses.total)
         self.watch.add(losses)
+        return losses.counts
 
     def _counts(self, group: list[Batch]) -> tuple[Tensor | None, int | Tensor]:
         """Return by how many examples to divide each term, and how many the step has.
@@ -114,14 +121,22 @@ class Loop:
     def _within_epoch(self) -> float:
         return self.position.batch / self._per_epoch if self._per_epoch else 0.0
 
+    def _validate(self, validation: Validation, progress: float) -> dict[str, float]:
+        """Return the figures of the main process, whose buffers (batch norm's) all have now."""
+        several = self.accelerator.num_processes > 1
+        if several:
+            for buffer in self.plan.distiller.buffers():
+                torch.distributed.broadcast(buffer, 0)
+        figures = validation.figures(self.plan.distiller, self.accelerator.device, progress)
+        return broadcast_object_list([figures])[0] if several else figures
+
     def _close_epoch(self, began: float) -> None:
         """Validate, record, and keep the student if it is the best so far."""
         position = self.position
         figures: dict[str, float] = {}
         if self.plan.validation is not None:
             progress = min((position.epoch + 1) / self.settings.epochs, 1.0)
-            device = self.accelerator.device
-            figures = self.plan.validation.figures(self.plan.distiller, device, progress)
+            figures = self._validate(self.plan.validation, progress)
         position.seconds = time.monotonic() - began
         record: dict[str, Any] = {"epoch": position.epoch + 1, "step": position.step}
         record |= {"lr": self.plan.optimizer.param_groups[0]["lr"], "seconds": position.seconds}

@@ -51,6 +51,7 @@ def make_plan(
         DataError: Data is empty or none.
         ModelError: The student has nothing to train.
     """
+    _check_validation_is_used(val, settings)
     size = settings.batch_size
     share = Share(accelerator.process_index, accelerator.num_processes)
     source = as_source("train", train, size, shuffle=True, seed=settings.seed, share=share)
@@ -62,6 +63,14 @@ def make_plan(
     steps = None if batches is None else -(-batches // every) * settings.epochs
     scheduler = _make_scheduler(settings.scheduler, optimizer, steps)
     return Plan(distiller, optimizer, scheduler, source, validation, settings)
+
+
+def _check_validation_is_used(val: object | None, settings: Settings) -> None:
+    if val is None and (settings.monitor is not None or settings.metrics):
+        raise ArgumentError(
+            "`monitor` and `metrics` look at validation data, got no `val`; give some, or leave "
+            "them out"
+        )
 
 
 def _make_optimizer(make: MakeOptimizer | None, distiller: Distiller) -> Optimizer:
@@ -79,7 +88,27 @@ def _make_optimizer(make: MakeOptimizer | None, distiller: Distiller) -> Optimiz
             f"`optimizer` must be a callable from parameters to an optimiser, got {make!r}; for "
             "instance functools.partial(torch.optim.SGD, lr=0.1)"
         )
+    _check_covers(optimizer, distiller)
     return optimizer
+
+
+def _check_covers(optimizer: Optimizer, distiller: Distiller) -> None:
+    """Refuse an optimiser that trains nothing of the student, or leaves out the objective."""
+    held = {id(each) for group in optimizer.param_groups for each in group["params"]}
+    student = [each for each in distiller.student.parameters() if each.requires_grad]
+    objective = [each for each in distiller.objective.parameters() if each.requires_grad]
+    if not any(id(each) in held for each in student):
+        raise ArgumentError(
+            "`optimizer` must hold parameters of the student, got one that holds none; build it "
+            "from the parameters that it is called with"
+        )
+    if not all(id(each) in held for each in objective):
+        raise ArgumentError(
+            "`optimizer` must hold the objective's own parameters, got one without them; build it "
+            "from the parameters that it is called with"
+        )
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise ArgumentError("`optimizer` must step without a closure, got LBFGS; choose another")
 
 
 def _make_scheduler(

@@ -43,6 +43,8 @@ class ProgressBar:
         trace: TracebackType | None,
     ) -> None:
         if self._bar is not None:
+            if error is None:
+                self._bar.update(self._task, completed=float(self._epochs))
             self._bar.refresh()
             self._bar.stop()
 

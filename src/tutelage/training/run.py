@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from tutelage.objectives import Objective
 from tutelage.teachers import Teacher
 
 
@@ -23,6 +24,7 @@ class Run:
         best_epoch: The epoch whose weights the student has.
         settings: What makes this run this run, as in `run.json`.
         out: The folder of the run, if it has one.
+        objective: What it was asked for, as the run left it.
         teacher: Whom it learnt from.
         val: The validation data that was given.
     """
@@ -31,17 +33,21 @@ class Run:
     history: list[dict[str, Any]]
     best_epoch: int
     settings: dict[str, Any]
+    objective: Objective = field(repr=False)
     out: Path | None = None
     teacher: Teacher | None = field(default=None, repr=False)
     val: object | None = field(default=None, repr=False)
 
-    def report(self, path: str | Path = "report.html") -> Path:
-        """Write one self-contained page on the run: verdict, figures, settings.
+    def report(self, path: str | Path | None = None) -> Path:
+        """Write one self-contained page on the run: verdict, figures, settings; return its path.
 
         Args:
-            path: Where; a relative path is taken from the run's folder, if it has one.
+            path: Where; None for `report.html` in the run's folder, or here if it has none.
+
+        Raises:
+            RunFolderError: The file cannot be written.
         """
         from tutelage.reports.run_page import write_run_page  # noqa: PLC0415 - loads matplotlib
 
-        place = Path(path) if self.out is None else self.out / path
-        return write_run_page(self, place)
+        folder = Path() if self.out is None else self.out
+        return write_run_page(self, folder / "report.html" if path is None else Path(path))

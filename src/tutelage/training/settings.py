@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from tutelage._checks import whole_number
 from tutelage.evaluation.metrics import Metric
+from tutelage.objectives import Objective
 from tutelage.training.engine import Engine
 from tutelage.training.monitor import Monitor
 
@@ -63,6 +65,11 @@ def gather(  # noqa: PLR0913, PLR0917 - it gathers them so that others take one
         scheduler=scheduler,
         metrics=metrics or {},
         monitor=Monitor(monitor) if isinstance(monitor, str) else monitor,
-        out=None if out is None else Path(out),
+        out=None if out is None else Path(out).expanduser(),
         engine=engine or Engine(),
     )
+
+
+def own_copy(objective: Objective) -> Objective:
+    """Return a copy for one run: what an objective learns in it must not reach the next."""
+    return copy.deepcopy(objective)

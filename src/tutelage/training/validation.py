@@ -8,90 +8,77 @@ import torch
 from torch import Tensor
 
 from tutelage.data import Source, randomness
-from tutelage.distiller import Distiller
-from tutelage.evaluation.metrics import (
-    Metric,
-    accuracy,
-    agreement,
-    evaluate_metric,
-    mse,
-    r2,
-)
+from tutelage.distiller import Distiller, Losses
+from tutelage.errors import ArgumentError
+from tutelage.evaluation.figures import usual_figures
+from tutelage.evaluation.metrics import Metric, evaluate_metric
 from tutelage.layers import evaluating
-from tutelage.objectives import BoundedRegression, LabelRegression, Objective, OutputRegression
+from tutelage.signals import Batch
+
+_OURS = ("loss", "accuracy", "agreement", "mse", "r2", "teacher_mse")
 
 
 class Validation:
-    """The validation figures: the loss, usual metrics of the task, and the user's own.
+    """The validation figures: the loss, the usual ones of the task, and the user's own.
 
-    Labelled classes give `accuracy`, labelled values `mse` and `r2`; where the objective asks the
-    teacher, there is also `agreement` with it (classes) or `teacher_mse` (values).
-
-    Every process evaluates all of the data, so that all come to the same decision.
+    Every process evaluates all of the data; the main one's figures decide.
 
     Args:
         source: The validation batches.
-        metrics: The user's metrics by name.
+        metrics: The user's metrics by name; they see the labelled examples.
+
+    Raises:
+        ArgumentError: A metric has the name of a usual figure.
     """
 
     def __init__(self, source: Source, metrics: Mapping[str, Metric]) -> None:
+        taken = sorted(set(_OURS) & set(metrics))
+        if taken:
+            raise ArgumentError(
+                f"`metrics` must not be named as the usual figures are, got {taken}; rename yours"
+            )
         self.source, self.metrics = source, metrics
 
     def figures(
         self, distiller: Distiller, device: torch.device, progress: float
     ) -> dict[str, float]:
         """Return all figures by name; modes and random states are left as they were."""
-        losses, sizes, rows = [], [], []
-        with randomness.preserved(), evaluating(distiller), torch.inference_mode():
+        seen: list[tuple[Losses, Batch]] = []
+        # No inference mode: a student may keep tensors that it makes here for its training.
+        with randomness.preserved(), evaluating(distiller), torch.no_grad():
             for raw in self.source.epoch(0):
                 batch = raw.to(device, progress)
-                result = distiller(batch)
-                losses.append(result.total)
-                sizes.append(len(batch))
-                rows.append((result.student.output, result.teacher.output, batch.labels))
-        weights = torch.tensor(sizes, dtype=torch.float64)
-        loss = (torch.stack(losses).double().cpu() * weights).sum() / weights.sum()
-        student, teacher, labels = (_joined(column) for column in zip(*rows, strict=True))
-        figures = {"loss": loss.item()}
+                seen.append((distiller(batch), batch))
+        figures = {"loss": _loss(distiller, [losses for losses, _ in seen], progress)}
+        student = _joined([losses.student.output for losses, _ in seen])
+        teacher = _joined([losses.teacher.output for losses, _ in seen])
+        labels = _joined([batch.labels for _, batch in seen])
         if student is None:
             return figures
-        return (
-            figures
-            | self._usual(distiller.objective, student, teacher, labels)
-            | self._own(student, labels)
-        )
+        figures |= usual_figures(distiller.objective, student, teacher, labels)
+        return figures | self._own(distiller.objective.prediction(student), labels)
 
-    def _usual(
-        self, objective: Objective, student: Tensor, teacher: Tensor | None, labels: Tensor | None
-    ) -> dict[str, float]:
-        figures: dict[str, float] = {}
-        values = is_regression(objective, labels)
-        if labels is not None and values:
-            figures |= {"mse": mse(student, labels), "r2": r2(student, labels)}
-        elif labels is not None:
-            figures["accuracy"] = accuracy(student, labels)
-        if teacher is not None and teacher.shape == student.shape:
-            name, compare = ("teacher_mse", mse) if values else ("agreement", agreement)
-            figures[name] = compare(student, teacher)
-        return figures
-
-    def _own(self, student: Tensor, labels: Tensor | None) -> dict[str, float]:
-        if labels is None:
+    def _own(self, prediction: Tensor, labels: Tensor | None) -> dict[str, float]:
+        if labels is None or not self.metrics:
             return {}
+        known = Batch(prediction, labels).labelled()
         return {
-            name: evaluate_metric(name, metric, student, labels)
+            name: evaluate_metric(name, metric, prediction[known], labels[known])
             for name, metric in self.metrics.items()
         }
 
 
-def is_regression(objective: Objective, labels: Tensor | None) -> bool:
-    """Tell whether outputs are values and not logits: by the labels, else by the objective."""
-    if labels is not None:
-        return labels.is_floating_point()
-    values = (BoundedRegression, LabelRegression, OutputRegression)
-    return any(isinstance(term.objective, values) for term in objective.terms())
+def _loss(distiller: Distiller, seen: list[Losses], progress: float) -> float:
+    """Return the objective over all examples: each part's mean over those that it counts."""
+    loss = 0.0
+    for place, term in enumerate(distiller.objective.terms()):
+        counts = [float(losses.counts[place]) for losses in seen]
+        means = [losses.parts[term.name].item() for losses in seen]
+        total = sum(mean * count for mean, count in zip(means, counts, strict=True))
+        loss += term.weight(progress) * total / max(sum(counts), 1)
+    return loss
 
 
-def _joined(column: tuple[Tensor | None, ...]) -> Tensor | None:
+def _joined(column: list[Tensor | None]) -> Tensor | None:
     present = [each.cpu() for each in column if each is not None]
     return torch.cat(present) if len(present) == len(column) else None

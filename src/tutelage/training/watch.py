@@ -28,7 +28,7 @@ class LossWatch:
         self._total = total_over_processes
         self._columns = 2 + len(names)
         self._values: list[Tensor] = []
-        self._steps: list[tuple[int, int | Tensor, int]] = []
+        self._steps: list[tuple[int, tuple[float | Tensor, ...], int]] = []
         self._batches = 0
         self.clear()
 
@@ -41,14 +41,17 @@ class LossWatch:
         self._values += (losses.total.detach(), *losses.parts.values(), _probe(losses))
         self._batches += 1
 
-    def close_step(self, step: int, examples: int | Tensor) -> None:
+    def close_step(
+        self, step: int, examples: float | Tensor, counts: tuple[int | Tensor, ...]
+    ) -> None:
         """Say that the batches since the last call made up step `step`.
 
         Args:
             step: Its number.
             examples: How many it saw, over all processes.
+            counts: How many of them each part counted.
         """
-        self._steps.append((step, examples, self._batches))
+        self._steps.append((step, (examples, *counts), self._batches))
         self._batches = 0
 
     def read(self) -> dict[str, float]:
@@ -60,40 +63,41 @@ class LossWatch:
         if not self._steps:
             return {}
         rows = iter(self._total(torch.stack(self._values).view(-1, self._columns)).tolist())
-        seen, sums = 0.0, [0.0] * (1 + len(self.names))
-        for step, examples, batches in self._steps:
+        before_sums, before_weights = self.sums, self.weights
+        for step, counts, batches in self._steps:
             *values, probe = map(sum, zip(*islice(rows, batches), strict=True))
             self._check(step, values, probe)
-            seen += (weight := float(examples))
-            sums = [total + value * weight for total, value in zip(sums, values, strict=True)]
+            weights = [float(count) for count in counts]
+            more = [value * weight for value, weight in zip(values, weights, strict=True)]
+            self.sums, self.weights = _added(self.sums, more), _added(self.weights, weights)
         self._values, self._steps = [], []
-        self.examples += seen
-        self.sums = [total + more for total, more in zip(self.sums, sums, strict=True)]
-        return self._named(sums, seen)
+        new = [now - old for now, old in zip(self.sums, before_sums, strict=True)]
+        over = [now - old for now, old in zip(self.weights, before_weights, strict=True)]
+        return self._named(new, over)
 
     def means(self) -> dict[str, float]:
-        """Return the means of the epoch so far, each example counting alike."""
-        return self._named(self.sums, self.examples)
+        """Return the means of the epoch so far: a part's over the examples that it counts."""
+        return self._named(self.sums, self.weights)
 
     def clear(self) -> None:
         """Begin a new epoch."""
-        self.examples, self.sums = 0.0, [0.0] * (1 + len(self.names))
+        self.sums = self.weights = [0.0] * (1 + len(self.names))
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint must hold."""
-        return {"examples": self.examples, "sums": self.sums}
+        return {"sums": self.sums, "weights": self.weights}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take up a state."""
-        self.examples, self.sums = state["examples"], state["sums"]
+        self.sums, self.weights = state["sums"], state["weights"]
 
-    def _named(self, sums: list[float], examples: float) -> dict[str, float]:
-        names = ("loss", *self.names)
-        return {name: total / max(examples, 1) for name, total in zip(names, sums, strict=True)}
+    def _named(self, sums: list[float], weights: list[float]) -> dict[str, float]:
+        rows = zip(("loss", *self.names), sums, weights, strict=True)
+        return {name: total / max(weight, 1) for name, total, weight in rows}
 
     def _check(self, step: int, values: Sequence[float], probe: float) -> None:
         total, *parts = values
-        advice = "the last checkpoint is from before; lower the learning rate, or clip_norm"
+        advice = "the last checkpoint is from before; lower the learning rate, or set clip_norm"
         if not math.isfinite(probe):
             raise NonFiniteError(
                 f"the teacher's output must be finite, got NaN or infinity at step {step}; check "
@@ -108,9 +112,13 @@ class LossWatch:
             raise NonFiniteError(f"the loss must be finite, got {total} at step {step}; {advice}")
 
 
+def _added(first: list[float], second: list[float]) -> list[float]:
+    return [one + other for one, other in zip(first, second, strict=True)]
+
+
 def _probe(losses: Losses) -> Tensor:
-    """Return a number that is finite if the teacher's output is: its sum."""
+    """Return a number that is finite if the teacher's output is: its largest magnitude."""
     output = losses.teacher.output
     if output is None:
         return torch.zeros_like(losses.total)
-    return output.sum(dtype=losses.total.dtype)
+    return output.abs().amax().to(losses.total.dtype)
