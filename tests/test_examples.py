@@ -30,6 +30,8 @@ def test_diabetes():
     result = run("diabetes")
     assert result["teacher"] > 0.2
     assert result["student"] > result["teacher"] - 0.05
+    assert result["student"] > result["labels alone"]
+    assert result["student, of the teacher's values"] > 0.85
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")  # Lightning's own

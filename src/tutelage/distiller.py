@@ -69,6 +69,11 @@ class Distiller(nn.Module):
                 f"`student` must be a torch.nn.Module, got {type(student).__name__}; "
                 "give the module that is to be trained"
             )
+        if any(isinstance(each, nn.UninitializedParameter) for each in student.parameters()):
+            raise ModelError(
+                f"`student` must have its parameters, got lazy ones in {type(student).__name__}; "
+                "run it on one batch first"
+            )
         if not isinstance(objective, Objective):
             raise ArgumentError(
                 f"`objective` must be an Objective, got {objective!r}; for instance "
@@ -100,8 +105,9 @@ class Distiller(nn.Module):
         """
         if self._wants.labels and batch.labels is None:
             raise DataError(
-                f"the objective {self.objective} learns from labels and the data has none; yield "
-                "(inputs, labels), or use an objective without labels, such as SoftTargets"
+                f"the objective {self.objective} learns from labels and the data (`train` or "
+                "`val`) has none; yield (inputs, labels), or use an objective without labels, such as "
+                "SoftTargets"
             )
         teacher = self.ask_teacher(batch)
         student = observe(self.student, batch.inputs, self._wants.student, "student")

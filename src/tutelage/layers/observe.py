@@ -65,8 +65,14 @@ def _call(model: nn.Module, inputs: Any, side: str) -> Any:
     except Exception as error:
         raise ModelError(
             f"the {side} ({type(model).__name__}) refused its inputs {describe(inputs)} with "
-            f"{type(error).__name__}: {error}; give it the inputs that its forward takes"
+            f"{type(error).__name__}: {error}; {_advice(error)}"
         ) from error
+
+
+def _advice(error: Exception) -> str:
+    if "more than 1 value per channel" in str(error):
+        return "a batch of one has no statistics: use a DataLoader with drop_last=True"
+    return "give it the inputs that its forward takes, all of them and no others"
 
 
 def _output(result: Any, side: str) -> Tensor:

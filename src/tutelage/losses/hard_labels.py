@@ -50,7 +50,8 @@ def _check(student: Tensor, labels: Tensor) -> None:
     if labels.is_floating_point() or labels.is_complex() or labels.shape != student.shape[:1]:
         raise DataError(
             f"labels must be whole class ids of shape [{student.shape[0]}], got "
-            f"{describe(labels)}; for values to be predicted use LabelRegression"
+            f"{describe(labels)}; squeeze a second dimension away, and for values to be predicted "
+            "use LabelRegression"
         )
     if labels.device.type == "cpu":
         _check_range(labels, student.shape[1])
