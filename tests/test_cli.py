@@ -59,7 +59,7 @@ def test_a_folder_that_cannot_be_made_is_named_before_any_work(tmp_path):
     (tmp_path / "file").write_text("")
     done = invoke("demo", "--out", str(tmp_path / "file" / "demo"))
     assert done.exit_code == 1
-    assert "`out` must be a folder that can be made" in done.stderr
+    assert "`out` must be a folder that can be written" in done.stderr
 
 
 def test_the_quick_demo_writes_what_it_prints(tmp_path):

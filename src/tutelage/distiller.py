@@ -106,8 +106,8 @@ class Distiller(nn.Module):
         if self._wants.labels and batch.labels is None:
             raise DataError(
                 f"the objective {self.objective} learns from labels and the data (`train` or "
-                "`val`) has none; yield (inputs, labels), or use an objective without labels, such as "
-                "SoftTargets"
+                "`val`) has none; yield (inputs, labels), or use an objective without labels, "
+                "such as SoftTargets"
             )
         teacher = self.ask_teacher(batch)
         student = observe(self.student, batch.inputs, self._wants.student, "student")

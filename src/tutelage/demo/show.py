@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from rich.console import Console
@@ -27,9 +28,11 @@ def show_demo(settings: DemoSettings, out: Path) -> DemoResults:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
+        if not os.access(out, os.W_OK):
+            raise PermissionError(f"{out} is not to be written")
     except OSError as error:
         raise RunFolderError(
-            f"`out` must be a folder that can be made, got {error}; give another with --out"
+            f"`out` must be a folder that can be written, got {error}; give another with --out"
         ) from error
     console = Console()
     with progress_line() as tell:
