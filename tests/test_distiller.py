@@ -338,7 +338,7 @@ def test_a_teacher_of_ones_own_is_asked_for_what_is_wanted():
 class TestBadInput:
     def test_labels_are_missing(self):
         with pytest.raises(
-            DataError, match=r"learns from labels and the data has none; yield .*Sof"
+            DataError, match=r"learns from labels and has none; yield; yield .*Sof"
         ):
             Distiller(*pair(), BOTH)(Batch(X))
 

@@ -77,7 +77,7 @@ class Predictor(Teacher):
         name = getattr(self.predict, "__qualname__", type(self.predict).__name__)
         try:
             content = pickle.dumps(self.predict)
-        except Exception:  # noqa: BLE001 - a lambda or a session has no content to compare
+        except Exception:  # noqa: BLE001 - a lambda has no content to compare
             return name
         return f"{name} {hashlib.blake2b(content, digest_size=16).hexdigest()}"
 
