@@ -7,7 +7,6 @@ from torch import nn
 
 import tutelage as tl
 from tutelage.distiller import Distiller
-from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.objectives import (
     HardLabels,
     LabelRegression,
@@ -333,62 +332,6 @@ def test_a_teacher_of_ones_own_is_asked_for_what_is_wanted():
     teacher = Own()
     Distiller(student, teacher, SoftTargets())(Batch(X))
     assert teacher.asked == (OUTPUT,)
-
-
-class TestBadInput:
-    def test_labels_are_missing(self):
-        with pytest.raises(
-            DataError, match=r"learns from labels and has none; yield; yield .*Sof"
-        ):
-            Distiller(*pair(), BOTH)(Batch(X))
-
-    def test_labels_are_out_of_range(self):
-        with pytest.raises(DataError, match=r"labels must lie from 0 to 2 .*got \[3\]"):
-            Distiller(*pair(), BOTH)(Batch(X, torch.where(Y == 2, 3, Y)))
-
-    def test_labels_are_values_where_classes_are_due(self):
-        with pytest.raises(DataError, match="whole class ids"):
-            Distiller(*pair(), BOTH)(Batch(X, Y.double()))
-
-    def test_labels_are_classes_where_values_are_due(self):
-        with pytest.raises(DataError, match=r"floating numbers of shape \[8, 1\]"):
-            Distiller(*pair(1), LabelRegression())(Batch(X, Y))
-
-    def test_numbers_of_classes_differ(self):
-        with pytest.raises(
-            ModelError, match=r"classes, got 3 \(student\) and 4 \(teacher\); change"
-        ):
-            Distiller(Counting(3), Counting(4), SoftTargets())(Batch(X))
-
-    @pytest.mark.parametrize("side", ["student", "teacher"])
-    def test_a_side_refuses_its_inputs(self, side):
-        wrong, right = nn.Linear(7, 3).double(), Counting()
-        sides = (wrong, right) if side == "student" else (right, wrong)
-        with pytest.raises(
-            ModelError, match=rf"the {side} \(Linear\) refused .*\[8, 5\]"
-        ) as caught:
-            Distiller(*sides, SoftTargets())(Batch(X))
-        assert isinstance(caught.value.__cause__, RuntimeError)
-
-    def test_the_objective_wants_a_teacher_and_there_is_none(self):
-        with pytest.raises(ArgumentError, match=r"learns from a teacher, got none; give one"):
-            Distiller(Counting(), None, BOTH)
-
-    @pytest.mark.parametrize("student", [None, "model.pt", len])
-    def test_the_student_is_no_module(self, student):
-        with pytest.raises(ModelError, match=r"`student` must be a torch\.nn\.Module, got"):
-            Distiller(student, Counting(), BOTH)
-
-    @pytest.mark.parametrize("objective", [None, "kd", nn.MSELoss(), [SoftTargets()], SoftTargets])
-    def test_the_objective_is_none(self, objective):
-        with pytest.raises(
-            ArgumentError, match=r"`objective` must be an Objective, got .*for inst"
-        ):
-            Distiller(Counting(), Counting(), objective)
-
-    def test_the_teacher_is_none(self):
-        with pytest.raises(ModelError, match="`teacher` must be"):
-            Distiller(Counting(), "model.pt", BOTH)
 
 
 def test_a_teacher_that_is_a_module_too_is_still_no_part_of_the_distiller():

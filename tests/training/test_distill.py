@@ -6,7 +6,6 @@ from itertools import chain
 
 import pytest
 import torch
-import torchmetrics
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
@@ -131,24 +130,6 @@ def test_each_part_is_logged_by_name_and_the_total_is_their_weighted_sum(tmp_pat
         parts = [record[f"train/{n}"] for n in ("hard_labels", "soft_targets", "soft_targets_2")]
         weighted = sum(w * part for w, part in zip((0.1, 0.9, 0.5), parts, strict=True))
         assert record["train/loss"] == pytest.approx(weighted, rel=1e-6)
-
-
-def test_metrics_of_ones_own():
-    """A function of outputs and labels, and an object of torchmetrics."""
-    run = tl.fit(
-        network(),
-        train=DATA,
-        val=DATA,
-        epochs=2,
-        metrics={
-            "error": lambda output, labels: (output.argmax(1) != labels).float().mean(),
-            "f1": torchmetrics.F1Score("multiclass", num_classes=3, average="micro"),
-        },
-        monitor=tl.Monitor("error", higher_is_better=False),
-    )
-    for record in run.history:
-        assert record["val/error"] == pytest.approx(1 - record["val/accuracy"], abs=1e-6)
-        assert record["val/f1"] == pytest.approx(record["val/accuracy"], abs=1e-6)
 
 
 def test_temperature_follows_its_schedule():
@@ -307,121 +288,6 @@ def test_loader_order_is_kept_and_batch_size_is_its_own():
     tl.fit(Shapes(6, 3), train=DataLoader(DATA, 40), epochs=1, batch_size=7)
     assert [len(batch) for batch in shapes] == [40, 40, 16]
     assert list(chain(*shapes)) == INPUTS[:, 0].tolist()
-
-
-def test_logged_means_run_over_the_examples_that_count():
-    """One label in eight, one example a batch, nothing learnt: the mean is that of the labelled."""
-    labels = LABELS.where(torch.arange(96) % 8 == 0, -100)
-    student = nn.Linear(6, 3)
-    expected = nn.functional.cross_entropy(student(INPUTS), labels).item()
-    run = tl.fit(
-        student,
-        train=TensorDataset(INPUTS, labels),
-        val=DataLoader(TensorDataset(INPUTS, labels), 1),
-        epochs=1,
-        batch_size=1,
-        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.0),
-    )
-    assert run.history[0]["train/hard_labels"] == pytest.approx(expected, rel=1e-5)
-    assert run.history[0]["val/loss"] == pytest.approx(expected, rel=1e-5)
-
-
-def test_metrics_see_the_labelled_examples_only():
-    labels = LABELS.where(torch.arange(96) % 8 == 0, -100)
-    least = []
-    tl.distill(
-        network(),
-        network(),
-        train=DATA,
-        val=TensorDataset(INPUTS, labels),
-        objective=tl.SoftTargets(),
-        epochs=1,
-        metrics={"seen": lambda _, labels: least.append(labels.min().item()) or 0.0},
-    )
-    assert least == [0]
-
-
-def test_whole_numbers_as_values_are_still_values():
-    """The objective says that outputs are values, whatever type the labels have."""
-    values = (INPUTS[:, 0] * 10).round().long()
-    run = tl.distill(
-        tl.teachers.Predictor(lambda inputs: inputs[:, 0] * 10),
-        nn.Linear(6, 1),
-        train=TensorDataset(INPUTS),
-        val=TensorDataset(INPUTS, values),
-        objective=tl.OutputRegression(),
-        epochs=30,
-        optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.1),
-    )
-    assert {"val/mse", "val/r2", "val/teacher_mse"} < run.history[0].keys()
-    assert "val/accuracy" not in run.history[0]
-    assert run.best_epoch > 10
-
-
-def test_gaussian_outputs_are_scored_by_their_means():
-    run = tl.distill(
-        nn.Linear(6, 2),
-        nn.Linear(6, 2),
-        train=TensorDataset(INPUTS),
-        val=TensorDataset(INPUTS, INPUTS[:, 0]),
-        objective=tl.GaussianRegression(),
-        epochs=1,
-    )
-    means = tl.evaluation.predict(run.student, DATA)[:, :1]
-    assert run.history[0]["val/mse"] == pytest.approx(tl.evaluation.mse(means, INPUTS[:, 0]))
-
-
-def test_embeddings_are_not_scored_as_classes():
-    """Class labels beside an embedding say nothing of it: the loss decides."""
-    run = tl.distill(
-        nn.Linear(6, 5),
-        nn.Linear(6, 5),
-        train=DATA,
-        val=DATA,
-        objective=tl.OutputRegression(),
-        epochs=2,
-    )
-    figures = {name for name in run.history[0] if name.startswith("val/")}
-    assert figures == {"val/loss", "val/teacher_mse"}
-
-
-class Masked(nn.Module):
-    """A student with a mask of infinities and with state that is no tensor."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(6, 3)
-        self.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1))
-
-    def forward(self, inputs):
-        return self.layer(inputs) @ self.mask.exp()
-
-
-def test_a_mask_of_infinities_is_no_fault(tmp_path):
-    tl.fit(Masked(), train=DATA, val=DATA, epochs=1, out=tmp_path)
-
-
-class Remembering(nn.Module):
-    """A student that makes a table at its first call and keeps it, as rotary embeddings do."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer, self.table = nn.Linear(6, 3), None
-
-    def forward(self, inputs):
-        if self.table is None or len(self.table) < len(inputs):
-            self.table = torch.ones(len(inputs), 1)
-        return self.layer(inputs) * self.table[: len(inputs)]
-
-    def get_extra_state(self):
-        return {"version": 1}
-
-    def set_extra_state(self, state):
-        assert state == {"version": 1}
-
-
-def test_a_student_may_keep_what_it_made_while_it_was_validated():
-    tl.fit(Remembering(), train=DATA, val=DATA, epochs=2, batch_size=8)
 
 
 def test_a_run_stopped_before_its_first_checkpoint_begins_anew(tmp_path):

@@ -1,0 +1,80 @@
+"""What a distiller refuses, and how it says so."""
+
+import pytest
+import torch
+from torch import nn
+
+from tutelage.distiller import Distiller
+from tutelage.errors import ArgumentError, DataError, ModelError
+from tutelage.objectives import (
+    HardLabels,
+    LabelRegression,
+    SoftTargets,
+)
+from tutelage.signals import Batch
+
+X = torch.randn(8, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+Y = torch.tensor([0, -100, 2, 1, -100, -100, 2, 0])
+BOTH = 0.1 * HardLabels() + 0.9 * SoftTargets(4)
+
+
+def linear(outputs=3):
+    return nn.Linear(5, outputs).double()
+
+
+def pair(outputs=3):
+    return linear(outputs), linear(outputs)
+
+
+class TestBadInput:
+    def test_labels_are_missing(self):
+        with pytest.raises(DataError, match=r"learns from labels and .* has none; yield .*Sof"):
+            Distiller(*pair(), BOTH)(Batch(X))
+
+    def test_labels_are_out_of_range(self):
+        with pytest.raises(DataError, match=r"labels must lie from 0 to 2 .*got \[3\]"):
+            Distiller(*pair(), BOTH)(Batch(X, torch.where(Y == 2, 3, Y)))
+
+    def test_labels_are_values_where_classes_are_due(self):
+        with pytest.raises(DataError, match="whole class ids"):
+            Distiller(*pair(), BOTH)(Batch(X, Y.double()))
+
+    def test_labels_are_classes_where_values_are_due(self):
+        with pytest.raises(DataError, match=r"floating numbers of shape \[8, 1\]"):
+            Distiller(*pair(1), LabelRegression())(Batch(X, Y))
+
+    def test_numbers_of_classes_differ(self):
+        with pytest.raises(
+            ModelError, match=r"classes, got 3 \(student\) and 4 \(teacher\); change"
+        ):
+            Distiller(linear(3), linear(4), SoftTargets())(Batch(X))
+
+    @pytest.mark.parametrize("side", ["student", "teacher"])
+    def test_a_side_refuses_its_inputs(self, side):
+        wrong, right = nn.Linear(7, 3).double(), linear()
+        sides = (wrong, right) if side == "student" else (right, wrong)
+        with pytest.raises(
+            ModelError, match=rf"the {side} \(Linear\) refused .*\[8, 5\]"
+        ) as caught:
+            Distiller(*sides, SoftTargets())(Batch(X))
+        assert isinstance(caught.value.__cause__, RuntimeError)
+
+    def test_the_objective_wants_a_teacher_and_there_is_none(self):
+        with pytest.raises(ArgumentError, match=r"learns from a teacher, got none; give one"):
+            Distiller(linear(), None, BOTH)
+
+    @pytest.mark.parametrize("student", [None, "model.pt", len])
+    def test_the_student_is_no_module(self, student):
+        with pytest.raises(ModelError, match=r"`student` must be a torch\.nn\.Module, got"):
+            Distiller(student, linear(), BOTH)
+
+    @pytest.mark.parametrize("objective", [None, "kd", nn.MSELoss(), [SoftTargets()], SoftTargets])
+    def test_the_objective_is_none(self, objective):
+        with pytest.raises(
+            ArgumentError, match=r"`objective` must be an Objective, got .*for inst"
+        ):
+            Distiller(linear(), linear(), objective)
+
+    def test_the_teacher_is_none(self):
+        with pytest.raises(ModelError, match="`teacher` must be"):
+            Distiller(linear(), "model.pt", BOTH)
