@@ -69,6 +69,11 @@ def mlp(hidden: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, hidden), nn.ReLU(), nn.Linear(hidden, 10))
 
 
+def digit_networks() -> tuple[nn.Module, nn.Module]:
+    """Return teacher and student for the digits."""
+    return mlp(256), mlp(32)
+
+
 def by_hand(teacher: nn.Module, student: nn.Module, loader: DataLoader, epochs: int) -> None:
     """Distil in the twenty lines that one writes without a library."""
     optimizer = OPTIMIZER(student.parameters())
@@ -152,9 +157,8 @@ def main() -> None:
     pixels, labels = load_digits(return_X_y=True)
     digits = TensorDataset(torch.tensor(pixels, dtype=torch.float32) / 16, torch.tensor(labels))
     loader = DataLoader(digits, 64, shuffle=True)
-    networks = lambda: (mlp(256), mlp(32))  # noqa: E731
-    compare("digits MLP, same DataLoader", networks, loader, loader, 20, 11)
-    compare("digits MLP, tensor set against DataLoader", networks, loader, digits, 20, 11)
+    compare("digits MLP, same DataLoader", digit_networks, loader, loader, 20, 11)
+    compare("digits MLP, tensor set against DataLoader", digit_networks, loader, digits, 20, 11)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-import tutelage as tl
 from tutelage.distiller import Distiller
 from tutelage.objectives import (
     HardLabels,
@@ -332,20 +331,3 @@ def test_a_teacher_of_ones_own_is_asked_for_what_is_wanted():
     teacher = Own()
     Distiller(student, teacher, SoftTargets())(Batch(X))
     assert teacher.asked == (OUTPUT,)
-
-
-def test_a_teacher_that_is_a_module_too_is_still_no_part_of_the_distiller():
-    class Both(tl.teachers.Teacher, nn.Module):
-        def __init__(self):
-            nn.Module.__init__(self)
-            self.layer = nn.Linear(4, 3)
-
-        def signals(self, batch, fields):
-            return tl.Signals(self.layer(batch.inputs).detach())
-
-        def fingerprint(self):
-            return "both"
-
-    distiller = tl.Distiller(nn.Linear(4, 3), Both(), tl.SoftTargets())
-    assert sorted(distiller.state_dict()) == ["student.bias", "student.weight"]
-    distiller(tl.Batch(torch.randn(2, 4))).total.backward()

@@ -57,7 +57,7 @@ def same(one, other):
 class TestOrder:
     @given(SIZES, SIZES, SEEDS, st.integers(0, 1000))
     def test_each_example_comes_exactly_once(self, examples, size, seed, epoch):
-        order = Order("train", examples, size, seed)
+        order = Order(examples, size, seed)
         assert sorted(flat(order, epoch)) == list(range(examples))
         lengths = [len(batch) for batch in positions(order, epoch)]
         assert len(lengths) == len(order)
@@ -68,30 +68,28 @@ class TestOrder:
     def test_is_a_function_of_seed_and_epoch_and_may_begin_anywhere(
         self, examples, size, seed, epoch, start
     ):
-        order, again = (Order("train", examples, size, seed) for _ in range(2))
+        order, again = (Order(examples, size, seed) for _ in range(2))
         torch.rand(3)
         positions(again, epoch + 1)
         assert positions(again, epoch, start) == positions(order, epoch)[start:]
 
     def test_differs_between_all_epochs_and_seeds(self):
         orders = {
-            tuple(flat(Order("train", 20, 4, seed), epoch))
-            for seed in range(20)
-            for epoch in range(20)
+            tuple(flat(Order(20, 4, seed), epoch)) for seed in range(20) for epoch in range(20)
         }
         assert len(orders) == 400
 
     def test_every_place_is_equally_likely(self):
         # Over 2000 epochs an example should come first 200 ± 3·√180 times.
-        firsts = [flat(Order("train", 10, 10, 0), epoch)[0] for epoch in range(2000)]
+        firsts = [flat(Order(10, 10, 0), epoch)[0] for epoch in range(2000)]
         assert all(abs(firsts.count(place) - 200) < 45 for place in range(10))
 
     def test_without_a_seed_it_is_that_of_the_data(self):
-        assert positions(Order("val", 5, 2, None), epoch=3) == [[0, 1], [2, 3], [4]]
+        assert positions(Order(5, 2, None), epoch=3) == [[0, 1], [2, 3], [4]]
 
     def test_draws_nothing_from_the_global_state(self):
         before = torch.get_rng_state()
-        positions(Order("train", 20, 4, 0))
+        positions(Order(20, 4, 0))
         assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -160,11 +158,11 @@ class TestBothSources:
 
 
 def test_other_content_is_other_data():
-    """Of tensors the content is described too, and which rows of them are taken."""
-    described = source(TENSORS).description
-    assert described == source(TensorDataset(X.clone(), Y.clone())).description
-    assert described != source(TensorDataset(X + 1, Y)).description
-    halves = [source(Subset(TENSORS, rows)).description for rows in ([0, 1], [2, 3])]
+    """Of tensors the content is seen, and which rows of them are taken."""
+    described = source(TENSORS).fingerprint()
+    assert described == source(TensorDataset(X.clone(), Y.clone())).fingerprint()
+    assert described != source(TensorDataset(X + 1, Y)).fingerprint()
+    halves = [source(Subset(TENSORS, rows)).fingerprint() for rows in ([0, 1], [2, 3])]
     assert halves[0] != halves[1]
 
 

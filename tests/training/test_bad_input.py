@@ -255,7 +255,7 @@ class TestFolder:
     def test_other_data_is_a_different_run(self, tmp_path):
         teacher = nn.Linear(6, 3)
         distill(out=tmp_path, teacher=teacher)
-        with pytest.raises(tl.RunFolderError, match="train: "):
+        with pytest.raises(tl.RunFolderError, match="train_content: "):
             distill(out=tmp_path, teacher=teacher, train=TensorDataset(INPUTS + 1, LABELS))
 
     def test_a_damaged_description(self, tmp_path):

@@ -39,7 +39,7 @@ def as_source(
     size = whole_number("batch_size", batch_size, 1, "it is the number of examples in a batch")
     if isinstance(data, IterableDataset):
         return LoaderSource(name, DataLoader(data, size), share)
-    order = Order(name, _length(name, data), size, seed if shuffle else None)
+    order = Order(_length(name, data), size, seed if shuffle else None)
     tensors = tensors_of(data)
     if tensors is not None:
         return TensorSource(*tensors, order, share)

@@ -59,10 +59,14 @@ class Source(ABC):
     def load(self, state: dict[str, Any]) -> None:  # noqa: B027 - most orders have no state
         """Take up a `state`; the next call must be `epoch`, with the place that it was taken at."""
 
+    def fingerprint(self) -> str:
+        """Return a short text that changes with the data's content, as far as that can be seen."""
+        return "not seen"
+
     @property
     @abstractmethod
     def description(self) -> dict[str, Any]:
-        """What must be equal for a run to be the same run."""
+        """Sizes and order, which must be equal for a run to be the same run."""
 
     def batches_per_epoch(self) -> int | None:
         """Return the number of batches in an epoch; None where it is not known beforehand."""
@@ -74,9 +78,14 @@ class Source(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The batches of each epoch as lists of positions: a pure function of seed and epoch."""
+    """The batches of each epoch as lists of positions: a pure function of seed and epoch.
 
-    name: str
+    Args:
+        examples: How many there are.
+        batch_size: How many make a batch; the last may be smaller.
+        seed: From which each epoch's order is drawn; None for the order of the data.
+    """
+
     examples: int
     batch_size: int
     seed: int | None

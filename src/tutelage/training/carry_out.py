@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from tutelage.data import randomness
 from tutelage.distiller import Distiller
 from tutelage.training.folder import RunFolder
-from tutelage.training.identity import identity
+from tutelage.training.identity import description, identity
 from tutelage.training.keeper import Keeper
 from tutelage.training.loop import Loop
 from tutelage.training.plan import Plan, make_plan
@@ -29,7 +29,8 @@ def carry_out(distiller: Distiller, train: object, val: object | None, settings:
         if distiller.teacher is not None:
             stack.enter_context(distiller.teacher.ready(accelerator.device))
         plan = make_plan(distiller, train, val, settings, accelerator)
-        described = identity(plan, accelerator.num_processes)
+        describe = description if settings.out is None else identity
+        described = describe(plan, accelerator.num_processes)
         folder = _claim(settings.out, described, accelerator, stack)
         # Data order and dropout come from here; ranks draw apart from each other.
         randomness.seed_everything(settings.seed + accelerator.process_index)

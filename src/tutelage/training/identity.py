@@ -18,9 +18,20 @@ def identity(plan: Plan, processes: int) -> dict[str, Any]:
     Not seen are the content of data sets that are not tensors, the bodies of functions and the
     student's first weights: whoever does not seed them may go on with those of the first call.
     """
+    teacher, val = plan.distiller.teacher, plan.validation
+    contents = {
+        "teacher": None if teacher is None else teacher.fingerprint(),
+        "train_content": plan.train.fingerprint(),
+        "val_content": None if val is None else val.source.fingerprint(),
+    }
+    return description(plan, processes) | contents
+
+
+def description(plan: Plan, processes: int) -> dict[str, Any]:
+    """Describe a run by its settings alone, without reading weights or data."""
     distiller, settings = plan.distiller, plan.settings
     return {
-        "teacher": None if distiller.teacher is None else distiller.teacher.fingerprint(),
+        "teacher": None if distiller.teacher is None else type(distiller.teacher).__name__,
         "student": _architecture(distiller.student),
         "objective": repr(distiller.objective),
         "train": plan.train.description,

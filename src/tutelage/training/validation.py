@@ -43,16 +43,18 @@ class Validation:
         self, distiller: Distiller, device: torch.device, progress: float
     ) -> dict[str, float]:
         """Return all figures by name; modes and random states are left as they were."""
-        seen: list[tuple[Losses, Batch]] = []
+        seen: list[tuple[Losses, Tensor | None]] = []
         # No inference mode: a student may keep tensors that it makes here for its training.
         with randomness.preserved(), evaluating(distiller), torch.no_grad():
             for raw in self.source.epoch(0):
                 batch = raw.to(device, progress)
-                seen.append((distiller(batch), batch))
+                seen.append(
+                    (distiller(batch), batch.labels)
+                )  # and not the inputs: they may be large
         figures = {"loss": _loss(distiller, [losses for losses, _ in seen], progress)}
         student = _joined([losses.student.output for losses, _ in seen])
         teacher = _joined([losses.teacher.output for losses, _ in seen])
-        labels = _joined([batch.labels for _, batch in seen])
+        labels = _joined([labels for _, labels in seen])
         if student is None:
             return figures
         figures |= usual_figures(distiller.objective, student, teacher, labels)
