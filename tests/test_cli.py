@@ -1,14 +1,23 @@
-"""The shell: quick to answer, one line for an error, and a demo that writes what it prints."""
+"""The shell: quick to answer, one line for an error, and pages where it says they are."""
 
 import json
 import subprocess
 import sys
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import tutelage
 from tutelage.cli import app
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The smallest of runs, in a folder."""
+    data = torch.utils.data.TensorDataset(torch.randn(8, 4), torch.arange(8) % 2)
+    student = torch.nn.Linear(4, 2)
+    return tutelage.fit(student, train=data, val=data, epochs=2, out=tmp_path / "run")
 
 
 def invoke(*arguments):
@@ -23,7 +32,8 @@ def test_the_version():
 def test_help_names_the_commands():
     done = invoke("--help")
     assert done.exit_code == 0
-    assert "demo" in done.output
+    for command in ("demo", "report"):
+        assert command in done.output
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
@@ -81,3 +91,37 @@ def test_the_quick_demo_writes_what_it_prints(tmp_path):
     gain = record["comparisons"][-1]["interval"]["mean"]
     assert f"{abs(100 * gain):.1f} points" in done.stdout
     assert str(out / "report.html") in done.stdout.replace("\n", "")
+
+
+def test_the_report_of_a_run_keeps_what_was_measured(run):
+    run.report()
+    done = invoke("report", str(run.out))
+    assert (done.exit_code, done.stdout) == (0, f"Report: {run.out / 'report.html'}\n")
+    assert "rests on the log alone" not in (run.out / "report.html").read_text()
+
+
+def test_the_report_of_a_run_rests_on_the_log_if_it_must(run, tmp_path):
+    out = tmp_path / "pages" / "mine.html"
+    done = invoke("report", str(run.out), "--out", str(out))
+    assert done.exit_code == 0, done.output
+    assert "rests on the log alone" in out.read_text()
+    assert sorted(path.suffix for path in out.parent.iterdir()) == [".html", ".json", ".md"]
+    assert not (run.out / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["run.json", "metrics.jsonl"])
+@pytest.mark.parametrize("damaged", [True, False])
+def test_a_folder_that_is_no_whole_run_is_one_line(name, damaged, run):
+    (run.out / name).write_text("{\n") if damaged else (run.out / name).unlink()
+    done = invoke("report", str(run.out))
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: ")
+    assert name in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (run.out / "report.html").exists()
+
+
+def test_a_report_never_overwrites_the_run_itself(run):
+    done = invoke("report", str(run.out), "--out", str(run.out / "run.html"))
+    assert done.exit_code == 1
+    assert "must not make a report overwrite other files" in done.stderr

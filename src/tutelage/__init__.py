@@ -32,14 +32,16 @@ if TYPE_CHECKING:
         SoftTargets,
     )
     from tutelage.signals import Batch, Fields, Signals, Wants
+    from tutelage.studies import Arm, Study, Trial, study
     from tutelage.training import Engine, Monitor, Run, distill, fit
 
 __version__ = "0.1.0"
 
-_HOMES = ("errors", "signals", "objectives", "distiller", "training")
+_HOMES = ("errors", "signals", "objectives", "distiller", "training", "studies")
 _MODULES = ("data", "evaluation", "layers", "losses", "objectives", "schedules", "teachers")
 
 __all__ = [
+    "Arm",
     "ArgumentError",
     "Batch",
     "BoundedRegression",
@@ -61,6 +63,8 @@ __all__ = [
     "RunFolderError",
     "Signals",
     "SoftTargets",
+    "Study",
+    "Trial",
     "TutelageError",
     "Wants",
     "__version__",
@@ -72,6 +76,7 @@ __all__ = [
     "losses",
     "objectives",
     "schedules",
+    "study",
     "teachers",
 ]
 

@@ -71,6 +71,33 @@ def demo(
         show_demo(demo_settings(seeds, temperature, quick), out)
 
 
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, finished or still running.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The page; Markdown and JSON go beside it.", show_default="RUN/report.html"
+        ),
+    ] = None,
+) -> None:
+    """Write the page of a run from its folder.
+
+    Figures that run.report() measured before are kept; without them the log has to do, since the
+    code of the models is not at hand.
+    """
+    with _errors_in_one_line():
+        page = _write_report(run, run / "report.html" if out is None else out)
+    typer.echo(f"Report: {page}")
+
+
+def _write_report(folder: Path, page: Path) -> Path:
+    """Write the page of what a folder holds: here kinds of folders are told apart."""
+    from tutelage.reports.run_folder import report_run  # noqa: PLC0415 - imports torch
+
+    return report_run(folder, page)
+
+
 def main() -> None:
     """Run the shell."""
     app()

@@ -9,7 +9,7 @@ from torch import nn
 
 from tutelage.errors import ArgumentError
 from tutelage.evaluation import latencies, measure_cost
-from tutelage.evaluation.cost import _latency
+from tutelage.evaluation.latency import _latency
 
 
 def plain():

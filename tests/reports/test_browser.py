@@ -1,4 +1,4 @@
-"""Pages as a browser sees them: no error, and nothing wider than a phone."""
+"""Pages as a browser sees them: no error, nothing wider than a phone, tables that sort."""
 
 import re
 import shutil
@@ -7,8 +7,19 @@ from html import escape
 
 import pytest
 
-from tutelage.reports import Column, Figure, Highlight, Page, Section, Table, render
-from tutelage.reports.figures import Curve, curves
+from tutelage.reports import Cell, Column, Figure, Highlight, Page, Section, Table, render
+from tutelage.reports.figures import (
+    Curve,
+    ReliabilityLine,
+    Row,
+    SeriesLine,
+    curves,
+    deltas,
+    intervals,
+    reliability_diagram,
+    residuals,
+    series,
+)
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 BROWSER = next((place for place in map(shutil.which, NAMES) if place), None)
@@ -42,11 +53,24 @@ function probe(frame) {{
 </iframe>"""
 
 
+def drawings():
+    names = [f"a rather long name of a class, number {k}" for k in range(40)]
+    values, later = [k / 40 for k in range(40)], [(39 - k) / 40 for k in range(40)]
+    return (
+        curves("c", [Curve("one", [1, 2], [0.5, 0.25])], "loss"),
+        intervals("i", [Row(name, 2.7, 1.3, 4.1) for name in names[:5]], "points", margin=1),
+        reliability_diagram("r", [ReliabilityLine("Student", values, later, values)]),
+        series("s", [SeriesLine(name, [1, 2], [1, 2]) for name in names[:7]], "share", "accuracy"),
+        residuals("e", values, later),
+        deltas("d", names, values, later, "points"),
+    )
+
+
 def wide_page():
     columns = tuple(Column(f"Column {number}", "unit") for number in range(12))
     table = Table("wide", columns, (tuple("1234567.89" for _ in columns),) * 3, "A note.")
-    figure = Figure(curves("c", [Curve("one", [1, 2], [0.5, 0.25])], "loss"), "Title", "Caption.")
-    section = Section("Head", ("Text.",), table, (figure, figure), "Caption.", "command " * 40)
+    figures = tuple(Figure(svg, "Title", "Caption.") for svg in drawings())
+    section = Section("Head", ("Text.",), table, figures, "Caption.", "command " * 40)
     long_word = "objective" * 20
     return Page(
         f"A title with {long_word}",
@@ -59,16 +83,21 @@ def wide_page():
     )
 
 
-def look(html, width, folder):
-    outer = folder / "outer.html"
-    outer.write_text(OUTER.format(width=width, page=escape(html)), encoding="utf-8")
+def dump(html, folder):
+    """Return the page as the browser has it after its scripts, and the lines of its console."""
+    page = folder / "page.html"
+    page.write_text(html, encoding="utf-8")
     command = [BROWSER, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
     done = subprocess.run(
-        [*command, outer.as_uri()], check=True, capture_output=True, text=True, timeout=60
+        [*command, page.as_uri()], check=True, capture_output=True, text=True, timeout=60
     )
-    found = re.search(r'data-probe="([\d ]+)"', done.stdout)
-    assert found, done.stderr[-2000:]
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def look(html, width, folder):
+    dumped, console = dump(OUTER.format(width=width, page=escape(html)), folder)
+    found = re.search(r'data-probe="([\d ]+)"', dumped)
+    assert found, console
     return [int(number) for number in found[1].split()], console
 
 
@@ -88,3 +117,85 @@ def test_the_probe_sees_what_overflows_and_what_fails(tmp_path):
     assert "nothing is not defined" in console[0]
     assert scroll > inner
     assert wide >= 1
+
+
+# Each step clicks on heads, or presses a key on one, and notes down the rows' names.
+STEPS = """<script>
+const heads = [...document.querySelectorAll("thead button")];
+const state = () => [...document.querySelectorAll("tbody th")].map((each) => each.textContent)
+  .join(" ") + " / " + [...document.querySelectorAll("thead th")].map((each) =>
+  (each.ariaSort || "-")[0]).join("");
+const seen = [];
+for (const column of [%s]) { heads[column].click(); seen.push(state()); }
+document.documentElement.setAttribute("data-seen", seen.join("|"));
+document.documentElement.setAttribute("data-buttons", heads.length);
+</script></body>"""
+
+CELLS = (
+    ("b", "96.7 ± 1.2", "−0.3", "363 kB", "90,250", "0.031"),
+    ("a", "–", "+2.7", "15.2 MB", "3,706", "1.2"),
+    ("10", "100.0", "–", "940 B", "12,000", "–"),
+    ("9", "9.5", "+0.4", "1.1 GB", "610", "0.5"),
+)
+
+
+def table(**options):
+    columns = (Column("Model", numeric=False), *map(Column, "vwxyz"))
+    return Table("sorted", columns, CELLS, emphasis=1, **options)
+
+
+def browse(html, steps, folder):
+    script = STEPS % ", ".join(map(str, steps))
+    dumped, console = dump(html.replace("</body>", script), folder)
+    assert console == []
+    seen = re.search(r'data-seen="([^"]*)"', dumped)[1].split("|")
+    return seen, int(re.search(r'data-buttons="(\d+)"', dumped)[1])
+
+
+def test_a_click_sorts_a_second_reverses_a_third_restores(tmp_path):
+    html = render(Page("t", "v", (Section("h", table=table()),)))
+    seen, buttons = browse(html, [0, 0, 0, 1, 1, 2, 3, 4, 5, 5], tmp_path)
+    assert buttons == 6
+    assert seen == [
+        "9 10 a b / annnnn",
+        "b a 10 9 / dnnnnn",
+        "b a 10 9 / nnnnnn",  # as they were
+        "9 b 10 a / nannnn",  # what is missing is last
+        "10 b 9 a / ndnnnn",  # both ways
+        "b 9 a 10 / nnannn",
+        "10 b a 9 / nnnann",  # by bytes, not by the figure before the unit
+        "9 a 10 b / nnnnan",
+        "b 9 a 10 / nnnnna",
+        "a 9 b 10 / nnnnnd",
+    ]
+
+
+def test_a_cell_says_what_it_is_sorted_by(tmp_path):
+    rows = tuple((name, Cell(text, value)) for name, text, value in (
+        ("one", "often", 3.0), ("two", "never", 1.0), ("three", "unknown", None),
+        ("four", "at times", 2.0),
+    ))  # fmt: skip
+    columns = (Column("Name", numeric=False), Column("How often", numeric=False))
+    html = render(Page("t", "v", (Section("h", table=Table("c", columns, rows)),)))
+    seen, _ = browse(html, [1, 1], tmp_path)
+    assert seen == ["two four one three / na", "one four two three / nd"]
+
+
+def test_where_there_is_nothing_to_sort_there_is_no_button(tmp_path):
+    single = Table("single", (Column("n"),), (("1",),))
+    for each in (single, table(sortable=False)):
+        html = render(Page("t", "v", (Section("h", table=each),)))
+        assert "<script" not in html
+        assert browse(html, [], tmp_path)[1] == 0
+
+
+def test_keys_reach_the_heads_and_the_emphasis_moves_along(tmp_path):
+    html = render(Page("t", "v", (Section("h", table=table()),)))
+    steps = STEPS.replace("[%s]", "[0]").replace("</script>", """
+const button = heads[0], marked = document.querySelector("tr.emphasis th").textContent;
+button.focus();
+document.documentElement.setAttribute("data-keys",
+  [button.tagName, button.tabIndex, document.activeElement === button, marked].join(" "));
+</script>""")  # fmt: skip
+    dumped, _ = dump(html.replace("</body>", steps), tmp_path)
+    assert 'data-keys="BUTTON 0 true a"' in dumped

@@ -5,9 +5,10 @@ from html.parser import HTMLParser
 
 import matplotlib as mpl
 import pytest
+from rich.console import Console
 
-import tutelage as tl
 from tutelage.reports import (
+    Cell,
     Column,
     Figure,
     Highlight,
@@ -15,7 +16,6 @@ from tutelage.reports import (
     Section,
     Table,
     render,
-    write_page,
 )
 from tutelage.reports.figures import Curve, Mark, curves, heat_map, paired, shared_range, trade_off
 
@@ -151,12 +151,20 @@ def test_a_description_is_escaped():
     assert '"<&' not in heat_map("h", MATRIX, ["x", "y", "z"], (0.01, 0.2), '"<&')
 
 
-def test_a_page_makes_its_folder(tmp_path):
-    path = write_page(page(), tmp_path / "new" / "page.html")
-    assert path.read_text(encoding="utf-8") == render(page())
+def test_cells_know_what_they_are_sorted_by():
+    columns = (Column("Model", numeric=False), Column("Size"))
+    table = Table("c", columns, (("10", "9.4 kB"), ("9", "–"), ("8", Cell("big", 1e9))))
+    assert [cell.value for _, cell in table.cells] == [9400, None, 1e9]
+    assert [cell.value for cell, _ in table.cells] == [None] * 3
+    html = render(Page("t", "v", (Section("h", table=table),)))
+    assert re.findall(r'data-sort="([^"]*)">([^<]*)<', html) == [
+        ("9400.0", "9.4 kB"),
+        ("1000000000.0", "big"),
+    ]
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(tl.RunFolderError, match="page must go to"):
-        write_page(page(), tmp_path / "file" / "page.html")
+def test_a_cell_reads_as_its_text_on_a_terminal_too():
+    console = Console(width=40)
+    with console.capture() as captured:
+        console.print(Cell("96.7 %", 0.967))
+    assert captured.get().strip() == str(Cell("96.7 %", 0.967)) == "96.7 %"

@@ -1,6 +1,8 @@
 """The page of a run: what it says for each kind of run."""
 
+import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import tutelage as tl
+from tutelage.reports.numbers import points, significant
 
 INPUTS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
 CLASSES = (INPUTS[:, 0] > 0).long()
@@ -25,8 +28,10 @@ def verdict(html):
     return re.search(r'id="verdict">Verdict</h2>\n<p>(.*)</p>', html)[1].replace("\xa0", " ")
 
 
-def rows(html):
-    found = re.findall(r'<th scope="row">(Teacher|Student)</th>\n((?:<td.*\n)+)', html)
+def rows(html, number=0):
+    """Return the cells of the models in a table of the page, by default in its first."""
+    table = html.split("<table")[number + 1]
+    found = re.findall(r'<th scope="row">(Teacher|Student)</th>\n((?:<td.*\n)+)', table)
     return {name: re.findall(r">([^<]*)</td>", cells) for name, cells in found}
 
 
@@ -47,9 +52,109 @@ def test_a_distilled_classifier(tmp_path):
     assert f"names {100 * theirs:.1f} %" in verdict(html)
     assert rows(html)["Student"][:3] == [f"{100 * ours:.1f}", f"{100 * same:.1f}", "10"]
     assert rows(html)["Teacher"][:3] == [f"{100 * theirs:.1f}", "–", "58"]
-    assert html.count("<figure>") == 3  # losses, parts, quality
+    assert html.count("<figure>") == 5  # confidence, classes, losses, parts, quality
+    assert len(html) < 2_000_000
     assert repr(objective) in html
     assert f"epoch {run.best_epoch}," in html
+
+
+def test_confidence_is_measured_where_there_are_classes_and_labels(tmp_path):
+    teacher, student = nn.Linear(4, 2), nn.Linear(4, 2)
+    run = tl.distill(
+        teacher, student, train=LABELLED, val=LABELLED, objective=tl.SoftTargets(2), epochs=1
+    )
+    html = report(tmp_path, run)
+    said, taught = (tl.evaluation.predict(model, LABELLED) for model in (student, teacher))
+    confidence = rows(html, 1)
+    for name, output in (("Student", said), ("Teacher", taught)):
+        measured = tl.evaluation.calibration(output, CLASSES)
+        assert confidence[name][:2] == [significant(measured.nll), f"{100 * measured.ece:.1f}"]
+    kl = significant(tl.evaluation.mean_kl(said, taught))
+    assert [confidence[name][2] for name in ("Student", "Teacher")] == [kl, "–"]
+    assert f"probabilities are {kl} nats from the teacher" in html
+    ours, theirs = (tl.evaluation.by_class(output, CLASSES) for output in (said, taught))
+    changes = ", ".join(f"{k} {points(ours[k] - theirs[k]).replace('+0.0', '0.0')}" for k in ours)
+    assert f"accuracy, student less teacher, points. {changes}." in html
+
+
+def test_without_labels_fidelity_is_left(tmp_path):
+    run = tl.distill(
+        nn.Linear(4, 2), nn.Linear(4, 2), train=UNLABELLED, val=UNLABELLED,
+        objective=tl.SoftTargets(), epochs=1,
+    )  # fmt: skip
+    html = report(tmp_path, run)
+    assert set(rows(html, 1)["Student"][:2]) == {"–"}
+    assert rows(html, 1)["Student"][2] != "–"
+    assert "run-reliability" not in html
+
+
+def test_of_many_classes_none_is_drawn(tmp_path):
+    inputs, classes = torch.randn(202, 4), torch.arange(202) % 101
+    data = TensorDataset(inputs, classes)
+    run = tl.distill(
+        nn.Linear(4, 101), nn.Linear(4, 101), train=data, val=data, objective=tl.SoftTargets(),
+        epochs=1,
+    )  # fmt: skip
+    html = report(tmp_path, run)
+    assert "As sure as right?" in html
+    assert "Class by class" not in html
+
+
+def test_outputs_that_rule_a_class_out_leave_the_rest_of_the_page(tmp_path):
+    class Never(nn.Linear):
+        def forward(self, inputs):
+            logits = super().forward(inputs)
+            return logits if self.training else logits.masked_fill(logits < 0, -torch.inf)
+
+    run = tl.fit(Never(4, 2), train=LABELLED, epochs=1)
+    html = report(tmp_path, replace(run, val=LABELLED))
+    assert "accuracy" in html.lower()
+    assert "Confidence" not in html
+
+
+def test_values_show_where_they_are_missed(tmp_path):
+    values = TensorDataset(INPUTS, torch.cat([VALUES, -VALUES], dim=1))
+    run = tl.distill(
+        None, nn.Linear(4, 2), train=values, val=values, objective=tl.LabelRegression(), epochs=1
+    )
+    html = report(tmp_path, run)
+    assert "Where it misses" in html
+    assert html.count("of 40 examples whose true") == 2
+    assert "Output 2" in html
+    assert "Confidence" not in html
+
+
+def test_markdown_and_json_hold_what_the_page_shows(tmp_path):
+    run = tl.distill(
+        nn.Linear(4, 2), nn.Linear(4, 2), train=LABELLED, val=LABELLED,
+        objective=tl.SoftTargets(2), epochs=2,
+    )  # fmt: skip
+    html = report(tmp_path, run)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert verdict(html).replace("&#39;", "'") in text
+    assert text.count("\n| **Student** |") == 2
+    record = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert record["run"] == json.loads(json.dumps(run.settings, default=str))
+    assert record["history"] == run.history
+    assert record["best_epoch"] == run.best_epoch
+    assert record["made_with"]["tutelage"] == tl.__version__
+    assert record["figures"]["examples"] == 40
+    assert record["figures"]["student"]["quality"].keys() == {"accuracy", "agreement"}
+    assert record["figures"]["teacher"]["cost"]["parameters"] == 10
+
+
+def test_a_wrong_ending_is_refused_before_anything_is_measured(tmp_path):
+    run = replace(tl.fit(nn.Linear(4, 2), train=LABELLED, epochs=1), val="no data set")
+    with pytest.raises(tl.ArgumentError, match=r"must end in \.html"):
+        run.report(tmp_path / "report.txt")
+
+
+def test_a_figure_that_is_never_a_number_is_not_drawn(tmp_path):
+    metrics = {"broken": lambda *_: float("nan")}
+    run = tl.fit(nn.Linear(4, 2), train=LABELLED, val=LABELLED, epochs=2, metrics=metrics)
+    html = report(tmp_path, run)
+    assert "broken" not in html
+    assert "nan" not in verdict(html)
 
 
 def test_training_modes_and_random_state_are_left_as_they_were(tmp_path):

@@ -63,6 +63,11 @@ class LoaderSource(Source):
         for generator, kept in zip(self._generators(), state["generators"], strict=True):
             generator.set_state(kept)
 
+    def reseed(self, seed: int) -> None:
+        """Let the loader's own generators, if it has any, begin from a seed."""
+        for generator in self._generators():
+            generator.manual_seed(seed)
+
     @property
     def description(self) -> dict[str, Any]:
         """The number of batches and how they are drawn."""

@@ -1,9 +1,20 @@
 """What a model is worth: its quality, its fidelity to the teacher, its cost."""
 
-from tutelage.evaluation.cost import Cost, Latency, latencies, measure_cost
+from tutelage.evaluation.breakdown import by_class, by_group
+from tutelage.evaluation.calibration import (
+    Calibration,
+    Reliability,
+    calibration,
+    calibration_error,
+    negative_log_likelihood,
+    reliability,
+)
+from tutelage.evaluation.cost import Cost, measure_cost
+from tutelage.evaluation.fidelity import mean_kl
 from tutelage.evaluation.figures import label_figures, usual_figures
 from tutelage.evaluation.interval import Interval, mean_interval
-from tutelage.evaluation.metrics import Metric, accuracy, agreement, mse, r2
+from tutelage.evaluation.latency import Latency, latencies
+from tutelage.evaluation.metrics import Metric, accuracy, agreement, evaluate_metric, mse, r2
 from tutelage.evaluation.outputs import predict
 from tutelage.evaluation.paired import (
     NonInferiority,
@@ -11,24 +22,39 @@ from tutelage.evaluation.paired import (
     non_inferiority,
     seeds_needed,
 )
+from tutelage.evaluation.resemblance import class_similarity, similarity_correlation
+from tutelage.evaluation.temperature import fit_temperature
 
 __all__ = [
+    "Calibration",
     "Cost",
     "Interval",
     "Latency",
     "Metric",
     "NonInferiority",
+    "Reliability",
     "accuracy",
     "agreement",
     "bootstrap_interval",
+    "by_class",
+    "by_group",
+    "calibration",
+    "calibration_error",
+    "class_similarity",
+    "evaluate_metric",
+    "fit_temperature",
     "label_figures",
     "latencies",
     "mean_interval",
+    "mean_kl",
     "measure_cost",
     "mse",
+    "negative_log_likelihood",
     "non_inferiority",
     "predict",
     "r2",
+    "reliability",
     "seeds_needed",
+    "similarity_correlation",
     "usual_figures",
 ]

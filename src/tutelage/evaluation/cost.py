@@ -1,24 +1,19 @@
-"""What a model costs: parameters, bytes on disk, time for an input."""
+"""What a model takes, apart from time: parameters, bytes, operations, memory."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median, quantiles
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import save_model
 from torch import nn
 
-from tutelage.errors import ArgumentError
-from tutelage.layers import evaluating
-from tutelage.signals import Batch
-
-if TYPE_CHECKING:
-    from torch.utils.benchmark import Timer
+from tutelage.evaluation._allocations import Allocations
+from tutelage.layers import evaluating, observe
+from tutelage.signals import OUTPUT, Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,105 +23,54 @@ class Cost:
     Args:
         parameters: Numbers that are learnt.
         file_bytes: Size of its weights and buffers as a safetensors file.
+        flops: Floating-point operations for one input; None where no input was given.
+        activation_bytes: Most memory that tensors take at once while it answers one input, beyond
+            weights and input; None where no input was given.
     """
 
     parameters: int
     file_bytes: int
+    flops: int | None = None
+    activation_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """How long a model takes for a batch.
+def measure_cost(model: nn.Module, inputs: Any = None) -> Cost:
+    """Count what a model takes; parameters that are tied count once.
+
+    Operations are those of matrix products, convolutions and attention, which
+    `torch.utils.flop_counter` knows; a multiplication and the addition that follows it are two.
+    Memory is that of all tensors that are alive at the same time during one forward pass. Not seen
+    is scratch memory inside of a kernel.
 
     Args:
-        batch_size: Inputs in it.
-        median: Seconds for the whole batch, the middle of the measurements.
-        percentile_95: Seconds that 95 % of the measurements stay within.
-        threads: Processor threads that PyTorch used.
+        model: Runs in eval mode, without gradients.
+        inputs: A batch such as it is called with, of which the first example is used; None to
+            count no operations and no memory.
+
+    Raises:
+        ModelError: The model refuses the input.
     """
-
-    batch_size: int
-    median: float
-    percentile_95: float
-    threads: int
-
-    @property
-    def per_input(self) -> float:
-        """Seconds for one input of the batch."""
-        return self.median / self.batch_size
-
-
-def measure_cost(model: nn.Module) -> Cost:
-    """Count a model's parameters and the bytes of its weights file; what is tied counts once."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "model.safetensors"
         save_model(model, str(file))
-        return Cost(sum(each.numel() for each in model.parameters()), file.stat().st_size)
+        size = file.stat().st_size
+    parameters = sum(each.numel() for each in model.parameters())
+    if inputs is None:
+        return Cost(parameters, size)
+    one = Batch(inputs)[slice(1)].inputs
+    return Cost(parameters, size, _flops(model, one), _activation_bytes(model, one))
 
 
-def latencies(
-    models: Mapping[str, nn.Module],
-    inputs: Any,
-    batch_sizes: Sequence[int],
-    seconds: float = 0.2,
-    rounds: int = 10,
-) -> dict[str, list[Latency]]:
-    """Time models side by side: in each round every model once, so that noise hits them alike.
+def _flops(model: nn.Module, one: Any) -> int:
+    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415 - loaded where used
 
-    Args:
-        models: By name; each runs in eval and inference mode on its inputs' device.
-        inputs: At least as many as the largest batch, on the models' device.
-        batch_sizes: How many inputs at once.
-        seconds: Time for each model and batch size over all rounds, after a warm-up.
-        rounds: Measurements of each.
-
-    Returns:
-        For each model one `Latency` for each batch size.
-
-    Raises:
-        ArgumentError: The inputs do not fill a batch.
-    """
-    for size in batch_sizes:
-        if not 1 <= size <= len(Batch(inputs)):
-            raise ArgumentError(
-                f"`batch_sizes` must lie from 1 to {len(Batch(inputs))}, the number of inputs, got "
-                f"{size}; give more inputs or smaller batches"
-            )
-    result: dict[str, list[Latency]] = {name: [] for name in models}
-    with evaluating(*models.values()), torch.inference_mode():
-        for size in batch_sizes:
-            batch = Batch(inputs)[slice(size)].inputs
-            timers = {name: _timer(model, batch) for name, model in models.items()}
-            loops = {name: _loops(timer, seconds / rounds) for name, timer in timers.items()}
-            times: dict[str, list[float]] = {name: [] for name in models}
-            for _ in range(rounds):
-                for name, timer in timers.items():
-                    times[name].append(timer.timeit(loops[name]).mean)
-            for name, measured in times.items():
-                result[name].append(_latency(size, measured))
-    return result
+    with evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        observe(model, one, OUTPUT, "model")
+    return counter.get_total_flops()
 
 
-def _timer(model: nn.Module, batch: Any) -> Timer:
-    from torch.utils.benchmark import Timer  # noqa: PLC0415 - loaded where used, it takes its time
-
-    stars = "**" if isinstance(batch, Mapping) else "*" if isinstance(batch, tuple) else ""
-    names = {"model": model, "batch": batch}
-    return Timer(f"model({stars}batch)", globals=names, num_threads=_threads())
-
-
-def _loops(timer: Timer, seconds: float) -> int:
-    """Return how many calls fill `seconds`; the calls made to find out warm the model up."""
-    timer.timeit(3)
-    return max(1, int(seconds / timer.timeit(5).mean))
-
-
-def _threads() -> int:
-    return torch.get_num_threads()
-
-
-def _latency(size: int, measured: list[float]) -> Latency:
-    # The other method, "exclusive", may give more than the longest of a few measurements.
-    several = len(measured) > 1
-    high = quantiles(measured, n=20, method="inclusive")[-1] if several else measured[0]
-    return Latency(size, median(measured), high, _threads())
+def _activation_bytes(model: nn.Module, one: Any) -> int:
+    with evaluating(model), torch.no_grad(), Allocations(model, one) as seen:
+        output = observe(model, one, OUTPUT, "model")
+        del output
+    return seen.peak

@@ -1,6 +1,8 @@
 """Records of runs as pages: tables and figures in one HTML file that needs nothing else."""
 
+from tutelage.reports.markdown import render_markdown
 from tutelage.reports.page import (
+    Cell,
     Column,
     Figure,
     Highlight,
@@ -8,10 +10,11 @@ from tutelage.reports.page import (
     Section,
     Table,
     render,
-    write_page,
 )
+from tutelage.reports.writing import write_page, write_report
 
 __all__ = [
+    "Cell",
     "Column",
     "Figure",
     "Highlight",
@@ -19,5 +22,7 @@ __all__ = [
     "Section",
     "Table",
     "render",
+    "render_markdown",
     "write_page",
+    "write_report",
 ]

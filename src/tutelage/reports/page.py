@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from tutelage.errors import RunFolderError
+from tutelage.reports.numbers import sort_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +29,62 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell whose order among the others of its column is not what its text says.
+
+    Args:
+        text: What is read.
+        value: What it is sorted by; None for last.
+    """
+
+    text: str
+    value: float | None = None
+
+    def __str__(self) -> str:
+        """Return what is read."""
+        return self.text
+
+    def __rich__(self) -> str:
+        """Return what is read, for a table on a terminal."""
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """Rows of text; the first cell of each names the row.
 
     Args:
         caption: What the table shows, for those who cannot see it.
         columns: Heads, one for each cell of a row.
-        rows: Cells as they are to be read.
+        rows: Cells as they are to be read. Numbers such as `96.7 ± 1.2` or `363 kB` are sorted by
+            their size; where that cannot be told from the text, a `Cell` says it.
         note: Below the table: how to read it.
         emphasis: The number of the row that the page is about; None for none.
+        sortable: Whether a click on a head sorts the rows, where there are several.
     """
 
     caption: str
     columns: tuple[Column, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[str | Cell, ...], ...]
     note: str = ""
     emphasis: int | None = None
+    sortable: bool = True
+
+    @property
+    def sorts(self) -> bool:
+        """Whether there is anything to sort."""
+        return self.sortable and len(self.rows) > 1
+
+    @property
+    def cells(self) -> list[list[Cell]]:
+        """The rows with what each cell is sorted by."""
+        return [
+            [
+                cell if isinstance(cell, Cell) else Cell(cell, _order(cell, column))
+                for cell, column in zip(row, self.columns, strict=True)
+            ]
+            for row in self.rows
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +105,12 @@ class Figure:
     def markup(self) -> Markup:
         """The drawing as markup that the template does not escape."""
         return Markup(self.svg)  # noqa: S704 - drawn by us
+
+    @property
+    def description(self) -> str:
+        """What the drawing shows, in words; empty if it does not say it."""
+        label = re.search(r'aria-label="([^"]*)"', self.svg)
+        return unescape(label[1]) if label else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +169,11 @@ class Page:
     highlights: tuple[Highlight, ...] = ()
     footer: str = ""
 
+    @property
+    def sorts(self) -> bool:
+        """Whether any of its tables can be sorted, which takes a script."""
+        return any(section.table is not None and section.table.sorts for section in self.sections)
+
 
 def render(page: Page) -> str:
     """Return the page as HTML; all text is escaped."""
@@ -140,17 +193,5 @@ def _unbroken(value: object) -> object:
     return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
 
 
-def write_page(page: Page, path: Path) -> Path:
-    """Write the page to a file, making its folder if need be; return the path.
-
-    Raises:
-        RunFolderError: The file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render(page), encoding="utf-8")
-    except OSError as error:
-        raise RunFolderError(
-            f"the page must go to {path}, got {error}; give a path that can be written"
-        ) from error
-    return path
+def _order(text: str, column: Column) -> float | None:
+    return sort_value(text) if column.numeric else None

@@ -77,6 +77,7 @@ def _figure(
         for place, key in enumerate(keys)
         if key in history[0]
     ]
+    lines = [line for line in lines if line.values]
     if not lines:
         return None
     name = "run-" + "-".join("".join(c if c.isalnum() else "-" for c in key) for key in keys)
@@ -91,6 +92,7 @@ def _figure(
 
 
 def _curve(history: History, key: str, look: int) -> Curve:
+    """Return a figure's finite values; there may be none."""
     finite = [record for record in history if math.isfinite(record.get(key, math.nan))]
     steps, values = [r["step"] for r in finite], [r[key] for r in finite]
     return Curve(_LABELS.get(key, _name(key)), steps, values, look=look)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -19,7 +19,8 @@ from tutelage.evaluation import (
     usual_figures,
 )
 from tutelage.layers import evaluating, observe
-from tutelage.reports.run_record import ModelFigures, RunFigures, RunRecord
+from tutelage.reports.run_answers import confidence_of, divergence_of, misses_of
+from tutelage.reports.run_record import Misses, ModelFigures, RunFigures, RunRecord
 from tutelage.signals import OUTPUT
 from tutelage.teachers import Live
 
@@ -59,16 +60,13 @@ def measure_run(run: RunRecord) -> RunFigures:
         if run.val is not None:
             said = _ask_both(run, device)
             times = _times(models, said.inputs)
-    quality = (
-        {}
-        if said is None
-        else usual_figures(run.objective, said.student, said.teacher, said.labels)
-    )
-    figures = ModelFigures(quality, measure_cost(run.student), tuple(times.get("student", ())))
+    cost, timed = measure_cost(run.student), tuple(times.get("student", ()))
+    figures = ModelFigures(cost=cost, latencies=timed)
     return RunFigures(
-        student=figures,
+        student=figures if said is None else _answered(run, said, figures),
         teacher=None if run.teacher is None else _teacher_figures(run, models, said, times),
         examples=0 if said is None else len(said.student),
+        misses=() if said is None or not run.objective.predicts_values else _misses(run, said),
     )
 
 
@@ -87,6 +85,25 @@ def _ask_both(run: RunRecord, device: torch.device) -> _Said:
     return _Said(student, teacher if same else None, _joined(labels), inputs)
 
 
+def _answered(run: RunRecord, said: _Said, figures: ModelFigures) -> ModelFigures:
+    """Return the student's figures with what its answers tell."""
+    answer, known = run.objective.prediction, said.teacher
+    quality = usual_figures(run.objective, said.student, known, said.labels)
+    if run.objective.predicts_values:
+        return replace(figures, quality=quality)
+    output = answer(said.student)
+    return replace(
+        figures,
+        quality=quality,
+        confidence=confidence_of(output, said.labels),
+        kl=divergence_of(output, None if known is None else answer(known)),
+    )
+
+
+def _misses(run: RunRecord, said: _Said) -> tuple[Misses, ...]:
+    return misses_of(run.objective.prediction(said.student), said.labels)
+
+
 def _teacher_figures(
     run: RunRecord,
     models: dict[str, nn.Module],
@@ -94,16 +111,17 @@ def _teacher_figures(
     times: dict[str, list[Latency]],
 ) -> ModelFigures:
     module = models.get("teacher")
-    known = None if said is None else said.teacher
-    return ModelFigures(
-        {} if said is None or known is None else _teacher_quality(run, known, said.labels),
-        None if module is None else measure_cost(module),
-        tuple(times.get("teacher", ())),
+    figures = ModelFigures(
+        cost=None if module is None else measure_cost(module),
+        latencies=tuple(times.get("teacher", ())),
     )
-
-
-def _teacher_quality(run: RunRecord, output: Tensor, labels: Tensor | None) -> dict[str, float]:
-    return label_figures(run.objective, run.objective.prediction(output), labels)
+    if said is None or said.teacher is None:
+        return figures
+    output = run.objective.prediction(said.teacher)
+    quality = label_figures(run.objective, output, said.labels)
+    values = run.objective.predicts_values
+    confidence = None if values else confidence_of(output, said.labels)
+    return replace(figures, quality=quality, confidence=confidence)
 
 
 def _times(models: dict[str, nn.Module], inputs: Any) -> dict[str, list[Latency]]:

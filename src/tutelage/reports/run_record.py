@@ -1,4 +1,4 @@
-"""What a page needs to know of a run, and the figures that are measured of it."""
+"""A finished run, and the figures that are measured of it."""
 
 from __future__ import annotations
 
@@ -53,6 +53,23 @@ class RunRecord(Protocol):
 
 
 @dataclass(frozen=True)
+class Confidence:
+    """How well a classifier knows how often it is right.
+
+    Args:
+        nll: Mean negative log-likelihood of the labels, in nats.
+        ece: Expected calibration error, in [0, 1].
+        bins: Examples sorted by confidence: mean confidence, accuracy and share of each bin.
+        by_class: The accuracy of each class that there are examples of; empty for too many.
+    """
+
+    nll: float
+    ece: float
+    bins: tuple[tuple[float, float, float], ...]
+    by_class: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ModelFigures:
     """What is measured of one model.
 
@@ -60,23 +77,43 @@ class ModelFigures:
         quality: `accuracy` and `agreement`, or `mse` and `r2`, as far as the data tell.
         cost: None for a teacher that is no module.
         latencies: For each batch size; empty where it was not timed.
+        confidence: Of a classifier, where there are labels.
+        kl: Mean KL divergence of its class probabilities from the teacher's, in nats, at
+            temperature 1; None where there are none to compare.
     """
 
     quality: dict[str, float] = field(default_factory=dict)
     cost: Cost | None = None
     latencies: tuple[Latency, ...] = ()
+    confidence: Confidence | None = None
+    kl: float | None = None
+
+
+@dataclass(frozen=True)
+class Misses:
+    """What one output was to be and what the student said.
+
+    Args:
+        true: Labels, of all examples or of a sample of them.
+        predicted: The student's values.
+    """
+
+    true: tuple[float, ...]
+    predicted: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class RunFigures:
-    """What is measured of a run.
+    """What is known of a run's models.
 
     Args:
         student: Of the student.
         teacher: Of the teacher; None if there is none.
-        examples: Validation examples; 0 without validation data.
+        examples: Validation examples; 0 if there are none or their number is not known.
+        misses: Of each of the student's outputs that are values, if they are few.
     """
 
     student: ModelFigures
-    teacher: ModelFigures | None
-    examples: int
+    teacher: ModelFigures | None = None
+    examples: int = 0
+    misses: tuple[Misses, ...] = ()

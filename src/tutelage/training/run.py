@@ -41,11 +41,15 @@ class Run:
     def report(self, path: str | Path | None = None) -> Path:
         """Write one self-contained page on the run: verdict, figures, settings; return its path.
 
+        The same as Markdown and all of its numbers as JSON are written beside it.
+
         Args:
-            path: Where; None for `report.html` in the run's folder, or here if it has none.
+            path: Where, ending in `.html`; None for `report.html` in the run's folder, or here if
+                it has none.
 
         Raises:
-            RunFolderError: The file cannot be written.
+            ArgumentError: The path ends otherwise, or other files would be overwritten.
+            RunFolderError: A file cannot be written.
         """
         from tutelage.reports.run_page import write_run_page  # noqa: PLC0415 - loads matplotlib
 

@@ -41,3 +41,8 @@ LOOKS = tuple(
     )
 )
 """Looks in the order of a table's rows: the teacher, then students."""
+
+
+def look_of(number: int) -> Look:
+    """Return the look of that number; beyond the last the students' begin again, never 0."""
+    return LOOKS[number if number < len(LOOKS) else 1 + (number - 1) % (len(LOOKS) - 1)]

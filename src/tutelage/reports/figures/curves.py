@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from tutelage.reports.figures._canvas import canvas, to_svg
-from tutelage.reports.figures._palette import LOOKS
+from tutelage.reports.figures._palette import look_of
 
 _MARKS = 8
 
@@ -49,7 +49,7 @@ def curves(
     factor = 100 if as_percent else 1
     with canvas() as (figure, axes):
         for line in lines:
-            look = LOOKS[line.look]
+            look = look_of(line.look)
             axes.plot(
                 line.steps,
                 [value * factor for value in line.values],
@@ -72,11 +72,12 @@ def curves(
         axes.set_ylabel(y_label)
         if len(lines) > 1:
             figure.legend(loc="outside upper left", handlelength=3.6, labelspacing=0.3)
-        return to_svg(figure, name, _described(lines, y_label))
+        return to_svg(figure, name, _described(lines, y_label, factor))
 
 
-def _described(lines: Sequence[Curve], y_label: str) -> str:
+def _described(lines: Sequence[Curve], y_label: str, factor: float) -> str:
     ends = "; ".join(
-        f"{line.label}: from {line.values[0]:.3g} to {line.values[-1]:.3g}" for line in lines
+        f"{line.label}: from {factor * line.values[0]:.3g} to {factor * line.values[-1]:.3g}"
+        for line in lines
     )
     return f"{y_label} over optimiser steps. {ends}."

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from tutelage.reports.figures._canvas import canvas, to_svg
-from tutelage.reports.figures._palette import LOOKS
+from tutelage.reports.figures._palette import look_of
+from tutelage.reports.numbers import significant
 
 _ROOM = 1.6
 
@@ -20,7 +21,7 @@ class Mark:
     Args:
         label: Its name.
         milliseconds: Time for an input.
-        quality: A share, in [0, 1].
+        quality: A share in [0, 1], or a plain value.
         low: Lower end of its interval.
         high: Upper end.
         look: Number of its look; 0 is the teacher's.
@@ -34,19 +35,28 @@ class Mark:
     look: int
 
 
-def trade_off(name: str, marks: Sequence[Mark], y_label: str) -> str:
+def trade_off(name: str, marks: Sequence[Mark], y_label: str, *, as_percent: bool = True) -> str:
     """Return models by time (logarithmic) and quality as SVG; bars are their intervals.
 
     Marks of equal time stand a little apart, or their bars would cover each other.
+
+    Args:
+        name: Of the figure, unique on its page.
+        marks: The models.
+        y_label: What the quality is.
+        as_percent: Whether it is a share, shown as per cent.
     """
+    factor = 100 if as_percent else 1
     with canvas() as (figure, axes):
         for mark, place in zip(marks, _places(marks), strict=True):
-            look = LOOKS[mark.look]
-            low, high = max(mark.low, 0.0), min(mark.high, 1.0)
+            look = look_of(mark.look)
+            low, high = mark.low, mark.high
+            if as_percent:
+                low, high = max(low, 0.0), min(high, 1.0)
             axes.errorbar(
                 [place],
-                [100 * mark.quality],
-                yerr=[[100 * (mark.quality - low)], [100 * (high - mark.quality)]],
+                [factor * mark.quality],
+                yerr=[[factor * (mark.quality - low)], [factor * (high - mark.quality)]],
                 color=look.color,
                 linestyle="none",
                 elinewidth=1.6,
@@ -54,7 +64,7 @@ def trade_off(name: str, marks: Sequence[Mark], y_label: str) -> str:
             )
             axes.plot(
                 [place],
-                [100 * mark.quality],
+                [factor * mark.quality],
                 look.marker,
                 color=look.color,
                 markersize=8,
@@ -68,7 +78,7 @@ def trade_off(name: str, marks: Sequence[Mark], y_label: str) -> str:
         axes.set_xlabel("milliseconds for one input (log scale)")
         axes.set_ylabel(y_label)
         figure.legend(loc="outside upper left", labelspacing=0.3)
-        return to_svg(figure, name, _described(marks, y_label))
+        return to_svg(figure, name, _described(marks, y_label, as_percent))
 
 
 def _places(marks: Sequence[Mark]) -> list[float]:
@@ -85,8 +95,11 @@ def _limits(times: list[float]) -> tuple[float, float]:
     return min(times) / _ROOM, max(times) * _ROOM
 
 
-def _described(marks: Sequence[Mark], y_label: str) -> str:
+def _described(marks: Sequence[Mark], y_label: str, as_percent: bool) -> str:
+    def said(value: float) -> str:
+        return f"{100 * value:.1f} %" if as_percent else significant(value)
+
     models = "; ".join(
-        f"{mark.label}: {100 * mark.quality:.1f} % in {mark.milliseconds:.3g} ms" for mark in marks
+        f"{mark.label}: {said(mark.quality)} in {mark.milliseconds:.3g} ms" for mark in marks
     )
     return f"{y_label} against milliseconds for one input. {models}."

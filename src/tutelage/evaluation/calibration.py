@@ -1,0 +1,153 @@
+"""Whether a classifier is as sure as it is right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from tutelage._checks import whole_number
+from tutelage.evaluation._labelled import labelled
+from tutelage.evaluation.temperature import fit_temperature
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """How right a model is where it is how sure: the bins of a reliability diagram that hold any.
+
+    Args:
+        confidence: Mean probability of the top class in each bin, ascending.
+        accuracy: Share of right answers in each bin.
+        share: Share of all examples in each bin; they add up to 1.
+    """
+
+    confidence: tuple[float, ...]
+    accuracy: tuple[float, ...]
+    share: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How far a model's probabilities can be believed, as they are and with a fitted temperature.
+
+    Args:
+        nll: Mean negative log-likelihood of the true class, nats.
+        ece: Expected calibration error, in [0, 1].
+        temperature: T fitted on held-out data; None without them, as are the next two.
+        scaled_nll: As `nll`, with logits divided by T.
+        scaled_ece: As `ece`, with logits divided by T.
+    """
+
+    nll: float
+    ece: float
+    temperature: float | None = None
+    scaled_nll: float | None = None
+    scaled_ece: float | None = None
+
+
+def negative_log_likelihood(output: Tensor, labels: Tensor) -> float:
+    """Mean of −log softmax(z)_y over the labelled examples, in nats; computed in float64.
+
+    Args:
+        output: Logits z, `[examples, classes]`, finite.
+        labels: Class ids y, `[examples]`; −100 is left out.
+
+    Raises:
+        DataError: Outputs and labels do not fit each other, or no example has a label.
+        NonFiniteError: A logit is NaN or infinite.
+
+    >>> import torch
+    >>> round(negative_log_likelihood(torch.zeros(1, 2), torch.tensor([0])), 4)  # log 2
+    0.6931
+    """
+    logits, ids = labelled(output, labels)
+    return F.cross_entropy(logits, ids).item()
+
+
+def reliability(output: Tensor, labels: Tensor, bins: int = 15) -> Reliability:
+    """Sort examples by the top class's probability p into the bins ((b − 1)/B, b/B].
+
+    Args:
+        output: Logits, `[examples, classes]`, finite.
+        labels: Class ids, `[examples]`; −100 is left out.
+        bins: B, one or more, all of one width.
+
+    Raises:
+        ArgumentError: `bins` is not one or more.
+        DataError: Outputs and labels do not fit each other, or no example has a label.
+        NonFiniteError: A logit is NaN or infinite.
+
+    >>> import torch
+    >>> logits = torch.tensor([[0.8, 0.2], [0.8, 0.2], [0.5, 0.5]]).log()
+    >>> reliability(logits, torch.tensor([0, 1, 0])).accuracy
+    (1.0, 0.5)
+    """
+    whole_number("bins", bins, 1, "15 is usual")
+    logits, ids = labelled(output, labels)
+    top = logits.softmax(dim=1).amax(dim=1)
+    right = (logits.argmax(dim=1) == ids).double()
+    place = (top * bins).ceil().long().clamp(1, bins) - 1
+    count = place.bincount(minlength=bins)
+    full = count > 0
+
+    def means(values: Tensor) -> tuple[float, ...]:
+        return tuple((place.bincount(values, minlength=bins) / count)[full].tolist())
+
+    return Reliability(means(top), means(right), tuple((count[full] / len(ids)).tolist()))
+
+
+def calibration_error(output: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """Expected calibration error: Σ_b share_b · |accuracy_b − confidence_b|, in [0, 1].
+
+    With few examples it is above zero even for a model that is perfectly calibrated, since a bin's
+    accuracy is then a matter of luck; compare only figures of equally many examples and bins.
+
+    Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599.
+
+    Args:
+        output: Logits, `[examples, classes]`, finite.
+        labels: Class ids, `[examples]`; −100 is left out.
+        bins: One or more, all of one width.
+
+    Raises:
+        ArgumentError: `bins` is not one or more.
+        DataError: Outputs and labels do not fit each other, or no example has a label.
+        NonFiniteError: A logit is NaN or infinite.
+
+    >>> import torch
+    >>> logits = torch.tensor([[0.8, 0.2]]).log().expand(4, 2)  # says 80 %, and is right in 75 %
+    >>> round(calibration_error(logits, torch.tensor([0, 0, 0, 1])), 6)
+    0.05
+    """
+    found = reliability(output, labels, bins)
+    rows = zip(found.share, found.accuracy, found.confidence, strict=True)
+    return sum(share * abs(accuracy - confidence) for share, accuracy, confidence in rows)
+
+
+def calibration(
+    output: Tensor, labels: Tensor, held_out: tuple[Tensor, Tensor] | None = None
+) -> Calibration:
+    """Return likelihood and calibration error, with held-out data also at the fitted temperature.
+
+    Args:
+        output: Logits of the test examples, `[examples, classes]`, finite.
+        labels: Their class ids, `[examples]`; −100 is left out.
+        held_out: Logits and labels of other examples, of the validation set, to fit T on.
+
+    Raises:
+        DataError: Outputs and labels do not fit each other, or no example has a label.
+        NonFiniteError: A logit is NaN or infinite.
+    """
+    nll, ece = negative_log_likelihood(output, labels), calibration_error(output, labels)
+    if held_out is None:
+        return Calibration(nll, ece)
+    temperature = fit_temperature(*held_out)
+    scaled = output.double() / temperature
+    return Calibration(
+        nll,
+        ece,
+        temperature,
+        negative_log_likelihood(scaled, labels),
+        calibration_error(scaled, labels),
+    )

@@ -1,0 +1,31 @@
+"""How far a student's probabilities are from the teacher's."""
+
+from torch import Tensor
+
+from tutelage._checks import positive
+from tutelage.losses import soft_targets
+
+
+def mean_kl(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> float:
+    """Mean over the examples of KL(softmax(v/T) ‖ softmax(z/T)), in nats; computed in float64.
+
+    Fidelity is another thing than accuracy: a student may be right where its teacher is wrong
+    (Stanton et al. 2021, https://arxiv.org/abs/2106.05945).
+
+    Args:
+        student: Student logits z, `[examples, classes]`.
+        teacher: Teacher logits v, `[examples, classes]`.
+        temperature: T > 0. At 1 it compares the probabilities that the two models state.
+
+    Raises:
+        ArgumentError: `temperature` is not positive.
+        ModelError: The two sides have different shapes.
+
+    >>> import torch
+    >>> student, teacher = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.75, 0.25]])
+    >>> round(mean_kl(student.log(), teacher.log()), 4)  # 0.75 log 1.5 + 0.25 log 0.5
+    0.1308
+    """
+    positive("temperature", temperature, "1 compares the probabilities as they are")
+    divergence = soft_targets(student.double(), teacher.double(), temperature)
+    return divergence.mean().item() / temperature**2

@@ -1,0 +1,108 @@
+"""How long models take for an input, timed side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median, quantiles
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from tutelage.errors import ArgumentError
+from tutelage.layers import evaluating
+from tutelage.signals import Batch
+
+if TYPE_CHECKING:
+    from torch.utils.benchmark import Timer
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long a model takes for a batch.
+
+    Args:
+        batch_size: Inputs in it.
+        median: Seconds for the whole batch, the middle of the measurements.
+        percentile_95: Seconds that 95 % of the measurements stay within.
+        threads: Processor threads that PyTorch used.
+    """
+
+    batch_size: int
+    median: float
+    percentile_95: float
+    threads: int
+
+    @property
+    def per_input(self) -> float:
+        """Seconds for one input of the batch."""
+        return self.median / self.batch_size
+
+
+def latencies(
+    models: Mapping[str, nn.Module],
+    inputs: Any,
+    batch_sizes: Sequence[int],
+    seconds: float = 0.2,
+    rounds: int = 10,
+) -> dict[str, list[Latency]]:
+    """Time models side by side: in each round every model once, so that noise hits them alike.
+
+    Args:
+        models: By name; each runs in eval and inference mode on its inputs' device.
+        inputs: At least as many as the largest batch, on the models' device.
+        batch_sizes: How many inputs at once.
+        seconds: Time for each model and batch size over all rounds, after a warm-up.
+        rounds: Measurements of each.
+
+    Returns:
+        For each model one `Latency` for each batch size.
+
+    Raises:
+        ArgumentError: The inputs do not fill a batch.
+    """
+    for size in batch_sizes:
+        if not 1 <= size <= len(Batch(inputs)):
+            raise ArgumentError(
+                f"`batch_sizes` must lie from 1 to {len(Batch(inputs))}, the number of inputs, got "
+                f"{size}; give more inputs or smaller batches"
+            )
+    result: dict[str, list[Latency]] = {name: [] for name in models}
+    with evaluating(*models.values()), torch.inference_mode():
+        for size in batch_sizes:
+            batch = Batch(inputs)[slice(size)].inputs
+            timers = {name: _timer(model, batch) for name, model in models.items()}
+            loops = {name: _loops(timer, seconds / rounds) for name, timer in timers.items()}
+            times: dict[str, list[float]] = {name: [] for name in models}
+            for _ in range(rounds):
+                for name, timer in timers.items():
+                    times[name].append(timer.timeit(loops[name]).mean)
+            for name, measured in times.items():
+                result[name].append(_latency(size, measured))
+    return result
+
+
+def _timer(model: nn.Module, batch: Any) -> Timer:
+    from torch.utils.benchmark import Timer  # noqa: PLC0415 - loaded where used, it takes its time
+
+    stars = "**" if isinstance(batch, Mapping) else "*" if isinstance(batch, tuple) else ""
+    names = {"model": model, "batch": batch}
+    return Timer(f"model({stars}batch)", globals=names, num_threads=_threads())
+
+
+def _loops(timer: Timer, seconds: float) -> int:
+    """Return how many calls fill `seconds`; the calls made to find out warm the model up."""
+    timer.timeit(3)
+    return max(1, int(seconds / timer.timeit(5).mean))
+
+
+def _threads() -> int:
+    return torch.get_num_threads()
+
+
+def _latency(size: int, measured: list[float]) -> Latency:
+    # The other method, "exclusive", may give more than the longest of a few measurements.
+    several = len(measured) > 1
+    high = quantiles(measured, n=20, method="inclusive")[-1] if several else measured[0]
+    return Latency(size, median(measured), high, _threads())

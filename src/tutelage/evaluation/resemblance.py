@@ -1,0 +1,82 @@
+"""What a model says of the classes beside the true one, and whether two models say it alike.
+
+A label says "this is a 1"; a teacher also says that a 1 looks more like a 7 than like a 4. This is
+what a student can learn from it beyond the labels ("dark knowledge").
+"""
+
+import torch
+from torch import Tensor
+
+from tutelage._checks import positive
+from tutelage.errors import ArgumentError
+from tutelage.evaluation._labelled import labelled
+
+_LEAST_CELLS = 2
+
+
+def class_similarity(output: Tensor, labels: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return S with S_{kj} the mean of softmax(z/T)_j over the examples of true class k.
+
+    Source: Hinton, Vinyals and Dean 2015, https://arxiv.org/abs/1503.02531.
+
+    Args:
+        output: Logits z, `[examples, classes]`, finite.
+        labels: Class ids, `[examples]`; −100 is left out.
+        temperature: T > 0. Higher values bring out the small probabilities.
+
+    Returns:
+        `[classes, classes]` of float64: each row adds up to 1, and the row of a class without
+        examples is NaN.
+
+    Raises:
+        ArgumentError: `temperature` is not positive.
+        DataError: Outputs and labels do not fit each other, or no example has a label.
+        NonFiniteError: A logit is NaN or infinite.
+
+    >>> class_similarity(torch.tensor([[0.75, 0.25], [0.25, 0.75]]).log(), torch.tensor([0, 0]))
+    tensor([[0.5000, 0.5000],
+            [   nan,    nan]], dtype=torch.float64)
+    """
+    positive("temperature", temperature, "4 brings out the small probabilities")
+    logits, ids = labelled(output, labels)
+    soft = (logits / temperature).softmax(dim=1)
+    classes = soft.shape[1]
+    total = soft.new_zeros(classes, classes).index_add_(0, ids, soft)
+    return total / ids.bincount(minlength=classes)[:, None]
+
+
+def similarity_correlation(student: Tensor, teacher: Tensor) -> float:
+    """Pearson's r of the cells off the diagonal of two similarity matrices, in [−1, 1].
+
+    The diagonal is left out: it only says how sure the models are of the truth.
+
+    Args:
+        student: The student's `class_similarity`, `[classes, classes]`; NaN cells are left out.
+        teacher: The teacher's, of the same examples and at the same temperature.
+
+    Returns:
+        r; NaN if all cells of either are equal, so that there is nothing to correlate.
+
+    Raises:
+        ArgumentError: The two are not square and of one shape, or fewer than two cells are left.
+
+    >>> teacher = torch.tensor([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.1, 0.1, 0.8]])
+    >>> round(similarity_correlation(teacher**2, teacher), 3)
+    0.993
+    """
+    if student.shape != teacher.shape or student.shape != (len(student), len(student)):
+        raise ArgumentError(
+            "`student` and `teacher` must be [classes, classes] alike, got "
+            f"{list(student.shape)} and {list(teacher.shape)}; give the class_similarity of each"
+        )
+    diagonal = torch.eye(len(student), dtype=torch.bool, device=student.device)
+    known = ~(student.isnan() | teacher.isnan() | diagonal)
+    if known.sum() < _LEAST_CELLS:
+        raise ArgumentError(
+            f"at least {_LEAST_CELLS} cells off the diagonal must be known on both sides, got "
+            f"{int(known.sum())}; give examples of more classes"
+        )
+    cells = torch.stack([student[known], teacher[known]]).double()
+    if (cells == cells[:, :1]).all(dim=1).any():
+        return torch.nan
+    return torch.corrcoef(cells)[0, 1].item()

@@ -1,0 +1,84 @@
+"""By how much predicted values miss the true ones, and where."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike, NDArray
+
+from tutelage.reports.figures._canvas import canvas, to_svg
+from tutelage.reports.figures._palette import QUIET, look_of
+
+MOST_POINTS = 250
+"""How many examples are drawn one by one; more are counted in squares."""
+
+_BINS = (24, 18)
+_SIZES = (1.8, 3.0, 4.2, 5.4, 6.6, 7.8)
+
+
+def residuals(
+    name: str, labels: ArrayLike, predictions: ArrayLike, unit: str = "", *, look: int = 1
+) -> str:
+    """Return what is predicted too much against the true value, as SVG.
+
+    Many examples are counted in squares, so that the figure is a few hundred marks at most.
+
+    Args:
+        name: Of the figure, unique on its page.
+        labels: True values; where they are NaN, the example is left out.
+        predictions: As many.
+        unit: Of both; empty for none.
+        look: Number of the look.
+    """
+    true, missed = _known(labels, predictions)
+    with canvas() as (figure, axes):
+        if len(true) > MOST_POINTS:
+            _draw_counts(axes, true, missed, look_of(look).color)
+        else:
+            axes.plot(true, missed, "o", color=look_of(look).color, markersize=4, alpha=0.6)
+        axes.axhline(0, color=QUIET, linestyle=(0, (5, 3)), linewidth=1.1)
+        axes.set_xlabel(_with_unit("true value", unit))
+        axes.set_ylabel(_with_unit("predicted − true", unit))
+        return to_svg(figure, name, _described(true, missed, unit))
+
+
+def _known(
+    labels: ArrayLike, predictions: ArrayLike
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    true = np.asarray(labels, dtype=float).ravel()
+    missed = np.asarray(predictions, dtype=float).ravel() - true
+    known = np.isfinite(missed)
+    return true[known], missed[known]
+
+
+def _draw_counts(
+    axes: Axes, true: NDArray[np.floating], missed: NDArray[np.floating], color: str
+) -> None:
+    """Draw a square for each cell of a grid, of a few sizes: its area stands for its examples."""
+    counts, x_edges, y_edges = np.histogram2d(true, missed, bins=_BINS)
+    columns, rows = np.nonzero(counts)
+    x, y = ((edges[:-1] + edges[1:]) / 2 for edges in (x_edges, y_edges))
+    sides = np.sqrt(counts[columns, rows] / counts.max())
+    steps = np.ceil(sides * len(_SIZES)).astype(int) - 1
+    for step, size in enumerate(_SIZES):
+        here = steps == step
+        axes.plot(
+            x[columns[here]], y[rows[here]], "s", color=color, markersize=size,
+            markeredgewidth=0, alpha=0.8,
+        )  # fmt: skip
+
+
+def _with_unit(text: str, unit: str) -> str:
+    return f"{text}, {unit}" if unit else text
+
+
+def _described(true: NDArray[np.floating], missed: NDArray[np.floating], unit: str) -> str:
+    if not len(true):
+        return "Predicted less true value: no example has both."
+    low, middle, high = np.quantile(missed, [0.05, 0.5, 0.95])
+    return (
+        f"{_with_unit('Predicted less true value', unit)}, of {len(true)} examples whose true "
+        f"value lies from {true.min():.3g} to {true.max():.3g}. Half of them are off by "
+        f"{np.median(np.abs(missed)):.3g} or less; the middle is {middle:.3g}, and 90 % lie from "
+        f"{low:.3g} to {high:.3g}."
+    )

@@ -1,0 +1,82 @@
+"""A page as Markdown: all of its text and tables, and its figures in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from tutelage.reports.page import Column, Figure, Page, Section, Table
+
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|])")
+_LIST = re.compile(r"^(#+|[+-]|\d+[.)])(?=\s)")
+
+
+def render_markdown(page: Page) -> str:
+    """Return the page as Markdown, with GitHub's tables; all text is escaped."""
+    return "\n\n".join(_blocks(page)) + "\n"
+
+
+def _blocks(page: Page) -> Iterator[str]:
+    yield f"# {_text(page.title)}"
+    if page.lead:
+        yield _text(page.lead)
+    if page.warning:
+        yield f"**{_text(page.warning)}**"
+    yield f"> **Verdict.** {_text(page.verdict)}"
+    if page.highlights:
+        yield "\n".join(
+            f"- **{_text(each.value)}** {_text(each.label)}" for each in page.highlights
+        )
+    for section in page.sections:
+        yield from _section(section)
+    if page.footer:
+        yield _text(page.footer)
+
+
+def _section(section: Section) -> Iterator[str]:
+    yield f"## {_text(section.heading)}"
+    yield from map(_text, section.text)
+    if section.code:
+        fence = max(re.findall("`+", section.code), key=len, default="``") + "`"
+        fence = max(fence, "```", key=len)
+        yield f"{fence}\n{section.code}\n{fence}"
+    if section.table:
+        yield _table(section.table)
+        if section.table.note:
+            yield _text(section.table.note)
+    for figure in section.figures:
+        yield from _figure(figure)
+    if section.caption:
+        yield _text(section.caption)
+
+
+def _table(table: Table) -> str:
+    heads = [_head(column) for column in table.columns]
+    rules = ["---:" if column.numeric else "---" for column in table.columns]
+    rows = [
+        [_emphasised(_text(str(cell)), number == table.emphasis) for cell in row]
+        for number, row in enumerate(table.rows)
+    ]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rules, *rows))
+
+
+def _head(column: Column) -> str:
+    return _text(f"{column.name}, {column.unit}" if column.unit else column.name)
+
+
+def _emphasised(text: str, wanted: bool) -> str:
+    return f"**{text}**" if wanted and text else text
+
+
+def _figure(figure: Figure) -> Iterator[str]:
+    yield f"### {_text(figure.title)}"
+    if figure.caption:
+        yield _text(figure.caption)
+    if figure.description:
+        yield f"*Figure:* {_text(figure.description)}"
+
+
+def _text(text: str) -> str:
+    """Return a text as one line in which nothing has a meaning to Markdown."""
+    escaped = _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return _LIST.sub(lambda found: f"{found[1][:-1]}\\{found[1][-1]}", escaped)

@@ -1,0 +1,112 @@
+"""The table of a run's models, and that of its settings."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tutelage.reports.numbers import NONE, count, file_size, milliseconds, significant
+from tutelage.reports.page import Column, Section, Table
+from tutelage.reports.run_account import RunAccount
+from tutelage.reports.run_record import ModelFigures
+from tutelage.reports.run_verdict import counted
+
+_NAMES = {
+    "accuracy": Column("Accuracy", "%"),
+    "agreement": Column("Agreement", "% with teacher"),
+    "mse": Column("Mean squared error"),
+    "r2": Column("R²", "1 is perfect"),
+    "teacher_mse": Column("Distance", "mean squared, from teacher"),
+}
+_SHARES = ("accuracy", "agreement")
+_PACKAGES = {
+    "python": "Python",
+    "torch": "PyTorch",
+    "accelerate": "Accelerate",
+    "numpy": "NumPy",
+}
+
+
+def models_section(run: RunAccount) -> Section:
+    """Return student and teacher by quality, size and time."""
+    figures = run.figures
+    shown = [name for name in _NAMES if name in figures.student.quality]
+    sizes = [each.batch_size for each in figures.student.latencies]
+    columns = (
+        Column("Model", numeric=False),
+        *(_NAMES[name] for name in shown),
+        Column("Parameters"),
+        Column("File"),
+        *(Column(f"Batch {size}", "ms per input") for size in sizes),
+    )
+    rows = [_row("Student", figures.student, shown, len(sizes))]
+    if figures.teacher is not None:
+        rows.insert(0, _row("Teacher", figures.teacher, shown, len(sizes)))
+    table = Table(
+        "Quality, size and time of the models",
+        columns,
+        tuple(rows),
+        _note(run),
+        emphasis=len(rows) - 1,
+        sortable=False,
+    )
+    return Section("Student and teacher" if figures.teacher else "The model", table=table)
+
+
+def settings_section(run: RunAccount) -> Section:
+    """Return all settings and versions."""
+    settings = {str(name).replace("_", " "): value for name, value in run.settings.items()}
+    versions = {_PACKAGES.get(name, name): value for name, value in run.versions.items()}
+    rows = tuple((name, _plain(value)) for name, value in (settings | versions).items())
+    columns = (Column("Setting", numeric=False), Column("Value", numeric=False))
+    table = Table("All settings and versions", columns, rows, sortable=False)
+    return Section("Settings and versions", table=table)
+
+
+def _row(name: str, figures: ModelFigures, shown: list[str], sizes: int) -> tuple[str, ...]:
+    cost = figures.cost
+    measured = [milliseconds(each.per_input) for each in figures.latencies] or [NONE] * sizes
+    return (
+        name,
+        *(_quality(figures.quality.get(each), each) for each in shown),
+        NONE if cost is None else count(cost.parameters),
+        NONE if cost is None else file_size(cost.file_bytes),
+        *measured,
+    )
+
+
+def _quality(value: float | None, name: str) -> str:
+    if value is None or not math.isfinite(value):
+        return NONE
+    return f"{100 * value:.1f}" if name in _SHARES else significant(value)
+
+
+def _note(run: RunAccount) -> str:
+    figures, notes = run.figures, []
+    if figures.student.quality:
+        examples = (
+            counted(figures.examples, "validation example")
+            if figures.examples
+            else "the validation examples"
+        )
+        notes.append(
+            f"Quality is that of {examples}. The student's weights are those of epoch "
+            f"{run.best_epoch}, which did best on the same examples, so its figures are a little "
+            "too good; data that decided nothing will tell."
+        )
+    if figures.student.latencies:
+        threads = counted(figures.student.latencies[0].threads, "processor thread")
+        notes.append(f"Times are medians, with {threads}, of the models in turns.")
+    if not run.measured and figures.student.cost is not None:
+        notes.append("Parameters are all numbers in the weights file, buffers among them.")
+    if figures.teacher is not None and figures.teacher.cost is None:
+        notes.append("The teacher is no PyTorch module, so its size and time are not measured.")
+    return " ".join(notes)
+
+
+def _plain(value: Any) -> str:
+    if value is None or value == "None":
+        return "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{str(key).replace('_', ' ')} {item}" for key, item in value.items())
+    return str(value)

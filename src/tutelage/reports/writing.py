@@ -1,0 +1,98 @@
+"""A page as files: HTML to look at, Markdown to paste, JSON to compute with."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tutelage.errors import ArgumentError, RunFolderError
+from tutelage.reports.markdown import render_markdown
+from tutelage.reports.page import Page, render
+
+_MARK = "tutelage report"
+
+
+def write_page(page: Page, path: Path) -> Path:
+    """Write the page to a file, making its folder if need be; return the path.
+
+    Raises:
+        RunFolderError: The file cannot be written.
+    """
+    _write({path: render(page)})
+    return path
+
+
+def write_report(page: Page, path: Path, record: Mapping[str, Any]) -> Path:
+    """Write the page as HTML and, beside it, as Markdown and its record as JSON; return the path.
+
+    Each file is there whole or not at all. Of the page `report.html` the others are `report.md`
+    and `report.json`; files of these names that are no report are left alone.
+
+    Args:
+        page: The page.
+        path: Where, ending in `.html`; its folder is made if need be.
+        record: What the page rests on, as JSON can hold it; NaN and infinities become null.
+
+    Raises:
+        ArgumentError: The path ends otherwise, or another file would be overwritten.
+        RunFolderError: A file cannot be written.
+    """
+    check_path(path)
+    plain = _plain({**record, "format": _MARK})
+    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    beside = {
+        path.with_suffix(".md"): f"{render_markdown(page)}\n<!-- {_MARK} -->\n",
+        path.with_suffix(".json"): f"{text}\n",
+    }
+    _write(beside | {path: render(page)})
+    return path
+
+
+def check_path(path: Path) -> None:
+    """Tell before any work whether a report can go there.
+
+    Files beside it that are no report are left alone, such as a README or the `run.json` of a run.
+
+    Raises:
+        ArgumentError: The path does not end in `.html`, or another file would be overwritten.
+    """
+    if path.suffix != ".html":
+        raise ArgumentError(
+            f"`path` must end in .html, got {path}; the Markdown and the JSON are written beside it"
+        )
+    for other in (path.with_suffix(".md"), path.with_suffix(".json")):
+        if other.is_file() and _MARK.encode() not in other.read_bytes():
+            raise ArgumentError(
+                f"`path` must not make a report overwrite other files, got {path}, and {other} "
+                "beside it is no report; choose another name"
+            )
+
+
+def _write(contents: Mapping[Path, str]) -> None:
+    for path, text in contents.items():
+        draft = path.with_name(f".{path.name}.draft")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise RunFolderError(
+                f"the page must go to {path}, got {error}; give a path that can be written"
+            ) from error
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with null for the numbers that JSON has no word for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

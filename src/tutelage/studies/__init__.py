@@ -1,0 +1,7 @@
+"""Studies: arms against controls over paired seeds, and what they prove."""
+
+from tutelage.studies.arm import Arm, Trial
+from tutelage.studies.results import StudyResults
+from tutelage.studies.study import Study, study
+
+__all__ = ["Arm", "Study", "StudyResults", "Trial", "study"]

@@ -1,0 +1,102 @@
+"""What a model answers on a data set, kept on disk so that no model is asked twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tutelage.data import as_source, randomness
+from tutelage.errors import DataError
+from tutelage.signals import OUTPUT
+from tutelage.teachers import Teacher
+from tutelage.training.files import write_whole
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of a data set without asking a model.
+
+    Args:
+        labels: Of all examples, on the CPU; None where there are none.
+        domains: What each example belongs to; None where the data does not say.
+        inputs: Of the first batch.
+    """
+
+    labels: Tensor | None
+    domains: tuple[str, ...] | None
+    inputs: Any
+
+
+def truth(name: str, data: object) -> Truth:
+    """Read a data set's labels and domains."""
+    labels, domains, inputs = [], [], None
+    for batch in _batches(name, data):
+        labels.append(batch.labels)
+        domains.append(batch.domain)
+        inputs = batch.inputs if inputs is None else inputs
+    return Truth(_joined(labels), _domains(domains), inputs)
+
+
+def ask(teacher: Teacher, data: object, device: torch.device | None = None) -> Tensor:
+    """Return a model's outputs on a data set, `[examples, …]`, in float32 on the CPU.
+
+    Raises:
+        DataError: The data cannot be read.
+        ModelError: The model refuses the inputs.
+    """
+    device = device or torch.device("cpu")
+    with randomness.preserved(), teacher.ready(device):
+        randomness.seed_everything(0)  # where the data draws, every model sees the same
+        outputs = [
+            teacher.signals(batch.to(device), OUTPUT).wanted_output().float().cpu()
+            for batch in _batches("data", data)
+        ]
+    return torch.cat(outputs)
+
+
+def save(path: Path, outputs: Tensor) -> None:
+    """Write outputs as a `.npy` file, whole."""
+
+    def write(draft: Path) -> None:
+        with draft.open("wb") as file:
+            np.save(file, outputs.numpy(), allow_pickle=False)
+
+    write_whole(path, write)
+
+
+def load(path: Path) -> Tensor | None:
+    """Read outputs; None if there are none."""
+    if not path.exists():
+        return None
+    try:
+        return torch.from_numpy(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(
+            f"{path} must hold a model's outputs, got {error}; remove the file, and they are made "
+            "anew"
+        ) from error
+
+
+def _batches(name: str, data: object) -> Any:
+    return as_source(name, data, BATCH, shuffle=False).epoch(0)
+
+
+def _joined(column: list[Tensor | None]) -> Tensor | None:
+    present = [each.cpu() for each in column if each is not None]
+    return torch.cat(present) if len(present) == len(column) else None
+
+
+def _domains(column: list[Any]) -> tuple[str, ...] | None:
+    if any(each is None for each in column):
+        return None
+    rows = (each.tolist() if isinstance(each, Tensor) else each for each in column)
+    return tuple(str(item) for row in rows for item in row)
+
+

@@ -1,0 +1,164 @@
+"""An arm of a study: one way to come by a student."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tutelage._checks import positive, whole_number
+from tutelage.errors import ArgumentError
+from tutelage.objectives import HardLabels, LabelRegression, Objective
+from tutelage.teachers import Teacher
+from tutelage.training import Engine
+from tutelage.training.settings import MakeOptimizer, MakeScheduler
+
+SMOOTHING = 0.1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What an arm that is a function is called with: one seed, and all that arms have in common.
+
+    Args:
+        seed: Of this repetition.
+        student: A fresh student, with the first weights that all arms of this seed begin with.
+        teacher: The study's teacher, if it has one.
+        train: The training data of this seed.
+        val: The validation data; None where the study gives none to training.
+        out: A folder for this trial alone; give it to `distill` as `out` and nothing is lost.
+        settings: The study's `epochs`, `batch_size`, `optimizer`, `scheduler`, `seed`, `engine`
+            and `monitor`, as keyword arguments of `distill` and `fit`.
+        swept: The values of this trial, where the arm sweeps over some.
+    """
+
+    seed: int
+    student: nn.Module
+    teacher: nn.Module | Teacher | None
+    train: object
+    val: object | None
+    out: Path
+    settings: Mapping[str, Any]
+    swept: Mapping[str, Any] = field(default_factory=dict)
+
+
+Run = Callable[[Trial], nn.Module]
+"""A function that trains a student in its own way and returns it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One way to come by a student. What is None is as the study has it.
+
+    Args:
+        objective: What the student is asked for; one that wants no teacher trains on labels.
+        run: A function of a `Trial` that returns a trained model, in place of an objective.
+        student: Makes another student than the study's.
+        teacher: Another teacher.
+        train: Other training data, or a function from a seed to such.
+        epochs: Other than those that make the steps of all arms equal.
+        batch_size: Examples in a batch.
+        optimizer: From parameters to an optimiser.
+        learning_rate: Replaces the rate that the optimiser begins with.
+        scheduler: From the optimiser and the number of steps to a scheduler.
+        engine: Precision, clipping and the like.
+        sweep: For names of the arguments above, values to try; the combination that does best on
+            validation data is the arm's. A function (`run`) may have names of its own.
+        series: Arms of one series are drawn as one line, over `at`.
+        at: Where on that line: a share of labels, a temperature, a width.
+        note: For readers: what the student learns from.
+
+    Raises:
+        ArgumentError: There are both an objective and a function, or the sweep names no argument.
+    """
+
+    objective: Objective | None = None
+    run: Run | None = None
+    student: Callable[[], nn.Module] | None = None
+    teacher: nn.Module | Teacher | None = None
+    train: object | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    optimizer: MakeOptimizer | None = None
+    learning_rate: float | None = None
+    scheduler: MakeScheduler | None = None
+    engine: Engine | None = None
+    sweep: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    series: str = ""
+    at: float | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.objective is not None and self.run is not None:
+            raise ArgumentError(
+                "an arm must have an objective or a function, got both; let the function use the "
+                "objective"
+            )
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) is not None:
+                whole_number(name, getattr(self, name), 1, "None is as the study has it")
+        if self.learning_rate is not None:
+            positive("learning_rate", self.learning_rate, "None leaves the optimiser's own")
+        self._check_sweep()
+
+    def _check_sweep(self) -> None:
+        for name, values in self.sweep.items():
+            if name not in _SWEPT and self.run is None:
+                raise ArgumentError(
+                    f"`sweep` must name arguments of Arm, got {name!r}; choose among "
+                    f"{sorted(_SWEPT)}, for instance objective=[SoftTargets(2), SoftTargets(4)]"
+                )
+            if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+                raise ArgumentError(
+                    f"`sweep` must give a list of values for {name!r}, got {values!r}"
+                )
+
+    def settings(self) -> Iterator[dict[str, Any]]:
+        """Yield each combination of the swept values; one empty dict where there is no sweep."""
+        for values in product(*self.sweep.values()):
+            yield dict(zip(self.sweep, values, strict=True))
+
+    def at_setting(self, setting: Mapping[str, Any]) -> Arm:
+        """Return the arm with these values in place of its sweep."""
+        known = {name: value for name, value in setting.items() if name in _SWEPT}
+        return replace(self, sweep={}, **known)
+
+
+_SWEPT = {each.name for each in fields(Arm)} - {"sweep", "series", "at", "note", "run"}
+
+
+def as_arm(name: str, arm: object) -> Arm:
+    """Return an arm for what a user gives: an arm, an objective, or a function of a `Trial`.
+
+    Raises:
+        ArgumentError: It is none of these.
+    """
+    if isinstance(arm, Arm):
+        return arm
+    if isinstance(arm, Objective):
+        return Arm(objective=arm)
+    if callable(arm) and not isinstance(arm, (nn.Module, type)):
+        return Arm(run=arm)
+    raise ArgumentError(
+        f"arm {name!r} must be an objective, an Arm, or a function from a Trial to a trained "
+        f"module, got {type(arm).__name__}"
+    )
+
+
+def usual_controls(values: bool) -> dict[str, Arm]:
+    """Return the controls that every study should have: the same student without a teacher.
+
+    Args:
+        values: Whether the task is regression rather than classification.
+    """
+    if values:
+        return {"labels": Arm(objective=LabelRegression(), note="labels alone")}
+    smooth = HardLabels(smoothing=SMOOTHING)
+    return {
+        "labels": Arm(objective=HardLabels(), note="labels alone"),
+        "smoothed labels": Arm(objective=smooth, note=f"labels, smoothed by {SMOOTHING:g}"),
+    }

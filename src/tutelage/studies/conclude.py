@@ -1,0 +1,148 @@
+"""The end of a study: results of the trials, the models measured, the command noted."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.evaluation import accuracy, mse
+from tutelage.studies.carry_out import Done, Trials
+from tutelage.studies.choose import Chosen
+from tutelage.studies.collect import Collector, versions
+from tutelage.studies.models import TEACHER, architecture, measure, measure_variants
+from tutelage.studies.plan import StudyPlan
+from tutelage.studies.results import ArmResult, ModelResult, StudyResults
+from tutelage.studies.score import Scorer
+from tutelage.teachers import Live
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A study whose trials are done.
+
+    Args:
+        plan: What it was to do.
+        trials: Gives the students back.
+        scorer: Gives figures.
+        chosen: Of each arm its setting.
+        done: Of each arm its trials.
+    """
+
+    plan: StudyPlan
+    trials: Trials
+    scorer: Scorer
+    chosen: Mapping[str, Chosen]
+    done: Mapping[str, Sequence[Done]]
+
+
+@dataclass(frozen=True)
+class Words:
+    """What only readers need.
+
+    Args:
+        title: Of the study.
+        axis: What the arms' `at` is.
+        class_names: In the order of the logits.
+    """
+
+    title: str
+    axis: str
+    class_names: tuple[str, ...]
+
+
+def conclude(
+    finished: Finished, words: Words, variants: bool
+) -> tuple[StudyResults, dict[str, nn.Module]]:
+    """Return the results, and the first seed's student of each arm."""
+    plan, scorer = finished.plan, finished.scorer
+    students = {
+        name: finished.trials.student(done[0].planned) for name, done in finished.done.items()
+    }
+    keys = {name: architecture(each) for name, each in students.items()}
+    teacher = plan.teacher.module if isinstance(plan.teacher, Live) else None
+    collector = Collector(plan, scorer, finished.done, finished.chosen, keys)
+    arms = collector.arms()
+    ours = collector.teacher("" if teacher is None else TEACHER)
+    models = _models(finished, students, keys, teacher)
+    subject = _subject(arms, scorer.higher)
+    if variants:
+        models[keys[subject]] = _with_variants(finished, models[keys[subject]], students[subject])
+    return StudyResults(
+        title=words.title,
+        figure=scorer.figure,
+        seeds=plan.seeds,
+        arms=arms,
+        teacher=ours,
+        comparisons=collector.comparisons(arms),
+        against_teacher=collector.against_teacher(arms, ours),
+        subject=subject,
+        margin=plan.margin,
+        axis=words.axis,
+        models=models,
+        examples=_examples(finished),
+        class_names=words.class_names,
+        versions=versions(),
+        command=shlex.join(["python", *sys.argv]) if sys.argv[0] else "",
+        seconds=sum(trial.seconds for arm in arms for trial in arm.trials),
+    ), students
+
+
+def _models(
+    finished: Finished,
+    students: Mapping[str, nn.Module],
+    keys: Mapping[str, str],
+    teacher: nn.Module | None,
+) -> dict[str, ModelResult]:
+    """Measure the teacher and one student of each architecture."""
+    distinct = {key: students[name] for name, key in reversed(list(keys.items()))}
+    sharing = {key: [name for name in keys if keys[name] == key] for key in distinct}
+    names = {
+        key: "student" if len(distinct) == 1 else f"student: {', '.join(sharing[key])}"
+        for key in distinct
+    }
+    first = {} if teacher is None else {TEACHER: teacher}
+    everyone = first | {keys[name]: distinct[keys[name]] for name in keys}
+    homes = {key: _device(model) for key, model in everyone.items()}
+    found = measure(everyone, names | {TEACHER: "teacher"}, finished.scorer.test.inputs)
+    for key, model in everyone.items():
+        model.to(homes[key])
+    return found
+
+
+def _with_variants(finished: Finished, model: ModelResult, student: nn.Module) -> ModelResult:
+    labels, name = finished.scorer.test.labels, finished.scorer.monitor.name
+    metric = finished.plan.metrics.get(name, {"accuracy": accuracy, "mse": mse}.get(name))
+    if labels is None or metric is None:
+        return model
+    return replace(
+        model, variants=measure_variants(student, finished.plan.test, labels, (name, metric))
+    )
+
+
+def _subject(arms: Sequence[ArmResult], higher: bool) -> str:
+    """Return the arm to speak of: the best on validation data, else the first."""
+    ours = [arm for arm in arms if not arm.is_control]
+
+    def on_validation(arm: ArmResult) -> float:
+        values = [trial.val for trial in arm.trials if trial.val is not None]
+        mean = fmean(values) if values else 0.0
+        return mean if higher else -mean
+
+    return max(ours, key=on_validation).name
+
+
+def _examples(finished: Finished) -> dict[str, int]:
+    first = next(iter(finished.done.values()))[0]
+    counted: dict[str, Tensor | None] = {"val": first.val, "test": first.test}
+    return {name: len(each) for name, each in counted.items() if each is not None}
+
+
+def _device(model: nn.Module) -> torch.device:
+    first = next(model.parameters(), None)
+    return torch.device("cpu") if first is None else first.device

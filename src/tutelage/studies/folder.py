@@ -1,0 +1,90 @@
+"""The folder of a study, which any number of processes fill together.
+
+```
+out/
+├── results.json              everything found, once all trials are done
+├── report.html, .md          the same for readers
+├── teacher/                  the teacher's answers
+└── trials/KEY/
+    ├── run/                  the training: checkpoints, log, student
+    ├── answers-DATA.npy      the student's outputs on validation and test data
+    └── trial.json            written last: the trial is done
+```
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tutelage.errors import RunFolderError
+from tutelage.training.files import write_json
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
+
+
+class TrialFolder:
+    """The folder of one trial.
+
+    Args:
+        path: Where; made when it is claimed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.run, self._record = path / "run", path / "trial.json"
+
+    def answers(self, data: str) -> Path:
+        """Return the file of the outputs on a data set."""
+        return self.path / f"answers-{data}.npy"
+
+    def record(self) -> dict[str, Any] | None:
+        """Return what is known of the finished trial; None if it is not finished.
+
+        Raises:
+            RunFolderError: The record is damaged.
+        """
+        if not self._record.exists():
+            return None
+        try:
+            return json.loads(self._record.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunFolderError(
+                f"{self._record} must be the record of a trial, got {error}; remove the file, and "
+                "it is made anew"
+            ) from error
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Write the record, which says that the trial is done."""
+        write_json(self._record, record)
+
+    @contextmanager
+    def claimed(self) -> Iterator[bool]:
+        """Take the trial for this process; False if another process has it now.
+
+        The lock ends with the process, even if that is killed; another may then go on.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise RunFolderError(
+                f"`out` must be a folder that can be written, got {self.path} with {error}; choose "
+                "another, or mend its permissions"
+            ) from error
+        with file:
+            if fcntl is None:
+                yield True
+                return
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+                return
+            yield True

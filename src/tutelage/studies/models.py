@@ -1,0 +1,100 @@
+"""What the models of a study take: one measurement for all arms that share an architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.data import as_source
+from tutelage.errors import TutelageError
+from tutelage.evaluation import Latency, evaluate_metric, latencies, measure_cost
+from tutelage.signals import Batch
+from tutelage.studies.answers import BATCH, ask
+from tutelage.studies.describe import digest
+from tutelage.studies.results import ModelResult, VariantResult
+from tutelage.teachers import Live
+from tutelage.evaluation.metrics import Metric
+
+TEACHER = "teacher"
+_BATCH_SIZES = (1, 256)
+_SECONDS, _ROUNDS = 0.5, 20
+
+
+def architecture(model: nn.Module) -> str:
+    """Return a text that two models share if they have the same parts and shapes."""
+    shapes = [(name, tuple(each.shape)) for name, each in model.state_dict().items()
+              if isinstance(each, Tensor)]  # fmt: skip
+    return digest(repr(model), repr(shapes))
+
+
+def measure(
+    models: Mapping[str, nn.Module], names: Mapping[str, str], inputs: Any
+) -> dict[str, ModelResult]:
+    """Return cost and time of models, timed in turns.
+
+    Args:
+        models: By key.
+        names: For readers, by key.
+        inputs: A batch of the test data.
+    """
+    for model in models.values():
+        model.to("cpu")
+    times = _times(models, inputs)
+    return {
+        key: ModelResult(names[key], _cost(model, inputs), tuple(times.get(key, ())))
+        for key, model in models.items()
+    }
+
+
+def measure_variants(
+    model: nn.Module, data: object, labels: Tensor, metric: tuple[str, Metric]
+) -> tuple[VariantResult, ...]:
+    """Return quality and time of the cheaper forms of a model.
+
+    Args:
+        model: The trained student.
+        data: The test data, whose inputs are one tensor.
+        labels: Theirs.
+        metric: The deciding figure's name and function.
+    """
+    inputs = next(iter(as_source("test", data, BATCH, shuffle=False).epoch(0))).inputs
+    if not isinstance(inputs, Tensor):
+        return ()
+    from tutelage.evaluation.variants import variants  # noqa: PLC0415 - loaded where used
+
+    built = variants(model, inputs)
+    timed = {each.name: each.model for each in built if each.model is not None}
+    times = _times(timed, inputs)
+    return tuple(
+        VariantResult(
+            each.name,
+            each.reason,
+            each.file_bytes,
+            None if each.model is None else evaluate_metric(
+                metric[0], metric[1], ask(Live(each.model), data), labels
+            ),
+            tuple(times.get(each.name, ())),
+        )
+        for each in built
+    )  # fmt: skip
+
+
+def _cost(model: nn.Module, inputs: Any) -> Any:
+    try:
+        return measure_cost(model, inputs)
+    except (TutelageError, RuntimeError, NotImplementedError):
+        return measure_cost(model)  # what cannot be counted is left out
+
+
+def _times(models: Mapping[str, nn.Module], inputs: Any) -> dict[str, list[Latency]]:
+    """Time models whose input is one tensor, alone and in a batch."""
+    if not isinstance(inputs, Tensor):
+        return {}
+    sizes = sorted({min(each, len(Batch(inputs))) for each in _BATCH_SIZES})
+    return latencies(models, inputs, sizes, seconds=_SECONDS, rounds=_ROUNDS)
+
+

@@ -1,0 +1,201 @@
+"""What a study is to do, made from what a user gave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, RandomSampler
+
+from tutelage._checks import whole_number
+from tutelage.data import as_source, randomness
+from tutelage.errors import ArgumentError, DataError, ModelError
+from tutelage.evaluation import Metric
+from tutelage.objectives import HardLabels, LabelRegression, Objective
+from tutelage.studies.arm import Arm
+from tutelage.studies.describe import seeded
+from tutelage.teachers import Teacher, as_teacher
+from tutelage.training import Engine, Monitor
+from tutelage.training.settings import MakeOptimizer, MakeScheduler
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What all arms share unless an arm says otherwise; `tutelage.study` says what each means.
+
+    Raises:
+        ArgumentError: There are both `epochs` and `steps`, or neither.
+    """
+
+    epochs: int | None = None
+    steps: int | None = None
+    batch_size: int = 64
+    optimizer: MakeOptimizer | None = None
+    scheduler: MakeScheduler | None = None
+    engine: Engine = field(default_factory=Engine)
+    keep_best: bool = True
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise ArgumentError(
+                "a study must have either `epochs` or `steps`, got "
+                + ("neither" if self.epochs is None else "both")
+                + "; `steps` are optimiser steps, the same for all arms"
+            )
+        for name in ("epochs", "steps"):
+            if getattr(self, name) is not None:
+                whole_number(name, getattr(self, name), 1, "it says how long each arm trains")
+        whole_number("batch_size", self.batch_size, 1, "it counts the examples of a batch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyPlan:
+    """What a study is to do.
+
+    Args:
+        teacher: Whom the arms learn from; None for none.
+        make_student: Makes a fresh student, or is one, to be copied.
+        values: Whether the task is regression rather than classification.
+        train: Training data, or a function from a seed to such.
+        val: Data for all choices, if there is any.
+        test: Data that chooses nothing.
+        arms: By name, controls last.
+        controls: Names of those that the others are compared with.
+        seeds: One repetition each.
+        common: What all arms share.
+        metrics: The user's own.
+        monitor: The figure that decides; None for the usual one of the task.
+        margin: What the student may lose against its teacher and still be as good.
+        folder: Where trials are kept.
+    """
+
+    teacher: Teacher | None
+    make_student: Callable[[], nn.Module] | nn.Module
+    values: bool
+    train: object
+    val: object | None
+    test: object
+    arms: Mapping[str, Arm]
+    controls: tuple[str, ...]
+    seeds: tuple[int, ...]
+    common: Common
+    metrics: Mapping[str, Metric]
+    monitor: Monitor | None
+    margin: float | None
+    folder: Path
+
+    def __post_init__(self) -> None:
+        for name in ("val", "test"):
+            _check_fixed_order(name, getattr(self, name))
+        if not self.arms:
+            raise ArgumentError("`arms` must have at least one arm, got none; name an objective")
+        swept = [name for name, arm in self.arms.items() if arm.sweep]
+        if swept and self.val is None:
+            raise ArgumentError(
+                f"a sweep must choose on validation data, got arms {swept} that sweep and no "
+                "`val`; give some, and never the test data"
+            )
+
+    def first_student(self, arm: Arm, seed: int) -> nn.Module:
+        """Return an arm's untrained student: for one seed always the same weights.
+
+        Raises:
+            ModelError: What makes students returns no module.
+        """
+        make = arm.student or self.make_student
+        if isinstance(make, nn.Module):
+            return deepcopy(make)
+        with randomness.preserved():
+            randomness.seed_everything(seed)
+            student = make()
+        if not isinstance(student, nn.Module):
+            raise ModelError(
+                "what makes a student must return a torch.nn.Module, got "
+                f"{type(student).__name__}; give a function without arguments that builds one"
+            )
+        return student
+
+    def train_data(self, arm: Arm, seed: int) -> object:
+        """Return an arm's training data for a seed."""
+        data = self.train if arm.train is None else arm.train
+        make = seeded(data)
+        if make is None:
+            return data
+        with randomness.preserved():
+            randomness.seed_everything(seed)
+            return make(seed)
+
+    def reading(self, arm: Arm) -> Objective:
+        """Return the arm's objective, which tells how its outputs are to be read."""
+        return arm.objective or (LabelRegression() if self.values else HardLabels())
+
+    def teacher_of(self, arm: Arm) -> Teacher | None:
+        """Return whom an arm learns from."""
+        return self.teacher if arm.teacher is None else as_teacher(arm.teacher)
+
+    def settings(self, arm: Arm, seed: int, train: object) -> dict[str, Any]:
+        """Return the keyword arguments of `distill` and `fit` for a trial."""
+        common = self.common
+        batch_size = arm.batch_size or common.batch_size
+        optimizer = arm.optimizer or common.optimizer
+        if arm.learning_rate is not None:
+            optimizer = AtRate(optimizer or torch.optim.AdamW, arm.learning_rate)
+        monitored = self.val is not None and common.keep_best
+        return {
+            "epochs": arm.epochs or self._epochs(seed, train, batch_size),
+            "batch_size": batch_size,
+            "seed": seed,
+            "optimizer": optimizer,
+            "scheduler": arm.scheduler or common.scheduler,
+            "engine": replace(arm.engine or common.engine, progress=False),
+            "monitor": self.monitor if monitored else None,
+            "metrics": self.metrics if monitored else None,
+        }
+
+    def _epochs(self, seed: int, train: object, batch_size: int) -> int:
+        """Return the passes over `train` that make the steps of all arms equal, to half a pass."""
+        steps = self.common.steps
+        if steps is None:
+            ours = self.train_data(Arm(), seed) if seeded(self.train) else self.train
+            if train is ours and batch_size == self.common.batch_size:
+                return self.common.epochs or 1
+            steps = (self.common.epochs or 1) * _batches(ours, self.common.batch_size)
+        return max(1, round(steps / _batches(train, batch_size)))
+
+
+@dataclass(frozen=True)
+class AtRate:
+    """An optimiser with another learning rate than it comes with."""
+
+    make: MakeOptimizer
+    learning_rate: float
+
+    def __call__(self, parameters: Any) -> torch.optim.Optimizer:
+        """Make it; every group of parameters gets the rate."""
+        optimizer = self.make(parameters)
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        return optimizer
+
+
+def _batches(train: object, batch_size: int) -> int:
+    number = as_source("train", train, batch_size, shuffle=False).batches_per_epoch()
+    if number is None:
+        raise DataError(
+            "`train` must have a length where arms are to take the same number of steps, got one "
+            "without; give it __len__, or give every arm its own `epochs`"
+        )
+    return number
+
+
+def _check_fixed_order(name: str, data: object) -> None:
+    if isinstance(data, DataLoader) and isinstance(data.sampler, RandomSampler):
+        raise DataError(
+            f"`{name}` must come in the same order for every model, got a DataLoader that shuffles;"
+            " make it with shuffle=False"
+        )

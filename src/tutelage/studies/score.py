@@ -1,0 +1,138 @@
+"""From outputs to figures: what each student is worth on data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tutelage.errors import ArgumentError
+from tutelage.evaluation import by_group, evaluate_metric, usual_figures
+from tutelage.evaluation.metrics import Metric, accuracy, mse
+from tutelage.objectives import Objective
+from tutelage.signals import Batch
+from tutelage.studies.answers import Truth
+from tutelage.studies.carry_out import Done
+from tutelage.studies.plan import StudyPlan
+from tutelage.studies.results import Figure
+from tutelage.studies.trial import fidelity
+from tutelage.training import Monitor
+
+_SHARES = ("accuracy", "agreement")
+_USUAL = ("accuracy", "mse", "agreement", "teacher_mse")
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Computes the figures of outputs.
+
+    Args:
+        plan: The study.
+        val: What is known of the validation data, if there is any.
+        test: Of the test data.
+        teacher_val: The teacher's outputs on it, if there is a teacher.
+        teacher_test: On the test data.
+    """
+
+    plan: StudyPlan
+    val: Truth | None
+    test: Truth
+    teacher_val: Tensor | None
+    teacher_test: Tensor | None
+
+    @property
+    def higher(self) -> bool:
+        """Whether more of the deciding figure is better."""
+        return self.monitor.higher
+
+    @property
+    def monitor(self) -> Monitor:
+        """The deciding figure: the user's, else the usual one that the test data allow."""
+        if self.plan.monitor is not None:
+            return self.plan.monitor
+        if self.test.labels is None:
+            return Monitor("teacher_mse" if self.plan.values else "agreement")
+        return Monitor("mse" if self.plan.values else "accuracy")
+
+    @property
+    def figure(self) -> Figure:
+        """The deciding figure for readers."""
+        name = self.monitor.name
+        return Figure(name, self.higher, name in _SHARES)
+
+    def on_test(self, objective: Objective, output: Tensor) -> dict[str, float]:
+        """Return all figures of a student's outputs on the test data."""
+        figures = self._figures(objective, output, self.test, self.teacher_test)
+        if self.monitor.name not in figures:
+            raise ArgumentError(
+                f"`monitor` must be one of {sorted(figures)}, got {self.monitor.name!r}; choose one"
+                " of these, or add it to `metrics`"
+            )
+        return figures
+
+    def on_validation(self, done: Done) -> float | None:
+        """Return the deciding figure of a trial on validation data; None where there is none."""
+        if self.val is None or done.val is None:
+            return None
+        objective = self.plan.reading(done.planned.arm)
+        figures = self._figures(objective, done.val, self.val, self.teacher_val)
+        return figures.get(self.monitor.name)
+
+    def of_teacher(self, output: Tensor) -> dict[str, float]:
+        """Return the figures of the teacher's own outputs on the test data."""
+        return self._figures(self.reading_of_teacher, output, self.test, None)
+
+    @property
+    def reading_of_teacher(self) -> Objective:
+        """The objective by which the teacher's outputs are read: the first arm's."""
+        return self.plan.reading(next(iter(self.plan.arms.values())))
+
+    def by_domain(self, objective: Objective, output: Tensor) -> dict[str, float]:
+        """Return the deciding figure for each domain of the test data."""
+        metric, labels = self._metric(), self.test.labels
+        if self.test.domains is None or metric is None or labels is None:
+            return {}
+        prediction = objective.prediction(output)
+        return by_group(metric, prediction, labels, self.test.domains, self.monitor.name)
+
+    def per_example(self, objective: Objective, output: Tensor) -> Tensor | None:
+        """Return what each test example adds to the deciding figure, signed so that more is better.
+
+        None where the figure is no mean over examples, or where labels are missing.
+        """
+        labels = self.test.labels
+        if labels is None or not Batch(output, labels).labelled().all():
+            return None
+        prediction = objective.prediction(output)
+        if self.monitor.name == "accuracy":
+            return (prediction.argmax(dim=1) == labels).double()
+        if self.monitor.name == "mse":
+            errors = (prediction.double() - labels.reshape(prediction.shape).double()).square()
+            return -errors.flatten(1).mean(dim=1)
+        return None
+
+    def _figures(
+        self, objective: Objective, output: Tensor, data: Truth, teacher: Tensor | None
+    ) -> dict[str, float]:
+        figures = usual_figures(objective, output, None, data.labels)
+        if teacher is not None:
+            figures |= fidelity(objective, output, teacher)
+        if data.labels is not None:
+            known = Batch(output, data.labels).labelled()
+            prediction, labels = objective.prediction(output)[known], data.labels[known]
+            figures |= {
+                name: evaluate_metric(name, metric, prediction, labels)
+                for name, metric in self.plan.metrics.items()
+            }
+        return figures
+
+    def _metric(self) -> Metric | None:
+        usual: Mapping[str, Metric] = {"accuracy": accuracy, "mse": mse}
+        return self.plan.metrics.get(self.monitor.name, usual.get(self.monitor.name))
+
+
+def pooled(outputs: list[Tensor], labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the outputs of several models as those of one on as many copies of the data."""
+    return torch.cat(outputs), labels.repeat(len(outputs))

@@ -1,0 +1,154 @@
+"""One trial: an arm at one setting with one seed, from its first weights to its answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, Subset
+
+from tutelage.data import Share
+from tutelage.data.loader_source import LoaderSource
+from tutelage.errors import ModelError
+from tutelage.evaluation import agreement, mean_kl, mse
+from tutelage.objectives import Objective
+from tutelage.studies.answers import ask
+from tutelage.studies.arm import Arm, Trial
+from tutelage.studies.plan import StudyPlan
+from tutelage.teachers import Live
+from tutelage.training import Run, distill, fit
+
+TRAIN_SAMPLE = 2048
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A trial that is to be, or has been, carried out.
+
+    Args:
+        name: Of the arm.
+        arm: At its setting.
+        setting: The values of the arm's sweep.
+        seed: Of the repetition.
+        key: A file name that is this trial's alone.
+    """
+
+    name: str
+    arm: Arm
+    setting: Mapping[str, Any]
+    seed: int
+    key: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained student and what is known of its training.
+
+    Args:
+        student: In eval mode.
+        record: Plain data: steps, epochs, the log of each epoch; empty for an arm that is a
+            function, whose training is its own affair.
+        seconds: What the call took; little where it took up a finished run.
+    """
+
+    student: nn.Module
+    record: dict[str, Any]
+    seconds: float
+
+
+def train(plan: StudyPlan, planned: Planned, out: Path) -> Trained:
+    """Train a trial's student, or take its run up where it stands in `out`.
+
+    Raises:
+        TutelageError: As `distill`; ModelError too if a function returns no module.
+    """
+    began, arm = time.monotonic(), planned.arm
+    data = plan.train_data(arm, planned.seed)
+    _reseed(data, planned.seed)
+    settings = plan.settings(arm, planned.seed, data)
+    student = plan.first_student(arm, planned.seed)
+    teacher, val = plan.teacher_of(arm), plan.val if plan.common.keep_best else None
+    if arm.run is not None:
+        torch.manual_seed(planned.seed)
+        trial = Trial(
+            planned.seed, student, teacher, data, val, out, settings, dict(planned.setting)
+        )
+        return Trained(_module(planned.name, arm.run(trial)), {}, time.monotonic() - began)
+    objective = plan.reading(arm)
+    if objective.wants.teacher:
+        run = distill(
+            teacher, student, train=data, val=val, objective=objective, out=out, **settings
+        )
+    else:
+        run = fit(student, train=data, val=val, objective=objective, out=out, **settings)
+    return Trained(run.student, _record(run, settings["epochs"]), time.monotonic() - began)
+
+
+def train_fidelity(plan: StudyPlan, planned: Planned, student: nn.Module) -> dict[str, float]:
+    """Return how near a student is to the teacher on a sample of its own training data."""
+    teacher = plan.teacher_of(planned.arm)
+    data = _sample(plan.train_data(planned.arm, planned.seed))
+    if teacher is None or data is None:
+        return {}
+    return fidelity(plan.reading(planned.arm), ask(Live(student), data), ask(teacher, data))
+
+
+def fidelity(objective: Objective, student: Tensor, teacher: Tensor) -> dict[str, float]:
+    """Return `agreement` and `kl`, or for values `teacher_mse`, where the two can be compared.
+
+    Args:
+        objective: What the student was asked for; it tells values from classes.
+        student: Its outputs.
+        teacher: The teacher's.
+    """
+    student, teacher = objective.prediction(student), objective.prediction(teacher)
+    if student.shape != teacher.shape:
+        return {}
+    if objective.predicts_values:
+        return {"teacher_mse": mse(student, teacher)}
+    return {"agreement": agreement(student, teacher), "kl": mean_kl(student, teacher)}
+
+
+def _record(run: Run, epochs: int) -> dict[str, Any]:
+    return {
+        "steps": run.history[-1]["step"],
+        "epochs": epochs,
+        "best_epoch": run.best_epoch,
+        "history": run.history,
+    }
+
+
+def _module(name: str, found: object) -> nn.Module:
+    if isinstance(found, Run):
+        found = found.student
+    if not isinstance(found, nn.Module):
+        raise ModelError(
+            f"arm {name!r} must return a trained torch.nn.Module (or a Run), got "
+            f"{type(found).__name__}"
+        )
+    return found.eval()
+
+
+def _reseed(data: object, seed: int) -> None:
+    """Let a loader with generators of its own begin alike in every arm of a seed."""
+    if isinstance(data, DataLoader):
+        LoaderSource("train", data, Share()).reseed(seed)
+
+
+def _sample(data: object) -> object | None:
+    """Return some of the training data, evenly spread and in order; None of a mere stream."""
+    loader = data if isinstance(data, DataLoader) else None
+    examples = data if loader is None else loader.dataset
+    if isinstance(examples, IterableDataset) or not hasattr(examples, "__len__"):
+        return None
+    length = len(examples)  # pyright: ignore[reportArgumentType]
+    rows = torch.linspace(0, length - 1, min(length, TRAIN_SAMPLE)).long().tolist()
+    sample = Subset(examples, rows)  # pyright: ignore[reportArgumentType]
+    if loader is None:
+        return sample
+    return DataLoader(sample, loader.batch_size or 1, collate_fn=loader.collate_fn)

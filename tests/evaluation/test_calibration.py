@@ -1,0 +1,192 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import log_loss
+from torchmetrics.classification import MulticlassCalibrationError
+
+from tutelage.errors import ArgumentError, DataError, NonFiniteError
+from tutelage.evaluation import (
+    Calibration,
+    Reliability,
+    calibration,
+    calibration_error,
+    negative_log_likelihood,
+    reliability,
+)
+
+LOGITS = arrays(np.float64, (12, 4), elements=st.floats(-30, 30))
+CLASSES = arrays(np.int64, 12, elements=st.integers(0, 3))
+ORDER = st.permutations(range(12))
+
+# Says 80 % twice and is right once; says 60 % once and is right.
+SURE = torch.tensor([[0.8, 0.2], [0.2, 0.8], [0.6, 0.4]]).log()
+TRUE = torch.tensor([0, 0, 0])
+
+
+def drawn(number=20_000, classes=5, scale=2.0, seed=0):
+    """Logits, and labels that come as often as the logits say."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn(number, classes, generator=generator)
+    return logits, logits.softmax(dim=1).multinomial(1, generator=generator)[:, 0]
+
+
+class TestLikelihood:
+    def test_by_hand(self):
+        expected = -(math.log(0.8) + math.log(0.2) + math.log(0.6)) / 3
+        assert negative_log_likelihood(SURE, TRUE) == pytest.approx(expected)
+
+    @given(LOGITS, CLASSES)
+    def test_is_scikit_learns_log_loss(self, logits, labels):
+        output = torch.from_numpy(logits) / 2  # beyond gaps of 36 scikit-learn clips
+        expected = log_loss(labels, output.softmax(dim=1).numpy(), labels=range(4))
+        ours = negative_log_likelihood(output, torch.from_numpy(labels))
+        assert ours == pytest.approx(expected, abs=1e-6)
+
+    def test_what_is_all_wrong_and_sure_costs_the_whole_gap_and_no_infinity(self):
+        assert negative_log_likelihood(torch.tensor([[1e4, -1e4]]), torch.tensor([1])) == 2e4
+
+    def test_half_precision_is_counted_in_double(self):
+        logits, labels = drawn(1000)
+        rounded = logits.bfloat16()
+        expected = negative_log_likelihood(rounded.double(), labels)
+        assert negative_log_likelihood(rounded, labels) == expected
+
+
+class TestReliability:
+    def test_by_hand(self):
+        found = reliability(SURE, TRUE)
+        assert found.confidence == pytest.approx((0.6, 0.8))
+        assert found.accuracy == (1.0, 0.5)
+        assert found.share == pytest.approx((1 / 3, 2 / 3))
+
+    def test_one_bin_is_all(self):
+        assert reliability(SURE, TRUE, bins=1).share == (1.0,)
+
+    def test_certainty_lies_in_the_last_bin(self):
+        found = reliability(torch.tensor([[1e4, 0.0], [3.0, 0.0]]), torch.tensor([0, 0]), bins=10)
+        assert len(found.share) == 1
+
+    @given(LOGITS, CLASSES)
+    def test_means_over_the_bins_are_means_over_the_examples(self, logits, labels):
+        output = torch.from_numpy(logits)
+        found = reliability(output, torch.from_numpy(labels))
+        assert sum(found.share) == pytest.approx(1)
+        assert np.dot(found.share, found.accuracy) == pytest.approx(
+            np.mean(logits.argmax(axis=1) == labels)
+        )
+        top = output.softmax(dim=1).amax(dim=1).mean()
+        assert np.dot(found.share, found.confidence) == pytest.approx(top)
+        assert list(found.confidence) == sorted(found.confidence)
+
+
+class TestError:
+    def test_by_hand(self):
+        assert calibration_error(SURE, TRUE) == pytest.approx(2 / 3 * 0.3 + 1 / 3 * 0.4)
+
+    @pytest.mark.parametrize("bins", [1, 10, 15])
+    @pytest.mark.parametrize("scale", [0.5, 3.0])
+    def test_is_torchmetrics(self, bins, scale):
+        logits, labels = drawn(500, scale=scale)
+        theirs = MulticlassCalibrationError(5, n_bins=bins)(logits, labels)
+        assert calibration_error(logits, labels, bins) == pytest.approx(float(theirs), abs=1e-5)
+
+    def test_is_nothing_but_noise_where_labels_come_as_often_as_said(self):
+        # Each bin is off by about sqrt(p(1 − p)/n): at most 0.5 · sqrt(15/20000) = 0.014 in all.
+        assert calibration_error(*drawn()) < 0.014
+
+    def test_is_the_gap_where_a_model_is_too_sure(self):
+        logits, labels = drawn()
+        assert calibration_error(3 * logits, labels) > 0.1
+
+    @given(LOGITS, CLASSES, st.integers(1, 20))
+    def test_lies_between_0_and_1(self, logits, labels, bins):
+        error = calibration_error(torch.from_numpy(logits), torch.from_numpy(labels), bins)
+        assert 0 <= error <= 1
+
+    @given(LOGITS, CLASSES, ORDER)
+    def test_the_order_of_the_examples_does_not_matter(self, logits, labels, order):
+        output, labels = torch.from_numpy(logits), torch.from_numpy(labels)
+        error = calibration_error(output[order], labels[order])
+        assert error == pytest.approx(calibration_error(output, labels))
+
+    @given(LOGITS, CLASSES, st.permutations(range(4)))
+    def test_the_names_of_the_classes_do_not_matter(self, logits, labels, names):
+        # Where two classes are equally likely, the first is the answer: not a matter of names.
+        logits = logits + np.arange(4) * 1e-4
+        output, labels = torch.from_numpy(logits), torch.from_numpy(labels)
+        if output.sort(dim=1).values.diff(dim=1).min() < 1e-9:
+            return
+        renamed = torch.tensor(names).argsort()[labels]
+        error = calibration_error(output[:, names], renamed)
+        assert error == pytest.approx(calibration_error(output, labels))
+
+
+class TestAll:
+    def test_without_held_out_data_no_temperature_is_fitted(self):
+        found = calibration(SURE, TRUE)
+        assert found == Calibration(
+            negative_log_likelihood(SURE, TRUE), calibration_error(SURE, TRUE)
+        )
+        assert found.temperature is found.scaled_nll is found.scaled_ece is None
+
+    def test_a_temperature_from_held_out_data_mends_a_model_that_is_too_sure(self):
+        (test, labels), (val, val_labels) = drawn(seed=1), drawn(seed=2)
+        found = calibration(3 * test, labels, held_out=(3 * val, val_labels))
+        assert found.temperature == pytest.approx(3, rel=0.05)
+        assert found.scaled_nll < found.nll
+        assert found.scaled_nll == pytest.approx(negative_log_likelihood(test, labels), rel=0.01)
+        assert found.scaled_ece < 0.02
+        assert found.ece > 0.1
+
+    def test_figures_with_a_temperature_are_those_of_divided_logits(self):
+        test, labels = drawn(200)
+        found = calibration(test, labels, held_out=drawn(200, seed=3))
+        scaled = test.double() / found.temperature
+        assert found.scaled_nll == negative_log_likelihood(scaled, labels)
+        assert found.scaled_ece == calibration_error(scaled, labels)
+
+
+@pytest.mark.parametrize("figure", [negative_log_likelihood, calibration_error, calibration])
+class TestInput:
+    def test_unlabelled_examples_are_left_out(self, figure):
+        logits, labels = drawn(50)
+        hidden = labels.where(torch.arange(50) % 3 > 0, -100)
+        known = hidden != -100
+        assert figure(logits, hidden) == figure(logits[known], labels[known])
+
+    def test_bytes_will_do_as_labels(self, figure):
+        assert figure(SURE, TRUE.byte()) == figure(SURE, TRUE)
+
+    def test_shapes_that_do_not_fit_are_refused(self, figure):
+        for output, labels in ((SURE, TRUE[:2]), (SURE[0], TRUE), (SURE, TRUE[:, None])):
+            with pytest.raises(DataError, match=r"logits must be \[examples, classes\] .*got"):
+                figure(output, labels)
+
+    def test_no_labels_at_all_are_refused(self, figure):
+        with pytest.raises(DataError, match="at least one example must have a label"):
+            figure(SURE, torch.full((3,), -100))
+
+    @pytest.mark.parametrize("bad", [-1, 2])
+    def test_labels_that_are_no_class_are_refused(self, figure, bad):
+        with pytest.raises(DataError, match=r"labels must lie from 0 to 1, .*number the classes"):
+            figure(SURE, torch.tensor([0, 1, bad]))
+
+    @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+    def test_logits_that_are_not_finite_are_refused(self, figure, bad):
+        with pytest.raises(NonFiniteError, match="logits must be finite, got 1 that are not"):
+            figure(torch.tensor([[bad, 0.0]]), torch.tensor([0]))
+
+
+@pytest.mark.parametrize("bins", [0, -1, 1.5])
+def test_no_bins_are_refused(bins):
+    with pytest.raises(ArgumentError, match="`bins` must"):
+        calibration_error(SURE, TRUE, bins)
+
+
+def test_a_reliability_holds_only_bins_with_examples():
+    assert reliability(SURE[:1], TRUE[:1]) == Reliability((pytest.approx(0.8),), (1.0,), (1.0,))

@@ -1,0 +1,112 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.optimize import minimize_scalar
+
+from tutelage.errors import DataError, NonFiniteError
+from tutelage.evaluation import fit_temperature, negative_log_likelihood
+
+LOGITS = arrays(np.float64, (12, 4), elements=st.floats(-30, 30))
+CLASSES = arrays(np.int64, 12, elements=st.integers(0, 3))
+
+
+def drawn(number=20_000, classes=5, seed=0):
+    """Logits, and labels that come as often as the logits say."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(number, classes, generator=generator, dtype=torch.float64)
+    return logits, logits.softmax(dim=1).multinomial(1, generator=generator)[:, 0]
+
+
+def test_by_hand():
+    """Right in 3 of 4 with two classes: the gap must become log 3."""
+    logits = torch.tensor([[5.0, 0.0]] * 4)
+    assert fit_temperature(logits, torch.tensor([0, 0, 0, 1])) == pytest.approx(5 / math.log(3))
+
+
+def test_is_1_where_labels_come_as_often_as_said():
+    assert fit_temperature(*drawn()) == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize("factor", [1e-4, 0.3, 7.0, 1e4])
+def test_logits_times_a_need_a_temperature_times_a(factor):
+    logits, labels = drawn(500)
+    expected = factor * fit_temperature(logits, labels)
+    assert fit_temperature(factor * logits, labels) == pytest.approx(expected)
+
+
+@given(LOGITS, CLASSES)
+def test_the_data_it_was_fitted_on_are_never_less_likely_than_before(logits, labels):
+    output, labels = torch.from_numpy(logits), torch.from_numpy(labels)
+    scaled = output / fit_temperature(output, labels)
+    before = negative_log_likelihood(output, labels)
+    assert negative_log_likelihood(scaled, labels) <= before + 1e-9
+
+
+@given(LOGITS, CLASSES)
+def test_no_temperature_near_it_does_better(logits, labels):
+    output, labels = torch.from_numpy(logits), torch.from_numpy(labels)
+    fitted = fit_temperature(output, labels)
+    spread = output - output.mean(dim=1, keepdim=True)
+    scale = spread.square().mean().sqrt().item() or 1.0
+    best = negative_log_likelihood(output / fitted, labels)
+    for other in (fitted * 0.99, fitted * 1.01):
+        if scale / 100 <= other <= scale * 100:
+            assert negative_log_likelihood(output / other, labels) >= best - 1e-9
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_is_what_a_plain_minimiser_finds(seed):
+    logits, labels = drawn(300, seed=seed)
+    labels = labels.where(torch.arange(300) % 4 > 0, 0)  # some wrong, so that T is not 1
+    found = minimize_scalar(
+        lambda log: negative_log_likelihood(logits / math.exp(log), labels),
+        bounds=(-3, 3),
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
+    assert fit_temperature(logits, labels) == pytest.approx(math.exp(found.x), rel=1e-5)
+
+
+class TestBounds:
+    def test_all_right_gives_the_lower_one_a_hundredth_of_the_spread(self):
+        logits, labels = torch.tensor([[2.0, -2.0], [-2.0, 2.0]]), torch.tensor([0, 1])
+        assert fit_temperature(logits, labels) == pytest.approx(0.02)
+
+    def test_all_wrong_gives_the_upper_one(self):
+        logits, labels = torch.tensor([[2.0, -2.0], [-2.0, 2.0]]), torch.tensor([1, 0])
+        assert fit_temperature(logits, labels) == pytest.approx(200)
+
+    def test_large_logits_that_are_all_right_are_left_as_they_are(self):
+        logits, labels = 1e4 * torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), torch.tensor([0, 1])
+        assert fit_temperature(logits, labels) == 1
+
+    def test_small_logits_that_are_all_wrong_are_left_as_they_are(self):
+        logits, labels = 1e-4 * torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), torch.tensor([1, 0])
+        assert fit_temperature(logits, labels) == 1
+
+    def test_large_logits_with_an_error_need_a_large_temperature(self):
+        logits = 1e4 * torch.tensor([[1.0, -1.0]] * 4)
+        found = fit_temperature(logits, torch.tensor([0, 0, 0, 1]))
+        assert found == pytest.approx(2e4 / math.log(3))
+
+    def test_equal_logits_are_the_same_at_any_temperature(self):
+        assert fit_temperature(torch.full((3, 4), 7.0), torch.tensor([0, 1, 2])) == 1
+
+
+def test_unlabelled_examples_are_left_out():
+    logits, labels = drawn(50)
+    hidden = labels.where(torch.arange(50) % 3 > 0, -100)
+    known = hidden != -100
+    assert fit_temperature(logits, hidden) == fit_temperature(logits[known], labels[known])
+
+
+def test_input_that_cannot_be_used_is_refused():
+    with pytest.raises(DataError, match="at least one example must have a label"):
+        fit_temperature(torch.zeros(2, 3), torch.full((2,), -100))
+    with pytest.raises(NonFiniteError, match="logits must be finite"):
+        fit_temperature(torch.full((2, 3), math.nan), torch.zeros(2))
