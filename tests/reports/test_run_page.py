@@ -89,12 +89,15 @@ def test_without_labels_fidelity_is_left(tmp_path):
 
 
 def test_of_many_classes_none_is_drawn(tmp_path):
-    inputs, classes = torch.randn(202, 4), torch.arange(202) % 101
-    data = TensorDataset(inputs, classes)
+    data = DataLoader(TensorDataset(torch.randn(202, 4), torch.arange(202) % 101), 4)
     run = tl.distill(
-        nn.Linear(4, 101), nn.Linear(4, 101), train=data, val=data, objective=tl.SoftTargets(),
+        nn.Linear(4, 101),
+        nn.Linear(4, 101),
+        train=data,
+        val=data,
+        objective=tl.SoftTargets(),
         epochs=1,
-    )  # fmt: skip
+    )
     html = report(tmp_path, run)
     assert "As sure as right?" in html
     assert "Class by class" not in html

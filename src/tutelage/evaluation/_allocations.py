@@ -32,9 +32,7 @@ class Allocations(TorchDispatchMode):
         self._before = {id(each): each for each in (old.untyped_storage() for old in before)}
         self._alive: set[int] = set()
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and take note of the storages that it made."""
         result = func(*args, **(kwargs or {}))
         for tensor in _tensors(result):

@@ -98,5 +98,3 @@ def _domains(column: list[Any]) -> tuple[str, ...] | None:
         return None
     rows = (each.tolist() if isinstance(each, Tensor) else each for each in column)
     return tuple(str(item) for row in rows for item in row)
-
-

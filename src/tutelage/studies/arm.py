@@ -142,7 +142,7 @@ def as_arm(name: str, arm: object) -> Arm:
     if isinstance(arm, Objective):
         return Arm(objective=arm)
     if callable(arm) and not isinstance(arm, (nn.Module, type)):
-        return Arm(run=arm)
+        return Arm(run=arm)  # pyright: ignore[reportArgumentType] - what it returns is checked
     raise ArgumentError(
         f"arm {name!r} must be an objective, an Arm, or a function from a Trial to a trained "
         f"module, got {type(arm).__name__}"

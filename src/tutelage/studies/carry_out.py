@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from tutelage.errors import NonFiniteError
 from tutelage.studies import answers
-from tutelage.studies.folder import TrialFolder
 from tutelage.studies.describe import digest
+from tutelage.studies.folder import TrialFolder
 from tutelage.studies.keys import Keys
 from tutelage.studies.plan import StudyPlan
 from tutelage.studies.trial import Planned, train, train_fidelity
@@ -66,7 +66,9 @@ class Trials:
         while left:
             worked = False
             for planned in left:
-                self.tell(f"{planned.name}, seed {planned.seed}", len(wanted) - len(left), len(wanted))
+                self.tell(
+                    f"{planned.name}, seed {planned.seed}", len(wanted) - len(left), len(wanted)
+                )
                 worked = self._try(planned, tuning) or worked
                 left = [each for each in left if not self._is_done(each, tuning)]
             if left and not worked:

@@ -237,7 +237,7 @@ def versions() -> dict[str, str]:
 
 def _given(done: Done) -> Tensor:
     if done.test is None:
-        raise RuntimeError("a finished trial has answers")  # noqa: TRY003 - cannot happen
+        raise RuntimeError("a finished trial has answers")
     return done.test
 
 

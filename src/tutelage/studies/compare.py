@@ -68,9 +68,7 @@ def _interval(differences: Sequence[float]) -> Interval | None:
     return mean_interval(differences) if len(differences) > 1 else None
 
 
-def _bootstrap(
-    ours: Sequence[Tensor | None], theirs: Sequence[Tensor | None]
-) -> Interval | None:
+def _bootstrap(ours: Sequence[Tensor | None], theirs: Sequence[Tensor | None]) -> Interval | None:
     rows = [
         (one - other).numpy()
         for one, other in zip(ours, theirs, strict=True)

@@ -56,10 +56,8 @@ class Words:
     class_names: tuple[str, ...]
 
 
-def conclude(
-    finished: Finished, words: Words, variants: bool
-) -> tuple[StudyResults, dict[str, nn.Module]]:
-    """Return the results, and the first seed's student of each arm."""
+def conclude(finished: Finished, words: Words, variants: bool) -> StudyResults:
+    """Return the results; the models are measured on the first seed's students."""
     plan, scorer = finished.plan, finished.scorer
     students = {
         name: finished.trials.student(done[0].planned) for name, done in finished.done.items()
@@ -90,7 +88,7 @@ def conclude(
         versions=versions(),
         command=shlex.join(["python", *sys.argv]) if sys.argv[0] else "",
         seconds=sum(trial.seconds for arm in arms for trial in arm.trials),
-    ), students
+    )
 
 
 def _models(

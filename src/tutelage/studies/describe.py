@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from functools import partial
 from types import CodeType, FunctionType
 from typing import Any
@@ -51,23 +52,34 @@ def identity(value: object, depth: int = _DEPTH) -> str:
     """
     if depth == 0:
         return type(value).__qualname__
-    if isinstance(value, partial):
-        return identity((value.func, value.args, value.keywords), depth - 1)
-    if isinstance(value, FunctionType):
-        closed = [cell.cell_contents for cell in value.__closure__ or ()]
-        held = (value.__defaults__, value.__kwdefaults__, closed)
-        return f"{value.__qualname__} {_code(value.__code__)} {identity(held, depth - 1)}"
+    deeper = _parts(value)
+    if deeper is not None:
+        return f"{deeper[0]} {[identity(each, depth - 1) for each in deeper[1]]}"
     if isinstance(value, nn.Module):
         return f"{value!r} {fingerprint(value.state_dict())}"
     if isinstance(value, Tensor):
         return fingerprint({"": value})
-    if isinstance(value, Mapping):
-        return str({str(key): identity(each, depth - 1) for key, each in value.items()})
-    if isinstance(value, (tuple, list)):
-        return str([identity(each, depth - 1) for each in value])
     if isinstance(value, type):
         return value.__qualname__
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+def _parts(value: object) -> tuple[str, list[Any]] | None:
+    """Return the name of a composite setting and the parts that tell it from others."""
+    if isinstance(value, partial):
+        return "partial", [value.func, value.args, value.keywords]
+    if isinstance(value, FunctionType):
+        closed = [cell.cell_contents for cell in value.__closure__ or ()]
+        name = f"{value.__qualname__} {_code(value.__code__)}"
+        return name, [value.__defaults__, value.__kwdefaults__, closed]
+    if isinstance(value, Mapping):
+        return str(list(map(str, value))), list(value.values())
+    if isinstance(value, (tuple, list)):
+        return "", list(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        held = {each.name: getattr(value, each.name) for each in fields(value)}
+        return type(value).__qualname__, list(held.values())
+    return None
 
 
 def data_identity(data: object, batch_size: int) -> str:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import chain
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from tutelage.data import as_source
 from tutelage.errors import TutelageError
 from tutelage.evaluation import Latency, evaluate_metric, latencies, measure_cost
+from tutelage.evaluation.metrics import Metric
 from tutelage.signals import Batch
 from tutelage.studies.answers import BATCH, ask
 from tutelage.studies.describe import digest
 from tutelage.studies.results import ModelResult, VariantResult
 from tutelage.teachers import Live
-from tutelage.evaluation.metrics import Metric
 
 TEACHER = "teacher"
 _BATCH_SIZES = (1, 256)
@@ -96,5 +94,3 @@ def _times(models: Mapping[str, nn.Module], inputs: Any) -> dict[str, list[Laten
         return {}
     sizes = sorted({min(each, len(Batch(inputs))) for each in _BATCH_SIZES})
     return latencies(models, inputs, sizes, seconds=_SECONDS, rounds=_ROUNDS)
-
-

@@ -16,7 +16,7 @@ def study_progress(shown: bool) -> Iterator[Tell]:
     """Give what shows the progress on a terminal, and nothing elsewhere."""
     console = Console(stderr=True)
     if not (shown and console.is_terminal):
-        yield lambda what, done, of: None
+        yield _silent
         return
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # Refreshed when told and not by a thread, which would take turns with the training.
@@ -27,3 +27,7 @@ def study_progress(shown: bool) -> Iterator[Tell]:
             bar.update(task, description=what, completed=done, total=of, refresh=True)
 
         yield tell
+
+
+def _silent(what: str, done: int, of: int) -> None:  # noqa: ARG001 - tells nobody
+    """Tell nobody."""

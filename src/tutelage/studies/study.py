@@ -18,13 +18,12 @@ from tutelage.objectives import Objective
 from tutelage.studies.answers import truth
 from tutelage.studies.arm import Arm, as_arm, usual_controls
 from tutelage.studies.carry_out import Done, Trials
-from tutelage.studies.choose import Chosen, all_trials, choose
+from tutelage.studies.choose import all_trials, choose
 from tutelage.studies.conclude import Finished, Words, conclude
 from tutelage.studies.plan import Common, StudyPlan
 from tutelage.studies.progress import study_progress
 from tutelage.studies.results import StudyResults, write_results
 from tutelage.studies.score import Scorer
-from tutelage.studies.trial import Planned
 from tutelage.studies.verdict import verdict
 from tutelage.teachers import Teacher, as_teacher
 from tutelage.training import Engine, Monitor
@@ -37,13 +36,39 @@ class Study:
 
     Args:
         results: Everything found, as plain data.
-        students: One trained student for each arm, of the first seed, in eval mode.
         out: The study's folder, if it has one.
+        finished: The trials that it rests on.
+        kept: What keeps a study without a folder on disk for as long as it is used.
     """
 
     results: StudyResults
-    students: Mapping[str, nn.Module] = field(repr=False)
-    out: Path | None = None
+    out: Path | None
+    finished: Finished = field(repr=False)
+    kept: ExitStack = field(repr=False)
+
+    def student(self, arm: str | None = None, seed: int | None = None) -> nn.Module:
+        """Return a trained student, in eval mode.
+
+        Args:
+            arm: Of this arm; None for the one that the verdict speaks of.
+            seed: Of this seed; None for the first.
+
+        Raises:
+            ArgumentError: The study has no such arm or seed.
+        """
+        name = self.results.subject if arm is None else arm
+        known = {
+            (each.planned.name, each.planned.seed): each.planned
+            for trials in self.finished.done.values()
+            for each in trials
+        }
+        place = (name, self.results.seeds[0] if seed is None else seed)
+        if place not in known:
+            raise ArgumentError(
+                f"a study's students are those of arms {list(self.finished.done)} and seeds "
+                f"{list(self.results.seeds)}, got arm {place[0]!r} and seed {place[1]!r}"
+            )
+        return self.finished.trials.student(known[place])
 
     @property
     def verdict(self) -> str:
@@ -150,45 +175,40 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     if margin is not None:
         not_negative("margin", margin, "it is what may be lost, such as 0.01 of accuracy")
     all_arms, control_names = _all_arms(arms, controls, sweep or {})
-    with ExitStack() as stack:
-        plan = StudyPlan(
-            teacher=None if teacher is None else as_teacher(teacher),
-            make_student=student,
-            values=_predicts_values(all_arms),
-            train=train,
-            val=val,
-            test=test,
-            arms=all_arms,
-            controls=control_names,
-            seeds=_seeds(seeds),
-            common=Common(
-                epochs=epochs,
-                steps=steps,
-                batch_size=batch_size,
-                optimizer=optimizer,
-                scheduler=scheduler,
-                engine=engine or Engine(),
-                keep_best=keep_best,
-            ),
-            metrics=metrics or {},
-            monitor=Monitor(monitor) if isinstance(monitor, str) else monitor,
-            margin=margin,
-            folder=_folder(out, stack),
-        )
-        tell = stack.enter_context(study_progress(progress))
-        trials = Trials(plan, tell)
-        scorer, chosen, done = _carry_out(plan, trials, sweep_seeds)
-        finished = Finished(plan, trials, scorer, chosen, done)
-        words = Words(title, axis, tuple(class_names))
-        results, students = conclude(finished, words, variants)
-        if out is not None:
-            write_results(results, plan.folder / "results.json")
-    return Study(results, students, None if out is None else plan.folder)
+    kept = ExitStack()
+    plan = StudyPlan(
+        teacher=None if teacher is None else as_teacher(teacher),
+        make_student=student,
+        values=_predicts_values(all_arms),
+        train=train,
+        val=val,
+        test=test,
+        arms=all_arms,
+        controls=control_names,
+        seeds=_seeds(seeds),
+        common=Common(
+            epochs=epochs,
+            steps=steps,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            engine=engine or Engine(),
+            keep_best=keep_best,
+        ),
+        metrics=metrics or {},
+        monitor=Monitor(monitor) if isinstance(monitor, str) else monitor,
+        margin=margin,
+        folder=_folder(out, kept),
+    )
+    with study_progress(progress) as tell:
+        finished = _carry_out(plan, Trials(plan, tell), sweep_seeds)
+        results = conclude(finished, Words(title, axis, tuple(class_names)), variants)
+    if out is not None:
+        write_results(results, plan.folder / "results.json")
+    return Study(results, None if out is None else plan.folder, finished, kept)
 
 
-def _carry_out(
-    plan: StudyPlan, trials: Trials, sweep_seeds: int
-) -> tuple[Scorer, dict[str, Chosen], dict[str, list[Done]]]:
+def _carry_out(plan: StudyPlan, trials: Trials, sweep_seeds: int) -> Finished:
     """Ask the teacher, tune, and carry all trials out."""
     on_val = on_test = None
     if plan.teacher is not None:
@@ -200,7 +220,7 @@ def _carry_out(
     done: dict[str, list[Done]] = {}
     for each in trials.all(all_trials(plan, trials, chosen)):
         done.setdefault(each.planned.name, []).append(each)
-    return scorer, chosen, done
+    return Finished(plan, trials, scorer, chosen, done)
 
 
 def _all_arms(
@@ -234,7 +254,9 @@ def _predicts_values(arms: Mapping[str, Arm]) -> bool:
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     if isinstance(seeds, Sequence) and not isinstance(seeds, str):
-        chosen = tuple(whole_number("seeds", each, 0, "each is any number from 0 on") for each in seeds)
+        chosen = tuple(
+            whole_number("seeds", each, 0, "each is any number from 0 on") for each in seeds
+        )
         if not chosen or len(set(chosen)) < len(chosen):
             raise ArgumentError(f"`seeds` must be different numbers, got {list(seeds)}")
         return chosen

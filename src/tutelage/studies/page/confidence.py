@@ -1,4 +1,4 @@
-"""Whether the models are as sure as they are right, and how near the students are to the teacher."""
+"""Whether the models are as sure as they are right."""
 
 from __future__ import annotations
 

@@ -87,9 +87,7 @@ def _row(
     )
 
 
-def _teacher_row(
-    results: StudyResults, extra: list[str], compared: bool
-) -> tuple[str | Cell, ...]:
+def _teacher_row(results: StudyResults, extra: list[str], compared: bool) -> tuple[str | Cell, ...]:
     figures = {} if results.teacher is None else results.teacher.figures
 
     def value(name: str, share: bool) -> str:
@@ -247,15 +245,13 @@ def _series(results: StudyResults) -> Section | None:
         return None
     lines = [_line(results, name, 1 + place) for place, name in enumerate(names)]
     at = sorted({value for line in lines for value in line.x})
-    log = at[0] > 0 and at[-1] > 10 * at[0]  # noqa: PLR2004 - more than a decade
+    log = at[0] > 0 and at[-1] > 10 * at[0]
     unit = ", %" if results.figure.is_share else ""
     label = f"{figure_name(results.figure)}{unit}"
     svg = series("along", lines, results.axis or "value", label, log_x=log,
                  as_percent=results.figure.is_share)  # fmt: skip
     caption = "Means over seeds; bars are their 95 % intervals."
-    return Section(
-        f"Along {results.axis or 'the sweep'}", figures=(Figure(svg, "", caption),)
-    )
+    return Section(f"Along {results.axis or 'the sweep'}", figures=(Figure(svg, "", caption),))
 
 
 def _line(results: StudyResults, name: str, number: int) -> SeriesLine:
@@ -294,5 +290,3 @@ def _unit(name: str) -> str:
 def _heading(name: str) -> str:
     names = {"kl": "Mean KL", "mse": "Mean squared error", "r2": "R²", "teacher_mse": "Distance"}
     return names.get(name, name.replace("_", " ").capitalize())
-
-

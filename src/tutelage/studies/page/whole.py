@@ -54,7 +54,8 @@ def study_page(results: StudyResults) -> Page:
 def _lead(results: StudyResults) -> str:
     arms = len(results.arms) - len(results.controls)
     return (
-        f"{_counted(arms, 'way')} of teaching a student, {_counted(len(results.controls), 'control')}, "
+        f"{_counted(arms, 'way')} of teaching a student, "
+        f"{_counted(len(results.controls), 'control')}, "
         f"{_counted(len(results.seeds), 'paired seed')}; judged by {figure_name(results.figure)}."
     )
 

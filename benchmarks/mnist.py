@@ -1,0 +1,171 @@
+"""What the MNIST benchmarks share: the data, the nets of Hinton et al. 2015, and the teacher.
+
+The folder that TUTELAGE_DATA names holds image/mnist.npz with the 60,000 training and 10,000 test
+images in their original order. Results of studies, and the teacher, are kept in the folder that
+TUTELAGE_RUNS names ("runs" if it names none): a benchmark that was stopped goes on there.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+import tutelage as tl
+from tutelage.signals import Batch, Fields, Signals
+from tutelage.teachers import Live, Teacher
+
+RUNS = Path(os.environ.get("TUTELAGE_RUNS", "runs"))
+BATCH = 256
+ENGINE = tl.Engine(precision="bf16", progress=False, checkpoint_seconds=120)
+SIDE, PIXELS, CLASSES, SHIFT = 28, 784, 10, 2
+
+
+def images(split: str) -> TensorDataset:
+    """Return the plain images `[images, 784]` in [0, 1] and their digits: "train" or "test"."""
+    folder = os.environ.get("TUTELAGE_DATA")
+    if not folder:
+        sys.exit("TUTELAGE_DATA must name the folder with image/mnist.npz")
+    content = np.load(Path(folder) / "image" / "mnist.npz")
+    pixels = torch.from_numpy(content[f"x_{split}"]).float().div(255).reshape(-1, PIXELS)
+    return TensorDataset(pixels, torch.from_numpy(content[f"y_{split}"]).long())
+
+
+class Jittered(Dataset[Any]):
+    """Images moved by up to two pixels in each direction, anew each time.
+
+    Whole batches are drawn at once, which is what `__getitems__` is for.
+    """
+
+    def __init__(self, plain: TensorDataset) -> None:
+        pixels, self.labels = plain.tensors
+        padded = F.pad(pixels.reshape(-1, SIDE, SIDE), (SHIFT,) * 4)
+        self.windows = padded.unfold(1, SIDE, 1).unfold(2, SIDE, 1)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, rows: list[int]) -> tuple[Tensor, Tensor]:
+        """Return a batch: images and labels."""
+        chosen = torch.tensor(rows)
+        down, right = torch.randint(0, 2 * SHIFT + 1, (2, len(rows)))
+        return self.windows[chosen, down, right].reshape(-1, PIXELS), self.labels[chosen]
+
+
+def jittered(plain: TensorDataset) -> DataLoader[Any]:
+    """Return a loader of jittered images, shuffled anew each epoch."""
+    return DataLoader(
+        Jittered(plain),
+        BATCH,
+        shuffle=True,
+        collate_fn=_as_it_is,  # pyright: ignore[reportArgumentType] - of a whole batch
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def net(hidden: int, dropout: float = 0.0) -> nn.Sequential:
+    """Return 784-hidden-hidden-10 with ReLU, and dropout after each hidden layer if wanted."""
+    drop = [nn.Dropout(dropout)] if dropout else []
+    return nn.Sequential(
+        nn.Linear(PIXELS, hidden), nn.ReLU(), *drop,
+        nn.Linear(hidden, hidden), nn.ReLU(), *drop,
+        nn.Linear(hidden, CLASSES),
+    )  # fmt: skip
+
+
+def adam(rate: float) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
+    """Return Adam at a rate."""
+    return partial(torch.optim.Adam, lr=rate, fused=True)
+
+
+def warm_cosine(optimizer: torch.optim.Optimizer, steps: int) -> LambdaLR:
+    """Let the rate rise for a twentieth of the steps and then fall to 0 along a cosine."""
+    return LambdaLR(optimizer, partial(_warm_cosine, steps=steps))
+
+
+def _warm_cosine(step: int, steps: int) -> float:
+    part = min(step / steps, 1.0)
+    if part < 0.05:
+        return part / 0.05
+    return 0.5 * (1 + math.cos(math.pi * (part - 0.05) / 0.95))
+
+
+def big_net() -> nn.Module:
+    """Return the teacher: 784-1200-1200-10 with dropout, trained on all jittered images."""
+    torch.manual_seed(0)
+    teacher = net(1200, dropout=0.4)
+    tl.fit(
+        teacher,
+        train=jittered(images("train")),
+        epochs=110,
+        optimizer=adam(1e-3),
+        scheduler=warm_cosine,
+        engine=ENGINE,
+        out=RUNS / "mnist-teacher",
+    )
+    return teacher
+
+
+class Remembered(Teacher):
+    """A teacher whose answers on one plain data set are computed once.
+
+    It looks whether a batch's inputs are really those of the data set, and asks the module where
+    they are not: so it is never a memory of other images that answers.
+    """
+
+    def __init__(self, module: nn.Module, data: TensorDataset) -> None:
+        self.live, self.inputs = Live(module), data.tensors[0]
+        self.outputs = tl.evaluation.predict(module, data, batch_size=2000)
+
+    def signals(self, batch: Batch, fields: Fields) -> Signals:
+        """Return what was answered before, where the inputs are the same."""
+        rows = batch.index
+        known = rows is not None and len(rows) and int(rows.max()) < len(self.inputs)
+        if known and torch.equal(batch.inputs, self.inputs[rows]):
+            return Signals(self.outputs[rows])
+        return self.live.signals(batch, fields)
+
+    def fingerprint(self) -> str:
+        """Return that of the module."""
+        return self.live.fingerprint()
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    """Print how long something took."""
+    began = time.monotonic()
+    yield
+    minutes = (time.monotonic() - began) / 60
+    print(f"\n{what}: {minutes:.1f} minutes on {torch.get_num_threads()} threads", flush=True)
+
+
+def errors_table(study: tl.Study, of: int = 10_000) -> None:
+    """Print a table of test errors: the mean over seeds, and each seed."""
+    print("\n| | test errors, mean | each seed | agreement with teacher, % |\n|---|---:|---|---:|")
+    teacher = study.results.teacher
+    if teacher is not None:
+        print(f"| teacher | {round(of * (1 - teacher.figures['accuracy']))} | | |")
+    for arm in study.results.arms:
+        counts = [round(of * (1 - value)) for value in arm.values("accuracy")]
+        agreement = arm.values("agreement")
+        agreed = f"{100 * fmean(agreement):.2f}" if agreement else ""
+        print(f"| {arm.name} | {fmean(counts):.0f} | {', '.join(map(str, counts))} | {agreed} |")
+    print(f"\n{study.verdict}\n{study.report()}", flush=True)
+
+
+def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return batch
