@@ -73,7 +73,9 @@ def demo(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, finished or still running.")],
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a run, finished or still running, or of a study.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -81,9 +83,9 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Write the page of a run from its folder.
+    """Write the page of a run or a study from its folder.
 
-    Figures that run.report() measured before are kept; without them the log has to do, since the
+    For a run, figures that run.report() measured before are kept; without them the log has to do, since the
     code of the models is not at hand.
     """
     with _errors_in_one_line():
@@ -93,6 +95,10 @@ def report(
 
 def _write_report(folder: Path, page: Path) -> Path:
     """Write the page of what a folder holds: here kinds of folders are told apart."""
+    if (folder / "results.json").exists():
+        from tutelage.studies.page import report_study  # noqa: PLC0415 - imports torch
+
+        return report_study(folder, page)
     from tutelage.reports.run_folder import report_run  # noqa: PLC0415 - imports torch
 
     return report_run(folder, page)

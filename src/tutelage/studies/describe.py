@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tutelage.data import as_source
 from tutelage.data.fingerprint import fingerprint
 
-_DEPTH = 4
+_DEPTH = 8
 
 
 def readable(value: object) -> str:
@@ -50,6 +50,8 @@ def identity(value: object, depth: int = _DEPTH) -> str:
     Functions are known by their code and by the plain values that they close over, tensors and
     modules by their content. What hides deeper than a few levels is not seen.
     """
+    if value is None or isinstance(value, (str, int, float)):
+        return repr(value)
     if depth == 0:
         return type(value).__qualname__
     deeper = _parts(value)

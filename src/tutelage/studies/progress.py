@@ -29,5 +29,5 @@ def study_progress(shown: bool) -> Iterator[Tell]:
         yield tell
 
 
-def _silent(what: str, done: int, of: int) -> None:  # noqa: ARG001 - tells nobody
+def _silent(what: str, done: int, of: int) -> None:
     """Tell nobody."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
+from weakref import finalize
 
 from torch import nn
 
@@ -38,13 +39,11 @@ class Study:
         results: Everything found, as plain data.
         out: The study's folder, if it has one.
         finished: The trials that it rests on.
-        kept: What keeps a study without a folder on disk for as long as it is used.
     """
 
     results: StudyResults
     out: Path | None
     finished: Finished = field(repr=False)
-    kept: ExitStack = field(repr=False)
 
     def student(self, arm: str | None = None, seed: int | None = None) -> nn.Module:
         """Return a trained student, in eval mode.
@@ -175,7 +174,6 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     if margin is not None:
         not_negative("margin", margin, "it is what may be lost, such as 0.01 of accuracy")
     all_arms, control_names = _all_arms(arms, controls, sweep or {})
-    kept = ExitStack()
     plan = StudyPlan(
         teacher=None if teacher is None else as_teacher(teacher),
         make_student=student,
@@ -198,14 +196,17 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         metrics=metrics or {},
         monitor=Monitor(monitor) if isinstance(monitor, str) else monitor,
         margin=margin,
-        folder=_folder(out, kept),
+        folder=_folder(out),
     )
     with study_progress(progress) as tell:
-        finished = _carry_out(plan, Trials(plan, tell), sweep_seeds)
+        trials = Trials(plan, tell)
+        if out is None:  # its students stay as long as the study does
+            finalize(trials, rmtree, plan.folder, ignore_errors=True)
+        finished = _carry_out(plan, trials, sweep_seeds)
         results = conclude(finished, Words(title, axis, tuple(class_names)), variants)
     if out is not None:
         write_results(results, plan.folder / "results.json")
-    return Study(results, None if out is None else plan.folder, finished, kept)
+    return Study(results, None if out is None else plan.folder, finished)
 
 
 def _carry_out(plan: StudyPlan, trials: Trials, sweep_seeds: int) -> Finished:
@@ -263,9 +264,9 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     return tuple(range(whole_number("seeds", seeds, 1, "5 is a good number")))
 
 
-def _folder(out: str | Path | None, stack: ExitStack) -> Path:
+def _folder(out: str | Path | None) -> Path:
     if out is None:
-        return Path(stack.enter_context(TemporaryDirectory(prefix="tutelage-study-")))
+        return Path(mkdtemp(prefix="tutelage-study-"))
     folder = Path(out).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
-from tutelage.data import Share
+from tutelage.data import Share, randomness
 from tutelage.data.loader_source import LoaderSource
 from tutelage.errors import ModelError
 from tutelage.evaluation import agreement, mean_kl, mse
@@ -74,11 +74,13 @@ def train(plan: StudyPlan, planned: Planned, out: Path) -> Trained:
     student = plan.first_student(arm, planned.seed)
     teacher, val = plan.teacher_of(arm), plan.val if plan.common.keep_best else None
     if arm.run is not None:
-        torch.manual_seed(planned.seed)
         trial = Trial(
             planned.seed, student, teacher, data, val, out, settings, dict(planned.setting)
         )
-        return Trained(_module(planned.name, arm.run(trial)), {}, time.monotonic() - began)
+        with randomness.preserved():
+            randomness.seed_everything(planned.seed)
+            found = arm.run(trial)
+        return Trained(_module(planned.name, found), {}, time.monotonic() - began)
     objective = plan.reading(arm)
     if objective.wants.teacher:
         run = distill(

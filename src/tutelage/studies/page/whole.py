@@ -13,7 +13,7 @@ from tutelage.studies.page.outcome import outcome_sections
 from tutelage.studies.page.parts import parts_sections
 from tutelage.studies.page.resemblance import resemblance_section
 from tutelage.studies.page.training import training_sections
-from tutelage.studies.results import StudyResults, as_record
+from tutelage.studies.results import StudyResults, as_record, read_results
 from tutelage.studies.verdict import against_strongest, difference, figure_name, verdict
 
 
@@ -25,6 +25,15 @@ def write_study_page(results: StudyResults, path: Path) -> Path:
         RunFolderError: A file cannot be written.
     """
     return write_report(study_page(results), path, as_record(results))
+
+
+def report_study(folder: Path, path: Path) -> Path:
+    """Write the page of a study from its folder; return the path.
+
+    Raises:
+        RunFolderError: The folder holds no results, or a file cannot be written.
+    """
+    return write_study_page(read_results(folder / "results.json"), path)
 
 
 def study_page(results: StudyResults) -> Page:
