@@ -9,14 +9,15 @@ import tutelage as tl
 QUIET = tl.Engine(device="cpu", progress=False)
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def quick():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    # Figures of time are not what most of these tests look at.
-    monkeypatch.setattr("tutelage.studies.models._SECONDS", 0.002)
-    monkeypatch.setattr("tutelage.studies.models._ROUNDS", 2)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        # Figures of time are not what these tests look at.
+        patch.setattr("tutelage.studies.models._SECONDS", 0.002)
+        patch.setattr("tutelage.studies.models._ROUNDS", 2)
+        yield
     torch.set_num_threads(before)
 
 

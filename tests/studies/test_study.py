@@ -7,6 +7,7 @@ import scipy.stats
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torchmetrics.classification import MulticlassF1Score
 
 import tutelage as tl
 from tutelage.evaluation import accuracy, predict
@@ -95,7 +96,7 @@ def test_a_function_is_an_arm(setup):
 
 def test_a_function_must_return_a_module(setup):
     with pytest.raises(tl.ModelError, match=r"arm 'own' must return a trained torch\.nn\.Module"):
-        setup.study(arms={"own": lambda trial: None})
+        setup.study(arms={"own": lambda _: None})
 
 
 def test_the_differences_are_those_of_the_seeds(setup):
@@ -134,7 +135,7 @@ def test_steps_in_place_of_epochs(setup):
 
 
 def test_data_may_depend_on_the_seed(setup):
-    def draw(seed):
+    def draw(_seed):
         rows = torch.randperm(300)[:100]
         return TensorDataset(*(each[rows] for each in setup.part(0, 300).tensors))
 
@@ -195,8 +196,6 @@ def test_figures_for_each_domain(setup):
 
 
 def test_metrics_of_ones_own_decide(setup):
-    from torchmetrics.classification import MulticlassF1Score
-
     def worst_class(output, labels):
         right = output.argmax(dim=1) == labels
         return min(right[labels == each].double().mean().item() for each in range(10))

@@ -61,9 +61,8 @@ def identity(value: object, depth: int = _DEPTH) -> str:
         return f"{value!r} {fingerprint(value.state_dict())}"
     if isinstance(value, Tensor):
         return fingerprint({"": value})
-    if isinstance(value, type):
-        return value.__qualname__
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+    text = value.__qualname__ if isinstance(value, type) else repr(value)
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
 def _parts(value: object) -> tuple[str, list[Any]] | None:

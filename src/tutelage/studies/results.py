@@ -300,7 +300,7 @@ def read_results(path: Path) -> StudyResults:
         if content.pop("study") != FORMAT:
             raise ValueError("another format")
         return TypeAdapter(StudyResults).validate_python(content)
-    except (OSError, ValueError, KeyError, AttributeError, ValidationError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
         raise RunFolderError(
             f"{path} must be the record of a study of format {FORMAT}, got {error}; run the study "
             "again: trials that are done are not repeated"

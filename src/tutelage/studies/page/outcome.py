@@ -63,12 +63,13 @@ def _arms(results: StudyResults) -> Section:
 
 
 def _figures(results: StudyResults) -> list[str]:
-    """Return the figures that every arm has."""
-    first, *others = (set(arm.trials[0].figures) for arm in results.arms)
-    common = first.intersection(*others) if others else first
-    order = list(results.arms[0].trials[0].figures)
-    taught = ("agreement", "kl", "teacher_mse")  # controls have them too where there is a teacher
-    return [name for name in order if name in common or name in taught]
+    """Return the figures that every arm has, without those that have a section of their own."""
+    first, *others = (arm.trials[0].figures for arm in results.arms)
+    return [
+        name
+        for name in first
+        if name not in ("agreement", "kl") and all(name in other for other in others)
+    ]
 
 
 def _row(
@@ -145,8 +146,8 @@ def _note(results: StudyResults) -> str:
         )
     else:
         text += (
-            f"The {count(results.examples['test'])} test examples chose nothing; the marked arm is "
-            "the one that was named first."
+            f"The {count(results.examples['test'])} test examples chose nothing, nor the marked "
+            "arm: it was named before they were looked at."
         )
     return text
 

@@ -1,0 +1,164 @@
+"""The page of a study: what it says, and that it stands on its own."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+from typer.testing import CliRunner
+
+import tutelage as tl
+from browser import look, needs_browser
+from tutelage.cli import app
+from tutelage.evaluation import Interval
+from tutelage.reports import render
+from tutelage.studies.page import study_page
+from tutelage.studies.results import Comparison, Figure, as_record, read_results, write_results
+from tutelage.studies.verdict import difference, shown, verdict
+
+QUIET = tl.Engine(device="cpu", progress=False)
+
+
+@pytest.fixture(scope="module")
+def classes(setup):
+    return setup.study(
+        val=setup.val, margin=0.01, seeds=3, sweep={"learning_rate": [1e-3, 1e-2]},
+        title="Digits & <more>",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def values():
+    torch.manual_seed(0)
+    inputs = torch.randn(300, 4)
+    labels = inputs[:, :2].sin().sum(dim=1)
+    teacher = nn.Sequential(nn.Linear(4, 32), nn.Tanh(), nn.Linear(32, 1))
+    data = TensorDataset(inputs, labels)
+    tl.fit(teacher, train=data, epochs=10, objective=tl.LabelRegression(), engine=QUIET)
+    return tl.study(
+        teacher, lambda: nn.Linear(4, 1), train=data, test=data, seeds=2, epochs=2, engine=QUIET,
+        arms={"taught": tl.OutputRegression()}, progress=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def along(setup):
+    arms = {
+        f"T = {each}": tl.Arm(objective=tl.SoftTargets(each), series="small", at=each)
+        for each in (1, 4, 16)
+    }
+    return setup.study(arms=arms, axis="temperature", seeds=2, epochs=1)
+
+
+def test_results_survive_writing_and_reading(classes, values, along, tmp_path):
+    for study in (classes, values, along):
+        path = write_results(study.results, tmp_path / "results.json")
+        assert read_results(path) == study.results
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"study": 99}', '{"study": 1}', "{}"])
+def test_damaged_results_are_refused(content, tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text(content)
+    with pytest.raises(tl.RunFolderError, match="must be the record of a study"):
+        read_results(path)
+
+
+def test_every_study_has_its_page(classes, values, along):
+    for study, heads in (
+        (classes, ("What each arm achieved", "How sure that is", "What it costs",
+                   "Is it as sure as it is right?", "What it has learnt of the teacher",
+                   "Class by class", "How they learn", "Settings that were tried",
+                   "To repeat it")),
+        (values, ("What each arm achieved", "Where the errors are")),
+        (along, ("Along temperature",)),
+    ):  # fmt: skip
+        html = render(study_page(study.results))
+        for head in heads:
+            assert f">{head}</h2>" in html
+        assert len(html) < 2_000_000
+        assert not re.search(r"(?:src|href)=\"(?!#|data:)", html)
+
+
+def test_the_verdict_stands_first_and_text_is_escaped(classes):
+    html = render(study_page(classes.results))
+    assert "<h1>Digits &amp; &lt;more&gt;</h1>" in html
+    assert html.index(classes.verdict[:40]) < html.index("What each arm achieved")
+
+
+def test_one_seed_is_no_proof(setup):
+    study = setup.study(seeds=1)
+    assert "One seed tells nothing of luck" in render(study_page(study.results))
+    assert "one seed only" in study.verdict
+
+
+def test_files_beside_the_page(classes, tmp_path):
+    page = classes.report(tmp_path / "new" / "page.html")
+    record = json.loads(page.with_suffix(".json").read_text())
+    assert record["subject"] == classes.results.subject
+    markdown = page.with_suffix(".md").read_text()
+    assert classes.verdict.split(" (")[0] in markdown.replace("\\", "")
+    with pytest.raises(tl.ArgumentError, match=r"\.html"):
+        classes.report(tmp_path / "page.txt")
+
+
+def test_the_shell_writes_the_page_from_the_folder(setup, tmp_path):
+    setup.study(seeds=2, out=tmp_path)
+    done = CliRunner().invoke(app, ["report", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "What each arm achieved" in (tmp_path / "report.html").read_text()
+    (tmp_path / "results.json").write_text("{}")
+    done = CliRunner().invoke(app, ["report", str(tmp_path)])
+    assert done.exit_code == 1
+
+
+def with_differences(results, *differences):
+    mean = sum(differences) / len(differences)
+    spread = max(differences) - min(differences)
+    changed = tuple(
+        Comparison(
+            each.arm, each.control, differences, Interval(mean, mean - spread, mean + spread),
+            None, None,
+        )
+        for each in results.comparisons
+    )  # fmt: skip
+    return replace(results, comparisons=changed)
+
+
+@pytest.mark.parametrize(
+    ("differences", "words"),
+    [
+        ((0.02, 0.0201), "2.0 points better in accuracy than the strongest control"),
+        ((-0.02, -0.021), "distillation lost"),
+        ((0.02, -0.01), "it includes zero, so no difference is shown"),
+    ],
+)
+def test_won_lost_or_not_shown(classes, differences, words):
+    assert words in verdict(with_differences(classes.results, *differences))
+
+
+def test_numbers_have_their_unit():
+    share, value = Figure("accuracy", True, True), Figure("mse", False, False)
+    assert shown(0.9731, share, 2) == "97.31 %"
+    assert shown(0.01234, value) == "0.0123"
+    assert difference(-0.0123, share, 2) == "−1.23"
+    assert difference(-0.01234, value) == "−0.0123"
+
+
+def test_the_record_is_plain(classes):
+    assert json.loads(json.dumps(as_record(classes.results)))["study"] == 1
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [360, 1100])
+def test_a_browser_finds_no_fault(classes, values, along, width, tmp_path):
+    for study in (classes, values, along):
+        html = render(study_page(study.results))
+        (inner, scroll, wide, small, _), console = look(html, width, tmp_path)
+        assert inner == width
+        assert scroll <= inner
+        assert wide == small == 0
+        assert console == []

@@ -1,0 +1,102 @@
+"""Sweeps choose on validation data, the same for all arms, and never on test data."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+import tutelage as tl
+from tutelage.evaluation import accuracy, predict
+
+RATES = [1e-4, 1e-2, 3e-2]
+QUIET = tl.Engine(device="cpu", progress=False)
+
+
+def test_the_best_on_validation_data_is_chosen(setup):
+    study = setup.study(val=setup.val, sweep={"learning_rate": RATES}, keep_best=False)
+    labels = setup.val.tensors[1]
+    for arm in study.results.arms:
+        objective = {
+            "labels": tl.HardLabels(), "smoothed labels": tl.HardLabels(0.1),
+            "soft": tl.SoftTargets(4),
+        }[arm.name]  # fmt: skip
+        expected = []
+        for rate in RATES:
+            torch.manual_seed(0)
+            student = setup.make()
+            optimizer = partial(torch.optim.AdamW, lr=rate)
+            options = {"train": setup.train, "epochs": 2, "optimizer": optimizer, "engine": QUIET}
+            if objective.wants.teacher:
+                tl.distill(setup.teacher, student, objective=objective, **options)
+            else:
+                tl.fit(student, objective=objective, **options)
+            expected.append(accuracy(predict(student, setup.val), labels))
+        assert [each.value for each in arm.tried] == expected
+        best = RATES[expected.index(max(expected))]
+        assert arm.settings["chosen"] == f"learning rate {best:g}"
+
+
+def test_test_labels_have_no_say(setup):
+    inputs, labels = setup.test.tensors
+    wrong = TensorDataset(inputs, labels[torch.randperm(len(labels))])
+    options = {"val": setup.val, "sweep": {"learning_rate": RATES}, "seeds": 1}
+    honest, absurd = setup.study(**options), setup.study(**options, test=wrong)
+    for one, other in zip(honest.results.arms, absurd.results.arms, strict=True):
+        assert one.tried == other.tried
+        assert one.settings == other.settings
+        assert one.trials[0].val == other.trials[0].val
+    assert honest.results.subject == absurd.results.subject
+
+
+def test_tuning_looks_at_no_test_data(setup, tmp_path):
+    setup.study(val=setup.val, sweep={"learning_rate": RATES}, seeds=1, out=tmp_path)
+    numbers = [len(list(folder.glob("answers-*.npy"))) for folder in tmp_path.glob("trials/*")]
+    # Of 9 trials the 3 that were chosen have answered both sets, the others only one.
+    assert sorted(numbers) == [1] * 6 + [2] * 3
+
+
+def test_an_arm_sweeps_over_objectives_beside_the_common_sweep(setup):
+    objectives = [tl.SoftTargets(each) for each in (1, 4)]
+    study = setup.study(
+        val=setup.val,
+        arms={"soft": tl.Arm(objective=objectives[0], sweep={"objective": objectives})},
+        sweep={"learning_rate": RATES[1:]},
+        seeds=1,
+    )
+    assert [each.setting for each in study.results.arm("soft").tried] == [
+        f"learning rate {rate:g}, objective SoftTargets(temperature={temperature})"
+        for rate in RATES[1:]
+        for temperature in (1, 4)
+    ]
+    assert len(study.results.arm("labels").tried) == 2
+
+
+def test_a_setting_that_diverges_loses(setup):
+    sgd = partial(torch.optim.SGD, lr=1.0)
+    study = setup.study(
+        val=setup.val, optimizer=sgd, sweep={"learning_rate": [1e30, 0.05]}, seeds=1
+    )
+    for arm in study.results.arms:
+        assert arm.tried[0].value is None
+        assert arm.settings["chosen"] == "learning rate 0.05"
+
+
+def test_all_settings_may_not_diverge(setup):
+    sgd = partial(torch.optim.SGD, lr=1.0)
+    with pytest.raises(tl.NonFiniteError, match="lower learning rates"):
+        setup.study(val=setup.val, optimizer=sgd, sweep={"learning_rate": [1e30]}, seeds=1)
+
+
+def test_a_function_sweeps_over_names_of_its_own(setup):
+    def own(trial):
+        return tl.distill(
+            trial.teacher, trial.student, train=trial.train,
+            objective=tl.SoftTargets(trial.swept["warmth"]), **trial.settings,
+        ).student  # fmt: skip
+
+    arm = tl.Arm(run=own, sweep={"warmth": [1.0, 4.0]})
+    study = setup.study(val=setup.val, arms={"own": arm}, seeds=1, keep_best=False)
+    assert [each.setting for each in study.results.arm("own").tried] == ["warmth 1", "warmth 4"]
+    values = [each.value for each in study.results.arm("own").tried]
+    assert study.results.arm("own").trials[0].val == max(values)
