@@ -18,7 +18,7 @@ from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from tutelage.demo.data import digits, draw
-from tutelage.demo.train import first_student
+from tutelage.demo.models import make_student
 
 STEPS, RATES, DECAYS, DRAWS = (600, 1200), (0.005, 0.01, 0.02), (0.3, 1.0), range(1000, 1016)
 
@@ -31,7 +31,8 @@ def control(steps: int, rate: float, decay: float, seed: int) -> float:
         range(len(labels)), test_size=300, stratify=labels.numpy(), random_state=seed
     )
     chosen = torch.tensor(rest)[draw(labels[rest], 200, seed).labelled]
-    student = first_student(seed)
+    torch.manual_seed(seed)
+    student = make_student()
     tl.fit(
         student,
         train=TensorDataset(images[chosen], labels[chosen]),

@@ -20,15 +20,15 @@ from mnist import (
     BATCH,
     ENGINE,
     RUNS,
-    Remembered,
     adam,
+    adamw,
     big_net,
     errors_table,
     images,
     net,
-    timed,
     warm_cosine,
 )
+from remembered import Remembered, timed
 
 SEEDS, TEMPERATURE, EPOCHS, LABEL_EPOCHS = 3, 20, 100, 20
 
@@ -98,7 +98,7 @@ def main() -> None:
         "seeds": given.seeds,
         "epochs": given.epochs,
         "batch_size": BATCH,
-        "optimizer": adam(2e-3),
+        "optimizer": adamw(4e-3, 0.5),
         "scheduler": warm_cosine,
         "engine": ENGINE,
         "keep_best": False,

@@ -10,9 +10,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -26,8 +24,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import tutelage as tl
-from tutelage.signals import Batch, Fields, Signals
-from tutelage.teachers import Live, Teacher
 
 RUNS = Path(os.environ.get("TUTELAGE_RUNS", "runs"))
 BATCH = 256
@@ -92,6 +88,11 @@ def adam(rate: float) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimize
     return partial(torch.optim.Adam, lr=rate, fused=True)
 
 
+def adamw(rate: float, decay: float) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
+    """Return AdamW at a rate, with decay."""
+    return partial(torch.optim.AdamW, lr=rate, weight_decay=decay, fused=True)
+
+
 def warm_cosine(optimizer: torch.optim.Optimizer, steps: int) -> LambdaLR:
     """Let the rate rise for a twentieth of the steps and then fall to 0 along a cosine."""
     return LambdaLR(optimizer, partial(_warm_cosine, steps=steps))
@@ -118,39 +119,6 @@ def big_net() -> nn.Module:
         out=RUNS / "mnist-teacher",
     )
     return teacher
-
-
-class Remembered(Teacher):
-    """A teacher whose answers on one plain data set are computed once.
-
-    It looks whether a batch's inputs are really those of the data set, and asks the module where
-    they are not: so it is never a memory of other images that answers.
-    """
-
-    def __init__(self, module: nn.Module, data: TensorDataset) -> None:
-        self.live, self.inputs = Live(module), data.tensors[0]
-        self.outputs = tl.evaluation.predict(module, data, batch_size=2000)
-
-    def signals(self, batch: Batch, fields: Fields) -> Signals:
-        """Return what was answered before, where the inputs are the same."""
-        rows = batch.index
-        known = rows is not None and len(rows) and int(rows.max()) < len(self.inputs)
-        if known and torch.equal(batch.inputs, self.inputs[rows]):
-            return Signals(self.outputs[rows])
-        return self.live.signals(batch, fields)
-
-    def fingerprint(self) -> str:
-        """Return that of the module."""
-        return self.live.fingerprint()
-
-
-@contextmanager
-def timed(what: str) -> Iterator[None]:
-    """Print how long something took."""
-    began = time.monotonic()
-    yield
-    minutes = (time.monotonic() - began) / 60
-    print(f"\n{what}: {minutes:.1f} minutes on {torch.get_num_threads()} threads", flush=True)
 
 
 def errors_table(study: tl.Study, of: int = 10_000) -> None:

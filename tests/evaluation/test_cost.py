@@ -1,15 +1,13 @@
-import time
-from itertools import groupby
+import copy
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file, save_model
 from torch import nn
 
-from tutelage.errors import ArgumentError
-from tutelage.evaluation import latencies, measure_cost
-from tutelage.evaluation.latency import _latency
+from tutelage.data import randomness
+from tutelage.errors import ModelError
+from tutelage.evaluation import Cost, measure_cost
 
 
 def plain():
@@ -57,93 +55,121 @@ def test_frozen_parameters_count():
     assert measure_cost(model).parameters == measure_cost(plain()).parameters
 
 
-class Counting(nn.Module):
-    """A model that notes the size of each batch and the mode that it ran in."""
-
-    def __init__(self):
+class Recurrent(nn.Module):
+    def __init__(self, kind):
         super().__init__()
-        self.seen = []
+        self.layer = kind(4, 8, batch_first=True)
 
     def forward(self, inputs):
-        self.seen.append((len(inputs), self.training, torch.is_inference_mode_enabled()))
-        return inputs.sum(dim=1)
+        return self.layer(inputs)[0][:, -1]
 
 
-def test_each_model_is_timed_at_each_batch_size_in_eval_and_inference_mode():
-    models = {"teacher": Counting(), "student": Counting()}
-    times = latencies(models, torch.zeros(8, 3), (1, 8), seconds=0.005, rounds=3)
-    assert list(times) == ["teacher", "student"]
-    for name, model in models.items():
-        assert [each.batch_size for each in times[name]] == [1, 8]
-        assert {size for size, _, _ in model.seen} == {1, 8}
-        assert {modes for _, *modes in map(tuple, model.seen) for modes in [tuple(modes)]} == {
-            (False, True)
-        }
-        assert model.training
-        for each in times[name]:
-            assert 0 < each.median <= each.percentile_95 < 1
-            assert each.per_input == each.median / each.batch_size
-            assert each.threads == torch.get_num_threads()
+def encoder():
+    return nn.TransformerEncoderLayer(16, 4, dim_feedforward=32, batch_first=True)
 
 
-def test_models_take_turns_so_that_noise_hits_them_alike():
-    class Noting(Counting):
-        order = []  # noqa: RUF012 - one list for both models
+# Operations: two for each multiplication that is added up.
+BY_HAND = {
+    "linear": (nn.Linear(1000, 1000), (1000,), 2 * 1000 * 1000),
+    "convolution": (nn.Conv2d(3, 8, 3, padding=1), (3, 16, 16), 2 * 8 * 16 * 16 * 3 * 9),
+    # Four projections of 10 tokens, scores and their sums, two layers.
+    "attention": (
+        encoder(),
+        (10, 16),
+        2 * (4 * 10 * 16 * 16 + 2 * 10 * 10 * 16 + 2 * 10 * 16 * 32),
+    ),
+    "lstm": (Recurrent(nn.LSTM), (6, 4), 2 * 6 * (4 + 8) * 4 * 8),
+    "gru": (Recurrent(nn.GRU), (6, 4), 2 * 6 * (4 + 8) * 3 * 8),
+    "nothing": (nn.Flatten(), (3, 4), 0),
+}
 
-        def __init__(self, name):
+
+@pytest.mark.parametrize(("model", "shape", "flops"), BY_HAND.values(), ids=BY_HAND)
+def test_operations_of_one_input_by_hand(model, shape, flops):
+    for batch in (1, 4):
+        assert measure_cost(model, torch.randn(batch, *shape)).flops == flops
+
+
+FLOAT = 4
+HELD = {
+    "one output": (nn.Linear(1000, 1000), (1000,), 1000),
+    "a step's input and output": (
+        nn.Sequential(nn.Linear(10, 300), nn.ReLU(), nn.Linear(300, 5)),
+        (10,),
+        300 + 300,
+    ),
+    "in place": (nn.Sequential(nn.Linear(10, 300), nn.ReLU(inplace=True)), (10,), 300),
+    "a view": (nn.Flatten(), (3, 4), 0),
+    "maps": (
+        nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(512, 2)),
+        (3, 8, 8),
+        2 * 8 * 8 * 8,
+    ),
+}
+
+
+@pytest.mark.parametrize(("model", "shape", "numbers"), HELD.values(), ids=HELD)
+def test_memory_of_one_input_by_hand(model, shape, numbers):
+    for batch in (1, 4):
+        assert measure_cost(model, torch.randn(batch, *shape)).activation_bytes == FLOAT * numbers
+
+
+def test_what_is_held_on_to_takes_memory_for_as_long():
+    class Residual(nn.Module):
+        def __init__(self):
             super().__init__()
-            self.name = name
+            self.layers = nn.ModuleList(nn.Linear(100, 100) for _ in range(3))
 
         def forward(self, inputs):
-            self.order.append(self.name)
-            return inputs
+            first = self.layers[0](inputs)
+            return first + self.layers[2](self.layers[1](first))
 
-    models = {name: Noting(name) for name in ("teacher", "student")}
-    latencies(models, torch.zeros(4, 3), (4,), seconds=1e-9, rounds=5)
-    turns = [name for name, _ in groupby(Noting.order)]
-    # Calls before the rounds warm the models up.
-    assert turns[-10:] == ["teacher", "student"] * 5
+    assert measure_cost(Residual(), torch.randn(1, 100)).activation_bytes == FLOAT * 300
 
 
-def test_latency_is_seconds_for_a_batch():
-    class Sleeping(nn.Module):
-        def forward(self, inputs):
-            time.sleep(0.002)
-            return inputs
+def test_an_encoder_holds_at_least_its_widest_layer():
+    """Its fast path is one operation, which hides all that it holds."""
+    held = measure_cost(encoder(), torch.randn(1, 10, 16)).activation_bytes
+    assert held >= FLOAT * 10 * 32
 
-    models = {"slow": Sleeping(), "fast": nn.Identity()}
-    times = latencies(models, torch.zeros(4, 3), (4,), seconds=0.02)
-    assert 0.002 <= times["slow"][0].median < 0.02
-    assert times["slow"][0].per_input == times["slow"][0].median / 4
-    assert times["fast"][0].median < 0.001
+
+def test_half_the_bits_are_half_the_bytes():
+    model = nn.Linear(100, 50).bfloat16()
+    assert measure_cost(model, torch.zeros(1, 100).bfloat16()).activation_bytes == 2 * 50
+
+
+def test_without_inputs_the_model_does_not_run():
+    cost = measure_cost(nn.Linear(5, 3))
+    assert cost == Cost(18, cost.file_bytes, None, None)
 
 
 def test_inputs_may_be_several():
-    times = latencies(
-        {"sum": Adding()}, {"a": torch.ones(4, 1), "b": torch.ones(4, 1)}, (2,), 0.002
-    )
-    assert times["sum"][0].batch_size == 2
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(5, 3)
+
+        def forward(self, a, b):
+            return self.layer(a + b)
+
+    for inputs in ({"a": torch.ones(4, 5), "b": torch.ones(4, 5)}, (torch.ones(4, 5),) * 2):
+        assert measure_cost(Two(), inputs).flops == 2 * 5 * 3
 
 
-class Adding(nn.Module):
-    def forward(self, a, b):
-        return a + b
+def test_model_kernels_and_random_state_are_left_as_they_were():
+    model = nn.Sequential(plain(), nn.Dropout()).train()
+    before = copy.deepcopy(model.state_dict())
+    state = randomness.capture()["torch"]
+    switches = [torch.backends.mkldnn.enabled, torch.backends.mha.get_fastpath_enabled()]
+    measure_cost(model, torch.randn(4, 5, generator=torch.Generator()))
+    assert all(part.training for part in model.modules())
+    assert all(torch.equal(before[name], each) for name, each in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert switches == [torch.backends.mkldnn.enabled, torch.backends.mha.get_fastpath_enabled()]
 
 
-def test_median_and_percentile_are_numpys():
-    measured = np.random.default_rng(0).exponential(size=20).tolist()
-    latency = _latency(4, measured)
-    assert latency.median == pytest.approx(np.median(measured))
-    assert latency.percentile_95 == pytest.approx(np.percentile(measured, 95))
-
-
-def test_a_single_measurement_is_its_own_percentile():
-    assert _latency(1, [0.5]).percentile_95 == 0.5
-
-
-@pytest.mark.parametrize("sizes", [(9,), (1, 9), (0,)])
-def test_batches_that_the_inputs_cannot_fill_are_refused(sizes):
-    with pytest.raises(
-        ArgumentError, match=r"`batch_sizes` must lie from 1 to 8, .*got [09]; give"
-    ):
-        latencies({"model": Counting()}, torch.zeros(8, 3), sizes, seconds=0.001)
+def test_a_model_that_refuses_its_inputs_says_so_and_leaves_the_kernels_alone():
+    before = torch.backends.mkldnn.enabled
+    with pytest.raises(ModelError, match=r"the model \(Linear\) refused its inputs"):
+        measure_cost(nn.Linear(5, 3), torch.zeros(2, 4))
+    assert torch.backends.mkldnn.enabled == before

@@ -24,6 +24,7 @@ from tutelage.evaluation.paired import (
 )
 from tutelage.evaluation.resemblance import class_similarity, similarity_correlation
 from tutelage.evaluation.temperature import fit_temperature
+from tutelage.evaluation.variants import Variant, variants
 
 __all__ = [
     "Calibration",
@@ -33,6 +34,7 @@ __all__ = [
     "Metric",
     "NonInferiority",
     "Reliability",
+    "Variant",
     "accuracy",
     "agreement",
     "bootstrap_interval",
@@ -57,4 +59,5 @@ __all__ = [
     "seeds_needed",
     "similarity_correlation",
     "usual_figures",
+    "variants",
 ]

@@ -13,8 +13,9 @@ from torch.utils._pytree import tree_leaves
 class Allocations(TorchDispatchMode):
     """Follows every storage from the operation that makes it until nothing refers to it.
 
-    torch's profiler records frees without saying of what on a CPU, and peak counters exist for
-    GPUs only; the storages themselves are the same on both.
+    torch's profiler adds up what an operation takes and gives back, and its trace holds the scratch
+    memory of this machine's kernels too; peak counters exist for GPUs only. The storages themselves
+    are the same everywhere.
 
     Args:
         model: Whose parameters and buffers were there before, and do not count.

@@ -1,0 +1,75 @@
+"""Temperature and width: which T teaches which student, after Hinton et al. 2015, section 3.
+
+    TUTELAGE_DATA=... python benchmarks/temperature.py
+
+Published in words: with 300 or more units in each hidden layer all temperatures above 8 gave much
+the same; with 30 units, temperatures from 2.5 to 4 worked significantly better.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import tutelage as tl
+from mnist import (
+    BATCH,
+    ENGINE,
+    RUNS,
+    adam,
+    big_net,
+    errors_table,
+    images,
+    net,
+    warm_cosine,
+)
+from remembered import Remembered, timed
+
+SEEDS, EPOCHS = 3, 20
+TEMPERATURES, WIDTHS = (1, 2.5, 4, 8, 20, 40), (30, 300, 800)
+
+
+def main() -> None:
+    """Run the table."""
+    train, test = images("train"), images("test")
+    with timed("the teacher"):
+        teacher = Remembered(big_net(), train)
+    taught = {
+        f"{width} units, T = {temperature:g}": tl.Arm(
+            objective=tl.SoftTargets(temperature),
+            student=partial(net, width),
+            series=f"{width} units",
+            at=temperature,
+        )
+        for width in WIDTHS
+        for temperature in TEMPERATURES
+    }
+    labels = {
+        f"{width} units, labels": tl.Arm(
+            objective=tl.HardLabels(), student=partial(net, width), optimizer=adam(1e-3)
+        )
+        for width in WIDTHS
+    }
+    with timed("temperature and width"):
+        study = tl.study(
+            teacher,
+            partial(net, WIDTHS[-1]),
+            train=train,
+            test=test,
+            arms=taught,
+            controls=labels,
+            seeds=SEEDS,
+            epochs=EPOCHS,
+            batch_size=BATCH,
+            optimizer=adam(2e-3),
+            scheduler=warm_cosine,
+            engine=ENGINE,
+            keep_best=False,
+            axis="temperature",
+            title="MNIST: temperature and width",
+            out=RUNS / "temperature",
+        )
+    errors_table(study)
+
+
+if __name__ == "__main__":
+    main()
