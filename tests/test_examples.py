@@ -14,11 +14,18 @@ def run(name):
 
 def test_each_example_is_tested():
     tested = {"diabetes", "digits", "hugging_face_trainer", "lightning_module", "plain_loop"}
+    tested |= {"study"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == tested
 
 
 def test_digits():
     assert run("digits") > 0.8
+
+
+def test_study():
+    study = runpy.run_path(str(EXAMPLES / "study.py"))["main"](epochs=3, seeds=2)
+    assert [arm.name for arm in study.results.arms][-3:] == ["both", "soft targets", "logits"]
+    assert "strongest control" in study.verdict
 
 
 def test_plain_loop():

@@ -335,3 +335,15 @@ def test_the_verdict_is_honest(setup):
     mean = np.mean(study.results.comparisons[0].differences)
     assert f"{abs(100 * mean):.1f} points worse" in study.verdict
     assert not math.isnan(mean)
+
+
+def test_cheaper_forms_of_the_student_are_measured_too(setup):
+    study = setup.study(seeds=1, variants=True, epochs=4)
+    results = study.results
+    forms = {each.name: each for each in results.models[results.arm("soft").model].variants}
+    plain = results.arm("soft").trials[0].figures["accuracy"]
+    assert forms["plain"].figure == pytest.approx(plain)
+    for name in ("bf16", "int8", "onnx"):
+        assert forms[name].reason == ""
+        assert forms[name].figure == pytest.approx(plain, abs=0.02)
+        assert [each.batch_size for each in forms[name].latencies] == [1, 256]

@@ -44,14 +44,13 @@ def truth(name: str, data: object) -> Truth:
     return Truth(_joined(labels), _domains(domains), inputs)
 
 
-def ask(teacher: Teacher, data: object, device: torch.device | None = None) -> Tensor:
+def ask(teacher: Teacher, data: object, device: torch.device) -> Tensor:
     """Return a model's outputs on a data set, `[examples, …]`, in float32 on the CPU.
 
     Raises:
         DataError: The data cannot be read.
         ModelError: The model refuses the inputs.
     """
-    device = device or torch.device("cpu")
     with randomness.preserved(), teacher.ready(device):
         randomness.seed_everything(0)  # where the data draws, every model sees the same
         outputs = [

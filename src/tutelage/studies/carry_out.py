@@ -86,7 +86,7 @@ class Trials:
         file = self.plan.folder / "teacher" / name
         kept = answers.load(file)
         if kept is None:
-            kept = answers.ask(teacher, data)
+            kept = answers.ask(teacher, data, self.plan.device)
             file.parent.mkdir(parents=True, exist_ok=True)
             answers.save(file, kept)
         return kept
@@ -127,7 +127,7 @@ class Trials:
         student = Live(trained.student)
         for name, data in self._data(tuning).items():
             if not folder.answers(name).exists():
-                answers.save(folder.answers(name), answers.ask(student, data))
+                answers.save(folder.answers(name), answers.ask(student, data, self.plan.device))
         if folder.record() is None:
             fidelity = train_fidelity(self.plan, planned, trained.student)
             record = {"arm": planned.name, "seed": planned.seed, "seconds": trained.seconds}

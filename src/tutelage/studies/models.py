@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tutelage.data import as_source
 from tutelage.errors import TutelageError
-from tutelage.evaluation import Latency, evaluate_metric, latencies, measure_cost
+from tutelage.evaluation import Latency, evaluate_metric, latencies, measure_cost, variants
 from tutelage.evaluation.metrics import Metric
 from tutelage.signals import Batch
 from tutelage.studies.answers import BATCH, ask
@@ -62,8 +63,6 @@ def measure_variants(
     inputs = next(iter(as_source("test", data, BATCH, shuffle=False).epoch(0))).inputs
     if not isinstance(inputs, Tensor):
         return ()
-    from tutelage.evaluation.variants import variants  # noqa: PLC0415 - loaded where used
-
     built = variants(model, inputs)
     timed = {each.name: each.model for each in built if each.model is not None}
     times = _times(timed, inputs)
@@ -72,13 +71,16 @@ def measure_variants(
             each.name,
             each.reason,
             each.file_bytes,
-            None if each.model is None else evaluate_metric(
-                metric[0], metric[1], ask(Live(each.model), data), labels
-            ),
+            None if each.model is None else _quality(each.model, data, labels, metric),
             tuple(times.get(each.name, ())),
         )
         for each in built
-    )  # fmt: skip
+    )
+
+
+def _quality(model: nn.Module, data: object, labels: Tensor, metric: tuple[str, Metric]) -> float:
+    output = ask(Live(model), data, torch.device("cpu"))
+    return evaluate_metric(*metric, output, labels)
 
 
 def _cost(model: nn.Module, inputs: Any) -> Any:

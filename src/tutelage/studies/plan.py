@@ -130,6 +130,14 @@ class StudyPlan:
             randomness.seed_everything(seed)
             return make(seed)
 
+    @property
+    def device(self) -> torch.device:
+        """Where models answer: on the accelerator, if there is one and the engine may use it."""
+        found = torch.accelerator.current_accelerator(check_available=True)
+        if found is None or self.common.engine.device == "cpu":
+            return torch.device("cpu")
+        return found
+
     def reading(self, arm: Arm) -> Objective:
         """Return the arm's objective, which tells how its outputs are to be read."""
         return arm.objective or (LabelRegression() if self.values else HardLabels())

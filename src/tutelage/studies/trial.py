@@ -97,7 +97,8 @@ def train_fidelity(plan: StudyPlan, planned: Planned, student: nn.Module) -> dic
     data = _sample(plan.train_data(planned.arm, planned.seed))
     if teacher is None or data is None:
         return {}
-    return fidelity(plan.reading(planned.arm), ask(Live(student), data), ask(teacher, data))
+    ours, theirs = ask(Live(student), data, plan.device), ask(teacher, data, plan.device)
+    return fidelity(plan.reading(planned.arm), ours, theirs)
 
 
 def fidelity(objective: Objective, student: Tensor, teacher: Tensor) -> dict[str, float]:
