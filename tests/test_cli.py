@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import tutelage
 from tutelage.cli import app
+from tutelage.evaluation import mean_interval
 
 
 @pytest.fixture
@@ -77,17 +78,18 @@ def test_the_quick_demo_writes_what_it_prints(tmp_path):
     done = invoke("demo", "--quick", "--out", str(out))
     assert done.exit_code == 0, done.output
     assert (out / "report.html").stat().st_size < 2_000_000
+    assert "quick look" in (out / "report.html").read_text()
     record = json.loads((out / "results.json").read_text())
-    assert record["settings"]["quick"] is True
-    assert record["settings"]["seeds"] == 2
-    assert f"{100 * record['teacher']['accuracy']['mean']:.1f}" in done.stdout
+    assert record["command"] == "tutelage demo --seeds 2 --temperature 4 --quick"
+    assert record["seeds"] == [0, 1]
+    assert f"{100 * record['teacher']['figures']['accuracy']:.1f}" in done.stdout
     for arm in record["arms"]:
         for figure in ("accuracy", "agreement"):
-            interval = arm[figure]
-            half = (interval["high"] - interval["low"]) / 2
-            assert f"{100 * interval['mean']:.1f} ± {100 * half:.1f}" in done.stdout
-    for size in (record["teacher"]["size"], record["student_size"]):
-        assert f"{size['parameters']:,}" in done.stdout
+            found = mean_interval([trial["figures"][figure] for trial in arm["trials"]])
+            expected = f"{100 * found.mean:.1f} ± {100 * found.half_width:.1f}"
+            assert expected in done.stdout
+    for model in record["models"].values():
+        assert f"{model['cost']['parameters']:,}" in done.stdout
     gain = record["comparisons"][-1]["interval"]["mean"]
     assert f"{abs(100 * gain):.1f} points" in done.stdout
     assert str(out / "report.html") in done.stdout.replace("\n", "")

@@ -14,6 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from tutelage.evaluation import mean_interval
+from tutelage.studies.collect import SIMILARITY_TEMPERATURE
+
 COLOURS = ("#C14F00", "#0072B2", "#00855F")
 LOOK = {"svg.hashsalt": "tutelage", "svg.fonttype": "none", "font.family": "sans-serif"}
 
@@ -25,38 +28,39 @@ def table(found: dict[str, Any]) -> str:
         "batch 256 |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    lines.append(
-        _row(
-            "teacher",
-            f"{100 * found['teacher']['accuracy']['mean']:.1f}",
-            "–",
-            found["teacher"]["size"],
-        )
-    )
+    teacher = found["teacher"]
+    accuracy = f"{100 * teacher['figures']['accuracy']:.1f}"
+    lines.append(_row("teacher", accuracy, "–", found["models"][teacher["model"]]))
     for arm in found["arms"]:
-        figures = [_spread(arm[name]) for name in ("accuracy", "agreement")]
-        lines.append(_row(f"student: {arm['name'].lower()}", *figures, found["student_size"]))
+        figures = [_spread(_values(arm, name)) for name in ("accuracy", "agreement")]
+        name = f"student: {arm['name'].lower()}"
+        lines.append(_row(name, *figures, found["models"][arm["model"]]))
     return "\n".join(lines)
 
 
-def _row(name: str, accuracy: str, agreement: str, size: dict[str, Any]) -> str:
-    times = [f"{1e3 * each['median'] / each['batch_size']:.3g}" for each in size["timings"]]
-    cells = (f"{size['parameters']:,}", f"{size['file_bytes'] / 1000:.3g} kB", *times)
-    return "| " + " | ".join((name, accuracy, agreement, *cells)) + " |"
+def _row(name: str, accuracy: str, agreement: str, model: dict[str, Any]) -> str:
+    times = [f"{1e3 * each['median'] / each['batch_size']:.3g}" for each in model["latencies"]]
+    size = (f"{model['cost']['parameters']:,}", f"{model['cost']['file_bytes'] / 1000:.3g} kB")
+    return "| " + " | ".join((name, accuracy, agreement, *size, *times)) + " |"
 
 
-def _spread(interval: dict[str, float]) -> str:
-    return f"{100 * interval['mean']:.1f} ± {50 * (interval['high'] - interval['low']):.1f}"
+def _values(arm: dict[str, Any], figure: str) -> list[float]:
+    return [trial["figures"][figure] for trial in arm["trials"]]
+
+
+def _spread(values: list[float]) -> str:
+    interval = mean_interval(values)
+    return f"{100 * interval.mean:.1f} ± {100 * interval.half_width:.1f}"
 
 
 def draw_seeds(axes: Axes, found: dict[str, Any]) -> None:
     """Draw each seed's accuracy in each arm, joined by a line."""
-    accuracies = 100 * np.array([arm["accuracies"] for arm in found["arms"]])
+    accuracies = 100 * np.array([_values(arm, "accuracy") for arm in found["arms"]])
     axes.plot(accuracies, color="#999999", linewidth=0.8, zorder=1)
     for place, (values, colour) in enumerate(zip(accuracies, COLOURS, strict=True)):
         axes.scatter([place] * len(values), values, color=colour, marker="os^"[place], zorder=2)
         axes.hlines(values.mean(), place - 0.2, place + 0.2, color=colour, linewidth=2.5)
-    teacher = 100 * found["teacher"]["accuracy"]["mean"]
+    teacher = 100 * found["teacher"]["figures"]["accuracy"]
     axes.axhline(teacher, color="black", linestyle="--", linewidth=1)
     axes.text(-0.2, teacher - 0.3, "teacher", va="top", fontsize=9)
     axes.set_xticks(
@@ -69,7 +73,7 @@ def draw_seeds(axes: Axes, found: dict[str, Any]) -> None:
 
 def draw_resemblance(axes: Axes, found: dict[str, Any]) -> None:
     """Draw the mean soft target for each true class, without the class itself."""
-    shares = 100 * np.array(found["resemblance"]["teacher"])
+    shares = 100 * np.array(found["teacher"]["similarity"])
     np.fill_diagonal(shares, np.nan)
     axes.imshow(shares, cmap="cividis", norm=LogNorm())
     for row, column in np.argwhere(~np.isnan(shares)):
@@ -85,8 +89,7 @@ def draw_resemblance(axes: Axes, found: dict[str, Any]) -> None:
         )
     axes.set(xticks=range(10), yticks=range(10), xlabel="share given to", ylabel="true class")
     axes.set_title(
-        f"What the teacher says besides the label, % at T = "
-        f"{found['resemblance']['temperature']:g}",
+        f"What the teacher says besides the label, % at T = {SIMILARITY_TEMPERATURE:g}",
         fontsize=10,
     )
 

@@ -3,11 +3,27 @@
 import pytest
 import torch
 
+from tutelage.demo import DemoSettings, run_demo
+
 
 @pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Train as the demo does: several threads wait for each other on a busy machine."""
+def _short():
+    """Train as the demo does, since threads wait for each other; time the models but briefly."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tutelage.studies.models._SECONDS", 0.02)
+        yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def settings():
+    return DemoSettings(seeds=2, steps=24, teacher_epochs=1)
+
+
+@pytest.fixture(scope="session")
+def results(settings):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tutelage.studies.models._SECONDS", 0.02)
+        return run_demo(settings)

@@ -1,92 +1,83 @@
-"""The verdict says no more than the intervals do; page and screen agree."""
+"""Page and screen say what the study found, and mark a quick look as one."""
 
 import re
 from dataclasses import replace
+from html import unescape
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
-from tutelage.demo import DemoSettings, run_demo
-from tutelage.demo.measure import share_interval
 from tutelage.demo.page import demo_page
-from tutelage.demo.rows import models_table
-from tutelage.demo.screen import show
-from tutelage.demo.verdict import verdict
-from tutelage.evaluation import Interval
+from tutelage.demo.screen import rows, show
 from tutelage.reports import render
+from tutelage.studies.verdict import verdict
 
 
-@pytest.fixture(scope="module")
-def results():
-    return run_demo(DemoSettings(seeds=2, steps=24, teacher_epochs=1, latency_seconds=0.02))
+@pytest.fixture
+def quick(settings):
+    return replace(settings, quick=True)
 
 
-def with_intervals(results, few, more):
-    intervals = (Interval(*few), Interval(*more))
-    pairs = zip(results.comparisons, intervals, strict=True)
-    return replace(
-        results, comparisons=tuple(replace(one, interval=interval) for one, interval in pairs)
-    )
-
-
-def test_a_clear_gain(results):
-    text = verdict(with_intervals(results, (0.02, 0.01, 0.03), (0.04, 0.03, 0.05)))
-    assert "4.0 points more accurate than" in text
-    assert "(95 % interval +3.0 to +5.0, 2 paired seeds)" in text
-    assert "zero" not in text
-
-
-def test_an_interval_with_zero_shows_no_difference(results):
-    text = verdict(with_intervals(results, (0.02, -0.01, 0.05), (0.04, -0.03, 0.11)))
-    assert "4.0 points more accurate on average" in text
-    assert text.count("it includes zero, so no difference is shown") == 2
-
-
-def test_a_loss_is_called_one(results):
-    text = verdict(with_intervals(results, (-0.02, -0.03, -0.01), (-0.04, -0.05, -0.03)))
-    assert "4.0 points less accurate than" in text
-    assert "the difference is −2.0 points" in text
-
-
-def test_the_page_holds_verdict_table_figures_and_command(results):
-    html = render(demo_page(results)).replace("\N{NO-BREAK SPACE}", " ")
-    for row in models_table(results).rows:
-        for cell in row:
-            assert f">{cell}</t" in html
-    assert verdict(results).replace("'", "&#39;") in html
-    assert html.count("<figure>") == 6
-    assert "tutelage demo --seeds 2 --temperature 4" in html
-    assert len(html) < 2_000_000
-    assert "http" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", html)
-
-
-def test_a_quick_look_is_marked_on_page_and_screen(results):
-    quick = replace(results, settings=results.settings | {"quick": True})
-    assert "quick look" in demo_page(quick).warning
-    assert demo_page(results).warning == ""
-    assert "quick look" in printed(quick)
-
-
-def test_the_screen_shows_every_cell_in_eighty_columns(results):
-    wide = Interval(0.9, 0.726, 1.074)
-    arms = tuple(replace(arm, accuracy=wide, agreement=wide) for arm in results.arms)
-    realistic = replace(results, arms=arms)
-    text = printed(realistic)
-    assert "90.0 ± 17.4" in text
-    assert "…" not in text
-    for row in models_table(realistic).rows:
-        for cell in row[1:]:
-            assert cell in text
-
-
-def printed(results):
+def printed(results, settings):
     buffer = StringIO()
-    show(results, Console(file=buffer, width=80))
+    show(results, settings, Console(file=buffer, width=80))
     return buffer.getvalue()
 
 
-def test_a_wilson_interval_stays_within_bounds():
-    interval = share_interval(1.0, 10)
-    assert interval.mean == interval.high == 1.0
-    assert interval.low == pytest.approx(0.7225, abs=1e-4)  # 1 / (1 + 1.96² / 10)
+def test_the_page_holds_verdict_figures_method_and_command(results, settings):
+    page = demo_page(results, settings)
+    html = unescape(render(page)).replace("\N{NO-BREAK SPACE}", " ")
+    assert verdict(results) in html
+    for section in ("What distillation is", "What each arm achieved", "What was done"):
+        assert f">{section}</h2>" in html
+    for name, learns_from in page.sections[0].table.rows:
+        assert f">{name}</th>" in html
+        assert f">{learns_from}</td>" in html
+    assert "the same 24 optimiser steps of 50 images" in html
+    assert "tutelage demo --seeds 2 --temperature 4" in html
+    assert len(html) < 2_000_000
+
+
+def test_the_page_refers_to_nothing_on_the_network(results, settings):
+    html = render(demo_page(results, settings))
+    assert "http" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", html)
+
+
+def test_a_quick_look_is_marked_on_page_and_screen(results, settings, quick):
+    assert "quick look" in demo_page(results, quick).warning
+    assert "quick look" in printed(results, quick)
+    assert demo_page(results, settings).warning == ""
+    assert "quick look" not in printed(results, settings)
+
+
+def test_the_screen_shows_every_cell_in_eighty_columns(results, settings):
+    arms = tuple(with_accuracies(arm, (0.99, 0.73)) for arm in results.arms)
+    wide = replace(results, arms=arms)
+    text = printed(wide, settings)
+    assert "86.0 ± 165.2" in text
+    assert "…" not in text
+    for name, *cells in rows(wide):
+        assert name.split(",")[0] in text
+        for cell in cells:
+            assert cell in text
+    assert " ".join(verdict(wide).split()) in " ".join(text.split())
+
+
+def with_accuracies(arm, accuracies):
+    trials = tuple(
+        replace(trial, figures=trial.figures | {"accuracy": value})
+        for trial, value in zip(arm.trials, accuracies, strict=True)
+    )
+    return replace(arm, trials=trials)
+
+
+def test_rows_are_the_means_of_the_seeds(results):
+    teacher, *students = rows(results)
+    accuracy = results.teacher.figures["accuracy"]
+    assert teacher[:4] == ("Teacher", f"{100 * accuracy:.1f}", "–", "90,090")
+    for row, arm in zip(students, results.arms, strict=True):
+        first, second = arm.values("accuracy")
+        assert row[0] == arm.name
+        assert row[1].startswith(f"{50 * (first + second):.1f} ± ")
+        assert row[3] == "3,706"

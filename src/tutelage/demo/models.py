@@ -1,12 +1,21 @@
-"""A teacher with 90 thousand parameters and a student with four thousand."""
+"""A teacher with 90 thousand parameters, its training, and a student with four thousand."""
 
 from __future__ import annotations
 
-from torch import nn
+from functools import partial
 
-from tutelage.demo.data import CLASSES
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.utils.data import TensorDataset
+
+from tutelage.data import randomness
+from tutelage.demo.data import CLASSES, Digits
+from tutelage.demo.settings import DemoSettings
+from tutelage.training import Engine, fit
 
 _IMAGE = 8
+_TEACHER_SEED = 0
 
 
 def make_teacher() -> nn.Sequential:
@@ -37,6 +46,30 @@ def make_student() -> nn.Sequential:
         nn.Flatten(),
         nn.Linear(24 * (_IMAGE // 4) ** 2, CLASSES),
     )
+
+
+def train_teacher(content: Digits, settings: DemoSettings, progress: bool = False) -> nn.Module:
+    """Train the teacher on all training images and their labels.
+
+    Args:
+        content: The images.
+        settings: How.
+        progress: Whether to show a bar (on a terminal only).
+    """
+    with randomness.preserved():
+        torch.manual_seed(_TEACHER_SEED)
+        teacher = make_teacher()
+    fit(
+        teacher,
+        train=TensorDataset(content.train_images, content.train_labels),
+        epochs=settings.teacher_epochs,
+        batch_size=settings.batch_size,
+        seed=_TEACHER_SEED,
+        optimizer=partial(torch.optim.AdamW, lr=settings.teacher_learning_rate),
+        scheduler=CosineAnnealingLR,
+        engine=Engine(device="cpu", progress=progress),
+    )
+    return teacher
 
 
 def _normalised(inputs: int, outputs: int) -> tuple[nn.Module, ...]:

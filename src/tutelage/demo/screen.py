@@ -1,69 +1,94 @@
-"""The demo on a terminal: a line that moves, then a table and a sentence."""
+"""The demo on a terminal: a table and the verdict."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from statistics import fmean
 from textwrap import wrap
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tutelage.demo.experiment import Progress as Tell
-from tutelage.demo.experiment import silent
-from tutelage.demo.results import DemoResults
-from tutelage.demo.rows import models_table
-from tutelage.demo.verdict import verdict
+from tutelage.demo.settings import DemoSettings
+from tutelage.evaluation import mean_interval
+from tutelage.reports.numbers import NONE, count, file_size, milliseconds, percent, plus_minus
+from tutelage.studies import StudyResults
+from tutelage.studies.results import ModelResult
+from tutelage.studies.verdict import verdict
 
 _UNIT_WIDTH = 9
 
 
-@contextmanager
-def progress_line() -> Iterator[Tell]:
-    """Give what shows the progress on a terminal, and nothing elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield silent
-        return
-    columns = ("{task.description}", BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    # Refreshed when told and not by a thread, which would take turns with the training.
-    with Progress(
-        *columns, TimeElapsedColumn(), console=console, auto_refresh=False, transient=True
-    ) as bar:
-        task = bar.add_task("starting", total=1.0)
-
-        def tell(share: float, what: str) -> None:
-            bar.update(task, completed=share, description=what, refresh=True)
-
-        yield tell
-
-
-def show(results: DemoResults, console: Console) -> None:
+def show(results: StudyResults, settings: DemoSettings, console: Console) -> None:
     """Print the table of models and the verdict."""
-    content = models_table(results)
-    console.print(f"\n{_title(results)}", style="bold", highlight=False)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
-    for column in content.columns:
-        lines = [column.name, *(f"[dim]{line}[/dim]" for line in wrap(column.unit, _UNIT_WIDTH))]
-        table.add_column(
-            "\n".join(lines),
-            justify="right" if column.numeric else "left",
-            vertical="bottom" if column.numeric else "top",
-            no_wrap=column.numeric,
-        )
-    for number, row in enumerate(content.rows):
-        table.add_row(*row, style="bold" if number == content.emphasis else None)
-    console.print(table)
-    console.print()
-    console.print(f"[dim]{content.note}[/dim]", highlight=False)
-    console.print()
+    console.print(f"\n{_title(settings)}", style="bold", highlight=False)
+    console.print(_table(results))
+    console.print(f"\n[dim]{_note(results)}[/dim]\n", highlight=False)
     console.print(verdict(results), style="bold", highlight=False)
 
 
-def _title(results: DemoResults) -> str:
+def rows(results: StudyResults) -> list[tuple[str, ...]]:
+    """Return each model's name, accuracy, agreement with the teacher, size and times."""
+    teacher = results.teacher
+    students = [
+        (
+            arm.name,
+            _per_cent(arm.values("accuracy")),
+            _per_cent(arm.values("agreement")),
+            *_costs(results.models[arm.model]),
+        )
+        for arm in results.arms
+    ]
+    if teacher is None:
+        return students
+    costs = _costs(results.models[teacher.model])
+    return [("Teacher", _per_cent((teacher.figures["accuracy"],)), NONE, *costs), *students]
+
+
+def _per_cent(values: tuple[float, ...]) -> str:
+    """Return the mean with its interval where there are several; the column says per cent."""
+    if len(values) == 1:
+        return percent(values[0]).removesuffix(" %")
+    return plus_minus(fmean(values), mean_interval(values).half_width).removesuffix(" %")
+
+
+def _costs(model: ModelResult) -> tuple[str, ...]:
+    times = (milliseconds(each.per_input) for each in model.latencies)
+    return count(model.cost.parameters), file_size(model.cost.file_bytes), *times
+
+
+def _table(results: StudyResults) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+    table.add_column("Model", vertical="top")
+    sizes = [each.batch_size for each in next(iter(results.models.values())).latencies]
+    for name, unit in (
+        ("Accuracy", "% of test images"),
+        ("Agreement", "% with teacher"),
+        ("Parameters", ""),
+        ("File", ""),
+        *((f"Batch {size}", "ms per image") for size in sizes),
+    ):
+        quiet = (f"[dim]{line}[/dim]" for line in wrap(unit, _UNIT_WIDTH))
+        heading = "\n".join((name, *quiet))
+        table.add_column(heading, justify="right", vertical="bottom", no_wrap=True)
+    for row in rows(results):
+        table.add_row(*row, style="bold" if row[0] == results.subject else None)
+    return table
+
+
+def _note(results: StudyResults) -> str:
+    threads = results.versions["threads"]
+    return (
+        f"± is the 95 % interval of the mean over {len(results.seeds)} seeds (Student's t): "
+        "another draw of the labelled images and other first weights. There is one teacher, and so "
+        f"no such interval. Times are medians on {threads} processor "
+        f"{'thread' if threads == '1' else 'threads'}, teacher and student in turns; the students "
+        "are one architecture, so one of them was timed."
+    )
+
+
+def _title(settings: DemoSettings) -> str:
     title = "Handwritten digits: one teacher, one small student taught three ways"
-    if results.settings["quick"]:
+    if settings.quick:
         title += "\nThis is a quick look with fewer seeds and steps, not the full demo."
     return title

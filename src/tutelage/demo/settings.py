@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tutelage._checks import whole_number
-from tutelage.errors import ArgumentError
 from tutelage.objectives import HardLabels, Objective, SoftTargets
 
 _FULL_SEEDS, _QUICK_SEEDS = 5, 2
@@ -32,7 +31,6 @@ class DemoSettings:
         teacher_learning_rate: Of AdamW for the teacher, along the same curve.
         hard_weight: What the labels weigh for the distilled students.
         soft_weight: What the teacher's soft targets weigh.
-        latency_seconds: How long each model is timed for each batch size.
 
     Raises:
         ArgumentError: A number is outside its range.
@@ -50,7 +48,6 @@ class DemoSettings:
     teacher_learning_rate: float = 0.003
     hard_weight: float = 0.1
     soft_weight: float = 0.9
-    latency_seconds: float = 0.5
 
     def __post_init__(self) -> None:
         whole_number("seeds", self.seeds, 2, "an interval needs a spread: 5 is a good number")
@@ -62,20 +59,6 @@ class DemoSettings:
         soft = SoftTargets(temperature=self.temperature)
         return self.hard_weight * HardLabels() + self.soft_weight * soft
 
-    def epochs(self, examples: int) -> int:
-        """Return how many passes over so many examples make up the steps.
-
-        Raises:
-            ArgumentError: They are no whole number of passes.
-        """
-        batches, rest = divmod(examples, self.batch_size)
-        if rest or self.steps % batches:
-            raise ArgumentError(
-                f"`steps` must be whole passes over {examples} images in batches of "
-                f"{self.batch_size}, got {self.steps}; choose a multiple of {max(batches, 1)}"
-            )
-        return self.steps // batches
-
 
 def demo_settings(
     seeds: int | None = None, temperature: float = 4.0, quick: bool = False
@@ -85,7 +68,7 @@ def demo_settings(
     Args:
         seeds: None for 5, and 2 in the quick one.
         temperature: Of the soft targets.
-        quick: Fewer steps and shorter timings.
+        quick: Fewer seeds and steps.
     """
     if not quick:
         return DemoSettings(seeds=_FULL_SEEDS if seeds is None else seeds, temperature=temperature)
@@ -95,5 +78,4 @@ def demo_settings(
         quick=True,
         steps=240,
         teacher_epochs=8,
-        latency_seconds=0.2,
     )
