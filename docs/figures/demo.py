@@ -15,7 +15,6 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from tutelage.evaluation import mean_interval
-from tutelage.studies.collect import SIMILARITY_TEMPERATURE
 
 COLOURS = ("#C14F00", "#0072B2", "#00855F")
 LOOK = {"svg.hashsalt": "tutelage", "svg.fonttype": "none", "font.family": "sans-serif"}
@@ -89,7 +88,7 @@ def draw_resemblance(axes: Axes, found: dict[str, Any]) -> None:
         )
     axes.set(xticks=range(10), yticks=range(10), xlabel="share given to", ylabel="true class")
     axes.set_title(
-        f"What the teacher says besides the label, % at T = {SIMILARITY_TEMPERATURE:g}",
+        f"What the teacher says besides the label, % at T = {found['similarity_temperature']:g}",
         fontsize=10,
     )
 

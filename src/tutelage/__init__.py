@@ -41,8 +41,8 @@ _HOMES = ("errors", "signals", "objectives", "distiller", "training", "studies")
 _MODULES = ("data", "evaluation", "layers", "losses", "objectives", "schedules", "teachers")
 
 __all__ = [
-    "Arm",
     "ArgumentError",
+    "Arm",
     "Batch",
     "BoundedRegression",
     "DataError",

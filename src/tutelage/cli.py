@@ -46,7 +46,7 @@ def _options(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for report.html and results.json.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the report and results.json.")] = Path(
         "demo"
     ),
     seeds: Annotated[
@@ -85,8 +85,8 @@ def report(
 ) -> None:
     """Write the page of a run or a study from its folder.
 
-    For a run, figures that run.report() measured before are kept; without them the log has to do, since the
-    code of the models is not at hand.
+    For a run, figures that run.report() measured before are kept; without them the log has to do,
+    since the code of the models is not at hand.
     """
     with _errors_in_one_line():
         page = _write_report(run, run / "report.html" if out is None else out)

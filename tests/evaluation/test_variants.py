@@ -6,6 +6,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
+from torch._dynamo.utils import counters
 from torch._inductor import config
 
 from tutelage.data import randomness
@@ -200,13 +201,23 @@ class TestReasons:
 
 def test_without_a_real_compiler_it_says_what_is_needed(monkeypatch, tmp_path, capfd):
     without("export", monkeypatch)
-    monkeypatch.setattr(config.cpp, "cxx", (None, "no-such-compiler"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     model = nn.Sequential(nn.Linear(3, 11), nn.Tanh())
-    found = reasons(model, torch.zeros(2, 3))["compiled"]
+    with config.patch({"cpp.cxx": (None, "no-such-compiler")}):
+        found = reasons(model, torch.zeros(2, 3))["compiled"]
     assert "No working C++ compiler found" in found
     assert "it needs a C++ compiler, such as g++" in found
     assert capfd.readouterr() == ("", "")
+
+
+def test_many_models_of_a_class_are_all_compiled(monkeypatch):
+    """PyTorch leaves models uncompiled, and silent, after as many of a class as its limit says."""
+    without("export", monkeypatch)
+    with torch._dynamo.config.patch(recompile_limit=1):
+        for width in (2, 3):
+            before = counters["stats"]["unique_graphs"]
+            variants(nn.Sequential(nn.Linear(3, width)), torch.zeros(4, 3))
+            assert counters["stats"]["unique_graphs"] == before + 2  # a batch of one, and others
 
 
 def test_nothing_is_printed_and_logging_is_as_before(monkeypatch, capfd):

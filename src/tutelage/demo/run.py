@@ -38,9 +38,7 @@ def run_demo(settings: DemoSettings | None = None, progress: bool = False) -> St
     with _one_thread():
         teacher = train_teacher(content, settings, progress)
         found = demo_study(teacher, content, settings, progress).results
-    # A study without validation data speaks of the arm that was named first; this one is told from
-    # the least help to the most, and its question is what the most achieves.
-    return replace(found, subject=MORE_IMAGES, command=_command(settings))
+    return replace(found, command=_command(settings))
 
 
 def demo_study(
@@ -81,6 +79,7 @@ def demo_study(
         ),
         scheduler=CosineAnnealingLR,
         engine=Engine(device="cpu"),
+        subject=MORE_IMAGES,
         title=TITLE,
         progress=progress,
     )

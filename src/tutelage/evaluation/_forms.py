@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from tutelage.errors import ModelError
 from tutelage.evaluation.cost import measure_cost
 
+_MANY = 1000  # compilations of one class of models
+
 _LONGEST = 200
 
 
@@ -37,18 +39,36 @@ Form = Callable[[nn.Module, Tensor], Built]
 
 
 def compiled(model: nn.Module, rows: Tensor) -> Built:
-    """Compile the model; the first call, here and for each new kind of batch, takes its time."""
+    """Compile the model twice: for a batch of one, and for any other."""
+    from torch._dynamo import config, maybe_mark_dynamic  # noqa: PLC0415 - takes its time
+
     size = measure_cost(model).file_bytes
-    try:
-        quick = cast("nn.Module", torch.compile(model))
-        for some in (rows, rows[:1]):  # a batch of one is compiled by itself
-            quick(some)
-    except Exception as error:
-        raise ModelError(
-            f"torch.compile failed with {summary(error)}; it needs a C++ compiler, such as g++, "
-            "and a model that can be traced"
-        ) from error
+    many = rows.clone()
+    maybe_mark_dynamic(many, 0)
+    # All models of a class share a limit, past which PyTorch runs them uncompiled without a word.
+    with config.patch(recompile_limit=_MANY, fail_on_recompile_limit_hit=True):
+        try:
+            quick = _InferenceAlone(cast("nn.Module", torch.compile(model)))
+            for some in (many, rows[:1]):
+                quick(some)
+        except Exception as error:
+            raise ModelError(
+                f"torch.compile failed with {summary(getattr(error, 'inner_exception', error))}; "
+                "it needs a C++ compiler, such as g++, and a model that can be traced"
+            ) from error
     return Built(quick, size)
+
+
+class _InferenceAlone(nn.Module):
+    """A compiled model in one mode; PyTorch would compile it anew for each that it is called in."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return self.model(inputs)
 
 
 def bfloat16(model: nn.Module, _: Tensor) -> Built:

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,6 @@ from tutelage.layers import observe
 from tutelage.signals import OUTPUT, describe
 
 _TWO = 2
-_MANY = 1000
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -78,7 +76,7 @@ def variants(model: nn.Module, inputs: Tensor) -> tuple[Variant, ...]:
     rows = inputs.detach().cpu()
     # An exporter takes a batch of one for a model of single inputs.
     rows = rows if len(rows) >= _TWO else torch.cat([rows, rows])
-    forms = {"plain": _plain, **FORMS, "compiled": _compiled}
+    forms = {"plain": _plain, **FORMS}
     with randomness.preserved(), torch.no_grad():
         try:
             own = copy.deepcopy(model).cpu().eval().requires_grad_(False)
@@ -94,39 +92,6 @@ def variants(model: nn.Module, inputs: Tensor) -> tuple[Variant, ...]:
 
 def _plain(model: nn.Module, _: Tensor) -> Built:
     return Built(model, measure_cost(model).file_bytes)
-
-
-def _compiled(model: nn.Module, rows: Tensor) -> Built:
-    """Compile the model twice: for a batch of one, and for any other."""
-    from torch._dynamo import config, maybe_mark_dynamic  # noqa: PLC0415 - takes its time
-
-    size = measure_cost(model).file_bytes
-    many = rows.clone()
-    maybe_mark_dynamic(many, 0)
-    # All models of a class share a limit, past which PyTorch runs them uncompiled without a word.
-    with config.patch(recompile_limit=_MANY, fail_on_recompile_limit_hit=True):
-        try:
-            quick = _InferenceAlone(cast("nn.Module", torch.compile(model)))
-            for some in (many, rows[:1]):
-                quick(some)
-        except Exception as error:
-            raise ModelError(
-                f"torch.compile failed with {summary(getattr(error, 'inner_exception', error))}; "
-                "it needs a C++ compiler, such as g++, and a model that can be traced"
-            ) from error
-    return Built(quick, size)
-
-
-class _InferenceAlone(nn.Module):
-    """A compiled model in one mode; PyTorch would compile it anew for each that it is called in."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        with torch.inference_mode():
-            return self.model(inputs)
 
 
 class _OutputAlone(nn.Module):

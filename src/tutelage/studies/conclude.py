@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from tutelage.evaluation import accuracy, mse
 from tutelage.studies.carry_out import Done, Trials
 from tutelage.studies.choose import Chosen
-from tutelage.studies.collect import Collector, versions
+from tutelage.studies.collect import SIMILARITY_TEMPERATURE, Collector, versions
 from tutelage.studies.models import TEACHER, architecture, measure, measure_variants
 from tutelage.studies.plan import StudyPlan
 from tutelage.studies.results import ArmResult, ModelResult, StudyResults
@@ -48,12 +49,14 @@ class Words:
     Args:
         title: Of the study.
         axis: What the arms' `at` is.
+        subject: The arm that the verdict is to speak of; None for the best on validation data.
         class_names: In the order of the logits.
     """
 
     title: str
     axis: str
     class_names: tuple[str, ...]
+    subject: str | None
 
 
 def conclude(finished: Finished, words: Words, variants: bool) -> StudyResults:
@@ -63,12 +66,14 @@ def conclude(finished: Finished, words: Words, variants: bool) -> StudyResults:
         name: finished.trials.student(done[0].planned) for name, done in finished.done.items()
     }
     keys = {name: architecture(each) for name, each in students.items()}
+    total = sum(map(len, finished.done.values()))
+    finished.trials.tell("measuring the models", total, total)
     teacher = plan.teacher.module if isinstance(plan.teacher, Live) else None
     collector = Collector(plan, scorer, finished.done, finished.chosen, keys)
     arms = collector.arms()
     ours = collector.teacher("" if teacher is None else TEACHER)
     models = _models(finished, students, keys, teacher)
-    subject = _subject(arms, scorer.higher)
+    subject = words.subject or _subject(arms, scorer.higher)
     if variants:
         models[keys[subject]] = _with_variants(finished, models[keys[subject]], students[subject])
     return StudyResults(
@@ -82,11 +87,12 @@ def conclude(finished: Finished, words: Words, variants: bool) -> StudyResults:
         subject=subject,
         margin=plan.margin,
         axis=words.axis,
+        similarity_temperature=SIMILARITY_TEMPERATURE,
         models=models,
         examples=_examples(finished),
         class_names=words.class_names,
         versions=versions(),
-        command=shlex.join(["python", *sys.argv]) if sys.argv[0] else "",
+        command=_command(),
         seconds=sum(trial.seconds for arm in arms for trial in arm.trials),
     )
 
@@ -139,6 +145,15 @@ def _examples(finished: Finished) -> dict[str, int]:
     first = next(iter(finished.done.values()))[0]
     counted: dict[str, Tensor | None] = {"val": first.val, "test": first.test}
     return {name: len(each) for name, each in counted.items() if each is not None}
+
+
+def _command() -> str:
+    """Return what this process was started with, without the folders that hold it."""
+    program, *rest = sys.argv
+    name = Path(program).name
+    if not name or name == "-c":
+        return ""
+    return shlex.join(["python", name, *rest] if name.endswith(".py") else [name, *rest])
 
 
 def _device(model: nn.Module) -> torch.device:

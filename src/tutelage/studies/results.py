@@ -241,6 +241,7 @@ class StudyResults:
         subject: The arm that the verdict speaks of.
         margin: What a student may lose against the teacher, as stated beforehand.
         axis: What arms of a series stand along.
+        similarity_temperature: At which the similarities of classes are softened.
         models: What they take, by key; arms may share one.
         examples: How many there are in each data set.
         class_names: For readers; empty for numbers.
@@ -259,6 +260,7 @@ class StudyResults:
     subject: str
     margin: float | None
     axis: str
+    similarity_temperature: float
     models: dict[str, ModelResult]
     examples: dict[str, int]
     class_names: tuple[str, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -114,6 +115,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     metrics: Mapping[str, Metric] | None = None,
     monitor: Monitor | str | None = None,
     margin: float | None = None,
+    subject: str | None = None,
     variants: bool = False,
     title: str = "Study",
     class_names: Sequence[str] = (),
@@ -155,6 +157,8 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
             labels, the likeness to the teacher.
         margin: What the student may lose against its teacher, in that figure, and still count as
             good as it (state it before you look); None for no such test.
+        subject: The arm that the verdict speaks of, named beforehand; None for the best on `val`,
+            without it for the first.
         variants: Whether to measure cheaper forms of the first arm's student too: compiled, in
             bfloat16, in int8, in ONNX Runtime.
         title: Of the report.
@@ -174,6 +178,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     if margin is not None:
         not_negative("margin", margin, "it is what may be lost, such as 0.01 of accuracy")
     all_arms, control_names = _all_arms(arms, controls, sweep or {})
+    _check(arms, subject)
     plan = StudyPlan(
         teacher=None if teacher is None else as_teacher(teacher),
         make_student=student,
@@ -203,7 +208,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         if out is None:  # its students stay as long as the study does
             finalize(trials, rmtree, plan.folder, ignore_errors=True)
         finished = _carry_out(plan, trials, sweep_seeds)
-        results = conclude(finished, Words(title, axis, tuple(class_names)), variants)
+        results = conclude(finished, Words(title, axis, tuple(class_names), subject), variants)
     if out is not None:
         write_results(results, plan.folder / "results.json")
     return Study(results, None if out is None else plan.folder, finished)
@@ -244,6 +249,16 @@ def _all_arms(
     both = {**theirs, **ours}
     with_sweep = {name: replace(arm, sweep={**sweep, **arm.sweep}) for name, arm in both.items()}
     return with_sweep, tuple(theirs)
+
+
+def _check(arms: Mapping[str, object], subject: str | None) -> None:
+    if subject is not None and subject not in arms:
+        raise ArgumentError(f"`subject` must be one of the arms {list(arms)}, got {subject!r}")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ArgumentError(
+            "a study's processes must each be started alone, got one of several under torchrun or "
+            "its like; start the same program several times with one `out`, and they share trials"
+        )
 
 
 def _predicts_values(arms: Mapping[str, Arm]) -> bool:

@@ -13,6 +13,16 @@ from tutelage.studies.page.outcome import look
 from tutelage.studies.results import StudyResults
 from tutelage.studies.verdict import strongest
 
+_NOTE = (
+    "The calibration error is the mean distance between how sure a model is and how often it is "
+    "right, over 15 bins (Guo et al. 2017); the likelihood loss is the mean negative "
+    "log-likelihood of the true class. Means over seeds."
+)
+_SCALING = (
+    " Temperature scaling divides the logits by one number, fitted on validation data: no answer "
+    "changes by it."
+)
+
 
 def confidence_section(results: StudyResults) -> Section | None:
     """Return calibration before and after temperature scaling, and the reliability diagram."""
@@ -25,6 +35,7 @@ def confidence_section(results: StudyResults) -> Section | None:
     rows = [(name, found) for name, found in rows if found]
     if not rows:
         return None
+    fitted = any(each.temperature is not None for _, found in rows for each in found)
     columns = (
         Column("Model", numeric=False),
         Column("Calibration error", "%"),
@@ -32,15 +43,12 @@ def confidence_section(results: StudyResults) -> Section | None:
         Column("Fitted T", "on validation data"),
         Column("Calibration error", "%, at fitted T"),
         Column("Likelihood loss", "nats, at fitted T"),
-    )
+    )[: None if fitted else 3]
     table = Table(
         "Calibration on the test data",
         columns,
-        tuple(_row(name, found) for name, found in rows),
-        "The calibration error is the mean distance between how sure a model is and how often it "
-        "is right, over 15 bins (Guo et al. 2017); the likelihood loss is the mean negative "
-        "log-likelihood of the true class. Temperature scaling divides the logits by one number, "
-        "fitted on validation data: no answer changes by it. Means over seeds.",
+        tuple(_row(name, found)[: len(columns)] for name, found in rows),
+        _NOTE + (_SCALING if fitted else ""),
     )
     return Section("Is it as sure as it is right?", table=table, figures=_diagram(results))
 

@@ -41,7 +41,6 @@ def _arms(results: StudyResults) -> Section:
     extra = [name for name in _figures(results) if name != figure.name]
     columns = (
         Column("Arm", numeric=False),
-        Column("Learns from", numeric=False),
         Column(figure_name(figure).capitalize(), "% ± 95 %" if figure.is_share else "± 95 %"),
         *((Column("Difference", against), Column("95 % interval", "of the difference"))
           if control else ()),
@@ -80,7 +79,6 @@ def _row(
     steps = arm.trials[0].steps
     return (
         arm.name,
-        arm.learns_from,
         _mean(values, figure.is_share),
         *(_compared(found, results) if compared else ()),
         *(_mean(arm.values(name), _is_share(name)) for name in extra),
@@ -96,7 +94,6 @@ def _teacher_row(results: StudyResults, extra: list[str], compared: bool) -> tup
 
     return (
         "teacher",
-        NONE,
         value(results.figure.name, results.figure.is_share),
         *((NONE, NONE) if compared else ()),
         *(value(name, _is_share(name)) for name in extra),

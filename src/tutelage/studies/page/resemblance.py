@@ -8,7 +8,6 @@ from statistics import fmean
 from tutelage.reports import Column, Figure, Section, Table
 from tutelage.reports.figures import heat_map, shared_range
 from tutelage.reports.numbers import NONE, significant
-from tutelage.studies.collect import SIMILARITY_TEMPERATURE
 from tutelage.studies.results import ArmResult, StudyResults
 
 _MOST_DRAWN = 16
@@ -36,8 +35,8 @@ def resemblance_section(results: StudyResults) -> Section | None:
         "Agreement is the share of examples that student and teacher give the same class; KL is "
         "the divergence of the student's probabilities from the teacher's at T = 1. The likeness "
         "is the correlation of what student and teacher give to wrong classes, class by class, on "
-        f"test data at T = {SIMILARITY_TEMPERATURE:g}. Training data: up to 2,048 examples, spread "
-        "evenly. Means over seeds.",
+        f"test data at T = {results.similarity_temperature:g}. Training data: up to 2,048 "
+        "examples, spread evenly. Means over seeds.",
     )
     return Section(
         "What it has learnt of the teacher",
@@ -92,8 +91,8 @@ def _caption(results: StudyResults) -> str:
         return ""
     return (
         "Mean probability in per cent that test examples of each class (row) are given for each "
-        f"other class (column), softened at T = {SIMILARITY_TEMPERATURE:g}; the logarithmic colour "
-        "scale is the same in both. The diagonal is left without colour."
+        f"other class (column), softened at T = {results.similarity_temperature:g}; the "
+        "logarithmic colour scale is the same in both. The diagonal is left without colour."
     )
 
 

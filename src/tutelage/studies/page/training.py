@@ -82,25 +82,50 @@ def _sweeps(results: StudyResults) -> Section | None:
 
 
 def _settings(results: StudyResults) -> Section:
+    """Return what each arm learns from and how; what all have alike stands in the text."""
     names = list(dict.fromkeys(name for arm in results.arms for name in arm.settings))
+    values = {name: {arm.settings.get(name, NONE) for arm in results.arms} for name in names}
+    differ = [name for name in names if len(values[name]) > 1 and name != "objective"]
+    alike = [
+        f"{_plain(name)} {values[name].pop()}"
+        for name in names
+        if name not in differ and name != "objective"
+    ]
     columns = (
         Column("Arm", numeric=False),
-        *(Column(name.replace("_", " ").capitalize(), numeric=False) for name in names),
+        Column("Learns from", numeric=False),
+        *(Column(_plain(name).capitalize(), numeric=False) for name in differ),
         Column("Best epoch", "mean"),
         Column("Seconds", "per seed, mean"),
     )
-    rows = tuple(_row(arm, names) for arm in results.arms)
-    return Section("Settings", table=Table("What each arm was trained with", columns, rows))
+    return Section(
+        "Settings",
+        (f"Alike in all arms: {', '.join(alike)}.",) if alike else (),
+        Table(
+            "What each arm was trained with",
+            columns,
+            tuple(_row(arm, differ) for arm in results.arms),
+        ),
+    )
 
 
 def _row(arm: ArmResult, names: list[str]) -> tuple[str, ...]:
     best = [trial.best_epoch for trial in arm.trials if trial.best_epoch is not None]
+    objective = arm.settings.get("objective")
+    source = arm.learns_from
+    if objective is not None and objective != source:
+        source = f"{source}: {objective}"
     return (
         arm.name,
+        source,
         *(arm.settings.get(name, NONE) for name in names),
         significant(fmean(best)) if best else NONE,
         significant(fmean(trial.seconds for trial in arm.trials)),
     )
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _repeat(results: StudyResults) -> Section:
