@@ -57,10 +57,10 @@ def main() -> None:
     train = TensorDataset(*(each[:-HELD_OUT] for each in whole.tensors))
     val = TensorDataset(*(each[-HELD_OUT:] for each in whole.tensors))
     with timed("the teacher"):
-        teacher = Remembered(big_net(), train)
+        teacher = Remembered(big_net(), train, val)
     with timed("with and without an assistant"):
-        taught = Remembered(assistant(teacher, train), train)
-        untaught = Remembered(assistant(None, train), train)
+        taught = Remembered(assistant(teacher, train), train, val)
+        untaught = Remembered(assistant(None, train), train, val)
         sweep = {"objective": TEMPERATURES}
         first = TEMPERATURES[0]
         study = tl.study(

@@ -87,9 +87,9 @@ def run(labelled: int) -> tl.Study:
     arms: dict[str, tl.Arm] = {"taught": tl.Arm(objective=both)}
     if labelled < len(scaled[pool]):
         arms["taught, unlabelled rows too"] = tl.Arm(objective=both, train=part(pool, some))
-    asked = part(pool, known[pool])
+    asked = part(pool, known[pool]), part(val, known[val])
     return tl.study(
-        Remembered(tl.teachers.Predictor(trees.predict), asked),
+        Remembered(tl.teachers.Predictor(trees.predict), *asked),
         student,
         train=few,
         val=part(val, known[val]),

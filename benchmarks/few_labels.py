@@ -9,9 +9,11 @@ big net as the model that saw all.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import nn
-from torch.utils.data import Subset, TensorDataset
+from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from mnist import (
@@ -25,7 +27,7 @@ from mnist import (
     net,
     warm_cosine,
 )
-from remembered import timed
+from remembered import Remembered, timed
 
 SEEDS, SHARE, HELD_OUT, TEMPERATURE = 5, 0.03, 10_000, 20
 
@@ -41,11 +43,14 @@ def main() -> None:
     pool = TensorDataset(*(each[:-HELD_OUT] for each in train.tensors))
     val = TensorDataset(*(each[-HELD_OUT:] for each in train.tensors))
 
-    def draw(_seed: int) -> Subset[tuple[torch.Tensor, ...]]:
-        return Subset(pool, torch.randperm(len(pool))[: int(SHARE * len(train))].tolist())
-
     with timed("the teacher"):
-        teacher = big_net()
+        teacher = Remembered(big_net(), val)
+
+    @cache
+    def draw(_seed: int) -> TensorDataset:
+        rows = torch.randperm(len(pool))[: int(SHARE * len(train))]
+        return teacher.remember(TensorDataset(*(each[rows] for each in pool.tensors)))
+
     with timed("3 % of the labels"):
         study = tl.study(
             teacher,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from tutelage.signals import OUTPUT, Batch, Fields, Signals
@@ -15,29 +15,37 @@ from tutelage.teachers import Teacher, as_teacher
 
 
 class Remembered(Teacher):
-    """A teacher whose answers on one data set are computed once.
+    """A teacher whose answers on some data sets are computed once.
 
-    It looks whether a batch's inputs are really those of the data set, and asks anew where they are
+    It looks whether a batch's inputs are really those of a data set, and asks anew where they are
     not: so it is never a memory of other inputs that answers.
 
     Args:
         teacher: Any teacher or module.
-        data: Inputs (and labels, which do not matter) that are not augmented.
+        data: Data sets whose inputs are not augmented; labels do not matter.
     """
 
-    def __init__(self, teacher: Teacher | nn.Module, data: TensorDataset) -> None:
-        self.teacher, self.inputs = as_teacher(teacher), data.tensors[0]
-        rows = DataLoader(TensorDataset(self.inputs), 2000)
+    def __init__(self, teacher: Teacher | nn.Module, *data: TensorDataset) -> None:
+        self.teacher = as_teacher(teacher)
+        self.known: list[tuple[Tensor, Tensor]] = []
+        for each in data:
+            self.remember(each)
+
+    def remember(self, data: TensorDataset) -> TensorDataset:
+        """Ask for all answers on a data set, and return it."""
+        inputs = data.tensors[0]
+        rows = DataLoader(TensorDataset(inputs), 2000)
         with self.teacher.ready(torch.device("cpu")):
             answers = [self.teacher.signals(Batch(each), OUTPUT) for (each,) in rows]
-        self.outputs = torch.cat([answer.wanted_output() for answer in answers])
+        self.known.append((inputs, torch.cat([answer.wanted_output() for answer in answers])))
+        return data
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return what was answered before, where the inputs are the same."""
-        rows = batch.index
-        known = rows is not None and len(rows) and int(rows.max()) < len(self.inputs)
-        if known and torch.equal(batch.inputs, self.inputs[rows]):
-            return Signals(self.outputs[rows])
+        rows = torch.empty(0, dtype=torch.int64) if batch.index is None else batch.index
+        for inputs, outputs in self.known if len(rows) else ():
+            if int(rows.max()) < len(inputs) and torch.equal(batch.inputs, inputs[rows]):
+                return Signals(outputs[rows])
         return self.teacher.signals(batch, fields)
 
     def fingerprint(self) -> str:

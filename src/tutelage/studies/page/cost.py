@@ -42,8 +42,7 @@ def _models(results: StudyResults) -> Section:
         Column("File"),
         Column("Operations", "per input"),
         Column("Activations", "peak, one input"),
-        *(Column(f"Batch {size}", "ms per input") for size in sizes),
-        *(Column("95th percentile", f"batch {size}") for size in sizes),
+        *(Column(f"Batch {size}", "ms per input (95th)") for size in sizes),
     )
     rows = tuple(_row(model, len(sizes)) for model in results.models.values())
     table = Table("Size and time of the models", columns, rows, _note(results))
@@ -63,12 +62,15 @@ def _row(model: ModelResult, sizes: int) -> tuple[str | Cell, ...]:
     )
 
 
-def _times(latencies: tuple[Latency, ...], sizes: int) -> tuple[str, ...]:
+def _times(latencies: tuple[Latency, ...], sizes: int) -> tuple[str | Cell, ...]:
     if not latencies:
-        return (NONE,) * (2 * sizes)
-    medians = (milliseconds(each.per_input) for each in latencies)
-    tails = (milliseconds(each.percentile_95 / each.batch_size) for each in latencies)
-    return (*medians, *tails)
+        return (NONE,) * sizes
+    return tuple(_time(each) for each in latencies)
+
+
+def _time(latency: Latency) -> Cell:
+    tail = milliseconds(latency.percentile_95 / latency.batch_size)
+    return Cell(f"{milliseconds(latency.per_input)} ({tail})", latency.per_input)
 
 
 def _sizes(models: list[ModelResult]) -> list[int]:
@@ -81,7 +83,10 @@ def _note(results: StudyResults) -> str:
     if not timed:
         return f"{text} Times are not measured where inputs are not one tensor."
     threads = f"{timed[0].threads} processor thread" + ("" if timed[0].threads == 1 else "s")
-    return f"{text} Times are medians on {threads}, all models in turns after a warm-up."
+    return (
+        f"{text} Times are medians, in brackets the 95th percentile, on {threads}, all models in "
+        "turns after a warm-up."
+    )
 
 
 def _against_time(results: StudyResults) -> tuple[Figure, ...]:
@@ -127,8 +132,7 @@ def _variants(results: StudyResults) -> Section | None:
         Column("Form", numeric=False),
         Column(figure_name(results.figure).capitalize()),
         Column("File"),
-        *(Column(f"Batch {size}", "ms per input") for size in sizes),
-        *(Column("95th percentile", f"batch {size}") for size in sizes),
+        *(Column(f"Batch {size}", "ms per input (95th)") for size in sizes),
     )
     rows = [
         (

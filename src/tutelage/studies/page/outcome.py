@@ -223,16 +223,17 @@ def _bootstraps(results: StudyResults) -> Table | None:
         Column("Arm", numeric=False),
         Column("Control", numeric=False),
         Column("Difference"),
-        Column("95 % over seeds", "Student's t"),
-        Column("over seeds and examples", "bootstrap"),
-        Column("Seeds needed", "to see it, power 80 %"),
+        Column("95 %", "over seeds"),
+        Column("95 %", "seeds and examples"),
+        Column("Seeds needed", "power 80 %"),
     )
     return Table(
         "Every arm against every control",
         columns,
         tuple(rows),
-        "The interval over seeds speaks of other starts and orders on these test examples; the "
-        "bootstrap draws test examples anew as well, and so speaks of other examples too.",
+        "The interval over seeds (Student's t) speaks of other starts and orders on these test "
+        "examples; the other (bootstrap) draws test examples anew as well, and so speaks of other "
+        "examples too. So many seeds would find a difference of this size with a power of 80 %.",
     )
 
 
