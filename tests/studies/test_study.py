@@ -314,6 +314,26 @@ def test_bad_arms(options, message):
         tl.Arm(**options)
 
 
+def test_a_folder_that_is_a_file(setup, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(tl.RunFolderError, match="a folder that can be written"):
+        setup.study(out=tmp_path / "file" / "study")
+
+
+def test_the_subject_is_one_of_the_arms(setup):
+    with pytest.raises(tl.ArgumentError, match=r"`subject` must be one of the arms \['soft'\]"):
+        setup.study(subject="labels")
+    arms = {"first": tl.SoftTargets(1), "second": tl.SoftTargets(2)}
+    assert setup.study(arms=arms, subject="second", seeds=1).results.subject == "second"
+    assert setup.study(arms=arms, seeds=1).results.subject == "first"
+
+
+def test_not_under_torchrun(setup, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(tl.ArgumentError, match="each be started alone"):
+        setup.study()
+
+
 def test_a_test_set_that_shuffles_is_refused(setup):
     with pytest.raises(tl.DataError, match="same order for every model"):
         setup.study(test=DataLoader(setup.test, 32, shuffle=True))
