@@ -17,15 +17,13 @@ from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from mnist import (
-    BATCH,
-    ENGINE,
+    COMMON,
     RUNS,
     adam,
     big_net,
     errors_table,
     images,
     net,
-    warm_cosine,
 )
 from remembered import Remembered, timed
 
@@ -41,9 +39,7 @@ def assistant(teacher: tl.teachers.Teacher | None, train: TensorDataset) -> nn.M
     common = {
         "train": train,
         "epochs": EPOCHS,
-        "batch_size": BATCH,
-        "scheduler": warm_cosine,
-        "engine": ENGINE,
+        **COMMON,
     }
     if teacher is None:
         return tl.fit(middle, optimizer=adam(1e-3), **common).student
@@ -77,10 +73,8 @@ def main() -> None:
             sweep={"learning_rate": [1e-3, 2e-3, 4e-3]},
             seeds=SEEDS,
             epochs=EPOCHS,
-            batch_size=BATCH,
             optimizer=adam(2e-3),
-            scheduler=warm_cosine,
-            engine=ENGINE,
+            **COMMON,
             title="MNIST: the capacity gap",
             out=RUNS / "assistant",
         )

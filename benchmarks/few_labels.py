@@ -17,15 +17,13 @@ from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from mnist import (
-    BATCH,
-    ENGINE,
+    COMMON,
     RUNS,
     adam,
     big_net,
     errors_table,
     images,
     net,
-    warm_cosine,
 )
 from remembered import Remembered, timed
 
@@ -67,10 +65,8 @@ def main() -> None:
             sweep={"learning_rate": [3e-4, 1e-3, 2e-3]},
             seeds=SEEDS,
             steps=3000,
-            batch_size=BATCH,
             optimizer=adam(1e-3),
-            scheduler=warm_cosine,
-            engine=ENGINE,
+            **COMMON,
             title="MNIST with 3 % of the labels",
             out=RUNS / "few-labels",
         )

@@ -17,8 +17,7 @@ from torch.utils.data import Subset, TensorDataset
 
 import tutelage as tl
 from mnist import (
-    BATCH,
-    ENGINE,
+    COMMON,
     RUNS,
     adam,
     adamw,
@@ -26,7 +25,6 @@ from mnist import (
     errors_table,
     images,
     net,
-    warm_cosine,
 )
 from remembered import Remembered, timed
 
@@ -97,10 +95,8 @@ def main() -> None:
         "test": test,
         "seeds": given.seeds,
         "epochs": given.epochs,
-        "batch_size": BATCH,
         "optimizer": adamw(4e-3, 0.5),
-        "scheduler": warm_cosine,
-        "engine": ENGINE,
+        **COMMON,
         "keep_best": False,
     }
     soft = tl.SoftTargets(TEMPERATURE)

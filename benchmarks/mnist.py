@@ -105,6 +105,10 @@ def _warm_cosine(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (part - 0.05) / 0.95))
 
 
+COMMON: dict[str, Any] = {"batch_size": BATCH, "scheduler": warm_cosine, "engine": ENGINE}
+"""What all trainings on plain images share."""
+
+
 def big_net() -> nn.Module:
     """Return the teacher: 784-1200-1200-10 with dropout, trained on all jittered images."""
     torch.manual_seed(0)

@@ -12,20 +12,18 @@ from functools import partial
 
 import tutelage as tl
 from mnist import (
-    BATCH,
-    ENGINE,
+    COMMON,
     RUNS,
     adam,
     big_net,
     errors_table,
     images,
     net,
-    warm_cosine,
 )
 from remembered import Remembered, timed
 
 SEEDS, EPOCHS = 3, 20
-TEMPERATURES, WIDTHS = (1, 2.5, 4, 8, 20, 40), (30, 300, 800)
+TEMPERATURES, WIDTHS = (1, 2.5, 4, 8, 20), (30, 300, 800)
 
 
 def main() -> None:
@@ -59,10 +57,8 @@ def main() -> None:
             controls=labels,
             seeds=SEEDS,
             epochs=EPOCHS,
-            batch_size=BATCH,
             optimizer=adam(2e-3),
-            scheduler=warm_cosine,
-            engine=ENGINE,
+            **COMMON,
             keep_best=False,
             axis="temperature",
             title="MNIST: temperature and width",
