@@ -35,6 +35,7 @@ def main() -> None:
         f"{width} units, T = {temperature:g}": tl.Arm(
             objective=tl.SoftTargets(temperature),
             student=partial(net, width),
+            against=f"{width} units, labels",
             series=f"{width} units",
             at=temperature,
         )

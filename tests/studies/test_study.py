@@ -320,6 +320,21 @@ def test_a_folder_that_is_a_file(setup, tmp_path):
         setup.study(out=tmp_path / "file" / "study")
 
 
+def test_an_arm_may_have_a_control_of_its_own(setup):
+    arms = {
+        "one": tl.Arm(objective=tl.SoftTargets(1), against="labels"),
+        "other": tl.Arm(objective=tl.SoftTargets(2), against="smoothed labels"),
+    }
+    study = setup.study(arms=arms, seeds=2)
+    assert [(each.arm, each.control) for each in study.results.comparisons] == [
+        ("one", "labels"),
+        ("other", "smoothed labels"),
+    ]
+    assert "than its control, “labels”" in study.verdict
+    with pytest.raises(tl.ArgumentError, match="`against` one of the controls"):
+        setup.study(arms={"one": tl.Arm(objective=tl.SoftTargets(1), against="one")})
+
+
 def test_the_subject_is_one_of_the_arms(setup):
     with pytest.raises(tl.ArgumentError, match=r"`subject` must be one of the arms \['soft'\]"):
         setup.study(subject="labels")

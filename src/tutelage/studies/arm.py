@@ -68,6 +68,8 @@ class Arm:
         engine: Precision, clipping and the like.
         sweep: For names of the arguments above, values to try; the combination that does best on
             validation data is the arm's. A function (`run`) may have names of its own.
+        against: The control that it is compared with, where controls have different students or
+            data; None for all of them.
         series: Arms of one series are drawn as one line, over `at`.
         at: Where on that line: a share of labels, a temperature, a width.
         note: For readers: what the student learns from.
@@ -88,6 +90,7 @@ class Arm:
     scheduler: MakeScheduler | None = None
     engine: Engine | None = None
     sweep: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    against: str | None = None
     series: str = ""
     at: float | None = None
     note: str = ""
@@ -128,7 +131,7 @@ class Arm:
         return replace(self, sweep={}, **known)
 
 
-_SWEPT = {each.name for each in fields(Arm)} - {"sweep", "series", "at", "note", "run"}
+_SWEPT = {each.name for each in fields(Arm)} - {"sweep", "against", "series", "at", "note", "run"}
 
 
 def as_arm(name: str, arm: object) -> Arm:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tutelage.errors import NonFiniteError
 from tutelage.studies import answers
 from tutelage.studies.describe import digest
-from tutelage.studies.folder import TrialFolder
+from tutelage.studies.folder import TrialFolder, exclusive
 from tutelage.studies.keys import Keys
 from tutelage.studies.plan import StudyPlan
 from tutelage.studies.trial import Planned, train, train_fidelity
@@ -83,12 +83,12 @@ class Trials:
     def teacher_answers(self, teacher: Teacher, data: object) -> Tensor:
         """Return a teacher's outputs on a data set; the teacher is asked once."""
         name = f"{digest(teacher.fingerprint())}-{self.keys.data(data)}.npy"
-        file = self.plan.folder / "teacher" / name
-        kept = answers.load(file)
-        if kept is None:
-            kept = answers.ask(teacher, data, self.plan.device)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            answers.save(file, kept)
+        folder = self.plan.folder / "teacher"
+        with exclusive(folder):
+            kept = answers.load(folder / name)
+            if kept is None:
+                kept = answers.ask(teacher, data, self.plan.device)
+                answers.save(folder / name, kept)
         return kept
 
     def _folder(self, planned: Planned) -> TrialFolder:

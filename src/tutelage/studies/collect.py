@@ -97,7 +97,7 @@ class Collector:
             compare(arm, control, self.scorer.figure, (scores[arm.name], scores[control.name]))
             for arm in arms
             for control in controls
-            if not arm.is_control
+            if not arm.is_control and arm.against in (None, control.name)
         )
 
     def against_teacher(
@@ -127,6 +127,7 @@ class Collector:
             by_class=self._by_class(outputs),
             reliability=self._reliability(outputs),
             scatter=self._scatter(self.plan.reading(arm), outputs[0]),
+            against=arm.against,
             series=arm.series,
             at=arm.at,
         )

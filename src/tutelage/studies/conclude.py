@@ -22,6 +22,8 @@ from tutelage.studies.results import ArmResult, ModelResult, StudyResults
 from tutelage.studies.score import Scorer
 from tutelage.teachers import Live
 
+_FEW = 3
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -107,7 +109,7 @@ def _models(
     distinct = {key: students[name] for name, key in reversed(list(keys.items()))}
     sharing = {key: [name for name in keys if keys[name] == key] for key in distinct}
     names = {
-        key: "student" if len(distinct) == 1 else f"student: {', '.join(sharing[key])}"
+        key: "student" if len(distinct) == 1 else f"student: {_some(sharing[key])}"
         for key in distinct
     }
     first = {} if teacher is None else {TEACHER: teacher}
@@ -145,6 +147,11 @@ def _examples(finished: Finished) -> dict[str, int]:
     first = next(iter(finished.done.values()))[0]
     counted: dict[str, Tensor | None] = {"val": first.val, "test": first.test}
     return {name: len(each) for name, each in counted.items() if each is not None}
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return names, of many the first and how many more."""
+    return ", ".join(names) if len(names) <= _FEW else f"{names[0]} and {len(names) - 1} more"
 
 
 def _command() -> str:

@@ -29,6 +29,16 @@ except ImportError:  # not on Windows
     fcntl = None
 
 
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Wait until no other process is at what this process does inside; then do it alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        if fcntl is not None:
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        yield
+
+
 class TrialFolder:
     """The folder of one trial.
 

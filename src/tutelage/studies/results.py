@@ -87,6 +87,7 @@ class ArmResult:
         by_class: Share of each class that is named rightly, the mean over seeds.
         reliability: Of all seeds together.
         scatter: For one value: true values and predictions of some examples, first seed.
+        against: The one control that it is compared with; None for all.
         series: Which line of the figure over `at` it belongs to.
         at: Where on it.
     """
@@ -103,6 +104,7 @@ class ArmResult:
     by_class: dict[int, float] = field(default_factory=dict)
     reliability: Reliability | None = None
     scatter: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    against: str | None = None
     series: str = ""
     at: float | None = None
 

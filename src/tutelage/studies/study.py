@@ -22,6 +22,7 @@ from tutelage.studies.arm import Arm, as_arm, usual_controls
 from tutelage.studies.carry_out import Done, Trials
 from tutelage.studies.choose import all_trials, choose
 from tutelage.studies.conclude import Finished, Words, conclude
+from tutelage.studies.folder import exclusive
 from tutelage.studies.plan import Common, StudyPlan
 from tutelage.studies.progress import study_progress
 from tutelage.studies.results import StudyResults, write_results
@@ -179,6 +180,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         not_negative("margin", margin, "it is what may be lost, such as 0.01 of accuracy")
     all_arms, control_names = _all_arms(arms, controls, sweep or {})
     _check(arms, subject)
+    _check_against(all_arms, control_names)
     plan = StudyPlan(
         teacher=None if teacher is None else as_teacher(teacher),
         make_student=student,
@@ -208,9 +210,9 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         if out is None:  # its students stay as long as the study does
             finalize(trials, rmtree, plan.folder, ignore_errors=True)
         finished = _carry_out(plan, trials, sweep_seeds)
-        results = conclude(finished, Words(title, axis, tuple(class_names), subject), variants)
-    if out is not None:
-        write_results(results, plan.folder / "results.json")
+        with exclusive(plan.folder):  # one process at a time measures, or they disturb each other
+            results = conclude(finished, Words(title, axis, tuple(class_names), subject), variants)
+            write_results(results, plan.folder / "results.json")
     return Study(results, None if out is None else plan.folder, finished)
 
 
@@ -259,6 +261,15 @@ def _check(arms: Mapping[str, object], subject: str | None) -> None:
             "a study's processes must each be started alone, got one of several under torchrun or "
             "its like; start the same program several times with one `out`, and they share trials"
         )
+
+
+def _check_against(arms: Mapping[str, Arm], controls: Sequence[str]) -> None:
+    for name, arm in arms.items():
+        if arm.against is not None and arm.against not in controls:
+            raise ArgumentError(
+                f"arm {name!r} must be compared `against` one of the controls {list(controls)}, "
+                f"got {arm.against!r}"
+            )
 
 
 def _predicts_values(arms: Mapping[str, Arm]) -> bool:

@@ -60,12 +60,18 @@ def strongest(results: StudyResults) -> ArmResult | None:
 
 
 def against_strongest(results: StudyResults, arm: str) -> Comparison | None:
-    """Return an arm's comparison with the strongest control."""
-    control = strongest(results)
+    """Return an arm's comparison with its own control, or with the strongest."""
+    control = control_of(results, arm)
     if control is None:
         return None
     pairs = (each for each in results.comparisons if each.arm == arm)
     return next((each for each in pairs if each.control == control.name), None)
+
+
+def control_of(results: StudyResults, arm: str) -> ArmResult | None:
+    """Return the control that an arm is compared with: its own, else the strongest."""
+    own = results.arm(arm).against
+    return strongest(results) if own is None else results.arm(own)
 
 
 def _against_control(results: StudyResults) -> str:
@@ -82,9 +88,10 @@ def _against_control(results: StudyResults) -> str:
     better = "better" if mean >= 0 else "worse"
     unit = " points" if figure.is_share else ""
     size = difference(abs(mean), figure).lstrip("+")
+    which = "the strongest control" if results.arm(found.arm).against is None else "its control"
     text = (
         f"On {examples} test examples the student “{found.arm}” is {size}{unit} {better} in "
-        f"{figure_name(figure)} than the strongest control, “{found.control}”"
+        f"{figure_name(figure)} than {which}, “{found.control}”"
     )
     return f"{text} ({_certainty(found, figure)})."
 

@@ -11,7 +11,7 @@ from tutelage.reports.figures import ReliabilityLine, reliability_diagram
 from tutelage.reports.numbers import NONE, significant
 from tutelage.studies.page.outcome import look
 from tutelage.studies.results import StudyResults
-from tutelage.studies.verdict import strongest
+from tutelage.studies.verdict import control_of
 
 _NOTE = (
     "The calibration error is the mean distance between how sure a model is and how often it is "
@@ -70,7 +70,7 @@ def _row(name: str, found: Sequence[Calibration]) -> tuple[str, ...]:
 
 
 def _diagram(results: StudyResults) -> tuple[Figure, ...]:
-    control, subject = strongest(results), results.arm(results.subject)
+    control, subject = control_of(results, results.subject), results.arm(results.subject)
     lines = [
         _line(name, found, number)
         for name, found, number in (

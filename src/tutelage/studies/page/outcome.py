@@ -37,7 +37,7 @@ def spread(values: tuple[float, ...]) -> Interval | None:
 def _arms(results: StudyResults) -> Section:
     control, figure = strongest(results), results.figure
     names = [arm.name for arm in results.arms]
-    against = "" if control is None else f"against “{control.name}”"
+    against = _against(results)
     extra = [name for name in _figures(results) if name != figure.name]
     columns = (
         Column("Arm", numeric=False),
@@ -59,6 +59,15 @@ def _arms(results: StudyResults) -> Section:
         emphasis=offset + names.index(results.subject),
     )
     return Section("What each arm achieved", table=table)
+
+
+def _against(results: StudyResults) -> str:
+    """Say what the arms are compared with."""
+    control = strongest(results)
+    if control is None:
+        return ""
+    own = any(arm.against is not None for arm in results.arms)
+    return "against its control" if own else f"against “{control.name}”"
 
 
 def _figures(results: StudyResults) -> list[str]:
@@ -196,10 +205,8 @@ def _interval_rows(results: StudyResults, factor: int) -> list[Row]:
 
 
 def _difference_label(results: StudyResults) -> str:
-    control = strongest(results)
-    name = "" if control is None else f" against “{control.name}”"
     unit = "points of " if results.figure.is_share else "gain in "
-    return f"{unit}{figure_name(results.figure)}{name}"
+    return f"{unit}{figure_name(results.figure)} {_against(results)}"
 
 
 def _bootstraps(results: StudyResults) -> Table | None:

@@ -9,7 +9,7 @@ from tutelage.reports.figures import deltas, residuals
 from tutelage.reports.numbers import NONE
 from tutelage.studies.page.outcome import look
 from tutelage.studies.results import ArmResult, StudyResults
-from tutelage.studies.verdict import shown, strongest
+from tutelage.studies.verdict import control_of, shown
 
 
 def parts_sections(results: StudyResults) -> tuple[Section | None, ...]:
@@ -18,7 +18,7 @@ def parts_sections(results: StudyResults) -> tuple[Section | None, ...]:
 
 
 def _classes(results: StudyResults) -> Section | None:
-    subject, control = results.arm(results.subject), strongest(results)
+    subject, control = results.arm(results.subject), control_of(results, results.subject)
     figures = []
     if control is not None:
         figures.append(_deltas(results, subject.by_class, control.by_class, control.name))
@@ -71,7 +71,7 @@ def _domain(results: StudyResults, arm: ArmResult, name: str) -> str:
 
 
 def _residuals(results: StudyResults) -> Section | None:
-    control, subject = strongest(results), results.arm(results.subject)
+    control, subject = control_of(results, results.subject), results.arm(results.subject)
     drawn = [arm for arm in (control, subject) if arm is not None and arm.scatter is not None]
     figures = tuple(
         Figure(
