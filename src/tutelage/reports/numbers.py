@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 
+_LARGE = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
 NONE = "–"
 """What stands for a number that there is none of."""
 
@@ -79,6 +81,18 @@ def file_size(number: int) -> str:
     while size >= 999.5 and len(units) > 1:  # noqa: PLR2004 - what would read as 1000
         size, units = size / 1000, units[1:]
     return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:.3g} {units[0]}"
+
+
+def operations(number: int) -> str:
+    """Return a number of operations in a unit that fits.
+
+    >>> operations(940), operations(2_400_000), operations(3_000_000_000)
+    ('940', '2.4 M', '3 G')
+    """
+    for size, unit in _LARGE:
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return str(number)
 
 
 def milliseconds(seconds: float) -> str:

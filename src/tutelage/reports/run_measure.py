@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tutelage.data import as_source, randomness
 from tutelage.evaluation import (
+    Cost,
     Latency,
     label_figures,
     latencies,
@@ -60,11 +61,12 @@ def measure_run(run: RunRecord) -> RunFigures:
         if run.val is not None:
             said = _ask_both(run, device)
             times = _times(models, said.inputs)
-    cost, timed = measure_cost(run.student), tuple(times.get("student", ()))
-    figures = ModelFigures(cost=cost, latencies=timed)
+        inputs = None if said is None else said.inputs
+        costs = {name: measure_cost(model, inputs) for name, model in models.items()}
+    figures = ModelFigures(cost=costs["student"], latencies=tuple(times.get("student", ())))
     return RunFigures(
         student=figures if said is None else _answered(run, said, figures),
-        teacher=None if run.teacher is None else _teacher_figures(run, models, said, times),
+        teacher=None if run.teacher is None else _teacher_figures(run, costs, said, times),
         examples=0 if said is None else len(said.student),
         misses=() if said is None or not run.objective.predicts_values else _misses(run, said),
     )
@@ -106,15 +108,11 @@ def _misses(run: RunRecord, said: _Said) -> tuple[Misses, ...]:
 
 def _teacher_figures(
     run: RunRecord,
-    models: dict[str, nn.Module],
+    costs: dict[str, Cost],
     said: _Said | None,
     times: dict[str, list[Latency]],
 ) -> ModelFigures:
-    module = models.get("teacher")
-    figures = ModelFigures(
-        cost=None if module is None else measure_cost(module),
-        latencies=tuple(times.get("teacher", ())),
-    )
+    figures = ModelFigures(cost=costs.get("teacher"), latencies=tuple(times.get("teacher", ())))
     if said is None or said.teacher is None:
         return figures
     output = run.objective.prediction(said.teacher)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tutelage.reports.numbers import NONE, count, file_size, milliseconds, significant
+from tutelage.reports.numbers import NONE, count, file_size, milliseconds, operations, significant
 from tutelage.reports.page import Column, Section, Table
 from tutelage.reports.run_account import RunAccount
 from tutelage.reports.run_record import ModelFigures
@@ -37,11 +37,13 @@ def models_section(run: RunAccount) -> Section:
         *(_NAMES[name] for name in shown),
         Column("Parameters"),
         Column("File"),
+        *((Column("Operations", "per input"),) if _counted_operations(figures.student) else ()),
         *(Column(f"Batch {size}", "ms per input") for size in sizes),
     )
-    rows = [_row("Student", figures.student, shown, len(sizes))]
+    counted_too = _counted_operations(figures.student)
+    rows = [_row("Student", figures.student, shown, len(sizes), counted_too)]
     if figures.teacher is not None:
-        rows.insert(0, _row("Teacher", figures.teacher, shown, len(sizes)))
+        rows.insert(0, _row("Teacher", figures.teacher, shown, len(sizes), counted_too))
     table = Table(
         "Quality, size and time of the models",
         columns,
@@ -63,14 +65,22 @@ def settings_section(run: RunAccount) -> Section:
     return Section("Settings and versions", table=table)
 
 
-def _row(name: str, figures: ModelFigures, shown: list[str], sizes: int) -> tuple[str, ...]:
+def _counted_operations(figures: ModelFigures) -> bool:
+    return figures.cost is not None and figures.cost.flops is not None
+
+
+def _row(
+    name: str, figures: ModelFigures, shown: list[str], sizes: int, counted_too: bool
+) -> tuple[str, ...]:
     cost = figures.cost
+    flops = None if cost is None else cost.flops
     measured = [milliseconds(each.per_input) for each in figures.latencies] or [NONE] * sizes
     return (
         name,
         *(_quality(figures.quality.get(each), each) for each in shown),
         NONE if cost is None else count(cost.parameters),
         NONE if cost is None else file_size(cost.file_bytes),
+        *((NONE if flops is None else operations(flops),) if counted_too else ()),
         *measured,
     )
 

@@ -7,31 +7,15 @@ from statistics import fmean
 from tutelage.evaluation import Latency
 from tutelage.reports import Cell, Column, Figure, Section, Table
 from tutelage.reports.figures import Mark, trade_off
-from tutelage.reports.numbers import NONE, count, file_size, milliseconds
+from tutelage.reports.numbers import NONE, count, file_size, milliseconds, operations
 from tutelage.studies.page.outcome import MOST_DRAWN, look, spread
 from tutelage.studies.results import ModelResult, StudyResults
 from tutelage.studies.verdict import figure_name, shown
-
-_LARGE = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def cost_sections(results: StudyResults) -> tuple[Section | None, ...]:
     """Return what the models take, and what cheaper forms of the student do."""
     return (_models(results), _variants(results))
-
-
-def operations(number: int | None) -> str:
-    """Return a number of operations in a unit that fits.
-
-    >>> operations(2_400_000), operations(None)
-    ('2.4 M', '–')
-    """
-    if number is None:
-        return NONE
-    for size, unit in _LARGE:
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
-    return str(number)
 
 
 def _models(results: StudyResults) -> Section:
@@ -56,7 +40,7 @@ def _row(model: ModelResult, sizes: int) -> tuple[str | Cell, ...]:
         model.name,
         count(cost.parameters),
         file_size(cost.file_bytes),
-        Cell(operations(cost.flops), cost.flops),
+        NONE if cost.flops is None else Cell(operations(cost.flops), cost.flops),
         Cell(memory, cost.activation_bytes),
         *_times(model.latencies, sizes),
     )
