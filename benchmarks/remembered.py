@@ -27,6 +27,7 @@ class Remembered(Teacher):
 
     def __init__(self, teacher: Teacher | nn.Module, *data: TensorDataset) -> None:
         self.teacher = as_teacher(teacher)
+        self.module = self.teacher.module
         self.known: list[tuple[Tensor, Tensor]] = []
         for each in data:
             self.remember(each)

@@ -254,7 +254,11 @@ def test_a_teacher_that_is_no_module(setup):
         teacher, setup.make, train=setup.train, test=setup.test, arms={"soft": tl.SoftTargets(4)},
         seeds=1, epochs=1, engine=QUIET, progress=False,
     )  # fmt: skip
-    assert study.results.teacher.model == ""
+    teacher = study.results.models["teacher"]
+    assert teacher.cost is None
+    assert [each.batch_size for each in teacher.latencies] == [1, 256]
+    assert "takes, as a multiple of its time" in study.verdict
+    assert "parameters" not in study.verdict
     assert study.results.teacher.figures["accuracy"] > 0.8
 
 

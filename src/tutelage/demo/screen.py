@@ -54,6 +54,8 @@ def _per_cent(values: tuple[float, ...]) -> str:
 
 def _costs(model: ModelResult) -> tuple[str, ...]:
     times = (milliseconds(each.per_input) for each in model.latencies)
+    if model.cost is None:
+        return NONE, NONE, *times
     return count(model.cost.parameters), file_size(model.cost.file_bytes), *times
 
 

@@ -23,7 +23,6 @@ from tutelage.layers import evaluating, observe
 from tutelage.reports.run_answers import confidence_of, divergence_of, misses_of
 from tutelage.reports.run_record import Misses, ModelFigures, RunFigures, RunRecord
 from tutelage.signals import OUTPUT
-from tutelage.teachers import Live
 
 _BATCH = 256
 _TIMED_BATCH = 32
@@ -51,7 +50,7 @@ def measure_run(run: RunRecord) -> RunFigures:
     first = next(chain(run.student.parameters(), run.student.buffers()), None)
     device = torch.device("cpu") if first is None else first.device
     models = {"student": run.student}
-    if isinstance(run.teacher, Live):
+    if run.teacher is not None and run.teacher.module is not None:
         models["teacher"] = run.teacher.module
     said, times = None, {}
     with (

@@ -71,7 +71,7 @@ class Collector:
         """Return the teacher's own figures.
 
         Args:
-            model: The key of its model, "" where it is no module.
+            model: The key of its model.
         """
         output, scorer = self.scorer.teacher_test, self.scorer
         if output is None:

@@ -16,11 +16,10 @@ from tutelage.evaluation import accuracy, mse
 from tutelage.studies.carry_out import Done, Trials
 from tutelage.studies.choose import Chosen
 from tutelage.studies.collect import SIMILARITY_TEMPERATURE, Collector, versions
-from tutelage.studies.models import TEACHER, architecture, measure, measure_variants
+from tutelage.studies.models import TEACHER, Answering, architecture, measure, measure_variants
 from tutelage.studies.plan import StudyPlan
 from tutelage.studies.results import ArmResult, ModelResult, StudyResults
 from tutelage.studies.score import Scorer
-from tutelage.teachers import Live
 
 _FEW = 3
 
@@ -70,10 +69,10 @@ def conclude(finished: Finished, words: Words, variants: bool) -> StudyResults:
     keys = {name: architecture(each) for name, each in students.items()}
     total = sum(map(len, finished.done.values()))
     finished.trials.tell("measuring the models", total, total)
-    teacher = plan.teacher.module if isinstance(plan.teacher, Live) else None
+    teacher = None if plan.teacher is None else plan.teacher.module or Answering(plan.teacher)
     collector = Collector(plan, scorer, finished.done, finished.chosen, keys)
     arms = collector.arms()
-    ours = collector.teacher("" if teacher is None else TEACHER)
+    ours = collector.teacher(TEACHER)
     models = _models(finished, students, keys, teacher)
     subject = words.subject or _subject(arms, scorer.higher)
     if variants:

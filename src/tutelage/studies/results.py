@@ -122,7 +122,7 @@ class TeacherResult:
         figures: On the test data.
         calibration: As of a student.
         domains: As of a student.
-        model: Its key in `StudyResults.models`; "" where it is no module.
+        model: Its key in `StudyResults.models`.
         similarity: As of an arm.
         by_class: As of an arm.
         reliability: As of an arm.
@@ -183,13 +183,13 @@ class ModelResult:
 
     Args:
         name: For readers.
-        cost: Parameters, bytes, operations.
+        cost: Parameters, bytes, operations; None for a teacher that is no module.
         latencies: For each batch size; empty where inputs are not one tensor.
         variants: Cheaper forms of it, if they were asked for.
     """
 
     name: str
-    cost: Cost
+    cost: Cost | None
     latencies: tuple[Latency, ...] = ()
     variants: tuple[VariantResult, ...] = ()
 

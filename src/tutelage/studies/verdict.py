@@ -135,18 +135,20 @@ def _no_worse(results: StudyResults) -> str:
 def _saving(results: StudyResults) -> str:
     teacher = None if results.teacher is None else results.models.get(results.teacher.model)
     student = results.models.get(results.arm(results.subject).model)
-    if teacher is None or student is None or not student.cost.parameters:
+    if teacher is None or student is None:
         return ""
-    fewer = times(teacher.cost.parameters / student.cost.parameters)
-    text = f"The teacher has {fewer} its parameters"
+    said = []
+    if teacher.cost and student.cost and student.cost.parameters:
+        ratio = times(teacher.cost.parameters / student.cost.parameters)
+        said.append(f"has {ratio} its parameters")
     pairs = list(zip(teacher.latencies, student.latencies, strict=False))
-    if not pairs:
-        return f"{text}."
-    spent = " and ".join(
-        f"{times(theirs.median / ours.median)} {_at_once(ours.batch_size)}"
-        for theirs, ours in pairs
-    )
-    return f"{text} and takes, as a multiple of its time, {spent}."
+    if pairs:
+        spent = " and ".join(
+            f"{times(theirs.median / ours.median)} {_at_once(ours.batch_size)}"
+            for theirs, ours in pairs
+        )
+        said.append(f"takes, as a multiple of its time, {spent}")
+    return f"The teacher {' and '.join(said)}." if said else ""
 
 
 def _at_once(number: int) -> str:

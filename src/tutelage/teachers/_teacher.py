@@ -7,12 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from tutelage.signals import Batch, Fields, Signals
 
 
 class Teacher(ABC):
-    """A source of signals to learn from; never trained, and no part of the student."""
+    """A source of signals to learn from; never trained, and no part of the student.
+
+    Attributes:
+        module: The module that answers, if there is one, so that its size can be told.
+    """
+
+    module: nn.Module | None = None
 
     @abstractmethod
     def signals(self, batch: Batch, fields: Fields) -> Signals:

@@ -26,7 +26,7 @@ class Live(Teacher):
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.module = module
+        self.module: nn.Module = module  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return the module's signals, as plain tensors that autograd may save."""

@@ -35,6 +35,8 @@ def _models(results: StudyResults) -> Section:
 
 def _row(model: ModelResult, sizes: int) -> tuple[str | Cell, ...]:
     cost = model.cost
+    if cost is None:
+        return (model.name, NONE, NONE, NONE, NONE, *_times(model.latencies, sizes))
     memory = NONE if cost.activation_bytes is None else file_size(cost.activation_bytes)
     return (
         model.name,

@@ -92,17 +92,18 @@ def _highlights(results: StudyResults) -> tuple[Highlight, ...]:
 def _savings(results: StudyResults) -> tuple[Highlight, ...]:
     teacher = None if results.teacher is None else results.models.get(results.teacher.model)
     student = results.models.get(results.arm(results.subject).model)
-    if teacher is None or student is None or not student.cost.parameters:
+    if teacher is None or student is None:
         return ()
-    smaller = Highlight(
-        times(teacher.cost.parameters / student.cost.parameters), "fewer parameters"
-    )
-    if not (teacher.latencies and student.latencies):
-        return (smaller,)
-    pairs = zip(teacher.latencies, student.latencies, strict=True)
-    ratios = [times(theirs.median / ours.median) for theirs, ours in pairs]
-    sizes = " / ".join(f"{each.batch_size}" for each in student.latencies)
-    return (smaller, Highlight(" / ".join(ratios), f"faster, {sizes} at a time"))
+    shown = []
+    if teacher.cost and student.cost and student.cost.parameters:
+        ratio = times(teacher.cost.parameters / student.cost.parameters)
+        shown.append(Highlight(ratio, "fewer parameters"))
+    if teacher.latencies and student.latencies:
+        pairs = zip(teacher.latencies, student.latencies, strict=True)
+        ratios = [times(theirs.median / ours.median) for theirs, ours in pairs]
+        sizes = " / ".join(f"{each.batch_size}" for each in student.latencies)
+        shown.append(Highlight(" / ".join(ratios), f"faster, {sizes} at a time"))
+    return tuple(shown)
 
 
 def _counted(number: int, noun: str) -> str:
