@@ -8,6 +8,7 @@ the same; with 30 units, temperatures from 2.5 to 4 worked significantly better.
 
 from __future__ import annotations
 
+import argparse
 from functools import partial
 
 import tutelage as tl
@@ -28,6 +29,9 @@ TEMPERATURES, WIDTHS = (1, 2.5, 4, 8, 20), (30, 300, 800)
 
 def main() -> None:
     """Run the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS)
+    widths = parser.parse_args().widths
     train, test = images("train"), images("test")
     with timed("the teacher"):
         teacher = Remembered(big_net(), train)
@@ -39,19 +43,19 @@ def main() -> None:
             series=f"{width} units",
             at=temperature,
         )
-        for width in WIDTHS
+        for width in widths
         for temperature in TEMPERATURES
     }
     labels = {
         f"{width} units, labels": tl.Arm(
             objective=tl.HardLabels(), student=partial(net, width), optimizer=adam(1e-3)
         )
-        for width in WIDTHS
+        for width in widths
     }
     with timed("temperature and width"):
         study = tl.study(
             teacher,
-            partial(net, WIDTHS[-1]),
+            partial(net, widths[-1]),
             train=train,
             test=test,
             arms=taught,
