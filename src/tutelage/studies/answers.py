@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import torch
 from torch import Tensor
 
 from tutelage.data import as_source, randomness
+from tutelage.data.fingerprint import fingerprint
 from tutelage.errors import DataError
 from tutelage.signals import OUTPUT
+from tutelage.studies.describe import digest
 from tutelage.teachers import Teacher
 from tutelage.training.files import write_whole
 
@@ -27,21 +30,30 @@ class Truth:
         labels: Of all examples, on the CPU; None where there are none.
         domains: What each example belongs to; None where the data does not say.
         inputs: Of the first batch.
+        fingerprint: A text that changes with inputs and labels.
     """
 
     labels: Tensor | None
     domains: tuple[str, ...] | None
     inputs: Any
+    fingerprint: str
 
 
 def truth(name: str, data: object) -> Truth:
-    """Read a data set's labels and domains."""
-    labels, domains, inputs = [], [], None
-    for batch in _batches(name, data):
-        labels.append(batch.labels)
-        domains.append(batch.domain)
-        inputs = batch.inputs if inputs is None else inputs
-    return Truth(_joined(labels), _domains(domains), inputs)
+    """Read a data set's labels and domains.
+
+    Raises:
+        DataError: The data cannot be read.
+    """
+    labels, domains, prints, inputs = [], [], [], None
+    with randomness.preserved():
+        randomness.seed_everything(0)
+        for batch in _batches(name, data):
+            labels.append(batch.labels)
+            domains.append(batch.domain)
+            prints.append(fingerprint(dict(_named((batch.inputs, batch.labels)))))
+            inputs = batch.inputs if inputs is None else inputs
+    return Truth(_joined(labels), _domains(domains), inputs, digest(*prints))
 
 
 def ask(teacher: Teacher, data: object, device: torch.device) -> Tensor:
@@ -81,6 +93,16 @@ def load(path: Path) -> Tensor | None:
             f"{path} must hold a model's outputs, got {error}; remove the file, and they are made "
             "anew"
         ) from error
+
+
+def _named(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a possibly nested value, each with a name of its own."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, (Mapping, list, tuple)):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, each in items:
+            yield from _named(each, f"{name}/{key}")
 
 
 def _batches(name: str, data: object) -> Any:

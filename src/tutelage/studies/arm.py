@@ -32,7 +32,8 @@ class Trial:
         val: The validation data; None where the study gives none to training.
         out: A folder for this trial alone; give it to `distill` as `out` and nothing is lost.
         settings: The study's `epochs`, `batch_size`, `optimizer`, `scheduler`, `seed`, `engine`
-            and `monitor`, as keyword arguments of `distill` and `fit`.
+            `monitor` and `metrics`, as keyword arguments of `distill` and `fit`; the last two need
+            `val` too.
         swept: The values of this trial, where the arm sweeps over some.
     """
 
@@ -55,7 +56,7 @@ class Arm:
     """One way to come by a student. What is None is as the study has it.
 
     Args:
-        objective: What the student is asked for; one that wants no teacher trains on labels.
+        objective: What the student is asked for; None, without a function, for the labels.
         run: A function of a `Trial` that returns a trained model, in place of an objective.
         student: Makes another student than the study's.
         teacher: Another teacher.
@@ -117,7 +118,8 @@ class Arm:
                 )
             if isinstance(values, str) or not isinstance(values, Sequence) or not values:
                 raise ArgumentError(
-                    f"`sweep` must give a list of values for {name!r}, got {values!r}"
+                    f"`sweep` must give a list of values for {name!r}, got {values!r}; write "
+                    f"{{{name!r}: [one, other]}}"
                 )
 
     def settings(self) -> Iterator[dict[str, Any]]:
@@ -148,7 +150,7 @@ def as_arm(name: str, arm: object) -> Arm:
         return Arm(run=arm)  # pyright: ignore[reportArgumentType] - what it returns is checked
     raise ArgumentError(
         f"arm {name!r} must be an objective, an Arm, or a function from a Trial to a trained "
-        f"module, got {type(arm).__name__}"
+        f"module, got {type(arm).__name__}; wrap what is special in an Arm"
     )
 
 

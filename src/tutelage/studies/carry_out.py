@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,12 +12,14 @@ from torch import Tensor, nn
 
 from tutelage.errors import NonFiniteError
 from tutelage.studies import answers
+from tutelage.studies.answers import Truth
 from tutelage.studies.describe import digest
 from tutelage.studies.folder import TrialFolder, exclusive
 from tutelage.studies.keys import Keys
 from tutelage.studies.plan import StudyPlan
 from tutelage.studies.trial import Planned, train, train_fidelity
-from tutelage.teachers import Live, Teacher
+from tutelage.teachers import Live
+from tutelage.training.files import write_json
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -47,12 +50,17 @@ class Trials:
     Args:
         plan: The study.
         tell: Told how far it is.
+        val: What is known of the validation data, if there is any.
+        test: Of the test data.
     """
 
-    def __init__(self, plan: StudyPlan, tell: Tell) -> None:
-        self.plan, self.tell, self.keys = plan, tell, Keys(plan)
-        self._val = None if plan.val is None else self.keys.data(plan.val)
-        self._test = self.keys.data(plan.test)
+    def __init__(self, plan: StudyPlan, tell: Tell, val: Truth | None, test: Truth) -> None:
+        self.plan, self.tell = plan, tell
+        self.keys = Keys(plan, "" if val is None else val.fingerprint)
+        self.val = None if val is None else f"val-{val.fingerprint}"
+        self.test = f"test-{test.fingerprint}"
+        teacher = plan.teacher
+        self._teacher = None if teacher is None else digest(teacher.fingerprint())
 
     def all(self, wanted: Sequence[Planned], tuning: bool = False) -> list[Done]:
         """Carry out those trials that nobody has, wait for the others, and return all.
@@ -80,15 +88,22 @@ class Trials:
         folder = self._folder(planned)
         return train(self.plan, planned, folder.run).student
 
-    def teacher_answers(self, teacher: Teacher, data: object) -> Tensor:
-        """Return a teacher's outputs on a data set; the teacher is asked once."""
-        name = f"{digest(teacher.fingerprint())}-{self.keys.data(data)}.npy"
+    def teacher_answers(self, name: str, data: object) -> Tensor | None:
+        """Return the teacher's outputs on a data set, if there is a teacher; it is asked once.
+
+        Args:
+            name: Of the data: `val` or `test` of these trials.
+            data: The same.
+        """
+        if self.plan.teacher is None:
+            return None
         folder = self.plan.folder / "teacher"
+        file = folder / f"{self._teacher}-{name}.npy"
         with exclusive(folder):
-            kept = answers.load(folder / name)
+            kept = answers.load(file)
             if kept is None:
-                kept = answers.ask(teacher, data, self.plan.device)
-                answers.save(folder / name, kept)
+                kept = answers.ask(self.plan.teacher, data, self.plan.device)
+                answers.save(file, kept)
         return kept
 
     def _folder(self, planned: Planned) -> TrialFolder:
@@ -96,8 +111,8 @@ class Trials:
 
     def _data(self, tuning: bool) -> dict[str, object]:
         """Return the data that the students are to answer, by name."""
-        data = {} if self._val is None else {self._val: self.plan.val}
-        return data if tuning else data | {self._test: self.plan.test}
+        data = {} if self.val is None else {self.val: self.plan.val}
+        return data if tuning else data | {self.test: self.plan.test}
 
     def _is_done(self, planned: Planned, tuning: bool) -> bool:
         folder = self._folder(planned)
@@ -106,7 +121,12 @@ class Trials:
             return False
         if "diverged" in record:
             return tuning
-        return all(folder.answers(each).exists() for each in self._data(tuning))
+        answered = all(folder.answers(each).exists() for each in self._data(tuning))
+        return answered and (tuning or self._compared(folder))
+
+    def _compared(self, folder: TrialFolder) -> bool:
+        """Tell whether the student was compared with the teacher on its training data."""
+        return self._teacher is None or folder.fidelity(self._teacher).exists()
 
     def _try(self, planned: Planned, tuning: bool) -> bool:
         """Carry a trial out unless another process is at it; tell whether it was ours."""
@@ -128,13 +148,18 @@ class Trials:
         for name, data in self._data(tuning).items():
             if not folder.answers(name).exists():
                 answers.save(folder.answers(name), answers.ask(student, data, self.plan.device))
+        if not (tuning or self._compared(folder)):
+            found = train_fidelity(self.plan, planned, trained.student)
+            write_json(folder.fidelity(str(self._teacher)), found)
         if folder.record() is None:
-            fidelity = train_fidelity(self.plan, planned, trained.student)
             record = {"arm": planned.name, "seed": planned.seed, "seconds": trained.seconds}
-            folder.finish(record | trained.record | {"train": fidelity})
+            folder.finish(record | trained.record)
 
     def _load(self, planned: Planned) -> Done:
         folder = self._folder(planned)
         record = folder.record() or {}
-        val = None if self._val is None else answers.load(folder.answers(self._val))
-        return Done(planned, record, val, answers.load(folder.answers(self._test)))
+        if self._teacher is not None and folder.fidelity(self._teacher).exists():
+            text = folder.fidelity(self._teacher).read_text(encoding="utf-8")
+            record["train"] = json.loads(text)
+        val = None if self.val is None else answers.load(folder.answers(self.val))
+        return Done(planned, record, val, answers.load(folder.answers(self.test)))

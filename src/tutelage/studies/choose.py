@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from tutelage.errors import NonFiniteError
-from tutelage.studies.carry_out import Done, Trials
+from tutelage.studies.carry_out import Trials
 from tutelage.studies.describe import readable_setting
 from tutelage.studies.plan import StudyPlan
 from tutelage.studies.results import Tried
@@ -40,20 +41,26 @@ def choose(plan: StudyPlan, trials: Trials, scorer: Scorer, seeds: int) -> dict[
     """
     chosen = {name: Chosen({}, ()) for name in plan.arms}
     swept = {name: list(arm.settings()) for name, arm in plan.arms.items() if arm.sweep}
+    places = [
+        (name, place)
+        for name, settings in swept.items()
+        for place in range(len(settings))
+        for _ in plan.seeds[:seeds]
+    ]
     wanted = [
         trials.keys.trial(name, plan.arms[name], setting, seed)
-        for seed in plan.seeds[:seeds]
         for name, settings in swept.items()
         for setting in settings
+        for seed in plan.seeds[:seeds]
     ]
-    found = _by_setting(trials.all(wanted, tuning=True), scorer)
+    values: dict[tuple[str, int], list[float | None]] = {}
+    for place, done in zip(places, trials.all(wanted, tuning=True), strict=True):
+        values.setdefault(place, []).append(scorer.on_validation(done))
     for name, settings in swept.items():
-        values = [found[name, readable_setting(setting)] for setting in settings]
-        tried = tuple(
-            Tried(readable_setting(setting), value)
-            for setting, value in zip(settings, values, strict=True)
-        )
-        chosen[name] = Chosen(settings[_best(name, values, scorer)], tried)
+        means = [_mean(values[name, place]) for place in range(len(settings))]
+        texts = _told_apart([readable_setting(setting) for setting in settings])
+        tried = tuple(map(Tried, texts, means))
+        chosen[name] = Chosen(settings[_best(name, means, scorer)], tried)
     return chosen
 
 
@@ -66,24 +73,27 @@ def all_trials(plan: StudyPlan, trials: Trials, chosen: Mapping[str, Chosen]) ->
     ]
 
 
-def _by_setting(done: list[Done], scorer: Scorer) -> dict[tuple[str, str], float | None]:
-    """Return the mean figure of each arm and setting; None where a seed diverged."""
-    values: dict[tuple[str, str], list[float | None]] = {}
-    for each in done:
-        key = (each.planned.name, readable_setting(each.planned.setting))
-        values.setdefault(key, []).append(scorer.on_validation(each))
-    return {
-        key: None if None in found else fmean(each for each in found if each is not None)
-        for key, found in values.items()
-    }
+def _mean(values: list[float | None]) -> float | None:
+    """Return the mean over seeds; None where a seed diverged or has no number."""
+    known = [each for each in values if each is not None and math.isfinite(each)]
+    return fmean(known) if len(known) == len(values) else None
+
+
+def _told_apart(texts: list[str]) -> list[str]:
+    """Number settings that read alike, such as functions of one name."""
+    return [
+        f"{text} ({texts[: place + 1].count(text)})" if texts.count(text) > 1 else text
+        for place, text in enumerate(texts)
+    ]
 
 
 def _best(name: str, values: list[float | None], scorer: Scorer) -> int:
     finite = [(value, place) for place, value in enumerate(values) if value is not None]
     if not finite:
         raise NonFiniteError(
-            f"arm {name!r} must train at one of its settings at least, got a loss that is not "
-            "finite at each; sweep over lower learning rates"
+            f"arm {name!r} must train at one of its settings at least, got no finite loss or no "
+            f"{scorer.monitor.name} on `val` at any; sweep over lower learning rates, and let "
+            "`val` have labels"
         )
     sign = 1 if scorer.higher else -1
     return max(finite, key=lambda pair: (sign * pair[0], -pair[1]))[1]

@@ -23,6 +23,7 @@ from tutelage.evaluation import (
     similarity_correlation,
 )
 from tutelage.objectives import Objective
+from tutelage.signals import UNLABELLED
 from tutelage.studies.carry_out import Done
 from tutelage.studies.choose import Chosen
 from tutelage.studies.compare import against_teacher, compare
@@ -80,7 +81,7 @@ class Collector:
         if not self._fits(reading, output):
             return TeacherResult(scorer.of_teacher(output) if _same_kind(output) else {}, None)
         return TeacherResult(
-            scorer.of_teacher(output),
+            _finite(scorer.of_teacher(output)),
             self._calibration(output, scorer.teacher_val),
             scorer.by_domain(reading, output),
             model,
@@ -126,7 +127,7 @@ class Collector:
             similarity_correlation=self._correlation(similarity),
             by_class=self._by_class(outputs),
             reliability=self._reliability(outputs),
-            scatter=self._scatter(self.plan.reading(arm), outputs[0]),
+            scatter=self._scatter(self.plan.reading(done[0].planned.arm), outputs[0]),
             against=arm.against,
             series=arm.series,
             at=arm.at,
@@ -161,7 +162,7 @@ class Collector:
         return own | swept | shown | {"precision": used["engine"].precision}
 
     def _scores(self, name: str) -> list[Tensor | None]:
-        reading = self.plan.reading(self.plan.arms[name])
+        reading = self.plan.reading(self.done[name][0].planned.arm)
         return [self.scorer.per_example(reading, _given(each)) for each in self.done[name]]
 
     def _calibration(self, output: Tensor, val: Tensor | None) -> Calibration | None:
@@ -169,10 +170,9 @@ class Collector:
         if labels is None:
             return None
         known = self.scorer.val
-        held_out = None if val is None or known is None or known.labels is None else (
-            val, known.labels
-        )  # fmt: skip
-        return calibration(output, labels, held_out)
+        fits = val is not None and known is not None and _any_known(known.labels)
+        held_out = (val, known.labels) if fits else None  # pyright: ignore[reportOptionalMemberAccess]
+        return calibration(output, labels, held_out)  # pyright: ignore[reportArgumentType]
 
     def _similarity(self, outputs: Sequence[Tensor]) -> tuple[tuple[float, ...], ...]:
         labels = self._class_labels(outputs[0])
@@ -217,7 +217,7 @@ class Collector:
     def _class_labels(self, output: Tensor) -> Tensor | None:
         """Return the test labels where they are classes that the output has logits for."""
         labels = self.scorer.test.labels
-        fits = labels is not None and labels.ndim == 1 and not labels.is_floating_point()
+        fits = _any_known(labels) and not labels.is_floating_point()  # pyright: ignore[reportOptionalMemberAccess]
         return labels if fits and not self.plan.values and _same_kind(output) else None
 
     def _fits(self, reading: Objective | None, output: Tensor) -> bool:
@@ -240,6 +240,11 @@ def _given(done: Done) -> Tensor:
     if done.test is None:
         raise RuntimeError("a finished trial has answers")
     return done.test
+
+
+def _any_known(labels: Tensor | None) -> bool:
+    """Tell whether there are class labels, and one of them is known."""
+    return labels is not None and labels.ndim == 1 and bool((labels != UNLABELLED).any())
 
 
 def _same_kind(output: Tensor) -> bool:

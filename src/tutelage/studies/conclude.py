@@ -12,7 +12,6 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
-from tutelage.evaluation import accuracy, mse
 from tutelage.studies.carry_out import Done, Trials
 from tutelage.studies.choose import Chosen
 from tutelage.studies.collect import SIMILARITY_TEMPERATURE, Collector, versions
@@ -76,7 +75,9 @@ def conclude(finished: Finished, words: Words, variants: bool) -> StudyResults:
     models = _models(finished, students, keys, teacher)
     subject = words.subject or _subject(arms, scorer.higher)
     if variants:
-        models[keys[subject]] = _with_variants(finished, models[keys[subject]], students[subject])
+        models[keys[subject]] = _with_variants(
+            finished, models[keys[subject]], students[subject], subject
+        )
     return StudyResults(
         title=words.title,
         figure=scorer.figure,
@@ -86,6 +87,7 @@ def conclude(finished: Finished, words: Words, variants: bool) -> StudyResults:
         comparisons=collector.comparisons(arms),
         against_teacher=collector.against_teacher(arms, ours),
         subject=subject,
+        chosen_by=_chosen_by(words, arms),
         margin=plan.margin,
         axis=words.axis,
         similarity_temperature=SIMILARITY_TEMPERATURE,
@@ -120,14 +122,23 @@ def _models(
     return found
 
 
-def _with_variants(finished: Finished, model: ModelResult, student: nn.Module) -> ModelResult:
-    labels, name = finished.scorer.test.labels, finished.scorer.monitor.name
-    metric = finished.plan.metrics.get(name, {"accuracy": accuracy, "mse": mse}.get(name))
-    if labels is None or metric is None:
-        return model
-    return replace(
-        model, variants=measure_variants(student, finished.plan.test, labels, (name, metric))
-    )
+def _with_variants(
+    finished: Finished, model: ModelResult, student: nn.Module, subject: str
+) -> ModelResult:
+    scorer = finished.scorer
+    reading = finished.plan.reading(finished.done[subject][0].planned.arm)
+
+    def figure(output: Tensor) -> float | None:
+        return scorer.on_test(reading, output)[scorer.monitor.name]
+
+    return replace(model, variants=measure_variants(student, finished.plan.test, figure))
+
+
+def _chosen_by(words: Words, arms: Sequence[ArmResult]) -> str:
+    if words.subject is not None:
+        return "named beforehand"
+    on_val = any(trial.val is not None for arm in arms for trial in arm.trials)
+    return "the best on validation data" if on_val else "the first that was named"
 
 
 def _subject(arms: Sequence[ArmResult], higher: bool) -> str:
@@ -157,8 +168,8 @@ def _command() -> str:
     """Return what this process was started with, without the folders that hold it."""
     program, *rest = sys.argv
     name = Path(program).name
-    if not name or name == "-c":
-        return ""
+    if not name or name == "-c" or name.startswith("ipykernel"):
+        return ""  # what a notebook is started with repeats nothing
     return shlex.join(["python", name, *rest] if name.endswith(".py") else [name, *rest])
 
 

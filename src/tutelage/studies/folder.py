@@ -8,12 +8,14 @@ out/
 └── trials/KEY/
     ├── run/                  the training: checkpoints, log, student
     ├── answers-DATA.npy      the student's outputs on validation and test data
+    ├── fidelity-TEACHER.json how near it is to the teacher on its training data
     └── trial.json            written last: the trial is done
 ```
 """
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +55,10 @@ class TrialFolder:
     def answers(self, data: str) -> Path:
         """Return the file of the outputs on a data set."""
         return self.path / f"answers-{data}.npy"
+
+    def fidelity(self, teacher: str) -> Path:
+        """Return the file of how near the student is to a teacher on its training data."""
+        return self.path / f"fidelity-{teacher}.json"
 
     def record(self) -> dict[str, Any] | None:
         """Return what is known of the finished trial; None if it is not finished.
@@ -94,7 +100,12 @@ class TrialFolder:
                 return
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EAGAIN):
+                    raise RunFolderError(
+                        "`out` must be on a file system with locks, got "
+                        f"{self.path} with {error}; choose a local folder"
+                    ) from error
                 yield False
                 return
             yield True

@@ -21,12 +21,13 @@ class Keys:
 
     Args:
         plan: The study.
+        val: A text that changes with the validation data; "" without.
     """
 
-    def __init__(self, plan: StudyPlan) -> None:
+    def __init__(self, plan: StudyPlan, val: str) -> None:
         self.plan = plan
         self._seen: dict[tuple[str, Any], tuple[object, str]] = {}
-        self._val = self.data(plan.val) if plan.common.keep_best else ""
+        self._val = val if plan.common.keep_best else ""
 
     def trial(self, name: str, arm: Arm, setting: Mapping[str, Any], seed: int) -> Planned:
         """Return a trial with its key."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from tutelage.data import as_source
 from tutelage.errors import TutelageError
-from tutelage.evaluation import Cost, Latency, evaluate_metric, latencies, measure_cost, variants
-from tutelage.evaluation.metrics import Metric
+from tutelage.evaluation import Cost, Latency, latencies, measure_cost, variants
 from tutelage.signals import OUTPUT, Batch
 from tutelage.studies.answers import BATCH, ask
 from tutelage.studies.describe import digest
@@ -21,6 +20,7 @@ from tutelage.teachers import Live, Teacher
 TEACHER = "teacher"
 _BATCH_SIZES = (1, 256)
 _SECONDS, _ROUNDS = 0.5, 20
+_CPU = torch.device("cpu")
 
 
 class Answering(nn.Module):
@@ -56,8 +56,9 @@ def measure(
         names: For readers, by key.
         inputs: A batch of the test data.
     """
+    inputs = Batch(inputs).to(_CPU).inputs
     for model in models.values():
-        model.to("cpu")
+        model.to(_CPU)
     times = _times(models, inputs)
     return {
         key: ModelResult(names[key], _cost(model, inputs), tuple(times.get(key, ())))
@@ -66,17 +67,17 @@ def measure(
 
 
 def measure_variants(
-    model: nn.Module, data: object, labels: Tensor, metric: tuple[str, Metric]
+    model: nn.Module, data: object, figure: Callable[[Tensor], float | None]
 ) -> tuple[VariantResult, ...]:
     """Return quality and time of the cheaper forms of a model.
 
     Args:
         model: The trained student.
         data: The test data, whose inputs are one tensor.
-        labels: Theirs.
-        metric: The deciding figure's name and function.
+        figure: From outputs on it to the deciding figure.
     """
-    inputs = next(iter(as_source("test", data, BATCH, shuffle=False).epoch(0))).inputs
+    batch = next(iter(as_source("test", data, BATCH, shuffle=False).epoch(0)))
+    inputs = batch.to(_CPU).inputs
     if not isinstance(inputs, Tensor):
         return ()
     built = variants(model, inputs)
@@ -87,16 +88,11 @@ def measure_variants(
             each.name,
             each.reason,
             each.file_bytes,
-            None if each.model is None else _quality(each.model, data, labels, metric),
+            None if each.model is None else figure(ask(Live(each.model), data, _CPU)),
             tuple(times.get(each.name, ())),
         )
         for each in built
     )
-
-
-def _quality(model: nn.Module, data: object, labels: Tensor, metric: tuple[str, Metric]) -> float:
-    output = ask(Live(model), data, torch.device("cpu"))
-    return evaluate_metric(*metric, output, labels)
 
 
 def _cost(model: nn.Module, inputs: Any) -> Cost | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
 
 from tutelage._checks import whole_number
 from tutelage.data import as_source, randomness
@@ -18,7 +18,7 @@ from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.evaluation import Metric
 from tutelage.objectives import HardLabels, LabelRegression, Objective
 from tutelage.studies.arm import Arm
-from tutelage.studies.describe import seeded
+from tutelage.studies.describe import readable, seeded
 from tutelage.teachers import Teacher, as_teacher
 from tutelage.training import Engine, Monitor
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
@@ -94,6 +94,13 @@ class StudyPlan:
             _check_fixed_order(name, getattr(self, name))
         if not self.arms:
             raise ArgumentError("`arms` must have at least one arm, got none; name an objective")
+        for name, arm in self.arms.items():
+            wants = arm.run is None and self.reading(arm).wants.teacher
+            if wants and self.teacher_of(arm) is None:
+                raise ArgumentError(
+                    f"arm {name!r} learns from a teacher, got none; give the study or the arm a "
+                    "teacher, or the arm an objective without one"
+                )
         swept = [name for name, arm in self.arms.items() if arm.sweep]
         if swept and self.val is None:
             raise ArgumentError(
@@ -155,7 +162,7 @@ class StudyPlan:
             optimizer = AtRate(optimizer or torch.optim.AdamW, arm.learning_rate)
         monitored = self.val is not None and common.keep_best
         return {
-            "epochs": arm.epochs or self._epochs(seed, train, batch_size),
+            "epochs": arm.epochs or self._epochs(arm, seed, train, batch_size),
             "batch_size": batch_size,
             "seed": seed,
             "optimizer": optimizer,
@@ -165,15 +172,19 @@ class StudyPlan:
             "metrics": self.metrics if monitored else None,
         }
 
-    def _epochs(self, seed: int, train: object, batch_size: int) -> int:
+    def _epochs(self, arm: Arm, seed: int, train: object, batch_size: int) -> int:
         """Return the passes over `train` that make the steps of all arms equal, to half a pass."""
-        steps = self.common.steps
+        steps, engine = self.common.steps, arm.engine or self.common.engine
         if steps is None:
             ours = self.train_data(Arm(), seed) if seeded(self.train) else self.train
-            if train is ours and batch_size == self.common.batch_size:
+            alike = (batch_size, engine.accumulation) == (
+                self.common.batch_size, self.common.engine.accumulation,
+            )  # fmt: skip
+            if train is ours and alike:
                 return self.common.epochs or 1
-            steps = (self.common.epochs or 1) * _batches(ours, self.common.batch_size)
-        return max(1, round(steps / _batches(train, batch_size)))
+            each = _steps(ours, self.common.batch_size, self.common.engine)
+            steps = (self.common.epochs or 1) * each
+        return max(1, round(steps / _steps(train, batch_size, engine)))
 
 
 @dataclass(frozen=True)
@@ -183,6 +194,9 @@ class AtRate:
     make: MakeOptimizer
     learning_rate: float
 
+    def __repr__(self) -> str:
+        return f"{readable(self.make)} at {self.learning_rate:g}"
+
     def __call__(self, parameters: Any) -> torch.optim.Optimizer:
         """Make it; every group of parameters gets the rate."""
         optimizer = self.make(parameters)
@@ -191,19 +205,23 @@ class AtRate:
         return optimizer
 
 
-def _batches(train: object, batch_size: int) -> int:
+def _steps(train: object, batch_size: int, engine: Engine) -> int:
+    """Return the optimiser steps of an epoch."""
     number = as_source("train", train, batch_size, shuffle=False).batches_per_epoch()
     if number is None:
         raise DataError(
             "`train` must have a length where arms are to take the same number of steps, got one "
             "without; give it __len__, or give every arm its own `epochs`"
         )
-    return number
+    return -(-number // engine.accumulation)
 
 
 def _check_fixed_order(name: str, data: object) -> None:
-    if isinstance(data, DataLoader) and isinstance(data.sampler, RandomSampler):
+    if not isinstance(data, DataLoader) or isinstance(data.dataset, IterableDataset):
+        return
+    sampler = getattr(data.batch_sampler, "sampler", data.sampler)
+    if not isinstance(sampler, SequentialSampler):
         raise DataError(
-            f"`{name}` must come in the same order for every model, got a DataLoader that shuffles;"
-            " make it with shuffle=False"
+            f"`{name}` must come in the same order for every model, got a DataLoader with "
+            f"{type(sampler).__name__}; make it with shuffle=False, of a Subset for a part"
         )

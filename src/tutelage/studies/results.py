@@ -241,6 +241,7 @@ class StudyResults:
         comparisons: Each arm against each control.
         against_teacher: Each arm against the teacher.
         subject: The arm that the verdict speaks of.
+        chosen_by: How it was chosen, in words.
         margin: What a student may lose against the teacher, as stated beforehand.
         axis: What arms of a series stand along.
         similarity_temperature: At which the similarities of classes are softened.
@@ -260,6 +261,7 @@ class StudyResults:
     comparisons: tuple[Comparison, ...]
     against_teacher: tuple[AgainstTeacher, ...]
     subject: str
+    chosen_by: str
     margin: float | None
     axis: str
     similarity_temperature: float

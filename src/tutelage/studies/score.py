@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from tutelage.errors import ArgumentError
+from tutelage.errors import ArgumentError, NonFiniteError
 from tutelage.evaluation import by_group, evaluate_metric, usual_figures
 from tutelage.evaluation.metrics import Metric, accuracy, mse
 from tutelage.objectives import Objective
@@ -42,6 +43,22 @@ class Scorer:
     teacher_val: Tensor | None
     teacher_test: Tensor | None
 
+    def check_monitor(self) -> None:
+        """Refuse a deciding figure that will not be there, before any work is done.
+
+        Raises:
+            ArgumentError: There is no such figure.
+        """
+        usual = (
+            {"mse", "r2", "teacher_mse"} if self.plan.values else {"accuracy", "agreement", "kl"}
+        )
+        known = sorted(usual | self.plan.metrics.keys())
+        if self.monitor.name not in known:
+            raise ArgumentError(
+                f"`monitor` must be one of {known}, got {self.monitor.name!r}; choose one of "
+                "these, or add it to `metrics`"
+            )
+
     @property
     def higher(self) -> bool:
         """Whether more of the deciding figure is better."""
@@ -70,6 +87,11 @@ class Scorer:
                 f"`monitor` must be one of {sorted(figures)}, got {self.monitor.name!r}; choose one"
                 " of these, or add it to `metrics`"
             )
+        if not math.isfinite(figures[self.monitor.name]):
+            raise NonFiniteError(
+                f"{self.monitor.name!r} on test data must be finite, got "
+                f"{figures[self.monitor.name]}; look at the metric, or at the student's outputs"
+            )
         return figures
 
     def on_validation(self, done: Done) -> float | None:
@@ -94,8 +116,10 @@ class Scorer:
         metric, labels = self._metric(), self.test.labels
         if self.test.domains is None or metric is None or labels is None:
             return {}
-        prediction = objective.prediction(output)
-        return by_group(metric, prediction, labels, self.test.domains, self.monitor.name)
+        known = Batch(output, labels).labelled()
+        prediction = objective.prediction(output)[known]
+        domains = [self.test.domains[place] for place in known.nonzero().flatten().tolist()]
+        return by_group(metric, prediction, labels[known], domains, self.monitor.name)
 
     def per_example(self, objective: Objective, output: Tensor) -> Tensor | None:
         """Return what each test example adds to the deciding figure, signed so that more is better.
@@ -104,6 +128,8 @@ class Scorer:
         """
         labels = self.test.labels
         if labels is None or not Batch(output, labels).labelled().all():
+            return None
+        if labels.is_floating_point() and not labels.isfinite().all():
             return None
         prediction = objective.prediction(output)
         if self.monitor.name == "accuracy":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shutil import rmtree
@@ -17,7 +17,7 @@ from tutelage._checks import not_negative, whole_number
 from tutelage.errors import ArgumentError, RunFolderError
 from tutelage.evaluation import Metric
 from tutelage.objectives import Objective
-from tutelage.studies.answers import truth
+from tutelage.studies.answers import Truth, truth
 from tutelage.studies.arm import Arm, as_arm, usual_controls
 from tutelage.studies.carry_out import Done, Trials
 from tutelage.studies.choose import all_trials, choose
@@ -151,7 +151,8 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         engine: As for `distill`.
         keep_best: Whether training keeps the best epoch on `val` rather than the last.
         sweep: Values that every arm and control is to try, such as
-            `{"learning_rate": [0.1, 0.03, 0.01]}`; an arm's own sweep is added to it.
+            `{"learning_rate": [0.1, 0.03, 0.01]}`; an arm's own sweep is added to it, and what an
+            arm sets itself it does not sweep over.
         sweep_seeds: With how many of the seeds each setting is tried.
         metrics: Figures of your own, as for `distill`.
         monitor: The figure that decides; None for accuracy, mean squared error, or, without
@@ -160,7 +161,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
             good as it (state it before you look); None for no such test.
         subject: The arm that the verdict speaks of, named beforehand; None for the best on `val`,
             without it for the first.
-        variants: Whether to measure cheaper forms of the first arm's student too: compiled, in
+        variants: Whether to measure cheaper forms of the subject's student too: compiled, in
             bfloat16, in int8, in ONNX Runtime.
         title: Of the report.
         class_names: For the report, in the order of the logits.
@@ -178,13 +179,16 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     whole_number("sweep_seeds", sweep_seeds, 1, "1 tries each setting once")
     if margin is not None:
         not_negative("margin", margin, "it is what may be lost, such as 0.01 of accuracy")
-    all_arms, control_names = _all_arms(arms, controls, sweep or {})
-    _check(arms, subject)
+    _check(arms, subject, margin, teacher)
+    known = truth("test", test)
+    ours = {name: as_arm(name, arm) for name, arm in arms.items()}
+    values = _predicts_values(ours, known)
+    all_arms, control_names = _all_arms(ours, controls, sweep or {}, values)
     _check_against(all_arms, control_names)
     plan = StudyPlan(
         teacher=None if teacher is None else as_teacher(teacher),
         make_student=student,
-        values=_predicts_values(all_arms),
+        values=values,
         train=train,
         val=val,
         test=test,
@@ -206,24 +210,29 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         folder=_folder(out),
     )
     with study_progress(progress) as tell:
-        trials = Trials(plan, tell)
+        known_val = None if val is None else truth("val", val)
+        trials = Trials(plan, tell, known_val, known)
         if out is None:  # its students stay as long as the study does
             finalize(trials, rmtree, plan.folder, ignore_errors=True)
-        finished = _carry_out(plan, trials, sweep_seeds)
+        scorer = _scorer(plan, trials, known_val, known)
+        scorer.check_monitor()
+        _check_names(class_names, scorer)
+        finished = _carry_out(plan, trials, scorer, sweep_seeds)
         with exclusive(plan.folder):  # one process at a time measures, or they disturb each other
             results = conclude(finished, Words(title, axis, tuple(class_names), subject), variants)
             write_results(results, plan.folder / "results.json")
     return Study(results, None if out is None else plan.folder, finished)
 
 
-def _carry_out(plan: StudyPlan, trials: Trials, sweep_seeds: int) -> Finished:
-    """Ask the teacher, tune, and carry all trials out."""
-    on_val = on_test = None
-    if plan.teacher is not None:
-        on_test = trials.teacher_answers(plan.teacher, plan.test)
-        on_val = None if plan.val is None else trials.teacher_answers(plan.teacher, plan.val)
-    known = None if plan.val is None else truth("val", plan.val)
-    scorer = Scorer(plan, known, truth("test", plan.test), on_val, on_test)
+def _scorer(plan: StudyPlan, trials: Trials, val: Truth | None, test: Truth) -> Scorer:
+    """Ask the teacher, and return what gives figures."""
+    on_test = trials.teacher_answers(trials.test, plan.test)
+    on_val = None if trials.val is None else trials.teacher_answers(trials.val, plan.val)
+    return Scorer(plan, val, test, on_val, on_test)
+
+
+def _carry_out(plan: StudyPlan, trials: Trials, scorer: Scorer, sweep_seeds: int) -> Finished:
+    """Tune, and carry all trials out."""
     chosen = choose(plan, trials, scorer, sweep_seeds)
     done: dict[str, list[Done]] = {}
     for each in trials.all(all_trials(plan, trials, chosen)):
@@ -232,12 +241,17 @@ def _carry_out(plan: StudyPlan, trials: Trials, sweep_seeds: int) -> Finished:
 
 
 def _all_arms(
-    arms: Mapping[str, object], controls: Mapping[str, object] | None, sweep: Mapping[str, Any]
+    ours: Mapping[str, Arm],
+    controls: Mapping[str, object] | None,
+    sweep: Mapping[str, Any],
+    values: bool,
 ) -> tuple[dict[str, Arm], tuple[str, ...]]:
-    """Return arms and controls by name, all with the common sweep, and the controls' names."""
-    ours = {name: as_arm(name, arm) for name, arm in arms.items()}
+    """Return arms and controls by name, all with the common sweep, and the controls' names.
+
+    What an arm sets itself it does not sweep over.
+    """
     if controls is None:
-        theirs = usual_controls(_predicts_values(ours))
+        theirs = usual_controls(values)
     else:
         theirs = {name: as_arm(name, arm) for name, arm in controls.items()}
     twice = sorted(ours.keys() & theirs.keys())
@@ -249,13 +263,27 @@ def _all_arms(
     if not ours:
         raise ArgumentError("`arms` must have at least one arm, got none; name an objective")
     both = {**theirs, **ours}
-    with_sweep = {name: replace(arm, sweep={**sweep, **arm.sweep}) for name, arm in both.items()}
-    return with_sweep, tuple(theirs)
+    return {name: _sweeping(arm, sweep) for name, arm in both.items()}, tuple(theirs)
 
 
-def _check(arms: Mapping[str, object], subject: str | None) -> None:
+def _sweeping(arm: Arm, sweep: Mapping[str, Any]) -> Arm:
+    common = {name: each for name, each in sweep.items() if getattr(arm, name, None) is None}
+    return replace(arm, sweep={**common, **arm.sweep})
+
+
+def _check(
+    arms: Mapping[str, object], subject: str | None, margin: float | None, teacher: object
+) -> None:
     if subject is not None and subject not in arms:
-        raise ArgumentError(f"`subject` must be one of the arms {list(arms)}, got {subject!r}")
+        raise ArgumentError(
+            f"`subject` must be one of the arms {list(arms)}, got {subject!r}; name one of them, "
+            "or leave it out"
+        )
+    if margin is not None and teacher is None:
+        raise ArgumentError(
+            "`margin` is what may be lost against the teacher, got none; give a teacher, or leave "
+            "the margin out"
+        )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ArgumentError(
             "a study's processes must each be started alone, got one of several under torchrun or "
@@ -268,15 +296,26 @@ def _check_against(arms: Mapping[str, Arm], controls: Sequence[str]) -> None:
         if arm.against is not None and arm.against not in controls:
             raise ArgumentError(
                 f"arm {name!r} must be compared `against` one of the controls {list(controls)}, "
-                f"got {arm.against!r}"
+                f"got {arm.against!r}; name one of these, or leave it out"
             )
 
 
-def _predicts_values(arms: Mapping[str, Arm]) -> bool:
-    objectives: Iterable[Objective] = (
-        each.objective for each in arms.values() if each.objective is not None
-    )
-    return any(each.predicts_values for each in objectives)
+def _check_names(class_names: Sequence[str], scorer: Scorer) -> None:
+    output = scorer.teacher_test
+    if class_names and output is not None and len(class_names) != output.shape[-1]:
+        raise ArgumentError(
+            f"`class_names` must name the {output.shape[-1]} logits, got {len(class_names)}; give "
+            "one for each, in their order"
+        )
+
+
+def _predicts_values(arms: Mapping[str, Arm], test: Truth) -> bool:
+    """Tell regression from classification: by the objectives, without any by the labels."""
+    own = [arm.objective for arm in arms.values() if arm.objective is not None]
+    swept = [each for arm in arms.values() for each in arm.sweep.get("objective", ())]
+    if own or swept:
+        return any(each.predicts_values for each in (*own, *swept))
+    return test.labels is not None and test.labels.is_floating_point()
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
@@ -285,7 +324,9 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
             whole_number("seeds", each, 0, "each is any number from 0 on") for each in seeds
         )
         if not chosen or len(set(chosen)) < len(chosen):
-            raise ArgumentError(f"`seeds` must be different numbers, got {list(seeds)}")
+            raise ArgumentError(
+                f"`seeds` must be different numbers, got {list(seeds)}; or say how many, such as 5"
+            )
         return chosen
     return tuple(range(whole_number("seeds", seeds, 1, "5 is a good number")))
 

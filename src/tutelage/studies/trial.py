@@ -92,8 +92,8 @@ def train(plan: StudyPlan, planned: Planned, out: Path) -> Trained:
 
 
 def train_fidelity(plan: StudyPlan, planned: Planned, student: nn.Module) -> dict[str, float]:
-    """Return how near a student is to the teacher on a sample of its own training data."""
-    teacher = plan.teacher_of(planned.arm)
+    """Return how near a student is to the study's teacher on a sample of its own training data."""
+    teacher = plan.teacher
     data = _sample(plan.train_data(planned.arm, planned.seed))
     if teacher is None or data is None:
         return {}
@@ -132,7 +132,7 @@ def _module(name: str, found: object) -> nn.Module:
     if not isinstance(found, nn.Module):
         raise ModelError(
             f"arm {name!r} must return a trained torch.nn.Module (or a Run), got "
-            f"{type(found).__name__}"
+            f"{type(found).__name__}; end its function with `return run.student`"
         )
     return found.eval()
 

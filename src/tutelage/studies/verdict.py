@@ -8,6 +8,7 @@ from tutelage.evaluation import Interval
 from tutelage.reports.numbers import count, percent, points, significant, times
 from tutelage.studies.results import ArmResult, Comparison, Figure, StudyResults
 
+_TENTH_OF_A_POINT = 0.001
 _NAMES = {
     "mse": "mean squared error",
     "teacher_mse": "distance from the teacher (mean squared)",
@@ -80,14 +81,14 @@ def _against_control(results: StudyResults) -> str:
     if found is None:
         value = fmean(results.arm(results.subject).values(figure.name))
         return (
-            f"On {examples} test examples the student “{results.subject}” has a "
-            f"{figure_name(figure)} of {shown(value, figure)}; there is no control to compare it "
+            f"On {examples} test examples the student “{results.subject}” reaches "
+            f"{shown(value, figure)} in {figure_name(figure)}; there is no control to compare it "
             "with."
         )
     mean = fmean(found.differences)
     better = "better" if mean >= 0 else "worse"
     unit = " points" if figure.is_share else ""
-    size = difference(abs(mean), figure).lstrip("+")
+    size = difference(abs(mean), figure, _decimals(found)).lstrip("+")
     which = "the strongest control" if results.arm(found.arm).against is None else "its control"
     text = (
         f"On {examples} test examples the student “{found.arm}” is {size}{unit} {better} in "
@@ -99,11 +100,19 @@ def _against_control(results: StudyResults) -> str:
 def _certainty(found: Comparison, figure: Figure) -> str:
     if found.interval is None:
         return "one seed only, so nothing is known of how much of that is luck"
-    low, high = (difference(end, figure) for end in (found.interval.low, found.interval.high))
+    ends = (found.interval.low, found.interval.high)
+    low, high = (difference(end, figure, _decimals(found)) for end in ends)
     text = f"95 % interval {low} to {high}, {len(found.differences)} paired seeds"
     if clear(found.interval):
         return text if found.interval.low > 0 else f"{text}: distillation lost"
     return f"{text}: it includes zero, so no difference is shown"
+
+
+def _decimals(found: Comparison) -> int:
+    """Return with how many decimals a difference and its interval can be told from zero."""
+    ends = () if found.interval is None else (found.interval.low, found.interval.high)
+    smallest = min(abs(each) for each in (fmean(found.differences), *ends))
+    return 1 if smallest >= _TENTH_OF_A_POINT else 2
 
 
 def _against_teacher(results: StudyResults) -> str:
@@ -128,7 +137,10 @@ def _no_worse(results: StudyResults) -> str:
     margin = difference(test.margin, figure, 2).lstrip("+") + unit
     bound = f"one-sided 95 % bound {difference(test.bound, figure, 2)}"
     if test.shown:
-        return f": no worse than the margin of {margin} that was stated beforehand ({bound})"
+        return (
+            f": on these test examples no worse than the margin of {margin} that was stated "
+            f"beforehand ({bound})"
+        )
     return f"; that it loses less than the margin of {margin} is not shown ({bound})"
 
 

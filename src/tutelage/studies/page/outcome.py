@@ -41,7 +41,7 @@ def _arms(results: StudyResults) -> Section:
     extra = [name for name in _figures(results) if name != figure.name]
     columns = (
         Column("Arm", numeric=False),
-        Column(figure_name(figure).capitalize(), "% ± 95 %" if figure.is_share else "± 95 %"),
+        Column(figure_name(figure).capitalize(), _spread_unit(results)),
         *((Column("Difference", against), Column("95 % interval", "of the difference"))
           if control else ()),
         *(Column(_heading(name), _unit(name)) for name in extra),
@@ -59,6 +59,11 @@ def _arms(results: StudyResults) -> Section:
         emphasis=offset + names.index(results.subject),
     )
     return Section("What each arm achieved", table=table)
+
+
+def _spread_unit(results: StudyResults) -> str:
+    unit = "%" if results.figure.is_share else ""
+    return f"{unit} ± 95 %".strip() if len(results.seeds) > 1 else unit
 
 
 def _against(results: StudyResults) -> str:
@@ -144,17 +149,12 @@ def _note(results: StudyResults) -> str:
         if len(results.seeds) > 1
         else ""
     )
+    tests = count(results.examples["test"])
     if results.examples.get("val"):
-        text += (
-            f"All choices rest on {count(results.examples['val'])} validation examples; the "
-            f"{count(results.examples['test'])} test examples chose nothing, and the marked arm is "
-            "the best on validation data."
-        )
+        text += f"All choices rest on {count(results.examples['val'])} validation examples; the "
     else:
-        text += (
-            f"The {count(results.examples['test'])} test examples chose nothing, nor the marked "
-            "arm: it was named before they were looked at."
-        )
+        text += "The "
+    text += f"{tests} test examples chose nothing. The marked arm is {results.chosen_by}."
     return text
 
 
@@ -181,7 +181,7 @@ def _differences(results: StudyResults) -> Section | None:
         figures.append(
             Figure(
                 intervals("differences", rows, _difference_label(results)),
-                "Against the strongest control",
+                _against(results).capitalize(),
                 "Mean difference of paired seeds with its 95 % interval (Student's t, over seeds). "
                 "Where it crosses the line, no difference is shown.",
             )

@@ -137,7 +137,7 @@ def _repeat(results: StudyResults) -> Section:
     columns = (Column("What", numeric=False), Column("Value", numeric=False))
     return Section(
         "To repeat it",
-        ("The same command on the same machine gives the same figures; times vary.",),
+        ("On a processor, the same command gives the same figures; times vary.",),
         Table("Seeds and versions", columns, rows),
         code=results.command,
     )

@@ -54,8 +54,8 @@ def study_page(results: StudyResults) -> Page:
         highlights=_highlights(results),
         sections=tuple(each for each in sections if each is not None),
         footer=(
-            f"Made by tutelage {results.versions['tutelage']}; training took "
-            f"{results.seconds / 60:.1f} minutes in all."
+            f"Made by tutelage {results.versions['tutelage']}; the trials shown trained for "
+            f"{results.seconds / 60:.1f} minutes."
         ),
     )
 
