@@ -65,8 +65,11 @@ def main() -> None:
             train=train,
             val=val,
             test=test,
-            arms={
+            controls={
                 "big teacher": tl.Arm(objective=first, sweep=sweep),
+                "labels": tl.HardLabels(),
+            },
+            arms={
                 "assistant, taught": tl.Arm(objective=first, teacher=taught, sweep=sweep),
                 "assistant, from labels": tl.Arm(objective=first, teacher=untaught, sweep=sweep),
             },

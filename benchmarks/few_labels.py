@@ -56,12 +56,15 @@ def main() -> None:
             train=draw,
             val=val,
             test=test,
-            arms={"3 % with soft targets": tl.SoftTargets(TEMPERATURE)},
+            arms={
+                "3 % with soft targets": tl.SoftTargets(TEMPERATURE),
+                "all labels": tl.Arm(objective=tl.HardLabels(), train=pool),
+            },
             controls={
                 "3 % of the labels": tl.HardLabels(),
                 "3 %, smoothed": tl.HardLabels(smoothing=0.1),
-                "all labels": tl.Arm(objective=tl.HardLabels(), train=pool),
             },
+            subject="3 % with soft targets",
             sweep={"learning_rate": [3e-4, 1e-3, 2e-3]},
             seeds=SEEDS,
             steps=3000,
