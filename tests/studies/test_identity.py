@@ -1,12 +1,15 @@
 """The same setting has the same key in another process, and another setting another key."""
 
+import os
 import subprocess
 import sys
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import Dataset, TensorDataset
 
 import tutelage as tl
 from tutelage.studies.describe import identity, readable
@@ -101,3 +104,111 @@ def test_another_test_set_is_answered_without_training_again(setup, tmp_path):
     fresh = setup.study(seeds=1, test=setup.val)
     ours, theirs = (each.results.arm("soft").values("kl") for each in (study, fresh))
     assert ours == theirs
+
+
+class Mine(tl.Objective):
+    """An objective whose text does not tell its number."""
+
+    wants = tl.SoftTargets(1).wants
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = scale
+        self.inner = tl.SoftTargets(2)
+
+    def forward(self, student, teacher, batch):
+        return self.scale * self.inner(student, teacher, batch)
+
+
+SCALE = 1.0
+
+
+def _scaled(step):
+    return SCALE * step
+
+
+def _twice(step):
+    return _scaled(2 * step)
+
+
+def test_plain_attributes_are_part_of_an_objective():
+    assert identity(Mine(1.0)) != identity(Mine(2.0))
+    assert identity(Mine(1.0)) == identity(Mine(1.0))
+
+
+def test_globals_are_part_of_a_function_that_names_them(monkeypatch):
+    before = identity(_twice)
+    assert identity(_twice) == before
+    monkeypatch.setitem(globals(), "SCALE", 2.0)
+    assert identity(_twice) != before
+
+
+def test_arrays_are_known_by_all_of_their_content():
+    one, other = np.arange(5000), np.arange(5000)
+    other[2500] = -1
+    assert identity(one) == identity(one.copy())
+    assert identity(one) != identity(other)
+
+
+def test_sets_have_one_identity_in_all_processes():
+    script = "from tutelage.studies.describe import identity\n" \
+             "print(identity([{'a', 'b', 'c'}, lambda x: x in {'d', 'e', 'f'}]))"  # fmt: skip
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", script], check=True, capture_output=True, text=True,
+            env=os.environ | {"PYTHONHASHSEED": str(seed)},
+        ).stdout
+        for seed in (1, 2, 3)
+    }  # fmt: skip
+    assert len(found) == 1
+
+
+class Own(Dataset):
+    """A data set that is no tensors, as far as anyone can see."""
+
+    def __init__(self, inputs, labels):
+        self.inputs, self.labels = inputs, labels
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, place):
+        return self.inputs[place], self.labels[place]
+
+
+def test_validation_and_test_data_of_one_size_are_told_apart(setup):
+    inputs, labels = setup.inputs, setup.labels
+    options = {"seeds": 1, "sweep": {"learning_rate": [1e-3, 1e-2]}}
+    parts = (slice(300, 500), slice(500, 700))
+    plain = [TensorDataset(inputs[part], labels[part]) for part in parts]
+    own = [Own(inputs[part], labels[part]) for part in parts]
+    one, other = (setup.study(val=val, test=test, **options) for val, test in (plain, own))
+    for ours, theirs in zip(one.results.arms, other.results.arms, strict=True):
+        assert ours.trials[0].figures == theirs.trials[0].figures
+        assert ours.trials[0].val == theirs.trials[0].val
+
+
+def test_another_content_of_ones_own_data_is_seen(setup, tmp_path):
+    first, second = (Own(setup.inputs[a:b], setup.labels[a:b]) for a, b in ((600, 700), (700, 800)))
+    setup.study(seeds=1, test=first, out=tmp_path)
+    ours = setup.study(seeds=1, test=second, out=tmp_path).results
+    theirs = setup.study(seeds=1, test=second).results
+    assert ours.arm("soft").values("kl") == theirs.arm("soft").values("kl")
+    count = len(list(tmp_path.glob("trials/*")))
+    setup.study(seeds=1, train=Own(*setup.val.tensors), test=second, out=tmp_path)
+    setup.study(seeds=1, train=Own(*setup.train.tensors), test=second, out=tmp_path)
+    assert len(list(tmp_path.glob("trials/*"))) == 3 * count
+
+
+def test_another_teacher_changes_what_a_control_is_compared_with(setup, tmp_path):
+    setup.study(seeds=1, out=tmp_path)
+    torch.manual_seed(1)
+    other = nn.Linear(64, 10)
+    options = {
+        "train": setup.train, "test": setup.test, "arms": {"soft": tl.SoftTargets(4)}, "seeds": 1,
+        "epochs": 2, "engine": tl.Engine(device="cpu", progress=False), "progress": False,
+    }  # fmt: skip
+    ours = tl.study(other, setup.make, out=tmp_path, **options).results
+    theirs = tl.study(other, setup.make, **options).results
+    for name in ("labels", "soft"):
+        assert ours.arm(name).trials[0].train == theirs.arm(name).trials[0].train

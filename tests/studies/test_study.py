@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler, TensorDataset
 from torchmetrics.classification import MulticlassF1Score
 
 import tutelage as tl
@@ -127,6 +127,13 @@ def test_steps_are_equal_where_arms_have_other_data(setup):
         epochs=6, batch_size=50, seeds=1,
     )  # fmt: skip
     assert {arm.trials[0].steps for arm in study.results.arms} == {36}
+
+
+def test_steps_are_equal_where_an_arm_accumulates(setup):
+    twice = tl.Engine(device="cpu", progress=False, accumulation=2)
+    arms = {"twice": tl.Arm(objective=tl.SoftTargets(4), engine=twice)}
+    study = setup.study(arms=arms, epochs=2, batch_size=50, seeds=1)
+    assert {arm.trials[0].steps for arm in study.results.arms} == {12}
 
 
 def test_steps_in_place_of_epochs(setup):
@@ -356,6 +363,30 @@ def test_not_under_torchrun(setup, monkeypatch):
 def test_a_test_set_that_shuffles_is_refused(setup):
     with pytest.raises(tl.DataError, match="same order for every model"):
         setup.study(test=DataLoader(setup.test, 32, shuffle=True))
+
+
+def test_a_sampler_that_draws_is_refused(setup):
+    loader = DataLoader(setup.test, 32, sampler=SubsetRandomSampler(range(100)))
+    with pytest.raises(tl.DataError, match="SubsetRandomSampler"):
+        setup.study(test=loader)
+
+
+def test_what_would_fail_late_fails_early(setup):
+    def never(_):
+        raise AssertionError("an arm was begun")
+
+    late = {
+        "monitor": ({"monitor": "loss"}, "`monitor` must be one of"),
+        "names": ({"class_names": ["a", "b"]}, "`class_names` must name the 10 logits"),
+    }
+    for changes, message in late.values():
+        with pytest.raises(tl.ArgumentError, match=message):
+            setup.study(controls={"never": never}, **changes)
+    options = {"train": setup.train, "test": setup.test, "epochs": 1, "engine": QUIET}
+    with pytest.raises(tl.ArgumentError, match="arm 'soft' learns from a teacher, got none"):
+        tl.study(None, setup.make, arms={"soft": tl.SoftTargets(1)}, **options)
+    with pytest.raises(tl.ArgumentError, match="`margin` is what may be lost against the teacher"):
+        tl.study(None, setup.make, arms={"a": tl.HardLabels(0.5)}, margin=0.1, **options)
 
 
 def test_a_student_that_does_not_exist(setup):

@@ -100,3 +100,49 @@ def test_a_function_sweeps_over_names_of_its_own(setup):
     assert [each.setting for each in study.results.arm("own").tried] == ["warmth 1", "warmth 4"]
     values = [each.value for each in study.results.arm("own").tried]
     assert study.results.arm("own").trials[0].val == max(values)
+
+
+def _schedule(scale):
+    return lambda optimizer, _: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: scale)
+
+
+def test_settings_that_read_alike_are_told_apart(setup):
+    schedules = [_schedule(scale) for scale in (0.0, 10.0, 30.0)]
+    study = setup.study(val=setup.val, sweep={"scheduler": schedules}, seeds=1, keep_best=False)
+    tried = study.results.arm("soft").tried
+    assert len({each.value for each in tried}) == 3
+    assert [each.setting[-3:] for each in tried] == ["(1)", "(2)", "(3)"]
+    assert study.results.arm("soft").trials[0].val == max(each.value for each in tried)
+
+
+def test_a_figure_that_is_no_number_loses(setup):
+    def shaky(output, _):
+        confident = output.softmax(dim=1).amax(dim=1).mean().item()
+        return float("nan") if confident < 0.2 else confident
+
+    study = setup.study(
+        val=setup.val, sweep={"learning_rate": [1e-6, 3e-2]}, seeds=1, epochs=10,
+        metrics={"sure": shaky}, monitor=tl.Monitor("sure", higher_is_better=True), keep_best=False,
+    )  # fmt: skip
+    for arm in study.results.arms:
+        assert arm.tried[0].value is None
+        assert arm.settings["chosen"] == "learning rate 0.03"
+
+
+def test_what_an_arm_sets_itself_it_does_not_sweep_over(setup):
+    arms = {"soft": tl.Arm(objective=tl.SoftTargets(4), learning_rate=0.5)}
+    study = setup.study(val=setup.val, arms=arms, sweep={"learning_rate": RATES}, seeds=1)
+    assert study.results.arm("soft").tried == ()
+    assert study.results.arm("soft").settings["optimizer"] == "AdamW at 0.5"
+
+
+def test_swept_objectives_tell_the_task():
+    inputs = torch.randn(200, 3)
+    data = TensorDataset(inputs, inputs[:, :1].clone())
+    teacher = torch.nn.Linear(3, 1)
+    objectives = [tl.OutputRegression(), 2.0 * tl.OutputRegression()]
+    study = tl.study(
+        teacher, lambda: torch.nn.Linear(3, 1), train=data, val=data, test=data, seeds=1, epochs=1,
+        arms={"taught": tl.Arm(sweep={"objective": objectives})}, engine=QUIET, progress=False,
+    )  # fmt: skip
+    assert study.results.figure.name == "mse"
