@@ -88,7 +88,7 @@ def _against_control(results: StudyResults) -> str:
     mean = fmean(found.differences)
     better = "better" if mean >= 0 else "worse"
     unit = " points" if figure.is_share else ""
-    size = difference(abs(mean), figure, _decimals(found)).lstrip("+")
+    size = difference(abs(mean), figure, decimals_of(found)).lstrip("+")
     which = "the strongest control" if results.arm(found.arm).against is None else "its control"
     text = (
         f"On {examples} test examples the student “{found.arm}” is {size}{unit} {better} in "
@@ -101,14 +101,14 @@ def _certainty(found: Comparison, figure: Figure) -> str:
     if found.interval is None:
         return "one seed only, so nothing is known of how much of that is luck"
     ends = (found.interval.low, found.interval.high)
-    low, high = (difference(end, figure, _decimals(found)) for end in ends)
+    low, high = (difference(end, figure, decimals_of(found)) for end in ends)
     text = f"95 % interval {low} to {high}, {len(found.differences)} paired seeds"
     if clear(found.interval):
         return text if found.interval.low > 0 else f"{text}: distillation lost"
     return f"{text}: it includes zero, so no difference is shown"
 
 
-def _decimals(found: Comparison) -> int:
+def decimals_of(found: Comparison) -> int:
     """Return with how many decimals a difference and its interval can be told from zero."""
     ends = () if found.interval is None else (found.interval.low, found.interval.high)
     smallest = min(abs(each) for each in (fmean(found.differences), *ends))

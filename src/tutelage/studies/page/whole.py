@@ -14,7 +14,13 @@ from tutelage.studies.page.parts import parts_sections
 from tutelage.studies.page.resemblance import resemblance_section
 from tutelage.studies.page.training import training_sections
 from tutelage.studies.results import StudyResults, as_record, read_results
-from tutelage.studies.verdict import against_strongest, difference, figure_name, verdict
+from tutelage.studies.verdict import (
+    against_strongest,
+    decimals_of,
+    difference,
+    figure_name,
+    verdict,
+)
 
 
 def write_study_page(results: StudyResults, path: Path) -> Path:
@@ -80,7 +86,7 @@ def _highlights(results: StudyResults) -> tuple[Highlight, ...]:
     unit = " points" if figure.is_share else ""
     shown = []
     if found is not None:
-        value = difference(fmean(found.differences), figure) + unit
+        value = difference(fmean(found.differences), figure, decimals_of(found)) + unit
         shown.append(Highlight(value, f"{figure_name(figure)}, against “{found.control}”"))
     taught = [each for each in results.against_teacher if each.arm == results.subject]
     if taught:
