@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import rmtree
-from tempfile import mkdtemp
 from typing import Any
 from weakref import finalize
 
 from torch import nn
 
 from tutelage._checks import not_negative, whole_number
-from tutelage.errors import ArgumentError, RunFolderError
+from tutelage.errors import ArgumentError
 from tutelage.evaluation import Metric
 from tutelage.objectives import Objective
 from tutelage.studies.answers import Truth, truth
-from tutelage.studies.arm import Arm, as_arm, usual_controls
+from tutelage.studies.arm import Arm, as_arm
 from tutelage.studies.carry_out import Done, Trials
 from tutelage.studies.choose import all_trials, choose
 from tutelage.studies.conclude import Finished, Words, conclude
 from tutelage.studies.folder import exclusive
 from tutelage.studies.plan import Common, StudyPlan
+from tutelage.studies.prepare import (
+    all_arms,
+    check_against,
+    check_names,
+    check_options,
+    folder_of,
+    predicts_values,
+    seeds_of,
+)
 from tutelage.studies.progress import study_progress
 from tutelage.studies.results import StudyResults, write_results
 from tutelage.studies.score import Scorer
@@ -179,12 +186,12 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     whole_number("sweep_seeds", sweep_seeds, 1, "1 tries each setting once")
     if margin is not None:
         not_negative("margin", margin, "it is what may be lost, such as 0.01 of accuracy")
-    _check(arms, subject, margin, teacher)
+    check_options(arms, subject, margin, teacher)
     known = truth("test", test)
     ours = {name: as_arm(name, arm) for name, arm in arms.items()}
-    values = _predicts_values(ours, known)
-    all_arms, control_names = _all_arms(ours, controls, sweep or {}, values)
-    _check_against(all_arms, control_names)
+    values = predicts_values(ours, known)
+    every_arm, control_names = all_arms(ours, controls, sweep or {}, values)
+    check_against(every_arm, control_names)
     plan = StudyPlan(
         teacher=None if teacher is None else as_teacher(teacher),
         make_student=student,
@@ -192,9 +199,9 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         train=train,
         val=val,
         test=test,
-        arms=all_arms,
+        arms=every_arm,
         controls=control_names,
-        seeds=_seeds(seeds),
+        seeds=seeds_of(seeds),
         common=Common(
             epochs=epochs,
             steps=steps,
@@ -207,7 +214,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         metrics=metrics or {},
         monitor=Monitor(monitor) if isinstance(monitor, str) else monitor,
         margin=margin,
-        folder=_folder(out),
+        folder=folder_of(out),
     )
     with study_progress(progress) as tell:
         known_val = None if val is None else truth("val", val)
@@ -216,7 +223,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
             finalize(trials, rmtree, plan.folder, ignore_errors=True)
         scorer = _scorer(plan, trials, known_val, known)
         scorer.check_monitor()
-        _check_names(class_names, scorer)
+        check_names(class_names, scorer)
         finished = _carry_out(plan, trials, scorer, sweep_seeds)
         with exclusive(plan.folder):  # one process at a time measures, or they disturb each other
             results = conclude(finished, Words(title, axis, tuple(class_names), subject), variants)
@@ -238,107 +245,3 @@ def _carry_out(plan: StudyPlan, trials: Trials, scorer: Scorer, sweep_seeds: int
     for each in trials.all(all_trials(plan, trials, chosen)):
         done.setdefault(each.planned.name, []).append(each)
     return Finished(plan, trials, scorer, chosen, done)
-
-
-def _all_arms(
-    ours: Mapping[str, Arm],
-    controls: Mapping[str, object] | None,
-    sweep: Mapping[str, Any],
-    values: bool,
-) -> tuple[dict[str, Arm], tuple[str, ...]]:
-    """Return arms and controls by name, all with the common sweep, and the controls' names.
-
-    What an arm sets itself it does not sweep over.
-    """
-    if controls is None:
-        theirs = usual_controls(values)
-    else:
-        theirs = {name: as_arm(name, arm) for name, arm in controls.items()}
-    twice = sorted(ours.keys() & theirs.keys())
-    if twice:
-        raise ArgumentError(
-            f"arms and controls must have different names, got {twice} in both; rename one, or "
-            "pass controls={} for none"
-        )
-    if not ours:
-        raise ArgumentError("`arms` must have at least one arm, got none; name an objective")
-    both = {**theirs, **ours}
-    return {name: _sweeping(arm, sweep) for name, arm in both.items()}, tuple(theirs)
-
-
-def _sweeping(arm: Arm, sweep: Mapping[str, Any]) -> Arm:
-    common = {name: each for name, each in sweep.items() if getattr(arm, name, None) is None}
-    return replace(arm, sweep={**common, **arm.sweep})
-
-
-def _check(
-    arms: Mapping[str, object], subject: str | None, margin: float | None, teacher: object
-) -> None:
-    if subject is not None and subject not in arms:
-        raise ArgumentError(
-            f"`subject` must be one of the arms {list(arms)}, got {subject!r}; name one of them, "
-            "or leave it out"
-        )
-    if margin is not None and teacher is None:
-        raise ArgumentError(
-            "`margin` is what may be lost against the teacher, got none; give a teacher, or leave "
-            "the margin out"
-        )
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ArgumentError(
-            "a study's processes must each be started alone, got one of several under torchrun or "
-            "its like; start the same program several times with one `out`, and they share trials"
-        )
-
-
-def _check_against(arms: Mapping[str, Arm], controls: Sequence[str]) -> None:
-    for name, arm in arms.items():
-        if arm.against is not None and arm.against not in controls:
-            raise ArgumentError(
-                f"arm {name!r} must be compared `against` one of the controls {list(controls)}, "
-                f"got {arm.against!r}; name one of these, or leave it out"
-            )
-
-
-def _check_names(class_names: Sequence[str], scorer: Scorer) -> None:
-    output = scorer.teacher_test
-    if class_names and output is not None and len(class_names) != output.shape[-1]:
-        raise ArgumentError(
-            f"`class_names` must name the {output.shape[-1]} logits, got {len(class_names)}; give "
-            "one for each, in their order"
-        )
-
-
-def _predicts_values(arms: Mapping[str, Arm], test: Truth) -> bool:
-    """Tell regression from classification: by the objectives, without any by the labels."""
-    own = [arm.objective for arm in arms.values() if arm.objective is not None]
-    swept = [each for arm in arms.values() for each in arm.sweep.get("objective", ())]
-    if own or swept:
-        return any(each.predicts_values for each in (*own, *swept))
-    return test.labels is not None and test.labels.is_floating_point()
-
-
-def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    if isinstance(seeds, Sequence) and not isinstance(seeds, str):
-        chosen = tuple(
-            whole_number("seeds", each, 0, "each is any number from 0 on") for each in seeds
-        )
-        if not chosen or len(set(chosen)) < len(chosen):
-            raise ArgumentError(
-                f"`seeds` must be different numbers, got {list(seeds)}; or say how many, such as 5"
-            )
-        return chosen
-    return tuple(range(whole_number("seeds", seeds, 1, "5 is a good number")))
-
-
-def _folder(out: str | Path | None) -> Path:
-    if out is None:
-        return Path(mkdtemp(prefix="tutelage-study-"))
-    folder = Path(out).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunFolderError(
-            f"`out` must be a folder that can be written, got {error}; choose another"
-        ) from error
-    return folder

@@ -1,0 +1,134 @@
+"""From the arguments of `study` to what a plan is made of, with all that can be refused early."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from tutelage._checks import whole_number
+from tutelage.errors import ArgumentError, RunFolderError
+from tutelage.studies.answers import Truth
+from tutelage.studies.arm import Arm, as_arm, usual_controls
+from tutelage.studies.score import Scorer
+
+
+def all_arms(
+    ours: Mapping[str, Arm],
+    controls: Mapping[str, object] | None,
+    sweep: Mapping[str, Any],
+    values: bool,
+) -> tuple[dict[str, Arm], tuple[str, ...]]:
+    """Return arms and controls by name, all with the common sweep, and the controls' names.
+
+    What an arm sets itself it does not sweep over.
+    """
+    if controls is None:
+        theirs = usual_controls(values)
+    else:
+        theirs = {name: as_arm(name, arm) for name, arm in controls.items()}
+    twice = sorted(ours.keys() & theirs.keys())
+    if twice:
+        raise ArgumentError(
+            f"arms and controls must have different names, got {twice} in both; rename one, or "
+            "pass controls={} for none"
+        )
+    if not ours:
+        raise ArgumentError("`arms` must have at least one arm, got none; name an objective")
+    both = {**theirs, **ours}
+    return {name: _sweeping(arm, sweep) for name, arm in both.items()}, tuple(theirs)
+
+
+def _sweeping(arm: Arm, sweep: Mapping[str, Any]) -> Arm:
+    common = {name: each for name, each in sweep.items() if getattr(arm, name, None) is None}
+    return replace(arm, sweep={**common, **arm.sweep})
+
+
+def check_options(
+    arms: Mapping[str, object], subject: str | None, margin: float | None, teacher: object
+) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        ArgumentError: The subject is no arm, there is a margin without a teacher, or this is one of
+            several processes of one trainer.
+    """
+    if subject is not None and subject not in arms:
+        raise ArgumentError(
+            f"`subject` must be one of the arms {list(arms)}, got {subject!r}; name one of them, "
+            "or leave it out"
+        )
+    if margin is not None and teacher is None:
+        raise ArgumentError(
+            "`margin` is what may be lost against the teacher, got none; give a teacher, or leave "
+            "the margin out"
+        )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ArgumentError(
+            "a study's processes must each be started alone, got one of several under torchrun or "
+            "its like; start the same program several times with one `out`, and they share trials"
+        )
+
+
+def check_against(arms: Mapping[str, Arm], controls: Sequence[str]) -> None:
+    """Refuse an arm that is to be compared with what is no control."""
+    for name, arm in arms.items():
+        if arm.against is not None and arm.against not in controls:
+            raise ArgumentError(
+                f"arm {name!r} must be compared `against` one of the controls {list(controls)}, "
+                f"got {arm.against!r}; name one of these, or leave it out"
+            )
+
+
+def check_names(class_names: Sequence[str], scorer: Scorer) -> None:
+    """Refuse names of classes that are not as many as the teacher's logits."""
+    output = scorer.teacher_test
+    if class_names and output is not None and len(class_names) != output.shape[-1]:
+        raise ArgumentError(
+            f"`class_names` must name the {output.shape[-1]} logits, got {len(class_names)}; give "
+            "one for each, in their order"
+        )
+
+
+def predicts_values(arms: Mapping[str, Arm], test: Truth) -> bool:
+    """Tell regression from classification: by the objectives, without any by the labels."""
+    own = [arm.objective for arm in arms.values() if arm.objective is not None]
+    swept = [each for arm in arms.values() for each in arm.sweep.get("objective", ())]
+    if own or swept:
+        return any(each.predicts_values for each in (*own, *swept))
+    return test.labels is not None and test.labels.is_floating_point()
+
+
+def seeds_of(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    """Return the seeds for what a user gives: how many, or which."""
+    if isinstance(seeds, Sequence) and not isinstance(seeds, str):
+        chosen = tuple(
+            whole_number("seeds", each, 0, "each is any number from 0 on") for each in seeds
+        )
+        if not chosen or len(set(chosen)) < len(chosen):
+            raise ArgumentError(
+                f"`seeds` must be different numbers, got {list(seeds)}; or say how many, such as 5"
+            )
+        return chosen
+    return tuple(range(whole_number("seeds", seeds, 1, "5 is a good number")))
+
+
+def folder_of(out: str | Path | None) -> Path:
+    """Return the folder of the study, made if need be; without one, a temporary folder.
+
+    Raises:
+        RunFolderError: It cannot be made.
+    """
+    if out is None:
+        return Path(mkdtemp(prefix="tutelage-study-"))
+    folder = Path(out).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(
+            f"`out` must be a folder that can be written, got {error}; choose another"
+        ) from error
+    return folder
