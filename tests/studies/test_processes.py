@@ -13,13 +13,28 @@ import pytest
 PROGRAM = Path(__file__).parents[1] / "programs" / "study.py"
 
 
+STARTED = []
+
+
 def start(out, marks, pause=0.0):
     command = [sys.executable, str(PROGRAM), str(out), str(marks), str(pause)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    STARTED.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True))
+    return STARTED[-1]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_running():
+    yield
+    for process in STARTED:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+    STARTED.clear()
 
 
 def finish(process):
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors[-2000:]
     return output
 
@@ -85,8 +100,8 @@ def test_two_processes_share_the_trials(whole, tmp_path):
 
 def test_a_trial_of_a_dead_process_is_taken_over(whole, tmp_path):
     out, marks = tmp_path / "out", tmp_path / "marks"
-    first = start(out, marks, 30.0)
-    deadline = time.monotonic() + 60
+    first = start(out, marks, 600.0)
+    deadline = time.monotonic() + 200
     while not marks.exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
