@@ -136,9 +136,9 @@ def _with_variants(
 
 def _chosen_by(words: Words, arms: Sequence[ArmResult]) -> str:
     if words.subject is not None:
-        return "named beforehand"
+        return "was named beforehand"
     on_val = any(trial.val is not None for arm in arms for trial in arm.trials)
-    return "the best on validation data" if on_val else "the first that was named"
+    return "is the best on validation data" if on_val else "is the first that was named"
 
 
 def _subject(arms: Sequence[ArmResult], higher: bool) -> str:

@@ -154,7 +154,7 @@ def _note(results: StudyResults) -> str:
         text += f"All choices rest on {count(results.examples['val'])} validation examples; the "
     else:
         text += "The "
-    text += f"{tests} test examples chose nothing. The marked arm is {results.chosen_by}."
+    text += f"{tests} test examples chose nothing. The marked arm {results.chosen_by}."
     return text
 
 
@@ -181,7 +181,7 @@ def _differences(results: StudyResults) -> Section | None:
         figures.append(
             Figure(
                 intervals("differences", rows, _difference_label(results)),
-                _against(results).capitalize(),
+                f"A{_against(results)[1:]}",
                 "Mean difference of paired seeds with its 95 % interval (Student's t, over seeds). "
                 "Where it crosses the line, no difference is shown.",
             )
