@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchmetrics.classification import MulticlassF1Score
 
 import tutelage as tl
@@ -287,112 +287,6 @@ def test_figures_of_fidelity_and_calibration(setup):
     )
     assert trial.calibration.temperature > 0
     assert set(trial.train) == {"agreement", "kl"}
-
-
-@pytest.mark.parametrize(
-    ("changes", "error", "message"),
-    [
-        ({"arms": {}}, tl.ArgumentError, "at least one arm"),
-        ({"arms": {"labels": tl.SoftTargets(2)}}, tl.ArgumentError, "different names"),
-        ({"arms": {"x": 3}}, tl.ArgumentError, "arm 'x' must be an objective, an Arm"),
-        ({"arms": {"x": nn.Linear(2, 2)}}, tl.ArgumentError, "got Linear"),
-        ({"steps": 3}, tl.ArgumentError, "got both"),
-        ({"epochs": None}, tl.ArgumentError, "got neither"),
-        ({"seeds": 0}, tl.ArgumentError, "`seeds` must be at least 1"),
-        ({"seeds": [1, 1]}, tl.ArgumentError, "different numbers"),
-        ({"margin": -1}, tl.ArgumentError, "`margin` must be zero or more"),
-        ({"sweep": {"learning_rate": [0.1]}}, tl.ArgumentError, "no `val`"),
-        ({"monitor": "r2"}, tl.ArgumentError, r"`monitor` must be one of \["),
-    ],
-)
-def test_bad_arguments(setup, changes, error, message):
-    with pytest.raises(error, match=message):
-        setup.study(**changes)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"objective": tl.HardLabels(), "run": _untouched}, "got both"),
-        ({"sweep": {"colour": [1]}}, "`sweep` must name arguments of Arm, got 'colour'"),
-        ({"sweep": {"epochs": 3}}, "a list of values for 'epochs'"),
-        ({"learning_rate": 0.0}, "`learning_rate` must be positive"),
-        ({"epochs": 0}, "`epochs` must be at least 1"),
-    ],
-)
-def test_bad_arms(options, message):
-    with pytest.raises(tl.ArgumentError, match=message):
-        tl.Arm(**options)
-
-
-def test_a_folder_that_is_a_file(setup, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(tl.RunFolderError, match="a folder that can be written"):
-        setup.study(out=tmp_path / "file" / "study")
-
-
-def test_an_arm_may_have_a_control_of_its_own(setup):
-    arms = {
-        "one": tl.Arm(objective=tl.SoftTargets(1), against="labels"),
-        "other": tl.Arm(objective=tl.SoftTargets(2), against="smoothed labels"),
-    }
-    study = setup.study(arms=arms, seeds=2)
-    assert [(each.arm, each.control) for each in study.results.comparisons] == [
-        ("one", "labels"),
-        ("other", "smoothed labels"),
-    ]
-    assert "than its control, “labels”" in study.verdict
-    with pytest.raises(tl.ArgumentError, match="`against` one of the controls"):
-        setup.study(arms={"one": tl.Arm(objective=tl.SoftTargets(1), against="one")})
-
-
-def test_the_subject_is_one_of_the_arms(setup):
-    with pytest.raises(tl.ArgumentError, match=r"`subject` must be one of the arms \['soft'\]"):
-        setup.study(subject="labels")
-    arms = {"first": tl.SoftTargets(1), "second": tl.SoftTargets(2)}
-    assert setup.study(arms=arms, subject="second", seeds=1).results.subject == "second"
-    assert setup.study(arms=arms, seeds=1).results.subject == "first"
-
-
-def test_not_under_torchrun(setup, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(tl.ArgumentError, match="each be started alone"):
-        setup.study()
-
-
-def test_a_test_set_that_shuffles_is_refused(setup):
-    with pytest.raises(tl.DataError, match="same order for every model"):
-        setup.study(test=DataLoader(setup.test, 32, shuffle=True))
-
-
-def test_a_sampler_that_draws_is_refused(setup):
-    loader = DataLoader(setup.test, 32, sampler=SubsetRandomSampler(range(100)))
-    with pytest.raises(tl.DataError, match="SubsetRandomSampler"):
-        setup.study(test=loader)
-
-
-def test_what_would_fail_late_fails_early(setup):
-    def never(_):
-        raise AssertionError("an arm was begun")
-
-    late = {
-        "monitor": ({"monitor": "loss"}, "`monitor` must be one of"),
-        "names": ({"class_names": ["a", "b"]}, "`class_names` must name the 10 logits"),
-    }
-    for changes, message in late.values():
-        with pytest.raises(tl.ArgumentError, match=message):
-            setup.study(controls={"never": never}, **changes)
-    options = {"train": setup.train, "test": setup.test, "epochs": 1, "engine": QUIET}
-    with pytest.raises(tl.ArgumentError, match="arm 'soft' learns from a teacher, got none"):
-        tl.study(None, setup.make, arms={"soft": tl.SoftTargets(1)}, **options)
-    with pytest.raises(tl.ArgumentError, match="`margin` is what may be lost against the teacher"):
-        tl.study(None, setup.make, arms={"a": tl.HardLabels(0.5)}, margin=0.1, **options)
-
-
-def test_a_student_that_does_not_exist(setup):
-    study = setup.study(seeds=1)
-    with pytest.raises(tl.ArgumentError, match="got arm 'soft' and seed 9"):
-        study.student("soft", 9)
 
 
 def test_the_verdict_is_honest(setup):
