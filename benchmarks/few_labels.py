@@ -12,7 +12,6 @@ from __future__ import annotations
 from functools import cache
 
 import torch
-from torch import nn
 from torch.utils.data import TensorDataset
 
 import tutelage as tl
@@ -22,24 +21,19 @@ from mnist import (
     adam,
     big_net,
     errors_table,
+    held_out,
     images,
-    net,
+    small_net,
 )
 from remembered import Remembered, timed
 
-SEEDS, SHARE, HELD_OUT, TEMPERATURE = 5, 0.03, 10_000, 20
-
-
-def small() -> nn.Module:
-    """Return the student, 784-800-800-10."""
-    return net(800)
+SEEDS, SHARE, TEMPERATURE = 5, 0.03, 20
 
 
 def main() -> None:
     """Run the table."""
     train, test = images("train"), images("test")
-    pool = TensorDataset(*(each[:-HELD_OUT] for each in train.tensors))
-    val = TensorDataset(*(each[-HELD_OUT:] for each in train.tensors))
+    pool, val = held_out(train)
 
     with timed("the teacher"):
         teacher = Remembered(big_net(), val)
@@ -52,7 +46,7 @@ def main() -> None:
     with timed("3 % of the labels"):
         study = tl.study(
             teacher,
-            small,
+            small_net,
             train=draw,
             val=val,
             test=test,

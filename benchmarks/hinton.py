@@ -24,16 +24,11 @@ from mnist import (
     big_net,
     errors_table,
     images,
-    net,
+    small_net,
 )
 from remembered import Remembered, timed
 
 SEEDS, TEMPERATURE, EPOCHS, LABEL_EPOCHS = 3, 20, 100, 20
-
-
-def small() -> nn.Module:
-    """Return the student, 784-800-800-10."""
-    return net(800)
 
 
 class Shifted(nn.Module):
@@ -103,7 +98,7 @@ def main() -> None:
     with timed("the small net, and no 3s, and only 7s and 8s"):
         study = tl.study(
             teacher,
-            small,
+            small_net,
             arms={
                 f"taught at T = {TEMPERATURE}": soft,
                 "taught, no 3 seen": tl.Arm(objective=soft, train=without([3], train)),

@@ -41,6 +41,13 @@ def images(split: str) -> TensorDataset:
     return TensorDataset(pixels, torch.from_numpy(content[f"y_{split}"]).long())
 
 
+def held_out(train: TensorDataset, rows: int = 10_000) -> tuple[TensorDataset, TensorDataset]:
+    """Return all but the last rows, and these."""
+    first, last = (TensorDataset(*(each[part] for each in train.tensors))
+                   for part in (slice(-rows), slice(-rows, None)))  # fmt: skip
+    return first, last
+
+
 class Jittered(Dataset[Any]):
     """Images moved by up to two pixels in each direction, anew each time.
 
@@ -93,6 +100,11 @@ def adamw(rate: float, decay: float) -> Callable[[Iterable[nn.Parameter]], torch
     return partial(torch.optim.AdamW, lr=rate, weight_decay=decay, fused=True)
 
 
+def sgd(rate: float) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
+    """Return SGD at a rate, with momentum 0.9 after Nesterov."""
+    return partial(torch.optim.SGD, lr=rate, momentum=0.9, nesterov=True)
+
+
 def warm_cosine(optimizer: torch.optim.Optimizer, steps: int) -> LambdaLR:
     """Let the rate rise for a twentieth of the steps and then fall to 0 along a cosine."""
     return LambdaLR(optimizer, partial(_warm_cosine, steps=steps))
@@ -109,18 +121,28 @@ COMMON: dict[str, Any] = {"batch_size": BATCH, "scheduler": warm_cosine, "engine
 """What all trainings on plain images share."""
 
 
-def big_net() -> nn.Module:
-    """Return the teacher: 784-1200-1200-10 with dropout, trained on all jittered images."""
+def small_net() -> nn.Sequential:
+    """Return the student of the paper, 784-800-800-10."""
+    return net(800)
+
+
+def big_net(train: TensorDataset | None = None, name: str = "mnist-teacher") -> nn.Module:
+    """Return the teacher: 784-1200-1200-10 with dropout, trained on jittered images.
+
+    Args:
+        train: The plain images; None for all 60,000.
+        name: Of the folder in which it is kept.
+    """
     torch.manual_seed(0)
     teacher = net(1200, dropout=0.4)
     tl.fit(
         teacher,
-        train=jittered(images("train")),
+        train=jittered(images("train") if train is None else train),
         epochs=110,
         optimizer=adam(1e-3),
         scheduler=warm_cosine,
         engine=ENGINE,
-        out=RUNS / "mnist-teacher",
+        out=RUNS / name,
     )
     return teacher
 
