@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from tutelage.data import randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
-from tutelage.layers import observe
+from tutelage.layers import evaluating, observe
 from tutelage.objectives import Objective
 from tutelage.signals import Batch, Signals
 from tutelage.teachers import Live, Teacher, as_teacher
@@ -45,7 +46,9 @@ class Distiller(nn.Module):
 
     The teacher is asked in eval and inference mode and is no submodule: it is in neither
     `parameters()` nor `state_dict()`, and `train()` and `to()` do not reach it. Optimise
-    `distiller.parameters()`: an objective may have parameters of its own.
+    `distiller.parameters()`: an objective may have parameters of its own, and one that compares
+    layers has them from `build` on, which a loop of your own calls with one batch before it makes
+    its optimiser. A part of the student whose parameters are all frozen stays in eval mode.
 
     Args:
         student: The module that learns.
@@ -109,6 +112,11 @@ class Distiller(nn.Module):
                 "`val`) has none; yield (inputs, labels), or use an objective without labels, "
                 "such as SoftTargets"
             )
+        if not self.objective.built:
+            raise ArgumentError(
+                f"the objective {self.objective} has projectors that are made from the shapes of "
+                "one batch, got none yet; call distiller.build(batch) before you make the optimiser"
+            )
         teacher = self.ask_teacher(batch)
         student = observe(self.student, batch.inputs, self._wants.student, "student")
         masks = [term.objective.counted(batch) for term in self._terms]
@@ -124,6 +132,29 @@ class Distiller(nn.Module):
         detached = {name: part.detach() for name, part in parts.items()}
         return Losses(total, detached, numbers, student, teacher)
 
+    def build(self, batch: Batch) -> None:
+        """Let the objective make what depends on shapes, if it is not made yet, from one dry run.
+
+        Both sides run once, in eval mode and without gradients; random states and batch
+        statistics are left as they were.
+
+        Raises:
+            TutelageError: As `forward`.
+        """
+        if self.objective.built:
+            return
+        with randomness.preserved(), evaluating(self.student), torch.no_grad():
+            student = observe(self.student, batch.inputs, self._wants.student, "student")
+            teacher = self.ask_teacher(batch)
+        self.objective.build(student, teacher)
+
+    def train(self, mode: bool = True) -> Distiller:
+        """Set the mode of student and objective; frozen parts of the student stay in eval mode."""
+        super().train(mode)
+        if mode:
+            _rest(self.student)
+        return self
+
     def ask_teacher(self, batch: Batch) -> Signals:
         """Return what the objective wants of the teacher; with nothing wanted it does not run."""
         if self.teacher is None or not self._wants.teacher:
@@ -135,6 +166,16 @@ class Distiller(nn.Module):
         masks = [term.objective.counted(batch) for term in self._terms]
         numbers = [float(_number(mask, batch)) for mask in masks]
         return torch.tensor(numbers, dtype=torch.float32) / batch.copies
+
+
+def _rest(module: nn.Module) -> None:
+    """Put the largest parts of a module whose parameters are all frozen in eval mode."""
+    parameters = list(module.parameters())
+    if parameters and not any(each.requires_grad for each in parameters):
+        module.eval()
+        return
+    for part in module.children():
+        _rest(part)
 
 
 def _number(counted: Tensor | None, batch: Batch) -> int | Tensor:

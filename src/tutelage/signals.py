@@ -7,7 +7,7 @@ an objective needs of both sides, so that nothing is computed that nobody asked 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, ValuesView
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -106,6 +106,14 @@ class Batch:
         known = ~torch.isnan(self.labels)
         return known if known.ndim == 1 else known.any(dim=1)
 
+    def token_mask(self) -> Tensor | None:
+        """Return which tokens are no padding, `[batch, tokens]` of bool; None where none is told.
+
+        It is the input `attention_mask`, as tokenizers make it.
+        """
+        mask = self.inputs.get("attention_mask") if isinstance(self.inputs, Mapping) else None
+        return mask.bool() if isinstance(mask, Tensor) and mask.ndim == 2 else None  # noqa: PLR2004
+
     def to(self, device: torch.device, progress: float | None = None) -> Batch:
         """Return the batch with its tensors on `device` and, if given, another `progress`."""
         return Batch(
@@ -125,9 +133,12 @@ class Signals:
     Args:
         output: Its last word: class logits `[batch, classes]`, values `[batch, outputs]` or an
             embedding `[batch, d]`; None where nobody wanted it.
+        features: What passes named places inside it, such as `"layer3"`: `[batch, d]`,
+            `[batch, tokens, d]`, `[batch, channels, height, width]`.
     """
 
     output: Tensor | None = None
+    features: Mapping[str, Tensor] = field(default_factory=dict)
 
     def wanted_output(self) -> Tensor:
         """Return the output, which the caller's `wants` asked for."""
@@ -137,6 +148,15 @@ class Signals:
             )
         return self.output
 
+    def feature(self, place: str) -> Tensor:
+        """Return what passed a place, which the caller's `wants` asked for."""
+        if place not in self.features:
+            raise DataError(
+                f"an objective reads the feature {place!r}, which its `wants` did not ask for, got "
+                f"{sorted(self.features)}; set it in `wants`"
+            )
+        return self.features[place]
+
 
 @dataclass(frozen=True, slots=True)
 class Fields:
@@ -144,17 +164,20 @@ class Fields:
 
     Args:
         output: The model's output.
+        features: Places inside it, as `tutelage.layers.Place` reads them: `"layer3"`,
+            `"encoder.layer.2.attention:input"`, `"decoder[1]"`.
     """
 
     output: bool = False
+    features: frozenset[str] = frozenset()
 
     def __or__(self, other: Fields) -> Fields:
         """Return what either wants."""
-        return Fields(self.output or other.output)
+        return Fields(self.output or other.output, self.features | other.features)
 
     def __bool__(self) -> bool:
         """Tell whether anything is wanted."""
-        return self.output
+        return self.output or bool(self.features)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Run a model on inputs and take from it the signals that are wanted."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.errors import ModelError, TutelageError
+from tutelage.layers.capture import Complete, capturing
 from tutelage.signals import Fields, Signals, describe
 
 
@@ -19,16 +20,23 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
         model: Called as `model(x)` for a tensor, `model(*x)` for a tuple or list and `model(**x)`
             for a dict.
         inputs: Its inputs, on its device.
-        fields: The signals wanted; with none, the model does not run.
+        fields: The signals wanted; with none, the model does not run, and without its output it
+            runs no further than the last layer wanted.
         side: `"student"` or `"teacher"`, for messages.
 
     Raises:
-        ModelError: The model refuses the inputs (its own error is the cause), or returns
-            something that holds no output.
+        ArgumentError: A layer that is wanted is not there.
+        ModelError: The model refuses the inputs (its own error is the cause), returns something
+            that holds no output, or a layer that is wanted did not run or gave no tensor.
     """
     if not fields:
         return Signals()
-    return Signals(output=_output(_call(model, inputs, side), side))
+    if not fields.features:
+        return Signals(_output(_call(model, inputs, side), side))
+    result: Any = None
+    with capturing(model, fields.features, side, fields.output) as features, suppress(Complete):
+        result = _call(model, inputs, side)
+    return Signals(_output(result, side) if fields.output else None, features)
 
 
 @contextmanager

@@ -41,6 +41,15 @@ class Objective(nn.Module):
         """Return what of the student's output is the answer, to be compared with labels: all."""
         return output
 
+    built: bool = True
+    """Whether what depends on the shapes of the signals, such as a projector, has been made."""
+
+    def build(self, student: Signals, teacher: Signals) -> None:
+        """Make what depends on the shapes of the signals; called before training, with some.
+
+        Parameters that are made here are trained with the student and are no part of it.
+        """
+
     @abstractmethod
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return `[batch]`, one value per example, 0 for an example that is not `counted`."""
@@ -119,6 +128,17 @@ class WeightedSum(Objective):
     def predicts_values(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether any of the terms says so."""
         return any(term.objective.predicts_values for term in self.terms())
+
+    @property
+    def built(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether all of the terms are."""
+        return all(term.objective.built for term in self.terms())
+
+    def build(self, student: Signals, teacher: Signals) -> None:
+        """Build the terms that are not."""
+        for term in self.terms():
+            if not term.objective.built:
+                term.objective.build(student, teacher)
 
     def prediction(self, output: Tensor) -> Tensor:
         """Return what the first term takes for the answer."""

@@ -33,7 +33,8 @@ class Live(Teacher):
         with evaluating(self.module), torch.inference_mode():
             signals = observe(self.module, batch.inputs, fields, "teacher")
         # An inference tensor cannot be saved for a backward pass; its clone can.
-        return Signals(None if signals.output is None else signals.output.clone())
+        output = None if signals.output is None else signals.output.clone()
+        return Signals(output, signals.features)  # of which capture has made copies
 
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:

@@ -50,6 +50,11 @@ class Predictor(Teacher):
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return the callable's output, in float32 on the device of the inputs."""
+        if fields.features:
+            raise ModelError(
+                f"a Predictor has an output and no layers, got {sorted(fields.features)} wanted; "
+                "use an objective on the output, or a teacher that is a module"
+            )
         if not fields:
             return Signals()
         inputs = first_tensor(batch.inputs)

@@ -1,0 +1,100 @@
+"""From the student's width to the teacher's: what is learnt beside the student, and thrown away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tutelage.errors import ModelError
+from tutelage.signals import describe
+
+MakeProjector = Callable[[Tensor, Tensor], nn.Module]
+"""From a feature of the student and one of the teacher to a module between their widths."""
+
+_VECTORS, _TOKENS, _MAPS = 2, 3, 4
+
+
+def projector(student: Tensor, teacher: Tensor) -> nn.Module:
+    """Return a module from the student's width to the teacher's, as wide as their features say.
+
+    A linear layer for `[batch, d]` and `[batch, tokens, d]`, a 1×1 convolution for
+    `[batch, channels, height, width]`; where the widths are equal, the identity.
+
+    Source: Romero et al. 2015 (the regressor of FitNets), https://arxiv.org/abs/1412.6550.
+
+    Args:
+        student: A feature of the student, for its shape, device and dtype.
+        teacher: The feature of the teacher that it is to be compared with.
+
+    Raises:
+        ModelError: The two are not of one kind.
+
+    >>> import torch
+    >>> projector(torch.zeros(2, 5, 3), torch.zeros(2, 5, 4))
+    Linear(in_features=3, out_features=4, bias=True)
+    """
+    kinds = {student.ndim, teacher.ndim}
+    if len(kinds) > 1 or not kinds <= {_VECTORS, _TOKENS, _MAPS}:
+        raise ModelError(
+            "layers that are compared must both give [batch, d], [batch, tokens, d] or [batch, "
+            f"channels, height, width], got {describe(student)} (student) and {describe(teacher)} "
+            "(teacher); choose other layers, or give a `projector` of your own"
+        )
+    narrow, wide = width(student), width(teacher)
+    if narrow == wide:
+        return nn.Identity()
+    where = {"device": student.device, "dtype": student.dtype}
+    if student.ndim == _MAPS:
+        return nn.Conv2d(narrow, wide, kernel_size=1, **where)
+    return nn.Linear(narrow, wide, **where)
+
+
+def width(feature: Tensor) -> int:
+    """Return the channels of `[batch, channels, height, width]`, else the last dimension."""
+    return feature.shape[1] if feature.ndim == _MAPS else feature.shape[-1]
+
+
+def project(module: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
+    """Bring the student's feature to the teacher's shape.
+
+    Both steps are linear and may be done in either order; the smaller size is projected.
+
+    Args:
+        module: What changes the width.
+        student: `[batch, d]`, `[batch, tokens, d]` or `[batch, channels, height, width]`.
+        teacher: Its number of tokens, or height and width, is what the student's is brought to.
+    """
+    if _size(student) > _size(teacher):
+        return module(resize(student, teacher))
+    return resize(module(student), teacher)
+
+
+def resize(student: Tensor, teacher: Tensor) -> Tensor:
+    """Bring the student's tokens, or height and width, to the teacher's number.
+
+    Fewer are averages, more are interpolated linearly; equal ones stay as they are.
+
+    >>> import torch
+    >>> resize(torch.tensor([[[1.0], [3.0]]]), torch.zeros(1, 1, 8))
+    tensor([[[2.]]])
+    """
+    if student.ndim == _TOKENS and student.shape[1] != teacher.shape[1]:
+        sized = _interpolate(student.transpose(1, 2), list(teacher.shape[1:2]), "linear")
+        return sized.transpose(1, 2)
+    if student.ndim == _MAPS and student.shape[2:] != teacher.shape[2:]:
+        return _interpolate(student, list(teacher.shape[2:]), "bilinear")
+    return student
+
+
+def _interpolate(feature: Tensor, size: list[int], mode: str) -> Tensor:
+    shrinks = all(new <= old for new, old in zip(size, feature.shape[2:], strict=True))
+    if shrinks:
+        return F.interpolate(feature, size, mode="area")
+    return F.interpolate(feature, size, mode=mode, align_corners=False)
+
+
+def _size(feature: Tensor) -> int:
+    """Return the number of tokens or pixels."""
+    return feature[0].numel() // width(feature)

@@ -1,0 +1,83 @@
+"""What objectives on layers share: pairs of places, compared one by one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from tutelage.errors import ArgumentError
+from tutelage.layers.place import Place
+from tutelage.objectives._objective import Objective
+from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants
+
+
+class LayerObjective(Objective):
+    """The mean of a comparison over pairs of layers, one of the student and one of the teacher.
+
+    A subclass writes `compare`.
+
+    Args:
+        layer_map: Which layer of the student learns from which of the teacher, such as
+            `{"layer2": "layer4"}`; None for the outputs of both, where these are embeddings.
+
+    Raises:
+        ArgumentError: The map is empty, or names no places.
+    """
+
+    def __init__(self, layer_map: Mapping[str, str] | None) -> None:
+        super().__init__()
+        self.layer_map = None if layer_map is None else _checked(layer_map)
+        self.predicts_values = layer_map is None
+        if self.layer_map is None:
+            self.wants = Wants(student=OUTPUT, teacher=OUTPUT)
+        else:
+            self.wants = Wants(
+                student=Fields(features=frozenset(self.layer_map)),
+                teacher=Fields(features=frozenset(self.layer_map.values())),
+            )
+
+    @abstractmethod
+    def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
+        """Return `[batch]`: how far the student's feature is from the teacher's.
+
+        Args:
+            pair: The position of the pair in the map.
+            student: The student's feature, `[batch, …]`.
+            teacher: The teacher's.
+            batch: The examples.
+        """
+
+    def pairs(self, student: Signals, teacher: Signals) -> list[tuple[Tensor, Tensor]]:
+        """Return the features that are compared."""
+        if self.layer_map is None:
+            return [(student.wanted_output(), teacher.wanted_output())]
+        return [
+            (student.feature(ours), teacher.feature(theirs))
+            for ours, theirs in self.layer_map.items()
+        ]
+
+    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
+        """Return the mean over the pairs, `[batch]`."""
+        values = [
+            self.compare(pair, ours, theirs, batch)
+            for pair, (ours, theirs) in enumerate(self.pairs(student, teacher))
+        ]
+        return values[0] if len(values) == 1 else torch.stack(values).mean(dim=0)
+
+    def extra_repr(self) -> str:
+        """Show the map."""
+        return "" if self.layer_map is None else repr(self.layer_map)
+
+
+def _checked(layer_map: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(layer_map, Mapping) or not layer_map:
+        raise ArgumentError(
+            "`layer_map` must say which layer of the student learns from which of the teacher, got "
+            f"{layer_map!r}; write {{'layer2': 'layer4'}}"
+        )
+    for each in (*layer_map, *layer_map.values()):
+        Place.read(each)
+    return dict(layer_map)
