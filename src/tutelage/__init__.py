@@ -11,7 +11,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tutelage import data, evaluation, layers, losses, objectives, schedules, teachers
+    from tutelage import (
+        data,
+        evaluation,
+        layers,
+        losses,
+        objectives,
+        schedules,
+        students,
+        teachers,
+    )
     from tutelage.distiller import Distiller, Losses
     from tutelage.errors import (
         ArgumentError,
@@ -23,51 +32,76 @@ if TYPE_CHECKING:
     )
     from tutelage.objectives import (
         BoundedRegression,
+        CorrelationMatch,
+        DecoupledTargets,
+        FeatureMatch,
         GaussianRegression,
         HardLabels,
+        HeterogeneousTargets,
         LabelRegression,
         LogitRegression,
+        NormalizedTargets,
         Objective,
         OutputRegression,
         SoftTargets,
+        StandardizedTargets,
+        TransformedTargets,
     )
     from tutelage.signals import Batch, Fields, Signals, Wants
     from tutelage.studies import Arm, Study, Trial, study
-    from tutelage.training import Engine, Monitor, Run, distill, fit
+    from tutelage.training import Engine, Monitor, Run, Stage, blockwise, distill, fit
 
 __version__ = "0.1.0"
 
 _HOMES = ("errors", "signals", "objectives", "distiller", "training", "studies")
-_MODULES = ("data", "evaluation", "layers", "losses", "objectives", "schedules", "teachers")
+_MODULES = (
+    "data",
+    "evaluation",
+    "layers",
+    "losses",
+    "objectives",
+    "schedules",
+    "students",
+    "teachers",
+)
 
 __all__ = [
     "ArgumentError",
     "Arm",
     "Batch",
     "BoundedRegression",
+    "CorrelationMatch",
     "DataError",
+    "DecoupledTargets",
     "Distiller",
     "Engine",
+    "FeatureMatch",
     "Fields",
     "GaussianRegression",
     "HardLabels",
+    "HeterogeneousTargets",
     "LabelRegression",
     "LogitRegression",
     "Losses",
     "ModelError",
     "Monitor",
     "NonFiniteError",
+    "NormalizedTargets",
     "Objective",
     "OutputRegression",
     "Run",
     "RunFolderError",
     "Signals",
     "SoftTargets",
+    "Stage",
+    "StandardizedTargets",
     "Study",
+    "TransformedTargets",
     "Trial",
     "TutelageError",
     "Wants",
     "__version__",
+    "blockwise",
     "data",
     "distill",
     "evaluation",
@@ -76,6 +110,7 @@ __all__ = [
     "losses",
     "objectives",
     "schedules",
+    "students",
     "study",
     "teachers",
 ]

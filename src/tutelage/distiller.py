@@ -33,6 +33,11 @@ class Losses:
     student: Signals
     teacher: Signals
 
+    def without_features(self) -> Losses:
+        """Return the same without what passed inside the models, which may be large."""
+        outputs = Signals(self.student.output), Signals(self.teacher.output)
+        return Losses(self.total, self.parts, self.counts, *outputs)
+
 
 class Distiller(nn.Module):
     """A student with its teacher and objective, for any training loop.

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tutelage.data import randomness
 from tutelage.signals import Batch
 
 
@@ -51,6 +52,17 @@ class Source(ABC):
     @abstractmethod
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield our share of the batches of epoch `number`, from batch `start` on."""
+
+    def peek(self) -> Batch | None:
+        """Return some batch, or None if there is none; orders and random states stay as they are.
+
+        It must not be called in mid-epoch.
+        """
+        state = self.state()
+        with randomness.preserved():
+            batch = next(self.epoch(0), None)
+        self.load(state)
+        return batch
 
     def state(self) -> dict[str, Any]:
         """Return what `epoch` needs, besides its arguments, to go on in another process."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from tutelage.reports.figures import Curve, curves
@@ -27,9 +28,10 @@ History = Sequence[Mapping[str, Any]]
 
 def learning_curves(history: History) -> Section:
     """Return the figures of each epoch over steps, those that belong together in one."""
-    parts = [key for key in history[0] if key.startswith("train/") and key != "train/loss"]
+    keys = _keys(history)
+    parts = [key for key in keys if key.startswith("train/") and key != "train/loss"]
     known = {*_LOSSES, *_SHARES, *_ERRORS}
-    own = [key for key in history[0] if key.startswith("val/") and key not in known]
+    own = [key for key in keys if key.startswith("val/") and key not in known]
     drawn = [
         _figure(history, _LOSSES, "Loss", "loss", "What training lowers, averaged over an epoch."),
         _figure(
@@ -63,6 +65,11 @@ def learning_curves(history: History) -> Section:
     )
 
 
+def _keys(history: History) -> list[str]:
+    """Return the names of all figures: stages may have different ones."""
+    return list(dict.fromkeys(chain.from_iterable(history)))
+
+
 def _figure(
     history: History,
     keys: Sequence[str],
@@ -75,7 +82,7 @@ def _figure(
     lines = [
         _curve(history, key, 1 + place % (len(LOOKS) - 1))
         for place, key in enumerate(keys)
-        if key in history[0]
+        if key in _keys(history)
     ]
     lines = [line for line in lines if line.values]
     if not lines:

@@ -20,6 +20,7 @@ from tutelage.evaluation import Cost
 from tutelage.reports.run_account import RunAccount, read_figures
 from tutelage.reports.run_page import run_page
 from tutelage.reports.run_record import ModelFigures, RunFigures
+from tutelage.reports.run_stages import joined_history, joined_settings
 from tutelage.reports.writing import check_path, write_report
 
 _HEAD_BYTES = 8
@@ -55,11 +56,21 @@ def read_run(folder: Path) -> RunAccount:
     run = _object(folder / "run.json")
     try:
         settings, versions = dict(run["run"]), dict(run["made_with"])
-        _require(settings, "student", "objective")
+        stages = list(settings.get("stages", ()))
+        _require(settings, *(("objective",) if stages else ("student", "objective")))
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(folder / "run.json", error) from error
+    account = _stages(folder, settings) if stages else _plain(folder, settings, versions)
+    figures = _measured(folder / "report.json", account)
+    if figures is not None:
+        return replace(account, figures=figures, measured=True)
+    return replace(account, figures=_logged(folder, account))
+
+
+def _plain(folder: Path, settings: dict[str, Any], versions: dict[str, str]) -> RunAccount:
+    """Return what the log tells of a run that is one training."""
     history = _history(folder / "metrics.jsonl")
-    account = RunAccount(
+    return RunAccount(
         settings,
         versions,
         history,
@@ -68,10 +79,21 @@ def read_run(folder: Path) -> RunAccount:
         measured=False,
         finished=(folder / "student.safetensors").exists(),
     )
-    figures = _measured(folder / "report.json", account)
-    if figures is not None:
-        return replace(account, figures=figures, measured=True)
-    return replace(account, figures=_logged(folder, account))
+
+
+def _stages(folder: Path, planned: dict[str, Any]) -> RunAccount:
+    """Return what the logs tell of a run in stages, as far as it has come."""
+    first, *later = planned.pop("stages")
+    begun = [first, *(each for each in later if _has_epochs(folder / each / "metrics.jsonl"))]
+    accounts = {name: read_run(folder / name) for name in begun}
+    *earlier, last = accounts.values()
+    return replace(
+        last,
+        settings=joined_settings({name: each.settings for name, each in accounts.items()}, planned),
+        history=joined_history({name: each.history for name, each in accounts.items()}),
+        best_epoch=last.best_epoch + sum(len(each.history) for each in earlier),
+        finished=(folder / "student.safetensors").exists(),
+    )
 
 
 def _object(path: Path) -> Mapping[str, Any]:
@@ -109,6 +131,11 @@ def _history(log: Path) -> list[dict[str, Any]]:
             f"{log} must tell of one epoch at least, got none; wait until the first one is done"
         )
     return epochs
+
+
+def _has_epochs(log: Path) -> bool:
+    """Tell whether a stage has begun and has something to tell."""
+    return log.exists() and b'"kind": "epoch"' in log.read_bytes()
 
 
 def _epoch(record: Mapping[str, Any]) -> dict[str, Any]:

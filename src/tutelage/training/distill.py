@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from torch import nn
 
 from tutelage.distiller import Distiller
+from tutelage.errors import ArgumentError
 from tutelage.evaluation.metrics import Metric
 from tutelage.objectives import Objective
 from tutelage.teachers import Teacher
@@ -16,6 +18,8 @@ from tutelage.training.engine import Engine
 from tutelage.training.monitor import Monitor
 from tutelage.training.run import Run
 from tutelage.training.settings import MakeOptimizer, MakeScheduler, gather, own_copy
+from tutelage.training.stage import Stage
+from tutelage.training.staged import carry_out_stages
 
 
 def distill(  # noqa: PLR0913 - the one verb that everything else is an option of
@@ -23,8 +27,9 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
     student: nn.Module,
     *,
     train: object,
-    objective: Objective,
-    epochs: int,
+    objective: Objective | None = None,
+    epochs: int | None = None,
+    stages: Sequence[Stage] | None = None,
     val: object | None = None,
     batch_size: int = 64,
     seed: int = 0,
@@ -51,6 +56,8 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
         objective: What the student is asked for, such as
             `0.1 * HardLabels() + 0.9 * SoftTargets(4)`.
         epochs: Passes over `train`, at least 1.
+        stages: In place of `objective` and `epochs`: several of them, one after another, such as
+            `[Stage(FeatureMatch({"layer2": "layer4"}), 5), Stage(SoftTargets(4), 20)]`.
         val: The same kind of data, for the figures of each epoch and the choice of the best.
         batch_size: Examples in a batch, over all processes; for data sets.
         seed: Of the order of the data and of all that is drawn while training.
@@ -81,5 +88,28 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
     >>> [record["epoch"] for record in run.history]
     [1, 2]
     """
-    settings = gather(epochs, batch_size, seed, optimizer, scheduler, metrics, monitor, out, engine)
-    return carry_out(Distiller(student, teacher, own_copy(objective)), train, val, settings)
+    _check_one_way(objective, epochs, stages)
+    passes = 1 if epochs is None else epochs
+    settings = gather(passes, batch_size, seed, optimizer, scheduler, metrics, monitor, out, engine)
+    if stages is not None:
+        return carry_out_stages((student, teacher), stages, (train, val), settings)
+    asked = own_copy(cast("Objective", objective))
+    return carry_out(Distiller(student, teacher, asked), train, val, settings)
+
+
+def _check_one_way(
+    objective: Objective | None, epochs: int | None, stages: Sequence[Stage] | None
+) -> None:
+    both = {"objective": objective, "epochs": epochs}
+    given = [f"`{name}`" for name, value in both.items() if value is not None]
+    if stages is not None and given:
+        raise ArgumentError(
+            f"`stages` have objectives and epochs of their own, got {given[0]} beside them; "
+            "leave that out"
+        )
+    if stages is None and (objective is None or epochs is None):
+        raise ArgumentError(
+            "`distill` must have an `objective` and `epochs`, or `stages`, got "
+            f"{' and '.join(given) or 'neither'}; for instance "
+            "objective=tl.SoftTargets(4), epochs=20"
+        )

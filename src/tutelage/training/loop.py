@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from torch import Tensor
 
 from tutelage.errors import DataError
@@ -37,6 +37,10 @@ class Loop:
     def __init__(self, plan: Plan, accelerator: Accelerator, keeper: Keeper) -> None:
         self.plan, self.accelerator, self.keeper = plan, accelerator, keeper
         self.position, self.watch, self.settings = keeper.position, keeper.watch, plan.settings
+        if not plan.distiller.objective.wants.student.output:
+            # What lies behind the last layer that is wanted does not run and gets no gradient.
+            unused: Any = DistributedDataParallelKwargs(find_unused_parameters=True)
+            accelerator.ddp_handler = unused
         self.model = accelerator.prepare(plan.distiller)
         parameters = [each for each in plan.distiller.parameters() if each.requires_grad]
         clip_norm = plan.settings.engine.clip_norm

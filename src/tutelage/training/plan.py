@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from tutelage.data import Share, Source, as_source
+from tutelage.data import Share, Source, as_source, randomness
 from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
@@ -55,6 +55,7 @@ def make_plan(
     size = settings.batch_size
     share = Share(accelerator.process_index, accelerator.num_processes)
     source = as_source("train", train, size, shuffle=True, seed=settings.seed, share=share)
+    _build(distiller, source, accelerator.device, settings.seed)
     validation = None
     if val is not None:
         validation = Validation(as_source("val", val, size, shuffle=False), settings.metrics)
@@ -63,6 +64,17 @@ def make_plan(
     steps = None if batches is None else -(-batches // every) * settings.epochs
     scheduler = _make_scheduler(settings.scheduler, optimizer, steps)
     return Plan(distiller, optimizer, scheduler, source, validation, settings)
+
+
+def _build(distiller: Distiller, source: Source, device: torch.device, seed: int) -> None:
+    """Let the objective make its projectors, alike in all processes."""
+    if distiller.objective.built:
+        return
+    batch = source.peek()
+    if batch is not None:  # without one, training will say so
+        with randomness.preserved():
+            randomness.seed_everything(seed)
+            distiller.build(batch.to(device))
 
 
 def _check_validation_is_used(val: object | None, settings: Settings) -> None:

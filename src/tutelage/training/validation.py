@@ -43,14 +43,12 @@ class Validation:
         self, distiller: Distiller, device: torch.device, progress: float
     ) -> dict[str, float]:
         """Return all figures by name; modes and random states are left as they were."""
-        seen: list[tuple[Losses, Tensor | None]] = []
+        seen: list[tuple[Losses, Tensor | None]] = []  # of small things: no inputs, no features
         # No inference mode: a student may keep tensors that it makes here for its training.
         with randomness.preserved(), evaluating(distiller), torch.no_grad():
             for raw in self.source.epoch(0):
                 batch = raw.to(device, progress)
-                seen.append(
-                    (distiller(batch), batch.labels)
-                )  # and not the inputs: they may be large
+                seen.append((distiller(batch).without_features(), batch.labels))
         figures = {"loss": _loss(distiller, [losses for losses, _ in seen], progress)}
         student = _joined([losses.student.output for losses, _ in seen])
         teacher = _joined([losses.teacher.output for losses, _ in seen])

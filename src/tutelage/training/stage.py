@@ -1,0 +1,115 @@
+"""A stage of a run: what is learnt first, what after, and which parts of the student learn it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import nn
+
+from tutelage._checks import whole_number
+from tutelage.errors import ArgumentError
+from tutelage.layers.paths import submodule
+from tutelage.objectives import FeatureMatch, Objective
+from tutelage.training.monitor import Monitor
+from tutelage.training.settings import MakeOptimizer, MakeScheduler
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of several trainings that follow each other; each begins where the former ended.
+
+    Args:
+        objective: What the student is asked for. An objective that stands in several stages keeps
+            its projectors from one to the next.
+        epochs: Passes over the training data, at least 1.
+        trainable: Paths of the parts of the student that learn, such as `["layer3", "head"]`; the
+            others are frozen and in eval mode. None for all.
+        name: For folders and logs.
+        optimizer: None for that of the run; each stage has a new one.
+        scheduler: None for that of the run; it goes over the steps of the stage.
+        monitor: The figure by which the best epoch of the stage is kept; None for that of the run,
+            or where the stage has no output to be judged by, for the loss.
+
+    Raises:
+        ArgumentError: A value is outside its range.
+    """
+
+    objective: Objective
+    epochs: int
+    trainable: Sequence[str] | None = None
+    name: str = ""
+    optimizer: MakeOptimizer | None = None
+    scheduler: MakeScheduler | None = None
+    monitor: Monitor | str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.objective, Objective):
+            raise ArgumentError(
+                f"a stage must have an Objective, got {self.objective!r}; for instance "
+                "tl.Stage(tl.SoftTargets(4), epochs=20)"
+            )
+        whole_number("epochs", self.epochs, 1, "it counts the stage's passes over `train`")
+        if self.trainable is not None and (isinstance(self.trainable, str) or not self.trainable):
+            raise ArgumentError(
+                "`trainable` must be a list of paths of the student's parts, got "
+                f"{self.trainable!r}; write ['layer3'], or None for all"
+            )
+
+
+def blockwise(
+    layer_map: Mapping[str, str],
+    epochs: int = 1,
+    *,
+    freeze: bool = True,
+    objective: Callable[[dict[str, str]], Objective] = FeatureMatch,
+    optimizer: MakeOptimizer | None = None,
+    scheduler: MakeScheduler | None = None,
+) -> list[Stage]:
+    """Return stages that teach one block after another, from the input on.
+
+    Args:
+        layer_map: Which block of the student learns from which of the teacher, in the order in
+            which the student runs them.
+        epochs: Of each stage.
+        freeze: Whether a block is frozen once it has learnt. The first stage trains all that lies
+            before the first block too.
+        objective: From one pair of the map to what is asked of it.
+        optimizer: As in `Stage`.
+        scheduler: As in `Stage`.
+
+    >>> [stage.trainable for stage in blockwise({"0": "1", "1": "3"})]
+    [None, ['1']]
+    """
+    stages = []
+    for ours, theirs in layer_map.items():
+        trainable = [ours.split(":", maxsplit=1)[0]] if freeze and stages else None
+        asked = objective({ours: theirs})
+        stages.append(Stage(asked, epochs, trainable, ours, optimizer, scheduler))
+    return stages
+
+
+@contextmanager
+def learning_only(student: nn.Module, paths: Sequence[str] | None) -> Iterator[None]:
+    """Freeze all but some parts of a student; afterwards each parameter is as it was.
+
+    Raises:
+        ArgumentError: A path names no part of the student.
+    """
+    if paths is None:
+        yield
+        return
+    learning = {
+        id(each) for path in paths for each in submodule(student, path, "student").parameters()
+    }
+    frozen = [
+        each for each in student.parameters() if each.requires_grad and id(each) not in learning
+    ]
+    for each in frozen:
+        each.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for each in frozen:
+            each.requires_grad_(True)

@@ -1,0 +1,128 @@
+"""Stages carried out one after another, each a run of its own in a folder of its own.
+
+```
+out/
+├── run.json               the names of the stages, in order, and what they are to do
+├── 1-hint/ 2-answer/ …    a run each, with log, checkpoints and student
+└── student.safetensors    the student, once the last stage is finished
+```
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tutelage.distiller import Distiller
+from tutelage.errors import ArgumentError
+from tutelage.reports.run_stages import joined_history, joined_settings
+from tutelage.teachers import Teacher
+from tutelage.training.carry_out import carry_out
+from tutelage.training.folder import RunFolder
+from tutelage.training.monitor import Monitor
+from tutelage.training.run import Run
+from tutelage.training.settings import Settings
+from tutelage.training.stage import Stage, learning_only
+from tutelage.training.student_file import save_student
+
+_SEEDS_APART = 1_000_003
+
+
+def carry_out_stages(
+    sides: tuple[nn.Module, nn.Module | Teacher | None],
+    stages: Sequence[Stage],
+    data: tuple[object, object | None],
+    settings: Settings,
+) -> Run:
+    """Train a student stage by stage, or go on with that, or find it done.
+
+    Args:
+        sides: Student and teacher.
+        stages: What is learnt, in order.
+        data: `train` and `val`.
+        settings: What all stages share.
+
+    Raises:
+        ArgumentError: `stages` is empty or holds something else.
+    """
+    student, teacher = sides
+    named = _named(stages)
+    # Copied together, so that an objective of several stages is one and keeps its projectors.
+    objectives = copy.deepcopy([stage.objective for stage in stages])
+    planned = {
+        "epochs": sum(stage.epochs for stage in stages),
+        "objective": "; then ".join(map(repr, objectives)),
+        "seed": settings.seed,
+    }
+    with ExitStack() as stack:
+        folder = _claim(settings.out, {"stages": list(named)} | planned, stack)
+        runs: dict[str, Run] = {}
+        for (name, stage), objective in zip(named.items(), objectives, strict=True):
+            own = _settings(settings, stage, name, len(runs))
+            with learning_only(student, stage.trainable):
+                runs[name] = carry_out(Distiller(student, teacher, objective), *data, own)
+        if folder is not None and _is_main():
+            save_student(student, folder.student)
+    return _joined(runs, planned, settings)
+
+
+def _named(stages: Sequence[Stage]) -> dict[str, Stage]:
+    """Return the stages under names that can be folders: `1-hint`."""
+    if not stages or not all(isinstance(each, Stage) for each in stages):
+        raise ArgumentError(
+            f"`stages` must be a list of tl.Stage, got {stages!r}; for instance "
+            "[tl.Stage(tl.FeatureMatch({'layer2': 'layer4'}), epochs=5), ...]"
+        )
+    names = [re.sub(r"[^\w.-]+", "-", stage.name) or "stage" for stage in stages]
+    return {f"{place + 1}-{name}": stages[place] for place, name in enumerate(names)}
+
+
+def _settings(settings: Settings, stage: Stage, name: str, place: int) -> Settings:
+    """Return a stage's own settings; without an output only the loss can judge it."""
+    judged = stage.objective.wants.student.output
+    own = Monitor(stage.monitor) if isinstance(stage.monitor, str) else stage.monitor
+    return replace(
+        settings,
+        epochs=stage.epochs,
+        seed=settings.seed + place * _SEEDS_APART,
+        optimizer=stage.optimizer or settings.optimizer,
+        scheduler=stage.scheduler or settings.scheduler,
+        metrics=settings.metrics if judged else {},
+        monitor=own or (settings.monitor if judged else None),
+        out=None if settings.out is None else settings.out / name,
+    )
+
+
+def _claim(out: Path | None, identity: dict[str, Any], stack: ExitStack) -> RunFolder | None:
+    """Take the folder of the whole, if it is to have one."""
+    if out is None:
+        return None
+    folder = RunFolder(out, identity)
+    if _is_main():
+        folder.claim()
+        stack.enter_context(folder.locked())
+    return folder
+
+
+def _is_main() -> bool:
+    """Tell whether this process writes, before and between runs that know their processes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _joined(runs: dict[str, Run], planned: dict[str, Any], settings: Settings) -> Run:
+    *earlier, last = runs.values()
+    return replace(
+        last,
+        history=joined_history({name: run.history for name, run in runs.items()}),
+        best_epoch=last.best_epoch + sum(len(run.history) for run in earlier),
+        settings=joined_settings({name: run.settings for name, run in runs.items()}, planned),
+        out=settings.out,
+    )
