@@ -9,12 +9,18 @@ from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.objectives import (
     BoundedRegression,
+    CorrelationMatch,
+    DecoupledTargets,
     GaussianRegression,
     HardLabels,
+    HeterogeneousTargets,
     LabelRegression,
     LogitRegression,
+    NormalizedTargets,
     OutputRegression,
     SoftTargets,
+    StandardizedTargets,
+    TransformedTargets,
 )
 from tutelage.schedules import Linear
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
@@ -32,6 +38,36 @@ EACH = {
         LogitRegression(center=False),
         None,
         lambda z, v, _: losses.logit_regression(z, v, center=False),
+    ),
+    "decoupled targets": (
+        DecoupledTargets(0.5, 2, 3),
+        CLASSES,
+        lambda z, v, y: losses.decoupled_targets(z, v, y, 0.5, 2.0, 3.0),
+    ),
+    "correlation": (
+        CorrelationMatch(0.5, 2, 3),
+        None,
+        lambda z, v, _: losses.correlation_match(z, v, 0.5, 2.0, 3.0),
+    ),
+    "standardized targets": (
+        StandardizedTargets(3),
+        None,
+        lambda z, v, _: losses.standardized_targets(z, v, 3.0),
+    ),
+    "transformed targets": (
+        TransformedTargets(0.2),
+        None,
+        lambda z, v, _: losses.transformed_targets(z, v, 0.2),
+    ),
+    "normalized targets": (
+        NormalizedTargets(2, 3),
+        CLASSES,
+        lambda z, v, y: losses.normalized_targets(z, v, y, 2.0, 3.0),
+    ),
+    "heterogeneous targets": (
+        HeterogeneousTargets(2),
+        CLASSES,
+        lambda z, v, y: losses.heterogeneous_targets(z, v, y, 2.0),
     ),
     "outputs": (OutputRegression(), None, lambda z, v, _: (z - v).square().mean(dim=1)),
     "outputs, Huber": (
@@ -61,6 +97,9 @@ EVERY = pytest.mark.parametrize(
 )
 EVERY_LOSS = pytest.mark.parametrize(("objective", "labels", "loss"), EACH.values(), ids=EACH)
 LEARNS_FROM_TEACHER = [each[0] for each in EACH.values() if each[0].wants.teacher]
+# What these ask for is not the teacher's own output; their tests in tests/losses say what it is.
+ASKS_FOR_MORE = (TransformedTargets, NormalizedTargets, HeterogeneousTargets)
+COPIES_TEACHER = [each for each in LEARNS_FROM_TEACHER if not isinstance(each, ASKS_FOR_MORE)]
 
 
 def outputs():
@@ -147,10 +186,11 @@ def test_the_teacher_gets_no_gradient_and_the_student_does(objective, labels):
     assert all(each.grad.abs().sum() > 0 for each in student.parameters())
 
 
-@pytest.mark.parametrize("objective", LEARNS_FROM_TEACHER, ids=repr)
+@pytest.mark.parametrize("objective", COPIES_TEACHER, ids=repr)
 def test_a_student_that_equals_its_teacher_has_nothing_to_learn(objective):
     _, teacher = outputs()
-    values = value(objective, teacher, teacher, torch.zeros(6, 4, dtype=torch.float64))
+    labels = CLASSES if isinstance(objective, DecoupledTargets) else torch.zeros(6, 4).double()
+    values = value(objective, teacher, teacher, labels)
     if isinstance(objective, BoundedRegression):
         # Its margin asks for more than equality.
         assert values.min() > 0
@@ -166,14 +206,17 @@ def test_other_numbers_of_outputs_are_refused(objective):
         value(objective, torch.zeros(6, 4), torch.zeros(6, 6), torch.zeros(6, 4))
 
 
-def test_temperature_changes_over_training():
-    student, teacher = outputs()
-    objective = SoftTargets(Linear(8, 2))
+@pytest.mark.parametrize(
+    "kind",
+    [SoftTargets, DecoupledTargets, CorrelationMatch, StandardizedTargets, NormalizedTargets],
+)
+def test_temperature_changes_over_training(kind):
+    student, teacher = map(Signals, outputs())
     for progress, temperature in ((0.0, 8.0), (0.5, 5.0), (1.0, 2.0)):
-        batch = Batch(student, progress=progress)
+        batch = Batch(torch.zeros(6, 1), CLASSES, progress=progress)
         torch.testing.assert_close(
-            objective(Signals(student), Signals(teacher), batch),
-            losses.soft_targets(student, teacher, temperature),
+            kind(temperature=Linear(8, 2))(student, teacher, batch),
+            kind(temperature=temperature)(student, teacher, batch),
         )
 
 
@@ -188,6 +231,43 @@ def test_objectives_that_need_no_teacher_do_not_ask_for_one():
 def test_a_temperature_that_is_not_positive_is_refused(temperature):
     with pytest.raises(ArgumentError, match=r"`temperature` must be .*, got .*; 1 takes the teach"):
         SoftTargets(temperature)
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, Linear(4, 0)])
+@pytest.mark.parametrize(
+    "kind", [DecoupledTargets, CorrelationMatch, StandardizedTargets, NormalizedTargets]
+)
+def test_so_it_is_by_the_other_objectives_with_a_temperature(kind, temperature):
+    with pytest.raises(ArgumentError, match=r"`temperature` must be positive, got .*; "):
+        kind(temperature=temperature)
+
+
+@pytest.mark.parametrize("weight", [-1, float("nan"), "1"])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (DecoupledTargets, "alpha"),
+        (DecoupledTargets, "beta"),
+        (CorrelationMatch, "beta"),
+        (CorrelationMatch, "gamma"),
+        (NormalizedTargets, "gamma"),
+    ],
+)
+def test_a_part_with_a_negative_weight_is_refused(kind, name, weight):
+    with pytest.raises(ArgumentError, match=rf"`{name}` must be .*, got .*; it weighs the "):
+        kind(**{name: weight})
+
+
+@pytest.mark.parametrize("gamma", [0, -0.5, 1.5, float("nan")])
+def test_a_power_outside_0_to_1_is_refused(gamma):
+    with pytest.raises(ArgumentError, match=r"`gamma` must .*0.1 to 0.2 is usual"):
+        TransformedTargets(gamma)
+
+
+@pytest.mark.parametrize("epsilon", [0.9, -1, float("inf")])
+def test_an_exponent_below_1_is_refused(epsilon):
+    with pytest.raises(ArgumentError, match=r"`epsilon` must be .*1 is the plain cross-entropy"):
+        HeterogeneousTargets(epsilon)
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.1, float("nan")])
@@ -215,6 +295,12 @@ def test_reprs_show_what_differs_from_the_defaults():
         "SoftTargets(temperature=3)",
         "LogitRegression()",
         "LogitRegression(center=False)",
+        "DecoupledTargets(alpha=0.5, beta=2, temperature=3)",
+        "CorrelationMatch(beta=0.5, gamma=2, temperature=3)",
+        "StandardizedTargets(temperature=3)",
+        "TransformedTargets(gamma=0.2)",
+        "NormalizedTargets(gamma=2, temperature=3)",
+        "HeterogeneousTargets(epsilon=2)",
         "OutputRegression()",
         "OutputRegression(huber_delta=0.5)",
         "LabelRegression()",

@@ -2,22 +2,36 @@
 
 from tutelage.objectives._objective import Objective, Term, WeightedSum
 from tutelage.objectives.bounded_regression import BoundedRegression
+from tutelage.objectives.correlation_match import CorrelationMatch
+from tutelage.objectives.decoupled_targets import DecoupledTargets
+from tutelage.objectives.feature_match import FeatureMatch
 from tutelage.objectives.gaussian_regression import GaussianRegression
 from tutelage.objectives.hard_labels import HardLabels
+from tutelage.objectives.heterogeneous_targets import HeterogeneousTargets
 from tutelage.objectives.label_regression import LabelRegression
 from tutelage.objectives.logit_regression import LogitRegression
+from tutelage.objectives.normalized_targets import NormalizedTargets
 from tutelage.objectives.output_regression import OutputRegression
 from tutelage.objectives.soft_targets import SoftTargets
+from tutelage.objectives.standardized_targets import StandardizedTargets
+from tutelage.objectives.transformed_targets import TransformedTargets
 
 __all__ = [
     "BoundedRegression",
+    "CorrelationMatch",
+    "DecoupledTargets",
+    "FeatureMatch",
     "GaussianRegression",
     "HardLabels",
+    "HeterogeneousTargets",
     "LabelRegression",
     "LogitRegression",
+    "NormalizedTargets",
     "Objective",
     "OutputRegression",
     "SoftTargets",
+    "StandardizedTargets",
     "Term",
+    "TransformedTargets",
     "WeightedSum",
 ]

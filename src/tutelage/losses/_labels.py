@@ -1,0 +1,87 @@
+"""What losses that learn from class labels share: checks, and the other classes apart."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tutelage.errors import DataError, ModelError
+from tutelage.signals import UNLABELLED, describe
+
+
+def check_class_labels(student: Tensor, labels: Tensor) -> None:
+    """Refuse labels that are no classes of the student's.
+
+    Args:
+        student: Student logits, `[batch, classes]`.
+        labels: Class ids from 0 to classes − 1, `[batch]`, integers; −100 means no label.
+
+    Raises:
+        DataError: The labels have the wrong dtype, shape or range (the range is checked on the
+            CPU only, where reading it does not wait for a device).
+        ModelError: The logits are not `[batch, classes]`.
+    """
+    if student.ndim != 2:  # noqa: PLR2004 - rows and columns
+        raise ModelError(
+            f"student logits must be [batch, classes], got {describe(student)}; "
+            "let the student return that shape"
+        )
+    if labels.is_floating_point() or labels.is_complex() or labels.shape != student.shape[:1]:
+        raise DataError(
+            f"labels must be whole class ids of shape [{student.shape[0]}], got "
+            f"{describe(labels)}; squeeze a second dimension away, and for values to be predicted "
+            "use LabelRegression"
+        )
+    if labels.device.type == "cpu":
+        _check_range(labels, student.shape[1])
+
+
+def columns_of(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where the true classes stand, and which examples have one.
+
+    Args:
+        labels: Checked labels, `[batch]`.
+
+    Returns:
+        The true classes' columns, `[batch, 1]`, 0 for an example without label; and which
+        examples have a label, `[batch]` of bool.
+    """
+    known = labels.long() != UNLABELLED  # unsigned bytes know no −100
+    # Only −100 becomes 0: on a device other labels out of range must still fail when they index.
+    return torch.where(known, labels.long(), 0).unsqueeze(1), known
+
+
+def without_true(values: Tensor, columns: Tensor, filling: float) -> Tensor:
+    """Put `filling` in the true class's place.
+
+    Raises:
+        ModelError: There is no other class.
+    """
+    if values.shape[1] < 2:  # noqa: PLR2004 - the true class and another
+        raise ModelError(
+            "an objective on the classes beside the true one needs at least two classes, got "
+            f"{values.shape[1]}; give the models an output for each class"
+        )
+    true = torch.zeros_like(values, dtype=torch.bool).scatter(1, columns, True)
+    return values.masked_fill(true, filling)
+
+
+def log_others(logits: Tensor, columns: Tensor) -> Tensor:
+    """Return log-probabilities among the classes beside the true one, `[batch, classes]`.
+
+    0 stands in the true class's place, where every product and difference with it vanishes.
+    """
+    among = F.log_softmax(without_true(logits, columns, -torch.inf), dim=1)
+    return without_true(among, columns, 0.0)
+
+
+def _check_range(labels: Tensor, classes: int) -> None:
+    low, high = (int(bound) for bound in labels.aminmax()) if len(labels) else (0, 0)
+    if low >= 0 and high < classes:
+        return
+    wrong = labels[((labels < 0) & (labels != UNLABELLED)) | (labels >= classes)]
+    if len(wrong):
+        raise DataError(
+            f"labels must lie from 0 to {classes - 1} (or be {UNLABELLED}: no label), got "
+            f"{sorted(set(wrong.tolist()))[:5]}; the student has {classes} outputs: correct the "
+            "labels or its last layer"
+        )
