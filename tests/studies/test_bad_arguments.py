@@ -37,7 +37,11 @@ def test_bad_arguments(setup, changes, error, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"objective": tl.HardLabels(), "run": _untouched}, "got both"),
+        ({"objective": tl.HardLabels(), "run": _untouched}, "or a function, got objective and run"),
+        (
+            {"stages": [tl.Stage(tl.HardLabels(), 1)], "objective": tl.HardLabels()},
+            "an objective, stages or a function, got objective and stages",
+        ),
         ({"sweep": {"colour": [1]}}, "`sweep` must name arguments of Arm, got 'colour'"),
         ({"sweep": {"epochs": 3}}, "a list of values for 'epochs'"),
         ({"learning_rate": 0.0}, "`learning_rate` must be positive"),

@@ -45,13 +45,14 @@ def along(model: nn.Module, path: str) -> Iterator[nn.Module | None]:
     layer: nn.Module | None = model
     yield layer
     for name in path.split(".") if path else ():
-        parts = layer._modules  # noqa: SLF001 - the names that named_modules() lists
-        layer = parts.get(name)
-        if layer is None and COMPILED in parts:
-            layer = parts[COMPILED]._modules.get(name)  # noqa: SLF001
-        yield layer
         if layer is None:
             return
+        parts = layer._modules  # noqa: SLF001 - the names that named_modules() lists
+        wrapped = parts.get(COMPILED)
+        layer = parts.get(name)
+        if layer is None and wrapped is not None:
+            layer = wrapped._modules.get(name)  # noqa: SLF001
+        yield layer
 
 
 def _not_found(model: nn.Module, path: str, side: str) -> str:

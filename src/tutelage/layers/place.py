@@ -43,6 +43,6 @@ class Place:
                 f"a layer must be the path of a module, got {text!r}; write 'layer3', "
                 "'layer3:input' for what it takes in, 'layer3[1]' for one item of several"
             )
-        item = found["item"]
-        numbered = item is not None and item.isdecimal()
-        return cls(found["path"], found["input"] is not None, int(item) if numbered else item)
+        item: str | None = found["item"]
+        position = int(item) if item is not None and item.isdecimal() else item
+        return cls(found["path"], found["input"] is not None, position)

@@ -34,8 +34,11 @@ class Objective(nn.Module):
     wants: Wants
     """Which signals `forward` reads of each side, and whether it reads labels."""
 
-    predicts_values: bool = False
-    """Whether the student's output are values, or an embedding, rather than class logits."""
+    predicts_values: bool | None = False
+    """Whether the student's output are values, or an embedding, rather than class logits.
+
+    None where the objective says nothing of that.
+    """
 
     def prediction(self, output: Tensor) -> Tensor:
         """Return what of the student's output is the answer, to be compared with labels: all."""
@@ -126,8 +129,9 @@ class WeightedSum(Objective):
 
     @property
     def predicts_values(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether any of the terms says so."""
-        return any(term.objective.predicts_values for term in self.terms())
+        """Whether a term says so and none takes the output for class logits."""
+        said = {term.objective.predicts_values for term in self.terms()}
+        return True in said and False not in said
 
     @property
     def built(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -14,7 +14,7 @@ from tutelage._checks import positive, whole_number
 from tutelage.errors import ArgumentError
 from tutelage.objectives import HardLabels, LabelRegression, Objective
 from tutelage.teachers import Teacher
-from tutelage.training import Engine
+from tutelage.training import Engine, Stage
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
 
 SMOOTHING = 0.1
@@ -57,6 +57,8 @@ class Arm:
 
     Args:
         objective: What the student is asked for; None, without a function, for the labels.
+        stages: Several trainings one after another, in place of an objective; their epochs are
+            theirs, so that it is for you to make the steps of the arms equal.
         run: A function of a `Trial` that returns a trained model, in place of an objective.
         student: Makes another student than the study's.
         teacher: Another teacher.
@@ -76,10 +78,12 @@ class Arm:
         note: For readers: what the student learns from.
 
     Raises:
-        ArgumentError: There are both an objective and a function, or the sweep names no argument.
+        ArgumentError: There is more than one of objective, stages and function, or the sweep names
+            no argument.
     """
 
     objective: Objective | None = None
+    stages: Sequence[Stage] | None = None
     run: Run | None = None
     student: Callable[[], nn.Module] | None = None
     teacher: nn.Module | Teacher | None = None
@@ -97,10 +101,11 @@ class Arm:
     note: str = ""
 
     def __post_init__(self) -> None:
-        if self.objective is not None and self.run is not None:
+        given = [name for name in ("objective", "stages", "run") if getattr(self, name) is not None]
+        if len(given) > 1:
             raise ArgumentError(
-                "an arm must have an objective or a function, got both; let the function use the "
-                "objective"
+                f"an arm must have an objective, stages or a function, got {' and '.join(given)}; "
+                "let the function, or the stages, use the objective"
             )
         for name in ("epochs", "batch_size"):
             if getattr(self, name) is not None:
@@ -108,6 +113,13 @@ class Arm:
         if self.learning_rate is not None:
             positive("learning_rate", self.learning_rate, "None leaves the optimiser's own")
         self._check_sweep()
+
+    @property
+    def asked(self) -> tuple[Objective, ...]:
+        """The objectives of the arm, in order; empty for a function, and for the usual one."""
+        if self.stages:
+            return tuple(stage.objective for stage in self.stages)
+        return () if self.objective is None else (self.objective,)
 
     def _check_sweep(self) -> None:
         for name, values in self.sweep.items():

@@ -24,6 +24,7 @@ from tutelage.evaluation import (
 )
 from tutelage.objectives import Objective
 from tutelage.signals import UNLABELLED
+from tutelage.studies.arm import Arm
 from tutelage.studies.carry_out import Done
 from tutelage.studies.choose import Chosen
 from tutelage.studies.compare import against_teacher, compare
@@ -118,7 +119,7 @@ class Collector:
         return ArmResult(
             name=name,
             is_control=name in self.plan.controls,
-            learns_from=arm.note or _learns_from(self.plan, name),
+            learns_from=arm.note or _learns_from(self.plan, arm),
             settings=self._settings(name),
             model=self.models[name],
             trials=tuple(self._trial(each) for each in done),
@@ -153,7 +154,7 @@ class Collector:
     def _settings(self, name: str) -> dict[str, str]:
         arm = self.done[name][0].planned.arm
         seed = self.plan.seeds[0]
-        own = {} if arm.run else {"objective": readable(self.plan.reading(arm))}
+        own = {} if arm.run else {"objective": _learns_from(self.plan, arm)}
         used = self.plan.settings(arm, seed, self.plan.train_data(arm, seed))
         chosen = self.chosen[name]
         swept = {"chosen": readable_setting(chosen.setting)} if chosen.setting else {}
@@ -259,16 +260,16 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
     """Return the figures of each epoch that were finite throughout."""
     if not history:
         return {}
-    names = [name for name in history[0] if name.startswith(("train/", "val/"))]
-    columns = {name: tuple(record.get(name, math.nan) for record in history) for name in names}
-    steps = tuple(record["step"] for record in history)
-    return {
-        name: Curve(steps, values)
-        for name, values in columns.items()
-        if all(math.isfinite(value) for value in values)
-    }
+    curves = {}
+    for name in dict.fromkeys(name for record in history for name in record):
+        rows = [(record["step"], record[name]) for record in history if name in record]
+        steps, values = zip(*rows, strict=True)
+        if name.startswith(("train/", "val/")) and all(math.isfinite(each) for each in values):
+            curves[name] = Curve(steps, values)
+    return curves
 
 
-def _learns_from(plan: StudyPlan, name: str) -> str:
-    arm = plan.arms[name]
-    return "a function of its own" if arm.run else readable(plan.reading(arm))
+def _learns_from(plan: StudyPlan, arm: Arm) -> str:
+    if arm.run:
+        return "a function of its own"
+    return "; then ".join(map(readable, arm.asked or (plan.reading(arm),)))

@@ -39,16 +39,21 @@ class Keys:
             identity(plan.first_student(arm, seed)),
             self.data(train),
             self._val,
-            identity(plan.reading(arm) if arm.run is None else (arm.run, dict(setting))),
+            identity(self._asked(arm, setting)),
             identity(plan.settings(arm, seed, train)),
         )
         key = f"{_as_file_name(name)}-seed{seed}-{digest(*parts)}"
         return Planned(name, arm, dict(setting), seed, key)
 
+    def _asked(self, arm: Arm, setting: Mapping[str, Any]) -> object:
+        if arm.run is not None:
+            return arm.run, dict(setting)
+        return arm.stages or self.plan.reading(arm)
+
     def teacher(self, arm: Arm) -> str:
         """Return a text that changes with the arm's teacher."""
         teacher = self.plan.teacher_of(arm)
-        if teacher is None or (arm.run is None and not self.plan.reading(arm).wants.teacher):
+        if teacher is None or (arm.run is None and not self.plan.needs_teacher(arm)):
             return ""
         return self._once("teacher", teacher, teacher.fingerprint)
 

@@ -95,8 +95,7 @@ class StudyPlan:
         if not self.arms:
             raise ArgumentError("`arms` must have at least one arm, got none; name an objective")
         for name, arm in self.arms.items():
-            wants = arm.run is None and self.reading(arm).wants.teacher
-            if wants and self.teacher_of(arm) is None:
+            if self.needs_teacher(arm) and self.teacher_of(arm) is None:
                 raise ArgumentError(
                     f"arm {name!r} learns from a teacher, got none; give the study or the arm a "
                     "teacher, or the arm an objective without one"
@@ -147,7 +146,12 @@ class StudyPlan:
 
     def reading(self, arm: Arm) -> Objective:
         """Return the arm's objective, which tells how its outputs are to be read."""
-        return arm.objective or (LabelRegression() if self.values else HardLabels())
+        usual = LabelRegression() if self.values else HardLabels()
+        return arm.asked[-1] if arm.asked else usual
+
+    def needs_teacher(self, arm: Arm) -> bool:
+        """Tell whether an arm is known to learn from a teacher; of a function it is not."""
+        return any(each.wants.teacher for each in arm.asked)
 
     def teacher_of(self, arm: Arm) -> Teacher | None:
         """Return whom an arm learns from."""

@@ -95,7 +95,7 @@ def check_names(class_names: Sequence[str], scorer: Scorer) -> None:
 
 def predicts_values(arms: Mapping[str, Arm], test: Truth) -> bool:
     """Tell regression from classification: by the objectives, without any by the labels."""
-    own = [arm.objective for arm in arms.values() if arm.objective is not None]
+    own = [arm.asked[-1] for arm in arms.values() if arm.asked]
     swept = [each for arm in arms.values() for each in arm.sweep.get("objective", ())]
     if own or swept:
         return any(each.predicts_values for each in (*own, *swept))

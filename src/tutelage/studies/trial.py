@@ -81,14 +81,27 @@ def train(plan: StudyPlan, planned: Planned, out: Path) -> Trained:
             randomness.seed_everything(planned.seed)
             found = arm.run(trial)
         return Trained(_module(planned.name, found), {}, time.monotonic() - began)
+    run = _run(plan, arm, student, data={"train": data, "val": val}, out=out, settings=settings)
+    return Trained(run.student, _record(run), time.monotonic() - began)
+
+
+def _run(
+    plan: StudyPlan,
+    arm: Arm,
+    student: nn.Module,
+    *,
+    data: Mapping[str, Any],
+    out: Path,
+    settings: Mapping[str, Any],
+) -> Run:
+    if arm.stages:
+        own = {key: value for key, value in settings.items() if key != "epochs"}
+        return distill(plan.teacher_of(arm), student, **data, stages=arm.stages, out=out, **own)
     objective = plan.reading(arm)
-    if objective.wants.teacher:
-        run = distill(
-            teacher, student, train=data, val=val, objective=objective, out=out, **settings
-        )
-    else:
-        run = fit(student, train=data, val=val, objective=objective, out=out, **settings)
-    return Trained(run.student, _record(run, settings["epochs"]), time.monotonic() - began)
+    if plan.needs_teacher(arm):
+        teacher = plan.teacher_of(arm)
+        return distill(teacher, student, **data, objective=objective, out=out, **settings)
+    return fit(student, **data, objective=objective, out=out, **settings)
 
 
 def train_fidelity(plan: StudyPlan, planned: Planned, student: nn.Module) -> dict[str, float]:
@@ -117,10 +130,10 @@ def fidelity(objective: Objective, student: Tensor, teacher: Tensor) -> dict[str
     return {"agreement": agreement(student, teacher), "kl": mean_kl(student, teacher)}
 
 
-def _record(run: Run, epochs: int) -> dict[str, Any]:
+def _record(run: Run) -> dict[str, Any]:
     return {
         "steps": run.history[-1]["step"],
-        "epochs": epochs,
+        "epochs": run.settings["epochs"],
         "best_epoch": run.best_epoch,
         "history": run.history,
     }
