@@ -31,7 +31,10 @@ if TYPE_CHECKING:
         TutelageError,
     )
     from tutelage.objectives import (
+        AlignmentMatch,
+        AttentionTransfer,
         BoundedRegression,
+        ContrastiveMatch,
         CorrelationMatch,
         DecoupledTargets,
         FeatureMatch,
@@ -42,7 +45,10 @@ if TYPE_CHECKING:
         LogitRegression,
         NormalizedTargets,
         Objective,
+        OrthogonalMatch,
         OutputRegression,
+        RelationMatch,
+        SelfAttentionRelations,
         SoftTargets,
         StandardizedTargets,
         TransformedTargets,
@@ -66,10 +72,13 @@ _MODULES = (
 )
 
 __all__ = [
+    "AlignmentMatch",
     "ArgumentError",
     "Arm",
+    "AttentionTransfer",
     "Batch",
     "BoundedRegression",
+    "ContrastiveMatch",
     "CorrelationMatch",
     "DataError",
     "DecoupledTargets",
@@ -88,9 +97,12 @@ __all__ = [
     "NonFiniteError",
     "NormalizedTargets",
     "Objective",
+    "OrthogonalMatch",
     "OutputRegression",
+    "RelationMatch",
     "Run",
     "RunFolderError",
+    "SelfAttentionRelations",
     "Signals",
     "SoftTargets",
     "Stage",

@@ -35,13 +35,7 @@ def projector(student: Tensor, teacher: Tensor) -> nn.Module:
     >>> projector(torch.zeros(2, 5, 3), torch.zeros(2, 5, 4))
     Linear(in_features=3, out_features=4, bias=True)
     """
-    kinds = {student.ndim, teacher.ndim}
-    if len(kinds) > 1 or not kinds <= {_VECTORS, _TOKENS, _MAPS}:
-        raise ModelError(
-            "layers that are compared must both give [batch, d], [batch, tokens, d] or [batch, "
-            f"channels, height, width], got {describe(student)} (student) and {describe(teacher)} "
-            "(teacher); choose other layers, or give a `projector` of your own"
-        )
+    check_kinds(student, teacher)
     narrow, wide = width(student), width(teacher)
     if narrow == wide:
         return nn.Identity()
@@ -49,6 +43,21 @@ def projector(student: Tensor, teacher: Tensor) -> nn.Module:
     if student.ndim == _MAPS:
         return nn.Conv2d(narrow, wide, kernel_size=1, **where)
     return nn.Linear(narrow, wide, **where)
+
+
+def check_kinds(student: Tensor, teacher: Tensor) -> None:
+    """Refuse features between which no projector can be made.
+
+    Raises:
+        ModelError: The two are not of one kind.
+    """
+    kinds = {student.ndim, teacher.ndim}
+    if len(kinds) > 1 or not kinds <= {_VECTORS, _TOKENS, _MAPS}:
+        raise ModelError(
+            "layers that are compared must both give [batch, d], [batch, tokens, d] or [batch, "
+            f"channels, height, width], got {describe(student)} (student) and {describe(teacher)} "
+            "(teacher); choose other layers, or give a `projector` of your own"
+        )
 
 
 def width(feature: Tensor) -> int:

@@ -13,6 +13,21 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
+def full_precision(tensor: Tensor) -> torch.autocast:
+    """Return a context in which autocast, where it is on, does not round matrix products."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
+def shrunk(tensor: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+    """Divide by the largest magnitude along `dim`, so that squares cannot overflow or vanish.
+
+    For losses that do not change with the scale: the divisor counts as a constant, which leaves
+    their gradient as it is. What is 0 throughout stays so.
+    """
+    largest = tensor.detach().abs().amax(dim=dim, keepdim=True)
+    return tensor / torch.where(largest > 0, largest, 1)
+
+
 def same_shape(student: Tensor, teacher: Tensor, unit: str) -> None:
     """Refuse outputs of the two sides that cannot be compared.
 

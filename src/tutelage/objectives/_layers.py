@@ -29,8 +29,8 @@ class LayerObjective(Objective):
 
     def __init__(self, layer_map: Mapping[str, str] | None) -> None:
         super().__init__()
-        self.layer_map = None if layer_map is None else _checked(layer_map)
-        self.predicts_values = layer_map is None
+        self.layer_map = None if layer_map is None else checked_map(layer_map)
+        self.predicts_values = True if layer_map is None else None
         if self.layer_map is None:
             self.wants = Wants(student=OUTPUT, teacher=OUTPUT)
         else:
@@ -71,8 +71,17 @@ class LayerObjective(Objective):
         """Show the map."""
         return "" if self.layer_map is None else repr(self.layer_map)
 
+    def with_map(self, settings: str) -> str:
+        """Return settings as `extra_repr` shows them, after the map if there is one."""
+        return settings if self.layer_map is None else f"{self.layer_map!r}, {settings}"
 
-def _checked(layer_map: Mapping[str, str]) -> dict[str, str]:
+
+def checked_map(layer_map: Mapping[str, str]) -> dict[str, str]:
+    """Return the map of layers.
+
+    Raises:
+        ArgumentError: It is empty, or names no places.
+    """
     if not isinstance(layer_map, Mapping) or not layer_map:
         raise ArgumentError(
             "`layer_map` must say which layer of the student learns from which of the teacher, got "

@@ -1,0 +1,69 @@
+"""How alike the two sides tell the examples of a batch apart."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tutelage.losses._features import same_examples, without_padding
+from tutelage.losses._tensors import full_precision, shrunk
+
+# Less spread than this many roundings of the values is the roundings' own.
+_ROUNDINGS = 32
+
+
+def alignment_match(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+    """1 − CKA over the batch, where CKA = ‖XᵀY‖² / (‖XᵀX‖ ‖YᵀY‖), the same for every example.
+
+    X and Y are the features of student and teacher, `[batch, d]`, less their means over the batch;
+    the norms are Frobenius'. CKA is 1 where one is a rotation of the other, times a number, and 0
+    where no feature of one varies with any of the other; the widths may differ. It is a property
+    of a batch and not of an example: each of the batch's examples has the batch's value, so that
+    their mean is it. A batch smaller than the widths makes any two sides look alike: take large
+    ones. Where a side does not vary, as in a batch of one, CKA is set to 0 and has no gradient.
+
+    Source: Kornblith et al. 2019, section 3, https://arxiv.org/abs/1905.00414.
+
+    Args:
+        student: Feature of the student, `[batch, …]`; what follows the batch is flattened.
+        teacher: That of the teacher, `[batch, …]`.
+        mask: For `[batch, tokens, d]`: which tokens count, `[batch, tokens]`; the others are
+            taken for 0 on both sides.
+
+    Returns:
+        `[batch]`, from 0 to 1, all equal; computed in float32 at least.
+
+    Raises:
+        ModelError: The two have different numbers of examples.
+
+    >>> import torch
+    >>> teacher = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+    >>> alignment_match(teacher[:, :1], teacher)
+    tensor([0.3706, 0.3706, 0.3706])
+    """
+    same_examples(student, teacher)
+    with full_precision(student):
+        x, y = _centred(student, mask), _centred(teacher, mask)
+        cross, norms = _products(x, y)
+    exists = norms > 0
+    alignment = torch.where(exists, cross / torch.where(exists, norms, 1), 0)
+    return (1 - alignment).expand(len(student))
+
+
+def _products(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ‖XᵀY‖² and ‖XᵀX‖ ‖YᵀY‖, by whichever matrices are less work."""
+    rows, wide, wider = len(x), x.shape[1], y.shape[1]
+    if rows * (wide + wider) < wide**2 + wide * wider + wider**2:
+        ours, theirs = x @ x.T, y @ y.T  # ‖XᵀY‖² is the product of these, element by element
+        return (ours * theirs).sum(), torch.linalg.norm(ours) * torch.linalg.norm(theirs)
+    own = torch.linalg.norm(x.T @ x) * torch.linalg.norm(y.T @ y)
+    return (x.T @ y).square().sum(), own
+
+
+def _centred(feature: Tensor, mask: Tensor | None) -> Tensor:
+    """Return rows less their mean, with 1 for the largest number; 0 if there is only rounding."""
+    rows = without_padding(feature, mask).flatten(1)
+    centred = rows - rows.mean(dim=0)
+    noise = _ROUNDINGS * torch.finfo(rows.dtype).eps * rows.detach().abs().amax()
+    varies = centred.detach().abs().amax() > noise
+    return torch.where(varies, shrunk(centred, dim=(0, 1)), 0)

@@ -1,0 +1,69 @@
+"""Where the two sides look: maps of how strongly each position is activated."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from tutelage.errors import ModelError
+from tutelage.losses._features import fitting, mean_per_example, without_padding
+from tutelage.losses._tensors import shrunk
+
+_TOKENS, _MAPS = 3, 4
+
+
+def attention_transfer(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+    """‖A(f_s) − A(f_t)‖² / n, where A(f) is the mean over the channels of f², made of length 1.
+
+    A has one number for each of the n positions, pixels or tokens. It does not change if the
+    feature of an example is multiplied by a positive number, and two widths may differ. A feature
+    that is 0 throughout has A = 0 and no gradient.
+
+    Source: Zagoruyko and Komodakis 2017, https://arxiv.org/abs/1612.03928. Their equation 2 has
+    β/2 · ‖·‖, with β = 1000 divided by n; their code has what is here, times β = 1000.
+
+    Args:
+        student: Feature of the student, `[batch, channels, height, width]` or
+            `[batch, tokens, d]`.
+        teacher: That of the teacher, with as many positions.
+        mask: For `[batch, tokens, d]`: which tokens count, `[batch, tokens]`.
+
+    Returns:
+        `[batch]`, from 0 to 2/n; computed in float32 at least.
+
+    Raises:
+        ModelError: The two are not of one kind, or their numbers of positions differ.
+
+    >>> import torch
+    >>> student = torch.tensor([[[3.0], [0.0]]])  # two tokens: only the first is active ...
+    >>> attention_transfer(student, torch.tensor([[[0.0, 0.0], [5.0, 5.0]]]))  # only the second
+    tensor([1.])
+    """
+    _check(student, teacher)
+    ours, theirs = (_attention(feature, mask) for feature in (student, teacher))
+    mask = fitting(mask, student)
+    return mean_per_example((ours - theirs).square().unsqueeze(2), mask)
+
+
+def _attention(feature: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the map of an example as a row of length 1, `[batch, positions]`."""
+    every = tuple(range(1, feature.ndim))
+    squares = shrunk(without_padding(feature, mask), every).square()
+    return F.normalize(squares.mean(dim=1 if feature.ndim == _MAPS else 2).flatten(1), dim=1)
+
+
+def _check(student: Tensor, teacher: Tensor) -> None:
+    kinds = {student.ndim, teacher.ndim}
+    if len(kinds) == 1 and kinds <= {_TOKENS, _MAPS} and _positions(student) == _positions(teacher):
+        return
+    raise ModelError(
+        "attention is compared between features [batch, tokens, d], or [batch, channels, height, "
+        f"width], with the same positions, got {list(student.shape)} (student) and "
+        f"{list(teacher.shape)} (teacher); choose layers of one kind, and resize one of the two"
+    )
+
+
+def _positions(feature: Tensor) -> tuple[int, ...]:
+    """Return the shape without channels."""
+    shape = tuple(feature.shape)
+    return shape[:1] + shape[2:] if feature.ndim == _MAPS else shape[:2]
