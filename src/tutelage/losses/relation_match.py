@@ -50,10 +50,10 @@ def relation_match(
 
     >>> import torch
     >>> teacher = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
-    >>> relation_match(2 * teacher.flip(1) + 7, teacher)
+    >>> relation_match(2 * teacher.flip(1) + 7, teacher).round(decimals=6)
     tensor([0., 0., 0.])
     >>> relation_match(torch.tensor([[0.0], [1.0], [2.0]]), teacher)
-    tensor([11.4583,  4.0625, 15.7292])
+    tensor([ 6.5972, 13.2639,  2.3056])
     """
     same_examples(student, teacher)
     with full_precision(student):

@@ -42,7 +42,7 @@ def self_attention_relations(
     >>> import torch
     >>> teacher = torch.tensor([[[2.0, 0.0], [0.0, 2.0]]])
     >>> self_attention_relations(torch.ones(1, 2, 1), teacher, relation_heads=1)
-    tensor([0.4790])
+    tensor([0.4779])
     """
     _check(student, teacher, relation_heads)
     mask = fitting(mask, student)
