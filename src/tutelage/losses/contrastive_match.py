@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tutelage.losses._tensors import at_least_float32, full_precision, same_shape
+from tutelage.losses._tensors import at_least_float32, full_precision, same_shape, shrunk
 
 
 def contrastive_match(
@@ -60,6 +60,6 @@ def contrastive_match(
 
 def unit(vectors: Tensor) -> Tensor:
     """Return vectors of length 1, in float32 at least; 0 stays 0."""
-    vectors = at_least_float32(vectors)
+    vectors = shrunk(at_least_float32(vectors), dim=1)
     length = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     return vectors / torch.where(length > 0, length, 1)
