@@ -1,11 +1,16 @@
-"""A short text that changes with the content of tensors."""
+"""Short texts that change with the content of tensors, and of examples of any kind."""
 
+import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from numbers import Number
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from tutelage.errors import DataError
 
 
 def fingerprint(tensors: Mapping[str, Any]) -> str:
@@ -14,6 +19,72 @@ def fingerprint(tensors: Mapping[str, Any]) -> str:
     for name, tensor in sorted(tensors.items(), key=lambda pair: pair[0]):
         if isinstance(tensor, Tensor):
             digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-            content = tensor.detach().cpu().contiguous().reshape(-1)
-            digest.update(content.view(torch.uint8).numpy().data if len(content) else b"")
+            digest.update(_bytes(tensor))
     return digest.hexdigest()
+
+
+def content(value: object) -> str:
+    """Return a hash over an example: types, shapes and bytes, in nested collections too.
+
+    Raises:
+        DataError: A part of it is of a kind whose content cannot be read.
+
+    >>> content((torch.zeros(2), 1)) == content((torch.zeros(2), 1))
+    True
+    >>> content((torch.zeros(2), 1)) == content((torch.zeros(2), 2))
+    False
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    _feed(digest, value)
+    return digest.hexdigest()
+
+
+def _feed(digest: Any, value: object) -> None:
+    """Add a value to a hash; lengths go in too, so that no two nestings read alike."""
+    if isinstance(value, Tensor):
+        digest.update(f"tensor {value.dtype} {list(value.shape)};".encode())
+        digest.update(_bytes(value))
+    elif isinstance(value, (np.ndarray, np.generic)) and value.dtype != object:
+        digest.update(f"array {value.dtype.str} {value.shape};".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    elif value is None or isinstance(value, (str, bytes, Number)):
+        text = repr(value)
+        digest.update(f"{type(value).__name__} {len(text)} {text};".encode("utf-8", "replace"))
+    else:
+        _feed_parts(digest, value)
+
+
+def _feed_parts(digest: Any, value: object) -> None:
+    parts = _parts(value)
+    digest.update(f"{type(value).__name__} {len(parts)};".encode())
+    for part in parts:
+        _feed(digest, part)
+
+
+def _parts(value: object) -> list[object]:
+    """Return what a composite value consists of."""
+    if isinstance(value, np.ndarray):  # of objects
+        return [value.shape, *value.reshape(-1).tolist()]
+    if isinstance(value, Mapping):
+        return [
+            each for pair in sorted(value.items(), key=lambda pair: str(pair[0])) for each in pair
+        ]
+    if isinstance(value, Sequence):
+        return list(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=repr)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, each.name) for each in dataclasses.fields(value)]
+    image: Any = value
+    if all(hasattr(image, each) for each in ("mode", "size", "tobytes", "getpalette")):  # of Pillow
+        return [image.mode, image.size, image.getpalette(), image.tobytes()]
+    raise DataError(
+        "the content of an example must be tensors, arrays, images, numbers or text, or tuples, "
+        f"lists, dicts or dataclasses of them, got {type(value).__name__}; make the data set's "
+        "__getitem__ return such"
+    )
+
+
+def _bytes(tensor: Tensor) -> Any:
+    plain = tensor.detach().as_subclass(Tensor).cpu().contiguous().reshape(-1)
+    return plain.view(torch.uint8).numpy().data if len(plain) else b""
