@@ -10,6 +10,7 @@ CHILDREN = {
     "ModelError": Exception,
     "NonFiniteError": Exception,
     "RunFolderError": Exception,
+    "StoreError": Exception,
 }
 
 

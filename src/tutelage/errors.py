@@ -6,7 +6,8 @@ TutelageError
 ├── DataError         a data set, a batch or its labels cannot be used
 ├── ModelError        a teacher or student cannot be used, or the two do not fit each other
 ├── NonFiniteError    a NaN or an infinity where a number is due
-└── RunFolderError    the folder `out` cannot be written, or holds something else
+├── RunFolderError    the folder `out` cannot be written, or holds something else
+└── StoreError        a teacher's targets on disk cannot be written, read or used
 ```
 
 Every message says what was expected, what came, and what to do.
@@ -35,3 +36,7 @@ class NonFiniteError(TutelageError):
 
 class RunFolderError(TutelageError):
     """The folder `out` cannot be written, or holds something else."""
+
+
+class StoreError(TutelageError):
+    """A teacher's targets on disk cannot be written, read or used."""

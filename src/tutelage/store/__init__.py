@@ -1,0 +1,32 @@
+"""What a teacher said of a data set, on disk: the format, its writer, its reader, its verifier.
+
+```
+targets/
+├── manifest.json                  what is kept, of whom, on what, and the checksum of each block
+├── output.0000.npy …              rows of the output: numpy opens each file alone
+├── feature1.0000.npy …            rows of a feature, if features are kept
+└── journal.0000 …                 while it is being made: which blocks are finished
+```
+"""
+
+from tutelage.store.damage import Damage, find_damage
+from tutelage.store.fields import Field, Settings
+from tutelage.store.layout import Layout
+from tutelage.store.manifest import Data, Manifest, Views
+from tutelage.store.reader import TargetStore
+from tutelage.store.writer import StoreWriter, close_store, reopen_store
+
+__all__ = [
+    "Damage",
+    "Data",
+    "Field",
+    "Layout",
+    "Manifest",
+    "Settings",
+    "StoreWriter",
+    "TargetStore",
+    "Views",
+    "close_store",
+    "find_damage",
+    "reopen_store",
+]

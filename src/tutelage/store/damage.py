@@ -1,0 +1,81 @@
+"""Looking for damage: in all of a store, or cheaply in a sample of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tutelage.store.columns import Column
+from tutelage.store.journal import read_journals
+from tutelage.store.manifest import Manifest
+from tutelage.store.shards import block_checksum, check_file
+from tutelage.store.writer import block_checksums
+
+_SAMPLED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What is wrong at one place.
+
+    Args:
+        file: The file's name.
+        what: What is wrong with it.
+        blocks: The numbers of the blocks that must be made anew; empty for a header, which is
+            written anew by itself.
+    """
+
+    file: str
+    what: str
+    blocks: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.file} {self.what}"
+
+
+def find_damage(folder: Path, manifest: Manifest, sampled: bool = False) -> Iterator[Damage]:
+    """Yield what is wrong with the files of a store.
+
+    Sizes and headers are always looked at. Of the blocks' checksums all are, or some: the first and
+    the last of each column and a few between, others in each process.
+
+    Args:
+        folder: The store.
+        manifest: Its manifest; of an unfinished store the finished blocks are looked at.
+        sampled: Whether to look at some blocks only.
+    """
+    layout, columns = manifest.layout, manifest.columns
+    for column in columns:
+        for shard in range(layout.shards):
+            what = check_file(folder, column, layout, shard)
+            if what is not None:
+                yield Damage(column.file(shard), what)
+    known = (
+        read_journals(folder, len(columns), layout.blocks)
+        if manifest.checksums is None
+        else block_checksums(manifest)
+    )
+    chosen = _sample(sorted(known)) if sampled else sorted(known)
+    for place, column in enumerate(columns):
+        for block in chosen:
+            if block_checksum(folder, column, layout, block) != known[block][place]:
+                yield _damaged_block(manifest, column, block)
+
+
+def _sample(blocks: list[int]) -> list[int]:
+    if len(blocks) <= _SAMPLED:
+        return blocks
+    between = random.Random().sample(blocks[1:-1], _SAMPLED - 2)  # noqa: S311 - no secret
+    return [blocks[0], *sorted(between), blocks[-1]]
+
+
+def _damaged_block(manifest: Manifest, column: Column, block: int) -> Damage:
+    layout = manifest.layout
+    shard, _ = layout.place(block)
+    view, positions = layout.view_of(block)
+    where = f"examples {positions.start} to {positions.stop - 1}"
+    if layout.views > 1:
+        where += f" of view {view}"
+    return Damage(column.file(shard), f"is damaged in block {block} ({where})", (block,))

@@ -1,0 +1,121 @@
+"""Where a row lies: rows in blocks, blocks in shards, views one after another.
+
+Row number = view · examples + index. A block is a run of rows of one view, the unit that is
+finished, checked and made anew; a shard is one `.npy` file of so many blocks of one column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_BLOCK_ROWS = 1024
+_BLOCK_BYTES = 4 * 2**20
+_SHARD_BYTES = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A run of rows, `start` to `stop`."""
+
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How rows are divided.
+
+    Args:
+        examples: In each view.
+        views: How many there are.
+        block_rows: Rows of a block; the last block of a view may have fewer.
+        shard_blocks: Blocks of a shard; the last shard may have fewer.
+    """
+
+    examples: int
+    views: int
+    block_rows: int
+    shard_blocks: int
+
+    @classmethod
+    def fitting(cls, examples: int, views: int, batch_size: int, row_bytes: int) -> Layout:
+        """Return a layout for rows whose widest column takes `row_bytes`.
+
+        A block is whole batches, since a teacher's answer may depend, in its last bit, on what else
+        is in the batch: about 1,024 rows or 4 MiB, whichever is less. A shard is about 1 GiB.
+        """
+        rows = min(_BLOCK_ROWS, max(1, _BLOCK_BYTES // row_bytes))
+        block_rows = batch_size * -(-rows // batch_size)
+        shard_blocks = max(1, _SHARD_BYTES // (block_rows * row_bytes))
+        return cls(examples, views, block_rows, shard_blocks)
+
+    @property
+    def rows(self) -> int:
+        """Of all views."""
+        return self.examples * self.views
+
+    @property
+    def blocks_per_view(self) -> int:
+        """Blocks of one view."""
+        return -(-self.examples // self.block_rows)
+
+    @property
+    def blocks(self) -> int:
+        """Of all views."""
+        return self.blocks_per_view * self.views
+
+    @property
+    def shards(self) -> int:
+        """Files of each column."""
+        return -(-self.blocks // self.shard_blocks)
+
+    def block(self, number: int) -> Span:
+        """Return the rows of a block."""
+        view, place = divmod(number, self.blocks_per_view)
+        first = place * self.block_rows
+        begin = view * self.examples
+        return Span(begin + first, begin + min(first + self.block_rows, self.examples))
+
+    def shard(self, number: int) -> Span:
+        """Return the rows of a shard."""
+        blocks = self.blocks_of_shard(number)
+        return Span(self.block(blocks.start).start, self.block(blocks.stop - 1).stop)
+
+    def blocks_of_shard(self, number: int) -> Span:
+        """Return the blocks of a shard."""
+        first = number * self.shard_blocks
+        return Span(first, min(first + self.shard_blocks, self.blocks))
+
+    def shard_starts(self) -> NDArray[np.int64]:
+        """Return the first row of each shard."""
+        starts = [self.shard(number).start for number in range(self.shards)]
+        return np.array(starts, dtype=np.int64)
+
+    def place(self, number: int) -> tuple[int, Span]:
+        """Return the shard of a block, and the block's rows counted from the shard's first."""
+        shard, rows = number // self.shard_blocks, self.block(number)
+        first = self.shard(shard).start
+        return shard, Span(rows.start - first, rows.stop - first)
+
+    def view_of(self, block: int) -> tuple[int, Span]:
+        """Return the view of a block, and the positions in the data set that it holds."""
+        view, rows = block // self.blocks_per_view, self.block(block)
+        begin = view * self.examples
+        return view, Span(rows.start - begin, rows.stop - begin)
+
+
+def runs(blocks: list[int], layout: Layout) -> Iterator[Span]:
+    """Yield the longest runs of neighbouring blocks of one view, in order."""
+    first = 0
+    for place in range(1, len(blocks) + 1):
+        ends = place == len(blocks) or blocks[place] != blocks[place - 1] + 1
+        if ends or blocks[place] % layout.blocks_per_view == 0:
+            yield Span(blocks[first], blocks[place - 1] + 1)
+            first = place

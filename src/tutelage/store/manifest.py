@@ -1,0 +1,182 @@
+"""The manifest: what a store holds, of whom, on what, and the checksum of each block.
+
+It is JSON for people, and exact to the byte: its text must be the one that its content is written
+as, and its last entry is a checksum of all others, so that no flipped byte goes unseen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import NonNegativeInt, PositiveInt, ValidationError
+
+from tutelage.errors import StoreError
+from tutelage.store._files import write_whole
+from tutelage.store.columns import Column
+from tutelage.store.fields import Entry, Field, Settings
+from tutelage.store.layout import Layout
+
+FORMAT = 1
+NAME = "manifest.json"
+_AGAIN = "call tl.label with the same arguments and another folder, or remove this one"
+
+
+class Data(Entry):
+    """Which examples were labelled: a fingerprint of their content, and how many there are."""
+
+    fingerprint: str
+    examples: PositiveInt
+
+
+class Views(Entry):
+    """How often each example was labelled, and what says what it looked like each time.
+
+    Args:
+        count: 1 where there is no augmentation.
+        seed: From which the augmentation of (example, view) is drawn; None for none.
+        transform: What is drawn; None for nothing.
+    """
+
+    count: PositiveInt = 1
+    seed: NonNegativeInt | None = None
+    transform: str | None = None
+
+
+class Manifest(Entry):
+    """All that a store says of itself.
+
+    Args:
+        format: The version of the format.
+        made_with: Versions of packages at its beginning; for people.
+        teacher: The teacher's fingerprint.
+        data: Of which examples.
+        views: How often, and how they were augmented.
+        settings: What was asked for.
+        fields: What is kept, and how.
+        block_rows: See `Layout`.
+        shard_blocks: See `Layout`.
+        checksums: Of a finished store: for each file the CRC-32 of each of its blocks, eight
+            hexadecimal digits each, in order. None while it is being made.
+    """
+
+    format: int = FORMAT
+    made_with: dict[str, str]
+    teacher: str
+    data: Data
+    views: Views
+    settings: Settings
+    fields: tuple[Field, ...]
+    block_rows: PositiveInt
+    shard_blocks: PositiveInt
+    checksums: dict[str, str] | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """How rows are divided."""
+        return Layout(self.data.examples, self.views.count, self.block_rows, self.shard_blocks)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of all fields, in order."""
+        return tuple(
+            column for place, field in enumerate(self.fields) for column in field.columns(place)
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """Return by name what must be equal for a call to go on with the store."""
+        content = self.model_dump(mode="json", include={"teacher", "data", "views", "settings"})
+        return {"teacher": content.pop("teacher")} | {
+            f"{part}.{name}": value
+            for part, entries in content.items()
+            for name, value in entries.items()
+        }
+
+    def text(self) -> bytes:
+        """Return the file's content."""
+        content = self.model_dump(mode="json")
+        digest = hashlib.blake2b(_rendered(content), digest_size=16).hexdigest()
+        return _rendered(content | {"checksum": digest})
+
+    def write(self, folder: Path, *, replace: bool = True) -> None:
+        """Put the manifest in a folder, whole; without `replace`, one that is there stays."""
+        write_whole(folder / NAME, self.text(), replace=replace)
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read and check a store's manifest.
+
+        Raises:
+            StoreError: There is none, it is of another format, or it is damaged.
+        """
+        path = folder / NAME
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            raise StoreError(
+                f"a store must be a folder with {NAME}, got {folder} ({error.strerror}); make one "
+                "with tl.label"
+            ) from error
+        content = _parsed(path, text)
+        _check_format(path, content)
+        content.pop("checksum", None)
+        try:
+            manifest = cls.model_validate_json(json.dumps(content))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise _damaged(path, f"{where or 'it'}: {first['msg']}") from error
+        if manifest.text() != text:
+            raise _damaged(path, "content that does not have its checksum")
+        _check_complete(path, manifest)
+        return manifest
+
+
+def _rendered(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _damaged(path: Path, what: str) -> StoreError:
+    return StoreError(f"{path} must be as it was written, got {what}; {_AGAIN}")
+
+
+def _parsed(path: Path, text: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise _damaged(path, f"what is no JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise _damaged(path, f"a {type(content).__name__}")
+    return content
+
+
+def _check_format(path: Path, content: dict[str, Any]) -> None:
+    found = content.get("format")
+    if type(found) is not int:
+        raise _damaged(path, f"format {found!r}")
+    if found > FORMAT:
+        raise StoreError(
+            f"{path} must have format {FORMAT}, got {found}, of a newer tutelage; upgrade tutelage"
+        )
+    if found < FORMAT:
+        raise StoreError(f"{path} must have format {FORMAT}, got the older {found}; {_AGAIN}")
+
+
+def _check_complete(path: Path, manifest: Manifest) -> None:
+    """Refuse a manifest whose parts do not go together, which only a hand can have written."""
+    if not manifest.fields:
+        raise _damaged(path, "no fields")
+    if manifest.checksums is None:
+        return
+    layout = manifest.layout
+    due = {
+        column.file(shard): 8 * len(layout.blocks_of_shard(shard))
+        for column in manifest.columns
+        for shard in range(layout.shards)
+    }
+    if {name: len(digits) for name, digits in manifest.checksums.items()} != due:
+        raise _damaged(path, "checksums that are not those of its blocks")
+    if any(set(digits) - set("0123456789abcdef") for digits in manifest.checksums.values()):
+        raise _damaged(path, "checksums that are no hexadecimal digits")

@@ -1,0 +1,151 @@
+"""Reading a finished store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tutelage.errors import StoreError
+from tutelage.signals import CoarseLogits
+from tutelage.store.damage import Damage, find_damage
+from tutelage.store.fields import Field, field_named
+from tutelage.store.forms import decode
+from tutelage.store.layout import Layout
+from tutelage.store.manifest import Manifest
+from tutelage.store.shards import open_shards
+
+_MOST_NAMED = 3
+
+
+class TargetStore:
+    """What a teacher said of a data set, on disk; made by `tl.label`.
+
+    The rows are memory maps: nothing is read before it is asked for, and what was read may leave
+    memory again.
+
+    Args:
+        path: The folder.
+        manifest: Its manifest, of a finished store.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path, self.manifest = path, manifest
+        self.layout: Layout = manifest.layout
+        self._starts = self.layout.shard_starts()
+        self._maps: dict[int, list[list[NDArray[np.generic]]]] = {}
+
+    @classmethod
+    def open(cls, path: str | Path) -> TargetStore:
+        """Open a store, and look at what is cheap to look at.
+
+        That is the manifest as a whole, each file's size and header, and the checksums of some
+        blocks of each field, others at each call; `verify` looks at all.
+
+        Raises:
+            StoreError: There is no store, it is not finished, of another format, or damaged.
+        """
+        folder = Path(path).expanduser()
+        manifest = Manifest.read(folder)
+        if manifest.checksums is None:
+            raise StoreError(
+                f"the store {folder} must be finished, got one that is being made; call tl.label "
+                "with the same arguments to finish it"
+            )
+        refuse_damaged(folder, list(find_damage(folder, manifest, sampled=True)))
+        return cls(folder, manifest)
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return self.layout.examples
+
+    def __repr__(self) -> str:
+        names = [field.name for field in self.fields]
+        return f"TargetStore({str(self.path)!r}, {len(self)} examples, {self.views} views, {names})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_maps": {}}  # another process opens the files anew
+
+    @property
+    def views(self) -> int:
+        """How often each example was labelled."""
+        return self.layout.views
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """What is kept of each example."""
+        return self.manifest.fields
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files of rows."""
+        layout, columns = self.layout, self.manifest.columns
+        shards = [len(layout.shard(shard)) for shard in range(layout.shards)]
+        return sum(column.file_bytes(rows) for column in columns for rows in shards)
+
+    def read(
+        self, name: str, rows: Tensor | NDArray[np.integer] | Sequence[int]
+    ) -> Tensor | CoarseLogits:
+        """Return some rows of a field, in the dtype that they are kept in.
+
+        Args:
+            name: `"output"`, or the place of a feature.
+            rows: Row numbers, view · examples + index, in any order.
+
+        Raises:
+            StoreError: There is no such field or row.
+        """
+        place = field_named(self.fields, name)
+        numbers = np.asarray(rows, dtype=np.int64)
+        if len(numbers) and not (numbers.min() >= 0 and numbers.max() < self.layout.rows):
+            raise StoreError(
+                f"rows must lie between 0 and {self.layout.rows - 1}, got {numbers.min()} to "
+                f"{numbers.max()}; a row's number is view · {len(self)} + index"
+            )
+        columns = [self._taken(shards, numbers) for shards in self._shards(place)]
+        return decode(self.fields[place], columns)
+
+    def verify(self) -> Iterator[Damage]:
+        """Yield all damage, looking at every byte."""
+        return find_damage(self.path, self.manifest)
+
+    def _shards(self, place: int) -> list[list[NDArray[np.generic]]]:
+        """Return the maps of each column of a field."""
+        if place not in self._maps:
+            columns = self.fields[place].columns(place)
+            self._maps[place] = [
+                list(open_shards(self.path, column, self.layout)) for column in columns
+            ]
+        return self._maps[place]
+
+    def _taken(
+        self, shards: list[NDArray[np.generic]], numbers: NDArray[np.int64]
+    ) -> NDArray[np.generic]:
+        if len(shards) == 1:
+            return shards[0].take(numbers, axis=0)
+        result = np.empty((len(numbers), *shards[0].shape[1:]), dtype=shards[0].dtype)
+        owners = np.searchsorted(self._starts, numbers, side="right") - 1
+        for shard in np.unique(owners):
+            ours = owners == shard
+            result[ours] = shards[shard].take(numbers[ours] - self._starts[shard], axis=0)
+        return result
+
+
+def refuse_damaged(folder: Path, found: list[Damage]) -> None:
+    """Raise an error that names what is damaged, if anything is.
+
+    Raises:
+        StoreError: Something is.
+    """
+    if not found:
+        return
+    named = "; ".join(map(str, found[:_MOST_NAMED]))
+    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    raise StoreError(
+        f"the store {folder} must be as it was written, got damage: {named}{more}; call tl.label "
+        "with the same arguments and verify=True, which makes what is damaged anew"
+    )

@@ -1,0 +1,113 @@
+"""The files of a store, one for each column and shard: made, written, read and checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tutelage.store._files import flush, write_at
+from tutelage.store.columns import Column
+from tutelage.store.layout import Layout
+
+_BYTES_AT_ONCE = 2**20
+
+
+class ShardFiles:
+    """The open files of a store that is being made.
+
+    A file has its full size from the beginning, with holes where nothing is written yet: several
+    processes make it alike and write each its own rows.
+
+    Args:
+        folder: The store.
+        columns: Of all fields.
+        layout: How rows are divided.
+    """
+
+    def __init__(self, folder: Path, columns: tuple[Column, ...], layout: Layout) -> None:
+        self.folder, self.columns, self.layout = folder, columns, layout
+        self._open: dict[tuple[int, int], IO[bytes]] = {}
+        self._stack = ExitStack()
+
+    def make_all(self) -> None:
+        """Make what files are not there, and give those that are their header and size."""
+        for shard in range(self.layout.shards):
+            rows = len(self.layout.shard(shard))
+            for column in self.columns:
+                path = self.folder / column.file(shard)
+                path.touch()
+                with path.open("r+b", buffering=0) as file:
+                    file.truncate(column.file_bytes(rows))
+                    write_at(file, 0, column.header(rows))
+                    flush(file)
+
+    def write(self, column: int, block: int, row: int, content: memoryview) -> None:
+        """Write rows of a block, from its row `row` on."""
+        shard, span = self.layout.place(block)
+        header, width = self._shape(column, shard)
+        write_at(self._file(column, shard), header + (span.start + row) * width, content)
+
+    def flush(self) -> None:
+        """Make all that was written durable, and close the files."""
+        for file in self._open.values():
+            flush(file)
+        self.close()
+
+    def close(self) -> None:
+        """Close the files."""
+        self._open.clear()
+        self._stack.close()
+
+    def _file(self, column: int, shard: int) -> IO[bytes]:
+        key = (column, shard)
+        if key not in self._open:
+            path = self.folder / self.columns[column].file(shard)
+            self._open[key] = self._stack.enter_context(path.open("r+b", buffering=0))
+        return self._open[key]
+
+    def _shape(self, column: int, shard: int) -> tuple[int, int]:
+        each = self.columns[column]
+        return len(each.header(len(self.layout.shard(shard)))), each.row_bytes
+
+
+def check_file(folder: Path, column: Column, layout: Layout, shard: int) -> str | None:
+    """Say what is wrong with a shard's file, apart from its rows; None for nothing."""
+    rows = len(layout.shard(shard))
+    path, size = folder / column.file(shard), column.file_bytes(rows)
+    try:
+        with path.open("rb") as file:
+            found, header = os.fstat(file.fileno()).st_size, file.read(len(column.header(rows)))
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    if found != size:
+        return f"has {found:,} bytes in place of {size:,}"
+    return None if header == column.header(rows) else "has a damaged header"
+
+
+def block_checksum(folder: Path, column: Column, layout: Layout, block: int) -> int | None:
+    """Return the CRC-32 of a block as it is on the disk; None if it cannot be read whole."""
+    shard, span = layout.place(block)
+    begin = len(column.header(len(layout.shard(shard)))) + span.start * column.row_bytes
+    left, value = len(span) * column.row_bytes, 0
+    try:
+        with (folder / column.file(shard)).open("rb", buffering=0) as file:
+            file.seek(begin)
+            while left and (piece := file.read(min(left, _BYTES_AT_ONCE))):
+                left, value = left - len(piece), crc32(piece, value)
+    except OSError:
+        return None
+    return None if left else value
+
+
+def open_shards(folder: Path, column: Column, layout: Layout) -> Iterator[NDArray[np.generic]]:
+    """Yield a column's shards as memory maps that cannot be written."""
+    for shard in range(layout.shards):
+        mapped = np.load(folder / column.file(shard), mmap_mode="r", allow_pickle=False)
+        yield np.asarray(mapped)  # a plain view: memmap's own indexing costs several times more

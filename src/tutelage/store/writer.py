@@ -1,0 +1,225 @@
+"""Filling a store, block by block, so that what is finished outlives a kill."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from zlib import crc32
+
+from torch import Tensor
+
+from tutelage.errors import StoreError
+from tutelage.signals import CoarseLogits, Signals
+from tutelage.store.fields import OUTPUT_NAME
+from tutelage.store.forms import encode
+from tutelage.store.journal import Journal, read_journals, remove_journals
+from tutelage.store.manifest import Manifest
+from tutelage.store.shards import ShardFiles
+
+_SECONDS_BETWEEN_COMMITS = 1.0
+
+
+class StoreWriter:
+    """Writes blocks of a store, as one of several processes or alone.
+
+    A block is finished once a line of a journal says so, which is written after its rows are on
+    the disk: at most about a second's work, and the block at hand, are done again after a kill.
+
+    Args:
+        folder: The store, with its manifest.
+        manifest: That manifest, of an unfinished store.
+        process: The number of this process, each with a journal of its own.
+
+    Raises:
+        StoreError: The folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, process: int = 0) -> None:
+        self.folder, self.manifest, self.layout = folder, manifest, manifest.layout
+        self._columns = manifest.columns
+        self._files = ShardFiles(folder, self._columns, self.layout)
+        self._waiting: dict[int, tuple[int, ...]] = {}
+        self._last_commit = time.monotonic()
+        try:
+            self.finished = set(read_journals(folder, len(self._columns), self.layout.blocks))
+            self._journal = Journal(folder, process)
+            self._files.make_all()
+        except OSError as error:
+            raise self._stopped(error) from error
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Write down what is finished, after an error as far as that is possible."""
+        try:
+            if error is None:
+                self.commit()
+            else:
+                with suppress(StoreError):
+                    self.commit()
+        finally:
+            self._files.close()
+            self._journal.close()
+
+    def pending(self, process: int = 0, of: int = 1) -> list[int]:
+        """Return which of the blocks that were not finished at the beginning are a process's."""
+        left = [block for block in range(self.layout.blocks) if block not in self.finished]
+        return left[len(left) * process // of : len(left) * (process + 1) // of]
+
+    def write(self, block: int, pieces: Iterable[Signals]) -> None:
+        """Write a block.
+
+        Args:
+            block: Its number.
+            pieces: What the teacher says of its rows, in order, some at a time.
+
+        Raises:
+            StoreError: The disk is full or cannot be written, a number does not fit, or the pieces
+                have another number of rows than the block.
+            TutelageError: As `tutelage.store.forms.encode`.
+        """
+        rows, done = self.layout.block(block), 0
+        checksums = [0] * len(self._columns)
+        for signals in pieces:
+            arrays = self._encoded(signals, rows.start + done)
+            count = len(arrays[0])
+            if done + count > len(rows):
+                break
+            for place, (column, array) in enumerate(zip(self._columns, arrays, strict=True)):
+                content = column.bytes_of(array)
+                checksums[place] = crc32(content, checksums[place])
+                try:
+                    self._files.write(place, block, done, content)
+                except OSError as error:
+                    raise self._stopped(error) from error
+            done += count
+        if done != len(rows):
+            raise StoreError(
+                f"block {block} must have {len(rows)} rows, got a teacher that answered for "
+                "another number; let it answer each example once"
+            )
+        self._waiting[block] = tuple(checksums)
+        if time.monotonic() - self._last_commit > _SECONDS_BETWEEN_COMMITS:
+            self.commit()
+
+    def commit(self) -> None:
+        """Make the blocks that are written durable, and write down that they are finished."""
+        try:
+            self._files.flush()
+            if self._waiting:
+                self._journal.write(self._waiting)
+        except OSError as error:
+            raise self._stopped(error) from error
+        self._waiting = {}
+        self._last_commit = time.monotonic()
+
+    def _encoded(self, signals: Signals, first_row: int) -> list:
+        said: Mapping[str, Tensor | CoarseLogits | None] = {
+            OUTPUT_NAME: signals.output,
+            **signals.features,
+        }
+        return [
+            array
+            for field in self.manifest.fields
+            for array in encode(field, _there(said, field.name), first_row)
+        ]
+
+    def _stopped(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"the store's folder must take what is written, got {self.folder} with {error}; make "
+            "room or mend it, and call again: what is finished stays"
+        )
+
+
+def _there(said: Mapping[str, Tensor | CoarseLogits | None], name: str) -> Tensor | CoarseLogits:
+    answer = said.get(name)
+    if answer is None:
+        raise StoreError(
+            f"the teacher must say {name!r} of every batch, got a batch without it; give fields "
+            "that it has"
+        )
+    return answer
+
+
+def close_store(folder: Path, manifest: Manifest) -> Manifest:
+    """Finish a store whose blocks are all finished: put checksums in its manifest.
+
+    Raises:
+        StoreError: Blocks are missing, or the folder cannot be written.
+    """
+    layout, columns = manifest.layout, manifest.columns
+    try:
+        finished = read_journals(folder, len(columns), layout.blocks)
+        missing = layout.blocks - len(finished)
+        if missing:
+            raise StoreError(
+                f"all {layout.blocks} blocks of {folder} must be finished, got {missing} that are "
+                "not, since another process stopped; call again: what is finished stays"
+            )
+        checksums = {
+            column.file(shard): "".join(
+                f"{finished[block][place]:08x}"
+                for block in range(layout.blocks)[shard * layout.shard_blocks :][
+                    : layout.shard_blocks
+                ]
+            )
+            for place, column in enumerate(columns)
+            for shard in range(layout.shards)
+        }
+        closed = manifest.model_copy(update={"checksums": checksums})
+        closed.write(folder)
+        remove_journals(folder)
+    except OSError as error:
+        raise StoreError(
+            f"the manifest of {folder} must be written, got {error}; make room or mend the folder, "
+            "and call again: what is finished stays"
+        ) from error
+    return closed
+
+
+def reopen_store(folder: Path, manifest: Manifest, damaged: set[int]) -> Manifest:
+    """Make a finished store an unfinished one, in which only damaged blocks are to be made.
+
+    Raises:
+        StoreError: The folder cannot be written.
+    """
+    sound = {
+        block: checksums
+        for block, checksums in block_checksums(manifest).items()
+        if block not in damaged
+    }
+    opened = manifest.model_copy(update={"checksums": None})
+    try:
+        remove_journals(folder)
+        journal = Journal(folder, 0)
+        journal.write(sound)
+        journal.close()
+        opened.write(folder)
+    except OSError as error:
+        raise StoreError(
+            f"the store's folder must take what is written, got {folder} with {error}; make room "
+            "or mend it, and call again"
+        ) from error
+    return opened
+
+
+def block_checksums(manifest: Manifest) -> dict[int, tuple[int, ...]]:
+    """Return the checksums of each block of a finished store, in each column."""
+    layout, known = manifest.layout, manifest.checksums or {}
+    columns = [
+        "".join(known[column.file(shard)] for shard in range(layout.shards))
+        for column in manifest.columns
+    ]
+    return {
+        block: tuple(int(digits[8 * block : 8 * block + 8], 16) for digits in columns)
+        for block in range(layout.blocks)
+    }
