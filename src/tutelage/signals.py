@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, ValuesView
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +20,20 @@ UNLABELLED = -100
 
 _FEW = 4
 _NOT_INPUTS = ("labels", "label", "index", "domain")
+
+
+class Placed(NamedTuple):
+    """An example, or a batch of them, that says which it is; see `data.Indexed`.
+
+    Args:
+        example: What the data set yields.
+        index: Its position in the data set.
+        view: The view it is seen under; one for the whole of a batch.
+    """
+
+    example: Any
+    index: Any
+    view: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +50,7 @@ class Batch:
         progress: Fraction of training that has gone by, in [0, 1]; schedules read it.
         copies: How many processes hold these same examples (where there are fewer examples than
             processes); in sums over all processes each example counts for 1/copies here.
+        view: Which of a data set's views (see `data.Views`) the inputs are; 0 where it has none.
     """
 
     inputs: Any
@@ -44,6 +59,7 @@ class Batch:
     domain: Tensor | Sequence[str] | None = None
     progress: float = 0.0
     copies: int = 1
+    view: int = 0
 
     @classmethod
     def of(cls, raw: object, progress: float = 0.0) -> Batch:
@@ -52,7 +68,7 @@ class Batch:
         Args:
             raw: A tensor (inputs alone), a tuple or list `(x,)` or `(x, y)`, or a dict whose keys
                 `labels` (or `label`), `index` and `domain` are set apart and whose other keys are
-                the inputs. A `Batch` passes through.
+                the inputs. A `Batch` passes through, `Placed` tells its `index`.
             progress: See `Batch`.
 
         Raises:
@@ -63,10 +79,13 @@ class Batch:
         """
         if isinstance(raw, Batch):
             return replace(raw, progress=progress)
+        if isinstance(raw, Placed):
+            view = _one_view(raw.view)
+            return replace(cls.of(raw.example, progress), index=raw.index, view=view)
         if isinstance(raw, Tensor):
             return cls(raw, progress=progress)
         if isinstance(raw, Mapping):
-            inputs = {key: value for key, value in raw.items() if key not in _NOT_INPUTS}
+            inputs, _ = set_apart(raw)
             labels = raw.get("labels", raw.get("label"))
             return cls(inputs, labels, raw.get("index"), raw.get("domain"), progress)
         if isinstance(raw, Sequence) and not isinstance(raw, str) and 1 <= len(raw) <= 2:  # noqa: PLR2004
@@ -91,6 +110,7 @@ class Batch:
             None if self.domain is None else self.domain[rows],
             self.progress,
             self.copies,
+            view=self.view,
         )
 
     def labelled(self) -> Tensor:
@@ -123,6 +143,7 @@ class Batch:
             _moved(self.domain, device),
             self.progress if progress is None else progress,
             self.copies,
+            view=self.view,
         )
 
 
@@ -224,6 +245,12 @@ def first_tensor(inputs: object) -> Tensor:
     )
 
 
+def set_apart(example: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a dict's inputs, and what is none: labels, index and domain."""
+    rest = {key: example[key] for key in _NOT_INPUTS if key in example}
+    return {key: value for key, value in example.items() if key not in rest}, rest
+
+
 def describe(value: object) -> str:
     """Say in a few words what a value is: types, shapes and dtypes."""
     if isinstance(value, Tensor):
@@ -235,6 +262,17 @@ def describe(value: object) -> str:
         alike = len(kinds) > _FEW and len(set(kinds)) == 1
         return f"{len(kinds)} × {kinds[0]}" if alike else "(" + ", ".join(kinds) + ")"
     return type(value).__name__
+
+
+def _one_view(view: Any) -> int:
+    """Return the view that all examples of a batch are seen under."""
+    views = torch.as_tensor(view).reshape(-1)
+    if not bool((views == views[0]).all()):
+        raise DataError(
+            f"the examples of a batch must be seen under one view, got views "
+            f"{sorted(set(views.tolist()))}; call set_view between batches, not while they load"
+        )
+    return int(views[0])
 
 
 def _moved(value: Any, device: torch.device) -> Any:
