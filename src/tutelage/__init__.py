@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         students,
         teachers,
     )
+    from tutelage.coarse import CoarseLogits
     from tutelage.distiller import Distiller, Losses
     from tutelage.errors import (
         ArgumentError,
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = ("errors", "signals", "objectives", "distiller", "training", "studies")
+_HOMES = ("errors", "coarse", "signals", "objectives", "distiller", "training", "studies")
 _MODULES = (
     "data",
     "evaluation",
@@ -78,6 +79,7 @@ __all__ = [
     "AttentionTransfer",
     "Batch",
     "BoundedRegression",
+    "CoarseLogits",
     "ContrastiveMatch",
     "CorrelationMatch",
     "DataError",

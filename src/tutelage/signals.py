@@ -13,13 +13,44 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tutelage.errors import DataError
+from tutelage.coarse import CoarseLogits
+from tutelage.errors import DataError, ModelError
 
 UNLABELLED = -100
 """The label of an example without one, in classification (in regression it is NaN)."""
 
 _FEW = 4
 _NOT_INPUTS = ("labels", "label", "index", "domain")
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """What examples made of two have for labels: `share` of their own, the rest the partner's.
+
+    Args:
+        labels: `[batch]` class ids of the partners (−100: no label).
+        share: `[batch]` in [0, 1]: how much of each example is its own.
+    """
+
+    labels: Tensor
+    share: Tensor
+
+    def known(self, own: Tensor) -> Tensor:
+        """Return of which examples all labels that take part are known, `[batch]` of bool.
+
+        Args:
+            own: Which of the examples' own labels are known, `[batch]` of bool.
+        """
+        partner = self.labels.long() != UNLABELLED
+        return (own | (self.share == 0)) & (partner | (self.share == 1))
+
+    def __getitem__(self, rows: slice | Tensor) -> Mixture:
+        """Return the part of some examples."""
+        return Mixture(self.labels[rows], self.share[rows])
+
+    def to(self, device: torch.device) -> Mixture:
+        """Return the same on a device."""
+        return Mixture(_moved(self.labels, device), _moved(self.share, device))
 
 
 class Placed(NamedTuple):
@@ -50,6 +81,7 @@ class Batch:
         progress: Fraction of training that has gone by, in [0, 1]; schedules read it.
         copies: How many processes hold these same examples (where there are fewer examples than
             processes); in sums over all processes each example counts for 1/copies here.
+        mixture: The other half of the class labels, where each example is made of two.
         view: Which of a data set's views (see `data.Views`) the inputs are; 0 where it has none.
     """
 
@@ -59,6 +91,7 @@ class Batch:
     domain: Tensor | Sequence[str] | None = None
     progress: float = 0.0
     copies: int = 1
+    mixture: Mixture | None = None
     view: int = 0
 
     @classmethod
@@ -66,9 +99,10 @@ class Batch:
         """Read what a data loader yields.
 
         Args:
-            raw: A tensor (inputs alone), a tuple or list `(x,)` or `(x, y)`, or a dict whose keys
-                `labels` (or `label`), `index` and `domain` are set apart and whose other keys are
-                the inputs. A `Batch` passes through, `Placed` tells its `index`.
+            raw: A tensor (inputs alone), a tuple or list `(x,)`, `(x, y)` or `(x, y, domain)`, or a
+                dict whose keys `labels` (or `label`), `index` and `domain` are set apart and whose
+                other keys are the inputs. A `Batch` passes through, `Placed` tells its `index`. A tuple's domains are names;
+                a tensor of numbers, which could be anything, must be a dict's `domain`.
             progress: See `Batch`.
 
         Raises:
@@ -88,33 +122,38 @@ class Batch:
             inputs, _ = set_apart(raw)
             labels = raw.get("labels", raw.get("label"))
             return cls(inputs, labels, raw.get("index"), raw.get("domain"), progress)
-        if isinstance(raw, Sequence) and not isinstance(raw, str) and 1 <= len(raw) <= 2:  # noqa: PLR2004
-            inputs, labels = (*raw, None)[:2]
-            return cls(inputs, labels, progress=progress)
+        if isinstance(raw, Sequence) and not isinstance(raw, str) and 1 <= len(raw) <= 3:  # noqa: PLR2004
+            inputs, labels, domain = (*raw, None, None)[:3]
+            if _are_domains(domain):
+                return cls(inputs, labels, domain=domain, progress=progress)
         raise DataError(
-            "a batch must be a tensor, a tuple (inputs,) or (inputs, labels), or a dict of named "
-            f"inputs with `labels`, got {describe(raw)}; where a model takes several inputs, make "
-            "the data set or its collate function return a dict, or ((a, b), labels)"
+            "a batch must be a tensor, a tuple (inputs,), (inputs, labels) or (inputs, labels, "
+            "domains) with the domains' names, or a dict of named inputs with `labels` (and "
+            f"`domain`), got {describe(raw)}; where a model takes several inputs, make the data "
+            "set or its collate function return a dict, or ((a, b), labels)"
         )
 
     def __len__(self) -> int:
         """Return the number of examples."""
         return len(first_tensor(self.inputs))
 
-    def __getitem__(self, rows: slice) -> Batch:
-        """Return the examples of a slice, as a batch."""
+    def __getitem__(self, rows: slice | Tensor) -> Batch:
+        """Return the examples of a slice, or of a tensor of positions, as a batch."""
         return Batch(
             _on_tensors(self.inputs, lambda tensor: tensor[rows]),
             None if self.labels is None else self.labels[rows],
             None if self.index is None else self.index[rows],
-            None if self.domain is None else self.domain[rows],
+            _chosen(self.domain, rows),
             self.progress,
             self.copies,
-            view=self.view,
+            None if self.mixture is None else self.mixture[rows],
+            self.view,
         )
 
     def labelled(self) -> Tensor:
         """Return which examples carry a label, `[batch]` of bool: any known value counts.
+
+        An example made of two carries one where both are known.
 
         Raises:
             DataError: The batch has no labels at all.
@@ -122,7 +161,8 @@ class Batch:
         if self.labels is None:
             raise DataError("a batch must have labels to tell which are known, got none; give some")
         if not self.labels.is_floating_point():
-            return self.labels.long() != UNLABELLED  # unsigned bytes know no −100
+            known = self.labels.long() != UNLABELLED  # unsigned bytes know no −100
+            return known if self.mixture is None else self.mixture.known(known)
         known = ~torch.isnan(self.labels)
         return known if known.ndim == 1 else known.any(dim=1)
 
@@ -140,10 +180,11 @@ class Batch:
             _moved(self.inputs, device),
             _moved(self.labels, device),
             _moved(self.index, device),
-            _moved(self.domain, device),
+            _moved(self.domain, device) if isinstance(self.domain, Tensor) else self.domain,
             self.progress if progress is None else progress,
             self.copies,
-            view=self.view,
+            None if self.mixture is None else self.mixture.to(device),
+            self.view,
         )
 
 
@@ -153,21 +194,51 @@ class Signals:
 
     Args:
         output: Its last word: class logits `[batch, classes]`, values `[batch, outputs]` or an
-            embedding `[batch, d]`; None where nobody wanted it.
+            embedding `[batch, d]`; `CoarseLogits` of a teacher that knows some of the classes; None
+            where nobody wanted it.
         features: What passes named places inside it, such as `"layer3"`: `[batch, d]`,
             `[batch, tokens, d]`, `[batch, channels, height, width]`.
     """
 
-    output: Tensor | None = None
+    output: Tensor | CoarseLogits | None = None
     features: Mapping[str, Tensor] = field(default_factory=dict)
 
     def wanted_output(self) -> Tensor:
-        """Return the output, which the caller's `wants` asked for."""
+        """Return the output, which the caller's `wants` asked for, of all classes.
+
+        Raises:
+            DataError: Nobody asked for it.
+            ModelError: It knows some of the classes only.
+        """
+        answer = self.wanted_answer()
+        if isinstance(answer, CoarseLogits):
+            raise ModelError(
+                "this objective needs all classes of the teacher, got CoarseLogits, which know "
+                "some of them; use SoftTargets, which learns from these too, or a teacher that "
+                "knows all classes"
+            )
+        return answer
+
+    def wanted_answer(self) -> Tensor | CoarseLogits:
+        """Return the output, which the caller's `wants` asked for, of all classes or of some.
+
+        Raises:
+            DataError: Nobody asked for it.
+        """
         if self.output is None:
             raise DataError(
                 "an objective reads an output that its `wants` did not ask for; set it in `wants`"
             )
         return self.output
+
+    def full_output(self) -> Tensor | None:
+        """Return the output where it is there and of all classes; None otherwise."""
+        return self.output if isinstance(self.output, Tensor) else None
+
+    def to(self, device: torch.device) -> Signals:
+        """Return the same on `device`."""
+        output = self.output.to(device) if isinstance(self.output, CoarseLogits) else self.output
+        return Signals(_moved(output, device), _moved(self.features, device))
 
     def feature(self, place: str) -> Tensor:
         """Return what passed a place, which the caller's `wants` asked for."""
@@ -264,6 +335,13 @@ def describe(value: object) -> str:
     return type(value).__name__
 
 
+def _are_domains(value: object) -> bool:
+    """Tell whether a third item names each example's domain, or is not there."""
+    if isinstance(value, (tuple, list)):
+        return all(isinstance(each, str) for each in value)
+    return value is None
+
+
 def _one_view(view: Any) -> int:
     """Return the view that all examples of a batch are seen under."""
     views = torch.as_tensor(view).reshape(-1)
@@ -290,3 +368,12 @@ def _on_tensors(value: Any, change: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return tuple(_on_tensors(item, change) for item in value)
     return value
+
+
+def _chosen(domain: Tensor | Sequence[str] | None, rows: slice | Tensor) -> Any:
+    """Return some examples' domains; a list of names has no rows by tensor."""
+    if isinstance(domain, Tensor):
+        return domain[rows]
+    if domain is None or isinstance(rows, slice):
+        return None if domain is None else domain[rows]
+    return [domain[row] for row in rows.tolist()]

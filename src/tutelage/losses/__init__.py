@@ -3,6 +3,7 @@
 from tutelage.losses.alignment_match import alignment_match
 from tutelage.losses.attention_transfer import attention_transfer
 from tutelage.losses.bounded_regression import bounded_regression
+from tutelage.losses.coarse_targets import coarse_soft_targets
 from tutelage.losses.contrastive_match import contrastive_match
 from tutelage.losses.correlation_match import correlation_match
 from tutelage.losses.decoupled_targets import decoupled_targets
@@ -24,6 +25,7 @@ __all__ = [
     "alignment_match",
     "attention_transfer",
     "bounded_regression",
+    "coarse_soft_targets",
     "contrastive_match",
     "correlation_match",
     "decoupled_targets",

@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from tutelage.losses import soft_targets
+from tutelage.coarse import CoarseLogits
+from tutelage.losses import coarse_soft_targets, soft_targets
 from tutelage.objectives._objective import Objective
 from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
@@ -11,14 +12,15 @@ from tutelage.signals import OUTPUT, Batch, Signals, Wants
 class SoftTargets(Objective):
     """T² · KL between the teacher's and the student's probabilities at temperature T.
 
-    Formula and source: `tutelage.losses.soft_targets`.
+    Formula and source: `tutelage.losses.soft_targets`; for a teacher that knows some of the classes
+    (`CoarseLogits`) `tutelage.losses.coarse_soft_targets`.
 
     Args:
         temperature: T > 0, a number or a schedule over training. At 1 the student learns the
             teacher's probabilities as they are; the higher T, the more it heeds the small ones.
 
     Shape:
-        Student and teacher output `[batch, classes]`.
+        Student output `[batch, classes]`; teacher output the same, or `CoarseLogits`.
 
     Raises:
         ArgumentError: `temperature` is not positive and finite.
@@ -34,7 +36,10 @@ class SoftTargets(Objective):
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the divergences, `[batch]`."""
         temperature = self.temperature(batch.progress)
-        return soft_targets(student.wanted_output(), teacher.wanted_output(), temperature)
+        answer = teacher.wanted_answer()
+        if isinstance(answer, CoarseLogits):
+            return coarse_soft_targets(student.wanted_output(), answer, temperature)
+        return soft_targets(student.wanted_output(), answer, temperature)
 
     def extra_repr(self) -> str:
         """Show the temperature."""

@@ -50,8 +50,8 @@ class Validation:
                 batch = raw.to(device, progress)
                 seen.append((distiller(batch).without_features(), batch.labels))
         figures = {"loss": _loss(distiller, [losses for losses, _ in seen], progress)}
-        student = _joined([losses.student.output for losses, _ in seen])
-        teacher = _joined([losses.teacher.output for losses, _ in seen])
+        student = _joined([losses.student.full_output() for losses, _ in seen])
+        teacher = _joined([losses.teacher.full_output() for losses, _ in seen])
         labels = _joined([labels for _, labels in seen])
         if student is None:
             return figures

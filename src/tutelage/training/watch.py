@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tutelage.coarse import CoarseLogits
 from tutelage.distiller import Losses
 from tutelage.errors import NonFiniteError
 
@@ -121,4 +122,7 @@ def _probe(losses: Losses) -> Tensor:
     output = losses.teacher.output
     if output is None:
         return torch.zeros_like(losses.total)
+    if isinstance(output, CoarseLogits):
+        cells = torch.cat([output.logits.flatten(), output.rest])
+        output = cells.masked_fill(cells == -torch.inf, 0)  # a cell without mass
     return output.abs().amax().to(losses.total.dtype)

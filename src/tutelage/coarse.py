@@ -1,0 +1,78 @@
+"""What a teacher says that knows only some of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tutelage.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class CoarseLogits:
+    """What a teacher says that knows some of the classes, or of which the top k are kept.
+
+    Each row is a distribution over cells: single classes, and one cell for all others together.
+    softmax over `[logits, rest]` are the cells' probabilities.
+
+    Args:
+        ids: `[batch, k]` of int64: the single classes, different ones; −1 fills up short rows.
+        logits: `[batch, k]`, theirs at temperature 1; −∞ where `ids` is −1.
+        rest: `[batch]`, log-mass of all other classes together, on the scale of the logits; −∞
+            where nothing is left over.
+
+    Raises:
+        ModelError: The shapes do not go together.
+
+    >>> CoarseLogits.of(torch.tensor([[1.0, 3.0]])).ids
+    tensor([[0, 1]])
+    """
+
+    ids: Tensor
+    logits: Tensor
+    rest: Tensor
+
+    def __post_init__(self) -> None:
+        """Check the shapes."""
+        fits = self.ids.ndim == 2 and self.rest.shape == self.ids.shape[:1]  # noqa: PLR2004
+        if not fits or self.logits.shape != self.ids.shape or self.ids.dtype != torch.int64:
+            shapes = [list(each.shape) for each in (self.ids, self.logits, self.rest)]
+            raise ModelError(
+                "CoarseLogits must be ids [batch, k] of int64, logits [batch, k] and rest [batch], "
+                f"got {shapes} and ids of {self.ids.dtype}; bring them to these shapes"
+            )
+
+    @classmethod
+    def of(cls, logits: Tensor) -> CoarseLogits:
+        """Return logits `[batch, classes]` of all classes in this form, with nothing left over."""
+        ids = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape)
+        return cls(ids, logits, logits.new_full(logits.shape[:1], -torch.inf))
+
+    @classmethod
+    def joined(cls, parts: Sequence[CoarseLogits]) -> CoarseLogits:
+        """Return the rows of several, one after another; the shorter rows are filled up."""
+        width = max(part.ids.shape[1] for part in parts)
+        ids = [_widened(part.ids, width, -1) for part in parts]
+        logits = [_widened(part.logits, width, -torch.inf) for part in parts]
+        return cls(torch.cat(ids), torch.cat(logits), torch.cat([part.rest for part in parts]))
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.rest)
+
+    def __getitem__(self, rows: slice | Tensor) -> CoarseLogits:
+        """Return some of the rows."""
+        return CoarseLogits(self.ids[rows], self.logits[rows], self.rest[rows])
+
+    def to(self, device: torch.device) -> CoarseLogits:
+        """Return the same on `device`."""
+        return CoarseLogits(self.ids.to(device), self.logits.to(device), self.rest.to(device))
+
+
+def _widened(tensor: Tensor, width: int, filling: float) -> Tensor:
+    missing = width - tensor.shape[1]
+    return F.pad(tensor, (0, missing), value=filling) if missing else tensor

@@ -1,0 +1,103 @@
+"""The divergence from a teacher that knows single classes and one cell for all the others."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tutelage.coarse import CoarseLogits
+from tutelage.errors import ModelError
+from tutelage.losses._tensors import at_least_float32
+
+
+def coarse_soft_targets(student: Tensor, teacher: CoarseLogits, temperature: float = 4.0) -> Tensor:
+    """T² · KL(p ‖ q) over the cells that the teacher tells apart.
+
+    The student's probabilities at temperature 1 are summed up over the classes that the teacher
+    does not know: log q(outside) = log Σ_{i outside} q_i. Then both sides' cells are softened by T
+    and compared. With all classes known this is `soft_targets`. At T = 1 the gradient is q_i − p_i
+    for a known class and q_i − p_rest·q_i/q(outside) for another: what lies outside moves as a
+    whole. To leave these classes out of the softmax instead (Vongkulbhisal et al. 2019,
+    https://arxiv.org/abs/1904.06062) gives them no gradient at all, and teachers of disjoint
+    classes then never fix how high the ones stand against the others.
+
+    Source: a coarsened q, Hinton, Vinyals and Dean 2015, section 5,
+    https://arxiv.org/abs/1503.02531.
+
+    Args:
+        student: Student logits, `[batch, classes]`.
+        teacher: The known classes and the rest. A rest of −∞ says that the answer is a known class.
+        temperature: T > 0.
+
+    Returns:
+        `[batch]`, in nats (times T²), zero or more; computed in float32 at least.
+
+    Raises:
+        ModelError: The two sides have different lengths; a known class is none of the student's,
+            or is named twice; or there is mass where the student has no class (the values are
+            looked at on the CPU only, where reading them does not wait for a device).
+
+    >>> known = CoarseLogits(torch.tensor([[0]]), torch.tensor([[0.0]]), torch.tensor([0.0]))
+    >>> coarse_soft_targets(torch.zeros(1, 4), known, temperature=1.0)  # ½ log(½/¼) + ½ log(½/¾)
+    tensor([0.1438])
+    """
+    _check_shapes(student, teacher)
+    if teacher.ids.device.type == "cpu":
+        _check_ids(student.shape[1], teacher)
+    logits = at_least_float32(student)
+    # The filling −1 has a column of its own, past the last class.
+    columns = torch.where(teacher.ids < 0, logits.shape[1], teacher.ids)
+    beyond = F.pad(logits, (0, 1), value=-torch.inf)
+    outside = torch.ones_like(beyond, dtype=torch.bool).scatter(1, columns, False)[:, :-1]
+    # Logits serve as log-probabilities: what all cells of a row have in common drops out below.
+    cells = torch.cat([beyond.gather(1, columns), _log_sum(logits, outside)], dim=1)
+    said = torch.cat([teacher.logits, teacher.rest.unsqueeze(1)], dim=1)
+    log_q = F.log_softmax(cells / temperature, dim=1)
+    log_p = F.log_softmax(at_least_float32(said) / temperature, dim=1)
+    # A cell without mass adds 0, whatever the student says of it: p log p → 0.
+    possible = log_p > -torch.inf
+    log_p, log_q = log_p.masked_fill(~possible, 0), log_q.masked_fill(~possible, 0)
+    return (log_p.exp() * (log_p - log_q)).sum(dim=1) * temperature**2
+
+
+def _log_sum(logits: Tensor, outside: Tensor) -> Tensor:
+    """Return log Σ exp over the marked columns, `[batch, 1]`; −∞, without a gradient, for none."""
+    none = ~outside.any(dim=1, keepdim=True)
+    # A row of nothing but −∞ has a gradient of NaN, so it is filled with anything else first.
+    marked = logits.masked_fill(~outside, -torch.inf).masked_fill(none, 0)
+    return marked.logsumexp(dim=1, keepdim=True).masked_fill(none, -torch.inf)
+
+
+def _check_shapes(student: Tensor, teacher: CoarseLogits) -> None:
+    if student.ndim == 2 and len(student) == len(teacher):  # noqa: PLR2004 - rows and columns
+        return
+    raise ModelError(
+        f"student logits must be [{len(teacher)}, classes] where the teacher answers for "
+        f"{len(teacher)} examples, got {list(student.shape)}; let the student return that shape"
+    )
+
+
+def _check_ids(classes: int, teacher: CoarseLogits) -> None:
+    ids = teacher.ids
+    wrong = ids[(ids < -1) | (ids >= classes)]
+    if len(wrong):
+        raise ModelError(
+            f"the teacher's classes must be the student's, 0 to {classes - 1}, got "
+            f"{sorted(set(wrong.tolist()))[:5]}; correct the labels, or the student's last layer"
+        )
+    ordered = ids.sort(dim=1).values
+    if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
+        raise ModelError(
+            "the teacher's classes must differ within a row, got one twice; leave it out once, or "
+            "add the two up by logaddexp"
+        )
+    known = (ids >= 0).sum(dim=1)
+    if ((known == classes) & (teacher.rest > -torch.inf)).any():
+        raise ModelError(
+            f"a teacher that knows all {classes} classes of the student must have a rest of -inf, "
+            "got mass where the student has no class; for a Specialist set elsewhere='none'"
+        )
+    if ((known == 0) & (teacher.rest == -torch.inf)).any():
+        raise ModelError(
+            "each row of CoarseLogits must have mass somewhere, got one without a class and with "
+            "a rest of -inf; leave such examples out"
+        )
