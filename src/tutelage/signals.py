@@ -101,8 +101,9 @@ class Batch:
         Args:
             raw: A tensor (inputs alone), a tuple or list `(x,)`, `(x, y)` or `(x, y, domain)`, or a
                 dict whose keys `labels` (or `label`), `index` and `domain` are set apart and whose
-                other keys are the inputs. A `Batch` passes through, `Placed` tells its `index`. A tuple's domains are names;
-                a tensor of numbers, which could be anything, must be a dict's `domain`.
+                other keys are the inputs. A tuple's domains are names; a tensor of numbers, which
+                could be anything, must be a dict's `domain`. A `Batch` passes through; `Placed`
+                tells its `index`.
             progress: See `Batch`.
 
         Raises:

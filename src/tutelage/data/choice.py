@@ -6,7 +6,8 @@ from tutelage._checks import whole_number
 from tutelage.data.loader_source import LoaderSource
 from tutelage.data.set_source import SetSource
 from tutelage.data.source import Order, Share, Source
-from tutelage.data.tensor_source import TensorSource, tensors_of
+from tutelage.data.table import table_of
+from tutelage.data.tensor_source import TensorSource
 from tutelage.errors import DataError
 
 
@@ -40,9 +41,9 @@ def as_source(
     if isinstance(data, IterableDataset):
         return LoaderSource(name, DataLoader(data, size), share)
     order = Order(_length(name, data), size, seed if shuffle else None)
-    tensors = tensors_of(data)
-    if tensors is not None:
-        return TensorSource(*tensors, order, share)
+    table = table_of(data)
+    if table is not None:
+        return TensorSource(table, order, share)
     return SetSource(name, data, order, share)  # pyright: ignore[reportArgumentType]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from tutelage.data.collate import collate
 from tutelage.data.source import Order, Share, Source
 from tutelage.errors import DataError
 from tutelage.signals import Batch
@@ -34,7 +35,8 @@ class SetSource(Source):
         ours = [positions[self.share.rows(len(positions))] for positions in batches]
         # A generator of its own, or the loader would draw from the global one when iterated.
         lists = [positions.tolist() for positions in ours]
-        loader = DataLoader(self.dataset, batch_sampler=lists, generator=torch.Generator())
+        own = torch.Generator()
+        loader = DataLoader(self.dataset, batch_sampler=lists, generator=own, collate_fn=collate)
         try:
             for whole, positions, raw in zip(batches, ours, loader, strict=True):
                 batch = Batch.of(raw)

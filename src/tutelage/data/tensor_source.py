@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import Subset, TensorDataset
 
 from tutelage.data.fingerprint import fingerprint
 from tutelage.data.source import Order, Share, Source
@@ -75,3 +76,21 @@ class TensorSource(Source):
         }
         chosen = {"rows": self.table.rows, "domain": self.table.domain}
         return " ".join([fingerprint(columns | chosen), *self.table.names])
+
+
+def held_tensors(data: object) -> tuple[tuple[Tensor, ...], Tensor | None] | None:
+    """Return the tensors that a data set holds and the rows it takes, if that is all it is.
+
+    That is so for a `TensorDataset` and for a `Subset` of one (what `random_split` returns);
+    anything else, a subclass too, may compute its examples: None.
+    """
+    if type(data) is TensorDataset:
+        return data.tensors, None
+    if type(data) is Subset:
+        inner = held_tensors(data.dataset)
+        if inner is None:
+            return None
+        tensors, rows = inner
+        chosen = torch.as_tensor(data.indices, dtype=torch.int64)
+        return tensors, chosen if rows is None else rows[chosen]
+    return None

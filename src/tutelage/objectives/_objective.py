@@ -40,6 +40,9 @@ class Objective(nn.Module):
     None where the objective says nothing of that.
     """
 
+    reads_mixtures: bool = False
+    """Whether `forward` knows examples that are made of two (`batch.mixture`); see `Mixup`."""
+
     def prediction(self, output: Tensor) -> Tensor:
         """Return what of the student's output is the answer, to be compared with labels: all."""
         return output
@@ -61,7 +64,17 @@ class Objective(nn.Module):
         """Return which examples the average runs over, `[batch]` of bool; None for all.
 
         Objectives that read labels count the labelled examples, the others count every one.
+
+        Raises:
+            DataError: Labels are read, and they are mixed in a way that the objective cannot read.
         """
+        if batch.mixture is not None and self.wants.labels and not self.reads_mixtures:
+            raise DataError(
+                f"{self} reads one label for each example, got examples made of two, each with two "
+                "labels; learn their labels by HardLabels and the teacher by an objective without "
+                "labels, such as SoftTargets, or use a transform that leaves labels as they are, "
+                "such as Noise"
+            )
         return batch.labelled() if self.wants.labels and not _all_labelled(batch) else None
 
     def terms(self) -> tuple[Term, ...]:
@@ -134,6 +147,12 @@ class WeightedSum(Objective):
         return True in said and False not in said
 
     @property
+    def reads_mixtures(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether all of the terms that read labels do."""
+        reading = [term.objective for term in self.terms() if term.objective.wants.labels]
+        return all(objective.reads_mixtures for objective in reading)
+
+    @property
     def built(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether all of the terms are."""
         return all(term.objective.built for term in self.terms())
@@ -195,7 +214,7 @@ def labels_of(batch: Batch) -> Tensor:
 def _all_labelled(batch: Batch) -> bool:
     """Tell whether all examples carry a label, where looking does not wait for a device."""
     labels = labels_of(batch)
-    if labels.device.type != "cpu" or not labels.numel():
+    if batch.mixture is not None or labels.device.type != "cpu" or not labels.numel():
         return False
     least = labels.amin().item()  # NaN where any is NaN
     return not math.isnan(least) if labels.is_floating_point() else least > UNLABELLED

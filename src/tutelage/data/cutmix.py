@@ -1,0 +1,86 @@
+"""Paste a part of another image into each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import Beta
+
+from tutelage._checks import positive
+from tutelage.data.mixing import over_tensors, refuse_mixed, with_mixed_labels
+from tutelage.data.partners import partners
+from tutelage.errors import DataError
+from tutelage.signals import Batch, describe, first_tensor
+
+_IMAGES = 4
+
+
+@dataclass(frozen=True)
+class CutMix:
+    """A rectangle of a partner's image in place of one's own, at the same spot.
+
+    It covers 1 − λ of the image, λ from Beta(α, α), around a centre drawn evenly, and is cut off at
+    the edges; the labels' shares go by the pixels that are left (Yun et al. 2019,
+    https://arxiv.org/abs/1905.04899). Rectangle and partner are drawn for each example, from
+    torch's global generator.
+
+    Args:
+        alpha: α > 0; 1, the authors' choice, draws λ evenly from [0, 1].
+        within_domain: As in `Mixup`.
+
+    Shape:
+        Inputs `[batch, channels, height, width]`; several must be of one height and width.
+
+    Raises:
+        ArgumentError: `alpha` is not positive and finite.
+    """
+
+    alpha: float = 1.0
+    within_domain: bool = True
+
+    def __post_init__(self) -> None:
+        positive("alpha", self.alpha, "1 draws the shares evenly from [0, 1]")
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Return the batch of joined images.
+
+        Raises:
+            DataError: An input is no image, or the examples are made of two already.
+        """
+        refuse_mixed(batch)
+        height, width = _size(first_tensor(batch.inputs))
+        partner = partners(batch, self.within_domain)
+        left = Beta(self.alpha, self.alpha).sample((len(batch),))
+        cut = _span(left, height).unsqueeze(2) & _span(left, width).unsqueeze(1)
+
+        def joined(tensor: Tensor) -> Tensor:
+            if _size(tensor) != (height, width):
+                raise DataError(
+                    f"CutMix must have images of one size, got {height} × {width} and "
+                    f"{describe(tensor)}; resize them, or use a transform of your own"
+                )
+            other = tensor[partner.to(tensor.device)]
+            return torch.where(cut.unsqueeze(1).to(tensor.device), other, tensor)
+
+        share = 1 - cut.flatten(1).float().mean(dim=1)
+        return with_mixed_labels(batch, over_tensors(batch.inputs, joined), partner, share)
+
+
+def _size(images: Tensor) -> tuple[int, int]:
+    if images.ndim != _IMAGES:
+        raise DataError(
+            "CutMix must have images [batch, channels, height, width], got "
+            f"{describe(images)}; for other inputs use Mixup or Swap"
+        )
+    return images.shape[2], images.shape[3]
+
+
+def _span(left: Tensor, length: int) -> Tensor:
+    """Return which of so many pixels a side of the rectangle covers, `[batch, length]` of bool."""
+    half = (1 - left).sqrt() * length / 2
+    centre = torch.randint(length, left.shape)
+    first, last = (centre - half).round().unsqueeze(1), (centre + half).round().unsqueeze(1)
+    pixels = torch.arange(length)
+    return (pixels >= first) & (pixels < last)

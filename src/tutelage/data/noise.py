@@ -1,0 +1,66 @@
+"""Add noise to what both sides see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tutelage._checks import not_negative
+from tutelage.data.mixing import over_tensors, refuse_whole_numbers
+from tutelage.errors import ArgumentError, DataError
+from tutelage.signals import Batch, describe
+
+
+@dataclass(frozen=True)
+class Noise:
+    """x + σ·ε, ε normal and drawn for each value, from torch's global generator.
+
+    Labels stay as they are: the noise should be small enough for that.
+
+    Args:
+        scale: σ, zero or more, in the inputs' unit; or one for each column (the last dimension),
+            such as a tenth of the columns' standard deviations, AutoGluon's choice for tables.
+
+    Raises:
+        ArgumentError: A scale is negative or not finite, or there is none.
+
+    >>> Noise(0.0)(Batch(torch.ones(1, 2))).inputs
+    tensor([[1., 1.]])
+    """
+
+    scale: float | Sequence[float] = 0.1
+
+    def __post_init__(self) -> None:
+        scale: Any = self.scale
+        plain = scale.tolist() if hasattr(scale, "tolist") else scale
+        if isinstance(plain, (tuple, list)):
+            # A tuple of numbers is shown in full, which tells one run from another.
+            object.__setattr__(self, "scale", tuple(plain))
+        if self.scale == ():
+            raise ArgumentError("`scale` must be one number for each column, got none; write 0.1")
+        for each in self.scale if isinstance(self.scale, tuple) else (self.scale,):
+            not_negative("scale", each, "0 adds nothing")
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Return the noisy batch.
+
+        Raises:
+            DataError: An input is not of floats, or has another number of columns.
+        """
+        return replace(batch, inputs=over_tensors(batch.inputs, self._noisy), index=None)
+
+    def _noisy(self, tensor: Tensor) -> Tensor:
+        refuse_whole_numbers(tensor, "Noise")
+        scale: Any = self.scale
+        if isinstance(scale, tuple):
+            if tensor.shape[-1] != len(scale):
+                raise DataError(
+                    f"Noise with {len(scale)} scales must have inputs of as many columns, got "
+                    f"{describe(tensor)}; give one scale for each, or one number for all"
+                )
+            scale = tensor.new_tensor(scale)
+        return tensor + scale * torch.randn_like(tensor)
