@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from tutelage._checks import positive, whole_number
+from tutelage.data import Transform
 from tutelage.errors import ArgumentError
 from tutelage.objectives import HardLabels, LabelRegression, Objective
 from tutelage.teachers import Teacher
@@ -69,6 +70,7 @@ class Arm:
         learning_rate: Replaces the rate that the optimiser begins with.
         scheduler: From the optimiser and the number of steps to a scheduler.
         engine: Precision, clipping and the like.
+        transform: Of the training batches, such as `tl.data.Mixup()`; None for none.
         sweep: For names of the arguments above, values to try; the combination that does best on
             validation data is the arm's. A function (`run`) may have names of its own.
         against: The control that it is compared with, where controls have different students or
@@ -94,6 +96,7 @@ class Arm:
     learning_rate: float | None = None
     scheduler: MakeScheduler | None = None
     engine: Engine | None = None
+    transform: Transform | None = None
     sweep: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     against: str | None = None
     series: str = ""

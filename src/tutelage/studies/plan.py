@@ -174,7 +174,7 @@ class StudyPlan:
             "engine": replace(arm.engine or common.engine, progress=False),
             "monitor": self.monitor if monitored else None,
             "metrics": self.metrics if monitored else None,
-        }
+        } | ({} if arm.transform is None else {"transform": arm.transform})
 
     def _epochs(self, arm: Arm, seed: int, train: object, batch_size: int) -> int:
         """Return the passes over `train` that make the steps of all arms equal, to half a pass."""

@@ -8,6 +8,7 @@ from typing import cast
 
 from torch import nn
 
+from tutelage.data import Transform
 from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError
 from tutelage.evaluation.metrics import Metric
@@ -39,6 +40,7 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
     monitor: Monitor | str | None = None,
     out: str | Path | None = None,
     engine: Engine | None = None,
+    transform: Transform | None = None,
 ) -> Run:
     """Teach a student what a teacher says.
 
@@ -70,6 +72,11 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
             accuracy, else mean squared error, else the loss.
         out: Folder for checkpoints, log and student; None to keep nothing on disk.
         engine: Device, precision, accumulation, clipping, records.
+        transform: Changes the batches of `train` on the device, before teacher and student see
+            them alike: `tl.data.Mixup()`, `tl.data.CutMix()`, `tl.data.Swap()`, `tl.data.Noise()`,
+            `tl.data.Chain([...])`, or a function of your own from a `Batch` to a `Batch`. What is
+            drawn in it should come from torch's global generator, so that a run can be taken up.
+            Batches that it changes have no `index`.
 
     Returns:
         The run; `run.student` is the student, in eval mode.
@@ -90,7 +97,9 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
     """
     _check_one_way(objective, epochs, stages)
     passes = 1 if epochs is None else epochs
-    settings = gather(passes, batch_size, seed, optimizer, scheduler, metrics, monitor, out, engine)
+    settings = gather(
+        passes, batch_size, seed, optimizer, scheduler, metrics, monitor, out, engine, transform
+    )
     if stages is not None:
         return carry_out_stages((student, teacher), stages, (train, val), settings)
     asked = own_copy(cast("Objective", objective))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from tutelage.data import Transform
 from tutelage.distiller import Distiller
 from tutelage.evaluation.metrics import Metric
 from tutelage.objectives import HardLabels, Objective
@@ -32,6 +33,7 @@ def fit(  # noqa: PLR0913 - the options of `distill`
     monitor: Monitor | str | None = None,
     out: str | Path | None = None,
     engine: Engine | None = None,
+    transform: Transform | None = None,
 ) -> Run:
     """Train a model on labels: a teacher-to-be, or the control that shows what a teacher adds.
 
@@ -52,6 +54,7 @@ def fit(  # noqa: PLR0913 - the options of `distill`
         monitor: As in `distill`.
         out: As in `distill`.
         engine: As in `distill`.
+        transform: As in `distill`.
 
     Returns:
         The run; `run.student` is the model, in eval mode.
@@ -59,7 +62,9 @@ def fit(  # noqa: PLR0913 - the options of `distill`
     Raises:
         TutelageError: As `distill`; ArgumentError too if the objective wants a teacher.
     """
-    settings = gather(epochs, batch_size, seed, optimizer, scheduler, metrics, monitor, out, engine)
+    settings = gather(
+        epochs, batch_size, seed, optimizer, scheduler, metrics, monitor, out, engine, transform
+    )
     return carry_out(
         Distiller(model, None, own_copy(objective or HardLabels())), train, val, settings
     )

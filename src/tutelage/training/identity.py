@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from tutelage.data import Transform
 from tutelage.training.plan import Plan
 
 
@@ -45,7 +47,7 @@ def description(plan: Plan, processes: int) -> dict[str, Any]:
         "precision": settings.engine.precision,
         "monitor": repr(settings.monitor),
         "processes": processes,
-    }
+    } | _transform(settings.transform)
 
 
 def _architecture(module: nn.Module) -> str:
@@ -53,6 +55,12 @@ def _architecture(module: nn.Module) -> str:
     shapes = [(name, list(each.shape)) for name, each in state if isinstance(each, Tensor)]
     digest = hashlib.blake2b(repr(shapes).encode(), digest_size=8)
     return f"{type(module).__name__} {digest.hexdigest()}"
+
+
+def _transform(transform: Transform | None) -> dict[str, str]:
+    """Describe what is done to the batches, if anything, without where it lies in memory."""
+    text = re.sub(r" at 0x[0-9a-f]+", "", repr(transform))
+    return {} if transform is None else {"transform": text}
 
 
 def _optimizer(optimizer: Optimizer) -> str:

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from torch import Tensor
 
+from tutelage.data import transformed
 from tutelage.errors import DataError
 from tutelage.signals import Batch
 from tutelage.training.keeper import Keeper
@@ -79,7 +80,7 @@ class Loop:
     def _step(self, group: list[Batch]) -> None:
         """Take one optimiser step on the examples of all batches of the group."""
         progress = (self.position.epoch + self._within_epoch()) / self.settings.epochs
-        group = [batch.to(self.accelerator.device, progress) for batch in group]
+        group = [self._shown(batch.to(self.accelerator.device, progress)) for batch in group]
         counts, examples = self._counts(group)
         used: tuple[int | Tensor, ...] = ()
         for place, batch in enumerate(group):
@@ -90,6 +91,11 @@ class Loop:
         taken = self.stepper.step()
         if taken and self.plan.scheduler is not None:
             self.plan.scheduler.step()
+
+    def _shown(self, batch: Batch) -> Batch:
+        """Return what both sides see of a batch."""
+        with torch.no_grad():
+            return transformed(batch, self.settings.transform)
 
     def _add_gradient(self, batch: Batch, counts: Tensor | None) -> tuple[int | Tensor, ...]:
         """Add a batch's gradient to what the parameters hold; return what divided its parts.

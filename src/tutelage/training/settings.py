@@ -12,6 +12,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from tutelage._checks import whole_number
+from tutelage.data import Transform
+from tutelage.errors import ArgumentError
 from tutelage.evaluation.metrics import Metric
 from tutelage.objectives import Objective
 from tutelage.training.engine import Engine
@@ -26,7 +28,8 @@ class Settings:
     """The arguments that `distill` and `fit` share; `distill` says what each means.
 
     Raises:
-        ArgumentError: A number is outside its range, or the monitor's direction is not known.
+        ArgumentError: A number is outside its range, the monitor's direction is not known, or the
+            transform cannot be called.
     """
 
     epochs: int
@@ -38,11 +41,19 @@ class Settings:
     monitor: Monitor | None = None
     out: Path | None = None
     engine: Engine = field(default_factory=Engine)
+    transform: Transform | None = None
 
     def __post_init__(self) -> None:
         whole_number("epochs", self.epochs, 1, "it counts the passes over `train`")
         whole_number("batch_size", self.batch_size, 1, "it counts the examples of a batch")
         whole_number("seed", self.seed, 0, "it is any number from 0 on")
+        if self.transform is not None and (
+            not callable(self.transform) or isinstance(self.transform, type)
+        ):
+            raise ArgumentError(
+                "`transform` must be a function from a batch to a batch, got "
+                f"{self.transform!r}; for instance tl.data.Mixup()"
+            )
 
 
 def gather(  # noqa: PLR0913, PLR0917 - it gathers them so that others take one
@@ -55,6 +66,7 @@ def gather(  # noqa: PLR0913, PLR0917 - it gathers them so that others take one
     monitor: Monitor | str | None,
     out: str | Path | None,
     engine: Engine | None,
+    transform: Transform | None = None,
 ) -> Settings:
     """Return the settings for the arguments as a user may write them."""
     return Settings(
@@ -67,6 +79,7 @@ def gather(  # noqa: PLR0913, PLR0917 - it gathers them so that others take one
         monitor=Monitor(monitor) if isinstance(monitor, str) else monitor,
         out=None if out is None else Path(out).expanduser(),
         engine=engine or Engine(),
+        transform=transform,
     )
 
 
