@@ -32,13 +32,16 @@ def orthogonal_projector(student: Tensor, teacher: Tensor) -> nn.Module:
 class Orthogonal(nn.Module):
     """x ↦ Q x with QᵀQ = 1, or QQᵀ = 1 where it narrows: lengths and angles are kept, or fall.
 
-    Q is the orthogonal factor of the trained matrix W = QR, with the diagonal of R positive, which
-    makes it unique and smooth in W. It is orthonormal to rounding after any number of steps of any
-    optimiser: nothing is added up. (torch's `parametrizations.orthogonal` drifts in training, by
-    5e-6 to 1 in 500 steps, and takes several times as long.)
+    Q is the trained matrix itself, which is made orthonormal again before each step of training, by
+    the Q of its QR factors with the diagonal of R positive: what an optimiser adds to it cannot add
+    up, whichever it is. Gradients are those along the matrices that are orthonormal (the gradient
+    less its part that would stretch), so this is gradient descent on a manifold with retractions.
+    Learning through the QR factors instead gets stuck near singular matrices, above all where the
+    two widths are equal.
 
-    Source: Miles et al. 2024 (VkD), https://arxiv.org/abs/2403.06213, section 3, which reaches the
-    same matrices by an exponential.
+    Sources: Miles et al. 2024 (VkD), https://arxiv.org/abs/2403.06213, section 3, which reaches the
+    same matrices by an exponential; Absil, Mahony and Sepulchre 2008, "Optimization Algorithms on
+    Matrix Manifolds", chapter 4, for the retraction.
 
     Args:
         narrow: Width of what comes in.
@@ -65,11 +68,16 @@ class Orthogonal(nn.Module):
         nn.init.orthogonal_(self.weight)
 
     def matrix(self) -> Tensor:
-        """Return Q, `[wide, narrow]`."""
+        """Return Q, `[wide, narrow]`, with the gradient along the matrices that are orthonormal."""
         with full_precision(self.weight):
-            q, r = torch.linalg.qr(self.weight)
-            diagonal = r.detach().diagonal()
-            q = q * torch.where(diagonal < 0, -1, 1)
+            with torch.no_grad():
+                q = _orthonormal(self.weight)
+                if self.training:
+                    # Past autograd's count of versions: two passes in a row change roundings only.
+                    self.weight.data.copy_(q)
+            q = q + (self.weight - self.weight.detach())  # as a number Q, for the gradient W
+            # As a number Q again, since QᵀQ = 1; but of the gradient, what would stretch cancels.
+            q = 1.5 * q - 0.5 * q @ (q.T @ q)
         return q.T if self.narrows else q
 
     def forward(self, feature: Tensor) -> Tensor:
@@ -83,3 +91,9 @@ class Orthogonal(nn.Module):
         """Show the widths."""
         wide, narrow = self.weight.shape
         return f"{wide} → {narrow}" if self.narrows else f"{narrow} → {wide}"
+
+
+def _orthonormal(matrix: Tensor) -> Tensor:
+    """Return Q of the QR factors with no negative number on R's diagonal, which makes it unique."""
+    q, r = torch.linalg.qr(matrix)
+    return q * torch.where(r.diagonal() < 0, -1, 1)
