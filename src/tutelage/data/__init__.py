@@ -10,17 +10,20 @@ from tutelage.data.choice import as_source
 from tutelage.data.contents import dataset_fingerprint, draws_at_random
 from tutelage.data.cutmix import CutMix
 from tutelage.data.domains import Domains, domains
+from tutelage.data.indexed import Indexed
 from tutelage.data.mixup import Mixup
 from tutelage.data.noise import Noise
 from tutelage.data.source import Share, Source
 from tutelage.data.swap import Swap
 from tutelage.data.transform import Transform, transformed
 from tutelage.data.unlabelled import Unlabelled, unlabelled
+from tutelage.data.views import Views
 
 __all__ = [
     "Chain",
     "CutMix",
     "Domains",
+    "Indexed",
     "Mixup",
     "Noise",
     "Share",
@@ -28,6 +31,7 @@ __all__ = [
     "Swap",
     "Transform",
     "Unlabelled",
+    "Views",
     "as_source",
     "dataset_fingerprint",
     "domains",

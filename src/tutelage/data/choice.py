@@ -19,6 +19,7 @@ def as_source(
     shuffle: bool,
     seed: int = 0,
     share: Share | None = None,
+    views: int | None = None,
 ) -> Source:
     """Return the source for what a user gives.
 
@@ -30,13 +31,15 @@ def as_source(
         shuffle: Whether each epoch has an order of its own, drawn from `seed` and its number.
         seed: Where the orders come from.
         share: Which part of each batch is ours; None for all of it.
+        views: How many views of the data (see `Views`) take turns, epoch by epoch; None for as
+            many as it has.
 
     Raises:
         DataError: The data is empty, or neither a data set nor a `DataLoader`.
     """
     share = share or Share()
     if isinstance(data, DataLoader):
-        return LoaderSource(name, data, share)
+        return LoaderSource(name, data, share, views)
     size = whole_number("batch_size", batch_size, 1, "it is the number of examples in a batch")
     if isinstance(data, IterableDataset):
         return LoaderSource(name, DataLoader(data, size), share)
@@ -44,7 +47,7 @@ def as_source(
     table = table_of(data)
     if table is not None:
         return TensorSource(table, order, share)
-    return SetSource(name, data, order, share)  # pyright: ignore[reportArgumentType]
+    return SetSource(name, data, order, share, views)  # pyright: ignore[reportArgumentType]
 
 
 def _length(name: str, data: object) -> int:

@@ -11,16 +11,20 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset
 
 from tutelage.data import randomness
+from tutelage.data.domains import Domains
 from tutelage.data.fingerprint import content
+from tutelage.data.indexed import Indexed
 from tutelage.data.tensor_source import held_tensors
+from tutelage.data.unlabelled import Unlabelled
+from tutelage.data.views import Views
 from tutelage.errors import DataError
 
-_SAMPLED = 64
+_SAMPLED, _FEW = 64, 8
 _ROWS_AT_ONCE = 2**14
 _SURELY, _PATIENTLY = 8, 256
 
 
-def dataset_fingerprint(dataset: object) -> str:
+def dataset_fingerprint(dataset: Any) -> str:
     """Return a short text that is the same in every process and changes with a data set's content.
 
     Over all of the content where the data set holds tensors (a `TensorDataset`, or a `Subset` of
@@ -41,13 +45,11 @@ def dataset_fingerprint(dataset: object) -> str:
     False
     """
     dataset = _with_places(dataset)
-    digest = hashlib.blake2b(digest_size=16)
-    for part in _described(dataset):
-        digest.update(f"{part};".encode())
-    return digest.hexdigest()
+    dataset = dataset.dataset if isinstance(dataset, Indexed) else dataset
+    return _fingerprint(dataset)
 
 
-def draws_at_random(dataset: object) -> bool:
+def draws_at_random(dataset: Any) -> bool:
     """Tell whether a data set's examples change from one look to the next, as augmented ones do.
 
     A few examples are loaded twice, under two random states. Where they are equal though
@@ -105,7 +107,7 @@ def _look(dataset: Any, place: int, seed: int) -> tuple[str, bool]:
 
 def _with_places(dataset: Any) -> Any:
     """Return the data set, without a loader around it, once it is known to have places."""
-    inner = dataset.dataset if isinstance(dataset, DataLoader) else dataset
+    inner: Any = dataset.dataset if isinstance(dataset, DataLoader) else dataset
     has_places = hasattr(inner, "__getitem__") and hasattr(inner, "__len__")
     if not has_places or isinstance(inner, IterableDataset):
         raise DataError(
@@ -118,17 +120,45 @@ def _with_places(dataset: Any) -> Any:
     return inner
 
 
+def _fingerprint(dataset: Any) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in _described(dataset):
+        digest.update(f"{part};".encode())
+    return digest.hexdigest()
+
+
 def _described(dataset: Any) -> list[object]:
     """Return what tells a data set from others."""
     tensors = held_tensors(dataset)
     if tensors is not None:
         return ["tensors", len(dataset), *map(content, _in_pieces(*tensors))]
+    if isinstance(dataset, Views):
+        # The text of a transform may hide what it does; its views do not.
+        looks = [content(dataset.example(place, 0)) for place in _spread(len(dataset), _FEW)]
+        return ["views", dataset.description, *looks, _fingerprint(dataset.dataset)]
+    if isinstance(dataset, Indexed):
+        raise DataError(
+            "`Indexed` must be the outermost of a data set's wrappers, since it tells positions, "
+            "got one inside another; write Indexed(Subset(dataset, places))"
+        )
+    parts = _parts(dataset)
+    if parts is not None:
+        return [*parts[0], *map(_fingerprint, parts[1])]
+    return ["examples", len(dataset), *_sampled(dataset)]
+
+
+def _parts(dataset: Any) -> tuple[list[object], list[Any]] | None:
+    """Return what a wrapper adds to data sets, and these; None if it is no known wrapper."""
     if type(dataset) is Subset:
         places = torch.as_tensor(dataset.indices, dtype=torch.int64)
-        return ["subset", content(places), dataset_fingerprint(dataset.dataset)]
+        return ["subset", content(places)], [dataset.dataset]
     if type(dataset) is ConcatDataset:
-        return ["joined", *map(dataset_fingerprint, dataset.datasets)]
-    return ["examples", len(dataset), *_sampled(dataset)]
+        return ["joined"], dataset.datasets
+    if type(dataset) is Domains:
+        return ["domains", *dataset.sets], list(dataset.sets.values())
+    if type(dataset) is Unlabelled:
+        return ["unlabelled", content(dataset.label)], [dataset.inputs]
+    return None
 
 
 def _sampled(dataset: Any) -> list[str]:
@@ -142,6 +172,11 @@ def _sampled(dataset: Any) -> list[str]:
             randomness.seed_everything(place)
             found.append(content(load(dataset, place)))
     return found
+
+
+def _spread(length: int, number: int) -> list[int]:
+    """Return some places, evenly spread."""
+    return sorted({turn * length // number for turn in range(number)})
 
 
 def _in_pieces(tensors: Sequence[Tensor], rows: Tensor | None) -> Iterator[Tensor]:

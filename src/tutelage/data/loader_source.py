@@ -10,9 +10,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from tutelage.data import randomness
+from tutelage.data.contents import dataset_fingerprint
 from tutelage.data.source import Share, Source
+from tutelage.data.turns import show_epoch, views_described, views_in
 from tutelage.errors import DataError
-from tutelage.signals import Batch
+from tutelage.signals import Batch, Placed
 
 
 class LoaderSource(Source):
@@ -23,19 +25,23 @@ class LoaderSource(Source):
     iterator is made from that state again and the batches already seen are loaded and dropped.
     That is exact, with workers too, for samplers that draw when they are iterated, or from a torch
     generator that is their attribute `generator`, as torch's own do. Out of reach are random
-    augmentation in persistent workers and samplers that keep random state elsewhere.
+    augmentation in persistent workers (but for `Views`) and samplers that keep random state
+    elsewhere.
 
     Args:
         name: The argument's name, for messages.
         loader: The loader; its batches are global, see `Share`.
         share: Which part of each batch is ours.
+        views: How many views of the data take turns; None for as many as it has.
 
     Raises:
         DataError: The loader is known to yield nothing.
     """
 
-    def __init__(self, name: str, loader: DataLoader[Any], share: Share) -> None:
-        self.name, self.loader, self.share = name, loader, share
+    def __init__(
+        self, name: str, loader: DataLoader[Any], share: Share, views: int | None = None
+    ) -> None:
+        self.name, self.loader, self.share, self.views = name, loader, share, views
         self._begun: dict[str, Any] | None = None
         if self.batches_per_epoch() == 0:
             raise DataError(
@@ -48,8 +54,11 @@ class LoaderSource(Source):
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield our share of the batches of epoch `number`, from batch `start` on."""
+        view = show_epoch(self.loader.dataset, number, self.views)
         for raw in self._from(number, start):
             batch = Batch.of(raw)
+            if view and not isinstance(raw, Placed):
+                batch = replace(batch, view=view)
             yield batch if self.share.of == 1 else self._ours(batch)
         self._begun = None
 
@@ -72,9 +81,17 @@ class LoaderSource(Source):
     def description(self) -> dict[str, Any]:
         """The number of batches and how they are drawn."""
         sampler = type(getattr(self.loader, "sampler", None)).__name__
-        return {"batches": self.batches_per_epoch(), "batch_size": self.loader.batch_size} | {
-            "sampler": sampler
-        }
+        sizes = {"batches": self.batches_per_epoch(), "batch_size": self.loader.batch_size}
+        views = views_described(self.loader.dataset, self.views)
+        return sizes | {"sampler": sampler} | views
+
+    def fingerprint(self) -> str:
+        """Return what tells the data from others where it is made of `Views`; else it is not seen.
+
+        Views come out the same each time; of other sets nobody knows.
+        """
+        dataset = self.loader.dataset
+        return dataset_fingerprint(dataset) if views_in(dataset) else "not seen"
 
     def _from(self, number: int, start: int) -> Iterator[Any]:
         """Return the loader's batches from `start` on; see the class for the random states."""

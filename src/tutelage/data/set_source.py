@@ -8,7 +8,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from tutelage.data.collate import collate
+from tutelage.data.contents import dataset_fingerprint
 from tutelage.data.source import Order, Share, Source
+from tutelage.data.turns import show_epoch, views_described, views_in
 from tutelage.errors import DataError
 from tutelage.signals import Batch
 
@@ -21,10 +23,19 @@ class SetSource(Source):
         dataset: A set with `__len__` and `__getitem__`.
         order: Which positions make a batch.
         share: Which part of each batch is ours.
+        views: How many views of the data take turns; None for as many as it has.
     """
 
-    def __init__(self, name: str, dataset: Dataset[Any], order: Order, share: Share) -> None:
+    def __init__(
+        self,
+        name: str,
+        dataset: Dataset[Any],
+        order: Order,
+        share: Share,
+        views: int | None = None,
+    ) -> None:
         self.name, self.dataset, self.order, self.share = name, dataset, order, share
+        self.views = views
 
     def __len__(self) -> int:
         return len(self.order)
@@ -38,8 +49,11 @@ class SetSource(Source):
         own = torch.Generator()
         loader = DataLoader(self.dataset, batch_sampler=lists, generator=own, collate_fn=collate)
         try:
-            for whole, positions, raw in zip(batches, ours, loader, strict=True):
-                batch = Batch.of(raw)
+            raws = iter(loader)
+            for whole, positions in zip(batches, ours, strict=True):
+                # With each batch, or another epoch of the same set could have changed it meanwhile.
+                view = show_epoch(self.dataset, number, self.views)
+                batch = replace(Batch.of(next(raws)), view=view)
                 index = positions if batch.index is None else batch.index
                 yield replace(batch, index=index, copies=self.share.copies(len(whole)))
         except (TypeError, RuntimeError, KeyError) as error:
@@ -51,4 +65,12 @@ class SetSource(Source):
     @property
     def description(self) -> dict[str, Any]:
         """The size and order of the data."""
-        return {"examples": self.order.examples, "batch_size": self.order.batch_size}
+        sizes = {"examples": self.order.examples, "batch_size": self.order.batch_size}
+        return sizes | views_described(self.dataset, self.views)
+
+    def fingerprint(self) -> str:
+        """Return what tells the data from others where it is made of `Views`; else it is not seen.
+
+        Views come out the same each time; of other sets nobody knows.
+        """
+        return dataset_fingerprint(self.dataset) if views_in(self.dataset) else "not seen"

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tutelage.data import randomness
+from tutelage.data.draws import mixed
 from tutelage.signals import Batch
 
 
@@ -110,14 +111,6 @@ class Order:
         if self.seed is None:
             positions = torch.arange(self.examples)
         else:
-            generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
+            generator = torch.Generator().manual_seed(mixed(self.seed, epoch))
             positions = torch.randperm(self.examples, generator=generator)
         return list(positions.split(self.batch_size))[start:]
-
-
-def _mix(seed: int, epoch: int) -> int:
-    """Return a seed of 63 bits in which neighbouring seeds and epochs share no sequence."""
-    state = (seed * 0x9E3779B97F4A7C15 + epoch * 0xD1B54A32D192ED03 + 0x632BE59BD9B4E019) % 2**64
-    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
-    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) % 2**64
-    return (state ^ (state >> 31)) >> 1
