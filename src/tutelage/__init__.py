@@ -54,9 +54,9 @@ if TYPE_CHECKING:
         StandardizedTargets,
         TransformedTargets,
     )
-    from tutelage.signals import Batch, Fields, Signals, Wants
+    from tutelage.signals import Batch, Fields, Mixture, Signals, Wants
     from tutelage.studies import Arm, Study, Trial, study
-    from tutelage.training import Engine, Monitor, Run, Stage, blockwise, distill, fit
+    from tutelage.training import Engine, Monitor, Run, Stage, blockwise, distill, fine_tune, fit
 
 __version__ = "0.1.0"
 
@@ -94,6 +94,7 @@ __all__ = [
     "LabelRegression",
     "LogitRegression",
     "Losses",
+    "Mixture",
     "ModelError",
     "Monitor",
     "NonFiniteError",
@@ -119,6 +120,7 @@ __all__ = [
     "data",
     "distill",
     "evaluation",
+    "fine_tune",
     "fit",
     "layers",
     "losses",

@@ -1,0 +1,97 @@
+"""`fine_tune`: train a pretrained model further, its early layers slowly or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tutelage.data import Transform
+from tutelage.distiller import Distiller
+from tutelage.evaluation.metrics import Metric
+from tutelage.objectives import HardLabels, Objective
+from tutelage.training.carry_out import carry_out
+from tutelage.training.engine import Engine
+from tutelage.training.monitor import Monitor
+from tutelage.training.parts import ByPart, frozen_parts, rates_of
+from tutelage.training.run import Run
+from tutelage.training.settings import MakeOptimizer, MakeScheduler, gather, own_copy
+
+
+def fine_tune(  # noqa: PLR0913 - the options of `fit`, and which parts learn how fast
+    model: nn.Module,
+    *,
+    train: object,
+    epochs: int,
+    frozen: Sequence[str] = (),
+    rates: Mapping[str, float] | None = None,
+    layer_decay: float | None = None,
+    objective: Objective | None = None,
+    val: object | None = None,
+    batch_size: int = 64,
+    seed: int = 0,
+    optimizer: MakeOptimizer | None = None,
+    scheduler: MakeScheduler | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    monitor: Monitor | str | None = None,
+    out: str | Path | None = None,
+    engine: Engine | None = None,
+    transform: Transform | None = None,
+) -> Run:
+    """Train a pretrained model further on labels, with parts frozen or at lower rates.
+
+    Where it is to answer other classes than before, give it a new last layer first, such as
+    `model.head = nn.Linear(width, classes)`: which layer that is, only you know.
+
+    Args:
+        model: The module with its pretrained weights, trained in place.
+        train: As in `distill`.
+        epochs: As in `distill`.
+        frozen: Paths of layers or parameters that stay as they are, such as `["embeddings"]`;
+            layers stay in eval mode, so that batch statistics and dropout rest too. Afterwards
+            they may learn again if they could before.
+        rates: By path, by what the optimiser's learning rate is multiplied, such as
+            `{"encoder": 0.1}`; above zero. What no path names has the full rate.
+        layer_decay: In (0, 1]: the last of the repeated blocks (see `tutelage.layers.blocks`) has
+            this part of the rate, the one before it this part of that, and so on; what the model
+            lists before its blocks has the least, what it lists after them the full rate (Clark
+            et al. 2020, https://arxiv.org/abs/2003.10555, use 0.8). `rates` go before it.
+        objective: One that wants no teacher; None for `HardLabels()`.
+        val: As in `distill`.
+        batch_size: As in `distill`.
+        seed: As in `distill`.
+        optimizer: As in `distill`; None for AdamW at 1e-4, a tenth of the rate that `fit` has.
+            With `rates` or `layer_decay` it is called with groups of parameters.
+        scheduler: As in `distill`.
+        metrics: As in `distill`.
+        monitor: As in `distill`.
+        out: As in `distill`.
+        engine: As in `distill`.
+        transform: As in `distill`.
+
+    Returns:
+        The run; `run.student` is the model, in eval mode. The log's `lr` is the full rate.
+
+    Raises:
+        TutelageError: As `fit`; ArgumentError too if a path names nothing, paths overlap, a factor
+            is out of its range, or the model has no blocks that a decay could go by.
+
+    >>> set = torch.utils.data.TensorDataset(torch.randn(32, 4), torch.arange(32) % 3)
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    >>> before = model[0].weight.clone()
+    >>> run = fine_tune(model, train=set, epochs=1, frozen=["0"])
+    >>> torch.equal(model[0].weight, before)
+    True
+    """
+    make = optimizer or partial(torch.optim.AdamW, lr=1e-4)
+    if (rates or layer_decay is not None) and callable(make):
+        make = ByPart(make, rates_of(model, rates or {}, layer_decay, frozen))
+    settings = gather(
+        epochs, batch_size, seed, make, scheduler, metrics, monitor, out, engine, transform
+    )
+    with frozen_parts(model, frozen):
+        asked = own_copy(objective or HardLabels())
+        return carry_out(Distiller(model, None, asked), train, val, settings)
