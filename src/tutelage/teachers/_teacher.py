@@ -17,17 +17,34 @@ class Teacher(ABC):
 
     Attributes:
         module: The module that answers, if there is one, so that its size can be told.
+        members: The teachers that this one asks, if it asks others.
     """
 
     module: nn.Module | None = None
+    members: tuple[Teacher, ...] = ()
 
     @abstractmethod
     def signals(self, batch: Batch, fields: Fields) -> Signals:
-        """Return what the teacher says of a batch: plain tensors without a gradient."""
+        """Return what the teacher says of a batch: plain tensors without a gradient.
+
+        The output may be `CoarseLogits`, where the teacher knows some of the classes only.
+        """
 
     @abstractmethod
     def fingerprint(self) -> str:
         """Return a short text that changes when the teacher's answers may change."""
+
+    def answering(self, name: str, data: object) -> Teacher:
+        """Return the teacher for a data set: itself where it answers whatever it is shown.
+
+        Args:
+            name: The argument that the data was, for messages.
+            data: A data set or a `DataLoader`.
+
+        Raises:
+            StoreError: It has no answers for this data.
+        """
+        return self
 
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:

@@ -33,7 +33,8 @@ class Live(Teacher):
         with evaluating(self.module), torch.inference_mode():
             signals = observe(self.module, batch.inputs, fields, "teacher")
         # An inference tensor cannot be saved for a backward pass; its clone can.
-        output = None if signals.output is None else signals.output.clone()
+        output = signals.full_output()
+        output = None if output is None else output.clone()
         return Signals(output, signals.features)  # of which capture has made copies
 
     @contextmanager
@@ -56,8 +57,8 @@ class Live(Teacher):
         return f"{type(self.module).__name__} {fingerprint(self.module.state_dict())}"
 
 
-def as_teacher(teacher: object) -> Teacher:
-    """Return a teacher for what a user gives: a module becomes `Live`, a teacher stays.
+def as_member(teacher: object) -> Teacher:
+    """Return a single teacher for what a user gives: a module becomes `Live`, a teacher stays.
 
     Raises:
         ModelError: It is neither.
@@ -67,6 +68,6 @@ def as_teacher(teacher: object) -> Teacher:
     if isinstance(teacher, nn.Module):
         return Live(teacher)
     raise ModelError(
-        f"`teacher` must be a torch.nn.Module or a Teacher, got {type(teacher).__name__}; "
+        f"a teacher must be a torch.nn.Module or a Teacher, got {type(teacher).__name__}; "
         "wrap a callable of another library in tutelage.teachers.Predictor"
     )
