@@ -1,0 +1,192 @@
+"""Whatever stops a writer, what is finished stays, and the end is the same to the byte."""
+
+import errno
+import random
+
+import pytest
+
+from store.conftest import content, dense, fill, make, manifest, said
+from tutelage.errors import StoreError
+from tutelage.signals import Signals
+from tutelage.store import StoreWriter, close_store, shards, writer
+from tutelage.store.journal import Journal, read_journals
+
+FIELDS = [dense(), dense("layer1", "float16", (2, 2))]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "store"
+    make(folder, FIELDS, views=2)
+    return content(folder)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_in_any_order_by_any_number_of_processes(seed, whole, tmp_path):
+    made, rng = manifest(FIELDS, views=2), random.Random(seed)
+    blocks = list(range(made.layout.blocks))
+    rng.shuffle(blocks)
+    several = rng.randint(2, 5)
+    for process in range(several):
+        fill(tmp_path / "store", made, blocks[process::several], process)
+    close_store(tmp_path / "store", made)
+    assert content(tmp_path / "store") == whole
+
+
+def test_processes_share_what_is_left(tmp_path):
+    made = manifest(FIELDS)
+    fill(tmp_path, made, [2, 3])
+    for several in range(1, 9):
+        with StoreWriter(tmp_path, made) as one:
+            parts = [one.pending(process, several) for process in range(several)]
+        assert sum(parts, []) == [0, 1, 4, 5, 6]
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("number", [1, 5, 12, 23, 36])
+def test_a_full_disk_is_told_and_what_is_finished_stays(number, whole, tmp_path, monkeypatch):
+    """The n-th write of rows fails after half of its bytes."""
+    made, count, real = manifest(FIELDS, views=2), [0], shards.write_at
+
+    def write(file, offset, piece):
+        count[0] += 1
+        if count[0] == number + 2 * made.layout.shards:  # after the headers
+            real(file, offset, piece[: len(piece) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(file, offset, piece)
+
+    monkeypatch.setattr(shards, "write_at", write)
+    with pytest.raises(StoreError, match="No space left on device; make room"):
+        fill(tmp_path / "store", made)
+    finished = read_journals(tmp_path / "store", 2, made.layout.blocks)
+    assert len(finished) == (number - 1) // 4  # two pieces of two columns
+    monkeypatch.undo()
+    wrote = []
+    monkeypatch.setattr(StoreWriter, "_encoded", spy(StoreWriter._encoded, wrote))
+    fill(tmp_path / "store", made)
+    assert len(wrote) == 2 * (made.layout.blocks - len(finished))  # nothing finished again
+    close_store(tmp_path / "store", made)
+    assert content(tmp_path / "store") == whole
+
+
+def spy(real, calls):
+    def called(self, *arguments):
+        calls.append(arguments)
+        return real(self, *arguments)
+
+    return called
+
+
+@pytest.mark.parametrize("step", ["flush", "write_at"])
+def test_a_full_disk_at_the_journal(step, whole, tmp_path, monkeypatch):
+    from tutelage.store import journal
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    made = manifest(FIELDS, views=2)
+    monkeypatch.setattr(journal, step, full)
+    with pytest.raises(StoreError, match="No space left"):
+        fill(tmp_path / "store", made)
+    monkeypatch.undo()
+    fill(tmp_path / "store", made)
+    close_store(tmp_path / "store", made)
+    assert content(tmp_path / "store") == whole
+
+
+def test_a_full_disk_at_the_end(whole, tmp_path, monkeypatch):
+    from tutelage.store import _files
+
+    made = manifest(FIELDS, views=2)
+    fill(tmp_path / "store", made)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_files, "write_at", full)
+    with pytest.raises(StoreError, match="the manifest of .* No space left"):
+        close_store(tmp_path / "store", made)
+    monkeypatch.undo()
+    close_store(tmp_path / "store", made)
+    assert content(tmp_path / "store") == whole
+
+
+def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path):
+    journal = Journal(tmp_path, 3)
+    entries = {number: (number * 7, 2**32 - 1 - number) for number in (5, 0, 11)}
+    for number, checksums in entries.items():
+        journal.write({number: checksums})
+    journal.close()
+    text = (tmp_path / "journal.0003").read_bytes()
+    ends = [place + 1 for place in range(len(text)) if text[place : place + 1] == b"\n"]
+    for length in range(len(text) + 1):
+        for tail in (b"", b" 00000000\n", b"1 2 3\n")[length % 3 :]:
+            (tmp_path / "journal.0003").write_bytes(text[:length] + tail)
+            kept = sum(end <= length for end in ends)
+            found = read_journals(tmp_path, 2, 12)
+            assert found == dict(list(entries.items())[:kept])
+    again = Journal(tmp_path, 3)
+    again.write({1: (1, 1)})  # what was torn is cut off first
+    again.close()
+    assert read_journals(tmp_path, 2, 12) == entries | {1: (1, 1)}
+
+
+def test_lines_of_another_store_do_not_count(tmp_path):
+    journal = Journal(tmp_path, 0)
+    journal.write({1: (1, 1), 12: (2, 2), 3: (3, 3)})
+    journal.close()
+    assert set(read_journals(tmp_path, 2, 12)) == {1, 3}
+    assert read_journals(tmp_path, 3, 12) == {}
+
+
+def test_rows_are_on_the_disk_before_the_journal_says_so(tmp_path, monkeypatch):
+    made, order = manifest([dense()]), []
+    from tutelage.store import journal
+
+    monkeypatch.setattr(shards, "flush", lambda file: order.append("rows"))
+    monkeypatch.setattr(journal, "flush", lambda file: order.append("journal"))
+    fill(tmp_path / "store", made, [0])
+    assert order[-2:] == ["rows", "journal"]
+
+
+def test_blocks_are_written_down_about_once_a_second(tmp_path, monkeypatch):
+    made, lines = manifest([dense()]), []
+    monkeypatch.setattr(Journal, "write", lambda self, finished: lines.append(list(finished)))
+    times = iter([0.0, 0.4, 0.9, 1.5, 1.5, 1.9, 2.0, 2.1, 2.2, 2.3])
+    monkeypatch.setattr(writer.time, "monotonic", lambda: next(times))
+    fill(tmp_path / "store", made)
+    assert lines == [[0, 1, 2], [3, 4, 5, 6]]
+
+
+def test_a_store_with_holes_is_not_closed(tmp_path):
+    made = manifest(FIELDS)
+    fill(tmp_path, made, [0, 1, 6])
+    with pytest.raises(StoreError, match="all 7 blocks of .* got 4 that are not"):
+        close_store(tmp_path, made)
+
+
+@pytest.mark.parametrize("count", [7, 9])
+def test_another_number_of_rows_is_refused(count, tmp_path):
+    made = manifest([dense()])
+    made.write(tmp_path)
+    with (
+        StoreWriter(tmp_path, made) as one,
+        pytest.raises(StoreError, match="block 0 must have 8 rows"),
+    ):
+        one.write(0, [said(range(count), made.fields)])
+    assert read_journals(tmp_path, 1, 7) == {}
+
+
+def test_a_field_that_does_not_come_is_refused(tmp_path):
+    made = manifest(FIELDS)
+    made.write(tmp_path)
+    with (
+        StoreWriter(tmp_path, made) as one,
+        pytest.raises(StoreError, match="must say 'layer1' of every batch"),
+    ):
+        one.write(0, [Signals(said(range(8), FIELDS).output)])
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    with pytest.raises(StoreError, match=r"must take what is written, got .*nowhere"):
+        StoreWriter(tmp_path / "nowhere", manifest([dense()]))
