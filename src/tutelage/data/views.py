@@ -13,7 +13,7 @@ from tutelage.data.current_view import CurrentView
 from tutelage.data.draws import kept_apart, mixed
 from tutelage.data.fingerprint import content
 from tutelage.errors import ArgumentError, DataError
-from tutelage.signals import set_apart
+from tutelage.signals import describe, set_apart
 
 _LOOKS = 8
 
@@ -142,7 +142,7 @@ class Views(Dataset[Any]):
             return self.transform(example)
         if isinstance(example, Mapping):
             inputs, rest = set_apart(example)
-            return {**self.transform(inputs), **rest}
+            return {**_dict(self.transform(inputs)), **rest}
         if isinstance(example, (tuple, list)):
             return (self.transform(example[0]), *example[1:])
         return self.transform(example)
@@ -160,6 +160,15 @@ class Views(Dataset[Any]):
                     "Python's global generator instead (torch.rand, numpy.random.rand, "
                     "random.random)"
                 )
+
+
+def _dict(made: Any) -> Mapping[str, Any]:
+    if isinstance(made, Mapping):
+        return made
+    raise DataError(
+        "the transform of examples that are dicts is called with a dict of their inputs and must "
+        f"return a dict, got {describe(made)}; return the changed dict"
+    )
 
 
 def _check_dataset(dataset: Any) -> None:
