@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +11,10 @@ from torch import Tensor, nn
 from tutelage.data import randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import evaluating, observe
+from tutelage.layers.capture import check_places
 from tutelage.objectives import Objective
 from tutelage.signals import Batch, Signals
-from tutelage.teachers import Live, Teacher, as_teacher
+from tutelage.teachers import AnyTeacher, Live, Teacher, as_teacher
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,13 @@ class Distiller(nn.Module):
 
     Args:
         student: The module that learns.
-        teacher: A module or a `Teacher`; None where the objective wants nothing of one.
+        teacher: A module or a `Teacher`; a list of these (an ensemble) or a dict of these by domain
+            (specialists); None where the objective wants nothing of one.
         objective: What the student is asked for.
 
     Raises:
-        ArgumentError: The objective is none, or wants a teacher and there is none.
+        ArgumentError: The objective is none, wants a teacher and there is none, or wants a layer
+            that is not there.
         ModelError: The student is no module, the teacher neither module nor `Teacher`, or the two
             share parameters that are trained.
     """
@@ -69,7 +73,7 @@ class Distiller(nn.Module):
     teacher: Teacher | None
 
     def __init__(
-        self, student: nn.Module, teacher: nn.Module | Teacher | None, objective: Objective
+        self, student: nn.Module, teacher: AnyTeacher | None, objective: Objective
     ) -> None:
         super().__init__()
         if not isinstance(student, nn.Module):
@@ -97,6 +101,9 @@ class Distiller(nn.Module):
         # Past nn.Module's bookkeeping, in case the teacher is a module as well: no part of ours.
         self.__dict__["teacher"] = None if teacher is None else as_teacher(teacher)
         _refuse_shared(student, self.teacher)
+        check_places(student, objective.wants.student.features, "student")
+        if isinstance(self.teacher, Live):
+            check_places(self.teacher.module, objective.wants.teacher.features, "teacher")
         self._wants, self._terms = objective.wants, objective.terms()
 
     def forward(self, batch: Batch, counts: Tensor | None = None) -> Losses:
@@ -199,12 +206,20 @@ def _mean(values: Tensor, counted: Tensor | None, number: int | Tensor, copies: 
 
 def _refuse_shared(student: nn.Module, teacher: Teacher | None) -> None:
     """Refuse a student whose training would change its teacher."""
-    if not isinstance(teacher, Live):
+    if teacher is None:
         return
-    theirs = {id(each) for each in teacher.module.parameters()}
+    theirs = {id(each) for module in _modules(teacher) for each in module.parameters()}
     for name, each in student.named_parameters():
         if each.requires_grad and id(each) in theirs:
             raise ModelError(
                 f"student and teacher must not share what is trained, got the student's `{name}` "
                 "in both; give the student a copy (copy.deepcopy), or freeze that part"
             )
+
+
+def _modules(teacher: Teacher) -> Iterator[nn.Module]:
+    """Yield the modules that answer, also those of the teachers that this one asks."""
+    if teacher.module is not None:
+        yield teacher.module
+    for member in teacher.members:
+        yield from _modules(member)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from threading import get_ident
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,6 +16,8 @@ from tutelage.layers.paths import COMPILED, along, submodule
 from tutelage.layers.place import Place
 from tutelage.signals import describe
 
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
 
 class Complete(BaseException):
     """All that is wanted has passed: the rest of the forward pass is not needed.
@@ -22,11 +26,21 @@ class Complete(BaseException):
     """
 
 
+def check_places(model: nn.Module, places: Collection[str], side: str) -> None:
+    """Refuse places that are not there, before the model runs.
+
+    Raises:
+        ArgumentError: The model has no layer of that name; the nearest ones are named.
+    """
+    for text in sorted(places):
+        submodule(model, Place.read(text).path, side)
+
+
 @contextmanager
 def capturing(
     model: nn.Module, places: Collection[str], side: str, output: bool
 ) -> Iterator[dict[str, Tensor]]:
-    """Collect what passes places of a model that runs inside this context.
+    """Collect what passes places of a model that runs inside this context, in this thread.
 
     Hooks exist only here. What is collected are copies: a later layer may work in place
     (`ReLU(inplace=True)`, `x += y`), and what was computed in inference mode could not be learnt
@@ -43,13 +57,16 @@ def capturing(
         The copies by place, filled in while the model runs.
 
     Raises:
-        ModelError: A place names no module, no tensor, or a module that did not run.
+        ArgumentError: A place names no module.
+        ModelError: It names no tensor, or a module that did not run.
     """
     found: dict[str, Tensor] = {}
+    thread = get_ident()
 
-    def keep(place: str, value: Any) -> None:
-        if place not in found:
-            found[place] = _copy(_tensor(value, place, side))
+    def keep(text: str, place: Place, value: Any) -> None:
+        # Another thread may run the same model meanwhile; what passes there is not ours.
+        if text not in found and get_ident() == thread:
+            found[text] = _copy(_tensor(_item(value, place), text, side))
             if not output and len(found) == len(places):
                 raise Complete
 
@@ -71,34 +88,37 @@ def capturing(
 
 
 def _hook(
-    module: nn.Module, text: str, place: Place, keep: Callable[[str, Any], None]
+    module: nn.Module, text: str, place: Place, keep: Callable[[str, Place, Any], None]
 ) -> torch.utils.hooks.RemovableHandle:
     """Hang a hook on a module that hands over what passes the place."""
     if place.input:
 
-        def before(_module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-            given = {**dict(enumerate(args)), **named}
-            keep(text, _item(given if place.item is not None else (*args, *named.values()), place))
+        def before(
+            _module: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any] = _NONE
+        ) -> None:
+            keep(text, place, {**dict(enumerate(args)), **named})
 
         return module.register_forward_pre_hook(before, with_kwargs=True)
 
     def after(_module: nn.Module, _args: tuple[Any, ...], result: Any) -> None:
-        keep(text, _item(result, place))
+        keep(text, place, result)
 
     return module.register_forward_hook(after)
 
 
 def _item(value: Any, place: Place) -> Any:
-    """Return the item that a place names, or the first tensor."""
-    if place.item is not None:
-        try:
-            return value[place.item]
-        except (KeyError, IndexError, TypeError):
-            return value  # which is refused, and described, as what it is
-    several = value.values() if isinstance(value, Mapping) else value
-    if isinstance(value, (Mapping, Sequence)):
-        return next((each for each in several if isinstance(each, Tensor)), value)
-    return value
+    """Return the item that a place names, or the first tensor; else all, to be refused as such."""
+    if place.item is None:
+        several = value.values() if isinstance(value, Mapping) else value
+        if isinstance(value, (Mapping, Sequence)):
+            return next((each for each in several if isinstance(each, Tensor)), value)
+        return value
+    if isinstance(value, Tensor):  # whose items would be examples
+        return (value,)
+    try:
+        return value[place.item]
+    except (KeyError, IndexError, TypeError):
+        return value
 
 
 def _tensor(value: Any, place: str, side: str) -> Tensor:
@@ -106,15 +126,16 @@ def _tensor(value: Any, place: str, side: str) -> Tensor:
         return value
     raise ModelError(
         f"layer {place!r} of the {side} must give a tensor [batch, …], got {describe(value)}; "
-        "name one item of several by its position or key, such as 'layer3[0]'"
+        "name one item of several by its position or key, such as 'layer3[0]', and a tensor that "
+        "is alone without one"
     )
 
 
 def _copy(value: Tensor) -> Tensor:
     """Copy a tensor with its place in the graph; out of inference mode it is an ordinary one."""
-    if value.is_inference():
+    if torch.is_inference_mode_enabled():
         with torch.inference_mode(mode=False):
-            return value.clone()
+            return value.detach().clone()
     return value.clone()
 
 

@@ -36,7 +36,7 @@ def joined_settings(
     last = list(stages.values())[-1]
     differing = {
         key: {name: settings.get(key) for name, settings in stages.items()}
-        for key in last
-        if any(settings.get(key) != last[key] for settings in stages.values())
+        for key in {key for settings in stages.values() for key in settings}
+        if any(settings.get(key) != last.get(key) for settings in stages.values())
     }
     return {**last, **planned, "stages": {key: differing[key] for key in sorted(differing)}}

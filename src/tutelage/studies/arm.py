@@ -14,9 +14,10 @@ from tutelage._checks import positive, whole_number
 from tutelage.data import Transform
 from tutelage.errors import ArgumentError
 from tutelage.objectives import HardLabels, LabelRegression, Objective
-from tutelage.teachers import Teacher
+from tutelage.teachers import AnyTeacher, Teacher
 from tutelage.training import Engine, Stage
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
+from tutelage.training.stage import checked_stages
 
 SMOOTHING = 0.1
 
@@ -80,15 +81,15 @@ class Arm:
         note: For readers: what the student learns from.
 
     Raises:
-        ArgumentError: There is more than one of objective, stages and function, or the sweep names
-            no argument.
+        ArgumentError: There is more than one of objective, stages and function, stages are none or
+            beside epochs, or the sweep names no argument.
     """
 
     objective: Objective | None = None
     stages: Sequence[Stage] | None = None
     run: Run | None = None
     student: Callable[[], nn.Module] | None = None
-    teacher: nn.Module | Teacher | None = None
+    teacher: AnyTeacher | None = None
     train: object | None = None
     epochs: int | None = None
     batch_size: int | None = None
@@ -110,6 +111,13 @@ class Arm:
                 f"an arm must have an objective, stages or a function, got {' and '.join(given)}; "
                 "let the function, or the stages, use the objective"
             )
+        if self.stages is not None:
+            checked_stages(self.stages)
+            if self.epochs is not None or "epochs" in self.sweep:
+                raise ArgumentError(
+                    "an arm's stages have epochs of their own, got `epochs` beside them; leave "
+                    "that out, or sweep over `stages`"
+                )
         for name in ("epochs", "batch_size"):
             if getattr(self, name) is not None:
                 whole_number(name, getattr(self, name), 1, "None is as the study has it")

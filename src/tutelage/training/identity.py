@@ -32,35 +32,48 @@ def identity(plan: Plan, processes: int) -> dict[str, Any]:
 def description(plan: Plan, processes: int) -> dict[str, Any]:
     """Describe a run by its settings alone, without reading weights or data."""
     distiller, settings = plan.distiller, plan.settings
-    return {
-        "teacher": None if distiller.teacher is None else type(distiller.teacher).__name__,
-        "student": _architecture(distiller.student),
-        "objective": repr(distiller.objective),
-        "train": plan.train.description,
-        "val": None if plan.validation is None else plan.validation.source.description,
-        "epochs": settings.epochs,
-        "seed": settings.seed,
-        "optimizer": _optimizer(plan.optimizer),
-        "scheduler": None if plan.scheduler is None else _scheduler(plan.scheduler),
-        "accumulation": settings.engine.accumulation,
-        "clip_norm": settings.engine.clip_norm,
-        "precision": settings.engine.precision,
-        "monitor": repr(settings.monitor),
-        "processes": processes,
-    } | _transform(settings.transform)
+    return (
+        {
+            "teacher": None if distiller.teacher is None else type(distiller.teacher).__name__,
+            "student": _architecture(distiller.student),
+            "objective": repr(distiller.objective),
+            "train": plan.train.description,
+            "val": None if plan.validation is None else plan.validation.source.description,
+            "epochs": settings.epochs,
+            "seed": settings.seed,
+            "optimizer": _optimizer(plan.optimizer),
+            "scheduler": None if plan.scheduler is None else _scheduler(plan.scheduler),
+            "accumulation": settings.engine.accumulation,
+            "clip_norm": settings.engine.clip_norm,
+            "precision": settings.engine.precision,
+            "monitor": repr(settings.monitor),
+            "processes": processes,
+        }
+        | _frozen(distiller.student)
+        | _transform(settings.transform)
+    )
 
 
 def _architecture(module: nn.Module) -> str:
     state = module.state_dict().items()
     shapes = [(name, list(each.shape)) for name, each in state if isinstance(each, Tensor)]
-    digest = hashlib.blake2b(repr(shapes).encode(), digest_size=8)
-    return f"{type(module).__name__} {digest.hexdigest()}"
+    return f"{type(module).__name__} {_digest(shapes)}"
+
+
+def _frozen(student: nn.Module) -> dict[str, str]:
+    """Describe what of the student does not learn, if there is anything."""
+    names = [name for name, each in student.named_parameters() if not each.requires_grad]
+    return {"frozen": f"{len(names)} parameters {_digest(names)}"} if names else {}
 
 
 def _transform(transform: Transform | None) -> dict[str, str]:
     """Describe what is done to the batches, if anything, without where it lies in memory."""
     text = re.sub(r" at 0x[0-9a-f]+", "", repr(transform))
     return {} if transform is None else {"transform": text}
+
+
+def _digest(value: object) -> str:
+    return hashlib.blake2b(repr(value).encode(), digest_size=8).hexdigest()
 
 
 def _optimizer(optimizer: Optimizer) -> str:

@@ -11,7 +11,9 @@ from torch import nn
 from tutelage._checks import whole_number
 from tutelage.errors import ArgumentError
 from tutelage.layers.paths import submodule
+from tutelage.layers.place import Place
 from tutelage.objectives import FeatureMatch, Objective
+from tutelage.objectives._layers import checked_map
 from tutelage.training.monitor import Monitor
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
 
@@ -51,11 +53,28 @@ class Stage:
                 "tl.Stage(tl.SoftTargets(4), epochs=20)"
             )
         whole_number("epochs", self.epochs, 1, "it counts the stage's passes over `train`")
+        if not isinstance(self.name, str):
+            raise ArgumentError(f"`name` must be a text, got {self.name!r}; write name='hint'")
         if self.trainable is not None and (isinstance(self.trainable, str) or not self.trainable):
             raise ArgumentError(
                 "`trainable` must be a list of paths of the student's parts, got "
                 f"{self.trainable!r}; write ['layer3'], or None for all"
             )
+
+
+def checked_stages(stages: object) -> list[Stage]:
+    """Return stages as a list.
+
+    Raises:
+        ArgumentError: There are none, or something else.
+    """
+    found = list(stages) if isinstance(stages, Sequence) and not isinstance(stages, str) else []
+    if not found or not all(isinstance(each, Stage) for each in found):
+        raise ArgumentError(
+            f"`stages` must be a list of tl.Stage, at least one, got {stages!r}; for instance "
+            "[tl.Stage(tl.FeatureMatch({'layer2': 'layer4'}), epochs=5), ...]"
+        )
+    return found
 
 
 def blockwise(
@@ -79,12 +98,15 @@ def blockwise(
         optimizer: As in `Stage`.
         scheduler: As in `Stage`.
 
+    Raises:
+        ArgumentError: The map is empty, or names no places.
+
     >>> [stage.trainable for stage in blockwise({"0": "1", "1": "3"})]
     [None, ['1']]
     """
     stages = []
-    for ours, theirs in layer_map.items():
-        trainable = [ours.split(":", maxsplit=1)[0]] if freeze and stages else None
+    for ours, theirs in checked_map(layer_map).items():
+        trainable = [Place.read(ours).path] if freeze and stages else None
         asked = objective({ours: theirs})
         stages.append(Stage(asked, epochs, trainable, ours, optimizer, scheduler))
     return stages

@@ -22,7 +22,6 @@ from typing import Any
 from torch import nn
 
 from tutelage.distiller import Distiller
-from tutelage.errors import ArgumentError
 from tutelage.reports.run_stages import joined_history, joined_settings
 from tutelage.teachers import Teacher
 from tutelage.training.carry_out import carry_out
@@ -30,7 +29,7 @@ from tutelage.training.folder import RunFolder
 from tutelage.training.monitor import Monitor
 from tutelage.training.run import Run
 from tutelage.training.settings import Settings
-from tutelage.training.stage import Stage, learning_only
+from tutelage.training.stage import Stage, checked_stages, learning_only
 from tutelage.training.student_file import save_student
 
 _SEEDS_APART = 1_000_003
@@ -51,36 +50,43 @@ def carry_out_stages(
         settings: What all stages share.
 
     Raises:
-        ArgumentError: `stages` is empty or holds something else.
+        ArgumentError: `stages` is empty or holds something else, or a path of a `trainable` names
+            no part of the student.
     """
-    student, teacher = sides
-    named = _named(stages)
-    # Copied together, so that an objective of several stages is one and keeps its projectors.
-    objectives = copy.deepcopy([stage.objective for stage in stages])
+    student, named = sides[0], _named(checked_stages(stages))
+    distillers = _distillers(sides, list(named.values()))
     planned = {
-        "epochs": sum(stage.epochs for stage in stages),
-        "objective": "; then ".join(map(repr, objectives)),
+        "epochs": sum(stage.epochs for stage in named.values()),
+        "objective": "; then ".join(repr(each.objective) for each in distillers),
         "seed": settings.seed,
     }
     with ExitStack() as stack:
         folder = _claim(settings.out, {"stages": list(named)} | planned, stack)
         runs: dict[str, Run] = {}
-        for (name, stage), objective in zip(named.items(), objectives, strict=True):
+        for (name, stage), distiller in zip(named.items(), distillers, strict=True):
             own = _settings(settings, stage, name, len(runs))
             with learning_only(student, stage.trainable):
-                runs[name] = carry_out(Distiller(student, teacher, objective), *data, own)
+                runs[name] = carry_out(distiller, *data, own)
         if folder is not None and _is_main():
             save_student(student, folder.student)
     return _joined(runs, planned, settings)
 
 
+def _distillers(
+    sides: tuple[nn.Module, nn.Module | Teacher | None], stages: Sequence[Stage]
+) -> list[Distiller]:
+    """Return a distiller for each stage: what the last one lacks is found before the first."""
+    # Copied together, so that an objective of several stages is one and keeps its projectors.
+    objectives = copy.deepcopy([stage.objective for stage in stages])
+    distillers: list[Distiller] = []
+    for stage, objective in zip(stages, objectives, strict=True):
+        with learning_only(sides[0], stage.trainable):
+            distillers.append(Distiller(*sides, objective))
+    return distillers
+
+
 def _named(stages: Sequence[Stage]) -> dict[str, Stage]:
     """Return the stages under names that can be folders: `1-hint`."""
-    if not stages or not all(isinstance(each, Stage) for each in stages):
-        raise ArgumentError(
-            f"`stages` must be a list of tl.Stage, got {stages!r}; for instance "
-            "[tl.Stage(tl.FeatureMatch({'layer2': 'layer4'}), epochs=5), ...]"
-        )
     names = [re.sub(r"[^\w.-]+", "-", stage.name) or "stage" for stage in stages]
     return {f"{place + 1}-{name}": stages[place] for place, name in enumerate(names)}
 
