@@ -31,6 +31,8 @@ def learning_curves(history: History) -> Section:
     keys = _keys(history)
     parts = [key for key in keys if key.startswith("train/") and key != "train/loss"]
     known = {*_LOSSES, *_SHARES, *_ERRORS}
+    by_domain = _by_domain(keys)
+    known |= {key for group in by_domain.values() for key in group}
     own = [key for key in keys if key.startswith("val/") and key not in known]
     drawn = [
         _figure(history, _LOSSES, "Loss", "loss", "What training lowers, averaged over an epoch."),
@@ -57,11 +59,31 @@ def learning_curves(history: History) -> Section:
             "Mean squared distance from labels and teacher.",
         ),
         *(_figure(history, (key,), _name(key), _name(key), "On validation data.") for key in own),
+        *(_of_domains(history, figure, group) for figure, group in by_domain.items()),
     ]
     return Section(
         "Learning curves",
         figures=tuple(figure for figure in drawn if figure is not None),
         caption="Each mark is an epoch, or several where there are many; the scale is in steps.",
+    )
+
+
+def _by_domain(keys: Sequence[str]) -> dict[str, list[str]]:
+    """Return the figures that are told by domain, `val/accuracy/photo`, by what they tell."""
+    groups: dict[str, list[str]] = {}
+    for key in keys:
+        kind, *rest = key.split("/", 2)
+        if kind == "val" and len(rest) > 1 and f"val/{rest[0]}" in keys:
+            groups.setdefault(f"val/{rest[0]}", []).append(key)
+    return groups
+
+
+def _of_domains(history: History, figure: str, keys: Sequence[str]) -> Figure | None:
+    title = f"{_name(figure).capitalize()} by domain"
+    as_percent = figure in _SHARES
+    label = "% of examples" if as_percent else _name(figure)
+    return _figure(
+        history, keys, title, label, "On the validation data of each.", as_percent=as_percent
     )
 
 
@@ -102,7 +124,8 @@ def _curve(history: History, key: str, look: int) -> Curve:
     """Return a figure's finite values; there may be none."""
     finite = [record for record in history if math.isfinite(record.get(key, math.nan))]
     steps, values = [r["step"] for r in finite], [r[key] for r in finite]
-    return Curve(_LABELS.get(key, _name(key)), steps, values, look=look)
+    name = _LABELS.get(key, _name(key).rsplit("/", 1)[-1])
+    return Curve(name, steps, values, look=look)
 
 
 def _name(key: str) -> str:

@@ -55,6 +55,28 @@ def models_section(run: RunAccount) -> Section:
     return Section("Student and teacher" if figures.teacher else "The model", table=table)
 
 
+def domains_section(run: RunAccount) -> Section | None:
+    """Return the figures of each domain at the best epoch; None where there are no domains."""
+    best = next(each for each in run.history if each["epoch"] == run.best_epoch)
+    parts = [key.split("/", 2)[1:] for key in best if key.startswith("val/")]
+    told = [part for part in parts if len(part) > 1 and f"val/{part[0]}" in best]
+    figures, domains = (list(dict.fromkeys(part[place] for part in told)) for place in (0, 1))
+    if not domains:
+        return None
+    columns = (
+        Column("Domain", numeric=False),
+        *(_NAMES.get(each, Column(each.replace("_", " "))) for each in figures),
+    )
+    rows = [
+        (name, *(_quality(best.get(f"val/{each}/{name}"), each) for each in figures))
+        for name in domains
+    ]
+    whole = ("All", *(_quality(best.get(f"val/{each}"), each) for each in figures))
+    note = f"Of the student on the validation examples of each domain, at epoch {run.best_epoch}."
+    table = Table("Quality by domain", columns, (*rows, whole), note, emphasis=len(rows))
+    return Section("Domain by domain", table=table)
+
+
 def settings_section(run: RunAccount) -> Section:
     """Return all settings and versions."""
     settings = {str(name).replace("_", " "): value for name, value in run.settings.items()}

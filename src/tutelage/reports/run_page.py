@@ -10,7 +10,7 @@ from tutelage.reports.run_account import RunAccount
 from tutelage.reports.run_confidence import confidence_sections
 from tutelage.reports.run_curves import learning_curves
 from tutelage.reports.run_measure import measure_run
-from tutelage.reports.run_models import models_section, settings_section
+from tutelage.reports.run_models import domains_section, models_section, settings_section
 from tutelage.reports.run_record import RunRecord
 from tutelage.reports.run_verdict import counted, run_verdict
 from tutelage.reports.writing import check_path, write_report
@@ -44,6 +44,7 @@ def run_page(run: RunAccount) -> Page:
         verdict=run_verdict(run),
         sections=(
             models_section(run),
+            *(section for section in (domains_section(run),) if section is not None),
             *confidence_sections(run.figures),
             learning_curves(run.history),
             settings_section(run),

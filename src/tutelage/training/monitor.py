@@ -22,7 +22,7 @@ class Monitor:
 
     Args:
         name: `"loss"`, `"accuracy"`, `"agreement"`, `"mse"`, `"r2"`, `"teacher_mse"`, or a name
-            from the metrics that you give.
+            from the metrics that you give; of one domain, `"accuracy/photo"`.
         higher_is_better: None where the name says it.
         patience: Epochs without a better value after which training stops; None: it goes on.
 
@@ -37,7 +37,7 @@ class Monitor:
     def __post_init__(self) -> None:
         if self.patience is not None:
             whole_number("patience", self.patience, 1, "it counts epochs without a better value")
-        if self.higher_is_better is None and self.name not in _DIRECTIONS:
+        if self.higher_is_better is None and self._figure not in _DIRECTIONS:
             raise ArgumentError(
                 f"the monitor does not know whether higher values of {self.name!r} are better; "
                 f"say it: Monitor({self.name!r}, higher_is_better=...)"
@@ -48,7 +48,12 @@ class Monitor:
         """Whether higher values are better."""
         if self.higher_is_better is not None:
             return self.higher_is_better
-        return _DIRECTIONS[self.name]
+        return _DIRECTIONS[self._figure]
+
+    @property
+    def _figure(self) -> str:
+        """The figure, without the domain that it is of."""
+        return self.name.split("/", 1)[0]
 
     @staticmethod
     def fitting(figures: Mapping[str, float]) -> Monitor:

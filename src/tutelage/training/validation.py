@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from tutelage.errors import ArgumentError
 from tutelage.evaluation.figures import usual_figures
 from tutelage.evaluation.metrics import Metric, evaluate_metric
 from tutelage.layers import evaluating
+from tutelage.objectives import Objective
 from tutelage.signals import Batch
 
 _OURS = ("loss", "accuracy", "agreement", "mse", "r2", "teacher_mse")
@@ -42,21 +45,49 @@ class Validation:
     def figures(
         self, distiller: Distiller, device: torch.device, progress: float
     ) -> dict[str, float]:
-        """Return all figures by name; modes and random states are left as they were."""
-        seen: list[tuple[Losses, Tensor | None]] = []  # of small things: no inputs, no features
+        """Return all figures by name, and by `name/domain` where the data carries domains.
+
+        Modes and random states are left as they were.
+        """
+        seen: list[tuple[Losses, Batch]] = []  # of small things: no inputs, no features
         # No inference mode: a student may keep tensors that it makes here for its training.
         with randomness.preserved(), evaluating(distiller), torch.no_grad():
             for raw in self.source.epoch(0):
                 batch = raw.to(device, progress)
-                seen.append((distiller(batch).without_features(), batch.labels))
+                seen.append((distiller(batch).without_features(), _without_inputs(batch)))
         figures = {"loss": _loss(distiller, [losses for losses, _ in seen], progress)}
         student = _joined([losses.student.full_output() for losses, _ in seen])
         teacher = _joined([losses.teacher.full_output() for losses, _ in seen])
-        labels = _joined([labels for _, labels in seen])
         if student is None:
             return figures
-        figures |= usual_figures(distiller.objective, student, teacher, labels)
-        return figures | self._own(distiller.objective.prediction(student), labels)
+        said = _Said(student, teacher, _joined([batch.labels for _, batch in seen]))
+        domains = _rows_by_domain([batch for _, batch in seen])
+        return (
+            figures | self._all(distiller.objective, said) | self._parts(distiller, said, domains)
+        )
+
+    def _all(self, objective: Objective, said: _Said) -> dict[str, float]:
+        """Return the usual figures and the user's own."""
+        figures = usual_figures(objective, said.student, said.teacher, said.labels)
+        return figures | self._own(objective.prediction(said.student), said.labels)
+
+    def _parts(
+        self, distiller: Distiller, said: _Said, domains: Mapping[str, list[int]]
+    ) -> dict[str, float]:
+        """Return the same of each domain alone; what cannot be told of one is left out."""
+        figures = {
+            f"{figure}/{name}": value
+            for name, rows in domains.items()
+            for figure, value in self._part(distiller.objective, said.rows(rows)).items()
+        }
+        return {name: value for name, value in figures.items() if not math.isnan(value)}
+
+    def _part(self, objective: Objective, said: _Said) -> dict[str, float]:
+        figures = usual_figures(objective, said.student, said.teacher, said.labels)
+        try:
+            return figures | self._own(objective.prediction(said.student), said.labels)
+        except ValueError:  # such as an area under a curve where there is one class
+            return figures
 
     def _own(self, prediction: Tensor, labels: Tensor | None) -> dict[str, float]:
         if labels is None or not self.metrics:
@@ -66,6 +97,47 @@ class Validation:
             name: evaluate_metric(name, metric, prediction[known], labels[known])
             for name, metric in self.metrics.items()
         }
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What both sides say, and what is true.
+
+    Args:
+        student: The student's outputs, on the CPU.
+        teacher: The teacher's, if it was asked.
+        labels: Where there are any.
+    """
+
+    student: Tensor
+    teacher: Tensor | None
+    labels: Tensor | None
+
+    def rows(self, rows: list[int]) -> _Said:
+        """Return what is said of some examples; labels of which none is known are none."""
+        student = self.student[rows]
+        labels = None if self.labels is None else self.labels[rows]
+        known = labels is not None and bool(Batch(student, labels).labelled().any())
+        teacher = None if self.teacher is None else self.teacher[rows]
+        return _Said(student, teacher, labels if known else None)
+
+
+def _without_inputs(batch: Batch) -> Batch:
+    return replace(batch, inputs=None)
+
+
+def _rows_by_domain(batches: list[Batch]) -> dict[str, list[int]]:
+    """Return the examples of each domain by name; none where not all examples have one."""
+    rows: dict[str, list[int]] = {}
+    place = 0
+    for batch in batches:
+        if batch.domain is None:
+            return {}
+        domain = batch.domain
+        for name in domain.tolist() if isinstance(domain, Tensor) else domain:
+            rows.setdefault(str(name), []).append(place)
+            place += 1
+    return rows
 
 
 def _loss(distiller: Distiller, seen: list[Losses], progress: float) -> float:
