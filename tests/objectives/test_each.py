@@ -22,6 +22,7 @@ from tutelage.objectives import (
     StandardizedTargets,
     TransformedTargets,
 )
+from tutelage.objectives._layers import LayerObjective
 from tutelage.schedules import Linear
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
 
@@ -115,8 +116,11 @@ def value(objective, student, teacher, labels):
 
 
 def test_every_objective_is_checked_here():
-    checked = {type(objective).__name__ for objective, _, _ in EACH.values()}
-    assert checked == set(objectives.__all__) - {"Objective", "Term", "WeightedSum"}
+    """But those on layers: test_each_layer_objective.py says of itself that it has all of them."""
+    checked = {type(objective) for objective, _, _ in EACH.values()}
+    exported = {getattr(objectives, name) for name in objectives.__all__}
+    exported -= {objectives.Objective, objectives.Term, objectives.WeightedSum}
+    assert checked == {each for each in exported if not issubclass(each, LayerObjective)}
 
 
 @EVERY_LOSS
