@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         ModelError,
         NonFiniteError,
         RunFolderError,
+        StoreError,
         TutelageError,
     )
     from tutelage.objectives import (
@@ -55,12 +56,23 @@ if TYPE_CHECKING:
         TransformedTargets,
     )
     from tutelage.signals import Batch, Fields, Mixture, Signals, Wants
+    from tutelage.store import TargetStore
     from tutelage.studies import Arm, Study, Trial, study
-    from tutelage.training import Engine, Monitor, Run, Stage, blockwise, distill, fine_tune, fit
+    from tutelage.training import (
+        Engine,
+        Monitor,
+        Run,
+        Stage,
+        blockwise,
+        distill,
+        fine_tune,
+        fit,
+        label,
+    )
 
 __version__ = "0.1.0"
 
-_HOMES = ("errors", "coarse", "signals", "objectives", "distiller", "training", "studies")
+_HOMES = ("errors", "coarse", "signals", "objectives", "distiller", "training", "studies", "store")
 _MODULES = (
     "data",
     "evaluation",
@@ -110,7 +122,9 @@ __all__ = [
     "SoftTargets",
     "Stage",
     "StandardizedTargets",
+    "StoreError",
     "Study",
+    "TargetStore",
     "TransformedTargets",
     "Trial",
     "TutelageError",
@@ -122,6 +136,7 @@ __all__ = [
     "evaluation",
     "fine_tune",
     "fit",
+    "label",
     "layers",
     "losses",
     "objectives",

@@ -2,12 +2,20 @@
 
 import json
 import random
+from hashlib import blake2b
 
 import pytest
 
 from store.conftest import content, dense, fill, make, manifest
 from tutelage.errors import StoreError
-from tutelage.store import Manifest, TargetStore, close_store, find_damage, reopen_store
+from tutelage.store import (
+    Manifest,
+    TargetStore,
+    close_store,
+    damage,
+    find_damage,
+    reopen_store,
+)
 from tutelage.store.manifest import NAME
 
 FIELDS = [dense(), dense("layer1", "float16", (2, 2))]
@@ -82,8 +90,6 @@ def test_opening_looks_at_other_blocks_each_time(tmp_path):
 
 
 def test_opening_reads_few_of_many_blocks(tmp_path, monkeypatch):
-    from tutelage.store import damage
-
     store, read = make(tmp_path / "store", examples=400), []
     real = damage.block_checksum
     monkeypatch.setattr(damage, "block_checksum", lambda *a: read.append(a[-1]) or real(*a))
@@ -146,8 +152,6 @@ def test_a_wrong_manifest_is_refused_entry_by_entry(change, message, store):
     stated = json.loads((store.path / NAME).read_text())
     change(stated)
     text = json.dumps({k: v for k, v in stated.items() if k != "checksum"}, indent=1)
-    from hashlib import blake2b
-
     digest = blake2b((text + "\n").encode(), digest_size=16).hexdigest()
     stated["checksum"] = digest
     (store.path / NAME).write_text(json.dumps(stated, indent=1) + "\n")

@@ -8,7 +8,7 @@ import pytest
 from store.conftest import content, dense, fill, make, manifest, said
 from tutelage.errors import StoreError
 from tutelage.signals import Signals
-from tutelage.store import StoreWriter, close_store, shards, writer
+from tutelage.store import StoreWriter, _files, close_store, journal, shards, writer
 from tutelage.store.journal import Journal, read_journals
 
 FIELDS = [dense(), dense("layer1", "float16", (2, 2))]
@@ -39,7 +39,7 @@ def test_processes_share_what_is_left(tmp_path):
     for several in range(1, 9):
         with StoreWriter(tmp_path, made) as one:
             parts = [one.pending(process, several) for process in range(several)]
-        assert sum(parts, []) == [0, 1, 4, 5, 6]
+        assert [block for part in parts for block in part] == [0, 1, 4, 5, 6]
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
@@ -79,8 +79,6 @@ def spy(real, calls):
 
 @pytest.mark.parametrize("step", ["flush", "write_at"])
 def test_a_full_disk_at_the_journal(step, whole, tmp_path, monkeypatch):
-    from tutelage.store import journal
-
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -95,8 +93,6 @@ def test_a_full_disk_at_the_journal(step, whole, tmp_path, monkeypatch):
 
 
 def test_a_full_disk_at_the_end(whole, tmp_path, monkeypatch):
-    from tutelage.store import _files
-
     made = manifest(FIELDS, views=2)
     fill(tmp_path / "store", made)
 
@@ -104,7 +100,7 @@ def test_a_full_disk_at_the_end(whole, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(_files, "write_at", full)
-    with pytest.raises(StoreError, match="the manifest of .* No space left"):
+    with pytest.raises(StoreError, match=r"the manifest of .* No space left"):
         close_store(tmp_path / "store", made)
     monkeypatch.undo()
     close_store(tmp_path / "store", made)
@@ -112,11 +108,11 @@ def test_a_full_disk_at_the_end(whole, tmp_path, monkeypatch):
 
 
 def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path):
-    journal = Journal(tmp_path, 3)
+    lines = Journal(tmp_path, 3)
     entries = {number: (number * 7, 2**32 - 1 - number) for number in (5, 0, 11)}
     for number, checksums in entries.items():
-        journal.write({number: checksums})
-    journal.close()
+        lines.write({number: checksums})
+    lines.close()
     text = (tmp_path / "journal.0003").read_bytes()
     ends = [place + 1 for place in range(len(text)) if text[place : place + 1] == b"\n"]
     for length in range(len(text) + 1):
@@ -132,26 +128,24 @@ def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path):
 
 
 def test_lines_of_another_store_do_not_count(tmp_path):
-    journal = Journal(tmp_path, 0)
-    journal.write({1: (1, 1), 12: (2, 2), 3: (3, 3)})
-    journal.close()
+    lines = Journal(tmp_path, 0)
+    lines.write({1: (1, 1), 12: (2, 2), 3: (3, 3)})
+    lines.close()
     assert set(read_journals(tmp_path, 2, 12)) == {1, 3}
     assert read_journals(tmp_path, 3, 12) == {}
 
 
 def test_rows_are_on_the_disk_before_the_journal_says_so(tmp_path, monkeypatch):
     made, order = manifest([dense()]), []
-    from tutelage.store import journal
-
-    monkeypatch.setattr(shards, "flush", lambda file: order.append("rows"))
-    monkeypatch.setattr(journal, "flush", lambda file: order.append("journal"))
+    monkeypatch.setattr(shards, "flush", lambda _: order.append("rows"))
+    monkeypatch.setattr(journal, "flush", lambda _: order.append("journal"))
     fill(tmp_path / "store", made, [0])
     assert order[-2:] == ["rows", "journal"]
 
 
 def test_blocks_are_written_down_about_once_a_second(tmp_path, monkeypatch):
     made, lines = manifest([dense()]), []
-    monkeypatch.setattr(Journal, "write", lambda self, finished: lines.append(list(finished)))
+    monkeypatch.setattr(Journal, "write", lambda _, finished: lines.append(list(finished)))
     times = iter([0.0, 0.4, 0.9, 1.5, 1.5, 1.9, 2.0, 2.1, 2.2, 2.3])
     monkeypatch.setattr(writer.time, "monotonic", lambda: next(times))
     fill(tmp_path / "store", made)
@@ -161,7 +155,7 @@ def test_blocks_are_written_down_about_once_a_second(tmp_path, monkeypatch):
 def test_a_store_with_holes_is_not_closed(tmp_path):
     made = manifest(FIELDS)
     fill(tmp_path, made, [0, 1, 6])
-    with pytest.raises(StoreError, match="all 7 blocks of .* got 4 that are not"):
+    with pytest.raises(StoreError, match=r"all 7 blocks of .* got 4 that are not"):
         close_store(tmp_path, made)
 
 

@@ -15,8 +15,8 @@ from tutelage.teachers.live import Live
 from tutelage.teachers.specialists import Specialists
 from tutelage.teachers.stored import Stored
 
-AnyTeacher = nn.Module | Teacher | Sequence[Any] | Mapping[Any, Any]
-"""A module; a teacher; a list of these, which is an ensemble; a dict of these by domain."""
+AnyTeacher = nn.Module | Teacher | TargetStore | Sequence[Any] | Mapping[Any, Any]
+"""A module; a teacher; a store of answers; a list of these, which is an ensemble; a dict of these by domain."""
 
 
 def as_teacher(teacher: object) -> Teacher:

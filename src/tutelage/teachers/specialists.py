@@ -53,7 +53,7 @@ class Specialists(Teacher):
         everyone = [*teachers.values(), *([] if generalist is None else [generalist])]
         self.members = tuple(map(as_member, everyone))
         self._domains: tuple[object, ...] = tuple(teachers)
-        self._places = {domain: place for place, domain in enumerate(teachers)}
+        self._places: dict[object, int] = {domain: place for place, domain in enumerate(teachers)}
         self._generalist = None if generalist is None else len(teachers)
         self.offload = offload
         self._desk: _Desk | None = None
@@ -69,7 +69,8 @@ class Specialists(Teacher):
             return Signals()
         routes = self._routes(batch)
         if len(routes) == 1:
-            return self._ask(*routes, batch, fields)
+            [place] = routes
+            return self._ask(place, batch, fields)
         device = batch.domain.device if isinstance(batch.domain, Tensor) else _CPU
         parts = [torch.tensor(rows, device=device) for rows in routes.values()]
         answers = [

@@ -60,7 +60,7 @@ class RunFolder:
                 self._compare(json.loads(self.run.read_text(encoding="utf-8"))["run"])
             else:
                 self._refuse_strangers()
-                write_json(self.run, {"run": self._identity, "made_with": _versions()})
+                write_json(self.run, {"run": self._identity, "made_with": versions()})
         except OSError as error:
             raise self._unwritable(error) from error
         except (ValueError, KeyError) as error:
@@ -135,7 +135,7 @@ class RunFolder:
             )
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Return the versions that a run was begun with, for whoever wants to repeat it."""
     packages = ("tutelage", "torch", "accelerate", "numpy")
     return {"python": platform.python_version()} | {name: version(name) for name in packages}

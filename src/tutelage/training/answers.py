@@ -1,0 +1,109 @@
+"""What a teacher says of a data set, in the data's order, some blocks at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch.utils.data import Subset
+
+from tutelage.data import as_source
+from tutelage.errors import ArgumentError, DataError
+from tutelage.signals import Batch, CoarseLogits, Signals, describe
+from tutelage.store import Field, Layout, Settings
+from tutelage.store.layout import Span
+from tutelage.teachers import Teacher
+
+_BLOCKS_AT_ONCE = 16
+
+
+class Answers:
+    """A teacher in front of a data set.
+
+    Args:
+        teacher: Ready on the device.
+        dataset: With a length.
+        settings: What is asked.
+        accelerator: Device, precision, and the number of processes.
+    """
+
+    def __init__(
+        self, teacher: Teacher, dataset: Any, settings: Settings, accelerator: Accelerator
+    ) -> None:
+        self.teacher, self.dataset = teacher, dataset
+        self.settings, self.accelerator = settings, accelerator
+
+    def blocks(self, span: Span, layout: Layout) -> Iterator[tuple[int, Iterator[Signals]]]:
+        """Yield neighbouring blocks of one view, each with what is said of its rows.
+
+        What is said of one must be taken before the next.
+        """
+        for first in range(span.start, span.stop, _BLOCKS_AT_ONCE):
+            numbers = range(first, min(first + _BLOCKS_AT_ONCE, span.stop))
+            _, begin = layout.view_of(numbers[0])
+            _, end = layout.view_of(numbers[-1])
+            said = self._said(range(begin.start, end.stop))
+            for number in numbers:
+                batches = -(-len(layout.block(number)) // self.settings.batch_size)
+                yield number, islice(said, batches)
+
+    def fields(self) -> tuple[Field, ...]:
+        """Ask for a first batch, and return what is to be kept of each example.
+
+        Raises:
+            ArgumentError: `top_k` is more than there are classes, or the output has no classes.
+        """
+        signals = next(self._said(range(min(self.settings.batch_size, len(self.dataset)))))
+        found = [] if signals.output is None else [self._output(signals.output)]
+        for place in self.settings.features:
+            shape = tuple(signals.features[place].shape[1:])
+            dtype = self.settings.dtype
+            found.append(Field(name=place, form="dense", dtype=dtype, shape=shape))
+        return tuple(found)
+
+    def _output(self, output: torch.Tensor | CoarseLogits) -> Field:
+        top_k, dtype = self.settings.top_k, self.settings.dtype
+        if isinstance(output, CoarseLogits):
+            shape = (top_k or output.ids.shape[1],)
+            return Field(name="output", form="coarse", dtype=dtype, shape=shape)
+        if top_k is None:
+            shape = tuple(output.shape[1:])
+            return Field(name="output", form="dense", dtype=dtype, shape=shape)
+        classes = output.shape[1]
+        if output.ndim != 2 or top_k > classes:  # noqa: PLR2004
+            raise ArgumentError(
+                f"`top_k` must be at most the number of classes, got {top_k} with an output "
+                f"{describe(output)}; lower it, or leave it out to keep all"
+            )
+        return Field(name="output", form="coarse", dtype=dtype, shape=(top_k,), classes=classes)
+
+    def _said(self, places: range) -> Iterator[Signals]:
+        """Yield what is said of the examples in some places, batch by batch."""
+        # A part of the data at a time: the order of all of it would not stay small.
+        part = Subset(self.dataset, places)  # pyright: ignore[reportArgumentType]
+        source = as_source("dataset", part, self.settings.batch_size, shuffle=False)
+        done = places.start
+        for raw in source.epoch(0):
+            index = torch.arange(done, done + len(raw))  # in all of the data, not in the part
+            batch = replace(raw, index=index).to(self.accelerator.device)
+            with torch.inference_mode(), self.accelerator.autocast():
+                signals = self.teacher.signals(batch, self.settings.fields)
+            _check_rows(signals, batch, done)
+            done += len(batch)
+            yield signals
+
+
+def _check_rows(signals: Signals, batch: Batch, done: int) -> None:
+    """Refuse answers that are not one for each example."""
+    said = {"output": signals.output, **signals.features}
+    for name, each in said.items():
+        if each is not None and len(each) != len(batch):
+            raise DataError(
+                f"the teacher must say {name!r} once for each example, got {len(each)} answers to "
+                f"the {len(batch)} from example {done} on; give inputs whose first dimension is "
+                "the batch"
+            )

@@ -1,0 +1,213 @@
+"""`label`: ask a teacher once, and keep what it says."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.utils.data import DataLoader
+
+from tutelage._checks import whole_number
+from tutelage.data import randomness
+from tutelage.data.contents import dataset_fingerprint, draws_at_random
+from tutelage.errors import ArgumentError, DataError
+from tutelage.objectives import Objective
+from tutelage.signals import OUTPUT, Fields
+from tutelage.store import (
+    Data,
+    Manifest,
+    Settings,
+    StoreWriter,
+    TargetStore,
+    Views,
+    close_store,
+    find_damage,
+    reopen_store,
+)
+from tutelage.store.layout import runs
+from tutelage.teachers import AnyTeacher, Live, Teacher, as_teacher
+from tutelage.training.answers import Answers
+from tutelage.training.engine import Engine
+from tutelage.training.meter import Meter
+from tutelage.training.store_folder import claim, locked
+
+_DTYPES = ("float16", "float32", "bfloat16")
+
+
+def label(  # noqa: PLR0913 - a verb with its options
+    teacher: AnyTeacher,
+    dataset: object,
+    *,
+    out: str | Path,
+    views: int = 1,
+    fields: Objective | Fields | None = None,
+    top_k: int | None = None,
+    dtype: str = "float16",
+    batch_size: int = 256,
+    compile: bool = False,  # noqa: A002 - as torch calls it
+    verify: bool = False,
+    engine: Engine | None = None,
+) -> TargetStore:
+    """Ask a teacher for all examples of a data set, once, and keep the answers on disk.
+
+    `distill` takes the store in place of the teacher, and the teacher never runs again. A call made
+    again after a kill at any moment, or a full disk, goes on after the last finished block, and the
+    files end as those of a call that was not interrupted; after the end it returns what is there.
+    Under `torchrun` each process labels its part.
+
+    Args:
+        teacher: A module or a `Teacher`, such as `Predictor`, an ensemble or specialists.
+        dataset: A data set with a length, labelled or not; the place of an example in it is what it
+            is known by.
+        out: Folder of the store.
+        views: How often each example is labelled; more than 1 is for augmented data.
+        fields: The objective that is to learn from the store, or what it wants of the teacher; None
+            for the output.
+        top_k: How many classes of the output to keep, with the log-mass of all others together;
+            None for all. `SoftTargets` learns from these, objectives on all classes do not.
+        dtype: `"float16"` (a relative error of at most 5e-4), `"bfloat16"` (4e-3, and the range of
+            float32) or `"float32"` (exact).
+        batch_size: Examples that the teacher is shown at a time, by each process.
+        compile: Whether to compile the teacher, a module, with `torch.compile`.
+        verify: Whether to read all that is finished, and to make anew what is damaged.
+        engine: Device and precision of the teacher; its other settings do not matter here.
+
+    Returns:
+        The store, opened.
+
+    Raises:
+        ArgumentError: An argument is outside its range.
+        DataError: The data set is empty, has no length, cannot be loaded, or is augmented at random
+            while `views` is 1.
+        ModelError: The teacher cannot be asked, or answers in changing shapes.
+        NonFiniteError: The teacher says NaN or an infinity.
+        StoreError: `out` cannot be written, holds another store or a damaged one, or a number does
+            not fit `dtype`.
+
+    >>> import tempfile, torch, tutelage as tl
+    >>> teacher = torch.nn.Linear(4, 3)
+    >>> data = torch.utils.data.TensorDataset(torch.randn(32, 4))
+    >>> store = tl.label(teacher, data, out=tempfile.mkdtemp())
+    >>> store.read("output", [5, 0]).shape
+    torch.Size([2, 3])
+    """
+    engine = engine or Engine()
+    settings = _settings(_asked(fields), top_k, dtype, batch_size, compile, engine)
+    _check_data(dataset, whole_number("views", views, 1, "1 is for data without augmentation"))
+    folder, asked = Path(out).expanduser(), as_teacher(teacher)
+    with ExitStack() as stack:
+        stack.enter_context(randomness.preserved())
+        accelerator = stack.enter_context(engine.accelerator(None))
+        if accelerator.is_main_process:
+            stack.enter_context(locked(folder))
+        source = _compiled(asked) if compile else asked
+        stack.enter_context(source.ready(accelerator.device))
+        answers = Answers(source, dataset, settings, accelerator)
+        data = Data(fingerprint=dataset_fingerprint(dataset), examples=len(cast("Any", dataset)))
+        manifest = claim(folder, asked.fingerprint(), data, Views(count=views), answers)
+        shown = engine.progress and accelerator.is_main_process
+        _make(folder, manifest, answers, verify, Meter(shown, manifest.layout.rows))
+    return TargetStore.open(folder)
+
+
+def _settings(
+    fields: Fields,
+    top_k: int | None,
+    dtype: str,
+    batch_size: int,
+    compiled: bool,
+    engine: Engine,
+) -> Settings:
+    """Return what is asked, checked."""
+    if dtype not in _DTYPES:
+        raise ArgumentError(f"`dtype` must be one of {list(_DTYPES)}, got {dtype!r}; choose one")
+    if top_k is not None and not fields.output:
+        raise ArgumentError(
+            f"`top_k` counts classes of the output, got {top_k} without the output in `fields`; "
+            "leave it out, or want the output too"
+        )
+    return Settings(
+        output=fields.output,
+        features=tuple(sorted(fields.features)),
+        top_k=None if top_k is None else whole_number("top_k", top_k, 1, "None keeps all classes"),
+        dtype=cast("Any", dtype),
+        batch_size=whole_number("batch_size", batch_size, 1, "the teacher is shown so many"),
+        precision=engine.precision,
+        compile=compiled,
+    )
+
+
+def _make(folder: Path, manifest: Manifest, answers: Answers, verify: bool, meter: Meter) -> None:
+    """Carry a store to its end, if it is not there, together with the other processes."""
+    accelerator: Accelerator = answers.accelerator
+    if verify:
+        manifest = _repaired(folder, manifest, accelerator)
+    if manifest.checksums is not None:
+        return
+    rank, several = accelerator.process_index, accelerator.num_processes
+    with StoreWriter(folder, manifest, rank) as writer, meter:
+        ours = writer.pending(rank, several)
+        accelerator.wait_for_everyone()  # all have seen the same blocks unfinished
+        layout = manifest.layout
+        meter.begin(sum(len(layout.block(block)) for block in ours), several)
+        for span in runs(ours, layout):
+            for block, pieces in answers.blocks(span, layout):
+                writer.write(block, pieces)
+                meter.add(len(layout.block(block)))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        close_store(folder, manifest)
+    accelerator.wait_for_everyone()
+
+
+def _repaired(folder: Path, manifest: Manifest, accelerator: Accelerator) -> Manifest:
+    """Have damaged blocks stand as not finished; headers and sizes are mended in writing."""
+    if accelerator.is_main_process:
+        found = list(find_damage(folder, manifest))
+        if found:
+            reopen_store(folder, manifest, {block for each in found for block in each.blocks})
+    accelerator.wait_for_everyone()
+    return Manifest.read(folder)
+
+
+def _asked(fields: Objective | Fields | None) -> Fields:
+    asked = fields.wants.teacher if isinstance(fields, Objective) else fields or OUTPUT
+    if not isinstance(asked, Fields):
+        raise ArgumentError(
+            f"`fields` must be an objective or tl.Fields, got {fields!r}; for instance "
+            "tl.SoftTargets(4)"
+        )
+    if not asked:
+        raise ArgumentError(
+            f"`fields` must want something of the teacher, got {fields}; leave it out for the "
+            "output"
+        )
+    return asked
+
+
+def _check_data(dataset: object, views: int) -> None:
+    if isinstance(dataset, DataLoader):
+        raise DataError(
+            "`dataset` must be a data set, got a DataLoader, whose order may change; give its "
+            "data set: loader.dataset"
+        )
+    if views == 1 and draws_at_random(dataset):
+        raise DataError(
+            f"`dataset` ({type(dataset).__name__}) must give the same examples each time where "
+            "views=1, got one that draws them at random, so that the student would see others than "
+            "the teacher; give views=4 or so, or take the augmentation out"
+        )
+
+
+def _compiled(teacher: Teacher) -> Teacher:
+    """Return a module's teacher with its module compiled."""
+    if not isinstance(teacher, Live):
+        raise ArgumentError(
+            f"`compile` is for a teacher that is a module, got {type(teacher).__name__}; leave it "
+            "out"
+        )
+    return Live(cast("nn.Module", torch.compile(teacher.module)))

@@ -1,0 +1,99 @@
+"""The folder of a store: whose it is, and that one call at a time fills it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tutelage.errors import RunFolderError, StoreError
+from tutelage.store import Data, Layout, Manifest, Views
+from tutelage.store.manifest import NAME
+from tutelage.training.answers import Answers
+from tutelage.training.folder import RunFolder, versions
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make the folder, and keep a second call from filling the same store at the same time.
+
+    Raises:
+        StoreError: Another one does, or the folder cannot be written.
+    """
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(RunFolder(folder, {}).locked())
+        except (OSError, RunFolderError) as error:
+            raise StoreError(
+                f"`out` must be a folder that can be written and that no other call fills, got "
+                f"{folder} with: {error}"
+            ) from error
+        yield
+
+
+def claim(folder: Path, teacher: str, data: Data, views: Views, answers: Answers) -> Manifest:
+    """Return the manifest of the store in a folder; a new one where there is none.
+
+    Raises:
+        StoreError: The folder holds another store, or something else, or cannot be written.
+    """
+    if (folder / NAME).exists():
+        found = Manifest.read(folder)
+        asked = found.model_copy(
+            update={
+                "teacher": teacher,
+                "data": data,
+                "views": views,
+                "settings": answers.settings,
+            }
+        )
+        _compare(folder, found, asked)
+        return found
+    fields = answers.fields()
+    draft = Manifest(
+        made_with=versions(),
+        teacher=teacher,
+        data=data,
+        views=views,
+        settings=answers.settings,
+        fields=fields,
+        block_rows=1,
+        shard_blocks=1,
+    )
+    widest = max(1, *(column.row_bytes for column in draft.columns))
+    layout = Layout.fitting(data.examples, views.count, answers.settings.batch_size, widest)
+    sizes = {"block_rows": layout.block_rows, "shard_blocks": layout.shard_blocks}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _refuse_strangers(folder)
+        draft.model_copy(update=sizes).write(folder, replace=False)
+    except OSError as error:
+        raise StoreError(
+            f"`out` must be a folder that can be written, got {folder} with {error}; choose "
+            "another, or mend it"
+        ) from error
+    return Manifest.read(folder)
+
+
+def _compare(folder: Path, found: Manifest, asked: Manifest) -> None:
+    there, now = found.identity(), asked.identity()
+    lines = [
+        f"  {name}: {there[name]!r} there, {now[name]!r} now"
+        for name in there
+        if there[name] != now[name]
+    ]
+    if lines:
+        raise StoreError(
+            f"`out` must be empty or hold this very store, got {folder} with a store that differs "
+            "in\n" + "\n".join(lines) + "\nchoose another folder, or remove that one"
+        )
+
+
+def _refuse_strangers(folder: Path) -> None:
+    found = sorted(path.name for path in folder.glob("*.npy"))
+    if found:
+        raise StoreError(
+            f"`out` must be empty or hold a store, got {folder} with {found[0]} but without "
+            f"{NAME}; choose another folder"
+        )
