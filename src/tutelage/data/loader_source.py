@@ -96,6 +96,7 @@ class LoaderSource(Source):
     def _from(self, number: int, start: int) -> Iterator[Any]:
         """Return the loader's batches from `start` on; see the class for the random states."""
         self._tell_epoch(number)
+        self._wake_workers()
         if start == 0:
             self._begun = self._capture()
             return iter(self.loader) if self.share.of == 1 else self._agreed()
@@ -123,9 +124,28 @@ class LoaderSource(Source):
             randomness.restore(ours)
         return batches
 
+    def _wake_workers(self) -> None:
+        """Start persistent workers, if they ran when the state that was taken up was captured.
+
+        A loader draws once more when it starts them; in the next epochs it does not.
+        """
+        begun = self._begun
+        if begun is None or not begun.get("awake", False) or self._awake():
+            return
+        with randomness.preserved():
+            iter(self.loader)
+        self.load(begun)
+
+    def _awake(self) -> bool:
+        """Tell whether the loader has persistent workers that run."""
+        return (
+            self.loader.persistent_workers and getattr(self.loader, "_iterator", None) is not None
+        )
+
     def _capture(self) -> dict[str, Any]:
         generators = [generator.get_state() for generator in self._generators()]
-        return {"global": randomness.capture(), "generators": generators}
+        state = {"global": randomness.capture(), "generators": generators}
+        return state | {"awake": self._awake()}
 
     def _generators(self) -> list[torch.Generator]:
         """Return the generators of the loader and its samplers, each once."""
