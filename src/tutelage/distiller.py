@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import evaluating, observe
 from tutelage.layers.capture import check_places
 from tutelage.objectives import Objective
-from tutelage.signals import Batch, Signals
+from tutelage.signals import OUTPUT, Batch, Signals
 from tutelage.teachers import AnyTeacher, Live, Teacher, as_teacher
 
 
@@ -172,6 +173,25 @@ class Distiller(nn.Module):
         if self.teacher is None or not self._wants.teacher:
             return Signals()
         return self.teacher.signals(batch, self._wants.teacher)
+
+    def alone(self, batch: Batch) -> Losses:
+        """Return what the student says where no teacher answers: its output, and no losses."""
+        student = observe(self.student, batch.inputs, OUTPUT, "student")
+        return Losses(torch.zeros(()), {}, (), student, Signals())
+
+    def ask_from_now(self, teacher: Teacher | None) -> None:
+        """Take another teacher in place of the present one."""
+        self.__dict__["teacher"] = teacher
+
+    @contextmanager
+    def asking(self, teacher: Teacher | None) -> Iterator[None]:
+        """Ask another teacher for a while."""
+        usual = self.teacher
+        self.ask_from_now(teacher)
+        try:
+            yield
+        finally:
+            self.ask_from_now(usual)
 
     def counts(self, batch: Batch) -> Tensor:
         """Return how many examples of the batch each term counts, `[terms]`; copies share one."""

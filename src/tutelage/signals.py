@@ -373,8 +373,7 @@ def _on_tensors(value: Any, change: Any) -> Any:
 
 def _chosen(domain: Tensor | Sequence[str] | None, rows: slice | Tensor) -> Any:
     """Return some examples' domains; a list of names has no rows by tensor."""
-    if isinstance(domain, Tensor):
-        return domain[rows]
-    if domain is None or isinstance(rows, slice):
+    if domain is None or isinstance(domain, Tensor):
         return None if domain is None else domain[rows]
-    return [domain[row] for row in rows.tolist()]
+    places = range(len(domain))[rows] if isinstance(rows, slice) else rows.tolist()
+    return [domain[place] for place in places]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,12 +14,14 @@ from torch import Tensor
 from tutelage.data import as_source, randomness
 from tutelage.data.fingerprint import fingerprint
 from tutelage.errors import DataError
-from tutelage.signals import OUTPUT
+from tutelage.signals import OUTPUT, Signals
 from tutelage.studies.describe import digest
 from tutelage.teachers import Teacher
 from tutelage.training.files import write_whole
 
 BATCH = 256
+
+Output = TypeVar("Output", Tensor, Tensor | None)
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,16 @@ def ask(teacher: Teacher, data: object, device: torch.device) -> Tensor:
         DataError: The data cannot be read.
         ModelError: The model refuses the inputs.
     """
-    with randomness.preserved(), teacher.ready(device):
-        randomness.seed_everything(0)  # where the data draws, every model sees the same
-        outputs = [
-            teacher.signals(batch.to(device), OUTPUT).wanted_output().float().cpu()
-            for batch in _batches("data", data)
-        ]
-    return torch.cat(outputs)
+    return torch.cat(_said(teacher, data, device, Signals.wanted_output))
+
+
+def ask_whole(teacher: Teacher, data: object, device: torch.device) -> Tensor | None:
+    """Return the same; None where the teacher knows only some of the classes.
+
+    Raises:
+        TutelageError: As `ask`.
+    """
+    return _joined(_said(teacher, data, device, Signals.full_output))
 
 
 def save(path: Path, outputs: Tensor) -> None:
@@ -93,6 +98,22 @@ def load(path: Path) -> Tensor | None:
             f"{path} must hold a model's outputs, got {error}; remove the file, and they are made "
             "anew"
         ) from error
+
+
+def _said(
+    teacher: Teacher, data: object, device: torch.device, read: Callable[[Signals], Output]
+) -> list[Output]:
+    """Return what is read of a teacher's answers, batch by batch, in float32 on the CPU."""
+
+    def moved(output: Output) -> Output:
+        return output.float().cpu() if isinstance(output, Tensor) else output
+
+    with randomness.preserved(), teacher.ready(device):
+        randomness.seed_everything(0)  # where the data draws, every model sees the same
+        return [
+            moved(read(teacher.signals(batch.to(device), OUTPUT)))
+            for batch in _batches("data", data)
+        ]
 
 
 def _named(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:

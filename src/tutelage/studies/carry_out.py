@@ -89,7 +89,9 @@ class Trials:
         return train(self.plan, planned, folder.run).student
 
     def teacher_answers(self, name: str, data: object) -> Tensor | None:
-        """Return the teacher's outputs on a data set, if there is a teacher; it is asked once.
+        """Return the teacher's outputs on a data set; it is asked once.
+
+        None where there is no teacher, or one that knows only some of the classes.
 
         Args:
             name: Of the data: `val` or `test` of these trials.
@@ -102,8 +104,9 @@ class Trials:
         with exclusive(folder):
             kept = answers.load(file)
             if kept is None:
-                kept = answers.ask(self.plan.teacher, data, self.plan.device)
-                answers.save(file, kept)
+                kept = answers.ask_whole(self.plan.teacher, data, self.plan.device)
+                if kept is not None:
+                    answers.save(file, kept)
         return kept
 
     def _folder(self, planned: Planned) -> TrialFolder:

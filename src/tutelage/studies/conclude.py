@@ -68,7 +68,9 @@ def conclude(finished: Finished, words: Words, variants: bool) -> StudyResults:
     keys = {name: architecture(each) for name, each in students.items()}
     total = sum(map(len, finished.done.values()))
     finished.trials.tell("measuring the models", total, total)
-    teacher = None if plan.teacher is None else plan.teacher.module or Answering(plan.teacher)
+    teacher = None
+    if plan.teacher is not None and scorer.teacher_test is not None:
+        teacher = plan.teacher.module or Answering(plan.teacher)
     collector = Collector(plan, scorer, finished.done, finished.chosen, keys)
     arms = collector.arms()
     ours = collector.teacher(TEACHER)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.data import as_source
-from tutelage.errors import TutelageError
+from tutelage.errors import DataError, TutelageError
 from tutelage.evaluation import Cost, Latency, latencies, measure_cost, variants
 from tutelage.signals import OUTPUT, Batch
 from tutelage.studies.answers import BATCH, ask
@@ -106,7 +106,19 @@ def _cost(model: nn.Module, inputs: Any) -> Cost | None:
 
 def _times(models: Mapping[str, nn.Module], inputs: Any) -> dict[str, list[Latency]]:
     """Time models whose input is one tensor, alone and in a batch."""
-    if not isinstance(inputs, Tensor):
+    models = {key: each for key, each in models.items() if _answers_alone(each, inputs)}
+    if not isinstance(inputs, Tensor) or not models:
         return {}
     sizes = sorted({min(each, len(Batch(inputs))) for each in _BATCH_SIZES})
     return latencies(models, inputs, sizes, seconds=_SECONDS, rounds=_ROUNDS)
+
+
+def _answers_alone(model: nn.Module, inputs: Any) -> bool:
+    """Tell whether a model needs inputs and no more; specialists need the domain too."""
+    if not isinstance(model, Answering):
+        return True
+    try:
+        model(inputs)
+    except DataError:
+        return False
+    return True

@@ -35,7 +35,7 @@ from tutelage.studies.progress import study_progress
 from tutelage.studies.results import StudyResults, write_results
 from tutelage.studies.score import Scorer
 from tutelage.studies.verdict import verdict
-from tutelage.teachers import Teacher, as_teacher
+from tutelage.teachers import AnyTeacher, as_teacher
 from tutelage.training import Engine, Monitor
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
 
@@ -102,7 +102,7 @@ class Study:
 
 
 def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewer asks
-    teacher: nn.Module | Teacher | None,
+    teacher: AnyTeacher | None,
     student: Callable[[], nn.Module] | nn.Module,
     *,
     train: object,

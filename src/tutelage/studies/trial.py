@@ -17,7 +17,7 @@ from tutelage.data.loader_source import LoaderSource
 from tutelage.errors import ModelError
 from tutelage.evaluation import agreement, mean_kl, mse
 from tutelage.objectives import Objective
-from tutelage.studies.answers import ask
+from tutelage.studies.answers import ask, ask_whole
 from tutelage.studies.arm import Arm, Trial
 from tutelage.studies.plan import StudyPlan
 from tutelage.teachers import Live
@@ -110,8 +110,10 @@ def train_fidelity(plan: StudyPlan, planned: Planned, student: nn.Module) -> dic
     data = _sample(plan.train_data(planned.arm, planned.seed))
     if teacher is None or data is None:
         return {}
-    ours, theirs = ask(Live(student), data, plan.device), ask(teacher, data, plan.device)
-    return fidelity(plan.reading(planned.arm), ours, theirs)
+    theirs = ask_whole(teacher, data, plan.device)
+    if theirs is None:
+        return {}
+    return fidelity(plan.reading(planned.arm), ask(Live(student), data, plan.device), theirs)
 
 
 def fidelity(objective: Objective, student: Tensor, teacher: Tensor) -> dict[str, float]:

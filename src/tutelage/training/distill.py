@@ -13,7 +13,7 @@ from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError
 from tutelage.evaluation.metrics import Metric
 from tutelage.objectives import Objective
-from tutelage.teachers import Teacher
+from tutelage.teachers import AnyTeacher
 from tutelage.training.carry_out import carry_out
 from tutelage.training.engine import Engine
 from tutelage.training.monitor import Monitor
@@ -24,7 +24,7 @@ from tutelage.training.staged import carry_out_stages
 
 
 def distill(  # noqa: PLR0913 - the one verb that everything else is an option of
-    teacher: nn.Module | Teacher | None,
+    teacher: AnyTeacher | None,
     student: nn.Module,
     *,
     train: object,
@@ -50,7 +50,9 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
 
     Args:
         teacher: A module, or a `Teacher` such as `teachers.Predictor`. It runs in eval and
-            inference mode and is not changed.
+            inference mode and is not changed. A list of teachers is a `teachers.Ensemble`, a dict
+            of them by domain `teachers.Specialists`; then `train` and `val` tell domains, as sets
+            made by `tl.data.domains` do.
         student: The module to train, in place.
         train: A data set (then `batch_size` and an order from `seed`) or a `DataLoader` (its
             order is kept). Examples are `(inputs, labels)`, `inputs` alone, or dicts; −100 (NaN

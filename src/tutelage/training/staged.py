@@ -23,7 +23,7 @@ from torch import nn
 
 from tutelage.distiller import Distiller
 from tutelage.reports.run_stages import joined_history, joined_settings
-from tutelage.teachers import Teacher
+from tutelage.teachers import AnyTeacher
 from tutelage.training.carry_out import carry_out
 from tutelage.training.folder import RunFolder
 from tutelage.training.monitor import Monitor
@@ -36,7 +36,7 @@ _SEEDS_APART = 1_000_003
 
 
 def carry_out_stages(
-    sides: tuple[nn.Module, nn.Module | Teacher | None],
+    sides: tuple[nn.Module, AnyTeacher | None],
     stages: Sequence[Stage],
     data: tuple[object, object | None],
     settings: Settings,
@@ -73,7 +73,7 @@ def carry_out_stages(
 
 
 def _distillers(
-    sides: tuple[nn.Module, nn.Module | Teacher | None], stages: Sequence[Stage]
+    sides: tuple[nn.Module, AnyTeacher | None], stages: Sequence[Stage]
 ) -> list[Distiller]:
     """Return a distiller for each stage: what the last one lacks is found before the first."""
     # Copied together, so that an objective of several stages is one and keeps its projectors.
