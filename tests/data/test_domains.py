@@ -1,0 +1,190 @@
+"""Sets joined by domain: names with each example, by whole batches where tensors hold the data."""
+
+import pickle
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    StackDataset,
+    Subset,
+    TensorDataset,
+    random_split,
+)
+
+import tutelage as tl
+from tutelage.data import Share, as_source, domains, unlabelled
+from tutelage.data.set_source import SetSource
+from tutelage.data.tensor_source import TensorSource
+from tutelage.errors import DataError
+from tutelage.signals import Batch
+
+
+def part(first, length):
+    """Examples that tell by their content which they are."""
+    x = torch.arange(float(first), float(first + length)).unsqueeze(1).expand(length, 2).clone()
+    return TensorDataset(x, torch.arange(first, first + length))
+
+
+def as_examples(held):
+    """The same examples in a plain list, which is served example by example."""
+    return [held[place] for place in range(len(held))]
+
+
+SETS = {"photo": part(0, 7), "sketch": part(100, 5), "drawing": part(200, 3)}
+JOINED = domains(SETS)
+
+
+def name_of(label):
+    return ["photo", "sketch", "drawing"][label // 100]
+
+
+def batches(data, epoch=0, **settings):
+    return list(as_source("train", data, 4, shuffle=True, seed=3, **settings).epoch(epoch))
+
+
+def equal(one, other):
+    return all(
+        torch.equal(a.inputs, b.inputs)
+        and torch.equal(a.labels, b.labels)
+        and torch.equal(a.index, b.index)
+        and list(a.domain or ()) == list(b.domain or ())
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_each_example_comes_once_with_the_name_of_its_domain():
+    assert len(JOINED) == 15
+    found = [JOINED[place] for place in range(15)]
+    assert [name_of(y) for _, y, _ in found] == [name for _, _, name in found]
+    assert len({y.item() for _, y, _ in found}) == 15
+    assert JOINED[-1][1] == 202
+    with pytest.raises(IndexError):
+        JOINED[15]
+
+
+def test_batches_carry_names_labels_and_inputs_of_one_example():
+    for batch in batches(JOINED):
+        assert list(batch.domain) == [name_of(y) for y in batch.labels.tolist()]
+        assert torch.equal(batch.inputs[:, 0].long(), batch.labels)
+        assert [JOINED[place][1] for place in batch.index.tolist()] == batch.labels.tolist()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        JOINED,
+        Subset(JOINED, [14, 3, 8, 1, 9]),
+        random_split(JOINED, [9, 6], torch.Generator().manual_seed(0))[1],
+        domains({"photo": Subset(SETS["photo"], [5, 1]), "sketch": SETS["sketch"]}),
+        domains({"photo": unlabelled(torch.rand(3, 2)), "sketch": SETS["sketch"]}),
+        ConcatDataset([JOINED, domains({"sketch": part(300, 2), "new": part(400, 2)})]),
+        ConcatDataset([SETS["photo"], unlabelled(torch.rand(4, 2)), SETS["sketch"]]),
+        unlabelled(JOINED),
+        ConcatDataset([TensorDataset(torch.rand(2, 2), torch.ones(2).byte()), SETS["photo"]]),
+    ],
+    ids=["whole", "subset", "split", "of subsets", "unlabelled part", "of domains", "beside",
+         "unlabelled", "labels of two sizes"],
+)  # fmt: skip
+def test_tensors_are_looked_up_by_whole_batches_to_the_same_end(data):
+    fast, slow = (as_source("train", each, 4, shuffle=True) for each in (data, as_examples(data)))
+    assert isinstance(fast, TensorSource)
+    assert isinstance(slow, SetSource)
+    assert equal(list(fast.epoch(1)), list(slow.epoch(1)))
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.integers(1, 8), st.integers(0, 99))
+def test_any_sizes(lengths, batch_size, seed):
+    """The plain reference: one list of examples, each looked up by its place."""
+    sets = {str(place): part(100 * place, length) for place, length in enumerate(lengths)}
+    plain = [(label, name) for name, held in sets.items() for _, label in as_examples(held)]
+    source = as_source("train", domains(sets), batch_size, shuffle=True, seed=seed)
+    for batch in source.epoch(0):
+        found = list(zip(batch.labels, batch.domain, strict=True))
+        assert found == [plain[place] for place in batch.index.tolist()]
+
+
+def test_tensors_of_several_kinds_are_left_to_the_collation():
+    mixed = domains(
+        {"a": part(0, 3), "b": TensorDataset(torch.rand(3, 2).double(), SETS["drawing"].tensors[1])}
+    )
+    assert isinstance(as_source("train", mixed, 4, shuffle=False), SetSource)
+
+
+def test_shares_of_processes_carry_their_names():
+    for whole, *parts in zip(
+        batches(JOINED), *(batches(JOINED, share=Share(rank, 2)) for rank in range(2)), strict=True
+    ):
+        assert [name for each in parts for name in each.domain] == list(whole.domain)
+
+
+def test_names_stay_with_their_rows():
+    batch = batches(JOINED)[0]
+    assert list(batch[1:3].domain) == list(batch.domain)[1:3]
+    assert list(batch.to(torch.device("cpu")).domain) == list(batch.domain)
+
+
+def test_a_loader_yields_them_too():
+    for raw in DataLoader(JOINED, 4):
+        batch = Batch.of(raw)
+        assert list(batch.domain) == [name_of(y) for y in batch.labels.tolist()]
+
+
+def test_dicts_are_tagged_by_a_key():
+    x, y = SETS["photo"].tensors
+    batch = batches(domains({"photo": StackDataset(x=x, labels=y)}))[0]
+    assert set(batch.inputs) == {"x"}
+    assert list(batch.domain) == ["photo"] * 4
+
+
+def test_a_tuple_of_ones_own_names_its_domain():
+    batch = batches([(torch.zeros(2), 1, "photo")] * 4)[0]
+    assert batch.labels.tolist() == [1] * 4
+    assert list(batch.domain) == ["photo"] * 4
+
+
+def test_other_domains_are_other_data():
+    prints = {
+        as_source("train", each, 4, shuffle=False).fingerprint()
+        for each in (JOINED, domains({"x": SETS["photo"], **SETS}), unlabelled(JOINED))
+    }
+    prints.add(
+        as_source("train", ConcatDataset(list(SETS.values())), 4, shuffle=False).fingerprint()
+    )
+    renamed = {name.upper(): held for name, held in SETS.items()}
+    prints.add(as_source("train", domains(renamed), 4, shuffle=False).fingerprint())
+    assert len(prints) == 5
+    again = as_source("train", pickle.loads(pickle.dumps(JOINED)), 4, shuffle=False)
+    assert again.fingerprint() in prints
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("sets", [{}, [SETS["photo"]], SETS["photo"], None])
+    def test_what_is_no_dict_of_sets(self, sets):
+        with pytest.raises(DataError, match="must be given data sets by name"):
+            domains(sets)
+
+    def test_names_that_are_none(self):
+        with pytest.raises(DataError, match="named by a str, got 3; write '3'"):
+            domains({3: SETS["photo"]})
+
+    @pytest.mark.parametrize("held", [[], 3, iter([]), TensorDataset(torch.zeros(0, 2))])
+    def test_what_holds_no_examples(self, held):
+        with pytest.raises(DataError, match=r"'photo' must have a data set .* leave the domain"):
+            domains({"photo": held})
+
+    @pytest.mark.parametrize("held", [TensorDataset(torch.zeros(3, 2)), [torch.zeros(2)] * 3])
+    def test_examples_without_labels(self, held):
+        with pytest.raises(DataError, match=r"tl.data.unlabelled\(set\)"):
+            batches(domains({"photo": held}))
+
+    def test_three_tensors_are_not_guessed_at(self):
+        with pytest.raises(DataError, match="domains' names"):
+            Batch.of((torch.zeros(3, 2), torch.zeros(3), torch.zeros(3, dtype=torch.int64)))
+
+
+def test_the_package_has_it():
+    assert tl.data.domains is domains
