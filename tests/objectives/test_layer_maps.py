@@ -1,0 +1,264 @@
+"""What of the two models is compared: maps of layers, outputs, features of other sizes."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import tutelage as tl
+from texts import CLASSES, Text, Texts
+from tutelage import losses
+from tutelage.errors import ArgumentError, ModelError
+from tutelage.layers.projector import resize
+from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants
+
+QUIET = tl.Engine(progress=False)
+OF_OUTPUTS = (
+    tl.FeatureMatch,
+    tl.RelationMatch,
+    tl.AlignmentMatch,
+    partial(tl.ContrastiveMatch, dim=4, memory=32),
+    tl.OrthogonalMatch,
+)
+
+
+def built(objective, student, teacher):
+    """Build for two features, and return the value of it."""
+    sides = Signals(features={"a": student}), Signals(features={"b": teacher})
+    objective.build(*sides)
+    return objective(*sides, Batch(student))
+
+
+@pytest.mark.parametrize("kind", OF_OUTPUTS)
+def test_without_a_map_the_outputs_are_embeddings_that_are_compared(kind):
+    objective = kind()
+    assert objective.wants == Wants(student=OUTPUT, teacher=OUTPUT)
+    assert objective.predicts_values
+    inputs = torch.randn(64, 5)
+    before = nn.Linear(5, 3)
+    run = tl.distill(
+        nn.Linear(5, 7),
+        before,
+        train=TensorDataset(inputs),
+        objective=objective,
+        epochs=20,
+        batch_size=32,
+        optimizer=partial(torch.optim.Adam, lr=0.03),
+        engine=QUIET,
+    )
+    assert run.history[-1]["train/loss"] < run.history[2]["train/loss"]
+    assert run.student(inputs).shape == (64, 3)
+
+
+def test_outputs_with_positions_have_attention():
+    student, teacher = torch.randn(2, 4, 3, 5, 6)
+    objective = tl.AttentionTransfer()
+    assert objective.wants == Wants(student=OUTPUT, teacher=OUTPUT)
+    torch.testing.assert_close(
+        objective(Signals(student), Signals(teacher), Batch(student)),
+        losses.attention_transfer(student, teacher),
+    )
+
+
+def test_a_map_asks_for_its_layers_and_for_no_output():
+    objective = tl.RelationMatch({"layer1": "layer2", "head:input": "fc:input"})
+    assert objective.wants.student == Fields(features=frozenset({"layer1", "head:input"}))
+    assert objective.wants.teacher == Fields(features=frozenset({"layer2", "fc:input"}))
+    assert objective.predicts_values is None
+
+
+@pytest.mark.parametrize(
+    ("objective", "values"),
+    [
+        (tl.FeatureMatch({"a": "b"}) + tl.SoftTargets(4), False),
+        (tl.FeatureMatch({"a": "b"}) + tl.OutputRegression(), True),
+        (tl.FeatureMatch() + 2 * tl.FeatureMatch({"a": "b"}), True),
+        (tl.FeatureMatch() + tl.HardLabels(), False),
+        (2 * tl.FeatureMatch({"a": "b"}), False),
+    ],
+)
+def test_a_sum_says_whether_the_output_is_classes_or_values(objective, values):
+    assert objective.predicts_values is values
+
+
+@pytest.mark.parametrize(
+    ("layer_map", "got"), [({}, "{}"), ([], r"\[\]"), ("layer1", "'layer1'"), (3, "3")]
+)
+@pytest.mark.parametrize("kind", [*OF_OUTPUTS, tl.AttentionTransfer, tl.SelfAttentionRelations])
+def test_a_map_that_is_none_is_refused(kind, layer_map, got):
+    with pytest.raises(ArgumentError, match=rf"`layer_map` must say .*, got {got}; write "):
+        kind(layer_map)
+
+
+@pytest.mark.parametrize("layer_map", [{"": "b"}, {"a": None}, {3: "b"}])
+@pytest.mark.parametrize("kind", [*OF_OUTPUTS, tl.AttentionTransfer])
+def test_what_is_no_place_is_refused(kind, layer_map):
+    with pytest.raises(ArgumentError, match=r"a layer must be the path of a module, got"):
+        kind(layer_map)
+
+
+def test_a_map_stays_as_it_was_given():
+    layer_map = {"a": "b"}
+    objective = tl.FeatureMatch(layer_map)
+    layer_map["c"] = "d"
+    assert objective.layer_map == {"a": "b"}
+
+
+@pytest.mark.parametrize("kind", [tl.FeatureMatch, tl.OrthogonalMatch, tl.AttentionTransfer])
+@pytest.mark.parametrize(
+    ("student", "teacher"),
+    [
+        ((4, 3, 8, 8), (4, 5, 4, 4)),
+        ((4, 5, 4, 2), (4, 3, 8, 8)),
+        ((4, 10, 3), (4, 6, 5)),
+        ((4, 2, 3), (4, 6, 5)),
+    ],
+)
+def test_the_students_positions_are_brought_to_the_teachers(kind, student, teacher):
+    student, teacher = torch.randn(student), torch.randn(teacher)
+    objective = kind({"a": "b"})
+    values = built(objective, student, teacher)
+    assert values.shape == (4,)
+    sized = resize(student, teacher)
+    torch.testing.assert_close(
+        objective(Signals(features={"a": sized}), Signals(features={"b": teacher}), Batch(student)),
+        values,
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("kind", [tl.FeatureMatch, tl.OrthogonalMatch, tl.AttentionTransfer])
+def test_features_of_different_kinds_are_refused(kind):
+    with pytest.raises(ModelError, match=r"\[4, 3, 8, 8\] \(student\) and .*\[4, 5\] \(teacher\)"):
+        built(kind({"a": "b"}), torch.zeros(4, 3, 8, 8), torch.zeros(4, 5))
+
+
+def test_a_projector_of_ones_own():
+    made = []
+
+    def deep(student, teacher):
+        made.append((student.shape, teacher.shape))
+        return nn.Sequential(nn.Linear(3, 9), nn.ReLU(), nn.Linear(9, 5))
+
+    objective = tl.FeatureMatch({"a": "b"}, projector=deep)
+    student, teacher = torch.randn(4, 3), torch.randn(4, 5)
+    values = built(objective, student, teacher)
+    assert made == [((4, 3), (4, 5))]
+    torch.testing.assert_close(
+        values, losses.feature_distance(objective.projectors[0](student), teacher)
+    )
+    assert len(list(objective.parameters())) == 4
+
+
+def test_equal_widths_learn_without_a_projector():
+    teacher = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(108, 4))
+    student = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(108, 4))
+    run = tl.distill(
+        teacher,
+        student,
+        train=TensorDataset(torch.randn(64, 1, 8, 8)),
+        objective=100 * tl.FeatureMatch({"1": "1"}),
+        epochs=40,
+        batch_size=16,
+        optimizer=partial(torch.optim.Adam, lr=0.05),
+        engine=QUIET,
+    )
+    assert not list(run.objective.parameters())
+    torch.testing.assert_close(student[0].weight, teacher[0].weight, rtol=0, atol=0.02)
+    assert not torch.allclose(student[3].weight, teacher[3].weight, rtol=0, atol=0.02)
+
+
+def test_relations_of_tokens_by_layers_with_other_names():
+    class Other(Text):
+        """The same, with its linear layers under the names of DistilBERT."""
+
+        def __init__(self, width):
+            super().__init__(width)
+            attention = self.attention
+            for old, new in (("query", "q_lin"), ("key", "k_lin"), ("value", "v_lin")):
+                setattr(attention, new, getattr(attention, old))
+
+    objective = tl.SelfAttentionRelations(
+        {"attention": "attention"}, 2, student_parts=("q_lin", "k_lin", "v_lin")
+    )
+    assert objective.layer_map == {
+        "attention.q_lin": "attention.query",
+        "attention.k_lin": "attention.key",
+        "attention.v_lin": "attention.value",
+    }
+    run = tl.distill(Text(8), Other(6), train=Texts(), objective=objective, epochs=2, engine=QUIET)
+    assert run.history[-1]["train/loss"] < run.history[0]["train/loss"]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [((), ()), ((), ("a",)), (("a", "b"), ("a",)), ("query", ("query",)), (("q",), "query")],
+)
+def test_parts_that_are_no_pairs_are_refused(parts):
+    with pytest.raises(ArgumentError, match=r"must name the same linear layers of the two sides"):
+        tl.SelfAttentionRelations({"attention": "attention"}, 2, *parts)
+
+
+@pytest.mark.parametrize("heads", [0, -1, 2.0, True])
+def test_a_number_of_heads_that_is_none_is_refused(heads):
+    with pytest.raises(ArgumentError, match=r"`relation_heads` must be .*; it must divide the wid"):
+        tl.SelfAttentionRelations({"attention": "attention"}, heads)
+
+
+@pytest.mark.parametrize("weight", [-1, float("nan"), "1"])
+@pytest.mark.parametrize("name", ["distance", "angle"])
+def test_a_weight_of_relations_out_of_range_is_refused(name, weight):
+    with pytest.raises(ArgumentError, match=rf"`{name}` must be .*the authors' weight is"):
+        tl.RelationMatch(**{name: weight})
+
+
+def test_relations_of_no_weight_are_refused():
+    with pytest.raises(ArgumentError, match=r"`distance` or `angle` must be positive, got 0 for b"):
+        tl.RelationMatch(distance=0, angle=0)
+
+
+def test_a_layer_that_is_not_there_is_refused_by_name():
+    with pytest.raises(ArgumentError, match=r"the student \(Text\) has no layer 'mixx'; nearest"):
+        tl.distill(
+            Text(8),
+            Text(6),
+            train=Texts(),
+            objective=tl.FeatureMatch({"mixx": "mix"}),
+            epochs=1,
+            engine=QUIET,
+        )
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
+@pytest.mark.parametrize("clip", [None, 0.05])
+def test_the_rotation_stays_orthonormal_through_a_run(optimizer, clip):
+    made = []
+
+    def optimize(parameters):
+        made.append(optimizer(parameters, lr=0.05))
+        return made[0]
+
+    run = tl.distill(
+        Text(8),
+        Text(6),
+        train=Texts(),
+        objective=tl.OrthogonalMatch({"mix": "mix"}) + 0.1 * tl.SoftTargets(4),
+        epochs=10,
+        batch_size=16,
+        optimizer=optimize,
+        engine=tl.Engine(progress=False, clip_norm=clip),
+    )
+    (objective, _) = (term.objective for term in run.objective.terms())
+    rotation = objective.projectors[0].matrix().detach()
+    assert rotation.shape == (8, 6)
+    assert (rotation.T @ rotation - torch.eye(6)).abs().max() < 1e-5
+    assert run.history[-1]["train/orthogonal_match"] < run.history[0]["train/orthogonal_match"]
+    assert run.student(**_batch()).shape == (2, CLASSES)
+
+
+def _batch():
+    rows = [Texts(2)[place] for place in range(2)]
+    return {name: torch.stack([row[name] for row in rows]) for name in ("tokens", "attention_mask")}
