@@ -16,7 +16,7 @@ from tutelage.teachers.specialists import Specialists
 from tutelage.teachers.stored import Stored
 
 AnyTeacher = nn.Module | Teacher | TargetStore | Sequence[Any] | Mapping[Any, Any]
-"""A module; a teacher; a store of answers; a list of these, which is an ensemble; a dict of these by domain."""
+"""A module; a teacher; a store of answers; a list, an ensemble; a dict by domain, specialists."""
 
 
 def as_teacher(teacher: object) -> Teacher:

@@ -11,7 +11,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from tutelage.data import Share, Source, as_source, randomness
 from tutelage.distiller import Distiller
-from tutelage.errors import ArgumentError, ModelError
+from tutelage.errors import ArgumentError, ModelError, StoreError
+from tutelage.teachers import Teacher
 from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
 from tutelage.training.validation import Validation
 
@@ -50,20 +51,36 @@ def make_plan(
         ArgumentError: `optimizer` or `scheduler` does not make one.
         DataError: Data is empty or none.
         ModelError: The student has nothing to train.
+        StoreError: The teacher's answers are those of other data.
     """
     _check_validation_is_used(val, settings)
     size = settings.batch_size
     share = Share(accelerator.process_index, accelerator.num_processes)
     source = as_source("train", train, size, shuffle=True, seed=settings.seed, share=share)
+    teacher = distiller.teacher
+    if teacher is not None and distiller.objective.wants.teacher:
+        distiller.ask_from_now(teacher.answering("train", train))
     _build(distiller, source, accelerator.device, settings.seed)
     validation = None
     if val is not None:
-        validation = Validation(as_source("val", val, size, shuffle=False), settings.metrics)
+        val_source = as_source("val", val, size, shuffle=False)
+        validation = Validation(val_source, settings.metrics, _answering(teacher, val))
     optimizer = _make_optimizer(settings.optimizer, distiller)
     batches, every = source.batches_per_epoch(), settings.engine.accumulation
     steps = None if batches is None else -(-batches // every) * settings.epochs
     scheduler = _make_scheduler(settings.scheduler, optimizer, steps)
     return Plan(distiller, optimizer, scheduler, source, validation, settings)
+
+
+def _answering(teacher: Teacher | None, val: object) -> Teacher | None:
+    """Return the teacher that answers for the validation data, if one does.
+
+    A teacher of stored answers may have none for it; labels have to do then.
+    """
+    try:
+        return None if teacher is None else teacher.answering("val", val)
+    except StoreError:
+        return None
 
 
 def _build(distiller: Distiller, source: Source, device: torch.device, seed: int) -> None:

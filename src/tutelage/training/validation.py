@@ -17,6 +17,7 @@ from tutelage.evaluation.metrics import Metric, evaluate_metric
 from tutelage.layers import evaluating
 from tutelage.objectives import Objective
 from tutelage.signals import Batch
+from tutelage.teachers import Teacher
 
 _OURS = ("loss", "accuracy", "agreement", "mse", "r2", "teacher_mse")
 
@@ -29,18 +30,23 @@ class Validation:
     Args:
         source: The validation batches.
         metrics: The user's metrics by name; they see the labelled examples.
+        teacher: Who answers for this data; None where nobody does, as where a teacher's answers
+            were stored for the training data alone. Then there is no loss, and nothing is compared
+            with a teacher.
 
     Raises:
         ArgumentError: A metric has the name of a usual figure.
     """
 
-    def __init__(self, source: Source, metrics: Mapping[str, Metric]) -> None:
+    def __init__(
+        self, source: Source, metrics: Mapping[str, Metric], teacher: Teacher | None
+    ) -> None:
         taken = sorted(set(_OURS) & set(metrics))
         if taken:
             raise ArgumentError(
                 f"`metrics` must not be named as the usual figures are, got {taken}; rename yours"
             )
-        self.source, self.metrics = source, metrics
+        self.source, self.metrics, self.teacher = source, metrics, teacher
 
     def figures(
         self, distiller: Distiller, device: torch.device, progress: float
@@ -49,13 +55,11 @@ class Validation:
 
         Modes and random states are left as they were.
         """
-        seen: list[tuple[Losses, Batch]] = []  # of small things: no inputs, no features
-        # No inference mode: a student may keep tensors that it makes here for its training.
-        with randomness.preserved(), evaluating(distiller), torch.no_grad():
-            for raw in self.source.epoch(0):
-                batch = raw.to(device, progress)
-                seen.append((distiller(batch).without_features(), _without_inputs(batch)))
-        figures = {"loss": _loss(distiller, [losses for losses, _ in seen], progress)}
+        alone = self.teacher is None and bool(distiller.objective.wants.teacher)
+        with distiller.asking(self.teacher):
+            seen = self._seen(distiller, device, progress, alone)
+        losses = [each for each, _ in seen]
+        figures = {} if alone else {"loss": _loss(distiller, losses, progress)}
         student = _joined([losses.student.full_output() for losses, _ in seen])
         teacher = _joined([losses.teacher.full_output() for losses, _ in seen])
         if student is None:
@@ -65,6 +69,21 @@ class Validation:
         return (
             figures | self._all(distiller.objective, said) | self._parts(distiller, said, domains)
         )
+
+    def _seen(
+        self, distiller: Distiller, device: torch.device, progress: float, alone: bool
+    ) -> list[tuple[Losses, Batch]]:
+        """Return what is said of each batch, and the batch; small things: no inputs, no features.
+
+        No inference mode: a student may keep tensors that it makes here for its training.
+        """
+        say = distiller.alone if alone else distiller
+        seen: list[tuple[Losses, Batch]] = []
+        with randomness.preserved(), evaluating(distiller), torch.no_grad():
+            for raw in self.source.epoch(0):
+                batch = raw.to(device, progress)
+                seen.append((say(batch).without_features(), _without_inputs(batch)))
+        return seen
 
     def _all(self, objective: Objective, said: _Said) -> dict[str, float]:
         """Return the usual figures and the user's own."""
