@@ -1,12 +1,14 @@
 """Where a teacher's signals come from: modules, callables such as scikit-learn's, and many of them.
 
 Several teachers that know the same are an `Ensemble`; those that know a domain each are
-`Specialists`; one that knows some of the classes is a `Specialist`.
+`Specialists`; one that knows some of the classes is a `Specialist`; and where domains are not
+known, `Consensus` joins what all of them say.
 """
 
 from tutelage.teachers._teacher import Teacher
 from tutelage.teachers.as_teacher import AnyTeacher, as_teacher
 from tutelage.teachers.averages import mean_of_gaussians, mean_of_outputs, mean_of_probabilities
+from tutelage.teachers.consensus import Consensus
 from tutelage.teachers.ensemble import Ensemble
 from tutelage.teachers.live import Live
 from tutelage.teachers.predictor import Predictor
@@ -17,6 +19,7 @@ from tutelage.teachers.weightings import by_entropy, by_label_confidence, invers
 
 __all__ = [
     "AnyTeacher",
+    "Consensus",
     "Ensemble",
     "Live",
     "Predictor",

@@ -39,7 +39,7 @@ class Team(Teacher):
         teachers: Sequence[nn.Module | Teacher] | Mapping[str, nn.Module | Teacher],
         devices: Sequence[torch.device | str | None] | None = None,
     ) -> None:
-        named = _named(teachers)
+        named = named_members(teachers)
         self.names = tuple(named)
         self.members = tuple(as_member(each) for each in named.values())
         given = [None] * len(named) if devices is None else list(devices)
@@ -117,9 +117,14 @@ def shares(weights: Sequence[float] | None, names: Sequence[str]) -> Tensor:
     return given / given.sum()
 
 
-def _named(
+def named_members(
     teachers: Sequence[nn.Module | Teacher] | Mapping[str, nn.Module | Teacher],
 ) -> dict[str, nn.Module | Teacher]:
+    """Return teachers by name; those of a list are numbered.
+
+    Raises:
+        ArgumentError: There is none, or a name is no text or holds a `/`.
+    """
     several = isinstance(teachers, (Mapping, Sequence)) and not isinstance(teachers, str)
     if not several or not len(teachers):
         raise ArgumentError(
