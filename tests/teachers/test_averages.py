@@ -1,0 +1,117 @@
+"""Each mean is the best of all distributions in its own sense."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutelage.errors import ModelError
+from tutelage.teachers import mean_of_gaussians, mean_of_outputs, mean_of_probabilities
+
+SEEDS = st.integers(0, 10**6)
+
+
+def draw(seed, members=3, rows=4, columns=5):
+    generator = torch.Generator().manual_seed(seed)
+    outputs = 3 * torch.randn(members, rows, columns, generator=generator, dtype=torch.float64)
+    weights = torch.rand(members, rows, 1, generator=generator, dtype=torch.float64) + 0.01
+    return outputs, weights / weights.sum(dim=0)
+
+
+def perturbed(logits, seed):
+    """Many distributions near one and far from it."""
+    generator = torch.Generator().manual_seed(seed + 1)
+    noise = torch.randn(50, *logits.shape, generator=generator, dtype=torch.float64)
+    return logits + noise * torch.logspace(-3, 1, 50).reshape(-1, 1, 1)
+
+
+def kl(log_p, log_q):
+    return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
+
+
+@given(SEEDS)
+def test_the_mean_of_probabilities_is_nearest_to_all_teachers_seen_from_them(seed):
+    outputs, weights = draw(seed)
+    log_p, best = outputs.log_softmax(dim=-1), mean_of_probabilities(outputs, weights)
+
+    def cost(log_q):
+        return (weights[..., 0] * kl(log_p, log_q)).sum(dim=0)
+
+    torch.testing.assert_close(best.exp(), (weights * log_p.exp()).sum(dim=0))
+    for other in perturbed(best, seed).log_softmax(dim=-1):
+        assert (cost(best) <= cost(other) + 1e-12).all()
+
+
+@given(SEEDS)
+def test_the_mean_of_logits_is_nearest_to_all_teachers_seen_from_it(seed):
+    outputs, weights = draw(seed)
+    log_p = outputs.log_softmax(dim=-1)
+    best = mean_of_outputs(outputs, weights).log_softmax(dim=-1)
+    powers = (log_p.exp() ** weights).prod(dim=0)
+    torch.testing.assert_close(best.exp(), powers / powers.sum(dim=-1, keepdim=True))
+
+    def cost(log_q):
+        return (weights[..., 0] * kl(log_q, log_p)).sum(dim=0)
+
+    for other in perturbed(best, seed).log_softmax(dim=-1):
+        assert (cost(best) <= cost(other) + 1e-12).all()
+
+
+@given(SEEDS)
+def test_the_mean_of_gaussians_is_nearest_to_all_teachers_seen_from_it(seed):
+    outputs, weights = draw(seed, columns=4)
+    best = mean_of_gaussians(outputs, weights)
+
+    def cost(gaussians):
+        (mean, log_var), (means, log_vars) = gaussians.chunk(2, -1), outputs.chunk(2, -1)
+        gap = log_var - log_vars
+        each = gap.exp() - gap - 1 + (mean - means).square() * (-log_vars).exp()
+        return (weights[..., 0] * each.sum(dim=-1) / 2).sum(dim=0)
+
+    for other in perturbed(best, seed):
+        assert (cost(best) <= cost(other) + 1e-9).all()
+
+
+@given(SEEDS)
+def test_a_gaussian_mean_is_weighed_by_inverse_variance(seed):
+    outputs, _ = draw(seed, columns=2)
+    precision = (-outputs[..., 1]).exp()
+    mean = mean_of_gaussians(outputs, torch.full((3, 1, 1), 1 / 3, dtype=torch.float64))
+    expected = (precision * outputs[..., 0]).sum(dim=0) / precision.sum(dim=0)
+    torch.testing.assert_close(mean[:, 0], expected)
+    torch.testing.assert_close(mean[:, 1].exp(), 1 / precision.mean(dim=0))
+
+
+@pytest.mark.parametrize("average", [mean_of_outputs, mean_of_probabilities, mean_of_gaussians])
+def test_equal_teachers_are_their_own_mean(average):
+    outputs, weights = draw(0, columns=4)
+    same = outputs[:1].expand(3, -1, -1)
+    result, expected = average(same, weights), outputs[0]
+    if average is mean_of_probabilities:
+        expected = expected.log_softmax(dim=-1)
+    torch.testing.assert_close(result, expected)
+
+
+@pytest.mark.parametrize("average", [mean_of_outputs, mean_of_probabilities, mean_of_gaussians])
+def test_a_teacher_of_no_weight_says_nothing_even_where_it_says_never(average):
+    outputs, _ = draw(0, members=2, columns=4)
+    outputs[1] = -torch.inf if average is mean_of_outputs else 1e4
+    weights = torch.tensor([1.0, 0.0], dtype=torch.float64).reshape(2, 1, 1)
+    result = average(outputs, weights)
+    torch.testing.assert_close(result, average(outputs[:1], weights[:1]))
+
+
+@pytest.mark.parametrize("average", [mean_of_outputs, mean_of_probabilities])
+def test_extreme_logits_stay_finite(average):
+    outputs = torch.tensor([[[1e4, -1e4, 0]], [[-1e4, 1e4, 0]]])
+    assert average(outputs, torch.full((2, 1, 1), 0.5)).isfinite().all()
+
+
+def test_a_column_of_values_has_no_probabilities():
+    with pytest.raises(ModelError, match=r"got one column; for values use average=mean_of_outputs"):
+        mean_of_probabilities(torch.zeros(2, 3, 1), torch.full((2, 1, 1), 0.5))
+
+
+def test_an_odd_number_of_columns_is_no_gaussian():
+    with pytest.raises(ModelError, match="even number of columns, got 3; let all teachers"):
+        mean_of_gaussians(torch.zeros(2, 3, 3), torch.full((2, 1, 1), 0.5))

@@ -1,0 +1,239 @@
+import copy
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import nn
+
+import tutelage as tl
+from tutelage.errors import ArgumentError, ModelError
+from tutelage.signals import OUTPUT, Batch, Fields
+from tutelage.teachers import (
+    Ensemble,
+    Specialist,
+    Teacher,
+    by_entropy,
+    by_label_confidence,
+    mean_of_gaussians,
+    mean_of_probabilities,
+)
+
+X = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
+LABELS = torch.arange(8) % 4
+CPU = torch.device("cpu")
+
+
+def net(seed, columns=4):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, columns))
+
+
+def said(model):
+    with torch.no_grad():
+        return model(X)
+
+
+A, B, C = net(0), net(1), net(2)
+
+
+def ask(teacher, fields=OUTPUT, labels=None):
+    return teacher.signals(Batch(X, labels), fields)
+
+
+class Recording(Teacher):
+    """Says zeros, and remembers what was asked of it."""
+
+    def __init__(self):
+        self.devices, self.homes, self.fields = [], [], []
+
+    def signals(self, batch, fields):
+        self.devices.append(batch.inputs.device)
+        self.fields.append(fields)
+        return tl.Signals(torch.zeros(len(batch), 4, device=batch.inputs.device))
+
+    @contextmanager
+    def ready(self, device):
+        self.homes.append(device)
+        yield
+        self.homes.append("back")
+
+    def fingerprint(self):
+        return "recording"
+
+
+def test_the_default_is_the_mean_of_outputs():
+    expected = (said(A) + said(B) + said(C)) / 3
+    torch.testing.assert_close(ask(Ensemble([A, B, C])).output, expected)
+
+
+def test_weights_are_made_to_sum_to_one():
+    expected = 0.75 * said(A) + 0.25 * said(B)
+    torch.testing.assert_close(ask(Ensemble([A, B], weights=[3, 1])).output, expected)
+
+
+def test_a_weight_of_zero_leaves_a_teacher_out():
+    torch.testing.assert_close(ask(Ensemble([A, B], weights=[1, 0])).output, said(A))
+
+
+def test_probabilities_may_be_averaged():
+    output = ask(Ensemble([A, B], [1, 3], mean_of_probabilities)).output
+    expected = 0.25 * said(A).softmax(dim=1) + 0.75 * said(B).softmax(dim=1)
+    torch.testing.assert_close(output.exp(), expected)
+
+
+@pytest.mark.parametrize("weighting", [by_label_confidence, by_entropy])
+def test_weights_may_be_of_each_example(weighting):
+    batch = Batch(X, LABELS)
+    weights = weighting(torch.stack([said(A), said(B)]), batch)
+    assert weights.std() > 0.01
+    expected = weights[0, :, None] * said(A) + weights[1, :, None] * said(B)
+    output = Ensemble([A, B], weights=weighting).signals(batch, OUTPUT).output
+    torch.testing.assert_close(output, expected)
+
+
+def test_weights_of_a_function_of_ones_own_are_made_to_sum_to_one():
+    ensemble = Ensemble([A, B], weights=lambda outputs, _: torch.full(outputs.shape[:2], 5.0))
+    torch.testing.assert_close(ask(ensemble).output, (said(A) + said(B)) / 2)
+
+
+def test_regressors_are_averaged():
+    one, other = net(0, 1), net(1, 1)
+    output = ask(Ensemble([one, other], weights=tl.teachers.inverse_variance([1.0, 3.0]))).output
+    torch.testing.assert_close(output, 0.75 * said(one) + 0.25 * said(other))
+
+
+def test_gaussian_heads_are_averaged():
+    outputs = torch.stack([said(A), said(B)])
+    expected = mean_of_gaussians(outputs, torch.full((2, 1, 1), 0.5))
+    torch.testing.assert_close(ask(Ensemble([A, B], average=mean_of_gaussians)).output, expected)
+
+
+def test_the_answer_is_a_plain_tensor_in_float32_at_least():
+    half = copy.deepcopy(B).to(torch.bfloat16)
+    low = tl.teachers.Predictor(lambda x: half(torch.from_numpy(x).bfloat16()).float().detach())
+    for ensemble in (Ensemble([A, B]), Ensemble([A, low])):
+        output = ask(ensemble).output
+        assert output.dtype == torch.float32
+        assert not output.is_inference()
+        assert not output.requires_grad
+
+
+class TestFeatures:
+    def test_a_members_layer_is_named_with_it(self):
+        places = frozenset({"big/1", "small/0:input", "small/2"})
+        ensemble = Ensemble({"big": A, "small": B})
+        signals = ask(ensemble, Fields(True, places))
+        assert signals.features.keys() == places
+        torch.testing.assert_close(signals.features["big/1"], A[:2](X))
+        torch.testing.assert_close(signals.features["small/0:input"], X)
+        torch.testing.assert_close(signals.features["small/2"], said(B))
+        torch.testing.assert_close(signals.output, (said(A) + said(B)) / 2)
+
+    def test_members_of_a_list_have_numbers(self):
+        signals = ask(Ensemble([A, B]), Fields(features=frozenset({"1/0"})))
+        torch.testing.assert_close(signals.features["1/0"], B[0](X))
+        assert signals.output is None
+
+    def test_who_is_not_wanted_is_not_asked_for_anything(self):
+        idle = Recording()
+        ask(Ensemble({"a": A, "idle": idle}), Fields(features=frozenset({"a/0"})))
+        assert not any(idle.fields)
+
+    def test_a_layers_name_may_hold_the_sign_between(self):
+        odd = nn.Sequential()
+        odd.add_module("a/b", nn.Linear(3, 2))
+        signals = ask(Ensemble({"odd": odd}), Fields(features=frozenset({"odd/a/b"})))
+        assert signals.features["odd/a/b"].shape == (8, 2)
+
+    @pytest.mark.parametrize("place", ["layer3", "large/0", "/0"])
+    def test_other_places_are_refused_with_the_way_out(self, place):
+        with pytest.raises(ArgumentError, match=r"written member/layer .*\['big'\].*'big/"):
+            ask(Ensemble({"big": A}), Fields(features=frozenset({place})))
+
+    def test_a_student_learns_a_members_layer(self):
+        objective = tl.FeatureMatch({"0": "big/0"}) + tl.SoftTargets(2.0)
+        student = net(5)
+        run = tl.distill(
+            Ensemble({"big": A, "small": B}), student, train=torch.utils.data.TensorDataset(X),
+            objective=objective, epochs=2, batch_size=4,
+        )  # fmt: skip
+        assert run.history[-1]["train/loss"] < run.history[0]["train/loss"]
+
+
+class TestDevices:
+    def test_members_are_made_ready_on_the_device_and_put_back(self):
+        members = Recording(), Recording()
+        with Ensemble(members).ready(torch.device("meta")):
+            assert [each.homes for each in members] == [[torch.device("meta")]] * 2
+        assert [each.homes[-1] for each in members] == ["back", "back"]
+
+    def test_a_member_may_have_a_device_of_its_own_and_inputs_go_there(self):
+        here, there = Recording(), Recording()
+        ensemble = Ensemble([here, there], devices=[None, "meta"])
+        with ensemble.ready(CPU):
+            assert (here.homes, there.homes) == ([CPU], [torch.device("meta")])
+        with pytest.raises(NotImplementedError, match="meta"):  # which has no data to bring back
+            ask(ensemble)
+        assert (here.devices, there.devices) == ([CPU], [torch.device("meta")])
+
+    def test_answers_come_back_to_the_batch(self):
+        ensemble = Ensemble([A, B], devices=["cpu", None])
+        torch.testing.assert_close(ask(ensemble).output, (said(A) + said(B)) / 2)
+
+
+class TestFingerprint:
+    def test_it_changes_with_members_names_weights_and_average(self):
+        ensembles = [
+            Ensemble([A, B]),
+            Ensemble([B, A]),
+            Ensemble([A, C]),
+            Ensemble({"a": A, "b": B}),
+            Ensemble([A, B], weights=[1, 2]),
+            Ensemble([A, B], weights=by_entropy),
+            Ensemble([A, B], average=mean_of_probabilities),
+        ]
+        assert len({each.fingerprint() for each in ensembles}) == len(ensembles)
+
+    def test_it_stays_with_equal_ones(self):
+        again = Ensemble([copy.deepcopy(A), B], weights=[2, 2])
+        assert again.fingerprint() == Ensemble([A, B]).fingerprint()
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("teachers", [[], {}, "ab", None])
+    def test_no_teachers(self, teachers):
+        with pytest.raises(ArgumentError, match=r"`teachers` must be a list .*at least one, got"):
+            Ensemble(teachers)
+
+    @pytest.mark.parametrize("name", ["a/b", 3])
+    def test_names(self, name):
+        with pytest.raises(ArgumentError, match=r"a text without '/', got .*; rename it"):
+            Ensemble({name: A})
+
+    @pytest.mark.parametrize("weights", [[0, 0], [1], [1, 2, 3], [-1, 2], [float("nan"), 1]])
+    def test_weights(self, weights):
+        with pytest.raises(ArgumentError, match=r"`weights` must be"):
+            Ensemble([A, B], weights=weights)
+
+    def test_weights_of_a_function(self):
+        with pytest.raises(ModelError, match=r"must return \[2, 8\] .*got \[8\]"):
+            ask(Ensemble([A, B], weights=lambda *_: torch.ones(8)))
+
+    def test_devices(self):
+        with pytest.raises(ArgumentError, match=r"one for each of the 2 teachers, got 1"):
+            Ensemble([A, B], devices=["cpu"])
+
+    def test_members(self):
+        with pytest.raises(ModelError, match=r"must be a torch.nn.Module or a Teacher, got int"):
+            Ensemble([A, 3])
+
+    def test_other_numbers_of_classes(self):
+        with pytest.raises(
+            ModelError, match=r"outputs of one shape, got \{'0': \[8, 4\], '1': \[8, 5\]\}"
+        ):
+            ask(Ensemble([A, net(1, 5)]))
+
+    def test_a_member_that_knows_some_classes(self):
+        with pytest.raises(ModelError, match=r"got one that knows some; .*Consensus"):
+            ask(Ensemble([A, Specialist(B, labels=[0, 1, 2])]))
