@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch.utils.data import Dataset
 
 from tutelage._checks import whole_number
 from tutelage.data.current_view import CurrentView
-from tutelage.data.draws import kept_apart, mixed
+from tutelage.data.draws import Draws, mixed
 from tutelage.data.fingerprint import content
 from tutelage.errors import ArgumentError, DataError
 from tutelage.signals import describe, set_apart
@@ -73,7 +74,7 @@ class Views(Dataset[Any]):
             count = whole_number("count", count, 1, "it is the number of views")
         self.seed = whole_number("seed", seed, 0, "all draws come from it")
         self.dataset, self.transform, self.count, self.whole = dataset, transform, count, whole
-        self._current = CurrentView()
+        self._current, self._draws = CurrentView(), Draws()
         self._refuse_draws_of_its_own()
 
     def __len__(self) -> int:
@@ -127,15 +128,15 @@ class Views(Dataset[Any]):
     def _examples(self, indices: Sequence[int], view: int) -> list[Any]:
         places = range(len(self.dataset))
         of_view = mixed(self.seed, view)
-        made = []
-        with kept_apart() as seed_all:
-            for index in indices:
-                place = places[index]
-                seed_all(mixed(of_view, place))
-                made.append(self._made(self.dataset[place]))
-        return made
+        with self._draws.apart() as call:
+            return [
+                call(mixed(of_view, place), partial(self._made, place))
+                for place in (places[index] for index in indices)
+            ]
 
-    def _made(self, example: Any) -> Any:
+    def _made(self, place: int) -> Any:
+        """Return an example, with whatever is drawn for it drawn now."""
+        example = self.dataset[place]
         if self.transform is None:
             return example
         if self.whole:
