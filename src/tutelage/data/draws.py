@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,14 +32,8 @@ class Draws:
         python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
         self._begin_alike()
-
-        def call(seed: int, make: Callable[[], Any]) -> Any:
-            if cuda is not None:
-                torch.cuda.manual_seed_all(seed)
-            return self._call(seed, make)
-
         try:
-            yield call
+            yield partial(self._call, cuda is not None)
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
@@ -50,8 +45,10 @@ class Draws:
         for generator in (random, np.random, *self._twins):
             generator.seed(0)
 
-    def _call(self, seed: int, make: Callable[[], Any]) -> Any:
+    def _call(self, cuda: bool, seed: int, make: Callable[[], Any]) -> Any:
         torch.default_generator.manual_seed(seed)  # torch.manual_seed takes a hundred times longer
+        if cuda:
+            torch.cuda.manual_seed_all(seed)
         if self._python:
             random.seed(seed)
         if self._numpy:
@@ -63,7 +60,7 @@ class Draws:
         if not (python or numpy):
             return made
         self._python, self._numpy = self._python or python, self._numpy or numpy
-        return self._call(seed, make)
+        return self._call(cuda, seed, make)
 
 
 def mixed(seed: int, place: int) -> int:
