@@ -11,9 +11,9 @@ from zlib import crc32
 
 from torch import Tensor
 
-from tutelage.errors import StoreError
+from tutelage.errors import ModelError, StoreError
 from tutelage.signals import CoarseLogits, Signals
-from tutelage.store.fields import OUTPUT_NAME
+from tutelage.store.fields import OUTPUT_NAME, Field
 from tutelage.store.forms import encode
 from tutelage.store.journal import Journal, read_journals, remove_journals
 from tutelage.store.manifest import Manifest
@@ -127,6 +127,8 @@ class StoreWriter:
             OUTPUT_NAME: signals.output,
             **signals.features,
         }
+        if self.manifest.settings.top_k is None and isinstance(signals.output, CoarseLogits):
+            _check_width(self.manifest.fields[0], signals.output)
         return [
             array
             for field in self.manifest.fields
@@ -137,6 +139,16 @@ class StoreWriter:
         return StoreError(
             f"the store's folder must take what is written, got {self.folder} with {error}; make "
             "room or mend it, and call again: what is finished stays"
+        )
+
+
+def _check_width(field: Field, answer: CoarseLogits) -> None:
+    """Refuse a teacher that comes to know more classes than its first batch showed."""
+    width = answer.ids.shape[1]
+    if field.form == "coarse" and width > field.shape[0]:
+        raise ModelError(
+            f"the teacher must know at most {field.shape[0]} classes of an example, as in its "
+            f"first batch, got {width}; give `top_k`, the most that are to be kept"
         )
 
 

@@ -73,8 +73,7 @@ class Stored(Teacher):
                 "without `index`; give distill the data set itself and not a DataLoader (or yield "
                 "dicts with `index`), and no `transform` that changes the inputs"
             )
-        view = getattr(batch, "view", 0) % store.views
-        rows = _rows(store, batch.index, view)
+        rows = _rows(store, batch.index, batch.view % store.views)
         output = store.read("output", rows) if fields.output else None
         features = {place: store.read(place, rows) for place in fields.features}
         device = batch.index.device

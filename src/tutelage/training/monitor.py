@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tutelage._checks import whole_number
-from tutelage.errors import ArgumentError, DataError
+from tutelage.errors import ArgumentError
 
 _HIGHER = {"accuracy": True, "agreement": True, "r2": True}
 _LOWER = {"loss": False, "mse": False, "teacher_mse": False}
@@ -57,19 +57,8 @@ class Monitor:
 
     @staticmethod
     def fitting(figures: Mapping[str, float]) -> Monitor:
-        """Return the usual monitor: accuracy, else mean squared error, else the loss.
-
-        Raises:
-            DataError: There is none of these.
-        """
-        usual = [name for name in _BY_DEFAULT if name in figures]
-        if not usual:
-            raise DataError(
-                "`val` must have labels, or a teacher that answers for it, to judge the student "
-                f"by, got {sorted(figures)}; label it too and give both: "
-                "tl.teachers.Stored(store, val_store), or give val=None"
-            )
-        return Monitor(usual[0])
+        """Return the usual monitor: accuracy, else mean squared error, else the loss."""
+        return Monitor(next(name for name in _BY_DEFAULT if name in figures))
 
 
 class Best:

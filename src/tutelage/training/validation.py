@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tutelage.data import Source, randomness
 from tutelage.distiller import Distiller, Losses
-from tutelage.errors import ArgumentError
+from tutelage.errors import ArgumentError, DataError
 from tutelage.evaluation.figures import usual_figures
 from tutelage.evaluation.metrics import Metric, evaluate_metric
 from tutelage.layers import evaluating
@@ -54,6 +54,9 @@ class Validation:
         """Return all figures by name, and by `name/domain` where the data carries domains.
 
         Modes and random states are left as they were.
+
+        Raises:
+            DataError: There are neither labels nor a teacher's answers.
         """
         alone = self.teacher is None and bool(distiller.objective.wants.teacher)
         with distiller.asking(self.teacher):
@@ -65,6 +68,12 @@ class Validation:
         if student is None:
             return figures
         said = _Said(student, teacher, _joined([batch.labels for _, batch in seen]))
+        if alone and said.labels is None:
+            raise DataError(
+                "`val` must have labels, or a teacher that answers for it, to judge the student "
+                "by, got neither; label it too and give both, tl.teachers.Stored(store, "
+                "val_store), or leave `val` out"
+            )
         domains = _rows_by_domain([batch for _, batch in seen])
         return (
             figures | self._all(distiller.objective, said) | self._parts(distiller, said, domains)

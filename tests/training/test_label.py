@@ -1,0 +1,462 @@
+"""What `label` writes, what it refuses, and that a student learns the same from it."""
+
+import gc
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+
+import tutelage as tl
+from tutelage.signals import CoarseLogits
+from tutelage.training import answers
+from tutelage.training.meter import Meter
+
+
+class Rows(nn.Module):
+    """A teacher whose answer to a row does not depend on the batch: sums, row by row."""
+
+    def __init__(self, width=6, classes=5):
+        super().__init__()
+        self.hidden = nn.Identity()
+        self.weight = nn.Parameter(torch.randn(classes, width))
+        self.asked = 0
+
+    def forward(self, inputs):
+        self.asked += len(inputs)
+        hidden = self.hidden(torch.tanh(inputs))
+        return 3 * torch.stack([(hidden * row).sum(1) for row in self.weight], dim=1)
+
+
+def data(examples=300, labelled=True):
+    generator = torch.Generator().manual_seed(5)
+    inputs = torch.randn(examples, 6, generator=generator)
+    labels = torch.randint(0, 5, (examples,), generator=generator)
+    return TensorDataset(inputs, labels) if labelled else TensorDataset(inputs)
+
+
+def quiet(**settings):
+    return tl.Engine(device="cpu", progress=False, **settings)
+
+
+def label(teacher, dataset, out, **options):
+    return tl.label(teacher, dataset, out=out, engine=quiet(), **options)
+
+
+def content(folder):
+    names = (path for path in sorted(folder.iterdir()) if path.name != ".lock")
+    return {path.name: path.read_bytes() for path in names}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "error"), [("float32", 0), ("float16", 5e-4), ("bfloat16", 4e-3)]
+)
+@pytest.mark.parametrize("labelled", [True, False])
+def test_the_store_holds_what_the_teacher_says(dtype, error, labelled, tmp_path):
+    teacher, dataset = Rows(), data(labelled=labelled)
+    store = label(teacher, dataset, tmp_path, dtype=dtype, batch_size=64)
+    expected = teacher(dataset.tensors[0]).detach()
+    found = store.read("output", range(300)).float()
+    assert bool(((found - expected).abs() <= error * expected.abs() + 1e-7).all())
+    assert torch.equal(found, expected.to(getattr(torch, dtype)).float())
+
+
+def test_features_are_kept_where_an_objective_wants_them(tmp_path):
+    teacher, dataset = Rows(), data()
+    objective = tl.FeatureMatch({"0": "hidden"}) + tl.SoftTargets(2)
+    store = label(teacher, dataset, tmp_path, fields=objective, dtype="float32")
+    assert [field.name for field in store.fields] == ["output", "hidden"]
+    assert torch.equal(store.read("hidden", [7, 3]), torch.tanh(dataset.tensors[0][[7, 3]]))
+    only = tl.label(
+        teacher, dataset, out=tmp_path / "only", fields=tl.Fields(features=frozenset({"hidden"}))
+    )
+    assert [field.name for field in only.fields] == ["hidden"]
+
+
+def test_top_k_keeps_the_likeliest_and_the_mass_of_the_rest(tmp_path):
+    teacher, dataset = Rows(classes=40), data()
+    store = label(teacher, dataset, tmp_path, top_k=3, dtype="float32")
+    logits = teacher(dataset.tensors[0]).detach()
+    found = store.read("output", range(300))
+    top, ids = logits.topk(3, dim=1)
+    assert torch.equal(found.ids, ids)
+    others = logits.scatter(1, ids, -torch.inf).logsumexp(dim=1)
+    cells = torch.cat([top, others[:, None]], dim=1).softmax(dim=1)
+    kept = torch.cat([found.logits, found.rest[:, None]], dim=1).softmax(dim=1)
+    torch.testing.assert_close(kept, cells, rtol=1e-5, atol=1e-7)
+    assert bool((found.logits[:, 0] == 0).all())
+
+
+def test_sixteen_of_a_thousand_classes_take_66_bytes(tmp_path):
+    teacher = nn.Linear(6, 1000)
+    store = label(teacher, data(2048), tmp_path / "top", top_k=16)
+    assert sum(column.row_bytes for column in store.manifest.columns) == 66
+    assert sum(map(len, content(tmp_path / "top").values())) < 70 * 2048
+    dense = label(teacher, data(2048), tmp_path / "dense")
+    assert sum(map(len, content(tmp_path / "dense").values())) < 1.01 * 2 * 1000 * 2048
+    assert dense.bytes == 2 * 1000 * 2048 + 128
+
+
+class Coarse(tl.teachers.Teacher):
+    """A teacher that knows some classes of each example, more of some."""
+
+    def signals(self, batch, fields):
+        width = 2 if bool(batch.index[0] < 64) else 4
+        ids = torch.arange(width).repeat(len(batch), 1) + 1
+        ids[::2, -1] = -1
+        logits = (torch.sin(batch.inputs[:, :width]) * 5).masked_fill(ids < 0, -torch.inf)
+        return tl.Signals(CoarseLogits(ids, logits, batch.inputs[:, 5]))
+
+    def fingerprint(self):
+        return "coarse"
+
+
+def test_a_teacher_that_knows_some_classes_is_kept_as_it_says(tmp_path):
+    dataset = data(128)
+    store = label(Coarse(), dataset, tmp_path, top_k=4, dtype="float32", batch_size=64)
+    found = store.read("output", range(128))
+    for first in (0, 64):
+        rows = slice(first, first + 64)
+        batch = tl.Batch(dataset.tensors[0][rows], index=torch.arange(128)[rows])
+        said = Coarse().signals(batch, None).output
+        for kept, whole in zip(as_dicts(found[rows]), as_dicts(said), strict=True):
+            assert kept == pytest.approx(whole, abs=1e-6)
+
+
+def as_dicts(coarse):
+    """Each row's cells and their probabilities."""
+    for ids, logits, rest in zip(coarse.ids, coarse.logits, coarse.rest, strict=True):
+        shares = torch.cat([logits, rest[None]]).softmax(0).tolist()
+        cells = [*ids.tolist(), "rest"]
+        yield {cell: share for cell, share in zip(cells, shares, strict=True) if cell != -1}
+
+
+def test_a_coarse_teacher_that_comes_to_know_more_is_refused_without_top_k(tmp_path):
+    with pytest.raises(
+        tl.ModelError, match=r"at most 2 classes of an example, .* got 4; give `top"
+    ):
+        label(Coarse(), data(128), tmp_path, batch_size=64)
+
+
+def test_with_top_k_what_a_coarse_teacher_knows_more_goes_into_the_rest(tmp_path):
+    store = label(Coarse(), data(128), tmp_path, top_k=2, dtype="float32", batch_size=64)
+    found = store.read("output", range(128))[slice(64, None)]
+    batch = tl.Batch(data(128).tensors[0][64:], index=torch.arange(64, 128))
+    said = Coarse().signals(batch, None).output
+    whole = torch.cat([said.logits, said.rest[:, None]], dim=1).softmax(dim=1)
+    kept = torch.cat([found.logits, found.rest[:, None]], dim=1).softmax(dim=1)
+    expected = 1 - whole[:, :-1].topk(2, dim=1).values.sum(dim=1)
+    torch.testing.assert_close(kept[:, -1], expected, rtol=1e-4, atol=1e-6)
+
+
+OBJECTIVES = {
+    "soft": 0.3 * tl.HardLabels() + tl.SoftTargets(tl.schedules.Linear(8, 1)),
+    "features": tl.FeatureMatch({"0": "hidden"}) + tl.LogitRegression(),
+}
+
+
+def taught(teacher, dataset, objective, **options):
+    torch.manual_seed(3)
+    student = nn.Sequential(nn.Linear(6, 7), nn.Tanh(), nn.Linear(7, 5))
+    run = tl.distill(
+        teacher, student, train=dataset, objective=objective, epochs=3, batch_size=32,
+        engine=quiet(), **options,
+    )  # fmt: skip
+    return run, torch.cat([each.flatten() for each in student.state_dict().values()])
+
+
+@pytest.mark.parametrize("kind", OBJECTIVES)
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_student_of_a_float32_store_is_that_of_the_live_teacher(kind, plain, tmp_path):
+    """To the bit, where the teacher's answer to an example does not depend on the batch."""
+    teacher, objective = Rows(), OBJECTIVES[kind]
+    dataset = data() if plain else Subset(Listed(data()), range(250))
+    store = label(teacher, dataset, tmp_path, fields=objective, dtype="float32")
+    live, expected = taught(teacher, dataset, objective)
+    before = teacher.asked
+    stored, found = taught(store, dataset, objective)
+    assert torch.equal(found, expected)
+    assert [r["train/loss"] for r in stored.history] == [r["train/loss"] for r in live.history]
+    assert teacher.asked == before
+
+
+class Listed(Dataset):
+    """The same examples, one by one."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __len__(self):
+        return len(self.inner)
+
+    def __getitem__(self, place):
+        return self.inner[place]
+
+
+def test_a_matrix_product_depends_on_the_batch_in_the_last_bit_only(tmp_path):
+    torch.manual_seed(0)
+    teacher, dataset = nn.Sequential(nn.Linear(6, 64), nn.Tanh(), nn.Linear(64, 5)), data()
+    store = label(teacher, dataset, tmp_path, dtype="float32")
+    _, expected = taught(teacher, dataset, tl.SoftTargets(4))
+    _, found = taught(store, dataset, tl.SoftTargets(4))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 2e-3), ("bfloat16", 2e-2)])
+def test_a_student_of_a_rounded_store_is_one_of_rounded_answers(dtype, tolerance, tmp_path):
+    """Rounding the live teacher's answers explains all of the difference."""
+    teacher, dataset, objective = Rows(), data(), tl.SoftTargets(4)
+    store = label(teacher, dataset, tmp_path, dtype=dtype)
+    kind = getattr(torch, dtype)
+
+    class Rounded(nn.Module):
+        def forward(self, inputs):
+            return teacher(inputs).to(kind).float()
+
+    _, found = taught(store, dataset, objective)
+    _, rounded = taught(Rounded(), dataset, objective)
+    _, exact = taught(teacher, dataset, objective)
+    assert torch.equal(found, rounded)
+    assert 0 < (found - exact).abs().max() < tolerance
+
+
+def test_soft_targets_learn_from_top_k(tmp_path):
+    teacher, dataset = Rows(), data()
+    store = label(teacher, dataset, tmp_path / "all", top_k=5, dtype="float32")
+    _, found = taught(store, dataset, tl.SoftTargets(1))
+    _, expected = taught(teacher, dataset, tl.SoftTargets(1))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    few = label(teacher, dataset, tmp_path / "few", top_k=2)
+    run, _ = taught(few, dataset, tl.SoftTargets(1))
+    assert run.history[-1]["train/loss"] < run.history[0]["train/loss"]
+    with pytest.raises(tl.ModelError, match="needs all classes of the teacher, got CoarseLogits"):
+        taught(few, dataset, tl.LogitRegression())
+
+
+def test_a_finished_store_is_returned_without_asking(tmp_path):
+    teacher, dataset = Rows(), data()
+    label(teacher, dataset, tmp_path)
+    before, asked = content(tmp_path), teacher.asked
+    again = label(teacher, dataset, tmp_path)
+    assert teacher.asked == asked
+    assert content(tmp_path) == before
+    assert sorted(before) == ["manifest.json", "output.0000.npy"]
+    assert len(again) == 300
+
+
+def test_verify_makes_only_what_is_damaged_anew(tmp_path):
+    teacher, dataset = Rows(), data(4000)
+    label(teacher, dataset, tmp_path, batch_size=128)
+    before, asked = content(tmp_path), teacher.asked
+    damaged = bytearray(before["output.0000.npy"])
+    damaged[128 + 10 * 2100] ^= 1  # in the third block of 1024
+    (tmp_path / "output.0000.npy").write_bytes(damaged)
+    with pytest.raises(tl.StoreError, match=r"block 2 \(examples 2048 to 3071\); call tl.label"):
+        label(teacher, dataset, tmp_path, batch_size=128)
+    store = label(teacher, dataset, tmp_path, batch_size=128, verify=True)
+    assert content(tmp_path) == before
+    assert teacher.asked == asked + 1024
+    assert list(store.verify()) == []
+    label(teacher, dataset, tmp_path, batch_size=128, verify=True)
+    assert teacher.asked == asked + 1024
+
+
+def with_other_weights():
+    torch.manual_seed(99)
+    return Rows()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"teacher": with_other_weights}, "teacher: 'Rows .*' there, 'Rows .*' now"),
+        ({"dataset": lambda: data(301)}, "data.examples: 300 there, 301 now"),
+        ({"dataset": lambda: Subset(data(), list(range(299, -1, -1)))}, "data.fingerprint: '"),
+        ({"views": lambda: 2}, "views.count: 1 there, 2 now"),
+        ({"dtype": lambda: "float32"}, "settings.dtype: 'float16' there, 'float32' now"),
+        ({"top_k": lambda: 2}, "settings.top_k: None there, 2 now"),
+        ({"batch_size": lambda: 32}, "settings.batch_size: 256 there, 32 now"),
+        ({"fields": lambda: OBJECTIVES["features"]}, r"settings.features: \[\] there, \['hidden"),
+        ({"engine": lambda: quiet(precision="bf16")}, "settings.precision: 'fp32' there, 'bf16'"),
+    ],
+)
+def test_another_store_in_the_folder_is_refused_with_what_differs(change, message, tmp_path):
+    torch.manual_seed(0)
+    options = {"teacher": Rows(), "dataset": data(), "engine": quiet(), "out": tmp_path}
+    tl.label(**options)
+    before = content(tmp_path)
+    with pytest.raises(tl.StoreError, match=message):
+        tl.label(**options | {name: make() for name, make in change.items()})
+    assert content(tmp_path) == before
+
+
+class Noisy(Dataset):
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, place):
+        return torch.randn(6), place % 5
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"dtype": "int8"}, tl.ArgumentError, r"one of \['float16', 'float32', 'bfloat16'\], got"),
+        ({"top_k": 0}, tl.ArgumentError, "`top_k` must be at least 1, got 0"),
+        ({"top_k": 6}, tl.ArgumentError, r"most the number of classes, got 6 .* \[256, 5\]"),
+        ({"batch_size": 0}, tl.ArgumentError, "`batch_size` must be at least 1"),
+        ({"views": 0}, tl.ArgumentError, "`views` must be at least 1"),
+        ({"fields": tl.HardLabels()}, tl.ArgumentError, "must want something of the teacher"),
+        ({"fields": "output"}, tl.ArgumentError, "must be an objective or tl.Fields, got 'output'"),
+        (
+            {"fields": tl.Fields(features=frozenset({"hidden"})), "top_k": 2},
+            tl.ArgumentError,
+            "counts classes of the output, got 2 without the output",
+        ),
+        ({"dataset": DataLoader(data())}, tl.DataError, "got a DataLoader.* loader.dataset"),
+        ({"dataset": 3}, tl.DataError, "must have __len__ and __getitem__"),
+        ({"dataset": TensorDataset(torch.zeros(0, 6))}, tl.DataError, "at least one example"),
+        ({"dataset": Noisy()}, tl.DataError, "draws them at random.* give views=4"),
+        ({"teacher": "model.pt"}, tl.ModelError, "got str"),
+        ({"teacher": Coarse(), "compile": True}, tl.ArgumentError, "is a module, got Coarse"),
+    ],
+)
+def test_arguments_are_checked_before_anything_is_written(change, error, message, tmp_path):
+    options = {"teacher": Rows(), "dataset": data(), "out": tmp_path / "store"} | change
+    with pytest.raises(error, match=message):
+        tl.label(**options, engine=quiet())
+    assert not list(tmp_path.glob("store/*.json"))
+    assert not list(tmp_path.glob("store/*.npy"))
+
+
+class Says(nn.Module):
+    """A teacher that says one thing of all examples but one."""
+
+    def __init__(self, place, value):
+        super().__init__()
+        self.place, self.value = place, value
+
+    def forward(self, inputs):
+        said = torch.ones(len(inputs), 3)
+        said[inputs[:, 0] == self.place, 1] = self.value
+        return said
+
+
+NUMBERED = TensorDataset(torch.arange(500.0)[:, None])
+
+
+@pytest.mark.parametrize("value", [7e4, -65520.0])
+def test_a_number_that_float16_does_not_hold_is_told(value, tmp_path):
+    with pytest.raises(tl.StoreError, match=rf"fit float16, got {value:g} in row 317; .*float32"):
+        label(Says(317, value), NUMBERED, tmp_path / "half")
+    for dtype in ("float32", "bfloat16"):
+        store = label(Says(317, value), NUMBERED, tmp_path / dtype, dtype=dtype)
+        assert store.read("output", [317])[0, 1].item() == pytest.approx(value, rel=4e-3)
+    assert label(Says(317, 65519.0), NUMBERED, tmp_path / "fits").read("output", [317])[0, 1] > 6e4
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("options", [{}, {"dtype": "float32"}, {"top_k": 3}])
+def test_what_is_no_number_is_told(value, options, tmp_path):
+    with pytest.raises(tl.NonFiniteError, match=r"'output' must be finite, got .* in row 311"):
+        label(Says(311, value), NUMBERED, tmp_path, **options)
+
+
+def test_answers_of_another_length_are_refused(tmp_path):
+    class Pooled(nn.Module):
+        def forward(self, inputs):
+            return inputs[:1]
+
+    with pytest.raises(tl.DataError, match="once for each example, got 1 answers to the 256"):
+        label(Pooled(), NUMBERED, tmp_path)
+
+
+def test_answers_of_changing_shapes_are_refused(tmp_path):
+    class Ragged(nn.Module):
+        def forward(self, inputs):
+            return inputs.expand(-1, 2 if bool(inputs[0, 0] < 256) else 3)
+
+    with pytest.raises(tl.ModelError, match=r"in one shape, got float32 \[244, 3\] after rows of"):
+        label(Ragged(), NUMBERED, tmp_path)
+
+
+def test_a_folder_that_is_a_file_or_holds_arrays_of_others(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(tl.StoreError, match="must be a folder that can be written"):
+        label(Rows(), data(), tmp_path / "file" / "store")
+    np.save(tmp_path / "mine.npy", np.ones(3))
+    with pytest.raises(tl.StoreError, match=r"with mine.npy but without manifest.json"):
+        label(Rows(), data(), tmp_path)
+
+
+def test_the_teacher_and_the_random_state_are_left_as_they_were(tmp_path):
+    teacher = nn.Sequential(nn.Linear(6, 5), nn.Dropout(0.5)).train()
+    state = torch.get_rng_state()
+    store = label(teacher, data(), tmp_path, dtype="float32")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert teacher.training
+    assert teacher[1].training
+    assert teacher[0].weight.requires_grad
+    teacher.eval()
+    torch.testing.assert_close(store.read("output", range(300)), teacher(data().tensors[0]).data)
+
+
+def test_bf16_answers_are_those_of_autocast(tmp_path):
+    teacher = nn.Linear(6, 5)
+    store = tl.label(teacher, data(), out=tmp_path, dtype="float32", engine=quiet(precision="bf16"))
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        expected = teacher(data().tensors[0][:256])
+    assert expected.dtype == torch.bfloat16
+    assert torch.equal(store.read("output", range(256)), expected.float())
+    assert json.loads((tmp_path / "manifest.json").read_text())["settings"]["precision"] == "bf16"
+
+
+def test_compile_asks_the_compiled_module(tmp_path, monkeypatch):
+    compiled = []
+
+    def compile_(module):
+        compiled.append(module)
+        return nn.Sequential(module)
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    teacher = Rows()
+    store = label(teacher, data(), tmp_path, compile=True, dtype="float32")
+    assert compiled == [teacher]
+    assert torch.equal(store.read("output", range(300)), teacher(data().tensors[0]).data)
+    assert store.manifest.teacher == tl.teachers.Live(teacher).fingerprint()
+
+
+def test_blocks_are_asked_a_bounded_number_at_a_time(tmp_path, monkeypatch):
+    parts = []
+    real = answers.Answers._said
+
+    def said(self, places):
+        parts.append(len(places))
+        return real(self, places)
+
+    monkeypatch.setattr(answers.Answers, "_said", said)
+    label(nn.Linear(1, 2), TensorDataset(torch.zeros(40_000, 1)), tmp_path, batch_size=512)
+    assert parts[1:] == [16_384, 16_384, 40_000 - 32_768]
+    gc.collect()
+
+
+def test_the_bar_shows_rate_and_time_left():
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100)
+    with Meter(True, 1000, console) as meter:
+        meter.begin(300, 2)  # 400 are there already
+        meter._last = 0.0
+        meter.add(150)
+        assert meter.rate() > 0
+    text = screen.getvalue()
+    assert "700/1000" in text
+    assert "examples/s" in text
+    silent = io.StringIO()
+    with Meter(True, 10, Console(file=silent, width=100)) as meter:
+        meter.begin(10, 1)
+        meter.add(10)
+    assert silent.getvalue() == ""
