@@ -35,7 +35,7 @@ def training_data(kind):
     images = torch.randn(120, 1, 8, 8, generator=generator)
     labels = torch.randint(0, 5, (120,), generator=generator)
     augmented = Augmented(images, labels)
-    if kind == "tensors":
+    if kind in {"tensors", "mixed"}:
         return TensorDataset(images, labels)
     if kind == "set":
         return augmented
@@ -93,6 +93,9 @@ def main(out, kind, write):
         scheduler=torch.optim.lr_scheduler.CosineAnnealingLR,
         monitor="loss",
         out=out,
+        transform=tl.data.Chain([tl.data.Noise(0.1), tl.data.CutMix()])
+        if kind == "mixed"
+        else None,
         engine=tl.Engine(checkpoint_seconds=0, accumulation=2 if kind == "set" else 1),
     )
 

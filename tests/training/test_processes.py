@@ -20,7 +20,7 @@ def run(weights: Path, *arguments: str, processes: int):
     return torch.load(weights, weights_only=True)
 
 
-@pytest.mark.parametrize("kind", ["tensors", "set", "loader", "stream"])
+@pytest.mark.parametrize("kind", ["tensors", "set", "loader", "stream", "mixed"])
 def test_two_processes_equal_one(kind, tmp_path):
     """With labels missing unevenly, a last batch of one example, accumulation and clipping."""
     one = run(tmp_path / "one.pt", kind, processes=1)

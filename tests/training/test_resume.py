@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 PROGRAM = Path(__file__).parents[1] / "programs" / "killed_run.py"
-KINDS = ("tensors", "set", "loader", "workers")
+KINDS = ("tensors", "set", "loader", "workers", "mixed")
 LONGEST_WAIT = 0.25  # seconds; the slowed steps of a run take more than twice that
 
 

@@ -1,0 +1,310 @@
+"""Fine-tuning: which parts learn, how fast, and that a kill changes nothing."""
+
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import tutelage as tl
+from tutelage.errors import ArgumentError, ModelError, RunFolderError
+from tutelage.training.parts import parameters_at, rates_of
+
+PROGRAM = Path(__file__).parents[1] / "programs" / "killed_fine_tuning.py"
+X = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+Y = (X[:, 0] > 0).long() + (X[:, 1] > 0).long()
+DATA = TensorDataset(X, Y)
+SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
+
+
+class Net(nn.Module):
+    """Something before the blocks, three of them, and a head; and a parameter of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(6))
+        self.embed = nn.Linear(6, 8)
+        self.body = nn.Sequential(*[self.block() for _ in range(3)])
+        self.head = nn.Linear(8, 3)
+
+    @staticmethod
+    def block():
+        return nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.1))
+
+    def forward(self, x):
+        return self.head(self.body(self.embed(x + self.shift)))
+
+
+def net():
+    torch.manual_seed(0)
+    return Net()
+
+
+def moved(before, after):
+    """Return which parameters and buffers changed, by how much at most."""
+    return {
+        name: (after[name] - before[name]).abs().max().item()
+        for name in before
+        if not torch.equal(after[name], before[name])
+    }
+
+
+def tuned(model=None, **settings):
+    model = model or net()
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    chosen = {"train": DATA, "epochs": 1, "batch_size": 20, "optimizer": SGD} | settings
+    run = tl.fine_tune(model, **chosen)
+    return run, moved(before, model.state_dict())
+
+
+def test_frozen_parts_stay_buffers_too():
+    _, changed = tuned(frozen=["shift", "embed", "body.0"])
+    assert changed
+    kept = ("shift", "embed.", "body.0.")
+    assert not any(name.startswith(kept) for name in changed)
+    # A bias before batch norm has no gradient.
+    others = {
+        name
+        for name in net().state_dict()
+        if not name.startswith((*kept, "body.1.0.b", "body.2.0.b"))
+    }
+    assert others <= set(changed)
+
+
+def test_frozen_parts_are_in_eval_mode_and_the_others_are_not():
+    model, seen = net(), []
+    model.body[0].register_forward_hook(
+        lambda module, *_: seen.append(
+            (module.training, module[1].training, model.body[1].training)
+        )
+    )
+    tuned(model, frozen=["embed", "body.0"])
+    assert set(seen) == {(False, False, True)}
+
+
+def test_afterwards_each_parameter_is_as_it_was():
+    model = net()
+    model.embed.bias.requires_grad_(False)
+    tuned(model, frozen=["embed", "body.0"])
+    assert [name for name, each in model.named_parameters() if not each.requires_grad] == [
+        "embed.bias"
+    ]
+    with pytest.raises(ArgumentError):
+        tuned(model, frozen=["embed", "nowhere"])
+    assert model.embed.weight.requires_grad
+
+
+def test_rates_against_groups_written_out():
+    ours, theirs = net(), net()
+    tl.fine_tune(
+        ours,
+        train=DATA,
+        epochs=3,
+        batch_size=40,
+        optimizer=SGD,
+        rates={"embed": 0.1, "body.2": 0.5},
+    )
+    embed, last = list(theirs.embed.parameters()), list(theirs.body[2].parameters())
+    slow = {id(each) for each in embed + last}
+    optimizer = SGD(
+        [
+            {"params": [each for each in theirs.parameters() if id(each) not in slow]},
+            {"params": embed, "lr": 0.01},
+            {"params": last, "lr": 0.05},
+        ]
+    )
+    order = tl.data.as_source("train", DATA, 40, shuffle=True, seed=0)
+    torch.manual_seed(0)
+    for epoch in range(3):
+        batch = next(order.epoch(epoch))
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(theirs(batch.inputs), batch.labels).backward()
+        optimizer.step()
+    for name, each in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], each, msg=name)
+
+
+def test_layer_decay_falls_from_the_head_to_what_lies_before_the_blocks():
+    model = net()
+    rates = rates_of(model, {}, 0.5, ())
+    groups = {group["part"]: group["factor"] for group in rates.groups(model.parameters())}
+    assert groups == {
+        "rest": 1.0, "body.2": 0.5, "body.1": 0.25, "body.0": 0.125, "before body.0": 0.0625,
+    }  # fmt: skip
+    assert rates.groups(model.parameters())[0]["part"] == "rest"
+    held = [each for group in rates.groups(model.parameters()) for each in group["params"]]
+    assert {id(each) for each in held} == {id(each) for each in model.parameters()}
+    assert len(held) == len(list(model.parameters()))
+    before = next(g for g in rates.groups(model.parameters()) if g["part"] == "before body.0")
+    assert [id(each) for each in before["params"]] == [
+        id(each) for each in [model.shift, *model.embed.parameters()]
+    ]
+
+
+def test_rates_go_before_the_decay():
+    model = net()
+    rates = rates_of(model, {"body.1": 2.0, "shift": 1.0}, 0.5, ["embed"])
+    held = [each for each in model.parameters() if not _among(each, model.embed)]
+    groups = {group["part"]: group["factor"] for group in rates.groups(held)}
+    assert groups == {"rest": 1.0, "body.2": 0.5, "body.1": 2.0, "body.0": 0.125, "shift": 1.0}
+
+
+def _among(parameter, module):
+    return any(parameter is each for each in module.parameters())
+
+
+def test_a_scheduler_moves_all_rates_and_the_log_has_the_full_one():
+    seen = []
+
+    def scheduler(optimizer, steps):
+        made = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.5, steps)
+        step = made.step
+
+        def watched():
+            step()
+            seen.append([group["lr"] for group in optimizer.param_groups])
+
+        made.step = watched
+        return made
+
+    run, _ = tuned(rates={"embed": 0.1}, scheduler=scheduler, epochs=2)
+    assert run.history[-1]["lr"] == pytest.approx(0.05)
+    assert all(slow == pytest.approx(0.1 * full) for full, slow in seen[-3:])
+
+
+def test_by_default_it_is_slower_than_fit():
+    run, _ = tuned(optimizer=None)
+    assert run.history[0]["lr"] == 1e-4
+
+
+def test_without_parts_it_is_fit():
+    tuned_model, fitted = net(), net()
+    settings = {"train": DATA, "epochs": 2, "optimizer": SGD}
+    tl.fine_tune(tuned_model, **settings)
+    tl.fit(fitted, **settings)
+    assert not moved(tuned_model.state_dict(), fitted.state_dict())
+
+
+def test_transforms_objectives_and_validation_as_in_fit(tmp_path):
+    run, _ = tuned(
+        val=DATA,
+        objective=tl.HardLabels(smoothing=0.1),
+        transform=tl.data.Mixup(),
+        rates={"body": 0.5},
+        frozen=["embed"],
+        out=tmp_path,
+    )
+    assert 0 <= run.history[0]["val/accuracy"] <= 1
+    assert "Mixup" in run.settings["transform"]
+
+
+class TestTheFolderOfARun:
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"rates": {"body.0": 0.5}},
+            {"rates": {"body.1": 0.25}},
+            {"frozen": ["body.1"]},
+            {"frozen": ["body.0"]},
+            {"layer_decay": 0.9},
+            {},
+        ],
+        ids=str,
+    )
+    def test_other_parts_make_another_run(self, other, tmp_path):
+        """`body.0` and `body.1` are of one size, and still not the same."""
+        for first in ({"rates": {"body.1": 0.5}}, {"frozen": ["body.2"]}):
+            out = tmp_path / next(iter(first))
+            tuned(out=out, **first)
+            with pytest.raises(RunFolderError, match="differs in"):
+                tuned(out=out, **other)
+
+    def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(self, tmp_path):
+        """Killed in the write of a checkpoint, after some steps; then the same call again."""
+        for name, deaths in (("whole", [0]), ("killed", [6, 0])):
+            for death in deaths:
+                command = [sys.executable, "-W", "error", str(PROGRAM), str(tmp_path / name)]
+                done = subprocess.run(
+                    [*command, str(death)], capture_output=True, text=True, timeout=120, check=False
+                )
+                assert done.returncode == (-9 if death else 0), done.stderr
+        whole, killed = (
+            torch.load(tmp_path / name / "last.pt", weights_only=True)
+            for name in ("whole", "killed")
+        )
+        assert not moved(whole["distiller"], killed["distiller"])
+        for place, state in whole["optimizer"]["state"].items():
+            found = killed["optimizer"]["state"][place]["momentum_buffer"]
+            assert torch.equal(found, state["momentum_buffer"])
+        assert whole["optimizer"]["param_groups"] == killed["optimizer"]["param_groups"]
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("settings", [{"frozen": ["embd"]}, {"rates": {"embd": 0.5}}])
+    def test_a_path_that_names_nothing(self, settings):
+        with pytest.raises(ArgumentError, match="no layer 'embd'; nearest are 'embed'"):
+            tuned(**settings)
+
+    @pytest.mark.parametrize("frozen", ["embed", {"embed"}, 3])
+    def test_paths_that_are_no_list(self, frozen):
+        with pytest.raises(ArgumentError, match="`frozen` must be a list of paths"):
+            tuned(frozen=frozen)
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"rates": {"body": 0.5, "body.1": 0.1}},
+            {"rates": {"body.1": 0.1, "body": 0.5}},
+            {"rates": {"embed": 0.1, "embed.weight": 0.5}},
+            {"rates": {"embed.weight": 0.5}, "frozen": ["embed"]},
+        ],
+        ids=str,
+    )
+    def test_paths_that_overlap(self, settings):
+        with pytest.raises(ArgumentError, match="must have one rate or be frozen"):
+            tuned(**settings)
+
+    @pytest.mark.parametrize("factor", [0, -1, float("nan"), "0.1", None])
+    def test_factors_out_of_range(self, factor):
+        with pytest.raises(ArgumentError, match=r"rates\['embed'\]"):
+            tuned(rates={"embed": factor})
+
+    @pytest.mark.parametrize("decay", [0, -0.5, 1.5, "0.8"])
+    def test_decays_out_of_range(self, decay):
+        with pytest.raises(ArgumentError, match="layer_decay"):
+            tuned(layer_decay=decay)
+
+    def test_a_decay_without_blocks(self):
+        with pytest.raises(ArgumentError, match=r"repeated blocks.*give `rates` by path"):
+            tuned(nn.Linear(6, 3), layer_decay=0.8)
+
+    def test_parts_without_parameters(self):
+        for settings in ({"frozen": ["body.0.2"]}, {"rates": {"body.0.2": 0.5}}):
+            with pytest.raises(ArgumentError, match="without any; leave it out"):
+                tuned(**settings)
+        assert len(parameters_at(net(), "shift")) == 1
+
+    def test_everything_frozen(self):
+        with pytest.raises(ModelError, match="must have parameters to train"):
+            tuned(frozen=[""])
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda groups: torch.optim.SGD([p for p in groups if p.ndim > 1], lr=0.1),
+            lambda groups: torch.optim.SGD([p for g in groups for p in g["params"]], lr=0.1),
+        ],
+        ids=["takes none", "makes its own"],
+    )
+    def test_an_optimizer_without_groups(self, make):
+        with pytest.raises(ArgumentError, match="must take groups of parameters"):
+            tuned(optimizer=make, rates={"embed": 0.1})
+
+    @pytest.mark.parametrize("make", [3, lambda _: 3])
+    def test_an_optimizer_that_is_none(self, make):
+        with pytest.raises(ArgumentError, match="from parameters to an optimiser"):
+            tuned(optimizer=make, rates={"embed": 0.1})
