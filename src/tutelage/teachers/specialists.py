@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.errors import ArgumentError, DataError
-from tutelage.signals import Batch, Fields, Signals, describe
+from tutelage.signals import Batch, Fields, Signals
 from tutelage.teachers._assembly import assembled
 from tutelage.teachers._teacher import Teacher
 from tutelage.teachers.live import as_member
@@ -117,8 +117,8 @@ class Specialists(Teacher):
         names: Sequence[object] = domains.tolist() if isinstance(domains, Tensor) else domains
         if len(names) != len(batch):
             raise DataError(
-                f"`domain` must tell one for each of {len(batch)} examples, got "
-                f"{describe(domains)}; give as many domains as examples"
+                f"`domain` must be one for each of {len(batch)} examples, got {len(names)}; give as "
+                "many domains as examples"
             )
         found: dict[int, list[int]] = {}
         for row, name in enumerate(names):

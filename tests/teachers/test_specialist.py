@@ -1,0 +1,166 @@
+import pytest
+import torch
+from torch import nn
+
+import tutelage as tl
+from tutelage.errors import ArgumentError, ModelError
+from tutelage.signals import OUTPUT, Batch, Fields
+from tutelage.teachers import Live, Specialist
+
+X = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
+CLASSES = ["bus", "cat", "dog", "van"]
+
+
+def net(columns):
+    with torch.random.fork_rng():
+        torch.manual_seed(columns)
+        return nn.Sequential(nn.Linear(3, 5), nn.Linear(5, columns))
+
+
+def ask(teacher, fields=OUTPUT):
+    return teacher.signals(Batch(X), fields)
+
+
+def said(model):
+    return model(X).detach()
+
+
+def test_the_last_logit_stands_for_elsewhere():
+    model = net(3)
+    known = ask(Specialist(model, labels=[5, 2])).output
+    assert known.ids.tolist() == [[5, 2]] * 4
+    torch.testing.assert_close(known.logits, said(model)[:, :2])
+    torch.testing.assert_close(known.rest, said(model)[:, 2])
+
+
+def test_without_a_cell_nothing_is_left_over():
+    known = ask(Specialist(net(2), labels=[5, 2], elsewhere="none")).output
+    assert known.rest.tolist() == [-torch.inf] * 4
+
+
+@pytest.mark.parametrize("classes", [4, CLASSES])
+def test_who_knows_all_classes_answers_in_the_students_order(classes):
+    model = net(4)
+    output = ask(Specialist(model, [2, 0, 3, 1], elsewhere="none", classes=classes)).output
+    for column, label in enumerate([2, 0, 3, 1]):
+        torch.testing.assert_close(output[:, label], said(model)[:, column])
+
+
+def test_names_stand_for_the_students_classes():
+    assert Specialist(net(3), ["dog", "bus"], classes=CLASSES).ids == (2, 0)
+
+
+def test_names_may_differ_between_teacher_and_student():
+    names = {"hound": "dog", "lorry": "van"}
+    assert Specialist(net(4), ["hound", "cat", "lorry"], "cell", CLASSES, names).ids == (2, 1, 3)
+
+
+def test_teachers_with_other_orders_and_names_agree_once_named():
+    """The same model three times, its columns in another order and named in another tongue."""
+    model = net(4)
+    order = [3, 1, 0, 2]
+
+    class Reordered(nn.Module):
+        def forward(self, inputs):
+            return model(inputs)[:, order]
+
+    german = {"Bus": "bus", "Katze": "cat", "Hund": "dog", "Wagen": "van"}
+    theirs = [list(german)[place] for place in order]
+    teacher = tl.teachers.Ensemble([
+        model,
+        Specialist(Reordered(), order, "none", 4),
+        Specialist(Reordered(), theirs, "none", CLASSES, german),
+    ])  # fmt: skip
+    torch.testing.assert_close(ask(teacher).output, said(model))
+
+
+def test_features_pass_through():
+    model = net(3)
+    signals = ask(Specialist(model, [0, 1]), Fields(features=frozenset({"0"})))
+    torch.testing.assert_close(signals.features["0"], model[0](X).detach())
+    assert signals.output is None
+    assert ask(Specialist(model, [0, 1]), Fields(True, frozenset({"0"}))).features.keys() == {"0"}
+
+
+def test_ready_and_fingerprint_are_the_teachers():
+    model = net(3)
+    teacher = Specialist(model, [0, 1])
+    with teacher.ready(torch.device("cpu")):
+        assert not any(part.training for part in model.modules())
+    assert all(part.training for part in model.modules())
+    prints = {
+        teacher.fingerprint(),
+        Specialist(model, [1, 0]).fingerprint(),
+        Specialist(model, [1, 0], "none").fingerprint(),
+        Specialist(net(2), [1, 0], "none").fingerprint(),
+        Live(model).fingerprint(),
+    }
+    assert len(prints) == 5
+    assert teacher.fingerprint() == Specialist(Live(model), [0, 1]).fingerprint()
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(("elsewhere", "columns"), [("cell", 2), ("cell", 4), ("none", 3)])
+    def test_other_numbers_of_logits(self, elsewhere, columns):
+        with pytest.raises(ModelError, match=r"must have [23] logits, one for each label.*got \[4"):
+            ask(Specialist(net(columns), [0, 1], elsewhere))
+
+    def test_a_mapping_error_lists_what_does_not_match_on_either_side(self):
+        with pytest.raises(
+            ArgumentError,
+            match=r"none named \['hound', 'lorry'\]; .*no label names \['bus', 'dog'\]; "
+            r"`names` maps \['kitty'\], which are no labels",
+        ):
+            Specialist(net(4), ["hound", "cat", "lorry", "van"], "cell", CLASSES, {"kitty": "cat"})
+
+    def test_a_name_mapped_onto_none(self):
+        with pytest.raises(ArgumentError, match=r"none named \['hound'\]"):
+            Specialist(net(3), ["hound"], "cell", CLASSES, {"hound": "wolf"})
+
+    def test_two_labels_mapped_onto_one_class(self):
+        with pytest.raises(ArgumentError, match=r"different classes, got \['dog', 'hound'\]"):
+            Specialist(net(3), ["dog", "hound"], "cell", CLASSES, {"hound": "dog"})
+
+    def test_a_label_twice(self):
+        with pytest.raises(ArgumentError, match=r"different classes, got \[1, 1\]"):
+            Specialist(net(3), [1, 1])
+
+    def test_a_class_name_twice(self):
+        with pytest.raises(ArgumentError, match=r"`classes` must be different .*\['cat', 'cat'\]"):
+            Specialist(net(2), ["cat"], "cell", ["cat", "dog", "cat"])
+
+    @pytest.mark.parametrize("labels", [[0, 4], [-1], [1.5], [True, 2]])
+    def test_no_class_of_the_students(self, labels):
+        with pytest.raises(ArgumentError, match=r"`labels` must"):
+            Specialist(net(2), labels, classes=4)
+
+    @pytest.mark.parametrize("labels", [[], "cat"])
+    def test_no_labels(self, labels):
+        with pytest.raises(ArgumentError, match=r"must be class ids or names, at least one, got"):
+            Specialist(net(2), labels, classes=CLASSES)
+
+    def test_names_and_numbers_mixed(self):
+        with pytest.raises(ArgumentError, match=r"none named \[1\]"):
+            Specialist(net(3), ["cat", 1], classes=CLASSES)
+
+    @pytest.mark.parametrize("classes", [None, 4])
+    def test_names_without_the_students_names(self, classes):
+        with pytest.raises(ArgumentError, match="must be the student's class names where labels"):
+            Specialist(net(2), ["cat"], classes=classes)
+
+    def test_names_mapped_for_numbers(self):
+        with pytest.raises(ArgumentError, match=r"`names` must map labels that are names"):
+            Specialist(net(2), [1], names={"a": "cat"})
+
+    def test_a_cell_where_nothing_is_elsewhere(self):
+        with pytest.raises(ArgumentError, match=r"all 2 classes must not have a cell"):
+            Specialist(net(3), [0, 1], "cell", 2)
+
+    def test_elsewhere(self):
+        with pytest.raises(ArgumentError, match=r"'cell' or 'none', got 'somewhere'"):
+            Specialist(net(3), [0, 1], "somewhere")
+
+    def test_a_specialist_of_a_specialist(self):
+        inner = Specialist(net(3), [0, 1])
+        with pytest.raises(ModelError, match="needs all classes"):
+            ask(Specialist(inner, [0, 1]))
