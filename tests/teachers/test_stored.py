@@ -66,6 +66,12 @@ def test_each_view_has_rows_of_its_own(tmp_path):
     assert torch.equal(stored.signals(batch, OUTPUT).output, said([29, 20], store.fields).output)
 
 
+def test_a_view_outside_is_refused(tmp_path):
+    stored = Stored(make(tmp_path / "store", [dense()], examples=10, views=3))
+    with pytest.raises(tl.StoreError, match=r"answers for 3 views, got a batch of view 3.*count=3"):
+        stored.signals(tl.Batch(torch.zeros(2, 4), index=torch.tensor([0, 1]), view=3), OUTPUT)
+
+
 @pytest.mark.parametrize("index", [[-1, 3], [3, 60]])
 def test_an_example_outside_is_refused(index, store):
     batch = tl.Batch(torch.zeros(2, 4), index=torch.tensor(index))
@@ -74,7 +80,9 @@ def test_an_example_outside_is_refused(index, store):
 
 
 def test_a_batch_without_places_is_refused(store):
-    with pytest.raises(tl.DataError, match="the data set itself and not a DataLoader"):
+    with pytest.raises(
+        tl.DataError, match=r"the data set itself, or a DataLoader over tl\.data\.Indexed"
+    ):
         Stored(store).signals(tl.Batch(torch.zeros(2, 4)), OUTPUT)
     with pytest.raises(tl.DataError, match="without `index`"):
         distill(store, DataLoader(data(), 8))

@@ -18,10 +18,13 @@ class Teacher(ABC):
     Attributes:
         module: The module that answers, if there is one, so that its size can be told.
         members: The teachers that this one asks, if it asks others.
+        views: How many of a data set's views (see `data.Views`) it has answers for; None where it
+            answers whatever it is shown.
     """
 
     module: nn.Module | None = None
     members: tuple[Teacher, ...] = ()
+    views: int | None = None
 
     @abstractmethod
     def signals(self, batch: Batch, fields: Fields) -> Signals:

@@ -50,6 +50,7 @@ class Stored(Teacher):
         self.stores = tuple(
             each if isinstance(each, TargetStore) else TargetStore.open(each) for each in stores
         )
+        self.views = self.stores[0].views
         if teacher is not None:
             for store in self.stores:
                 _check_teacher(store, teacher)
@@ -70,10 +71,16 @@ class Stored(Teacher):
         if batch.index is None:
             raise DataError(
                 "a stored teacher must know the place of each example in its data set, got a batch "
-                "without `index`; give distill the data set itself and not a DataLoader (or yield "
-                "dicts with `index`), and no `transform` that changes the inputs"
+                "without `index`; give distill the data set itself, or a DataLoader over "
+                "tl.data.Indexed(dataset), and no `transform` that changes the inputs"
             )
-        rows = _rows(store, batch.index, batch.view % store.views)
+        if batch.view >= store.views:
+            raise StoreError(
+                f"the store {store.path} has answers for {store.views} views, got a batch of view "
+                f"{batch.view} (counted from 0); let so many take turns: "
+                f"tl.data.Views(..., count={store.views})"
+            )
+        rows = _rows(store, batch.index, batch.view)
         output = store.read("output", rows) if fields.output else None
         features = {place: store.read(place, rows) for place in fields.features}
         device = batch.index.device

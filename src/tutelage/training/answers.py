@@ -44,9 +44,9 @@ class Answers:
         """
         for first in range(span.start, span.stop, _BLOCKS_AT_ONCE):
             numbers = range(first, min(first + _BLOCKS_AT_ONCE, span.stop))
-            _, begin = layout.view_of(numbers[0])
+            view, begin = layout.view_of(numbers[0])
             _, end = layout.view_of(numbers[-1])
-            said = self._said(range(begin.start, end.stop))
+            said = self._said(range(begin.start, end.stop), view)
             for number in numbers:
                 batches = -(-len(layout.block(number)) // self.settings.batch_size)
                 yield number, islice(said, batches)
@@ -81,13 +81,13 @@ class Answers:
             )
         return Field(name="output", form="coarse", dtype=dtype, shape=(top_k,), classes=classes)
 
-    def _said(self, places: range) -> Iterator[Signals]:
-        """Yield what is said of the examples in some places, batch by batch."""
+    def _said(self, places: range, view: int = 0) -> Iterator[Signals]:
+        """Yield what is said of the examples in some places under a view, batch by batch."""
         # A part of the data at a time: the order of all of it would not stay small.
         part = Subset(self.dataset, places)  # pyright: ignore[reportArgumentType]
         source = as_source("dataset", part, self.settings.batch_size, shuffle=False)
         done = places.start
-        for raw in source.epoch(0):
+        for raw in source.epoch(view):
             index = torch.arange(done, done + len(raw))  # in all of the data, not in the part
             batch = replace(raw, index=index).to(self.accelerator.device)
             with torch.inference_mode(), self.accelerator.autocast():

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from tutelage._checks import whole_number
 from tutelage.data import randomness
 from tutelage.data.contents import dataset_fingerprint, draws_at_random
+from tutelage.data.turns import show_epoch, views_in
 from tutelage.errors import ArgumentError, DataError
 from tutelage.objectives import Objective
 from tutelage.signals import OUTPUT, Fields
@@ -23,7 +24,6 @@ from tutelage.store import (
     Settings,
     StoreWriter,
     TargetStore,
-    Views,
     close_store,
     find_damage,
     reopen_store,
@@ -33,7 +33,7 @@ from tutelage.teachers import AnyTeacher, Live, Teacher, as_teacher
 from tutelage.training.answers import Answers
 from tutelage.training.engine import Engine
 from tutelage.training.meter import Meter
-from tutelage.training.store_folder import claim, locked
+from tutelage.training.store_folder import claim, described_views, locked
 
 _DTYPES = ("float16", "float32", "bfloat16")
 
@@ -64,7 +64,8 @@ def label(  # noqa: PLR0913 - a verb with its options
         dataset: A data set with a length, labelled or not; the place of an example in it is what it
             is known by.
         out: Folder of the store.
-        views: How often each example is labelled; more than 1 is for augmented data.
+        views: How many views of each example are labelled; more than 1 is for augmented data, as
+            `tl.data.Views`, whose epochs then take turns with these.
         fields: The objective that is to learn from the store, or what it wants of the teacher; None
             for the output.
         top_k: How many classes of the output to keep, with the log-mass of all others together;
@@ -81,8 +82,8 @@ def label(  # noqa: PLR0913 - a verb with its options
 
     Raises:
         ArgumentError: An argument is outside its range.
-        DataError: The data set is empty, has no length, cannot be loaded, or is augmented at random
-            while `views` is 1.
+        DataError: The data set is empty, has no length, cannot be loaded, is augmented at random
+            without `tl.data.Views`, or has fewer than `views` of them.
         ModelError: The teacher cannot be asked, or answers in changing shapes.
         NonFiniteError: The teacher says NaN or an infinity.
         StoreError: `out` cannot be written, holds another store or a damaged one, or a number does
@@ -108,7 +109,9 @@ def label(  # noqa: PLR0913 - a verb with its options
         stack.enter_context(source.ready(accelerator.device))
         answers = Answers(source, dataset, settings, accelerator)
         data = Data(fingerprint=dataset_fingerprint(dataset), examples=len(cast("Any", dataset)))
-        manifest = claim(folder, asked.fingerprint(), data, Views(count=views), answers)
+        manifest = claim(
+            folder, asked.fingerprint(), data, described_views(dataset, views), answers
+        )
         shown = engine.progress and accelerator.is_main_process
         _make(folder, manifest, answers, verify, Meter(shown, manifest.layout.rows))
     return TargetStore.open(folder)
@@ -195,11 +198,24 @@ def _check_data(dataset: object, views: int) -> None:
             "`dataset` must be a data set, got a DataLoader, whose order may change; give its "
             "data set: loader.dataset"
         )
-    if views == 1 and draws_at_random(dataset):
+    _check_views(dataset, views)
+    show_epoch(dataset, 0, views)
+
+
+def _check_views(dataset: object, views: int) -> None:
+    """Refuse a data set whose views could not be shown again, or are all the same."""
+    wrapped = "tl.data.Views(dataset, count=4), and label and train on that"
+    if draws_at_random(dataset):
         raise DataError(
-            f"`dataset` ({type(dataset).__name__}) must give the same examples each time where "
-            "views=1, got one that draws them at random, so that the student would see others than "
-            "the teacher; give views=4 or so, or take the augmentation out"
+            f"`dataset` ({type(dataset).__name__}) must give the same examples each time, got one "
+            "that draws them at random, so that the student would see others than the teacher; "
+            f"make it {wrapped}, with views=4"
+        )
+    if views > 1 and not views_in(dataset):
+        raise DataError(
+            f"`dataset` must have views to be labelled {views} times, got "
+            f"{type(dataset).__name__}, whose examples never change; leave `views` out, or make it "
+            f"{wrapped}"
         )
 
 

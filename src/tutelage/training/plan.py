@@ -56,10 +56,14 @@ def make_plan(
     _check_validation_is_used(val, settings)
     size = settings.batch_size
     share = Share(accelerator.process_index, accelerator.num_processes)
-    source = as_source("train", train, size, shuffle=True, seed=settings.seed, share=share)
-    teacher = distiller.teacher
+    teacher, views = distiller.teacher, None
     if teacher is not None and distiller.objective.wants.teacher:
-        distiller.ask_from_now(teacher.answering("train", train))
+        answering = teacher.answering("train", train)
+        distiller.ask_from_now(answering)
+        views = answering.views
+    source = as_source(
+        "train", train, size, shuffle=True, seed=settings.seed, share=share, views=views
+    )
     _build(distiller, source, accelerator.device, settings.seed)
     validation = None
     if val is not None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tutelage.data.turns import views_in
 from tutelage.errors import RunFolderError, StoreError
 from tutelage.store import Data, Layout, Manifest, Views
 from tutelage.store.manifest import NAME
@@ -30,6 +31,20 @@ def locked(folder: Path) -> Iterator[None]:
                 f"{folder} with: {error}"
             ) from error
         yield
+
+
+def described_views(dataset: object, count: int) -> Views:
+    """Return what says how each of so many views of the data set is made."""
+    found = views_in(dataset)
+    if not found:
+        return Views(count=count)
+    seeds = {each.seed for each in found}
+    described = sorted({each.description for each in found})
+    return Views(
+        count=count,
+        seed=seeds.pop() if len(seeds) == 1 else None,
+        transform="; ".join(described),
+    )
 
 
 def claim(folder: Path, teacher: str, data: Data, views: Views, answers: Answers) -> Manifest:
