@@ -14,7 +14,7 @@ from tutelage.store.fields import Field, Settings
 from tutelage.store.layout import Layout
 from tutelage.store.manifest import Data, Manifest, Views
 from tutelage.store.reader import TargetStore
-from tutelage.store.writer import StoreWriter, close_store, reopen_store
+from tutelage.store.writer import StoreWriter, close_store, reopen_store, tidy
 
 __all__ = [
     "Damage",
@@ -29,4 +29,5 @@ __all__ = [
     "close_store",
     "find_damage",
     "reopen_store",
+    "tidy",
 ]

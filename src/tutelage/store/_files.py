@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import IO
 
+_DRAFT = ".draft"
+
 
 def write_at(file: IO[bytes], offset: int, content: bytes | memoryview) -> None:
     """Write all of the content at a place of an unbuffered file.
@@ -32,7 +34,7 @@ def write_whole(path: Path, content: bytes, *, replace: bool = True) -> None:
         content: Of the whole file.
         replace: Whether to take the place of a file that is there; else that one stays.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    draft = path.with_name(f".{path.name}.{os.getpid()}{_DRAFT}")
     try:
         with draft.open("wb", buffering=0) as file:
             write_at(file, 0, content)
@@ -44,6 +46,12 @@ def write_whole(path: Path, content: bytes, *, replace: bool = True) -> None:
     finally:
         draft.unlink(missing_ok=True)
     flush_folder(path.parent)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what killed processes left of files that they were to put in place."""
+    for path in folder.glob(f".*{_DRAFT}"):
+        path.unlink(missing_ok=True)
 
 
 def _link(draft: Path, path: Path) -> None:

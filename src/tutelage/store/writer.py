@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tutelage.errors import ModelError, StoreError
 from tutelage.signals import CoarseLogits, Signals
+from tutelage.store._files import remove_drafts
 from tutelage.store.fields import OUTPUT_NAME, Field
 from tutelage.store.forms import encode
 from tutelage.store.journal import Journal, read_journals, remove_journals
@@ -189,7 +190,7 @@ def close_store(folder: Path, manifest: Manifest) -> Manifest:
         }
         closed = manifest.model_copy(update={"checksums": checksums})
         closed.write(folder)
-        remove_journals(folder)
+        tidy(folder)
     except OSError as error:
         raise StoreError(
             f"the manifest of {folder} must be written, got {error}; make room or mend the folder, "
@@ -211,7 +212,7 @@ def reopen_store(folder: Path, manifest: Manifest, damaged: set[int]) -> Manifes
     }
     opened = manifest.model_copy(update={"checksums": None})
     try:
-        remove_journals(folder)
+        tidy(folder)
         journal = Journal(folder, 0)
         journal.write(sound)
         journal.close()
@@ -222,6 +223,12 @@ def reopen_store(folder: Path, manifest: Manifest, damaged: set[int]) -> Manifes
             "or mend it, and call again"
         ) from error
     return opened
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a finished store has no need of, and a killed process may have left."""
+    remove_journals(folder)
+    remove_drafts(folder)
 
 
 def block_checksums(manifest: Manifest) -> dict[int, tuple[int, ...]]:

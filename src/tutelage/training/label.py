@@ -27,6 +27,7 @@ from tutelage.store import (
     close_store,
     find_damage,
     reopen_store,
+    tidy,
 )
 from tutelage.store.layout import runs
 from tutelage.teachers import AnyTeacher, Live, Teacher, as_teacher
@@ -150,6 +151,8 @@ def _make(folder: Path, manifest: Manifest, answers: Answers, verify: bool, mete
     if verify:
         manifest = _repaired(folder, manifest, accelerator)
     if manifest.checksums is not None:
+        if accelerator.is_main_process:
+            tidy(folder)  # a kill may have come between the manifest and this
         return
     rank, several = accelerator.process_index, accelerator.num_processes
     with StoreWriter(folder, manifest, rank) as writer, meter:
