@@ -3,9 +3,9 @@
     TUTELAGE_DATA=... python benchmarks/sentence_encoder.py [starts] [lengths] [speed]
 
 `starts` compares where three layers begin (random; every second; first; last) and how they are
-taught (output only; output and layers at once; layers first, output after), for a quarter of
-a pass over the text. `lengths` trains three, two and one layer for long. `speed` times them against the
-teacher. Nothing named does all. Quality is Spearman's correlation of cosines with the scores of
+taught (output only; output and layers at once; layers first, output after), for a quarter of a
+pass over the text. `lengths` trains three, two and one layer for long. `speed` times them against
+the teacher. Nothing named does all. Quality is Spearman's correlation of cosines with the scores of
 STS-B dev, which chooses nothing: what is chosen is chosen on 1,000 pairs of STS-B train that no
 student is trained on.
 """
