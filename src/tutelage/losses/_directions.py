@@ -22,8 +22,7 @@ def directions(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:
         with `dim` of size 1.
     """
     centred = values - values.mean(dim=dim, keepdim=True)
-    square = centred.square().sum(dim=dim, keepdim=True)
+    length = torch.linalg.vector_norm(centred, dim=dim, keepdim=True)
     noise = _ROUNDINGS * torch.finfo(values.dtype).eps
-    exist = square > noise**2 * values.detach().square().sum(dim=dim, keepdim=True)
-    length = torch.where(exist, square, 1.0).sqrt()
-    return torch.where(exist, centred / length, 0.0), exist
+    exist = length > noise * torch.linalg.vector_norm(values.detach(), dim=dim, keepdim=True)
+    return centred / torch.where(exist, length, torch.inf), exist

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from tutelage.errors import ModelError
-from tutelage.losses._tensors import at_least_float32
+from tutelage.losses._tensors import at_least_float32, mean_of_rows
 
 _VECTORS, _TOKENS, _MAPS = 2, 3, 4
 
@@ -70,6 +70,6 @@ def mean_per_example(values: Tensor, mask: Tensor | None) -> Tensor:
     """
     mask = fitting(mask, values)
     if mask is None:
-        return values.flatten(1).mean(dim=1)
-    tokens = values.mean(dim=2).masked_fill(~mask, 0)
-    return tokens.sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+        return mean_of_rows(values.flatten(1))
+    tokens = values.sum(dim=2).masked_fill(~mask, 0)
+    return tokens.sum(dim=1) / (mask.sum(dim=1).clamp(min=1) * values.shape[2])

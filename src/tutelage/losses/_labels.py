@@ -61,17 +61,17 @@ def without_true(values: Tensor, columns: Tensor, filling: float) -> Tensor:
             "an objective on the classes beside the true one needs at least two classes, got "
             f"{values.shape[1]}; give the models an output for each class"
         )
-    true = torch.zeros_like(values, dtype=torch.bool).scatter(1, columns, True)
-    return values.masked_fill(true, filling)
+    return values.scatter(1, columns, filling)
 
 
 def log_others(logits: Tensor, columns: Tensor) -> Tensor:
     """Return log-probabilities among the classes beside the true one, `[batch, classes]`.
 
-    0 stands in the true class's place, where every product and difference with it vanishes.
+    In the true class's place stands the least number there is, or next to it: its exponential is 0,
+    and so is every product with that.
     """
-    among = F.log_softmax(without_true(logits, columns, -torch.inf), dim=1)
-    return without_true(among, columns, 0.0)
+    least = torch.finfo(logits.dtype).min
+    return F.log_softmax(without_true(logits, columns, least), dim=1)
 
 
 def _check_range(labels: Tensor, classes: int) -> None:

@@ -18,6 +18,14 @@ def full_precision(tensor: Tensor) -> torch.autocast:
     return torch.autocast(tensor.device.type, enabled=False)
 
 
+def mean_of_rows(values: Tensor) -> Tensor:
+    """Return the mean of each row, `[batch]`.
+
+    The gradient of `mean` is made as large as its input and then divided; that of a sum is not.
+    """
+    return values.sum(dim=1) / max(values.shape[1], 1)
+
+
 def shrunk(tensor: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     """Divide by the largest magnitude along `dim`, so that squares cannot overflow or vanish.
 

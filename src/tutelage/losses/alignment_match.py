@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tutelage.losses._features import same_examples, without_padding
-from tutelage.losses._tensors import full_precision, shrunk
+from tutelage.losses._tensors import full_precision
 
 # Less spread than this many roundings of the values is the roundings' own.
 _ROUNDINGS = 32
@@ -65,5 +65,6 @@ def _centred(feature: Tensor, mask: Tensor | None) -> Tensor:
     rows = without_padding(feature, mask).flatten(1)
     centred = rows - rows.mean(dim=0)
     noise = _ROUNDINGS * torch.finfo(rows.dtype).eps * rows.detach().abs().amax()
-    varies = centred.detach().abs().amax() > noise
-    return torch.where(varies, shrunk(centred, dim=(0, 1)), 0)
+    # A constant for gradients too, as CKA does not change with the scale.
+    largest = centred.detach().abs().amax()
+    return centred / torch.where(largest > noise, largest, torch.inf)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from tutelage.losses._tensors import same_shape
-from tutelage.losses.regression import regression
+from tutelage.losses.regression import known_values, regression
 
 
 def bounded_regression(
@@ -36,7 +36,7 @@ def bounded_regression(
     tensor([0., 4.])
     """
     same_shape(student, teacher, "outputs")
-    known = ~labels.isnan()
+    known = known_values(labels)
     error = regression(student, labels, known=known)
     bound = regression(teacher, labels, known=known)
     return torch.where(error + margin > bound, error, torch.zeros_like(error))

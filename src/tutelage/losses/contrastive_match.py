@@ -47,14 +47,15 @@ def contrastive_match(
     tensor([0.8620, 0.5514])
     """
     same_shape(student, teacher, "dimensions")
-    ours, theirs = unit(student), unit(teacher)
-    if memory is not None:
-        theirs = torch.cat([theirs, memory])
+    ours, theirs = unit(student) / temperature, unit(teacher)
     with full_precision(ours):
-        scores = ours @ theirs.T / temperature
+        scores = ours @ theirs.T
+        if memory is not None:  # apart, as it has no gradient to be computed
+            scores = torch.cat([scores, ours @ memory.T], dim=1)
     if negatives is not None:
-        own = torch.eye(len(ours), len(theirs), dtype=torch.bool, device=ours.device)
-        scores = scores.masked_fill(~(negatives | own), float("-inf"))
+        counted = negatives.clone()
+        counted.diagonal().fill_(value=True)
+        scores = torch.where(counted, scores, -torch.inf)
     return F.cross_entropy(scores, torch.arange(len(ours), device=ours.device), reduction="none")
 
 

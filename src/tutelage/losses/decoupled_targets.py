@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tutelage.losses._labels import check_class_labels, columns_of, log_others, without_true
+from tutelage.losses._labels import check_class_labels, columns_of, without_true
 from tutelage.losses._tensors import at_least_float32, same_shape
 
 
@@ -49,19 +49,19 @@ def decoupled_targets(
     check_class_labels(student, labels)
     columns, known = columns_of(labels)
     z, v = at_least_float32(student) / temperature, at_least_float32(teacher) / temperature
-    true = _divergence(_true_or_not(z, columns), _true_or_not(v, columns))
-    others = _divergence(log_others(z, columns), log_others(v, columns))
+    (true_q, others_q), (true_p, others_p) = _parts(z, columns), _parts(v, columns)
+    true, others = _divergence(true_q, true_p), _divergence(others_q, others_p)
     return torch.where(known, (alpha * true + beta * others) * temperature**2, 0.0)
 
 
-def _true_or_not(logits: Tensor, columns: Tensor) -> Tensor:
-    """Return the logarithms of (p_y, 1 − p_y), `[batch, 2]`.
+def _parts(logits: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logarithms of (p_y, 1 − p_y), `[batch, 2]`, and of p̂, `[batch, classes]`.
 
     1 − p_y is summed from the other classes: subtracted from 1 it would vanish with rounding.
     """
-    log_p = F.log_softmax(logits, dim=1)
-    rest = without_true(log_p, columns, -torch.inf).logsumexp(dim=1, keepdim=True)
-    return torch.cat([log_p.gather(1, columns), rest], dim=1)
+    rest = without_true(logits, columns, torch.finfo(logits.dtype).min)
+    odds = logits.gather(1, columns) - rest.logsumexp(dim=1, keepdim=True)
+    return F.logsigmoid(torch.cat([odds, -odds], dim=1)), F.log_softmax(rest, dim=1)
 
 
 def _divergence(log_q: Tensor, log_p: Tensor) -> Tensor:

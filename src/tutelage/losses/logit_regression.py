@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from tutelage.losses._tensors import at_least_float32, same_shape
+from tutelage.losses._tensors import at_least_float32, mean_of_rows, same_shape
 
 
 def logit_regression(student: Tensor, teacher: Tensor, center: bool = True) -> Tensor:
@@ -32,4 +32,4 @@ def logit_regression(student: Tensor, teacher: Tensor, center: bool = True) -> T
     difference = at_least_float32(student) - at_least_float32(teacher)
     if center:
         difference = difference - difference.mean(dim=1, keepdim=True)
-    return difference.square().mean(dim=1) / 2
+    return mean_of_rows(difference.square()) / 2

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage.errors import DataError
-from tutelage.losses._tensors import at_least_float32
+from tutelage.losses._tensors import at_least_float32, mean_of_rows
 from tutelage.signals import describe
 
 
@@ -40,11 +40,18 @@ def regression(
     output = at_least_float32(output)
     target = column(target, output)
     if known is None:
-        return _errors(output, target, huber_delta).mean(dim=1)
+        return mean_of_rows(_errors(output, target, huber_delta))
     known = known.reshape(target.shape)
     target = torch.where(known, target, output.detach())
     errors = _errors(output, target, huber_delta)
     return errors.sum(dim=1) / known.sum(dim=1).clamp(min=1)
+
+
+def known_values(labels: Tensor) -> Tensor | None:
+    """Return which values are known, that is not NaN; None for all, where a look does not wait."""
+    if labels.device.type == "cpu" and not labels.sum().isnan():
+        return None
+    return ~labels.isnan()
 
 
 def _errors(output: Tensor, target: Tensor, huber_delta: float | None) -> Tensor:

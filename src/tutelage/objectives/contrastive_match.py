@@ -101,19 +101,31 @@ class _Embeddings(nn.Module):
         with full_precision(student):
             ours = self.student(pooled(student, mask))
             theirs = unit(self.teacher(pooled(teacher, mask)))
-        index = _index(batch, memory.index)
-        others = torch.cat([index, memory.index])
-        negatives = (index.unsqueeze(1) != others) | (index.unsqueeze(1) < 0)
-        negatives[:, len(index) :] &= memory.filled()
-        values = contrastive_match(ours, theirs, memory.rows, negatives, temperature)
+        # A copy, as what was remembered is changed before the backward pass.
+        rows, negatives = memory.rows.clone(), _negatives(batch, memory)
+        values = contrastive_match(ours, theirs, rows, negatives, temperature)
         if self.training:
-            memory.add(theirs.detach(), index)  # after its rows were copied into the loss's graph
+            memory.add(theirs.detach(), _index(batch, memory.index))
         return values
 
 
 def _head(feature: Tensor, dim: int) -> nn.Linear:
     example = pooled(feature[:1], None)
     return nn.Linear(width(example), dim, device=example.device, dtype=example.dtype)
+
+
+def _negatives(batch: Batch, memory: Memory) -> Tensor | None:
+    """Return from which of the batch and the memory each example is told; None for all."""
+    filled = memory.filled()
+    full = filled.device.type == "cpu" and bool(filled.all())  # elsewhere a look would wait
+    if batch.index is None:
+        every = filled.new_ones(len(batch))
+        return None if full else torch.cat([every, filled]).repeat(len(batch), 1)
+    index = batch.index.to(memory.index)
+    negatives = index.unsqueeze(1) != torch.cat([index, memory.index])
+    if not full:
+        negatives[:, len(index) :] &= filled
+    return negatives
 
 
 def _index(batch: Batch, like: Tensor) -> Tensor:

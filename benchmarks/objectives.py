@@ -1,0 +1,264 @@
+"""What the objectives cost beside the same formulas, written as shortly as PyTorch allows.
+
+    python benchmarks/objectives.py
+
+Forward and backward of each objective, as a run calls it, on logits 256 × 1,000, feature maps
+64 × 256 × 14 × 14, embeddings 256 × 128 (64 × 128 for relations), and texts of 128 tokens of width
+384, against `formulas.py` on the same tensors. Both give the same loss and gradient, which is
+checked first. The objectives check their arguments, count in float32 whatever comes, and survive
+constant rows, padding and examples without labels; the short expressions need not. The aim is a
+ratio of at most 1.1.
+
+Then: the KL divergence at temperature 4 on logits 512 × 32,000, eager and through `torch.compile`
+(which needs a C++ compiler; without one this is left out); and a forward pass whose layers are
+captured, against the plain pass and against a model that hands the same layers out itself. The aim
+there is 1.02 of the plain pass. What is captured are copies, as later layers may work in place.
+
+The two sides alternate, each first in every other round; the ratio is the median of the ratios of
+the rounds.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import formulas
+import tutelage as tl
+from overhead import resnet20
+from tutelage.layers import observe
+from tutelage.losses import soft_targets
+from tutelage.signals import Batch, Fields, Signals
+
+ROUNDS = 15
+ROUND_SECONDS = 0.1  # at least, for each side
+CLASSES = torch.randint(0, 1000, (256,))
+
+
+@dataclass(frozen=True)
+class Case:
+    """An objective, and the function that says the same of the same student and teacher."""
+
+    objective: tl.Objective
+    by_hand: Callable[..., Tensor]
+    student: Tensor
+    teacher: Tensor
+    labels: Tensor | None = None
+
+    def ours(self) -> Tensor:
+        """Return the objective's mean."""
+        sides = Signals(self.student), Signals(self.teacher)
+        return self.objective(*sides, Batch(self.student, self.labels)).mean()
+
+    def hand(self) -> Tensor:
+        """Return the mean by the short expression."""
+        more = () if self.labels is None else (self.labels,)
+        return self.by_hand(self.student, self.teacher, *more)
+
+
+def output_cases() -> list[Case]:
+    """Return the objectives on outputs."""
+    z, v = torch.randn(256, 1000).mul(3).requires_grad_(), torch.randn(256, 1000) * 3
+    values = torch.randn(256, 1000)
+
+    def case(objective: tl.Objective, hand: Callable[..., Tensor], *labels: Tensor) -> Case:
+        return Case(objective, hand, z, v, *labels)
+
+    return [
+        case(tl.HardLabels(), lambda z, _, y: F.cross_entropy(z, y), CLASSES),
+        case(tl.SoftTargets(4), partial(formulas.kl, temperature=4.0)),
+        case(tl.LogitRegression(), lambda z, v: formulas.center(z - v).square().mean() / 2),
+        case(tl.DecoupledTargets(), formulas.decoupled, CLASSES),
+        case(tl.CorrelationMatch(), formulas.correlation),
+        case(tl.StandardizedTargets(), formulas.standardized),
+        case(tl.TransformedTargets(), formulas.transformed),
+        case(tl.NormalizedTargets(), formulas.normalized, CLASSES),
+        case(tl.HeterogeneousTargets(), formulas.heterogeneous, CLASSES),
+        case(tl.LabelRegression(), lambda z, _, y: F.mse_loss(z, y), values),
+        case(tl.OutputRegression(), F.mse_loss),
+        case(tl.BoundedRegression(), formulas.bounded, values),
+        case(tl.GaussianRegression(), formulas.gaussian),
+    ]
+
+
+def layer_cases() -> list[Case]:
+    """Return the objectives on layers; here what they compare comes as outputs."""
+    maps = torch.randn(64, 256, 14, 14).requires_grad_(), torch.randn(64, 256, 14, 14)
+    rows = torch.randn(256, 128).requires_grad_(), torch.randn(256, 128)
+    few = torch.randn(64, 128).requires_grad_(), torch.randn(64, 128)
+    tokens = torch.randn(16, 128, 384).requires_grad_(), torch.randn(16, 128, 384)
+    relations = tl.SelfAttentionRelations({"attention": "attention"}, 12, ("query",), ("query",))
+    relations.layer_map = None  # to be given the queries as outputs, like the others
+    cases = [
+        Case(tl.FeatureMatch(), F.mse_loss, *maps),
+        Case(tl.AttentionTransfer(), formulas.attention, *maps),
+        Case(tl.RelationMatch(), formulas.relations, *few),
+        Case(tl.AlignmentMatch(), formulas.alignment, *rows),
+        Case(relations, formulas.token_relations, *tokens),
+        contrast(*rows),
+        rotation(*maps),
+    ]
+    for case in cases:
+        if case.objective.built:
+            continue
+        case.objective.build(Signals(case.student.detach()), Signals(case.teacher))
+    return cases
+
+
+def contrast(student: Tensor, teacher: Tensor) -> Case:
+    """Return the contrastive objective with a full memory, and its like with the same heads."""
+    objective = tl.ContrastiveMatch()
+    objective.build(Signals(student.detach()), Signals(teacher))
+    assert objective.embeddings is not None
+    (parts,) = objective.embeddings
+    assert isinstance(parts.memory, nn.Module)
+    memory = F.normalize(torch.randn(objective.memory, 128))
+    parts.memory.get_buffer("rows").copy_(memory)
+    parts.memory.get_buffer("added").fill_(objective.memory)
+    place = 0
+
+    def hand(f: Tensor, g: Tensor) -> Tensor:
+        nonlocal place
+        theirs = parts.get_submodule("teacher")(g)
+        loss = formulas.contrast(parts.get_submodule("student")(f), theirs, memory)
+        memory[place : place + len(f)] = F.normalize(theirs.detach())
+        place = (place + len(f)) % len(memory)
+        return loss
+
+    return Case(objective, hand, student, teacher)
+
+
+def rotation(student: Tensor, teacher: Tensor) -> Case:
+    """Return the objective with an orthogonal projector, and its like with the same matrix."""
+    objective = tl.OrthogonalMatch()
+    objective.build(Signals(student.detach()), Signals(teacher))
+    assert objective.projectors is not None
+    weight = objective.projectors[0].get_parameter("weight")
+    with torch.no_grad():
+        q, r = torch.linalg.qr(weight)
+        weight.copy_(q * r.diagonal().sign())
+        # Q as it comes from QR may have some columns turned round.
+        signs = torch.linalg.qr(weight)[1].diagonal().sign()
+    return Case(objective, lambda f, g: formulas.turned(f, g, weight, signs), student, teacher)
+
+
+def alternate(one: Callable[[], object], other: Callable[[], object]) -> tuple[float, float, float]:
+    """Return the medians of the seconds of a call of either, and that of their ratios."""
+    repeats = 1
+    while _seconds(one, repeats) * repeats < ROUND_SECONDS:
+        repeats *= 2
+    _seconds(other, repeats)
+    first, second = [], []
+    for number in range(ROUNDS):
+        for kind in (0, 1) if number % 2 else (1, 0):
+            (first, second)[kind].append(_seconds((one, other)[kind], repeats))
+    return median(first), median(second), median(b / a for a, b in zip(first, second, strict=True))
+
+
+def _seconds(call: Callable[[], object], repeats: int) -> float:
+    began = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - began) / repeats
+
+
+def _row(name: str, times: tuple[float, float, float]) -> None:
+    one, other, ratio = times
+    print(f"{name:34} {1e3 * one:10.3f} ms {1e3 * other:10.3f} ms   ratio {ratio:.3f}", flush=True)
+
+
+def _learn(loss: Callable[[], Tensor], leaf: Tensor) -> None:
+    leaf.grad = None
+    loss().backward()
+
+
+def objectives() -> None:
+    """Print the table of the objectives."""
+    print("\nforward and backward              by hand          tutelage      aim: at most 1.1")
+    for case in (*output_cases(), *layer_cases()):
+        gradients = [
+            torch.autograd.grad(loss(), case.student)[0] for loss in (case.hand, case.ours)
+        ]
+        torch.testing.assert_close(case.ours(), case.hand(), rtol=1e-3, atol=1e-4)
+        scale = gradients[0].abs().max().item()
+        torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3 * scale)
+        both = (partial(_learn, loss, case.student) for loss in (case.hand, case.ours))
+        _row(type(case.objective).__name__, alternate(*both))
+
+
+def compiled() -> None:
+    """Print what `torch.compile` makes of the KL divergence over a vocabulary."""
+    print("\nKL at T = 4, 512 × 32,000         eager            compiled")
+    if not any(map(shutil.which, ("g++", "clang++", "c++"))):
+        print("left out: torch.compile needs a C++ compiler, and none was found")
+        return
+    z, v = torch.randn(512, 32000, requires_grad=True), torch.randn(512, 32000)
+    fast = torch.compile(soft_targets)
+    torch.testing.assert_close(fast(z, v, 4.0), soft_targets(z, v, 4.0), rtol=1e-4, atol=1e-4)
+    kinds = [partial(_learn, lambda f=f: f(z, v, 4.0).mean(), z) for f in (soft_targets, fast)]
+    _row("soft_targets, forward and backward", alternate(*kinds))
+
+
+class HandsOut(nn.Module):
+    """A model in steps that returns its output and what some of the steps say, as it is."""
+
+    def __init__(self, model: nn.Sequential, steps: tuple[int, ...]) -> None:
+        super().__init__()
+        self.model, self.steps = model, steps
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return output and features."""
+        found = []
+        for number, step in enumerate(self.model):
+            inputs = step(inputs)
+            if number in self.steps:
+                found.append(inputs)
+        return inputs, *found
+
+
+def transformer() -> nn.Sequential:
+    """Return four encoder layers of width 256."""
+    layers = [
+        nn.TransformerEncoderLayer(256, 4, 1024, dropout=0.0, batch_first=True) for _ in range(4)
+    ]
+    return nn.Sequential(*layers)
+
+
+def capture() -> None:
+    """Print what the capture of one or two layers adds to a forward pass."""
+    networks = {
+        "ResNet-20, 64 images": (resnet20(), torch.randn(64, 3, 32, 32), (8, 11)),
+        "transformer, 16 × 64 tokens": (transformer(), torch.randn(16, 64, 256), (1, 3)),
+    }
+    for against in ("the plain pass", "handing out"):
+        print(f"\nforward pass                      {against:14}   captured      aim: at most 1.02")
+        for name, (model, inputs, steps) in networks.items():
+            assert isinstance(model, nn.Sequential)
+            for wanted in (steps[-1:], steps):
+                fields = Fields(output=True, features=frozenset(map(str, wanted)))
+                plain = model if against == "the plain pass" else HandsOut(model, wanted)
+                times = alternate(
+                    partial(plain, inputs), partial(observe, model, inputs, fields, "student")
+                )
+                _row(f"{name}, {len(wanted)} of them", times)
+
+
+def main() -> None:
+    """Run all comparisons."""
+    torch.manual_seed(0)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; milliseconds")
+    objectives()
+    compiled()
+    capture()
+
+
+if __name__ == "__main__":
+    main()
