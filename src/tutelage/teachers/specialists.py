@@ -72,11 +72,12 @@ class Specialists(Teacher):
             [place] = routes
             return self._ask(place, batch, fields)
         device = batch.domain.device if isinstance(batch.domain, Tensor) else _CPU
-        parts = [torch.tensor(rows, device=device) for rows in routes.values()]
+        rows = torch.tensor([row for own in routes.values() for row in own], device=device)
+        parts = rows.split([len(own) for own in routes.values()])
         answers = [
-            self._ask(place, batch[rows], fields) for place, rows in zip(routes, parts, strict=True)
+            self._ask(place, batch[own], fields) for place, own in zip(routes, parts, strict=True)
         ]
-        return assembled(answers, torch.cat(parts), [self._name(place) for place in routes])
+        return assembled(answers, rows, [self._name(place) for place in routes])
 
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:
@@ -117,8 +118,8 @@ class Specialists(Teacher):
         names: Sequence[object] = domains.tolist() if isinstance(domains, Tensor) else domains
         if len(names) != len(batch):
             raise DataError(
-                f"`domain` must be one for each of {len(batch)} examples, got {len(names)}; give as "
-                "many domains as examples"
+                f"`domain` must be one for each of {len(batch)} examples, got {len(names)}; give "
+                "as many domains as examples"
             )
         found: dict[int, list[int]] = {}
         for row, name in enumerate(names):

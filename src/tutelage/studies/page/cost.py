@@ -60,7 +60,9 @@ def _time(latency: Latency) -> Cell:
 
 
 def _sizes(models: list[ModelResult]) -> list[int]:
-    return [each.batch_size for model in models[:1] for each in model.latencies]
+    """Return the batch sizes that were timed; not every model answers to inputs alone."""
+    timed = next((model.latencies for model in models if model.latencies), ())
+    return [each.batch_size for each in timed]
 
 
 def _note(results: StudyResults) -> str:

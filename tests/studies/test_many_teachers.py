@@ -1,0 +1,81 @@
+"""Studies with several teachers: by domain, and of some of the classes."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import tutelage as tl
+from tutelage.teachers import Ensemble, Specialist
+
+QUIET = tl.Engine(device="cpu", progress=False)
+CLASSES = {"low": [0, 1], "high": [3, 2]}
+
+
+def data(seed, rows=40):
+    generator = torch.Generator().manual_seed(seed)
+    sets = {}
+    for name, part in CLASSES.items():
+        labels = torch.tensor(part * (rows // 2))
+        inputs = torch.randn(rows, 5, generator=generator)
+        inputs[torch.arange(rows), labels] += 3
+        sets[name] = TensorDataset(inputs, labels)
+    return tl.data.domains(sets)
+
+
+def net(columns):
+    with torch.random.fork_rng():
+        torch.manual_seed(columns)
+        return nn.Linear(5, columns)
+
+
+def study(teacher, out, **changes):
+    options = {
+        "train": data(0),
+        "val": data(1),
+        "test": data(2),
+        "arms": {"soft": tl.SoftTargets(2)},
+        "controls": {"labels": tl.HardLabels()},
+        "seeds": 2,
+        "epochs": 2,
+        "engine": QUIET,
+        "progress": False,
+        "out": out,
+    }
+    return tl.study(teacher, lambda: nn.Linear(5, 4), **(options | changes))
+
+
+def test_teachers_of_some_classes_have_no_figures_and_their_students_do(tmp_path):
+    teacher = {name: Specialist(net(3), part) for name, part in CLASSES.items()}
+    done = study(teacher, tmp_path)
+    assert done.results.teacher is None
+    assert done.results.arm("soft").values("accuracy")
+    assert set(done.results.arm("soft").trials[0].domains) == set(CLASSES)
+    assert "teacher" not in done.results.models
+    assert done.report(tmp_path / "page.html").exists()
+
+
+def test_teachers_by_domain_have_figures_and_no_time_of_their_own(tmp_path):
+    done = study({name: net(4) for name in CLASSES}, tmp_path)
+    assert set(done.results.teacher.domains) == set(CLASSES)
+    assert done.results.models["teacher"].latencies == ()
+    assert 0 <= done.results.arm("soft").values("agreement")[0] <= 1
+    assert done.report(tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize("several", [list, Ensemble])
+def test_an_ensemble_is_timed_as_one_teacher(tmp_path, several):
+    done = study(several([net(4), nn.Linear(5, 4)]), tmp_path, seeds=1)
+    assert done.results.models["teacher"].latencies
+    assert done.results.teacher.figures["accuracy"] > 0
+
+
+def test_an_arm_may_have_teachers_of_its_own(tmp_path):
+    arms = {
+        "one": tl.SoftTargets(2),
+        "routed": tl.Arm(objective=tl.SoftTargets(2), teacher={name: net(4) for name in CLASSES}),
+    }
+    done = study(net(4), tmp_path, arms=arms, seeds=1)
+    # Both domains have the very teacher that the study has.
+    for figure in ("accuracy", "kl"):
+        assert done.results.arm("one").values(figure) == done.results.arm("routed").values(figure)
