@@ -104,6 +104,30 @@ def _write_report(folder: Path, page: Path) -> Path:
     return report_run(folder, page)
 
 
+@app.command()
+def show(
+    store: Annotated[Path, typer.Argument(help="Folder of targets that tl.label wrote.")],
+) -> None:
+    """Print what stored targets hold: sizes, what the teacher takes for what, a few examples."""
+    with _errors_in_one_line():
+        from tutelage.reports.store_screen import show_store  # noqa: PLC0415 - imports torch
+
+        show_store(store, Console())
+
+
+@app.command()
+def verify(
+    store: Annotated[Path, typer.Argument(help="Folder of targets that tl.label wrote.")],
+) -> None:
+    """Read all of stored targets and name what is damaged; exit with 1 if anything is."""
+    with _errors_in_one_line():
+        from tutelage.reports.store_screen import verify_store  # noqa: PLC0415 - imports torch
+
+        sound = verify_store(store, Console())
+    if not sound:
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Run the shell."""
     app()
