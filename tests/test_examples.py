@@ -14,7 +14,7 @@ def run(name):
 
 def test_each_example_is_tested():
     tested = {"diabetes", "digits", "hugging_face_trainer", "lightning_module", "plain_loop"}
-    tested |= {"study"}
+    tested |= {"study", "specialists"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -26,6 +26,12 @@ def test_study():
     study = runpy.run_path(str(EXAMPLES / "study.py"))["main"](epochs=3, seeds=2)
     assert [arm.name for arm in study.results.arms][-3:] == ["both", "soft targets", "logits"]
     assert "strongest control" in study.verdict
+
+
+def test_specialists():
+    """What no label says, the specialists say: the student beats the same network without them."""
+    result = run("specialists")
+    assert result["student"] > result["labels alone"] + 0.01 > 0.8
 
 
 def test_plain_loop():
