@@ -1,5 +1,6 @@
 import copy
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
@@ -39,6 +40,10 @@ A, B, C = net(0), net(1), net(2)
 
 def ask(teacher, fields=OUTPUT, labels=None):
     return teacher.signals(Batch(X, labels), fields)
+
+
+def sharpened(outputs, batch, power):
+    return by_entropy(outputs, batch) ** power
 
 
 class Recording(Teacher):
@@ -191,6 +196,8 @@ class TestFingerprint:
             Ensemble({"a": A, "b": B}),
             Ensemble([A, B], weights=[1, 2]),
             Ensemble([A, B], weights=by_entropy),
+            Ensemble([A, B], weights=partial(sharpened, power=2)),
+            Ensemble([A, B], weights=partial(sharpened, power=3)),
             Ensemble([A, B], average=mean_of_probabilities),
         ]
         assert len({each.fingerprint() for each in ensembles}) == len(ensembles)
@@ -198,6 +205,8 @@ class TestFingerprint:
     def test_it_stays_with_equal_ones(self):
         again = Ensemble([copy.deepcopy(A), B], weights=[2, 2])
         assert again.fingerprint() == Ensemble([A, B]).fingerprint()
+        one, other = (Ensemble([A], weights=partial(sharpened, power=2)) for _ in range(2))
+        assert one.fingerprint() == other.fingerprint()
 
 
 class TestBadInput:

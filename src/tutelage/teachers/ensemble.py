@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ModelError
 from tutelage.signals import Batch, Fields, Signals
+from tutelage.teachers._callables import callable_fingerprint
 from tutelage.teachers._teacher import Teacher
 from tutelage.teachers._team import Team, shares
 from tutelage.teachers.averages import mean_of_outputs
@@ -100,10 +101,8 @@ class Ensemble(Team):
         return torch.stack([each.to(kind) for each in whole])
 
     def _settings(self) -> str:
-        given = self.weights.tolist() if isinstance(self.weights, Tensor) else _name(self.weights)
-        return f"{_name(self.average)}, weights {given}"
-
-
-def _name(function: object) -> str:
-    """Return what a function is called; an object that is called shows its settings itself."""
-    return getattr(function, "__qualname__", None) or repr(function)
+        if isinstance(self.weights, Tensor):
+            weights = str([round(each, 9) for each in self.weights.tolist()])
+        else:
+            weights = callable_fingerprint(self.weights)
+        return f"{callable_fingerprint(self.average)}, weights {weights}"

@@ -1,7 +1,5 @@
 """A teacher that is a function of arrays: scikit-learn's, ONNX Runtime's, any library's."""
 
-import hashlib
-import pickle
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +10,7 @@ from torch import Tensor
 from tutelage._checks import inner_fraction
 from tutelage.errors import ModelError
 from tutelage.signals import Batch, Fields, Signals, describe, first_tensor
+from tutelage.teachers._callables import callable_fingerprint
 from tutelage.teachers._teacher import Teacher
 
 _ROUNDING = 1e-3
@@ -79,12 +78,7 @@ class Predictor(Teacher):
         That has the content of an object and of a bound method such as `model.predict`, but of a
         plain function only the name; a callable that cannot be pickled is known by name alone.
         """
-        name = getattr(self.predict, "__qualname__", type(self.predict).__name__)
-        try:
-            content = pickle.dumps(self.predict)
-        except Exception:  # noqa: BLE001 - a lambda has no content to compare
-            return name
-        return f"{name} {hashlib.blake2b(content, digest_size=16).hexdigest()}"
+        return callable_fingerprint(self.predict)
 
     def _ask(self, inputs: Tensor) -> Tensor:
         try:
