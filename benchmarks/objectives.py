@@ -1,6 +1,6 @@
 """What the objectives cost beside the same formulas, written as shortly as PyTorch allows.
 
-    python benchmarks/objectives.py
+    python benchmarks/objectives.py [--default-malloc]
 
 Forward and backward of each objective, as a run calls it, on logits 256 × 1,000, feature maps
 64 × 256 × 14 × 14, embeddings 256 × 128 (64 × 128 for relations), and texts of 128 tokens of width
@@ -14,6 +14,7 @@ Then: the KL divergence at temperature 4 on logits 512 × 32,000, eager and thro
 captured, against the plain pass and against a model that hands the same layers out itself. The aim
 there is 1.02 of the plain pass. What is captured are copies, as later layers may work in place.
 
+As in `overhead.py`, memory that is freed stays with the process, unless --default-malloc is given.
 The two sides alternate, each first in every other round; the ratio is the median of the ratios of
 the rounds.
 """
@@ -33,7 +34,7 @@ from torch import Tensor, nn
 
 import formulas
 import tutelage as tl
-from overhead import resnet20
+from overhead import keep_pages, resnet20
 from tutelage.layers import observe
 from tutelage.losses import soft_targets
 from tutelage.signals import Batch, Fields, Signals
@@ -261,4 +262,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_pages()
     main()

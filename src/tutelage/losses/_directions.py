@@ -21,8 +21,11 @@ def directions(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:
         The directions, in the shape of `values`, of length 1 or 0; and which of them exist, bool,
         with `dim` of size 1.
     """
-    centred = values - values.mean(dim=dim, keepdim=True)
-    length = torch.linalg.vector_norm(centred, dim=dim, keepdim=True)
+    mean = values.mean(dim=dim, keepdim=True)
+    centred = values - mean
+    # Not as vector_norm, which takes several times as long along the first of two dimensions.
+    square = centred.square().sum(dim=dim, keepdim=True)
     noise = _ROUNDINGS * torch.finfo(values.dtype).eps
-    exist = length > noise * torch.linalg.vector_norm(values.detach(), dim=dim, keepdim=True)
-    return centred / torch.where(exist, length, torch.inf), exist
+    level = values.shape[dim] * mean.detach().square()  # Σ values² = square + level
+    exist = square > noise**2 * (square + level)
+    return centred / torch.where(exist, square, torch.inf).sqrt(), exist

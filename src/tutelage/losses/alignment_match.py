@@ -45,9 +45,7 @@ def alignment_match(student: Tensor, teacher: Tensor, mask: Tensor | None = None
     with full_precision(student):
         x, y = _centred(student, mask), _centred(teacher, mask)
         cross, norms = _products(x, y)
-    exists = norms > 0
-    alignment = torch.where(exists, cross / torch.where(exists, norms, 1), 0)
-    return (1 - alignment).expand(len(student))
+    return (1 - cross / torch.where(norms > 0, norms, torch.inf)).expand(len(student))
 
 
 def _products(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,8 +61,9 @@ def _products(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 def _centred(feature: Tensor, mask: Tensor | None) -> Tensor:
     """Return rows less their mean, with 1 for the largest number; 0 if there is only rounding."""
     rows = without_padding(feature, mask).flatten(1)
-    centred = rows - rows.mean(dim=0)
-    noise = _ROUNDINGS * torch.finfo(rows.dtype).eps * rows.detach().abs().amax()
+    mean = rows.mean(dim=0)
+    centred = rows - mean
+    noise = _ROUNDINGS * torch.finfo(rows.dtype).eps * mean.detach().abs().amax()
     # A constant for gradients too, as CKA does not change with the scale.
-    largest = centred.detach().abs().amax()
+    largest = torch.linalg.vector_norm(centred.detach(), torch.inf)
     return centred / torch.where(largest > noise, largest, torch.inf)
