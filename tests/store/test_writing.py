@@ -184,3 +184,20 @@ def test_a_field_that_does_not_come_is_refused(tmp_path):
 def test_a_folder_that_cannot_be_written(tmp_path):
     with pytest.raises(StoreError, match=r"must take what is written, got .*nowhere"):
         StoreWriter(tmp_path / "nowhere", manifest([dense()]))
+
+
+def test_what_the_disk_failed_to_keep_is_not_written_down_later(tmp_path, monkeypatch):
+    """After a failed flush a second one may succeed though the rows are lost."""
+    made = manifest([dense()])
+    made.write(tmp_path)
+    failures = iter([OSError(5, "Input/output error")])
+
+    def fail_once(_):
+        for error in failures:
+            raise error
+
+    with pytest.raises(StoreError, match="Input/output error"), StoreWriter(tmp_path, made) as one:
+        one.write(0, [said(range(8), made.fields)])
+        monkeypatch.setattr(shards, "flush", fail_once)
+        one.commit()
+    assert read_journals(tmp_path, 1, 7) == {}

@@ -3,6 +3,7 @@
 import gc
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -463,3 +464,19 @@ def test_the_bar_shows_rate_and_time_left():
         meter.begin(10, 1)
         meter.add(10)
     assert silent.getvalue() == ""
+
+
+def test_another_process_of_the_call_may_have_begun_the_store(tmp_path, monkeypatch):
+    """Its manifest and files appear while this one still asks for its first batch."""
+    teacher, real = Rows(), answers.Answers.fields
+    label(teacher, data(), tmp_path / "theirs")
+
+    def fields(self):
+        found = real(self)
+        shutil.copytree(tmp_path / "theirs", tmp_path / "ours", dirs_exist_ok=True)
+        return found
+
+    monkeypatch.setattr(answers.Answers, "fields", fields)
+    store = label(teacher, data(), tmp_path / "ours")
+    assert content(tmp_path / "ours") == content(tmp_path / "theirs")
+    assert len(store) == 300

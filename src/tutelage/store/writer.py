@@ -114,13 +114,15 @@ class StoreWriter:
 
     def commit(self) -> None:
         """Make the blocks that are written durable, and write down that they are finished."""
+        # After a failure these are not tried again: a second flush may say that all is well though
+        # the system has dropped what the first could not write.
+        waiting, self._waiting = self._waiting, {}
         try:
             self._files.flush()
-            if self._waiting:
-                self._journal.write(self._waiting)
+            if waiting:
+                self._journal.write(waiting)
         except OSError as error:
             raise self._stopped(error) from error
-        self._waiting = {}
         self._last_commit = time.monotonic()
 
     def _encoded(self, signals: Signals, first_row: int) -> list:

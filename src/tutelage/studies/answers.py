@@ -108,11 +108,11 @@ def _said(
     def moved(output: Output) -> Output:
         return output.float().cpu() if isinstance(output, Tensor) else output
 
-    with randomness.preserved(), teacher.ready(device):
+    asked = teacher.answering("data", data)
+    with randomness.preserved(), asked.ready(device):
         randomness.seed_everything(0)  # where the data draws, every model sees the same
         return [
-            moved(read(teacher.signals(batch.to(device), OUTPUT)))
-            for batch in _batches("data", data)
+            moved(read(asked.signals(batch.to(device), OUTPUT))) for batch in _batches("data", data)
         ]
 
 

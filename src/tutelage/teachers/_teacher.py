@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,8 @@ class Teacher(ABC):
     def answering(self, name: str, data: object) -> Teacher:
         """Return the teacher for a data set: itself where it answers whatever it is shown.
 
+        One that asks others asks those that they return.
+
         Args:
             name: The argument that the data was, for messages.
             data: A data set or a `DataLoader`.
@@ -47,7 +50,13 @@ class Teacher(ABC):
         Raises:
             StoreError: It has no answers for this data.
         """
-        return self
+        answering = tuple(each.answering(name, data) for each in self.members)
+        if all(one is other for one, other in zip(answering, self.members, strict=True)):
+            return self
+        found = copy.copy(self)
+        found.members = answering
+        found.views = min((each.views for each in answering if each.views), default=None)
+        return found
 
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:

@@ -56,8 +56,7 @@ class Specialist(Teacher):
         classes: int | Sequence[str] | None = None,
         names: Mapping[str, str] | None = None,
     ) -> None:
-        self.teacher = as_member(teacher)
-        self.members = (self.teacher,)
+        self.members = (as_member(teacher),)
         if elsewhere not in ("cell", "none"):
             raise ArgumentError(
                 f"`elsewhere` must be 'cell' or 'none', got {elsewhere!r}; 'cell' where the last "
@@ -72,6 +71,11 @@ class Specialist(Teacher):
                 f"a teacher of all {number} classes must not have a cell for what is elsewhere, "
                 "got elsewhere='cell'; set elsewhere='none', or name the labels that it knows"
             )
+
+    @property
+    def teacher(self) -> Teacher:
+        """Who knows these classes."""
+        return self.members[0]
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return the teacher's signals, with its output in the student's classes.

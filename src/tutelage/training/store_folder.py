@@ -107,7 +107,8 @@ def _compare(folder: Path, found: Manifest, asked: Manifest) -> None:
 
 def _refuse_strangers(folder: Path) -> None:
     found = sorted(path.name for path in folder.glob("*.npy"))
-    if found:
+    # A manifest may have come meanwhile, of another process of this call, and files with it.
+    if found and not (folder / NAME).exists():
         raise StoreError(
             f"`out` must be empty or hold a store, got {folder} with {found[0]} but without "
             f"{NAME}; choose another folder"
