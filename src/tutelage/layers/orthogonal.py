@@ -82,10 +82,12 @@ class Orthogonal(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         """Return the feature in the other width."""
-        channels = 1 if feature.ndim == _MAPS else -1
-        rows = feature.to(self.weight.dtype).movedim(channels, -1)
-        with full_precision(rows):
-            return (rows @ self.matrix().T).movedim(-1, channels)
+        feature = feature.to(self.weight.dtype)
+        with full_precision(feature):
+            if feature.ndim == _MAPS:  # in the layout that maps have
+                turned = torch.bmm(self.matrix().expand(len(feature), -1, -1), feature.flatten(2))
+                return turned.unflatten(2, feature.shape[2:])
+            return feature @ self.matrix().T
 
     def extra_repr(self) -> str:
         """Show the widths."""
