@@ -196,8 +196,9 @@ def test_what_the_disk_failed_to_keep_is_not_written_down_later(tmp_path, monkey
         for error in failures:
             raise error
 
-    with pytest.raises(StoreError, match="Input/output error"), StoreWriter(tmp_path, made) as one:
+    with StoreWriter(tmp_path, made) as one:
         one.write(0, [said(range(8), made.fields)])
         monkeypatch.setattr(shards, "flush", fail_once)
-        one.commit()
+        with pytest.raises(StoreError, match="Input/output error"):
+            one.commit()
     assert read_journals(tmp_path, 1, 7) == {}
