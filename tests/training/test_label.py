@@ -10,7 +10,7 @@ import pytest
 import torch
 from rich.console import Console
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, StackDataset, Subset, TensorDataset
 
 import tutelage as tl
 from tutelage.signals import CoarseLogits
@@ -480,3 +480,12 @@ def test_another_process_of_the_call_may_have_begun_the_store(tmp_path, monkeypa
     store = label(teacher, data(), tmp_path / "ours")
     assert content(tmp_path / "ours") == content(tmp_path / "theirs")
     assert len(store) == 300
+
+
+def test_data_that_numbers_its_examples_otherwise_is_refused(tmp_path):
+    inputs, _ = data().tensors
+    order = torch.arange(300).flip(0)
+    with pytest.raises(tl.DataError, match=r"must be its place.*from 0 on say \[299, 298.*rename"):
+        label(Rows(), StackDataset(inputs=inputs, index=order), tmp_path / "other")
+    label(Rows(), StackDataset(inputs=inputs, index=order.flip(0)), tmp_path / "same")
+    label(Rows(), tl.data.Indexed(data()), tmp_path / "indexed")

@@ -89,12 +89,25 @@ class Answers:
         done = places.start
         for raw in source.epoch(view):
             index = torch.arange(done, done + len(raw))  # in all of the data, not in the part
+            _check_index(raw, index, places.start)
             batch = replace(raw, index=index).to(self.accelerator.device)
             with torch.inference_mode(), self.accelerator.autocast():
                 signals = self.teacher.signals(batch, self.settings.fields)
             _check_rows(signals, batch, done)
             done += len(batch)
             yield signals
+
+
+def _check_index(batch: Batch, index: torch.Tensor, start: int) -> None:
+    """Refuse data that numbers its examples otherwise: training would go by those numbers."""
+    found = batch.index
+    if found is None or torch.equal(found, index - start) or torch.equal(found, index):
+        return
+    raise DataError(
+        "the `index` of an example must be its place in the data set, got data whose examples "
+        f"from {int(index[0])} on say {found[:4].tolist()}; leave `index` out of what it yields, "
+        "or rename it"
+    )
 
 
 def _check_rows(signals: Signals, batch: Batch, done: int) -> None:
