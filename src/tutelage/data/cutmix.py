@@ -52,7 +52,7 @@ class CutMix:
         refuse_mixed(batch)
         height, width = _size(first_tensor(batch.inputs))
         partner = partners(batch, self.within_domain)
-        left = Beta(self.alpha, self.alpha).sample((len(batch),))
+        left = Beta(self.alpha, self.alpha, validate_args=False).sample((len(batch),))
         cut = _span(left, height).unsqueeze(2) & _span(left, width).unsqueeze(1)
 
         def joined(tensor: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class Mixup:
         """
         refuse_mixed(batch)
         partner = partners(batch, self.within_domain)
-        share = Beta(self.alpha, self.alpha).sample((len(batch),))
+        share = Beta(self.alpha, self.alpha, validate_args=False).sample((len(batch),))
 
         def mixed(tensor: Tensor) -> Tensor:
             refuse_whole_numbers(tensor, "Mixup")
