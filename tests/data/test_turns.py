@@ -14,6 +14,7 @@ from tutelage.data.contents import draws_at_random
 from tutelage.data.turns import show_epoch, views_in
 from tutelage.errors import DataError
 from tutelage.signals import Batch, Placed
+from tutelage.studies.describe import data_identity
 
 IMAGES = Images()
 
@@ -260,3 +261,10 @@ class TestFingerprints:
         prints = {source(wrap(data)).fingerprint() for data in (make(), make(seed=1))}
         assert len(prints) == 2
         assert source(wrap(IMAGES)).fingerprint() == "not seen"
+
+    def test_studies_know_them_again_whatever_was_shown_meanwhile(self):
+        views = make(3)
+        before = data_identity(views, 6)
+        list(source(views).epoch(2))
+        assert data_identity(views, 6) == before == data_identity(make(3), 6)
+        assert data_identity(make(3, seed=1), 6) != before
