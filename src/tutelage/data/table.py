@@ -43,7 +43,7 @@ class Column:
         for start, part in zip(starts, self.parts, strict=True):
             places = ((rows >= start) & (rows < start + len(part))).nonzero().squeeze(1)
             chosen = part.index_select(0, (rows[places] - start).to(part.device))
-            found[places.to(found.device)] = chosen.to(kind)
+            found.index_copy_(0, places.to(found.device), chosen.to(kind))
         return found
 
     def fits(self, other: Column) -> bool:
