@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
 from tutelage.data import randomness
@@ -40,10 +42,14 @@ def carry_out(distiller: Distiller, train: object, val: object | None, settings:
             accelerator.init_trackers("tutelage")
         _train(plan, accelerator, keeper)
         epoch = keeper.finish()
-        accelerator.end_training()
+        for tracker in accelerator.trackers:
+            tracker.finish()
         if accelerator.num_processes > 1:
-            # What talks to the other processes goes now, not when the interpreter is torn down.
+            # What talks to the other processes goes now, not when the interpreter is torn down. The
+            # group stays for the next run: made again at the same place, it may wait for ever.
             accelerator.free_memory()
+            atexit.unregister(_part)
+            atexit.register(_part)
     distiller.eval()
     return Run(
         student=distiller.student,
@@ -55,6 +61,12 @@ def carry_out(distiller: Distiller, train: object, val: object | None, settings:
         teacher=distiller.teacher if plan.validation is None else plan.validation.teacher,
         val=val,
     )
+
+
+def _part() -> None:
+    """Leave the group of processes, at the end of the program."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _train(plan: Plan, accelerator: Accelerator, keeper: Keeper) -> None:
