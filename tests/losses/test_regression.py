@@ -7,6 +7,7 @@ from hypothesis.extra.numpy import arrays
 
 from tutelage.errors import DataError
 from tutelage.losses import regression
+from tutelage.losses.regression import known_values
 
 VALUES = arrays(np.float64, (4, 2), elements=st.floats(-100, 100))
 MASKS = arrays(np.bool_, (4, 2))
@@ -111,3 +112,14 @@ def test_float64_labels_do_not_change_the_dtype_of_the_loss():
 def test_targets_that_do_not_fit_are_refused(target):
     with pytest.raises(DataError, match=r"floating numbers of shape \[4, 2\].*convert the labels"):
         regression(torch.zeros(4, 2), target)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_known_values_are_those_that_are_not_nan(dtype):
+    values = torch.tensor([[6e4, 6e4], [-3.0, float("inf")]], dtype=dtype)
+    assert known_values(values) is None  # all, though the sum overflows
+    values[1, 0] = -float("inf")
+    known = known_values(values)  # whose sum is NaN
+    assert known is None or known.all()
+    values[0, 1] = float("nan")
+    assert known_values(values).tolist() == [[True, False], [True, True]]

@@ -70,13 +70,26 @@ def test_is_never_told_from_itself():
     assert value(alone, [5], [5]).tolist() == [0.0]
 
 
-def test_where_no_index_is_known_all_others_count():
+@pytest.mark.parametrize("remembered", [3, 8])
+def test_where_no_index_is_known_all_others_count(remembered):
+    """Be the memory, of 8, full or not."""
     objective = built()
-    value(objective, [0, 1, 2])
+    value(objective, [*range(remembered)])
     nobody = [-1, -2, -3]  # so that none is taken for another's
     torch.testing.assert_close(
-        value(objective, [0, 1, 2]), by_loops(objective, [0, 1, 2], nobody, [0, 1, 2])
+        value(objective, [0, 1, 2]), by_loops(objective, [0, 1, 2], nobody, [*range(remembered)])
     )
+
+
+def test_examples_whose_index_was_not_known_are_others():
+    objective = built()
+    value(objective, [0, 1, 2])
+    ours, memory = embeddings(objective, [0, 1])[0], embeddings(objective, [0, 1, 2])[1]
+    assert objective.embeddings[0].memory.index[:3].tolist() == [-1, -1, -1]
+    _, theirs = embeddings(objective, [0, 1])
+    scores = torch.cat([ours @ theirs.T, ours @ memory.T], dim=1) / 0.5
+    expected = torch.nn.functional.cross_entropy(scores, torch.arange(2), reduction="none")
+    torch.testing.assert_close(value(objective, [0, 1], [0, 1]), expected)
 
 
 def test_uniform_embeddings_cost_the_log_of_how_many_there_are():
