@@ -14,7 +14,7 @@ def run(name):
 
 def test_each_example_is_tested():
     tested = {"diabetes", "digits", "hugging_face_trainer", "lightning_module", "plain_loop"}
-    tested |= {"study", "specialists"}
+    tested |= {"study", "specialists", "layer_by_layer"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -36,6 +36,12 @@ def test_specialists():
 
 def test_plain_loop():
     assert run("plain_loop")["agreement"] > 0.95
+
+
+def test_layer_by_layer():
+    result = runpy.run_path(str(EXAMPLES / "layer_by_layer.py"))["main"](epochs=5)
+    assert result["half of it"] < 0.8
+    assert result["half of it, taught"] > 0.95
 
 
 def test_diabetes():

@@ -205,7 +205,7 @@ def test_two_processes_equal_one(tmp_path):
         command = [sys.executable, *(launcher if processes > 1 else [])]
         done = subprocess.run(
             [*command, str(PROGRAMS / "two_layers.py"), str(weights)],
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         contents.append(torch.load(weights, weights_only=True))
