@@ -5,7 +5,7 @@ import torch
 
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import DataError, ModelError
-from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants, describe, first_tensor
+from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants
 
 X, Y = torch.arange(12.0).reshape(4, 3), torch.tensor([0, 1, 2, 3])
 INDEX = torch.tensor([7, 8, 9, 10])
@@ -57,12 +57,6 @@ class TestReadingWhatALoaderYields:
 @pytest.mark.parametrize("inputs", [X, (X, X), [X, X], {"a": X, "b": X}, UserDict({"a": X})])
 def test_length_is_that_of_the_first_tensor(inputs):
     assert len(Batch(inputs)) == 4
-
-
-@pytest.mark.parametrize("inputs", ["text", None, ("a", "b"), {}, {"a": [1, 2]}])
-def test_inputs_without_a_tensor_are_refused(inputs):
-    with pytest.raises(DataError, match=r"inputs must be a tensor, .*return tensors"):
-        first_tensor(inputs)
 
 
 def test_a_slice_takes_the_same_examples_of_every_part():
@@ -120,19 +114,6 @@ def test_reading_an_output_that_was_not_wanted_is_refused():
     assert Signals(X).wanted_output() is X
     with pytest.raises(DataError, match="did not ask for; set it in `wants`"):
         Signals().wanted_output()
-
-
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [
-        (X, "float32 [4, 3]"),
-        ({"a": Y}, "{a: int64 [4]}"),
-        ((X, [Y, None]), "(float32 [4, 3], (int64 [4], NoneType))"),
-        ("text", "str"),
-    ],
-)
-def test_description_gives_types_and_shapes(value, words):
-    assert describe(value) == words
 
 
 def test_positions_take_the_same_examples_of_every_part():

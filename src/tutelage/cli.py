@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -102,6 +102,50 @@ def _write_report(folder: Path, page: Path) -> Path:
     from tutelage.reports.run_folder import report_run  # noqa: PLC0415 - imports torch
 
     return report_run(folder, page)
+
+
+@app.command()
+def label(  # noqa: PLR0913 - the verb's options
+    teacher: Annotated[
+        str, typer.Argument(help="The teacher: package.module:name or folder/file.py:name.")
+    ],
+    data: Annotated[str, typer.Argument(help="The data set, likewise.")],
+    out: Annotated[Path, typer.Option(help="Folder of the targets.")],
+    views: Annotated[int, typer.Option(help="How many views of augmented examples.")] = 1,
+    top_k: Annotated[
+        int | None, typer.Option(help="How many classes to keep.", show_default="all")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32.")] = "float16",
+    batch_size: Annotated[int, typer.Option(help="Examples that the teacher sees at a time.")] = 256,
+    precision: Annotated[str, typer.Option(help="Of the teacher: fp32, bf16 or fp16.")] = "fp32",
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read what is there, and make anew what is damaged.")
+    ] = False,
+) -> None:
+    """Ask a teacher once about all examples of a data set, and keep what it says on disk.
+
+    A name means the object, or a function without arguments that returns it. After a kill or a
+    full disk the same command goes on where it stopped.
+    """
+    with _errors_in_one_line():
+        from tutelage import training  # noqa: PLC0415 - imports torch
+        from tutelage.references import load  # noqa: PLC0415
+        from tutelage.reports.numbers import file_size  # noqa: PLC0415
+
+        engine = training.Engine(precision=precision)
+        store = training.label(
+            cast("Any", load("TEACHER", teacher)),
+            load("DATA", data),
+            out=out,
+            views=views,
+            top_k=top_k,
+            dtype=dtype,
+            batch_size=batch_size,
+            verify=verify,
+            engine=engine,
+        )
+        size = file_size(store.bytes)
+    typer.echo(f"Targets: {out} ({len(store):,} examples, {store.views:,} views, {size})")
 
 
 @app.command()

@@ -6,7 +6,7 @@ an objective needs of both sides, so that nothing is computed that nobody asked 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, ValuesView
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -15,11 +15,11 @@ from torch import Tensor
 
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import DataError, ModelError
+from tutelage.nested import describe, first_tensor, moved, on_tensors
 
 UNLABELLED = -100
 """The label of an example without one, in classification (in regression it is NaN)."""
 
-_FEW = 4
 _NOT_INPUTS = ("labels", "label", "index", "domain")
 
 
@@ -50,7 +50,7 @@ class Mixture:
 
     def to(self, device: torch.device) -> Mixture:
         """Return the same on a device."""
-        return Mixture(_moved(self.labels, device), _moved(self.share, device))
+        return Mixture(moved(self.labels, device), moved(self.share, device))
 
 
 class Placed(NamedTuple):
@@ -141,7 +141,7 @@ class Batch:
     def __getitem__(self, rows: slice | Tensor) -> Batch:
         """Return the examples of a slice, or of a tensor of positions, as a batch."""
         return Batch(
-            _on_tensors(self.inputs, lambda tensor: tensor[rows]),
+            on_tensors(self.inputs, lambda tensor: tensor[rows]),
             None if self.labels is None else self.labels[rows],
             None if self.index is None else self.index[rows],
             _chosen(self.domain, rows),
@@ -178,10 +178,10 @@ class Batch:
     def to(self, device: torch.device, progress: float | None = None) -> Batch:
         """Return the batch with its tensors on `device` and, if given, another `progress`."""
         return Batch(
-            _moved(self.inputs, device),
-            _moved(self.labels, device),
-            _moved(self.index, device),
-            _moved(self.domain, device) if isinstance(self.domain, Tensor) else self.domain,
+            moved(self.inputs, device),
+            moved(self.labels, device),
+            moved(self.index, device),
+            moved(self.domain, device) if isinstance(self.domain, Tensor) else self.domain,
             self.progress if progress is None else progress,
             self.copies,
             None if self.mixture is None else self.mixture.to(device),
@@ -239,7 +239,7 @@ class Signals:
     def to(self, device: torch.device) -> Signals:
         """Return the same on `device`."""
         output = self.output.to(device) if isinstance(self.output, CoarseLogits) else self.output
-        return Signals(_moved(output, device), _moved(self.features, device))
+        return Signals(moved(output, device), moved(self.features, device))
 
     def feature(self, place: str) -> Tensor:
         """Return what passed a place, which the caller's `wants` asked for."""
@@ -299,41 +299,10 @@ class Wants:
 OUTPUT = Fields(output=True)
 
 
-def first_tensor(inputs: object) -> Tensor:
-    """Return the first tensor of a model's inputs, which tells batch size, device and dtype.
-
-    Raises:
-        DataError: There is none.
-    """
-    if isinstance(inputs, Tensor):
-        return inputs
-    values = inputs.values() if isinstance(inputs, Mapping) else inputs
-    for value in values if isinstance(values, (Sequence, ValuesView)) else ():
-        if isinstance(value, Tensor):
-            return value
-    raise DataError(
-        f"inputs must be a tensor, or a tuple or dict with tensors, got {describe(inputs)}; "
-        "make the data set or its collate function return tensors"
-    )
-
-
 def set_apart(example: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a dict's inputs, and what is none: labels, index and domain."""
     rest = {key: example[key] for key in _NOT_INPUTS if key in example}
     return {key: value for key, value in example.items() if key not in rest}, rest
-
-
-def describe(value: object) -> str:
-    """Say in a few words what a value is: types, shapes and dtypes."""
-    if isinstance(value, Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {describe(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, (tuple, list)):
-        kinds = [describe(item) for item in value]
-        alike = len(kinds) > _FEW and len(set(kinds)) == 1
-        return f"{len(kinds)} × {kinds[0]}" if alike else "(" + ", ".join(kinds) + ")"
-    return type(value).__name__
 
 
 def _are_domains(value: object) -> bool:
@@ -352,23 +321,6 @@ def _one_view(view: Any) -> int:
             f"{sorted(set(views.tolist()))}; call set_view between batches, not while they load"
         )
     return int(views[0])
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Tensor) and value.device == device:
-        return value
-    return _on_tensors(value, lambda tensor: tensor.to(device, non_blocking=True))
-
-
-def _on_tensors(value: Any, change: Any) -> Any:
-    """Apply `change` to every tensor of a (possibly nested) tuple, list or dict."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, Mapping):
-        return {key: _on_tensors(item, change) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return tuple(_on_tensors(item, change) for item in value)
-    return value
 
 
 def _chosen(domain: Tensor | Sequence[str] | None, rows: slice | Tensor) -> Any:

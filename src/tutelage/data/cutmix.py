@@ -12,7 +12,8 @@ from tutelage._checks import positive
 from tutelage.data.mixing import over_tensors, refuse_mixed, with_mixed_labels
 from tutelage.data.partners import partners
 from tutelage.errors import DataError
-from tutelage.signals import Batch, describe, first_tensor
+from tutelage.nested import describe, first_tensor
+from tutelage.signals import Batch
 
 _IMAGES = 4
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from tutelage.errors import DataError
-from tutelage.signals import describe
+from tutelage.nested import describe
 
 _LABELLED = 2
 

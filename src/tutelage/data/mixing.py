@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import DataError
-from tutelage.signals import Batch, Mixture, describe
+from tutelage.nested import describe
+from tutelage.signals import Batch, Mixture
 
 
 def over_tensors(inputs: Any, change: Callable[[Tensor], Tensor]) -> Any:

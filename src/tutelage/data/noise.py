@@ -12,7 +12,8 @@ from torch import Tensor
 from tutelage._checks import not_negative
 from tutelage.data.mixing import over_tensors, refuse_whole_numbers
 from tutelage.errors import ArgumentError, DataError
-from tutelage.signals import Batch, describe
+from tutelage.nested import describe
+from tutelage.signals import Batch
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from tutelage._checks import fraction
 from tutelage.data.mixing import over_tensors, refuse_mixed, with_mixed_labels
 from tutelage.data.partners import pairs
 from tutelage.errors import DataError
-from tutelage.signals import UNLABELLED, Batch, describe
+from tutelage.nested import describe
+from tutelage.signals import UNLABELLED, Batch
 
 _TABLE = 2
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from tutelage.errors import DataError
-from tutelage.signals import Batch, describe
+from tutelage.nested import describe
+from tutelage.signals import Batch
 
 Transform = Callable[[Batch], Batch]
 """From a batch to the one that both sides are shown in its place."""

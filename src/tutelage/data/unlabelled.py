@@ -11,7 +11,8 @@ from torch.utils.data import Dataset, TensorDataset
 
 from tutelage._checks import whole_number
 from tutelage.errors import DataError
-from tutelage.signals import UNLABELLED, describe
+from tutelage.nested import describe
+from tutelage.signals import UNLABELLED
 
 _LABELS = ("labels", "label")
 

@@ -14,7 +14,8 @@ from tutelage.data.current_view import CurrentView
 from tutelage.data.draws import Draws, mixed
 from tutelage.data.fingerprint import content
 from tutelage.errors import ArgumentError, DataError
-from tutelage.signals import describe, set_apart
+from tutelage.nested import describe
+from tutelage.signals import set_apart
 
 _LOOKS = 8
 

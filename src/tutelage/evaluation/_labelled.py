@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import DataError, NonFiniteError
-from tutelage.signals import UNLABELLED, describe
+from tutelage.nested import describe
+from tutelage.signals import UNLABELLED
 
 _ROWS_AND_CLASSES = 2
 

@@ -19,7 +19,8 @@ from tutelage.errors import ModelError
 from tutelage.evaluation._forms import FORMS, Built, Form, summary
 from tutelage.evaluation.cost import measure_cost
 from tutelage.layers import observe
-from tutelage.signals import OUTPUT, describe
+from tutelage.nested import describe
+from tutelage.signals import OUTPUT
 
 _TWO = 2
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tutelage.errors import ModelError
 from tutelage.layers.paths import COMPILED, along, submodule
 from tutelage.layers.place import Place
-from tutelage.signals import describe
+from tutelage.nested import describe
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from tutelage.errors import ModelError, TutelageError
 from tutelage.layers.capture import Complete, capturing
-from tutelage.signals import Fields, Signals, describe
+from tutelage.nested import describe
+from tutelage.signals import Fields, Signals
 
 
 def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals:

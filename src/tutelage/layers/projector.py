@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tutelage.errors import ModelError
-from tutelage.signals import describe
+from tutelage.nested import describe
 
 MakeProjector = Callable[[Tensor, Tensor], nn.Module]
 """From a feature of the student and one of the teacher to a module between their widths."""

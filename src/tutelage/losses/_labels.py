@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage.errors import DataError, ModelError
-from tutelage.signals import UNLABELLED, describe
+from tutelage.nested import describe
+from tutelage.signals import UNLABELLED
 
 
 def check_class_labels(student: Tensor, labels: Tensor) -> None:

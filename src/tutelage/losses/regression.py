@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tutelage.errors import DataError
 from tutelage.losses._tensors import at_least_float32, mean_of_rows
-from tutelage.signals import describe
+from tutelage.nested import describe
 
 
 def regression(

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tutelage.errors import ModelError, NonFiniteError, StoreError
-from tutelage.signals import CoarseLogits, describe
+from tutelage.nested import describe
+from tutelage.signals import CoarseLogits
 from tutelage.store.fields import Field
 
 Arrays = list[NDArray[np.generic]]

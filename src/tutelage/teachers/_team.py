@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from tutelage._checks import not_negative
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError
-from tutelage.signals import Batch, Fields, first_tensor
+from tutelage.nested import first_tensor
+from tutelage.signals import Batch, Fields
 from tutelage.teachers._teacher import Teacher
 from tutelage.teachers.live import as_member
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from tutelage._checks import inner_fraction
 from tutelage.errors import ModelError
-from tutelage.signals import Batch, Fields, Signals, describe, first_tensor
+from tutelage.nested import describe, first_tensor
+from tutelage.signals import Batch, Fields, Signals
 from tutelage.teachers._callables import callable_fingerprint
 from tutelage.teachers._teacher import Teacher
 

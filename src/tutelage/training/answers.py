@@ -13,7 +13,8 @@ from torch.utils.data import Subset
 
 from tutelage.data import as_source
 from tutelage.errors import ArgumentError, DataError
-from tutelage.signals import Batch, CoarseLogits, Signals, describe
+from tutelage.nested import describe
+from tutelage.signals import Batch, CoarseLogits, Signals
 from tutelage.store import Field, Layout, Settings
 from tutelage.store.layout import Span
 from tutelage.teachers import Teacher
