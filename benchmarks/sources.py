@@ -1,0 +1,114 @@
+"""Digits from three sources, MNIST, USPS and optdigits, as images of 16 × 16, and their networks.
+
+The folder that TUTELAGE_DATA names holds image/mnist.npz, image/usps.npz and image/optdigits.npz.
+The last 500 training images of each source choose and are never trained on. The test has 2,000 of
+MNIST's test images, all 2,007 of USPS and the last 1,800 of optdigits, which has no split.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import TensorDataset
+
+import tutelage as tl
+from mnist import RUNS, adamw, warm_cosine
+
+SIDE, DIGITS, VAL, TEST = 16, 10, 500, 2000
+ENGINE = tl.Engine(device="cpu", progress=False, checkpoint_seconds=120)
+Split = tuple[Tensor, Tensor]
+
+
+@cache
+def everything() -> dict[str, dict[str, Split]]:
+    """Return images `[n, 1, 16, 16]` in [0, 1] and digits, by source and part."""
+    mnist, usps, optdigits = (_read(name) for name in ("mnist", "usps", "optdigits"))
+    end = len(optdigits["x"]) - 1800
+    whole = {
+        "mnist": (_part(mnist, "x_train", "y_train"), _part(mnist, "x_test", "y_test", TEST)),
+        "usps": (_part(usps, "x_train", "y_train"), _part(usps, "x_test", "y_test")),
+        "optdigits": tuple(
+            _images(optdigits["x"][rows], optdigits["y"][rows], 16)
+            for rows in (slice(end), slice(end, None))
+        ),
+    }
+    return {
+        name: {
+            "train": tuple(each[:-VAL] for each in train),
+            "val": tuple(each[-VAL:] for each in train),
+            "test": test,
+        }
+        for name, (train, test) in whole.items()
+    }  # pyright: ignore[reportReturnType]
+
+
+def labelled(seed: int, each: int) -> tl.data.Domains:
+    """Return so many images of each source, drawn by a seed without regard to their digits."""
+    generator = torch.Generator().manual_seed(seed)
+    sets = {}
+    for name, parts in everything().items():
+        images, digits = parts["train"]
+        rows = torch.randperm(len(images), generator=generator)[:each]
+        sets[name] = TensorDataset(images[rows], digits[rows])
+    return tl.data.domains(sets)
+
+
+def held_out(part: str) -> tl.data.Domains:
+    """Return the validation or test images of all sources."""
+    sets = {name: TensorDataset(*parts[part]) for name, parts in everything().items()}
+    return tl.data.domains(sets)
+
+
+def cnn(channels: int, dropout: float = 0.0) -> nn.Sequential:
+    """Return two convolutions with so many and twice as many channels, and two linear layers."""
+    return nn.Sequential(
+        nn.Conv2d(1, channels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(channels, 2 * channels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(32 * channels, 8 * channels), nn.ReLU(), nn.Dropout(dropout),
+        nn.Linear(8 * channels, DIGITS),
+    )  # fmt: skip
+
+
+def specialist(name: str, own: TensorDataset, seed: int, labels: int) -> nn.Module:
+    """Return a network of four times the student's channels, trained on one source's images."""
+    torch.manual_seed(seed)
+    run = tl.fit(
+        cnn(32, dropout=0.3), train=own, epochs=120 if labels < 1000 else 20, batch_size=32,
+        optimizer=adamw(1e-3, 0.05), scheduler=warm_cosine, transform=tl.data.Mixup(),
+        engine=ENGINE, seed=seed, out=RUNS / "specialists" / f"{name}-seed{seed}",
+    )  # fmt: skip
+    return run.student
+
+
+optimizer = adamw(1e-3, 0.05)
+student = partial(cnn, 8)
+wide = partial(cnn, 16)
+
+
+def _read(name: str) -> dict[str, np.ndarray]:
+    folder = os.environ.get("TUTELAGE_DATA")
+    if not folder:
+        sys.exit(f"TUTELAGE_DATA must name the folder with image/{name}.npz")
+    with np.load(Path(folder) / "image" / f"{name}.npz") as content:
+        return dict(content)
+
+
+def _part(content: dict[str, np.ndarray], x: str, y: str, rows: int | None = None) -> Split:
+    return _images(content[x][:rows], content[y][:rows], 255)
+
+
+def _images(pixels: np.ndarray, digits: np.ndarray, white: int) -> Split:
+    """Return images of one size: larger ones averaged, smaller ones interpolated."""
+    images = torch.from_numpy(pixels).float().div(white).unsqueeze(1)
+    if images.shape[2] > SIDE:
+        images = F.adaptive_avg_pool2d(images, SIDE)
+    elif images.shape[2] < SIDE:
+        images = F.interpolate(images, SIDE, mode="bilinear", align_corners=False)
+    return images, torch.from_numpy(digits).long()

@@ -1,0 +1,302 @@
+"""Specialists, each of which knows one domain, teach one student that knows all of them.
+
+    TUTELAGE_DATA=... python benchmarks/specialists.py [letters] [classes] [digits]
+
+`letters`: letter recognition in three domains, 700 labels in each, nothing else. `classes`: three
+specialists that each know a third of the letters. `digits`: MNIST, USPS and optdigits, from few and
+from many labels. Nothing named does all. In every study each seed draws labelled rows of its own,
+trains specialists of its own on them, and all arms of a seed share both; each arm chooses its
+learning rate and length on validation rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import TensorDataset
+
+import letters
+import sources
+import tutelage as tl
+from mnist import RUNS, warm_cosine
+from remembered import timed
+from tutelage.teachers import Ensemble, Specialist, Specialists, Teacher
+from tutelage.teachers.averages import mean_of_probabilities
+
+SEEDS = 5
+MIXUP = tl.data.Mixup()
+ROUTED = "taught by routed specialists"
+UNROUTED = "taught by their average, unrouted"
+MakeTeachers = Callable[[tl.studies.Trial], Teacher]
+
+
+def taught(trial: tl.studies.Trial, teacher: MakeTeachers, objective: tl.Objective) -> nn.Module:
+    """Train specialists, or find them trained, and let them teach the student."""
+    run = tl.distill(
+        teacher(trial), trial.student, train=trial.train, objective=objective, transform=MIXUP,
+        out=trial.out, **trial.settings,
+    )  # fmt: skip
+    return run.student
+
+
+def direct(student: Callable[[], nn.Module], name: str) -> dict[str, tl.Arm]:
+    """Return the ways without a teacher: plain, with label smoothing, with mixup."""
+    return {
+        f"{name}, labels": tl.Arm(student=student),
+        f"{name}, smoothed labels": tl.Arm(student=student, objective=tl.HardLabels(0.1)),
+        f"{name}, labels and mixup": tl.Arm(student=student, transform=MIXUP),
+    }
+
+
+def compare(name: str, options: dict[str, Any], arms: dict[str, tl.Arm]) -> tl.Study:
+    """Carry out the arms over five seeds, each tuned on validation rows."""
+    return tl.study(
+        None,
+        arms=arms,
+        seeds=SEEDS,
+        scheduler=warm_cosine,
+        keep_best=False,
+        subject=ROUTED,
+        title=f"Specialists: {name}",
+        out=RUNS / f"specialists-{name}",
+        **options,
+    )
+
+
+def show(study: tl.Study) -> None:
+    """Print each arm's accuracy, what it chose, and its gain over the best direct row."""
+    arms = study.results.arms
+    rows = [arm for arm in arms if arm.is_control]
+    best = max(rows, key=lambda arm: fmean(arm.values("accuracy")))
+    print(
+        f"\n| | accuracy, % | each seed | against “{best.name}” | chosen |\n|---|---:|---|---|---|"
+    )
+    for arm in arms:
+        values = np.array(arm.values("accuracy"))
+        each = ", ".join(f"{100 * value:.1f}" for value in values)
+        gain = ""
+        if arm is not best:
+            ends = tl.evaluation.mean_interval((values - best.values("accuracy")).tolist())
+            gain = f"{100 * ends.mean:+.2f} ({100 * ends.low:+.2f} to {100 * ends.high:+.2f})"
+        chosen = arm.settings.get("chosen", "")
+        print(f"| {arm.name} | {100 * values.mean():.1f} | {each} | {gain} | {chosen} |")
+    print(f"\n{study.verdict}\n{study.report()}", flush=True)
+
+
+def letter_specialists(data: tl.data.Domains, seed: int) -> dict[str, nn.Module]:
+    """Return a specialist for each domain of rotated letters."""
+    return {
+        name: letters.specialist(f"letters-{name}", own, seed) for name, own in data.sets.items()
+    }
+
+
+def routed_letters(trial: tl.studies.Trial) -> Teacher:
+    """Return the specialists, each asked about its own domain."""
+    return Specialists(letter_specialists(_domains(trial), trial.seed))
+
+
+def averaged_letters(trial: tl.studies.Trial) -> Teacher:
+    """Return the specialists, all asked about everything: the trap."""
+    everyone = letter_specialists(_domains(trial), trial.seed)
+    return Ensemble(list(everyone.values()), average=mean_of_probabilities)
+
+
+def run_letters() -> None:
+    """Compare direct training with specialists on three domains of rotated letters."""
+    draw = partial(letters.labelled, each=700)
+    soft = tl.SoftTargets(1)
+    study = compare(
+        "letters",
+        {
+            "student": letters.student,
+            "train": draw,
+            "val": letters.everywhere(letters.VAL),
+            "test": letters.everywhere(letters.TEST),
+            "controls": direct(letters.student, "student") | direct(letters.wide, "twice as wide"),
+            "epochs": 600,
+            "batch_size": 128,
+            "optimizer": letters.optimizer,
+            "engine": letters.ENGINE,
+            "sweep": {"learning_rate": [1e-3, 3e-3], "epochs": [200, 600]},
+        },
+        {
+            ROUTED: tl.Arm(run=partial(taught, teacher=routed_letters, objective=soft)),
+            UNROUTED: tl.Arm(run=partial(taught, teacher=averaged_letters, objective=soft)),
+        },
+    )
+    show(study)
+    specialists = [letter_specialists(draw(seed), seed) for seed in range(SEEDS)]
+    tests = letters.everywhere(letters.TEST).sets
+    print("\nThe specialists themselves, by seed:")
+    for what, answer in {"routed": _routed, "averaged": _averaged}.items():
+        found = [fmean(answer(each, name, tests[name]) for name in tests) for each in specialists]
+        print(f"{what}: {100 * fmean(found):.1f}  ({', '.join(f'{100 * x:.1f}' for x in found)})")
+
+
+def _routed(models: dict[str, nn.Module], name: str, data: TensorDataset) -> float:
+    return _accuracy(models[name](data.tensors[0]), data)
+
+
+def _averaged(models: dict[str, nn.Module], name: str, data: TensorDataset) -> float:
+    del name
+    answers = [model(data.tensors[0]).softmax(dim=1) for model in models.values()]
+    return _accuracy(torch.stack(answers).mean(dim=0), data)
+
+
+def _accuracy(outputs: Tensor, data: TensorDataset) -> float:
+    return (outputs.argmax(dim=1) == data.tensors[1]).float().mean().item()
+
+
+def _domains(trial: tl.studies.Trial) -> tl.data.Domains:
+    assert isinstance(trial.train, tl.data.Domains)
+    return trial.train
+
+
+class Restricted(tl.Objective):
+    """KL over the teacher's classes alone, the student's softmax restricted to them (UHC).
+
+    What classes outside get is not looked at, so nothing sets classes of different teachers into
+    proportion; here for comparison.
+    """
+
+    wants = tl.Wants(student=tl.Fields(output=True), teacher=tl.Fields(output=True))
+
+    def forward(self, student: tl.Signals, teacher: tl.Signals, batch: tl.Batch) -> Tensor:
+        """Return the divergences, `[batch]`."""
+        known = teacher.wanted_answer()
+        assert isinstance(known, tl.CoarseLogits)
+        absent = known.ids < 0
+        ours = student.wanted_output().gather(1, known.ids.clamp(min=0))
+        log_q = ours.masked_fill(absent, -1e4).log_softmax(dim=1)
+        log_p = known.logits.masked_fill(absent, -1e4).log_softmax(dim=1)
+        return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)
+
+
+THIRDS = {"A to I": range(9), "J to R": range(9, 18), "S to Z": range(18, 26)}
+
+
+def by_third(seed: int) -> tl.data.Domains:
+    """Return 2,100 letters drawn by a seed, those of each third as a domain."""
+    order = torch.randperm(letters.POOL.stop, generator=torch.Generator().manual_seed(seed))
+    values, names = (each[order[:2100]] for each in letters.rows())
+    return tl.data.domains(
+        {
+            third: TensorDataset(values[rows], names[rows])
+            for third, ids in THIRDS.items()
+            for rows in [(names >= ids.start) & (names < ids.stop)]
+        }
+    )
+
+
+def disjoint_specialists(trial: tl.studies.Trial) -> Teacher:
+    """Return a specialist for each third of the letters, which knows no others."""
+    found: dict[str, Teacher] = {}
+    for third, own in _domains(trial).sets.items():
+        ids = THIRDS[third]
+        counted = TensorDataset(own.tensors[0], own.tensors[1] - ids.start)
+        model = letters.specialist(f"third-{ids.start}", counted, trial.seed, outputs=len(ids))
+        found[third] = Specialist(model, labels=list(ids), elsewhere="none", classes=26)
+    return Specialists(found)
+
+
+def run_classes() -> None:
+    """Compare ways of learning all letters from specialists that each know a third."""
+    values, names = letters.rows()
+    val, test = (TensorDataset(values[part], names[part]) for part in (letters.VAL, letters.TEST))
+    make = disjoint_specialists
+    study = compare(
+        "classes",
+        {
+            "student": letters.student,
+            "train": by_third,
+            "val": val,
+            "test": test,
+            "controls": direct(letters.student, "student"),
+            "epochs": 600,
+            "batch_size": 128,
+            "optimizer": letters.optimizer,
+            "engine": letters.ENGINE,
+            "sweep": {"learning_rate": [1e-3, 3e-3], "epochs": [200, 600]},
+        },
+        {
+            ROUTED: tl.Arm(run=partial(taught, teacher=make, objective=tl.SoftTargets(1))),
+            "softmax restricted to the teacher's classes": tl.Arm(
+                run=partial(taught, teacher=make, objective=Restricted())
+            ),
+        },
+    )
+    show(study)
+
+
+def digit_specialists(trial: tl.studies.Trial, labels: int) -> list[tuple[str, nn.Module]]:
+    """Return a specialist for each source of digits."""
+    return [
+        (name, sources.specialist(f"digits-{labels}-{name}", own, trial.seed, labels))
+        for name, own in _domains(trial).sets.items()
+    ]
+
+
+def routed_digits(trial: tl.studies.Trial, labels: int) -> Teacher:
+    """Return the specialists, each asked about its own source."""
+    return Specialists(dict(digit_specialists(trial, labels)))
+
+
+def averaged_digits(trial: tl.studies.Trial, labels: int) -> Teacher:
+    """Return the specialists, all asked about everything."""
+    everyone = [model for _, model in digit_specialists(trial, labels)]
+    return Ensemble(everyone, average=mean_of_probabilities)
+
+
+def run_digits() -> None:
+    """Compare direct training with specialists on digits of three sources."""
+    soft = tl.SoftTargets(1)
+    for labels, epochs in ((200, [60, 240]), (3000, [5, 20])):
+        study = compare(
+            f"digits-{labels}",
+            {
+                "student": sources.student,
+                "train": partial(sources.labelled, each=labels),
+                "val": sources.held_out("val"),
+                "test": sources.held_out("test"),
+                "controls": direct(sources.student, "student")
+                | {
+                    "twice as wide, labels and mixup": tl.Arm(student=sources.wide, transform=MIXUP)
+                },
+                "epochs": epochs[-1],
+                "batch_size": 64,
+                "optimizer": sources.optimizer,
+                "engine": sources.ENGINE,
+                "sweep": {"learning_rate": [1e-3, 3e-3], "epochs": epochs},
+            },
+            {
+                name: tl.Arm(
+                    run=partial(taught, teacher=partial(make, labels=labels), objective=soft)
+                )
+                for name, make in ((ROUTED, routed_digits), (UNROUTED, averaged_digits))
+            },
+        )
+        show(study)
+
+
+PARTS = {"letters": run_letters, "classes": run_classes, "digits": run_digits}
+
+
+def main() -> None:
+    """Run what is named."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
+    for name in parser.parse_args().parts or PARTS:
+        with timed(name):
+            PARTS[name]()
+
+
+if __name__ == "__main__":
+    main()
