@@ -8,7 +8,7 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-@pytest.mark.parametrize("page", ["layers"])
+@pytest.mark.parametrize("page", ["layers", "teachers"])
 def test_the_snippets_run(page):
     text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
     snippets = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
