@@ -110,13 +110,16 @@ def label(  # noqa: PLR0913 - the verb's options
         str, typer.Argument(help="The teacher: package.module:name or folder/file.py:name.")
     ],
     data: Annotated[str, typer.Argument(help="The data set, likewise.")],
+    *,
     out: Annotated[Path, typer.Option(help="Folder of the targets.")],
     views: Annotated[int, typer.Option(help="How many views of augmented examples.")] = 1,
     top_k: Annotated[
         int | None, typer.Option(help="How many classes to keep.", show_default="all")
     ] = None,
     dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32.")] = "float16",
-    batch_size: Annotated[int, typer.Option(help="Examples that the teacher sees at a time.")] = 256,
+    batch_size: Annotated[
+        int, typer.Option(help="Examples that the teacher sees at a time.")
+    ] = 256,
     precision: Annotated[str, typer.Option(help="Of the teacher: fp32, bf16 or fp16.")] = "fp32",
     verify: Annotated[
         bool, typer.Option("--verify", help="Read what is there, and make anew what is damaged.")
@@ -145,7 +148,7 @@ def label(  # noqa: PLR0913 - the verb's options
             engine=engine,
         )
         size = file_size(store.bytes)
-    typer.echo(f"Targets: {out} ({len(store):,} examples, {store.views:,} views, {size})")
+    typer.echo(f"Targets: {out} ({len(store):,} examples, views: {store.views}, {size})")
 
 
 @app.command()

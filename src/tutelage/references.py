@@ -1,0 +1,113 @@
+"""From the name of a Python object to the object: `package.module:name` or `file.py:name`."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from tutelage.errors import ArgumentError
+
+_FORMS = "`package.module:name` or `folder/file.py:name`"
+
+
+def load(argument: str, reference: str) -> object:
+    """Return what a reference names; a function or a class is called, and what it returns is meant.
+
+    Modules are looked for in the working folder first, and what a file imports beside the file
+    first, as `python file.py` does. An error that is raised in there is not caught.
+
+    Args:
+        argument: What the reference is for, for messages.
+        reference: `package.module:name` or `file.py:name`; the name may go on, `name.part`.
+
+    Raises:
+        ArgumentError: It is no reference, or names nothing, or a function that asks for arguments.
+
+    >>> load("data", "math:pi")
+    3.141592653589793
+    """
+    source, _, name = reference.rpartition(":")
+    is_file = source.endswith(".py")
+    if not _is_path(name) or not (is_file or _is_path(source)):
+        raise ArgumentError(f"`{argument}` must be {_FORMS}, got {reference!r}; write it like that")
+    module = _of_file(argument, Path(source)) if is_file else _of_name(argument, source)
+    found = functools.reduce(
+        lambda holder, part: _part(argument, reference, holder, part), name.split("."), module
+    )
+    return _called(argument, reference, found)
+
+
+def _is_path(dotted: str) -> bool:
+    return all(part.isidentifier() for part in dotted.split("."))
+
+
+def _of_name(argument: str, name: str) -> ModuleType:
+    _look_first_in(Path.cwd())
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # the module is there, and one that it imports is not
+        raise ArgumentError(
+            f"`{argument}` must name a module that can be imported, got {name!r} and no module "
+            f"{error.name!r}; run in the folder that holds it, install it, or give its file: "
+            "folder/file.py:name"
+        ) from error
+
+
+def _of_file(argument: str, path: Path) -> ModuleType:
+    """Import a file under its own name, so that other processes can import it too."""
+    path = path.expanduser().resolve()
+    if not path.is_file():
+        raise ArgumentError(f"`{argument}` must name a file that is there, got {path}; mend it")
+    if "." in path.stem:
+        raise ArgumentError(
+            f"`{argument}` must name a file that can be imported, got {path.name} with a dot in "
+            "its name; rename it"
+        )
+    _look_first_in(path.parent)
+    module = import_module(path.stem)
+    found = getattr(module, "__file__", None)
+    if found is None or Path(found).resolve() != path:
+        raise ArgumentError(
+            f"`{argument}` must name a file whose name no other module has, got {path}, which is "
+            f"hidden by {found or 'a module of Python itself'}; rename it"
+        )
+    return module
+
+
+def _look_first_in(folder: Path) -> None:
+    """Put a folder first where modules are looked for; it stays, for what is imported later."""
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
+def _part(argument: str, reference: str, holder: object, name: str) -> object:
+    try:
+        return getattr(holder, name)
+    except AttributeError as error:
+        close = difflib.get_close_matches(name, dir(holder))
+        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "mend the name"
+        raise ArgumentError(
+            f"`{argument}` must name something that is there, got {reference!r}, and no {name!r} "
+            f"in it; {hint}"
+        ) from error
+
+
+def _called(argument: str, reference: str, found: object) -> object:
+    """Call what makes the object. A module of torch can be called as well, and is none of these."""
+    if not (inspect.isroutine(found) or isinstance(found, (type, functools.partial))):
+        return found
+    try:
+        inspect.signature(found).bind()
+    except TypeError as error:
+        raise ArgumentError(
+            f"`{argument}` must name an object, or a function without arguments that returns it, "
+            f"got {reference!r}, which asks for some ({error}); write a function around it"
+        ) from error
+    return found()
