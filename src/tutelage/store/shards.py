@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 from zlib import crc32
@@ -34,31 +35,36 @@ class ShardFiles:
     def __init__(self, folder: Path, columns: tuple[Column, ...], layout: Layout) -> None:
         self.folder, self.columns, self.layout = folder, columns, layout
         self._open: dict[tuple[int, int], IO[bytes]] = {}
+        self._made: set[tuple[int, int]] = set()
         self._stack = ExitStack()
 
     def make_all(self) -> None:
         """Make what files are not there, and give those that are their header and size."""
         for shard in range(self.layout.shards):
             rows = len(self.layout.shard(shard))
-            for column in self.columns:
-                path = self.folder / column.file(shard)
+            for place, column in enumerate(self.columns):
+                path = self._path(place, shard)
                 path.touch()
                 with path.open("r+b", buffering=0) as file:
                     file.truncate(column.file_bytes(rows))
                     write_at(file, 0, column.header(rows))
-                    flush(file)
+                self._made.add((place, shard))
 
     def write(self, column: int, block: int, row: int, content: memoryview) -> None:
         """Write rows of a block, from its row `row` on."""
-        shard, span = self.layout.place(block)
-        header, width = self._shape(column, shard)
-        write_at(self._file(column, shard), header + (span.start + row) * width, content)
+        each = self.columns[column]
+        shard, begin = _begin(each, self.layout, block)
+        write_at(self._file(column, shard), begin + row * each.row_bytes, content)
 
     def flush(self) -> None:
-        """Make all that was written durable, and close the files."""
+        """Make all that was written durable, headers too, and close the files."""
+        made, self._made = self._made - self._open.keys(), set()
         for file in self._open.values():
             flush(file)
         self.close()
+        for column, shard in sorted(made):  # one at a time: there may be thousands
+            with self._path(column, shard).open("r+b", buffering=0) as file:
+                flush(file)
 
     def close(self) -> None:
         """Close the files."""
@@ -68,13 +74,19 @@ class ShardFiles:
     def _file(self, column: int, shard: int) -> IO[bytes]:
         key = (column, shard)
         if key not in self._open:
-            path = self.folder / self.columns[column].file(shard)
+            path = self._path(column, shard)
             self._open[key] = self._stack.enter_context(path.open("r+b", buffering=0))
         return self._open[key]
 
-    def _shape(self, column: int, shard: int) -> tuple[int, int]:
-        each = self.columns[column]
-        return len(each.header(len(self.layout.shard(shard)))), each.row_bytes
+    def _path(self, column: int, shard: int) -> Path:
+        return self.folder / self.columns[column].file(shard)
+
+
+@lru_cache(maxsize=256)  # a block is written in several pieces
+def _begin(column: Column, layout: Layout, block: int) -> tuple[int, int]:
+    """Return the shard of a block, and the place of its first byte in the shard's file."""
+    shard, span = layout.place(block)
+    return shard, len(column.header(len(layout.shard(shard)))) + span.start * column.row_bytes
 
 
 def check_file(folder: Path, column: Column, layout: Layout, shard: int) -> str | None:
@@ -93,9 +105,8 @@ def check_file(folder: Path, column: Column, layout: Layout, shard: int) -> str 
 
 def block_checksum(folder: Path, column: Column, layout: Layout, block: int) -> int | None:
     """Return the CRC-32 of a block as it is on the disk; None if it cannot be read whole."""
-    shard, span = layout.place(block)
-    begin = len(column.header(len(layout.shard(shard)))) + span.start * column.row_bytes
-    left, value = len(span) * column.row_bytes, 0
+    shard, begin = _begin(column, layout, block)
+    left, value = len(layout.block(block)) * column.row_bytes, 0
     try:
         with (folder / column.file(shard)).open("rb", buffering=0) as file:
             file.seek(begin)
