@@ -18,6 +18,7 @@ from tutelage.objectives import (
     LogitRegression,
     NormalizedTargets,
     OutputRegression,
+    Selective,
     SoftTargets,
     StandardizedTargets,
     TransformedTargets,
@@ -55,6 +56,7 @@ EACH = {
         None,
         lambda z, v, _: losses.standardized_targets(z, v, 3.0),
     ),
+    "selective": (Selective(SoftTargets(3)), None, lambda z, v, _: losses.soft_targets(z, v, 3.0)),
     "transformed targets": (
         TransformedTargets(0.2),
         None,
@@ -118,7 +120,8 @@ def value(objective, student, teacher, labels):
 def test_every_objective_is_checked_here():
     """But those on layers: test_each_layer_objective.py says of itself that it has all of them."""
     checked = {type(objective) for objective, _, _ in EACH.values()}
-    exported = {getattr(objectives, name) for name in objectives.__all__}
+    named = {getattr(objectives, name) for name in objectives.__all__}
+    exported = {each for each in named if isinstance(each, type)}
     exported -= {objectives.Objective, objectives.Term, objectives.WeightedSum}
     assert checked == {each for each in exported if not issubclass(each, LayerObjective)}
 
@@ -302,6 +305,7 @@ def test_reprs_show_what_differs_from_the_defaults():
         "DecoupledTargets(alpha=0.5, beta=2, temperature=3)",
         "CorrelationMatch(beta=0.5, gamma=2, temperature=3)",
         "StandardizedTargets(temperature=3)",
+        "Selective(SoftTargets(temperature=3), by=by_domain)",
         "TransformedTargets(gamma=0.2)",
         "NormalizedTargets(gamma=2, temperature=3)",
         "HeterogeneousTargets(epsilon=2)",

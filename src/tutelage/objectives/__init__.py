@@ -9,6 +9,7 @@ from tutelage.objectives.correlation_match import CorrelationMatch
 from tutelage.objectives.decoupled_targets import DecoupledTargets
 from tutelage.objectives.feature_match import FeatureMatch
 from tutelage.objectives.gaussian_regression import GaussianRegression
+from tutelage.objectives.groupings import by_class, by_domain
 from tutelage.objectives.hard_labels import HardLabels
 from tutelage.objectives.heterogeneous_targets import HeterogeneousTargets
 from tutelage.objectives.label_regression import LabelRegression
@@ -17,6 +18,7 @@ from tutelage.objectives.normalized_targets import NormalizedTargets
 from tutelage.objectives.orthogonal_match import OrthogonalMatch
 from tutelage.objectives.output_regression import OutputRegression
 from tutelage.objectives.relation_match import RelationMatch
+from tutelage.objectives.selective import Selective
 from tutelage.objectives.self_attention_relations import SelfAttentionRelations
 from tutelage.objectives.soft_targets import SoftTargets
 from tutelage.objectives.standardized_targets import StandardizedTargets
@@ -40,10 +42,13 @@ __all__ = [
     "OrthogonalMatch",
     "OutputRegression",
     "RelationMatch",
+    "Selective",
     "SelfAttentionRelations",
     "SoftTargets",
     "StandardizedTargets",
     "Term",
     "TransformedTargets",
     "WeightedSum",
+    "by_class",
+    "by_domain",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from itertools import chain, count
@@ -76,6 +77,22 @@ class Objective(nn.Module):
                 "such as Noise"
             )
         return batch.labelled() if self.wants.labels and not _all_labelled(batch) else None
+
+    needs_validation: bool = False
+    """Whether it goes by `review`, and so there must be validation data."""
+
+    def review(self, student: Signals, teacher: Signals, batch: Batch) -> dict[str, float]:
+        """Return figures of its own, by name, on the validation data as a whole.
+
+        Args:
+            student: Its output for all examples, on the CPU; no features.
+            teacher: The same of the teacher.
+            batch: All examples, with labels and domains and without inputs.
+        """
+        return {}
+
+    def heed(self, figures: Mapping[str, float]) -> None:
+        """Take note of an epoch's validation figures, its own among them."""
 
     def terms(self) -> tuple[Term, ...]:
         """Return the parts of the sum that this objective is: itself, with weight 1."""
@@ -166,6 +183,21 @@ class WeightedSum(Objective):
     def prediction(self, output: Tensor) -> Tensor:
         """Return what the first term takes for the answer."""
         return self.terms()[0].objective.prediction(output)
+
+    @property
+    def needs_validation(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether one of the terms does."""
+        return any(term.objective.needs_validation for term in self.terms())
+
+    def review(self, student: Signals, teacher: Signals, batch: Batch) -> dict[str, float]:
+        """Return the figures of all terms."""
+        figures = [term.objective.review(student, teacher, batch) for term in self.terms()]
+        return {name: value for each in figures for name, value in each.items()}
+
+    def heed(self, figures: Mapping[str, float]) -> None:
+        """Let all terms take note."""
+        for term in self.terms():
+            term.objective.heed(figures)
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the weighted sum of the terms' values, `[batch]`."""

@@ -14,6 +14,7 @@ from tutelage.reports.page import Figure, Section
 _LOSSES = ("train/loss", "val/loss")
 _SHARES = ("val/accuracy", "val/agreement")
 _ERRORS = ("val/mse", "val/teacher_mse")
+_LEAD = "val/lead/"
 _LABELS = {
     "train/loss": "training",
     "val/loss": "validation",
@@ -33,6 +34,8 @@ def learning_curves(history: History) -> Section:
     known = {*_LOSSES, *_SHARES, *_ERRORS}
     by_domain = _by_domain(keys)
     known |= {key for group in by_domain.values() for key in group}
+    leads = [key for key in keys if key.startswith(_LEAD)]
+    known |= set(leads)
     own = [key for key in keys if key.startswith("val/") and key not in known]
     drawn = [
         _figure(history, _LOSSES, "Loss", "loss", "What training lowers, averaged over an epoch."),
@@ -59,6 +62,13 @@ def learning_curves(history: History) -> Section:
             "Mean squared distance from labels and teacher.",
         ),
         *(_figure(history, (key,), _name(key), _name(key), "On validation data.") for key in own),
+        _figure(
+            history,
+            leads,
+            "Where the student is ahead",
+            "lead over the teacher",
+            "On validation data. After an epoch where a group is above 0, it is not taught.",
+        ),
         *(_of_domains(history, figure, group) for figure, group in by_domain.items()),
     ]
     return Section(

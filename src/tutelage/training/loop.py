@@ -147,6 +147,7 @@ class Loop:
         if self.plan.validation is not None:
             progress = min((position.epoch + 1) / self.settings.epochs, 1.0)
             figures = self._validate(self.plan.validation, progress)
+            self.plan.distiller.objective.heed(figures)
         position.seconds = time.monotonic() - began
         record: dict[str, Any] = {"epoch": position.epoch + 1, "step": position.step}
         record |= {"lr": self.plan.optimizer.param_groups[0]["lr"], "seconds": position.seconds}

@@ -54,6 +54,8 @@ def make_plan(
         StoreError: The teacher's answers are those of other data.
     """
     _check_validation_is_used(val, settings)
+    answering = None if val is None else _answering(distiller.teacher, val)
+    _check_can_review(distiller, val, answering)
     size = settings.batch_size
     share = Share(accelerator.process_index, accelerator.num_processes)
     teacher, views = distiller.teacher, None
@@ -68,7 +70,7 @@ def make_plan(
     validation = None
     if val is not None:
         val_source = as_source("val", val, size, shuffle=False)
-        validation = Validation(val_source, settings.metrics, _answering(teacher, val))
+        validation = Validation(val_source, settings.metrics, answering)
     optimizer = _make_optimizer(settings.optimizer, distiller)
     batches, every = source.batches_per_epoch(), settings.engine.accumulation
     steps = None if batches is None else -(-batches // every) * settings.epochs
@@ -103,6 +105,16 @@ def _check_validation_is_used(val: object | None, settings: Settings) -> None:
         raise ArgumentError(
             "`monitor` and `metrics` look at validation data, got no `val`; give some, or leave "
             "them out"
+        )
+
+
+def _check_can_review(distiller: Distiller, val: object | None, answering: Teacher | None) -> None:
+    if distiller.objective.needs_validation and answering is None:
+        lacking = "no `val`" if val is None else "a teacher with stored answers to `train` alone"
+        raise ArgumentError(
+            f"the objective {distiller.objective} compares student and teacher on validation data, "
+            f"got {lacking}; give `val`, and with stored answers a store of it too: "
+            "tl.teachers.Stored(store, val_store)"
         )
 
 

@@ -18,6 +18,7 @@ from tutelage.layers import evaluating
 from tutelage.objectives import Objective
 from tutelage.signals import Batch
 from tutelage.teachers import Teacher
+from tutelage.training.review import reviewed
 
 _OURS = ("loss", "accuracy", "agreement", "mse", "r2", "teacher_mse")
 
@@ -63,6 +64,7 @@ class Validation:
             seen = self._seen(distiller, device, progress, alone)
         losses = [each for each, _ in seen]
         figures = {} if alone else {"loss": _loss(distiller, losses, progress)}
+        figures |= reviewed(distiller.objective, seen)
         student = _joined([losses.student.full_output() for losses, _ in seen])
         teacher = _joined([losses.teacher.full_output() for losses, _ in seen])
         if student is None:
