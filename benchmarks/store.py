@@ -49,15 +49,23 @@ from tutelage.store import (
 )
 
 ROWS, CLASSES, BATCH = 30_000, 1000, 128
+WRITTEN = 120_000  # enough for what is paid once for each store to fade
 ENGINE = tl.Engine(device="cpu", progress=False)
 OPTIMIZER = partial(torch.optim.SGD, lr=0.01, momentum=0.9)
 
 
-def paired(sides: dict[str, Callable[[], object]], rounds: int) -> tuple[list[float], float]:
-    """Return the median seconds of two sides, and the median ratio of the first to the second."""
+def paired(
+    sides: dict[str, Callable[[], object]], rounds: int, before: Callable[[], None] | None = None
+) -> tuple[list[float], float]:
+    """Return the median seconds of two sides, and the median ratio of the first to the second.
+
+    `before` is called before each side, untimed.
+    """
     times: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 1):
         for name in sorted(sides, reverse=number % 2 == 0):
+            if before is not None:
+                before()
             began = time.perf_counter()
             sides[name]()
             times[name].append(time.perf_counter() - began)
@@ -152,9 +160,9 @@ def _forward(teacher: nn.Module) -> Callable[[], None]:
     return forward
 
 
-def empty(folder: Path) -> Manifest:
+def empty(folder: Path, rows: int) -> Manifest:
     """Return the manifest of a store for the rows of reading and writing."""
-    layout = Layout.fitting(ROWS, 1, 256, 2 * CLASSES)
+    layout = Layout.fitting(rows, 1, 256, 2 * CLASSES)
     settings = Settings(
         output=True,
         features=(),
@@ -167,14 +175,13 @@ def empty(folder: Path) -> Manifest:
     manifest = Manifest(
         made_with={},
         teacher="noise",
-        data=Data(fingerprint="noise", examples=ROWS),
+        data=Data(fingerprint="noise", examples=rows),
         views=Views(),
         settings=settings,
         fields=(Field(name="output", form="dense", dtype="float16", shape=(CLASSES,)),),
         block_rows=layout.block_rows,
         shard_blocks=layout.shard_blocks,
     )
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     manifest.write(folder)
     return manifest
@@ -182,7 +189,7 @@ def empty(folder: Path) -> Manifest:
 
 def fill(folder: Path, values: Tensor) -> None:
     """Write rows as `label` does."""
-    manifest = empty(folder)
+    manifest = empty(folder, len(values))
     with StoreWriter(folder, manifest) as writer:
         for block in writer.pending():
             rows = manifest.layout.block(block)
@@ -196,8 +203,8 @@ def _pieces(rows: Tensor) -> Iterator[Signals]:
 
 
 def bench_write(folder: Path) -> None:
-    """Rows written against numpy.save."""
-    values = torch.randn(ROWS, CLASSES).half()
+    """Rows written against numpy.save, each into new files. TMPDIR says on which disk."""
+    values = torch.randn(WRITTEN, CLASSES).half()
     plain = folder.with_name("plain.npy")
 
     def save(durable: bool) -> None:
@@ -207,15 +214,18 @@ def bench_write(folder: Path) -> None:
             if durable:
                 os.fsync(file.fileno())
 
-    for durable in (False, True):
+    def clear() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        plain.unlink(missing_ok=True)
         os.sync()
+
+    for durable in (False, True):
         sides = {"store": lambda: fill(folder, values), "zsave": partial(save, durable)}
-        seconds, ratio = paired(sides, 5)
+        seconds, ratio = paired(sides, 5, clear)
         megabytes = values.numel() * 2 / 2**20
         name = "numpy.save and fsync" if durable else "numpy.save"
         rates = [megabytes / each for each in seconds]
         say(f"write: store / {name}, MB/s; ratio of rates", rates, 1 / ratio, 1)
-    plain.unlink()
 
 
 def bench_read(folder: Path) -> None:

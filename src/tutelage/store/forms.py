@@ -16,8 +16,7 @@ Arrays = list[NDArray[np.generic]]
 
 _TORCH = {"float16": torch.float16, "float32": torch.float32, "bfloat16": torch.bfloat16}
 _NO_UINT16 = 2**16 - 1
-_UNSIGNED = {"float16": np.uint16, "bfloat16": np.uint16, "float32": np.uint32}
-_ALL_BUT_SIGN = {"float16": 0x7FFF, "bfloat16": 0x7FFF, "float32": 0x7FFFFFFF}
+_WHOLE = {2: (np.int16, np.uint16), 4: (np.int32, np.uint32)}
 _INFINITY = {"float16": 0x7C00, "bfloat16": 0x7F80, "float32": 0x7F800000}
 
 
@@ -102,11 +101,16 @@ def _encode_coarse(field: Field, answer: Tensor | CoarseLogits, first_row: int) 
 def _all_finite(values: NDArray[np.generic], dtype: str) -> bool:
     """Tell whether no exponent is all ones, which NaN and infinities have.
 
-    Whole numbers are compared several at a time; torch's isfinite is far slower on float16.
+    Whole numbers are compared several at a time; torch's isfinite is far slower on float16. As
+    numbers with a sign, negative floats come below all others, and without one above: the largest
+    of each reading is the largest positive and the largest negative float.
     """
-    bits = np.ascontiguousarray(values).view(_UNSIGNED[dtype])
-    largest = (bits & _ALL_BUT_SIGN[dtype]).max(initial=0)
-    return bool(largest < _INFINITY[dtype])
+    positive, negative = (
+        int(np.ascontiguousarray(values).view(kind).max(initial=0))
+        for kind in _WHOLE[values.itemsize]
+    )
+    infinity = _INFINITY[dtype]
+    return positive < infinity and negative < infinity + 2 ** (8 * values.itemsize - 1)
 
 
 def _check_finite(field: Field, sound: Tensor, said: Tensor, first_row: int) -> None:
@@ -115,7 +119,7 @@ def _check_finite(field: Field, sound: Tensor, said: Tensor, first_row: int) -> 
         return
     place = int((~sound).nonzero()[0])
     values = said[place].detach().float()
-    worst = values.flatten()[values.abs().nan_to_num(torch.inf).argmax()].item()
+    worst = values.flatten()[values.abs().nan_to_num(torch.inf, posinf=torch.inf).argmax()].item()
     where = f"in row {first_row + place}"
     if field.form == "coarse" or not np.isfinite(worst):
         raise NonFiniteError(

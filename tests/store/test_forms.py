@@ -1,0 +1,36 @@
+"""Between answers and columns."""
+
+import pytest
+import torch
+
+from store.conftest import dense
+from tutelage.errors import NonFiniteError
+from tutelage.store.forms import encode
+
+
+def every_pattern(dtype):
+    return torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_of_all_bit_patterns_exactly_the_finite_ones_are_kept(dtype):
+    values, field = every_pattern(dtype), dense(dtype=str(dtype)[6:], shape=(3,))
+    finite = values[values.isfinite()]
+    kept = encode(dense(dtype=field.dtype, shape=()), finite, 0)[0]
+    assert len(kept) == len(finite)
+    around = torch.tensor([1.0, 0.0, -1.0], dtype=dtype)
+    for value in values[~values.isfinite()]:
+        row = around.clone()
+        row[1] = value
+        with pytest.raises(NonFiniteError, match="in row 8"):
+            encode(field, torch.stack([around, row]), 7)
+
+
+@pytest.mark.parametrize("bad", [0x7F800000, 0xFF800000, 0x7FC00000, 0xFFFFFFFF, 0x7F800001])
+def test_in_float32(bad):
+    limits = torch.finfo(torch.float32)
+    row = torch.tensor([[limits.max, limits.min, -limits.tiny]])
+    assert len(encode(dense(shape=(3,)), row, 0)[0]) == 1
+    row.view(torch.int32)[0, 2] = bad - 2**32 if bad >= 2**31 else bad
+    with pytest.raises(NonFiniteError, match="in row 0"):
+        encode(dense(shape=(3,)), row, 0)
