@@ -228,18 +228,10 @@ def _refuse_shared(student: nn.Module, teacher: Teacher | None) -> None:
     """Refuse a student whose training would change its teacher."""
     if teacher is None:
         return
-    theirs = {id(each) for module in _modules(teacher) for each in module.parameters()}
+    theirs = {id(each) for module in teacher.modules() for each in module.parameters()}
     for name, each in student.named_parameters():
         if each.requires_grad and id(each) in theirs:
             raise ModelError(
                 f"student and teacher must not share what is trained, got the student's `{name}` "
                 "in both; give the student a copy (copy.deepcopy), or freeze that part"
             )
-
-
-def _modules(teacher: Teacher) -> Iterator[nn.Module]:
-    """Yield the modules that answer, also those of the teachers that this one asks."""
-    if teacher.module is not None:
-        yield teacher.module
-    for member in teacher.members:
-        yield from _modules(member)

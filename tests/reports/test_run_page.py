@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import tutelage as tl
 from tutelage.reports.numbers import points, significant
+from tutelage.reports.run_account import read_figures
 
 INPUTS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
 CLASSES = (INPUTS[:, 0] > 0).long()
@@ -31,7 +32,9 @@ def verdict(html):
 def rows(html, number=0):
     """Return the cells of the models in a table of the page, by default in its first."""
     table = html.split("<table")[number + 1]
-    found = re.findall(r'<th scope="row">(Teacher|Student)</th>\n((?:<td.*\n)+)', table)
+    found = re.findall(
+        r'<th scope="row">(\d+ teachers|Teacher|Student)</th>\n((?:<td.*\n)+)', table
+    )
     return {name: re.findall(r">([^<]*)</td>", cells) for name, cells in found}
 
 
@@ -191,6 +194,31 @@ def test_a_teacher_that_is_no_module_has_no_size(tmp_path):
     assert rows(html)["Teacher"][:2] == ["0", "1.00"]
     assert set(rows(html)["Teacher"][2:]) == {"–"}
     assert "no PyTorch module" in html
+
+
+def test_the_size_of_several_teachers_is_that_of_all_together(tmp_path):
+    teachers = {"a": nn.Linear(4, 2), "b": [nn.Linear(4, 2), nn.Linear(4, 2, bias=False)]}
+    data = tl.data.domains({"a": LABELLED, "b": LABELLED})
+    run = tl.distill(
+        teachers, nn.Linear(4, 2), train=data, val=data, objective=tl.SoftTargets(), epochs=1
+    )
+    html = report(tmp_path, run)
+    assert rows(html)["3 teachers"][2] == str(10 + 10 + 8)
+    says = "the 3 teachers together have 2.8× the student&#39;s parameters"
+    assert says in verdict(html)
+    assert "size is that of all together" in html
+    again = read_figures(json.loads((tmp_path / "report.json").read_text())["figures"])
+    assert again.teacher.modules == 3
+
+
+def test_a_team_with_a_member_that_is_no_module_has_no_size(tmp_path):
+    teacher = [nn.Linear(4, 1), tl.teachers.Predictor(lambda inputs: inputs[:, 0] * 2)]
+    values = TensorDataset(INPUTS, VALUES)
+    run = tl.distill(
+        teacher, nn.Linear(4, 1), train=values, val=values, objective=tl.OutputRegression(),
+        epochs=1,
+    )  # fmt: skip
+    assert rows(report(tmp_path, run))["Teacher"][3] == "–"
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,8 @@ def test_teachers_by_domain_have_figures_and_no_time_of_their_own(tmp_path):
     done = study({name: net(4) for name in CLASSES}, tmp_path)
     assert set(done.results.teacher.domains) == set(CLASSES)
     assert done.results.models["teacher"].latencies == ()
+    assert done.results.models["teacher"].cost.parameters == 2 * 24
+    assert done.results.models["teacher"].name == "2 teachers together"
     assert 0 <= done.results.arm("soft").values("agreement")[0] <= 1
     assert done.report(tmp_path / "page.html").exists()
 

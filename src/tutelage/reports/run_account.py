@@ -91,6 +91,7 @@ def _model(record: Mapping[str, Any]) -> ModelFigures:
         tuple(Latency(**each) for each in record["latencies"]),
         None if confidence is None else _confidence(confidence),
         record["kl"],
+        record["modules"],
     )
 
 

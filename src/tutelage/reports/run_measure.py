@@ -62,6 +62,8 @@ def measure_run(run: RunRecord) -> RunFigures:
             times = _times(models, said.inputs)
         inputs = None if said is None else said.inputs
         costs = {name: measure_cost(model, inputs) for name, model in models.items()}
+        if "teacher" not in costs and run.teacher is not None and run.teacher.is_made_of_modules():
+            costs["teacher"] = measure_cost(nn.ModuleList(run.teacher.modules()))
     figures = ModelFigures(cost=costs["student"], latencies=tuple(times.get("student", ())))
     return RunFigures(
         student=figures if said is None else _answered(run, said, figures),
@@ -111,7 +113,11 @@ def _teacher_figures(
     said: _Said | None,
     times: dict[str, list[Latency]],
 ) -> ModelFigures:
-    figures = ModelFigures(cost=costs.get("teacher"), latencies=tuple(times.get("teacher", ())))
+    figures = ModelFigures(
+        cost=costs.get("teacher"),
+        latencies=tuple(times.get("teacher", ())),
+        modules=1 if run.teacher is None else max(1, len(run.teacher.modules())),
+    )
     if said is None or said.teacher is None:
         return figures
     output = run.objective.prediction(said.teacher)

@@ -43,7 +43,9 @@ def models_section(run: RunAccount) -> Section:
     counted_too = _counted_operations(figures.student)
     rows = [_row("Student", figures.student, shown, len(sizes), counted_too)]
     if figures.teacher is not None:
-        rows.insert(0, _row("Teacher", figures.teacher, shown, len(sizes), counted_too))
+        several = figures.teacher.modules > 1
+        name = f"{figures.teacher.modules} teachers" if several else "Teacher"
+        rows.insert(0, _row(name, figures.teacher, shown, len(sizes), counted_too))
     table = Table(
         "Quality, size and time of the models",
         columns,
@@ -133,6 +135,10 @@ def _note(run: RunAccount) -> str:
         notes.append("Parameters are all numbers in the weights file, buffers among them.")
     if figures.teacher is not None and figures.teacher.cost is None:
         notes.append("The teacher is no PyTorch module, so its size and time are not measured.")
+    elif (
+        figures.teacher is not None and figures.student.latencies and not figures.teacher.latencies
+    ):
+        notes.append("The teachers' size is that of all together; their time is not measured.")
     return " ".join(notes)
 
 

@@ -80,6 +80,8 @@ class ModelFigures:
         confidence: Of a classifier, where there are labels.
         kl: Mean KL divergence of its class probabilities from the teacher's, in nats, at
             temperature 1; None where there are none to compare.
+        modules: How many modules it is made of; of a teacher that is several models, `cost` is that
+            of all together.
     """
 
     quality: dict[str, float] = field(default_factory=dict)
@@ -87,6 +89,7 @@ class ModelFigures:
     latencies: tuple[Latency, ...] = ()
     confidence: Confidence | None = None
     kl: float | None = None
+    modules: int = 1
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,10 @@ def _examples(figures: RunFigures) -> str:
 
 def _saving(figures: RunFigures) -> str:
     """Return what the student saves, as a clause."""
-    student, teacher = figures.student.cost, figures.teacher and figures.teacher.cost
-    if student is None or not teacher or not student.parameters:
+    student, teacher = figures.student.cost, figures.teacher
+    if student is None or teacher is None or teacher.cost is None or not student.parameters:
         return ""
-    ratio = times(teacher.parameters / student.parameters)
-    return f", and the teacher has {ratio} the student's parameters"
+    ratio = times(teacher.cost.parameters / student.parameters)
+    several = teacher.modules > 1
+    who = f"the {teacher.modules} teachers together have" if several else "the teacher has"
+    return f", and {who} {ratio} the student's parameters"

@@ -118,10 +118,15 @@ def _models(
     first = {} if teacher is None else {TEACHER: teacher}
     everyone = first | {keys[name]: distinct[keys[name]] for name in keys}
     homes = {key: _device(model) for key, model in everyone.items()}
-    found = measure(everyone, names | {TEACHER: "teacher"}, finished.scorer.test.inputs)
+    found = measure(everyone, names | {TEACHER: _called(teacher)}, finished.scorer.test.inputs)
     for key, model in everyone.items():
         model.to(homes[key])
     return found
+
+
+def _called(teacher: nn.Module | None) -> str:
+    several = len(teacher.teacher.modules()) if isinstance(teacher, Answering) else 1
+    return "teacher" if several <= 1 else f"{several} teachers together"
 
 
 def _with_variants(

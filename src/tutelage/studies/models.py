@@ -24,10 +24,10 @@ _CPU = torch.device("cpu")
 
 
 class Answering(nn.Module):
-    """A teacher that is no module, as one, so that it can be timed; it has no size.
+    """A teacher that is no module, as one, so that it can be timed.
 
     Args:
-        teacher: Such as a `Predictor`.
+        teacher: Such as a `Predictor`, or several teachers.
     """
 
     def __init__(self, teacher: Teacher) -> None:
@@ -97,7 +97,9 @@ def measure_variants(
 
 def _cost(model: nn.Module, inputs: Any) -> Cost | None:
     if isinstance(model, Answering):
-        return None
+        teacher = model.teacher
+        modules = nn.ModuleList(teacher.modules())
+        return measure_cost(modules) if teacher.is_made_of_modules() else None
     try:
         return measure_cost(model, inputs)
     except (TutelageError, RuntimeError, NotImplementedError):

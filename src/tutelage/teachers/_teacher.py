@@ -58,6 +58,18 @@ class Teacher(ABC):
         found.views = min((each.views for each in answering if each.views), default=None)
         return found
 
+    def modules(self) -> tuple[nn.Module, ...]:
+        """Return the modules that answer, each once: its own, and those of who it asks."""
+        own = () if self.module is None else (self.module,)
+        theirs = (module for member in self.members for module in member.modules())
+        return tuple({id(module): module for module in (*own, *theirs)}.values())
+
+    def is_made_of_modules(self) -> bool:
+        """Tell whether all that answers are modules, so that the size of all can be told."""
+        if not self.members:
+            return self.module is not None
+        return all(member.is_made_of_modules() for member in self.members)
+
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:
         """Make ready to answer batches on `device`; afterwards restore the former state."""
