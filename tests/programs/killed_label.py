@@ -16,6 +16,7 @@ from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from tutelage.store import _files, journal, shards, writer
+from tutelage.training import label  # once for all the children that a test forks
 
 EXAMPLES, BATCH = 3000, 64
 
@@ -59,8 +60,8 @@ def main(out, marks, how="0"):
     if how.isdigit() and int(how):
         die_in_write(int(how))
     writer._SECONDS_BETWEEN_COMMITS = 0.0 if how == "slow" else 0.002
-    tl.label(
-        Slow(marks, 0.002 if how == "slow" else 0.0),
+    label(
+        Slow(marks, 0.004 if how == "slow" else 0.0),
         TensorDataset(inputs),
         out=out,
         fields=tl.Fields(output=True, features=frozenset({"layer:input"})),

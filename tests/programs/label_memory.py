@@ -1,9 +1,5 @@
-"""Label so many examples and read them all at random; print the growth of anonymous memory, in KiB.
+"""Label so many examples and read many at random: how far anonymous memory grows, in KiB."""
 
-Arguments: the folder and the number of examples.
-"""
-
-import sys
 from pathlib import Path
 
 import torch
@@ -11,6 +7,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import tutelage as tl
+from tutelage.training import label  # once for all the children that a test forks
 
 
 class Made(Dataset):
@@ -36,13 +33,9 @@ def main(out, length):
     torch.set_num_threads(1)
     engine = tl.Engine(device="cpu", progress=False)
     teacher = nn.Linear(2, 50)
-    tl.label(teacher, Made(3000), out=out / "first", engine=engine)  # what is taken once for all
+    label(teacher, Made(3000), out=out / "first", engine=engine)  # what is taken once for all
     before = anonymous()
-    store = tl.label(teacher, Made(length), out=out / "second", engine=engine)
+    store = label(teacher, Made(length), out=out / "second", engine=engine)
     for rows in torch.randperm(length)[:20_000].split(200):
         store.read("output", rows)
-    print(anonymous() - before)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    return anonymous() - before

@@ -2,11 +2,12 @@
 
 import os
 import random
+import socket
 import subprocess
 import sys
 import time
+import traceback
 import warnings
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,24 +19,8 @@ PROGRAM = Path(__file__).parents[1] / "programs" / "killed_label.py"
 WRITES = 115  # of an uninterrupted labelling
 
 
-def start(out, how="0", processes=1):
-    """Start a labelling; errors go to a file beside the store."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    command = [sys.executable, *(launcher if processes > 1 else ["-W", "error"]), str(PROGRAM)]
-    with out.with_name(f"{out.name}.errors").open("w") as errors:
-        return subprocess.Popen(
-            [*command, str(out), str(marks_of(out)), how], stderr=errors, stdout=errors
-        )
-
-
 def marks_of(out):
     return out.with_name(f"{out.name}.marks")
-
-
-def finish(out, processes=1):
-    process = start(out, processes=processes)
-    assert process.wait(timeout=120) == 0, out.with_name(f"{out.name}.errors").read_text()
-    return content(out)
 
 
 def content(out):
@@ -50,27 +35,49 @@ def asked(out):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return finish(tmp_path_factory.mktemp("whole") / "store")
+    """The store of a process of its own, with its own imports and hashes."""
+    out = tmp_path_factory.mktemp("whole") / "store"
+    command = [sys.executable, "-W", "error", str(PROGRAM), str(out), str(marks_of(out))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return content(out)
 
 
-def forked(out, how):
+def forked(out, how="0", **environment):
     """Label in a child of this process, which spares it the imports; return its id."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of other threads, which sleep
         child = os.fork()
     if child == 0:
         code = 1
-        with suppress(BaseException):
+        os.environ.update(environment)
+        try:
             killed_label.main(str(out), str(marks_of(out)), how)
             code = 0
+        except BaseException:  # noqa: BLE001 - nothing of the parent's may run in the child
+            traceback.print_exc()
         os._exit(code)
     return child
 
 
+def pair(out, how="0"):
+    """Label in two children that know of each other, as `torchrun` starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
+    common |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    return [forked(out, how, RANK=rank, LOCAL_RANK=rank, **common) for rank in "01"]
+
+
+def ended(child):
+    """Wait for a child's end and return how it ended."""
+    return os.waitpid(child, 0)[1]
+
+
 def done(out):
     """Carry a labelling to its end, in a child."""
-    _, status = os.waitpid(forked(out, "0"), 0)
-    assert status == 0
+    assert ended(forked(out)) == 0
     return content(out)
 
 
@@ -85,12 +92,11 @@ def test_an_uninterrupted_labelling_asks_once_for_each_batch(whole, tmp_path):
 def test_killed_in_the_middle_of_any_write(whole, tmp_path):
     """All writes of rows, journal lines, headers and manifests; by SIGKILL after half of each."""
     seed = random.randrange(10**6)
-    kills = random.Random(seed).sample(range(4, WRITES), 5)
+    kills = random.Random(seed).sample(range(4, WRITES), 3)
     torn = 0
     for kill in [1, 3, *kills]:
         out = tmp_path / f"store{kill}"
-        _, status = os.waitpid(forked(out, str(kill)), 0)
-        torn += os.WIFSIGNALED(status)
+        torn += os.WIFSIGNALED(ended(forked(out, str(kill))))
         assert done(out) == whole, f"killed in write {kill}; seed {seed}"
     assert torn >= 2
 
@@ -100,14 +106,13 @@ def test_killed_again_and_again_at_random_moments(whole, tmp_path):
     seed = random.randrange(10**6)
     rng, out = random.Random(seed), tmp_path / "store"
     kills = 0
-    for _ in range(60):
+    for _ in range(12):
         child = forked(out, "slow")
-        time.sleep(rng.uniform(0.05, 0.12))
+        time.sleep(rng.uniform(0.04, 0.18))  # the pauses of a whole labelling alone take longer
         os.kill(child, 9)
-        _, status = os.waitpid(child, 0)
-        kills += os.WIFSIGNALED(status)
-        if not os.WIFSIGNALED(status):
+        if not os.WIFSIGNALED(ended(child)):
             break
+        kills += 1
     assert done(out) == whole, f"seed {seed}"
     assert kills >= 1
     assert len(list(TargetStore.open(out).verify())) == 0
@@ -118,20 +123,17 @@ def test_killed_again_and_again_at_random_moments(whole, tmp_path):
 
 def test_two_processes_fill_one_store_and_one_takes_it_up(whole, tmp_path):
     out = tmp_path / "store"
-    assert finish(out, processes=2) == whole
+    assert [ended(child) for child in pair(out)] == [0, 0]
+    assert content(out) == whole
     batches = -(-killed_label.EXAMPLES // killed_label.BATCH)
     assert len(asked(out)) == batches + 2  # a first batch each
     cut = tmp_path / "cut"
-    process = start(cut, "slow", processes=2)
-    journals = []
-    while not any(path.stat().st_size for path in journals):
-        assert process.poll() is None, cut.with_name("cut.errors").read_text()
-        time.sleep(0.005)
-        journals = list(cut.glob("journal.*"))
-    children = subprocess.run(
-        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
-    )
-    for child in children.stdout.split():
-        os.kill(int(child), 9)
-    process.wait(timeout=60)
+    children = pair(cut, "slow")
+    until = time.monotonic() + 60
+    while not any(path.stat().st_size for path in cut.glob("journal.*")):
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    for child in children:
+        os.kill(child, 9)
+    assert all(os.WIFSIGNALED(ended(child)) for child in children)
     assert done(cut) == whole
