@@ -54,8 +54,8 @@ def make_plan(
         StoreError: The teacher's answers are those of other data.
     """
     _check_validation_is_used(val, settings)
-    answering = None if val is None else _answering(distiller.teacher, val)
-    _check_can_review(distiller, val, answering)
+    judge = None if val is None else _answering(distiller.teacher, val)
+    _check_can_review(distiller, val, judge)
     size = settings.batch_size
     share = Share(accelerator.process_index, accelerator.num_processes)
     teacher, views = distiller.teacher, None
@@ -70,7 +70,7 @@ def make_plan(
     validation = None
     if val is not None:
         val_source = as_source("val", val, size, shuffle=False)
-        validation = Validation(val_source, settings.metrics, answering)
+        validation = Validation(val_source, settings.metrics, judge)
     optimizer = _make_optimizer(settings.optimizer, distiller)
     batches, every = source.batches_per_epoch(), settings.engine.accumulation
     steps = None if batches is None else -(-batches // every) * settings.epochs
