@@ -17,11 +17,15 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from sklearn.svm import SVC
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from mnist import RUNS, adamw, warm_cosine
+from tutelage.teachers import Ensemble
+from tutelage.teachers.averages import mean_of_probabilities
 
 FEATURES, LETTERS = 16, 26
 POOL, VAL = slice(0, 15_000), slice(15_000, 16_000)
@@ -74,26 +78,75 @@ def labelled(seed: int, each: int) -> tl.data.Domains:
     return tl.data.domains({name: turned(name, part) for name, part in sets})
 
 
-def mlp(width: int, outputs: int = LETTERS) -> nn.Sequential:
-    """Return 16-width-width-outputs with ReLU."""
-    return nn.Sequential(
-        nn.Linear(FEATURES, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
-        nn.Linear(width, outputs),
-    )  # fmt: skip
+def mlp(width: int, hidden: int = 3, outputs: int = LETTERS) -> nn.Sequential:
+    """Return 16-width-…-width-outputs with so many hidden layers and ReLU."""
+    layers: list[nn.Module] = []
+    for before in (FEATURES, *[width] * (hidden - 1)):
+        layers += [nn.Linear(before, width), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(width, outputs))
 
 
-def specialist(name: str, own: TensorDataset, seed: int, outputs: int = LETTERS) -> nn.Module:
-    """Return a net of 512 units trained on one domain's labels and mixtures of its rows.
+class SupportVectors(nn.Module):
+    """A fitted scikit-learn SVC with an RBF kernel, as a module: the same decision values.
 
-    Width, decay, length and rate were chosen on the validation rows of the first two domains.
+    Args:
+        model: Of three classes or more, with `decision_function_shape="ovr"`.
+    """
+
+    def __init__(self, model: SVC) -> None:
+        super().__init__()
+        classes = len(model.classes_)
+        first, second = torch.triu_indices(classes, classes, offset=1)
+        ends = np.cumsum(model.n_support_)
+        dual = torch.from_numpy(model.dual_coef_).float()
+        weights = torch.zeros(dual.shape[1], len(first))
+        for pair, (one, other) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
+            of_one = slice(ends[one] - model.n_support_[one], ends[one])
+            of_other = slice(ends[other] - model.n_support_[other], ends[other])
+            weights[of_one, pair] = dual[other - 1, of_one]
+            weights[of_other, pair] = dual[one, of_other]
+        self.gamma = float(model.gamma)
+        self.vectors = nn.Buffer(torch.from_numpy(model.support_vectors_).float())
+        self.weights = nn.Buffer(weights)
+        self.intercept = nn.Buffer(torch.from_numpy(model.intercept_).float())
+        self.first = nn.Buffer(F.one_hot(first, classes).float())
+        self.second = nn.Buffer(F.one_hot(second, classes).float())
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return votes and, below one, confidences: `[batch, classes]`."""
+        kernel = torch.exp(-self.gamma * torch.cdist(inputs, self.vectors).square())
+        pairs = kernel @ self.weights + self.intercept
+        won = (pairs > 0).float()
+        votes = won @ self.first + (1 - won) @ self.second
+        sums = pairs @ (self.first - self.second)
+        return votes + sums / (3 * (sums.abs() + 1))
+
+
+def support_vectors(own: TensorDataset) -> SupportVectors:
+    """Return a support vector machine of one domain's labels; C and γ chosen on validation rows."""
+    inputs, labels = (each.numpy() for each in own.tensors)
+    settings: dict[str, Any] = {"C": 10, "gamma": 0.05}
+    return SupportVectors(SVC(**settings).fit(inputs, labels)).eval()
+
+
+def net_of_one(name: str, own: TensorDataset, seed: int, outputs: int = LETTERS) -> nn.Module:
+    """Return a net of 512 units trained on labels and mixtures of their rows.
+
+    Width, decay, length and rate were chosen on validation rows of the first two domains.
     """
     torch.manual_seed(seed)
     settings: dict[str, Any] = {"optimizer": adamw(2e-3, DECAY), "scheduler": warm_cosine}
     run = tl.fit(
-        mlp(512, outputs), train=own, epochs=300, batch_size=64, transform=tl.data.Mixup(),
+        mlp(512, 2, outputs), train=own, epochs=300, batch_size=64, transform=tl.data.Mixup(),
         engine=ENGINE, seed=seed, out=RUNS / "specialists" / f"{name}-seed{seed}", **settings,
     )  # fmt: skip
     return run.student
+
+
+def specialist(name: str, own: TensorDataset, seed: int) -> Ensemble:
+    """Return what knows one domain best: a net and, with half its weight, support vectors."""
+    both = [net_of_one(name, own, seed), support_vectors(own)]
+    return Ensemble(both, weights=[2, 1], average=mean_of_probabilities)
 
 
 optimizer = adamw(3e-3, DECAY)

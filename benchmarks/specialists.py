@@ -12,7 +12,7 @@ learning rate and length on validation rows.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import fmean
 from typing import Any
@@ -28,11 +28,14 @@ import sources
 import tutelage as tl
 from mnist import RUNS, warm_cosine
 from remembered import timed
+from tutelage.signals import OUTPUT
 from tutelage.teachers import Ensemble, Specialist, Specialists, Teacher
 from tutelage.teachers.averages import mean_of_probabilities
 
 SEEDS = 5
 MIXUP = tl.data.Mixup()
+LENGTHS = [200, 1000]
+"""Epochs to choose from, on letters."""
 ROUTED = "taught by routed specialists"
 UNROUTED = "taught by their average, unrouted"
 MakeTeachers = Callable[[tl.studies.Trial], Teacher]
@@ -47,11 +50,16 @@ def taught(trial: tl.studies.Trial, teacher: MakeTeachers, objective: tl.Objecti
     return run.student
 
 
-def direct(student: Callable[[], nn.Module], name: str) -> dict[str, tl.Arm]:
-    """Return the ways without a teacher: plain, with label smoothing, with mixup."""
+def direct(student: Callable[[], nn.Module], name: str, epochs: Sequence[int]) -> dict[str, tl.Arm]:
+    """Return the ways without a teacher: plain, with label smoothing, with mixup.
+
+    Without mixup a net has soon seen all there is, so those two choose among shorter trainings.
+    """
+    short = {"epochs": [each // 4 for each in epochs]}
+    smooth = tl.HardLabels(0.1)
     return {
-        f"{name}, labels": tl.Arm(student=student),
-        f"{name}, smoothed labels": tl.Arm(student=student, objective=tl.HardLabels(0.1)),
+        f"{name}, labels": tl.Arm(student=student, sweep=short),
+        f"{name}, smoothed labels": tl.Arm(student=student, objective=smooth, sweep=short),
         f"{name}, labels and mixup": tl.Arm(student=student, transform=MIXUP),
     }
 
@@ -91,7 +99,7 @@ def show(study: tl.Study) -> None:
     print(f"\n{study.verdict}\n{study.report()}", flush=True)
 
 
-def letter_specialists(data: tl.data.Domains, seed: int) -> dict[str, nn.Module]:
+def letter_specialists(data: tl.data.Domains, seed: int) -> dict[str, Ensemble]:
     """Return a specialist for each domain of rotated letters."""
     return {
         name: letters.specialist(f"letters-{name}", own, seed) for name, own in data.sets.items()
@@ -109,6 +117,27 @@ def averaged_letters(trial: tl.studies.Trial) -> Teacher:
     return Ensemble(list(everyone.values()), average=mean_of_probabilities)
 
 
+class Both(nn.Module):
+    """Two models, the first with twice the weight, as one: logarithms of mean probabilities."""
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.first, self.second = first, second
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits."""
+        weighted = 2 * self.first(inputs).softmax(dim=1) + self.second(inputs).softmax(dim=1)
+        return weighted.clamp(min=1e-12).log()
+
+
+def both_on_all(trial: tl.studies.Trial) -> nn.Module:
+    """Train what each specialist is made of on the labels of all domains, without a teacher."""
+    parts = [each.tensors for each in _domains(trial).sets.values()]
+    every = TensorDataset(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    net = letters.net_of_one("letters-all", every, trial.seed)
+    return Both(net, letters.support_vectors(every))
+
+
 def run_letters() -> None:
     """Compare direct training with specialists on three domains of rotated letters."""
     draw = partial(letters.labelled, each=700)
@@ -120,16 +149,26 @@ def run_letters() -> None:
             "train": draw,
             "val": letters.everywhere(letters.VAL),
             "test": letters.everywhere(letters.TEST),
-            "controls": direct(letters.student, "student") | direct(letters.wide, "twice as wide"),
-            "epochs": 600,
+            "controls": direct(letters.student, "student", LENGTHS)
+            | direct(letters.wide, "twice as wide", LENGTHS)
+            | {
+                "net and support vectors, on all labels": tl.Arm(
+                    run=both_on_all, epochs=300, learning_rate=2e-3
+                )
+            },
+            "epochs": LENGTHS[-1],
             "batch_size": 128,
             "optimizer": letters.optimizer,
             "engine": letters.ENGINE,
-            "sweep": {"learning_rate": [1e-3, 3e-3], "epochs": [200, 600]},
+            "sweep": {"learning_rate": [1e-3, 3e-3], "epochs": LENGTHS},
         },
         {
             ROUTED: tl.Arm(run=partial(taught, teacher=routed_letters, objective=soft)),
-            UNROUTED: tl.Arm(run=partial(taught, teacher=averaged_letters, objective=soft)),
+            UNROUTED: tl.Arm(
+                run=partial(taught, teacher=averaged_letters, objective=soft),
+                epochs=LENGTHS[0],
+                learning_rate=3e-3,
+            ),
         },
     )
     show(study)
@@ -141,18 +180,19 @@ def run_letters() -> None:
         print(f"{what}: {100 * fmean(found):.1f}  ({', '.join(f'{100 * x:.1f}' for x in found)})")
 
 
-def _routed(models: dict[str, nn.Module], name: str, data: TensorDataset) -> float:
-    return _accuracy(models[name](data.tensors[0]), data)
+def _routed(teachers: dict[str, Ensemble], name: str, data: TensorDataset) -> float:
+    return _accuracy(teachers[name], data)
 
 
-def _averaged(models: dict[str, nn.Module], name: str, data: TensorDataset) -> float:
+def _averaged(teachers: dict[str, Ensemble], name: str, data: TensorDataset) -> float:
     del name
-    answers = [model(data.tensors[0]).softmax(dim=1) for model in models.values()]
-    return _accuracy(torch.stack(answers).mean(dim=0), data)
+    return _accuracy(Ensemble(list(teachers.values()), average=mean_of_probabilities), data)
 
 
-def _accuracy(outputs: Tensor, data: TensorDataset) -> float:
-    return (outputs.argmax(dim=1) == data.tensors[1]).float().mean().item()
+def _accuracy(teacher: Teacher, data: TensorDataset) -> float:
+    inputs, labels = data.tensors
+    outputs = teacher.signals(tl.Batch(inputs), OUTPUT).wanted_output()
+    return (outputs.argmax(dim=1) == labels).float().mean().item()
 
 
 def _domains(trial: tl.studies.Trial) -> tl.data.Domains:
@@ -202,7 +242,7 @@ def disjoint_specialists(trial: tl.studies.Trial) -> Teacher:
     for third, own in _domains(trial).sets.items():
         ids = THIRDS[third]
         counted = TensorDataset(own.tensors[0], own.tensors[1] - ids.start)
-        model = letters.specialist(f"third-{ids.start}", counted, trial.seed, outputs=len(ids))
+        model = letters.net_of_one(f"third-{ids.start}", counted, trial.seed, len(ids))
         found[third] = Specialist(model, labels=list(ids), elsewhere="none", classes=26)
     return Specialists(found)
 
@@ -219,12 +259,12 @@ def run_classes() -> None:
             "train": by_third,
             "val": val,
             "test": test,
-            "controls": direct(letters.student, "student"),
-            "epochs": 600,
+            "controls": direct(letters.student, "student", LENGTHS[:1]),
+            "epochs": LENGTHS[0],
             "batch_size": 128,
             "optimizer": letters.optimizer,
             "engine": letters.ENGINE,
-            "sweep": {"learning_rate": [1e-3, 3e-3], "epochs": [200, 600]},
+            "sweep": {"learning_rate": [1e-3, 3e-3], "epochs": LENGTHS[:1]},
         },
         {
             ROUTED: tl.Arm(run=partial(taught, teacher=make, objective=tl.SoftTargets(1))),
@@ -266,7 +306,7 @@ def run_digits() -> None:
                 "train": partial(sources.labelled, each=labels),
                 "val": sources.held_out("val"),
                 "test": sources.held_out("test"),
-                "controls": direct(sources.student, "student")
+                "controls": direct(sources.student, "student", epochs)
                 | {
                     "twice as wide, labels and mixup": tl.Arm(student=sources.wide, transform=MIXUP)
                 },
