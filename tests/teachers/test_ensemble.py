@@ -2,6 +2,7 @@ import copy
 from contextlib import contextmanager
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -75,6 +76,13 @@ def test_the_default_is_the_mean_of_outputs():
 def test_weights_are_made_to_sum_to_one():
     expected = 0.75 * said(A) + 0.25 * said(B)
     torch.testing.assert_close(ask(Ensemble([A, B], weights=[3, 1])).output, expected)
+
+
+@pytest.mark.parametrize("kind", [tuple, torch.tensor, np.array])
+def test_weights_may_be_in_any_list(kind):
+    torch.testing.assert_close(
+        ask(Ensemble([A, B], weights=kind([1.0, 3.0]))).output, (said(A) + 3 * said(B)) / 4
+    )
 
 
 def test_a_weight_of_zero_leaves_a_teacher_out():
@@ -209,6 +217,12 @@ class TestFingerprint:
         assert one.fingerprint() == other.fingerprint()
 
 
+WRONG_WEIGHTS = [
+    [0, 0], [1], [1, 2, 3], [-1, 2], [float("nan"), 1], ["a", "b"], "ab", 0.5, {"0": 1, "1": 2},
+    torch.tensor(1.0),
+]  # fmt: skip
+
+
 class TestBadInput:
     @pytest.mark.parametrize("teachers", [[], {}, "ab", None])
     def test_no_teachers(self, teachers):
@@ -220,7 +234,7 @@ class TestBadInput:
         with pytest.raises(ArgumentError, match=r"a text without '/', got .*; rename it"):
             Ensemble({name: A})
 
-    @pytest.mark.parametrize("weights", [[0, 0], [1], [1, 2, 3], [-1, 2], [float("nan"), 1]])
+    @pytest.mark.parametrize("weights", WRONG_WEIGHTS)
     def test_weights(self, weights):
         with pytest.raises(ArgumentError, match=r"`weights` must be"):
             Ensemble([A, B], weights=weights)
@@ -229,9 +243,24 @@ class TestBadInput:
         with pytest.raises(ModelError, match=r"must return \[2, 8\] .*got \[8\]"):
             ask(Ensemble([A, B], weights=lambda *_: torch.ones(8)))
 
+    @pytest.mark.parametrize("wrong", [[0.0, 0], [2, -1], [torch.nan, 1]])
+    def test_weights_of_a_function_with_nothing_to_weigh_by(self, wrong):
+        weights = torch.ones(2, 8)
+        weights[:, 3] = torch.tensor(wrong)
+        with pytest.raises(ModelError, match=r"a sum above 0 for each example.* least"):
+            ask(Ensemble([A, B], weights=lambda *_: weights))
+
+    def test_an_average_is_a_function(self):
+        with pytest.raises(ArgumentError, match="`average` must be a function"):
+            Ensemble([A, B], average="mean")
+
     def test_devices(self):
-        with pytest.raises(ArgumentError, match=r"one for each of the 2 teachers, got 1"):
+        with pytest.raises(ArgumentError, match=r"one for each of the 2 teachers, got \['cpu'\]"):
             Ensemble([A, B], devices=["cpu"])
+        with pytest.raises(ArgumentError, match=r"a list of one for each .* got 'cpu'"):
+            Ensemble([A, B, C], devices="cpu")
+        with pytest.raises(ArgumentError, match=r"must name devices, got 'gpu', of which torch"):
+            Ensemble([A, B], devices=["gpu", None])
 
     def test_members(self):
         with pytest.raises(ModelError, match=r"must be a torch.nn.Module or a Teacher, got int"):

@@ -63,6 +63,19 @@ def test_probabilities_taken_for_logits_are_refused():
         ask(lambda x: np.full((len(x), 4), 0.25), X)
 
 
+def test_a_few_rows_of_values_may_sum_to_one():
+    """The last batch of an epoch may be one example, whose two values do so by chance."""
+    row = torch.tensor([[0.4, 0.6]])
+    assert torch.equal(ask(lambda x: x, row), row)
+    with pytest.raises(ModelError, match="pass probabilities=True"):
+        ask(lambda x: x, row.expand(4, 2))
+
+
+def test_what_cannot_be_called_is_refused():
+    with pytest.raises(ArgumentError, match="`predict` must be a function of arrays"):
+        Predictor(LinearRegression())
+
+
 def test_inputs_that_track_gradients_are_read_all_the_same():
     assert ask(lambda x: x[:, 0], X.clone().requires_grad_()).requires_grad is False
 

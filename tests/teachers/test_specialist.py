@@ -93,9 +93,10 @@ def test_ready_and_fingerprint_are_the_teachers():
         Specialist(model, [1, 0]).fingerprint(),
         Specialist(model, [1, 0], "none").fingerprint(),
         Specialist(net(2), [1, 0], "none").fingerprint(),
+        Specialist(model, [1, 0], "none", classes=2).fingerprint(),
         Live(model).fingerprint(),
     }
-    assert len(prints) == 5
+    assert len(prints) == 6
     assert teacher.fingerprint() == Specialist(Live(model), [0, 1]).fingerprint()
 
 
@@ -147,6 +148,12 @@ class TestBadInput:
     def test_names_without_the_students_names(self, classes):
         with pytest.raises(ArgumentError, match="must be the student's class names where labels"):
             Specialist(net(2), ["cat"], classes=classes)
+
+    def test_what_is_no_list_of_labels_and_no_map_of_names(self):
+        with pytest.raises(ArgumentError, match=r"must be class ids or names, .* got 3"):
+            Specialist(net(2), 3)
+        with pytest.raises(ArgumentError, match=r"`names` must be a dict .* got \['dog'\]"):
+            Specialist(net(2), ["cat"], classes=["cat", "dog"], names=["dog"])
 
     def test_names_mapped_for_numbers(self):
         with pytest.raises(ArgumentError, match=r"`names` must map labels that are names"):

@@ -142,6 +142,17 @@ class TestMixedKinds:
         torch.testing.assert_close(output.rest[1], logits[1, 3])
         assert output.rest[[0, 2, 3, 4, 5]].tolist() == [-torch.inf] * 5
 
+    @pytest.mark.parametrize(("columns", "labels"), [(3, [3, 0]), (2, [0, 1])])
+    def test_plain_logits_of_fewer_classes_are_refused(self, columns, labels):
+        """Whose they are is not known: class 0 is anybody's first."""
+        teacher = Specialists(
+            {"a": nn.Linear(3, columns), "b": Specialist(nn.Linear(3, 3), labels), "c": NETS["c"]}
+        )
+        with pytest.raises(
+            ModelError, match=r"all classes must have one logit for each, got .*'a'"
+        ):
+            teacher.signals(BATCH, OUTPUT)
+
     def test_a_domain_may_have_an_ensemble(self):
         teacher = Specialists({"a": Ensemble([NETS["a"], NETS["a"]]), **dict([*NETS.items()][1:])})
         torch.testing.assert_close(teacher.signals(BATCH, OUTPUT).output, by_own_teacher())
@@ -218,6 +229,10 @@ class TestFingerprint:
     def test_it_stays_with_equal_ones_wherever_they_are_kept(self):
         again = Specialists({name: copy.deepcopy(each) for name, each in NETS.items()}, None, True)
         assert again.fingerprint() == Specialists(NETS).fingerprint()
+
+    def test_the_order_of_the_domains_does_not_matter(self):
+        turned = dict(reversed(NETS.items()))
+        assert Specialists(turned).fingerprint() == Specialists(NETS).fingerprint()
 
 
 class TestBadInput:

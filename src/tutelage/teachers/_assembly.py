@@ -37,8 +37,27 @@ def _outputs(
     dense = [each for each in outputs if isinstance(each, Tensor)]
     if len(dense) == len(outputs):
         return _together("output", dense, names)
+    _check_widths(outputs, names)
     parts = [CoarseLogits.of(each) if isinstance(each, Tensor) else each for each in outputs]
     return CoarseLogits.joined(parts)
+
+
+def _check_widths(outputs: Sequence[Tensor | CoarseLogits], names: Sequence[str]) -> None:
+    """Refuse plain logits of fewer classes than others name: whose they are is not known."""
+    widths = {
+        name: each.shape[1]
+        for name, each in zip(names, outputs, strict=True)
+        if isinstance(each, Tensor)
+    }
+    # Looked at on the CPU only, where reading does not wait for a device.
+    ids = [each.ids for each in outputs if isinstance(each, CoarseLogits)]
+    named = max((int(each.amax()) + 1 for each in ids if each.device.type == "cpu"), default=0)
+    if len(set(widths.values())) > 1 or min(widths.values(), default=named) < named:
+        raise ModelError(
+            f"a specialist of all classes must have one logit for each, got {widths} logits where "
+            f"other specialists name class {named - 1}; name the classes of each one that knows "
+            "some by Specialist(teacher, labels=[...])"
+        )
 
 
 def _together(what: str, parts: Sequence[Tensor], names: Sequence[str]) -> Tensor:

@@ -24,10 +24,15 @@ def class_ids(
         ArgumentError: A label is no class of the student's, two are the same class, or names are
             given for what is no label. All that does not match is listed, of both sides.
     """
-    if isinstance(labels, str) or not len(labels):
+    if isinstance(labels, str) or not hasattr(labels, "__len__") or not len(labels):
         raise ArgumentError(
             f"`labels` must be class ids or names, at least one, got {labels!r}; name the "
             "teacher's classes in the order of its outputs"
+        )
+    if not isinstance(names, Mapping):
+        raise ArgumentError(
+            f"`names` must be a dict from the teacher's names to the student's, got {names!r}; "
+            "write {'hound': 'dog'}"
         )
     if not any(isinstance(each, str) for each in labels):
         return _from_numbers(labels, classes, names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,8 +31,8 @@ class Team(Teacher):
             are moved there and answers back.
 
     Raises:
-        ArgumentError: There is no member, a name is no text or holds a `/`, or there are not as
-            many devices as members.
+        ArgumentError: There is no member, a name is no text or holds a `/`, or devices are none or
+            not as many as members.
         ModelError: A member is neither module nor teacher.
     """
 
@@ -43,13 +44,13 @@ class Team(Teacher):
         named = named_members(teachers)
         self.names = tuple(named)
         self.members = tuple(as_member(each) for each in named.values())
-        given = [None] * len(named) if devices is None else list(devices)
-        if len(given) != len(named):
+        given = [None] * len(named) if devices is None else devices
+        if isinstance(given, str) or len(given) != len(named):
             raise ArgumentError(
-                f"`devices` must be one for each of the {len(named)} teachers, got {len(given)}; "
-                "write None for those on the device of the batch"
+                f"`devices` must be a list of one for each of the {len(named)} teachers, got "
+                f"{given!r}; write None for those on the device of the batch"
             )
-        self.devices = tuple(None if each is None else torch.device(each) for each in given)
+        self.devices = tuple(None if each is None else _device(each) for each in given)
 
     def ask(
         self, batch: Batch, fields: Fields
@@ -99,6 +100,16 @@ class Team(Teacher):
         return {name: Fields(fields.output, frozenset(found)) for name, found in places.items()}
 
 
+def _device(device: torch.device | str) -> torch.device:
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ArgumentError(
+            f"`devices` must name devices, got {device!r}, of which torch says: {error}; write "
+            "'cuda:0' or 'cpu', or None for that of the batch"
+        ) from error
+
+
 def shares(weights: Sequence[float] | None, names: Sequence[str]) -> Tensor:
     """Return weights that sum to 1, `[members]` in float64: those given, or equal ones.
 
@@ -108,11 +119,13 @@ def shares(weights: Sequence[float] | None, names: Sequence[str]) -> Tensor:
     if weights is None:
         return torch.full((len(names),), 1 / len(names), dtype=torch.float64)
     advice = "0 leaves a teacher out"
-    values = [not_negative("weights", float(each), advice) for each in weights]
+    numbers = weights.tolist() if isinstance(weights, (Tensor, np.ndarray)) else weights
+    listed = isinstance(numbers, Sequence) and not isinstance(numbers, str)
+    values = [not_negative("weights", each, advice) for each in numbers] if listed else []
     if len(values) != len(names) or sum(values) <= 0:
         raise ArgumentError(
-            f"`weights` must be one for each of the {len(names)} teachers, with a sum above 0, got "
-            f"{values}; for equal weights leave them out"
+            f"`weights` must be one for each of the {len(names)} teachers, in a list, with a sum "
+            f"above 0, got {numbers!r}; for equal weights leave them out"
         )
     given = torch.tensor(values, dtype=torch.float64)
     return given / given.sum()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.coarse import CoarseLogits
-from tutelage.errors import ModelError
+from tutelage.errors import ArgumentError, ModelError
 from tutelage.signals import Batch, Fields, Signals
 from tutelage.teachers._callables import callable_fingerprint
 from tutelage.teachers._teacher import Teacher
@@ -40,7 +40,8 @@ class Ensemble(Team):
         devices: For each member the device that it runs on; None for that of the batch.
 
     Raises:
-        ArgumentError: There is no member, or weights or devices do not fit them.
+        ArgumentError: There is no member, weights or devices do not fit them, or `average` is no
+            function.
         ModelError: A member is neither module nor teacher.
 
     >>> one, other = nn.Linear(2, 3), nn.Linear(2, 3)
@@ -59,6 +60,11 @@ class Ensemble(Team):
         self.weights: Tensor | Weighting = (
             weights if callable(weights) else shares(weights, self.names)
         )
+        if not callable(average):
+            raise ArgumentError(
+                f"`average` must be a function of outputs and weights, got {average!r}; for "
+                "instance tl.teachers.mean_of_probabilities"
+            )
         self.average = average
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
@@ -81,7 +87,16 @@ class Ensemble(Team):
                 f"`weights` must return {list(outputs.shape[:2])} for as many teachers and "
                 f"examples, got {list(weights.shape)}; return a weight for each of both"
             )
-        return weights / weights.sum(dim=0, keepdim=True)
+        total = weights.sum(dim=0, keepdim=True)
+        # Looked at on the CPU only, where reading does not wait for a device.
+        if weights.device.type == "cpu" and not bool((weights >= 0).all() & (total > 0).all()):
+            raise ModelError(
+                "`weights` must return zero or more for each teacher, and a sum above 0 for each "
+                f"example, got {weights.amin().item():g} as the least weight and "
+                f"{total.amin().item():g} as the least sum; give all teachers the same where none "
+                "is to be preferred"
+            )
+        return weights / total
 
     def _stacked(self, outputs: Sequence[Tensor | CoarseLogits]) -> Tensor:
         """Return `[members, batch, …]` in float32 at least, or say why they have no mean."""

@@ -8,13 +8,14 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from tutelage._checks import inner_fraction
-from tutelage.errors import ModelError
+from tutelage.errors import ArgumentError, ModelError
 from tutelage.nested import describe, first_tensor
 from tutelage.signals import Batch, Fields, Signals
 from tutelage.teachers._callables import callable_fingerprint
 from tutelage.teachers._teacher import Teacher
 
 _ROUNDING = 1e-3
+_ENOUGH = 4
 
 
 class Predictor(Teacher):
@@ -29,7 +30,7 @@ class Predictor(Teacher):
             0, which no logit expresses.
 
     Raises:
-        ArgumentError: `floor` does not lie between 0 and 1.
+        ArgumentError: `predict` cannot be called, or `floor` does not lie between 0 and 1.
 
     >>> double = Predictor(lambda inputs: inputs[:, 0] * 2)
     >>> double.signals(Batch(torch.tensor([[1.0], [3.0]])), Fields(output=True)).output
@@ -43,6 +44,11 @@ class Predictor(Teacher):
         probabilities: bool = False,
         floor: float = 1e-6,
     ) -> None:
+        if not callable(predict):
+            raise ArgumentError(
+                f"`predict` must be a function of arrays, got {predict!r}; for instance "
+                "model.predict_proba, not the model"
+            )
         self.predict = predict
         self.probabilities = probabilities
         advice = "it is the least probability, which keeps the logarithm finite: above 0, below 1"
@@ -109,7 +115,10 @@ class Predictor(Teacher):
 
 
 def _look_like_probabilities(output: Tensor) -> bool:
-    """Tell whether every row of two or more columns is a distribution."""
-    if output.shape[1] < 2 or output.amin() < 0:  # noqa: PLR2004 - one column is a value
+    """Tell whether every row of two or more columns is a distribution.
+
+    Values of a single row or two may sum to 1 by chance.
+    """
+    if len(output) < _ENOUGH or output.shape[1] < 2 or output.amin() < 0:  # noqa: PLR2004 - a value
         return False
     return bool(((output.sum(dim=1) - 1).abs() < _ROUNDING).all())

@@ -96,7 +96,8 @@ class Specialist(Teacher):
 
     def fingerprint(self) -> str:
         """Return the classes and the teacher's fingerprint."""
-        return f"Specialist({list(self.ids)}, {self.elsewhere}; {self.teacher.fingerprint()})"
+        known = f"{'all ' if self.knows_all else ''}{list(self.ids)}"
+        return f"Specialist({known}, {self.elsewhere}; {self.teacher.fingerprint()})"
 
     def _named(self, logits: Tensor) -> Tensor | CoarseLogits:
         known, cell = len(self.ids), self.elsewhere == "cell"

@@ -97,9 +97,9 @@ class Specialists(Teacher):
                 self._desk = None
 
     def fingerprint(self) -> str:
-        """Return the domains with the fingerprints of their teachers."""
+        """Return the domains, whatever their order, with the fingerprints of their teachers."""
         prints = [f"{self._name(k)}: {each.fingerprint()}" for k, each in enumerate(self.members)]
-        return f"Specialists({'; '.join(prints)})"
+        return f"Specialists({'; '.join(sorted(prints))})"
 
     def _ask(self, place: int, batch: Batch, fields: Fields) -> Signals:
         teacher = self.members[place]
