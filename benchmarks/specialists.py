@@ -29,6 +29,7 @@ import tutelage as tl
 from mnist import RUNS, warm_cosine
 from remembered import timed
 from tutelage.signals import OUTPUT
+from tutelage.studies import Trial
 from tutelage.teachers import Ensemble, Specialist, Specialists, Teacher
 from tutelage.teachers.averages import mean_of_probabilities
 
@@ -38,10 +39,10 @@ LENGTHS = [200, 1000]
 """Epochs to choose from, on letters."""
 ROUTED = "taught by routed specialists"
 UNROUTED = "taught by their average, unrouted"
-MakeTeachers = Callable[[tl.studies.Trial], Teacher]
+MakeTeachers = Callable[[Trial], Teacher]
 
 
-def taught(trial: tl.studies.Trial, teacher: MakeTeachers, objective: tl.Objective) -> nn.Module:
+def taught(trial: Trial, teacher: MakeTeachers, objective: tl.Objective) -> nn.Module:
     """Train specialists, or find them trained, and let them teach the student."""
     run = tl.distill(
         teacher(trial), trial.student, train=trial.train, objective=objective, transform=MIXUP,
@@ -106,12 +107,12 @@ def letter_specialists(data: tl.data.Domains, seed: int) -> dict[str, Ensemble]:
     }
 
 
-def routed_letters(trial: tl.studies.Trial) -> Teacher:
+def routed_letters(trial: Trial) -> Teacher:
     """Return the specialists, each asked about its own domain."""
     return Specialists(letter_specialists(_domains(trial), trial.seed))
 
 
-def averaged_letters(trial: tl.studies.Trial) -> Teacher:
+def averaged_letters(trial: Trial) -> Teacher:
     """Return the specialists, all asked about everything: the trap."""
     everyone = letter_specialists(_domains(trial), trial.seed)
     return Ensemble(list(everyone.values()), average=mean_of_probabilities)
@@ -130,7 +131,7 @@ class Both(nn.Module):
         return weighted.clamp(min=1e-12).log()
 
 
-def both_on_all(trial: tl.studies.Trial) -> nn.Module:
+def both_on_all(trial: Trial) -> nn.Module:
     """Train what each specialist is made of on the labels of all domains, without a teacher."""
     parts = [each.tensors for each in _domains(trial).sets.values()]
     every = TensorDataset(*(torch.cat(column) for column in zip(*parts, strict=True)))
@@ -195,7 +196,7 @@ def _accuracy(teacher: Teacher, data: TensorDataset) -> float:
     return (outputs.argmax(dim=1) == labels).float().mean().item()
 
 
-def _domains(trial: tl.studies.Trial) -> tl.data.Domains:
+def _domains(trial: Trial) -> tl.data.Domains:
     assert isinstance(trial.train, tl.data.Domains)
     return trial.train
 
@@ -236,7 +237,7 @@ def by_third(seed: int) -> tl.data.Domains:
     )
 
 
-def disjoint_specialists(trial: tl.studies.Trial) -> Teacher:
+def disjoint_specialists(trial: Trial) -> Teacher:
     """Return a specialist for each third of the letters, which knows no others."""
     found: dict[str, Teacher] = {}
     for third, own in _domains(trial).sets.items():
@@ -276,7 +277,7 @@ def run_classes() -> None:
     show(study)
 
 
-def digit_specialists(trial: tl.studies.Trial, labels: int) -> list[tuple[str, nn.Module]]:
+def digit_specialists(trial: Trial, labels: int) -> list[tuple[str, nn.Module]]:
     """Return a specialist for each source of digits."""
     return [
         (name, sources.specialist(f"digits-{labels}-{name}", own, trial.seed, labels))
@@ -284,12 +285,12 @@ def digit_specialists(trial: tl.studies.Trial, labels: int) -> list[tuple[str, n
     ]
 
 
-def routed_digits(trial: tl.studies.Trial, labels: int) -> Teacher:
+def routed_digits(trial: Trial, labels: int) -> Teacher:
     """Return the specialists, each asked about its own source."""
     return Specialists(dict(digit_specialists(trial, labels)))
 
 
-def averaged_digits(trial: tl.studies.Trial, labels: int) -> Teacher:
+def averaged_digits(trial: Trial, labels: int) -> Teacher:
     """Return the specialists, all asked about everything."""
     everyone = [model for _, model in digit_specialists(trial, labels)]
     return Ensemble(everyone, average=mean_of_probabilities)
