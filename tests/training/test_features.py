@@ -220,3 +220,16 @@ def test_two_processes_equal_one(tmp_path):
     assert not torch.equal(one["hint"]["0.weight"], one["first"]["0.weight"])
     assert torch.equal(one["hint"]["2.weight"], one["first"]["2.weight"])
     assert not torch.equal(one["staged"]["2.weight"], one["hint"]["2.weight"])
+
+
+def test_metrics_are_refused_where_no_output_is_wanted():
+    with pytest.raises(tl.ArgumentError, match="does not ask for"):
+        tl.distill(
+            nn.Linear(5, 3),
+            nn.Linear(5, 3),
+            train=DATA,
+            val=DATA,
+            objective=tl.FeatureMatch({"": ""}),
+            epochs=1,
+            metrics={"accuracy of mine": tl.evaluation.accuracy},
+        )

@@ -53,7 +53,7 @@ def make_plan(
         ModelError: The student has nothing to train.
         StoreError: The teacher's answers are those of other data.
     """
-    _check_validation_is_used(val, settings)
+    _check_validation_is_used(distiller, val, settings)
     judge = None if val is None else _answering(distiller.teacher, val)
     _check_can_review(distiller, val, judge)
     size = settings.batch_size
@@ -100,11 +100,17 @@ def _build(distiller: Distiller, source: Source, device: torch.device, seed: int
             distiller.build(batch.to(device))
 
 
-def _check_validation_is_used(val: object | None, settings: Settings) -> None:
+def _check_validation_is_used(distiller: Distiller, val: object | None, settings: Settings) -> None:
     if val is None and (settings.monitor is not None or settings.metrics):
         raise ArgumentError(
             "`monitor` and `metrics` look at validation data, got no `val`; give some, or leave "
             "them out"
+        )
+    if settings.metrics and not distiller.objective.wants.student.output:
+        raise ArgumentError(
+            "`metrics` look at the student's output, which the objective "
+            f"{distiller.objective} does not ask for; leave them out, or add an objective on the "
+            "output"
         )
 
 
