@@ -15,7 +15,7 @@ from tutelage.layers import evaluating, observe
 from tutelage.layers.capture import check_places
 from tutelage.objectives import Objective
 from tutelage.signals import OUTPUT, Batch, Signals
-from tutelage.teachers import AnyTeacher, Live, Teacher, as_teacher
+from tutelage.teachers import AnyTeacher, Teacher, as_teacher
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,8 @@ class Distiller(nn.Module):
         self.__dict__["teacher"] = None if teacher is None else as_teacher(teacher)
         _refuse_shared(student, self.teacher)
         check_places(student, objective.wants.student.features, "student")
-        if isinstance(self.teacher, Live):
-            check_places(self.teacher.module, objective.wants.teacher.features, "teacher")
+        if self.teacher is not None:
+            self.teacher.check_places(objective.wants.teacher.features)
         self._wants, self._terms = objective.wants, objective.terms()
 
     def forward(self, batch: Batch, counts: Tensor | None = None) -> Losses:

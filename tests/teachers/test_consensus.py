@@ -227,3 +227,21 @@ class TestBadInput:
     def test_numbers(self, wrong):
         with pytest.raises(ArgumentError, match=f"`{next(iter(wrong))}` must be"):
             Consensus([self.ONE, self.ONE], **wrong)
+
+
+def test_a_weight_of_zero_leaves_a_teacher_out():
+    """What it alone knows is not used, and a class that the others rule out is impossible."""
+    one = CoarseLogits(torch.tensor([[0, 1]]), torch.tensor([[1.0, 2.0]]), torch.tensor([0.5]))
+    whole = Saying(torch.tensor([[1.0, 0.0, -torch.inf, -torch.inf]]))
+    joined = Consensus([Saying(one), whole], weights=[0, 1]).signals(Batch(X[:1]), OUTPUT).output
+    torch.testing.assert_close(joined.softmax(dim=1), whole.output.softmax(dim=1))
+
+
+def test_who_is_left_out_needs_no_cell_for_elsewhere():
+    open_ = CoarseLogits(torch.tensor([[0]]), torch.tensor([[1.0]]), torch.tensor([-torch.inf]))
+    whole = Saying(torch.tensor([[1.0, 0.0, 2.0]]))
+    joined = Consensus({"open": Saying(open_), "all": whole}, weights=[0, 1])
+    found = joined.signals(Batch(X[:1]), OUTPUT).output
+    torch.testing.assert_close(found.softmax(dim=1), whole.output.softmax(dim=1))
+    with pytest.raises(ModelError, match=r"got neither of \['open'\]"):
+        Consensus({"all": whole, "open": Saying(open_)}).signals(Batch(X[:1]), OUTPUT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -57,6 +57,17 @@ class Teacher(ABC):
         found.members = answering
         found.views = min((each.views for each in answering if each.views), default=None)
         return found
+
+    def check_places(self, places: Collection[str]) -> None:
+        """Refuse places that are not there, before anybody is asked about a batch.
+
+        One that asks others asks all of them about the same places.
+
+        Raises:
+            ArgumentError: A module has no layer of that name.
+        """
+        for member in self.members:
+            member.check_places(places)
 
     def modules(self) -> tuple[nn.Module, ...]:
         """Return the modules that answer, each once: its own, and those of who it asks."""

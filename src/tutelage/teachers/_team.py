@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
@@ -64,6 +64,12 @@ class Team(Teacher):
             outputs += [said.wanted_answer()] if fields.output else []
             features |= {f"{name}{SEPARATOR}{key}": each for key, each in said.features.items()}
         return outputs, features
+
+    def check_places(self, places: Collection[str]) -> None:
+        """Refuse places that are of no member, or that it does not have."""
+        wanted = self._wanted(Fields(features=frozenset(places)))
+        for name, member in zip(self.names, self.members, strict=True):
+            member.check_places(wanted[name].features)
 
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:

@@ -36,8 +36,8 @@ class Consensus(Team):
             of all classes.
         generalist: One more, that knows all classes and from whose answer the search begins.
         classes: How many the student has; None where some teacher knows all of them.
-        weights: One number for each of `teachers`, and one more for the generalist; None for equal
-            ones.
+        weights: One number for each of `teachers`, and one more for the generalist; 0 leaves a
+            teacher out (the search may still begin from it); None for equal ones.
         tolerance: The search ends once no probability moves by more.
         max_steps: Or after so many steps.
 
@@ -74,11 +74,12 @@ class Consensus(Team):
         if not fields.output:
             return Signals(None, features)
         classes = self._classes(outputs)
-        cells = Cells.of([_coarse(each) for each in outputs], classes)
-        self._check(cells)
+        heard = self.weights.nonzero().flatten().tolist()
+        cells = Cells.of([_coarse(outputs[member]) for member in heard], classes)
+        self._check(cells, [self.names[member] for member in heard])
         last = outputs[-1]
         begin = last if self.begins_with_last and isinstance(last, Tensor) else None
-        log_q = pooled(cells, self.weights, begin, self.tolerance, self.max_steps)
+        log_q = pooled(cells, self.weights[heard], begin, self.tolerance, self.max_steps)
         return Signals(log_q, features)
 
     def _classes(self, outputs: Sequence[Tensor | CoarseLogits]) -> int:
@@ -102,13 +103,13 @@ class Consensus(Team):
             )
         return found.pop()
 
-    def _check(self, cells: Cells) -> None:
+    def _check(self, cells: Cells, names: Sequence[str]) -> None:
         """Refuse teachers that have no cell for what they do not know."""
         open_ = cells.open_members()
         if open_:
             raise ModelError(
                 "each teacher of a Consensus must know all classes, or have a cell for elsewhere, "
-                f"got neither of {[self.names[member] for member in open_]}; train it with one more"
+                f"got neither of {[names[member] for member in open_]}; train it with one more"
                 " output, and set elsewhere='cell'; without one, ask by domain (Specialists)"
             )
 

@@ -1,6 +1,6 @@
 """A teacher that is a PyTorch module, asked anew for every batch."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from itertools import chain
 
@@ -10,6 +10,7 @@ from torch import nn
 from tutelage.data.fingerprint import fingerprint
 from tutelage.errors import ModelError
 from tutelage.layers import evaluating, observe
+from tutelage.layers.capture import check_places
 from tutelage.signals import Batch, Fields, Signals
 from tutelage.teachers._teacher import Teacher
 
@@ -36,6 +37,10 @@ class Live(Teacher):
         output = signals.full_output()
         output = None if output is None else output.clone()
         return Signals(output, signals.features)  # of which capture has made copies
+
+    def check_places(self, places: Collection[str]) -> None:
+        """Refuse places that the module does not have; the nearest ones are named."""
+        check_places(self.module, places, "teacher")
 
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:
