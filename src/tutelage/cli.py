@@ -116,6 +116,10 @@ def label(  # noqa: PLR0913 - the verb's options
     top_k: Annotated[
         int | None, typer.Option(help="How many classes to keep.", show_default="all")
     ] = None,
+    draws: Annotated[
+        int | None, typer.Option(help="How many classes to draw.", show_default="none")
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="At which classes are drawn.")] = 1.0,
     dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32.")] = "float16",
     batch_size: Annotated[
         int, typer.Option(help="Examples that the teacher sees at a time.")
@@ -142,6 +146,8 @@ def label(  # noqa: PLR0913 - the verb's options
             out=out,
             views=views,
             top_k=top_k,
+            draws=draws,
+            temperature=temperature,
             dtype=dtype,
             batch_size=batch_size,
             verify=verify,

@@ -19,11 +19,16 @@ class CoarseLogits:
     Each row is a distribution over cells: single classes, and one cell for all others together.
     softmax over `[logits, rest]` are the cells' probabilities.
 
+    Classes that were drawn from a distribution, and not chosen, stand for it only on average, and
+    only at the temperature at which they were drawn: `drawn_at`. The logits are then those of their
+    shares of the draws, and `rest` is −∞.
+
     Args:
         ids: `[batch, k]` of int64: the single classes, different ones; −1 fills up short rows.
         logits: `[batch, k]`, theirs at temperature 1; −∞ where `ids` is −1.
         rest: `[batch]`, log-mass of all other classes together, on the scale of the logits; −∞
             where nothing is left over.
+        drawn_at: The temperature at which the classes were drawn; None where they were not.
 
     Raises:
         ModelError: The shapes do not go together.
@@ -35,6 +40,7 @@ class CoarseLogits:
     ids: Tensor
     logits: Tensor
     rest: Tensor
+    drawn_at: float | None = None
 
     def __post_init__(self) -> None:
         """Check the shapes."""
@@ -54,11 +60,23 @@ class CoarseLogits:
 
     @classmethod
     def joined(cls, parts: Sequence[CoarseLogits]) -> CoarseLogits:
-        """Return the rows of several, one after another; the shorter rows are filled up."""
+        """Return the rows of several, one after another; the shorter rows are filled up.
+
+        Raises:
+            ModelError: Classes of some were drawn, those of others were not or at another
+                temperature.
+        """
+        (drawn_at, *others) = {part.drawn_at for part in parts}
+        if others:
+            raise ModelError(
+                "answers that are joined must all be drawn at one temperature, or none of them, "
+                f"got {[part.drawn_at for part in parts]}; label all data alike"
+            )
         width = max(part.ids.shape[1] for part in parts)
         ids = [_widened(part.ids, width, -1) for part in parts]
         logits = [_widened(part.logits, width, -torch.inf) for part in parts]
-        return cls(torch.cat(ids), torch.cat(logits), torch.cat([part.rest for part in parts]))
+        rest = torch.cat([part.rest for part in parts])
+        return cls(torch.cat(ids), torch.cat(logits), rest, drawn_at)
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -66,11 +84,12 @@ class CoarseLogits:
 
     def __getitem__(self, rows: slice | Tensor) -> CoarseLogits:
         """Return some of the rows."""
-        return CoarseLogits(self.ids[rows], self.logits[rows], self.rest[rows])
+        return CoarseLogits(self.ids[rows], self.logits[rows], self.rest[rows], self.drawn_at)
 
     def to(self, device: torch.device) -> CoarseLogits:
         """Return the same on `device`."""
-        return CoarseLogits(self.ids.to(device), self.logits.to(device), self.rest.to(device))
+        there = (each.to(device) for each in (self.ids, self.logits, self.rest))
+        return CoarseLogits(*there, drawn_at=self.drawn_at)
 
 
 def _widened(tensor: Tensor, width: int, filling: float) -> Tensor:

@@ -20,6 +20,11 @@ def coarse_soft_targets(student: Tensor, teacher: CoarseLogits, temperature: flo
     https://arxiv.org/abs/1904.06062) gives them no gradient at all, and teachers of disjoint
     classes then never fix how high the ones stand against the others.
 
+    Classes that were drawn from p at this temperature (`teacher.drawn_at`) are compared one by one,
+    T² · Σ n_i/k · log(n_i/k / q_i) with n_i of k draws: nothing is said of those that were not
+    drawn, and on average over the draws the gradient is that of `soft_targets`. (The value is more,
+    since a draw is less mixed than p.) At another temperature it would not be: an error.
+
     Source: a coarsened q, Hinton, Vinyals and Dean 2015, section 5,
     https://arxiv.org/abs/1503.02531.
 
@@ -33,8 +38,9 @@ def coarse_soft_targets(student: Tensor, teacher: CoarseLogits, temperature: flo
 
     Raises:
         ModelError: The two sides have different lengths; a known class is none of the student's,
-            or is named twice; or there is mass where the student has no class (the values are
-            looked at on the CPU only, where reading them does not wait for a device).
+            or is named twice; classes were drawn at another temperature; or there is mass where the
+            student has no class (the values are looked at on the CPU only, where reading them does
+            not wait for a device).
 
     >>> known = CoarseLogits(torch.tensor([[0]]), torch.tensor([[0.0]]), torch.tensor([0.0]))
     >>> coarse_soft_targets(torch.zeros(1, 4), known, temperature=1.0)  # ½ log(½/¼) + ½ log(½/¾)
@@ -46,17 +52,34 @@ def coarse_soft_targets(student: Tensor, teacher: CoarseLogits, temperature: flo
     logits = at_least_float32(student)
     # The filling −1 has a column of its own, past the last class.
     columns = torch.where(teacher.ids < 0, logits.shape[1], teacher.ids)
+    if teacher.drawn_at is not None:
+        return _drawn(logits, teacher, columns, temperature)
     beyond = F.pad(logits, (0, 1), value=-torch.inf)
     outside = torch.ones_like(beyond, dtype=torch.bool).scatter(1, columns, False)[:, :-1]
     # Logits serve as log-probabilities: what all cells of a row have in common drops out below.
     cells = torch.cat([beyond.gather(1, columns), _log_sum(logits, outside)], dim=1)
     said = torch.cat([teacher.logits, teacher.rest.unsqueeze(1)], dim=1)
-    log_q = F.log_softmax(cells / temperature, dim=1)
     log_p = F.log_softmax(at_least_float32(said) / temperature, dim=1)
+    return _divergence(F.log_softmax(cells / temperature, dim=1), log_p) * temperature**2
+
+
+def _drawn(logits: Tensor, teacher: CoarseLogits, columns: Tensor, temperature: float) -> Tensor:
+    """Return the divergence of the draws' shares from the student, which is softened as a whole."""
+    if temperature != teacher.drawn_at:
+        raise ModelError(
+            f"`temperature` must be that at which the teacher's classes were drawn, got "
+            f"{temperature:g} in place of {teacher.drawn_at:g}; set it, or label again"
+        )
+    log_q = F.pad(F.log_softmax(logits / temperature, dim=1), (0, 1), value=-torch.inf)
+    log_p = at_least_float32(teacher.logits)
+    return _divergence(log_q.gather(1, columns), log_p) * temperature**2
+
+
+def _divergence(log_q: Tensor, log_p: Tensor) -> Tensor:
     # A cell without mass adds 0, whatever the student says of it: p log p → 0.
     possible = log_p > -torch.inf
     log_p, log_q = log_p.masked_fill(~possible, 0), log_q.masked_fill(~possible, 0)
-    return (log_p.exp() * (log_p - log_q)).sum(dim=1) * temperature**2
+    return (log_p.exp() * (log_p - log_q)).sum(dim=1)
 
 
 def _log_sum(logits: Tensor, outside: Tensor) -> Tensor:

@@ -101,6 +101,8 @@ def _form(field: Field) -> str:
     if field.form == "dense":
         return " × ".join(map(str, field.shape)) or "1"
     of = f" of {field.classes} classes" if field.classes else " classes"
+    if field.form == "drawn":
+        return f"{field.shape[0]} drawn{of}, temperature {field.temperature:g}"
     return f"top {field.shape[0]}{of} + rest"
 
 

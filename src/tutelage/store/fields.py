@@ -1,10 +1,10 @@
-"""What is kept of each example: a field, in one of two forms, as columns of numbers."""
+"""What is kept of each example: a field, in one of three forms, as columns of numbers."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 
 from tutelage.errors import StoreError
 from tutelage.signals import Fields
@@ -30,16 +30,19 @@ class Field(Entry):
         form: `"dense"`: all values. `"coarse"`: the k likeliest classes by id, their logits, and
             the log-mass of all others together (`CoarseLogits`), less the row's largest logit: a
             distribution does not change by that, and float16 is fine near 0 and coarse at 30.
-        dtype: Of values, logits and log-mass.
-        shape: Of an example's values; `[k]` for a coarse field.
-        classes: Of a coarse field, where known, and 0 where not.
+            `"drawn"`: the ids of k classes drawn in proportion to their probabilities.
+        dtype: Of values, logits and log-mass; of no meaning for drawn classes.
+        shape: Of an example's values; `[k]` for a coarse or a drawn field.
+        classes: Of a coarse or a drawn field, where known, and 0 where not.
+        temperature: At which classes are drawn; 1 for the other forms.
     """
 
     name: str
-    form: Literal["dense", "coarse"]
+    form: Literal["dense", "coarse", "drawn"]
     dtype: Float
     shape: tuple[NonNegativeInt, ...]
     classes: NonNegativeInt = 0
+    temperature: PositiveFloat = 1.0
 
     @property
     def id_dtype(self) -> str:
@@ -51,6 +54,8 @@ class Field(Entry):
         stem = OUTPUT_NAME if self.name == OUTPUT_NAME else f"feature{place}"
         if self.form == "dense":
             return (Column(stem, self.dtype, self.shape),)
+        if self.form == "drawn":
+            return (Column(f"{stem}.ids", self.id_dtype, self.shape),)
         return (
             Column(f"{stem}.ids", self.id_dtype, self.shape),
             Column(f"{stem}.logits", self.dtype, self.shape),
@@ -65,6 +70,8 @@ class Settings(Entry):
         output: Whether the output is kept.
         features: The places that are kept, sorted.
         top_k: How many classes are kept; None for all.
+        draws: How many classes are drawn; None for none.
+        temperature: At which they are drawn.
         dtype: Of what is kept.
         batch_size: Of the teacher's batches; with another its answers may differ in the last bit.
         precision: Of the engine.
@@ -74,6 +81,8 @@ class Settings(Entry):
     output: bool
     features: tuple[str, ...]
     top_k: PositiveInt | None
+    draws: PositiveInt | None = None
+    temperature: PositiveFloat = 1.0
     dtype: Float
     batch_size: PositiveInt
     precision: str

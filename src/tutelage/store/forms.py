@@ -10,6 +10,7 @@ from torch import Tensor
 from tutelage.errors import ModelError, NonFiniteError, StoreError
 from tutelage.nested import describe
 from tutelage.signals import CoarseLogits
+from tutelage.store.drawn import counted, draw_classes
 from tutelage.store.fields import Field
 
 Arrays = list[NDArray[np.generic]]
@@ -36,10 +37,13 @@ def encode(field: Field, answer: Tensor | CoarseLogits, first_row: int) -> Array
     if field.form == "coarse":
         return _encode_coarse(field, answer, first_row)
     if isinstance(answer, CoarseLogits):
+        advice = "give a teacher that knows all" if field.form == "drawn" else "give `top_k`"
         raise ModelError(
             f"the teacher must say {field.name!r} of all classes at every batch, got CoarseLogits "
-            "after a first batch of all; give `top_k`"
+            f"after a first batch of all; {advice}"
         )
+    if field.form == "drawn":
+        return _encode_drawn(field, answer, first_row)
     if tuple(answer.shape[1:]) != field.shape:
         raise ModelError(
             f"the teacher must say {field.name!r} in one shape, got {describe(answer)} after rows "
@@ -56,6 +60,8 @@ def decode(field: Field, arrays: Arrays) -> Tensor | CoarseLogits:
     """Return the rows of a field's columns as the teacher said them, in the dtype kept."""
     if field.form == "dense":
         return _floats(arrays[0], field.dtype)
+    if field.form == "drawn":
+        return counted(arrays[0].astype(np.int64), field.temperature)
     ids = torch.from_numpy(arrays[0].astype(np.int64))
     if field.id_dtype == "uint16":
         ids[ids == _NO_UINT16] = -1
@@ -86,6 +92,11 @@ def narrowed(answer: CoarseLogits, k: int) -> CoarseLogits:
 
 def _encode_coarse(field: Field, answer: Tensor | CoarseLogits, first_row: int) -> Arrays:
     (k,) = field.shape
+    if isinstance(answer, CoarseLogits) and answer.drawn_at is not None:
+        raise ModelError(
+            "a teacher that is labelled with must say what it thinks, got classes that were drawn; "
+            "label with the teacher from which they were"
+        )
     said = answer if isinstance(answer, CoarseLogits) else CoarseLogits.of(answer)
     said = CoarseLogits(said.ids.cpu(), said.logits.cpu().float(), said.rest.cpu().float())
     kept = narrowed(said, k)
@@ -96,6 +107,18 @@ def _encode_coarse(field: Field, answer: Tensor | CoarseLogits, first_row: int) 
     _check_finite(field, sound, said.logits, first_row)
     ids = kept.ids.numpy()
     return [ids.astype(field.id_dtype), _bits(logits), _bits(rest)]  # −1 becomes 65535
+
+
+def _encode_drawn(field: Field, answer: Tensor, first_row: int) -> Arrays:
+    if tuple(answer.shape[1:]) != (field.classes,):
+        raise ModelError(
+            f"the teacher must say {field.name!r} of {field.classes} classes each time, got "
+            f"{describe(answer)}; give one that does"
+        )
+    said = answer.detach().cpu()
+    _check_finite(field, said.isfinite().all(dim=1), answer, first_row)
+    ids = draw_classes(said, field.shape[0], field.temperature, first_row)
+    return [ids.numpy().astype(field.id_dtype)]
 
 
 def _all_finite(values: NDArray[np.generic], dtype: str) -> bool:

@@ -97,6 +97,11 @@ def step(cells: Cells, log_weights: Tensor, log_q: Tensor) -> Tensor:
 def _laid_out(teacher: CoarseLogits, classes: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return which classes are known, their log-probabilities, and that of the rest."""
     ids = teacher.ids
+    if teacher.drawn_at is not None:
+        raise ModelError(
+            "teachers of a Consensus must say how likely classes are, got classes that were drawn; "
+            "label with `top_k` or all classes"
+        )
     if ids.device.type == "cpu" and len(ids) and int(ids.amax()) >= classes:
         raise ModelError(
             f"teachers of {classes} classes must name those from 0 to {classes - 1}, got "

@@ -131,9 +131,8 @@ def _rows(store: TargetStore, index: Tensor, view: int) -> Tensor:
 
 def _float(kept: Tensor | CoarseLogits, device: torch.device) -> Tensor | CoarseLogits:
     if isinstance(kept, CoarseLogits):
-        return CoarseLogits(
-            kept.ids.to(device), kept.logits.float().to(device), kept.rest.float().to(device)
-        )
+        logits, rest = kept.logits.float(), kept.rest.float()
+        return CoarseLogits(kept.ids, logits, rest, kept.drawn_at).to(device)
     return kept.to(device).float()
 
 

@@ -68,6 +68,8 @@ class Answers:
 
     def _output(self, output: torch.Tensor | CoarseLogits) -> Field:
         top_k, dtype = self.settings.top_k, self.settings.dtype
+        if self.settings.draws is not None:
+            return self._drawn(output, self.settings.draws)
         if isinstance(output, CoarseLogits):
             shape = (top_k or output.ids.shape[1],)
             return Field(name="output", form="coarse", dtype=dtype, shape=shape)
@@ -81,6 +83,22 @@ class Answers:
                 f"{describe(output)}; lower it, or leave it out to keep all"
             )
         return Field(name="output", form="coarse", dtype=dtype, shape=(top_k,), classes=classes)
+
+    def _drawn(self, output: torch.Tensor | CoarseLogits, draws: int) -> Field:
+        if isinstance(output, CoarseLogits) or output.ndim != 2:  # noqa: PLR2004
+            shown = "CoarseLogits" if isinstance(output, CoarseLogits) else describe(output)
+            raise ArgumentError(
+                "`draws` is for an output of all classes [batch, classes], got a teacher that says "
+                f"{shown}; leave it out, or give `top_k`"
+            )
+        return Field(
+            name="output",
+            form="drawn",
+            dtype=self.settings.dtype,
+            shape=(draws,),
+            classes=output.shape[1],
+            temperature=self.settings.temperature,
+        )
 
     def _said(self, places: range, view: int = 0) -> Iterator[Signals]:
         """Yield what is said of the examples in some places under a view, batch by batch."""

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader
 
-from tutelage._checks import whole_number
+from tutelage._checks import positive, whole_number
 from tutelage.data import randomness
 from tutelage.data.contents import dataset_fingerprint, draws_at_random
 from tutelage.data.turns import show_epoch, views_in
@@ -47,6 +47,8 @@ def label(  # noqa: PLR0913 - a verb with its options
     views: int = 1,
     fields: Objective | Fields | None = None,
     top_k: int | None = None,
+    draws: int | None = None,
+    temperature: float = 1.0,
     dtype: str = "float16",
     batch_size: int = 256,
     compile: bool = False,  # noqa: A002 - as torch calls it
@@ -71,6 +73,10 @@ def label(  # noqa: PLR0913 - a verb with its options
             for the output.
         top_k: How many classes of the output to keep, with the log-mass of all others together;
             None for all. `SoftTargets` learns from these, objectives on all classes do not.
+        draws: How many classes to draw in proportion to the output's probabilities, in place of the
+            output: 2 bytes each up to 65,535 classes, and right on average, where `top_k` leaves
+            out how the others differ. For `SoftTargets` at the temperature of the draws.
+        temperature: At which classes are drawn: that of the objective that is to learn from them.
         dtype: `"float16"` (a relative error of at most 5e-4), `"bfloat16"` (4e-3, and the range of
             float32) or `"float32"` (exact).
         batch_size: Examples that the teacher is shown at a time, by each process.
@@ -99,6 +105,7 @@ def label(  # noqa: PLR0913 - a verb with its options
     """
     engine = engine or Engine()
     settings = _settings(_asked(fields), top_k, dtype, batch_size, compile, engine)
+    settings = settings.model_copy(update=_draws(settings, draws, temperature))
     _check_data(dataset, whole_number("views", views, 1, "1 is for data without augmentation"))
     folder, asked = Path(out).expanduser(), as_teacher(teacher)
     with ExitStack() as stack:
@@ -143,6 +150,28 @@ def _settings(
         precision=engine.precision,
         compile=compiled,
     )
+
+
+def _draws(settings: Settings, draws: int | None, temperature: float) -> dict[str, Any]:
+    """Return what is asked of drawn classes, checked against the rest."""
+    found = positive("temperature", temperature, "at which classes are drawn")
+    if draws is None:
+        if found != 1:
+            raise ArgumentError(
+                f"`temperature` is that of `draws`, got {found:g} without them; leave it out: "
+                "outputs are kept at temperature 1 and serve at all"
+            )
+        return {}
+    if settings.top_k is not None or not settings.output:
+        raise ArgumentError(
+            f"`draws` are of all classes of the output, got draws={draws} with "
+            f"top_k={settings.top_k} and output={settings.output}; leave `top_k` out, and want the "
+            "output"
+        )
+    return {
+        "draws": whole_number("draws", draws, 1, "None draws no classes"),
+        "temperature": found,
+    }
 
 
 def _make(folder: Path, manifest: Manifest, answers: Answers, verify: bool, meter: Meter) -> None:
