@@ -225,11 +225,11 @@ def test_two_processes_equal_one(tmp_path):
 def test_metrics_are_refused_where_no_output_is_wanted():
     with pytest.raises(tl.ArgumentError, match="does not ask for"):
         tl.distill(
-            nn.Linear(5, 3),
-            nn.Linear(5, 3),
+            nn.Sequential(nn.Linear(5, 3)),
+            nn.Sequential(nn.Linear(5, 3)),
             train=DATA,
             val=DATA,
-            objective=tl.FeatureMatch({"": ""}),
+            objective=tl.FeatureMatch({"0": "0"}),
             epochs=1,
             metrics={"accuracy of mine": tl.evaluation.accuracy},
         )
