@@ -35,6 +35,7 @@ def training_data(kind):
     return {
         "tensors": examples,
         "mixed": examples,
+        "selective": examples,
         "norms": TensorDataset(inputs[:96], labels[:96]),
         "set": [(x, y) for x, y in zip(inputs, labels, strict=True)],
         "loader": DataLoader(examples, 16, shuffle=True),  # shuffled by the global generator
@@ -56,12 +57,15 @@ def main(weights, kind, out):
     patience = None
     if kind == "norms":  # batch statistics differ between processes, decisions must not
         student, patience = nn.Sequential(nn.BatchNorm1d(6, momentum=0.5), nn.Linear(6, 5)), 2
+    soft = tl.SoftTargets(4)
+    if kind == "selective":  # groups close and open by the validation figures of the main process
+        soft = tl.Selective(soft, by=tl.objectives.by_class)
     run = tl.distill(
         teacher,
         student,
         train=training_data(kind),
         val=TensorDataset(torch.randn(31, 6), torch.randint(0, 5, (31,))),
-        objective=0.5 * tl.HardLabels() + tl.SoftTargets(4),
+        objective=0.5 * tl.HardLabels() + soft,
         epochs=30 if patience else 3,
         batch_size=16,  # 97 = 6 · 16 + 1: the last batch has fewer examples than processes
         seed=3,

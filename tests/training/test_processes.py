@@ -20,7 +20,7 @@ def run(weights: Path, *arguments: str, processes: int):
     return torch.load(weights, weights_only=True)
 
 
-@pytest.mark.parametrize("kind", ["tensors", "set", "loader", "stream", "mixed"])
+@pytest.mark.parametrize("kind", ["tensors", "set", "loader", "stream", "mixed", "selective"])
 def test_two_processes_equal_one(kind, tmp_path):
     """With labels missing unevenly, a last batch of one example, accumulation and clipping."""
     one = run(tmp_path / "one.pt", kind, processes=1)
@@ -30,6 +30,8 @@ def test_two_processes_equal_one(kind, tmp_path):
     for first, second in zip(one["history"], two["history"], strict=True):
         del first["seconds"], second["seconds"]
         assert first == pytest.approx(second, abs=1e-5)
+    leads = [value for key, value in one["history"][0].items() if key.startswith("val/lead/")]
+    assert (kind == "selective") == any(lead > 0 for lead in leads)
 
 
 def test_a_finished_run_of_two_processes_is_taken_up(tmp_path):
