@@ -2,6 +2,7 @@
 
 import errno
 import random
+from pathlib import Path
 
 import pytest
 
@@ -141,6 +142,20 @@ def test_rows_are_on_the_disk_before_the_journal_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(journal, "flush", lambda _: order.append("journal"))
     fill(tmp_path / "store", made, [0])
     assert order[-2:] == ["rows", "journal"]
+
+
+def test_headers_are_flushed_once_with_the_first_rows(tmp_path, monkeypatch):
+    """Also those of files into which this process writes no rows."""
+    made, flushed = manifest([dense()]), []
+    made.write(tmp_path)
+    monkeypatch.setattr(shards, "flush", lambda file: flushed.append(Path(file.name).name))
+    monkeypatch.setattr(journal, "flush", lambda _: flushed.append("journal"))
+    with StoreWriter(tmp_path, made) as one:
+        for block in (4, 0):
+            one.write(block, [said(range(8), made.fields)])
+            one.commit()
+    names = [f"output.000{shard}.npy" for shard in (1, 0, 2)]
+    assert flushed == [*names, "journal", names[1], "journal"]
 
 
 def test_blocks_are_written_down_about_once_a_second(tmp_path, monkeypatch):

@@ -122,6 +122,37 @@ def test_drawn_answers_are_not_labelled_with_again(tmp_path):
             label(tmp_path / str(error), **again | options)
 
 
+class Changing(nn.Module):
+    """A teacher whose second batch is answered in another form."""
+
+    def __init__(self, other):
+        super().__init__()
+        self.other, self.asked = other, 0
+
+    def forward(self, inputs):
+        self.asked += 1
+        return inputs if self.asked <= 2 else self.other(inputs)
+
+
+def test_a_teacher_that_changes_its_classes_is_refused(tmp_path):
+    with pytest.raises(tl.ModelError, match=r"must say 'output' of 7 classes each time, got .*6"):
+        label(tmp_path, teacher=Changing(lambda inputs: inputs[:, 1:]))
+
+
+def test_a_teacher_that_comes_to_know_some_classes_only_is_refused(tmp_path):
+    class Partly(tl.teachers.Teacher):
+        asked = Changing(tl.CoarseLogits.of)
+
+        def signals(self, batch, fields):
+            return tl.Signals(self.asked(batch.inputs))
+
+        def fingerprint(self):
+            return "partly"
+
+    with pytest.raises(tl.ModelError, match="CoarseLogits after a first batch of all; give a teac"):
+        label(tmp_path, teacher=Partly())
+
+
 def test_a_teacher_that_is_not_finite_is_refused(tmp_path):
     logits = data().tensors[0].clone()
     logits[311, 2] = torch.nan
