@@ -7,6 +7,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+collect_ignore = ["programs"]  # run as programs by the tests, and importing each other as such
+
 # The same examples at every run: a failure is one of the change at hand, never of the draw.
 settings.register_profile(
     "tutelage", deadline=None, max_examples=30, derandomize=True, database=None
