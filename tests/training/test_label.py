@@ -5,52 +5,16 @@ import io
 import json
 import shutil
 
-import numpy as np
 import pytest
 import torch
 from rich.console import Console
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, StackDataset, Subset, TensorDataset
+from torch.utils.data import Dataset, Subset, TensorDataset
 
 import tutelage as tl
-from tutelage.signals import CoarseLogits
+from labelling import Coarse, Rows, content, data, label, quiet
 from tutelage.training import answers
 from tutelage.training.meter import Meter
-
-
-class Rows(nn.Module):
-    """A teacher whose answer to a row does not depend on the batch: sums, row by row."""
-
-    def __init__(self, width=6, classes=5):
-        super().__init__()
-        self.hidden = nn.Identity()
-        self.weight = nn.Parameter(torch.randn(classes, width))
-        self.asked = 0
-
-    def forward(self, inputs):
-        self.asked += len(inputs)
-        hidden = self.hidden(torch.tanh(inputs))
-        return 3 * torch.stack([(hidden * row).sum(1) for row in self.weight], dim=1)
-
-
-def data(examples=300, labelled=True):
-    generator = torch.Generator().manual_seed(5)
-    inputs = torch.randn(examples, 6, generator=generator)
-    labels = torch.randint(0, 5, (examples,), generator=generator)
-    return TensorDataset(inputs, labels) if labelled else TensorDataset(inputs)
-
-
-def quiet(**settings):
-    return tl.Engine(device="cpu", progress=False, **settings)
-
-
-def label(teacher, dataset, out, **options):
-    return tl.label(teacher, dataset, out=out, engine=quiet(), **options)
-
-
-def content(folder):
-    names = (path for path in sorted(folder.iterdir()) if path.name != ".lock")
-    return {path.name: path.read_bytes() for path in names}
 
 
 @pytest.mark.parametrize(
@@ -100,20 +64,6 @@ def test_sixteen_of_a_thousand_classes_take_66_bytes(tmp_path):
     dense = label(teacher, data(2048), tmp_path / "dense")
     assert sum(map(len, content(tmp_path / "dense").values())) < 1.01 * 2 * 1000 * 2048
     assert dense.bytes == 2 * 1000 * 2048 + 128
-
-
-class Coarse(tl.teachers.Teacher):
-    """A teacher that knows some classes of each example, more of some."""
-
-    def signals(self, batch, fields):
-        width = 2 if bool(batch.index[0] < 64) else 4
-        ids = torch.arange(width).repeat(len(batch), 1) + 1
-        ids[::2, -1] = -1
-        logits = (torch.sin(batch.inputs[:, :width]) * 5).masked_fill(ids < 0, -torch.inf)
-        return tl.Signals(CoarseLogits(ids, logits, batch.inputs[:, 5]))
-
-    def fingerprint(self):
-        return "coarse"
 
 
 def test_a_teacher_that_knows_some_classes_is_kept_as_it_says(tmp_path):
@@ -249,6 +199,33 @@ def test_a_finished_store_is_returned_without_asking(tmp_path):
     assert len(again) == 300
 
 
+def test_verify_of_a_store_that_is_not_there_makes_it(tmp_path):
+    teacher, dataset = Rows(), data()
+    store = label(teacher, dataset, tmp_path / "at once", verify=True)
+    assert teacher.asked >= 300
+    assert content(store.path) == content(label(teacher, dataset, tmp_path / "usual").path)
+
+
+def test_verify_of_a_store_that_is_not_finished_makes_the_damaged_and_the_missing(tmp_path):
+    teacher, dataset = Rows(), data(4000)
+    expected = content(label(teacher, dataset, tmp_path / "whole", batch_size=128).path)
+    folder, began = tmp_path / "part", teacher.asked
+
+    def stop(*_):
+        if teacher.asked - began >= 3000:
+            raise KeyboardInterrupt
+
+    with teacher.register_forward_pre_hook(stop), pytest.raises(KeyboardInterrupt):
+        label(teacher, dataset, folder, batch_size=128)
+    part = bytearray((folder / "output.0000.npy").read_bytes())
+    part[128 + 10 * 1500] ^= 1  # in the second of two finished blocks of 1024
+    (folder / "output.0000.npy").write_bytes(part)
+    asked = teacher.asked
+    label(teacher, dataset, folder, batch_size=128, verify=True)
+    assert content(folder) == expected
+    assert teacher.asked - asked == 4000 - 1024
+
+
 def test_verify_makes_only_what_is_damaged_anew(tmp_path):
     teacher, dataset = Rows(), data(4000)
     label(teacher, dataset, tmp_path, batch_size=128)
@@ -264,137 +241,6 @@ def test_verify_makes_only_what_is_damaged_anew(tmp_path):
     assert list(store.verify()) == []
     label(teacher, dataset, tmp_path, batch_size=128, verify=True)
     assert teacher.asked == asked + 1024
-
-
-def with_other_weights():
-    torch.manual_seed(99)
-    return Rows()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"teacher": with_other_weights}, "teacher: 'Rows .*' there, 'Rows .*' now"),
-        ({"dataset": lambda: data(301)}, "data.examples: 300 there, 301 now"),
-        ({"dataset": lambda: Subset(data(), list(range(299, -1, -1)))}, "data.fingerprint: '"),
-        (
-            {"dataset": lambda: tl.data.Views(data()), "views": lambda: 2},
-            r"views\.count: 1 there, 2 now",
-        ),
-        ({"dtype": lambda: "float32"}, "settings.dtype: 'float16' there, 'float32' now"),
-        ({"top_k": lambda: 2}, "settings.top_k: None there, 2 now"),
-        ({"batch_size": lambda: 32}, "settings.batch_size: 256 there, 32 now"),
-        ({"fields": lambda: OBJECTIVES["features"]}, r"settings.features: \[\] there, \['hidden"),
-        ({"engine": lambda: quiet(precision="bf16")}, "settings.precision: 'fp32' there, 'bf16'"),
-    ],
-)
-def test_another_store_in_the_folder_is_refused_with_what_differs(change, message, tmp_path):
-    torch.manual_seed(0)
-    options = {"teacher": Rows(), "dataset": data(), "engine": quiet(), "out": tmp_path}
-    tl.label(**options)
-    before = content(tmp_path)
-    with pytest.raises(tl.StoreError, match=message):
-        tl.label(**options | {name: make() for name, make in change.items()})
-    assert content(tmp_path) == before
-
-
-class Noisy(Dataset):
-    def __len__(self):
-        return 40
-
-    def __getitem__(self, place):
-        return torch.randn(6), place % 5
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        ({"dtype": "int8"}, tl.ArgumentError, r"one of \['float16', 'float32', 'bfloat16'\], got"),
-        ({"top_k": 0}, tl.ArgumentError, "`top_k` must be at least 1, got 0"),
-        ({"top_k": 6}, tl.ArgumentError, r"most the number of classes, got 6 .* \[256, 5\]"),
-        ({"batch_size": 0}, tl.ArgumentError, "`batch_size` must be at least 1"),
-        ({"views": 0}, tl.ArgumentError, "`views` must be at least 1"),
-        ({"fields": tl.HardLabels()}, tl.ArgumentError, "must want something of the teacher"),
-        ({"fields": "output"}, tl.ArgumentError, "must be an objective or tl.Fields, got 'output'"),
-        (
-            {"fields": tl.Fields(features=frozenset({"hidden"})), "top_k": 2},
-            tl.ArgumentError,
-            "counts classes of the output, got 2 without the output",
-        ),
-        ({"dataset": DataLoader(data())}, tl.DataError, "got a DataLoader.* loader.dataset"),
-        ({"dataset": 3}, tl.DataError, "must have __len__ and __getitem__"),
-        ({"dataset": TensorDataset(torch.zeros(0, 6))}, tl.DataError, "at least one example"),
-        ({"dataset": Noisy()}, tl.DataError, r"draws them at random.*tl\.data\.Views"),
-        ({"teacher": "model.pt"}, tl.ModelError, "got str"),
-        ({"teacher": Coarse(), "compile": True}, tl.ArgumentError, "is a module, got Coarse"),
-    ],
-)
-def test_arguments_are_checked_before_anything_is_written(change, error, message, tmp_path):
-    options = {"teacher": Rows(), "dataset": data(), "out": tmp_path / "store"} | change
-    with pytest.raises(error, match=message):
-        tl.label(**options, engine=quiet())
-    assert not list(tmp_path.glob("store/*.json"))
-    assert not list(tmp_path.glob("store/*.npy"))
-
-
-class Says(nn.Module):
-    """A teacher that says one thing of all examples but one."""
-
-    def __init__(self, place, value):
-        super().__init__()
-        self.place, self.value = place, value
-
-    def forward(self, inputs):
-        said = torch.ones(len(inputs), 3)
-        said[inputs[:, 0] == self.place, 1] = self.value
-        return said
-
-
-NUMBERED = TensorDataset(torch.arange(500.0)[:, None])
-
-
-@pytest.mark.parametrize("value", [7e4, -65520.0])
-def test_a_number_that_float16_does_not_hold_is_told(value, tmp_path):
-    with pytest.raises(tl.StoreError, match=rf"fit float16, got {value:g} in row 317; .*float32"):
-        label(Says(317, value), NUMBERED, tmp_path / "half")
-    for dtype in ("float32", "bfloat16"):
-        store = label(Says(317, value), NUMBERED, tmp_path / dtype, dtype=dtype)
-        assert store.read("output", [317])[0, 1].item() == pytest.approx(value, rel=4e-3)
-    assert label(Says(317, 65519.0), NUMBERED, tmp_path / "fits").read("output", [317])[0, 1] > 6e4
-
-
-@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
-@pytest.mark.parametrize("options", [{}, {"dtype": "float32"}, {"top_k": 3}])
-def test_what_is_no_number_is_told(value, options, tmp_path):
-    with pytest.raises(tl.NonFiniteError, match=r"'output' must be finite, got .* in row 311"):
-        label(Says(311, value), NUMBERED, tmp_path, **options)
-
-
-def test_answers_of_another_length_are_refused(tmp_path):
-    class Pooled(nn.Module):
-        def forward(self, inputs):
-            return inputs[:1]
-
-    with pytest.raises(tl.DataError, match="once for each example, got 1 answers to the 256"):
-        label(Pooled(), NUMBERED, tmp_path)
-
-
-def test_answers_of_changing_shapes_are_refused(tmp_path):
-    class Ragged(nn.Module):
-        def forward(self, inputs):
-            return inputs.expand(-1, 2 if bool(inputs[0, 0] < 256) else 3)
-
-    with pytest.raises(tl.ModelError, match=r"in one shape, got float32 \[244, 3\] after rows of"):
-        label(Ragged(), NUMBERED, tmp_path)
-
-
-def test_a_folder_that_is_a_file_or_holds_arrays_of_others(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(tl.StoreError, match="must be a folder that can be written"):
-        label(Rows(), data(), tmp_path / "file" / "store")
-    np.save(tmp_path / "mine.npy", np.ones(3))
-    with pytest.raises(tl.StoreError, match=r"with mine.npy but without manifest.json"):
-        label(Rows(), data(), tmp_path)
 
 
 def test_the_teacher_and_the_random_state_are_left_as_they_were(tmp_path):
@@ -480,12 +326,3 @@ def test_another_process_of_the_call_may_have_begun_the_store(tmp_path, monkeypa
     store = label(teacher, data(), tmp_path / "ours")
     assert content(tmp_path / "ours") == content(tmp_path / "theirs")
     assert len(store) == 300
-
-
-def test_data_that_numbers_its_examples_otherwise_is_refused(tmp_path):
-    inputs, _ = data().tensors
-    order = torch.arange(300).flip(0)
-    with pytest.raises(tl.DataError, match=r"must be its place.*from 0 on say \[299, 298.*rename"):
-        label(Rows(), StackDataset(inputs=inputs, index=order), tmp_path / "other")
-    label(Rows(), StackDataset(inputs=inputs, index=order.flip(0)), tmp_path / "same")
-    label(Rows(), tl.data.Indexed(data()), tmp_path / "indexed")

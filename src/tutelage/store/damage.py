@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tutelage.store.columns import Column
-from tutelage.store.journal import read_journals
 from tutelage.store.manifest import Manifest
 from tutelage.store.shards import block_checksum, check_file
-from tutelage.store.writer import block_checksums
+from tutelage.store.writer import known_checksums
 
 _SAMPLED = 8
 
@@ -52,11 +51,7 @@ def find_damage(folder: Path, manifest: Manifest, sampled: bool = False) -> Iter
             what = check_file(folder, column, layout, shard)
             if what is not None:
                 yield Damage(column.file(shard), what)
-    known = (
-        read_journals(folder, len(columns), layout.blocks)
-        if manifest.checksums is None
-        else block_checksums(manifest)
-    )
+    known = known_checksums(folder, manifest)
     chosen = _sample(sorted(known)) if sampled else sorted(known)
     for place, column in enumerate(columns):
         for block in chosen:

@@ -202,14 +202,14 @@ def close_store(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def reopen_store(folder: Path, manifest: Manifest, damaged: set[int]) -> Manifest:
-    """Make a finished store an unfinished one, in which only damaged blocks are to be made.
+    """Make a store an unfinished one, in which damaged blocks and missing ones are to be made.
 
     Raises:
         StoreError: The folder cannot be written.
     """
     sound = {
         block: checksums
-        for block, checksums in block_checksums(manifest).items()
+        for block, checksums in known_checksums(folder, manifest).items()
         if block not in damaged
     }
     opened = manifest.model_copy(update={"checksums": None})
@@ -233,9 +233,11 @@ def tidy(folder: Path) -> None:
     remove_drafts(folder)
 
 
-def block_checksums(manifest: Manifest) -> dict[int, tuple[int, ...]]:
-    """Return the checksums of each block of a finished store, in each column."""
-    layout, known = manifest.layout, manifest.checksums or {}
+def known_checksums(folder: Path, manifest: Manifest) -> dict[int, tuple[int, ...]]:
+    """Return the checksums of each finished block, in each column."""
+    layout, known = manifest.layout, manifest.checksums
+    if known is None:
+        return read_journals(folder, len(manifest.columns), layout.blocks)
     columns = [
         "".join(known[column.file(shard)] for shard in range(layout.shards))
         for column in manifest.columns
