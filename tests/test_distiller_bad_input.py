@@ -27,6 +27,11 @@ def pair(outputs=3):
 
 
 class TestBadInput:
+    @pytest.mark.parametrize("call", ["forward", "build"])
+    def test_the_batch_is_none(self, call):
+        with pytest.raises(DataError, match=r"given a tl\.Batch, got tuple; write tl\.Batch\("):
+            getattr(Distiller(*pair(), BOTH), call)((X, Y))
+
     def test_labels_are_missing(self):
         with pytest.raises(DataError, match=r"learns from labels and .* has none; yield .*Sof"):
             Distiller(*pair(), BOTH)(Batch(X))

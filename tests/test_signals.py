@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tutelage.coarse import CoarseLogits
-from tutelage.errors import DataError, ModelError
+from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants
 
 X, Y = torch.arange(12.0).reshape(4, 3), torch.tensor([0, 1, 2, 3])
@@ -104,6 +104,11 @@ def test_wants_of_two_are_their_union():
     assert Wants() | Wants() == Wants()
 
 
+def test_fields_are_a_set_of_places():
+    with pytest.raises(ArgumentError, match=r"a set of places, got 'layer1'; write frozenset"):
+        Fields(features="layer1")
+
+
 def test_fields_are_true_where_something_is_wanted():
     assert not Fields()
     assert OUTPUT
@@ -191,3 +196,7 @@ class TestCoarse:
     def test_shapes_that_do_not_go_together_are_refused(self, parts):
         with pytest.raises(ModelError, match=r"must be ids \[batch, k\] of int64, .*bring them"):
             CoarseLogits(*parts)
+
+    def test_parts_that_are_no_tensors_are_refused(self):
+        with pytest.raises(ModelError, match=r"made of tensors, got \['list', 'list', 'Tensor'\]"):
+            CoarseLogits([[0]], [[1.0]], X[:, 0])

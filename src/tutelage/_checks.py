@@ -1,7 +1,11 @@
 """Argument checks that say what was expected, what came, and how to mend it."""
 
 import math
+import os
+from collections.abc import Mapping
 from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
 
 from tutelage.errors import ArgumentError
 
@@ -56,3 +60,19 @@ def whole_number(name: str, value: object, least: int, advice: str) -> int:
     if number < least:
         raise ArgumentError(f"`{name}` must be at least {least}, got {number}; {advice}")
     return number
+
+
+def by_name(name: str, value: object, example: str) -> Mapping[str, Any]:
+    """Return `value` as a dict, or say that it must be one, such as `example`."""
+    if not isinstance(value, Mapping):
+        raise ArgumentError(f"`{name}` must be a dict by name, got {value!r}; write {example}")
+    return value
+
+
+def folder_path(value: object) -> Path:
+    """Return `out` as a path, with `~` resolved."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise ArgumentError(
+            f"`out` must be the path of a folder, got {value!r}; for instance 'runs/mine'"
+        )
+    return Path(value).expanduser()

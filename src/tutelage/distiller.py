@@ -119,6 +119,7 @@ class Distiller(nn.Module):
             DataError: Labels are missing or do not fit.
             ModelError: A side refuses the batch, or the two do not fit each other.
         """
+        _check_batch(batch)
         if self._wants.labels and batch.labels is None:
             raise DataError(
                 f"the objective {self.objective} learns from labels and the data (`train` or "
@@ -154,6 +155,7 @@ class Distiller(nn.Module):
         Raises:
             TutelageError: As `forward`.
         """
+        _check_batch(batch)
         if self.objective.built:
             return
         with randomness.preserved(), evaluating(self.student), torch.no_grad():
@@ -208,6 +210,14 @@ def _rest(module: nn.Module) -> None:
         return
     for part in module.children():
         _rest(part)
+
+
+def _check_batch(batch: object) -> None:
+    if not isinstance(batch, Batch):
+        raise DataError(
+            f"a distiller must be given a tl.Batch, got {type(batch).__name__}; write "
+            "tl.Batch(inputs, labels), or tl.Batch.of(what the loader yields)"
+        )
 
 
 def _number(counted: Tensor | None, batch: Batch) -> int | Tensor:

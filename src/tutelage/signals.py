@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tutelage.coarse import CoarseLogits
-from tutelage.errors import DataError, ModelError
+from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.nested import describe, first_tensor, moved, on_tensors
 
 UNLABELLED = -100
@@ -259,10 +259,20 @@ class Fields:
         output: The model's output.
         features: Places inside it, as `tutelage.layers.Place` reads them: `"layer3"`,
             `"encoder.layer.2.attention:input"`, `"decoder[1]"`.
+
+    Raises:
+        ArgumentError: `features` is one text.
     """
 
     output: bool = False
     features: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.features, str):
+            raise ArgumentError(
+                f"`features` must be a set of places, got {self.features!r}; write "
+                f"frozenset({{{self.features!r}}})"
+            )
 
     def __or__(self, other: Fields) -> Fields:
         """Return what either wants."""

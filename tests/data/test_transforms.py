@@ -295,6 +295,7 @@ class TestNoise:
         lambda: Chain([]),
         lambda: Chain([3]),
         lambda: Chain(Mixup()),
+        lambda: Chain([Mixup]),
     ],
 )
 def test_arguments_out_of_range(make):

@@ -195,6 +195,11 @@ class TestIndexed:
         for batch in source(loader).epoch(0):
             assert torch.equal(batch.inputs, IMAGES.images[batch.index])
 
+    @pytest.mark.parametrize("wrong", [iter([1]), DataLoader(IMAGES), None])
+    def test_is_of_a_data_set(self, wrong):
+        with pytest.raises(DataError, match=r"`Indexed` must be given a map-style data set.* got"):
+            Indexed(wrong)
+
     def test_is_the_outermost_wrapper(self):
         with pytest.raises(DataError, match=r"outermost.*Indexed\(Subset"):
             dataset_fingerprint(Subset(Indexed(IMAGES), [1]))

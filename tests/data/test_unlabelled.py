@@ -120,6 +120,6 @@ def test_a_loader_of_both():
 def test_bad_input():
     with pytest.raises(DataError, match="in a stream of examples mark those"):
         unlabelled(iter([1]))
-    for values in ((0,), (2.5,)):
+    for values in ((0,), (2.5,), True, 3, "3"):
         with pytest.raises(ArgumentError, match="the shape of one label"):
             unlabelled(X, values)

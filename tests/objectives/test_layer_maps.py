@@ -153,6 +153,18 @@ def test_a_projector_of_ones_own():
     assert len(list(objective.parameters())) == 4
 
 
+@pytest.mark.parametrize("wrong", ["linear", nn.Linear(3, 5), None])
+def test_a_projector_that_is_no_function_is_refused(wrong):
+    with pytest.raises(ArgumentError, match=r"`projector` must be a function .*for instance"):
+        tl.FeatureMatch({"a": "b"}, projector=wrong)
+
+
+def test_a_projector_that_makes_no_module_is_refused():
+    objective = tl.FeatureMatch({"a": "b"}, projector=lambda *_: None)
+    with pytest.raises(ArgumentError, match=r"`projector` must be .* which returns \[None\]"):
+        built(objective, torch.randn(4, 3), torch.randn(4, 5))
+
+
 def test_equal_widths_learn_without_a_projector():
     teacher = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(108, 4))
     student = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(108, 4))

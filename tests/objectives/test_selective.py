@@ -223,3 +223,10 @@ class TestBadInput:
             tl.Selective(tl.OutputRegression()).review(
                 Signals(X), Signals(X), batch(labels=torch.zeros(4))
             )
+
+    @pytest.mark.parametrize("said", [3, None, ["a"], "four"])
+    def test_groups_are_one_for_each_example(self, said):
+        with pytest.raises(DataError, match=r"`by` must return a list of one group for each of"):
+            tl.Selective(tl.SoftTargets(), by=lambda _: said).review(
+                Signals(X), Signals(X), batch()
+            )

@@ -240,8 +240,10 @@ class TestBadInput:
             Ensemble([A, B], weights=weights)
 
     def test_weights_of_a_function(self):
-        with pytest.raises(ModelError, match=r"must return \[2, 8\] .*got \[8\]"):
+        with pytest.raises(ModelError, match=r"must return \[2, 8\] .*got float32 \[8\]"):
             ask(Ensemble([A, B], weights=lambda *_: torch.ones(8)))
+        with pytest.raises(ModelError, match=r"must return \[2, 8\] .*got NoneType"):
+            ask(Ensemble([A, B], weights=lambda *_: None))
 
     @pytest.mark.parametrize("wrong", [[0.0, 0], [2, -1], [torch.nan, 1]])
     def test_weights_of_a_function_with_nothing_to_weigh_by(self, wrong):

@@ -124,6 +124,10 @@ CASES = {
         tl.ArgumentError,
         r"`scheduler` must be a callable from \(optimizer, steps\).*T_max",
     ),
+    "monitor a number": ({"monitor": 3}, tl.ArgumentError, r"`monitor` must be the name.*got 3"),
+    "metrics a list": ({"metrics": [len]}, tl.ArgumentError, r"`metrics` must be a dict by name"),
+    "folder a number": ({"out": 3}, tl.ArgumentError, r"`out` must be the path.*got 3"),
+    "engine a string": ({"engine": "cpu"}, tl.ArgumentError, r"`engine` must be a tl.Engine.*cpu"),
     "monitor unknown": (
         {"val": TensorDataset(INPUTS, LABELS), "monitor": "r2"},
         tl.ArgumentError,

@@ -273,6 +273,10 @@ class TestBadInput:
         with pytest.raises(ArgumentError, match=r"rates\['embed'\]"):
             tuned(rates={"embed": factor})
 
+    def test_rates_that_are_no_dict(self):
+        with pytest.raises(ArgumentError, match=r"`rates` must be a dict by name, got \['embed'\]"):
+            tuned(rates=["embed"])
+
     @pytest.mark.parametrize("decay", [0, -0.5, 1.5, "0.8"])
     def test_decays_out_of_range(self, decay):
         with pytest.raises(ArgumentError, match="layer_decay"):

@@ -32,9 +32,6 @@ def with_other_weights():
             {"fields": lambda: tl.FeatureMatch({"1": "hidden"})},
             r"settings.features: \[\] there, \['hidden",
         ),
-            {"fields": lambda: tl.FeatureMatch({"1": "hidden"})},
-            r"settings.features: \[\] there, \['hidden",
-        ),
         ({"engine": lambda: quiet(precision="bf16")}, "settings.precision: 'fp32' there, 'bf16'"),
     ],
 )
@@ -75,14 +72,16 @@ class Noisy(Dataset):
         ({"dataset": 3}, tl.DataError, "must have __len__ and __getitem__"),
         ({"dataset": TensorDataset(torch.zeros(0, 6))}, tl.DataError, "at least one example"),
         ({"dataset": Noisy()}, tl.DataError, r"draws them at random.*tl\.data\.Views"),
+        ({"out": None}, tl.ArgumentError, "`out` must be the path of a folder, got None"),
+        ({"engine": "cpu"}, tl.ArgumentError, "`engine` must be a tl.Engine, got 'cpu'"),
         ({"teacher": "model.pt"}, tl.ModelError, "got str"),
         ({"teacher": Coarse(), "compile": True}, tl.ArgumentError, "is a module, got Coarse"),
     ],
 )
 def test_arguments_are_checked_before_anything_is_written(change, error, message, tmp_path):
-    options = {"teacher": Rows(), "dataset": data(), "out": tmp_path / "store"} | change
+    usual = {"teacher": Rows(), "dataset": data(), "out": tmp_path / "store", "engine": quiet()}
     with pytest.raises(error, match=message):
-        tl.label(**options, engine=quiet())
+        tl.label(**usual | change)
     assert not list(tmp_path.glob("store/*.json"))
     assert not list(tmp_path.glob("store/*.npy"))
 

@@ -29,7 +29,9 @@ class Chain:
 
     def __post_init__(self) -> None:
         listed = isinstance(self.transforms, (tuple, list)) and self.transforms
-        if not listed or not all(map(callable, self.transforms)):
+        if not listed or not all(
+            callable(each) and not isinstance(each, type) for each in self.transforms
+        ):
             raise ArgumentError(
                 "`transforms` must be a list of functions from a batch to a batch, got "
                 f"{self.transforms!r}; for instance [tl.data.Noise(0.1), tl.data.Mixup()]"

@@ -8,6 +8,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from tutelage.data.turns import views_in
+from tutelage.errors import DataError
 from tutelage.signals import Placed
 
 
@@ -23,6 +24,9 @@ class Indexed(Dataset[Any]):
     Args:
         dataset: A map-style data set, such as `Views`.
 
+    Raises:
+        DataError: It is none.
+
     >>> import torch
     >>> from torch.utils.data import DataLoader, TensorDataset
     >>> from tutelage.signals import Batch
@@ -32,6 +36,11 @@ class Indexed(Dataset[Any]):
     """
 
     def __init__(self, dataset: Any) -> None:
+        if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+            raise DataError(
+                "`Indexed` must be given a map-style data set (with __len__ and __getitem__), got "
+                f"{type(dataset).__name__}; give the data set and put the loader around it"
+            )
         self.dataset = dataset
 
     def __len__(self) -> int:

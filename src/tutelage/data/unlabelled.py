@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
 from tutelage._checks import whole_number
-from tutelage.errors import DataError
+from tutelage.errors import ArgumentError, DataError
 from tutelage.nested import describe
 from tutelage.signals import UNLABELLED
 
@@ -75,5 +75,7 @@ def unlabelled(inputs: Any, values: Sequence[int] | None = None) -> Unlabelled:
     if values is None:
         return Unlabelled(inputs, torch.tensor(UNLABELLED))
     advice = "it is the shape of one label, such as (3,) for three outputs"
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise ArgumentError(f"`values` must be a tuple of whole numbers, got {values!r}; {advice}")
     shape = [whole_number("values", each, 1, advice) for each in values]
     return Unlabelled(inputs, torch.full(shape, torch.nan))

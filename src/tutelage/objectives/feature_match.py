@@ -6,10 +6,13 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from tutelage.errors import ArgumentError
 from tutelage.layers.projector import MakeProjector, project, projector
 from tutelage.losses import feature_distance
 from tutelage.objectives._layers import LayerObjective
 from tutelage.signals import Batch, Signals
+
+_EXPECTED = "`projector` must be a function from both features to a module between their widths"
 
 
 class FeatureMatch(LayerObjective):
@@ -30,13 +33,18 @@ class FeatureMatch(LayerObjective):
         inputs) do not count.
 
     Raises:
-        ArgumentError: The map is empty, or names no places.
+        ArgumentError: The map is empty, or names no places, or `projector` is no function.
     """
 
     def __init__(
         self, layer_map: Mapping[str, str] | None = None, projector: MakeProjector = projector
     ) -> None:
         super().__init__(layer_map)
+        if not callable(projector) or isinstance(projector, nn.Module):
+            raise ArgumentError(
+                f"{_EXPECTED}, got {projector!r}; for instance lambda student, teacher: "
+                "torch.nn.Linear(student.shape[-1], teacher.shape[-1])"
+            )
         self.make_projector = projector
         self.projectors: nn.ModuleList | None = None
 
@@ -46,9 +54,15 @@ class FeatureMatch(LayerObjective):
         return self.projectors is not None
 
     def build(self, student: Signals, teacher: Signals) -> None:
-        """Make the projectors for features of these shapes."""
-        both = self.pairs(student, teacher)
-        self.projectors = nn.ModuleList(self.make_projector(*pair) for pair in both)
+        """Make the projectors for features of these shapes.
+
+        Raises:
+            ArgumentError: `projector` makes something else.
+        """
+        made = [self.make_projector(*pair) for pair in self.pairs(student, teacher)]
+        if not all(isinstance(each, nn.Module) for each in made):
+            raise ArgumentError(f"{_EXPECTED}, got {self.make_projector!r}, which returns {made}")
+        self.projectors = nn.ModuleList(made)
 
     def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         """Return the distances, `[batch]`."""

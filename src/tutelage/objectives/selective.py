@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, DataError
+from tutelage.nested import describe
 from tutelage.objectives._objective import Objective, Term, WeightedSum, labels_of
 from tutelage.objectives.groupings import by_domain
 from tutelage.schedules import Constant
@@ -83,7 +84,9 @@ class Selective(Objective):
         values = self.objective(student, teacher, batch)
         if not self.closed:
             return values
-        open_ = torch.tensor([group not in self.closed for group in self.by(batch)])
+        open_ = torch.tensor(
+            [group not in self.closed for group in self._groups(batch, len(values))]
+        )
         return values.where(open_.to(values.device), 0)
 
     def review(self, student: Signals, teacher: Signals, batch: Batch) -> dict[str, float]:
@@ -96,7 +99,7 @@ class Selective(Objective):
         lead = ours - self._scores(teacher.wanted_answer(), batch)
         rows: dict[str, list[int]] = {}
         known = batch.labelled().tolist()
-        for row, group in enumerate(self.by(batch)):
+        for row, group in enumerate(self._groups(batch, len(lead))):
             if group is not None and known[row]:
                 rows.setdefault(group, []).append(row)
         return {f"{_LEAD}{group}": lead[own].mean().item() for group, own in rows.items()}
@@ -117,6 +120,16 @@ class Selective(Objective):
     def extra_repr(self) -> str:
         """Show the objective and the groups."""
         return f"{self.objective}, by={getattr(self.by, '__name__', type(self.by).__name__)}"
+
+    def _groups(self, batch: Batch, examples: int) -> Sequence[str | None]:
+        """Return the group of each of so many examples."""
+        found = self.by(batch)
+        if not isinstance(found, (list, tuple)) or len(found) != examples:
+            raise DataError(
+                f"`by` must return a list of one group for each of {examples} examples, got "
+                f"{describe(found)}; None is for an example of no group"
+            )
+        return found
 
     def _scores(self, output: Tensor | CoarseLogits, batch: Batch) -> Tensor:
         """Return how well each example is answered, `[batch]` in float64: more is better."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from tutelage._checks import positive, whole_number
+from tutelage._checks import by_name, positive, whole_number
 from tutelage.data import Transform
 from tutelage.errors import ArgumentError
 from tutelage.objectives import HardLabels, LabelRegression, Objective
@@ -133,7 +133,7 @@ class Arm:
         return () if self.objective is None else (self.objective,)
 
     def _check_sweep(self) -> None:
-        for name, values in self.sweep.items():
+        for name, values in by_name("sweep", self.sweep, _SWEEP).items():
             if name not in _SWEPT and self.run is None:
                 raise ArgumentError(
                     f"`sweep` must name arguments of Arm, got {name!r}; choose among "
@@ -156,6 +156,7 @@ class Arm:
         return replace(self, sweep={}, **known)
 
 
+_SWEEP = "{'learning_rate': [1e-3, 3e-3]}"
 _SWEPT = {each.name for each in fields(Arm)} - {"sweep", "against", "series", "at", "note", "run"}
 
 

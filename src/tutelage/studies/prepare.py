@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from tutelage._checks import whole_number
+from tutelage._checks import by_name, folder_path, whole_number
 from tutelage.errors import ArgumentError, RunFolderError
 from tutelage.studies.answers import Truth
 from tutelage.studies.arm import Arm, as_arm, usual_controls
@@ -26,10 +26,7 @@ def all_arms(
 
     What an arm sets itself it does not sweep over.
     """
-    if controls is None:
-        theirs = usual_controls(values)
-    else:
-        theirs = {name: as_arm(name, arm) for name, arm in controls.items()}
+    theirs = usual_controls(values) if controls is None else arms_of("controls", controls)
     twice = sorted(ours.keys() & theirs.keys())
     if twice:
         raise ArgumentError(
@@ -42,8 +39,19 @@ def all_arms(
     return {name: _sweeping(arm, sweep) for name, arm in both.items()}, tuple(theirs)
 
 
+def arms_of(name: str, given: object) -> dict[str, Arm]:
+    """Return arms, or controls, by name.
+
+    Raises:
+        ArgumentError: They have no names, or one of them is none.
+    """
+    named = by_name(name, given, "{'soft targets': tl.SoftTargets(4)}")
+    return {each: as_arm(each, arm) for each, arm in named.items()}
+
+
 def _sweeping(arm: Arm, sweep: Mapping[str, Any]) -> Arm:
-    common = {name: each for name, each in sweep.items() if getattr(arm, name, None) is None}
+    swept = by_name("sweep", sweep, "{'learning_rate': [1e-3, 3e-3]}").items()
+    common = {name: each for name, each in swept if getattr(arm, name, None) is None}
     return replace(arm, sweep={**common, **arm.sweep})
 
 
@@ -124,7 +132,7 @@ def folder_of(out: str | Path | None) -> Path:
     """
     if out is None:
         return Path(mkdtemp(prefix="tutelage-study-"))
-    folder = Path(out).expanduser()
+    folder = folder_path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -11,12 +11,12 @@ from weakref import finalize
 
 from torch import nn
 
-from tutelage._checks import not_negative, whole_number
+from tutelage._checks import by_name, not_negative, whole_number
 from tutelage.errors import ArgumentError
 from tutelage.evaluation import Metric
 from tutelage.objectives import Objective
 from tutelage.studies.answers import Truth, truth
-from tutelage.studies.arm import Arm, as_arm
+from tutelage.studies.arm import Arm
 from tutelage.studies.carry_out import Done, Trials
 from tutelage.studies.choose import all_trials, choose
 from tutelage.studies.conclude import Finished, Words, conclude
@@ -24,6 +24,7 @@ from tutelage.studies.folder import exclusive
 from tutelage.studies.plan import Common, StudyPlan
 from tutelage.studies.prepare import (
     all_arms,
+    arms_of,
     check_against,
     check_names,
     check_options,
@@ -37,6 +38,8 @@ from tutelage.studies.score import Scorer
 from tutelage.studies.verdict import verdict
 from tutelage.teachers import AnyTeacher, as_teacher
 from tutelage.training import Engine, Monitor
+from tutelage.training.engine import as_engine
+from tutelage.training.monitor import as_monitor
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
 
 
@@ -186,9 +189,9 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     whole_number("sweep_seeds", sweep_seeds, 1, "1 tries each setting once")
     if margin is not None:
         not_negative("margin", margin, "it is what may be lost, such as 0.01 of accuracy")
-    check_options(arms, subject, margin, teacher)
+    ours = arms_of("arms", arms)
+    check_options(ours, subject, margin, teacher)
     known = truth("test", test)
-    ours = {name: as_arm(name, arm) for name, arm in arms.items()}
     values = predicts_values(ours, known)
     every_arm, control_names = all_arms(ours, controls, sweep or {}, values)
     check_against(every_arm, control_names)
@@ -208,11 +211,11 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
             batch_size=batch_size,
             optimizer=optimizer,
             scheduler=scheduler,
-            engine=engine or Engine(),
+            engine=as_engine(engine),
             keep_best=keep_best,
         ),
-        metrics=metrics or {},
-        monitor=Monitor(monitor) if isinstance(monitor, str) else monitor,
+        metrics={} if metrics is None else by_name("metrics", metrics, "{'mine': function}"),
+        monitor=as_monitor(monitor),
         margin=margin,
         folder=folder_of(out),
     )

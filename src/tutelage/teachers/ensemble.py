@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, ModelError
+from tutelage.nested import describe
 from tutelage.signals import Batch, Fields, Signals
 from tutelage.teachers._callables import callable_fingerprint
 from tutelage.teachers._teacher import Teacher
@@ -82,10 +83,10 @@ class Ensemble(Team):
         if isinstance(self.weights, Tensor):
             return self.weights.to(outputs.device, outputs.dtype).unsqueeze(1)
         weights = self.weights(outputs, batch)
-        if weights.shape != outputs.shape[:2]:
+        if not isinstance(weights, Tensor) or weights.shape != outputs.shape[:2]:
             raise ModelError(
                 f"`weights` must return {list(outputs.shape[:2])} for as many teachers and "
-                f"examples, got {list(weights.shape)}; return a weight for each of both"
+                f"examples, got {describe(weights)}; return a weight for each of both"
             )
         total = weights.sum(dim=0, keepdim=True)
         # Looked at on the CPU only, where reading does not wait for a device.

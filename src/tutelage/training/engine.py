@@ -99,6 +99,21 @@ class Engine:
             ) from error
 
 
+def as_engine(engine: Engine | None) -> Engine:
+    """Return the engine that a user gives, or the usual one.
+
+    Raises:
+        ArgumentError: It is something else.
+    """
+    if engine is None:
+        return Engine()
+    if not isinstance(engine, Engine):
+        raise ArgumentError(
+            f"`engine` must be a tl.Engine, got {engine!r}; for instance tl.Engine(device='cpu')"
+        )
+    return engine
+
+
 def _to_put_back() -> int:
     """Return how many of the three states to put back: all, or all but the processes' own."""
     return 2 if torch.distributed.is_initialized() else 3

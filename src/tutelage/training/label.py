@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader
 
-from tutelage._checks import positive, whole_number
+from tutelage._checks import folder_path, positive, whole_number
 from tutelage.data import randomness
 from tutelage.data.contents import dataset_fingerprint, draws_at_random
 from tutelage.data.turns import show_epoch, views_in
@@ -32,7 +32,7 @@ from tutelage.store import (
 from tutelage.store.layout import runs
 from tutelage.teachers import AnyTeacher, Live, Teacher, as_teacher
 from tutelage.training.answers import Answers
-from tutelage.training.engine import Engine
+from tutelage.training.engine import Engine, as_engine
 from tutelage.training.meter import Meter
 from tutelage.training.store_folder import claim, described_views, locked
 
@@ -103,11 +103,11 @@ def label(  # noqa: PLR0913 - a verb with its options
     >>> store.read("output", [5, 0]).shape
     torch.Size([2, 3])
     """
-    engine = engine or Engine()
+    engine, folder = as_engine(engine), folder_path(out)
     settings = _settings(_asked(fields), top_k, dtype, batch_size, compile, engine)
     settings = settings.model_copy(update=_draws(settings, draws, temperature))
     _check_data(dataset, whole_number("views", views, 1, "1 is for data without augmentation"))
-    folder, asked = Path(out).expanduser(), as_teacher(teacher)
+    asked = as_teacher(teacher)
     with ExitStack() as stack:
         stack.enter_context(randomness.preserved())
         accelerator = stack.enter_context(engine.accelerator(None))

@@ -61,6 +61,22 @@ class Monitor:
         return Monitor(next(name for name in _BY_DEFAULT if name in figures))
 
 
+def as_monitor(monitor: Monitor | str | None) -> Monitor | None:
+    """Return the monitor that a user gives or names; None for the usual one.
+
+    Raises:
+        ArgumentError: It is something else, or its direction is not known.
+    """
+    if isinstance(monitor, str):
+        return Monitor(monitor)
+    if monitor is not None and not isinstance(monitor, Monitor):
+        raise ArgumentError(
+            f"`monitor` must be the name of a figure or a tl.Monitor, got {monitor!r}; for "
+            "instance 'accuracy'"
+        )
+    return monitor
+
+
 class Best:
     """The best epoch so far, by a monitor."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from tutelage._checks import fraction, positive
+from tutelage._checks import by_name, fraction, positive
 from tutelage.errors import ArgumentError
 from tutelage.layers import blocks
 from tutelage.layers.paths import submodule
@@ -98,7 +98,7 @@ def rates_of(
     """
     owners = {id(each): path for path in _checked(frozen) for each in parameters_at(model, path)}
     still = set(owners)
-    for path, factor in factors.items():
+    for path, factor in by_name("rates", factors, "{'encoder': 0.1}").items():
         positive(f"rates[{path!r}]", factor, "freeze what is not to learn at all: frozen=[...]")
         for each in parameters_at(model, path):
             if id(each) in owners:

@@ -11,13 +11,13 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from tutelage._checks import whole_number
+from tutelage._checks import by_name, folder_path, whole_number
 from tutelage.data import Transform
 from tutelage.errors import ArgumentError
 from tutelage.evaluation.metrics import Metric
 from tutelage.objectives import Objective
-from tutelage.training.engine import Engine
-from tutelage.training.monitor import Monitor
+from tutelage.training.engine import Engine, as_engine
+from tutelage.training.monitor import Monitor, as_monitor
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRScheduler]
@@ -68,17 +68,21 @@ def gather(  # noqa: PLR0913, PLR0917 - it gathers them so that others take one
     engine: Engine | None,
     transform: Transform | None = None,
 ) -> Settings:
-    """Return the settings for the arguments as a user may write them."""
+    """Return the settings for the arguments as a user may write them.
+
+    Raises:
+        ArgumentError: An argument is of another type, or as in `Settings`.
+    """
     return Settings(
         epochs=epochs,
         batch_size=batch_size,
         seed=seed,
         optimizer=optimizer,
         scheduler=scheduler,
-        metrics=metrics or {},
-        monitor=Monitor(monitor) if isinstance(monitor, str) else monitor,
-        out=None if out is None else Path(out).expanduser(),
-        engine=engine or Engine(),
+        metrics={} if metrics is None else by_name("metrics", metrics, "{'mine': function}"),
+        monitor=as_monitor(monitor),
+        out=None if out is None else folder_path(out),
+        engine=as_engine(engine),
         transform=transform,
     )
 

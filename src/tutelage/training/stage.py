@@ -14,7 +14,7 @@ from tutelage.layers.paths import submodule
 from tutelage.layers.place import Place
 from tutelage.objectives import FeatureMatch, Objective
 from tutelage.objectives._layers import checked_map
-from tutelage.training.monitor import Monitor
+from tutelage.training.monitor import Monitor, as_monitor
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
 
 
@@ -55,6 +55,7 @@ class Stage:
         whole_number("epochs", self.epochs, 1, "it counts the stage's passes over `train`")
         if not isinstance(self.name, str):
             raise ArgumentError(f"`name` must be a text, got {self.name!r}; write name='hint'")
+        as_monitor(self.monitor)
         if self.trainable is not None and (isinstance(self.trainable, str) or not self.trainable):
             raise ArgumentError(
                 "`trainable` must be a list of paths of the student's parts, got "
@@ -99,11 +100,16 @@ def blockwise(
         scheduler: As in `Stage`.
 
     Raises:
-        ArgumentError: The map is empty, or names no places.
+        ArgumentError: The map is empty, or names no places, or `objective` is no function.
 
     >>> [stage.trainable for stage in blockwise({"0": "1", "1": "3"})]
     [None, ['1']]
     """
+    if isinstance(objective, Objective):
+        raise ArgumentError(
+            "`objective` must be a function from one pair of the map to an objective, got "
+            f"{objective!r}; for instance tl.FeatureMatch itself, not tl.FeatureMatch({{...}})"
+        )
     stages = []
     for ours, theirs in checked_map(layer_map).items():
         trainable = [Place.read(ours).path] if freeze and stages else None

@@ -26,7 +26,7 @@ from tutelage.reports.run_stages import joined_history, joined_settings
 from tutelage.teachers import AnyTeacher
 from tutelage.training.carry_out import carry_out
 from tutelage.training.folder import RunFolder
-from tutelage.training.monitor import Monitor
+from tutelage.training.monitor import as_monitor
 from tutelage.training.run import Run
 from tutelage.training.settings import Settings
 from tutelage.training.stage import Stage, checked_stages, learning_only
@@ -94,7 +94,6 @@ def _named(stages: Sequence[Stage]) -> dict[str, Stage]:
 def _settings(settings: Settings, stage: Stage, name: str, place: int) -> Settings:
     """Return a stage's own settings; without an output only the loss can judge it."""
     judged = stage.objective.wants.student.output
-    own = Monitor(stage.monitor) if isinstance(stage.monitor, str) else stage.monitor
     return replace(
         settings,
         epochs=stage.epochs,
@@ -102,7 +101,7 @@ def _settings(settings: Settings, stage: Stage, name: str, place: int) -> Settin
         optimizer=stage.optimizer or settings.optimizer,
         scheduler=stage.scheduler or settings.scheduler,
         metrics=settings.metrics if judged else {},
-        monitor=own or (settings.monitor if judged else None),
+        monitor=as_monitor(stage.monitor) or (settings.monitor if judged else None),
         out=None if settings.out is None else settings.out / name,
     )
 
