@@ -1,4 +1,8 @@
-"""What a model says while it runs: its output (and later, its layers)."""
+"""Run a model and take its output and layers; find its repeated blocks and map them to a teacher's.
+
+`blocks` finds them; `every_nth`, `uniform`, `first` and `last` say which block of a student learns
+from which of a teacher, as a map that objectives on layers take.
+"""
 
 from tutelage.layers.blocks import blocks
 from tutelage.layers.maps import every_nth, first, last, uniform
