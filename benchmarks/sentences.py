@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import AutoTokenizer, BertModel
 
+from tutelage.data.fingerprint import fingerprint
 from tutelage.signals import OUTPUT, Batch, Fields, Signals
 from tutelage.teachers import Live, Teacher
 
@@ -154,7 +155,8 @@ class Recalled(Teacher):
 
     def recall(self, folder: Path) -> None:
         """Compute the embeddings, or read them where they have been computed before."""
-        path = folder / f"embeddings-{self.fingerprint().split()[-1][:12]}-{len(self.data)}.npy"
+        whose = fingerprint({"tokens": self.data.ids} | self.module.state_dict())
+        path = folder / f"embeddings-{whose}.npy"
         if not path.exists():
             rows = torch.empty(len(self.data), 384)
             order = self.data.lengths.argsort(stable=True)
