@@ -1,20 +1,17 @@
 """What `label` writes, what it refuses, and that a student learns the same from it."""
 
 import gc
-import io
 import json
 import shutil
 
 import pytest
 import torch
-from rich.console import Console
 from torch import nn
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 import tutelage as tl
 from labelling import Coarse, Rows, content, data, label, quiet
 from tutelage.training import answers
-from tutelage.training.meter import Meter
 
 
 @pytest.mark.parametrize(
@@ -292,24 +289,6 @@ def test_blocks_are_asked_a_bounded_number_at_a_time(tmp_path, monkeypatch):
     label(nn.Linear(1, 2), TensorDataset(torch.zeros(40_000, 1)), tmp_path, batch_size=512)
     assert parts[1:] == [16_384, 16_384, 40_000 - 32_768]
     gc.collect()
-
-
-def test_the_bar_shows_rate_and_time_left():
-    screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=100)
-    with Meter(True, 1000, console) as meter:
-        meter.begin(300, 2)  # 400 are there already
-        meter._last = 0.0
-        meter.add(150)
-        assert meter.rate() > 0
-    text = screen.getvalue()
-    assert "700/1000" in text
-    assert "examples/s" in text
-    silent = io.StringIO()
-    with Meter(True, 10, Console(file=silent, width=100)) as meter:
-        meter.begin(10, 1)
-        meter.add(10)
-    assert silent.getvalue() == ""
 
 
 def test_another_process_of_the_call_may_have_begun_the_store(tmp_path, monkeypatch):

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.distributions import Beta
 
 from tutelage._checks import positive
-from tutelage.data.mixing import over_tensors, refuse_mixed, with_mixed_labels
+from tutelage.data.mixing import refuse_mixed, with_mixed_labels
 from tutelage.data.partners import partners
 from tutelage.errors import DataError
-from tutelage.nested import describe, first_tensor
+from tutelage.nested import describe, first_tensor, on_tensors
 from tutelage.signals import Batch
 
 _IMAGES = 4
@@ -66,7 +66,7 @@ class CutMix:
             return torch.where(cut.unsqueeze(1).to(tensor.device), other, tensor)
 
         share = 1 - cut.flatten(1).float().mean(dim=1)
-        return with_mixed_labels(batch, over_tensors(batch.inputs, joined), partner, share)
+        return with_mixed_labels(batch, on_tensors(batch.inputs, joined), partner, share)
 
 
 def _size(images: Tensor) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,17 +11,6 @@ from torch import Tensor
 from tutelage.errors import DataError
 from tutelage.nested import describe
 from tutelage.signals import Batch, Mixture
-
-
-def over_tensors(inputs: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Return inputs with a change made to each tensor, in nested tuples, lists and dicts too."""
-    if isinstance(inputs, Tensor):
-        return change(inputs)
-    if isinstance(inputs, Mapping):
-        return {key: over_tensors(each, change) for key, each in inputs.items()}
-    if isinstance(inputs, (tuple, list)):
-        return tuple(over_tensors(each, change) for each in inputs)
-    return inputs
 
 
 def as_columns(share: Tensor, like: Tensor) -> Tensor:

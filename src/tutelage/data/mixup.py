@@ -10,12 +10,12 @@ from torch.distributions import Beta
 from tutelage._checks import positive
 from tutelage.data.mixing import (
     as_columns,
-    over_tensors,
     refuse_mixed,
     refuse_whole_numbers,
     with_mixed_labels,
 )
 from tutelage.data.partners import partners
+from tutelage.nested import on_tensors
 from tutelage.signals import Batch
 
 
@@ -67,4 +67,4 @@ class Mixup:
             # Not x' + λ·(x − x'), which at λ = 1 is x but for rounding.
             return own * tensor + (1 - own) * tensor[partner.to(tensor.device)]
 
-        return with_mixed_labels(batch, over_tensors(batch.inputs, mixed), partner, share)
+        return with_mixed_labels(batch, on_tensors(batch.inputs, mixed), partner, share)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from tutelage._checks import not_negative
-from tutelage.data.mixing import over_tensors, refuse_whole_numbers
+from tutelage.data.mixing import refuse_whole_numbers
 from tutelage.errors import ArgumentError, DataError
-from tutelage.nested import describe
+from tutelage.nested import describe, on_tensors
 from tutelage.signals import Batch
 
 
@@ -52,7 +52,7 @@ class Noise:
         Raises:
             DataError: An input is not of floats, or has another number of columns.
         """
-        return replace(batch, inputs=over_tensors(batch.inputs, self._noisy), index=None)
+        return replace(batch, inputs=on_tensors(batch.inputs, self._noisy), index=None)
 
     def _noisy(self, tensor: Tensor) -> Tensor:
         refuse_whole_numbers(tensor, "Noise")

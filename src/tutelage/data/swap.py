@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from tutelage._checks import fraction
-from tutelage.data.mixing import over_tensors, refuse_mixed, with_mixed_labels
+from tutelage.data.mixing import refuse_mixed, with_mixed_labels
 from tutelage.data.partners import pairs
 from tutelage.errors import DataError
-from tutelage.nested import describe
+from tutelage.nested import describe, on_tensors
 from tutelage.signals import UNLABELLED, Batch
 
 _TABLE = 2
@@ -72,7 +72,7 @@ class Swap:
             other = cells[mate.to(tensor.device)]
             return torch.where(moved.to(tensor.device), other, cells).reshape(tensor.shape)
 
-        inputs = over_tensors(batch.inputs, exchanged)
+        inputs = on_tensors(batch.inputs, exchanged)
         share = torch.cat(own, dim=1).float().mean(dim=1)
         if self.mix_labels:
             return with_mixed_labels(batch, inputs, mate, share)

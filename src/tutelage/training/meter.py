@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
-_SECONDS_BETWEEN_REFRESHES = 0.2
+from tutelage.training.bar import Bar
 
 
-class Meter:
+class Meter(Bar):
     """A bar over the rows that this process and its likes are to label; silent off a terminal.
 
     Args:
@@ -21,35 +20,11 @@ class Meter:
     """
 
     def __init__(self, shown: bool, rows: int, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
+        columns = ("labelled", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
+        super().__init__(shown, rows, columns, console)
         self._rows, self._several = rows, 1
-        self._before, self._done, self._last = 0, 0, 0.0
+        self._before, self._done = 0, 0
         self._begun = time.monotonic()
-        self._bar: Progress | None = None
-        if shown and self._console.is_terminal:
-            rate = TextColumn("{task.fields[rate]}")
-            columns = ("labelled", BarColumn(), MofNCompleteColumn(), rate)
-            self._bar = Progress(
-                *columns, TimeRemainingColumn(), console=self._console, auto_refresh=False
-            )
-            self._task = self._bar.add_task("", total=rows, rate="")
-
-    def __enter__(self) -> Meter:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            if error is None:
-                self._bar.update(self._task, completed=self._rows)
-            self._bar.refresh()
-            self._bar.stop()
 
     def begin(self, ours: int, several: int) -> None:
         """Take in how many rows are left to this process, one of so many that go alike."""
@@ -61,13 +36,8 @@ class Meter:
     def add(self, rows: int) -> None:
         """Take in that this process has labelled so many more, and the others likely too."""
         self._done += rows * self._several
-        now = time.monotonic()
-        if self._bar is None or now - self._last < _SECONDS_BETWEEN_REFRESHES:
-            return
-        self._last = now
-        rate = f"{self.rate():,.0f} examples/s"
-        self._bar.update(self._task, completed=min(self._done, self._rows), rate=rate)
-        self._bar.refresh()
+        if self.due:
+            self.refresh(min(self._done, self._rows), f"{self.rate():,.0f} examples/s")
 
     def rate(self) -> float:
         """Return the examples a second since `begin`, of all processes."""
