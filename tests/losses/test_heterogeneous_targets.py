@@ -93,33 +93,6 @@ def test_a_small_probability_of_the_true_class_keeps_its_digits():
     assert ours.item() == pytest.approx(2 * np.exp(-32) * 2e4, rel=1e-4)
 
 
-def test_an_example_without_label_costs_nothing_and_teaches_nothing():
-    student, teacher, _ = logits(rows=3)
-    values = heterogeneous_targets(student, teacher, torch.tensor([1, -100, 3]))
-    ours = gradient(values, student)
-    assert (values == 0).tolist() == [False, True, False]
-    assert ours[1].abs().max() == 0
-    assert ours[[0, 2]].abs().min() > 0
-
-
-@given(LOGITS, LOGITS, LABELS, st.permutations(range(4)), st.permutations(range(5)))
-def test_follows_a_permutation_of_the_batch_and_ignores_one_of_the_classes(
-    z, v, labels, rows, columns
-):
-    student, teacher, truth = torch.from_numpy(z), torch.from_numpy(v), torch.tensor(labels)
-    renamed = torch.tensor([columns.index(label) for label in labels])
-    torch.testing.assert_close(
-        heterogeneous_targets(student[rows][:, columns], teacher[rows][:, columns], renamed[rows]),
-        heterogeneous_targets(student, teacher, truth)[rows],
-    )
-
-
-def test_gradcheck():
-    student, teacher, _ = logits(rows=3, classes=4)
-    labels = torch.tensor([0, 3, -100])
-    assert torch.autograd.gradcheck(lambda z: heterogeneous_targets(z, teacher, labels), student)
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(dtype):
     student, teacher, labels = logits()
