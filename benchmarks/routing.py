@@ -25,6 +25,7 @@ from torch import nn
 
 import tutelage as tl
 from overhead import keep_pages, resnet20
+from tutelage.teachers import AnyTeacher
 
 DOMAINS = ("photo", "sketch", "painting")
 BATCH = 128
@@ -68,9 +69,9 @@ def batches(shape: Sequence[int], number: int) -> list[tl.Batch]:
     ]
 
 
-def taught_by(teacher: object, student: nn.Module) -> Callable[[tl.Batch], None]:
+def taught_by(teacher: AnyTeacher, student: nn.Module) -> Callable[[tl.Batch], None]:
     """Return a function that takes one step."""
-    distiller = tl.Distiller(student, teacher, tl.SoftTargets(4))  # pyright: ignore[reportArgumentType]
+    distiller = tl.Distiller(student, teacher, tl.SoftTargets(4))
     distiller.train()
     optimizer = torch.optim.SGD(distiller.parameters(), lr=0.01, momentum=0.9)
 

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +48,7 @@ from tutelage.store import (
     Views,
     close_store,
 )
+from tutelage.teachers import AnyTeacher
 
 ROWS, CLASSES, BATCH = 30_000, 1000, 128
 WRITTEN = 120_000  # enough for what is paid once for each store to fade
@@ -86,11 +88,11 @@ def images(count: int) -> TensorDataset:
 
 
 def train(
-    teacher: object, student: nn.Module, data: TensorDataset, objective: tl.Objective
+    teacher: AnyTeacher | None, student: nn.Module, data: TensorDataset, objective: tl.Objective
 ) -> Callable[[], object]:
     """Return one epoch of training."""
     return lambda: tl.distill(
-        teacher,  # pyright: ignore[reportArgumentType]
+        teacher,
         student,
         train=data,
         objective=objective,
@@ -266,13 +268,13 @@ def bench_label(folder: Path) -> None:
         with torch.inference_mode():
             return torch.cat([teacher(part) for part in data.tensors[0].split(256)])
 
-    def ours(**options: object) -> TargetStore:
+    def ours(**options: Any) -> TargetStore:
         shutil.rmtree(folder, ignore_errors=True)
         options = {"engine": ENGINE} | options
-        return tl.label(teacher, data, out=folder, dtype="float32", **options)  # pyright: ignore
+        return tl.label(teacher, data, out=folder, dtype="float32", **options)
 
     exact = bare()
-    kinds: dict[str, dict[str, object]] = {
+    kinds: dict[str, dict[str, Any]] = {
         "float32": {},
         'precision="bf16"': {"engine": tl.Engine(device="cpu", progress=False, precision="bf16")},
         "compile=True": {"compile": True},

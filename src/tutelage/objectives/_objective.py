@@ -153,7 +153,7 @@ class WeightedSum(Objective):
         self.objectives = nn.ModuleList(objective for _, objective in weighted)
 
     @property
-    def wants(self) -> Wants:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def wants(self) -> Wants:  # pyright: ignore[reportIncompatibleVariableOverride] - computed
         """What any of the terms wants."""
         return reduce(or_, (term.objective.wants for term in self.terms()))
 
@@ -170,7 +170,7 @@ class WeightedSum(Objective):
         return all(objective.reads_mixtures for objective in reading)
 
     @property
-    def built(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def built(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - computed
         """Whether all of the terms are."""
         return all(term.objective.built for term in self.terms())
 

@@ -68,7 +68,7 @@ class ContrastiveMatch(LayerObjective):
         self.embeddings: nn.ModuleList | None = None
 
     @property
-    def built(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def built(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - computed
         """Whether heads and memories have been made."""
         return self.embeddings is not None
 

@@ -49,7 +49,7 @@ class FeatureMatch(LayerObjective):
         self.projectors: nn.ModuleList | None = None
 
     @property
-    def built(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def built(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - computed
         """Whether the projectors have been made."""
         return self.projectors is not None
 

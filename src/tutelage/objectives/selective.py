@@ -59,7 +59,7 @@ class Selective(Objective):
         self.closed: frozenset[str] = frozenset()
 
     @property
-    def built(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def built(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - computed
         """Whether the objective is."""
         return self.objective.built
 
