@@ -41,7 +41,7 @@ from tutelage.signals import Batch
 
 HELD_OUT, BATCH, EPOCH = 1000, 64, 33
 """Pairs held out; sentences in a batch; batches in an epoch, a sixteenth of the text."""
-SHORT, LONG, SEEDS = 4, 64, 3
+SHORT, LONG, SEEDS = 4, 48, 3
 TOKENS = (8, 12, 16, 24, 32)
 RATE = 1e-3
 ENGINE = tl.Engine(precision="bf16", progress=False, checkpoint_seconds=120, clip_norm=1.0)
@@ -150,6 +150,8 @@ def lengths() -> None:
         f"{len(layers)} of 6 layers": tl.Arm(student=partial(kept, layers), objective=OUTPUT)
         for layers in (EVERY_SECOND, (2, 5), (5,))
     }
+    both = OUTPUT + FEATURES * tl.FeatureMatch(map_to(EVERY_SECOND))
+    arms["3 of 6 layers, taught layers too"] = tl.Arm(objective=both)
     show(study("lengths", arms, LONG, 1))
 
 
