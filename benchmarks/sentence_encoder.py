@@ -70,13 +70,19 @@ def teacher() -> Recalled:
     return found
 
 
-def kept(layers: Sequence[int], random: bool = False) -> Encoder:
-    """Return a student of some of the teacher's layers; its word embeddings are not trained."""
+def kept(layers: Sequence[int], random: bool = False, words: bool = False) -> Encoder:
+    """Return a student of some of the teacher's layers.
+
+    Args:
+        layers: Which, from 0.
+        random: Whether they begin anew.
+        words: Whether the word embeddings, two thirds of all parameters, are trained too.
+    """
     student, _ = tl.students.keep_layers(teacher().module, list(layers))
     if random:
         for layer in student.bert.encoder.modules():
             student.bert._init_weights(layer)  # noqa: SLF001 - as a new BERT begins
-    student.bert.embeddings.requires_grad_(False)
+    student.bert.embeddings.requires_grad_(words)
     return student
 
 
@@ -152,6 +158,9 @@ def lengths() -> None:
     }
     both = OUTPUT + FEATURES * tl.FeatureMatch(map_to(EVERY_SECOND))
     arms["3 of 6 layers, taught layers too"] = tl.Arm(objective=both)
+    for layers in ((5,), (0, 5)):
+        make = partial(kept, layers, words=True)
+        arms[f"layers {layers} of 6, words too"] = tl.Arm(student=make, objective=OUTPUT)
     show(study("lengths", arms, LONG, 1))
 
 
