@@ -152,12 +152,12 @@ def starts() -> None:
 
 def lengths() -> None:
     """Print what three, two and one layer come to."""
-    arms = {
-        f"{len(layers)} of 6 layers": tl.Arm(student=partial(kept, layers), objective=OUTPUT)
-        for layers in (EVERY_SECOND, (2, 5), (5,))
-    }
-    both = OUTPUT + FEATURES * tl.FeatureMatch(map_to(EVERY_SECOND))
-    arms["3 of 6 layers, taught layers too"] = tl.Arm(objective=both)
+    arms = {}
+    for layers in (EVERY_SECOND, (2, 5), (5,)):
+        name, make = f"{len(layers)} of 6 layers", partial(kept, layers)
+        both = OUTPUT + FEATURES * tl.FeatureMatch(map_to(layers))
+        arms[name] = tl.Arm(student=make, objective=OUTPUT)
+        arms[f"{name}, taught layers too"] = tl.Arm(student=make, objective=both)
     for layers in ((5,), (0, 5)):
         make = partial(kept, layers, words=True)
         arms[f"layers {layers} of 6, words too"] = tl.Arm(student=make, objective=OUTPUT)
