@@ -189,7 +189,7 @@ def speed() -> None:
         rows = (test.lengths == length).nonzero().flatten().tolist()
         rows = (rows * -(-BATCH // len(rows)))[:BATCH]
         batch = Batch.of(test.__getitems__(rows))
-        times = tl.evaluation.latencies(models, batch.inputs, (1, BATCH), seconds=3, rounds=20)
+        times = tl.evaluation.latencies(models, batch.inputs, (1, BATCH), seconds=1, rounds=20)
         whole, *parts = times.values()
         for place, size in enumerate((1, BATCH)):
             own = whole[place].median
