@@ -78,7 +78,7 @@ def kept(layers: Sequence[int], random: bool = False, words: bool = False) -> En
         random: Whether they begin anew.
         words: Whether the word embeddings, two thirds of all parameters, are trained too.
     """
-    student, _ = tl.students.keep_layers(teacher().module, list(layers))
+    student, _ = tl.students.keep_layers(teacher().encoder, list(layers))
     if random:
         for layer in student.bert.encoder.modules():
             student.bert._init_weights(layer)  # noqa: SLF001 - as a new BERT begins

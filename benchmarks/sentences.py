@@ -149,13 +149,13 @@ class Recalled(Teacher):
     """
 
     def __init__(self, encoder: Encoder, data: Sentences) -> None:
-        self.live, self.data = Live(encoder), data
-        self.module: Encoder = encoder  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.live, self.data, self.encoder = Live(encoder), data, encoder
+        self.module = encoder
         self.outputs = torch.empty(0)
 
     def recall(self, folder: Path) -> None:
         """Compute the embeddings, or read them where they have been computed before."""
-        whose = fingerprint({"tokens": self.data.ids} | self.module.state_dict())
+        whose = fingerprint({"tokens": self.data.ids} | self.encoder.state_dict())
         path = folder / f"embeddings-{whose}.npy"
         if not path.exists():
             rows = torch.empty(len(self.data), 384)

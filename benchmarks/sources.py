@@ -31,22 +31,12 @@ def everything() -> dict[str, dict[str, Split]]:
     """Return images `[n, 1, 16, 16]` in [0, 1] and digits, by source and part."""
     mnist, usps, optdigits = (_read(name) for name in ("mnist", "usps", "optdigits"))
     end = len(optdigits["x"]) - 1800
-    whole = {
-        "mnist": (_part(mnist, "x_train", "y_train"), _part(mnist, "x_test", "y_test", TEST)),
-        "usps": (_part(usps, "x_train", "y_train"), _part(usps, "x_test", "y_test")),
-        "optdigits": tuple(
-            _images(optdigits["x"][rows], optdigits["y"][rows], 16)
-            for rows in (slice(end), slice(end, None))
-        ),
-    }
+    x, y = optdigits["x"], optdigits["y"]
     return {
-        name: {
-            "train": tuple(each[:-VAL] for each in train),
-            "val": tuple(each[-VAL:] for each in train),
-            "test": test,
-        }
-        for name, (train, test) in whole.items()
-    }  # pyright: ignore[reportReturnType]
+        "mnist": _parts(_of(mnist, "train"), _of(mnist, "test", TEST)),
+        "usps": _parts(_of(usps, "train"), _of(usps, "test")),
+        "optdigits": _parts(_images(x[:end], y[:end], 16), _images(x[end:], y[end:], 16)),
+    }
 
 
 def labelled(seed: int, each: int) -> tl.data.Domains:
@@ -100,8 +90,18 @@ def _read(name: str) -> dict[str, np.ndarray]:
         return dict(content)
 
 
-def _part(content: dict[str, np.ndarray], x: str, y: str, rows: int | None = None) -> Split:
-    return _images(content[x][:rows], content[y][:rows], 255)
+def _parts(train: Split, test: Split) -> dict[str, Split]:
+    """Set the last training images apart."""
+    images, digits = train
+    return {
+        "train": (images[:-VAL], digits[:-VAL]),
+        "val": (images[-VAL:], digits[-VAL:]),
+        "test": test,
+    }
+
+
+def _of(content: dict[str, np.ndarray], split: str, rows: int | None = None) -> Split:
+    return _images(content[f"x_{split}"][:rows], content[f"y_{split}"][:rows], 255)
 
 
 def _images(pixels: np.ndarray, digits: np.ndarray, white: int) -> Split:
