@@ -185,6 +185,13 @@ def test_soft_targets_learn_from_top_k(tmp_path):
         taught(few, dataset, tl.LogitRegression())
 
 
+def test_no_example_is_shown_to_the_teacher_twice(tmp_path):
+    teacher, dataset, shown = Rows(), data(), []
+    teacher.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0].clone()))
+    label(teacher, dataset, tmp_path, batch_size=64)
+    assert torch.equal(torch.cat(shown), dataset.tensors[0])
+
+
 def test_a_finished_store_is_returned_without_asking(tmp_path):
     teacher, dataset = Rows(), data()
     label(teacher, dataset, tmp_path)
@@ -209,7 +216,7 @@ def test_verify_of_a_store_that_is_not_finished_makes_the_damaged_and_the_missin
     folder, began = tmp_path / "part", teacher.asked
 
     def stop(*_):
-        if teacher.asked - began >= 3000:
+        if teacher.asked - began >= 2900:
             raise KeyboardInterrupt
 
     with teacher.register_forward_pre_hook(stop), pytest.raises(KeyboardInterrupt):

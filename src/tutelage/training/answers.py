@@ -37,6 +37,7 @@ class Answers:
     ) -> None:
         self.teacher, self.dataset = teacher, dataset
         self.settings, self.accelerator = settings, accelerator
+        self._first: Signals | None = None
 
     def blocks(self, span: Span, layout: Layout) -> Iterator[tuple[int, Iterator[Signals]]]:
         """Yield neighbouring blocks of one view, each with what is said of its rows.
@@ -55,10 +56,13 @@ class Answers:
     def fields(self) -> tuple[Field, ...]:
         """Ask for a first batch, and return what is to be kept of each example.
 
+        What is said of it is kept for `blocks`, so that the teacher is not asked twice.
+
         Raises:
             ArgumentError: `top_k` is more than there are classes, or the output has no classes.
         """
         signals = next(self._said(range(min(self.settings.batch_size, len(self.dataset)))))
+        self._first = signals
         found = [] if signals.output is None else [self._output(signals.output)]
         for place in self.settings.features:
             shape = tuple(signals.features[place].shape[1:])
@@ -105,8 +109,12 @@ class Answers:
         # A part of the data at a time: the order of all of it would not stay small.
         part = Subset(self.dataset, places)  # pyright: ignore[reportArgumentType]
         source = as_source("dataset", part, self.settings.batch_size, shuffle=False)
-        done = places.start
-        for raw in source.epoch(view):
+        done, skipped = places.start, 0
+        if self._first is not None and places.start == 0 and view == 0:
+            first, self._first = self._first, None
+            done, skipped = min(self.settings.batch_size, len(places)), 1
+            yield first
+        for raw in source.epoch(view, skipped):
             index = torch.arange(done, done + len(raw))  # in all of the data, not in the part
             _check_index(raw, index, places.start)
             batch = replace(raw, index=index).to(self.accelerator.device)
