@@ -111,6 +111,14 @@ class TestContent:
         assert content(X.numpy().T) == content(X.numpy().T.copy())
         assert content({"a": 1, "b": 2}) == content({"b": 2, "a": 1})
 
+    @given(place=st.integers(0, 3 * 2**20 + 4))
+    def test_changes_with_any_byte_of_what_is_hashed_in_pieces(self, place):
+        value = torch.zeros(3 * 2**20 + 5, dtype=torch.uint8)
+        before = content(value)
+        value[place] = 1
+        assert before != content(value) == content(value.clone())
+        assert content(value.numpy()) != content(np.zeros(len(value), np.uint8))
+
     def test_of_an_unknown_kind_is_refused(self):
         with pytest.raises(DataError, match=r"tensors, arrays, images.*got object; make"):
             content([object()])

@@ -2,7 +2,9 @@
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from numbers import Number
 from typing import Any
 
@@ -12,6 +14,8 @@ from torch import Tensor
 
 from tutelage.errors import DataError
 
+_PIECE = 2**20
+
 
 def fingerprint(tensors: Mapping[str, Any]) -> str:
     """Return a hash over names, dtypes, shapes and bytes; what is no tensor is left out."""
@@ -19,7 +23,7 @@ def fingerprint(tensors: Mapping[str, Any]) -> str:
     for name, tensor in sorted(tensors.items(), key=lambda pair: pair[0]):
         if isinstance(tensor, Tensor):
             digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-            digest.update(_bytes(tensor))
+            _feed_bytes(digest, _bytes(tensor))
     return digest.hexdigest()
 
 
@@ -43,15 +47,31 @@ def _feed(digest: Any, value: object) -> None:
     """Add a value to a hash; lengths go in too, so that no two nestings read alike."""
     if isinstance(value, Tensor):
         digest.update(f"tensor {value.dtype} {list(value.shape)};".encode())
-        digest.update(_bytes(value))
+        _feed_bytes(digest, _bytes(value))
     elif isinstance(value, (np.ndarray, np.generic)) and value.dtype != object:
         digest.update(f"array {value.dtype.str} {value.shape};".encode())
-        digest.update(np.ascontiguousarray(value).tobytes())
+        plain = np.ascontiguousarray(value).reshape(-1)
+        _feed_bytes(digest, plain.view(np.uint8).data if plain.size else b"")
     elif value is None or isinstance(value, (str, bytes, Number)):
         text = repr(value)
         digest.update(f"{type(value).__name__} {len(text)} {text};".encode("utf-8", "replace"))
     else:
         _feed_parts(digest, value)
+
+
+def _feed_bytes(digest: Any, content: Any) -> None:
+    """Add bytes to a hash: their own, or if they are many, the hashes of pieces, in threads."""
+    if len(content) <= _PIECE:
+        digest.update(content)
+        return
+    pieces = (content[start : start + _PIECE] for start in range(0, len(content), _PIECE))
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for each in threads.map(_hashed, pieces):
+            digest.update(each)
+
+
+def _hashed(content: Any) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _feed_parts(digest: Any, value: object) -> None:
