@@ -113,9 +113,13 @@ def ways() -> dict[str, dict[str, Any]]:
     }
 
 
-def study(name: str, arms: dict[str, tl.Arm], epochs: int, seeds: int) -> tl.Study:
-    """Carry out the arms; none is a control."""
+def study(
+    name: str, arms: dict[str, tl.Arm], epochs: int, seeds: int, on_held_out: bool = False
+) -> tl.Study:
+    """Carry out the arms; none is a control. The pairs of STS-B dev are the test, or those held out."""
     train, val, test = text()
+    if on_held_out:
+        test = val
     return tl.study(
         teacher(),
         STARTS["every second layer"],

@@ -54,13 +54,20 @@ def correlation_match(
     log_q = F.log_softmax(at_least_float32(student) / temperature, dim=1)
     log_p = F.log_softmax(at_least_float32(teacher) / temperature, dim=1)
     rows = _lack_of_correlation(log_q.exp(), log_p.exp(), dim=1)
-    # Each column is scaled to sum 1, which ρ does not see: a rare class is not lost in underflow.
-    columns = _lack_of_correlation(log_q.softmax(dim=0), log_p.softmax(dim=0), dim=0)
+    columns = _lack_of_correlation(_scaled_columns(log_q), _scaled_columns(log_p), dim=0)
     return (beta * rows + gamma * columns.mean()) * temperature**2
+
+
+def _scaled_columns(logs: Tensor) -> Tensor:
+    """Return exponentials with 1 for each column's largest: a rare class does not underflow.
+
+    ρ does not see the scale, and so the divisor is a constant for gradients too.
+    """
+    return (logs - logs.detach().amax(dim=0, keepdim=True)).exp()
 
 
 def _lack_of_correlation(student: Tensor, teacher: Tensor, dim: int) -> Tensor:
     """Return 1 − ρ as ½‖s − t‖² of the directions: exactly 0, and flat, where they are equal."""
     (s, s_exists), (t, t_exists) = directions(student, dim), directions(teacher, dim)
     exists = (s_exists & t_exists).squeeze(dim)
-    return torch.where(exists, (s - t).square().sum(dim=dim) / 2, 1.0)
+    return torch.where(exists, F.mse_loss(s, t, reduction="none").sum(dim=dim) / 2, 1.0)
