@@ -64,10 +64,8 @@ def text() -> tuple[Sentences, Sentences, Sentences]:
 @cache
 def teacher() -> Recalled:
     """Return the teacher, with its embeddings of the training sentences."""
-    found = Recalled(minilm(), text()[0])
     with timed("the teacher's embeddings"):
-        found.recall(RUNS)
-    return found
+        return Recalled(minilm(), RUNS, *text())
 
 
 def kept(layers: Sequence[int], random: bool = False, words: bool = False) -> Encoder:
@@ -116,7 +114,7 @@ def ways() -> dict[str, dict[str, Any]]:
 def study(
     name: str, arms: dict[str, tl.Arm], epochs: int, seeds: int, on_held_out: bool = False
 ) -> tl.Study:
-    """Carry out the arms; none is a control. The pairs of STS-B dev are the test, or those held out."""
+    """Carry out the arms, none a control; the test is STS-B dev, or the pairs held out."""
     train, val, test = text()
     if on_held_out:
         test = val

@@ -265,12 +265,12 @@ def bench_label(folder: Path) -> None:
     bf16 = tl.Engine(device="cpu", progress=False, precision="bf16")
     for times in (1, 4):
         teacher = Repeated(resnet20().eval(), times)
-        against_bare(folder, f"{times} x ResNet-20, float32", teacher, {})
-    against_bare(folder, 'the last, precision="bf16"', teacher, {"engine": bf16})
-    against_bare(folder, "the last, compile=True", teacher, {"compile": True})
+        against_bare(folder, f"{times} x ResNet-20, float32", teacher)
+    against_bare(folder, 'the last, precision="bf16"', teacher, engine=bf16)
+    against_bare(folder, "the last, compile=True", teacher, compile=True)
 
 
-def against_bare(folder: Path, name: str, teacher: nn.Module, options: dict[str, Any]) -> None:
+def against_bare(folder: Path, name: str, teacher: nn.Module, **options: Any) -> None:
     """Print the ratio of the rates of `label` and a bare loop, and how far the targets differ."""
     data = images(2048)
 
@@ -280,7 +280,8 @@ def against_bare(folder: Path, name: str, teacher: nn.Module, options: dict[str,
 
     def ours() -> TargetStore:
         shutil.rmtree(folder, ignore_errors=True)
-        return tl.label(teacher, data, out=folder, dtype="float32", **{"engine": ENGINE} | options)
+        settings: dict[str, Any] = {"engine": ENGINE} | options
+        return tl.label(teacher, data, out=folder, dtype="float32", **settings)
 
     exact = bare()
     seconds, ratio = paired({"bare": bare, "ours": ours}, 5)

@@ -69,6 +69,8 @@ def test_weights_are_part_of_a_model():
     assert identity(one) != identity(other)
     other.load_state_dict(one.state_dict())
     assert identity(one) == identity(other)
+    other.bias.requires_grad_(False)
+    assert identity(one) != identity(other)
 
 
 def test_readers_see_names():

@@ -94,6 +94,11 @@ def test_a_batch_of_one_domain_is_handed_on_as_it_is():
     assert not members["a"].batches
 
 
+def test_of_an_empty_batch_the_shapes_are_told():
+    said = Specialists(NETS).signals(Batch(X[:0], domain=[]), OUTPUT)
+    assert said.output.shape == (0, 4)
+
+
 def test_domains_may_be_numbers():
     numbers = torch.tensor([ord(each) for each in DOMAINS])
     teacher = Specialists({ord(name): each for name, each in NETS.items()})

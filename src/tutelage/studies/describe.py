@@ -50,9 +50,9 @@ def identity(value: object) -> str:
     """Return a text that is the same in another process, and another for another setting.
 
     Functions are known by their code, by what they close over, and by the globals that they name
-    (functions among these if they are of the same module); modules by their weights and plain
-    attributes; tensors and arrays by their content. What hides deeper than a few levels, or in
-    other libraries, is not seen.
+    (functions among these if they are of the same module); modules by their weights, which of
+    these are frozen, and plain attributes; tensors and arrays by their content. What hides deeper
+    than a few levels, or in other libraries, is not seen.
     """
     return _identity(value, _DEPTH, set())
 
@@ -96,7 +96,8 @@ def _parts(value: object) -> tuple[str, list[Any]] | None:
         return f"{value.__qualname__} {_code(value.__code__)}", held
     if isinstance(value, nn.Module):
         own = [_plain_attributes(each) for each in value.modules()]
-        return f"{value!r} {fingerprint(value.state_dict())}", own
+        frozen = [name for name, each in value.named_parameters() if not each.requires_grad]
+        return f"{value!r} {fingerprint(value.state_dict())} {frozen}", own
     if isinstance(value, Dataset) or (is_dataclass(value) and not isinstance(value, type)):
         return type(value).__qualname__, [_attributes(value)]
     return _items(value)
