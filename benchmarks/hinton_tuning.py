@@ -10,11 +10,14 @@ are not read.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
+from typing import Any
 
 import tutelage as tl
 from mnist import (
     BATCH,
     COMMON,
+    ENGINE,
     RUNS,
     adam,
     adamw,
@@ -27,16 +30,22 @@ from mnist import (
 )
 from remembered import Remembered, timed
 
+RECIPES: dict[str, dict[str, Any]] = {
+    "Adam 2e-3": {"optimizer": adam(2e-3)},
+    "AdamW 4e-3, decay 0.5": {"optimizer": adamw(4e-3, 0.5)},
+    "AdamW 4e-3, decay 0.1": {"optimizer": adamw(4e-3, 0.1)},
+    "AdamW 4e-3, decay 0.5, float32": {
+        "optimizer": adamw(4e-3, 0.5),
+        "engine": replace(ENGINE, precision="fp32"),
+    },
+    "AdamW 4e-3, decay 0.5, mixup": {"optimizer": adamw(4e-3, 0.5), "transform": tl.data.Mixup()},
+    "AdamW 4e-3, decay 0.1, mixup": {"optimizer": adamw(4e-3, 0.1), "transform": tl.data.Mixup()},
+    "AdamW 2e-3, decay 0.5, batch 128": {"optimizer": adamw(2e-3, 0.5), "batch_size": BATCH // 2},
+    "SGD 0.2": {"optimizer": sgd(0.2)},
+}
 ARMS = {
-    f"{name}, T = {temperature}": tl.Arm(
-        objective=tl.SoftTargets(temperature), optimizer=optimizer, batch_size=size
-    )
-    for name, optimizer, size in (
-        ("Adam 2e-3", adam(2e-3), BATCH),
-        ("AdamW 4e-3, decay 0.5", adamw(4e-3, 0.5), BATCH),
-        ("AdamW 2e-3, decay 0.5, batch 128", adamw(2e-3, 0.5), BATCH // 2),
-        ("SGD 0.2", sgd(0.2), BATCH),
-    )
+    f"{name}, T = {temperature}": tl.Arm(objective=tl.SoftTargets(temperature), **recipe)
+    for name, recipe in RECIPES.items()
     for temperature in (4, 8, 20)
 }
 
@@ -51,24 +60,24 @@ def main() -> None:
     train, rest = held_out(images("train"))
     with timed("the teacher"):
         teacher = Remembered(big_net(train, "mnist-teacher-50k"), train)
-    names = given.names or list(ARMS)
-    with timed("the recipes"):
-        study = tl.study(
-            teacher,
-            small_net,
-            train=train,
-            test=rest,
-            arms={name: ARMS[name] for name in names},
-            controls={},
-            seeds=given.seeds,
-            epochs=given.epochs,
-            optimizer=adam(1e-3),
-            keep_best=False,
-            title="MNIST: the recipe of the taught net",
-            out=RUNS / f"hinton-tuning-{given.epochs}-{given.seeds}",
-            **COMMON,
-        )
-    errors_table(study)
+    for name in given.names or ARMS:
+        with timed(name):
+            study = tl.study(
+                teacher,
+                small_net,
+                train=train,
+                test=rest,
+                arms={name: ARMS[name]},
+                controls={},
+                seeds=given.seeds,
+                epochs=given.epochs,
+                optimizer=adam(1e-3),
+                keep_best=False,
+                title="MNIST: the recipe of the taught net",
+                out=RUNS / f"hinton-tuning-{given.epochs}-{given.seeds}" / name,
+                **COMMON,
+            )
+        errors_table(study)
 
 
 if __name__ == "__main__":

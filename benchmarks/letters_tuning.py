@@ -9,6 +9,7 @@ rows are here too, so that nobody is tuned alone.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from functools import partial
 from statistics import fmean
 
@@ -53,6 +54,7 @@ for decay in (0.3, 0.1, 0.02):
                 run=partial(taught, transform=transform, temperature=temperature),
                 optimizer=optimizer,
             )
+ARMS |= {f"{name}, batch 512": replace(arm, batch_size=512) for name, arm in ARMS.items()}
 
 
 def main() -> None:

@@ -88,6 +88,13 @@ def test_all_settings_may_not_diverge(setup):
         setup.study(val=setup.val, optimizer=sgd, sweep={"learning_rate": [1e30]}, seeds=1)
 
 
+def test_an_arm_that_diverges_is_named(setup):
+    sgd = partial(torch.optim.SGD, lr=1e30)
+    wild = tl.Arm(objective=tl.SoftTargets(1), optimizer=sgd)
+    with pytest.raises(tl.NonFiniteError, match=r"arm 'wild', seed 0: .*learning rate"):
+        setup.study(arms={"wild": wild}, seeds=1)
+
+
 def test_a_function_sweeps_over_names_of_its_own(setup):
     def own(trial):
         return tl.distill(

@@ -143,10 +143,10 @@ class Trials:
         try:
             trained = train(self.plan, planned, folder.run)
         except NonFiniteError as error:
-            if not tuning:
-                raise
-            folder.finish({"diverged": str(error)})
-            return
+            if tuning:
+                folder.finish({"diverged": str(error)})
+                return
+            raise NonFiniteError(f"arm {planned.name!r}, seed {planned.seed}: {error}") from error
         student = Live(trained.student)
         for name, data in self._data(tuning).items():
             if not folder.answers(name).exists():
