@@ -33,6 +33,7 @@ from remembered import Remembered, timed
 RECIPES: dict[str, dict[str, Any]] = {
     "Adam 2e-3": {"optimizer": adam(2e-3)},
     "AdamW 4e-3, decay 0.5": {"optimizer": adamw(4e-3, 0.5)},
+    "AdamW 4e-3, decay 1.0": {"optimizer": adamw(4e-3, 1.0)},
     "AdamW 4e-3, decay 0.1": {"optimizer": adamw(4e-3, 0.1)},
     "AdamW 4e-3, decay 0.5, float32": {
         "optimizer": adamw(4e-3, 0.5),
@@ -47,6 +48,11 @@ ARMS = {
     f"{name}, T = {temperature}": tl.Arm(objective=tl.SoftTargets(temperature), **recipe)
     for name, recipe in RECIPES.items()
     for temperature in (4, 8, 20)
+} | {
+    f"labels too, AdamW 4e-3, decay {decay}, T = 20": tl.Arm(
+        objective=tl.SoftTargets(20) + tl.HardLabels(), optimizer=adamw(4e-3, decay)
+    )
+    for decay in (0.1, 0.5, 1.0)
 }
 
 

@@ -69,14 +69,14 @@ class Jittered(Dataset[Any]):
         return self.windows[chosen, down, right].reshape(-1, PIXELS), self.labels[chosen]
 
 
-def jittered(plain: TensorDataset) -> DataLoader[Any]:
+def jittered(plain: TensorDataset, seed: int = 0) -> DataLoader[Any]:
     """Return a loader of jittered images, shuffled anew each epoch."""
     return DataLoader(
         Jittered(plain),
         BATCH,
         shuffle=True,
         collate_fn=_as_it_is,  # pyright: ignore[reportArgumentType] - of a whole batch
-        generator=torch.Generator().manual_seed(0),
+        generator=torch.Generator().manual_seed(seed),
     )
 
 

@@ -16,7 +16,19 @@ import transformers
 
 import tutelage as tl
 from remembered import timed
-from sentence_encoder import BATCH, EPOCH, FEATURES, LONG, OUTPUT, kept, map_to, show, study, text
+from sentence_encoder import (
+    BATCH,
+    EPOCH,
+    FEATURES,
+    LONG,
+    OUTPUT,
+    kept,
+    map_to,
+    show,
+    study,
+    teacher,
+    text,
+)
 from sentences import buckets
 
 
@@ -39,17 +51,30 @@ def recipes(layers: tuple[int, ...]) -> dict[str, tl.Arm]:
     """Return what is tried for a student of some layers."""
     student = partial(kept, layers)
     words = partial(kept, layers, words=True)
+    unit = {"student": partial(kept, layers, unit=True), "teacher": teacher(unit=True)}
     both = layers_too(layers)
     close = OUTPUT + 0.1 * tl.RelationMatch(angle=0)
     found: dict[str, dict[str, Any]] = {
         "base": {},
         "layers too": {"objective": both},
         "distances too": {"objective": close},
+        "unit": unit | {"objective": 384 * OUTPUT},
+        "unit, rate 2e-3": unit | {"objective": 384 * OUTPUT, "optimizer": adamw(2e-3)},
+        "unit, rate 2e-3, 9 passes": unit
+        | {"objective": 384 * OUTPUT, "optimizer": adamw(2e-3), "epochs": 3 * LONG},
+        "rate 2e-3, 9 passes": {"optimizer": adamw(2e-3), "epochs": 3 * LONG},
+        "rate 4e-3, 9 passes": {"optimizer": adamw(4e-3), "epochs": 3 * LONG},
         "rate 2e-3": {"optimizer": adamw(2e-3)},
         "rate 5e-4": {"optimizer": adamw(5e-4)},
         "batch 32": {"train": small_batches()},
         "9 passes": {"epochs": 3 * LONG},
         "words": {"student": words},
+        "words, rate 2e-3": {"student": words, "optimizer": adamw(2e-3)},
+        "words, rate 2e-3, 9 passes": {
+            "student": words,
+            "optimizer": adamw(2e-3),
+            "epochs": 3 * LONG,
+        },
         "words, rate 3e-4": {"student": words, "optimizer": adamw(3e-4)},
         "words, rate 3e-4, 9 passes": {
             "student": words,
@@ -63,19 +88,20 @@ def recipes(layers: tuple[int, ...]) -> dict[str, tl.Arm]:
     }
 
 
-ARMS = recipes((5,)) | recipes((0,)) | recipes((2, 5)) | recipes((1, 5))
+LAYERS = ((5,), (0,), (2, 5), (1, 5), (3, 5), (4, 5))
 
 
 def main() -> None:
     """Train every arm, or those that are named, and print how near they come to the teacher."""
     transformers.logging.set_verbosity_error()
+    arms = {name: arm for layers in LAYERS for name, arm in recipes(layers).items()}
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*", metavar="NAME", help="arms; none for all")
     parser.add_argument("--seeds", type=int, default=1)
     given = parser.parse_args()
-    for name in given.names or ARMS:
+    for name in given.names or arms:
         with timed(name):
-            show(study(f"tuning {name}", {name: ARMS[name]}, LONG, given.seeds, on_held_out=True))
+            show(study(f"tuning {name}", {name: arms[name]}, LONG, given.seeds, on_held_out=True))
 
 
 if __name__ == "__main__":
