@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from statistics import fmean
 from typing import Any
@@ -34,6 +35,7 @@ from sentences import (
     in_order,
     minilm,
     pairs,
+    running_text,
     sentences,
     spearman,
 )
@@ -49,23 +51,41 @@ EVERY_SECOND, FIRST, LAST = (1, 3, 5), (0, 1, 2), (3, 4, 5)
 FEATURES = 1.0
 
 
+@dataclass(frozen=True)
+class Text:
+    """Sentences.
+
+    Args:
+        train: To train on.
+        running: Of running text, to train on where it is said.
+        val: Held-out pairs of STS-B train, which choose.
+        test: The pairs of STS-B dev.
+    """
+
+    train: Sentences
+    running: Sentences
+    val: Sentences
+    test: Sentences
+
+
 @cache
-def text() -> tuple[Sentences, Sentences, Sentences]:
-    """Return sentences to train on, held-out pairs, and the pairs of STS-B dev."""
+def text() -> Text:
+    """Return all sentences; none that is held out is trained on."""
     texts, scores = pairs("train")
     order = np.random.default_rng(0).permutation(len(texts) // 2)
     held = [2 * pair + side for pair in sorted(order[:HELD_OUT]) for side in (0, 1)]
     unseen = {texts[place] for place in held}
     train = [each for each in dict.fromkeys(sentences() + texts) if each not in unseen]
     val = Sentences([texts[place] for place in held], [scores[place] for place in held])
-    return Sentences(train), val, Sentences(*pairs("dev"))
+    return Text(Sentences(train), Sentences(running_text()), val, Sentences(*pairs("dev")))
 
 
 @cache
 def teacher(unit: bool = False) -> Recalled:
     """Return the teacher, with its embeddings of all sentences; of length 1 if wanted."""
     with timed("the teacher's embeddings"):
-        return Recalled(minilm(unit), RUNS, *text())
+        known = text()
+        return Recalled(minilm(unit), RUNS, known.train, known.running, known.val, known.test)
 
 
 def kept(
@@ -118,15 +138,13 @@ def study(
     name: str, arms: dict[str, tl.Arm], epochs: int, seeds: int, on_held_out: bool = False
 ) -> tl.Study:
     """Carry out the arms, none a control; the test is STS-B dev, or the pairs held out."""
-    train, val, test = text()
-    if on_held_out:
-        test = val
+    known = text()
     return tl.study(
         teacher(),
         STARTS["every second layer"],
-        train=partial(buckets, train, BATCH, EPOCH),
-        val=in_order(val),
-        test=in_order(test),
+        train=partial(buckets, known.train, BATCH, EPOCH),
+        val=in_order(known.val),
+        test=in_order(known.val if on_held_out else known.test),
         arms=arms,
         controls={},
         seeds=seeds,
@@ -184,7 +202,7 @@ def show(found: tl.Study) -> None:
 
 def speed() -> None:
     """Print how much faster than the teacher the students are, at several lengths of text."""
-    test = text()[2]
+    test = text().test
     models = {"teacher": minilm()} | {
         f"{len(layers)} layers": kept(layers).eval() for layers in (EVERY_SECOND, (2, 5), (5,))
     }

@@ -39,7 +39,12 @@ def adamw(rate: float) -> Any:
 
 def small_batches() -> Any:
     """Return loaders of batches of half the size, twice as many."""
-    return partial(buckets, text()[0], BATCH // 2, 2 * EPOCH)
+    return partial(buckets, text().train, BATCH // 2, 2 * EPOCH)
+
+
+def more_text() -> Any:
+    """Return loaders of running text too."""
+    return partial(buckets, text().train.joined(text().running), BATCH, EPOCH)
 
 
 def layers_too(layers: tuple[int, ...]) -> tl.objectives.Objective:
@@ -64,6 +69,17 @@ def recipes(layers: tuple[int, ...]) -> dict[str, tl.Arm]:
         | {"objective": 384 * OUTPUT, "optimizer": adamw(2e-3), "epochs": 3 * LONG},
         "rate 2e-3, 9 passes": {"optimizer": adamw(2e-3), "epochs": 3 * LONG},
         "rate 4e-3, 9 passes": {"optimizer": adamw(4e-3), "epochs": 3 * LONG},
+        "rate 2e-3, as long as 9 passes, more text": {
+            "optimizer": adamw(2e-3),
+            "epochs": 3 * LONG,
+            "train": more_text(),
+        },
+        "words, rate 2e-3, as long as 9 passes, more text": {
+            "student": words,
+            "optimizer": adamw(2e-3),
+            "epochs": 3 * LONG,
+            "train": more_text(),
+        },
         "rate 2e-3": {"optimizer": adamw(2e-3)},
         "rate 5e-4": {"optimizer": adamw(5e-4)},
         "batch 32": {"train": small_batches()},

