@@ -14,10 +14,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
-from statistics import fmean
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,7 +26,7 @@ import sources
 import tutelage as tl
 from mnist import RUNS, warm_cosine
 from remembered import timed
-from tutelage.signals import OUTPUT
+from specialists_tables import show, show_teachers
 from tutelage.studies import Trial
 from tutelage.teachers import Ensemble, Specialist, Specialists, Teacher
 from tutelage.teachers.averages import mean_of_probabilities
@@ -78,26 +76,6 @@ def compare(name: str, options: dict[str, Any], arms: dict[str, tl.Arm]) -> tl.S
         out=RUNS / f"specialists-{name}",
         **options,
     )
-
-
-def show(study: tl.Study) -> None:
-    """Print each arm's accuracy, what it chose, and its gain over the best direct row."""
-    arms = study.results.arms
-    rows = [arm for arm in arms if arm.is_control]
-    best = max(rows, key=lambda arm: fmean(arm.values("accuracy")))
-    print(
-        f"\n| | accuracy, % | each seed | against “{best.name}” | chosen |\n|---|---:|---|---|---|"
-    )
-    for arm in arms:
-        values = np.array(arm.values("accuracy"))
-        each = ", ".join(f"{100 * value:.1f}" for value in values)
-        gain = ""
-        if arm is not best:
-            ends = tl.evaluation.mean_interval((values - best.values("accuracy")).tolist())
-            gain = f"{100 * ends.mean:+.2f} ({100 * ends.low:+.2f} to {100 * ends.high:+.2f})"
-        chosen = arm.settings.get("chosen", "")
-        print(f"| {arm.name} | {100 * values.mean():.1f} | {each} | {gain} | {chosen} |")
-    print(f"\n{study.verdict}\n{study.report()}", flush=True)
 
 
 def letter_specialists(data: tl.data.Domains, seed: int) -> dict[str, Ensemble]:
@@ -173,27 +151,8 @@ def run_letters() -> None:
         },
     )
     show(study)
-    specialists = [letter_specialists(draw(seed), seed) for seed in range(SEEDS)]
-    tests = letters.everywhere(letters.TEST).sets
-    print("\nThe specialists themselves, by seed:")
-    for what, answer in {"routed": _routed, "averaged": _averaged}.items():
-        found = [fmean(answer(each, name, tests[name]) for name in tests) for each in specialists]
-        print(f"{what}: {100 * fmean(found):.1f}  ({', '.join(f'{100 * x:.1f}' for x in found)})")
-
-
-def _routed(teachers: dict[str, Ensemble], name: str, data: TensorDataset) -> float:
-    return _accuracy(teachers[name], data)
-
-
-def _averaged(teachers: dict[str, Ensemble], name: str, data: TensorDataset) -> float:
-    del name
-    return _accuracy(Ensemble(list(teachers.values()), average=mean_of_probabilities), data)
-
-
-def _accuracy(teacher: Teacher, data: TensorDataset) -> float:
-    inputs, labels = data.tensors
-    outputs = teacher.signals(tl.Batch(inputs), OUTPUT).wanted_output()
-    return (outputs.argmax(dim=1) == labels).float().mean().item()
+    everyone = [letter_specialists(draw(seed), seed) for seed in range(SEEDS)]
+    show_teachers(everyone, letters.everywhere(letters.TEST))
 
 
 def _domains(trial: Trial) -> tl.data.Domains:
@@ -277,23 +236,23 @@ def run_classes() -> None:
     show(study)
 
 
-def digit_specialists(trial: Trial, labels: int) -> list[tuple[str, nn.Module]]:
+def digit_specialists(data: tl.data.Domains, seed: int, labels: int) -> dict[str, nn.Module]:
     """Return a specialist for each source of digits."""
-    return [
-        (name, sources.specialist(f"digits-{labels}-{name}", own, trial.seed, labels))
-        for name, own in _domains(trial).sets.items()
-    ]
+    return {
+        name: sources.specialist(f"digits-{labels}-{name}", own, seed, labels)
+        for name, own in data.sets.items()
+    }
 
 
 def routed_digits(trial: Trial, labels: int) -> Teacher:
     """Return the specialists, each asked about its own source."""
-    return Specialists(dict(digit_specialists(trial, labels)))
+    return Specialists(digit_specialists(_domains(trial), trial.seed, labels))
 
 
 def averaged_digits(trial: Trial, labels: int) -> Teacher:
     """Return the specialists, all asked about everything."""
-    everyone = [model for _, model in digit_specialists(trial, labels)]
-    return Ensemble(everyone, average=mean_of_probabilities)
+    everyone = digit_specialists(_domains(trial), trial.seed, labels)
+    return Ensemble(list(everyone.values()), average=mean_of_probabilities)
 
 
 def run_digits() -> None:
@@ -325,6 +284,9 @@ def run_digits() -> None:
             },
         )
         show(study)
+        draws = [sources.labelled(seed, labels) for seed in range(SEEDS)]
+        everyone = [digit_specialists(data, seed, labels) for seed, data in enumerate(draws)]
+        show_teachers(everyone, sources.held_out("test"))
 
 
 PARTS = {"letters": run_letters, "classes": run_classes, "digits": run_digits}

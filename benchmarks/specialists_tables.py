@@ -1,0 +1,56 @@
+"""The tables that specialists.py prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+
+import numpy as np
+from torch import nn
+
+import tutelage as tl
+from tutelage.signals import OUTPUT
+from tutelage.teachers import Ensemble, Teacher, as_teacher
+from tutelage.teachers.averages import mean_of_probabilities
+
+
+def show(study: tl.Study) -> None:
+    """Print each arm's accuracy, what it chose, and its gain over the best direct row."""
+    arms = study.results.arms
+    rows = [arm for arm in arms if arm.is_control]
+    best = max(rows, key=lambda arm: fmean(arm.values("accuracy")))
+    print(
+        f"\n| | accuracy, % | each seed | against “{best.name}” | chosen |\n|---|---:|---|---|---|"
+    )
+    for arm in arms:
+        values = np.array(arm.values("accuracy"))
+        each = ", ".join(f"{100 * value:.1f}" for value in values)
+        gain = ""
+        if arm is not best:
+            ends = tl.evaluation.mean_interval((values - best.values("accuracy")).tolist())
+            gain = f"{100 * ends.mean:+.2f} ({100 * ends.low:+.2f} to {100 * ends.high:+.2f})"
+        chosen = arm.settings.get("chosen", "")
+        print(f"| {arm.name} | {100 * values.mean():.1f} | {each} | {gain} | {chosen} |")
+    print(f"\n{study.verdict}\n{study.report()}", flush=True)
+
+
+def show_teachers(
+    by_seed: Sequence[Mapping[str, nn.Module | Teacher]], test: tl.data.Domains
+) -> None:
+    """Print what specialists make of the test, each of its own domain, and all averaged."""
+    routed = [_accuracy([each[name] for name in test.sets], test) for each in by_seed]
+    averages = [Ensemble(list(each.values()), average=mean_of_probabilities) for each in by_seed]
+    averaged = [_accuracy([each] * len(test.sets), test) for each in averages]
+    print("\nThe specialists themselves, by seed:")
+    for what, found in (("routed", routed), ("averaged", averaged)):
+        print(f"{what}: {100 * fmean(found):.1f}  ({', '.join(f'{100 * x:.1f}' for x in found)})")
+
+
+def _accuracy(teachers: Iterable[nn.Module | Teacher], test: tl.data.Domains) -> float:
+    """Return the share of right answers, each domain's by the teacher in its place."""
+    right = 0
+    for teacher, data in zip(teachers, test.sets.values(), strict=True):
+        inputs, labels = data.tensors
+        outputs = as_teacher(teacher).signals(tl.Batch(inputs), OUTPUT).wanted_output()
+        right += int((outputs.argmax(dim=1) == labels).sum())
+    return right / len(test)
