@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import sys
+from copy import deepcopy
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +24,8 @@ import tutelage as tl
 from mnist import RUNS, adamw, warm_cosine
 
 SIDE, DIGITS, VAL, TEST = 16, 10, 500, 2000
+FEW = 1000
+"""Fewer labels than these ask for more epochs."""
 ENGINE = tl.Engine(device="cpu", progress=False, checkpoint_seconds=120)
 Split = tuple[Tensor, Tensor]
 
@@ -69,12 +73,36 @@ def cnn(channels: int, dropout: float = 0.0) -> nn.Sequential:
 def specialist(name: str, own: TensorDataset, seed: int, labels: int) -> nn.Module:
     """Return a network of four times the student's channels, trained on one source's images."""
     torch.manual_seed(seed)
-    run = tl.fit(
-        cnn(32, dropout=0.3), train=own, epochs=120 if labels < 1000 else 20, batch_size=32,
-        optimizer=adamw(1e-3, 0.05), scheduler=warm_cosine, transform=tl.data.Mixup(),
-        engine=ENGINE, seed=seed, out=RUNS / "specialists" / f"{name}-seed{seed}",
-    )  # fmt: skip
-    return run.student
+    epochs = 120 if labels < FEW else 20
+    return tl.fit(cnn(32, dropout=0.3), train=own, epochs=epochs, **_training(name, seed)).student
+
+
+def generalist(data: tl.data.Domains, seed: int, labels: int) -> nn.Module:
+    """Return such a network trained on the images of all sources."""
+    torch.manual_seed(seed)
+    epochs, name = (120 if labels < FEW else 20), f"digits-{labels}-all"
+    return tl.fit(cnn(32, dropout=0.3), train=data, epochs=epochs, **_training(name, seed)).student
+
+
+def specialised(
+    name: str, model: nn.Module, own: TensorDataset, seed: int, labels: int
+) -> nn.Module:
+    """Return a copy of the generalist, trained further on one source's images at a lower rate."""
+    settings: dict[str, Any] = _training(name, seed) | {"optimizer": adamw(3e-4, 0.05)}
+    epochs = 40 if labels < FEW else 7
+    return tl.fine_tune(deepcopy(model), train=own, epochs=epochs, **settings).student
+
+
+def _training(name: str, seed: int) -> dict[str, Any]:
+    return {
+        "batch_size": 32,
+        "optimizer": adamw(1e-3, 0.05),
+        "scheduler": warm_cosine,
+        "transform": tl.data.Mixup(),
+        "engine": ENGINE,
+        "seed": seed,
+        "out": RUNS / "specialists" / f"{name}-seed{seed}",
+    }
 
 
 optimizer = adamw(1e-3, 0.05)

@@ -36,6 +36,7 @@ MIXUP = tl.data.Mixup()
 LENGTHS = [200, 1000]
 """Epochs to choose from, on letters."""
 ROUTED = "taught by routed specialists"
+FINE_TUNED = "taught by routed specialists that began as one generalist"
 UNROUTED = "taught by their average, unrouted"
 MakeTeachers = Callable[[Trial], Teacher]
 
@@ -152,7 +153,7 @@ def run_letters() -> None:
     )
     show(study)
     everyone = [letter_specialists(draw(seed), seed) for seed in range(SEEDS)]
-    show_teachers(everyone, letters.everywhere(letters.TEST))
+    show_teachers("The specialists themselves", everyone, letters.everywhere(letters.TEST))
 
 
 def _domains(trial: Trial) -> tl.data.Domains:
@@ -244,6 +245,20 @@ def digit_specialists(data: tl.data.Domains, seed: int, labels: int) -> dict[str
     }
 
 
+def specialised_digits(data: tl.data.Domains, seed: int, labels: int) -> dict[str, nn.Module]:
+    """Return a specialist for each source, which began as one network for all."""
+    whole = sources.generalist(data, seed, labels)
+    return {
+        name: sources.specialised(f"digits-{labels}-all-{name}", whole, own, seed, labels)
+        for name, own in data.sets.items()
+    }
+
+
+def fine_tuned_digits(trial: Trial, labels: int) -> Teacher:
+    """Return those that began as a generalist, each asked about its own source."""
+    return Specialists(specialised_digits(_domains(trial), trial.seed, labels))
+
+
 def routed_digits(trial: Trial, labels: int) -> Teacher:
     """Return the specialists, each asked about its own source."""
     return Specialists(digit_specialists(_domains(trial), trial.seed, labels))
@@ -280,13 +295,27 @@ def run_digits() -> None:
                 name: tl.Arm(
                     run=partial(taught, teacher=partial(make, labels=labels), objective=soft)
                 )
-                for name, make in ((ROUTED, routed_digits), (UNROUTED, averaged_digits))
+                for name, make in (
+                    (ROUTED, routed_digits),
+                    (FINE_TUNED, fine_tuned_digits),
+                    (UNROUTED, averaged_digits),
+                )
             },
         )
         show(study)
         draws = [sources.labelled(seed, labels) for seed in range(SEEDS)]
-        everyone = [digit_specialists(data, seed, labels) for seed, data in enumerate(draws)]
-        show_teachers(everyone, sources.held_out("test"))
+        show_digit_teachers(draws, labels)
+
+
+def show_digit_teachers(draws: Sequence[tl.data.Domains], labels: int) -> None:
+    """Print what the teachers of digits reach themselves."""
+    test, of_seeds = sources.held_out("test"), list(enumerate(draws))
+    alone = [digit_specialists(data, seed, labels) for seed, data in of_seeds]
+    show_teachers("The specialists", alone, test)
+    began = [specialised_digits(data, seed, labels) for seed, data in of_seeds]
+    show_teachers("The specialists that began as a generalist", began, test)
+    whole = [sources.generalist(data, seed, labels) for seed, data in of_seeds]
+    show_teachers("The generalist", [dict.fromkeys(test.sets, each) for each in whole], test)
 
 
 PARTS = {"letters": run_letters, "classes": run_classes, "digits": run_digits}

@@ -35,13 +35,13 @@ def show(study: tl.Study) -> None:
 
 
 def show_teachers(
-    by_seed: Sequence[Mapping[str, nn.Module | Teacher]], test: tl.data.Domains
+    title: str, by_seed: Sequence[Mapping[str, nn.Module | Teacher]], test: tl.data.Domains
 ) -> None:
     """Print what specialists make of the test, each of its own domain, and all averaged."""
     routed = [_accuracy([each[name] for name in test.sets], test) for each in by_seed]
     averages = [Ensemble(list(each.values()), average=mean_of_probabilities) for each in by_seed]
     averaged = [_accuracy([each] * len(test.sets), test) for each in averages]
-    print("\nThe specialists themselves, by seed:")
+    print(f"\n{title}, by seed:")
     for what, found in (("routed", routed), ("averaged", averaged)):
         print(f"{what}: {100 * fmean(found):.1f}  ({', '.join(f'{100 * x:.1f}' for x in found)})")
 
