@@ -74,11 +74,21 @@ def recipes(layers: tuple[int, ...]) -> dict[str, tl.Arm]:
             "epochs": 3 * LONG,
             "train": more_text(),
         },
+        "rate 4e-3, as long as 9 passes, more text": {
+            "optimizer": adamw(4e-3),
+            "epochs": 3 * LONG,
+            "train": more_text(),
+        },
         "words, rate 2e-3, as long as 9 passes, more text": {
             "student": words,
             "optimizer": adamw(2e-3),
             "epochs": 3 * LONG,
             "train": more_text(),
+        },
+        "layers too, rate 2e-3, 9 passes": {
+            "objective": both,
+            "optimizer": adamw(2e-3),
+            "epochs": 3 * LONG,
         },
         "rate 2e-3": {"optimizer": adamw(2e-3)},
         "rate 5e-4": {"optimizer": adamw(5e-4)},
