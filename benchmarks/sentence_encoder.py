@@ -1,11 +1,11 @@
 """A sentence encoder, all-MiniLM-L6-v2, taught to students of three, two and one of its six layers.
 
-    TUTELAGE_DATA=... python benchmarks/sentence_encoder.py [starts] [lengths] [speed]
+    TUTELAGE_DATA=... python benchmarks/sentence_encoder.py [starts] [lengths] [longer] [speed]
 
 `starts` compares where three layers begin (random; every second; first; last) and how they are
 taught (output only; output and layers at once; layers first, output after), for a quarter of a
-pass over the text. `lengths` trains three, two and one layer for long. `speed` times them against
-the teacher. Nothing named does all. Quality is Spearman's correlation of cosines with the scores of
+pass over the text. `lengths` trains three, two and one layer for long; `longer` two and one for
+three times as many steps, on running text too. `speed` times them against the teacher. Nothing named does all. Quality is Spearman's correlation of cosines with the scores of
 STS-B dev, which chooses nothing: what is chosen is chosen on 1,000 pairs of STS-B train that no
 student is trained on.
 """
@@ -43,7 +43,7 @@ from tutelage.signals import Batch
 
 HELD_OUT, BATCH, EPOCH = 1000, 64, 33
 """Pairs held out; sentences in a batch; batches in an epoch, a sixteenth of the text."""
-SHORT, LONG, SEEDS = 4, 48, 3
+SHORT, LONG, LONGER, SEEDS = 4, 48, 144, 3
 TOKENS = (8, 12, 16, 24, 32)
 RATE = 1e-3
 ENGINE = tl.Engine(precision="bf16", progress=False, checkpoint_seconds=120, clip_norm=1.0)
@@ -187,6 +187,21 @@ def lengths() -> None:
     show(study("lengths", arms, LONG, 1))
 
 
+def longer() -> None:
+    """Print what two layers and one come to from more steps and running text."""
+    both = text().train.joined(text().running)
+    arms = {
+        f"{len(layers)} of 6 layers, longer, running text too": tl.Arm(
+            student=partial(kept, layers),
+            objective=OUTPUT,
+            train=partial(buckets, both, BATCH, EPOCH),
+            learning_rate=2 * RATE,
+        )
+        for layers in ((2, 5), (5,))
+    }
+    show(study("longer", arms, LONGER, 1))
+
+
 def show(found: tl.Study) -> None:
     """Print the correlations: of the teacher, and of each arm's students."""
     whole = found.results.teacher
@@ -220,7 +235,7 @@ def speed() -> None:
             print(f"| {length} | {size} | {1000 * own:.1f} | {ratios} |", flush=True)
 
 
-PARTS = {"starts": starts, "lengths": lengths, "speed": speed}
+PARTS = {"starts": starts, "lengths": lengths, "longer": longer, "speed": speed}
 
 
 def main() -> None:
