@@ -5,9 +5,10 @@
 `starts` compares where three layers begin (random; every second; first; last) and how they are
 taught (output only; output and layers at once; layers first, output after), for a quarter of a
 pass over the text. `lengths` trains three, two and one layer for long; `longer` two and one for
-three times as many steps, on running text too. `speed` times them against the teacher. Nothing named does all. Quality is Spearman's correlation of cosines with the scores of
-STS-B dev, which chooses nothing: what is chosen is chosen on 1,000 pairs of STS-B train that no
-student is trained on.
+three times as many steps, on running text too. `speed` times them against the teacher. Nothing
+named does all. Quality is Spearman's correlation of cosines with the scores of STS-B dev, which
+chooses nothing: what is chosen is chosen on 1,000 pairs of STS-B train that no student is trained
+on (sentence_tuning.py).
 """
 
 from __future__ import annotations
