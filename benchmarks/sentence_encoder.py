@@ -82,25 +82,22 @@ def text() -> Text:
 
 
 @cache
-def teacher(unit: bool = False) -> Recalled:
-    """Return the teacher, with its embeddings of all sentences; of length 1 if wanted."""
+def teacher() -> Recalled:
+    """Return the teacher, with its embeddings of all sentences."""
     with timed("the teacher's embeddings"):
         known = text()
-        return Recalled(minilm(unit), RUNS, known.train, known.running, known.val, known.test)
+        return Recalled(minilm(), RUNS, known.train, known.running, known.val, known.test)
 
 
-def kept(
-    layers: Sequence[int], random: bool = False, words: bool = False, unit: bool = False
-) -> Encoder:
+def kept(layers: Sequence[int], random: bool = False, words: bool = False) -> Encoder:
     """Return a student of some of the teacher's layers.
 
     Args:
         layers: Which, from 0.
         random: Whether they begin anew.
         words: Whether the word embeddings, two thirds of all parameters, are trained too.
-        unit: Whether its embeddings have length 1.
     """
-    student, _ = tl.students.keep_layers(teacher(unit).encoder, list(layers))
+    student, _ = tl.students.keep_layers(teacher().encoder, list(layers))
     if random:
         for layer in student.bert.encoder.modules():
             student.bert._init_weights(layer)  # noqa: SLF001 - as a new BERT begins

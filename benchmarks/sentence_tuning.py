@@ -11,7 +11,6 @@ import argparse
 from functools import partial
 from typing import Any
 
-import torch
 import transformers
 
 import tutelage as tl
@@ -27,92 +26,41 @@ from sentence_encoder import (
     map_to,
     show,
     study,
-    teacher,
     text,
 )
 from sentences import buckets
 
 
-def adamw(rate: float) -> Any:
-    """Return AdamW at a rate."""
-    return partial(torch.optim.AdamW, lr=rate, fused=True)
-
-
-def small_batches() -> Any:
-    """Return loaders of batches of half the size, twice as many."""
-    return partial(buckets, text().train, BATCH // 2, 2 * EPOCH)
-
-
-def more_text() -> Any:
-    """Return loaders of running text too."""
-    return partial(buckets, text().train.joined(text().running), BATCH, EPOCH)
-
-
-def layers_too(layers: tuple[int, ...]) -> tl.objectives.Objective:
-    """Return the output and the layers at once."""
-    return OUTPUT + FEATURES * tl.FeatureMatch(map_to(layers))
+def rate(value: float) -> dict[str, Any]:
+    """Return the setting of a learning rate."""
+    return {"learning_rate": value}
 
 
 def recipes(layers: tuple[int, ...]) -> dict[str, tl.Arm]:
     """Return what is tried for a student of some layers."""
-    student = partial(kept, layers)
-    words = partial(kept, layers, words=True)
-    unit = {"student": partial(kept, layers, unit=True), "teacher": teacher(unit=True)}
-    both = layers_too(layers)
-    close = OUTPUT + 0.1 * tl.RelationMatch(angle=0)
+    words = {"student": partial(kept, layers, words=True)}
+    both = {"objective": OUTPUT + FEATURES * tl.FeatureMatch(map_to(layers))}
+    nine = {"epochs": LONGER}
+    running = nine | {"train": partial(buckets, text().train.joined(text().running), BATCH, EPOCH)}
     found: dict[str, dict[str, Any]] = {
         "base": {},
-        "layers too": {"objective": both},
-        "distances too": {"objective": close},
-        "unit": unit | {"objective": 384 * OUTPUT},
-        "unit, rate 2e-3": unit | {"objective": 384 * OUTPUT, "optimizer": adamw(2e-3)},
-        "unit, rate 2e-3, 9 passes": unit
-        | {"objective": 384 * OUTPUT, "optimizer": adamw(2e-3), "epochs": LONGER},
-        "rate 2e-3, 9 passes": {"optimizer": adamw(2e-3), "epochs": LONGER},
-        "rate 4e-3, 9 passes": {"optimizer": adamw(4e-3), "epochs": LONGER},
-        "rate 2e-3, as long as 9 passes, more text": {
-            "optimizer": adamw(2e-3),
-            "epochs": LONGER,
-            "train": more_text(),
-        },
-        "rate 4e-3, as long as 9 passes, more text": {
-            "optimizer": adamw(4e-3),
-            "epochs": LONGER,
-            "train": more_text(),
-        },
-        "words, rate 2e-3, as long as 9 passes, more text": {
-            "student": words,
-            "optimizer": adamw(2e-3),
-            "epochs": LONGER,
-            "train": more_text(),
-        },
-        "layers too, rate 2e-3, 9 passes": {
-            "objective": both,
-            "optimizer": adamw(2e-3),
-            "epochs": LONGER,
-        },
-        "rate 2e-3": {"optimizer": adamw(2e-3)},
-        "rate 5e-4": {"optimizer": adamw(5e-4)},
-        "batch 32": {"train": small_batches()},
-        "9 passes": {"epochs": LONGER},
-        "words": {"student": words},
-        "words, rate 2e-3": {"student": words, "optimizer": adamw(2e-3)},
-        "words, rate 2e-3, 9 passes": {
-            "student": words,
-            "optimizer": adamw(2e-3),
-            "epochs": LONGER,
-        },
-        "words, rate 3e-4": {"student": words, "optimizer": adamw(3e-4)},
-        "words, rate 3e-4, 9 passes": {
-            "student": words,
-            "optimizer": adamw(3e-4),
-            "epochs": LONGER,
-        },
+        "rate 5e-4": rate(5e-4),
+        "rate 2e-3": rate(2e-3),
+        "batch 32": {"train": partial(buckets, text().train, BATCH // 2, 2 * EPOCH)},
+        "layers too": both,
+        "layers too, rate 2e-3, 9 passes": both | rate(2e-3) | nine,
+        "distances too": {"objective": OUTPUT + 0.1 * tl.RelationMatch(angle=0)},
+        "words": words,
+        "words, rate 3e-4": words | rate(3e-4),
+        "words, rate 2e-3": words | rate(2e-3),
+        "9 passes": nine,
+        "rate 2e-3, 9 passes": nine | rate(2e-3),
+        "rate 4e-3, 9 passes": nine | rate(4e-3),
+        "rate 2e-3, as long as 9 passes, more text": running | rate(2e-3),
+        "words, rate 2e-3, as long as 9 passes, more text": running | words | rate(2e-3),
     }
-    return {
-        f"{layers} {name}": tl.Arm(**{"student": student, "objective": OUTPUT} | how)
-        for name, how in found.items()
-    }
+    usual = {"student": partial(kept, layers), "objective": OUTPUT}
+    return {f"{layers} {name}": tl.Arm(**usual | how) for name, how in found.items()}
 
 
 LAYERS = ((5,), (0,), (2, 5), (1, 5), (3, 5), (4, 5))

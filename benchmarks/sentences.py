@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-import torch.nn.functional as F
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -39,21 +38,19 @@ class Encoder(nn.Module):
 
     Args:
         bert: Without its pooler.
-        unit: Whether embeddings are divided by their length, as sentence-transformers does.
     """
 
     bert: BertModel
 
-    def __init__(self, bert: BertModel, unit: bool = False) -> None:
+    def __init__(self, bert: BertModel) -> None:
         super().__init__()
-        self.bert, self.unit = bert, unit
+        self.bert = bert
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return embeddings `[batch, d]`."""
         hidden = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         weights = attention_mask.unsqueeze(2).to(hidden.dtype)
-        mean = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
-        return F.normalize(mean) if self.unit else mean
+        return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
 
 
 def _model() -> Path:
@@ -63,10 +60,10 @@ def _model() -> Path:
     return Path(found.submodule_search_locations[0]) / "model"
 
 
-def minilm(unit: bool = False) -> Encoder:
+def minilm() -> Encoder:
     """Return the teacher: all-MiniLM-L6-v2, six layers of width 384."""
     bert = BertModel.from_pretrained(_model(), add_pooling_layer=False, local_files_only=True)
-    return Encoder(bert, unit).eval()
+    return Encoder(bert).eval()
 
 
 class Sentences(Dataset[Any]):
@@ -176,16 +173,14 @@ class Recalled(Teacher):
         whose = fingerprint({"tokens": data.ids} | self.encoder.state_dict())
         path = folder / f"embeddings-{whose}.npy"
         if not path.exists():
-            plain = Live(Encoder(self.encoder.bert))
             rows = torch.empty(len(data), 384)
             order = data.lengths.argsort(stable=True)
             for part in order.split(100):
                 batch = Batch.of(data.__getitems__(part.tolist()))
-                rows[part] = plain.signals(batch, OUTPUT).wanted_output()
+                rows[part] = self.live.signals(batch, OUTPUT).wanted_output()
             folder.mkdir(parents=True, exist_ok=True)
             np.save(path, rows.numpy())
-        found = torch.from_numpy(np.load(path))
-        return F.normalize(found) if self.encoder.unit else found
+        return torch.from_numpy(np.load(path))
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return what was answered before, where the tokens are the same."""
@@ -196,7 +191,7 @@ class Recalled(Teacher):
 
     def fingerprint(self) -> str:
         """Return that of the encoder."""
-        return f"{self.live.fingerprint()}{' of length 1' * self.encoder.unit}"
+        return self.live.fingerprint()
 
 
 def _are_of(data: Sentences, batch: Batch) -> bool:
