@@ -119,6 +119,11 @@ class TestContent:
         assert before != content(value) == content(value.clone())
         assert content(value.numpy()) != content(np.zeros(len(value), np.uint8))
 
+    def test_of_records_that_hold_objects_is_that_of_the_objects(self):
+        kind = [("number", int), ("text", object)]
+        one, same, other = (np.array([(1, "".join(text))], kind) for text in ("ab", "ab", "ac"))
+        assert content(one) == content(same) != content(other)
+
     def test_of_an_unknown_kind_is_refused(self):
         with pytest.raises(DataError, match=r"tensors, arrays, images.*got object; make"):
             content([object()])

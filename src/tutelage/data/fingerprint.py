@@ -48,7 +48,7 @@ def _feed(digest: Any, value: object) -> None:
     if isinstance(value, Tensor):
         digest.update(f"tensor {value.dtype} {list(value.shape)};".encode())
         _feed_bytes(digest, _bytes(value))
-    elif isinstance(value, (np.ndarray, np.generic)) and value.dtype != object:
+    elif isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
         digest.update(f"array {value.dtype.str} {value.shape};".encode())
         plain = np.ascontiguousarray(value).reshape(-1)
         _feed_bytes(digest, plain.view(np.uint8).data if plain.size else b"")
