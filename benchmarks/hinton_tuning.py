@@ -1,4 +1,4 @@
-"""How the recipe of the taught net in hinton.py was chosen: on held-out training images.
+"""Recipes for the taught net of hinton.py, compared on held-out training images.
 
     TUTELAGE_DATA=... python benchmarks/hinton_tuning.py [--seeds N] [--epochs N] [NAME ...]
 

@@ -1,29 +1,24 @@
-"""How the taught student's settings on letters were chosen: on the 3,000 validation rows.
+"""Other settings for the student on letters, taught and not, compared on the 3,000 validation rows.
 
     TUTELAGE_DATA=... python benchmarks/letters_tuning.py [--seeds N] [NAME ...]
 
-The labelled rows are other draws than those of specialists.py; the test rows are not read. Direct
-rows are here too, so that nobody is tuned alone.
+The labelled rows are other draws than those of specialists.py; no figure is of test rows.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from functools import partial
+from itertools import product
 from statistics import fmean
-
-from torch import nn
 
 import letters
 import tutelage as tl
 from mnist import RUNS, adamw, warm_cosine
 from remembered import timed
-from specialists import routed_letters
-from tutelage.studies import Trial
+from specialists import MIXUP, routed_letters, taught
 
 FIRST_SEED, EPOCHS, RATE = 100, 1000, 3e-3
-MIXUP = tl.data.Mixup()
 TRANSFORMS = {
     "mixup": MIXUP,
     "mixup, noise 0.1": tl.data.Chain([MIXUP, tl.data.Noise(0.1)]),
@@ -33,28 +28,20 @@ TRANSFORMS = {
 }
 
 
-def taught(trial: Trial, transform: tl.data.Transform, temperature: float) -> nn.Module:
-    """Train specialists, or find them trained, and let them teach the student."""
-    run = tl.distill(
-        routed_letters(trial), trial.student, train=trial.train, transform=transform,
-        objective=tl.SoftTargets(temperature), out=trial.out, **trial.settings,
-    )  # fmt: skip
-    return run.student
-
-
-ARMS: dict[str, tl.Arm] = {}
-for decay in (0.3, 0.1, 0.02):
-    optimizer = adamw(RATE, decay)
-    ARMS[f"labels and mixup, decay {decay}"] = tl.Arm(
-        objective=tl.HardLabels(), transform=MIXUP, optimizer=optimizer
-    )
-    for what, transform in TRANSFORMS.items():
-        for temperature in (1, 2):
-            ARMS[f"taught, T = {temperature}, {what}, decay {decay}"] = tl.Arm(
-                run=partial(taught, transform=transform, temperature=temperature),
-                optimizer=optimizer,
-            )
-ARMS |= {f"{name}, batch 512": replace(arm, batch_size=512) for name, arm in ARMS.items()}
+def arms() -> dict[str, tl.Arm]:
+    """Return what can be tried."""
+    found: dict[str, tl.Arm] = {}
+    for decay in (0.3, 0.1, 0.02):
+        optimizer = adamw(RATE, decay)
+        found[f"labels and mixup, decay {decay}"] = tl.Arm(
+            objective=tl.HardLabels(), transform=MIXUP, optimizer=optimizer
+        )
+        for (what, transform), temperature in product(TRANSFORMS.items(), (1, 2)):
+            objective = tl.SoftTargets(temperature)
+            way = partial(taught, teacher=routed_letters, objective=objective, transform=transform)
+            name = f"taught, T = {temperature}, {what}, decay {decay}"
+            found[name] = tl.Arm(run=way, optimizer=optimizer)
+    return found
 
 
 def main() -> None:
@@ -63,15 +50,15 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="arms; none for all")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
-    given = parser.parse_args()
-    for name in given.names or ARMS:
+    given, every = parser.parse_args(), arms()
+    for name in given.names or every:
         with timed(name):
             study = tl.study(
                 None,
                 letters.student,
                 train=partial(letters.labelled, each=700),
                 test=letters.everywhere(letters.VAL),
-                arms={name: ARMS[name]},
+                arms={name: every[name]},
                 controls={},
                 seeds=range(FIRST_SEED, FIRST_SEED + given.seeds),
                 epochs=given.epochs,

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
 import tutelage as tl
 from mnist import RUNS, adamw, warm_cosine
@@ -70,7 +70,7 @@ def cnn(channels: int, dropout: float = 0.0) -> nn.Sequential:
     )  # fmt: skip
 
 
-def specialist(name: str, own: TensorDataset, seed: int, labels: int) -> nn.Module:
+def specialist(name: str, own: Dataset[Any], seed: int, labels: int) -> nn.Module:
     """Return a network of four times the student's channels, trained on one source's images."""
     torch.manual_seed(seed)
     epochs = 120 if labels < FEW else 20
@@ -79,9 +79,7 @@ def specialist(name: str, own: TensorDataset, seed: int, labels: int) -> nn.Modu
 
 def generalist(data: tl.data.Domains, seed: int, labels: int) -> nn.Module:
     """Return such a network trained on the images of all sources."""
-    torch.manual_seed(seed)
-    epochs, name = (120 if labels < FEW else 20), f"digits-{labels}-all"
-    return tl.fit(cnn(32, dropout=0.3), train=data, epochs=epochs, **_training(name, seed)).student
+    return specialist(f"digits-{labels}-all", data, seed, labels)
 
 
 def specialised(

@@ -41,11 +41,16 @@ UNROUTED = "taught by their average, unrouted"
 MakeTeachers = Callable[[Trial], Teacher]
 
 
-def taught(trial: Trial, teacher: MakeTeachers, objective: tl.Objective) -> nn.Module:
+def taught(
+    trial: Trial,
+    teacher: MakeTeachers,
+    objective: tl.Objective,
+    transform: tl.data.Transform = MIXUP,
+) -> nn.Module:
     """Train specialists, or find them trained, and let them teach the student."""
     run = tl.distill(
-        teacher(trial), trial.student, train=trial.train, objective=objective, transform=MIXUP,
-        out=trial.out, **trial.settings,
+        teacher(trial), trial.student, train=trial.train, objective=objective,
+        transform=transform, out=trial.out, **trial.settings,
     )  # fmt: skip
     return run.student
 
