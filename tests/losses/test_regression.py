@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 
 from tutelage.errors import DataError
 from tutelage.losses import regression
-from tutelage.losses.regression import known_values
+from tutelage.losses.regression import regression_to_labels
 
 VALUES = arrays(np.float64, (4, 2), elements=st.floats(-100, 100))
 MASKS = arrays(np.bool_, (4, 2))
@@ -114,12 +114,24 @@ def test_targets_that_do_not_fit_are_refused(target):
         regression(torch.zeros(4, 2), target)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
-def test_known_values_are_those_that_are_not_nan(dtype):
-    values = torch.tensor([[6e4, 6e4], [-3.0, float("inf")]], dtype=dtype)
-    assert known_values(values) is None  # all, though the sum overflows
-    values[1, 0] = -float("inf")
-    known = known_values(values)  # whose sum is NaN
-    assert known is None or known.all()
-    values[0, 1] = float("nan")
-    assert known_values(values).tolist() == [[True, False], [True, True]]
+@given(VALUES, VALUES, MASKS, st.one_of(st.none(), st.floats(0.1, 50)))
+def test_labels_that_are_nan_do_not_count(output, target, known, delta):
+    labels = torch.from_numpy(np.where(known, target, np.nan))
+    output = torch.from_numpy(output).requires_grad_()
+    found = regression_to_labels(output, labels, delta)
+    counts = known.sum(axis=1)
+    sums = (plain(output.detach().numpy(), target, delta or None) * known).sum(axis=1)
+    np.testing.assert_allclose(found.detach(), sums / np.maximum(counts, 1), rtol=1e-9, atol=1e-9)
+    (gradient,) = torch.autograd.grad(found.sum(), output)
+    assert (gradient[~torch.from_numpy(known)] == 0).all()
+
+
+def test_labels_beyond_all_bounds_count():
+    # Their errors' sum overflows, which must not be taken for a label that is missing.
+    labels = torch.tensor([[float("inf"), 0.0], [2e19, 2e19]])
+    assert regression_to_labels(torch.zeros(2, 2), labels).tolist() == [float("inf")] * 2
+
+
+def test_an_output_that_is_nan_shows():
+    found = regression_to_labels(torch.tensor([[float("nan")], [1.0]]), torch.zeros(2))
+    assert found.isnan().tolist() == [True, False]

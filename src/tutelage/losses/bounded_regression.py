@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from tutelage.losses._tensors import same_shape
-from tutelage.losses.regression import known_values, regression
+from tutelage.losses.regression import regression_to_labels
 
 
 def bounded_regression(
@@ -36,7 +36,5 @@ def bounded_regression(
     tensor([0., 4.])
     """
     same_shape(student, teacher, "outputs")
-    known = known_values(labels)
-    error = regression(student, labels, known=known)
-    bound = regression(teacher, labels, known=known)
+    error, bound = (regression_to_labels(side, labels) for side in (student, teacher))
     return torch.where(error + margin > bound, error, torch.zeros_like(error))

@@ -47,11 +47,32 @@ def regression(
     return errors.sum(dim=1) / known.sum(dim=1).clamp(min=1)
 
 
-def known_values(labels: Tensor) -> Tensor | None:
-    """Return which values are known, that is not NaN; None for all, where a look does not wait."""
-    if labels.device.type == "cpu" and not labels.sum().isnan():
-        return None
-    return ~labels.isnan()
+def regression_to_labels(
+    output: Tensor, labels: Tensor, huber_delta: float | None = None
+) -> Tensor:
+    """`regression` to labels, of which those that are NaN are not known and do not count.
+
+    Args:
+        output: What the student says, `[batch, outputs]`.
+        labels: True values, `[batch, outputs]`, or `[batch]` for one output; NaN where unknown.
+        huber_delta: As in `regression`.
+
+    Returns:
+        `[batch]`: the mean over an example's known labels; 0 where none is known.
+
+    Raises:
+        DataError: The shapes do not agree, or the labels are not of a floating type.
+
+    >>> import torch
+    >>> regression_to_labels(torch.tensor([[1.0], [5.0]]), torch.tensor([3.0, float("nan")]))
+    tensor([4., 0.])
+    """
+    if labels.device.type == "cpu":  # where a look does not wait
+        errors = regression(output, labels, huber_delta)
+        # No error is negative: a sum is NaN only where a label is, or the output.
+        if not errors.detach().sum().isnan():
+            return errors
+    return regression(output, labels, huber_delta, ~labels.isnan())
 
 
 def _errors(output: Tensor, target: Tensor, huber_delta: float | None) -> Tensor:

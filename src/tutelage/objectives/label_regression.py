@@ -2,8 +2,7 @@
 
 from torch import Tensor
 
-from tutelage.losses import regression
-from tutelage.losses.regression import known_values
+from tutelage.losses.regression import regression_to_labels
 from tutelage.objectives._huber import HuberOption
 from tutelage.objectives._objective import labels_of
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
@@ -28,5 +27,4 @@ class LabelRegression(HuberOption):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the errors, `[batch]`."""
-        labels = labels_of(batch)
-        return regression(student.wanted_output(), labels, self.huber_delta, known_values(labels))
+        return regression_to_labels(student.wanted_output(), labels_of(batch), self.huber_delta)
