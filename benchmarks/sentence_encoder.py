@@ -89,15 +89,18 @@ def teacher() -> Recalled:
         return Recalled(minilm(), RUNS, known.train, known.running, known.val, known.test)
 
 
-def kept(layers: Sequence[int], random: bool = False, words: bool = False) -> Encoder:
+def kept(
+    layers: Sequence[int], random: bool = False, words: bool = False, dropout: float = 0.0
+) -> Encoder:
     """Return a student of some of the teacher's layers.
 
     Args:
         layers: Which, from 0.
         random: Whether they begin anew.
         words: Whether the word embeddings, two thirds of all parameters, are trained too.
+        dropout: In training; the teacher's own would be 0.1.
     """
-    student, _ = tl.students.keep_layers(teacher().encoder, list(layers))
+    student, _ = tl.students.keep_layers(minilm(dropout), list(layers))
     if random:
         for layer in student.bert.encoder.modules():
             student.bert._init_weights(layer)  # noqa: SLF001 - as a new BERT begins

@@ -40,6 +40,7 @@ def rate(value: float) -> dict[str, Any]:
 def recipes(layers: tuple[int, ...]) -> dict[str, tl.Arm]:
     """Return what is tried for a student of some layers."""
     words = {"student": partial(kept, layers, words=True)}
+    noisy = {"student": partial(kept, layers, dropout=0.1)}
     both = {"objective": OUTPUT + FEATURES * tl.FeatureMatch(map_to(layers))}
     nine = {"epochs": LONGER}
     running = nine | {"train": partial(buckets, text().train.joined(text().running), BATCH, EPOCH)}
@@ -59,6 +60,14 @@ def recipes(layers: tuple[int, ...]) -> dict[str, tl.Arm]:
         "rate 4e-3, 9 passes": nine | rate(4e-3),
         "rate 2e-3, as long as 9 passes, more text": running | rate(2e-3),
         "words, rate 2e-3, as long as 9 passes, more text": running | words | rate(2e-3),
+        "dropout, rate 2e-3": noisy | rate(2e-3),
+        "dropout, rate 2e-3, as long as 9 passes, more text": running | noisy | rate(2e-3),
+        "words, rate 2e-3, as long as 27 passes, more text": (
+            running | words | rate(2e-3) | {"epochs": 3 * LONGER}
+        ),
+        "rate 2e-3, as long as 27 passes, more text": (
+            running | rate(2e-3) | {"epochs": 3 * LONGER}
+        ),
     }
     usual = {"student": partial(kept, layers), "objective": OUTPUT}
     return {f"{layers} {name}": tl.Arm(**usual | how) for name, how in found.items()}

@@ -60,9 +60,17 @@ def _model() -> Path:
     return Path(found.submodule_search_locations[0]) / "model"
 
 
-def minilm() -> Encoder:
-    """Return the teacher: all-MiniLM-L6-v2, six layers of width 384."""
-    bert = BertModel.from_pretrained(_model(), add_pooling_layer=False, local_files_only=True)
+def minilm(dropout: float = 0.0) -> Encoder:
+    """Return the teacher: all-MiniLM-L6-v2, six layers of width 384.
+
+    Args:
+        dropout: In training, of states and attention; students made of it inherit this. The
+            model's own, 0.1, is noise that a student has no use for: it does not overfit.
+    """
+    own = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+    bert = BertModel.from_pretrained(
+        _model(), add_pooling_layer=False, local_files_only=True, **own
+    )
     return Encoder(bert).eval()
 
 

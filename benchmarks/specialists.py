@@ -32,8 +32,8 @@ from tutelage.teachers import Ensemble, Specialist, Specialists, Teacher
 from tutelage.teachers.averages import mean_of_probabilities
 
 SEEDS = 5
-MIXUP = tl.data.Mixup()
-LENGTHS = [200, 1000]
+MIXUP = letters.MIXUP
+LENGTHS = [200, 800]
 """Epochs to choose from, on letters."""
 ROUTED = "taught by routed specialists"
 FINE_TUNED = "taught by routed specialists that began as one generalist"
@@ -102,25 +102,17 @@ def averaged_letters(trial: Trial) -> Teacher:
     return Ensemble(list(everyone.values()), average=mean_of_probabilities)
 
 
-class Both(nn.Module):
-    """Two models, the first with twice the weight, as one: logarithms of mean probabilities."""
-
-    def __init__(self, first: nn.Module, second: nn.Module) -> None:
-        super().__init__()
-        self.first, self.second = first, second
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits."""
-        weighted = 2 * self.first(inputs).softmax(dim=1) + self.second(inputs).softmax(dim=1)
-        return weighted.clamp(min=1e-12).log()
+def all_letters(trial: Trial) -> nn.Module:
+    """Train what a specialist is made of on the labels of all domains, without a teacher."""
+    columns = zip(*(each.tensors for each in _domains(trial).sets.values()), strict=True)
+    every = TensorDataset(*(torch.cat(column) for column in columns))
+    return letters.Average(letters.parts("letters-all", every, trial.seed))
 
 
-def both_on_all(trial: Trial) -> nn.Module:
-    """Train what each specialist is made of on the labels of all domains, without a teacher."""
-    parts = [each.tensors for each in _domains(trial).sets.values()]
-    every = TensorDataset(*(torch.cat(column) for column in zip(*parts, strict=True)))
-    net = letters.net_of_one("letters-all", every, trial.seed)
-    return Both(net, letters.support_vectors(every))
+def direct_letters(student: Callable[[], nn.Module], name: str) -> dict[str, tl.Arm]:
+    """Return the ways without a teacher, noise in the inputs among them."""
+    noisy = tl.Arm(student=student, transform=letters.MIXUP_AND_NOISE)
+    return direct(student, name, LENGTHS) | {f"{name}, labels, mixup and noise": noisy}
 
 
 def run_letters() -> None:
@@ -134,11 +126,11 @@ def run_letters() -> None:
             "train": draw,
             "val": letters.everywhere(letters.VAL),
             "test": letters.everywhere(letters.TEST),
-            "controls": direct(letters.student, "student", LENGTHS)
-            | direct(letters.wide, "twice as wide", LENGTHS)
+            "controls": direct_letters(letters.student, "student")
+            | direct_letters(letters.wide, "twice as wide")
             | {
-                "net and support vectors, on all labels": tl.Arm(
-                    run=both_on_all, epochs=300, learning_rate=2e-3
+                "nets and support vectors, as one specialist, on all labels": tl.Arm(
+                    run=all_letters, epochs=300, learning_rate=2e-3
                 )
             },
             "epochs": LENGTHS[-1],
@@ -148,9 +140,13 @@ def run_letters() -> None:
             "sweep": {"learning_rate": [1e-3, 3e-3], "epochs": LENGTHS},
         },
         {
-            ROUTED: tl.Arm(run=partial(taught, teacher=routed_letters, objective=soft)),
+            ROUTED: tl.Arm(
+                run=partial(taught, teacher=routed_letters, objective=soft),
+                optimizer=letters.taught_optimizer,
+            ),
             UNROUTED: tl.Arm(
                 run=partial(taught, teacher=averaged_letters, objective=soft),
+                optimizer=letters.taught_optimizer,
                 epochs=LENGTHS[0],
                 learning_rate=3e-3,
             ),
