@@ -67,10 +67,10 @@ def minilm(dropout: float = 0.0) -> Encoder:
         dropout: In training, of states and attention; students made of it inherit this. The
             model's own, 0.1, is noise that a student has no use for: it does not overfit.
     """
-    own = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
     bert = BertModel.from_pretrained(
-        _model(), add_pooling_layer=False, local_files_only=True, **own
-    )
+        _model(), add_pooling_layer=False, local_files_only=True,
+        hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
+    )  # fmt: skip
     return Encoder(bert).eval()
 
 
