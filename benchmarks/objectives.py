@@ -7,7 +7,8 @@ Forward and backward of each objective, as a run calls it, on logits 256 × 1,00
 384, against `formulas.py` on the same tensors. Both give the same loss and gradient, which is
 checked first. The objectives check their arguments, count in float32 whatever comes, and survive
 constant rows, padding and examples without labels; the short expressions need not. The aim is a
-ratio of at most 1.1.
+ratio of at most 1.1. PyTorch's own losses are written twice: with the mean that they can take
+themselves, and with one value per example, as an objective must return, whose mean is taken then.
 
 Then: the KL divergence at temperature 4 on logits 512 × 32,000, eager and through `torch.compile`
 (which needs a C++ compiler; without one this is left out); and a forward pass whose layers are
@@ -53,6 +54,12 @@ class Case:
     student: Tensor
     teacher: Tensor
     labels: Tensor | None = None
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """The objective's, and the note."""
+        return type(self.objective).__name__ + self.note
 
     def ours(self) -> Tensor:
         """Return the objective's mean."""
@@ -70,11 +77,17 @@ def output_cases() -> list[Case]:
     z, v = torch.randn(256, 1000).mul(3).requires_grad_(), torch.randn(256, 1000) * 3
     values = torch.randn(256, 1000)
 
-    def case(objective: tl.Objective, hand: Callable[..., Tensor], *labels: Tensor) -> Case:
-        return Case(objective, hand, z, v, *labels)
+    def case(
+        objective: tl.Objective, hand: Callable[..., Tensor], labels: Tensor | None = None,
+        note: str = "",
+    ) -> Case:  # fmt: skip
+        return Case(objective, hand, z, v, labels, note)
+
+    one_each = ", a value per example"
 
     return [
         case(tl.HardLabels(), lambda z, _, y: F.cross_entropy(z, y), CLASSES),
+        case(tl.HardLabels(), lambda z, _, y: each_label(z, y).mean(), CLASSES, one_each),
         case(tl.SoftTargets(4), partial(formulas.kl, temperature=4.0)),
         case(tl.LogitRegression(), lambda z, v: formulas.center(z - v).square().mean() / 2),
         case(tl.DecoupledTargets(), formulas.decoupled, CLASSES),
@@ -84,10 +97,22 @@ def output_cases() -> list[Case]:
         case(tl.NormalizedTargets(), formulas.normalized, CLASSES),
         case(tl.HeterogeneousTargets(), formulas.heterogeneous, CLASSES),
         case(tl.LabelRegression(), lambda z, _, y: F.mse_loss(z, y), values),
+        case(tl.LabelRegression(), lambda z, _, y: each_error(z, y).mean(), values, one_each),
         case(tl.OutputRegression(), F.mse_loss),
+        case(tl.OutputRegression(), lambda z, v: each_error(z, v).mean(), None, one_each),
         case(tl.BoundedRegression(), formulas.bounded, values),
         case(tl.GaussianRegression(), formulas.gaussian),
     ]
+
+
+def each_label(z: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropies, `[batch]`."""
+    return F.cross_entropy(z, labels, reduction="none")
+
+
+def each_error(z: Tensor, target: Tensor) -> Tensor:
+    """Return the mean squared errors, `[batch]`."""
+    return F.mse_loss(z, target, reduction="none").mean(dim=1)
 
 
 def layer_cases() -> list[Case]:
@@ -173,7 +198,7 @@ def _seconds(call: Callable[[], object], repeats: int) -> float:
 
 def _row(name: str, times: tuple[float, float, float]) -> None:
     one, other, ratio = times
-    print(f"{name:34} {1e3 * one:10.3f} ms {1e3 * other:10.3f} ms   ratio {ratio:.3f}", flush=True)
+    print(f"{name:42} {1e3 * one:10.3f} ms {1e3 * other:10.3f} ms   ratio {ratio:.3f}", flush=True)
 
 
 def _learn(loss: Callable[[], Tensor], leaf: Tensor) -> None:
@@ -183,7 +208,7 @@ def _learn(loss: Callable[[], Tensor], leaf: Tensor) -> None:
 
 def objectives() -> None:
     """Print the table of the objectives."""
-    print("\nforward and backward              by hand          tutelage      aim: at most 1.1")
+    print(f"\n{'forward and backward':42} {'by hand':>13} {'tutelage':>13}   aim: at most 1.1")
     for case in (*output_cases(), *layer_cases()):
         gradients = [
             torch.autograd.grad(loss(), case.student)[0] for loss in (case.hand, case.ours)
@@ -192,12 +217,12 @@ def objectives() -> None:
         scale = gradients[0].abs().max().item()
         torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3 * scale)
         both = (partial(_learn, loss, case.student) for loss in (case.hand, case.ours))
-        _row(type(case.objective).__name__, alternate(*both))
+        _row(case.name, alternate(*both))
 
 
 def compiled() -> None:
     """Print what `torch.compile` makes of the KL divergence over a vocabulary."""
-    print("\nKL at T = 4, 512 × 32,000         eager            compiled")
+    print(f"\n{'KL at T = 4, 512 × 32,000':42} {'eager':>13} {'compiled':>13}")
     if not any(map(shutil.which, ("g++", "clang++", "c++"))):
         print("left out: torch.compile needs a C++ compiler, and none was found")
         return
@@ -240,7 +265,7 @@ def capture() -> None:
         "transformer, 16 × 64 tokens": (transformer(), torch.randn(16, 64, 256), (1, 3)),
     }
     for against in ("the plain pass", "handing out"):
-        print(f"\nforward pass                      {against:14}   captured      aim: at most 1.02")
+        print(f"\n{'forward pass':42} {against:>13} {'captured':>13}   aim: at most 1.02")
         for name, (model, inputs, steps) in networks.items():
             assert isinstance(model, nn.Sequential)
             for wanted in (steps[-1:], steps):
