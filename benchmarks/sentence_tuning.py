@@ -40,7 +40,8 @@ def rate(value: float) -> dict[str, Any]:
 def recipes(layers: tuple[int, ...]) -> dict[str, tl.Arm]:
     """Return what is tried for a student of some layers."""
     words = {"student": partial(kept, layers, words=True)}
-    noisy = {"student": partial(kept, layers, dropout=0.1)}
+    quiet = {"student": partial(kept, layers, dropout=0.0)}
+    quiet_words = {"student": partial(kept, layers, words=True, dropout=0.0)}
     both = {"objective": OUTPUT + FEATURES * tl.FeatureMatch(map_to(layers))}
     nine = {"epochs": LONGER}
     running = nine | {"train": partial(buckets, text().train.joined(text().running), BATCH, EPOCH)}
@@ -60,13 +61,11 @@ def recipes(layers: tuple[int, ...]) -> dict[str, tl.Arm]:
         "rate 4e-3, 9 passes": nine | rate(4e-3),
         "rate 2e-3, as long as 9 passes, more text": running | rate(2e-3),
         "words, rate 2e-3, as long as 9 passes, more text": running | words | rate(2e-3),
-        "dropout, rate 2e-3": noisy | rate(2e-3),
-        "dropout, rate 2e-3, as long as 9 passes, more text": running | noisy | rate(2e-3),
-        "words, rate 2e-3, as long as 27 passes, more text": (
-            running | words | rate(2e-3) | {"epochs": 3 * LONGER}
-        ),
-        "rate 2e-3, as long as 27 passes, more text": (
-            running | rate(2e-3) | {"epochs": 3 * LONGER}
+        "no dropout, rate 2e-3": quiet | rate(2e-3),
+        "words, no dropout, rate 2e-3": quiet_words | rate(2e-3),
+        "no dropout, rate 2e-3, as long as 9 passes, more text": running | quiet | rate(2e-3),
+        "words, no dropout, rate 2e-3, as long as 9 passes, more text": (
+            running | quiet_words | rate(2e-3)
         ),
     }
     usual = {"student": partial(kept, layers), "objective": OUTPUT}

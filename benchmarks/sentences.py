@@ -60,12 +60,11 @@ def _model() -> Path:
     return Path(found.submodule_search_locations[0]) / "model"
 
 
-def minilm(dropout: float = 0.0) -> Encoder:
+def minilm(dropout: float = 0.1) -> Encoder:
     """Return the teacher: all-MiniLM-L6-v2, six layers of width 384.
 
     Args:
-        dropout: In training, of states and attention; students made of it inherit this. The
-            model's own, 0.1, is noise that a student has no use for: it does not overfit.
+        dropout: In training, of states and attention; students made of it inherit this.
     """
     bert = BertModel.from_pretrained(
         _model(), add_pooling_layer=False, local_files_only=True,

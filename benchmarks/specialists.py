@@ -33,7 +33,7 @@ from tutelage.teachers.averages import mean_of_probabilities
 
 SEEDS = 5
 MIXUP = letters.MIXUP
-LENGTHS = [200, 800]
+LENGTHS = [200, 600]
 """Epochs to choose from, on letters."""
 ROUTED = "taught by routed specialists"
 FINE_TUNED = "taught by routed specialists that began as one generalist"
@@ -109,12 +109,6 @@ def all_letters(trial: Trial) -> nn.Module:
     return letters.Average(letters.parts("letters-all", every, trial.seed))
 
 
-def direct_letters(student: Callable[[], nn.Module], name: str) -> dict[str, tl.Arm]:
-    """Return the ways without a teacher, noise in the inputs among them."""
-    noisy = tl.Arm(student=student, transform=letters.MIXUP_AND_NOISE)
-    return direct(student, name, LENGTHS) | {f"{name}, labels, mixup and noise": noisy}
-
-
 def run_letters() -> None:
     """Compare direct training with specialists on three domains of rotated letters."""
     draw = partial(letters.labelled, each=700)
@@ -126,12 +120,13 @@ def run_letters() -> None:
             "train": draw,
             "val": letters.everywhere(letters.VAL),
             "test": letters.everywhere(letters.TEST),
-            "controls": direct_letters(letters.student, "student")
-            | direct_letters(letters.wide, "twice as wide")
+            "controls": direct(letters.student, "student", LENGTHS)
+            | direct(letters.wide, "twice as wide", LENGTHS)
             | {
+                "student, labels, mixup and noise": tl.Arm(transform=letters.MIXUP_AND_NOISE),
                 "nets and support vectors, as one specialist, on all labels": tl.Arm(
                     run=all_letters, epochs=300, learning_rate=2e-3
-                )
+                ),
             },
             "epochs": LENGTHS[-1],
             "batch_size": 128,
