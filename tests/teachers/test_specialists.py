@@ -252,6 +252,15 @@ class TestBadInput:
         ):
             Specialists(NETS).signals(Batch(X[:3], domain=domain), OUTPUT)
 
+    @pytest.mark.parametrize(
+        "domain",
+        [[["a"]] * 3, torch.zeros(3, 1, dtype=torch.long), [torch.tensor(0)] * 3, [0.5] * 3],
+    )
+    def test_domains_that_are_neither_text_nor_whole_numbers(self, domain):
+        teacher = Specialists(NETS, generalist=NETS["a"])
+        with pytest.raises(DataError, match="must be a text or a whole number, got a"):
+            teacher.signals(Batch(X[:3], domain=domain), OUTPUT)
+
     def test_fewer_domains_than_examples(self):
         with pytest.raises(DataError, match="one for each of 6 examples, got 2"):
             Specialists(NETS).signals(Batch(X, domain=["a", "b"]), OUTPUT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -126,6 +127,12 @@ class Specialists(Teacher):
         return found
 
     def _place_of(self, domain: object) -> int:
+        if not isinstance(domain, (str, Integral, type(None))):
+            raise DataError(
+                "each example's domain must be a text or a whole number, got a "
+                f"{type(domain).__name__}: {domain!r:.60}; give `domain` one name or number for "
+                "each example"
+            )
         place = self._places.get(domain, self._generalist)
         if place is None:
             raise DataError(
