@@ -148,16 +148,23 @@ def test_a_batch_of_one_has_no_correlation_along_the_batch():
     )
 
 
-def test_a_class_that_is_improbable_throughout_counts_like_the_others():
+@pytest.mark.parametrize("offset", [-10, -20, -26, -27, -30, -80])
+def test_a_class_that_is_improbable_throughout_counts_like_the_others(offset):
     student, teacher = (side.detach() for side in logits())
     usual = correlation_match(student, teacher, beta=0.0)
-    # The third class at e⁻³⁰ of its probability: beyond float32's resolution next to the others.
-    offset = torch.zeros(10).double()
-    offset[2] = -30
-    rare = correlation_match((student + offset).float(), (teacher + offset).float(), beta=0.0)
-    z, v = (student + offset).numpy(), (teacher + offset).numpy()
-    assert rare[0].item() == pytest.approx(parts(z, v, 1.0)[1], rel=1e-5)
+    # The third class at e⁻¹⁰ to e⁻⁸⁰ of its probability: down to where float32 has no squares.
+    offsets = torch.zeros(10).double()
+    offsets[2] = offset
+    whole, teacher = (student + offsets).requires_grad_(), teacher + offsets
+    half = whole.detach().float().requires_grad_()
+    rare = correlation_match(half, teacher.float(), beta=0.0)
+    known = parts(whole.detach().numpy(), teacher.numpy(), 1.0)[1]
+    assert rare[0].item() == pytest.approx(known, rel=1e-5)
     assert rare[0].item() == pytest.approx(usual[0].item(), rel=0.2)
+    slopes = gradient(correlation_match(whole, teacher, beta=0.0), whole)
+    np.testing.assert_allclose(
+        gradient(rare, half).numpy(), slopes.numpy(), atol=1e-5 * slopes.abs().max().item()
+    )
 
 
 @given(LOGITS, LOGITS, st.permutations(range(4)), st.permutations(range(5)))

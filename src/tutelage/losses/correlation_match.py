@@ -7,6 +7,9 @@ from torch import Tensor
 from tutelage.losses._directions import directions
 from tutelage.losses._tensors import at_least_float32, same_shape
 
+# Differences that count beside a probability of this size are large enough to be squared.
+_RARE = 1e-12
+
 
 def correlation_match(
     student: Tensor,
@@ -51,19 +54,23 @@ def correlation_match(
     tensor([0., 0., 2.])
     """
     same_shape(student, teacher, "classes")
-    log_q = F.log_softmax(at_least_float32(student) / temperature, dim=1)
-    log_p = F.log_softmax(at_least_float32(teacher) / temperature, dim=1)
-    rows = _lack_of_correlation(log_q.exp(), log_p.exp(), dim=1)
-    columns = _lack_of_correlation(_scaled_columns(log_q), _scaled_columns(log_p), dim=0)
+    z, v = (at_least_float32(side) / temperature for side in (student, teacher))
+    q, p = z.softmax(dim=1), v.softmax(dim=1)
+    rows = _lack_of_correlation(q, p, dim=1)
+    columns = _lack_of_correlation(_columns(q, z), _columns(p, v), dim=0)
     return (beta * rows + gamma * columns.mean()) * temperature**2
 
 
-def _scaled_columns(logs: Tensor) -> Tensor:
-    """Return exponentials with 1 for each column's largest: a rare class does not underflow.
+def _columns(probabilities: Tensor, logits: Tensor) -> Tensor:
+    """Return probabilities, each class's on a scale where it does not underflow.
 
-    ρ does not see the scale, and so the divisor is a constant for gradients too.
+    ρ does not see the scale, and so a divisor is a constant for gradients too.
     """
-    return (logs - logs.detach().amax(dim=0, keepdim=True)).exp()
+    largest = probabilities.detach().amax(dim=0)
+    if largest.device.type == "cpu" and largest.amin() > _RARE:  # where a look does not wait
+        return probabilities
+    logs = logits.log_softmax(dim=1)
+    return (logs - logs.detach().amax(dim=0)).exp()
 
 
 def _lack_of_correlation(student: Tensor, teacher: Tensor, dim: int) -> Tensor:
