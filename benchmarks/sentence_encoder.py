@@ -5,7 +5,7 @@
 `starts` compares where three layers begin (random; every second; first; last) and how they are
 taught (output only; output and layers at once; layers first, output after), for a quarter of a
 pass over the text. `lengths` trains three, two and one layer for long; `longer` one and two for
-nine times as many steps, on running text too, words and all, without dropout. `speed` times them
+nine times as many steps, on running text too, without dropout. `speed` times them
 against the teacher. Nothing named does all. Quality is Spearman's correlation of cosines with the
 scores of STS-B dev, which chooses nothing: what is chosen is chosen on 1,000 pairs of STS-B train
 that no student is trained on (sentence_tuning.py).
@@ -194,8 +194,8 @@ def longer() -> None:
     """Print what one layer and two come to from more steps and running text."""
     both = text().train.joined(text().running)
     arms = {
-        f"{len(layers)} of 6 layers, longest, running text, words, no dropout": tl.Arm(
-            student=partial(kept, layers, words=True, dropout=0.0),
+        f"{len(layers)} of 6 layers, longest, running text too, no dropout": tl.Arm(
+            student=partial(kept, layers, dropout=0.0),
             objective=OUTPUT,
             train=partial(buckets, both, BATCH, EPOCH),
             learning_rate=2 * RATE,
