@@ -92,7 +92,11 @@ def teacher() -> Recalled:
 
 
 def kept(
-    layers: Sequence[int], random: bool = False, words: bool = False, dropout: float = DROPOUT
+    layers: Sequence[int],
+    random: bool = False,
+    words: bool = False,
+    dropout: float = DROPOUT,
+    eager: bool = False,
 ) -> Encoder:
     """Return a student of some of the teacher's layers.
 
@@ -101,12 +105,15 @@ def kept(
         random: Whether they begin anew.
         words: Whether the word embeddings, two thirds of all parameters, are trained too.
         dropout: In training, of states and attention.
+        eager: Whether attention is not the fused one, whose way back is slow on a CPU.
     """
     student, _ = tl.students.keep_layers(minilm(dropout), list(layers))
     if random:
         for layer in student.bert.encoder.modules():
             student.bert._init_weights(layer)  # noqa: SLF001 - as a new BERT begins
     student.bert.embeddings.requires_grad_(words)
+    if eager:
+        student.bert.set_attn_implementation("eager")
     return student
 
 
@@ -195,7 +202,7 @@ def longer() -> None:
     both = text().train.joined(text().running)
     arms = {
         f"{len(layers)} of 6 layers, longest, running text too, no dropout": tl.Arm(
-            student=partial(kept, layers, dropout=0.0),
+            student=partial(kept, layers, dropout=0.0, eager=True),
             objective=OUTPUT,
             train=partial(buckets, both, BATCH, EPOCH),
             learning_rate=2 * RATE,
