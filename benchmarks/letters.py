@@ -179,6 +179,42 @@ class Average(nn.Module):
         return (whole.sum(dim=0) / sum(WEIGHTS)).clamp(min=1e-12).log()
 
 
+class Guided(nn.Module):
+    """Specialists for rows whose domain nobody tells, as a student meets them.
+
+    Logarithms of the specialists' mean probabilities, weighted by what a net takes to be the
+    domain: about the best that who knows all that the specialists know can make of a row alone.
+
+    Args:
+        guide: A net that tells domains apart.
+        specialists: One for each domain, as `Average`.
+    """
+
+    def __init__(self, guide: nn.Module, specialists: list[Average]) -> None:
+        super().__init__()
+        self.guide, self.specialists = guide, nn.ModuleList(specialists)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits."""
+        weights = self.guide(inputs).softmax(dim=1)
+        said = torch.stack([each(inputs).softmax(dim=1) for each in self.specialists], dim=1)
+        return (weights.unsqueeze(2) * said).sum(dim=1).clamp(min=1e-12).log()
+
+
+def guide(data: tl.data.Domains, seed: int) -> nn.Module:
+    """Return a net that tells the domains apart, trained on the labelled rows."""
+    inputs = torch.cat([own.tensors[0] for own in data.sets.values()])
+    numbers = [torch.full((len(own),), k) for k, own in enumerate(data.sets.values())]
+    torch.manual_seed(seed)
+    run = tl.fit(
+        mlp(512, outputs=len(numbers)), train=TensorDataset(inputs, torch.cat(numbers)),
+        epochs=200, batch_size=128, transform=MIXUP_AND_NOISE, optimizer=adamw(3e-3, DECAY),
+        scheduler=warm_cosine, engine=ENGINE, seed=seed,
+        out=RUNS / "specialists" / f"letters-guide-seed{seed}",
+    )  # fmt: skip
+    return run.student
+
+
 optimizer, taught_optimizer = adamw(3e-3, DECAY), adamw(3e-3, TAUGHT_DECAY)
 student = partial(mlp, 512)
 wide = partial(mlp, 1024)

@@ -26,7 +26,7 @@ import sources
 import tutelage as tl
 from mnist import RUNS, warm_cosine
 from remembered import timed
-from specialists_tables import show, show_teachers
+from specialists_tables import show, show_models, show_teachers
 from tutelage.studies import Trial
 from tutelage.teachers import Ensemble, Specialist, Specialists, Teacher
 from tutelage.teachers.averages import mean_of_probabilities
@@ -35,6 +35,7 @@ SEEDS = 5
 MIXUP = letters.MIXUP
 LENGTHS = [200, 600]
 """Epochs to choose from, on letters."""
+LONG = 1200
 ROUTED = "taught by routed specialists"
 FINE_TUNED = "taught by routed specialists that began as one generalist"
 UNROUTED = "taught by their average, unrouted"
@@ -102,6 +103,15 @@ def averaged_letters(trial: Trial) -> Teacher:
     return Ensemble(list(everyone.values()), average=mean_of_probabilities)
 
 
+def guided_letters(data: tl.data.Domains, seed: int) -> nn.Module:
+    """Return the specialists and a net that guesses the domain."""
+    alone = [
+        letters.Average(letters.parts(f"letters-{name}", own, seed))
+        for name, own in data.sets.items()
+    ]
+    return letters.Guided(letters.guide(data, seed), alone).eval()
+
+
 def all_letters(trial: Trial) -> nn.Module:
     """Train what a specialist is made of on the labels of all domains, without a teacher."""
     columns = zip(*(each.tensors for each in _domains(trial).sets.values()), strict=True)
@@ -124,6 +134,9 @@ def run_letters() -> None:
             | direct(letters.wide, "twice as wide", LENGTHS)
             | {
                 "student, labels, mixup and noise": tl.Arm(transform=letters.MIXUP_AND_NOISE),
+                "student, labels, mixup and noise, as long as the taught": tl.Arm(
+                    transform=letters.MIXUP_AND_NOISE, epochs=LONG, learning_rate=3e-3
+                ),
                 "nets and support vectors, as one specialist, on all labels": tl.Arm(
                     run=all_letters, epochs=300, learning_rate=2e-3
                 ),
@@ -138,6 +151,7 @@ def run_letters() -> None:
             ROUTED: tl.Arm(
                 run=partial(taught, teacher=routed_letters, objective=soft),
                 optimizer=letters.taught_optimizer,
+                sweep={"learning_rate": [3e-3], "epochs": [LENGTHS[-1], LONG]},
             ),
             UNROUTED: tl.Arm(
                 run=partial(taught, teacher=averaged_letters, objective=soft),
@@ -148,8 +162,13 @@ def run_letters() -> None:
         },
     )
     show(study)
-    everyone = [letter_specialists(draw(seed), seed) for seed in range(SEEDS)]
+    drawn = list(enumerate(map(draw, range(SEEDS))))
+    everyone = [letter_specialists(data, seed) for seed, data in drawn]
     show_teachers("The specialists themselves", everyone, letters.everywhere(letters.TEST))
+    guided = [guided_letters(data, seed) for seed, data in drawn]
+    show_models(
+        "Whoever knows all of them, but not the domain", guided, letters.everywhere(letters.TEST)
+    )
 
 
 def _domains(trial: Trial) -> tl.data.Domains:

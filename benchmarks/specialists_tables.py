@@ -43,7 +43,16 @@ def show_teachers(
     averaged = [_accuracy([each] * len(test.sets), test) for each in averages]
     print(f"\n{title}, by seed:")
     for what, found in (("routed", routed), ("averaged", averaged)):
-        print(f"{what}: {100 * fmean(found):.1f}  ({', '.join(f'{100 * x:.1f}' for x in found)})")
+        _line(what, found)
+
+
+def show_models(what: str, by_seed: Sequence[nn.Module], test: tl.data.Domains) -> None:
+    """Print what models make of the test that are not told the domains."""
+    _line(what, [_accuracy([each] * len(test.sets), test) for each in by_seed])
+
+
+def _line(what: str, found: Sequence[float]) -> None:
+    print(f"{what}: {100 * fmean(found):.1f}  ({', '.join(f'{100 * x:.1f}' for x in found)})")
 
 
 def _accuracy(teachers: Iterable[nn.Module | Teacher], test: tl.data.Domains) -> float:
