@@ -16,13 +16,13 @@ import letters
 import tutelage as tl
 from mnist import RUNS, adamw, warm_cosine
 from remembered import timed
-from specialists import MIXUP, routed_letters, taught
+from specialists import routed_letters, taught
 
-FIRST_SEED, EPOCHS, RATE = 100, 1000, 3e-3
+FIRST_SEED, EPOCHS, RATE = 100, 600, 3e-3
 TRANSFORMS = {
-    "mixup": MIXUP,
-    "mixup, noise 0.1": tl.data.Chain([MIXUP, tl.data.Noise(0.1)]),
-    "mixup, noise 0.3": tl.data.Chain([MIXUP, tl.data.Noise(0.3)]),
+    "mixup": letters.MIXUP,
+    "mixup, noise 0.1": letters.MIXUP_AND_NOISE,
+    "mixup, noise 0.3": tl.data.Chain([letters.MIXUP, tl.data.Noise(0.3)]),
     "mixup alpha 0.5": tl.data.Mixup(0.5),
     "mixup alpha 2": tl.data.Mixup(2.0),
 }
@@ -31,12 +31,12 @@ TRANSFORMS = {
 def arms() -> dict[str, tl.Arm]:
     """Return what can be tried."""
     found: dict[str, tl.Arm] = {}
-    for decay in (0.3, 0.1, 0.02):
+    for decay, (what, transform) in product((0.3, 0.1, 0.02), TRANSFORMS.items()):
         optimizer = adamw(RATE, decay)
-        found[f"labels and mixup, decay {decay}"] = tl.Arm(
-            objective=tl.HardLabels(), transform=MIXUP, optimizer=optimizer
+        found[f"labels, {what}, decay {decay}"] = tl.Arm(
+            objective=tl.HardLabels(), transform=transform, optimizer=optimizer
         )
-        for (what, transform), temperature in product(TRANSFORMS.items(), (1, 2)):
+        for temperature in (1, 2):
             objective = tl.SoftTargets(temperature)
             way = partial(taught, teacher=routed_letters, objective=objective, transform=transform)
             name = f"taught, T = {temperature}, {what}, decay {decay}"

@@ -32,6 +32,7 @@ from sentences import (
     Encoder,
     Recalled,
     Sentences,
+    Thinned,
     buckets,
     in_order,
     minilm,
@@ -216,6 +217,14 @@ def longer() -> None:
         arms[f"{name}, longest, running text too, no dropout"] = usual
         arms[f"{name}, longer, words too"] = replace(usual, student=words, epochs=LONGER)
         arms[f"{name}, longer"] = replace(usual, epochs=LONGER)
+    thinned = partial(buckets, Thinned(text().train.joined(text().running), 0.15), BATCH, EPOCH)
+    arms["1 of 6 layers, longer, tokens left out"] = tl.Arm(
+        student=partial(kept, (5,), dropout=0.0, eager=True),
+        objective=OUTPUT,
+        train=thinned,
+        learning_rate=2 * RATE,
+        epochs=LONGER,
+    )
     for on_held_out in (True, False):
         show(study("longer", arms, LONGEST, 1, on_held_out))
 

@@ -45,8 +45,6 @@ def recipes(layers: tuple[int, ...]) -> dict[str, tl.Arm]:
     both = {"objective": OUTPUT + FEATURES * tl.FeatureMatch(map_to(layers))}
     nine = {"epochs": LONGER}
     running = nine | {"train": partial(buckets, text().train.joined(text().running), BATCH, EPOCH)}
-    own = text().train
-    thrice = own.joined(own).joined(own).joined(text().running)
     found: dict[str, dict[str, Any]] = {
         "base": {},
         "rate 5e-4": rate(5e-4),
@@ -66,9 +64,6 @@ def recipes(layers: tuple[int, ...]) -> dict[str, tl.Arm]:
         "no dropout, rate 2e-3": quiet | rate(2e-3),
         "words, no dropout, rate 2e-3": quiet_words | rate(2e-3),
         "no dropout, rate 2e-3, as long as 9 passes, more text": running | quiet | rate(2e-3),
-        "no dropout, rate 2e-3, as long as 9 passes, own text thrice and more": (
-            nine | quiet | rate(2e-3) | {"train": partial(buckets, thrice, BATCH, EPOCH)}
-        ),
         "words, no dropout, rate 2e-3, as long as 9 passes, more text": (
             running | quiet_words | rate(2e-3)
         ),

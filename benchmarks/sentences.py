@@ -113,6 +113,34 @@ class Sentences(Dataset[Any]):
         return batch | {"index": index} | own
 
 
+class Thinned(Dataset[Any]):
+    """Sentences that each time lack some of their tokens, drawn anew: text without end.
+
+    Args:
+        whole: The sentences.
+        share: The probability with which a token is left out; the first and the last stay.
+    """
+
+    def __init__(self, whole: Sentences, share: float) -> None:
+        self.whole, self.share, self.lengths = whole, share, whole.lengths
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def __getitems__(self, rows: list[int]) -> dict[str, Tensor]:
+        """Return a batch, padded to its longest sentence."""
+        batch = self.whole.__getitems__(rows)
+        ids, mask = batch["input_ids"], batch["attention_mask"].bool()
+        stays = mask & (torch.rand(ids.shape) >= self.share)
+        stays[:, 0] = True
+        stays[torch.arange(len(ids)), mask.sum(dim=1) - 1] = True
+        order = stays.int().argsort(dim=1, descending=True, stable=True)
+        lengths = stays.sum(dim=1, keepdim=True)
+        places = torch.arange(int(lengths.max()))
+        left = ids.gather(1, order)[:, : len(places)]
+        return {"input_ids": left, "attention_mask": (places < lengths).long()}
+
+
 class Buckets(Sampler[list[int]]):
     """Batches of sentences of nearly one length, drawn anew each time.
 
@@ -140,7 +168,7 @@ class Buckets(Sampler[list[int]]):
             yield parts[place].tolist()
 
 
-def buckets(data: Sentences, size: int, batches: int, seed: int) -> DataLoader[Any]:
+def buckets(data: Sentences | Thinned, size: int, batches: int, seed: int) -> DataLoader[Any]:
     """Return a loader of batches of nearly one length."""
     order = Buckets(data.lengths, size, batches, torch.Generator().manual_seed(seed))
     return DataLoader(data, batch_sampler=order, collate_fn=_as_it_is)
