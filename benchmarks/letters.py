@@ -37,6 +37,7 @@ DECAY, TAUGHT_DECAY = 0.3, 0.02
 MIXUP = tl.data.Mixup()
 MIXUP_AND_NOISE = tl.data.Chain([MIXUP, tl.data.Noise(0.1)])
 NETS = 3
+"""Of which a specialist is made, beside support vectors."""
 
 
 @cache

@@ -33,9 +33,8 @@ from tutelage.teachers.averages import mean_of_probabilities
 
 SEEDS = 5
 MIXUP = letters.MIXUP
-LENGTHS = [200, 600]
-"""Epochs to choose from, on letters."""
-LONG = 1200
+LENGTHS, LONG = [200, 600], 1200
+"""Epochs to choose from, on letters; and as long as the taught student may take."""
 ROUTED = "taught by routed specialists"
 FINE_TUNED = "taught by routed specialists that began as one generalist"
 UNROUTED = "taught by their average, unrouted"
