@@ -2,8 +2,8 @@
 
     TUTELAGE_DATA=... python benchmarks/sentence_tuning.py [--seeds N] [NAME ...]
 
-That of `longer` in sentence_encoder.py was chosen here. STS-B dev, on which it reports, chooses
-nothing.
+The rate and the text of `longer` in sentence_encoder.py were chosen here. STS-B dev, on which that
+reports, chooses nothing.
 """
 
 from __future__ import annotations
