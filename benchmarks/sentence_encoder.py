@@ -219,9 +219,14 @@ def longer() -> None:
         arms[f"{name}, longer"] = usual
         arms[f"{name}, longer, words too"] = replace(usual, student=partial(make, words=True))
         arms[f"{name}, longest"] = replace(usual, epochs=LONGEST)
-    arms["1 of 6 layers, longer, tokens left out"] = replace(
-        arms["1 of 6 layers, longer"], train=partial(buckets, Thinned(both, LEFT_OUT), BATCH, EPOCH)
-    )
+    texts = {
+        "tokens left out": Thinned(both, LEFT_OUT),
+        "own text three times": text().train.joined(text().train).joined(both),
+    }
+    for what, data in texts.items():
+        arms[f"1 of 6 layers, longer, {what}"] = replace(
+            arms["1 of 6 layers, longer"], train=partial(buckets, data, BATCH, EPOCH)
+        )
     for on_held_out in (True, False):
         show(study("longer", arms, LONGER, 1, on_held_out))
 
