@@ -155,6 +155,7 @@ def parts(name: str, own: TensorDataset, seed: int) -> list[nn.Module]:
 
 
 WEIGHTS = (*[2] * NETS, NETS)
+"""Of the parts, in their order."""
 
 
 def specialist(name: str, own: TensorDataset, seed: int) -> Ensemble:
@@ -184,7 +185,7 @@ class Guided(nn.Module):
     """Specialists for rows whose domain nobody tells, as a student meets them.
 
     Logarithms of the specialists' mean probabilities, weighted by what a net takes to be the
-    domain: about the best that who knows all that the specialists know can make of a row alone.
+    domain: about what a student can reach that has learnt all that the specialists know.
 
     Args:
         guide: A net that tells domains apart.

@@ -40,8 +40,6 @@ def rate(value: float) -> dict[str, Any]:
 def recipes(layers: tuple[int, ...]) -> dict[str, tl.Arm]:
     """Return what is tried for a student of some layers."""
     words = {"student": partial(kept, layers, words=True)}
-    quiet = {"student": partial(kept, layers, dropout=0.0, eager=True)}
-    quiet_words = {"student": partial(kept, layers, words=True, dropout=0.0, eager=True)}
     both = {"objective": OUTPUT + FEATURES * tl.FeatureMatch(map_to(layers))}
     nine = {"epochs": LONGER}
     running = nine | {"train": partial(buckets, text().train.joined(text().running), BATCH, EPOCH)}
@@ -61,12 +59,6 @@ def recipes(layers: tuple[int, ...]) -> dict[str, tl.Arm]:
         "rate 4e-3, 9 passes": nine | rate(4e-3),
         "rate 2e-3, as long as 9 passes, more text": running | rate(2e-3),
         "words, rate 2e-3, as long as 9 passes, more text": running | words | rate(2e-3),
-        "no dropout, rate 2e-3": quiet | rate(2e-3),
-        "words, no dropout, rate 2e-3": quiet_words | rate(2e-3),
-        "no dropout, rate 2e-3, as long as 9 passes, more text": running | quiet | rate(2e-3),
-        "words, no dropout, rate 2e-3, as long as 9 passes, more text": (
-            running | quiet_words | rate(2e-3)
-        ),
     }
     usual = {"student": partial(kept, layers), "objective": OUTPUT}
     return {f"{layers} {name}": tl.Arm(**usual | how) for name, how in found.items()}
