@@ -21,6 +21,13 @@ def check_class_labels(student: Tensor, labels: Tensor) -> None:
             CPU only, where reading it does not wait for a device).
         ModelError: The logits are not `[batch, classes]`.
     """
+    check_label_shapes(student, labels)
+    if labels.device.type == "cpu":
+        check_label_range(labels, student.shape[1])
+
+
+def check_label_shapes(student: Tensor, labels: Tensor) -> None:
+    """Refuse labels of the wrong dtype or shape, and logits that are not `[batch, classes]`."""
     if student.ndim != 2:  # noqa: PLR2004 - rows and columns
         raise ModelError(
             f"student logits must be [batch, classes], got {describe(student)}; "
@@ -32,8 +39,20 @@ def check_class_labels(student: Tensor, labels: Tensor) -> None:
             f"{describe(labels)}; squeeze a second dimension away, and for values to be predicted "
             "use LabelRegression"
         )
-    if labels.device.type == "cpu":
-        _check_range(labels, student.shape[1])
+
+
+def check_label_range(labels: Tensor, classes: int) -> None:
+    """Refuse labels that are neither from 0 to classes − 1 nor −100."""
+    low, high = (int(bound) for bound in labels.aminmax()) if len(labels) else (0, 0)
+    if low >= 0 and high < classes:
+        return
+    wrong = labels[((labels < 0) & (labels != UNLABELLED)) | (labels >= classes)]
+    if len(wrong):
+        raise DataError(
+            f"labels must lie from 0 to {classes - 1} (or be {UNLABELLED}: no label), got "
+            f"{sorted(set(wrong.tolist()))[:5]}; the student has {classes} outputs: correct the "
+            "labels or its last layer"
+        )
 
 
 def columns_of(labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,16 +92,3 @@ def log_others(logits: Tensor, columns: Tensor) -> Tensor:
     """
     least = torch.finfo(logits.dtype).min
     return F.log_softmax(without_true(logits, columns, least), dim=1)
-
-
-def _check_range(labels: Tensor, classes: int) -> None:
-    low, high = (int(bound) for bound in labels.aminmax()) if len(labels) else (0, 0)
-    if low >= 0 and high < classes:
-        return
-    wrong = labels[((labels < 0) & (labels != UNLABELLED)) | (labels >= classes)]
-    if len(wrong):
-        raise DataError(
-            f"labels must lie from 0 to {classes - 1} (or be {UNLABELLED}: no label), got "
-            f"{sorted(set(wrong.tolist()))[:5]}; the student has {classes} outputs: correct the "
-            "labels or its last layer"
-        )

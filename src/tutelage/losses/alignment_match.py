@@ -10,6 +10,8 @@ from tutelage.losses._tensors import full_precision
 
 # Less spread than this many roundings of the values is the roundings' own.
 _ROUNDINGS = 32
+# Between this and its inverse, four norms can be multiplied in float32.
+_MODERATE = 1e9
 
 
 def alignment_match(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -42,28 +44,56 @@ def alignment_match(student: Tensor, teacher: Tensor, mask: Tensor | None = None
     tensor([0.3572, 0.3572, 0.3572])
     """
     same_examples(student, teacher)
+    (x, x_mean), (y, y_mean) = _centred(student, mask), _centred(teacher, mask)
     with full_precision(student):
-        x, y = _centred(student, mask), _centred(teacher, mask)
-        cross, norms = _products(x, y)
-    return (1 - cross / torch.where(norms > 0, norms, torch.inf)).expand(len(student))
+        cross, own, others = _products(x, y)
+        if _is_moderate(own, x, x_mean) and _is_moderate(others, y, y_mean):
+            norms = own * others
+        else:
+            cross, own, others = _products(_scaled(x, x_mean), _scaled(y, y_mean))
+            norms = torch.where(own * others > 0, own * others, torch.inf)
+    return (1 - cross / norms).expand(len(student))
 
 
-def _products(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ‖XᵀY‖² and ‖XᵀX‖ ‖YᵀY‖, by whichever matrices are less work."""
+def _centred(feature: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return rows less their mean, and the mean as a constant."""
+    rows = without_padding(feature, mask).flatten(1)
+    mean = rows.mean(dim=0)
+    return rows - mean, mean.detach()
+
+
+def _products(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ‖XᵀY‖², ‖XᵀX‖ and ‖YᵀY‖, by whichever matrices are less work."""
     rows, wide, wider = len(x), x.shape[1], y.shape[1]
     if rows * (wide + wider) < wide**2 + wide * wider + wider**2:
         ours, theirs = x @ x.T, y @ y.T  # ‖XᵀY‖² is the product of these, element by element
-        return (ours * theirs).sum(), torch.linalg.norm(ours) * torch.linalg.norm(theirs)
-    own = torch.linalg.norm(x.T @ x) * torch.linalg.norm(y.T @ y)
-    return (x.T @ y).square().sum(), own
+        return (ours * theirs).sum(), torch.linalg.norm(ours), torch.linalg.norm(theirs)
+    return (x.T @ y).square().sum(), torch.linalg.norm(x.T @ x), torch.linalg.norm(y.T @ y)
 
 
-def _centred(feature: Tensor, mask: Tensor | None) -> Tensor:
-    """Return rows less their mean, with 1 for the largest number; 0 if there is only rounding."""
-    rows = without_padding(feature, mask).flatten(1)
-    mean = rows.mean(dim=0)
-    centred = rows - mean
-    noise = _ROUNDINGS * torch.finfo(rows.dtype).eps * mean.detach().abs().amax()
+def _is_moderate(norm: Tensor, centred: Tensor, mean: Tensor) -> bool:
+    """Tell whether products neither vanish nor overflow nor are of rounding alone.
+
+    False where a look would wait for a device, so that the way which needs none is taken there.
+
+    Args:
+        norm: ‖XᵀX‖, at most the sum of all squares.
+        centred: X, `[batch, d]`.
+        mean: What was taken away, `[d]`.
+    """
+    if norm.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    noise = len(centred) * _rounding(mean) ** 2 * torch.dot(mean, mean).item()
+    return max(noise, 1 / _MODERATE) < norm.item() < _MODERATE
+
+
+def _scaled(centred: Tensor, mean: Tensor) -> Tensor:
+    """Return rows with 1 for the largest number; 0 if there is only rounding."""
     # A constant for gradients too, as CKA does not change with the scale.
     largest = centred.detach().abs().amax()
+    noise = _rounding(mean) * mean.abs().amax()
     return centred / torch.where(largest > noise, largest, torch.inf)
+
+
+def _rounding(mean: Tensor) -> float:
+    return _ROUNDINGS * torch.finfo(mean.dtype).eps

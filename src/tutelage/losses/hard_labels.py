@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from tutelage.losses._labels import check_class_labels
+from tutelage.losses._labels import check_label_range, check_label_shapes
 from tutelage.losses._tensors import at_least_float32
 from tutelage.signals import UNLABELLED
 
@@ -31,11 +31,15 @@ def hard_labels(student: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tens
     >>> hard_labels(torch.zeros(2, 4), torch.tensor([1, -100]))
     tensor([1.3863, 0.0000])
     """
-    check_class_labels(student, labels)
-    return F.cross_entropy(
-        at_least_float32(student),
-        labels.long(),
-        ignore_index=UNLABELLED,
-        reduction="none",
-        label_smoothing=smoothing,
-    )
+    check_label_shapes(student, labels)
+    try:
+        return F.cross_entropy(
+            at_least_float32(student),
+            labels.long(),
+            ignore_index=UNLABELLED,
+            reduction="none",
+            label_smoothing=smoothing,
+        )
+    except IndexError:  # on the CPU, PyTorch looks at the range on its way
+        check_label_range(labels, student.shape[1])
+        raise
