@@ -1,14 +1,15 @@
 """A sentence encoder, all-MiniLM-L6-v2, taught to students of three, two and one of its six layers.
 
-    TUTELAGE_DATA=... python benchmarks/sentence_encoder.py [starts] [lengths] [longer] [speed]
+    TUTELAGE_DATA=... python benchmarks/sentence_encoder.py [PART ...]
 
-`starts` compares where three layers begin (random; every second; first; last) and how they are
-taught (output only; output and layers at once; layers first, output after), for a quarter of a
-pass over the text. `lengths` trains three, two and one layer for long; `longer` one and two for
-three and nine times as many steps, on running text too, without dropout. `speed` times them
-against the teacher. Nothing named does all. Quality is Spearman's correlation of cosines with the
-scores of STS-B dev, which chooses nothing: what is chosen is chosen on 1,000 pairs of STS-B train
-that no student is trained on (sentence_tuning.py).
+Parts, all where none is named: `starts` compares where three layers begin (random; every second;
+first; last) and how they are taught (output only; output and layers at once; layers first, output
+after), for a quarter of a pass over the text. `lengths` trains three, two and one layer for long;
+`longer` two for three and nine times as many steps, on running text too, without dropout;
+`one-layer` one so, and on text of which some words are replaced. `speed` times them against the
+teacher. Quality is Spearman's correlation of cosines with the scores of STS-B dev, which chooses
+nothing: what is chosen is chosen on 1,000 pairs of STS-B train that no student is trained on
+(sentence_tuning.py).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, partial, reduce
 from statistics import fmean
 from typing import Any
 
@@ -32,11 +33,11 @@ from sentences import (
     Encoder,
     Recalled,
     Sentences,
-    Thinned,
     buckets,
     in_order,
     minilm,
     pairs,
+    reworded,
     running_text,
     sentences,
     spearman,
@@ -53,8 +54,8 @@ EVERY_SECOND, FIRST, LAST = (1, 3, 5), (0, 1, 2), (3, 4, 5)
 FEATURES = 1.0
 DROPOUT = 0.1
 """The teacher's own, which layers that are kept bring along."""
-LEFT_OUT = 0.15
-"""The share of tokens that are left out where it is said."""
+REPLACED = 0.3
+"""The share of tokens that are replaced where it is said."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,24 @@ def text() -> Text:
 def teacher() -> Recalled:
     """Return the teacher, with its embeddings of all sentences."""
     with timed("the teacher's embeddings"):
-        known = text()
-        return Recalled(minilm(), RUNS, known.train, known.running, known.val, known.test)
+        found = Recalled(minilm(), RUNS)
+        for each in (text().train, text().val, text().test):
+            found.remember(each)
+        return found
+
+
+@cache
+def more_text() -> Sentences:
+    """Return the training sentences and those of running text, which the teacher knows."""
+    return teacher().remember(text().train, text().running)
+
+
+@cache
+def reworded_too() -> Sentences:
+    """Return these, and beside them each with some tokens replaced by others of like meaning."""
+    words = teacher().encoder.bert.embeddings.word_embeddings.weight.detach()
+    parts = text().train, text().running
+    return teacher().remember(*parts, reworded(reduce(Sentences.joined, parts), words, REPLACED, 1))
 
 
 def kept(
@@ -201,34 +218,40 @@ def lengths() -> None:
 
 
 def longer() -> None:
-    """Print what one layer and two come to from more steps and running text, without dropout.
+    """Print what two layers come to from more steps and running text, without dropout.
 
     On the held-out pairs first, which choose among the recipes, then on STS-B dev.
     """
-    both = text().train.joined(text().running)
-    arms: dict[str, tl.Arm] = {}
-    for layers in ((5,), (2, 5)):
-        name, make = f"{len(layers)} of 6 layers", partial(kept, layers, dropout=0.0, eager=True)
-        usual = tl.Arm(
-            student=make,
-            objective=OUTPUT,
-            train=partial(buckets, both, BATCH, EPOCH),
-            learning_rate=2 * RATE,
-            epochs=LONGER,
-        )
-        arms[f"{name}, longer"] = usual
-        arms[f"{name}, longer, words too"] = replace(usual, student=partial(make, words=True))
-        arms[f"{name}, longest"] = replace(usual, epochs=LONGEST)
-    texts = {
-        "tokens left out": Thinned(both, LEFT_OUT),
-        "own text three times": text().train.joined(text().train).joined(both),
-    }
-    for what, data in texts.items():
-        arms[f"1 of 6 layers, longer, {what}"] = replace(
-            arms["1 of 6 layers, longer"], train=partial(buckets, data, BATCH, EPOCH)
-        )
+    usual = without_dropout((2, 5), more_text())
+    words = without_dropout((2, 5), more_text(), words=True)
+    arms = {"longer": usual, "longer, words too": words, "longest": replace(usual, epochs=LONGEST)}
     for on_held_out in (True, False):
         show(study("longer", arms, LONGER, 1, on_held_out))
+
+
+def one_layer() -> None:
+    """Print what one layer comes to from the same, from words that are trained, and reworded text.
+
+    On the held-out pairs first, which choose among the recipes, then on STS-B dev.
+    """
+    arms = {
+        f"{data_name}, {name}": without_dropout((5,), data, words)
+        for data_name, data in (("text", more_text()), ("reworded text too", reworded_too()))
+        for name, words in (("words as they are", False), ("words too", True))
+    }
+    for on_held_out in (True, False):
+        show(study("one-layer", arms, LONGER, SEEDS, on_held_out))
+
+
+def without_dropout(layers: tuple[int, ...], data: Sentences, words: bool = False) -> tl.Arm:
+    """Return the arm of a student without dropout."""
+    return tl.Arm(
+        student=partial(kept, layers, words=words, dropout=0.0, eager=True),
+        objective=OUTPUT,
+        train=partial(buckets, data, BATCH, EPOCH),
+        learning_rate=2 * RATE,
+        epochs=LONGER,
+    )
 
 
 def show(found: tl.Study) -> None:
@@ -264,7 +287,13 @@ def speed() -> None:
             print(f"| {length} | {size} | {1000 * own:.1f} | {ratios} |", flush=True)
 
 
-PARTS = {"starts": starts, "lengths": lengths, "longer": longer, "speed": speed}
+PARTS = {
+    "starts": starts,
+    "lengths": lengths,
+    "longer": longer,
+    "one-layer": one_layer,
+    "speed": speed,
+}
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from sentence_encoder import (
     OUTPUT,
     kept,
     map_to,
+    more_text,
     show,
     study,
     text,
@@ -42,7 +43,7 @@ def recipes(layers: tuple[int, ...]) -> dict[str, tl.Arm]:
     words = {"student": partial(kept, layers, words=True)}
     both = {"objective": OUTPUT + FEATURES * tl.FeatureMatch(map_to(layers))}
     nine = {"epochs": LONGER}
-    running = nine | {"train": partial(buckets, text().train.joined(text().running), BATCH, EPOCH)}
+    running = nine | {"train": partial(buckets, more_text(), BATCH, EPOCH)}
     found: dict[str, dict[str, Any]] = {
         "base": {},
         "rate 5e-4": rate(5e-4),

@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from copy import copy
-from functools import cache
+from functools import cache, reduce
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+import torch.nn.functional as F
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -30,7 +31,8 @@ from tutelage.data.fingerprint import fingerprint
 from tutelage.signals import OUTPUT, Batch, Fields, Signals
 from tutelage.teachers import Live, Teacher
 
-LONGEST = 64
+LONGEST, NEAREST = 64, 8
+"""Tokens of a sentence; and, where one is replaced, those that may take its place."""
 
 
 class Encoder(nn.Module):
@@ -113,32 +115,35 @@ class Sentences(Dataset[Any]):
         return batch | {"index": index} | own
 
 
-class Thinned(Dataset[Any]):
-    """Sentences that each time lack some of their tokens, drawn anew: text without end.
+def reworded(whole: Sentences, words: Tensor, share: float, seed: int) -> Sentences:
+    """Return the sentences, some of their tokens replaced by others that mean much the same.
+
+    That makes more text, of which a teacher knows the answers; after TinyBERT's augmentation (Jiao
+    et al. 2020, https://arxiv.org/abs/1909.10351).
 
     Args:
         whole: The sentences.
-        share: The probability with which a token is left out; the first and the last stay.
+        words: An embedding of each token, `[tokens, d]`. What replaces a token is drawn from the
+            `NEAREST` that are nearest to it, by cosine.
+        share: The probability with which a token is replaced; the first and the last stay.
+        seed: What is drawn.
     """
+    generator = torch.Generator().manual_seed(seed)
+    places = torch.arange(whole.ids.shape[1])
+    inner = (places > 0) & (places < (whole.lengths - 1).unsqueeze(1))
+    goes = inner & (torch.rand(whole.ids.shape, generator=generator) < share)
+    drawn = torch.randint(NEAREST, whole.ids.shape, generator=generator)
+    found = copy(whole)
+    found.ids = torch.where(goes, _nearest(words)[whole.ids, drawn], whole.ids)
+    found.scores = None
+    return found
 
-    def __init__(self, whole: Sentences, share: float) -> None:
-        self.whole, self.share, self.lengths = whole, share, whole.lengths
 
-    def __len__(self) -> int:
-        return len(self.whole)
-
-    def __getitems__(self, rows: list[int]) -> dict[str, Tensor]:
-        """Return a batch, padded to its longest sentence."""
-        batch = self.whole.__getitems__(rows)
-        ids, mask = batch["input_ids"], batch["attention_mask"].bool()
-        stays = mask & (torch.rand(ids.shape) >= self.share)
-        stays[:, 0] = True
-        stays[torch.arange(len(ids)), mask.sum(dim=1) - 1] = True
-        order = stays.int().argsort(dim=1, descending=True, stable=True)
-        lengths = stays.sum(dim=1, keepdim=True)
-        places = torch.arange(int(lengths.max()))
-        left = ids.gather(1, order)[:, : len(places)]
-        return {"input_ids": left, "attention_mask": (places < lengths).long()}
+def _nearest(words: Tensor) -> Tensor:
+    """Return the ids of the tokens nearest to each token, `[tokens, NEAREST]`."""
+    unit = F.normalize(words, dim=1)
+    found = [(part @ unit.T).topk(NEAREST + 1).indices[:, 1:] for part in unit.split(2000)]
+    return torch.cat(found)
 
 
 class Buckets(Sampler[list[int]]):
@@ -168,7 +173,7 @@ class Buckets(Sampler[list[int]]):
             yield parts[place].tolist()
 
 
-def buckets(data: Sentences | Thinned, size: int, batches: int, seed: int) -> DataLoader[Any]:
+def buckets(data: Sentences, size: int, batches: int, seed: int) -> DataLoader[Any]:
     """Return a loader of batches of nearly one length."""
     order = Buckets(data.lengths, size, batches, torch.Generator().manual_seed(seed))
     return DataLoader(data, batch_sampler=order, collate_fn=_as_it_is)
@@ -192,28 +197,31 @@ class Recalled(Teacher):
     Args:
         encoder: The teacher.
         folder: Where the embeddings are kept.
-        known: The sentences. The first two are known as one, too.
     """
 
-    def __init__(self, encoder: Encoder, folder: Path, *known: Sentences) -> None:
+    def __init__(self, encoder: Encoder, folder: Path) -> None:
         self.live, self.encoder = Live(encoder), encoder
         self.module = encoder
-        self.known = [(each, self._recalled(each, folder)) for each in known]
-        if len(known) > 1:
-            first, second = self.known[:2]
-            self.known.append((first[0].joined(second[0]), torch.cat([first[1], second[1]])))
+        self.folder = folder
+        self.known: list[tuple[Sentences, Tensor]] = []
 
-    def _recalled(self, data: Sentences, folder: Path) -> Tensor:
+    def remember(self, *parts: Sentences) -> Sentences:
+        """Ask for all embeddings of some sentences, and return these as one."""
+        whole = reduce(Sentences.joined, parts)
+        self.known.append((whole, torch.cat([self._recalled(each) for each in parts])))
+        return whole
+
+    def _recalled(self, data: Sentences) -> Tensor:
         """Compute embeddings, or read them where they have been computed before."""
         whose = fingerprint({"tokens": data.ids} | self.encoder.state_dict())
-        path = folder / f"embeddings-{whose}.npy"
+        path = self.folder / f"embeddings-{whose}.npy"
         if not path.exists():
             rows = torch.empty(len(data), 384)
             order = data.lengths.argsort(stable=True)
             for part in order.split(100):
                 batch = Batch.of(data.__getitems__(part.tolist()))
                 rows[part] = self.live.signals(batch, OUTPUT).wanted_output()
-            folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             np.save(path, rows.numpy())
         return torch.from_numpy(np.load(path))
 
