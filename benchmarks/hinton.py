@@ -116,8 +116,8 @@ def published(big: nn.Module, settings: dict[str, Any]) -> None:
     errors_table(study)
     print("\n| transfer set | errors | on the digits left out | after the bias | on those digits |")
     print("|---|---:|---:|---:|---:|")
-    bias_row(study, "taught, no 3 seen", shown=[3], moved=[3])
-    bias_row(study, "taught, 7 and 8 seen", shown=[0, 1, 2, 3, 4, 5, 6, 9], moved=[7, 8])
+    bias_row(study, "taught, no 3 seen", shown=[3], biased=[3])
+    bias_row(study, "taught, 7 and 8 seen", shown=[0, 1, 2, 3, 4, 5, 6, 9], biased=[7, 8])
 
 
 def moved(big: nn.Module, settings: dict[str, Any]) -> None:
@@ -152,7 +152,7 @@ def main() -> None:
             PARTS[name](big, common(given.seeds, given.epochs))
 
 
-def bias_row(study: tl.Study, name: str, shown: list[int], moved: list[int]) -> None:
+def bias_row(study: tl.Study, name: str, shown: list[int], biased: list[int]) -> None:
     """Print the errors before and after the bias, in all and on some digits; means over seeds."""
     train, test = images("train"), images("test")
     labels = test.tensors[1]
@@ -161,7 +161,7 @@ def bias_row(study: tl.Study, name: str, shown: list[int], moved: list[int]) -> 
     for seed in study.results.seeds:
         model = study.student(name, seed)
         wrong = []
-        for each in (model, with_bias(model, moved, train)):
+        for each in (model, with_bias(model, biased, train)):
             missed = tl.evaluation.predict(each, test).argmax(dim=1) != labels
             wrong += [int(missed.sum()), int(missed[asked].sum())]
         rows.append(wrong)

@@ -137,15 +137,18 @@ def compare(
     return ratio
 
 
+KEEPING = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**33),
+    "MALLOC_TRIM_THRESHOLD_": str(2**34),
+    "MALLOC_TOP_PAD_": str(2**30),
+}
+"""Settings with which glibc's allocator keeps what it has, in the environment of a process."""
+
+
 def keep_pages() -> None:
     """Start this program anew with an allocator that keeps what it has, if it is not so already."""
-    settings = {
-        "MALLOC_MMAP_THRESHOLD_": str(2**33),
-        "MALLOC_TRIM_THRESHOLD_": str(2**34),
-        "MALLOC_TOP_PAD_": str(2**30),
-    }
-    if "--default-malloc" not in sys.argv and not settings.items() <= os.environ.items():
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | settings)
+    if "--default-malloc" not in sys.argv and not KEEPING.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | KEEPING)
 
 
 def main() -> None:
