@@ -1,5 +1,7 @@
 """What the losses ask of their tensors: equal shapes, and at least 32 bits to count in."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -13,9 +15,11 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def full_precision(tensor: Tensor) -> torch.autocast:
+def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
     """Return a context in which autocast, where it is on, does not round matrix products."""
-    return torch.autocast(tensor.device.type, enabled=False)
+    device = tensor.device.type
+    on = torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if on else nullcontext()
 
 
 def mean_of_rows(values: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from tutelage.losses._features import same_examples, without_padding
 from tutelage.losses._tensors import full_precision
@@ -67,8 +68,8 @@ def _products(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     rows, wide, wider = len(x), x.shape[1], y.shape[1]
     if rows * (wide + wider) < wide**2 + wide * wider + wider**2:
         ours, theirs = x @ x.T, y @ y.T  # ‖XᵀY‖² is the product of these, element by element
-        return (ours * theirs).sum(), torch.linalg.norm(ours), torch.linalg.norm(theirs)
-    return (x.T @ y).square().sum(), torch.linalg.norm(x.T @ x), torch.linalg.norm(y.T @ y)
+        return (ours * theirs).sum(), vector_norm(ours), vector_norm(theirs)
+    return (x.T @ y).square().sum(), vector_norm(x.T @ x), vector_norm(y.T @ y)
 
 
 def _is_moderate(norm: Tensor, centred: Tensor, mean: Tensor) -> bool:
