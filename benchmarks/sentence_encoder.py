@@ -33,8 +33,10 @@ from sentences import (
     Encoder,
     Recalled,
     Sentences,
+    alike,
     buckets,
     in_order,
+    interval_of_share,
     minilm,
     pairs,
     reworded,
@@ -226,7 +228,7 @@ def longer() -> None:
     words = without_dropout((2, 5), more_text(), words=True)
     arms = {"longer": usual, "longer, words too": words, "longest": replace(usual, epochs=LONGEST)}
     for on_held_out in (True, False):
-        show(study("longer", arms, LONGER, 1, on_held_out))
+        show(study("longer", arms, LONGER, 1, on_held_out), on_held_out)
 
 
 def one_layer() -> None:
@@ -240,7 +242,7 @@ def one_layer() -> None:
         for name, words in (("words as they are", False), ("words too", True))
     }
     for on_held_out in (True, False):
-        show(study("one-layer", arms, LONGER, SEEDS, on_held_out))
+        show(study("one-layer", arms, LONGER, SEEDS, on_held_out), on_held_out)
 
 
 def without_dropout(layers: tuple[int, ...], data: Sentences, words: bool = False) -> tl.Arm:
@@ -254,16 +256,24 @@ def without_dropout(layers: tuple[int, ...], data: Sentences, words: bool = Fals
     )
 
 
-def show(found: tl.Study) -> None:
+def show(found: tl.Study, on_held_out: bool = False) -> None:
     """Print the correlations: of the teacher, and of each arm's students."""
-    whole = found.results.teacher
-    best = whole.figures["spearman"] if whole is not None else 1.0
-    print(f"\nteacher: {best:.4f}\n")
-    print("| | Spearman, mean | % of the teacher's | each seed |\n|---|---:|---:|---|")
+    data = text().val if on_held_out else text().test
+    assert data.scores is not None
+    outputs = tl.evaluation.predict(teacher().encoder, in_order(data))
+    best = spearman(outputs, data.scores)
+    print(f"\nteacher on {'held-out pairs' if on_held_out else 'STS-B dev'}: {best:.4f}\n")
+    head = "Spearman, mean | % of the teacher's | 95 %, over pairs | with the teacher's cosines"
+    print(f"| | {head} | each seed |\n|---|---:|---:|---:|---:|---|")
     for arm in found.results.arms:
-        values = arm.values("spearman")
+        students = [found.student(arm.name, seed) for seed in found.results.seeds]
+        theirs = [tl.evaluation.predict(student, in_order(data)) for student in students]
+        values = [spearman(each, data.scores) for each in theirs]
+        low, high = interval_of_share(outputs, theirs, data.scores)
+        share = f"{100 * fmean(values) / best:.2f} | {low:.1f} to {high:.1f}"
+        like = fmean(alike(each, outputs) for each in theirs)
         each = ", ".join(f"{value:.4f}" for value in values)
-        print(f"| {arm.name} | {fmean(values):.4f} | {100 * fmean(values) / best:.2f} | {each} |")
+        print(f"| {arm.name} | {fmean(values):.4f} | {share} | {like:.4f} | {each} |")
     print(f"\n{found.report()}", flush=True)
 
 

@@ -78,7 +78,8 @@ def main() -> None:
     given = parser.parse_args()
     for name in given.names or arms:
         with timed(name):
-            show(study(f"tuning {name}", {name: arms[name]}, LONG, given.seeds, on_held_out=True))
+            found = study(f"tuning {name}", {name: arms[name]}, LONG, given.seeds, True)
+            show(found, on_held_out=True)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,14 @@ from copy import copy
 from functools import cache, reduce
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
-from scipy.stats import spearmanr
+from scipy.stats import bootstrap, spearmanr
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import AutoTokenizer, BertModel
@@ -247,9 +248,44 @@ def _are_of(data: Sentences, batch: Batch) -> bool:
 
 def spearman(outputs: Tensor, scores: Tensor) -> float:
     """Return Spearman's correlation of cosines with scores, of sentences that lie side by side."""
-    cosines = torch.cosine_similarity(outputs[0::2], outputs[1::2])
-    found: Any = spearmanr(cosines.numpy(), scores[0::2].numpy())
+    found: Any = spearmanr(_cosines(outputs), scores[0::2].numpy())
     return float(found.statistic)
+
+
+def alike(ours: Tensor, theirs: Tensor) -> float:
+    """Return Spearman's correlation of two encoders' cosines."""
+    found: Any = spearmanr(_cosines(ours), _cosines(theirs))
+    return float(found.statistic)
+
+
+def interval_of_share(
+    teacher: Tensor, students: Sequence[Tensor], scores: Tensor
+) -> tuple[float, float]:
+    """Return the 95 % interval over pairs of how much of its correlation the students keep, in %.
+
+    By the percentiles of 1,000 bootstrap samples of the pairs, the same for all.
+
+    Args:
+        teacher: Its embeddings of sentences that lie side by side.
+        students: Those of students that differ by their seed; their mean counts.
+        scores: As for `spearman`.
+    """
+    sides, wanted = [_cosines(each) for each in (teacher, *students)], scores[0::2].numpy()
+
+    def share(rows: np.ndarray) -> float:
+        found: list[Any] = [spearmanr(each[rows], wanted[rows]) for each in sides]
+        whole, *parts = (each.statistic for each in found)
+        return 100 * fmean(parts) / whole
+
+    drawn: Any = bootstrap(
+        (np.arange(len(wanted)),), share, n_resamples=1000, method="percentile",
+        vectorized=False, rng=np.random.default_rng(0),
+    )  # fmt: skip
+    return tuple(drawn.confidence_interval)
+
+
+def _cosines(outputs: Tensor) -> np.ndarray:
+    return torch.cosine_similarity(outputs[0::2], outputs[1::2]).numpy()
 
 
 @cache
