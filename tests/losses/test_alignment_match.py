@@ -1,3 +1,5 @@
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
@@ -121,6 +123,21 @@ def test_a_side_that_does_not_vary_is_not_aligned_and_has_no_gradient(dtype, lev
     assert values.tolist() == [1.0] * 3
     (gradient,) = torch.autograd.grad(values.sum(), student)
     assert gradient.abs().max() == 0
+
+
+@pytest.mark.parametrize("batch", [4, 64])
+def test_where_no_number_may_be_looked_at_value_and_gradient_are_the_same(batch, monkeypatch):
+    student, teacher = features(batch)
+    student.requires_grad_()
+
+    def value_and_gradient():
+        values = alignment_match(student, teacher)
+        return values, *torch.autograd.grad(values.mean(), student)
+
+    expected = value_and_gradient()
+    module = import_module("tutelage.losses.alignment_match")
+    monkeypatch.setattr(module, "_may_look", lambda tensor: False)
+    torch.testing.assert_close(value_and_gradient(), expected)
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e-6, 1e-5, 1e-4, 1e3, 1e4, 1e5, 1e12, 1e30])

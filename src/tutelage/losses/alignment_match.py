@@ -47,13 +47,13 @@ def alignment_match(student: Tensor, teacher: Tensor, mask: Tensor | None = None
     same_examples(student, teacher)
     (x, x_mean), (y, y_mean) = _centred(student, mask), _centred(teacher, mask)
     with full_precision(student):
-        cross, own, others = _products(x, y)
-        if _is_moderate(own, x, x_mean) and _is_moderate(others, y, y_mean):
-            norms = own * others
-        else:
-            cross, own, others = _products(_scaled(x, x_mean), _scaled(y, y_mean))
-            norms = torch.where(own * others > 0, own * others, torch.inf)
-    return (1 - cross / norms).expand(len(student))
+        if _may_look(x):
+            cross, ours, theirs = _products(x, y)
+            if _is_moderate(ours, x, x_mean) and _is_moderate(theirs, y, y_mean):
+                return (1 - cross / (ours * theirs)).expand(len(student))
+        cross, ours, theirs = _products(_scaled(x, x_mean), _scaled(y, y_mean))
+        norms = ours * theirs
+    return (1 - cross / torch.where(norms > 0, norms, torch.inf)).expand(len(student))
 
 
 def _centred(feature: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -72,18 +72,19 @@ def _products(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return (x.T @ y).square().sum(), vector_norm(x.T @ x), vector_norm(y.T @ y)
 
 
-def _is_moderate(norm: Tensor, centred: Tensor, mean: Tensor) -> bool:
-    """Tell whether products neither vanish nor overflow nor are of rounding alone.
+def _may_look(tensor: Tensor) -> bool:
+    """Tell whether a number can be looked at without waiting for a device, or breaking a graph."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
-    False where a look would wait for a device, so that the way which needs none is taken there.
+
+def _is_moderate(norm: Tensor, centred: Tensor, mean: Tensor) -> bool:
+    """Tell whether products neither vanish nor overflow, nor are of rounding alone.
 
     Args:
         norm: ‖XᵀX‖, at most the sum of all squares.
         centred: X, `[batch, d]`.
         mean: What was taken away, `[d]`.
     """
-    if norm.device.type != "cpu" or torch.compiler.is_compiling():
-        return False
     noise = len(centred) * _rounding(mean) ** 2 * torch.dot(mean, mean).item()
     return max(noise, 1 / _MODERATE) < norm.item() < _MODERATE
 
