@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial, reduce
+from functools import cache, partial
 from statistics import fmean
 from typing import Any
 
@@ -109,8 +109,8 @@ def more_text() -> Sentences:
 def reworded_too() -> Sentences:
     """Return these, and beside them each with some tokens replaced by others of like meaning."""
     words = teacher().encoder.bert.embeddings.word_embeddings.weight.detach()
-    parts = text().train, text().running
-    return teacher().remember(*parts, reworded(reduce(Sentences.joined, parts), words, REPLACED, 1))
+    new = reworded(more_text(), words, REPLACED, seed=1)
+    return teacher().remember(text().train, text().running, new)
 
 
 def kept(

@@ -11,7 +11,7 @@ from tutelage.losses._tensors import full_precision
 
 # Less spread than this many roundings of the values is the roundings' own.
 _ROUNDINGS = 32
-# Between this and its inverse, four norms can be multiplied in float32.
+# Norms between this and its inverse can be squared and multiplied in float32.
 _MODERATE = 1e9
 
 
@@ -49,7 +49,7 @@ def alignment_match(student: Tensor, teacher: Tensor, mask: Tensor | None = None
     with full_precision(student):
         if _may_look(x):
             cross, ours, theirs = _products(x, y)
-            if _is_moderate(ours, x, x_mean) and _is_moderate(theirs, y, y_mean):
+            if _is_moderate(ours, len(x), x_mean) and _is_moderate(theirs, len(y), y_mean):
                 return (1 - cross / (ours * theirs)).expand(len(student))
         cross, ours, theirs = _products(_scaled(x, x_mean), _scaled(y, y_mean))
         norms = ours * theirs
@@ -77,15 +77,15 @@ def _may_look(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-def _is_moderate(norm: Tensor, centred: Tensor, mean: Tensor) -> bool:
+def _is_moderate(norm: Tensor, examples: int, mean: Tensor) -> bool:
     """Tell whether products neither vanish nor overflow, nor are of rounding alone.
 
     Args:
         norm: ‖XᵀX‖, at most the sum of all squares.
-        centred: X, `[batch, d]`.
+        examples: The rows of X.
         mean: What was taken away, `[d]`.
     """
-    noise = len(centred) * _rounding(mean) ** 2 * torch.dot(mean, mean).item()
+    noise = examples * _rounding(mean) ** 2 * torch.dot(mean, mean).item()
     return max(noise, 1 / _MODERATE) < norm.item() < _MODERATE
 
 
