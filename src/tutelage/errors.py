@@ -40,3 +40,12 @@ class RunFolderError(TutelageError):
 
 class StoreError(TutelageError):
     """A teacher's targets on disk cannot be written, read or used."""
+
+
+_LONGEST = 200
+
+
+def in_short(error: BaseException) -> str:
+    """Return an error's kind and first line, at most 200 characters of it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:_LONGEST] if lines else 'no message'}"

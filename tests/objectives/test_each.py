@@ -1,5 +1,7 @@
 """What holds for every objective: the same checks for each of them."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.objectives import (
     BoundedRegression,
+    Compiled,
     CorrelationMatch,
     DecoupledTargets,
     GaussianRegression,
@@ -23,6 +26,7 @@ from tutelage.objectives import (
     StandardizedTargets,
     TransformedTargets,
 )
+from tutelage.objectives._around import Around
 from tutelage.objectives._layers import LayerObjective
 from tutelage.schedules import Linear
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
@@ -123,6 +127,7 @@ def test_every_objective_is_checked_here():
     named = {getattr(objectives, name) for name in objectives.__all__}
     exported = {each for each in named if isinstance(each, type)}
     exported -= {objectives.Objective, objectives.Term, objectives.WeightedSum}
+    exported -= {Compiled}  # of which test_compiled.py says more
     assert checked == {each for each in exported if not issubclass(each, LayerObjective)}
 
 
@@ -191,6 +196,25 @@ def test_the_teacher_gets_no_gradient_and_the_student_does(objective, labels):
     Distiller(student, teacher, objective)(batch).total.backward()
     assert all(each.grad is None for each in teacher.parameters())
     assert all(each.grad.abs().sum() > 0 for each in student.parameters())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+@pytest.mark.parametrize(
+    ("objective", "labels"),
+    [each[:2] for each in EACH.values() if not isinstance(each[0], Around)],
+    ids=[name for name, each in EACH.items() if not isinstance(each[0], Around)],
+)
+def test_compiled_it_is_the_same_in_one_graph(objective, labels, monkeypatch):
+    torch._dynamo.reset()
+    # As far as the backend, which turns the graph into a program.
+    plainly = partial(torch.compile, backend="aot_eager", fullgraph=True)
+    monkeypatch.setattr(torch, "compile", plainly)
+    student, teacher = outputs()
+    found = []
+    for each in (objective, Compiled(objective)):
+        values = value(each, student.requires_grad_(), teacher, labels)
+        found.append((values, *torch.autograd.grad(values.sum(), student)))
+    torch.testing.assert_close(found[1], found[0])
 
 
 @pytest.mark.parametrize("objective", COPIES_TEACHER, ids=repr)

@@ -131,6 +131,23 @@ def test_value_is_the_loss_of_the_two_features(make, loss):
     torch.testing.assert_close(values, expected)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # the compiler's
+@pytest.mark.parametrize("make", [make for name, (make, _) in EACH.items() if name != "contrast"])
+def test_compiled_it_is_the_same_in_one_graph(make, monkeypatch):
+    """But for the contrastive one, which changes its memory: test_compiled.py has it refused."""
+    torch._dynamo.reset()
+    plainly = partial(torch.compile, backend="aot_eager", fullgraph=True)
+    monkeypatch.setattr(torch, "compile", plainly)
+    objective, distiller, batch = built(make, pairs=2)
+    student, teacher = signals(distiller.eval(), batch)
+    found = []
+    for each in (objective, tl.Compiled(objective)):
+        values = each(student, teacher, batch)
+        features = list(student.features.values())
+        found.append((values, *torch.autograd.grad(values.sum(), features, retain_graph=True)))
+    torch.testing.assert_close(found[1], found[0])
+
+
 @EVERY
 def test_of_several_pairs_it_is_the_mean(make):
     objective, distiller, batch = built(make, pairs=2)

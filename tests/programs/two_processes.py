@@ -36,6 +36,7 @@ def training_data(kind):
         "tensors": examples,
         "mixed": examples,
         "selective": examples,
+        "compiled": examples,
         "norms": TensorDataset(inputs[:96], labels[:96]),
         "set": [(x, y) for x, y in zip(inputs, labels, strict=True)],
         "loader": DataLoader(examples, 16, shuffle=True),  # shuffled by the global generator
@@ -60,6 +61,8 @@ def main(weights, kind, out):
     soft = tl.SoftTargets(4)
     if kind == "selective":  # groups close and open by the validation figures of the main process
         soft = tl.Selective(soft, by=tl.objectives.by_class)
+    if kind == "compiled":
+        soft = tl.Compiled(soft)
     run = tl.distill(
         teacher,
         student,

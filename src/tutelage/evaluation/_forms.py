@@ -14,12 +14,10 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from tutelage.errors import ModelError
+from tutelage.errors import ModelError, in_short
 from tutelage.evaluation.cost import measure_cost
 
 _MANY = 1000  # compilations of one class of models
-
-_LONGEST = 200
 
 
 class Built(NamedTuple):
@@ -53,7 +51,7 @@ def compiled(model: nn.Module, rows: Tensor) -> Built:
                 quick(some)
         except Exception as error:
             raise ModelError(
-                f"torch.compile failed with {summary(getattr(error, 'inner_exception', error))}; "
+                f"torch.compile failed with {in_short(getattr(error, 'inner_exception', error))}; "
                 "it needs a C++ compiler, such as g++, and a model that can be traced"
             ) from error
     return Built(quick, size)
@@ -115,12 +113,6 @@ def onnx(model: nn.Module, rows: Tensor) -> Built:
 
 
 FORMS: dict[str, Form] = {"compiled": compiled, "bf16": bfloat16, "int8": int8, "onnx": onnx}
-
-
-def summary(error: Exception) -> str:
-    """Return an error's kind and first line, at most 200 characters of it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:_LONGEST] if lines else 'no message'}"
 
 
 class _Bfloat16(nn.Module):

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.data import randomness
-from tutelage.errors import ModelError
-from tutelage.evaluation._forms import FORMS, Built, Form, summary
+from tutelage.errors import ModelError, in_short
+from tutelage.evaluation._forms import FORMS, Built, Form
 from tutelage.evaluation.cost import measure_cost
 from tutelage.layers import observe
 from tutelage.nested import describe
@@ -82,7 +82,7 @@ def variants(model: nn.Module, inputs: Tensor) -> tuple[Variant, ...]:
         try:
             own = copy.deepcopy(model).cpu().eval().requires_grad_(False)
         except Exception as error:  # noqa: BLE001 - whatever a part of another library raises
-            reason = f"the model cannot be copied: {summary(error)}"
+            reason = f"the model cannot be copied: {in_short(error)}"
             return tuple(Variant(name, None, reason) for name in forms)
         observe(own, rows, OUTPUT, "model")
         own = own if isinstance(own(rows), Tensor) else _OutputAlone(own)
@@ -115,7 +115,7 @@ def _variant(name: str, form: Form, model: nn.Module, rows: Tensor) -> Variant:
         except ModelError as error:
             return Variant(name, None, _COLOURS.sub("", str(error)))
         except Exception as error:  # noqa: BLE001 - compilers and exporters raise what they like
-            return Variant(name, None, _COLOURS.sub("", summary(_root(error))))
+            return Variant(name, None, _COLOURS.sub("", in_short(_root(error))))
     return Variant(name, built.model, "", built.file_bytes)
 
 

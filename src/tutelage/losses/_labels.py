@@ -5,25 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage.errors import DataError, ModelError
+from tutelage.losses._looks import checked
 from tutelage.nested import describe
 from tutelage.signals import UNLABELLED
-
-
-def check_class_labels(student: Tensor, labels: Tensor) -> None:
-    """Refuse labels that are no classes of the student's.
-
-    Args:
-        student: Student logits, `[batch, classes]`.
-        labels: Class ids from 0 to classes − 1, `[batch]`, integers; −100 means no label.
-
-    Raises:
-        DataError: The labels have the wrong dtype, shape or range (the range is checked on the
-            CPU only, where reading it does not wait for a device).
-        ModelError: The logits are not `[batch, classes]`.
-    """
-    check_label_shapes(student, labels)
-    if labels.device.type == "cpu":
-        check_label_range(labels, student.shape[1])
 
 
 def check_label_shapes(student: Tensor, labels: Tensor) -> None:
@@ -55,19 +39,33 @@ def check_label_range(labels: Tensor, classes: int) -> None:
         )
 
 
-def columns_of(labels: Tensor) -> tuple[Tensor, Tensor]:
+in_range = checked(
+    "labels_in_range", check_label_range, "(Tensor labels, SymInt classes) -> Tensor"
+)
+"""Return labels, refused as by `check_label_range`."""
+
+
+def columns_of(student: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return where the true classes stand, and which examples have one.
 
     Args:
-        labels: Checked labels, `[batch]`.
+        student: Student logits, `[batch, classes]`.
+        labels: Class ids from 0 to classes − 1, `[batch]`, integers; −100 means no label.
 
     Returns:
         The true classes' columns, `[batch, 1]`, 0 for an example without label; and which
         examples have a label, `[batch]` of bool.
+
+    Raises:
+        DataError: The labels have the wrong dtype, shape or range (the range is checked on the
+            CPU only, where reading it does not wait for a device).
+        ModelError: The logits are not `[batch, classes]`.
     """
-    known = labels.long() != UNLABELLED  # unsigned bytes know no −100
+    check_label_shapes(student, labels)
+    labels = in_range(labels, student.shape[1]).long()  # unsigned bytes know no −100
+    known = labels != UNLABELLED
     # Only −100 becomes 0: on a device other labels out of range must still fail when they index.
-    return torch.where(known, labels.long(), 0).unsqueeze(1), known
+    return torch.where(known, labels, 0).unsqueeze(1), known
 
 
 def without_true(values: Tensor, columns: Tensor, filling: float) -> Tensor:

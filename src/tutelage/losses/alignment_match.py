@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from tutelage.losses._features import same_examples, without_padding
+from tutelage.losses._looks import may_look
 from tutelage.losses._tensors import full_precision
 
 # Less spread than this many roundings of the values is the roundings' own.
@@ -47,7 +48,7 @@ def alignment_match(student: Tensor, teacher: Tensor, mask: Tensor | None = None
     same_examples(student, teacher)
     (x, x_mean), (y, y_mean) = _centred(student, mask), _centred(teacher, mask)
     with full_precision(student):
-        if _may_look(x):
+        if may_look(x):
             cross, ours, theirs = _products(x, y)
             if _is_moderate(ours, len(x), x_mean) and _is_moderate(theirs, len(y), y_mean):
                 return (1 - cross / (ours * theirs)).expand(len(student))
@@ -70,11 +71,6 @@ def _products(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ours, theirs = x @ x.T, y @ y.T  # ‖XᵀY‖² is the product of these, element by element
         return (ours * theirs).sum(), vector_norm(ours), vector_norm(theirs)
     return (x.T @ y).square().sum(), vector_norm(x.T @ x), vector_norm(y.T @ y)
-
-
-def _may_look(tensor: Tensor) -> bool:
-    """Tell whether a number can be looked at without waiting for a device, or breaking a graph."""
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def _is_moderate(norm: Tensor, examples: int, mean: Tensor) -> bool:

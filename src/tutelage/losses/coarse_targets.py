@@ -6,6 +6,7 @@ from torch import Tensor
 
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ModelError
+from tutelage.losses._looks import checked
 from tutelage.losses._tensors import at_least_float32
 
 
@@ -47,11 +48,10 @@ def coarse_soft_targets(student: Tensor, teacher: CoarseLogits, temperature: flo
     tensor([0.1438])
     """
     _check_shapes(student, teacher)
-    if teacher.ids.device.type == "cpu":
-        _check_ids(student.shape[1], teacher)
+    ids = _known_classes(teacher.ids, teacher.rest, student.shape[1])
     logits = at_least_float32(student)
     # The filling −1 has a column of its own, past the last class.
-    columns = torch.where(teacher.ids < 0, logits.shape[1], teacher.ids)
+    columns = torch.where(ids < 0, logits.shape[1], ids)
     if teacher.drawn_at is not None:
         return _drawn(logits, teacher, columns, temperature)
     beyond = F.pad(logits, (0, 1), value=-torch.inf)
@@ -99,8 +99,7 @@ def _check_shapes(student: Tensor, teacher: CoarseLogits) -> None:
     )
 
 
-def _check_ids(classes: int, teacher: CoarseLogits) -> None:
-    ids = teacher.ids
+def _check_ids(ids: Tensor, rest: Tensor, classes: int) -> None:
     wrong = ids[(ids < -1) | (ids >= classes)]
     if len(wrong):
         raise ModelError(
@@ -114,13 +113,18 @@ def _check_ids(classes: int, teacher: CoarseLogits) -> None:
             "add the two up by logaddexp"
         )
     known = (ids >= 0).sum(dim=1)
-    if ((known == classes) & (teacher.rest > -torch.inf)).any():
+    if ((known == classes) & (rest > -torch.inf)).any():
         raise ModelError(
             f"a teacher that knows all {classes} classes of the student must have a rest of -inf, "
             "got mass where the student has no class; for a Specialist set elsewhere='none'"
         )
-    if ((known == 0) & (teacher.rest == -torch.inf)).any():
+    if ((known == 0) & (rest == -torch.inf)).any():
         raise ModelError(
             "each row of CoarseLogits must have mass somewhere, got one without a class and with "
             "a rest of -inf; leave such examples out"
         )
+
+
+_known_classes = checked(
+    "known_classes", _check_ids, "(Tensor ids, Tensor rest, SymInt classes) -> Tensor"
+)

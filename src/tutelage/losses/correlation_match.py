@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage.losses._directions import directions
+from tutelage.losses._looks import may_look
 from tutelage.losses._tensors import at_least_float32, same_shape
 
 # Differences that count beside a probability of this size are large enough to be squared.
@@ -67,7 +68,7 @@ def _columns(probabilities: Tensor, logits: Tensor) -> Tensor:
     ρ does not see the scale, and so a divisor is a constant for gradients too.
     """
     largest = probabilities.detach().amax(dim=0)
-    if largest.device.type == "cpu" and largest.amin() > _RARE:  # where a look does not wait
+    if may_look(largest) and largest.amin() > _RARE:
         return probabilities
     logs = logits.log_softmax(dim=1)
     return (logs - logs.detach().amax(dim=0)).exp()

@@ -4,6 +4,7 @@ from tutelage.objectives._objective import Objective, Term, WeightedSum
 from tutelage.objectives.alignment_match import AlignmentMatch
 from tutelage.objectives.attention_transfer import AttentionTransfer
 from tutelage.objectives.bounded_regression import BoundedRegression
+from tutelage.objectives.compiled import Compiled
 from tutelage.objectives.contrastive_match import ContrastiveMatch
 from tutelage.objectives.correlation_match import CorrelationMatch
 from tutelage.objectives.decoupled_targets import DecoupledTargets
@@ -28,6 +29,7 @@ __all__ = [
     "AlignmentMatch",
     "AttentionTransfer",
     "BoundedRegression",
+    "Compiled",
     "ContrastiveMatch",
     "CorrelationMatch",
     "DecoupledTargets",

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.errors import ArgumentError, DataError
+from tutelage.losses._looks import may_look
 from tutelage.schedules import Constant, Product, Schedule, weight_schedule
 from tutelage.signals import UNLABELLED, Batch, Signals, Wants
 
@@ -244,9 +245,9 @@ def labels_of(batch: Batch) -> Tensor:
 
 
 def _all_labelled(batch: Batch) -> bool:
-    """Tell whether all examples carry a label, where looking does not wait for a device."""
+    """Tell whether all examples carry a label, where one may look."""
     labels = labels_of(batch)
-    if batch.mixture is not None or labels.device.type != "cpu" or not labels.numel():
+    if batch.mixture is not None or not may_look(labels) or not labels.numel():
         return False
     least = labels.amin().item()  # NaN where any is NaN
     return not math.isnan(least) if labels.is_floating_point() else least > UNLABELLED

@@ -11,6 +11,7 @@ from tutelage._checks import positive, whole_number
 from tutelage.layers.projector import width
 from tutelage.losses import contrastive_match
 from tutelage.losses._features import pooled
+from tutelage.losses._looks import may_look
 from tutelage.losses._tensors import full_precision
 from tutelage.losses.contrastive_match import unit
 from tutelage.objectives._layers import LayerObjective
@@ -117,7 +118,7 @@ def _head(feature: Tensor, dim: int) -> nn.Linear:
 def _negatives(batch: Batch, memory: Memory) -> Tensor | None:
     """Return from which of the batch and the memory each example is told; None for all."""
     filled = memory.filled()
-    full = filled.device.type == "cpu" and bool(filled.all())  # elsewhere a look would wait
+    full = may_look(filled) and bool(filled.all())
     if batch.index is None:
         every = filled.new_ones(len(batch))
         return None if full else torch.cat([every, filled]).repeat(len(batch), 1)

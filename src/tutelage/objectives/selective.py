@@ -11,9 +11,9 @@ from torch import Tensor
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, DataError
 from tutelage.nested import describe
-from tutelage.objectives._objective import Objective, Term, WeightedSum, labels_of
+from tutelage.objectives._around import Around
+from tutelage.objectives._objective import Objective, labels_of
 from tutelage.objectives.groupings import by_domain
-from tutelage.schedules import Constant
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
 
 Grouping = Callable[[Batch], Sequence[str | None]]
@@ -22,7 +22,7 @@ Grouping = Callable[[Batch], Sequence[str | None]]
 _LEAD = "lead/"
 
 
-class Selective(Objective):
+class Selective(Around):
     """Another objective, with a weight of 0 in groups where the student is ahead of its teacher.
 
     After each epoch both sides are compared on the validation data, group by group: by accuracy
@@ -47,37 +47,13 @@ class Selective(Objective):
     1 * HardLabels() + 0.9 * Selective(SoftTargets(temperature=4), by=by_domain)
     """
 
-    needs_validation = True
-
     def __init__(self, objective: Objective, by: Grouping = by_domain) -> None:
-        super().__init__()
+        super().__init__(objective)
         _check(objective, by)
-        self.objective, self.by = objective, by
+        self.by = by
         self.wants = objective.wants | Wants(student=OUTPUT, teacher=OUTPUT)
-        self.predicts_values = objective.predicts_values
-        self.reads_mixtures = objective.reads_mixtures
+        self.needs_validation = True
         self.closed: frozenset[str] = frozenset()
-
-    @property
-    def built(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - computed
-        """Whether the objective is."""
-        return self.objective.built
-
-    def build(self, student: Signals, teacher: Signals) -> None:
-        """Build the objective."""
-        self.objective.build(student, teacher)
-
-    def prediction(self, output: Tensor) -> Tensor:
-        """Return what the objective takes for the answer."""
-        return self.objective.prediction(output)
-
-    def counted(self, batch: Batch) -> Tensor | None:
-        """Return which examples the objective counts, whether their group is open or not."""
-        return self.objective.counted(batch)
-
-    def terms(self) -> tuple[Term, ...]:
-        """Return itself, under the objective's name."""
-        return (Term(self.objective.terms()[0].name, Constant(1.0), self),)
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the objective's values, `[batch]`, and 0 for examples of a closed group."""
@@ -119,7 +95,7 @@ class Selective(Objective):
 
     def extra_repr(self) -> str:
         """Show the objective and the groups."""
-        return f"{self.objective}, by={getattr(self.by, '__name__', type(self.by).__name__)}"
+        return f"{super().extra_repr()}, by={getattr(self.by, '__name__', type(self.by).__name__)}"
 
     def _groups(self, batch: Batch, examples: int) -> Sequence[str | None]:
         """Return the group of each of so many examples."""
@@ -160,12 +136,7 @@ def _is_lead(name: str) -> bool:
     return name.startswith(_LEAD)
 
 
-def _check(objective: object, by: object) -> None:
-    if not isinstance(objective, Objective) or isinstance(objective, WeightedSum):
-        raise ArgumentError(
-            f"`objective` must be one Objective, without a weight, got {objective!r}; write "
-            "0.9 * tl.Selective(tl.SoftTargets(4))"
-        )
+def _check(objective: Objective, by: object) -> None:
     if not objective.wants.teacher:
         raise ArgumentError(
             f"`objective` must learn from the teacher, got {objective}; add what learns from "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,4 +89,19 @@ def gather(  # noqa: PLR0913, PLR0917 - it gathers them so that others take one
 
 def own_copy(objective: Objective) -> Objective:
     """Return a copy for one run: what an objective learns in it must not reach the next."""
-    return copy.deepcopy(objective)
+    return own_copies([objective])[0]
+
+
+def own_copies(objectives: Sequence[Objective]) -> list[Objective]:
+    """Return copies for one run; what is one object in several of them stays one.
+
+    Raises:
+        ArgumentError: An objective was compiled in place, which PyTorch's copies are not.
+    """
+    for objective in objectives:
+        if any(part._compiled_call_impl for part in objective.modules()):  # noqa: SLF001
+            raise ArgumentError(
+                f"an objective must not be compiled in place, got {objective}, of which each run "
+                "makes a copy that is not compiled; write tl.Compiled(tl.SoftTargets(4))"
+            )
+    return copy.deepcopy(list(objectives))

@@ -10,7 +10,6 @@ out/
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from tutelage.training.carry_out import carry_out
 from tutelage.training.folder import RunFolder
 from tutelage.training.monitor import as_monitor
 from tutelage.training.run import Run
-from tutelage.training.settings import Settings
+from tutelage.training.settings import Settings, own_copies
 from tutelage.training.stage import Stage, checked_stages, learning_only
 from tutelage.training.student_file import save_student
 
@@ -77,7 +76,7 @@ def _distillers(
 ) -> list[Distiller]:
     """Return a distiller for each stage: what the last one lacks is found before the first."""
     # Copied together, so that an objective of several stages is one and keeps its projectors.
-    objectives = copy.deepcopy([stage.objective for stage in stages])
+    objectives = own_copies([stage.objective for stage in stages])
     distillers: list[Distiller] = []
     for stage, objective in zip(stages, objectives, strict=True):
         with learning_only(sides[0], stage.trainable):

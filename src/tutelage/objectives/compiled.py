@@ -1,0 +1,132 @@
+"""An objective whose arithmetic PyTorch's compiler makes into one program."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tutelage.errors import ArgumentError, in_short
+from tutelage.objectives._around import Around
+from tutelage.objectives._objective import Objective
+from tutelage.schedules import Constant, Held, Schedule
+from tutelage.signals import Batch, Signals
+
+
+class Compiled(Around):
+    """Another objective, the same in value and gradient but for rounding, by `torch.compile`.
+
+    Where an objective takes several steps over large tensors, such as a divergence over a
+    vocabulary of 32,000, one program that goes over them once takes much less time; on small ones,
+    or where PyTorch has a single kernel for the whole, it takes more. docs/benchmarks.md has times
+    of all objectives.
+
+    Compilation takes some seconds: at the first batch, and once more when a size changes, when
+    gradients are off (in validation), and when a temperature changes for the first time; after that
+    sizes and temperatures are variables. On a CPU it needs a C++ compiler, such as g++.
+
+    What is passed is copied. Copies of this are compiled too, anew in each run.
+
+    Args:
+        objective: What is computed, such as `SoftTargets(4)`; one, and no sum.
+
+    Raises:
+        ArgumentError: `objective` is none, is a sum, or stands around another itself; and at the
+            first batch, where it cannot be compiled.
+
+    >>> from tutelage.objectives import HardLabels, SoftTargets
+    >>> HardLabels() + 0.9 * Compiled(SoftTargets(4))
+    1 * HardLabels() + 0.9 * Compiled(SoftTargets(temperature=4))
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__(copy.deepcopy(objective))
+        if isinstance(objective, Around):
+            raise ArgumentError(
+                f"`objective` must be what is computed, and nothing around it, got {objective}; "
+                "compile what is inside: tl.Selective(tl.Compiled(tl.SoftTargets(4)))"
+            )
+        self._held = list(_hold_schedules(self.objective))
+        self._program: Callable[..., Tensor] | None = None
+
+    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
+        """Return the objective's values, `[batch]`.
+
+        Raises:
+            ArgumentError: The objective cannot be compiled.
+        """
+        if self._program is None:
+            self._program = _compiled()
+        for each in self._held:
+            each.hold(batch.progress)
+        before = _versions(self.objective)
+        values = self._run(self._program, student, teacher, batch)
+        if _versions(self.objective) != before:
+            raise ArgumentError(
+                f"an objective that is compiled must leave its buffers as they are, got "
+                f"{self.objective}, which changes them: PyTorch's compiler may read them for the "
+                "gradient after the change; leave Compiled away"
+            )
+        return values
+
+    def _run(
+        self,
+        program: Callable[..., Tensor],
+        student: Signals,
+        teacher: Signals,
+        batch: Batch,
+    ) -> Tensor:
+        try:
+            return program(self.objective, student, teacher, batch)
+        except Exception as error:
+            if not _is_compilers(error):
+                raise
+            cause = getattr(error, "inner_exception", error)
+            raise ArgumentError(
+                f"torch.compile failed on {self.objective} with {in_short(cause)}; on a CPU it "
+                "needs a C++ compiler, such as g++: install one, or leave Compiled away"
+            ) from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but the program, which a copy makes anew."""
+        return super().__getstate__() | {"_program": None}
+
+
+def _values(objective: Objective, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
+    return objective(student, teacher, batch)
+
+
+def _compiled() -> Callable[..., Tensor]:
+    """Return a function like `_values` that is compiled when it is called."""
+    # In code of its own: PyTorch counts the versions of each piece of code, whoever calls it, and
+    # runs it uncompiled after the eighth.
+    own = FunctionType(_values.__code__.replace(), globals(), _values.__name__)
+    return torch.compile(own)
+
+
+def _hold_schedules(objective: Objective) -> Iterator[Held]:
+    """Put a number that is set before each call in the place of each schedule.
+
+    Compiled code would be made anew for each step of a schedule whose arithmetic it cannot follow.
+    """
+    for module in objective.modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, Schedule) and not isinstance(value, Constant):
+                held = Held(value)
+                setattr(module, name, held)
+                yield held
+
+
+def _versions(objective: Objective) -> list[int]:
+    """Return numbers that grow when a buffer is changed in place."""
+    return [buffer._version for buffer in objective.buffers()]  # noqa: SLF001
+
+
+def _is_compilers(error: Exception) -> bool:
+    from torch._dynamo.exc import TorchDynamoException  # noqa: PLC0415 - loaded by now
+
+    return isinstance(error, TorchDynamoException)
