@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import torch
@@ -35,7 +36,7 @@ def training_data(kind):
     images = torch.randn(120, 1, 8, 8, generator=generator)
     labels = torch.randint(0, 5, (120,), generator=generator)
     augmented = Augmented(images, labels)
-    if kind in {"tensors", "mixed"}:
+    if kind in {"tensors", "mixed", "compiled"}:
         return TensorDataset(images, labels)
     if kind == "set":
         return augmented
@@ -69,6 +70,10 @@ def slow_step(*_):
 def main(out, kind, write):
     if write:
         die_in_write(write)
+    soft = tl.SoftTargets(tl.schedules.Linear(8, 1))
+    if kind == "compiled":
+        warnings.simplefilter("default")  # the compiler uses what torch advises against
+        soft = tl.Compiled(soft)
     torch.manual_seed(7)
     teacher = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
     student = nn.Sequential(
@@ -85,7 +90,7 @@ def main(out, kind, write):
         student,
         train=training_data(kind),
         val=TensorDataset(torch.randn(40, 1, 8, 8), torch.randint(0, 5, (40,))),
-        objective=0.5 * tl.HardLabels() + tl.SoftTargets(tl.schedules.Linear(8, 1)),
+        objective=0.5 * tl.HardLabels() + soft,
         epochs=4,
         batch_size=16,
         seed=3,

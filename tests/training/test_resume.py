@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,13 @@ import torch
 from safetensors.torch import load_file
 
 PROGRAM = Path(__file__).parents[1] / "programs" / "killed_run.py"
-KINDS = ("tensors", "set", "loader", "workers", "mixed")
+KINDS = [
+    *("tensors", "set", "loader", "workers", "mixed"),
+    pytest.param(
+        "compiled",
+        marks=pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler"),
+    ),
+]
 LONGEST_WAIT = 0.25  # seconds; the slowed steps of a run take more than twice that
 
 

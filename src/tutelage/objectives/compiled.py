@@ -105,7 +105,7 @@ def _compiled() -> Callable[..., Tensor]:
     # In code of its own: PyTorch counts the versions of each piece of code, whoever calls it, and
     # runs it uncompiled after the eighth.
     own = FunctionType(_values.__code__.replace(), globals(), _values.__name__)
-    return torch.compile(own)
+    return torch.compile(own, dynamic=True)
 
 
 def _hold_schedules(objective: Objective) -> Iterator[Held]:
