@@ -1,4 +1,6 @@
+import copy
 import math
+import shutil
 from functools import partial
 
 import pytest
@@ -196,6 +198,25 @@ def test_heads_and_memory_are_in_the_checkpoints(tmp_path, clip):
     assert whole.keys() == taken_up.keys()
     assert all(torch.equal(whole[name], taken_up[name]) for name in whole)
     assert whole["embeddings.0.memory.added"] == 4 * 48
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.filterwarnings(  # the compiler's own
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)
+def test_in_a_compiled_loop_the_gradient_is_of_the_memory_before_the_batch():
+    """PyTorch 2.13 would copy the memory once more for it, after the batch came in."""
+    objective = built(dim=8, memory=64)
+    generator = torch.Generator().manual_seed(5)
+    plain, compiled = copy.deepcopy(objective), torch.compile(objective)
+    for _ in range(5):  # the memory is full after the last
+        student = torch.randn(16, 6, generator=generator).requires_grad_()
+        teacher = Signals(torch.randn(16, 8, generator=generator))
+        gradients = [
+            torch.autograd.grad(each(Signals(student), teacher, Batch(student)).sum(), student)
+            for each in (plain, compiled)
+        ]
+        torch.testing.assert_close(*gradients)
 
 
 def test_finds_examples_again_that_it_was_not_taught_on():

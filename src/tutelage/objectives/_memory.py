@@ -28,6 +28,10 @@ class Memory(nn.Module):
         self.register_buffer("index", like.new_full((size,), -1, dtype=torch.int64))
         self.register_buffer("added", like.new_zeros((), dtype=torch.int64))
 
+    def copied(self) -> Tensor:
+        """Return the rows as they are now, whatever is added before the backward pass."""
+        return _copy(self.rows) if torch.compiler.is_compiling() else self.rows.clone()
+
     def filled(self) -> Tensor:
         """Return which rows hold an embedding, `[size]` of bool."""
         return torch.arange(len(self.rows), device=self.rows.device) < self.added
@@ -46,3 +50,15 @@ class Memory(nn.Module):
         self.rows.index_copy_(0, places, new.to(self.rows.dtype))
         self.index.index_copy_(0, places, index[-size:])
         self.added.add_(len(new))
+
+
+# Compiled code is free to copy once more for the gradient, from rows that have changed meanwhile
+# (PyTorch 2.13, https://github.com/pytorch/pytorch/pull/197039); an operator is not called again.
+@torch.library.custom_op("tutelage::copy", mutates_args=(), schema="(Tensor rows) -> Tensor")
+def _copy(rows: Tensor) -> Tensor:
+    return rows.clone()
+
+
+@_copy.register_fake
+def _(rows: Tensor) -> Tensor:
+    return torch.empty_like(rows)

@@ -102,8 +102,7 @@ class _Embeddings(nn.Module):
         with full_precision(student):
             ours = self.student(pooled(student, mask))
             theirs = unit(self.teacher(pooled(teacher, mask)))
-        # A copy, as what was remembered is changed before the backward pass.
-        rows, negatives = memory.rows.clone(), _negatives(batch, memory)
+        rows, negatives = memory.copied(), _negatives(batch, memory)
         values = contrastive_match(ours, theirs, rows, negatives, temperature)
         if self.training:
             memory.add(theirs.detach(), _index(batch, memory.index))
