@@ -77,16 +77,7 @@ class Distiller(nn.Module):
         self, student: nn.Module, teacher: AnyTeacher | None, objective: Objective
     ) -> None:
         super().__init__()
-        if not isinstance(student, nn.Module):
-            raise ModelError(
-                f"`student` must be a torch.nn.Module, got {type(student).__name__}; "
-                "give the module that is to be trained"
-            )
-        if any(isinstance(each, nn.UninitializedParameter) for each in student.parameters()):
-            raise ModelError(
-                f"`student` must have its parameters, got lazy ones in {type(student).__name__}; "
-                "run it on one batch first"
-            )
+        check_learner("student", student)
         if not isinstance(objective, Objective):
             raise ArgumentError(
                 f"`objective` must be an Objective, got {objective!r}; for instance "
@@ -200,6 +191,28 @@ class Distiller(nn.Module):
         masks = [term.objective.counted(batch) for term in self._terms]
         numbers = [float(_number(mask, batch)) for mask in masks]
         return torch.tensor(numbers, dtype=torch.float32) / batch.copies
+
+
+def check_learner(name: str, model: object) -> None:
+    """Refuse what cannot learn.
+
+    Args:
+        name: What the argument is called, for messages.
+        model: The argument.
+
+    Raises:
+        ModelError: It is no module, or one whose parameters are not made yet.
+    """
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"`{name}` must be a torch.nn.Module, got {type(model).__name__}; "
+            "give the module that is to be trained"
+        )
+    if any(isinstance(each, nn.UninitializedParameter) for each in model.parameters()):
+        raise ModelError(
+            f"`{name}` must have its parameters, got lazy ones in {type(model).__name__}; "
+            "run it on one batch first"
+        )
 
 
 def _rest(module: nn.Module) -> None:

@@ -13,6 +13,8 @@ TutelageError
 Every message says what was expected, what came, and what to do.
 """
 
+import sys
+
 
 class TutelageError(Exception):
     """Base of every error that tutelage raises on purpose."""
@@ -49,3 +51,9 @@ def in_short(error: BaseException) -> str:
     """Return an error's kind and first line, at most 200 characters of it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:_LONGEST] if lines else 'no message'}"
+
+
+def is_of_compiler(error: BaseException) -> bool:
+    """Tell whether `torch.compile` failed itself, rather than what it compiles."""
+    known = sys.modules.get("torch._dynamo.exc")  # loaded wherever anything was compiled
+    return known is not None and isinstance(error, known.TorchDynamoException)

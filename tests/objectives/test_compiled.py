@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 from torch._dynamo.utils import counters
+from torch._inductor import config
 from torch.utils.data import TensorDataset
 
 import tutelage as tl
@@ -238,13 +239,11 @@ class TestRefusals:
             with pytest.raises(ArgumentError, match=r"compiled in place.*write tl\.Compiled\("):
                 train(**asked)
 
-    def test_without_a_compiler_it_says_what_is_needed(self):
-        with torch._inductor.config.patch({"cpp.cxx": (None, "no-such-compiler")}):
-            torch._inductor.cpu_vec_isa.valid_vec_isa_list.cache_clear()
-            with pytest.raises(
-                ArgumentError, match=r"failed on StandardizedTargets.*such as g\+\+"
-            ):
-                learn(tl.Compiled(tl.StandardizedTargets(4.5)), rows=13)
+    @config.patch({"cpp.cxx": (None, "no-such-compiler")})
+    def test_without_a_compiler_it_says_what_is_needed(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+        with pytest.raises(ArgumentError, match=r"failed on Standardized.*, such as g\+\+"):
+            learn(tl.Compiled(tl.StandardizedTargets(4.5)), rows=13)
 
     def test_errors_of_the_objective_are_its_own(self):
         compiled = tl.Compiled(tl.SoftTargets(4))

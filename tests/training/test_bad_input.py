@@ -277,6 +277,19 @@ class TestFolder:
             distill(**shared)
 
 
+@pytest.mark.parametrize("train", [tl.fit, partial(tl.fine_tune, frozen=["0"])])
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Linear, r"`model` must be a torch\.nn\.Module, got type"),
+        (nn.LazyLinear(3), "`model` must have its parameters, got lazy ones in LazyLinear"),
+    ],
+)
+def test_without_a_teacher_the_learner_is_called_a_model(train, model, message):
+    with pytest.raises(tl.ModelError, match=message):
+        train(model, train=TensorDataset(INPUTS, LABELS), epochs=1)
+
+
 def test_student_and_teacher_that_share_what_is_trained():
     teacher = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 3))
     student = nn.Sequential(teacher[0], nn.Linear(6, 3))

@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 from torch import nn
+from torch._inductor import config
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 import tutelage as tl
@@ -282,6 +283,14 @@ def test_compile_asks_the_compiled_module(tmp_path, monkeypatch):
     assert compiled == [teacher]
     assert torch.equal(store.read("output", range(300)), teacher(data().tensors[0]).data)
     assert store.manifest.teacher == tl.teachers.Live(teacher).fingerprint()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+@config.patch({"cpp.cxx": (None, "no-such-compiler")})
+def test_without_a_compiler_it_says_what_is_needed(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    with pytest.raises(tl.ModelError, match=r"(?s)No working C\+\+ compiler.*such as g\+\+"):
+        label(Rows(), data(), tmp_path / "store", compile=True)
 
 
 def test_blocks_are_asked_a_bounded_number_at_a_time(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tutelage.errors import ModelError, TutelageError
+from tutelage.errors import ModelError, TutelageError, is_of_compiler
 from tutelage.layers.capture import Complete, capturing
 from tutelage.nested import describe
 from tutelage.signals import Fields, Signals
@@ -81,6 +81,8 @@ def _call(model: nn.Module, inputs: Any, side: str) -> Any:
 def _advice(error: Exception) -> str:
     if "more than 1 value per channel" in str(error):
         return "a batch of one has no statistics: use a DataLoader with drop_last=True"
+    if is_of_compiler(error):
+        return "torch.compile needs, on a CPU, a C++ compiler, such as g++: install one"
     return "give it the inputs that its forward takes, all of them and no others"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tutelage.errors import ArgumentError, in_short
+from tutelage.errors import ArgumentError, in_short, is_of_compiler
 from tutelage.objectives._around import Around
 from tutelage.objectives._objective import Objective
 from tutelage.schedules import Constant, Held, Schedule
@@ -25,18 +25,19 @@ class Compiled(Around):
     or where PyTorch has a single kernel for the whole, it takes more. docs/benchmarks.md has times
     of all objectives.
 
-    Compilation takes some seconds: at the first batch, and once more when a size changes, when
-    gradients are off (in validation), and when a temperature changes for the first time; after that
-    sizes and temperatures are variables. On a CPU it needs a C++ compiler, such as g++.
+    Compilation takes some seconds in each run, at the first batch, and once more for validation; on
+    a CPU it needs a C++ compiler, such as g++. Sizes and temperatures may change all the time.
 
-    What is passed is copied. Copies of this are compiled too, anew in each run.
+    What is passed is copied, and copies of this are compiled too. (`objective.compile()`, which
+    every module has, is lost in the copy that a run makes of its objective, and so is refused.)
 
     Args:
-        objective: What is computed, such as `SoftTargets(4)`; one, and no sum.
+        objective: What is computed, such as `SoftTargets(4)`; one, and no sum. It must leave its
+            buffers as they are, which all do but `ContrastiveMatch`.
 
     Raises:
         ArgumentError: `objective` is none, is a sum, or stands around another itself; and at the
-            first batch, where it cannot be compiled.
+            first batch, where it changes its buffers, or cannot be compiled.
 
     >>> from tutelage.objectives import HardLabels, SoftTargets
     >>> HardLabels() + 0.9 * Compiled(SoftTargets(4))
@@ -64,26 +65,20 @@ class Compiled(Around):
         for each in self._held:
             each.hold(batch.progress)
         before = _versions(self.objective)
-        values = self._run(self._program, student, teacher, batch)
+        values = self._call(self._program, student, teacher, batch)
         if _versions(self.objective) != before:
             raise ArgumentError(
-                f"an objective that is compiled must leave its buffers as they are, got "
+                "an objective that is compiled must leave its buffers as they are, got "
                 f"{self.objective}, which changes them: PyTorch's compiler may read them for the "
                 "gradient after the change; leave Compiled away"
             )
         return values
 
-    def _run(
-        self,
-        program: Callable[..., Tensor],
-        student: Signals,
-        teacher: Signals,
-        batch: Batch,
-    ) -> Tensor:
+    def _call(self, program: Callable[..., Tensor], *given: Signals | Batch) -> Tensor:
         try:
-            return program(self.objective, student, teacher, batch)
-        except Exception as error:
-            if not _is_compilers(error):
+            return program(self.objective, *given)
+        except RuntimeError as error:
+            if not is_of_compiler(error):
                 raise
             cause = getattr(error, "inner_exception", error)
             raise ArgumentError(
@@ -102,9 +97,11 @@ def _values(objective: Objective, student: Signals, teacher: Signals, batch: Bat
 
 def _compiled() -> Callable[..., Tensor]:
     """Return a function like `_values` that is compiled when it is called."""
-    # In code of its own: PyTorch counts the versions of each piece of code, whoever calls it, and
-    # runs it uncompiled after the eighth.
+    # In code of its own: PyTorch counts the programs made of each piece of code, whoever calls it,
+    # and after the eighth runs it uncompiled.
     own = FunctionType(_values.__code__.replace(), globals(), _values.__name__)
+    # For all sizes at once, so that which program runs, and to what bits, is no matter of what has
+    # been seen before: a run that is taken up has seen less.
     return torch.compile(own, dynamic=True)
 
 
@@ -124,9 +121,3 @@ def _hold_schedules(objective: Objective) -> Iterator[Held]:
 def _versions(objective: Objective) -> list[int]:
     """Return numbers that grow when a buffer is changed in place."""
     return [buffer._version for buffer in objective.buffers()]  # noqa: SLF001
-
-
-def _is_compilers(error: Exception) -> bool:
-    from torch._dynamo.exc import TorchDynamoException  # noqa: PLC0415 - loaded by now
-
-    return isinstance(error, TorchDynamoException)

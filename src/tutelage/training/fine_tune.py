@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tutelage.data import Transform
-from tutelage.distiller import Distiller
+from tutelage.distiller import Distiller, check_learner
 from tutelage.evaluation.metrics import Metric
 from tutelage.objectives import HardLabels, Objective
 from tutelage.training.carry_out import carry_out
@@ -86,6 +86,7 @@ def fine_tune(  # noqa: PLR0913 - the options of `fit`, and which parts learn ho
     >>> torch.equal(model[0].weight, before)
     True
     """
+    check_learner("model", model)
     make = optimizer or partial(torch.optim.AdamW, lr=1e-4)
     if (rates or layer_decay is not None) and callable(make):
         make = ByPart(make, rates_of(model, rates or {}, layer_decay, frozen))

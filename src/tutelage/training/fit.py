@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from tutelage.data import Transform
-from tutelage.distiller import Distiller
+from tutelage.distiller import Distiller, check_learner
 from tutelage.evaluation.metrics import Metric
 from tutelage.objectives import HardLabels, Objective
 from tutelage.training.carry_out import carry_out
@@ -62,6 +62,7 @@ def fit(  # noqa: PLR0913 - the options of `distill`
     Raises:
         TutelageError: As `distill`; ArgumentError too if the objective wants a teacher.
     """
+    check_learner("model", model)
     settings = gather(
         epochs, batch_size, seed, optimizer, scheduler, metrics, monitor, out, engine, transform
     )
