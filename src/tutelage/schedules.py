@@ -183,34 +183,6 @@ class Product(Schedule):
         return f"{self.first} * {self.second}"
 
 
-class Held(Schedule):
-    """The value that another schedule had when it was last asked.
-
-    Args:
-        schedule: The other.
-    """
-
-    def __init__(self, schedule: Schedule) -> None:
-        self.schedule = schedule
-        self.value = schedule(0.0)
-
-    def hold(self, progress: float) -> None:
-        """Ask the other for its value at `progress`."""
-        self.value = self.schedule(progress)
-
-    def __call__(self, progress: float) -> float:
-        """Return the value, whatever `progress` is."""
-        return self.value
-
-    @property
-    def lowest(self) -> float:
-        """The smallest value of the other."""
-        return self.schedule.lowest
-
-    def __repr__(self) -> str:
-        return repr(self.schedule)
-
-
 def positive_schedule(name: str, value: float | Schedule, advice: str) -> Schedule:
     """Return `value` as a schedule that stays above zero, or say why it is none."""
     schedule = _as_schedule(name, value, advice)

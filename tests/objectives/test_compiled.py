@@ -124,6 +124,35 @@ class TestPrograms:
             same(compiled, plain, batch=Batch(torch.zeros(12, 1), progress=step / 20))
         assert graphs() == 1
 
+    def test_texts_of_other_lengths_take_none(self):
+        plain = tl.FeatureMatch({"ours": "theirs"})
+        plain.build(*(Signals(features={each: normal(0, 4, 6, 8)}) for each in ("ours", "theirs")))
+        compiled = tl.Compiled(plain)
+        for rows, tokens in ((4, 6), (4, 9), (3, 5), (4, 6)):
+            mask = torch.arange(tokens) < torch.arange(2, rows + 2).unsqueeze(1)
+            batch = Batch({"tokens": torch.zeros(rows, tokens), "attention_mask": mask.long()})
+            student = normal(1, rows, tokens, 8).requires_grad_()
+            teacher = Signals(features={"theirs": normal(2, rows, tokens, 8)})
+            sides = Signals(features={"ours": student}), teacher
+            values = [each(*sides, batch) for each in (compiled, plain)]
+            torch.testing.assert_close(*values)
+            gradients = [torch.autograd.grad(each.sum(), student)[0] for each in values]
+            torch.testing.assert_close(*gradients)
+        assert graphs() == 1
+
+    def test_what_one_has_seen_of_sizes_is_not_known_to_another(self):
+        """Programs for any width may take twice the time, and their last bits may differ."""
+        learn(tl.Compiled(tl.LogitRegression()), classes=50)
+        other = tl.Compiled(tl.LogitRegression())
+        for classes in (60, 70):
+            learn(other, classes=classes)
+        assert graphs() == 3
+
+    def test_no_mark_stays_on_what_was_passed(self):
+        given = Signals(torch.zeros(3, 4, requires_grad=True)), Signals(torch.zeros(3, 4))
+        tl.Compiled(tl.SoftTargets(4))(*given, Batch(torch.zeros(3, 1), torch.zeros(3).long()))
+        assert not any("dynamo" in name for each in given for name in vars(each.output))
+
     def test_other_sizes_take_none(self):
         plain = tl.SoftTargets(4)
         compiled = tl.Compiled(plain)

@@ -198,7 +198,7 @@ def test_the_teacher_gets_no_gradient_and_the_student_does(objective, labels):
     assert all(each.grad.abs().sum() > 0 for each in student.parameters())
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # the compiler's
 @pytest.mark.parametrize(
     ("objective", "labels"),
     [each[:2] for each in EACH.values() if not isinstance(each[0], Around)],

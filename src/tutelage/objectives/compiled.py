@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from itertools import count
 from types import FunctionType
 from typing import Any
 
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, in_short, is_of_compiler
+from tutelage.objectives._any_size import examples_of_any_size, signals_of_any_size
 from tutelage.objectives._around import Around
 from tutelage.objectives._objective import Objective
-from tutelage.schedules import Constant, Held, Schedule
+from tutelage.schedules import Constant, Schedule
 from tutelage.signals import Batch, Signals
 
 
@@ -65,7 +67,8 @@ class Compiled(Around):
         for each in self._held:
             each.hold(batch.progress)
         before = _versions(self.objective)
-        values = self._call(self._program, student, teacher, batch)
+        sides = signals_of_any_size(student), signals_of_any_size(teacher)
+        values = self._call(self._program, *sides, examples_of_any_size(batch))
         if _versions(self.objective) != before:
             raise ArgumentError(
                 "an objective that is compiled must leave its buffers as they are, got "
@@ -95,25 +98,48 @@ def _values(objective: Objective, student: Signals, teacher: Signals, batch: Bat
     return objective(student, teacher, batch)
 
 
+_NUMBERS = count()
+
+
 def _compiled() -> Callable[..., Tensor]:
     """Return a function like `_values` that is compiled when it is called."""
-    # In code of its own: PyTorch counts the programs made of each piece of code, whoever calls it,
-    # and after the eighth runs it uncompiled.
-    own = FunctionType(_values.__code__.replace(), globals(), _values.__name__)
-    # For all sizes at once, so that which program runs, and to what bits, is no matter of what has
-    # been seen before: a run that is taken up has seen less.
-    return torch.compile(own, dynamic=True)
+    # In code of its own, and with a name of its own: PyTorch counts the programs made of each piece
+    # of code, and runs it uncompiled after the eighth; and it knows by name which sizes changed.
+    name = f"{_values.__name__}_{next(_NUMBERS)}"
+    return torch.compile(FunctionType(_values.__code__.replace(co_name=name), globals()))
 
 
-def _hold_schedules(objective: Objective) -> Iterator[Held]:
-    """Put a number that is set before each call in the place of each schedule.
+class _Held(Schedule):
+    """The value that another schedule had when it was last asked, in a tensor.
 
-    Compiled code would be made anew for each step of a schedule whose arithmetic it cannot follow.
+    A program would be made for each number that comes, but not for each content of a tensor.
     """
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.hold(0.0)
+
+    def hold(self, progress: float) -> None:
+        """Ask the other for its value at `progress`."""
+        self.value = torch.tensor(self.schedule(progress), dtype=torch.float64)
+
+    def __call__(self, progress: float) -> Any:
+        return self.value
+
+    @property
+    def lowest(self) -> float:
+        return self.schedule.lowest
+
+    def __repr__(self) -> str:
+        return repr(self.schedule)
+
+
+def _hold_schedules(objective: Objective) -> Iterator[_Held]:
+    """Put what can be set before each call in the place of each schedule."""
     for module in objective.modules():
         for name, value in list(vars(module).items()):
             if isinstance(value, Schedule) and not isinstance(value, Constant):
-                held = Held(value)
+                held = _Held(value)
                 setattr(module, name, held)
                 yield held
 
