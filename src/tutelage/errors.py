@@ -54,6 +54,6 @@ def in_short(error: BaseException) -> str:
 
 
 def is_of_compiler(error: BaseException) -> bool:
-    """Tell whether `torch.compile` failed itself, rather than what it compiles."""
+    """Tell whether `torch.compile` could make no program of a graph, as without a C++ compiler."""
     known = sys.modules.get("torch._dynamo.exc")  # loaded wherever anything was compiled
-    return known is not None and isinstance(error, known.TorchDynamoException)
+    return known is not None and isinstance(error, known.BackendCompilerFailed)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tutelage.distiller import Distiller
+from tutelage.errors import ModelError
 from tutelage.layers import observe
 from tutelage.objectives import FeatureMatch, SoftTargets
 from tutelage.signals import Batch, Fields
@@ -213,6 +214,12 @@ class TestCompiled:
         expected.build(Batch(X))
         torch.testing.assert_close(found, expected(Batch(X)).total)
         assert plain[0].weight.grad is not None
+
+
+@OWN_WARNINGS
+def test_a_compiled_model_that_refuses_its_inputs_needs_no_compiler():
+    with pytest.raises(ModelError, match=r"(?s)refused its inputs.*give it the inputs that its fo"):
+        take(torch.compile(network(), backend="aot_eager"), inputs=torch.zeros(2, 99))
 
 
 @OWN_WARNINGS

@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.utils import counters
 
 from tutelage import losses, objectives
 from tutelage.distiller import Distiller
@@ -206,6 +207,7 @@ def test_the_teacher_gets_no_gradient_and_the_student_does(objective, labels):
 )
 def test_compiled_it_is_the_same_in_one_graph(objective, labels, monkeypatch):
     torch._dynamo.reset()
+    counters.clear()
     # As far as the backend, which turns the graph into a program.
     plainly = partial(torch.compile, backend="aot_eager", fullgraph=True)
     monkeypatch.setattr(torch, "compile", plainly)
@@ -215,6 +217,7 @@ def test_compiled_it_is_the_same_in_one_graph(objective, labels, monkeypatch):
         values = value(each, student.requires_grad_(), teacher, labels)
         found.append((values, *torch.autograd.grad(values.sum(), student)))
     torch.testing.assert_close(found[1], found[0])
+    assert counters["stats"]["unique_graphs"] == 1
 
 
 @pytest.mark.parametrize("objective", COPIES_TEACHER, ids=repr)

@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 import tutelage as tl
 from texts import Text, Texts
@@ -136,6 +137,7 @@ def test_value_is_the_loss_of_the_two_features(make, loss):
 def test_compiled_it_is_the_same_in_one_graph(make, monkeypatch):
     """But for the contrastive one, which changes its memory: test_compiled.py has it refused."""
     torch._dynamo.reset()
+    counters.clear()
     plainly = partial(torch.compile, backend="aot_eager", fullgraph=True)
     monkeypatch.setattr(torch, "compile", plainly)
     objective, distiller, batch = built(make, pairs=2)
@@ -146,6 +148,7 @@ def test_compiled_it_is_the_same_in_one_graph(make, monkeypatch):
         features = list(student.features.values())
         found.append((values, *torch.autograd.grad(values.sum(), features)))
     torch.testing.assert_close(found[1], found[0])
+    assert counters["stats"]["unique_graphs"] == 1
 
 
 @EVERY

@@ -42,7 +42,7 @@ def check_label_range(labels: Tensor, classes: int) -> None:
 in_range = checked(
     "labels_in_range", check_label_range, "(Tensor labels, SymInt classes) -> Tensor"
 )
-"""Return labels, refused as by `check_label_range`."""
+"""Return the labels; raises as `check_label_range` does."""
 
 
 def columns_of(student: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

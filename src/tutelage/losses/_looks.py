@@ -17,8 +17,8 @@ def may_look(tensor: Tensor) -> bool:
 def checked(name: str, check: Callable[..., None], schema: str) -> Callable[..., Tensor]:
     """Return a function that returns a tensor as it is, having looked at its values on the CPU.
 
-    It does so in compiled code too, where an index out of range would end the process, without a
-    traceback: it is an operator there, which the compiler does not look into, and may raise.
+    So it does in compiled code, where an index out of range would end the process without a
+    traceback. There the check is an operator: the compiler does not look inside, and it may raise.
 
     Args:
         name: Of the operator.
@@ -26,14 +26,14 @@ def checked(name: str, check: Callable[..., None], schema: str) -> Callable[...,
         schema: The arguments of `check`, and a tensor that is returned, as PyTorch writes them.
     """
 
-    def look(values: Tensor, *others: Any) -> Tensor:
+    def body(values: Tensor, *others: Any) -> Tensor:
         check(values, *others)
         return values.clone()  # an operator must not return what it was given
 
-    operator = torch.library.custom_op(f"tutelage::{name}", look, mutates_args=(), schema=schema)
+    operator = torch.library.custom_op(f"tutelage::{name}", body, mutates_args=(), schema=schema)
     operator.register_fake(lambda values, *_: torch.empty_like(values))
 
-    def passed(values: Tensor, *others: Any) -> Tensor:
+    def looked_at(values: Tensor, *others: Any) -> Tensor:
         if values.device.type != "cpu":
             return values
         if torch.compiler.is_compiling():
@@ -41,4 +41,4 @@ def checked(name: str, check: Callable[..., None], schema: str) -> Callable[...,
         check(values, *others)
         return values
 
-    return passed
+    return looked_at

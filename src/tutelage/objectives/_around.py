@@ -1,4 +1,4 @@
-"""What objectives share that stand around another one: all that is asked of it, it answers."""
+"""What objectives share that stand around another one, such as `Selective`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tutelage.signals import Batch, Signals
 
 
 class Around(Objective):
-    """An objective around another, which says what is not said here.
+    """An objective around another: what a subclass does not override is asked of the other.
 
-    A subclass writes `forward`, and overrides what else it knows better.
+    A subclass writes `forward`.
 
     Args:
         objective: The other; one, and no sum.

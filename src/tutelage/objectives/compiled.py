@@ -27,15 +27,19 @@ class Compiled(Around):
     or where PyTorch has a single kernel for the whole, it takes more. docs/benchmarks.md has times
     of all objectives.
 
-    Compilation takes some seconds in each run, at the first batch, and once more for validation; on
-    a CPU it needs a C++ compiler, such as g++. Sizes and temperatures may change all the time.
+    Compilation takes some seconds in each run: at the first batch, once more for validation, and
+    for a batch of one example. Batch sizes, lengths of texts and temperatures may change all the
+    time; other sizes, such as those of images, should stay. On a CPU a C++ compiler is needed, such
+    as g++. The gradient can be taken once, without `retain_graph`.
 
     What is passed is copied, and copies of this are compiled too. (`objective.compile()`, which
-    every module has, is lost in the copy that a run makes of its objective, and so is refused.)
+    every module has, is lost in the copy that a run makes of its objective, and so is refused.) In
+    a loop that is compiled as a whole, this is a part of it.
 
     Args:
         objective: What is computed, such as `SoftTargets(4)`; one, and no sum. It must leave its
-            buffers as they are, which all do but `ContrastiveMatch`.
+            buffers as they are, which `ContrastiveMatch` and a projector with batch normalisation
+            do not.
 
     Raises:
         ArgumentError: `objective` is none, is a sum, or stands around another itself; and at the
@@ -47,12 +51,13 @@ class Compiled(Around):
     """
 
     def __init__(self, objective: Objective) -> None:
-        super().__init__(copy.deepcopy(objective))
+        super().__init__(objective)
         if isinstance(objective, Around):
             raise ArgumentError(
                 f"`objective` must be what is computed, and nothing around it, got {objective}; "
                 "compile what is inside: tl.Selective(tl.Compiled(tl.SoftTargets(4)))"
             )
+        self.objective = copy.deepcopy(objective)
         self._held = list(_hold_schedules(self.objective))
         self._program: Callable[..., Tensor] | None = None
 
@@ -62,10 +67,12 @@ class Compiled(Around):
         Raises:
             ArgumentError: The objective cannot be compiled.
         """
-        if self._program is None:
-            self._program = _compiled()
         for each in self._held:
             each.hold(batch.progress)
+        if torch.compiler.is_compiling():
+            return self.objective(student, teacher, batch)
+        if self._program is None:
+            self._program = _compiled()
         before = _versions(self.objective)
         sides = signals_of_any_size(student), signals_of_any_size(teacher)
         values = self._call(self._program, *sides, examples_of_any_size(batch))
@@ -73,7 +80,7 @@ class Compiled(Around):
             raise ArgumentError(
                 "an objective that is compiled must leave its buffers as they are, got "
                 f"{self.objective}, which changes them: PyTorch's compiler may read them for the "
-                "gradient after the change; leave Compiled away"
+                "gradient after the change; use it without tl.Compiled"
             )
         return values
 
@@ -86,7 +93,7 @@ class Compiled(Around):
             cause = getattr(error, "inner_exception", error)
             raise ArgumentError(
                 f"torch.compile failed on {self.objective} with {in_short(cause)}; on a CPU it "
-                "needs a C++ compiler, such as g++: install one, or leave Compiled away"
+                "needs a C++ compiler, such as g++: install one, or use it without tl.Compiled"
             ) from error
 
     def __getstate__(self) -> dict[str, Any]:
@@ -146,4 +153,5 @@ def _hold_schedules(objective: Objective) -> Iterator[_Held]:
 
 def _versions(objective: Objective) -> list[int]:
     """Return numbers that grow when a buffer is changed in place."""
-    return [buffer._version for buffer in objective.buffers()]  # noqa: SLF001
+    counted = (buffer for buffer in objective.buffers() if not buffer.is_inference())
+    return [buffer._version for buffer in counted]  # noqa: SLF001

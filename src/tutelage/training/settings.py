@@ -99,7 +99,8 @@ def own_copies(objectives: Sequence[Objective]) -> list[Objective]:
         ArgumentError: An objective was compiled in place, which PyTorch's copies are not.
     """
     for objective in objectives:
-        if any(part._compiled_call_impl for part in objective.modules()):  # noqa: SLF001
+        parts = objective.modules() if isinstance(objective, Objective) else ()  # refused later
+        if any(part._compiled_call_impl for part in parts):  # noqa: SLF001
             raise ArgumentError(
                 f"an objective must not be compiled in place, got {objective}, of which each run "
                 "makes a copy that is not compiled; write tl.Compiled(tl.SoftTargets(4))"
