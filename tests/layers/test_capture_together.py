@@ -1,6 +1,5 @@
 """Capture beside others: other threads, other distillers, compiled modules."""
 
-import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from compiling import compilers_warnings, needs_compiler
 from tutelage.distiller import Distiller
 from tutelage.errors import ModelError
 from tutelage.layers import observe
@@ -142,11 +142,7 @@ def _fresh_compiler():
     torch._dynamo.reset()
 
 
-OWN_WARNINGS = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
-"""The compiler's own: it looks at `.grad` of all tensors, and uses what torch advises against."""
-
-
-@OWN_WARNINGS
+@compilers_warnings
 class TestCompiled:
     @pytest.mark.parametrize("run_before", [False, True])
     @pytest.mark.parametrize(
@@ -200,7 +196,7 @@ class TestCompiled:
             model(X)
         assert len(graphs) == 1
 
-    @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+    @needs_compiler
     def test_with_the_compiler_of_every_day(self):
         plain = network()
         student, teacher = torch.compile(plain), network()
@@ -216,13 +212,13 @@ class TestCompiled:
         assert plain[0].weight.grad is not None
 
 
-@OWN_WARNINGS
+@compilers_warnings
 def test_a_compiled_model_that_refuses_its_inputs_needs_no_compiler():
     with pytest.raises(ModelError, match=r"(?s)refused its inputs.*give it the inputs that its fo"):
         take(torch.compile(network(), backend="aot_eager"), inputs=torch.zeros(2, 99))
 
 
-@OWN_WARNINGS
+@compilers_warnings
 def test_a_forward_compiled_behind_our_back():
     """`forward` itself replaced: nothing tells of it, but hooks make the compiler look again."""
     model = network()

@@ -3,7 +3,6 @@
 import copy
 import math
 import pickle
-import shutil
 import subprocess
 import sys
 from functools import partial
@@ -16,19 +15,14 @@ from torch._inductor import config
 from torch.utils.data import TensorDataset
 
 import tutelage as tl
+from compiling import compilers_warnings, needs_compiler
 from texts import Text, Texts
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, RunFolderError
 from tutelage.schedules import Linear, Schedule
 from tutelage.signals import Batch, Signals
 
-pytestmark = [
-    pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler"),
-    # The compiler's own: it looks at `.grad` of all tensors, and uses what torch advises against.
-    pytest.mark.filterwarnings(
-        "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
-    ),
-]
+pytestmark = [needs_compiler, compilers_warnings]
 QUIET = tl.Engine(progress=False)
 
 
@@ -145,6 +139,14 @@ class TestPrograms:
             gradients = [torch.autograd.grad(each.sum(), student)[0] for each in values]
             torch.testing.assert_close(*gradients)
         assert graphs() == 1
+
+    def test_what_computes_large_batches_otherwise_takes_a_few(self, monkeypatch):
+        monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+        plain = tl.AlignmentMatch()
+        compiled = tl.Compiled(plain)
+        for rows in (200, 100, 30, 20, 150, 60):
+            same(compiled, plain, rows=rows, classes=16)
+        assert 1 < graphs() <= 3
 
     def test_what_one_has_seen_of_sizes_is_not_known_to_another(self):
         """Programs for any width may take twice the time, and their last bits may differ."""

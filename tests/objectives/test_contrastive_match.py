@@ -1,6 +1,5 @@
 import copy
 import math
-import shutil
 from functools import partial
 
 import pytest
@@ -9,6 +8,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import tutelage as tl
+from compiling import compilers_warnings, needs_compiler
 from texts import Text, Texts
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.losses.contrastive_match import unit
@@ -200,10 +200,8 @@ def test_heads_and_memory_are_in_the_checkpoints(tmp_path, clip):
     assert whole["embeddings.0.memory.added"] == 4 * 48
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
-@pytest.mark.filterwarnings(  # the compiler's own
-    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
-)
+@needs_compiler
+@compilers_warnings
 def test_in_a_compiled_loop_the_gradient_is_of_the_memory_before_the_batch():
     """PyTorch 2.13 would copy the memory once more for it, after the batch came in."""
     objective = built(dim=8, memory=64)

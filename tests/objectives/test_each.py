@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
+from compiling import compilers_warnings
 from tutelage import losses, objectives
 from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError, ModelError
@@ -199,7 +200,7 @@ def test_the_teacher_gets_no_gradient_and_the_student_does(objective, labels):
     assert all(each.grad.abs().sum() > 0 for each in student.parameters())
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # the compiler's
+@compilers_warnings
 @pytest.mark.parametrize(
     ("objective", "labels"),
     [each[:2] for each in EACH.values() if not isinstance(each[0], Around)],

@@ -9,6 +9,7 @@ import torch
 from torch._dynamo.utils import counters
 
 import tutelage as tl
+from compiling import compilers_warnings
 from texts import Text, Texts
 from tutelage import losses, objectives
 from tutelage.errors import ArgumentError
@@ -132,7 +133,7 @@ def test_value_is_the_loss_of_the_two_features(make, loss):
     torch.testing.assert_close(values, expected)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # the compiler's
+@compilers_warnings
 @pytest.mark.parametrize("make", [make for name, (make, _) in EACH.items() if name != "contrast"])
 def test_compiled_it_is_the_same_in_one_graph(make, monkeypatch):
     """But for the contrastive one, which changes its memory: test_compiled.py has it refused."""

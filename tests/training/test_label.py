@@ -11,6 +11,7 @@ from torch._inductor import config
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 import tutelage as tl
+from compiling import compilers_warnings
 from labelling import Coarse, Rows, content, data, label, quiet
 from tutelage.training import answers
 
@@ -285,7 +286,7 @@ def test_compile_asks_the_compiled_module(tmp_path, monkeypatch):
     assert store.manifest.teacher == tl.teachers.Live(teacher).fingerprint()
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+@compilers_warnings
 @config.patch({"cpp.cxx": (None, "no-such-compiler")})
 def test_without_a_compiler_it_says_what_is_needed(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))

@@ -1,12 +1,13 @@
 """Two processes under torchrun give the result of one, for the same global batches."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from compiling import needs_compiler
 
 PROGRAM = Path(__file__).parents[1] / "programs" / "two_processes.py"
 
@@ -30,7 +31,7 @@ def test_two_processes_equal_one(kind, tmp_path):
     assert (kind == "selective") == any(lead > 0 for lead in leads)
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@needs_compiler
 def test_two_processes_that_compile_equal_one_that_does_not(tmp_path):
     one = run(tmp_path / "one.pt", "tensors", processes=1)
     equal(run(tmp_path / "two.pt", "compiled", processes=2), one)

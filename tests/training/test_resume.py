@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,13 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from compiling import needs_compiler
+
 PROGRAM = Path(__file__).parents[1] / "programs" / "killed_run.py"
 KINDS = [
     *("tensors", "set", "loader", "workers", "mixed"),
-    pytest.param(
-        "compiled",
-        marks=pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler"),
-    ),
+    pytest.param("compiled", marks=needs_compiler),
 ]
 LONGEST_WAIT = 0.25  # seconds; the slowed steps of a run take more than twice that
 

@@ -41,6 +41,9 @@ class Compiled(Around):
             buffers as they are, which `ContrastiveMatch` and a projector with batch normalisation
             do not.
 
+    Shape:
+        As of the objective.
+
     Raises:
         ArgumentError: `objective` is none, is a sum, or stands around another itself; and at the
             first batch, where it changes its buffers, or cannot be compiled.
@@ -65,11 +68,11 @@ class Compiled(Around):
         """Return the objective's values, `[batch]`.
 
         Raises:
-            ArgumentError: The objective cannot be compiled.
+            ArgumentError: The objective cannot be compiled, or changes its buffers.
         """
         for each in self._held:
             each.hold(batch.progress)
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():  # a larger program, of which this becomes a part
             return self.objective(student, teacher, batch)
         if self._program is None:
             self._program = _compiled()
