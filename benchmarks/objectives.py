@@ -89,12 +89,12 @@ def output_cases() -> list[Case]:
         case(tl.HardLabels(), lambda z, _, y: each_label(z, y).mean(), CLASSES, ONE_EACH),
         case(tl.SoftTargets(4), partial(formulas.kl, temperature=4.0)),
         case(tl.LogitRegression(), lambda z, v: formulas.center(z - v).square().mean() / 2),
-        case(tl.DecoupledTargets(), formulas.decoupled, CLASSES),
-        case(tl.CorrelationMatch(), formulas.correlation),
-        case(tl.StandardizedTargets(), formulas.standardized),
-        case(tl.TransformedTargets(), formulas.transformed),
-        case(tl.NormalizedTargets(), formulas.normalized, CLASSES),
-        case(tl.HeterogeneousTargets(), formulas.heterogeneous, CLASSES),
+        case(tl.DKD(), formulas.decoupled, CLASSES),
+        case(tl.DIST(), formulas.correlation),
+        case(tl.LogitStandardization(), formulas.standardized),
+        case(tl.WTTM(), formulas.transformed),
+        case(tl.NKD(), formulas.normalized, CLASSES),
+        case(tl.OFA(), formulas.heterogeneous, CLASSES),
         case(tl.LabelRegression(), lambda z, _, y: F.mse_loss(z, y), values),
         case(tl.LabelRegression(), lambda z, _, y: each_error(z, y).mean(), values, ONE_EACH),
         case(tl.OutputRegression(), F.mse_loss),
@@ -126,14 +126,14 @@ def layer_cases() -> list[Case]:
     rows = torch.randn(256, 128).requires_grad_(), torch.randn(256, 128)
     few = torch.randn(64, 128).requires_grad_(), torch.randn(64, 128)
     tokens = torch.randn(16, 128, 384).requires_grad_(), torch.randn(16, 128, 384)
-    relations = tl.SelfAttentionRelations({"attention": "attention"}, 12, ("query",), ("query",))
+    relations = tl.MiniLMv2({"attention": "attention"}, 12, ("query",), ("query",))
     relations.layer_map = None  # to be given the queries as outputs, like the others
     cases = [
         Case(tl.FeatureMatch(), F.mse_loss, *maps),
         Case(tl.FeatureMatch(), lambda f, g: each_error(f, g).mean(), *maps, note=ONE_EACH),
         Case(tl.AttentionTransfer(), formulas.attention, *maps),
-        Case(tl.RelationMatch(), formulas.relations, *few),
-        Case(tl.AlignmentMatch(), formulas.alignment, *rows),
+        Case(tl.RKD(), formulas.relations, *few),
+        Case(tl.CKA(), formulas.alignment, *rows),
         Case(relations, formulas.token_relations, *tokens),
         contrast(*rows),
         rotation(*maps),
@@ -147,7 +147,7 @@ def layer_cases() -> list[Case]:
 
 def contrast(student: Tensor, teacher: Tensor) -> Case:
     """Return the contrastive objective with a full memory, and its like with the same heads."""
-    objective = tl.ContrastiveMatch()
+    objective = tl.CRD()
     objective.build(Signals(student.detach()), Signals(teacher))
     assert objective.embeddings is not None
     (parts,) = objective.embeddings
@@ -170,7 +170,7 @@ def contrast(student: Tensor, teacher: Tensor) -> Case:
 
 def rotation(student: Tensor, teacher: Tensor) -> Case:
     """Return the objective with an orthogonal projector, and its like with the same matrix."""
-    objective = tl.OrthogonalMatch()
+    objective = tl.VkD()
     objective.build(Signals(student.detach()), Signals(teacher))
     assert objective.projectors is not None
     weight = objective.projectors[0].get_parameter("weight")
@@ -237,7 +237,7 @@ def vocabulary_cases() -> list[Case]:
     return [
         Case(tl.SoftTargets(4), kl, z, v, note=note),
         Case(tl.HardLabels(), lambda z, _, y: F.cross_entropy(z, y), z, v, labels, note),
-        Case(tl.DecoupledTargets(), formulas.decoupled, z, v, labels, note),
+        Case(tl.DKD(), formulas.decoupled, z, v, labels, note),
     ]
 
 
@@ -250,7 +250,7 @@ def compiled() -> None:
     cases = [case for case in (*output_cases(), *layer_cases()) if not case.note]
     firsts = []
     for case in (*vocabulary_cases(), *cases):
-        if isinstance(case.objective, tl.ContrastiveMatch):
+        if isinstance(case.objective, tl.CRD):
             continue  # cannot be compiled, as it changes its memory
         fast = replace(case, objective=tl.Compiled(case.objective))
         firsts.append(_seconds(partial(_learn, fast.ours, case.student), 1))

@@ -249,9 +249,7 @@ class TestObjectives:
         ours = objective(Signals(student), Signals(teacher), Batch(student))
         assert torch.equal(ours, coarse_soft_targets(student, teacher, 3.0))
 
-    @pytest.mark.parametrize(
-        "objective", [tl.LogitRegression(), tl.DecoupledTargets(), tl.CorrelationMatch()]
-    )
+    @pytest.mark.parametrize("objective", [tl.LogitRegression(), tl.DKD(), tl.DIST()])
     def test_others_refuse_and_name_the_one_that_does_not(self, objective):
         student, teacher = draw(1)
         batch = Batch(student, torch.zeros(6, dtype=torch.int64))

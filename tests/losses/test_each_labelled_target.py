@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tutelage.losses import decoupled_targets, heterogeneous_targets, normalized_targets
+from tutelage.losses import dkd, nkd, ofa
 
 LOGITS = arrays(np.float64, (4, 5), elements=st.floats(-20, 20))
 LABELS = st.lists(st.integers(0, 4), min_size=4, max_size=4)
 LOSSES = {
-    "decoupled": partial(decoupled_targets, temperature=3.0),
-    "heterogeneous": heterogeneous_targets,
-    "normalized": partial(normalized_targets, temperature=3.0),
+    "decoupled": partial(dkd, temperature=3.0),
+    "heterogeneous": ofa,
+    "normalized": partial(nkd, temperature=3.0),
 }
 
 

@@ -9,24 +9,24 @@ VECTORS, TOKENS, MAPS = (6, 4), (6, 5, 4), (6, 4, 3, 2)
 
 
 def relations(student, teacher, mask=None):
-    return losses.self_attention_relations(student, teacher, relation_heads=2, mask=mask)
+    return losses.minilmv2(student, teacher, relation_heads=2, mask=mask)
 
 
 def contrast(student, teacher):
-    return losses.contrastive_match(student, teacher, temperature=0.5)
+    return losses.crd(student, teacher, temperature=0.5)
 
 
 def match(student, teacher, mask=None):
-    return losses.relation_match(student, teacher, mask=mask)
+    return losses.rkd(student, teacher, mask=mask)
 
 
 # Each loss with the kinds of feature that it takes.
 EACH = {
-    "feature distance": (losses.feature_distance, (VECTORS, TOKENS, MAPS)),
-    "standardized distance": (losses.standardized_distance, (VECTORS, TOKENS, MAPS)),
+    "feature distance": (losses.feature_match, (VECTORS, TOKENS, MAPS)),
+    "standardized distance": (losses.vkd, (VECTORS, TOKENS, MAPS)),
     "attention transfer": (losses.attention_transfer, (TOKENS, MAPS)),
     "relations of examples": (match, (VECTORS, TOKENS, MAPS)),
-    "alignment": (losses.alignment_match, (VECTORS, TOKENS, MAPS)),
+    "alignment": (losses.cka, (VECTORS, TOKENS, MAPS)),
     "relations of tokens": (relations, (TOKENS,)),
     "contrast": (contrast, (VECTORS,)),
 }
@@ -42,8 +42,8 @@ OF_TOKENS = pytest.mark.parametrize(
     "loss",
     [pytest.param(loss, id=name) for name, (loss, shapes) in EACH.items() if TOKENS in shapes],
 )
-OVER_THE_BATCH = (match, losses.alignment_match)
-NOT_ZERO_AT_EQUALITY = (losses.standardized_distance, contrast)
+OVER_THE_BATCH = (match, losses.cka)
+NOT_ZERO_AT_EQUALITY = (losses.vkd, contrast)
 
 
 def features(shape, dtype=torch.float64):

@@ -142,7 +142,7 @@ class TestPrograms:
 
     def test_what_computes_large_batches_otherwise_takes_a_few(self, monkeypatch):
         monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
-        plain = tl.AlignmentMatch()
+        plain = tl.CKA()
         compiled = tl.Compiled(plain)
         for rows in (200, 100, 30, 20, 150, 60):
             same(compiled, plain, rows=rows, classes=16)
@@ -160,7 +160,7 @@ class TestPrograms:
         given = torch.zeros(3, 4, requires_grad=True), torch.zeros(3, 4), torch.zeros(3).long()
         student, teacher, labels = given
         batch = Batch({"tokens": labels}, labels)
-        tl.Compiled(tl.DecoupledTargets())(Signals(student), Signals(teacher), batch)
+        tl.Compiled(tl.DKD())(Signals(student), Signals(teacher), batch)
         assert not any("dynamo" in name for each in given for name in vars(each))
 
     def test_other_sizes_take_none(self):
@@ -265,7 +265,7 @@ def test_few_rows_and_other_numbers(rows, dtype):
     labels = torch.arange(rows, dtype=torch.uint8)
     batch = Batch(torch.zeros(rows, 1), labels)
     student, teacher = normal(0, rows, 9).to(dtype), Signals(normal(1, rows, 9).to(dtype))
-    for plain in (tl.SoftTargets(4), tl.DecoupledTargets()):
+    for plain in (tl.SoftTargets(4), tl.DKD()):
         values = [each(Signals(student), teacher, batch) for each in (tl.Compiled(plain), plain)]
         torch.testing.assert_close(*values)
 
@@ -283,7 +283,7 @@ class TestRefusals:
 
     def test_what_changes_its_buffers(self):
         """PyTorch 2.13 takes the gradient from the memory as it is after the change."""
-        compiled = tl.Compiled(tl.ContrastiveMatch(memory=4, dim=5))
+        compiled = tl.Compiled(tl.CRD(memory=4, dim=5))
         compiled.build(Signals(normal(0, 12, 50)), Signals(normal(1, 12, 50)))
         with pytest.raises(ArgumentError, match="must leave its buffers as they are, got Contras"):
             learn(compiled)
@@ -305,7 +305,7 @@ class TestRefusals:
     def test_without_a_compiler_it_says_what_is_needed(self, tmp_path, monkeypatch):
         monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
         with pytest.raises(ArgumentError, match=r"failed on Standardized.*, such as g\+\+"):
-            learn(tl.Compiled(tl.StandardizedTargets(4.5)), rows=13)
+            learn(tl.Compiled(tl.LogitStandardization(4.5)), rows=13)
 
     def test_errors_of_the_objective_are_its_own(self):
         compiled = tl.Compiled(tl.SoftTargets(4))
@@ -325,7 +325,7 @@ batch = Batch(student.detach(), labels)
 ids, rest = labels.unsqueeze(1).clone(), torch.zeros(300)
 cases = [
     (tl.Compiled(tl.HardLabels()), Signals(), labels),
-    (tl.Compiled(tl.DecoupledTargets()), Signals(torch.randn(300, 1000)), labels),
+    (tl.Compiled(tl.DKD()), Signals(torch.randn(300, 1000)), labels),
     (tl.Compiled(tl.SoftTargets(2)), Signals(CoarseLogits(ids, torch.zeros(300, 1), rest)), ids),
 ]
 for compiled, teacher, values in cases:

@@ -16,7 +16,7 @@ from tutelage.errors import ArgumentError
 from tutelage.layers import observe
 from tutelage.layers.projector import project
 from tutelage.losses._features import pooled
-from tutelage.losses.contrastive_match import unit
+from tutelage.losses.crd import unit
 from tutelage.objectives._layers import LayerObjective
 from tutelage.signals import Batch, Signals
 
@@ -30,7 +30,7 @@ def maker(kind, **settings):
 
 def of_attention(pairs=1):
     parts = {1: ("key",), 2: ("query", "value")}[pairs]
-    return objectives.SelfAttentionRelations({"attention": "attention"}, 2, parts, parts)
+    return objectives.MiniLMv2({"attention": "attention"}, 2, parts, parts)
 
 
 def projected(loss):
@@ -46,35 +46,35 @@ def contrasted(objective, student, teacher, mask):
     """By the objective's own heads, among the examples of the batch, as nothing is remembered."""
     heads = objective.embeddings[0]
     ours, theirs = heads.student(pooled(student, mask)), heads.teacher(pooled(teacher, mask))
-    return losses.contrastive_match(ours, unit(theirs), temperature=0.5)
+    return losses.crd(ours, unit(theirs), temperature=0.5)
 
 
 # How to make each objective, for one pair of layers or two, and the loss that it is of one pair.
 EACH = {
-    "features": (maker(objectives.FeatureMatch), projected(losses.feature_distance)),
+    "features": (maker(objectives.FeatureMatch), projected(losses.feature_match)),
     "attention": (
         maker(objectives.AttentionTransfer),
         lambda _, s, t, mask: losses.attention_transfer(s, t, mask),
     ),
     "relations of examples": (
-        maker(objectives.RelationMatch, distance=2.0, angle=3.0),
-        lambda _, s, t, mask: losses.relation_match(s, t, 2.0, 3.0, mask),
+        maker(objectives.RKD, distance=2.0, angle=3.0),
+        lambda _, s, t, mask: losses.rkd(s, t, 2.0, 3.0, mask),
     ),
     "alignment": (
-        maker(objectives.AlignmentMatch),
-        lambda _, s, t, mask: losses.alignment_match(s, t, mask),
+        maker(objectives.CKA),
+        lambda _, s, t, mask: losses.cka(s, t, mask),
     ),
     "relations of tokens": (
         of_attention,
-        lambda _, s, t, mask: losses.self_attention_relations(s, t, 2, mask),
+        lambda _, s, t, mask: losses.minilmv2(s, t, 2, mask),
     ),
     "contrast": (
-        maker(objectives.ContrastiveMatch, dim=5, memory=16, temperature=0.5),
+        maker(objectives.CRD, dim=5, memory=16, temperature=0.5),
         contrasted,
     ),
     "orthogonal features": (
-        maker(objectives.OrthogonalMatch),
-        projected(losses.standardized_distance),
+        maker(objectives.VkD),
+        projected(losses.vkd),
     ),
 }
 EVERY = pytest.mark.parametrize("make", [make for make, _ in EACH.values()], ids=EACH)
@@ -331,9 +331,9 @@ def test_reprs_show_the_map_and_what_is_set():
     assert [repr(make()) for make, _ in EACH.values()] == [
         "FeatureMatch({'mix': 'mix'})",
         "AttentionTransfer({'mix': 'mix'})",
-        "RelationMatch({'mix': 'mix'}, distance=2, angle=3)",
-        "AlignmentMatch({'mix': 'mix'})",
-        "SelfAttentionRelations({'attention.key': 'attention.key'}, relation_heads=2)",
-        "ContrastiveMatch({'mix': 'mix'}, dim=5, memory=16, temperature=0.5)",
-        "OrthogonalMatch({'mix': 'mix'})",
+        "RKD({'mix': 'mix'}, distance=2, angle=3)",
+        "CKA({'mix': 'mix'})",
+        "MiniLMv2({'attention.key': 'attention.key'}, relation_heads=2)",
+        "CRD({'mix': 'mix'}, dim=5, memory=16, temperature=0.5)",
+        "VkD({'mix': 'mix'})",
     ]

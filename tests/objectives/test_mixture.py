@@ -112,9 +112,9 @@ class Own(Objective):
 @pytest.mark.parametrize(
     "objective",
     [
-        tl.DecoupledTargets(),
-        tl.NormalizedTargets(),
-        tl.HeterogeneousTargets(),
+        tl.DKD(),
+        tl.NKD(),
+        tl.OFA(),
         tl.LabelRegression(),
         tl.BoundedRegression(),
         Own(),
@@ -135,4 +135,4 @@ def test_who_reads_none_does_not_mind():
     )
     assert distiller(batch([0.5] * 6)).total.isfinite()
     assert (tl.HardLabels() + tl.SoftTargets(2)).reads_mixtures
-    assert not (tl.HardLabels() + tl.DecoupledTargets()).reads_mixtures
+    assert not (tl.HardLabels() + tl.DKD()).reads_mixtures

@@ -262,7 +262,7 @@ def _times(first: Schedule, second: Schedule) -> Schedule:
 
 
 def _snake_case(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def _unique(names: list[str]) -> list[str]:

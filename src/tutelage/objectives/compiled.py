@@ -38,7 +38,7 @@ class Compiled(Around):
 
     Args:
         objective: What is computed, such as `SoftTargets(4)`; one, and no sum. It must leave its
-            buffers as they are, which `ContrastiveMatch` and a projector with batch normalisation
+            buffers as they are, which `CRD` and a projector with batch normalisation
             do not.
 
     Shape:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import ArgumentError
 from tutelage.layers.projector import MakeProjector, project, projector
-from tutelage.losses import feature_distance
+from tutelage.losses import feature_match
 from tutelage.objectives._layers import LayerObjective
 from tutelage.signals import Batch, Signals
 
@@ -20,7 +20,7 @@ class FeatureMatch(LayerObjective):
 
     The projectors are made from the shapes of one dry run, trained with the student and thrown
     away with the objective; the student that is returned has none of them.
-    Formula and source: `tutelage.losses.feature_distance`. A usual weight is 100.
+    Formula and source: `tutelage.losses.feature_match`. A usual weight is 100.
 
     Args:
         layer_map: As in `LayerObjective`.
@@ -67,4 +67,4 @@ class FeatureMatch(LayerObjective):
     def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         """Return the distances, `[batch]`."""
         module = nn.Identity() if self.projectors is None else self.projectors[pair]
-        return feature_distance(project(module, student, teacher), teacher, batch.token_mask())
+        return feature_match(project(module, student, teacher), teacher, batch.token_mask())

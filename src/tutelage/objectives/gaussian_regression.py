@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from tutelage.losses import gaussian_divergence
+from tutelage.losses import gaussian_regression
 from tutelage.objectives._objective import Objective
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
 
@@ -10,7 +10,7 @@ from tutelage.signals import OUTPUT, Batch, Signals, Wants
 class GaussianRegression(Objective):
     """KL between the normal distributions that teacher and student predict.
 
-    Formula: `tutelage.losses.gaussian_divergence`.
+    Formula: `tutelage.losses.gaussian_regression`.
 
     Shape:
         Student and teacher output `[batch, 2·outputs]`: means, then logarithms of variances.
@@ -25,4 +25,4 @@ class GaussianRegression(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the divergences, `[batch]`."""
-        return gaussian_divergence(student.wanted_output(), teacher.wanted_output())
+        return gaussian_regression(student.wanted_output(), teacher.wanted_output())

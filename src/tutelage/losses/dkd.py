@@ -1,0 +1,67 @@
+"""Soft targets in two parts: how sure of the true class, and how the others share the rest."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tutelage.losses._labels import columns_of, without_true
+from tutelage.losses._tensors import at_least_float32, same_shape
+
+
+def dkd(
+    student: Tensor,
+    teacher: Tensor,
+    labels: Tensor,
+    alpha: float = 1.0,
+    beta: float = 8.0,
+    temperature: float = 4.0,
+) -> Tensor:
+    """T² · (α · KL(b_t ‖ b_s) + β · KL(p̂ ‖ q̂)).
+
+    b = (p_y, 1 − p_y) is the probability of the true class and of all others together; p̂, q̂ are
+    the probabilities of the others, renormalised to sum 1. With p_y the teacher's probability of
+    the true class, KL(p ‖ q) = KL(b_t ‖ b_s) + (1 − p_y) · KL(p̂ ‖ q̂): soft targets give the second
+    part little weight just where the teacher is sure, here its weight is fixed.
+
+    Source: Zhao et al. 2022, https://arxiv.org/abs/2203.08679.
+
+    Args:
+        student: Student logits z, `[batch, classes]`, two classes or more.
+        teacher: Teacher logits v, `[batch, classes]`.
+        labels: Class ids from 0 to classes − 1, `[batch]`, integers; −100 means no label.
+        alpha: α ≥ 0, the weight of the true class against the rest.
+        beta: β ≥ 0, the weight of the other classes among themselves.
+        temperature: T > 0, by which both sides' logits are divided.
+
+    Returns:
+        `[batch]`, in nats (times T²), zero or more; 0 where there is no label.
+
+    Raises:
+        DataError: The labels have the wrong dtype, shape or range.
+        ModelError: The two sides have different shapes, or there are fewer than two classes.
+
+    >>> import torch
+    >>> student, teacher = torch.zeros(1, 3), torch.tensor([[0.0, 2.0, 0.0]])
+    >>> dkd(student, teacher, torch.tensor([0]), beta=1.0, temperature=1.0)
+    tensor([0.4680])
+    """
+    same_shape(student, teacher, "classes")
+    columns, known = columns_of(student, labels)
+    z, v = at_least_float32(student) / temperature, at_least_float32(teacher) / temperature
+    (true_q, others_q), (true_p, others_p) = _parts(z, columns), _parts(v, columns)
+    true, others = _divergence(true_q, true_p), _divergence(others_q, others_p)
+    return torch.where(known, (alpha * true + beta * others) * temperature**2, 0.0)
+
+
+def _parts(logits: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logarithms of (p_y, 1 − p_y), `[batch, 2]`, and of p̂, `[batch, classes]`.
+
+    1 − p_y is summed from the other classes: subtracted from 1 it would vanish with rounding.
+    """
+    rest = without_true(logits, columns, torch.finfo(logits.dtype).min)
+    odds = logits.gather(1, columns) - rest.logsumexp(dim=1, keepdim=True)
+    return F.logsigmoid(torch.cat([odds, -odds], dim=1)), F.log_softmax(rest, dim=1)
+
+
+def _divergence(log_q: Tensor, log_p: Tensor) -> Tensor:
+    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)
