@@ -15,7 +15,6 @@ if TYPE_CHECKING:
         data,
         evaluation,
         layers,
-        losses,
         objectives,
         schedules,
         students,
@@ -32,31 +31,7 @@ if TYPE_CHECKING:
         StoreError,
         TutelageError,
     )
-    from tutelage.objectives import (
-        CKA,
-        CRD,
-        DIST,
-        DKD,
-        NKD,
-        OFA,
-        RKD,
-        WTTM,
-        AttentionTransfer,
-        BoundedRegression,
-        Compiled,
-        FeatureMatch,
-        GaussianRegression,
-        HardLabels,
-        LabelRegression,
-        LogitRegression,
-        LogitStandardization,
-        MiniLMv2,
-        Objective,
-        OutputRegression,
-        Selective,
-        SoftTargets,
-        VkD,
-    )
+    from tutelage.objectives import *  # noqa: F403 - the list is theirs
     from tutelage.signals import Batch, Fields, Mixture, Signals, Wants
     from tutelage.store import TargetStore
     from tutelage.studies import Arm, Study, Trial, study
@@ -79,7 +54,6 @@ _MODULES = (
     "data",
     "evaluation",
     "layers",
-    "losses",
     "objectives",
     "schedules",
     "students",
@@ -87,51 +61,28 @@ _MODULES = (
 )
 
 __all__ = [
-    "CKA",
-    "CRD",
-    "DIST",
-    "DKD",
-    "NKD",
-    "OFA",
-    "RKD",
-    "WTTM",
     "ArgumentError",
     "Arm",
-    "AttentionTransfer",
     "Batch",
-    "BoundedRegression",
     "CoarseLogits",
-    "Compiled",
     "DataError",
     "Distiller",
     "Engine",
-    "FeatureMatch",
     "Fields",
-    "GaussianRegression",
-    "HardLabels",
-    "LabelRegression",
-    "LogitRegression",
-    "LogitStandardization",
     "Losses",
-    "MiniLMv2",
     "Mixture",
     "ModelError",
     "Monitor",
     "NonFiniteError",
-    "Objective",
-    "OutputRegression",
     "Run",
     "RunFolderError",
-    "Selective",
     "Signals",
-    "SoftTargets",
     "Stage",
     "StoreError",
     "Study",
     "TargetStore",
     "Trial",
     "TutelageError",
-    "VkD",
     "Wants",
     "__version__",
     "blockwise",
@@ -142,7 +93,6 @@ __all__ = [
     "fit",
     "label",
     "layers",
-    "losses",
     "objectives",
     "schedules",
     "students",
@@ -154,7 +104,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f"tutelage.{name}")
-    if name in __all__:
+    if name in __all__ or (not name.startswith("_") and name in _objectives()):
         for home in _HOMES:
             module = import_module(f"tutelage.{home}")
             if name in vars(module):
@@ -164,4 +114,9 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, *_objectives()})
+
+
+def _objectives() -> list[str]:
+    """Return the names of the objectives, whose list is not repeated here."""
+    return import_module("tutelage.objectives").__all__

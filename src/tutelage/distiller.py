@@ -1,10 +1,11 @@
-"""One batch in, losses out: the student, its teacher and what is asked of it."""
+"""One batch in, losses out: a student with its teacher and objective."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,21 +14,23 @@ from tutelage.data import randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import evaluating, observe
 from tutelage.layers.capture import check_places
+from tutelage.nested import describe, first_tensor
 from tutelage.objectives import Objective
+from tutelage.objectives._looks import may_look
 from tutelage.signals import OUTPUT, Batch, Signals
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What a batch costs.
+    """The losses of a batch.
 
     Args:
-        total: Σ_k w_k · part_k, a scalar with a gradient.
-        parts: Each part by name, unweighted: the mean over the examples that it counts, detached.
-        counts: By how many examples each part's sum was divided.
-        student: What the student said.
-        teacher: What the teacher said.
+        total: Σ_k w_k · term_k, a scalar with a gradient.
+        parts: Each term by name, unweighted: the mean over its valid examples, detached.
+        counts: By how many examples each term's sum was divided.
+        student: The student's output and features.
+        teacher: The teacher's.
     """
 
     total: Tensor
@@ -37,7 +40,7 @@ class Losses:
     teacher: Signals
 
     def without_features(self) -> Losses:
-        """Return the same without what passed inside the models, which may be large."""
+        """Return the same without the features, which may be large."""
         outputs = Signals(self.student.output), Signals(self.teacher.output)
         return Losses(self.total, self.parts, self.counts, *outputs)
 
@@ -97,6 +100,7 @@ class Distiller(nn.Module):
         if self.teacher is not None:
             self.teacher.check_places(objective.wants.teacher.features)
         self._wants, self._terms = objective.wants, objective.terms()
+        self._built = objective.built
 
     def forward(self, batch: Batch, counts: Tensor | None = None) -> Losses:
         """Return the losses of a batch.
@@ -104,41 +108,45 @@ class Distiller(nn.Module):
         Args:
             batch: The examples.
             counts: `[terms]`: by how many examples to divide each term's sum, where the batch is
-                one piece of a larger one; None for as many as the term counts in this batch.
+                one piece of a larger one; None for as many as are valid for it in this batch.
 
         Raises:
+            ArgumentError: The objective is not built, or a term's value is not `[batch]`.
             DataError: Labels are missing or do not fit.
             ModelError: A side refuses the batch, or the two do not fit each other.
         """
-        _check_batch(batch)
-        if self._wants.labels and batch.labels is None:
-            raise DataError(
-                f"the objective {self.objective} learns from labels and the data (`train` or "
-                "`val`) has none; yield (inputs, labels), or use an objective without labels, "
-                "such as SoftTargets"
-            )
-        if not self.objective.built:
-            raise ArgumentError(
-                f"the objective {self.objective} has projectors that are made from the shapes of "
-                "one batch, got none yet; call distiller.build(batch) before you make the optimiser"
-            )
+        examples, masks = self._masks(batch)
+        if not self._built:
+            self._check_built()
         teacher = self.ask_teacher(batch)
         student = observe(self.student, batch.inputs, self._wants.student, "student")
-        masks = [term.objective.counted(batch) for term in self._terms]
-        numbers = tuple(_number(mask, batch) for mask in masks) if counts is None else tuple(counts)
-        parts = {
-            term.name: _mean(term.objective(student, teacher, batch), mask, number, batch.copies)
-            for term, mask, number in zip(self._terms, masks, numbers, strict=True)
-        }
-        first, *rest = self._terms
-        total = parts[first.name] * first.weight(batch.progress)
-        for term in rest:
-            total = total.add(parts[term.name], alpha=term.weight(batch.progress))
-        detached = {name: part.detach() for name, part in parts.items()}
-        return Losses(total, detached, numbers, student, teacher)
+        total: Tensor | None = None
+        parts: dict[str, Tensor] = {}
+        numbers: list[int | Tensor] = []
+        for place, term in enumerate(self._terms):
+            values = term.objective(student, teacher, batch)
+            if getattr(values, "shape", None) != (examples,):
+                raise _wrong_shape(term.objective, values, examples)
+            mask = masks[place]
+            if mask is not None:
+                values = values.where(mask, 0)
+            if counts is not None:
+                number = counts[place]
+            else:
+                number = examples if mask is None else mask.sum()
+            numbers.append(number)
+            if isinstance(number, int) and batch.copies == 1:
+                mean = values.mean()
+            else:
+                least = number.clamp(min=1) if isinstance(number, Tensor) else max(number, 1)
+                mean = values.sum() / (least * batch.copies)
+            parts[term.name] = mean.detach()
+            weight = term.weight(batch.progress)
+            total = mean * weight if total is None else total.add(mean, alpha=weight)
+        return Losses(cast("Tensor", total), parts, tuple(numbers), student, teacher)
 
     def build(self, batch: Batch) -> None:
-        """Let the objective make what depends on shapes, if it is not made yet, from one dry run.
+        """Build what depends on shapes in the objective, if it is not built, from one dry run.
 
         Both sides run once, in eval mode and without gradients; random states and batch
         statistics are left as they were.
@@ -146,13 +154,15 @@ class Distiller(nn.Module):
         Raises:
             TutelageError: As `forward`.
         """
-        _check_batch(batch)
-        if self.objective.built:
+        self._masks(batch)
+        self._built = self.objective.built
+        if self._built:
             return
         with randomness.preserved(), evaluating(self.student), torch.no_grad():
             student = observe(self.student, batch.inputs, self._wants.student, "student")
             teacher = self.ask_teacher(batch)
         self.objective.build(student, teacher)
+        self._built = True
 
     def train(self, mode: bool = True) -> Distiller:
         """Set the mode of student and objective; frozen parts of the student stay in eval mode."""
@@ -187,10 +197,85 @@ class Distiller(nn.Module):
             self.ask_from_now(usual)
 
     def counts(self, batch: Batch) -> Tensor:
-        """Return how many examples of the batch each term counts, `[terms]`; copies share one."""
-        masks = [term.objective.counted(batch) for term in self._terms]
-        numbers = [float(_number(mask, batch)) for mask in masks]
+        """Return how many examples of the batch are valid for each term, `[terms]`.
+
+        Copies share one.
+        """
+        examples, masks = self._masks(batch)
+        numbers = [float(examples if mask is None else mask.sum()) for mask in masks]
         return torch.tensor(numbers, dtype=torch.float32) / batch.copies
+
+    def check_taught(self, counts: Sequence[float]) -> None:
+        """Refuse data of which no example was valid for a term, so that it taught nothing.
+
+        Args:
+            counts: How many examples of an epoch were valid for each term.
+
+        Raises:
+            DataError: A term had none.
+        """
+        for term, number in zip(self._terms, counts, strict=True):
+            if not number and term.objective.wants.labels:
+                raise DataError(
+                    f"{term.objective} learns from labels, and no example of the whole epoch has "
+                    "one (-100 and NaN mean unlabelled); label some, or leave it out"
+                )
+            if not number and term.objective.relates_examples:
+                raise DataError(
+                    f"{term.objective} compares the examples of a batch, and no batch of the whole "
+                    "epoch has more than one; set batch_size to 2 or more, or leave it out"
+                )
+
+    def _masks(self, batch: Batch) -> tuple[int, list[Tensor | None]]:
+        """Return the number of examples, and for each term which are valid: None for all."""
+        if not isinstance(batch, Batch):
+            raise DataError(
+                f"a distiller must be given a tl.Batch, got {type(batch).__name__}; write "
+                "tl.Batch(inputs, labels), or tl.Batch.of(what the loader yields)"
+            )
+        examples = len(batch)
+        labelled = self._labelled(batch) if self._wants.labels else None
+        masks = [labelled if term.objective.wants.labels else None for term in self._terms]
+        if examples == 1:
+            for place, term in enumerate(self._terms):
+                if term.objective.relates_examples:
+                    device = first_tensor(batch.inputs).device
+                    masks[place] = torch.zeros(1, dtype=torch.bool, device=device)
+        return examples, masks
+
+    def _labelled(self, batch: Batch) -> Tensor | None:
+        """Return which examples carry a label; None for all, where one may look."""
+        if batch.labels is None:
+            raise DataError(
+                f"the objective {self.objective} learns from labels and the data (`train` or "
+                "`val`) has none; yield (inputs, labels), or use an objective without labels, "
+                "such as SoftTargets"
+            )
+        if not isinstance(batch.labels, Tensor):
+            raise DataError(
+                f"labels must be a tensor, got {type(batch.labels).__name__}; "
+                "let the collate function make one"
+            )
+        if batch.mixture is not None:
+            for term in self._terms:
+                if term.objective.wants.labels and not term.objective.reads_mixtures:
+                    raise DataError(
+                        f"{term.objective} reads one label per example, got mixed examples with "
+                        "two labels each; learn their labels by HardLabels and the teacher by an "
+                        "objective without labels, such as SoftTargets, or use a transform that "
+                        "leaves labels as they are, such as Noise"
+                    )
+        labelled = batch.labelled()
+        return None if len(labelled) and may_look(labelled) and labelled.all() else labelled
+
+    def _check_built(self) -> None:
+        """Refuse an objective that is not built; the look is not repeated."""
+        if not self.objective.built:
+            raise ArgumentError(
+                f"the objective {self.objective} has projectors that are made from the shapes of "
+                "one batch, got none yet; call distiller.build(batch) before you make the optimiser"
+            )
+        self._built = True
 
 
 def check_learner(name: str, model: object) -> None:
@@ -225,26 +310,11 @@ def _rest(module: nn.Module) -> None:
         _rest(part)
 
 
-def _check_batch(batch: object) -> None:
-    if not isinstance(batch, Batch):
-        raise DataError(
-            f"a distiller must be given a tl.Batch, got {type(batch).__name__}; write "
-            "tl.Batch(inputs, labels), or tl.Batch.of(what the loader yields)"
-        )
-
-
-def _number(counted: Tensor | None, batch: Batch) -> int | Tensor:
-    return len(batch) if counted is None else counted.sum()
-
-
-def _mean(values: Tensor, counted: Tensor | None, number: int | Tensor, copies: int) -> Tensor:
-    """Divide the sum over the counted examples, each one of so many copies, by a number."""
-    if counted is None and isinstance(number, int) and copies == 1:
-        return values.mean()
-    if counted is not None:
-        values = values.where(counted, 0)
-    divisor = number.clamp(min=1) if isinstance(number, Tensor) else max(number, 1)
-    return values.sum() / (divisor * copies)
+def _wrong_shape(objective: Objective, values: object, examples: int) -> ArgumentError:
+    return ArgumentError(
+        f"{objective} must return one value per example, [{examples}], got {describe(values)}; "
+        'leave out the mean over the batch (reduction="none") and average over other dimensions'
+    )
 
 
 def _refuse_shared(student: nn.Module, teacher: Teacher | None) -> None:

@@ -9,10 +9,35 @@ from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from compiling import compilers_warnings, needs_compiler
+from objective_samples import LAYER_MAPS, VECTORS, Formula, LayerSample
 from texts import Text, Texts
 from tutelage.errors import ArgumentError, ModelError
-from tutelage.losses.crd import unit
+from tutelage.objectives import CRD, crd
+from tutelage.objectives._crd import unit
+from tutelage.objectives._features import pooled
 from tutelage.signals import Batch, Signals
+
+
+def contrasted(objective, student, teacher, mask):
+    """By the objective's own heads, among the examples of the batch, as nothing is remembered."""
+    heads = objective.embeddings[0]
+    ours, theirs = heads.student(pooled(student, mask)), heads.teacher(pooled(teacher, mask))
+    return crd(ours, unit(theirs), temperature=0.5)
+
+
+SAMPLES = [
+    Formula(
+        lambda s, t: crd(s, t, temperature=0.5),
+        (VECTORS,),
+        over_the_batch=True,
+        zero_at_equality=False,
+    ),
+    LayerSample(
+        lambda pairs=1: CRD(LAYER_MAPS[pairs], dim=5, memory=16, temperature=0.5),
+        contrasted,
+        "CRD({'mix': 'mix'}, dim=5, memory=16, temperature=0.5)",
+    ),
+]
 
 GENERATOR = torch.Generator().manual_seed(3)
 STUDENT, TEACHER = torch.randn(12, 6, generator=GENERATOR), torch.randn(12, 8, generator=GENERATOR)

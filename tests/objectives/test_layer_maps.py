@@ -9,7 +9,7 @@ from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from texts import CLASSES, Text, Texts
-from tutelage import losses
+from tutelage import objectives
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers.projector import resize
 from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants
@@ -58,7 +58,7 @@ def test_outputs_with_positions_have_attention():
     assert objective.wants == Wants(student=OUTPUT, teacher=OUTPUT)
     torch.testing.assert_close(
         objective(Signals(student), Signals(teacher), Batch(student)),
-        losses.attention_transfer(student, teacher),
+        objectives.attention_transfer(student, teacher),
     )
 
 
@@ -148,7 +148,7 @@ def test_a_projector_of_ones_own():
     values = built(objective, student, teacher)
     assert made == [((4, 3), (4, 5))]
     torch.testing.assert_close(
-        values, losses.feature_match(objective.projectors[0](student), teacher)
+        values, objectives.feature_match(objective.projectors[0](student), teacher)
     )
     assert len(list(objective.parameters())) == 4
 
