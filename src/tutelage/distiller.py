@@ -84,7 +84,8 @@ class Distiller(nn.Module):
         if not isinstance(objective, Objective):
             raise ArgumentError(
                 f"`objective` must be an Objective, got {objective!r}; for instance "
-                "0.1 * tl.HardLabels() + 0.9 * tl.SoftTargets(4)"
+                "0.1 * tl.HardLabels() + 0.9 * tl.SoftTargets(4); to compile one, call "
+                "objective.compile(), which changes it in place"
             )
         if teacher is None and objective.wants.teacher:
             raise ArgumentError(
@@ -100,7 +101,9 @@ class Distiller(nn.Module):
         if self.teacher is not None:
             self.teacher.check_places(objective.wants.teacher.features)
         self._wants, self._terms = objective.wants, objective.terms()
-        self._built = objective.built
+        self._built, self._all_valid = objective.built, (None,) * len(self._terms)
+        self._asks = bool(self._wants.teacher)
+        self._captures = bool(self._wants.student.features or self._wants.teacher.features)
 
     def forward(self, batch: Batch, counts: Tensor | None = None) -> Losses:
         """Return the losses of a batch.
@@ -118,8 +121,11 @@ class Distiller(nn.Module):
         examples, masks = self._masks(batch)
         if not self._built:
             self._check_built()
-        teacher = self.ask_teacher(batch)
-        student = observe(self.student, batch.inputs, self._wants.student, "student")
+        if torch.compiler.is_compiling() and self._captures:
+            # The compiler cannot follow hooks that come and go: models run beside what it makes.
+            teacher, student = torch.compiler.disable(self._observe)(batch)
+        else:
+            teacher, student = self._observe(batch)
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}
         numbers: list[int | Tensor] = []
@@ -145,6 +151,11 @@ class Distiller(nn.Module):
             total = mean * weight if total is None else total.add(mean, alpha=weight)
         return Losses(cast("Tensor", total), parts, tuple(numbers), student, teacher)
 
+    def _observe(self, batch: Batch) -> tuple[Signals, Signals]:
+        """Return the signals of teacher and student."""
+        teacher = self.ask_teacher(batch)
+        return teacher, observe(self.student, batch.inputs, self._wants.student, "student")
+
     def build(self, batch: Batch) -> None:
         """Build what depends on shapes in the objective, if it is not built, from one dry run.
 
@@ -159,8 +170,7 @@ class Distiller(nn.Module):
         if self._built:
             return
         with randomness.preserved(), evaluating(self.student), torch.no_grad():
-            student = observe(self.student, batch.inputs, self._wants.student, "student")
-            teacher = self.ask_teacher(batch)
+            teacher, student = self._observe(batch)
         self.objective.build(student, teacher)
         self._built = True
 
@@ -173,7 +183,7 @@ class Distiller(nn.Module):
 
     def ask_teacher(self, batch: Batch) -> Signals:
         """Return what the objective wants of the teacher; with nothing wanted it does not run."""
-        if self.teacher is None or not self._wants.teacher:
+        if self.teacher is None or not self._asks:
             return Signals()
         return self.teacher.signals(batch, self._wants.teacher)
 
@@ -226,7 +236,7 @@ class Distiller(nn.Module):
                     "epoch has more than one; set batch_size to 2 or more, or leave it out"
                 )
 
-    def _masks(self, batch: Batch) -> tuple[int, list[Tensor | None]]:
+    def _masks(self, batch: Batch) -> tuple[int, Sequence[Tensor | None]]:
         """Return the number of examples, and for each term which are valid: None for all."""
         if not isinstance(batch, Batch):
             raise DataError(
@@ -235,6 +245,8 @@ class Distiller(nn.Module):
             )
         examples = len(batch)
         labelled = self._labelled(batch) if self._wants.labels else None
+        if labelled is None and examples != 1:
+            return examples, self._all_valid
         masks = [labelled if term.objective.wants.labels else None for term in self._terms]
         if examples == 1:
             for place, term in enumerate(self._terms):

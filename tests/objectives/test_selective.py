@@ -11,7 +11,7 @@ import tutelage as tl
 from objective_samples import Sample
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, DataError
-from tutelage.objectives import Selective, SoftTargets, by_class, soft_targets
+from tutelage.objectives import Selective, SoftTargets, by_class, soft_targets, with_feedback
 from tutelage.reports.run_curves import learning_curves
 from tutelage.signals import Batch, Signals
 
@@ -88,7 +88,8 @@ class TestTheGate:
         soft.update({"lead/photo": 0.1, "lead/sketch": 0.0, "accuracy": 0.7})
         values = soft(Signals(student), teacher, batch())
         assert torch.equal(values, plain * torch.tensor([0.0, 1, 0, 1]))
-        assert soft.counted(batch()) is None  # the mean still runs over all four
+        distiller = tl.Distiller(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3), soft)
+        assert distiller.counts(batch()).tolist() == [4.0]  # the mean still runs over all
         [gradient] = torch.autograd.grad(values.sum(), student)
         assert gradient.abs().sum(dim=1).bool().tolist() == [False, True, False, True]
 
@@ -103,7 +104,8 @@ class TestTheGate:
 
     def test_its_state_is_in_the_state_dict(self):
         whole = tl.HardLabels() + 0.5 * tl.Selective(tl.SoftTargets())
-        whole.update({"lead/photo": 0.1})
+        (adapting,) = with_feedback(whole)
+        adapting.update({"lead/photo": 0.1})
         again = tl.HardLabels() + 0.5 * tl.Selective(tl.SoftTargets())
         again.load_state_dict(whole.state_dict())
         assert again.terms()[1].objective.closed == {"photo"}
