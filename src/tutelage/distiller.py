@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from tutelage.layers import evaluating, observe
 from tutelage.layers.capture import check_places
 from tutelage.nested import describe, first_tensor
 from tutelage.objectives import Objective
+from tutelage.objectives._labels import labels_of
 from tutelage.objectives._looks import may_look
 from tutelage.signals import OUTPUT, Batch, Signals
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher
@@ -65,7 +66,7 @@ class Distiller(nn.Module):
         student: The module that learns.
         teacher: A module or a `Teacher`; a list of these (an ensemble) or a dict of these by domain
             (specialists); None where the objective wants nothing of one.
-        objective: What the student is asked for.
+        objective: What the student minimises.
 
     Raises:
         ArgumentError: The objective is none, wants a teacher and there is none, or wants a layer
@@ -123,7 +124,8 @@ class Distiller(nn.Module):
             self._check_built()
         if torch.compiler.is_compiling() and self._captures:
             # The compiler cannot follow hooks that come and go: models run beside what it makes.
-            teacher, student = torch.compiler.disable(self._observe)(batch)
+            observed: Any = torch.compiler.disable(self._observe)
+            teacher, student = observed(batch)
         else:
             teacher, student = self._observe(batch)
         total: Tensor | None = None
@@ -182,13 +184,13 @@ class Distiller(nn.Module):
         return self
 
     def ask_teacher(self, batch: Batch) -> Signals:
-        """Return what the objective wants of the teacher; with nothing wanted it does not run."""
+        """Return the teacher's signals; it does not run where the objective wants none."""
         if self.teacher is None or not self._asks:
             return Signals()
         return self.teacher.signals(batch, self._wants.teacher)
 
     def alone(self, batch: Batch) -> Losses:
-        """Return what the student says where no teacher answers: its output, and no losses."""
+        """Return the student's output alone, where the teacher has no output for the data."""
         student = observe(self.student, batch.inputs, OUTPUT, "student")
         return Losses(torch.zeros(()), {}, (), student, Signals())
 
@@ -215,8 +217,8 @@ class Distiller(nn.Module):
         numbers = [float(examples if mask is None else mask.sum()) for mask in masks]
         return torch.tensor(numbers, dtype=torch.float32) / batch.copies
 
-    def check_taught(self, counts: Sequence[float]) -> None:
-        """Refuse data of which no example was valid for a term, so that it taught nothing.
+    def check_learned(self, counts: Sequence[float]) -> None:
+        """Refuse data without a valid example for a term: nothing was learned from it.
 
         Args:
             counts: How many examples of an epoch were valid for each term.
@@ -263,11 +265,7 @@ class Distiller(nn.Module):
                 "`val`) has none; yield (inputs, labels), or use an objective without labels, "
                 "such as SoftTargets"
             )
-        if not isinstance(batch.labels, Tensor):
-            raise DataError(
-                f"labels must be a tensor, got {type(batch.labels).__name__}; "
-                "let the collate function make one"
-            )
+        labels_of(batch)
         if batch.mixture is not None:
             for term in self._terms:
                 if term.objective.wants.labels and not term.objective.reads_mixtures:

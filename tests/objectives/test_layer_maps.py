@@ -274,3 +274,10 @@ def test_the_rotation_stays_orthonormal_through_a_run(optimizer, clip):
 def _batch():
     rows = [Texts(2)[place] for place in range(2)]
     return {name: torch.stack([row[name] for row in rows]) for name in ("tokens", "attention_mask")}
+
+
+@pytest.mark.parametrize("objective", [tl.FeatureMatch(), tl.VkD(), tl.CRD()], ids=repr)
+def test_a_call_of_what_is_not_built_says_what_to_do(objective):
+    side = Signals(torch.zeros(2, 3))
+    with pytest.raises(ArgumentError, match=r"call build\(student, teacher\) with the signals"):
+        objective(side, side, Batch(torch.zeros(2, 1)))

@@ -31,7 +31,7 @@ def attention_transfer(student: Tensor, teacher: Tensor, mask: Tensor | None = N
         student: Feature of the student, `[batch, channels, height, width]` or
             `[batch, tokens, d]`.
         teacher: That of the teacher, with as many positions.
-        mask: For `[batch, tokens, d]`: which tokens count, `[batch, tokens]`.
+        mask: For `[batch, tokens, d]`: the token mask, `[batch, tokens]`.
 
     Returns:
         `[batch]`, from 0 to 2/n; computed in float32 at least.
@@ -64,10 +64,10 @@ class AttentionTransfer(LayerObjective):
     Shape:
         Features `[batch, channels, height, width]` or `[batch, tokens, d]`; widths may differ, and
         where the positions do, the student's feature is brought to the teacher's. Padded tokens
-        (`attention_mask` of the inputs) do not count.
+        (`attention_mask` of the inputs) are ignored.
 
     Raises:
-        ArgumentError: The map is empty, or names no places.
+        ArgumentError: The map is empty or has invalid layer paths.
     """
 
     def __init__(self, layer_map: Mapping[str, str] | None = None) -> None:

@@ -17,7 +17,7 @@ def bounded_regression(
     """e_s where e_s + m > e_t, else 0, with e the squared error of a side to the label.
 
     The student is asked to be better than the teacher by the margin m, and then let alone: a
-    teacher's output can be far off, so it bounds the student rather than draws it.
+    teacher's output can be far off, so it is a bound and not a target.
 
     Args:
         student: Student output, `[batch, outputs]`.

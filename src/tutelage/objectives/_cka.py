@@ -33,8 +33,8 @@ def cka(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     Args:
         student: Feature of the student, `[batch, …]`; what follows the batch is flattened.
         teacher: That of the teacher, `[batch, …]`.
-        mask: For `[batch, tokens, d]`: which tokens count, `[batch, tokens]`; the others are
-            taken for 0 on both sides.
+        mask: For `[batch, tokens, d]`: the token mask, `[batch, tokens]`; padded tokens
+            are set to 0 on both sides.
 
     Returns:
         `[batch]`, from 0 to 1, all equal; computed in float32 at least.
@@ -72,10 +72,10 @@ class CKA(LayerObjective):
 
     Shape:
         Features or outputs `[batch, …]`, which are flattened; any two widths. Padded tokens
-        (`attention_mask` of the inputs) do not count.
+        (`attention_mask` of the inputs) are ignored.
 
     Raises:
-        ArgumentError: The map is empty, or names no places.
+        ArgumentError: The map is empty or has invalid layer paths.
     """
 
     relates_examples = True

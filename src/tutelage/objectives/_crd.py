@@ -37,8 +37,8 @@ def crd(
         student: Embeddings by the student, `[batch, d]`, of any length.
         teacher: Embeddings by the teacher, `[batch, d]`.
         memory: More of those by the teacher, `[n, d]`, of length 1; None for none.
-        negatives: Which embeddings an example is told from, `[batch, batch + n]` of bool, first
-            the batch's, then the memory's; None for all. Its own never counts as one.
+        negatives: Mask of each example's negatives, `[batch, batch + n]` of bool: first those in
+            the batch, then in the memory; None for all. Its own embedding is never one.
         temperature: τ > 0; the smaller, the more the nearest other examples count.
 
     Returns:
@@ -106,11 +106,11 @@ class CRD(LayerObjective):
     Shape:
         Features or outputs `[batch, d]`; or `[batch, tokens, d]` and `[batch, channels, height,
         width]`, of which the mean over the positions is taken. Padded tokens (`attention_mask` of
-        the inputs) do not count. Kinds and widths may differ.
+        the inputs) are ignored. Kinds and widths may differ.
 
     Raises:
-        ArgumentError: `dim`, `memory` or `temperature` is not positive; the map is empty, or names
-            no places.
+        ArgumentError: `dim`, `memory` or `temperature` is not positive; the map is empty, or has
+            invalid layer paths.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class CRD(LayerObjective):
         self.built = True
 
     def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
-        """Return the cross-entropies, `[batch]`, and remember what the teacher says."""
+        """Return the cross-entropies, `[batch]`, and add the teacher's embeddings to the memory."""
         return self.embeddings[pair](student, teacher, batch, self.temperature)
 
     def extra_repr(self) -> str:
@@ -190,7 +190,7 @@ class Memory(nn.Module):
 
 
 class _Embeddings(nn.Module):
-    """The heads of the two sides, and what the teacher's has said."""
+    """The heads of the two sides, and the memory of the teacher's."""
 
     def __init__(self, student: Tensor, teacher: Tensor, dim: int, memory: int) -> None:
         super().__init__()
@@ -215,7 +215,7 @@ def _head(feature: Tensor, dim: int) -> nn.Linear:
 
 
 def _negatives(batch: Batch, memory: Memory) -> Tensor | None:
-    """Return from which of the batch and the memory each example is told; None for all."""
+    """Return each example's negatives in the batch and the memory; None for all."""
     filled = memory.filled()
     full = may_look(filled) and bool(filled.all())
     if batch.index is None:

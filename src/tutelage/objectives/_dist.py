@@ -69,7 +69,7 @@ class DIST(Objective):
 
     Huang, You, Wang, Qian and Xu 2022, "Knowledge Distillation from A Stronger Teacher",
     https://arxiv.org/abs/2205.10536. Formula: `tutelage.objectives.dist`. The second part depends
-    on the whole batch (of one process) and says little in a small one.
+    on the whole batch (of one process) and is noisy in a small one.
 
     Args:
         beta: β ≥ 0, the weight of the rows (relations between classes).

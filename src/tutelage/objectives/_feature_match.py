@@ -26,7 +26,7 @@ def feature_match(student: Tensor, teacher: Tensor, mask: Tensor | None = None) 
         student: Feature of the student, `[batch, d]`, `[batch, tokens, d]` or
             `[batch, channels, height, width]`.
         teacher: That of the teacher, of the same shape.
-        mask: For `[batch, tokens, d]`: which tokens count, `[batch, tokens]`.
+        mask: For `[batch, tokens, d]`: the token mask, `[batch, tokens]`.
 
     Returns:
         `[batch]`, zero or more; computed in float32 at least.
@@ -59,10 +59,10 @@ class FeatureMatch(LayerObjective):
     Shape:
         Features `[batch, d]`, `[batch, tokens, d]` or `[batch, channels, height, width]`; numbers
         of tokens and heights and widths may differ. Padded tokens (`attention_mask` of the
-        inputs) do not count.
+        inputs) are ignored.
 
     Raises:
-        ArgumentError: The map is empty, or names no places, or `projector` is no function.
+        ArgumentError: The map is empty or has invalid layer paths, or `projector` is no function.
     """
 
     def __init__(

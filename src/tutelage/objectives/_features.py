@@ -39,7 +39,7 @@ def same_examples(student: Tensor, teacher: Tensor) -> None:
 
 
 def fitting(mask: Tensor | None, feature: Tensor) -> Tensor | None:
-    """Return the mask where it tells of the tokens of this feature, `[batch, tokens, d]`."""
+    """Return the mask if it fits the tokens of this feature, `[batch, tokens, d]`."""
     fits = mask is not None and feature.ndim == _TOKENS and feature.shape[:2] == mask.shape
     return mask if fits else None
 
@@ -65,7 +65,7 @@ def mean_per_example(values: Tensor, mask: Tensor | None) -> Tensor:
 
     Args:
         values: `[batch, …]`.
-        mask: Which tokens count, `[batch, tokens]`; looked at only for `[batch, tokens, d]` with as
+        mask: The token mask, `[batch, tokens]`; used only for `[batch, tokens, d]` with as
             many tokens.
     """
     mask = fitting(mask, values)

@@ -15,7 +15,7 @@ def logit_standardization(student: Tensor, teacher: Tensor, temperature: float =
     """T² · KL(softmax(s(v)/T) ‖ softmax(s(z)/T)), where s(x) = (x − mean)/std of a row.
 
     The student learns the teacher's logits up to level and scale, which it keeps as they come:
-    the loss says nothing of how sure it should be, so recalibrate the student
+    the loss does not determine its confidence, so recalibrate the student
     (`tutelage.evaluation.fit_temperature`) before its probabilities are used. The gradient sums to
     0 over the classes and is orthogonal to z.
 

@@ -33,8 +33,7 @@ def minilmv2(
             split into heads.
         teacher: The same of the teacher, `[batch, tokens, d']`.
         relation_heads: Into how many equal parts both widths are split; at least 1.
-        mask: Which tokens count, `[batch, tokens]`; the others are neither compared nor related
-            to.
+        mask: The token mask, `[batch, tokens]`; padded tokens are neither compared nor related to.
 
     Returns:
         `[batch]`, in nats, zero or more; computed in float32 at least.
@@ -84,12 +83,12 @@ class MiniLMv2(LayerObjective):
 
     Shape:
         What these layers give: `[batch, tokens, d]`, d a multiple of `relation_heads`; widths may
-        differ, and so may numbers of heads. Padded tokens (`attention_mask` of the inputs) do not
-        count.
+        differ, and so may numbers of heads. Padded tokens (`attention_mask` of the inputs) are
+        ignored.
 
     Raises:
-        ArgumentError: The map is empty or names no places, the two sides' parts are none or not as
-            many, or `relation_heads` is no positive integer.
+        ArgumentError: The map is empty or has invalid layer paths, the two sides have no parts or
+            unequal numbers of them, or `relation_heads` is no positive integer.
     """
 
     def __init__(

@@ -26,10 +26,10 @@ def regression(
     bounded force. Note the ½, as in PyTorch.
 
     Args:
-        output: What the student says, `[batch, outputs]`.
-        target: What it should say, `[batch, outputs]`, or `[batch]` for one output.
+        output: The student's output, `[batch, outputs]`.
+        target: Its target, `[batch, outputs]`, or `[batch]` for one output.
         huber_delta: δ > 0 in the target's unit; None for the squared error.
-        known: Which targets count, bool in the shape of `target`; None for all.
+        known: Mask of the valid targets, bool in the shape of `target`; None for all.
 
     Returns:
         `[batch]`: the mean over an example's known targets; 0 where none is known.
@@ -55,10 +55,10 @@ def regression(
 def regression_to_labels(
     output: Tensor, labels: Tensor, huber_delta: float | None = None
 ) -> Tensor:
-    """`regression` to labels, of which those that are NaN are not known and do not count.
+    """`regression` to labels; NaN marks an unknown one, which is ignored.
 
     Args:
-        output: What the student says, `[batch, outputs]`.
+        output: The student's output, `[batch, outputs]`.
         labels: True values, `[batch, outputs]`, or `[batch]` for one output; NaN where unknown.
         huber_delta: As in `regression`.
 

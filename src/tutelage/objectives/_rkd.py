@@ -30,21 +30,21 @@ def rkd(
     """λ_d · mean_j h(d^s_ij − d^t_ij) + λ_a · mean_jk h(cos^s_ijk − cos^t_ijk) for example i.
 
     d_ij is the distance between the examples i and j over the mean distance of the batch, cos_ijk
-    the cosine of the angle at i between j and k, h the Huber error with δ = 1. All that counts is
-    how the examples of one batch lie to each other: neither side's translation, rotation or
+    the cosine of the angle at i between j and k, h the Huber error with δ = 1. Only pairwise
+    relations within the batch matter: neither side's translation, rotation or
     (positive) scale changes it, and the widths may differ. The means run over all of the batch, i
     itself among them, as in the authors' code; so the mean over the examples is their loss.
 
-    Angles take batch² · d and batch³ numbers, so d should be an embedding's. Examples that lie in
-    one place have the cosine 0 and no gradient by it; a batch of one has the loss 0.
+    Angles take batch² · d and batch³ numbers, so d should be an embedding's. Examples that
+    coincide have the cosine 0 and no gradient by it; a batch of one has no relations and loss 0.
 
     Args:
         student: Feature of the student, `[batch, …]`; what follows the batch is flattened.
         teacher: That of the teacher, `[batch, …]`.
         distance: λ_d ≥ 0.
         angle: λ_a ≥ 0; with 0 no angles are computed.
-        mask: For `[batch, tokens, d]`: which tokens count, `[batch, tokens]`; the others are
-            taken for 0 on both sides.
+        mask: For `[batch, tokens, d]`: the token mask, `[batch, tokens]`; padded tokens
+            are set to 0 on both sides.
 
     Returns:
         `[batch]`, zero or more; computed in float32 at least.
@@ -85,11 +85,11 @@ class RKD(LayerObjective):
 
     Shape:
         Features or outputs `[batch, …]`, which are flattened; any two widths. Padded tokens
-        (`attention_mask` of the inputs) do not count.
+        (`attention_mask` of the inputs) are ignored.
 
     Raises:
         ArgumentError: A weight is negative or not finite, or both are 0; the map is empty, or
-            names no places.
+            has invalid layer paths.
     """
 
     relates_examples = True

@@ -25,7 +25,7 @@ def by_domain(batch: Batch) -> list[str | None]:
     """Return each example's domain.
 
     Raises:
-        DataError: The batch tells no domains.
+        DataError: The batch has no domains.
 
     >>> by_domain(Batch(torch.zeros(2, 3), domain=["photo", "sketch"]))
     ['photo', 'sketch']
@@ -189,7 +189,7 @@ class Selective(Objective):
 
 
 def _choices(output: Tensor | CoarseLogits) -> Tensor:
-    """Return each example's likeliest class; −1 where it is none that the teacher tells apart."""
+    """Return each example's likeliest class; −1 for the "other" class."""
     if isinstance(output, Tensor):
         return output.argmax(dim=1)
     cells = torch.cat([output.logits, output.rest.unsqueeze(1)], dim=1)

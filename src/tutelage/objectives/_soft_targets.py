@@ -43,26 +43,25 @@ def soft_targets(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> 
 
 
 def coarse_soft_targets(student: Tensor, teacher: CoarseLogits, temperature: float = 4.0) -> Tensor:
-    """T² · KL(p ‖ q) over the cells that the teacher tells apart.
+    """T² · KL(p ‖ q) over the teacher's known classes and one "other" class.
 
     The student's probabilities at temperature 1 are summed up over the classes that the teacher
-    does not know: log q(outside) = log Σ_{i outside} q_i. Then both sides' cells are softened by T
+    does not know: log q(outside) = log Σ_{i outside} q_i. Then both sides are softened by T
     and compared. With all classes known this is `soft_targets`. At T = 1 the gradient is q_i − p_i
     for a known class and q_i − p_rest·q_i/q(outside) for another: what lies outside moves as a
     whole. To leave these classes out of the softmax instead (Vongkulbhisal et al. 2019,
     https://arxiv.org/abs/1904.06062) gives them no gradient at all, and teachers of disjoint
     classes then never fix how high the ones stand against the others.
 
-    Classes that were drawn from p at this temperature (`teacher.drawn_at`) are compared one by one,
-    T² · Σ n_i/k · log(n_i/k / q_i) with n_i of k draws: nothing is said of those that were not
-    drawn, and on average over the draws the gradient is that of `soft_targets`. (The value is more,
-    since a draw is less mixed than p.) At another temperature it would not be: an error.
+    Classes sampled from p at this temperature (`teacher.drawn_at`) are compared one by one: T² · Σ n_i/k · log(n_i/k / q_i) with n_i of k samples: the gradient is that of `soft_targets`
+    on average over the samples. (The value is higher, since a sample has less entropy than p.) At
+    another temperature this would not hold: an error.
 
     The coarsened q is that of Hinton, Vinyals and Dean 2015, section 5.
 
     Args:
         student: Student logits, `[batch, classes]`.
-        teacher: The known classes and the rest. A rest of −∞ says that the answer is a known class.
+        teacher: The known classes and the rest. A rest of −∞ means no mass on the other classes.
         temperature: T > 0.
 
     Returns:
@@ -70,8 +69,8 @@ def coarse_soft_targets(student: Tensor, teacher: CoarseLogits, temperature: flo
 
     Raises:
         ModelError: The two sides have different lengths; a known class is none of the student's,
-            or is named twice; classes were drawn at another temperature; or there is mass where the
-            student has no class (the values are looked at on the CPU only, where reading them does
+            or is named twice; classes were sampled at another temperature; or there is mass where
+            the student has no class (the values are looked at on the CPU only, where reading them does
             not wait for a device).
 
     >>> known = CoarseLogits(torch.tensor([[0]]), torch.tensor([[0.0]]), torch.tensor([0.0]))
@@ -133,7 +132,7 @@ class SoftTargets(Objective):
 
 
 def _drawn(logits: Tensor, teacher: CoarseLogits, columns: Tensor, temperature: float) -> Tensor:
-    """Return the divergence of the draws' shares from the student, which is softened as a whole."""
+    """Return the divergence of the sampled frequencies from the student's probabilities at T."""
     if temperature != teacher.drawn_at:
         raise ModelError(
             f"`temperature` must be that at which the teacher's classes were drawn, got "
@@ -145,7 +144,7 @@ def _drawn(logits: Tensor, teacher: CoarseLogits, columns: Tensor, temperature: 
 
 
 def _divergence(log_q: Tensor, log_p: Tensor) -> Tensor:
-    # A cell without mass adds 0, whatever the student says of it: p log p → 0.
+    # A class without mass adds 0, whatever the student's probability: p log p → 0.
     possible = log_p > -torch.inf
     log_p, log_q = log_p.masked_fill(~possible, 0), log_q.masked_fill(~possible, 0)
     return (log_p.exp() * (log_p - log_q)).sum(dim=1)

@@ -32,7 +32,7 @@ def vkd(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
         student: Feature of the student, `[batch, d]`, `[batch, tokens, d]` or
             `[batch, channels, height, width]`.
         teacher: That of the teacher, of the same shape.
-        mask: For `[batch, tokens, d]`: which tokens count, `[batch, tokens]`.
+        mask: For `[batch, tokens, d]`: the token mask, `[batch, tokens]`.
 
     Returns:
         `[batch]`, zero or more; computed in float32 at least.
@@ -67,10 +67,10 @@ class VkD(FeatureMatch):
     Shape:
         Features `[batch, d]`, `[batch, tokens, d]` or `[batch, channels, height, width]`; numbers
         of tokens and heights and widths may differ. Padded tokens (`attention_mask` of the
-        inputs) do not count.
+        inputs) are ignored.
 
     Raises:
-        ArgumentError: The map is empty, or names no places.
+        ArgumentError: The map is empty or has invalid layer paths.
     """
 
     def __init__(self, layer_map: Mapping[str, str] | None = None) -> None:

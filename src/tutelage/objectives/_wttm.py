@@ -13,7 +13,7 @@ def wttm(student: Tensor, teacher: Tensor, gamma: float = 0.1) -> Tensor:
     """U · KL(p^γ/U ‖ q), U = Σ_i p_i^γ, with p, q the probabilities at temperature 1.
 
     p^γ/U is the teacher at temperature 1/γ: softmax(γ v). The student has no temperature of its
-    own, so it is to give that flatter answer itself: the loss is 0 at z = γ v. U lies between 1
+    own, so it learns the flatter distribution itself: the loss is 0 at z = γ v. U lies between 1
     (a teacher that is sure) and N^(1 − γ) (one that is not), and so weighs the examples that the
     teacher finds hard. At γ = 1 this is the plain KL divergence.
 
