@@ -5,6 +5,7 @@ import torch
 import tutelage as tl
 from tutelage.coarse import CoarseLogits
 from tutelage.distiller import Losses
+from tutelage.objectives import with_feedback
 from tutelage.signals import Batch, Signals
 from tutelage.training.review import reviewed
 
@@ -15,14 +16,17 @@ COARSE = CoarseLogits(torch.tensor([[1, 2]]), torch.tensor([[4.0, 5.0]]), torch.
 class Looking(tl.Objective):
     """Keeps what it is shown."""
 
-    needs_validation = True
+    wants = tl.Wants()
 
     def forward(self, student, teacher, batch):
         return torch.zeros(len(batch))
 
-    def review(self, student, teacher, batch):
+    def validation_metrics(self, student, teacher, batch):
         self.seen = student.output, teacher.output, batch
         return {"size": float(len(batch.labels))}
+
+    def update(self, metrics):
+        self.heard = metrics
 
 
 def said(teacher, label, domain):
@@ -53,15 +57,12 @@ def test_who_does_not_ask_is_not_shown_anything():
     assert reviewed(tl.SoftTargets(), [said(DENSE, 2, None)]) == {}
 
 
-def test_a_sum_reviews_and_heeds_for_all_its_terms():
-    class Heeding(Looking):
-        def heed(self, figures):
-            self.heard = figures
-
-    one, other = Heeding(), Heeding()
+def test_all_terms_of_a_sum_that_look_are_found():
+    one, other = Looking(), Looking()
     both = one + 2 * (tl.HardLabels() + other)
-    assert both.needs_validation
-    assert not (tl.HardLabels() + tl.SoftTargets()).needs_validation
+    assert with_feedback(both) == [one, other]
+    assert with_feedback(tl.HardLabels() + tl.SoftTargets()) == []
     assert reviewed(both, [said(DENSE, 2, None)]) == {"size": 1.0}
-    both.heed({"size": 3.0})
+    for each in with_feedback(both):
+        each.update({"size": 3.0})
     assert one.heard == other.heard == {"size": 3.0}

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from tutelage._checks import positive
-from tutelage.losses import soft_targets
+from tutelage.objectives import soft_targets
 
 
 def mean_kl(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> float:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tutelage.data import transformed
 from tutelage.errors import DataError
+from tutelage.objectives import with_feedback
 from tutelage.signals import Batch
 from tutelage.training.keeper import Keeper
 from tutelage.training.plan import Plan
@@ -143,11 +144,13 @@ class Loop:
     def _close_epoch(self, began: float) -> None:
         """Validate, record, and keep the student if it is the best so far."""
         position = self.position
+        self.plan.distiller.check_learned(self.watch.weights[1:])
         figures: dict[str, float] = {}
         if self.plan.validation is not None:
             progress = min((position.epoch + 1) / self.settings.epochs, 1.0)
             figures = self._validate(self.plan.validation, progress)
-            self.plan.distiller.objective.heed(figures)
+            for each in with_feedback(self.plan.distiller.objective):
+                each.update(figures)
         position.seconds = time.monotonic() - began
         record: dict[str, Any] = {"epoch": position.epoch + 1, "step": position.step}
         record |= {"lr": self.plan.optimizer.param_groups[0]["lr"], "seconds": position.seconds}

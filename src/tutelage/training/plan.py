@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tutelage.data import Share, Source, as_source, randomness
 from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError, ModelError, StoreError
+from tutelage.objectives import with_feedback
 from tutelage.teachers import Teacher
 from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
 from tutelage.training.validation import Validation
@@ -115,7 +116,7 @@ def _check_validation_is_used(distiller: Distiller, val: object | None, settings
 
 
 def _check_can_review(distiller: Distiller, val: object | None, answering: Teacher | None) -> None:
-    if distiller.objective.needs_validation and answering is None:
+    if with_feedback(distiller.objective) and answering is None:
         lacking = "no `val`" if val is None else "a teacher with stored answers to `train` alone"
         raise ArgumentError(
             f"the objective {distiller.objective} compares student and teacher on validation data, "

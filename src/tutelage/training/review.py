@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tutelage.coarse import CoarseLogits
 from tutelage.distiller import Losses
-from tutelage.objectives import Objective
+from tutelage.objectives import Objective, with_feedback
 from tutelage.signals import Batch, Signals
 
 
@@ -21,11 +21,14 @@ def reviewed(objective: Objective, seen: Sequence[tuple[Losses, Batch]]) -> dict
         objective: Which may look.
         seen: What was said of each batch, and the batch.
     """
-    if not objective.needs_validation:
+    adapting = with_feedback(objective)
+    if not adapting:
         return {}
     student = Signals(_together([losses.student.wanted_answer() for losses, _ in seen]))
     teacher = Signals(_together([losses.teacher.wanted_answer() for losses, _ in seen]))
-    return objective.review(student, teacher, _joined([batch for _, batch in seen]))
+    batch = _joined([batch for _, batch in seen])
+    figures = [each.validation_metrics(student, teacher, batch) for each in adapting]
+    return {name: value for each in figures for name, value in each.items()}
 
 
 def _together(answers: Sequence[Tensor | CoarseLogits]) -> Tensor | CoarseLogits:
