@@ -14,10 +14,10 @@ from torch import Tensor
 from tutelage.data import as_source, randomness
 from tutelage.data.fingerprint import fingerprint
 from tutelage.errors import DataError
+from tutelage.files import write_whole
+from tutelage.identity import digest
 from tutelage.signals import OUTPUT, Signals
-from tutelage.studies.describe import digest
 from tutelage.teachers import Teacher
-from tutelage.training.files import write_whole
 
 BATCH = 256
 

@@ -11,15 +11,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from tutelage.errors import NonFiniteError
+from tutelage.files import write_json
+from tutelage.identity import digest
 from tutelage.studies import answers
 from tutelage.studies.answers import Truth
-from tutelage.studies.describe import digest
 from tutelage.studies.folder import TrialFolder, exclusive
 from tutelage.studies.keys import Keys
 from tutelage.studies.plan import StudyPlan
 from tutelage.studies.trial import Planned, train, train_fidelity
 from tutelage.teachers import Live
-from tutelage.training.files import write_json
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 

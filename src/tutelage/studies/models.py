@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from tutelage.data import as_source
 from tutelage.errors import DataError, TutelageError
 from tutelage.evaluation import Cost, Latency, latencies, measure_cost, variants
+from tutelage.identity import digest
 from tutelage.signals import OUTPUT, Batch
 from tutelage.studies.answers import BATCH, ask
-from tutelage.studies.describe import digest
 from tutelage.studies.results import ModelResult, VariantResult
 from tutelage.teachers import Live, Teacher
 
