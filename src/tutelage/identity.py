@@ -15,6 +15,7 @@ False
 
 from __future__ import annotations
 
+import copyreg
 import dis
 import hashlib
 import sys
@@ -185,7 +186,8 @@ class _Reader:
     def _reduced(self, value: object) -> str:
         """Return what pickle would write of an object, whose parts are read here."""
         try:
-            reduced = value.__reduce_ex__(4)
+            reduce = copyreg.dispatch_table.get(type(value))
+            reduced = value.__reduce_ex__(4) if reduce is None else reduce(value)
         except Exception:  # noqa: BLE001 - other people's objects may raise anything
             if not hasattr(value, "__dict__"):
                 self.unread.append(type(value).__qualname__)

@@ -185,7 +185,7 @@ def test_the_checkpoint_before_the_nan_is_kept(tmp_path):
     with pytest.raises(tl.NonFiniteError, match="step 4"):
         distill(teacher=BrokenTeacher(), out=tmp_path, engine=tl.Engine(checkpoint_seconds=0))
     kept = torch.load(tmp_path / "last.pt", weights_only=True)
-    assert kept["position"]["step"] == 3
+    assert kept["state"]["step"] == 3
     assert all(tensor.isfinite().all() for tensor in kept["distiller"].values())
 
 
@@ -207,7 +207,7 @@ def test_weights_that_are_no_numbers_never_reach_a_checkpoint(tmp_path):
 
     with pytest.raises(tl.NonFiniteError, match=r"student\.weight.*after step 4"):
         distill(optimizer=optimizer, out=tmp_path, engine=tl.Engine(checkpoint_seconds=0))
-    assert torch.load(tmp_path / "last.pt", weights_only=True)["position"]["step"] == 3
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["state"]["step"] == 3
 
 
 class TestFolder:

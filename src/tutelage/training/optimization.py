@@ -28,20 +28,23 @@ def make_optimizer(make: MakeOptimizer | None, distiller: Distiller) -> Optimize
         )
     if make is None:
         return torch.optim.AdamW(parameters, lr=1e-3)
-    expected = (
-        f"`optimizer` must be a callable from parameters to an optimizer, got {make!r}{{}}; for "
-        "instance functools.partial(torch.optim.SGD, lr=0.1)"
-    )
     try:
         optimizer = make(parameters) if callable(make) else make
     except TutelageError:
         raise
     except Exception as error:
-        raise ArgumentError(expected.format(f", which fails with {in_short(error)}")) from error
+        raise _no_optimizer(make, f", which fails with {in_short(error)}") from error
     if not isinstance(optimizer, Optimizer) or optimizer is make:
-        raise ArgumentError(expected.format(""))
+        raise _no_optimizer(make)
     _check_covers(optimizer, distiller)
     return optimizer
+
+
+def _no_optimizer(make: object, how: str = "") -> ArgumentError:
+    return ArgumentError(
+        f"`optimizer` must be a callable from parameters to an optimizer, got {make!r}{how}; for "
+        "instance functools.partial(torch.optim.SGD, lr=0.1)"
+    )
 
 
 def _check_covers(optimizer: Optimizer, distiller: Distiller) -> None:
