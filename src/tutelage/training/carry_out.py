@@ -58,7 +58,7 @@ def carry_out(distiller: Distiller, train: object, val: object | None, settings:
         settings=described,
         objective=distiller.objective,
         out=settings.out,
-        teacher=distiller.teacher if plan.validation is None else plan.validation.teacher,
+        teacher=distiller.teacher if plan.val is None else plan.val_teacher,
         val=val,
     )
 

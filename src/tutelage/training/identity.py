@@ -20,11 +20,11 @@ def identity(plan: Plan, processes: int) -> dict[str, Any]:
     Not seen are the content of data sets that are not tensors, the bodies of functions and the
     student's first weights: whoever does not seed them may go on with those of the first call.
     """
-    teacher, val = plan.distiller.teacher, plan.validation
+    teacher, val = plan.distiller.teacher, plan.val
     contents = {
         "teacher": None if teacher is None else teacher.fingerprint(),
         "train_content": plan.train.fingerprint(),
-        "val_content": None if val is None else val.source.fingerprint(),
+        "val_content": None if val is None else val.fingerprint(),
     }
     return description(plan, processes) | contents
 
@@ -38,7 +38,7 @@ def description(plan: Plan, processes: int) -> dict[str, Any]:
             "student": _architecture(distiller.student),
             "objective": repr(distiller.objective),
             "train": plan.train.description,
-            "val": None if plan.validation is None else plan.validation.source.description,
+            "val": None if plan.val is None else plan.val.description,
             "epochs": settings.epochs,
             "seed": settings.seed,
             "optimizer": _optimizer(plan.optimizer),

@@ -13,14 +13,14 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from torch import Tensor
 
-from tutelage.data import transformed
+from tutelage.data import Source, transformed
 from tutelage.errors import DataError
+from tutelage.evaluation import evaluate
 from tutelage.signals import Batch
 from tutelage.training.keeper import Keeper
 from tutelage.training.plan import Plan
 from tutelage.training.progress import ProgressBar
 from tutelage.training.stepper import Stepper
-from tutelage.training.validation import Validation
 
 STEPS_BETWEEN_READS = 16
 """Steps after which losses are read from the device, checked and logged."""
@@ -131,22 +131,29 @@ class Loop:
     def _within_epoch(self) -> float:
         return self.position.batch / self._per_epoch if self._per_epoch else 0.0
 
-    def _validate(self, validation: Validation, progress: float) -> dict[str, float]:
-        """Return the figures of the main process, whose buffers (batch norm's) all have now."""
+    def _validate(self, source: Source) -> dict[str, float]:
+        """Return the metrics of the main process, whose buffers (batch norm's) all have now."""
         several = self.accelerator.num_processes > 1
         if several:
             for buffer in self.plan.distiller.buffers():
                 torch.distributed.broadcast(buffer, 0)
-        figures = validation.figures(self.plan.distiller, self.accelerator.device, progress)
-        return broadcast_object_list([figures])[0] if several else figures
+        distiller = self.plan.distiller
+        metrics = evaluate(
+            distiller.student,
+            self.plan.val_teacher,
+            distiller.objective,
+            source,
+            metrics=self.settings.metrics,
+            device=self.accelerator.device,
+        ).metrics
+        return broadcast_object_list([metrics])[0] if several else metrics
 
     def _close_epoch(self, began: float) -> None:
         """Validate, record, and keep the student if it is the best so far."""
         position = self.position
         figures: dict[str, float] = {}
-        if self.plan.validation is not None:
-            progress = min((position.epoch + 1) / self.settings.epochs, 1.0)
-            figures = self._validate(self.plan.validation, progress)
+        if self.plan.val is not None:
+            figures = self._validate(self.plan.val)
             self.plan.distiller.objective.heed(figures)
         position.seconds = time.monotonic() - began
         record: dict[str, Any] = {"epoch": position.epoch + 1, "step": position.step}

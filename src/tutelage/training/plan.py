@@ -12,9 +12,9 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tutelage.data import Share, Source, as_source, randomness
 from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError, ModelError, StoreError
+from tutelage.evaluation import check_metric_names
 from tutelage.teachers import Teacher
 from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
-from tutelage.training.validation import Validation
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,9 @@ class Plan:
         optimizer: Over the distiller's parameters.
         scheduler: Stepped after each optimiser step; None for a constant rate.
         train: Training batches.
-        validation: None for none.
+        val: Validation batches; None for none.
+        val_teacher: Who answers for them; None where nobody does, as where targets were stored for
+            the training data alone.
         settings: All else.
     """
 
@@ -34,7 +36,8 @@ class Plan:
     optimizer: Optimizer
     scheduler: LRScheduler | None
     train: Source
-    validation: Validation | None
+    val: Source | None
+    val_teacher: Teacher | None
     settings: Settings
 
 
@@ -54,8 +57,9 @@ def make_plan(
         StoreError: The teacher's answers are those of other data.
     """
     _check_validation_is_used(distiller, val, settings)
-    judge = None if val is None else _answering(distiller.teacher, val)
-    _check_can_review(distiller, val, judge)
+    check_metric_names(settings.metrics)
+    val_teacher = None if val is None else _answering(distiller.teacher, val)
+    _check_can_review(distiller, val, val_teacher)
     size = settings.batch_size
     share = Share(accelerator.process_index, accelerator.num_processes)
     teacher, views = distiller.teacher, None
@@ -67,15 +71,12 @@ def make_plan(
         "train", train, size, shuffle=True, seed=settings.seed, share=share, views=views
     )
     _build(distiller, source, accelerator.device, settings.seed)
-    validation = None
-    if val is not None:
-        val_source = as_source("val", val, size, shuffle=False)
-        validation = Validation(val_source, settings.metrics, judge)
+    val_source = None if val is None else as_source("val", val, size, shuffle=False)
     optimizer = _make_optimizer(settings.optimizer, distiller)
     batches, every = source.batches_per_epoch(), settings.engine.accumulation
     steps = None if batches is None else -(-batches // every) * settings.epochs
     scheduler = _make_scheduler(settings.scheduler, optimizer, steps)
-    return Plan(distiller, optimizer, scheduler, source, validation, settings)
+    return Plan(distiller, optimizer, scheduler, source, val_source, val_teacher, settings)
 
 
 def _answering(teacher: Teacher | None, val: object) -> Teacher | None:
