@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +12,7 @@ from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import evaluating, observe
 from tutelage.layers.capture import check_places
 from tutelage.objectives import Objective
-from tutelage.signals import OUTPUT, Batch, Signals
+from tutelage.signals import Batch, Signals
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher
 
 
@@ -35,11 +33,6 @@ class Losses:
     counts: tuple[int | Tensor, ...]
     student: Signals
     teacher: Signals
-
-    def without_features(self) -> Losses:
-        """Return the same without what passed inside the models, which may be large."""
-        outputs = Signals(self.student.output), Signals(self.teacher.output)
-        return Losses(self.total, self.parts, self.counts, *outputs)
 
 
 class Distiller(nn.Module):
@@ -166,25 +159,6 @@ class Distiller(nn.Module):
         if self.teacher is None or not self._wants.teacher:
             return Signals()
         return self.teacher.signals(batch, self._wants.teacher)
-
-    def alone(self, batch: Batch) -> Losses:
-        """Return what the student says where no teacher answers: its output, and no losses."""
-        student = observe(self.student, batch.inputs, OUTPUT, "student")
-        return Losses(torch.zeros(()), {}, (), student, Signals())
-
-    def ask_from_now(self, teacher: Teacher | None) -> None:
-        """Take another teacher in place of the present one."""
-        self.__dict__["teacher"] = teacher
-
-    @contextmanager
-    def asking(self, teacher: Teacher | None) -> Iterator[None]:
-        """Ask another teacher for a while."""
-        usual = self.teacher
-        self.ask_from_now(teacher)
-        try:
-            yield
-        finally:
-            self.ask_from_now(usual)
 
     def counts(self, batch: Batch) -> Tensor:
         """Return how many examples of the batch each term counts, `[terms]`; copies share one."""

@@ -131,7 +131,7 @@ CASES = {
     "monitor unknown": (
         {"val": TensorDataset(INPUTS, LABELS), "monitor": "r2"},
         tl.ArgumentError,
-        r"monitored figure 'r2' must be one of \['accuracy', 'agreement', 'loss'\]",
+        r"monitored metric 'r2' must be one of \['accuracy', 'agreement', 'loss'\]",
     ),
     "metric not a number": (
         {"val": TensorDataset(INPUTS, LABELS), "metrics": {"mine": lambda *_: "good"}},

@@ -265,7 +265,7 @@ class TestBadInput:
         ids=str,
     )
     def test_paths_that_overlap(self, settings):
-        with pytest.raises(ArgumentError, match="must have one rate or be frozen"):
+        with pytest.raises(ArgumentError, match="must have one factor or be frozen"):
             tuned(**settings)
 
     @pytest.mark.parametrize("factor", [0, -1, float("nan"), "0.1", None])

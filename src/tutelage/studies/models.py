@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -88,7 +88,9 @@ def measure_variants(
             each.name,
             each.reason,
             each.file_bytes,
-            None if each.model is None else figure(ask(Live(each.model), data, _CPU)),
+            None
+            if each.model is None
+            else figure(cast("Tensor", ask(Live(each.model), data, _CPU))),
             tuple(times.get(each.name, ())),
         )
         for each in built
