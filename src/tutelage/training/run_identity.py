@@ -83,7 +83,9 @@ def content_of_run(
         "transform_content": content(settings.transform, "`transform`"),
         "metrics_content": content(dict(settings.metrics), "`metrics`"),
     }
-    unread += [name for name in ("train", "val") if "not seen" in str(found[f"{name}_content"])]
+    for name, source in (("train", setup.train), ("val", setup.val)):
+        if source is not None and found[f"{name}_content"] in (None, "not seen"):
+            unread.append(f"the content of `{name}`")
     return {name: each for name, each in found.items() if each is not None}
 
 

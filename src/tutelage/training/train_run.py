@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import copy
-import warnings
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -110,11 +110,12 @@ def _train(checkpointer: Checkpointer, accelerator: Accelerator, unread: list[st
     reduce = None if accelerator.num_processes == 1 else accelerator.reduce
     loop = Loop(accelerator, checkpointer, RunningLosses(names, state, reduce))
     if checkpointer.resume() and unread and shown:
-        warnings.warn(
-            f"the run in {settings.out} is resumed, or returned if it is finished, though it "
-            f"cannot be told whether all is as it was: {', '.join(dict.fromkeys(unread))} cannot "
-            "be read; if any of it has changed, choose another folder",
-            stacklevel=4,
+        logging.getLogger("tutelage").warning(
+            "The run in %s is resumed, or returned if it is finished, though it cannot be told "
+            "whether all is as it was, for this cannot be read: %s. If it has changed, choose "
+            "another folder.",
+            settings.out,
+            ", ".join(dict.fromkeys(unread)),
         )
     if not state.finished(settings.epochs):
         with TrainingBar(settings.engine.progress and shown, settings.epochs) as bar:
