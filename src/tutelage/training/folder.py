@@ -93,7 +93,12 @@ class RunFolder:
             ) from error
         keys = sorted(found.keys() | self._identity.keys())
         different = [key for key in keys if found.get(key) != self._identity.get(key)]
-        longer = different == ["epochs"] and found["epochs"] < self._identity["epochs"]
+        of_length = {"epochs", "scheduler", "scheduler_content"}
+        longer = (
+            "epochs" in different
+            and found["epochs"] < self._identity["epochs"]
+            and of_length.issuperset(different)
+        )
         obstacle = why_not_longer() if longer else ""
         if different and (obstacle or not longer):
             raise self._other_run(found, different, obstacle)

@@ -140,7 +140,7 @@ class RunningLosses:
         rows = zip(self.names, sums, counts, strict=True)
         return {name: total / max(count, 1) for name, total, count in rows}
 
-    def _refuse(self, step: int, losses: list[float]) -> None:
+    def _refuse(self, step: int, losses: Sequence[float]) -> None:
         total, *terms, probe = losses
         advice = "the last checkpoint is from before; lower the learning rate, or set clip_norm"
         if not math.isfinite(probe):
