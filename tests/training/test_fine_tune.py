@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.optim import lr_scheduler
 from torch.utils.data import TensorDataset
 
 import tutelage as tl
@@ -174,6 +175,57 @@ def test_a_scheduler_moves_all_rates_and_the_log_has_the_full_one():
     run, _ = tuned(lr_factors={"embed": 0.1}, scheduler=scheduler, epochs=2)
     assert run.history[-1]["lr"] == pytest.approx(0.05)
     assert all(slow == full for full, slow in seen[-3:])
+
+
+SCHEDULERS = {
+    "OneCycleLR": lambda optimizer, steps: lr_scheduler.OneCycleLR(
+        optimizer, max_lr=0.2, total_steps=steps
+    ),
+    "CosineAnnealingLR": lambda optimizer, steps: lr_scheduler.CosineAnnealingLR(
+        optimizer, steps, eta_min=0.01
+    ),
+    "LambdaLR": lambda optimizer, steps: lr_scheduler.LambdaLR(
+        optimizer, lambda step: 1 - step / steps
+    ),
+    "CyclicLR": lambda optimizer, steps: lr_scheduler.CyclicLR(optimizer, 0.01, 0.3, steps // 2),
+    "SequentialLR": lambda optimizer, steps: lr_scheduler.SequentialLR(
+        optimizer,
+        [
+            lr_scheduler.ConstantLR(optimizer, 0.5, 2),
+            lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=0.02),
+        ],
+        milestones=[2],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_scheduler_moves_all_groups_alike(name):
+    """At each step a part's learning rate is its factor times the full one, as the log has it."""
+    used, alone = [], []
+
+    class Watched(torch.optim.SGD):
+        def step(self, closure=None):
+            used.append({each["part"]: each["lr"] for each in self.param_groups})
+            return super().step(closure)
+
+    optimizer = partial(Watched, lr=0.1, momentum=0.9)
+    settings = {"scheduler": SCHEDULERS[name], "epochs": 4}
+    run, _ = tuned(optimizer=optimizer, lr_factors={"embed": 0.1, "head": 2.0}, **settings)
+
+    def plain(parameters):
+        made = SGD(parameters)
+        made.register_step_pre_hook(lambda it, *_: alone.append(it.param_groups[0]["lr"]))
+        return made
+
+    fitted = tl.fit(net(), train=DATA, batch_size=20, optimizer=plain, **settings)
+    assert [each["rest"] for each in used] == alone
+    assert len(set(alone)) > 1
+    for each in used:
+        assert each == {
+            "rest": each["rest"], "embed": each["rest"] * 0.1, "head": each["rest"] * 2.0
+        }  # fmt: skip
+    assert [each["lr"] for each in run.history] == [each["lr"] for each in fitted.history]
 
 
 def test_by_default_it_is_slower_than_fit():

@@ -23,6 +23,7 @@ from tutelage.evaluation import evaluate
 from tutelage.signals import Batch
 from tutelage.training.checkpointer import Checkpointer
 from tutelage.training.optimization import refuse_step
+from tutelage.training.parts import ByPart, scaled_rates
 from tutelage.training.progress import TrainingBar
 from tutelage.training.state import RunningLosses
 
@@ -51,6 +52,7 @@ class Loop:
         self._terms = self.distiller.objective.terms()
         self._parameters = [each for each in self.distiller.parameters() if each.requires_grad]
         self._batches_per_epoch = self.setup.train.batches_per_epoch()
+        self._by_part = isinstance(self.settings.optimizer, ByPart)
         self._several = accelerator.num_processes > 1
         if not self.distiller.objective.wants.student.output:
             # What lies behind the last layer that is wanted does not run and gets no gradient.
@@ -152,7 +154,8 @@ class Loop:
         if clip_norm is not None:
             self.accelerator.clip_grad_norm_(self._parameters, clip_norm)
         try:
-            optimizer.step()
+            with scaled_rates(self.setup.optimizer) if self._by_part else nullcontext():
+                optimizer.step()
         except Exception as error:  # noqa: BLE001 - other people's optimizers may raise anything
             refuse_step("`optimizer`", self.setup.optimizer, step, error)
         for each in self._parameters:  # as zero_grad does, without its entry in the profiler

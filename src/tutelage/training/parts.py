@@ -60,7 +60,7 @@ class ByPart:
     """From parameters to an optimizer that holds them part by part, each with its own factor.
 
     The learning rate of each group is the full one, so that schedulers move all groups alike; it is
-    multiplied by the group's factor for the length of each step.
+    multiplied by the group's factor for the length of each step, by `scaled_rates`.
 
     Args:
         make: The user's: from groups of parameters to an optimizer.
@@ -103,20 +103,23 @@ class ByPart:
             return optimizer  # the run says what is wrong with it
         if not all({"factor", "lr"} <= group.keys() for group in optimizer.param_groups):
             raise ArgumentError(f"{expected}, got {self.make!r}, which makes groups of its own")
-        optimizer.register_step_pre_hook(_scale)
-        optimizer.register_step_post_hook(_unscale)
         return optimizer
 
 
-def _scale(optimizer: Optimizer, *_: Any) -> None:
+@contextmanager
+def scaled_rates(optimizer: Optimizer) -> Iterator[None]:
+    """Multiply the learning rate of each group of a `ByPart` optimizer, for the length of a step.
+
+    Hooks of the optimizer would not do: they run twice where a subclass calls `super().step()`.
+    """
+    full = [group["lr"] for group in optimizer.param_groups]
     for group in optimizer.param_groups:
-        group["full_lr"] = group["lr"]
         group["lr"] = group["lr"] * group["factor"]
-
-
-def _unscale(optimizer: Optimizer, *_: Any) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = group.pop("full_lr")
+    try:
+        yield
+    finally:
+        for group, rate in zip(optimizer.param_groups, full, strict=True):
+            group["lr"] = rate
 
 
 def by_part(
