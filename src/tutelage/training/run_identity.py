@@ -97,8 +97,10 @@ def objective_content(objective: Objective, unread: list[str]) -> str:
     return identity(objective, tensors="fixed", unread=unread)
 
 
-def why_not_longer(setup: Setup) -> str:
+def why_not_longer(setup: Setup, in_stages: bool) -> str:
     """Tell what of a run depends on its number of epochs; an empty text for nothing."""
+    if in_stages:
+        return "a stage begins where the one before it ends"
     if setup.scheduler is not None:
         return f"the scheduler ({type(setup.scheduler).__name__}) goes over all steps"
     found: list[str] = []

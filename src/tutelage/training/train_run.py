@@ -56,6 +56,7 @@ def train_run(
     """
     student, teacher = sides[0], None if sides[1] is None else as_teacher(sides[1])
     unread: list[str] = []
+    in_stages = as_given is not None
     if as_given is None and settings.out is not None:
         as_given = objective_content(objective, unread)
     with ExitStack() as stack:
@@ -70,7 +71,7 @@ def train_run(
             described |= content_of_run(setup, as_given or "", data, unread)
             folder = RunFolder(settings.out, described)
             if accelerator.is_main_process:
-                stack.enter_context(folder.claimed(partial(why_not_longer, setup)))
+                stack.enter_context(folder.claimed(partial(why_not_longer, setup, in_stages)))
             accelerator.wait_for_everyone()
         # Data order and dropout come from here; processes draw apart from each other.
         randomness.seed_everything(settings.seed + accelerator.process_index)
