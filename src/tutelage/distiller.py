@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,11 +13,10 @@ from tutelage.data import randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import evaluating, observe
 from tutelage.layers.capture import check_places
-from tutelage.nested import describe, first_tensor
+from tutelage.nested import describe
 from tutelage.objectives import Objective
-from tutelage.objectives._labels import labels_of
-from tutelage.objectives._looks import may_look
-from tutelage.signals import OUTPUT, Batch, Signals
+from tutelage.objectives._valid import valid_examples
+from tutelage.signals import Batch, Signals
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher
 
 
@@ -39,11 +37,6 @@ class Losses:
     counts: tuple[int | Tensor, ...]
     student: Signals
     teacher: Signals
-
-    def without_features(self) -> Losses:
-        """Return the same without the features, which may be large."""
-        outputs = Signals(self.student.output), Signals(self.teacher.output)
-        return Losses(self.total, self.parts, self.counts, *outputs)
 
 
 class Distiller(nn.Module):
@@ -102,7 +95,7 @@ class Distiller(nn.Module):
         if self.teacher is not None:
             self.teacher.check_places(objective.wants.teacher.features)
         self._wants, self._terms = objective.wants, objective.terms()
-        self._built, self._all_valid = objective.built, (None,) * len(self._terms)
+        self._built = objective.built
         self._asks = bool(self._wants.teacher)
         self._captures = bool(self._wants.student.features or self._wants.teacher.features)
 
@@ -119,7 +112,7 @@ class Distiller(nn.Module):
             DataError: Labels are missing or do not fit.
             ModelError: A side refuses the batch, or the two do not fit each other.
         """
-        examples, masks = self._masks(batch)
+        examples, masks = valid_examples(self._terms, batch)
         if not self._built:
             self._check_built()
         if torch.compiler.is_compiling() and self._captures:
@@ -167,7 +160,7 @@ class Distiller(nn.Module):
         Raises:
             TutelageError: As `forward`.
         """
-        self._masks(batch)
+        valid_examples(self._terms, batch)
         self._built = self.objective.built
         if self._built:
             return
@@ -189,31 +182,12 @@ class Distiller(nn.Module):
             return Signals()
         return self.teacher.signals(batch, self._wants.teacher)
 
-    def alone(self, batch: Batch) -> Losses:
-        """Return the student's output alone, where the teacher has no output for the data."""
-        student = observe(self.student, batch.inputs, OUTPUT, "student")
-        return Losses(torch.zeros(()), {}, (), student, Signals())
-
-    def ask_from_now(self, teacher: Teacher | None) -> None:
-        """Take another teacher in place of the present one."""
-        self.__dict__["teacher"] = teacher
-
-    @contextmanager
-    def asking(self, teacher: Teacher | None) -> Iterator[None]:
-        """Ask another teacher for a while."""
-        usual = self.teacher
-        self.ask_from_now(teacher)
-        try:
-            yield
-        finally:
-            self.ask_from_now(usual)
-
     def counts(self, batch: Batch) -> Tensor:
         """Return how many examples of the batch are valid for each term, `[terms]`.
 
         Copies share one.
         """
-        examples, masks = self._masks(batch)
+        examples, masks = valid_examples(self._terms, batch)
         numbers = [float(examples if mask is None else mask.sum()) for mask in masks]
         return torch.tensor(numbers, dtype=torch.float32) / batch.copies
 
@@ -237,46 +211,6 @@ class Distiller(nn.Module):
                     f"{term.objective} compares the examples of a batch, and no batch of the whole "
                     "epoch has more than one; set batch_size to 2 or more, or leave it out"
                 )
-
-    def _masks(self, batch: Batch) -> tuple[int, Sequence[Tensor | None]]:
-        """Return the number of examples, and for each term which are valid: None for all."""
-        if not isinstance(batch, Batch):
-            raise DataError(
-                f"a distiller must be given a tl.Batch, got {type(batch).__name__}; write "
-                "tl.Batch(inputs, labels), or tl.Batch.of(what the loader yields)"
-            )
-        examples = len(batch)
-        labelled = self._labelled(batch) if self._wants.labels else None
-        if labelled is None and examples != 1:
-            return examples, self._all_valid
-        masks = [labelled if term.objective.wants.labels else None for term in self._terms]
-        if examples == 1:
-            for place, term in enumerate(self._terms):
-                if term.objective.relates_examples:
-                    device = first_tensor(batch.inputs).device
-                    masks[place] = torch.zeros(1, dtype=torch.bool, device=device)
-        return examples, masks
-
-    def _labelled(self, batch: Batch) -> Tensor | None:
-        """Return which examples carry a label; None for all, where one may look."""
-        if batch.labels is None:
-            raise DataError(
-                f"the objective {self.objective} learns from labels and the data (`train` or "
-                "`val`) has none; yield (inputs, labels), or use an objective without labels, "
-                "such as SoftTargets"
-            )
-        labels_of(batch)
-        if batch.mixture is not None:
-            for term in self._terms:
-                if term.objective.wants.labels and not term.objective.reads_mixtures:
-                    raise DataError(
-                        f"{term.objective} reads one label per example, got mixed examples with "
-                        "two labels each; learn their labels by HardLabels and the teacher by an "
-                        "objective without labels, such as SoftTargets, or use a transform that "
-                        "leaves labels as they are, such as Noise"
-                    )
-        labelled = batch.labelled()
-        return None if len(labelled) and may_look(labelled) and labelled.all() else labelled
 
     def _check_built(self) -> None:
         """Refuse an objective that is not built; the look is not repeated."""

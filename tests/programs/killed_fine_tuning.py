@@ -10,21 +10,21 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import tutelage as tl
-from tutelage.training import checkpoint
+from tutelage.training import checkpointer
 
 
 def die_before(number):
     """Kill this process before it writes its n-th checkpoint."""
     count = 0
 
-    def save_or_die(path, content, save=checkpoint.save):
+    def save_or_die(path, content, save=checkpointer.save):
         nonlocal count
         count += 1
         if count == number:
             os.kill(os.getpid(), signal.SIGKILL)
         save(path, content)
 
-    checkpoint.save = save_or_die
+    checkpointer.save = save_or_die
 
 
 def main(out, number):

@@ -15,7 +15,8 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import tutelage as tl
-from tutelage.store import _files, journal, shards, writer
+from tutelage import files
+from tutelage.store import journal, shards, writer
 from tutelage.training import label  # once for all the children that a test forks
 
 EXAMPLES, BATCH = 3000, 64
@@ -40,7 +41,7 @@ def die_in_write(number):
     """Kill this process in the middle of the n-th write, after half of its bytes."""
     count = 0
 
-    def write_or_die(file, offset, content, write=_files.write_at):
+    def write_or_die(file, offset, content, write=files.write_at):
         nonlocal count
         count += 1
         if count == number:
@@ -48,7 +49,7 @@ def die_in_write(number):
             os.kill(os.getpid(), signal.SIGKILL)
         write(file, offset, content)
 
-    for module in (_files, journal, shards):
+    for module in (files, journal, shards):
         module.write_at = write_or_die
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import tutelage as tl
-from tutelage.training import files
+from tutelage import files
 
 
 class Augmented(Dataset):
@@ -50,7 +50,7 @@ def die_in_write(number):
     """Kill this process in the middle of the n-th file written, after half of its bytes."""
     count = 0
 
-    def flush_or_die(path, flush=files._flush):
+    def flush_or_die(path, flush=files.flush_path):
         nonlocal count
         if path.is_file() and path.name.startswith("."):
             count += 1
@@ -59,7 +59,7 @@ def die_in_write(number):
                 os.kill(os.getpid(), signal.SIGKILL)
         flush(path)
 
-    files._flush = flush_or_die
+    files.flush_path = flush_or_die
 
 
 def slow_step(*_):

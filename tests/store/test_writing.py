@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from store.conftest import content, dense, fill, make, manifest, said
+from tutelage import files
 from tutelage.errors import StoreError
 from tutelage.signals import Signals
-from tutelage.store import StoreWriter, _files, close_store, journal, shards, writer
+from tutelage.store import StoreWriter, close_store, journal, shards, writer
 from tutelage.store.journal import Journal, read_journals
 
 FIELDS = [dense(), dense("layer1", "float16", (2, 2))]
@@ -100,7 +101,7 @@ def test_a_full_disk_at_the_end(whole, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(_files, "write_at", full)
+    monkeypatch.setattr(files, "write_at", full)
     with pytest.raises(StoreError, match=r"the manifest of .* No space left"):
         close_store(tmp_path / "store", made)
     monkeypatch.undo()

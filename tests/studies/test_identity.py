@@ -12,12 +12,13 @@ from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
 import tutelage as tl
-from tutelage.studies.describe import identity, readable
+from tutelage.identity import identity
+from tutelage.studies.describe import readable
 
 SCRIPT = """
 from functools import partial
 import torch
-from tutelage.studies.describe import identity
+from tutelage.identity import identity
 from tutelage import Engine, SoftTargets
 def outer(rate):
     def make(parameters):
@@ -153,7 +154,7 @@ def test_arrays_are_known_by_all_of_their_content():
 
 
 def test_sets_have_one_identity_in_all_processes():
-    script = "from tutelage.studies.describe import identity\n" \
+    script = "from tutelage.identity import identity\n" \
              "print(identity([{'a', 'b', 'c'}, lambda x: x in {'d', 'e', 'f'}]))"  # fmt: skip
     found = {
         subprocess.run(

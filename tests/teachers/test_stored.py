@@ -169,7 +169,7 @@ def test_validation_with_a_store_of_its_own_is_as_live(store, teacher, tmp_path)
 
 def test_validation_with_neither_labels_nor_a_store_is_refused(store):
     val = TensorDataset(data(20, seed=9).tensors[0])
-    with pytest.raises(tl.DataError, match=r"must have labels, or a teacher.*Stored\(store, val_"):
+    with pytest.raises(tl.DataError, match=r"must have labels .*or a teacher.*Stored\(store, val_"):
         distill(store, data(), val=val)
 
 

@@ -131,7 +131,7 @@ CASES = {
     "monitor unknown": (
         {"val": TensorDataset(INPUTS, LABELS), "monitor": "r2"},
         tl.ArgumentError,
-        r"monitored figure 'r2' must be one of \['accuracy', 'agreement', 'loss'\]",
+        r"monitored metric 'r2' must be one of \['accuracy', 'agreement', 'loss'\]",
     ),
     "metric not a number": (
         {"val": TensorDataset(INPUTS, LABELS), "metrics": {"mine": lambda *_: "good"}},
@@ -185,7 +185,7 @@ def test_the_checkpoint_before_the_nan_is_kept(tmp_path):
     with pytest.raises(tl.NonFiniteError, match="step 4"):
         distill(teacher=BrokenTeacher(), out=tmp_path, engine=tl.Engine(checkpoint_seconds=0))
     kept = torch.load(tmp_path / "last.pt", weights_only=True)
-    assert kept["position"]["step"] == 3
+    assert kept["state"]["step"] == 3
     assert all(tensor.isfinite().all() for tensor in kept["distiller"].values())
 
 
@@ -207,7 +207,7 @@ def test_weights_that_are_no_numbers_never_reach_a_checkpoint(tmp_path):
 
     with pytest.raises(tl.NonFiniteError, match=r"student\.weight.*after step 4"):
         distill(optimizer=optimizer, out=tmp_path, engine=tl.Engine(checkpoint_seconds=0))
-    assert torch.load(tmp_path / "last.pt", weights_only=True)["position"]["step"] == 3
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["state"]["step"] == 3
 
 
 class TestFolder:
@@ -328,3 +328,120 @@ def test_a_stream_without_examples():
 def test_a_scheduler_needs_a_length():
     with pytest.raises(tl.ArgumentError, match="without a length"):
         distill(train=Unsized(), scheduler=torch.optim.lr_scheduler.CosineAnnealingLR)
+
+
+UNLABELLED = {
+    "classes": (torch.full((40,), -100), 0.5 * tl.HardLabels() + tl.SoftTargets(2), "hard_labels"),
+    "values": (torch.full((40, 3), float("nan")), tl.LabelRegression(), "label_regression"),
+}
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("kind", UNLABELLED)
+def test_labels_that_no_example_has(kind, accumulation):
+    """Else the term would be 0, and the student untouched by it, in silence."""
+    labels, objective, name = UNLABELLED[kind]
+    labels = labels.clone()
+    engine = tl.Engine(accumulation=accumulation)
+    with pytest.raises(tl.DataError, match=f"`{name}` to learn from, got none in epoch 1"):
+        distill(train=TensorDataset(INPUTS, labels), objective=objective, engine=engine)
+    labels[-1] = 1  # one is enough
+    distill(train=TensorDataset(INPUTS, labels), objective=objective, engine=engine)
+
+
+class Failing(torch.optim.SGD):
+    def step(self, closure=None):
+        if self.param_groups[0]["lr"] < 0.01:
+            raise KeyError("no momentum")
+        return super().step(closure)
+
+
+def failing_scheduler(optimizer, _):
+    def rate(step):
+        if step == 3:
+            raise ZeroDivisionError("step")
+        return 1.0
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+
+
+def failing_transform(_):
+    raise AttributeError("no images")
+
+
+class FailingSet(torch.utils.data.Dataset):
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, place):
+        if place > 30:
+            raise OSError("the file is gone")
+        return INPUTS[place], LABELS[place]
+
+
+class FailingStream(IterableDataset):
+    def __iter__(self):
+        yield from zip(INPUTS[:20], LABELS[:20], strict=True)
+        raise OSError("the connection is gone")
+
+
+RAW = {
+    "optimizer made": (
+        {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=-1)},
+        tl.ArgumentError,
+        ValueError,
+        r"`optimizer` must.*fails with ValueError: Invalid learning rate",
+    ),
+    "optimizer step": (
+        {"optimizer": partial(Failing, lr=0.001)},
+        tl.ArgumentError,
+        KeyError,
+        r"`optimizer` must work.*Failing.*step 1 with KeyError: 'no momentum'",
+    ),
+    "scheduler made": (
+        {"scheduler": lambda *_: 1 / 0},
+        tl.ArgumentError,
+        ZeroDivisionError,
+        "`scheduler` must.*fails with ZeroDivisionError",
+    ),
+    "scheduler step": (
+        {"scheduler": failing_scheduler},
+        tl.ArgumentError,
+        ZeroDivisionError,
+        "`scheduler` must work.*LambdaLR.*step 3",
+    ),
+    "transform": (
+        {"transform": failing_transform},
+        tl.ArgumentError,
+        AttributeError,
+        "`transform` must work.*function.*no images",
+    ),
+    "set": ({"train": FailingSet()}, tl.DataError, OSError, "`train` .*the file is gone"),
+    "stream": (
+        {"train": DataLoader(FailingStream(), 8)},
+        tl.DataError,
+        OSError,
+        "`train` .*the connection is gone.*epoch 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_errors_of_the_users_parts_say_which_failed_and_keep_the_cause(name):
+    changes, kind, cause, message = RAW[name]
+    with pytest.raises(kind, match=f"(?s){message}") as caught:
+        distill(**changes)
+    assert isinstance(caught.value.__cause__, cause)
+
+
+def test_a_full_device_stays_an_error_of_pytorch():
+    def full(*_):
+        raise torch.OutOfMemoryError("full")
+
+    def optimizer(parameters):
+        made = torch.optim.SGD(parameters, lr=0.1)
+        made.register_step_pre_hook(full)
+        return made
+
+    with pytest.raises(torch.OutOfMemoryError):
+        distill(optimizer=optimizer)

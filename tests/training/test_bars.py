@@ -5,8 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from tutelage.training.meter import Meter
-from tutelage.training.progress import ProgressBar
+from tutelage.training.progress import LabellingBar, TrainingBar
 
 
 def terminal():
@@ -15,7 +14,7 @@ def terminal():
 
 def test_labelling_shows_rows_rate_and_time_left():
     console = terminal()
-    with Meter(True, 1000, console) as meter:
+    with LabellingBar(True, 1000, console) as meter:
         meter.begin(300, 2)  # 400 are there already
         meter._last = 0.0
         meter.add(150)
@@ -25,12 +24,11 @@ def test_labelling_shows_rows_rate_and_time_left():
     assert "examples/s" in text
 
 
-def test_training_shows_the_epoch_and_its_figures():
+def test_training_shows_the_epoch_and_its_losses():
     console = terminal()
-    with ProgressBar(True, 4, console) as bar:
-        bar.say({"loss": 0.12345})
-        bar.show(1.5)
-        bar.show(3.5)  # just after, so that it waits
+    with TrainingBar(True, 4, console) as bar:
+        bar.show_epoch(1.5, {"loss": 0.12345})
+        bar.show_epoch(3.5, {"loss": 0.1})  # just after, so that it waits
     text = console.file.getvalue()
     assert "epoch 2/4" in text
     assert "loss 0.1235" in text
@@ -40,12 +38,11 @@ def test_training_shows_the_epoch_and_its_figures():
 @pytest.mark.parametrize(("shown", "is_terminal"), [(False, True), (True, False)])
 def test_silence(shown, is_terminal):
     console = Console(file=io.StringIO(), force_terminal=is_terminal, width=100)
-    with Meter(shown, 10, console) as meter:
+    with LabellingBar(shown, 10, console) as meter:
         meter.begin(10, 1)
         meter.add(10)
-    with ProgressBar(shown, 4, console) as bar:
-        bar.say({"loss": 1.0})
-        bar.show(2.0)
+    with TrainingBar(shown, 4, console) as bar:
+        bar.show_epoch(2.0, {"loss": 1.0})
     assert console.file.getvalue() == ""
 
 
@@ -58,6 +55,6 @@ def fail_within(meter):
 def test_an_error_leaves_the_bar_where_it_was():
     console = terminal()
     with pytest.raises(KeyboardInterrupt):
-        fail_within(Meter(True, 10, console))
+        fail_within(LabellingBar(True, 10, console))
     assert "0/10" in console.file.getvalue()
     assert "10/10" not in console.file.getvalue()

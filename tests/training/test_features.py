@@ -188,7 +188,7 @@ class TestKilled:
         process.stderr.close()
         kept = torch.load(out / "last.pt", weights_only=True)
         assert not kept["finished"]
-        assert 0 < kept["position"]["step"] < 32
+        assert 0 < kept["state"]["step"] < 32
         found = self.finish(out)
         assert found.keys() == whole.keys()
         assert any(name.startswith("objective.") for name in whole)

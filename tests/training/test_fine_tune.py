@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.optim import lr_scheduler
 from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from tutelage.errors import ArgumentError, ModelError, RunFolderError
-from tutelage.training.parts import parameters_at, rates_of
+from tutelage.training.parts import by_part, parameters_at
 
 PROGRAM = Path(__file__).parents[1] / "programs" / "killed_fine_tuning.py"
 X = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
@@ -106,7 +107,7 @@ def test_rates_against_groups_written_out():
         epochs=3,
         batch_size=40,
         optimizer=SGD,
-        rates={"embed": 0.1, "body.2": 0.5},
+        lr_factors={"embed": 0.1, "body.2": 0.5},
     )
     embed, last = list(theirs.embed.parameters()), list(theirs.body[2].parameters())
     slow = {id(each) for each in embed + last}
@@ -130,16 +131,16 @@ def test_rates_against_groups_written_out():
 
 def test_layer_decay_falls_from_the_head_to_what_lies_before_the_blocks():
     model = net()
-    rates = rates_of(model, {}, 0.5, ())
-    groups = {group["part"]: group["factor"] for group in rates.groups(model.parameters())}
+    made = by_part(SGD, model, {}, 0.5, ())
+    groups = {group["part"]: group["factor"] for group in made.groups(model.parameters())}
     assert groups == {
         "rest": 1.0, "body.2": 0.5, "body.1": 0.25, "body.0": 0.125, "before body.0": 0.0625,
     }  # fmt: skip
-    assert rates.groups(model.parameters())[0]["part"] == "rest"
-    held = [each for group in rates.groups(model.parameters()) for each in group["params"]]
+    assert made.groups(model.parameters())[0]["part"] == "rest"
+    held = [each for group in made.groups(model.parameters()) for each in group["params"]]
     assert {id(each) for each in held} == {id(each) for each in model.parameters()}
     assert len(held) == len(list(model.parameters()))
-    before = next(g for g in rates.groups(model.parameters()) if g["part"] == "before body.0")
+    before = next(g for g in made.groups(model.parameters()) if g["part"] == "before body.0")
     assert [id(each) for each in before["params"]] == [
         id(each) for each in [model.shift, *model.embed.parameters()]
     ]
@@ -147,9 +148,9 @@ def test_layer_decay_falls_from_the_head_to_what_lies_before_the_blocks():
 
 def test_rates_go_before_the_decay():
     model = net()
-    rates = rates_of(model, {"body.1": 2.0, "shift": 1.0}, 0.5, ["embed"])
+    made = by_part(SGD, model, {"body.1": 2.0, "shift": 1.0}, 0.5, ["embed"])
     held = [each for each in model.parameters() if not _among(each, model.embed)]
-    groups = {group["part"]: group["factor"] for group in rates.groups(held)}
+    groups = {group["part"]: group["factor"] for group in made.groups(held)}
     assert groups == {"rest": 1.0, "body.2": 0.5, "body.1": 2.0, "body.0": 0.125, "shift": 1.0}
 
 
@@ -171,9 +172,60 @@ def test_a_scheduler_moves_all_rates_and_the_log_has_the_full_one():
         made.step = watched
         return made
 
-    run, _ = tuned(rates={"embed": 0.1}, scheduler=scheduler, epochs=2)
+    run, _ = tuned(lr_factors={"embed": 0.1}, scheduler=scheduler, epochs=2)
     assert run.history[-1]["lr"] == pytest.approx(0.05)
-    assert all(slow == pytest.approx(0.1 * full) for full, slow in seen[-3:])
+    assert all(slow == full for full, slow in seen[-3:])
+
+
+SCHEDULERS = {
+    "OneCycleLR": lambda optimizer, steps: lr_scheduler.OneCycleLR(
+        optimizer, max_lr=0.2, total_steps=steps
+    ),
+    "CosineAnnealingLR": lambda optimizer, steps: lr_scheduler.CosineAnnealingLR(
+        optimizer, steps, eta_min=0.01
+    ),
+    "LambdaLR": lambda optimizer, steps: lr_scheduler.LambdaLR(
+        optimizer, lambda step: 1 - step / steps
+    ),
+    "CyclicLR": lambda optimizer, steps: lr_scheduler.CyclicLR(optimizer, 0.01, 0.3, steps // 2),
+    "SequentialLR": lambda optimizer, steps: lr_scheduler.SequentialLR(
+        optimizer,
+        [
+            lr_scheduler.ConstantLR(optimizer, 0.5, 2),
+            lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=0.02),
+        ],
+        milestones=[2],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_scheduler_moves_all_groups_alike(name):
+    """At each step a part's learning rate is its factor times the full one, as the log has it."""
+    used, alone = [], []
+
+    class Watched(torch.optim.SGD):
+        def step(self, closure=None):
+            used.append({each["part"]: each["lr"] for each in self.param_groups})
+            return super().step(closure)
+
+    optimizer = partial(Watched, lr=0.1, momentum=0.9)
+    settings = {"scheduler": SCHEDULERS[name], "epochs": 4}
+    run, _ = tuned(optimizer=optimizer, lr_factors={"embed": 0.1, "head": 2.0}, **settings)
+
+    def plain(parameters):
+        made = SGD(parameters)
+        made.register_step_pre_hook(lambda it, *_: alone.append(it.param_groups[0]["lr"]))
+        return made
+
+    fitted = tl.fit(net(), train=DATA, batch_size=20, optimizer=plain, **settings)
+    assert [each["rest"] for each in used] == alone
+    assert len(set(alone)) > 1
+    for each in used:
+        assert each == {
+            "rest": each["rest"], "embed": each["rest"] * 0.1, "head": each["rest"] * 2.0
+        }  # fmt: skip
+    assert [each["lr"] for each in run.history] == [each["lr"] for each in fitted.history]
 
 
 def test_by_default_it_is_slower_than_fit():
@@ -194,7 +246,7 @@ def test_transforms_objectives_and_validation_as_in_fit(tmp_path):
         val=DATA,
         objective=tl.HardLabels(smoothing=0.1),
         transform=tl.data.Mixup(),
-        rates={"body": 0.5},
+        lr_factors={"body": 0.5},
         frozen=["embed"],
         out=tmp_path,
     )
@@ -206,8 +258,8 @@ class TestTheFolderOfARun:
     @pytest.mark.parametrize(
         "other",
         [
-            {"rates": {"body.0": 0.5}},
-            {"rates": {"body.1": 0.25}},
+            {"lr_factors": {"body.0": 0.5}},
+            {"lr_factors": {"body.1": 0.25}},
             {"frozen": ["body.1"]},
             {"frozen": ["body.0"]},
             {"layer_decay": 0.9},
@@ -217,7 +269,7 @@ class TestTheFolderOfARun:
     )
     def test_other_parts_make_another_run(self, other, tmp_path):
         """`body.0` and `body.1` are of one size, and still not the same."""
-        for first in ({"rates": {"body.1": 0.5}}, {"frozen": ["body.2"]}):
+        for first in ({"lr_factors": {"body.1": 0.5}}, {"frozen": ["body.2"]}):
             out = tmp_path / next(iter(first))
             tuned(out=out, **first)
             with pytest.raises(RunFolderError, match="differs in"):
@@ -244,7 +296,7 @@ class TestTheFolderOfARun:
 
 
 class TestBadInput:
-    @pytest.mark.parametrize("settings", [{"frozen": ["embd"]}, {"rates": {"embd": 0.5}}])
+    @pytest.mark.parametrize("settings", [{"frozen": ["embd"]}, {"lr_factors": {"embd": 0.5}}])
     def test_a_path_that_names_nothing(self, settings):
         with pytest.raises(ArgumentError, match="no layer 'embd'; nearest are 'embed'"):
             tuned(**settings)
@@ -257,25 +309,25 @@ class TestBadInput:
     @pytest.mark.parametrize(
         "settings",
         [
-            {"rates": {"body": 0.5, "body.1": 0.1}},
-            {"rates": {"body.1": 0.1, "body": 0.5}},
-            {"rates": {"embed": 0.1, "embed.weight": 0.5}},
-            {"rates": {"embed.weight": 0.5}, "frozen": ["embed"]},
+            {"lr_factors": {"body": 0.5, "body.1": 0.1}},
+            {"lr_factors": {"body.1": 0.1, "body": 0.5}},
+            {"lr_factors": {"embed": 0.1, "embed.weight": 0.5}},
+            {"lr_factors": {"embed.weight": 0.5}, "frozen": ["embed"]},
         ],
         ids=str,
     )
     def test_paths_that_overlap(self, settings):
-        with pytest.raises(ArgumentError, match="must have one rate or be frozen"):
+        with pytest.raises(ArgumentError, match="must have one factor or be frozen"):
             tuned(**settings)
 
     @pytest.mark.parametrize("factor", [0, -1, float("nan"), "0.1", None])
     def test_factors_out_of_range(self, factor):
-        with pytest.raises(ArgumentError, match=r"rates\['embed'\]"):
-            tuned(rates={"embed": factor})
+        with pytest.raises(ArgumentError, match=r"lr_factors\['embed'\]"):
+            tuned(lr_factors={"embed": factor})
 
     def test_rates_that_are_no_dict(self):
-        with pytest.raises(ArgumentError, match=r"`rates` must be a dict by name, got \['embed'\]"):
-            tuned(rates=["embed"])
+        with pytest.raises(ArgumentError, match=r"`lr_factors` must be a dict by name, got \['em"):
+            tuned(lr_factors=["embed"])
 
     @pytest.mark.parametrize("decay", [0, -0.5, 1.5, "0.8"])
     def test_decays_out_of_range(self, decay):
@@ -283,11 +335,11 @@ class TestBadInput:
             tuned(layer_decay=decay)
 
     def test_a_decay_without_blocks(self):
-        with pytest.raises(ArgumentError, match=r"repeated blocks.*give `rates` by path"):
+        with pytest.raises(ArgumentError, match=r"repeated blocks.*give `lr_factors` by path"):
             tuned(nn.Linear(6, 3), layer_decay=0.8)
 
     def test_parts_without_parameters(self):
-        for settings in ({"frozen": ["body.0.2"]}, {"rates": {"body.0.2": 0.5}}):
+        for settings in ({"frozen": ["body.0.2"]}, {"lr_factors": {"body.0.2": 0.5}}):
             with pytest.raises(ArgumentError, match="without any; leave it out"):
                 tuned(**settings)
         assert len(parameters_at(net(), "shift")) == 1
@@ -306,9 +358,9 @@ class TestBadInput:
     )
     def test_an_optimizer_without_groups(self, make):
         with pytest.raises(ArgumentError, match="must take groups of parameters"):
-            tuned(optimizer=make, rates={"embed": 0.1})
+            tuned(optimizer=make, lr_factors={"embed": 0.1})
 
     @pytest.mark.parametrize("make", [3, lambda _: 3])
     def test_an_optimizer_that_is_none(self, make):
-        with pytest.raises(ArgumentError, match="from parameters to an optimiser"):
-            tuned(optimizer=make, rates={"embed": 0.1})
+        with pytest.raises(ArgumentError, match="from parameters to an optimizer"):
+            tuned(optimizer=make, lr_factors={"embed": 0.1})

@@ -69,7 +69,7 @@ def kill_when_under_way(out: Path, kind: str, rng: random.Random) -> int:
     time.sleep(rng.uniform(0, LONGEST_WAIT))
     process.kill()
     process.wait()
-    return torch.load(out / "last.pt", weights_only=True)["position"]["step"]
+    return torch.load(out / "last.pt", weights_only=True)["state"]["step"]
 
 
 def test_killed_at_random_moments(whole, tmp_path):

@@ -223,7 +223,7 @@ class TestKilled:
         process.kill()
         process.wait()
         kept = torch.load(last, weights_only=True)
-        assert 0 < kept["position"]["step"] < 24
+        assert 0 < kept["state"]["step"] < 24
         assert not kept["finished"]
         first = (out / "1-hint" / "last.pt").stat().st_mtime_ns
         self.report_of_what_is_there(out)

@@ -248,7 +248,7 @@ def test_a_run_on_stored_views_that_is_killed_ends_as_one_that_was_not(tmp_path)
         assert process.poll() is None, out.with_suffix(".errors").read_text()
         time.sleep(0.01)
         if (out / "last.pt").exists():
-            step = torch.load(out / "last.pt", weights_only=True)["position"]["step"]
+            step = torch.load(out / "last.pt", weights_only=True)["state"]["step"]
     process.kill()
     process.wait()
     found = finish(out, store)

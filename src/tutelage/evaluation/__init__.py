@@ -10,8 +10,15 @@ from tutelage.evaluation.calibration import (
     reliability,
 )
 from tutelage.evaluation.cost import Cost, measure_cost
-from tutelage.evaluation.fidelity import mean_kl
-from tutelage.evaluation.figures import label_figures, usual_figures
+from tutelage.evaluation.evaluate import (
+    Evaluation,
+    Outputs,
+    check_metric_names,
+    evaluate,
+    label_metrics,
+    measure,
+)
+from tutelage.evaluation.fidelity import divergence, mean_kl
 from tutelage.evaluation.interval import Interval, mean_interval
 from tutelage.evaluation.latency import Latency, latencies
 from tutelage.evaluation.metrics import Metric, accuracy, agreement, evaluate_metric, mse, r2
@@ -29,10 +36,12 @@ from tutelage.evaluation.variants import Variant, variants
 __all__ = [
     "Calibration",
     "Cost",
+    "Evaluation",
     "Interval",
     "Latency",
     "Metric",
     "NonInferiority",
+    "Outputs",
     "Reliability",
     "Variant",
     "accuracy",
@@ -42,13 +51,17 @@ __all__ = [
     "by_group",
     "calibration",
     "calibration_error",
+    "check_metric_names",
     "class_similarity",
+    "divergence",
+    "evaluate",
     "evaluate_metric",
     "fit_temperature",
-    "label_figures",
+    "label_metrics",
     "latencies",
     "mean_interval",
     "mean_kl",
+    "measure",
     "measure_cost",
     "mse",
     "negative_log_likelihood",
@@ -58,6 +71,5 @@ __all__ = [
     "reliability",
     "seeds_needed",
     "similarity_correlation",
-    "usual_figures",
     "variants",
 ]

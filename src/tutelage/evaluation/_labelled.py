@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import DataError, NonFiniteError
+from tutelage.evaluation.metrics import check_class_ids
 from tutelage.nested import describe
 from tutelage.signals import UNLABELLED
 
@@ -32,22 +33,14 @@ def labelled(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     ids = labels.detach().cpu().long()
     known = ids != UNLABELLED
     logits, ids = output.detach().cpu()[known].double(), ids[known]
-    _check_ids(ids, output.shape[1])
+    if not len(ids):
+        raise DataError(
+            f"at least one example must have a label, got none but {UNLABELLED}; give labelled data"
+        )
+    check_class_ids(ids, output.shape[1])
     if not torch.isfinite(logits).all():
         raise NonFiniteError(
             f"logits must be finite, got {int((~torch.isfinite(logits)).sum())} that are not; look "
             "for what made the model diverge, and rule out a class with −1e4 and not with −∞"
         )
     return logits, ids
-
-
-def _check_ids(ids: Tensor, classes: int) -> None:
-    if not len(ids):
-        raise DataError(
-            f"at least one example must have a label, got none but {UNLABELLED}; give labelled data"
-        )
-    if ids.min() < 0 or ids.max() >= classes:
-        raise DataError(
-            f"labels must lie from 0 to {classes - 1}, the classes of the logits (or be "
-            f"{UNLABELLED}), got {int(ids.min())} to {int(ids.max())}; number the classes from 0"
-        )

@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from tutelage._checks import positive
-from tutelage.objectives import soft_targets
+from tutelage.evaluation.evaluate import Outputs
+from tutelage.objectives import Objective, soft_targets
 
 
 def mean_kl(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> float:
@@ -29,3 +30,20 @@ def mean_kl(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> float
     positive("temperature", temperature, "1 compares the probabilities as they are")
     divergence = soft_targets(student.double(), teacher.double(), temperature)
     return divergence.mean().item() / temperature**2
+
+
+def divergence(objective: Objective, outputs: Outputs) -> dict[str, float]:
+    """Return `kl`, the mean KL divergence from the teacher's probabilities; empty without classes.
+
+    Args:
+        objective: Tells class logits from values.
+        outputs: Of student and teacher.
+    """
+    if objective.predicts_values or outputs.student is None or outputs.teacher is None:
+        return {}
+    student, teacher = map(objective.prediction, (outputs.student, outputs.teacher))
+    logits = student.ndim == 2 and student.shape[1] > 1 and student.shape == teacher.shape  # noqa: PLR2004
+    # A class that is ruled out by an infinite logit has no finite divergence.
+    if not logits or not bool(student.isfinite().all() and teacher.isfinite().all()):
+        return {}
+    return {"kl": mean_kl(student, teacher)}

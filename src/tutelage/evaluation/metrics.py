@@ -8,7 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from tutelage.errors import ArgumentError
+from tutelage.errors import ArgumentError, DataError, TutelageError, in_short
+from tutelage.nested import describe
 from tutelage.signals import UNLABELLED
 
 
@@ -79,23 +80,46 @@ def r2(output: Tensor, labels: Tensor) -> float:
     return (1 - residual / spread).mean().item()
 
 
+def check_class_ids(labels: Tensor, classes: int) -> None:
+    """Refuse labels that are no classes of a model; −100 is no label.
+
+    Raises:
+        DataError: A label is below 0 or too large.
+    """
+    known = labels[labels.long() != UNLABELLED]
+    if len(known) and not (int(known.min()) >= 0 and int(known.max()) < classes):
+        raise DataError(
+            f"labels must lie from 0 to {classes - 1}, the classes of the output (or be "
+            f"{UNLABELLED}), got {int(known.min())} to {int(known.max())}; number the classes from "
+            "0, or give the model an output for each class"
+        )
+
+
 def evaluate_metric(name: str, metric: Metric, output: Tensor, labels: Tensor) -> float:
     """Return a metric's value over outputs and labels, as a float.
 
     Raises:
-        ArgumentError: The metric is of neither kind, or its value is no number.
+        ArgumentError: The metric is of neither kind, fails (its error is the cause), or its value
+            is no number.
     """
-    if isinstance(metric, Updated):
-        metric.reset()
-        metric.update(output, labels)
-        value = metric.compute()
-    elif callable(metric):
-        value = metric(output, labels)
-    else:
+    gathers = isinstance(metric, Updated)
+    if not (gathers or callable(metric)):
         raise ArgumentError(
             f"metric `{name}` must be a function of (outputs, labels), or an object with reset, "
             f"update and compute, got {type(metric).__name__}"
         )
+    try:
+        if gathers:
+            metric.reset()
+            metric.update(output, labels)
+        value = metric.compute() if gathers else metric(output, labels)
+    except TutelageError:
+        raise
+    except Exception as error:
+        raise ArgumentError(
+            f"metric `{name}` failed on outputs {describe(output)} and labels {describe(labels)} "
+            f"with {in_short(error)}; make it take these, or leave it out"
+        ) from error
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError) as error:

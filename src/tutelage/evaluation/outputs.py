@@ -1,11 +1,11 @@
 """All that a model says of a data set."""
 
-import torch
+from typing import cast
+
 from torch import Tensor, nn
 
-from tutelage.data import as_source, randomness
-from tutelage.layers import evaluating, observe
-from tutelage.signals import OUTPUT
+from tutelage.data import as_source
+from tutelage.evaluation.evaluate import evaluate
 
 
 def predict(model: nn.Module, data: object, batch_size: int = 256) -> Tensor:
@@ -24,11 +24,5 @@ def predict(model: nn.Module, data: object, batch_size: int = 256) -> Tensor:
         ModelError: The model refuses the inputs.
     """
     source = as_source("data", data, batch_size, shuffle=False)
-    first = next(model.parameters(), None)
-    device = torch.device("cpu") if first is None else first.device
-    with randomness.preserved(), evaluating(model), torch.no_grad():
-        outputs = [
-            observe(model, batch.to(device).inputs, OUTPUT, "model").wanted_output().cpu()
-            for batch in source.epoch(0)
-        ]
-    return torch.cat(outputs)
+    found = evaluate(model, None, None, source).outputs.student
+    return cast("Tensor", found)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import DataError, NonFiniteError
-from tutelage.evaluation import by_class, calibration, mean_kl, reliability
+from tutelage.evaluation import by_class, calibration, reliability
 from tutelage.reports.run_record import Confidence, Misses
 
 _MOST_CLASSES = 100
@@ -31,13 +31,6 @@ def confidence_of(output: Tensor, labels: Tensor | None) -> Confidence | None:
         return None
     parts = zip(bins.confidence, bins.accuracy, bins.share, strict=True)
     return Confidence(whole.nll, whole.ece, tuple(parts), recalls)
-
-
-def divergence_of(student: Tensor, teacher: Tensor | None) -> float | None:
-    """Return the mean KL divergence from the teacher's class probabilities, in nats."""
-    if teacher is None or not (_are_logits(student) and _are_logits(teacher)):
-        return None
-    return mean_kl(student, teacher)
 
 
 def _are_logits(output: Tensor) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tutelage.errors import ArgumentError, RunFolderError
+from tutelage.files import write_whole
 from tutelage.reports.markdown import render_markdown
 from tutelage.reports.page import Page, render
 
@@ -74,14 +74,10 @@ def check_path(path: Path) -> None:
 
 def _write(contents: Mapping[Path, str]) -> None:
     for path, text in contents.items():
-        draft = path.with_name(f".{path.name}.draft")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(path)
+            write_whole(path, text.encode())
         except OSError as error:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
             raise RunFolderError(
                 f"the page must go to {path}, got {error}; give a path that can be written"
             ) from error

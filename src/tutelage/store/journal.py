@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from zlib import crc32
 
-from tutelage.store._files import flush, write_at
+from tutelage.files import flush, write_at
 
 Checksums = tuple[int, ...]
 """The CRC-32 of a block in each column."""

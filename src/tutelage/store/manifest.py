@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
 from tutelage.errors import StoreError
-from tutelage.store._files import write_whole
+from tutelage.files import write_whole
 from tutelage.store.columns import Column
 from tutelage.store.fields import Entry, Field, Settings
 from tutelage.store.layout import Layout

@@ -13,7 +13,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.store._files import flush, write_at
+from tutelage.files import flush, write_at
 from tutelage.store.columns import Column
 from tutelage.store.layout import Layout
 

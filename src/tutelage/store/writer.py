@@ -12,8 +12,8 @@ from zlib import crc32
 from torch import Tensor
 
 from tutelage.errors import ModelError, StoreError
+from tutelage.files import remove_drafts
 from tutelage.signals import CoarseLogits, Signals
-from tutelage.store._files import remove_drafts
 from tutelage.store.fields import OUTPUT_NAME, Field
 from tutelage.store.forms import encode
 from tutelage.store.journal import Journal, read_journals, remove_journals

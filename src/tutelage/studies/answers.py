@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tutelage.data import as_source, randomness
+from tutelage.data import Source, as_source, randomness
 from tutelage.data.fingerprint import fingerprint
 from tutelage.errors import DataError
-from tutelage.signals import OUTPUT, Signals
-from tutelage.studies.describe import digest
+from tutelage.evaluation import evaluate
+from tutelage.files import write_whole
+from tutelage.identity import digest
 from tutelage.teachers import Teacher
-from tutelage.training.files import write_whole
 
 BATCH = 256
-
-Output = TypeVar("Output", Tensor, Tensor | None)
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def truth(name: str, data: object) -> Truth:
     labels, domains, prints, inputs = [], [], [], None
     with randomness.preserved():
         randomness.seed_everything(0)
-        for batch in _batches(name, data):
+        for batch in source_of(name, data).epoch(0):
             labels.append(batch.labels)
             domains.append(batch.domain)
             prints.append(fingerprint(dict(_named((batch.inputs, batch.labels)))))
@@ -58,23 +56,25 @@ def truth(name: str, data: object) -> Truth:
     return Truth(_joined(labels), _domains(domains), inputs, digest(*prints))
 
 
-def ask(teacher: Teacher, data: object, device: torch.device) -> Tensor:
+def ask(model: Teacher, data: object, device: torch.device) -> Tensor | None:
     """Return a model's outputs on a data set, `[examples, …]`, in float32 on the CPU.
+
+    None where it is a teacher that knows only some of the classes.
 
     Raises:
         DataError: The data cannot be read.
         ModelError: The model refuses the inputs.
     """
-    return torch.cat(_said(teacher, data, device, Signals.wanted_output))
+    answering = model.answering("data", data)
+    with answering.ready(device):
+        source = source_of("data", data)
+        found = evaluate(answering, None, None, source, device=device).outputs.student
+    return None if found is None else found.float()
 
 
-def ask_whole(teacher: Teacher, data: object, device: torch.device) -> Tensor | None:
-    """Return the same; None where the teacher knows only some of the classes.
-
-    Raises:
-        TutelageError: As `ask`.
-    """
-    return _joined(_said(teacher, data, device, Signals.full_output))
+def source_of(name: str, data: object) -> Source:
+    """Return the batches of a data set in its order."""
+    return as_source(name, data, BATCH, shuffle=False)
 
 
 def save(path: Path, outputs: Tensor) -> None:
@@ -100,22 +100,6 @@ def load(path: Path) -> Tensor | None:
         ) from error
 
 
-def _said(
-    teacher: Teacher, data: object, device: torch.device, read: Callable[[Signals], Output]
-) -> list[Output]:
-    """Return what is read of a teacher's answers, batch by batch, in float32 on the CPU."""
-
-    def moved(output: Output) -> Output:
-        return output.float().cpu() if isinstance(output, Tensor) else output
-
-    asked = teacher.answering("data", data)
-    with randomness.preserved(), asked.ready(device):
-        randomness.seed_everything(0)  # where the data draws, every model sees the same
-        return [
-            moved(read(asked.signals(batch.to(device), OUTPUT))) for batch in _batches("data", data)
-        ]
-
-
 def _named(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of a possibly nested value, each with a name of its own."""
     if isinstance(value, Tensor):
@@ -124,10 +108,6 @@ def _named(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
         items = value.items() if isinstance(value, Mapping) else enumerate(value)
         for key, each in items:
             yield from _named(each, f"{name}/{key}")
-
-
-def _batches(name: str, data: object) -> Any:
-    return as_source(name, data, BATCH, shuffle=False).epoch(0)
 
 
 def _joined(column: list[Tensor | None]) -> Tensor | None:

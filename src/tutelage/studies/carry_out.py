@@ -6,20 +6,20 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from tutelage.errors import NonFiniteError
+from tutelage.files import write_json
+from tutelage.identity import digest
 from tutelage.studies import answers
 from tutelage.studies.answers import Truth
-from tutelage.studies.describe import digest
 from tutelage.studies.folder import TrialFolder, exclusive
 from tutelage.studies.keys import Keys
 from tutelage.studies.plan import StudyPlan
 from tutelage.studies.trial import Planned, train, train_fidelity
 from tutelage.teachers import Live
-from tutelage.training.files import write_json
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -104,7 +104,7 @@ class Trials:
         with exclusive(folder):
             kept = answers.load(file)
             if kept is None:
-                kept = answers.ask_whole(self.plan.teacher, data, self.plan.device)
+                kept = answers.ask(self.plan.teacher, data, self.plan.device)
                 if kept is not None:
                     answers.save(file, kept)
         return kept
@@ -150,7 +150,8 @@ class Trials:
         student = Live(trained.student)
         for name, data in self._data(tuning).items():
             if not folder.answers(name).exists():
-                answers.save(folder.answers(name), answers.ask(student, data, self.plan.device))
+                output = answers.ask(student, data, self.plan.device)
+                answers.save(folder.answers(name), cast("Tensor", output))
         if not (tuning or self._compared(folder)):
             found = train_fidelity(self.plan, planned, trained.student)
             write_json(folder.fidelity(str(self._teacher)), found)

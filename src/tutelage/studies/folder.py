@@ -15,29 +15,21 @@ out/
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from tutelage.errors import RunFolderError
-from tutelage.training.files import write_json
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None
+from tutelage.files import locked, write_json
 
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
     """Wait until no other process is at what this process does inside; then do it alone."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        if fcntl is not None:
-            fcntl.lockf(file, fcntl.LOCK_EX)
+    with locked(folder / ".lock", wait=True):
         yield
 
 
@@ -86,26 +78,13 @@ class TrialFolder:
 
         The lock ends with the process, even if that is killed; another may then go on.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / ".lock").open("w")
-        except OSError as error:
-            raise RunFolderError(
-                f"`out` must be a folder that can be written, got {self.path} with {error}; choose "
-                "another, or mend its permissions"
-            ) from error
-        with file:
-            if fcntl is None:
-                yield True
-                return
+        with ExitStack() as stack:
             try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.path.mkdir(parents=True, exist_ok=True)
+                ours = stack.enter_context(locked(self.path / ".lock"))
             except OSError as error:
-                if error.errno not in (errno.EACCES, errno.EAGAIN):
-                    raise RunFolderError(
-                        "`out` must be on a file system with locks, got "
-                        f"{self.path} with {error}; choose a local folder"
-                    ) from error
-                yield False
-                return
-            yield True
+                raise RunFolderError(
+                    "`out` must be a folder that can be written, on a file system with locks, got "
+                    f"{self.path} with {error}; choose another, or mend its permissions"
+                ) from error
+            yield ours

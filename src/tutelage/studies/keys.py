@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tutelage.identity import digest, identity
 from tutelage.studies.arm import Arm
-from tutelage.studies.describe import data_identity, digest, identity
+from tutelage.studies.describe import data_identity
 from tutelage.studies.plan import StudyPlan
 from tutelage.studies.trial import Planned
 

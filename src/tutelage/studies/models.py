@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from tutelage.data import as_source
 from tutelage.errors import DataError, TutelageError
 from tutelage.evaluation import Cost, Latency, latencies, measure_cost, variants
+from tutelage.identity import digest
 from tutelage.signals import OUTPUT, Batch
 from tutelage.studies.answers import BATCH, ask
-from tutelage.studies.describe import digest
 from tutelage.studies.results import ModelResult, VariantResult
 from tutelage.teachers import Live, Teacher
 
@@ -88,7 +88,9 @@ def measure_variants(
             each.name,
             each.reason,
             each.file_bytes,
-            None if each.model is None else figure(ask(Live(each.model), data, _CPU)),
+            None
+            if each.model is None
+            else figure(cast("Tensor", ask(Live(each.model), data, _CPU))),
             tuple(times.get(each.name, ())),
         )
         for each in built

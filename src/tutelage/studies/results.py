@@ -9,7 +9,7 @@ from typing import Any
 
 from tutelage.errors import RunFolderError
 from tutelage.evaluation import Calibration, Cost, Interval, Latency, NonInferiority, Reliability
-from tutelage.training.files import write_json
+from tutelage.files import write_json
 
 FORMAT = 1
 

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, NonFiniteError
-from tutelage.evaluation import by_group, evaluate_metric, usual_figures
-from tutelage.evaluation.metrics import Metric, accuracy, mse
+from tutelage.evaluation import Outputs, divergence, measure
 from tutelage.objectives import Objective
 from tutelage.signals import Batch
 from tutelage.studies.answers import Truth
 from tutelage.studies.carry_out import Done
 from tutelage.studies.plan import StudyPlan
 from tutelage.studies.results import Figure
-from tutelage.studies.trial import fidelity
 from tutelage.training import Monitor
+from tutelage.training.monitor import choose_monitor
 
 _SHARES = ("accuracy", "agreement")
-_USUAL = ("accuracy", "mse", "agreement", "teacher_mse")
 
 
 @dataclass(frozen=True)
@@ -66,12 +63,16 @@ class Scorer:
 
     @property
     def monitor(self) -> Monitor:
-        """The deciding figure: the user's, else the usual one that the test data allow."""
+        """The deciding metric: the user's, else the default one that the test data allow."""
         if self.plan.monitor is not None:
             return self.plan.monitor
-        if self.test.labels is None:
-            return Monitor("teacher_mse" if self.plan.values else "agreement")
-        return Monitor("mse" if self.plan.values else "accuracy")
+        values, labels = self.plan.values, self.test.labels
+        names = (
+            {"teacher_mse" if values else "agreement"} if self.teacher_test is not None else set()
+        )
+        if labels is not None and bool(Batch(labels, labels).labelled().any()):
+            names.add("mse" if values else "accuracy")
+        return choose_monitor(names)
 
     @property
     def figure(self) -> Figure:
@@ -112,14 +113,12 @@ class Scorer:
         return self.plan.reading(next(iter(self.plan.arms.values())))
 
     def by_domain(self, objective: Objective, output: Tensor) -> dict[str, float]:
-        """Return the deciding figure for each domain of the test data."""
-        metric, labels = self._metric(), self.test.labels
-        if self.test.domains is None or metric is None or labels is None:
-            return {}
-        known = Batch(output, labels).labelled()
-        prediction = objective.prediction(output)[known]
-        domains = [self.test.domains[place] for place in known.nonzero().flatten().tolist()]
-        return by_group(metric, prediction, labels[known], domains, self.monitor.name)
+        """Return the deciding metric for each domain of the test data."""
+        name, domains = self.monitor.name, dict.fromkeys(self.test.domains or ())
+        metrics = {key: each for key, each in self.plan.metrics.items() if key == name}
+        outputs = Outputs(output, self.teacher_test, self.test.labels, self.test.domains)
+        found = measure(objective, outputs, metrics)
+        return {each: found[f"{name}/{each}"] for each in domains if f"{name}/{each}" in found}
 
     def per_example(self, objective: Objective, output: Tensor) -> Tensor | None:
         """Return what each test example adds to the deciding figure, signed so that more is better.
@@ -142,21 +141,8 @@ class Scorer:
     def _figures(
         self, objective: Objective, output: Tensor, data: Truth, teacher: Tensor | None
     ) -> dict[str, float]:
-        figures = usual_figures(objective, output, None, data.labels)
-        if teacher is not None:
-            figures |= fidelity(objective, output, teacher)
-        if data.labels is not None:
-            known = Batch(output, data.labels).labelled()
-            prediction, labels = objective.prediction(output)[known], data.labels[known]
-            figures |= {
-                name: evaluate_metric(name, metric, prediction, labels)
-                for name, metric in self.plan.metrics.items()
-            }
-        return figures
-
-    def _metric(self) -> Metric | None:
-        usual: Mapping[str, Metric] = {"accuracy": accuracy, "mse": mse}
-        return self.plan.metrics.get(self.monitor.name, usual.get(self.monitor.name))
+        outputs = Outputs(output, teacher, data.labels)
+        return measure(objective, outputs, self.plan.metrics) | divergence(objective, outputs)
 
 
 def pooled(outputs: list[Tensor], labels: Tensor) -> tuple[Tensor, Tensor]:

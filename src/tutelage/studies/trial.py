@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from tutelage.data import Share, randomness
 from tutelage.data.loader_source import LoaderSource
 from tutelage.errors import ModelError
-from tutelage.evaluation import agreement, mean_kl, mse
-from tutelage.objectives import Objective
-from tutelage.studies.answers import ask, ask_whole
+from tutelage.evaluation import divergence, evaluate, measure
+from tutelage.studies.answers import source_of
 from tutelage.studies.arm import Arm, Trial
 from tutelage.studies.plan import StudyPlan
 from tutelage.teachers import Live
@@ -110,26 +109,14 @@ def train_fidelity(plan: StudyPlan, planned: Planned, student: nn.Module) -> dic
     data = _sample(plan.train_data(planned.arm, planned.seed))
     if teacher is None or data is None:
         return {}
-    theirs = ask_whole(teacher, data, plan.device)
-    if theirs is None:
+    answering, source = teacher.answering("train", data), source_of("train", data)
+    judged, device = Live(student), plan.device
+    with judged.ready(device), answering.ready(device):
+        outputs = evaluate(judged, answering, None, source, device=device).outputs
+    if outputs.teacher is None:
         return {}
-    return fidelity(plan.reading(planned.arm), ask(Live(student), data, plan.device), theirs)
-
-
-def fidelity(objective: Objective, student: Tensor, teacher: Tensor) -> dict[str, float]:
-    """Return `agreement` and `kl`, or for values `teacher_mse`, where the two can be compared.
-
-    Args:
-        objective: What the student was asked for; it tells values from classes.
-        student: Its outputs.
-        teacher: The teacher's.
-    """
-    student, teacher = objective.prediction(student), objective.prediction(teacher)
-    if student.shape != teacher.shape:
-        return {}
-    if objective.predicts_values:
-        return {"teacher_mse": mse(student, teacher)}
-    return {"agreement": agreement(student, teacher), "kl": mean_kl(student, teacher)}
+    reading, compared = plan.reading(planned.arm), replace(outputs, labels=None, domains=None)
+    return measure(reading, compared) | divergence(reading, compared)
 
 
 def _record(run: Run) -> dict[str, Any]:

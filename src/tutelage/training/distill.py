@@ -9,18 +9,17 @@ from typing import cast
 from torch import nn
 
 from tutelage.data import Transform
-from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError
 from tutelage.evaluation.metrics import Metric
 from tutelage.objectives import Objective
 from tutelage.teachers import AnyTeacher
-from tutelage.training.carry_out import carry_out
 from tutelage.training.engine import Engine
 from tutelage.training.monitor import Monitor
 from tutelage.training.run import Run
-from tutelage.training.settings import MakeOptimizer, MakeScheduler, gather, own_copy
+from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
 from tutelage.training.stage import Stage
-from tutelage.training.staged import carry_out_stages
+from tutelage.training.staged import train_stages
+from tutelage.training.train_run import own_copies, train_run
 
 
 def distill(  # noqa: PLR0913 - the one verb that everything else is an option of
@@ -98,14 +97,22 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
     [1, 2]
     """
     _check_one_way(objective, epochs, stages)
-    passes = 1 if epochs is None else epochs
-    settings = gather(
-        passes, batch_size, seed, optimizer, scheduler, metrics, monitor, out, engine, transform
+    settings = Settings(
+        epochs=1 if epochs is None else epochs,
+        batch_size=batch_size,
+        seed=seed,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        metrics=metrics,
+        monitor=monitor,
+        out=out,
+        engine=engine,
+        transform=transform,
     )
     if stages is not None:
-        return carry_out_stages((student, teacher), stages, (train, val), settings)
-    asked = own_copy(cast("Objective", objective))
-    return carry_out(Distiller(student, teacher, asked), train, val, settings)
+        return train_stages((student, teacher), stages, (train, val), settings)
+    [own] = own_copies([cast("Objective", objective)])
+    return train_run((student, teacher), own, (train, val), settings)
 
 
 def _check_one_way(

@@ -10,15 +10,15 @@ import torch
 from torch import nn
 
 from tutelage.data import Transform
-from tutelage.distiller import Distiller, check_learner
+from tutelage.distiller import check_learner
 from tutelage.evaluation.metrics import Metric
 from tutelage.objectives import HardLabels, Objective
-from tutelage.training.carry_out import carry_out
 from tutelage.training.engine import Engine
 from tutelage.training.monitor import Monitor
-from tutelage.training.parts import ByPart, frozen_parts, rates_of
+from tutelage.training.parts import by_part, frozen_parts
 from tutelage.training.run import Run
-from tutelage.training.settings import MakeOptimizer, MakeScheduler, gather, own_copy
+from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
+from tutelage.training.train_run import own_copies, train_run
 
 
 def fine_tune(  # noqa: PLR0913 - the options of `fit`, and which parts learn how fast
@@ -27,7 +27,7 @@ def fine_tune(  # noqa: PLR0913 - the options of `fit`, and which parts learn ho
     train: object,
     epochs: int,
     frozen: Sequence[str] = (),
-    rates: Mapping[str, float] | None = None,
+    lr_factors: Mapping[str, float] | None = None,
     layer_decay: float | None = None,
     objective: Objective | None = None,
     val: object | None = None,
@@ -41,7 +41,7 @@ def fine_tune(  # noqa: PLR0913 - the options of `fit`, and which parts learn ho
     engine: Engine | None = None,
     transform: Transform | None = None,
 ) -> Run:
-    """Train a pretrained model further on labels, with parts frozen or at lower rates.
+    """Train a pretrained model further on labels, with parts frozen or at lower learning rates.
 
     Where it is to answer other classes than before, give it a new last layer first, such as
     `model.head = nn.Linear(width, classes)`: which layer that is, only you know.
@@ -53,18 +53,20 @@ def fine_tune(  # noqa: PLR0913 - the options of `fit`, and which parts learn ho
         frozen: Paths of layers or parameters that stay as they are, such as `["embeddings"]`;
             layers stay in eval mode, so that batch statistics and dropout rest too. Afterwards
             they may learn again if they could before.
-        rates: By path, by what the optimiser's learning rate is multiplied, such as
-            `{"encoder": 0.1}`; above zero. What no path names has the full rate.
+        lr_factors: By path, by what the optimizer's learning rate is multiplied, such as
+            `{"encoder": 0.1}`; above zero. What no path names has the full rate. Schedulers see and
+            move the full rate of every group.
         layer_decay: In (0, 1]: the last of the repeated blocks (see `tutelage.layers.blocks`) has
             this part of the rate, the one before it this part of that, and so on; what the model
             lists before its blocks has the least, what it lists after them the full rate (Clark
-            et al. 2020, https://arxiv.org/abs/2003.10555, use 0.8). `rates` go before it.
+            et al. 2020, https://arxiv.org/abs/2003.10555, use 0.8). `lr_factors` take
+            precedence.
         objective: One that wants no teacher; None for `HardLabels()`.
         val: As in `distill`.
         batch_size: As in `distill`.
         seed: As in `distill`.
         optimizer: As in `distill`; None for AdamW at 1e-4, a tenth of the rate that `fit` has.
-            With `rates` or `layer_decay` it is called with groups of parameters.
+            With `lr_factors` or `layer_decay` it is called with groups of parameters.
         scheduler: As in `distill`.
         metrics: As in `distill`.
         monitor: As in `distill`.
@@ -88,11 +90,20 @@ def fine_tune(  # noqa: PLR0913 - the options of `fit`, and which parts learn ho
     """
     check_learner("model", model)
     make = optimizer or partial(torch.optim.AdamW, lr=1e-4)
-    if (rates or layer_decay is not None) and callable(make):
-        make = ByPart(make, rates_of(model, rates or {}, layer_decay, frozen))
-    settings = gather(
-        epochs, batch_size, seed, make, scheduler, metrics, monitor, out, engine, transform
+    if (lr_factors or layer_decay is not None) and callable(make):
+        make = by_part(make, model, lr_factors or {}, layer_decay, frozen)
+    settings = Settings(
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        optimizer=make,
+        scheduler=scheduler,
+        metrics=metrics,
+        monitor=monitor,
+        out=out,
+        engine=engine,
+        transform=transform,
     )
     with frozen_parts(model, frozen):
-        asked = own_copy(objective or HardLabels())
-        return carry_out(Distiller(model, None, asked), train, val, settings)
+        [own] = own_copies([objective or HardLabels()])
+        return train_run((model, None), own, (train, val), settings)

@@ -8,14 +8,14 @@ from pathlib import Path
 from torch import nn
 
 from tutelage.data import Transform
-from tutelage.distiller import Distiller, check_learner
+from tutelage.distiller import check_learner
 from tutelage.evaluation.metrics import Metric
 from tutelage.objectives import HardLabels, Objective
-from tutelage.training.carry_out import carry_out
 from tutelage.training.engine import Engine
 from tutelage.training.monitor import Monitor
 from tutelage.training.run import Run
-from tutelage.training.settings import MakeOptimizer, MakeScheduler, gather, own_copy
+from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
+from tutelage.training.train_run import own_copies, train_run
 
 
 def fit(  # noqa: PLR0913 - the options of `distill`
@@ -63,9 +63,17 @@ def fit(  # noqa: PLR0913 - the options of `distill`
         TutelageError: As `distill`; ArgumentError too if the objective wants a teacher.
     """
     check_learner("model", model)
-    settings = gather(
-        epochs, batch_size, seed, optimizer, scheduler, metrics, monitor, out, engine, transform
+    settings = Settings(
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        metrics=metrics,
+        monitor=monitor,
+        out=out,
+        engine=engine,
+        transform=transform,
     )
-    return carry_out(
-        Distiller(model, None, own_copy(objective or HardLabels())), train, val, settings
-    )
+    [own] = own_copies([objective or HardLabels()])
+    return train_run((model, None), own, (train, val), settings)

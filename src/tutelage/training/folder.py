@@ -4,7 +4,7 @@
 out/
 ├── run.json                  what makes this run this run (a different one is refused), versions
 ├── metrics.jsonl             the log
-├── last.pt                   everything needed to go on
+├── last.pt                   the last checkpoint: everything needed to resume
 ├── best-EPOCH.safetensors    the student of the best epoch, if there is validation
 └── student.safetensors       the student, once the run is finished
 ```
@@ -14,19 +14,14 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tutelage.errors import RunFolderError
-from tutelage.training.files import write_json
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None
+from tutelage.files import locked, remove_drafts, write_json
 
 _OURS = ("last.pt", "metrics.jsonl", "student.safetensors")
 
@@ -37,9 +32,6 @@ class RunFolder:
     Args:
         path: Where; made if it is not there.
         identity: What must be equal for a run to be the same run, as JSON can hold it.
-
-    Raises:
-        RunFolderError: The folder cannot be written, or holds another run.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
@@ -48,60 +40,32 @@ class RunFolder:
         self.last, self.student = path / "last.pt", path / "student.safetensors"
         self._identity = json.loads(json.dumps(identity, default=str))
 
-    def claim(self) -> None:
-        """Make the folder ours, or find that it is already.
-
-        Raises:
-            RunFolderError: It cannot be written, or holds another run.
-        """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if self.run.exists():
-                self._compare(json.loads(self.run.read_text(encoding="utf-8"))["run"])
-            else:
-                self._refuse_strangers()
-                write_json(self.run, {"run": self._identity, "made_with": versions()})
-        except OSError as error:
-            raise self._unwritable(error) from error
-        except (ValueError, KeyError) as error:
-            raise RunFolderError(
-                f"{self.run} must say which run it is, got a damaged file ({error}); choose "
-                "another folder, or remove that one"
-            ) from error
-
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep a second process from writing the same run at the same time.
+    def claimed(self, why_not_longer: Callable[[], str]) -> Iterator[None]:
+        """Make the folder ours, or find that it is already; no other process writes it meanwhile.
 
-        The lock is this process's alone: a data loader's workers do not inherit it, and it ends
-        with the process even if that is killed. Where the system has no such locks, there is none.
+        Args:
+            why_not_longer: Tells what forbids that a run is continued to more epochs than it was
+                begun with; an empty text where nothing does.
 
         Raises:
-            RunFolderError: Another process has it, or the folder cannot be written.
+            RunFolderError: It cannot be written, holds another run, or is in use.
         """
-        try:
-            file = (self.path / ".lock").open("w")
-        except OSError as error:
-            raise self._unwritable(error) from error
-        with file:
-            if fcntl is not None:
-                self._lock(file, fcntl)
+        with ExitStack() as stack:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                if not stack.enter_context(locked(self.path / ".lock")):
+                    raise RunFolderError(
+                        f"`out` must not be in use, got {self.path}, which another process is "
+                        "writing now; wait for it, or choose another folder"
+                    )
+                self._claim(why_not_longer)
+            except OSError as error:
+                raise RunFolderError(
+                    f"`out` must be a folder that can be written, got {self.path} with {error}; "
+                    "choose another, or mend its permissions"
+                ) from error
             yield
-
-    def _lock(self, file: IO[str], locks: Any) -> None:
-        try:
-            locks.lockf(file, locks.LOCK_EX | locks.LOCK_NB)
-        except OSError as error:
-            raise RunFolderError(
-                f"`out` must not be in use, got {self.path}, which another process is writing now; "
-                "wait for it, or choose another folder"
-            ) from error
-
-    def _unwritable(self, error: OSError) -> RunFolderError:
-        return RunFolderError(
-            f"`out` must be a folder that can be written, got {self.path} with {error}; choose "
-            "another, or mend its permissions"
-        )
 
     def best(self, epoch: int) -> Path:
         """Return the file of the best student, of this epoch."""
@@ -113,18 +77,53 @@ class RunFolder:
             if file != best:
                 file.unlink()
 
-    def _compare(self, found: dict[str, Any]) -> None:
+    def _claim(self, why_not_longer: Callable[[], str]) -> None:
+        remove_drafts(self.path)
+        if not self.run.exists():
+            self._refuse_strangers()
+            write_json(self.run, {"run": self._identity, "made_with": versions()})
+            return
+        try:
+            content = json.loads(self.run.read_text(encoding="utf-8"))
+            found = dict(content["run"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunFolderError(
+                f"{self.run} must say which run it is, got a damaged file ({error}); choose "
+                "another folder, or remove that one"
+            ) from error
         keys = sorted(found.keys() | self._identity.keys())
         different = [key for key in keys if found.get(key) != self._identity.get(key)]
-        if different:
-            lines = [
-                f"  {key}: {found.get(key)!r} there, {self._identity.get(key)!r} now"
-                for key in different
-            ]
-            raise RunFolderError(
-                f"`out` must be empty or hold this very run, got {self.path} with a run that "
-                "differs in\n" + "\n".join(lines) + "\nchoose another folder, or remove that one"
-            )
+        of_length = {"epochs", "scheduler", "scheduler_content"}
+        longer = (
+            "epochs" in different
+            and found["epochs"] < self._identity["epochs"]
+            and of_length.issuperset(different)
+        )
+        obstacle = why_not_longer() if longer else ""
+        if different and (obstacle or not longer):
+            raise self._other_run(found, different, obstacle)
+        if longer:
+            write_json(self.run, content | {"run": self._identity})
+            self.student.unlink(missing_ok=True)  # of the shorter run
+
+    def _other_run(
+        self, found: Mapping[str, Any], different: list[str], obstacle: str
+    ) -> RunFolderError:
+        lines = [
+            f"  {key}: {found.get(key)!r} there, {self._identity.get(key)!r} now"
+            for key in different
+        ]
+        advice = (
+            f"a run may be continued to more epochs only where nothing depends on their number, "
+            f"but {obstacle}; choose another folder"
+            if obstacle
+            else "(…_content stands for attributes, code and data); choose another folder, or "
+            "remove that one"
+        )
+        return RunFolderError(
+            f"`out` must be empty or hold this very run, got {self.path} with a run that differs "
+            "in\n" + "\n".join(lines) + f"\n{advice}"
+        )
 
     def _refuse_strangers(self) -> None:
         found = [name for name in _OURS if (self.path / name).exists()]

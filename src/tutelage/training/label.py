@@ -33,7 +33,7 @@ from tutelage.store.layout import runs
 from tutelage.teachers import AnyTeacher, Live, Teacher, as_teacher
 from tutelage.training.answers import Answers
 from tutelage.training.engine import Engine, as_engine
-from tutelage.training.meter import Meter
+from tutelage.training.progress import LabellingBar
 from tutelage.training.store_folder import claim, described_views, locked
 
 _DTYPES = ("float16", "float32", "bfloat16")
@@ -121,7 +121,7 @@ def label(  # noqa: PLR0913 - a verb with its options
             folder, asked.fingerprint(), data, described_views(dataset, views), answers
         )
         shown = engine.progress and accelerator.is_main_process
-        _make(folder, manifest, answers, verify, Meter(shown, manifest.layout.rows))
+        _make(folder, manifest, answers, verify, LabellingBar(shown, manifest.layout.rows))
     return TargetStore.open(folder)
 
 
@@ -174,7 +174,9 @@ def _draws(settings: Settings, draws: int | None, temperature: float) -> dict[st
     }
 
 
-def _make(folder: Path, manifest: Manifest, answers: Answers, verify: bool, meter: Meter) -> None:
+def _make(
+    folder: Path, manifest: Manifest, answers: Answers, verify: bool, bar: LabellingBar
+) -> None:
     """Carry a store to its end, if it is not there, together with the other processes."""
     accelerator: Accelerator = answers.accelerator
     if verify:
@@ -184,15 +186,15 @@ def _make(folder: Path, manifest: Manifest, answers: Answers, verify: bool, mete
             tidy(folder)  # a kill may have come between the manifest and this
         return
     rank, several = accelerator.process_index, accelerator.num_processes
-    with StoreWriter(folder, manifest, rank) as writer, meter:
+    with StoreWriter(folder, manifest, rank) as writer, bar:
         ours = writer.pending(rank, several)
         accelerator.wait_for_everyone()  # all have seen the same blocks unfinished
         layout = manifest.layout
-        meter.begin(sum(len(layout.block(block)) for block in ours), several)
+        bar.begin(sum(len(layout.block(block)) for block in ours), several)
         for span in runs(ours, layout):
             for block, pieces in answers.blocks(span, layout):
                 writer.write(block, pieces)
-                meter.add(len(layout.block(block)))
+                bar.add(len(layout.block(block)))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         close_store(folder, manifest)

@@ -1,30 +1,31 @@
-"""Which validation figure decides what is kept, and when to stop."""
+"""The validation metric that selects the best epoch and stops training early."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tutelage._checks import whole_number
-from tutelage.errors import ArgumentError
+from tutelage.errors import ArgumentError, NonFiniteError
 
 _HIGHER = {"accuracy": True, "agreement": True, "r2": True}
-_LOWER = {"loss": False, "mse": False, "teacher_mse": False}
+_LOWER = {"loss": False, "mse": False, "teacher_mse": False, "kl": False}
 _DIRECTIONS = _HIGHER | _LOWER
-_BY_DEFAULT = ("accuracy", "mse", "loss")
+_BY_DEFAULT = ("accuracy", "mse", "loss", "agreement", "teacher_mse")
 
 
 @dataclass(frozen=True, slots=True)
 class Monitor:
-    """The validation figure by which the best epoch is kept.
+    """Metric for model selection and early stopping.
 
     Args:
         name: `"loss"`, `"accuracy"`, `"agreement"`, `"mse"`, `"r2"`, `"teacher_mse"`, or a name
             from the metrics that you give; of one domain, `"accuracy/photo"`.
         higher_is_better: None where the name says it.
-        patience: Epochs without a better value after which training stops; None: it goes on.
+        patience: Epochs without a better value after which training stops; None for no early
+            stopping.
 
     Raises:
         ArgumentError: `patience` is below 1, or the direction of a metric of yours is not given.
@@ -37,7 +38,7 @@ class Monitor:
     def __post_init__(self) -> None:
         if self.patience is not None:
             whole_number("patience", self.patience, 1, "it counts epochs without a better value")
-        if self.higher_is_better is None and self._figure not in _DIRECTIONS:
+        if self.higher_is_better is None and self._metric not in _DIRECTIONS:
             raise ArgumentError(
                 f"the monitor does not know whether higher values of {self.name!r} are better; "
                 f"say it: Monitor({self.name!r}, higher_is_better=...)"
@@ -48,17 +49,37 @@ class Monitor:
         """Whether higher values are better."""
         if self.higher_is_better is not None:
             return self.higher_is_better
-        return _DIRECTIONS[self._figure]
+        return _DIRECTIONS[self._metric]
 
     @property
-    def _figure(self) -> str:
-        """The figure, without the domain that it is of."""
+    def _metric(self) -> str:
+        """The metric's name without the domain."""
         return self.name.split("/", 1)[0]
 
-    @staticmethod
-    def fitting(figures: Mapping[str, float]) -> Monitor:
-        """Return the usual monitor: accuracy, else mean squared error, else the loss."""
-        return Monitor(next(name for name in _BY_DEFAULT if name in figures))
+
+def choose_monitor(names: Collection[str]) -> Monitor:
+    """Return the default monitor: accuracy, else mean squared error, else the loss.
+
+    Without any of these, as between models with different losses, it is the agreement with the
+    teacher or the distance from it.
+
+    Args:
+        names: The metrics that there are, none of them NaN.
+
+    Raises:
+        ArgumentError: None of them is a standard one.
+
+    >>> choose_monitor({"loss", "agreement"})
+    Monitor(name='loss', higher_is_better=None, patience=None)
+    """
+    for name in _BY_DEFAULT:
+        if name in names:
+            return Monitor(name)
+    raise ArgumentError(
+        f"the validation data must give one of the metrics {', '.join(_BY_DEFAULT)} to select the "
+        f"best epoch by, got {sorted(names) or 'none'}; label it, or name a metric of yours as "
+        "`monitor`"
+    )
 
 
 def as_monitor(monitor: Monitor | str | None) -> Monitor | None:
@@ -71,7 +92,7 @@ def as_monitor(monitor: Monitor | str | None) -> Monitor | None:
         return Monitor(monitor)
     if monitor is not None and not isinstance(monitor, Monitor):
         raise ArgumentError(
-            f"`monitor` must be the name of a figure or a tl.Monitor, got {monitor!r}; for "
+            f"`monitor` must be the name of a metric or a tl.Monitor, got {monitor!r}; for "
             "instance 'accuracy'"
         )
     return monitor
@@ -86,22 +107,30 @@ class Best:
         self.epoch: int | None = None
         self.waited = 0
 
-    def improves(self, epoch: int, figures: Mapping[str, float]) -> bool:
-        """Take in an epoch's validation figures; tell whether they are the best so far.
+    def improves(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Take in an epoch's validation metrics; tell whether they are the best so far.
 
         Raises:
-            ArgumentError: The monitored figure is not among them.
+            ArgumentError: The monitored metric is not among them.
+            NonFiniteError: It is NaN.
         """
-        self.monitor = monitor = self.monitor or Monitor.fitting(figures)
-        if monitor.name not in figures:
+        if self.monitor is None:
+            self.monitor = choose_monitor({key for key, each in metrics.items() if each == each})  # noqa: PLR0124
+        name = self.monitor.name
+        if name not in metrics:
             raise ArgumentError(
-                f"the monitored figure {monitor.name!r} must be one of {sorted(figures)}; choose "
-                "one of these, or add it to `metrics`"
+                f"the monitored metric {name!r} must be one of {sorted(metrics)}; choose one of "
+                "these, or add it to `metrics`"
             )
-        value = figures[monitor.name]
-        better = not math.isnan(value) and (
-            self.value is None or (value > self.value if monitor.higher else value < self.value)
-        )
+        value = metrics[name]
+        if math.isnan(value):
+            raise NonFiniteError(
+                f"the monitored metric {name!r} must be a number, got NaN in epoch {epoch}; look "
+                "at the student's outputs, at the validation labels and at the metric, or monitor "
+                "another"
+            )
+        sign = 1 if self.monitor.higher else -1
+        better = self.value is None or sign * value > sign * self.value
         if better:
             self.value, self.epoch, self.waited = value, epoch, 0
         else:

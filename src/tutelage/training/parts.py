@@ -1,4 +1,4 @@
-"""Parts of a model that are trained apart: frozen, or at rates of their own."""
+"""Parts of a model that are trained apart: frozen, or with learning rates of their own."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tutelage._checks import by_name, fraction, positive
-from tutelage.errors import ArgumentError
+from tutelage.errors import ArgumentError, in_short
 from tutelage.layers import blocks
 from tutelage.layers.paths import submodule
 
 REST = "rest"
-"""The group of what no rate was given for."""
+"""The group of what no factor was given for."""
 
 
 @contextmanager
@@ -49,26 +49,31 @@ def parameters_at(model: nn.Module, path: str) -> list[nn.Parameter]:
     found = list(submodule(model, path, "model").parameters())
     if not found:
         raise ArgumentError(
-            f"a part that is frozen or has its own rate must have parameters, got {path!r} without "
-            "any; leave it out, or name the layer around it"
+            f"a part that is frozen or has its own learning rate must have parameters, got "
+            f"{path!r} without any; leave it out, or name the layer around it"
         )
     return found
 
 
 @dataclass(frozen=True)
-class Rates:
-    """By what the learning rate is multiplied, part by part.
+class ByPart:
+    """From parameters to an optimizer that holds them part by part, each with its own factor.
+
+    The learning rate of each group is the full one, so that schedulers move all groups alike; it is
+    multiplied by the group's factor for the length of each step, by `scaled_rates`.
 
     Args:
+        make: The user's: from groups of parameters to an optimizer.
         factors: By part, above zero.
         part_of: The part of a parameter, by its id; others belong to the rest, at factor 1.
     """
 
+    make: Callable[[Any], Optimizer]
     factors: Mapping[str, float]
     part_of: Mapping[int, str]
 
     def groups(self, parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
-        """Return parameters as groups for an optimiser, the rest first."""
+        """Return parameters as groups for an optimizer, the rest first."""
         members: dict[str, list[nn.Parameter]] = {REST: []}
         for each in parameters:
             members.setdefault(self.part_of.get(id(each), REST), []).append(each)
@@ -78,41 +83,83 @@ class Rates:
             if held
         ]
 
+    def __call__(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """Make it.
 
-def rates_of(
+        Raises:
+            ArgumentError: The user's function takes no groups, or does not keep them.
+        """
+        expected = (
+            "`optimizer` must take groups of parameters, [{'params': [...], ...}, ...], where "
+            "parts have learning rates of their own, and keep them, as torch.optim's do"
+        )
+        try:
+            optimizer = self.make(self.groups(parameters))
+        except Exception as error:
+            raise ArgumentError(
+                f"{expected}, got {self.make!r}, which fails with {in_short(error)}"
+            ) from error
+        if not isinstance(optimizer, Optimizer):
+            return optimizer  # the run says what is wrong with it
+        if not all({"factor", "lr"} <= group.keys() for group in optimizer.param_groups):
+            raise ArgumentError(f"{expected}, got {self.make!r}, which makes groups of its own")
+        return optimizer
+
+
+@contextmanager
+def scaled_rates(optimizer: Optimizer) -> Iterator[None]:
+    """Multiply the learning rate of each group of a `ByPart` optimizer, for the length of a step.
+
+    Hooks of the optimizer would not do: they run twice where a subclass calls `super().step()`.
+    """
+    full = [group["lr"] for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["lr"] = group["lr"] * group["factor"]
+    try:
+        yield
+    finally:
+        for group, rate in zip(optimizer.param_groups, full, strict=True):
+            group["lr"] = rate
+
+
+def by_part(
+    make: Callable[[Any], Optimizer],
     model: nn.Module,
     factors: Mapping[str, float],
     layer_decay: float | None,
     frozen: Sequence[str],
-) -> Rates:
-    """Return which parameters learn at which rate.
+) -> ByPart:
+    """Return what makes an optimizer in which parts of a model have learning rates of their own.
 
     Args:
+        make: The user's: from groups of parameters to an optimizer.
         model: Whose parameters.
-        factors: By path, above zero; these go before the decay.
+        factors: By path, above zero; these take precedence over the decay.
         layer_decay: In (0, 1]: the factor from each block to the one before it; None for none.
-        frozen: Paths that may have no rate.
+        frozen: Paths that may have no factor.
 
     Raises:
         ArgumentError: A path names no part, two of them overlap, or a factor is out of its range.
     """
     owners = {id(each): path for path in _checked(frozen) for each in parameters_at(model, path)}
     still = set(owners)
-    for path, factor in by_name("rates", factors, "{'encoder': 0.1}").items():
-        positive(f"rates[{path!r}]", factor, "freeze what is not to learn at all: frozen=[...]")
+    for path, factor in by_name("lr_factors", factors, "{'encoder': 0.1}").items():
+        positive(
+            f"lr_factors[{path!r}]", factor, "freeze what is not to learn at all: frozen=[...]"
+        )
         for each in parameters_at(model, path):
             if id(each) in owners:
                 raise ArgumentError(
-                    "each parameter must have one rate or be frozen, got one that belongs to both "
-                    f"{owners[id(each)]!r} and {path!r}; leave one of them out, or name smaller "
-                    "parts"
+                    "each parameter must have one factor or be frozen, got one that belongs to "
+                    f"both {owners[id(each)]!r} and {path!r}; leave one of them out, or name "
+                    "smaller parts"
                 )
         owners |= {id(each): path for each in parameters_at(model, path)}
     found = {key: path for key, path in owners.items() if key not in still}
     if layer_decay is None:
-        return Rates(dict(factors), found)
+        return ByPart(make, dict(factors), found)
     decayed, belongs = _decayed(model, layer_decay)
-    return Rates(decayed | dict(factors), belongs | found)
+    return ByPart(make, decayed | dict(factors), belongs | found)
 
 
 def _decayed(model: nn.Module, decay: float) -> tuple[dict[str, float], dict[int, str]]:
@@ -122,8 +169,8 @@ def _decayed(model: nn.Module, decay: float) -> tuple[dict[str, float], dict[int
         paths = blocks(model)
     except ArgumentError as error:
         raise ArgumentError(
-            f"`layer_decay` needs a model with repeated blocks, but {error}; here, give `rates` by "
-            "path in its place"
+            f"`layer_decay` needs a model with repeated blocks, but {error}; here, give "
+            "`lr_factors` by path in its place"
         ) from error
     factors = {path: decay ** (len(paths) - place) for place, path in enumerate(paths)}
     inside = {id(each): path for path in paths for each in model.get_submodule(path).parameters()}
@@ -131,41 +178,6 @@ def _decayed(model: nn.Module, decay: float) -> tuple[dict[str, float], dict[int
     first = next(place for place, each in enumerate(listed) if id(each) in inside)
     belongs = {id(each): before for each in listed[:first]} | inside
     return {before: decay ** (len(paths) + 1)} | factors, belongs
-
-
-@dataclass(frozen=True)
-class ByPart:
-    """From parameters to an optimiser that holds them part by part, each at its rate.
-
-    Args:
-        make: The user's: from groups of parameters to an optimiser.
-        rates: Of the parts.
-    """
-
-    make: Callable[[Any], Optimizer]
-    rates: Rates
-
-    def __call__(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """Make it, and multiply each group's rate by the part's factor.
-
-        Raises:
-            ArgumentError: The user's function takes no groups, or does not keep them.
-        """
-        expected = (
-            "`optimizer` must take groups of parameters, [{'params': [...], ...}, ...], where "
-            "parts have rates of their own, and keep them, as torch.optim's do"
-        )
-        try:
-            optimizer = self.make(self.rates.groups(parameters))
-        except (TypeError, AttributeError) as error:
-            raise ArgumentError(f"{expected}, got {self.make!r}, which says {error}") from error
-        if not isinstance(optimizer, Optimizer):
-            return optimizer  # the run says what is wrong with it
-        for group in optimizer.param_groups:
-            if "factor" not in group:
-                raise ArgumentError(f"{expected}, got {self.make!r}, which makes groups of its own")
-            group["lr"] = group["lr"] * group["factor"]
-        return optimizer
 
 
 def _checked(paths: Sequence[str]) -> Sequence[str]:

@@ -1,34 +1,117 @@
-"""The bar on the screen: how far the run is, its loss, the time left."""
+"""Progress bars on a terminal: of training, and of labelling."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
-from tutelage.training.bar import Bar
+_SECONDS_BETWEEN_REFRESHES = 0.2
 
 
-class ProgressBar(Bar):
-    """A bar over all epochs; silent where the output is no terminal.
+class Bar:
+    """A bar with the time left; silent where it is not to be shown or the output is no terminal.
 
     Args:
         shown: Whether to show it at all.
-        epochs: The run's epochs.
+        total: At which it is full.
+        columns: Before the time left; they may show `task.fields[text]`.
         console: Where; None for the standard error.
     """
+
+    def __init__(
+        self,
+        shown: bool,
+        total: float,
+        columns: tuple[str | ProgressColumn, ...],
+        console: Console | None = None,
+    ) -> None:
+        console = console or Console(stderr=True)
+        self.total, self._last = total, 0.0
+        self._bar: Progress | None = None
+        if shown and console.is_terminal:
+            # Refreshed by us and not by a thread, which would take turns with the training.
+            self._bar = Progress(
+                *columns, TimeRemainingColumn(), console=console, auto_refresh=False
+            )
+            self._task = self._bar.add_task("", total=total, text="")
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            if error is None:
+                self._bar.update(self._task, completed=self.total)
+            self._bar.refresh()
+            self._bar.stop()
+
+    def show(self, completed: float, text: str, description: str = "") -> None:
+        """Show how far it is, unless that was shown just before."""
+        now = time.monotonic()
+        if self._bar is not None and now - self._last >= _SECONDS_BETWEEN_REFRESHES:
+            self._last = now
+            self._bar.update(self._task, completed=completed, text=text, description=description)
+            self._bar.refresh()
+
+
+class TrainingBar(Bar):
+    """A bar over all epochs, with the losses beside it."""
 
     def __init__(self, shown: bool, epochs: int, console: Console | None = None) -> None:
         columns = ("{task.description}", BarColumn(), TextColumn("{task.fields[text]}"))
         super().__init__(shown, float(epochs), columns, console)
-        self._epochs, self._figures = epochs, ""
 
-    def say(self, figures: dict[str, float]) -> None:
-        """Take figures to be shown beside the bar from the next time on."""
+    def show_epoch(self, epochs_done: float, losses: Mapping[str, float]) -> None:
+        """Show that so many epochs are done, a fraction included, and the losses."""
         if self._bar is not None:
-            self._figures = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            text = "  ".join(f"{name} {value:.4g}" for name, value in losses.items())
+            epoch = min(int(epochs_done) + 1, int(self.total))
+            self.show(epochs_done, text, f"epoch {epoch}/{self.total:.0f}")
 
-    def show(self, epochs_done: float) -> None:
-        """Show that so many epochs are done, a fraction included."""
-        if self.due:
-            epoch = min(int(epochs_done) + 1, self._epochs)
-            self.refresh(epochs_done, self._figures, f"epoch {epoch}/{self._epochs}")
+
+class LabellingBar(Bar):
+    """A bar over the rows of a store, with the examples a second.
+
+    Several processes share the work; one shows the bar and counts for all of them.
+    """
+
+    def __init__(self, shown: bool, rows: int, console: Console | None = None) -> None:
+        columns = ("labelled", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
+        super().__init__(shown, rows, columns, console)
+        self._processes, self._before, self._done = 1, 0, 0
+        self._begun = time.monotonic()
+
+    def begin(self, rows: int, processes: int) -> None:
+        """Start with the rows that are left to this process, one of several with equal parts."""
+        self._processes, self._begun = processes, time.monotonic()
+        self._before = self._done = max(0, int(self.total) - rows * processes)
+        if self._bar is not None:
+            self._bar.reset(self._task, completed=self._done, total=self.total)
+
+    def add(self, rows: int) -> None:
+        """Count rows that this process has labelled, and as many of each other process."""
+        self._done += rows * self._processes
+        self.show(min(self._done, self.total), f"{self.rate():,.0f} examples/s")
+
+    def rate(self) -> float:
+        """Return the examples a second since `begin`, of all processes."""
+        return (self._done - self._before) / max(time.monotonic() - self._begun, 1e-9)

@@ -1,4 +1,4 @@
-"""Stages carried out one after another, each a run of its own in a folder of its own.
+"""Stages trained one after another, each a run of its own in a folder of its own.
 
 ```
 out/
@@ -15,7 +15,6 @@ import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -23,24 +22,25 @@ from torch import nn
 from tutelage.distiller import Distiller
 from tutelage.reports.run_stages import joined_history, joined_settings
 from tutelage.teachers import AnyTeacher
-from tutelage.training.carry_out import carry_out
+from tutelage.training.checkpointer import save_student
 from tutelage.training.folder import RunFolder
 from tutelage.training.monitor import as_monitor
 from tutelage.training.run import Run
-from tutelage.training.settings import Settings, own_copies
+from tutelage.training.run_identity import objective_content
+from tutelage.training.settings import Settings
 from tutelage.training.stage import Stage, checked_stages, learning_only
-from tutelage.training.student_file import save_student
+from tutelage.training.train_run import own_copies, train_run
 
 _SEEDS_APART = 1_000_003
 
 
-def carry_out_stages(
+def train_stages(
     sides: tuple[nn.Module, AnyTeacher | None],
     stages: Sequence[Stage],
     data: tuple[object, object | None],
     settings: Settings,
 ) -> Run:
-    """Train a student stage by stage, or go on with that, or find it done.
+    """Train a student stage by stage, or resume that, or find it done.
 
     Args:
         sides: Student and teacher.
@@ -53,35 +53,34 @@ def carry_out_stages(
             no part of the student.
     """
     student, named = sides[0], _named(checked_stages(stages))
-    distillers = _distillers(sides, list(named.values()))
+    # Copied together, so that an objective of several stages is one and keeps its projectors.
+    objectives = own_copies([stage.objective for stage in named.values()])
+    for stage, objective in zip(named.values(), objectives, strict=True):
+        with learning_only(student, stage.trainable):
+            Distiller(*sides, objective)  # what the last one lacks is found before the first
     planned = {
         "epochs": sum(stage.epochs for stage in named.values()),
-        "objective": "; then ".join(repr(each.objective) for each in distillers),
+        "objective": "; then ".join(map(repr, objectives)),
         "seed": settings.seed,
     }
+    as_given = [objective_content(each, []) for each in objectives]
     with ExitStack() as stack:
-        folder = _claim(settings.out, {"stages": list(named)} | planned, stack)
+        folder = None
+        if settings.out is not None:
+            folder = RunFolder(settings.out, {"stages": list(named)} | planned)
+            if _is_main():
+                none = "the stages are as long as they were begun"
+                stack.enter_context(folder.claimed(lambda: none))
         runs: dict[str, Run] = {}
-        for (name, stage), distiller in zip(named.items(), distillers, strict=True):
+        for (name, stage), objective, content in zip(
+            named.items(), objectives, as_given, strict=True
+        ):
             own = _settings(settings, stage, name, len(runs))
             with learning_only(student, stage.trainable):
-                runs[name] = carry_out(distiller, *data, own)
+                runs[name] = train_run(sides, objective, data, own, content)
         if folder is not None and _is_main():
             save_student(student, folder.student)
     return _joined(runs, planned, settings)
-
-
-def _distillers(
-    sides: tuple[nn.Module, AnyTeacher | None], stages: Sequence[Stage]
-) -> list[Distiller]:
-    """Return a distiller for each stage: what the last one lacks is found before the first."""
-    # Copied together, so that an objective of several stages is one and keeps its projectors.
-    objectives = own_copies([stage.objective for stage in stages])
-    distillers: list[Distiller] = []
-    for stage, objective in zip(stages, objectives, strict=True):
-        with learning_only(sides[0], stage.trainable):
-            distillers.append(Distiller(*sides, objective))
-    return distillers
 
 
 def _named(stages: Sequence[Stage]) -> dict[str, Stage]:
@@ -103,17 +102,6 @@ def _settings(settings: Settings, stage: Stage, name: str, place: int) -> Settin
         monitor=as_monitor(stage.monitor) or (settings.monitor if judged else None),
         out=None if settings.out is None else settings.out / name,
     )
-
-
-def _claim(out: Path | None, identity: dict[str, Any], stack: ExitStack) -> RunFolder | None:
-    """Take the folder of the whole, if it is to have one."""
-    if out is None:
-        return None
-    folder = RunFolder(out, identity)
-    if _is_main():
-        folder.claim()
-        stack.enter_context(folder.locked())
-    return folder
 
 
 def _is_main() -> bool:

@@ -7,11 +7,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tutelage.data.turns import views_in
-from tutelage.errors import RunFolderError, StoreError
+from tutelage.errors import StoreError
+from tutelage.files import locked as file_lock
 from tutelage.store import Data, Layout, Manifest, Views
 from tutelage.store.manifest import NAME
 from tutelage.training.answers import Answers
-from tutelage.training.folder import RunFolder, versions
+from tutelage.training.folder import versions
 
 
 @contextmanager
@@ -24,12 +25,17 @@ def locked(folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(RunFolder(folder, {}).locked())
-        except (OSError, RunFolderError) as error:
+            ours = stack.enter_context(file_lock(folder / ".lock"))
+        except OSError as error:
             raise StoreError(
-                f"`out` must be a folder that can be written and that no other call fills, got "
-                f"{folder} with: {error}"
+                f"`out` must be a folder that can be written, got {folder} with {error}; choose "
+                "another, or mend it"
             ) from error
+        if not ours:
+            raise StoreError(
+                f"`out` must not be in use, got {folder}, which another process is filling now; "
+                "wait for it, or choose another folder"
+            )
         yield
 
 

@@ -1,0 +1,173 @@
+"""Files that survive a kill: written whole or not at all, logs of lines, locks."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
+
+_DRAFT = ".draft"
+
+
+def write_whole(
+    path: Path, content: bytes | Callable[[Path], object], *, replace: bool = True
+) -> None:
+    """Put a file in its place in one step: readers find the old one or the new, even after a kill.
+
+    It is flushed to the disk before, and so is its name after.
+
+    Args:
+        path: Where.
+        content: Of the whole file, or a function that writes it to the path that it is given.
+        replace: Whether to take the place of a file that is there; else that one stays.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}{_DRAFT}")
+    try:
+        if callable(content):
+            content(draft)
+            draft.chmod(0o666 & ~_umask())  # libraries may write files for the user alone
+        else:
+            with draft.open("wb", buffering=0) as file:
+                write_at(file, 0, content)
+        flush_path(draft)
+        if replace:
+            draft.replace(path)
+        else:
+            _link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    flush_path(path.parent)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole; what JSON does not know is written as text."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
+    write_whole(path, f"{text}\n".encode())
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what killed processes left of files that they were to put in place."""
+    for path in folder.glob(f".*{_DRAFT}"):
+        path.unlink(missing_ok=True)
+
+
+def write_at(file: IO[bytes], offset: int, content: bytes | memoryview) -> None:
+    """Write all of the content at an offset of an unbuffered file.
+
+    No memory map: a full disk is an OSError here, and the end of the process (SIGBUS) there.
+    """
+    file.seek(offset)
+    left = memoryview(content).cast("B")
+    while left:
+        left = left[file.write(left) :]
+
+
+def flush(file: IO[bytes]) -> None:
+    """Make what was written durable."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def flush_path(path: Path) -> None:
+    """Make a file, or the names in a folder, durable, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Hold a lock file, and yield whether it is ours: False where another process holds it.
+
+    The lock is this process's alone: a data loader's workers do not inherit it, and it ends with
+    the process even if that is killed. Where the system has no such locks, it is always ours.
+
+    Args:
+        path: The lock file; its folder must be there.
+        wait: Whether to wait until it is ours.
+
+    Raises:
+        OSError: The file cannot be written, or its file system has no locks.
+    """
+    with path.open("w") as file:
+        if fcntl is None:
+            yield True
+            return
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            ours = False
+        else:
+            ours = True
+        yield ours
+
+
+class LogWriter:
+    """Appends records to a log of JSON lines; without a path it does nothing.
+
+    Args:
+        path: The file; None for no log.
+        length: Bytes of it to keep; what a killed process wrote beyond them is cut off, since the
+            run that resumes writes it again.
+    """
+
+    def __init__(self, path: Path | None, length: int = 0) -> None:
+        self._file = None
+        if path is not None:
+            self._file = path.open("ab")
+            self._file.truncate(min(length, path.stat().st_size))
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append a record; NaN and infinities, which JSON does not have, become null."""
+        if self._file is not None:
+            plain = {key: None if _non_finite(value) else value for key, value in record.items()}
+            self._file.write(json.dumps(plain, allow_nan=False).encode() + b"\n")
+
+    def length(self) -> int:
+        """Return the bytes written so far, after handing them to the system."""
+        if self._file is None:
+            return 0
+        self._file.flush()
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _link(draft: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        return  # another process was first
+    except (NotImplementedError, OSError):  # a file system without links
+        if not path.exists():
+            draft.replace(path)
+
+
+def _umask() -> int:
+    """Return the process's umask, which can only be read by setting it."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def _non_finite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

@@ -1,0 +1,226 @@
+"""What a run writes while it is under way: checkpoints, the log, the best student."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from tutelage.data import randomness
+from tutelage.errors import NonFiniteError, RunFolderError
+from tutelage.files import LogWriter, write_whole
+from tutelage.training.folder import RunFolder
+from tutelage.training.run_setup import Setup
+from tutelage.training.state import RunState
+
+FORMAT = 2
+_FRACTION_OF_TIME = 0.05
+_STEPS_BETWEEN_VOTES = 16
+
+
+class Checkpointer:
+    """Saves all that a run needs to continue as if it had never stopped, and restores it.
+
+    Args:
+        setup: Student, objective, optimizer, scheduler and data, whose state is saved.
+        state: Where the run stands.
+        accelerator: On what it runs; only its main process writes.
+        folder: Where to write; None for memory only (then a killed run is lost).
+    """
+
+    def __init__(
+        self, setup: Setup, state: RunState, accelerator: Accelerator, folder: RunFolder | None
+    ) -> None:
+        self.setup, self.state, self.folder = setup, state, folder
+        self.accelerator = accelerator
+        self._main, self._several = accelerator.is_main_process, accelerator.num_processes > 1
+        self._seconds = setup.settings.engine.checkpoint_seconds
+        self._next = time.monotonic() + self._seconds
+        self._best_in_memory: dict[str, Any] | None = None
+        self.log = LogWriter(None)
+
+    def resume(self) -> bool:
+        """Restore the last checkpoint; tell whether there was one."""
+        if self.folder is None:
+            return False
+        kept = load(self.folder.last)
+        if kept is not None:
+            self._restore(kept)
+        if self._main:
+            self.log = LogWriter(self.folder.log, 0 if kept is None else kept["log_bytes"])
+        if kept is None:
+            self.save()  # the first weights, so that a run begun twice begins alike
+        return kept is not None
+
+    def due(self) -> bool:
+        """Tell whether it is time for a checkpoint."""
+        if self.folder is None:
+            return False
+        if self._seconds == 0 or not self._several:
+            return time.monotonic() >= self._next
+        if self.state.step % _STEPS_BETWEEN_VOTES:
+            return False
+        # Clocks differ, and all must write together: the main process decides.
+        return broadcast_object_list([time.monotonic() >= self._next])[0]
+
+    def save(self) -> None:
+        """Write a checkpoint: a kill at any moment leaves the former or this one.
+
+        Raises:
+            NonFiniteError: A weight is NaN or infinite.
+            RunFolderError: The disk is full or the folder cannot be written.
+        """
+        if self.folder is None:
+            return
+        began = time.monotonic()
+        refuse_non_finite(self.setup.distiller, self.state.step)
+        content = self._content()
+        if self._main:
+            save(self.folder.last, content)
+            self.folder.keep_only(self._best_file())
+        took = time.monotonic() - began
+        pause = max(self._seconds, took / _FRACTION_OF_TIME) if self._seconds else 0.0
+        self._next = time.monotonic() + pause
+
+    def keep_best(self, epoch: int) -> None:
+        """Keep the student of an epoch, which is the best so far."""
+        student: nn.Module = self.setup.distiller.student
+        refuse_non_finite(student, self.state.step)
+        if self.folder is None:
+            self._best_in_memory = copy.deepcopy(student.state_dict())
+        elif self._main:
+            save_student(student, self.folder.best(epoch))
+
+    def finish(self) -> int:
+        """Give the student the weights of the best epoch, or of the last; return which it is."""
+        student = self.setup.distiller.student
+        self.accelerator.wait_for_everyone()
+        best = self._best_file()
+        if best is not None:
+            _load_student(student, best)
+        elif self._best_in_memory is not None:
+            student.load_state_dict(self._best_in_memory)
+        if self.folder is not None and self._main:
+            save_student(student, self.folder.student)
+        self.accelerator.wait_for_everyone()
+        return self.state.best.epoch or self.state.epoch
+
+    def close(self) -> None:
+        """Close the log."""
+        self.log.close()
+
+    def _best_file(self) -> Path | None:
+        epoch = self.state.best.epoch
+        return None if self.folder is None or epoch is None else self.folder.best(epoch)
+
+    def _content(self) -> dict[str, Any]:
+        scheduler, scaler = self.setup.scheduler, self.accelerator.scaler
+        return {
+            "finished": self.state.finished(self.setup.settings.epochs),
+            "state": self.state.state_dict(),
+            "distiller": self.setup.distiller.state_dict(),
+            "optimizer": self.setup.optimizer.state_dict(),
+            "scheduler": None if scheduler is None else scheduler.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "source": self.setup.train.state(),
+            "random": gather_object([randomness.capture()]),
+            "log_bytes": self.log.length(),
+        }
+
+    def _restore(self, kept: dict[str, Any]) -> None:
+        self.state.load_state_dict(kept["state"])
+        self.setup.distiller.load_state_dict(kept["distiller"])
+        self.setup.optimizer.load_state_dict(kept["optimizer"])
+        if self.setup.scheduler is not None:
+            self.setup.scheduler.load_state_dict(kept["scheduler"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(kept["scaler"])
+        self.setup.train.load(kept["source"])
+        randomness.restore(kept["random"][self.accelerator.process_index])
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint whole.
+
+    Raises:
+        RunFolderError: The disk is full or the folder cannot be written.
+    """
+    try:
+        write_whole(path, lambda draft: torch.save({"format": FORMAT} | content, draft))
+    except (OSError, RuntimeError) as error:
+        raise RunFolderError(
+            f"the checkpoint must go to {path}, got {error}; the former one still stands: make "
+            "room and start the same call again"
+        ) from error
+
+
+def load(path: Path) -> dict[str, Any] | None:
+    """Read a checkpoint; None if there is none. No code runs from it.
+
+    Raises:
+        RunFolderError: It cannot be read, or is of another format.
+    """
+    if not path.exists():
+        return None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
+        raise RunFolderError(
+            f"{path} must be a checkpoint of tutelage, got a file that cannot be read ({error}); "
+            "remove it to begin the run anew"
+        ) from error
+    if content.get("format") != FORMAT:
+        raise RunFolderError(
+            f"{path} must be a checkpoint of format {FORMAT}, got {content.get('format')}; finish "
+            "that run with the version that began it"
+        )
+    return content
+
+
+def refuse_non_finite(module: nn.Module, step: int) -> None:
+    """Refuse to keep non-finite weights (a buffer may hold infinities, as masks do).
+
+    Raises:
+        NonFiniteError: A parameter is NaN or infinite, or a buffer NaN.
+    """
+    broken = [name for name, each in module.named_parameters() if not torch.isfinite(each).all()]
+    broken += [name for name, each in module.named_buffers() if torch.isnan(each).any()]
+    if broken:
+        raise NonFiniteError(
+            f"`{broken[0]}` must be finite, got NaN or infinity in it after step {step}; the last "
+            "checkpoint is from before; lower the learning rate, or set clip_norm"
+        )
+
+
+def save_student(student: nn.Module, path: Path) -> None:
+    """Write the student's weights and buffers whole, as safetensors.
+
+    Raises:
+        RunFolderError: The file cannot be written, or cannot hold what the student keeps.
+    """
+    try:
+        write_whole(path, lambda draft: save_model(student, str(draft)))
+    except (OSError, RuntimeError, AttributeError, SafetensorError) as error:
+        raise RunFolderError(
+            f"the student must go to {path} as safetensors, got {error}; make room, or let its "
+            "state_dict hold tensors of its own only (the checkpoint beside it has them all)"
+        ) from error
+
+
+def _load_student(student: nn.Module, path: Path) -> None:
+    try:
+        load_model(student, path)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise RunFolderError(
+            f"{path} must hold the student of the best epoch, got {error}; the run needs the whole "
+            "folder: bring the file back, or begin anew in another folder"
+        ) from error

@@ -1,0 +1,168 @@
+"""What makes a run this run: what must be equal for a call to resume a folder's run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import FunctionType
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from tutelage.identity import digest, identity, names_of
+from tutelage.objectives import Objective
+from tutelage.schedules import Constant, Schedule
+from tutelage.training.run_setup import Setup
+
+_NOT_OF_OPTIMIZER = {"state", "param_groups", "defaults", "step"}  # or changed by a scheduler
+
+
+def describe_run(setup: Setup, processes: int) -> dict[str, Any]:
+    """Describe a run by its settings, without reading weights or data."""
+    distiller, settings, engine = setup.distiller, setup.settings, setup.settings.engine
+    student = distiller.student
+    frozen = [name for name, each in student.named_parameters() if not each.requires_grad]
+    described = {
+        "teacher": None if distiller.teacher is None else type(distiller.teacher).__name__,
+        "student": _architecture(student),
+        "objective": repr(distiller.objective),
+        "train": setup.train.description,
+        "val": None if setup.val is None else setup.val.description,
+        "epochs": settings.epochs,
+        "seed": settings.seed,
+        "optimizer": _optimizer(setup.optimizer),
+        "scheduler": None if setup.scheduler is None else _scheduler(setup.scheduler),
+        "accumulation": engine.accumulation,
+        "clip_norm": engine.clip_norm,
+        "precision": engine.precision,
+        "monitor": repr(settings.monitor),
+        "processes": processes,
+    }
+    if frozen:
+        described["frozen"] = f"{len(frozen)} parameters {digest(*frozen)}"
+    if settings.transform is not None:
+        described["transform"] = _without_address(settings.transform)
+    return described
+
+
+def content_of_run(
+    setup: Setup, objective: str, data: tuple[object, object | None], unread: list[str]
+) -> dict[str, str]:
+    """Describe a run by all that its settings do not show: attributes, code, weights, data.
+
+    The student's first weights are not part of it, so that a script that does not seed them can
+    be resumed.
+
+    Args:
+        setup: The run.
+        objective: The text of `objective_content`, from before it was trained.
+        data: `train` and `val` as they were given.
+        unread: Receives what could not be read.
+    """
+    distiller, settings = setup.distiller, setup.settings
+    known = _known(setup, data)
+
+    def content(value: object, name: str) -> str:
+        missing: list[str] = []
+        found = identity(value, known=known, unread=missing)
+        unread.extend(f"{each} in {name}" for each in missing)
+        return found
+
+    for metric in settings.metrics.values():
+        reset = getattr(metric, "reset", None)
+        if callable(reset):
+            reset()  # what it has counted is not what it is
+    found = {
+        "teacher": None if distiller.teacher is None else distiller.teacher.fingerprint(),
+        "train_content": setup.train.fingerprint(),
+        "val_content": None if setup.val is None else setup.val.fingerprint(),
+        "student_content": identity(distiller.student, tensors="none", unread=unread),
+        "objective_content": objective,
+        "optimizer_content": content(_parts_of(setup.optimizer), "the optimizer"),
+        "scheduler_content": content(setup.scheduler, "the scheduler"),
+        "transform_content": content(settings.transform, "`transform`"),
+        "metrics_content": content(dict(settings.metrics), "`metrics`"),
+    }
+    for name, source in (("train", setup.train), ("val", setup.val)):
+        if source is not None and found[f"{name}_content"] in (None, "not seen"):
+            unread.append(f"the content of `{name}`")
+    return {name: each for name, each in found.items() if each is not None}
+
+
+def objective_content(objective: Objective, unread: list[str]) -> str:
+    """Return a text that changes with an objective's attributes, buffers and code.
+
+    What it trains itself counts by its shape alone, as the student does.
+    """
+    return identity(objective, tensors="fixed", unread=unread)
+
+
+def why_not_longer(setup: Setup, in_stages: bool) -> str:
+    """Tell what of a run depends on its number of epochs; an empty text for nothing."""
+    if in_stages:
+        return "a stage begins where the one before it ends"
+    if setup.scheduler is not None:
+        return f"the scheduler ({type(setup.scheduler).__name__}) goes over all steps"
+    found: list[str] = []
+
+    def visit(value: object) -> None:
+        if isinstance(value, Schedule) and not isinstance(value, Constant):
+            found.append(f"the schedule {value} goes over all epochs")
+        elif isinstance(value, FunctionType) and "progress" in names_of(value.__code__):
+            found.append(f"the function {value.__qualname__} reads the progress of training")
+
+    identity([setup.distiller.objective, setup.settings.transform], tensors="none", visit=visit)
+    return found[0] if found else ""
+
+
+def _known(setup: Setup, data: tuple[object, object | None]) -> dict[int, str]:
+    """Return names for what is described by itself, since functions may refer to it."""
+    student, teacher = setup.distiller.student, setup.distiller.teacher
+    named = [(each, f"student.{name}") for name, each in setup.distiller.named_parameters()]
+    named += [(each, f"student.{name}") for name, each in student.named_modules()]
+    named += [(each, f"student.{name}") for name, each in student.named_buffers()]
+    named += [(each, "teacher") for each in (teacher.modules() if teacher else ())]
+    named += [(setup.optimizer, "optimizer"), *zip(data, ("train", "val"), strict=True)]
+    return {id(each): name for each, name in named if each is not None}
+
+
+def _architecture(module: nn.Module) -> str:
+    state = module.state_dict().items()
+    shapes = [(name, list(each.shape)) for name, each in state if isinstance(each, Tensor)]
+    return f"{type(module).__name__} {digest(repr(shapes))}"
+
+
+def _optimizer(optimizer: Optimizer) -> str:
+    groups = [
+        {key: value for key, value in group.items() if key != "params"}
+        | {"parameters": sum(each.numel() for each in group["params"])}
+        for group in optimizer.param_groups
+    ]
+    return f"{type(optimizer).__name__} {groups}"
+
+
+def _parts_of(optimizer: Optimizer) -> list[Any]:
+    """Return what decides an optimizer's steps: its class, groups, attributes and hooks."""
+    attributes = vars(optimizer)
+    own = {
+        name: each
+        for name, each in attributes.items()
+        if name not in _NOT_OF_OPTIMIZER and not name.startswith("_")
+    }
+    hooks = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
+    called = [list(attributes.get(name, {}).values()) for name in hooks]
+    return [type(optimizer), optimizer.param_groups, own, called]
+
+
+def _scheduler(scheduler: object) -> str:
+    plain = (int, float, str, bool)
+    settings: Mapping[str, Any] = {
+        key: value
+        for key, value in sorted(vars(scheduler).items())
+        if isinstance(value, plain) and not key.startswith("_")
+    }
+    return f"{type(scheduler).__name__} {settings}"
+
+
+def _without_address(value: object) -> str:
+    return f"{value!r}".split(" at 0x", 1)[0]

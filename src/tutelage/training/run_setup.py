@@ -1,0 +1,124 @@
+"""What the training loop works with, made from what a user gave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from tutelage.data import Share, Source, as_source, randomness
+from tutelage.distiller import Distiller
+from tutelage.errors import ArgumentError, StoreError
+from tutelage.evaluation import check_metric_names
+from tutelage.objectives import Objective, with_feedback
+from tutelage.teachers import Teacher
+from tutelage.training.optimization import make_optimizer, make_scheduler
+from tutelage.training.settings import Settings
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the loop works with.
+
+    Args:
+        distiller: Student, teacher and objective, on the device.
+        optimizer: Over the distiller's parameters.
+        scheduler: Stepped after each optimizer step; None for a constant learning rate.
+        train: Training batches.
+        val: Validation batches; None for none.
+        val_teacher: Answers for them; None where nobody does, as where targets were stored for the
+            training data alone.
+        settings: All else.
+    """
+
+    distiller: Distiller
+    optimizer: Optimizer
+    scheduler: LRScheduler | None
+    train: Source
+    val: Source | None
+    val_teacher: Teacher | None
+    settings: Settings
+
+
+def make_setup(
+    sides: tuple[torch.nn.Module, Teacher | None],
+    objective: Objective,
+    data: tuple[object, object | None],
+    settings: Settings,
+    accelerator: Accelerator,
+) -> Setup:
+    """Make all that a run needs; the teacher is bound to the data here, once.
+
+    Args:
+        sides: Student and teacher.
+        objective: The run's own copy.
+        data: `train` and `val`.
+        settings: All else.
+        accelerator: Device and processes.
+
+    Raises:
+        TutelageError: As `distill`.
+    """
+    (student, teacher), (train, val), device = sides, data, accelerator.device
+    bound = teacher
+    if teacher is not None and isinstance(objective, Objective) and objective.wants.teacher:
+        bound = teacher.answering("train", train)
+    distiller = Distiller(student, bound, objective)
+    val_teacher = _val_teacher(distiller, teacher, val, settings)
+    distiller.to(device)
+    source = as_source(
+        "train",
+        train,
+        settings.batch_size,
+        shuffle=True,
+        seed=settings.seed,
+        share=Share(accelerator.process_index, accelerator.num_processes),
+        views=None if bound is None or not objective.wants.teacher else bound.views,
+    )
+    if not objective.built and (batch := source.peek()) is not None:
+        with randomness.preserved():  # seeded, so that projectors are alike in all processes
+            randomness.seed_everything(settings.seed)
+            distiller.build(batch.to(device))
+    val_source = None
+    if val is not None:
+        val_source = as_source("val", val, settings.batch_size, shuffle=False)
+    optimizer = make_optimizer(settings.optimizer, distiller)
+    batches, every = source.batches_per_epoch(), settings.engine.accumulation
+    steps = None if batches is None else -(-batches // every) * settings.epochs
+    scheduler = make_scheduler(settings.scheduler, optimizer, steps)
+    return Setup(distiller, optimizer, scheduler, source, val_source, val_teacher, settings)
+
+
+def _val_teacher(
+    distiller: Distiller, teacher: Teacher | None, val: object | None, settings: Settings
+) -> Teacher | None:
+    """Return the teacher for the validation data, once it is known that this data is of use."""
+    objective = distiller.objective
+    if val is None and (settings.monitor is not None or settings.metrics):
+        raise ArgumentError(
+            "`monitor` and `metrics` look at validation data, got no `val`; give some, or leave "
+            "them out"
+        )
+    if settings.metrics and not objective.wants.student.output:
+        raise ArgumentError(
+            f"`metrics` look at the student's output, which the objective {objective} does not ask "
+            "for; leave them out, or add an objective on the output"
+        )
+    check_metric_names(settings.metrics)
+    found = None
+    if teacher is not None and val is not None:
+        try:
+            found = teacher.answering("val", val)
+        except StoreError:  # stored for the training data alone: then labels judge the student
+            found = None
+    if with_feedback(objective) and found is None:
+        lacking = "no `val`" if val is None else "a teacher with stored answers to `train` alone"
+        raise ArgumentError(
+            f"the objective {objective} compares student and teacher on validation data, got "
+            f"{lacking}; give `val`, and with stored answers a store of it too: "
+            "tl.teachers.Stored(store, val_store)"
+        )
+    return found

@@ -1,0 +1,144 @@
+"""From a student, data and settings to a finished run."""
+
+from __future__ import annotations
+
+import atexit
+import copy
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from tutelage.data import randomness
+from tutelage.errors import ArgumentError
+from tutelage.objectives import Objective
+from tutelage.teachers import AnyTeacher, as_teacher
+from tutelage.training.checkpointer import Checkpointer
+from tutelage.training.folder import RunFolder
+from tutelage.training.loop import Loop
+from tutelage.training.monitor import Best
+from tutelage.training.progress import TrainingBar
+from tutelage.training.run import Run
+from tutelage.training.run_identity import (
+    content_of_run,
+    describe_run,
+    objective_content,
+    why_not_longer,
+)
+from tutelage.training.run_setup import make_setup
+from tutelage.training.settings import Settings
+from tutelage.training.state import RunningLosses, RunState
+
+
+def train_run(
+    sides: tuple[nn.Module, AnyTeacher | None],
+    objective: Objective,
+    data: tuple[object, object | None],
+    settings: Settings,
+    as_given: str | None = None,
+) -> Run:
+    """Train a student, or resume that, or find it done.
+
+    Args:
+        sides: Student and teacher.
+        objective: The run's own copy: it is built and trained.
+        data: `train` and `val`.
+        settings: All else.
+        as_given: The `objective_content` from before an earlier stage trained the objective; None
+            where none did.
+
+    Raises:
+        TutelageError: As `distill`.
+    """
+    student, teacher = sides[0], None if sides[1] is None else as_teacher(sides[1])
+    unread: list[str] = []
+    in_stages = as_given is not None
+    if as_given is None and settings.out is not None:
+        as_given = objective_content(objective, unread)
+    with ExitStack() as stack:
+        stack.enter_context(randomness.preserved())
+        accelerator = stack.enter_context(settings.engine.accelerator(settings.out))
+        if teacher is not None:
+            stack.enter_context(teacher.ready(accelerator.device))
+        setup = make_setup((student, teacher), objective, data, settings, accelerator)
+        described = describe_run(setup, accelerator.num_processes)
+        folder = None
+        if settings.out is not None:
+            described |= content_of_run(setup, as_given or "", data, unread)
+            folder = RunFolder(settings.out, described)
+            if accelerator.is_main_process:
+                stack.enter_context(folder.claimed(partial(why_not_longer, setup, in_stages)))
+            accelerator.wait_for_everyone()
+        # Data order and dropout come from here; processes draw apart from each other.
+        randomness.seed_everything(settings.seed + accelerator.process_index)
+        state = RunState(Best(settings.monitor))
+        checkpointer = Checkpointer(setup, state, accelerator, folder)
+        stack.callback(checkpointer.close)
+        _train(checkpointer, accelerator, unread)
+        epoch = checkpointer.finish()
+        for tracker in accelerator.trackers:
+            tracker.finish()
+        if accelerator.num_processes > 1:
+            # What talks to the other processes goes now, not when the interpreter is torn down. The
+            # group stays for the next run: made again at the same place, it may wait for ever.
+            accelerator.free_memory()
+            atexit.unregister(_leave_processes)
+            atexit.register(_leave_processes)
+    setup.distiller.eval()
+    return Run(
+        student=student,
+        history=state.history,
+        best_epoch=epoch,
+        settings=described,
+        objective=objective,
+        out=settings.out,
+        teacher=setup.distiller.teacher if setup.val is None else setup.val_teacher,
+        val=data[1],
+    )
+
+
+def _train(checkpointer: Checkpointer, accelerator: Accelerator, unread: list[str]) -> None:
+    """Resume the run where it stands and carry it to its end."""
+    setup, state = checkpointer.setup, checkpointer.state
+    settings, shown = setup.settings, accelerator.is_main_process
+    if settings.engine.trackers:
+        accelerator.init_trackers("tutelage")
+    names = [term.name for term in setup.distiller.objective.terms()]
+    reduce = None if accelerator.num_processes == 1 else accelerator.reduce
+    loop = Loop(accelerator, checkpointer, RunningLosses(names, state, reduce))
+    if checkpointer.resume() and unread and shown:
+        logging.getLogger("tutelage").warning(
+            "The run in %s is resumed, or returned if it is finished, though it cannot be told "
+            "whether all is as it was, for this cannot be read: %s. If it has changed, choose "
+            "another folder.",
+            settings.out,
+            ", ".join(dict.fromkeys(unread)),
+        )
+    if not state.finished(settings.epochs):
+        with TrainingBar(settings.engine.progress and shown, settings.epochs) as bar:
+            loop.run(bar)
+
+
+def own_copies(objectives: Sequence[Objective]) -> list[Objective]:
+    """Return copies for one run: what an objective learns in it must not reach the next.
+
+    What is one object in several of them stays one, and what was compiled in place
+    (`objective.compile()`) is compiled in the copy too, with PyTorch's usual settings.
+    """
+    copies = copy.deepcopy(list(objectives))
+    for one, other in zip(objectives, copies, strict=True):
+        if isinstance(one, Objective):  # anything else is refused later
+            for part, twin in zip(one.modules(), other.modules(), strict=True):
+                if part._compiled_call_impl:  # noqa: SLF001
+                    twin.compile()
+    return copies
+
+
+def _leave_processes() -> None:
+    """Leave the group of processes, at the end of the program."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

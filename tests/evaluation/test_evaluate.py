@@ -1,0 +1,334 @@
+"""The one evaluation: what it measures, what it shows to whom, and what it leaves alone."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import tutelage as tl
+from tutelage.coarse import CoarseLogits
+from tutelage.data import as_source, randomness
+from tutelage.errors import ArgumentError, DataError
+from tutelage.evaluation import Outputs, check_metric_names, evaluate, measure
+from tutelage.signals import Signals
+from tutelage.teachers import Live, Predictor, Teacher
+
+X = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(30) % 3
+DATA = TensorDataset(X, Y)
+
+
+def model(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3))
+
+
+def source(data=DATA, size=7):
+    return as_source("val", data, size, shuffle=False)
+
+
+def logits(network, inputs=X):
+    with torch.no_grad():
+        return copy.deepcopy(network).eval()(inputs)
+
+
+def test_the_loss_and_the_standard_metrics_of_classes():
+    student, teacher = model(0), model(1)
+    objective = 0.25 * tl.HardLabels() + 2 * tl.SoftTargets(3)
+    found = evaluate(student, Live(teacher), objective, source())
+    ours, theirs = logits(student), logits(teacher)
+    hard = nn.functional.cross_entropy(ours, Y).item()
+    soft = tl.objectives.soft_targets(ours, theirs, 3.0).mean().item()
+    same = (ours.argmax(1) == theirs.argmax(1)).float().mean().item()
+    right = (ours.argmax(1) == Y).float().mean().item()
+    assert found.metrics == pytest.approx(
+        {"loss": 0.25 * hard + 2 * soft, "accuracy": right, "agreement": same}, rel=1e-5
+    )
+    torch.testing.assert_close(found.outputs.student, ours)
+    torch.testing.assert_close(found.outputs.teacher, theirs)
+    assert torch.equal(found.outputs.labels, Y)
+
+
+def test_values_are_compared_with_labels_and_teacher():
+    student, values = nn.Linear(4, 2), X[:, :2] * 3
+    teacher = Predictor(lambda inputs: inputs[:, :2] * 2)
+    data = TensorDataset(X, values)
+    found = evaluate(student, teacher, tl.OutputRegression(), source(data)).metrics
+    assert found.keys() == {"loss", "mse", "r2", "teacher_mse"}
+    with torch.no_grad():
+        expected = (student(X) - X[:, :2] * 2).square().mean().item()
+    assert found["teacher_mse"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("size", [1, 4, 30])
+def test_batches_do_not_matter(size):
+    """Not even where they hold different numbers of labelled examples."""
+    student = model()
+    labels = Y.where(torch.arange(30) % 8 == 0, -100)
+    expected = nn.functional.cross_entropy(logits(student), labels).item()
+    data = TensorDataset(X, labels)
+    found = evaluate(student, None, tl.HardLabels(), source(data, size)).metrics
+    assert found["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+class TestFinalWeights:
+    """The objective is judged as it is at the end of training, whatever the epoch."""
+
+    def test_weights(self):
+        student, teacher = model(0), Live(model(1))
+        moving = tl.schedules.Linear(1, 0.5) * tl.HardLabels() + tl.schedules.Linear(
+            0, 2
+        ) * tl.SoftTargets(4)
+        fixed = 0.5 * tl.HardLabels() + 2 * tl.SoftTargets(4)
+        judged = [evaluate(student, teacher, each, source()).metrics for each in (moving, fixed)]
+        assert judged[0]["loss"] == pytest.approx(judged[1]["loss"])
+
+    def test_temperatures(self):
+        student, teacher = model(0), Live(model(1))
+        cooling = tl.SoftTargets(tl.schedules.Linear(8, 2))
+        judged = [
+            evaluate(student, teacher, each, source()).metrics
+            for each in (cooling, tl.SoftTargets(2))
+        ]
+        assert judged[0]["loss"] == pytest.approx(judged[1]["loss"])
+
+    def test_an_objective_that_ends_at_nothing_gives_no_loss(self):
+        """A loss of 0 at every epoch would keep the first."""
+        fading = tl.schedules.Linear(1, 0) * tl.SoftTargets(4)
+        found = evaluate(model(0), Live(model(1)), fading, source()).metrics
+        assert found.keys() == {"accuracy", "agreement"}
+
+
+class TestNobodyAnswers:
+    def test_there_is_no_loss_then(self):
+        found = evaluate(model(), None, tl.SoftTargets(4), source())
+        assert found.metrics.keys() == {"accuracy"}
+        assert found.outputs.teacher is None
+
+    def test_an_objective_without_a_teacher_has_one_all_the_same(self):
+        assert "loss" in evaluate(model(), None, tl.HardLabels(), source()).metrics
+
+    def test_without_labels_too_there_is_nothing_to_judge_by(self):
+        with pytest.raises(DataError, match=r"must have labels .*or a teacher"):
+            evaluate(model(), None, tl.SoftTargets(4), source(TensorDataset(X)))
+
+    def test_nor_where_the_labels_are_of_another_kind(self):
+        """Class labels say nothing of values."""
+        with pytest.raises(DataError, match=r"must have labels .*or a teacher"):
+            evaluate(model(), None, tl.OutputRegression(), source())
+
+
+class TestOutputs:
+    def test_by_default_only_what_the_objective_reads_is_asked_for(self):
+        class Refusing(Teacher):
+            def signals(self, batch, fields):
+                assert not fields
+                return Signals()
+
+            def fingerprint(self):
+                return "none"
+
+        found = evaluate(model(), Refusing(), tl.HardLabels(), source())
+        assert found.outputs.teacher is None
+
+    def test_both_sides_can_be_asked_for_all_the_same(self):
+        found = evaluate(model(0), Live(model(1)), tl.HardLabels(), source(), outputs=True)
+        assert "agreement" in found.metrics
+
+    def test_without_an_objective_there_are_outputs_alone(self):
+        found = evaluate(model(0), Live(model(1)), None, source())
+        assert found.metrics == {}
+        torch.testing.assert_close(found.outputs.teacher, logits(model(1)))
+
+    def test_a_teacher_can_be_judged_itself(self):
+        found = evaluate(Live(model(1)), None, tl.HardLabels(), source()).metrics
+        assert found == evaluate(model(1), None, tl.HardLabels(), source()).metrics
+
+
+class TestLabels:
+    def test_labels_of_which_none_is_known_are_none(self):
+        """An accuracy over no examples would be NaN."""
+        data = TensorDataset(X, torch.full((30,), -100))
+        found = evaluate(model(0), Live(model(1)), tl.SoftTargets(4), source(data)).metrics
+        assert found.keys() == {"loss", "agreement"}
+
+    def test_values_of_which_none_is_known_are_none(self):
+        data = TensorDataset(X, torch.full((30, 2), torch.nan))
+        teacher = Predictor(lambda inputs: inputs[:, :2])
+        found = evaluate(nn.Linear(4, 2), teacher, tl.OutputRegression(), source(data)).metrics
+        assert found.keys() == {"loss", "teacher_mse"}
+
+    @pytest.mark.parametrize("wrong", [3, -1, 255])
+    def test_labels_that_are_no_class_are_refused(self, wrong):
+        data = TensorDataset(X, Y.clone().index_fill_(0, torch.tensor([4]), wrong))
+        with pytest.raises(DataError, match=rf"from 0 to 2, .*got -?\d to {max(wrong, 2)}; number"):
+            evaluate(model(0), Live(model(1)), tl.SoftTargets(4), source(data))
+
+
+class TestMetricsOfTheUser:
+    def test_they_see_the_labelled_examples_only(self):
+        labels = Y.where(torch.arange(30) % 8 == 0, -100)
+        seen = []
+        evaluate(
+            model(),
+            None,
+            tl.HardLabels(),
+            source(TensorDataset(X, labels)),
+            metrics={"seen": lambda output, labels: seen.append((len(output), labels)) or 0.0},
+        )
+        ((length, shown),) = seen
+        assert length == len(shown) == 4
+        assert shown.min() == 0
+
+    def test_their_errors_say_which_failed_and_why(self):
+        def broken(_, __):
+            raise RuntimeError("no such thing")
+
+        with pytest.raises(
+            ArgumentError, match=r"metric `mine` failed .*\[30, 3\].*RuntimeError: no such thing"
+        ) as caught:
+            evaluate(model(), None, tl.HardLabels(), source(), metrics={"mine": broken})
+        assert isinstance(caught.value.__cause__, RuntimeError)
+
+    def test_what_a_domain_is_too_small_for_is_left_out_there(self):
+        def contrast(output, labels):
+            if len(labels.unique()) == 1:
+                raise ValueError("Only one class is present")
+            return output.mean()
+
+        sets = {"all": DATA, "one": TensorDataset(X[:4], torch.zeros(4).long())}
+        found = evaluate(
+            model(),
+            None,
+            tl.HardLabels(),
+            source(tl.data.domains(sets)),
+            metrics={"contrast": contrast, "size": lambda output, _: len(output)},
+        ).metrics
+        assert "contrast/one" not in found
+        assert found["contrast/all"] == pytest.approx(logits(model()).mean().item(), abs=1e-6)
+        assert (found["size"], found["size/all"], found["size/one"]) == (34, 30, 4)
+
+    def test_another_error_is_none_of_the_domain(self):
+        def broken(output, _):
+            if len(output) < 10:
+                raise KeyError("missing")
+            return 0.0
+
+        outputs = Outputs(X, labels=Y, domains=["a"] * 25 + ["b"] * 5)
+        with pytest.raises(ArgumentError, match="metric `mine` failed"):
+            measure(tl.HardLabels(), outputs, {"mine": broken})
+
+    def test_they_may_not_be_named_as_standard_ones(self):
+        with pytest.raises(ArgumentError, match=r"got \['accuracy'\]; rename"):
+            check_metric_names({"accuracy": lambda *_: 0.0, "mine": lambda *_: 0.0})
+
+
+class TestWhatIsLeftAlone:
+    def test_modes_weights_and_random_states(self):
+        student, teacher = model().train(), Live(model(1))
+        student[1].eval()
+        before, drawn = copy.deepcopy(student.state_dict()), randomness.capture()["torch"]
+        evaluate(student, teacher, tl.SoftTargets(4), source(DataLoader(DATA, 4)))
+        assert [part.training for part in student] == [True, False, True, True]
+        assert all(torch.equal(before[key], each) for key, each in student.state_dict().items())
+        assert torch.equal(torch.get_rng_state(), drawn)
+
+    def test_the_random_state_is_that_from_before(self):
+        evaluated = model()
+        torch.manual_seed(5)
+        expected = torch.rand(3)
+        torch.manual_seed(5)
+        evaluate(evaluated, None, tl.HardLabels(), source())
+        assert torch.equal(torch.rand(3), expected)
+
+    def test_data_that_draws_at_random_draws_alike_in_every_call(self):
+        """Epochs, and models, are compared on the same examples."""
+
+        class Noisy(torch.utils.data.Dataset):
+            def __len__(self):
+                return 12
+
+            def __getitem__(self, place):
+                return X[place] + torch.randn(4), Y[place]
+
+        torch.manual_seed(0)
+        first = evaluate(model(), None, tl.HardLabels(), source(Noisy())).metrics
+        torch.manual_seed(1)
+        assert evaluate(model(), None, tl.HardLabels(), source(Noisy())).metrics == first
+
+
+def test_an_objective_without_its_projectors_is_refused():
+    objective = tl.FeatureMatch({"0": "0"})
+    with pytest.raises(ArgumentError, match=r"must have its projectors.*build\(batch\)"):
+        evaluate(model(), Live(model(1)), objective, source())
+
+
+class Looking(tl.Objective):
+    """Keeps what it is shown of the validation data."""
+
+    needs_validation = True
+    wants = tl.SoftTargets(1.0).wants
+
+    def forward(self, student, teacher, batch):
+        return torch.zeros(len(batch))
+
+    def review(self, student, teacher, batch):
+        self.seen = student.output, teacher.output, batch
+        return {"size": float(len(batch.labels))}
+
+
+class TestMetricsOfTheObjective:
+    def test_it_is_shown_all_of_the_data_at_once(self):
+        objective = Looking()
+        data = [
+            {"x": x, "labels": y, "domain": name}
+            for (x, y), name in zip(DATA, "abc" * 10, strict=True)
+        ]
+        network = Predictor(lambda x: x[:, :3])
+
+        class Named(nn.Module):
+            def forward(self, x):
+                return x[:, 1:]
+
+        found = evaluate(Named(), network, objective, source(data))
+        assert found.metrics["size"] == 30
+        student, teacher, batch = objective.seen
+        assert torch.equal(student, X[:, 1:])
+        assert torch.equal(teacher, X[:, :3])
+        assert (batch.labels.tolist(), list(batch.domain)) == (Y.tolist(), list("abc" * 10))
+
+    def test_outputs_for_some_classes_are_joined_with_those_for_all(self):
+        coarse = CoarseLogits(
+            torch.tensor([[1, 2]]), torch.tensor([[4.0, 5.0]]), torch.tensor([6.0])
+        )
+        dense = torch.tensor([[1.0, 2.0, 3.0]])
+
+        class Mixed(Teacher):
+            def signals(self, batch, fields):
+                return Signals(dense if batch.labels[0] == 0 else coarse)
+
+            def fingerprint(self):
+                return "mixed"
+
+        objective = Looking()
+        data = TensorDataset(X[:2], torch.tensor([0, 1]))
+        found = evaluate(model(), Mixed(), objective, source(data, 1))
+        _, teacher, _ = objective.seen
+        assert teacher.ids.tolist() == [[0, 1, 2], [1, 2, -1]]
+        assert teacher.rest.tolist() == [-torch.inf, 6.0]
+        assert found.outputs.teacher is None
+
+    def test_a_sum_collects_those_of_all_its_terms(self):
+        class Heeding(Looking):
+            def heed(self, figures):
+                self.heard = figures
+
+        one, other = Heeding(), Heeding()
+        both = one + 2 * (tl.HardLabels() + other)
+        assert both.needs_validation
+        assert not (tl.HardLabels() + tl.SoftTargets()).needs_validation
+        assert evaluate(model(0), Live(model(1)), both, source()).metrics["size"] == 30
+        both.heed({"size": 3.0})
+        assert one.heard == other.heard == {"size": 3.0}

@@ -1,0 +1,179 @@
+"""Which epoch is kept, when training stops early, and what cannot decide either."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import tutelage as tl
+from tutelage.errors import ArgumentError, DataError, NonFiniteError
+from tutelage.training.monitor import Best, Monitor, choose_monitor
+
+X = torch.randn(96, 6, generator=torch.Generator().manual_seed(0))
+LABELS = (X[:, 0] > 0).long() + (X[:, 1] > 0).long()
+UNLABELLED = torch.full((96,), -100)
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
+
+
+def teacher():
+    weights = torch.zeros(3, 6)
+    weights[0, 0], weights[1, 1], weights[2, 0] = -4.0, 2.0, 4.0
+    found = nn.Linear(6, 3, bias=False)
+    found.weight.data = weights
+    return found
+
+
+def sgd(parameters):
+    return torch.optim.SGD(parameters, lr=0.05)
+
+
+class TestMovingWeights:
+    """Epochs are compared by one measure, not by the weights that each was trained with."""
+
+    def test_a_rising_weight_does_not_keep_the_first_epoch(self):
+        """Under the weight of its epoch the loss of the first would be near zero."""
+        run = tl.distill(
+            teacher(),
+            network(),
+            train=TensorDataset(X),
+            val=TensorDataset(X),
+            objective=tl.schedules.Linear(0, 1) * tl.SoftTargets(4),
+            epochs=10,
+            batch_size=16,
+            optimizer=sgd,
+        )
+        losses = [record["val/loss"] for record in run.history]
+        assert run.best_epoch > 5
+        assert losses[run.best_epoch - 1] == min(losses)
+        final = tl.objectives.soft_targets(run.student(X), teacher()(X), 4.0).mean().item()
+        assert losses[run.best_epoch - 1] == pytest.approx(final, rel=1e-4)
+
+    def test_patience_does_not_run_out_by_a_moving_temperature(self):
+        """The recipe of docs/temperature.md: its weight rises while the temperature falls."""
+        rising, cooling = tl.schedules.Linear(0, 1, until=0.2), tl.schedules.Cosine(8, 1)
+        run = tl.distill(
+            teacher(),
+            network(),
+            train=TensorDataset(X, LABELS),
+            val=TensorDataset(X, LABELS),
+            objective=0.1 * tl.HardLabels() + rising * tl.SoftTargets(cooling),
+            epochs=20,
+            batch_size=16,
+            optimizer=sgd,
+            monitor=Monitor("loss", patience=3),
+        )
+        assert len(run.history) == 20
+
+
+class TestNaN:
+    def test_unlabelled_data_is_judged_by_the_loss(self):
+        run = tl.distill(
+            teacher(),
+            network(),
+            train=TensorDataset(X),
+            val=TensorDataset(X, UNLABELLED),
+            objective=tl.SoftTargets(2),
+            epochs=4,
+            batch_size=16,
+            optimizer=sgd,
+        )
+        assert "val/accuracy" not in run.history[0]
+        losses = [record["val/loss"] for record in run.history]
+        assert losses[run.best_epoch - 1] == min(losses)
+
+    def test_a_chosen_metric_that_turns_out_nan_is_an_error(self):
+        with pytest.raises(NonFiniteError, match=r"metric 'mine' must be a number, got NaN in epo"):
+            tl.fit(
+                network(),
+                train=TensorDataset(X, LABELS),
+                val=TensorDataset(X, LABELS),
+                epochs=2,
+                metrics={"mine": lambda *_: math.nan},
+                monitor=Monitor("mine", higher_is_better=True),
+            )
+
+    def test_a_metric_that_decides_nothing_may_be_nan(self):
+        run = tl.fit(
+            network(),
+            train=TensorDataset(X, LABELS),
+            val=TensorDataset(X, LABELS),
+            epochs=1,
+            metrics={"mine": lambda *_: math.nan},
+        )
+        assert math.isnan(run.history[0]["val/mine"])
+
+    def test_accuracy_asked_for_by_name_where_there_are_no_labels(self):
+        with pytest.raises(ArgumentError, match=r"'accuracy' must be one of \['agreement', 'loss'"):
+            tl.distill(
+                teacher(),
+                network(),
+                train=TensorDataset(X),
+                val=TensorDataset(X, UNLABELLED),
+                objective=tl.SoftTargets(2),
+                epochs=1,
+                monitor="accuracy",
+            )
+
+
+def test_validation_labels_that_are_no_class_are_refused():
+    with pytest.raises(DataError, match=r"labels must lie from 0 to 2"):
+        tl.distill(
+            teacher(),
+            network(),
+            train=TensorDataset(X),
+            val=TensorDataset(X, LABELS + 1),
+            objective=tl.SoftTargets(2),
+            epochs=1,
+        )
+
+
+def test_a_metric_that_fails_is_named():
+    def broken(_, __):
+        raise TypeError("unhashable")
+
+    with pytest.raises(ArgumentError, match=r"metric `mine` failed .*TypeError: unhashable"):
+        tl.fit(
+            network(),
+            train=TensorDataset(X, LABELS),
+            val=TensorDataset(X, LABELS),
+            epochs=1,
+            metrics={"mine": broken},
+        )
+
+
+class TestDefault:
+    @pytest.mark.parametrize(
+        ("names", "chosen"),
+        [
+            ({"loss", "accuracy", "agreement"}, "accuracy"),
+            ({"loss", "mse", "r2"}, "mse"),
+            ({"loss", "agreement"}, "loss"),
+            ({"agreement", "mine"}, "agreement"),
+            ({"teacher_mse"}, "teacher_mse"),
+        ],
+    )
+    def test_it_is_the_first_that_there_is(self, names, chosen):
+        assert choose_monitor(names).name == chosen
+
+    def test_without_any_there_is_an_error(self):
+        with pytest.raises(ArgumentError, match=r"one of the metrics accuracy.*got \['mine'\]"):
+            choose_monitor({"mine"})
+
+    def test_a_nan_is_passed_over(self):
+        best = Best(None)
+        assert best.improves(1, {"accuracy": math.nan, "loss": 3.0})
+        assert best.monitor is not None
+        assert best.monitor.name == "loss"
+
+
+def test_an_infinite_value_is_worse_than_any_other():
+    best = Best(Monitor("loss"))
+    assert best.improves(1, {"loss": math.inf})
+    assert best.improves(2, {"loss": 5.0})
+    assert not best.improves(3, {"loss": math.inf})
