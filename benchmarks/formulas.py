@@ -22,7 +22,7 @@ def center(z: Tensor) -> Tensor:
     return z - z.mean(1, keepdim=True)
 
 
-def decoupled(z: Tensor, v: Tensor, y: Tensor) -> Tensor:
+def dkd(z: Tensor, v: Tensor, y: Tensor) -> Tensor:
     """Return DKD with α = 1, β = 8, T = 4."""
     true = F.one_hot(y, z.shape[1]).bool()
     q, p = (F.softmax(side / 4, 1)[true] for side in (z, v))
@@ -32,27 +32,27 @@ def decoupled(z: Tensor, v: Tensor, y: Tensor) -> Tensor:
     return 16 * (target + 8 * F.kl_div(log_q, log_p, reduction="batchmean", log_target=True))
 
 
-def correlation(z: Tensor, v: Tensor) -> Tensor:
+def dist(z: Tensor, v: Tensor) -> Tensor:
     """Return DIST with β = γ = T = 1."""
     q, p = z.softmax(1), v.softmax(1)
     rows = F.cosine_similarity(center(q), center(p), 1).mean()
     return 2 - rows - F.cosine_similarity(center(q.T), center(p.T), 1).mean()
 
 
-def standardized(z: Tensor, v: Tensor) -> Tensor:
+def logit_standardization(z: Tensor, v: Tensor) -> Tensor:
     """Return the KL divergence of standardised logits, T = 2."""
     ours, theirs = (center(side) / side.std(1, keepdim=True) for side in (z, v))
     return kl(ours, theirs, 2.0)
 
 
-def transformed(z: Tensor, v: Tensor) -> Tensor:
+def wttm(z: Tensor, v: Tensor) -> Tensor:
     """Return WTTM with γ = 0.1."""
     powers = v.softmax(1) ** 0.1
     weight = powers.sum(1, keepdim=True)
     return (weight * F.kl_div(z.log_softmax(1), powers / weight, reduction="none")).sum(1).mean()
 
 
-def normalized(z: Tensor, v: Tensor, y: Tensor) -> Tensor:
+def nkd(z: Tensor, v: Tensor, y: Tensor) -> Tensor:
     """Return NKD with γ = 1.5, T = 1."""
     true = F.one_hot(y, z.shape[1]).bool()
     first = (v.softmax(1)[true] * z.log_softmax(1)[true]).mean()
@@ -61,7 +61,7 @@ def normalized(z: Tensor, v: Tensor, y: Tensor) -> Tensor:
     return -first - 1.5 * (others * log_q).sum(1).mean()
 
 
-def heterogeneous(z: Tensor, v: Tensor, y: Tensor) -> Tensor:
+def ofa(z: Tensor, v: Tensor, y: Tensor) -> Tensor:
     """Return OFA with ε = 1.5."""
     one_hot = F.one_hot(y, z.shape[1])
     return -(((v.softmax(1) + one_hot) ** 1.5 - one_hot) * z.log_softmax(1)).sum(1).mean()
@@ -81,13 +81,13 @@ def gaussian(z: Tensor, v: Tensor) -> Tensor:
     return (gap + (-gap).exp() + distance - 1).sum(1).mean() / 2
 
 
-def attention(f: Tensor, g: Tensor) -> Tensor:
+def attention_transfer(f: Tensor, g: Tensor) -> Tensor:
     """Return the squared distance of attention maps."""
     ours, theirs = (F.normalize(side.pow(2).mean(1).flatten(1)) for side in (f, g))
     return (ours - theirs).pow(2).mean()
 
 
-def relations(f: Tensor, g: Tensor) -> Tensor:
+def rkd(f: Tensor, g: Tensor) -> Tensor:
     """Return RKD with 25 and 50."""
 
     def both(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,13 +101,13 @@ def relations(f: Tensor, g: Tensor) -> Tensor:
     return 25 * distances + 50 * F.smooth_l1_loss(angles, wanted_angles)
 
 
-def alignment(f: Tensor, g: Tensor) -> Tensor:
+def cka(f: Tensor, g: Tensor) -> Tensor:
     """Return 1 − CKA."""
     x, y = f - f.mean(0), g - g.mean(0)
     return 1 - (x.T @ y).norm() ** 2 / ((x.T @ x).norm() * (y.T @ y).norm())
 
 
-def token_relations(f: Tensor, g: Tensor) -> Tensor:
+def minilmv2(f: Tensor, g: Tensor) -> Tensor:
     """Return MiniLMv2's divergence for 12 relation heads."""
 
     def log_relations(side: Tensor) -> Tensor:
@@ -117,14 +117,14 @@ def token_relations(f: Tensor, g: Tensor) -> Tensor:
     return F.kl_div(log_relations(f), log_relations(g), reduction="batchmean", log_target=True)
 
 
-def contrast(ours: Tensor, theirs: Tensor, memory: Tensor) -> Tensor:
+def crd(ours: Tensor, theirs: Tensor, memory: Tensor) -> Tensor:
     """Return InfoNCE at τ = 0.07 against the batch and a full memory, of projected embeddings."""
     others = torch.cat([F.normalize(theirs), memory])
     scores = F.normalize(ours) @ others.T / 0.07
     return F.cross_entropy(scores, torch.arange(len(ours)))
 
 
-def turned(f: Tensor, g: Tensor, weight: Tensor, signs: Tensor) -> Tensor:
+def vkd(f: Tensor, g: Tensor, weight: Tensor, signs: Tensor) -> Tensor:
     """Return VkD: Huber error of turned features to the teacher's after a layer norm."""
     rows, targets = (side.movedim(1, -1) for side in (f, g))
     ours = rows @ (torch.linalg.qr(weight)[0] * signs).T

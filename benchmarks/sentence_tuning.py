@@ -51,7 +51,7 @@ def recipes(layers: tuple[int, ...]) -> dict[str, tl.Arm]:
         "batch 32": {"train": partial(buckets, text().train, BATCH // 2, 2 * EPOCH)},
         "layers too": both,
         "layers too, rate 2e-3, 9 passes": both | rate(2e-3) | nine,
-        "distances too": {"objective": OUTPUT + 0.1 * tl.RelationMatch(angle=0)},
+        "distances too": {"objective": OUTPUT + 0.1 * tl.RKD(angle=0)},
         "words": words,
         "words, rate 3e-4": words | rate(3e-4),
         "words, rate 2e-3": words | rate(2e-3),

@@ -35,10 +35,10 @@ def relative_errors(examples: int = 2000, classes: int = 10, spread: float = 3.0
         spread * torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2)
     )
     logits.requires_grad_(requires_grad=True)
-    limit = gradient(tl.losses.logit_regression(logits, targets), logits)
+    limit = gradient(tl.objectives.logit_regression(logits, targets), logits)
     errors = []
     for temperature in TEMPERATURES:
-        found = gradient(tl.losses.soft_targets(logits, targets, temperature), logits)
+        found = gradient(tl.objectives.soft_targets(logits, targets, temperature), logits)
         errors.append(((found - limit).norm() / limit.norm()).item())
     return errors
 

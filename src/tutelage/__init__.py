@@ -15,7 +15,6 @@ if TYPE_CHECKING:
         data,
         evaluation,
         layers,
-        losses,
         objectives,
         schedules,
         students,
@@ -32,31 +31,7 @@ if TYPE_CHECKING:
         StoreError,
         TutelageError,
     )
-    from tutelage.objectives import (
-        AlignmentMatch,
-        AttentionTransfer,
-        BoundedRegression,
-        Compiled,
-        ContrastiveMatch,
-        CorrelationMatch,
-        DecoupledTargets,
-        FeatureMatch,
-        GaussianRegression,
-        HardLabels,
-        HeterogeneousTargets,
-        LabelRegression,
-        LogitRegression,
-        NormalizedTargets,
-        Objective,
-        OrthogonalMatch,
-        OutputRegression,
-        RelationMatch,
-        Selective,
-        SelfAttentionRelations,
-        SoftTargets,
-        StandardizedTargets,
-        TransformedTargets,
-    )
+    from tutelage.objectives import *  # noqa: F403 - the list is theirs
     from tutelage.signals import Batch, Fields, Mixture, Signals, Wants
     from tutelage.store import TargetStore
     from tutelage.studies import Arm, Study, Trial, study
@@ -79,7 +54,6 @@ _MODULES = (
     "data",
     "evaluation",
     "layers",
-    "losses",
     "objectives",
     "schedules",
     "students",
@@ -87,49 +61,26 @@ _MODULES = (
 )
 
 __all__ = [
-    "AlignmentMatch",
     "ArgumentError",
     "Arm",
-    "AttentionTransfer",
     "Batch",
-    "BoundedRegression",
     "CoarseLogits",
-    "Compiled",
-    "ContrastiveMatch",
-    "CorrelationMatch",
     "DataError",
-    "DecoupledTargets",
     "Distiller",
     "Engine",
-    "FeatureMatch",
     "Fields",
-    "GaussianRegression",
-    "HardLabels",
-    "HeterogeneousTargets",
-    "LabelRegression",
-    "LogitRegression",
     "Losses",
     "Mixture",
     "ModelError",
     "Monitor",
     "NonFiniteError",
-    "NormalizedTargets",
-    "Objective",
-    "OrthogonalMatch",
-    "OutputRegression",
-    "RelationMatch",
     "Run",
     "RunFolderError",
-    "Selective",
-    "SelfAttentionRelations",
     "Signals",
-    "SoftTargets",
     "Stage",
-    "StandardizedTargets",
     "StoreError",
     "Study",
     "TargetStore",
-    "TransformedTargets",
     "Trial",
     "TutelageError",
     "Wants",
@@ -142,7 +93,6 @@ __all__ = [
     "fit",
     "label",
     "layers",
-    "losses",
     "objectives",
     "schedules",
     "students",
@@ -154,7 +104,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f"tutelage.{name}")
-    if name in __all__:
+    if name in __all__ or (not name.startswith("_") and name in _objectives()):
         for home in _HOMES:
             module = import_module(f"tutelage.{home}")
             if name in vars(module):
@@ -164,4 +114,9 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, *_objectives()})
+
+
+def _objectives() -> list[str]:
+    """Return the names of the objectives, whose list is not repeated here."""
+    return import_module("tutelage.objectives").__all__

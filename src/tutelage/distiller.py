@@ -1,8 +1,10 @@
-"""One batch in, losses out: the student, its teacher and what is asked of it."""
+"""One batch in, losses out: a student with its teacher and objective."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,21 +13,23 @@ from tutelage.data import randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import evaluating, observe
 from tutelage.layers.capture import check_places
+from tutelage.nested import describe
 from tutelage.objectives import Objective
+from tutelage.objectives._valid import valid_examples
 from tutelage.signals import Batch, Signals
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What a batch costs.
+    """The losses of a batch.
 
     Args:
-        total: Σ_k w_k · part_k, a scalar with a gradient.
-        parts: Each part by name, unweighted: the mean over the examples that it counts, detached.
-        counts: By how many examples each part's sum was divided.
-        student: What the student said.
-        teacher: What the teacher said.
+        total: Σ_k w_k · term_k, a scalar with a gradient.
+        parts: Each term by name, unweighted: the mean over its valid examples, detached.
+        counts: By how many examples each term's sum was divided.
+        student: The student's output and features.
+        teacher: The teacher's.
     """
 
     total: Tensor
@@ -55,7 +59,7 @@ class Distiller(nn.Module):
         student: The module that learns.
         teacher: A module or a `Teacher`; a list of these (an ensemble) or a dict of these by domain
             (specialists); None where the objective wants nothing of one.
-        objective: What the student is asked for.
+        objective: What the student minimises.
 
     Raises:
         ArgumentError: The objective is none, wants a teacher and there is none, or wants a layer
@@ -74,7 +78,8 @@ class Distiller(nn.Module):
         if not isinstance(objective, Objective):
             raise ArgumentError(
                 f"`objective` must be an Objective, got {objective!r}; for instance "
-                "0.1 * tl.HardLabels() + 0.9 * tl.SoftTargets(4)"
+                "0.1 * tl.HardLabels() + 0.9 * tl.SoftTargets(4); to compile one, call "
+                "objective.compile(), which changes it in place"
             )
         if teacher is None and objective.wants.teacher:
             raise ArgumentError(
@@ -90,6 +95,9 @@ class Distiller(nn.Module):
         if self.teacher is not None:
             self.teacher.check_places(objective.wants.teacher.features)
         self._wants, self._terms = objective.wants, objective.terms()
+        self._built = objective.built
+        self._asks = bool(self._wants.teacher)
+        self._captures = bool(self._wants.student.features or self._wants.teacher.features)
 
     def forward(self, batch: Batch, counts: Tensor | None = None) -> Losses:
         """Return the losses of a batch.
@@ -97,41 +105,54 @@ class Distiller(nn.Module):
         Args:
             batch: The examples.
             counts: `[terms]`: by how many examples to divide each term's sum, where the batch is
-                one piece of a larger one; None for as many as the term counts in this batch.
+                one piece of a larger one; None for as many as are valid for it in this batch.
 
         Raises:
+            ArgumentError: The objective is not built, or a term's value is not `[batch]`.
             DataError: Labels are missing or do not fit.
             ModelError: A side refuses the batch, or the two do not fit each other.
         """
-        _check_batch(batch)
-        if self._wants.labels and batch.labels is None:
-            raise DataError(
-                f"the objective {self.objective} learns from labels and the data (`train` or "
-                "`val`) has none; yield (inputs, labels), or use an objective without labels, "
-                "such as SoftTargets"
-            )
-        if not self.objective.built:
-            raise ArgumentError(
-                f"the objective {self.objective} has projectors that are made from the shapes of "
-                "one batch, got none yet; call distiller.build(batch) before you make the optimiser"
-            )
+        examples, masks = valid_examples(self._terms, batch)
+        if not self._built:
+            self._check_built()
+        if torch.compiler.is_compiling() and self._captures:
+            # The compiler cannot follow hooks that come and go: models run beside what it makes.
+            observed: Any = torch.compiler.disable(self._observe)
+            teacher, student = observed(batch)
+        else:
+            teacher, student = self._observe(batch)
+        total: Tensor | None = None
+        parts: dict[str, Tensor] = {}
+        numbers: list[int | Tensor] = []
+        for place, term in enumerate(self._terms):
+            values = term.objective(student, teacher, batch)
+            if getattr(values, "shape", None) != (examples,):
+                raise _wrong_shape(term.objective, values, examples)
+            mask = masks[place]
+            if mask is not None:
+                values = values.where(mask, 0)
+            if counts is not None:
+                number = counts[place]
+            else:
+                number = examples if mask is None else mask.sum()
+            numbers.append(number)
+            if isinstance(number, int) and batch.copies == 1:
+                mean = values.mean()
+            else:
+                least = number.clamp(min=1) if isinstance(number, Tensor) else max(number, 1)
+                mean = values.sum() / (least * batch.copies)
+            parts[term.name] = mean.detach()
+            weight = term.weight(batch.progress)
+            total = mean * weight if total is None else total.add(mean, alpha=weight)
+        return Losses(cast("Tensor", total), parts, tuple(numbers), student, teacher)
+
+    def _observe(self, batch: Batch) -> tuple[Signals, Signals]:
+        """Return the signals of teacher and student."""
         teacher = self.ask_teacher(batch)
-        student = observe(self.student, batch.inputs, self._wants.student, "student")
-        masks = [term.objective.counted(batch) for term in self._terms]
-        numbers = tuple(_number(mask, batch) for mask in masks) if counts is None else tuple(counts)
-        parts = {
-            term.name: _mean(term.objective(student, teacher, batch), mask, number, batch.copies)
-            for term, mask, number in zip(self._terms, masks, numbers, strict=True)
-        }
-        first, *rest = self._terms
-        total = parts[first.name] * first.weight(batch.progress)
-        for term in rest:
-            total = total.add(parts[term.name], alpha=term.weight(batch.progress))
-        detached = {name: part.detach() for name, part in parts.items()}
-        return Losses(total, detached, numbers, student, teacher)
+        return teacher, observe(self.student, batch.inputs, self._wants.student, "student")
 
     def build(self, batch: Batch) -> None:
-        """Let the objective make what depends on shapes, if it is not made yet, from one dry run.
+        """Build what depends on shapes in the objective, if it is not built, from one dry run.
 
         Both sides run once, in eval mode and without gradients; random states and batch
         statistics are left as they were.
@@ -139,13 +160,14 @@ class Distiller(nn.Module):
         Raises:
             TutelageError: As `forward`.
         """
-        _check_batch(batch)
-        if self.objective.built:
+        valid_examples(self._terms, batch)
+        self._built = self.objective.built
+        if self._built:
             return
         with randomness.preserved(), evaluating(self.student), torch.no_grad():
-            student = observe(self.student, batch.inputs, self._wants.student, "student")
-            teacher = self.ask_teacher(batch)
+            teacher, student = self._observe(batch)
         self.objective.build(student, teacher)
+        self._built = True
 
     def train(self, mode: bool = True) -> Distiller:
         """Set the mode of student and objective; frozen parts of the student stay in eval mode."""
@@ -155,16 +177,49 @@ class Distiller(nn.Module):
         return self
 
     def ask_teacher(self, batch: Batch) -> Signals:
-        """Return what the objective wants of the teacher; with nothing wanted it does not run."""
-        if self.teacher is None or not self._wants.teacher:
+        """Return the teacher's signals; it does not run where the objective wants none."""
+        if self.teacher is None or not self._asks:
             return Signals()
         return self.teacher.signals(batch, self._wants.teacher)
 
     def counts(self, batch: Batch) -> Tensor:
-        """Return how many examples of the batch each term counts, `[terms]`; copies share one."""
-        masks = [term.objective.counted(batch) for term in self._terms]
-        numbers = [float(_number(mask, batch)) for mask in masks]
+        """Return how many examples of the batch are valid for each term, `[terms]`.
+
+        Copies share one.
+        """
+        examples, masks = valid_examples(self._terms, batch)
+        numbers = [float(examples if mask is None else mask.sum()) for mask in masks]
         return torch.tensor(numbers, dtype=torch.float32) / batch.copies
+
+    def check_learned(self, counts: Sequence[float]) -> None:
+        """Refuse data without a valid example for a term: nothing was learned from it.
+
+        Args:
+            counts: How many examples of an epoch were valid for each term.
+
+        Raises:
+            DataError: A term had none.
+        """
+        for term, number in zip(self._terms, counts, strict=True):
+            if not number and term.objective.wants.labels:
+                raise DataError(
+                    f"{term.objective} learns from labels, and no example of the whole epoch has "
+                    "one (-100 and NaN mean unlabelled); label some, or leave it out"
+                )
+            if not number and term.objective.relates_examples:
+                raise DataError(
+                    f"{term.objective} compares the examples of a batch, and no batch of the whole "
+                    "epoch has more than one; set batch_size to 2 or more, or leave it out"
+                )
+
+    def _check_built(self) -> None:
+        """Refuse an objective that is not built; the look is not repeated."""
+        if not self.objective.built:
+            raise ArgumentError(
+                f"the objective {self.objective} has projectors that are made from the shapes of "
+                "one batch, got none yet; call distiller.build(batch) before you make the optimiser"
+            )
+        self._built = True
 
 
 def check_learner(name: str, model: object) -> None:
@@ -199,26 +254,11 @@ def _rest(module: nn.Module) -> None:
         _rest(part)
 
 
-def _check_batch(batch: object) -> None:
-    if not isinstance(batch, Batch):
-        raise DataError(
-            f"a distiller must be given a tl.Batch, got {type(batch).__name__}; write "
-            "tl.Batch(inputs, labels), or tl.Batch.of(what the loader yields)"
-        )
-
-
-def _number(counted: Tensor | None, batch: Batch) -> int | Tensor:
-    return len(batch) if counted is None else counted.sum()
-
-
-def _mean(values: Tensor, counted: Tensor | None, number: int | Tensor, copies: int) -> Tensor:
-    """Divide the sum over the counted examples, each one of so many copies, by a number."""
-    if counted is None and isinstance(number, int) and copies == 1:
-        return values.mean()
-    if counted is not None:
-        values = values.where(counted, 0)
-    divisor = number.clamp(min=1) if isinstance(number, Tensor) else max(number, 1)
-    return values.sum() / (divisor * copies)
+def _wrong_shape(objective: Objective, values: object, examples: int) -> ArgumentError:
+    return ArgumentError(
+        f"{objective} must return one value per example, [{examples}], got {describe(values)}; "
+        'leave out the mean over the batch (reduction="none") and average over other dimensions'
+    )
 
 
 def _refuse_shared(student: nn.Module, teacher: Teacher | None) -> None:

@@ -211,14 +211,15 @@ class Signals:
             DataError: Nobody asked for it.
             ModelError: It knows some of the classes only.
         """
-        answer = self.wanted_answer()
-        if isinstance(answer, CoarseLogits):
+        if isinstance(self.output, Tensor):
+            return self.output
+        if self.output is not None:
             raise ModelError(
                 "this objective needs all classes of the teacher, got CoarseLogits, which know "
                 "some of them; use SoftTargets, which learns from these too, or a teacher that "
                 "knows all classes"
             )
-        return answer
+        raise _unwanted()
 
     def wanted_answer(self) -> Tensor | CoarseLogits:
         """Return the output, which the caller's `wants` asked for, of all classes or of some.
@@ -227,9 +228,7 @@ class Signals:
             DataError: Nobody asked for it.
         """
         if self.output is None:
-            raise DataError(
-                "an objective reads an output that its `wants` did not ask for; set it in `wants`"
-            )
+            raise _unwanted()
         return self.output
 
     def full_output(self) -> Tensor | None:
@@ -307,6 +306,12 @@ class Wants:
 
 
 OUTPUT = Fields(output=True)
+
+
+def _unwanted() -> DataError:
+    return DataError(
+        "an objective reads an output that its `wants` did not ask for; set it in `wants`"
+    )
 
 
 def set_apart(example: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -40,7 +40,7 @@ def test_the_loss_and_the_standard_metrics_of_classes():
     found = evaluate(student, Live(teacher), objective, source())
     ours, theirs = logits(student), logits(teacher)
     hard = nn.functional.cross_entropy(ours, Y).item()
-    soft = tl.losses.soft_targets(ours, theirs, 3.0).mean().item()
+    soft = tl.objectives.soft_targets(ours, theirs, 3.0).mean().item()
     same = (ours.argmax(1) == theirs.argmax(1)).float().mean().item()
     right = (ours.argmax(1) == Y).float().mean().item()
     assert found.metrics == pytest.approx(

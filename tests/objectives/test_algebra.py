@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import tutelage as tl
+from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError, DataError
 from tutelage.objectives import (
     HardLabels,
@@ -161,32 +162,87 @@ def test_parameters_of_an_objective_are_those_of_its_sum():
     }
 
 
-class TestCounted:
-    def mask(self, objective, labels):
-        counted = objective.counted(Batch(torch.zeros(3, 1), labels))
-        return None if counted is None else counted.tolist()
+class TestValidExamples:
+    """Over which examples a term is averaged."""
 
-    def test_objectives_without_labels_count_every_example(self):
-        assert self.mask(SoftTargets(), torch.tensor([0, -100, 1])) is None
+    def losses(self, labels, objective=None):
+        given = objective or Labelled(1.0, 2.0, 4.0)
+        return Distiller(nn.Linear(1, 3), None, given)(Batch(torch.zeros(3, 1), labels))
+
+    def test_objectives_without_labels_are_averaged_over_all_examples(self):
+        given = Given(1.0, 2.0, 4.5)
+        losses = self.losses(torch.tensor([0, -100, 1]), given)
+        assert (losses.total.item(), losses.counts) == (2.5, (3,))
 
     def test_class_labels_of_minus_100_are_no_labels(self):
-        assert self.mask(HardLabels(), torch.tensor([0, -100, 1])) == [True, False, True]
+        losses = self.losses(torch.tensor([0, -100, 1]))
+        assert (losses.total.item(), [*map(int, losses.counts)]) == (2.5, [2])
 
     def test_values_of_nan_are_no_labels(self):
-        labels = torch.tensor([0.0, torch.nan, -100.0])
-        assert self.mask(HardLabels(), labels) == [True, False, True]
+        losses = self.losses(torch.tensor([0.0, torch.nan, -100.0]))
+        assert (losses.total.item(), [*map(int, losses.counts)]) == (2.5, [2])
 
-    def test_an_example_with_any_known_value_counts(self):
+    def test_an_example_with_any_known_value_is_valid(self):
         labels = torch.tensor([[0.0, 1.0], [torch.nan, 1.0], [torch.nan, torch.nan]])
-        assert self.mask(HardLabels(), labels) == [True, True, False]
+        losses = self.losses(labels)
+        assert (losses.total.item(), [*map(int, losses.counts)]) == (1.5, [2])
 
     def test_missing_labels_are_refused_with_the_way_out(self):
+        with pytest.raises(DataError, match=r"learns from labels.*SoftTargets"):
+            self.losses(None)
         with pytest.raises(DataError, match=r"got a batch without any; yield .*-100 .*SoftTargets"):
-            self.mask(HardLabels(), None)
+            HardLabels()(Signals(torch.zeros(3, 3)), Signals(), Batch(torch.zeros(3, 1)))
 
     def test_labels_that_are_no_tensor_are_refused(self):
         with pytest.raises(DataError, match="labels must be a tensor, got list; let the collate"):
-            self.mask(HardLabels(), [0, 1, 2])
+            self.losses([0, 1, 2])
+
+    def test_objectives_that_relate_examples_leave_a_batch_of_one_out(self):
+        related = Related(5.0)
+        one = Batch(torch.zeros(1, 1))
+        losses = Distiller(nn.Linear(1, 3), None, related + Given(2.0))(one)
+        assert [*map(int, losses.counts)] == [0, 1]
+        assert losses.parts == {"related": 0.0, "given": 2.0}
+
+
+class Labelled(Given):
+    wants = Wants(labels=True)
+
+
+class Related(Given):
+    relates_examples = True
+
+
+class Loss(Given):
+    pass
+
+
+class Step_(Given):  # noqa: N801 - a name that clashes in lower case
+    pass
+
+
+Step_.__name__ = "Step"
+
+
+def test_names_of_terms_are_apart_from_the_logs_own():
+    assert names(Loss(1.0) + Step_(1.0) + Loss(2.0)) == ["loss_term", "step_term", "loss_term_2"]
+
+
+class TestShapes:
+    """What is no `[batch]` is refused, with the way out."""
+
+    @pytest.mark.parametrize("values", [(), (1,), (3, 2), (4,)])
+    def test_other_shapes_are_refused(self, values):
+        given = Given()
+        given.values = torch.zeros(values)
+        with pytest.raises(ArgumentError, match=r"one value per example, \[3\], got .*reduction"):
+            Distiller(nn.Linear(1, 3), None, given)(Batch(torch.zeros(3, 1)))
+
+    def test_so_is_what_is_no_tensor(self):
+        given = Given()
+        given.values = 1.5
+        with pytest.raises(ArgumentError, match=r"one value per example, \[3\], got float"):
+            Distiller(nn.Linear(1, 3), None, given)(Batch(torch.zeros(3, 1)))
 
 
 def test_sum_joins_objectives():

@@ -1,6 +1,4 @@
-"""What holds for every objective: the same checks for each of them."""
-
-from functools import partial
+"""What holds for every objective on outputs: the same checks for each of them."""
 
 import pytest
 import torch
@@ -8,107 +6,27 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from compiling import compilers_warnings
-from tutelage import losses, objectives
+from objective_samples import CLASSES, Sample, found
+from tutelage import objectives
 from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError, ModelError
-from tutelage.objectives import (
-    BoundedRegression,
-    Compiled,
-    CorrelationMatch,
-    DecoupledTargets,
-    GaussianRegression,
-    HardLabels,
-    HeterogeneousTargets,
-    LabelRegression,
-    LogitRegression,
-    NormalizedTargets,
-    OutputRegression,
-    Selective,
-    SoftTargets,
-    StandardizedTargets,
-    TransformedTargets,
-)
-from tutelage.objectives._around import Around
-from tutelage.objectives._layers import LayerObjective
+from tutelage.objectives import HardLabels, LabelRegression, LayerObjective, Objective
 from tutelage.schedules import Linear
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
 
-CLASSES = torch.tensor([0, 3, -100, 1, 2, -100])
-VALUES = torch.randn(6, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-VALUES[1, 2], VALUES[4] = torch.nan, torch.nan
-
-# Each objective with the labels that it reads, and the loss that it should be.
-EACH = {
-    "hard labels": (HardLabels(0.1), CLASSES, lambda z, _, y: losses.hard_labels(z, y, 0.1)),
-    "soft targets": (SoftTargets(3), None, lambda z, v, _: losses.soft_targets(z, v, 3.0)),
-    "logits": (LogitRegression(), None, lambda z, v, _: losses.logit_regression(z, v)),
-    "plain logits": (
-        LogitRegression(center=False),
-        None,
-        lambda z, v, _: losses.logit_regression(z, v, center=False),
-    ),
-    "decoupled targets": (
-        DecoupledTargets(0.5, 2, 3),
-        CLASSES,
-        lambda z, v, y: losses.decoupled_targets(z, v, y, 0.5, 2.0, 3.0),
-    ),
-    "correlation": (
-        CorrelationMatch(0.5, 2, 3),
-        None,
-        lambda z, v, _: losses.correlation_match(z, v, 0.5, 2.0, 3.0),
-    ),
-    "standardized targets": (
-        StandardizedTargets(3),
-        None,
-        lambda z, v, _: losses.standardized_targets(z, v, 3.0),
-    ),
-    "selective": (Selective(SoftTargets(3)), None, lambda z, v, _: losses.soft_targets(z, v, 3.0)),
-    "transformed targets": (
-        TransformedTargets(0.2),
-        None,
-        lambda z, v, _: losses.transformed_targets(z, v, 0.2),
-    ),
-    "normalized targets": (
-        NormalizedTargets(2, 3),
-        CLASSES,
-        lambda z, v, y: losses.normalized_targets(z, v, y, 2.0, 3.0),
-    ),
-    "heterogeneous targets": (
-        HeterogeneousTargets(2),
-        CLASSES,
-        lambda z, v, y: losses.heterogeneous_targets(z, v, y, 2.0),
-    ),
-    "outputs": (OutputRegression(), None, lambda z, v, _: (z - v).square().mean(dim=1)),
-    "outputs, Huber": (
-        OutputRegression(huber_delta=0.5),
-        None,
-        lambda z, v, _: losses.regression(z, v, 0.5),
-    ),
-    "labels": (
-        LabelRegression(),
-        VALUES,
-        lambda z, _, y: (z - y).square().nanmean(dim=1).nan_to_num(),
-    ),
-    "labels, Huber": (
-        LabelRegression(huber_delta=0.5),
-        VALUES,
-        lambda z, _, y: losses.regression(z, y, 0.5, ~y.isnan()),
-    ),
-    "bounded": (
-        BoundedRegression(0.1),
-        VALUES,
-        lambda z, v, y: losses.bounded_regression(z, v, y, 0.1),
-    ),
-    "gaussian": (GaussianRegression(), None, lambda z, v, _: losses.gaussian_divergence(z, v)),
-}
+EACH = found(Sample)
 EVERY = pytest.mark.parametrize(
-    ("objective", "labels"), [each[:2] for each in EACH.values()], ids=EACH
+    ("objective", "labels"), [(each.objective, each.labels) for each in EACH.values()], ids=EACH
 )
-EVERY_LOSS = pytest.mark.parametrize(("objective", "labels", "loss"), EACH.values(), ids=EACH)
-LEARNS_FROM_TEACHER = [each[0] for each in EACH.values() if each[0].wants.teacher]
-# What these ask for is not the teacher's own output; their tests in tests/losses say what it is.
-ASKS_FOR_MORE = (TransformedTargets, NormalizedTargets, HeterogeneousTargets)
-COPIES_TEACHER = [each for each in LEARNS_FROM_TEACHER if not isinstance(each, ASKS_FOR_MORE)]
+EVERY_LOSS = pytest.mark.parametrize(
+    ("objective", "labels", "loss"),
+    [(each.objective, each.labels, each.loss) for each in EACH.values()],
+    ids=EACH,
+)
+LEARNS_FROM_TEACHER = [each for each in EACH.values() if each.objective.wants.teacher]
+WITH_TEMPERATURE = {
+    type(each.objective): None for each in EACH.values() if hasattr(each.objective, "temperature")
+}
 
 
 def outputs():
@@ -123,14 +41,16 @@ def value(objective, student, teacher, labels):
     )
 
 
-def test_every_objective_is_checked_here():
-    """But those on layers: test_each_layer_objective.py says of itself that it has all of them."""
-    checked = {type(objective) for objective, _, _ in EACH.values()}
+def exported():
     named = {getattr(objectives, name) for name in objectives.__all__}
-    exported = {each for each in named if isinstance(each, type)}
-    exported -= {objectives.Objective, objectives.Term, objectives.WeightedSum}
-    exported -= {Compiled}  # of which test_compiled.py says more
-    assert checked == {each for each in exported if not issubclass(each, LayerObjective)}
+    classes = {each for each in named if isinstance(each, type) and issubclass(each, Objective)}
+    return classes - {Objective, LayerObjective, objectives.WeightedSum}
+
+
+def test_every_objective_has_a_sample():
+    """But those on layers: test_each_layer_objective.py says so of these."""
+    checked = {type(each.objective) for each in EACH.values()}
+    assert checked == {each for each in exported() if not issubclass(each, LayerObjective)}
 
 
 @EVERY_LOSS
@@ -160,16 +80,13 @@ def test_follows_a_permutation_of_the_batch(objective, labels):
 
 
 @EVERY
-def test_uncounted_examples_cost_nothing(objective, labels):
+def test_examples_without_a_label_cost_nothing(objective, labels):
     student, teacher = outputs()
-    counted = objective.counted(Batch(student, labels))
-    if counted is None:
-        assert not objective.wants.labels
-    else:
-        assert 0 < counted.sum() < 6
-        assert value(objective, student, teacher, labels)[~counted].tolist() == [0.0] * int(
-            (~counted).sum()
-        )
+    assert objective.wants.labels == (labels is not None)
+    if labels is not None:
+        labelled = Batch(student, labels).labelled()
+        assert 0 < labelled.sum() < 6
+        assert (value(objective, student, teacher, labels)[~labelled] == 0).all()
 
 
 @EVERY_LOSS
@@ -201,50 +118,38 @@ def test_the_teacher_gets_no_gradient_and_the_student_does(objective, labels):
 
 
 @compilers_warnings
-@pytest.mark.parametrize(
-    ("objective", "labels"),
-    [each[:2] for each in EACH.values() if not isinstance(each[0], Around)],
-    ids=[name for name, each in EACH.items() if not isinstance(each[0], Around)],
-)
-def test_compiled_it_is_the_same_in_one_graph(objective, labels, monkeypatch):
+@EVERY
+def test_compiled_it_is_the_same_in_one_graph(objective, labels):
     torch._dynamo.reset()
     counters.clear()
     # As far as the backend, which turns the graph into a program.
-    plainly = partial(torch.compile, backend="aot_eager", fullgraph=True)
-    monkeypatch.setattr(torch, "compile", plainly)
+    compiled = torch.compile(objective, backend="aot_eager", fullgraph=True)
     student, teacher = outputs()
     found = []
-    for each in (objective, Compiled(objective)):
+    for each in (objective, compiled):
         values = value(each, student.requires_grad_(), teacher, labels)
         found.append((values, *torch.autograd.grad(values.sum(), student)))
     torch.testing.assert_close(found[1], found[0])
     assert counters["stats"]["unique_graphs"] == 1
 
 
-@pytest.mark.parametrize("objective", COPIES_TEACHER, ids=repr)
-def test_a_student_that_equals_its_teacher_has_nothing_to_learn(objective):
+@pytest.mark.parametrize("sample", LEARNS_FROM_TEACHER, ids=lambda each: each.shown)
+def test_a_student_that_equals_its_teacher_has_nothing_to_learn(sample):
     _, teacher = outputs()
-    labels = CLASSES if isinstance(objective, DecoupledTargets) else torch.zeros(6, 4).double()
-    values = value(objective, teacher, teacher, labels)
-    if isinstance(objective, BoundedRegression):
-        # Its margin asks for more than equality.
-        assert values.min() > 0
-        values = value(BoundedRegression(), teacher, teacher, torch.zeros(6, 4).double())
-    assert values.abs().max() < 1e-14
+    if sample.zero_at_equality:
+        values = value(sample.objective, teacher, teacher, sample.labels)
+        assert values.abs().max() < 1e-14
 
 
-@pytest.mark.parametrize("objective", LEARNS_FROM_TEACHER, ids=repr)
-def test_other_numbers_of_outputs_are_refused(objective):
+@pytest.mark.parametrize("sample", LEARNS_FROM_TEACHER, ids=lambda each: each.shown)
+def test_other_numbers_of_outputs_are_refused(sample):
     with pytest.raises(
         ModelError, match=r"same number of \w+, got 4 \(student\) and 6 \(teacher\)"
     ):
-        value(objective, torch.zeros(6, 4), torch.zeros(6, 6), torch.zeros(6, 4))
+        value(sample.objective, torch.zeros(6, 4), torch.zeros(6, 6), torch.zeros(6, 4))
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [SoftTargets, DecoupledTargets, CorrelationMatch, StandardizedTargets, NormalizedTargets],
-)
+@pytest.mark.parametrize("kind", WITH_TEMPERATURE)
 def test_temperature_changes_over_training(kind):
     student, teacher = map(Signals, outputs())
     for progress, temperature in ((0.0, 8.0), (0.5, 5.0), (1.0, 2.0)):
@@ -255,92 +160,19 @@ def test_temperature_changes_over_training(kind):
         )
 
 
+@pytest.mark.parametrize("temperature", [0, -1.0, Linear(4, 0)])
+@pytest.mark.parametrize("kind", WITH_TEMPERATURE)
+def test_a_temperature_that_is_not_positive_is_refused(kind, temperature):
+    with pytest.raises(ArgumentError, match=r"`temperature` must be positive, got .*; "):
+        kind(temperature=temperature)
+
+
 def test_objectives_that_need_no_teacher_do_not_ask_for_one():
     for objective in (HardLabels(), LabelRegression()):
         assert objective.wants == Wants(student=OUTPUT, labels=True)
 
 
-@pytest.mark.parametrize(
-    "temperature", [0, -1.0, float("nan"), float("inf"), Linear(4, 0), "4", True]
-)
-def test_a_temperature_that_is_not_positive_is_refused(temperature):
-    with pytest.raises(ArgumentError, match=r"`temperature` must be .*, got .*; 1 takes the teach"):
-        SoftTargets(temperature)
-
-
-@pytest.mark.parametrize("temperature", [0, -1.0, Linear(4, 0)])
-@pytest.mark.parametrize(
-    "kind", [DecoupledTargets, CorrelationMatch, StandardizedTargets, NormalizedTargets]
-)
-def test_so_it_is_by_the_other_objectives_with_a_temperature(kind, temperature):
-    with pytest.raises(ArgumentError, match=r"`temperature` must be positive, got .*; "):
-        kind(temperature=temperature)
-
-
-@pytest.mark.parametrize("weight", [-1, float("nan"), "1"])
-@pytest.mark.parametrize(
-    ("kind", "name"),
-    [
-        (DecoupledTargets, "alpha"),
-        (DecoupledTargets, "beta"),
-        (CorrelationMatch, "beta"),
-        (CorrelationMatch, "gamma"),
-        (NormalizedTargets, "gamma"),
-    ],
-)
-def test_a_part_with_a_negative_weight_is_refused(kind, name, weight):
-    with pytest.raises(ArgumentError, match=rf"`{name}` must be .*, got .*; it weighs the "):
-        kind(**{name: weight})
-
-
-@pytest.mark.parametrize("gamma", [0, -0.5, 1.5, float("nan")])
-def test_a_power_outside_0_to_1_is_refused(gamma):
-    with pytest.raises(ArgumentError, match=r"`gamma` must .*0.1 to 0.2 is usual"):
-        TransformedTargets(gamma)
-
-
-@pytest.mark.parametrize("epsilon", [0.9, -1, float("inf")])
-def test_an_exponent_below_1_is_refused(epsilon):
-    with pytest.raises(ArgumentError, match=r"`epsilon` must be .*1 is the plain cross-entropy"):
-        HeterogeneousTargets(epsilon)
-
-
-@pytest.mark.parametrize("smoothing", [-0.1, 1.1, float("nan")])
-def test_a_smoothing_that_is_no_share_is_refused(smoothing):
-    with pytest.raises(ArgumentError, match=r"`smoothing` must .*0 leaves the labels"):
-        HardLabels(smoothing)
-
-
-@pytest.mark.parametrize("delta", [0, -1, float("inf")])
-@pytest.mark.parametrize("objective", [LabelRegression, OutputRegression])
-def test_a_huber_threshold_that_is_not_positive_is_refused(objective, delta):
-    with pytest.raises(ArgumentError, match=r"`huber_delta` must be .*None for squares"):
-        objective(delta)
-
-
-@pytest.mark.parametrize("margin", [-1, float("nan")])
-def test_a_negative_margin_is_refused(margin):
-    with pytest.raises(ArgumentError, match=r"`margin` must be .*0 stops where"):
-        BoundedRegression(margin)
-
-
 def test_reprs_show_what_differs_from_the_defaults():
-    assert [repr(objective) for objective, _, _ in EACH.values()] == [
-        "HardLabels(smoothing=0.1)",
-        "SoftTargets(temperature=3)",
-        "LogitRegression()",
-        "LogitRegression(center=False)",
-        "DecoupledTargets(alpha=0.5, beta=2, temperature=3)",
-        "CorrelationMatch(beta=0.5, gamma=2, temperature=3)",
-        "StandardizedTargets(temperature=3)",
-        "Selective(SoftTargets(temperature=3), by=by_domain)",
-        "TransformedTargets(gamma=0.2)",
-        "NormalizedTargets(gamma=2, temperature=3)",
-        "HeterogeneousTargets(epsilon=2)",
-        "OutputRegression()",
-        "OutputRegression(huber_delta=0.5)",
-        "LabelRegression()",
-        "LabelRegression(huber_delta=0.5)",
-        "BoundedRegression(margin=0.1)",
-        "GaussianRegression()",
-    ]
+    assert {repr(each.objective): each.shown for each in EACH.values()} == {
+        each.shown: each.shown for each in EACH.values()
+    }

@@ -10,75 +10,21 @@ from torch._dynamo.utils import counters
 
 import tutelage as tl
 from compiling import compilers_warnings
+from objective_samples import LayerSample, found
 from texts import Text, Texts
-from tutelage import losses, objectives
+from tutelage import objectives
 from tutelage.errors import ArgumentError
 from tutelage.layers import observe
-from tutelage.layers.projector import project
-from tutelage.losses._features import pooled
-from tutelage.losses.contrastive_match import unit
-from tutelage.objectives._layers import LayerObjective
 from tutelage.signals import Batch, Signals
 
-MAPS = {1: {"mix": "mix"}, 2: {"mix": "mix", "embed": "attention.value"}}
 QUIET = tl.Engine(progress=False)
 
 
-def maker(kind, **settings):
-    return lambda pairs=1: kind(MAPS[pairs], **settings)
-
-
-def of_attention(pairs=1):
-    parts = {1: ("key",), 2: ("query", "value")}[pairs]
-    return objectives.SelfAttentionRelations({"attention": "attention"}, 2, parts, parts)
-
-
-def projected(loss):
-    """A loss of the student's feature as the objective's own projector changes it."""
-
-    def value(objective, student, teacher, mask):
-        return loss(project(objective.projectors[0], student, teacher), teacher, mask)
-
-    return value
-
-
-def contrasted(objective, student, teacher, mask):
-    """By the objective's own heads, among the examples of the batch, as nothing is remembered."""
-    heads = objective.embeddings[0]
-    ours, theirs = heads.student(pooled(student, mask)), heads.teacher(pooled(teacher, mask))
-    return losses.contrastive_match(ours, unit(theirs), temperature=0.5)
-
-
-# How to make each objective, for one pair of layers or two, and the loss that it is of one pair.
-EACH = {
-    "features": (maker(objectives.FeatureMatch), projected(losses.feature_distance)),
-    "attention": (
-        maker(objectives.AttentionTransfer),
-        lambda _, s, t, mask: losses.attention_transfer(s, t, mask),
-    ),
-    "relations of examples": (
-        maker(objectives.RelationMatch, distance=2.0, angle=3.0),
-        lambda _, s, t, mask: losses.relation_match(s, t, 2.0, 3.0, mask),
-    ),
-    "alignment": (
-        maker(objectives.AlignmentMatch),
-        lambda _, s, t, mask: losses.alignment_match(s, t, mask),
-    ),
-    "relations of tokens": (
-        of_attention,
-        lambda _, s, t, mask: losses.self_attention_relations(s, t, 2, mask),
-    ),
-    "contrast": (
-        maker(objectives.ContrastiveMatch, dim=5, memory=16, temperature=0.5),
-        contrasted,
-    ),
-    "orthogonal features": (
-        maker(objectives.OrthogonalMatch),
-        projected(losses.standardized_distance),
-    ),
-}
-EVERY = pytest.mark.parametrize("make", [make for make, _ in EACH.values()], ids=EACH)
-EVERY_LOSS = pytest.mark.parametrize(("make", "loss"), EACH.values(), ids=EACH)
+EACH = found(LayerSample)
+EVERY = pytest.mark.parametrize("make", [each.make for each in EACH.values()], ids=EACH)
+EVERY_LOSS = pytest.mark.parametrize(
+    ("make", "loss"), [(each.make, each.loss) for each in EACH.values()], ids=EACH
+)
 
 
 def texts(size=6):
@@ -115,11 +61,11 @@ def signals(distiller, batch):
     return losses_of.student, losses_of.teacher
 
 
-def test_every_objective_on_layers_is_checked_here():
+def test_every_objective_on_layers_has_a_sample():
     named = {getattr(objectives, name) for name in objectives.__all__}
     exported = {each for each in named if isinstance(each, type)}
-    checked = {type(make()) for make, _ in EACH.values()}
-    assert checked == {each for each in exported if issubclass(each, LayerObjective)}
+    on_layers = {each for each in exported if issubclass(each, objectives.LayerObjective)}
+    assert {type(each.make()) for each in EACH.values()} == on_layers - {objectives.LayerObjective}
 
 
 @EVERY_LOSS
@@ -134,20 +80,17 @@ def test_value_is_the_loss_of_the_two_features(make, loss):
 
 
 @compilers_warnings
-@pytest.mark.parametrize("make", [make for name, (make, _) in EACH.items() if name != "contrast"])
-def test_compiled_it_is_the_same_in_one_graph(make, monkeypatch):
-    """But for the contrastive one, which changes its memory: test_compiled.py has it refused."""
+@EVERY
+def test_compiled_it_is_the_same_in_one_graph(make):
     torch._dynamo.reset()
     counters.clear()
-    plainly = partial(torch.compile, backend="aot_eager", fullgraph=True)
-    monkeypatch.setattr(torch, "compile", plainly)
     objective, distiller, batch = built(make, pairs=2)
+    student, teacher = signals(distiller.eval(), batch)
     found = []
-    for each in (objective, tl.Compiled(objective)):
-        student, teacher = signals(distiller.eval(), batch)
+    for each in (objective, torch.compile(objective, backend="aot_eager", fullgraph=True)):
         values = each(student, teacher, batch)
         features = list(student.features.values())
-        found.append((values, *torch.autograd.grad(values.sum(), features)))
+        found.append((values, *torch.autograd.grad(values.sum(), features, retain_graph=True)))
     torch.testing.assert_close(found[1], found[0])
     assert counters["stats"]["unique_graphs"] == 1
 
@@ -328,12 +271,5 @@ def test_a_teacher_of_half_precision_may_teach(make):
 
 
 def test_reprs_show_the_map_and_what_is_set():
-    assert [repr(make()) for make, _ in EACH.values()] == [
-        "FeatureMatch({'mix': 'mix'})",
-        "AttentionTransfer({'mix': 'mix'})",
-        "RelationMatch({'mix': 'mix'}, distance=2, angle=3)",
-        "AlignmentMatch({'mix': 'mix'})",
-        "SelfAttentionRelations({'attention.key': 'attention.key'}, relation_heads=2)",
-        "ContrastiveMatch({'mix': 'mix'}, dim=5, memory=16, temperature=0.5)",
-        "OrthogonalMatch({'mix': 'mix'})",
-    ]
+    for each in EACH.values():
+        assert repr(each.make()) == each.shown

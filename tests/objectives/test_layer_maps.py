@@ -9,7 +9,7 @@ from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from texts import CLASSES, Text, Texts
-from tutelage import losses
+from tutelage import objectives
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers.projector import resize
 from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants
@@ -17,10 +17,10 @@ from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants
 QUIET = tl.Engine(progress=False)
 OF_OUTPUTS = (
     tl.FeatureMatch,
-    tl.RelationMatch,
-    tl.AlignmentMatch,
-    partial(tl.ContrastiveMatch, dim=4, memory=32),
-    tl.OrthogonalMatch,
+    tl.RKD,
+    tl.CKA,
+    partial(tl.CRD, dim=4, memory=32),
+    tl.VkD,
 )
 
 
@@ -58,12 +58,12 @@ def test_outputs_with_positions_have_attention():
     assert objective.wants == Wants(student=OUTPUT, teacher=OUTPUT)
     torch.testing.assert_close(
         objective(Signals(student), Signals(teacher), Batch(student)),
-        losses.attention_transfer(student, teacher),
+        objectives.attention_transfer(student, teacher),
     )
 
 
 def test_a_map_asks_for_its_layers_and_for_no_output():
-    objective = tl.RelationMatch({"layer1": "layer2", "head:input": "fc:input"})
+    objective = tl.RKD({"layer1": "layer2", "head:input": "fc:input"})
     assert objective.wants.student == Fields(features=frozenset({"layer1", "head:input"}))
     assert objective.wants.teacher == Fields(features=frozenset({"layer2", "fc:input"}))
     assert objective.predicts_values is None
@@ -86,7 +86,7 @@ def test_a_sum_says_whether_the_output_is_classes_or_values(objective, values):
 @pytest.mark.parametrize(
     ("layer_map", "got"), [({}, "{}"), ([], r"\[\]"), ("layer1", "'layer1'"), (3, "3")]
 )
-@pytest.mark.parametrize("kind", [*OF_OUTPUTS, tl.AttentionTransfer, tl.SelfAttentionRelations])
+@pytest.mark.parametrize("kind", [*OF_OUTPUTS, tl.AttentionTransfer, tl.MiniLMv2])
 def test_a_map_that_is_none_is_refused(kind, layer_map, got):
     with pytest.raises(ArgumentError, match=rf"`layer_map` must say .*, got {got}; write "):
         kind(layer_map)
@@ -106,7 +106,7 @@ def test_a_map_stays_as_it_was_given():
     assert objective.layer_map == {"a": "b"}
 
 
-@pytest.mark.parametrize("kind", [tl.FeatureMatch, tl.OrthogonalMatch, tl.AttentionTransfer])
+@pytest.mark.parametrize("kind", [tl.FeatureMatch, tl.VkD, tl.AttentionTransfer])
 @pytest.mark.parametrize(
     ("student", "teacher"),
     [
@@ -130,7 +130,7 @@ def test_the_students_positions_are_brought_to_the_teachers(kind, student, teach
     )
 
 
-@pytest.mark.parametrize("kind", [tl.FeatureMatch, tl.OrthogonalMatch, tl.AttentionTransfer])
+@pytest.mark.parametrize("kind", [tl.FeatureMatch, tl.VkD, tl.AttentionTransfer])
 def test_features_of_different_kinds_are_refused(kind):
     with pytest.raises(ModelError, match=r"\[4, 3, 8, 8\] \(student\) and .*\[4, 5\] \(teacher\)"):
         built(kind({"a": "b"}), torch.zeros(4, 3, 8, 8), torch.zeros(4, 5))
@@ -148,7 +148,7 @@ def test_a_projector_of_ones_own():
     values = built(objective, student, teacher)
     assert made == [((4, 3), (4, 5))]
     torch.testing.assert_close(
-        values, losses.feature_distance(objective.projectors[0](student), teacher)
+        values, objectives.feature_match(objective.projectors[0](student), teacher)
     )
     assert len(list(objective.parameters())) == 4
 
@@ -193,7 +193,7 @@ def test_relations_of_tokens_by_layers_with_other_names():
             for old, new in (("query", "q_lin"), ("key", "k_lin"), ("value", "v_lin")):
                 setattr(attention, new, getattr(attention, old))
 
-    objective = tl.SelfAttentionRelations(
+    objective = tl.MiniLMv2(
         {"attention": "attention"}, 2, student_parts=("q_lin", "k_lin", "v_lin")
     )
     assert objective.layer_map == {
@@ -211,25 +211,25 @@ def test_relations_of_tokens_by_layers_with_other_names():
 )
 def test_parts_that_are_no_pairs_are_refused(parts):
     with pytest.raises(ArgumentError, match=r"must name the same linear layers of the two sides"):
-        tl.SelfAttentionRelations({"attention": "attention"}, 2, *parts)
+        tl.MiniLMv2({"attention": "attention"}, 2, *parts)
 
 
 @pytest.mark.parametrize("heads", [0, -1, 2.0, True])
 def test_a_number_of_heads_that_is_none_is_refused(heads):
     with pytest.raises(ArgumentError, match=r"`relation_heads` must be .*; it must divide the wid"):
-        tl.SelfAttentionRelations({"attention": "attention"}, heads)
+        tl.MiniLMv2({"attention": "attention"}, heads)
 
 
 @pytest.mark.parametrize("weight", [-1, float("nan"), "1"])
 @pytest.mark.parametrize("name", ["distance", "angle"])
 def test_a_weight_of_relations_out_of_range_is_refused(name, weight):
     with pytest.raises(ArgumentError, match=rf"`{name}` must be .*the authors' weight is"):
-        tl.RelationMatch(**{name: weight})
+        tl.RKD(**{name: weight})
 
 
 def test_relations_of_no_weight_are_refused():
     with pytest.raises(ArgumentError, match=r"`distance` or `angle` must be positive, got 0 for b"):
-        tl.RelationMatch(distance=0, angle=0)
+        tl.RKD(distance=0, angle=0)
 
 
 def test_a_layer_that_is_not_there_is_refused_by_name():
@@ -257,7 +257,7 @@ def test_the_rotation_stays_orthonormal_through_a_run(optimizer, clip):
         Text(8),
         Text(6),
         train=Texts(),
-        objective=tl.OrthogonalMatch({"mix": "mix"}) + 0.1 * tl.SoftTargets(4),
+        objective=tl.VkD({"mix": "mix"}) + 0.1 * tl.SoftTargets(4),
         epochs=10,
         batch_size=16,
         optimizer=optimize,
@@ -267,10 +267,17 @@ def test_the_rotation_stays_orthonormal_through_a_run(optimizer, clip):
     rotation = objective.projectors[0].matrix().detach()
     assert rotation.shape == (8, 6)
     assert (rotation.T @ rotation - torch.eye(6)).abs().max() < 1e-5
-    assert run.history[-1]["train/orthogonal_match"] < run.history[0]["train/orthogonal_match"]
+    assert run.history[-1]["train/vkd"] < run.history[0]["train/vkd"]
     assert run.student(**_batch()).shape == (2, CLASSES)
 
 
 def _batch():
     rows = [Texts(2)[place] for place in range(2)]
     return {name: torch.stack([row[name] for row in rows]) for name in ("tokens", "attention_mask")}
+
+
+@pytest.mark.parametrize("objective", [tl.FeatureMatch(), tl.VkD(), tl.CRD()], ids=repr)
+def test_a_call_of_what_is_not_built_says_what_to_do(objective):
+    side = Signals(torch.zeros(2, 3))
+    with pytest.raises(ArgumentError, match=r"call build\(student, teacher\) with the signals"):
+        objective(side, side, Batch(torch.zeros(2, 1)))

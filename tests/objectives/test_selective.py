@@ -8,11 +8,20 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import tutelage as tl
+from objective_samples import Sample
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, DataError
-from tutelage.objectives import by_class
+from tutelage.objectives import Selective, SoftTargets, by_class, soft_targets, with_feedback
 from tutelage.reports.run_curves import learning_curves
 from tutelage.signals import Batch, Signals
+
+SAMPLES = [
+    Sample(
+        Selective(SoftTargets(3)),
+        lambda z, v, _: soft_targets(z, v, 3.0),
+        "Selective(SoftTargets(temperature=3), by=by_domain)",
+    ),
+]
 
 NAMES = ["photo", "sketch", "photo", "sketch"]
 LABELS = torch.tensor([0, 1, 2, 1])
@@ -36,10 +45,13 @@ class TestTheGate:
     def test_the_lead_is_the_difference_of_accuracies_in_each_group(self):
         student, teacher = naming(0, 1, 2, 0), naming(0, 1, 1, 1)
         soft = tl.Selective(tl.SoftTargets())
-        assert soft.review(student, teacher, batch()) == {"lead/photo": 0.5, "lead/sketch": -0.5}
+        assert soft.validation_metrics(student, teacher, batch()) == {
+            "lead/photo": 0.5,
+            "lead/sketch": -0.5,
+        }
         by = tl.Selective(tl.SoftTargets(), by=by_class)
         leads = {"lead/class 0": 0.0, "lead/class 1": -0.5, "lead/class 2": 1.0}
-        assert by.review(student, teacher, batch()) == leads
+        assert by.validation_metrics(student, teacher, batch()) == leads
 
     def test_of_values_it_is_the_difference_of_squared_errors(self):
         student, teacher = (
@@ -47,21 +59,25 @@ class TestTheGate:
             Signals(torch.tensor([[2.0], [1]])),
         )
         values = Batch(X[:2], torch.tensor([0.0, 1.0]), domain=["a", "b"])
-        leads = tl.Selective(tl.OutputRegression()).review(student, teacher, values)
+        leads = tl.Selective(tl.OutputRegression()).validation_metrics(student, teacher, values)
         assert leads == {"lead/a": 4 - 1, "lead/b": 0 - 4}
 
     def test_examples_without_a_label_and_groups_without_a_name_do_not_count(self):
         labels = torch.tensor([0, 1, -100, -100])
         student, teacher = naming(0, 0, 0, 0), naming(1, 1, 1, 1)
-        both = tl.Selective(tl.SoftTargets()).review(student, teacher, batch(labels=labels))
+        both = tl.Selective(tl.SoftTargets()).validation_metrics(
+            student, teacher, batch(labels=labels)
+        )
         assert both == {"lead/photo": 1.0, "lead/sketch": -1.0}
         unnamed = tl.Selective(tl.SoftTargets(), by=lambda held: [None] * len(held.labels))
-        assert unnamed.review(student, teacher, batch()) == {}
+        assert unnamed.validation_metrics(student, teacher, batch()) == {}
 
     def test_a_teacher_of_some_classes_is_wrong_where_it_says_elsewhere(self):
         ids, logits = torch.tensor([[0, 2]] * 4), torch.tensor([[3.0, 1]] * 2 + [[1, 3.0]] * 2)
         teacher = Signals(CoarseLogits(ids, logits, torch.tensor([0.0, 9, 0, 9])))
-        leads = tl.Selective(tl.SoftTargets()).review(naming(1, 1, 1, 1), teacher, batch())
+        leads = tl.Selective(tl.SoftTargets()).validation_metrics(
+            naming(1, 1, 1, 1), teacher, batch()
+        )
         assert leads == {"lead/photo": -1.0, "lead/sketch": 1.0}
 
     def test_a_closed_group_weighs_nothing_and_no_other_weighs_more(self):
@@ -69,25 +85,27 @@ class TestTheGate:
         teacher, soft = Signals(normal(1, 4, 3)), tl.Selective(tl.SoftTargets(2))
         plain = tl.SoftTargets(2)(Signals(student), teacher, batch())
         assert torch.equal(soft(Signals(student), teacher, batch()), plain)
-        soft.heed({"lead/photo": 0.1, "lead/sketch": 0.0, "accuracy": 0.7})
+        soft.update({"lead/photo": 0.1, "lead/sketch": 0.0, "accuracy": 0.7})
         values = soft(Signals(student), teacher, batch())
         assert torch.equal(values, plain * torch.tensor([0.0, 1, 0, 1]))
-        assert soft.counted(batch()) is None  # the mean still runs over all four
+        distiller = tl.Distiller(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3), soft)
+        assert distiller.counts(batch()).tolist() == [4.0]  # the mean still runs over all
         [gradient] = torch.autograd.grad(values.sum(), student)
         assert gradient.abs().sum(dim=1).bool().tolist() == [False, True, False, True]
 
     def test_it_opens_again_and_what_is_not_known_is_open(self):
         soft = tl.Selective(tl.SoftTargets(2))
-        soft.heed({"lead/photo": 0.1})
+        soft.update({"lead/photo": 0.1})
         assert soft.closed == {"photo"}
         elsewhere = batch(domain=["painting"] * 4)
         assert soft(naming(0, 0, 0, 0), naming(1, 1, 1, 1), elsewhere).all()
-        soft.heed({"lead/photo": -0.1})
+        soft.update({"lead/photo": -0.1})
         assert soft.closed == frozenset()
 
     def test_its_state_is_in_the_state_dict(self):
         whole = tl.HardLabels() + 0.5 * tl.Selective(tl.SoftTargets())
-        whole.heed({"lead/photo": 0.1})
+        (adapting,) = with_feedback(whole)
+        adapting.update({"lead/photo": 0.1})
         again = tl.HardLabels() + 0.5 * tl.Selective(tl.SoftTargets())
         again.load_state_dict(whole.state_dict())
         assert again.terms()[1].objective.closed == {"photo"}
@@ -220,13 +238,13 @@ class TestBadInput:
 
     def test_values_need_labels_of_their_shape(self):
         with pytest.raises(DataError, match="of the outputs' shape"):
-            tl.Selective(tl.OutputRegression()).review(
+            tl.Selective(tl.OutputRegression()).validation_metrics(
                 Signals(X), Signals(X), batch(labels=torch.zeros(4))
             )
 
     @pytest.mark.parametrize("said", [3, None, ["a"], "four"])
     def test_groups_are_one_for_each_example(self, said):
         with pytest.raises(DataError, match=r"`by` must return a list of one group for each of"):
-            tl.Selective(tl.SoftTargets(), by=lambda _: said).review(
+            tl.Selective(tl.SoftTargets(), by=lambda _: said).validation_metrics(
                 Signals(X), Signals(X), batch()
             )

@@ -73,7 +73,7 @@ def main(out, kind, write):
     soft = tl.SoftTargets(tl.schedules.Linear(8, 1))
     if kind == "compiled":
         warnings.simplefilter("default")  # the compiler uses what torch advises against
-        soft = tl.Compiled(soft)
+        soft.compile()
     torch.manual_seed(7)
     teacher = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
     student = nn.Sequential(

@@ -39,7 +39,7 @@ class Checked(tl.Objective):
     def forward(self, student, teacher, batch):
         with torch.no_grad():
             torch.testing.assert_close(self.ask(batch.inputs), teacher.wanted_output())
-        return tl.losses.soft_targets(student.wanted_output(), teacher.wanted_output(), 2.0)
+        return tl.objectives.soft_targets(student.wanted_output(), teacher.wanted_output(), 2.0)
 
 
 def slow_step(*_):

@@ -62,7 +62,7 @@ def main(weights, kind, out):
     if kind == "selective":  # groups close and open by the validation figures of the main process
         soft = tl.Selective(soft, by=tl.objectives.by_class)
     if kind == "compiled":
-        soft = tl.Compiled(soft)
+        soft.compile()
     run = tl.distill(
         teacher,
         student,

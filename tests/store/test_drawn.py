@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import tutelage as tl
 from tutelage.errors import ModelError
-from tutelage.losses import coarse_soft_targets, soft_targets
+from tutelage.objectives import coarse_soft_targets, soft_targets
 from tutelage.store.drawn import counted, draw_classes
 
 TEMPERATURES = (1.0, 4.0)

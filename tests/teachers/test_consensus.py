@@ -46,7 +46,7 @@ def draw(seed, members=3):
 
 def cost(log_q, teachers, weights):
     """Σ_k w_k KL(p_k ‖ q_k) by the loss that students learn from."""
-    each = torch.stack([tl.losses.coarse_soft_targets(log_q, one, 1.0) for one in teachers])
+    each = torch.stack([tl.objectives.coarse_soft_targets(log_q, one, 1.0) for one in teachers])
     return (weights.unsqueeze(1) * each).sum(dim=0)
 
 

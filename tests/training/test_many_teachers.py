@@ -9,7 +9,7 @@ from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from tutelage.errors import DataError, ModelError, NonFiniteError
-from tutelage.losses import soft_targets
+from tutelage.objectives import soft_targets
 from tutelage.teachers import Consensus, Ensemble, Specialist, Specialists
 
 DOMAINS, CLASSES, INPUTS = ("a", "b", "c"), 6, 4

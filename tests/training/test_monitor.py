@@ -51,7 +51,7 @@ class TestMovingWeights:
         losses = [record["val/loss"] for record in run.history]
         assert run.best_epoch > 5
         assert losses[run.best_epoch - 1] == min(losses)
-        final = tl.losses.soft_targets(run.student(X), teacher()(X), 4.0).mean().item()
+        final = tl.objectives.soft_targets(run.student(X), teacher()(X), 4.0).mean().item()
         assert losses[run.best_epoch - 1] == pytest.approx(final, rel=1e-4)
 
     def test_patience_does_not_run_out_by_a_moving_temperature(self):

@@ -184,7 +184,7 @@ class TestBadInput:
 
     def test_objectives_that_read_one_label(self):
         with pytest.raises(DataError, match="made of two"):
-            distilled(tl.data.Mixup(), objective=tl.DecoupledTargets())
+            distilled(tl.data.Mixup(), objective=tl.DKD())
 
     def test_token_ids(self):
         ids = TensorDataset(torch.arange(8).reshape(4, 2), torch.arange(4) % 3)

@@ -47,7 +47,7 @@ class Watched(tl.Objective):
         with torch.no_grad():
             assert torch.equal(self.ask(batch.inputs), teacher.wanted_output())
         self.seen.append((batch.view, batch.index.tolist()))
-        return tl.losses.soft_targets(student.wanted_output(), teacher.wanted_output(), 2.0)
+        return tl.objectives.soft_targets(student.wanted_output(), teacher.wanted_output(), 2.0)
 
 
 def quiet():

@@ -24,7 +24,8 @@ from tutelage.evaluation.metrics import (
     r2,
 )
 from tutelage.layers import evaluating, observe
-from tutelage.objectives import Objective
+from tutelage.objectives import Objective, with_feedback
+from tutelage.objectives._valid import valid_examples
 from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants
 from tutelage.teachers import Teacher
 
@@ -137,8 +138,10 @@ def evaluate(
     found = Outputs(student.full_output(), target.full_output(), batch.labels, domains, inputs)
     if objective is None:
         return Evaluation({}, found)
-    own = objective.review(student, target, batch) if scored and objective.needs_validation else {}
-    every = losses.metrics() | own | measure(objective, found, metrics)
+    every = losses.metrics()
+    for each in with_feedback(objective) if scored else ():
+        every |= each.validation_metrics(student, target, batch)
+    every |= measure(objective, found, metrics)
     if not every:
         raise DataError(
             "`val` must have labels that fit the output, or a teacher that answers for it, to "
@@ -246,13 +249,14 @@ class _Losses:
         self._sums, self._counts = [0.0] * len(self._terms), [0.0] * len(self._terms)
 
     def add(self, student: Signals, teacher: Signals, batch: Batch) -> None:
+        examples, masks = valid_examples(self._terms, batch)
         for place, term in enumerate(self._terms):
-            counted = term.objective.counted(batch)
             values = term.objective(student, teacher, batch)
-            if counted is not None:
-                values = values.where(counted, 0)
+            mask = masks[place]
+            if mask is not None:
+                values = values.where(mask, 0)
             self._sums[place] += values.double().sum().item()
-            self._counts[place] += len(batch) if counted is None else counted.sum().item()
+            self._counts[place] += examples if mask is None else mask.sum().item()
 
     def metrics(self) -> dict[str, float]:
         """Return the weighted sum as `loss`; nothing where all final weights are zero."""

@@ -4,8 +4,7 @@ from torch import Tensor
 
 from tutelage._checks import positive
 from tutelage.evaluation.evaluate import Outputs
-from tutelage.losses import soft_targets
-from tutelage.objectives import Objective
+from tutelage.objectives import Objective, soft_targets
 
 
 def mean_kl(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> float:

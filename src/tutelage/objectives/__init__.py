@@ -1,56 +1,86 @@
-"""What a student is asked for: one idea per file, joined by `*` and `+` into a weighted sum."""
+"""Training objectives, one published method per file, joined by `*` and `+` into weighted sums.
 
-from tutelage.objectives._objective import Objective, Term, WeightedSum
-from tutelage.objectives.alignment_match import AlignmentMatch
-from tutelage.objectives.attention_transfer import AttentionTransfer
-from tutelage.objectives.bounded_regression import BoundedRegression
-from tutelage.objectives.compiled import Compiled
-from tutelage.objectives.contrastive_match import ContrastiveMatch
-from tutelage.objectives.correlation_match import CorrelationMatch
-from tutelage.objectives.decoupled_targets import DecoupledTargets
-from tutelage.objectives.feature_match import FeatureMatch
-from tutelage.objectives.gaussian_regression import GaussianRegression
-from tutelage.objectives.groupings import by_class, by_domain
-from tutelage.objectives.hard_labels import HardLabels
-from tutelage.objectives.heterogeneous_targets import HeterogeneousTargets
-from tutelage.objectives.label_regression import LabelRegression
-from tutelage.objectives.logit_regression import LogitRegression
-from tutelage.objectives.normalized_targets import NormalizedTargets
-from tutelage.objectives.orthogonal_match import OrthogonalMatch
-from tutelage.objectives.output_regression import OutputRegression
-from tutelage.objectives.relation_match import RelationMatch
-from tutelage.objectives.selective import Selective
-from tutelage.objectives.self_attention_relations import SelfAttentionRelations
-from tutelage.objectives.soft_targets import SoftTargets
-from tutelage.objectives.standardized_targets import StandardizedTargets
-from tutelage.objectives.transformed_targets import TransformedTargets
+Beside each objective stands its formula, a pure function of tensors that returns one loss per
+example, `[batch]`: `dkd` beside `DKD`.
+"""
+
+from tutelage.objectives._attention_transfer import AttentionTransfer, attention_transfer
+from tutelage.objectives._bounded_regression import BoundedRegression, bounded_regression
+from tutelage.objectives._cka import CKA, cka
+from tutelage.objectives._crd import CRD, crd
+from tutelage.objectives._dist import DIST, dist
+from tutelage.objectives._dkd import DKD, dkd
+from tutelage.objectives._feature_match import FeatureMatch, feature_match
+from tutelage.objectives._gaussian_regression import GaussianRegression, gaussian_regression
+from tutelage.objectives._hard_labels import HardLabels, hard_labels
+from tutelage.objectives._layers import LayerObjective
+from tutelage.objectives._logit_regression import LogitRegression, logit_regression
+from tutelage.objectives._logit_standardization import LogitStandardization, logit_standardization
+from tutelage.objectives._minilmv2 import MiniLMv2, minilmv2
+from tutelage.objectives._nkd import NKD, nkd
+from tutelage.objectives._objective import (
+    Objective,
+    Term,
+    ValidationFeedback,
+    WeightedSum,
+    with_feedback,
+)
+from tutelage.objectives._ofa import OFA, ofa
+from tutelage.objectives._regression import LabelRegression, OutputRegression, regression
+from tutelage.objectives._rkd import RKD, rkd
+from tutelage.objectives._selective import Selective, by_class, by_domain
+from tutelage.objectives._soft_targets import SoftTargets, coarse_soft_targets, soft_targets
+from tutelage.objectives._vkd import VkD, vkd
+from tutelage.objectives._wttm import WTTM, wttm
 
 __all__ = [
-    "AlignmentMatch",
+    "CKA",
+    "CRD",
+    "DIST",
+    "DKD",
+    "NKD",
+    "OFA",
+    "RKD",
+    "WTTM",
     "AttentionTransfer",
     "BoundedRegression",
-    "Compiled",
-    "ContrastiveMatch",
-    "CorrelationMatch",
-    "DecoupledTargets",
     "FeatureMatch",
     "GaussianRegression",
     "HardLabels",
-    "HeterogeneousTargets",
     "LabelRegression",
+    "LayerObjective",
     "LogitRegression",
-    "NormalizedTargets",
+    "LogitStandardization",
+    "MiniLMv2",
     "Objective",
-    "OrthogonalMatch",
     "OutputRegression",
-    "RelationMatch",
     "Selective",
-    "SelfAttentionRelations",
     "SoftTargets",
-    "StandardizedTargets",
     "Term",
-    "TransformedTargets",
+    "ValidationFeedback",
+    "VkD",
     "WeightedSum",
+    "attention_transfer",
+    "bounded_regression",
     "by_class",
     "by_domain",
+    "cka",
+    "coarse_soft_targets",
+    "crd",
+    "dist",
+    "dkd",
+    "feature_match",
+    "gaussian_regression",
+    "hard_labels",
+    "logit_regression",
+    "logit_standardization",
+    "minilmv2",
+    "nkd",
+    "ofa",
+    "regression",
+    "rkd",
+    "soft_targets",
+    "vkd",
+    "with_feedback",
+    "wttm",
 ]

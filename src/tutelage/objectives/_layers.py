@@ -1,4 +1,4 @@
-"""What objectives on layers share: pairs of places, compared one by one."""
+"""The base of objectives on layers: pairs of layers, compared one by one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LayerObjective(Objective):
             `{"layer2": "layer4"}`; None for the outputs of both, where these are embeddings.
 
     Raises:
-        ArgumentError: The map is empty, or names no places.
+        ArgumentError: The map is empty or has invalid layer paths.
     """
 
     def __init__(self, layer_map: Mapping[str, str] | None) -> None:
@@ -60,7 +60,16 @@ class LayerObjective(Objective):
         ]
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return the mean over the pairs, `[batch]`."""
+        """Return the mean over the pairs, `[batch]`.
+
+        Raises:
+            ArgumentError: The objective is not built.
+        """
+        if not self.built:
+            raise ArgumentError(
+                f"{self} has projectors that depend on the shapes of features, got none yet; call "
+                "build(student, teacher) with the signals of one batch first"
+            )
         values = [
             self.compare(pair, ours, theirs, batch)
             for pair, (ours, theirs) in enumerate(self.pairs(student, teacher))
@@ -80,11 +89,11 @@ def checked_map(layer_map: Mapping[str, str]) -> dict[str, str]:
     """Return the map of layers.
 
     Raises:
-        ArgumentError: It is empty, or names no places.
+        ArgumentError: It is empty or has invalid layer paths.
     """
     if not isinstance(layer_map, Mapping) or not layer_map:
         raise ArgumentError(
-            "`layer_map` must say which layer of the student learns from which of the teacher, got "
+            "`layer_map` must map layers of the student to layers of the teacher, got "
             f"{layer_map!r}; write {{'layer2': 'layer4'}}"
         )
     for each in (*layer_map, *layer_map.values()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -10,19 +9,21 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import chain, count
 from operator import or_
-from typing import cast
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from tutelage.errors import ArgumentError, DataError
-from tutelage.losses._looks import may_look
+from tutelage.errors import ArgumentError
 from tutelage.schedules import Constant, Product, Schedule, weight_schedule
-from tutelage.signals import UNLABELLED, Batch, Signals, Wants
+from tutelage.signals import Batch, Signals, Wants
+
+# Names that a run's logs use beside those of the terms.
+_RESERVED = {"epoch", "kind", "loss", "lr", "seconds", "step"}
 
 
 class Objective(nn.Module):
-    """What the student is asked for: one value per example, less is better.
+    """Base class of what a student minimises: one value per example.
 
     A subclass sets `wants` and writes `forward`; weights and sums come with it:
 
@@ -30,74 +31,45 @@ class Objective(nn.Module):
     >>> 0.1 * HardLabels() + 0.9 * SoftTargets(temperature=4)
     0.1 * HardLabels() + 0.9 * SoftTargets(temperature=4)
 
-    Weights are what they weigh and are not normalised; a weight may be a schedule.
+    Weights are not normalised; a weight may be a schedule. An objective that wants labels is
+    averaged over the labelled examples, any other over all.
     """
 
     wants: Wants
-    """Which signals `forward` reads of each side, and whether it reads labels."""
+    """Which outputs and features `forward` reads of each side, and whether it reads labels."""
+
+    built: bool = True
+    """Whether what depends on shapes, such as a projector, exists; set by `build`."""
 
     predicts_values: bool | None = False
-    """Whether the student's output are values, or an embedding, rather than class logits.
+    """Whether the student's output holds values or an embedding rather than class logits.
 
-    None where the objective says nothing of that.
+    None where the objective does not depend on that.
     """
 
     reads_mixtures: bool = False
-    """Whether `forward` knows examples that are made of two (`batch.mixture`); see `Mixup`."""
+    """Whether `forward` reads both labels of mixed examples (`batch.mixture`); see `Mixup`."""
 
-    def prediction(self, output: Tensor) -> Tensor:
-        """Return what of the student's output is the answer, to be compared with labels: all."""
-        return output
-
-    built: bool = True
-    """Whether what depends on the shapes of the signals, such as a projector, has been made."""
+    relates_examples: bool = False
+    """Whether `forward` compares the examples of a batch, so that one alone has no value."""
 
     def build(self, student: Signals, teacher: Signals) -> None:
-        """Make what depends on the shapes of the signals; called before training, with some.
+        """Create what depends on shapes, from one batch's signals, before training.
 
-        Parameters that are made here are trained with the student and are no part of it.
+        Parameters that are created here are trained with the student and are no part of it.
         """
 
     @abstractmethod
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return `[batch]`, one value per example, 0 for an example that is not `counted`."""
+        """Return `[batch]`: one value per example, any finite one where it has no label."""
 
-    def counted(self, batch: Batch) -> Tensor | None:
-        """Return which examples the average runs over, `[batch]` of bool; None for all.
-
-        Objectives that read labels count the labelled examples, the others count every one.
-
-        Raises:
-            DataError: Labels are read, and they are mixed in a way that the objective cannot read.
-        """
-        if batch.mixture is not None and self.wants.labels and not self.reads_mixtures:
-            raise DataError(
-                f"{self} reads one label for each example, got examples made of two, each with two "
-                "labels; learn their labels by HardLabels and the teacher by an objective without "
-                "labels, such as SoftTargets, or use a transform that leaves labels as they are, "
-                "such as Noise"
-            )
-        return batch.labelled() if self.wants.labels and not _all_labelled(batch) else None
-
-    needs_validation: bool = False
-    """Whether it goes by `review`, and so there must be validation data."""
-
-    def review(self, student: Signals, teacher: Signals, batch: Batch) -> dict[str, float]:
-        """Return figures of its own, by name, on the validation data as a whole.
-
-        Args:
-            student: Its output for all examples, on the CPU; no features.
-            teacher: The same of the teacher.
-            batch: All examples, with labels and domains and without inputs.
-        """
-        return {}
-
-    def heed(self, figures: Mapping[str, float]) -> None:
-        """Take note of an epoch's validation figures, its own among them."""
+    def prediction(self, output: Tensor) -> Tensor:
+        """Return the part of the student's output that is compared with labels: all of it."""
+        return output
 
     def terms(self) -> tuple[Term, ...]:
-        """Return the parts of the sum that this objective is: itself, with weight 1."""
-        return (Term(_snake_case(type(self).__name__), Constant(1.0), self),)
+        """Return the terms of the sum that this objective is: itself, with weight 1."""
+        return (Term(_term_name(type(self).__name__), Constant(1.0), self),)
 
     def __mul__(self, weight: float | Schedule) -> WeightedSum:
         """Weigh the objective by a number or a schedule of zero or more."""
@@ -121,14 +93,38 @@ class Objective(nn.Module):
         return f"{type(self).__name__}({self.extra_repr()})"
 
 
+@runtime_checkable
+class ValidationFeedback(Protocol):
+    """What an objective has in addition if it adapts to validation results, such as `Selective`.
+
+    A run with such an objective must have validation data.
+    """
+
+    def validation_metrics(
+        self, student: Signals, teacher: Signals, batch: Batch
+    ) -> dict[str, float]:
+        """Return metrics of its own, by name, on the whole of the validation data.
+
+        Args:
+            student: The student's output for all examples, on the CPU; no features.
+            teacher: The same of the teacher.
+            batch: All examples, with labels and domains and without inputs.
+        """
+        ...
+
+    def update(self, metrics: Mapping[str, float]) -> None:
+        """Adapt to an epoch's validation metrics, its own among them."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One part of a weighted sum.
+    """One term of a weighted sum.
 
     Args:
         name: Under which it is logged, such as `soft_targets`.
-        weight: By what it is multiplied, over training.
-        objective: What it is.
+        weight: Its factor, over training.
+        objective: What is weighted.
     """
 
     name: str
@@ -155,7 +151,7 @@ class WeightedSum(Objective):
 
     @property
     def wants(self) -> Wants:  # pyright: ignore[reportIncompatibleVariableOverride] - computed
-        """What any of the terms wants."""
+        """The union of what the terms want."""
         return reduce(or_, (term.objective.wants for term in self.terms()))
 
     @property
@@ -163,12 +159,6 @@ class WeightedSum(Objective):
         """Whether a term says so and none takes the output for class logits."""
         said = {term.objective.predicts_values for term in self.terms()}
         return True in said and False not in said
-
-    @property
-    def reads_mixtures(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether all of the terms that read labels do."""
-        reading = [term.objective for term in self.terms() if term.objective.wants.labels]
-        return all(objective.reads_mixtures for objective in reading)
 
     @property
     def built(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - computed
@@ -182,34 +172,19 @@ class WeightedSum(Objective):
                 term.objective.build(student, teacher)
 
     def prediction(self, output: Tensor) -> Tensor:
-        """Return what the first term takes for the answer."""
+        """Return the prediction as the first term reads it."""
         return self.terms()[0].objective.prediction(output)
-
-    @property
-    def needs_validation(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether one of the terms does."""
-        return any(term.objective.needs_validation for term in self.terms())
-
-    def review(self, student: Signals, teacher: Signals, batch: Batch) -> dict[str, float]:
-        """Return the figures of all terms."""
-        figures = [term.objective.review(student, teacher, batch) for term in self.terms()]
-        return {name: value for each in figures for name, value in each.items()}
-
-    def heed(self, figures: Mapping[str, float]) -> None:
-        """Let all terms take note."""
-        for term in self.terms():
-            term.objective.heed(figures)
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the weighted sum of the terms' values, `[batch]`."""
-        values = (
-            term.objective(student, teacher, batch) * term.weight(batch.progress)
-            for term in self.terms()
-        )
-        return torch.stack(list(values)).sum(dim=0)
+        values = [
+            cast("Tensor", objective(student, teacher, batch)) * weight(batch.progress)
+            for weight, objective in zip(self.weights, self.objectives, strict=True)
+        ]
+        return torch.stack(values).sum(dim=0)
 
     def terms(self) -> tuple[Term, ...]:
-        """Return the terms; a name that comes up again gets a number: `soft_targets_2`."""
+        """Return the terms; a repeated name gets a number: `soft_targets_2`."""
         leaves = [
             Term(inner.name, _times(weight, inner.weight), inner.objective)
             for weight, objective in zip(self.weights, self.objectives, strict=True)
@@ -224,33 +199,10 @@ class WeightedSum(Objective):
         return " + ".join(f"{term.weight} * {term.objective}" for term in self.terms())
 
 
-def labels_of(batch: Batch) -> Tensor:
-    """Return the labels of a batch.
-
-    Raises:
-        DataError: It has none.
-    """
-    if batch.labels is None:
-        raise DataError(
-            "an objective that learns from labels got a batch without any; yield (inputs, labels) "
-            "from the data set, mark single unlabelled examples by -100 (NaN for values), or use "
-            "an objective without labels, such as SoftTargets"
-        )
-    if not isinstance(batch.labels, Tensor):
-        raise DataError(
-            f"labels must be a tensor, got {type(batch.labels).__name__}; "
-            "let the collate function make one"
-        )
-    return batch.labels
-
-
-def _all_labelled(batch: Batch) -> bool:
-    """Tell whether all examples carry a label, where one may look."""
-    labels = labels_of(batch)
-    if batch.mixture is not None or not may_look(labels) or not labels.numel():
-        return False
-    least = labels.amin().item()  # NaN where any is NaN
-    return not math.isnan(least) if labels.is_floating_point() else least > UNLABELLED
+def with_feedback(objective: Objective) -> list[ValidationFeedback]:
+    """Return the terms that adapt to validation results."""
+    terms = (term.objective for term in objective.terms())
+    return [each for each in terms if isinstance(each, ValidationFeedback)]
 
 
 def _times(first: Schedule, second: Schedule) -> Schedule:
@@ -261,12 +213,18 @@ def _times(first: Schedule, second: Schedule) -> Schedule:
     return Product(first, second)
 
 
-def _snake_case(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+def _term_name(class_name: str) -> str:
+    """Return a class's name in snake case, acronyms whole, and apart from the logs' own names.
+
+    >>> [_term_name(each) for each in ("HardLabels", "DKD", "VkD", "MiniLMv2", "Loss")]
+    ['hard_labels', 'dkd', 'vkd', 'minilmv2', 'loss_term']
+    """
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", class_name).lower()
+    return f"{name}_term" if name in _RESERVED else name
 
 
 def _unique(names: list[str]) -> list[str]:
-    """Number the names that came up before; a sum within a sum may have numbered some already."""
+    """Number the repeated names; a sum within a sum may have numbered some already."""
     unique: list[str] = []
     for name in names:
         numbered = chain([name], (f"{name}_{number}" for number in count(2)))

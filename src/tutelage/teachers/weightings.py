@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tutelage._checks import positive
 from tutelage.errors import DataError
-from tutelage.losses import hard_labels
+from tutelage.objectives import hard_labels
 from tutelage.signals import Batch
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from tutelage.data import transformed
 from tutelage.errors import DataError, TutelageError, in_short
 from tutelage.evaluation import evaluate
+from tutelage.objectives import with_feedback
 from tutelage.signals import Batch
 from tutelage.training.checkpointer import Checkpointer
 from tutelage.training.optimization import refuse_step
@@ -49,7 +50,6 @@ class Loop:
         self.setup, self.state = checkpointer.setup, checkpointer.state
         self.losses = losses
         self.settings, self.distiller = self.setup.settings, self.setup.distiller
-        self._terms = self.distiller.objective.terms()
         self._parameters = [each for each in self.distiller.parameters() if each.requires_grad]
         self._batches_per_epoch = self.setup.train.batches_per_epoch()
         self._by_part = isinstance(self.settings.optimizer, ByPart)
@@ -92,13 +92,7 @@ class Loop:
                 f"{state.epoch + 1}; fill its data set, or set drop_last=False"
             )
         self._read_losses()
-        for term, count in zip(self._terms, state.loss_counts[1:], strict=True):
-            if term.objective.wants.labels and not count:
-                raise DataError(
-                    f"`train` must have labels for `{term.name}` to learn from, got none in epoch "
-                    f"{state.epoch + 1} (−100, or NaN for values, means no label); label some "
-                    "examples, or use an objective without labels, such as SoftTargets"
-                )
+        self.distiller.check_learned(state.loss_counts[1:])
 
     def _groups(self) -> Iterator[list[Batch]]:
         """Yield the batches of each step to the end of the epoch."""
@@ -196,11 +190,12 @@ class Loop:
 
     def _end_epoch(self, began: float) -> None:
         """Validate, log, and keep the student if it is the best so far."""
-        state, objective = self.state, self.distiller.objective
+        state = self.state
         metrics: dict[str, float] = {}
         if self.setup.val is not None:
             metrics = self._validate()
-            objective.heed(metrics)
+            for each in with_feedback(self.distiller.objective):
+                each.update(metrics)
         state.seconds = time.monotonic() - began
         record: dict[str, Any] = {"epoch": state.epoch + 1, "step": state.step}
         record |= {"lr": self.setup.optimizer.param_groups[0]["lr"], "seconds": state.seconds}

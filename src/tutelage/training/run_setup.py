@@ -13,7 +13,7 @@ from tutelage.data import Share, Source, as_source, randomness
 from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError, StoreError
 from tutelage.evaluation import check_metric_names
-from tutelage.objectives import Objective
+from tutelage.objectives import Objective, with_feedback
 from tutelage.teachers import Teacher
 from tutelage.training.optimization import make_optimizer, make_scheduler
 from tutelage.training.settings import Settings
@@ -114,7 +114,7 @@ def _val_teacher(
             found = teacher.answering("val", val)
         except StoreError:  # stored for the training data alone: then labels judge the student
             found = None
-    if objective.needs_validation and found is None:
+    if with_feedback(objective) and found is None:
         lacking = "no `val`" if val is None else "a teacher with stored answers to `train` alone"
         raise ArgumentError(
             f"the objective {objective} compares student and teacher on validation data, got "

@@ -126,19 +126,16 @@ def _train(checkpointer: Checkpointer, accelerator: Accelerator, unread: list[st
 def own_copies(objectives: Sequence[Objective]) -> list[Objective]:
     """Return copies for one run: what an objective learns in it must not reach the next.
 
-    What is one object in several of them stays one.
-
-    Raises:
-        ArgumentError: An objective was compiled in place, which PyTorch's copies are not.
+    What is one object in several of them stays one, and what was compiled in place
+    (`objective.compile()`) is compiled in the copy too, with PyTorch's usual settings.
     """
-    for objective in objectives:
-        parts = objective.modules() if isinstance(objective, Objective) else ()  # refused later
-        if any(part._compiled_call_impl for part in parts):  # noqa: SLF001
-            raise ArgumentError(
-                f"an objective must not be compiled in place, got {objective}, of which each run "
-                "makes a copy that is not compiled; write tl.Compiled(tl.SoftTargets(4))"
-            )
-    return copy.deepcopy(list(objectives))
+    copies = copy.deepcopy(list(objectives))
+    for one, other in zip(objectives, copies, strict=True):
+        if isinstance(one, Objective):  # anything else is refused later
+            for part, twin in zip(one.modules(), other.modules(), strict=True):
+                if part._compiled_call_impl:  # noqa: SLF001
+                    twin.compile()
+    return copies
 
 
 def _leave_processes() -> None:

@@ -1,0 +1,105 @@
+"""Attention transfer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from tutelage.errors import ModelError
+from tutelage.layers.projector import resize
+from tutelage.objectives._features import fitting, mean_per_example, without_padding
+from tutelage.objectives._layers import LayerObjective
+from tutelage.objectives._tensors import at_least_float32, shrunk
+from tutelage.signals import Batch
+
+_TOKENS, _MAPS = 3, 4
+
+
+def attention_transfer(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+    """‖A(f_s) − A(f_t)‖² / n, where A(f) is the mean over the channels of f², made of length 1.
+
+    A has one number for each of the n positions, pixels or tokens. It does not change if the
+    feature of an example is multiplied by a positive number, and two widths may differ. A feature
+    that is 0 throughout has A = 0 and no gradient.
+
+    The authors' equation 2 has β/2 · ‖·‖, with β = 1000 divided by n; their code has what is here,
+    times β = 1000.
+
+    Args:
+        student: Feature of the student, `[batch, channels, height, width]` or
+            `[batch, tokens, d]`.
+        teacher: That of the teacher, with as many positions.
+        mask: For `[batch, tokens, d]`: the token mask, `[batch, tokens]`.
+
+    Returns:
+        `[batch]`, from 0 to 2/n; computed in float32 at least.
+
+    Raises:
+        ModelError: The two are not of one kind, or their numbers of positions differ.
+
+    >>> import torch
+    >>> student = torch.tensor([[[3.0], [0.0]]])  # two tokens: only the first is active ...
+    >>> attention_transfer(student, torch.tensor([[[0.0, 0.0], [5.0, 5.0]]]))  # only the second
+    tensor([1.])
+    """
+    _check(student, teacher)
+    ours, theirs = (_attention(feature, mask) for feature in (student, teacher))
+    mask = fitting(mask, student)
+    return mean_per_example((ours - theirs).square().unsqueeze(2), mask)
+
+
+class AttentionTransfer(LayerObjective):
+    """Attention transfer: where each side's features are active, position by position.
+
+    Zagoruyko and Komodakis 2017, "Paying More Attention to Attention: Improving the Performance of
+    Convolutional Neural Networks via Attention Transfer", https://arxiv.org/abs/1612.03928.
+    Formula: `tutelage.objectives.attention_transfer`. A usual weight is 1000: the difference is a
+    mean over the positions, and the squares of a map's numbers sum to 1.
+
+    Args:
+        layer_map: As in `LayerObjective`; None where the outputs have positions.
+
+    Shape:
+        Features `[batch, channels, height, width]` or `[batch, tokens, d]`; widths may differ, and
+        where the positions do, the student's feature is brought to the teacher's. Padded tokens
+        (`attention_mask` of the inputs) are ignored.
+
+    Raises:
+        ArgumentError: The map is empty or has invalid layer paths.
+    """
+
+    def __init__(self, layer_map: Mapping[str, str] | None = None) -> None:
+        super().__init__(layer_map)
+
+    def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
+        """Return the differences, `[batch]`."""
+        if student.ndim == teacher.ndim:  # the loss refuses others
+            student = resize(at_least_float32(student), teacher)
+        return attention_transfer(student, teacher, batch.token_mask())
+
+
+def _attention(feature: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the map of an example as a row of length 1, `[batch, positions]`."""
+    squares = without_padding(feature, mask).square()
+    # A sum does as well as a mean, as the length is made 1.
+    sums = squares.sum(dim=1 if feature.ndim == _MAPS else 2).flatten(1)
+    return F.normalize(shrunk(sums, dim=1), dim=1)
+
+
+def _check(student: Tensor, teacher: Tensor) -> None:
+    kinds = {student.ndim, teacher.ndim}
+    if len(kinds) == 1 and kinds <= {_TOKENS, _MAPS} and _positions(student) == _positions(teacher):
+        return
+    raise ModelError(
+        "attention is compared between features [batch, tokens, d], or [batch, channels, height, "
+        f"width], with the same positions, got {list(student.shape)} (student) and "
+        f"{list(teacher.shape)} (teacher); choose layers of one kind, and resize one of the two"
+    )
+
+
+def _positions(feature: Tensor) -> tuple[int, ...]:
+    """Return the shape without channels."""
+    shape = tuple(feature.shape)
+    return shape[:1] + shape[2:] if feature.ndim == _MAPS else shape[:2]

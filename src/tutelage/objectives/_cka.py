@@ -1,0 +1,128 @@
+"""Centered kernel alignment (CKA)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.linalg import vector_norm
+
+from tutelage.objectives._features import same_examples, without_padding
+from tutelage.objectives._layers import LayerObjective
+from tutelage.objectives._looks import may_look
+from tutelage.objectives._tensors import full_precision
+from tutelage.signals import Batch
+
+# Less spread than this many roundings of the values is the roundings' own.
+_ROUNDINGS = 32
+# Norms between this and its inverse can be squared and multiplied in float32.
+_MODERATE = 1e9
+
+
+def cka(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+    """1 − CKA over the batch, where CKA = ‖XᵀY‖² / (‖XᵀX‖ ‖YᵀY‖), the same for every example.
+
+    X and Y are the features of student and teacher, `[batch, d]`, less their means over the batch;
+    the norms are Frobenius'. CKA is 1 where one is a rotation of the other, times a number, and 0
+    where no feature of one varies with any of the other; the widths may differ. It is a property
+    of a batch and not of an example: each of the batch's examples has the batch's value, so that
+    their mean is it. A batch smaller than the widths makes any two sides look alike: take large
+    ones. Where a side does not vary, as in a batch of one, CKA is set to 0 and has no gradient.
+
+    Args:
+        student: Feature of the student, `[batch, …]`; what follows the batch is flattened.
+        teacher: That of the teacher, `[batch, …]`.
+        mask: For `[batch, tokens, d]`: the token mask, `[batch, tokens]`; padded tokens
+            are set to 0 on both sides.
+
+    Returns:
+        `[batch]`, from 0 to 1, all equal; computed in float32 at least.
+
+    Raises:
+        ModelError: The two have different numbers of examples.
+
+    >>> import torch
+    >>> teacher = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+    >>> cka(teacher[:, :1], teacher)
+    tensor([0.3572, 0.3572, 0.3572])
+    """
+    same_examples(student, teacher)
+    (x, x_mean), (y, y_mean) = _centred(student, mask), _centred(teacher, mask)
+    with full_precision(student):
+        if may_look(x):
+            cross, ours, theirs = _products(x, y)
+            if _is_moderate(ours, len(x), x_mean) and _is_moderate(theirs, len(y), y_mean):
+                return (1 - cross / (ours * theirs)).expand(len(student))
+        cross, ours, theirs = _products(_scaled(x, x_mean), _scaled(y, y_mean))
+        norms = ours * theirs
+    return (1 - cross / torch.where(norms > 0, norms, torch.inf)).expand(len(student))
+
+
+class CKA(LayerObjective):
+    """Centered kernel alignment: 1 − linear CKA of the two sides' features over a batch.
+
+    Kornblith, Norouzi, Lee and Hinton 2019, "Similarity of Neural Network Representations
+    Revisited", https://arxiv.org/abs/1905.00414. Formula: `tutelage.objectives.cka`. It is one
+    number per batch (of one process), which every example of the batch gets; a usual weight is 1.
+    It needs no projector. A batch of one example has no alignment and is left out of the mean.
+
+    Args:
+        layer_map: As in `LayerObjective`.
+
+    Shape:
+        Features or outputs `[batch, …]`, which are flattened; any two widths. Padded tokens
+        (`attention_mask` of the inputs) are ignored.
+
+    Raises:
+        ArgumentError: The map is empty or has invalid layer paths.
+    """
+
+    relates_examples = True
+
+    def __init__(self, layer_map: Mapping[str, str] | None = None) -> None:
+        super().__init__(layer_map)
+
+    def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
+        """Return the batch's value for each example, `[batch]`."""
+        return cka(student, teacher, batch.token_mask())
+
+
+def _centred(feature: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return rows less their mean, and the mean as a constant."""
+    rows = without_padding(feature, mask).flatten(1)
+    mean = rows.mean(dim=0)
+    return rows - mean, mean.detach()
+
+
+def _products(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ‖XᵀY‖², ‖XᵀX‖ and ‖YᵀY‖, by whichever matrices are less work."""
+    rows, wide, wider = len(x), x.shape[1], y.shape[1]
+    if rows * (wide + wider) < wide**2 + wide * wider + wider**2:
+        ours, theirs = x @ x.T, y @ y.T  # ‖XᵀY‖² is the product of these, element by element
+        return (ours * theirs).sum(), vector_norm(ours), vector_norm(theirs)
+    return (x.T @ y).square().sum(), vector_norm(x.T @ x), vector_norm(y.T @ y)
+
+
+def _is_moderate(norm: Tensor, examples: int, mean: Tensor) -> bool:
+    """Tell whether products neither vanish nor overflow, nor are of rounding alone.
+
+    Args:
+        norm: ‖XᵀX‖, at most the sum of all squares.
+        examples: The rows of X.
+        mean: What was taken away, `[d]`.
+    """
+    noise = examples * _rounding(mean) ** 2 * torch.dot(mean, mean).item()
+    return max(noise, 1 / _MODERATE) < norm.item() < _MODERATE
+
+
+def _scaled(centred: Tensor, mean: Tensor) -> Tensor:
+    """Return rows with 1 for the largest number; 0 if there is only rounding."""
+    # A constant for gradients too, as CKA does not change with the scale.
+    largest = centred.detach().abs().amax()
+    noise = _rounding(mean) * mean.abs().amax()
+    return centred / torch.where(largest > noise, largest, torch.inf)
+
+
+def _rounding(mean: Tensor) -> float:
+    return _ROUNDINGS * torch.finfo(mean.dtype).eps

@@ -1,0 +1,126 @@
+"""Distillation from a stronger teacher (DIST)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tutelage._checks import not_negative
+from tutelage.objectives._looks import may_look
+from tutelage.objectives._objective import Objective
+from tutelage.objectives._tensors import at_least_float32, directions, same_shape
+from tutelage.schedules import Schedule, positive_schedule
+from tutelage.signals import OUTPUT, Batch, Signals, Wants
+
+# Differences that count beside a probability of this size are large enough to be squared.
+_RARE = 1e-12
+
+
+def dist(
+    student: Tensor,
+    teacher: Tensor,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    temperature: float = 1.0,
+) -> Tensor:
+    """β · T² · (1 − ρ(p_b, q_b)) + γ · T² · mean over classes c of (1 − ρ(p_·c, q_·c)).
+
+    ρ is Pearson's correlation of probabilities at temperature T: of an example's row over the
+    classes, and of a class's column over the batch. The student has to rank and space them as the
+    teacher does; level and scale are free.
+
+    The second part depends on the batch as a whole, and each of its examples is given the same
+    value, so that the mean over the batch is the published loss. It sees the examples of one call
+    only, and little in a small batch. Rows and columns that do not vary have no correlation: they
+    count as ρ = 0 and have no gradient; so all columns of a batch of one, and a student whose
+    outputs are all equal (a last layer of zeros) learns nothing from this loss alone.
+
+    The authors' code adds 1e-8 to the denominator of ρ, which fades classes that are improbable
+    throughout the batch; here they count as the formula says.
+
+    Args:
+        student: Student logits z, `[batch, classes]`.
+        teacher: Teacher logits v, `[batch, classes]`.
+        beta: β ≥ 0, the weight of the rows (relations between classes).
+        gamma: γ ≥ 0, the weight of the columns (relations within a class).
+        temperature: T > 0, by which both sides' logits are divided.
+
+    Returns:
+        `[batch]`, from 0 to 2T²(β + γ).
+
+    Raises:
+        ModelError: The two sides have different shapes.
+
+    >>> import torch
+    >>> teacher = torch.tensor([[2.0, 0.0], [0.0, 2.0], [0.0, 1.0]])
+    >>> student = torch.tensor([[2.0, 0.0], [0.0, 2.0], [1.0, 0.0]])  # wrong on the last example
+    >>> dist(student, teacher, gamma=0.0).round(decimals=4)
+    tensor([0., 0., 2.])
+    """
+    same_shape(student, teacher, "classes")
+    z, v = (at_least_float32(side) / temperature for side in (student, teacher))
+    q, p = z.softmax(dim=1), v.softmax(dim=1)
+    rows = _lack_of_correlation(q, p, dim=1)
+    columns = _lack_of_correlation(_columns(q, z), _columns(p, v), dim=0)
+    return (beta * rows + gamma * columns.mean()) * temperature**2
+
+
+class DIST(Objective):
+    """Distillation from a stronger teacher: Pearson correlation between and within classes.
+
+    Huang, You, Wang, Qian and Xu 2022, "Knowledge Distillation from A Stronger Teacher",
+    https://arxiv.org/abs/2205.10536. Formula: `tutelage.objectives.dist`. The second part depends
+    on the whole batch (of one process) and is noisy in a small one.
+
+    Args:
+        beta: β ≥ 0, the weight of the rows (relations between classes).
+        gamma: γ ≥ 0, the weight of the columns (relations within a class).
+        temperature: T > 0, a number or a schedule over training. For CIFAR the authors take T = 4
+            and β = γ = 2.
+
+    Raises:
+        ArgumentError: A weight is negative or not finite, or `temperature` is not positive.
+    """
+
+    wants = Wants(student=OUTPUT, teacher=OUTPUT)
+
+    def __init__(
+        self, beta: float = 1.0, gamma: float = 1.0, temperature: float | Schedule = 1.0
+    ) -> None:
+        super().__init__()
+        self.beta = not_negative("beta", beta, "it weighs the relations between classes")
+        self.gamma = not_negative("gamma", gamma, "it weighs the relations within a class")
+        advice = "1 takes the probabilities as they are, higher values soften them"
+        self.temperature = positive_schedule("temperature", temperature, advice)
+
+    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
+        """Return what is lacking in correlation, `[batch]`."""
+        return dist(
+            student.wanted_output(),
+            teacher.wanted_output(),
+            self.beta,
+            self.gamma,
+            self.temperature(batch.progress),
+        )
+
+    def extra_repr(self) -> str:
+        """Show the weights and the temperature."""
+        return f"beta={self.beta:g}, gamma={self.gamma:g}, temperature={self.temperature}"
+
+
+def _columns(probabilities: Tensor, logits: Tensor) -> Tensor:
+    """Return probabilities, each class's on a scale where it does not underflow.
+
+    ρ does not see the scale, and so a divisor is a constant for gradients too.
+    """
+    largest = probabilities.detach().amax(dim=0)
+    if may_look(largest) and largest.amin() > _RARE:
+        return probabilities
+    logs = logits.log_softmax(dim=1)
+    return (logs - logs.detach().amax(dim=0)).exp()
+
+
+def _lack_of_correlation(student: Tensor, teacher: Tensor, dim: int) -> Tensor:
+    """Return 1 − ρ as ½‖s − t‖² of the directions: exactly 0, and flat, where they are equal."""
+    (s, s_exists), (t, t_exists) = directions(student, dim), directions(teacher, dim)
+    exists = (s_exists & t_exists).squeeze(dim)
+    return torch.where(exists, F.mse_loss(s, t, reduction="none").sum(dim=dim) / 2, 1.0)

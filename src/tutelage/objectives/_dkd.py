@@ -1,0 +1,121 @@
+"""Decoupled knowledge distillation (DKD)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tutelage._checks import not_negative
+from tutelage.objectives._labels import columns_of, labels_of, without_true
+from tutelage.objectives._objective import Objective
+from tutelage.objectives._tensors import at_least_float32, same_shape
+from tutelage.schedules import Schedule, positive_schedule
+from tutelage.signals import OUTPUT, Batch, Signals, Wants
+
+
+def dkd(
+    student: Tensor,
+    teacher: Tensor,
+    labels: Tensor,
+    alpha: float = 1.0,
+    beta: float = 8.0,
+    temperature: float = 4.0,
+) -> Tensor:
+    """T² · (α · KL(b_t ‖ b_s) + β · KL(p̂ ‖ q̂)).
+
+    b = (p_y, 1 − p_y) is the probability of the true class and of all others together; p̂, q̂ are
+    the probabilities of the others, renormalised to sum 1. With p_y the teacher's probability of
+    the true class, KL(p ‖ q) = KL(b_t ‖ b_s) + (1 − p_y) · KL(p̂ ‖ q̂): soft targets give the second
+    part little weight just where the teacher is sure, here its weight is fixed.
+
+    Args:
+        student: Student logits z, `[batch, classes]`, two classes or more.
+        teacher: Teacher logits v, `[batch, classes]`.
+        labels: Class ids from 0 to classes − 1, `[batch]`, integers; −100 means no label.
+        alpha: α ≥ 0, the weight of the true class against the rest.
+        beta: β ≥ 0, the weight of the other classes among themselves.
+        temperature: T > 0, by which both sides' logits are divided.
+
+    Returns:
+        `[batch]`, in nats (times T²), zero or more; 0 where there is no label.
+
+    Raises:
+        DataError: The labels have the wrong dtype, shape or range.
+        ModelError: The two sides have different shapes, or there are fewer than two classes.
+
+    >>> import torch
+    >>> student, teacher = torch.zeros(1, 3), torch.tensor([[0.0, 2.0, 0.0]])
+    >>> dkd(student, teacher, torch.tensor([0]), beta=1.0, temperature=1.0)
+    tensor([0.4680])
+    """
+    same_shape(student, teacher, "classes")
+    columns, known = columns_of(student, labels)
+    z, v = at_least_float32(student) / temperature, at_least_float32(teacher) / temperature
+    (true_q, others_q), (true_p, others_p) = _parts(z, columns), _parts(v, columns)
+    true, others = _divergence(true_q, true_p), _divergence(others_q, others_p)
+    return torch.where(known, (alpha * true + beta * others) * temperature**2, 0.0)
+
+
+class DKD(Objective):
+    """Decoupled knowledge distillation: the true class and the other classes, each weighted.
+
+    Zhao, Cui, Song, Qiu and Liang 2022, "Decoupled Knowledge Distillation",
+    https://arxiv.org/abs/2203.08679. Formula: `tutelage.objectives.dkd`, averaged over the labelled
+    examples.
+
+    The authors raise the weight linearly over the first 20 epochs, so that a large β does not
+    disturb a fresh student. Write that as a schedule, here for 20 of 240 epochs:
+
+    >>> from tutelage.objectives import HardLabels
+    >>> from tutelage.schedules import Linear
+    >>> warm_up = Linear(0, 1, until=20 / 240)
+    >>> HardLabels() + warm_up * DKD()
+    1 * HardLabels() + Linear(0, 1, 0, 0.0833333) * DKD(alpha=1, beta=8, temperature=4)
+
+    Args:
+        alpha: α ≥ 0, the weight of the true class against the rest.
+        beta: β ≥ 0, the weight of the other classes among themselves.
+        temperature: T > 0, a number or a schedule over training.
+
+    Raises:
+        ArgumentError: A weight is negative or not finite, or `temperature` is not positive.
+    """
+
+    wants = Wants(student=OUTPUT, teacher=OUTPUT, labels=True)
+
+    def __init__(
+        self, alpha: float = 1.0, beta: float = 8.0, temperature: float | Schedule = 4.0
+    ) -> None:
+        super().__init__()
+        self.alpha = not_negative("alpha", alpha, "it weighs the true class; 1 is usual")
+        self.beta = not_negative("beta", beta, "it weighs the other classes; 1 to 8 is usual")
+        advice = "1 takes the probabilities as they are, 2 to 20 softens them"
+        self.temperature = positive_schedule("temperature", temperature, advice)
+
+    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
+        """Return the weighted divergences, `[batch]`."""
+        return dkd(
+            student.wanted_output(),
+            teacher.wanted_output(),
+            labels_of(batch),
+            self.alpha,
+            self.beta,
+            self.temperature(batch.progress),
+        )
+
+    def extra_repr(self) -> str:
+        """Show the weights and the temperature."""
+        return f"alpha={self.alpha:g}, beta={self.beta:g}, temperature={self.temperature}"
+
+
+def _parts(logits: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logarithms of (p_y, 1 − p_y), `[batch, 2]`, and of p̂, `[batch, classes]`.
+
+    1 − p_y is summed from the other classes: subtracted from 1 it would vanish with rounding.
+    """
+    rest = without_true(logits, columns, torch.finfo(logits.dtype).min)
+    odds = logits.gather(1, columns) - rest.logsumexp(dim=1, keepdim=True)
+    return F.logsigmoid(torch.cat([odds, -odds], dim=1)), F.log_softmax(rest, dim=1)
+
+
+def _divergence(log_q: Tensor, log_p: Tensor) -> Tensor:
+    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)

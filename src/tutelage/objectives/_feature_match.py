@@ -1,0 +1,96 @@
+"""Feature regression through a projector (FitNets)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tutelage.errors import ArgumentError
+from tutelage.layers.projector import MakeProjector, project, projector
+from tutelage.objectives._features import mean_per_example, same_features
+from tutelage.objectives._layers import LayerObjective
+from tutelage.objectives._tensors import at_least_float32
+from tutelage.signals import Batch, Signals
+
+_EXPECTED = "`projector` must be a function from both features to a module between their widths"
+
+
+def feature_match(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+    """‖f_s − f_t‖² / n over the n numbers of an example's feature.
+
+    FitNets halve the sum; here it is a mean, so that its size does not depend on the width.
+
+    Args:
+        student: Feature of the student, `[batch, d]`, `[batch, tokens, d]` or
+            `[batch, channels, height, width]`.
+        teacher: That of the teacher, of the same shape.
+        mask: For `[batch, tokens, d]`: the token mask, `[batch, tokens]`.
+
+    Returns:
+        `[batch]`, zero or more; computed in float32 at least.
+
+    Raises:
+        ModelError: The two have different shapes.
+
+    >>> import torch
+    >>> feature_match(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 4.0]]))
+    tensor([2.])
+    """
+    same_features(student, teacher)
+    squares = F.mse_loss(at_least_float32(student), at_least_float32(teacher), reduction="none")
+    return mean_per_example(squares, mask)
+
+
+class FeatureMatch(LayerObjective):
+    """FitNets' hints: squared difference between projected student features and the teacher's.
+
+    Romero, Ballas, Kahou, Chassang, Gatta and Bengio 2015, "FitNets: Hints for Thin Deep Nets",
+    https://arxiv.org/abs/1412.6550. Formula: `tutelage.objectives.feature_match`. A usual weight
+    is 100. The projectors are built from the shapes of one dry run and trained with the student;
+    the student that is returned has none of them.
+
+    Args:
+        layer_map: As in `LayerObjective`.
+        projector: From both features to a module from the student's width to the teacher's; a
+            linear layer or a 1×1 convolution, and nothing where the widths are equal.
+
+    Shape:
+        Features `[batch, d]`, `[batch, tokens, d]` or `[batch, channels, height, width]`; numbers
+        of tokens and heights and widths may differ. Padded tokens (`attention_mask` of the
+        inputs) are ignored.
+
+    Raises:
+        ArgumentError: The map is empty or has invalid layer paths, or `projector` is no function.
+    """
+
+    def __init__(
+        self, layer_map: Mapping[str, str] | None = None, projector: MakeProjector = projector
+    ) -> None:
+        super().__init__(layer_map)
+        if not callable(projector) or isinstance(projector, nn.Module):
+            raise ArgumentError(
+                f"{_EXPECTED}, got {projector!r}; for instance lambda student, teacher: "
+                "torch.nn.Linear(student.shape[-1], teacher.shape[-1])"
+            )
+        self.make_projector = projector
+        self.projectors = nn.ModuleList()
+        self.built = False
+
+    def build(self, student: Signals, teacher: Signals) -> None:
+        """Make the projectors for features of these shapes.
+
+        Raises:
+            ArgumentError: `projector` makes something else.
+        """
+        made = [self.make_projector(*pair) for pair in self.pairs(student, teacher)]
+        if not all(isinstance(each, nn.Module) for each in made):
+            raise ArgumentError(f"{_EXPECTED}, got {self.make_projector!r}, which returns {made}")
+        self.projectors = nn.ModuleList(made)
+        self.built = True
+
+    def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
+        """Return the distances, `[batch]`."""
+        ours = project(self.projectors[pair], student, teacher)
+        return feature_match(ours, teacher, batch.token_mask())

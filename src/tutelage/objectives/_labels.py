@@ -1,0 +1,112 @@
+"""Checks of labels, and splitting off the true class, for objectives that learn from labels."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tutelage.errors import DataError, ModelError
+from tutelage.nested import describe
+from tutelage.objectives._looks import checked
+from tutelage.signals import UNLABELLED, Batch
+
+
+def labels_of(batch: Batch) -> Tensor:
+    """Return the labels of a batch.
+
+    Raises:
+        DataError: It has none.
+    """
+    if batch.labels is None:
+        raise DataError(
+            "an objective that learns from labels got a batch without any; yield (inputs, labels) "
+            "from the data set, mark single unlabelled examples by -100 (NaN for values), or use "
+            "an objective without labels, such as SoftTargets"
+        )
+    if not isinstance(batch.labels, Tensor):
+        raise DataError(
+            f"labels must be a tensor, got {type(batch.labels).__name__}; "
+            "let the collate function make one"
+        )
+    return batch.labels
+
+
+def check_label_shapes(student: Tensor, labels: Tensor) -> None:
+    """Refuse labels of the wrong dtype or shape, and logits that are not `[batch, classes]`."""
+    if student.ndim != 2:  # noqa: PLR2004 - rows and columns
+        raise ModelError(
+            f"student logits must be [batch, classes], got {describe(student)}; "
+            "let the student return that shape"
+        )
+    if labels.is_floating_point() or labels.is_complex() or labels.shape != student.shape[:1]:
+        raise DataError(
+            f"labels must be whole class ids of shape [{student.shape[0]}], got "
+            f"{describe(labels)}; squeeze a second dimension away, and for values to be predicted "
+            "use LabelRegression"
+        )
+
+
+def check_label_range(labels: Tensor, classes: int) -> None:
+    """Refuse labels that are neither from 0 to classes − 1 nor −100."""
+    low, high = (int(bound) for bound in labels.aminmax()) if len(labels) else (0, 0)
+    if low >= 0 and high < classes:
+        return
+    wrong = labels[((labels < 0) & (labels != UNLABELLED)) | (labels >= classes)]
+    if len(wrong):
+        raise DataError(
+            f"labels must lie from 0 to {classes - 1} (or be {UNLABELLED}: no label), got "
+            f"{sorted(set(wrong.tolist()))[:5]}; the student has {classes} outputs: correct the "
+            "labels or its last layer"
+        )
+
+
+in_range = checked(
+    "labels_in_range", check_label_range, "(Tensor labels, SymInt classes) -> Tensor"
+)
+"""Return the labels; raises as `check_label_range` does."""
+
+
+def columns_of(student: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where the true classes stand, and which examples have one.
+
+    Args:
+        student: Student logits, `[batch, classes]`.
+        labels: Class ids from 0 to classes − 1, `[batch]`, integers; −100 means no label.
+
+    Returns:
+        The true classes' columns, `[batch, 1]`, 0 for an example without label; and which
+        examples have a label, `[batch]` of bool.
+
+    Raises:
+        DataError: The labels have the wrong dtype, shape or range (the range is checked on the
+            CPU only, where reading it does not wait for a device).
+        ModelError: The logits are not `[batch, classes]`.
+    """
+    check_label_shapes(student, labels)
+    labels = in_range(labels, student.shape[1]).long()  # unsigned bytes know no −100
+    known = labels != UNLABELLED
+    # Only −100 becomes 0: on a device other labels out of range must still fail when they index.
+    return torch.where(known, labels, 0).unsqueeze(1), known
+
+
+def without_true(values: Tensor, columns: Tensor, filling: float) -> Tensor:
+    """Put `filling` in the true class's place.
+
+    Raises:
+        ModelError: There is no other class.
+    """
+    if values.shape[1] < 2:  # noqa: PLR2004 - the true class and another
+        raise ModelError(
+            "an objective on the classes beside the true one needs at least two classes, got "
+            f"{values.shape[1]}; give the models an output for each class"
+        )
+    return values.scatter(1, columns, filling)
+
+
+def log_others(logits: Tensor, columns: Tensor) -> Tensor:
+    """Return log-probabilities among the classes beside the true one, `[batch, classes]`.
+
+    In the true class's place stands the least number there is, or next to it: its exponential is 0,
+    and so is every product with that.
+    """
+    least = torch.finfo(logits.dtype).min
+    return F.log_softmax(without_true(logits, columns, least), dim=1)

@@ -1,0 +1,62 @@
+"""Regression of the teacher's logits."""
+
+from torch import Tensor
+
+from tutelage.objectives._objective import Objective
+from tutelage.objectives._tensors import at_least_float32, mean_of_rows, same_shape
+from tutelage.signals import OUTPUT, Batch, Signals, Wants
+
+
+def logit_regression(student: Tensor, teacher: Tensor, center: bool = True) -> Tensor:
+    """½‖c(z) − c(v)‖²/N, where c subtracts the row mean and N is the number of classes.
+
+    The limit of `soft_targets` for T → ∞: there its gradient tends to (c(z) − c(v))/N. With
+    `center=False` nothing is subtracted, and the student must match the level of the logits too,
+    which the probabilities do not depend on (Ba and Caruana 2014,
+    https://arxiv.org/abs/1312.6184).
+
+    Args:
+        student: Student logits z, `[batch, classes]`.
+        teacher: Teacher logits v, `[batch, classes]`.
+        center: Whether c subtracts the row mean.
+
+    Returns:
+        `[batch]`, in squared logits, zero or more.
+
+    Raises:
+        ModelError: The two sides have different shapes.
+
+    >>> import torch
+    >>> logit_regression(torch.tensor([[1.0, 1.0]]), torch.tensor([[2.0, 0.0]]))
+    tensor([0.5000])
+    """
+    same_shape(student, teacher, "classes")
+    difference = at_least_float32(student) - at_least_float32(teacher)
+    if center:
+        difference = difference - difference.mean(dim=1, keepdim=True)
+    return mean_of_rows(difference.square()) / 2
+
+
+class LogitRegression(Objective):
+    """½‖c(z) − c(v)‖²/N: soft targets in the limit of infinite temperature.
+
+    Ba and Caruana 2014, "Do Deep Nets Really Need to be Deep?", https://arxiv.org/abs/1312.6184
+    (there without centring). Formula: `tutelage.objectives.logit_regression`.
+
+    Args:
+        center: Whether c subtracts each row's mean, which probabilities do not depend on.
+    """
+
+    wants = Wants(student=OUTPUT, teacher=OUTPUT)
+
+    def __init__(self, center: bool = True) -> None:
+        super().__init__()
+        self.center = center
+
+    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
+        """Return the squared distances, `[batch]`."""
+        return logit_regression(student.wanted_output(), teacher.wanted_output(), self.center)
+
+    def extra_repr(self) -> str:
+        """Show the centring where it is off."""
+        return "" if self.center else "center=False"

@@ -1,0 +1,155 @@
+"""Self-attention relations (MiniLMv2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tutelage._checks import whole_number
+from tutelage.errors import ArgumentError, ModelError
+from tutelage.objectives._features import fitting, mean_per_example
+from tutelage.objectives._layers import LayerObjective, checked_map
+from tutelage.objectives._tensors import at_least_float32, full_precision
+from tutelage.signals import Batch
+
+_TOKENS = 3
+_PARTS = ("query", "key", "value")
+
+
+def minilmv2(
+    student: Tensor, teacher: Tensor, relation_heads: int = 12, mask: Tensor | None = None
+) -> Tensor:
+    """Mean over heads and tokens of KL(R_t ‖ R_s), where R = softmax(A Aᵀ/√d_r).
+
+    A is the part of an example's queries, keys or values that belongs to one of `relation_heads`
+    heads, `[tokens, d_r]`. The heads are made anew from all of the width, whatever number of heads
+    the model has, so neither widths nor numbers of heads need be equal.
+
+    Args:
+        student: Queries, keys or values of the student, `[batch, tokens, d]`, before they are
+            split into heads.
+        teacher: The same of the teacher, `[batch, tokens, d']`.
+        relation_heads: Into how many equal parts both widths are split; at least 1.
+        mask: The token mask, `[batch, tokens]`; padded tokens are neither compared nor related to.
+
+    Returns:
+        `[batch]`, in nats, zero or more; computed in float32 at least.
+
+    Raises:
+        ModelError: The shapes do not fit each other, or the widths are no multiples of
+            `relation_heads`.
+
+    >>> import torch
+    >>> teacher = torch.tensor([[[2.0, 0.0], [0.0, 2.0]]])
+    >>> minilmv2(torch.ones(1, 2, 1), teacher, relation_heads=1)
+    tensor([0.4779])
+    """
+    _check(student, teacher, relation_heads)
+    mask = fitting(mask, student)
+    with full_precision(student):
+        log_q = _log_relations(student, relation_heads, mask)
+        log_p = _log_relations(teacher, relation_heads, mask)
+    divergence = F.kl_div(log_q, log_p, reduction="none", log_target=True)
+    return mean_per_example(divergence.sum(dim=3).mean(dim=1).unsqueeze(2), mask)
+
+
+class MiniLMv2(LayerObjective):
+    """MiniLMv2: relations between tokens in the queries, keys and values of self-attention.
+
+    Wang, Bao, Huang, Dong and Wei 2021, "MiniLMv2: Multi-Head Self-Attention Relation Distillation
+    for Compressing Pretrained Transformers", https://arxiv.org/abs/2012.15828. Formula:
+    `tutelage.objectives.minilmv2`, averaged over queries, keys and values. Usually one layer is
+    enough: the student's last learns from the teacher's last or, in a large teacher, from one some
+    layers before.
+
+    >>> MiniLMv2(
+    ...     {"transformer.layer.5.attention": "encoder.layer.11.attention.self"},
+    ...     student_parts=("q_lin", "k_lin", "v_lin"),
+    ... ).layer_map["transformer.layer.5.attention.k_lin"]
+    'encoder.layer.11.attention.self.key'
+
+    Args:
+        layer_map: Which attention module of the student learns from which of the teacher.
+        relation_heads: Into how many heads the widths of both sides are split to be compared, a
+            divisor of both. The authors take 48 for a teacher of width 768, 64 for one of 1024.
+        student_parts: Names of the linear layers inside the student's attention modules that make
+            queries, keys and values, without `:input` or `[…]`.
+        teacher_parts: The same inside the teacher's, in the same order. Where one layer makes all
+            three one after the other, name it alone on both sides and give three times as many
+            `relation_heads`.
+
+    Shape:
+        What these layers give: `[batch, tokens, d]`, d a multiple of `relation_heads`; widths may
+        differ, and so may numbers of heads. Padded tokens (`attention_mask` of the inputs) are
+        ignored.
+
+    Raises:
+        ArgumentError: The map is empty or has invalid layer paths, the two sides have no parts or
+            unequal numbers of them, or `relation_heads` is no positive integer.
+    """
+
+    def __init__(
+        self,
+        layer_map: Mapping[str, str],
+        relation_heads: int = 12,
+        student_parts: Sequence[str] = _PARTS,
+        teacher_parts: Sequence[str] = _PARTS,
+    ) -> None:
+        pairs = _paired(student_parts, teacher_parts)
+        super().__init__(
+            {
+                f"{student}.{ours}": f"{teacher}.{theirs}"
+                for student, teacher in checked_map(layer_map).items()
+                for ours, theirs in pairs
+            }
+        )
+        advice = "it must divide the widths of both sides"
+        self.relation_heads = whole_number("relation_heads", relation_heads, 1, advice)
+
+    def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
+        """Return the divergences, `[batch]`."""
+        return minilmv2(student, teacher, self.relation_heads, batch.token_mask())
+
+    def extra_repr(self) -> str:
+        """Show the map and the number of heads."""
+        return self.with_map(f"relation_heads={self.relation_heads}")
+
+
+def _log_relations(feature: Tensor, heads: int, mask: Tensor | None) -> Tensor:
+    """Return the logarithms of R, `[batch, heads, tokens, tokens]`."""
+    parts = at_least_float32(feature).unflatten(2, (heads, -1)).transpose(1, 2)
+    scores = parts @ parts.mT / parts.shape[3] ** 0.5
+    if mask is not None:
+        # No −∞: the difference of two is no number, and a text may be padding only.
+        scores = scores.masked_fill(~mask[:, None, None, :], torch.finfo(scores.dtype).min)
+    return scores.log_softmax(dim=3)
+
+
+def _check(student: Tensor, teacher: Tensor, heads: int) -> None:
+    tokens = student.ndim == teacher.ndim == _TOKENS
+    if not tokens or student.shape[:2] != teacher.shape[:2]:
+        raise ModelError(
+            "queries, keys or values of student and teacher must be [batch, tokens, d] of the same "
+            f"tokens, got {list(student.shape)} (student) and {list(teacher.shape)} (teacher); "
+            "choose the linear layers that make them"
+        )
+    widths = student.shape[2], teacher.shape[2]
+    if any(width % heads for width in widths):
+        raise ModelError(
+            f"the widths of queries, keys or values must be multiples of `relation_heads`, {heads},"
+            f" got {widths[0]} (student) and {widths[1]} (teacher); choose a divisor of both"
+        )
+
+
+def _paired(student: Sequence[str], teacher: Sequence[str]) -> list[tuple[str, str]]:
+    lists = not isinstance(student, str) and not isinstance(teacher, str)
+    if not lists or not student or len(student) != len(teacher):
+        raise ArgumentError(
+            "`student_parts` and `teacher_parts` must name the same linear layers of the two "
+            f"sides, got {student!r} and {teacher!r}; write ('q_lin', 'k_lin', 'v_lin') and "
+            "('query', 'key', 'value')"
+        )
+    return list(zip(student, teacher, strict=True))

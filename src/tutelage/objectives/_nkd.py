@@ -1,0 +1,92 @@
+"""Normalized knowledge distillation (NKD)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tutelage._checks import not_negative
+from tutelage.objectives._labels import columns_of, labels_of, log_others
+from tutelage.objectives._objective import Objective
+from tutelage.objectives._tensors import at_least_float32, same_shape
+from tutelage.schedules import Schedule, positive_schedule
+from tutelage.signals import OUTPUT, Batch, Signals, Wants
+
+
+def nkd(
+    student: Tensor,
+    teacher: Tensor,
+    labels: Tensor,
+    gamma: float = 1.5,
+    temperature: float = 1.0,
+) -> Tensor:
+    """−p_y log q_y − γ · T² · Σ_{i≠y} p̂_i log q̂_i.
+
+    p, q are the probabilities at temperature 1; p̂, q̂ those of the classes beside the true one at
+    temperature T, renormalised to sum 1. The second part is least, at γT² times the entropy of p̂,
+    where q̂ = p̂; the first keeps falling while q_y grows, so a student that equals its teacher is
+    still drawn to the true class: the gradient there is p_y (q − one-hot y).
+
+    Args:
+        student: Student logits z, `[batch, classes]`, two classes or more.
+        teacher: Teacher logits v, `[batch, classes]`.
+        labels: Class ids from 0 to classes − 1, `[batch]`, integers; −100 means no label.
+        gamma: γ ≥ 0, the weight of the other classes.
+        temperature: T > 0, by which both sides' logits are divided in the second part.
+
+    Returns:
+        `[batch]`, in nats, zero or more; 0 where there is no label.
+
+    Raises:
+        DataError: The labels have the wrong dtype, shape or range.
+        ModelError: The two sides have different shapes, or there are fewer than two classes.
+
+    >>> import torch
+    >>> nkd(torch.zeros(1, 3), torch.zeros(1, 3), torch.tensor([2]))
+    tensor([1.4059])
+    """
+    same_shape(student, teacher, "classes")
+    columns, known = columns_of(student, labels)
+    z, v = at_least_float32(student), at_least_float32(teacher)
+    log_q, log_p = (F.log_softmax(side, dim=1).gather(1, columns).squeeze(1) for side in (z, v))
+    others_q, others_p = (log_others(side / temperature, columns) for side in (z, v))
+    others = (others_p.exp() * others_q).sum(dim=1) * temperature**2
+    return torch.where(known, -log_p.exp() * log_q - gamma * others, 0.0)
+
+
+class NKD(Objective):
+    """Normalized knowledge distillation: the true class weighted by p_y, and the other classes.
+
+    Yang, Zeng, Li, Zhang, Yuan and Li 2023, "From Knowledge Distillation to Self-Knowledge
+    Distillation: A Unified Approach with Normalized Loss and Customized Soft Labels",
+    https://arxiv.org/abs/2303.13005. Formula: `tutelage.objectives.nkd`, averaged over the labelled
+    examples.
+
+    Args:
+        gamma: γ ≥ 0, the weight of the other classes.
+        temperature: T > 0 of the other classes, a number or a schedule over training.
+
+    Raises:
+        ArgumentError: `gamma` is negative or not finite, or `temperature` is not positive.
+    """
+
+    wants = Wants(student=OUTPUT, teacher=OUTPUT, labels=True)
+
+    def __init__(self, gamma: float = 1.5, temperature: float | Schedule = 1.0) -> None:
+        super().__init__()
+        self.gamma = not_negative("gamma", gamma, "it weighs the other classes; 1.5 is usual")
+        advice = "1 takes the probabilities as they are, higher values soften them"
+        self.temperature = positive_schedule("temperature", temperature, advice)
+
+    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
+        """Return the cross-entropies, `[batch]`."""
+        return nkd(
+            student.wanted_output(),
+            teacher.wanted_output(),
+            labels_of(batch),
+            self.gamma,
+            self.temperature(batch.progress),
+        )
+
+    def extra_repr(self) -> str:
+        """Show the weight and the temperature."""
+        return f"gamma={self.gamma:g}, temperature={self.temperature}"

@@ -1,0 +1,84 @@
+"""One-for-all distillation (OFA)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tutelage._checks import finite_number
+from tutelage.errors import ArgumentError
+from tutelage.objectives._labels import columns_of, labels_of
+from tutelage.objectives._objective import Objective
+from tutelage.objectives._tensors import at_least_float32, same_shape
+from tutelage.signals import OUTPUT, Batch, Signals, Wants
+
+
+def ofa(student: Tensor, teacher: Tensor, labels: Tensor, epsilon: float = 1.5) -> Tensor:
+    """−Σ_i ((p_i + 1[i=y])^ε − 1[i=y]) log q_i, the probabilities at temperature 1.
+
+    For a teacher and a student of different kinds (a transformer and a convolutional net, say),
+    whose small probabilities have less in common: with ε > 1 the true class counts for more than
+    p_y, up to 2^ε − 1, and the others for less than p_i. At ε = 1 this is the cross-entropy
+    −Σ p_i log q_i. The target need not sum to 1; the loss is least where q is the target over its
+    sum, which for ε > 1 is not the teacher's p.
+
+    This is the form of the authors' code.
+
+    Args:
+        student: Student logits z, `[batch, classes]`.
+        teacher: Teacher logits v, `[batch, classes]`.
+        labels: Class ids from 0 to classes − 1, `[batch]`, integers; −100 means no label.
+        epsilon: ε ≥ 1, how strongly the true class is enhanced.
+
+    Returns:
+        `[batch]`, in nats, zero or more; 0 where there is no label.
+
+    Raises:
+        DataError: The labels have the wrong dtype, shape or range.
+        ModelError: The two sides have different shapes.
+
+    >>> import torch
+    >>> even, label = torch.zeros(1, 2), torch.tensor([0])
+    >>> ofa(even, even, label, epsilon=2.0)  # (1.5² − 1 + 0.5²) · log 2
+    tensor([1.0397])
+    """
+    same_shape(student, teacher, "classes")
+    columns, known = columns_of(student, labels)
+    log_q = F.log_softmax(at_least_float32(student), dim=1)
+    log_p = F.log_softmax(at_least_float32(teacher), dim=1)
+    # (1 + p)^ε − 1 in a form that keeps the digits of a small p.
+    true = (log_p.gather(1, columns).exp().log1p() * epsilon).expm1()
+    target = (log_p * epsilon).exp().scatter(1, columns, true)
+    return torch.where(known, -(target * log_q).sum(dim=1), 0.0)
+
+
+class OFA(Objective):
+    """One-for-all distillation: soft cross-entropy that enhances the true class.
+
+    Hao, Guo, Han, Tang, Hu, Wang and Xu 2023, "One-for-All: Bridge the Gap Between Heterogeneous
+    Architectures in Knowledge Distillation", https://arxiv.org/abs/2310.19444. Formula:
+    `tutelage.objectives.ofa`, here on the models' outputs, averaged over the labelled examples.
+
+    Args:
+        epsilon: ε ≥ 1, how strongly the true class is enhanced, usually 1 to 1.5. At 1 this is
+            the plain cross-entropy with the teacher's probabilities.
+
+    Raises:
+        ArgumentError: `epsilon` is below 1 or not finite.
+    """
+
+    wants = Wants(student=OUTPUT, teacher=OUTPUT, labels=True)
+
+    def __init__(self, epsilon: float = 1.5) -> None:
+        super().__init__()
+        advice = "1 is the plain cross-entropy with the teacher, higher values enhance the labels"
+        self.epsilon = finite_number("epsilon", epsilon, advice)
+        if self.epsilon < 1:
+            raise ArgumentError(f"`epsilon` must be at least 1, got {self.epsilon}; {advice}")
+
+    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
+        """Return the cross-entropies, `[batch]`."""
+        return ofa(student.wanted_output(), teacher.wanted_output(), labels_of(batch), self.epsilon)
+
+    def extra_repr(self) -> str:
+        """Show the exponent."""
+        return f"epsilon={self.epsilon:g}"

@@ -1,0 +1,160 @@
+"""Squared or Huber error: to the labels, or to the teacher's output."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tutelage._checks import positive
+from tutelage.errors import DataError
+from tutelage.nested import describe
+from tutelage.objectives._labels import labels_of
+from tutelage.objectives._looks import may_look
+from tutelage.objectives._objective import Objective
+from tutelage.objectives._tensors import at_least_float32, mean_of_rows, same_shape
+from tutelage.signals import OUTPUT, Batch, Signals, Wants
+
+
+def regression(
+    output: Tensor,
+    target: Tensor,
+    huber_delta: float | None = None,
+    known: Tensor | None = None,
+) -> Tensor:
+    """Mean over the outputs of (o − t)², or of the Huber error.
+
+    The Huber error is ½e² for |e| ≤ δ and δ(|e| − δ/2) beyond (Huber 1964): outliers pull with
+    bounded force. Note the ½, as in PyTorch.
+
+    Args:
+        output: The student's output, `[batch, outputs]`.
+        target: Its target, `[batch, outputs]`, or `[batch]` for one output.
+        huber_delta: δ > 0 in the target's unit; None for the squared error.
+        known: Mask of the valid targets, bool in the shape of `target`; None for all.
+
+    Returns:
+        `[batch]`: the mean over an example's known targets; 0 where none is known.
+
+    Raises:
+        DataError: The shapes do not agree, or the target is not of a floating type.
+
+    >>> import torch
+    >>> output, target = torch.tensor([[1.0], [5.0]]), torch.tensor([3.0, float("nan")])
+    >>> regression(output, target, known=~target.isnan())
+    tensor([4., 0.])
+    """
+    output = at_least_float32(output)
+    target = column(target, output)
+    if known is None:
+        return mean_of_rows(_errors(output, target, huber_delta))
+    known = known.reshape(target.shape)
+    target = torch.where(known, target, output.detach())
+    errors = _errors(output, target, huber_delta)
+    return errors.sum(dim=1) / known.sum(dim=1).clamp(min=1)
+
+
+def regression_to_labels(
+    output: Tensor, labels: Tensor, huber_delta: float | None = None
+) -> Tensor:
+    """`regression` to labels; NaN marks an unknown one, which is ignored.
+
+    Args:
+        output: The student's output, `[batch, outputs]`.
+        labels: True values, `[batch, outputs]`, or `[batch]` for one output; NaN where unknown.
+        huber_delta: As in `regression`.
+
+    Returns:
+        `[batch]`: the mean over an example's known labels; 0 where none is known.
+
+    Raises:
+        DataError: The shapes do not agree, or the labels are not of a floating type.
+
+    >>> import torch
+    >>> regression_to_labels(torch.tensor([[1.0], [5.0]]), torch.tensor([3.0, float("nan")]))
+    tensor([4., 0.])
+    """
+    if may_look(labels):
+        errors = regression(output, labels, huber_delta)
+        # No error is negative: a sum is NaN only where a label is, or the output.
+        if not errors.detach().sum().isnan():
+            return errors
+    return regression(output, labels, huber_delta, ~labels.isnan())
+
+
+def column(target: Tensor, output: Tensor) -> Tensor:
+    """Return `target` in the shape and dtype of `output`, without ever broadcasting it.
+
+    Raises:
+        DataError: The shapes do not agree, or the target is not of a floating type.
+    """
+    if target.ndim == 1:
+        target = target.unsqueeze(1)
+    if target.shape != output.shape or not target.is_floating_point():
+        raise DataError(
+            f"values to be predicted must be floating numbers of shape {list(output.shape)}, like "
+            f"the student's output, got {describe(target)}; convert the labels, or change the "
+            "student's last layer"
+        )
+    return target.to(output.dtype)
+
+
+class HuberOption(Objective):
+    """An objective whose error is squared (`huber_delta=None`) or Huber's."""
+
+    predicts_values = True
+
+    def __init__(self, huber_delta: float | None = None) -> None:
+        super().__init__()
+        advice = "it is the error at which squares turn into straight lines; None for squares"
+        self.huber_delta = (
+            None if huber_delta is None else positive("huber_delta", huber_delta, advice)
+        )
+
+    def extra_repr(self) -> str:
+        """Show the threshold where there is one."""
+        return "" if self.huber_delta is None else f"huber_delta={self.huber_delta:g}"
+
+
+class LabelRegression(HuberOption):
+    """Squared or Huber error to the true values, averaged over the labelled examples.
+
+    Formula: `tutelage.objectives.regression`.
+
+    Args:
+        huber_delta: δ > 0 of the Huber error, in the label's unit; None for the squared error.
+
+    Raises:
+        ArgumentError: `huber_delta` is not positive and finite.
+    """
+
+    wants = Wants(student=OUTPUT, labels=True)
+
+    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
+        """Return the errors, `[batch]`."""
+        return regression_to_labels(student.wanted_output(), labels_of(batch), self.huber_delta)
+
+
+class OutputRegression(HuberOption):
+    """Squared or Huber error to the teacher's output, averaged over all examples.
+
+    Formula: `tutelage.objectives.regression`.
+
+    Args:
+        huber_delta: δ > 0 of the Huber error, in the output's unit; None for the squared error.
+
+    Raises:
+        ArgumentError: `huber_delta` is not positive and finite.
+    """
+
+    wants = Wants(student=OUTPUT, teacher=OUTPUT)
+
+    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
+        """Return the errors, `[batch]`."""
+        output, target = student.wanted_output(), teacher.wanted_output()
+        same_shape(output, target, "outputs")
+        return regression(output, target, self.huber_delta)
+
+
+def _errors(output: Tensor, target: Tensor, huber_delta: float | None) -> Tensor:
+    if huber_delta is None:
+        return F.mse_loss(output, target, reduction="none")
+    return F.huber_loss(output, target, reduction="none", delta=huber_delta)

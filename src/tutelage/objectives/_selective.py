@@ -1,0 +1,215 @@
+"""Learning from the teacher only in the groups where it is better."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tutelage.coarse import CoarseLogits
+from tutelage.errors import ArgumentError, DataError
+from tutelage.nested import describe
+from tutelage.objectives._labels import labels_of
+from tutelage.objectives._objective import Objective, Term, WeightedSum
+from tutelage.schedules import Constant
+from tutelage.signals import OUTPUT, UNLABELLED, Batch, Signals, Wants
+
+Grouping = Callable[[Batch], Sequence[str | None]]
+"""From a batch to the name of each example's group; None for one of no group."""
+_LEAD = "lead/"
+
+
+def by_domain(batch: Batch) -> list[str | None]:
+    """Return each example's domain.
+
+    Raises:
+        DataError: The batch has no domains.
+
+    >>> by_domain(Batch(torch.zeros(2, 3), domain=["photo", "sketch"]))
+    ['photo', 'sketch']
+    """
+    if batch.domain is None:
+        raise DataError(
+            "groups by domain need each example's domain, got a batch without; build the data with "
+            "tl.data.domains({name: data set}), or yield (inputs, labels, domain)"
+        )
+    names = batch.domain.tolist() if isinstance(batch.domain, Tensor) else batch.domain
+    return [str(name) for name in names]
+
+
+def by_class(batch: Batch) -> list[str | None]:
+    """Return each example's class, `"class 3"`; None where it has no label.
+
+    A mixed example (`Batch.mixture`) belongs to the class of its larger share.
+
+    Raises:
+        DataError: The batch has no labels, or they are no class ids.
+
+    >>> by_class(Batch(torch.zeros(2, 3), torch.tensor([3, -100])))
+    ['class 3', None]
+    """
+    labels = labels_of(batch)
+    if labels.is_floating_point() or labels.ndim != 1:
+        raise DataError(
+            f"groups by class need class ids [batch], got {labels.dtype} {list(labels.shape)}; for "
+            "values group by domain, or by a function of your own"
+        )
+    if batch.mixture is not None:
+        labels = torch.where(batch.mixture.share >= 0.5, labels, batch.mixture.labels)  # noqa: PLR2004
+    return [None if each == UNLABELLED else f"class {each}" for each in labels.tolist()]
+
+
+class Selective(Objective):
+    """Another objective, with a weight of 0 in groups where the student is ahead of its teacher.
+
+    After each epoch both sides are compared on the validation data, group by group: by accuracy
+    where labels are class ids, else by mean squared error. A group closes once the student's is
+    better, and opens again once it is not. Groups that the validation data do not have stay open.
+    What a group loses in weight no other one gains. The metric `val/lead/GROUP` is by how much the
+    student is ahead. In `val/loss` a closed group's loss is 0, so let another metric choose the
+    epoch.
+
+    The idea is the expert selection of Xiang, Ding and Han 2020, "Learning From Multiple Experts:
+    Self-paced Knowledge Distillation for Long-tailed Classification",
+    https://arxiv.org/abs/2001.01536, whose weights fall slowly.
+
+    Args:
+        objective: What is learnt from the teacher, such as `SoftTargets(4)`; one, and no sum.
+        by: From a batch to its examples' groups: `by_domain`, `by_class`, or a function of yours.
+
+    Raises:
+        ArgumentError: `objective` is no objective, a sum, a `Selective` or learns from no teacher,
+            or `by` is not callable.
+
+    >>> from tutelage.objectives import HardLabels, SoftTargets
+    >>> HardLabels() + 0.9 * Selective(SoftTargets(4))
+    1 * HardLabels() + 0.9 * Selective(SoftTargets(temperature=4), by=by_domain)
+    """
+
+    def __init__(self, objective: Objective, by: Grouping = by_domain) -> None:
+        super().__init__()
+        _check(objective, by)
+        self.objective, self.by = objective, by
+        self.wants = objective.wants | Wants(student=OUTPUT, teacher=OUTPUT)
+        self.predicts_values = objective.predicts_values
+        self.reads_mixtures = objective.reads_mixtures
+        self.relates_examples = objective.relates_examples
+        self.closed: frozenset[str] = frozenset()
+
+    @property
+    def built(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - computed
+        """Whether the objective is."""
+        return self.objective.built
+
+    def build(self, student: Signals, teacher: Signals) -> None:
+        """Build the objective."""
+        self.objective.build(student, teacher)
+
+    def prediction(self, output: Tensor) -> Tensor:
+        """Return the prediction as the objective reads it."""
+        return self.objective.prediction(output)
+
+    def terms(self) -> tuple[Term, ...]:
+        """Return itself, under the objective's name."""
+        return (Term(self.objective.terms()[0].name, Constant(1.0), self),)
+
+    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
+        """Return the objective's values, `[batch]`, and 0 for examples of a closed group."""
+        values = self.objective(student, teacher, batch)
+        if not self.closed:
+            return values
+        open_ = torch.tensor(
+            [group not in self.closed for group in self._groups(batch, len(values))]
+        )
+        return values.where(open_.to(values.device), 0)
+
+    def validation_metrics(
+        self, student: Signals, teacher: Signals, batch: Batch
+    ) -> dict[str, float]:
+        """Return by how much the student is ahead in each group, as `lead/GROUP`.
+
+        Raises:
+            DataError: There are no labels, or they are not of the outputs' kind.
+        """
+        ours = self._scores(student.wanted_output(), batch)
+        lead = ours - self._scores(teacher.wanted_answer(), batch)
+        rows: dict[str, list[int]] = {}
+        known = batch.labelled().tolist()
+        for row, group in enumerate(self._groups(batch, len(lead))):
+            if group is not None and known[row]:
+                rows.setdefault(group, []).append(row)
+        return {f"{_LEAD}{group}": lead[own].mean().item() for group, own in rows.items()}
+
+    def update(self, metrics: Mapping[str, float]) -> None:
+        """Close the groups in which the student is ahead, and open the others."""
+        self.closed = frozenset(
+            name.removeprefix(_LEAD)
+            for name, lead in metrics.items()
+            if name.startswith(_LEAD) and lead > 0
+        )
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return which groups are closed, for checkpoints."""
+        return {"closed": sorted(self.closed)}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore which groups are closed."""
+        self.closed = frozenset(state["closed"])
+
+    def extra_repr(self) -> str:
+        """Show the objective and the groups."""
+        return f"{self.objective!r}, by={getattr(self.by, '__name__', type(self.by).__name__)}"
+
+    def _groups(self, batch: Batch, examples: int) -> Sequence[str | None]:
+        """Return the group of each of so many examples."""
+        found = self.by(batch)
+        if not isinstance(found, (list, tuple)) or len(found) != examples:
+            raise DataError(
+                f"`by` must return a list of one group for each of {examples} examples, got "
+                f"{describe(found)}; None is for an example of no group"
+            )
+        return found
+
+    def _scores(self, output: Tensor | CoarseLogits, batch: Batch) -> Tensor:
+        """Return how good each prediction is, `[batch]` in float64: more is better."""
+        labels = labels_of(batch)
+        if isinstance(output, Tensor):
+            output = self.prediction(output)
+        if not labels.is_floating_point():
+            return (_choices(output) == labels).double()
+        if not isinstance(output, Tensor) or labels.numel() != output.numel():
+            raise DataError(
+                "Selective compares values with labels of the outputs' shape, got labels "
+                f"{list(labels.shape)}; give such labels in `val`, or leave Selective out"
+            )
+        error = (output.reshape(len(labels), -1) - labels.reshape(len(labels), -1)).double()
+        return -error.square().nanmean(dim=1)
+
+
+def _choices(output: Tensor | CoarseLogits) -> Tensor:
+    """Return each example's likeliest class; −1 for the "other" class."""
+    if isinstance(output, Tensor):
+        return output.argmax(dim=1)
+    cells = torch.cat([output.logits, output.rest.unsqueeze(1)], dim=1)
+    ids = torch.cat([output.ids, torch.full_like(output.ids[:, :1], -1)], dim=1)
+    return ids.gather(1, cells.argmax(dim=1, keepdim=True)).squeeze(1)
+
+
+def _check(objective: Objective, by: object) -> None:
+    if not isinstance(objective, Objective) or isinstance(objective, (WeightedSum, Selective)):
+        raise ArgumentError(
+            f"`objective` must be one Objective, without a weight, got {objective!r}; write "
+            "0.9 * tl.Selective(tl.SoftTargets(4))"
+        )
+    if not objective.wants.teacher:
+        raise ArgumentError(
+            f"`objective` must learn from the teacher, got {objective}; add an objective on "
+            "labels beside it: tl.HardLabels() + tl.Selective(tl.SoftTargets(4))"
+        )
+    if not callable(by):
+        raise ArgumentError(
+            f"`by` must be a function from a batch to groups, got {by!r}; for instance "
+            "tl.objectives.by_domain or tl.objectives.by_class"
+        )

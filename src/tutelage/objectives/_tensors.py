@@ -1,0 +1,92 @@
+"""Checks and numerics of tensors that the formulas share."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from tutelage.errors import ModelError
+
+_ROWS_AND_COLUMNS = 2
+# Less spread than this many roundings of the values is the roundings' own.
+_ROUNDINGS = 32
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Return the tensor in float32 if it has fewer bits: exponentials and sums need them."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
+    """Return a context in which autocast, where it is on, does not round matrix products."""
+    device = tensor.device.type
+    on = torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if on else nullcontext()
+
+
+def mean_of_rows(values: Tensor) -> Tensor:
+    """Return the mean of each row, `[batch]`.
+
+    The gradient of `mean` is made as large as its input and then divided; that of a sum is not.
+    """
+    return values.sum(dim=1) / max(values.shape[1], 1)
+
+
+def shrunk(tensor: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+    """Divide by the largest magnitude along `dim`, so that squares cannot overflow or vanish.
+
+    For losses that do not change with the scale: the divisor counts as a constant, which leaves
+    their gradient as it is. What is 0 throughout stays so.
+    """
+    largest = tensor.detach().abs().amax(dim=dim, keepdim=True)
+    return tensor / torch.where(largest > 0, largest, 1)
+
+
+def same_shape(student: Tensor, teacher: Tensor, unit: str) -> None:
+    """Refuse outputs of the two sides that cannot be compared.
+
+    Args:
+        student: `[batch, n]`.
+        teacher: The same shape.
+        unit: What the n columns are, for the message.
+
+    Raises:
+        ModelError: The shapes differ, or are not `[batch, n]`.
+    """
+    tables = student.ndim == teacher.ndim == _ROWS_AND_COLUMNS
+    if tables and student.shape == teacher.shape:
+        return
+    if tables and student.shape[0] == teacher.shape[0]:
+        raise ModelError(
+            f"student and teacher must have the same number of {unit}, got "
+            f"{student.shape[1]} (student) and {teacher.shape[1]} (teacher); change the student's "
+            "last layer, or reorder and select the teacher's columns before"
+        )
+    raise ModelError(
+        f"student and teacher outputs must both be [batch, {unit}], got {list(student.shape)} "
+        f"(student) and {list(teacher.shape)} (teacher); let the models return that shape"
+    )
+
+
+def directions(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Subtract the mean along `dim` and divide by the length of what is left.
+
+    Values that are constant but for rounding have no direction: it is set to 0, and no gradient
+    flows from there, where dividing by next to nothing would blow it up.
+
+    Args:
+        values: `[rows, columns]`.
+        dim: 1 for the directions of the rows, 0 for those of the columns.
+
+    Returns:
+        The directions, in the shape of `values`, of length 1 or 0; and which of them exist, bool,
+        with `dim` of size 1.
+    """
+    mean = values.mean(dim=dim, keepdim=True)
+    centred = values - mean
+    # Not as vector_norm, which takes several times as long along the first of two dimensions.
+    square = centred.square().sum(dim=dim, keepdim=True)
+    noise = _ROUNDINGS * torch.finfo(values.dtype).eps
+    level = values.shape[dim] * mean.detach().square()  # Σ values² = square + level
+    exist = square > noise**2 * (square + level)
+    return centred / torch.where(exist, square, torch.inf).sqrt(), exist

@@ -1,0 +1,171 @@
+"""Feature regression through an orthogonal projection (VkD)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tutelage.layers.projector import check_kinds, project, width
+from tutelage.objectives._feature_match import FeatureMatch
+from tutelage.objectives._features import mean_per_example, same_features
+from tutelage.objectives._tensors import at_least_float32, directions, full_precision
+from tutelage.signals import Batch
+
+_MAPS = 4
+
+
+def vkd(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean of h(f_s − s(f_t)) over the numbers of a feature, with h the Huber error, δ = 1.
+
+    s(f) = (f − mean)/std over the width, that is the channels of a position, with the width in the
+    denominator of std: a layer norm without its ε. So each target has the same length, √width,
+    whatever the teacher's level and scale there. Where the teacher does not vary the target is 0.
+
+    This is what the authors' code does for classification, where they average both sides over all
+    positions first. For image generation they whiten the teacher's features instead, which a batch
+    smaller than the width does not determine; that is not offered here.
+
+    Args:
+        student: Feature of the student, `[batch, d]`, `[batch, tokens, d]` or
+            `[batch, channels, height, width]`.
+        teacher: That of the teacher, of the same shape.
+        mask: For `[batch, tokens, d]`: the token mask, `[batch, tokens]`.
+
+    Returns:
+        `[batch]`, zero or more; computed in float32 at least.
+
+    Raises:
+        ModelError: The two have different shapes.
+
+    >>> import torch
+    >>> vkd(torch.zeros(1, 2), torch.tensor([[700.0, 500.0]]))
+    tensor([0.5000])
+    """
+    same_features(student, teacher)
+    dim = 1 if teacher.ndim == _MAPS else teacher.ndim - 1
+    target = directions(at_least_float32(teacher), dim)[0] * teacher.shape[dim] ** 0.5
+    errors = F.huber_loss(at_least_float32(student), target, reduction="none", delta=1.0)
+    return mean_per_example(errors, mask)
+
+
+class VkD(FeatureMatch):
+    """VkD: Huber error of orthogonally projected features to the teacher's standardised ones.
+
+    Miles, Elezi and Deng 2024, "VkD: Improving Knowledge Distillation using Orthogonal
+    Projections", https://arxiv.org/abs/2403.06213. Formulas: `tutelage.objectives.vkd`, and
+    `Orthogonal` for the projector: a matrix with orthonormal columns (rows where the student is the
+    wider), and kept so. As it preserves distances, it cannot learn in the student's place. It is
+    built from one dry run and trained with the student, like the projectors of `FeatureMatch`. A
+    usual weight is 1.
+
+    Args:
+        layer_map: As in `LayerObjective`.
+
+    Shape:
+        Features `[batch, d]`, `[batch, tokens, d]` or `[batch, channels, height, width]`; numbers
+        of tokens and heights and widths may differ. Padded tokens (`attention_mask` of the
+        inputs) are ignored.
+
+    Raises:
+        ArgumentError: The map is empty or has invalid layer paths.
+    """
+
+    def __init__(self, layer_map: Mapping[str, str] | None = None) -> None:
+        super().__init__(layer_map, orthogonal_projector)
+
+    def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
+        """Return the errors, `[batch]`."""
+        ours = project(self.projectors[pair], at_least_float32(student), teacher)
+        return vkd(ours, teacher, batch.token_mask())
+
+
+def orthogonal_projector(student: Tensor, teacher: Tensor) -> nn.Module:
+    """Return an orthogonal map from the student's width to the teacher's, also if they are equal.
+
+    Args:
+        student: A feature of the student, for its shape, device and dtype.
+        teacher: The feature of the teacher that it is to be compared with.
+
+    Raises:
+        ModelError: The two are not of one kind.
+
+    >>> orthogonal_projector(torch.zeros(2, 5, 3), torch.zeros(2, 5, 4))
+    Orthogonal(3 → 4)
+    """
+    check_kinds(student, teacher)
+    like = at_least_float32(student[:1])
+    return Orthogonal(width(student), width(teacher), device=like.device, dtype=like.dtype)
+
+
+class Orthogonal(nn.Module):
+    """x ↦ Q x with QᵀQ = 1, or QQᵀ = 1 where it narrows: lengths and angles are kept, or fall.
+
+    Q is the trained matrix itself, which is made orthonormal again before each step of training, by
+    the Q of its QR factors with the diagonal of R positive: what an optimiser adds to it cannot add
+    up, whichever it is. Gradients are those along the matrices that are orthonormal (the gradient
+    less its part that would stretch), so this is gradient descent on a manifold with retractions.
+    Learning through the QR factors instead gets stuck near singular matrices, above all where the
+    two widths are equal.
+
+    Section 3 of the paper reaches the same matrices by a matrix exponential. The retraction is from
+    Absil, Mahony and Sepulchre 2008, "Optimization Algorithms on Matrix Manifolds", chapter 4.
+
+    Args:
+        narrow: Width of what comes in.
+        wide: Width of what goes out.
+        device: Where the matrix is.
+        dtype: Its type, of 32 bits at least.
+
+    Shape:
+        `[…, narrow]` to `[…, wide]`; or `[batch, narrow, height, width]` to
+        `[batch, wide, height, width]`.
+    """
+
+    def __init__(
+        self,
+        narrow: int,
+        wide: int,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.narrows = wide < narrow
+        shape = (max(narrow, wide), min(narrow, wide))
+        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        nn.init.orthogonal_(self.weight)
+
+    def matrix(self) -> Tensor:
+        """Return Q, `[wide, narrow]`, with the gradient along the matrices that are orthonormal."""
+        with full_precision(self.weight):
+            with torch.no_grad():
+                q = _orthonormal(self.weight)
+                if self.training:
+                    # Past autograd's count of versions: two passes in a row change roundings only.
+                    self.weight.data.copy_(q)
+            q = q + (self.weight - self.weight.detach())  # as a number Q, for the gradient W
+            # As a number Q again, since QᵀQ = 1; but of the gradient, what would stretch cancels.
+            q = 1.5 * q - 0.5 * q @ (q.T @ q)
+        return q.T if self.narrows else q
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Return the feature in the other width."""
+        feature = feature.to(self.weight.dtype)
+        with full_precision(feature):
+            if feature.ndim == _MAPS:  # in the layout that maps have
+                turned = torch.bmm(self.matrix().expand(len(feature), -1, -1), feature.flatten(2))
+                return turned.unflatten(2, feature.shape[2:])
+            return feature @ self.matrix().T
+
+    def extra_repr(self) -> str:
+        """Show the widths."""
+        wide, narrow = self.weight.shape
+        return f"{wide} → {narrow}" if self.narrows else f"{narrow} → {wide}"
+
+
+def _orthonormal(matrix: Tensor) -> Tensor:
+    """Return Q of the QR factors with no negative number on R's diagonal, which makes it unique."""
+    q, r = torch.linalg.qr(matrix)
+    return q * torch.where(r.diagonal() < 0, -1, 1)

@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.special import log_softmax, softmax
+
+from objective_samples import CLASSES, Sample
+from tutelage.errors import ArgumentError, DataError, ModelError
+from tutelage.objectives import OFA, ofa
+
+SAMPLES = [
+    Sample(
+        OFA(2), lambda z, v, y: ofa(z, v, y, 2.0), "OFA(epsilon=2)", CLASSES, zero_at_equality=False
+    ),
+]
+
+LOGITS = arrays(np.float64, (4, 5), elements=st.floats(-20, 20))
+LABELS = st.lists(st.integers(0, 4), min_size=4, max_size=4)
+EPSILONS = st.floats(1, 4)
+
+
+def targets(v, labels, epsilon):
+    one_hot = np.eye(v.shape[1])[labels]
+    return (softmax(v, axis=1) + one_hot) ** epsilon - one_hot
+
+
+def reference(z, v, labels, epsilon):
+    return -(targets(v, labels, epsilon) * log_softmax(z, axis=1)).sum(axis=1)
+
+
+def logits(rows=64, classes=10):
+    generator = torch.Generator().manual_seed(0)
+    both = torch.randn(2, rows, classes, generator=generator, dtype=torch.float64) * 3
+    return both[0].requires_grad_(), both[1], torch.arange(rows) % classes
+
+
+def gradient(loss, student):
+    return torch.autograd.grad(loss.sum(), student)[0]
+
+
+def test_value_by_hand():
+    # p = (½, ¼, ¼), ε = 2, y = 0: the target is (1.5² − 1, ¼², ¼²) = (20, 1, 1)/16.
+    student = torch.tensor([[1.0, 2, 1]]).double().log()
+    teacher = torch.tensor([[2.0, 1, 1]]).double().log()
+    expected = (20 * np.log(4) + np.log(2) + np.log(4)) / 16
+    value = ofa(student, teacher, torch.tensor([0]), epsilon=2.0)
+    assert value.item() == pytest.approx(expected)
+
+
+@given(LOGITS, LOGITS, LABELS, EPSILONS)
+def test_equals_a_plain_numpy_reference(z, v, labels, epsilon):
+    student, teacher = torch.from_numpy(z), torch.from_numpy(v)
+    ours = ofa(student, teacher, torch.tensor(labels), epsilon)
+    np.testing.assert_allclose(ours.numpy(), reference(z, v, labels, epsilon), rtol=1e-9, atol=1e-9)
+
+
+@given(LOGITS, LOGITS, LABELS)
+def test_is_plain_soft_cross_entropy_at_epsilon_1(z, v, labels):
+    student, teacher = torch.from_numpy(z), torch.from_numpy(v)
+    expected = -(softmax(v, axis=1) * log_softmax(z, axis=1)).sum(axis=1)
+    ours = ofa(student, teacher, torch.tensor(labels), 1.0)
+    np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_student_that_equals_its_teacher_has_nothing_to_learn_at_epsilon_1():
+    student, _, labels = logits()
+    values = ofa(student, student.detach(), labels, 1.0)
+    assert gradient(values, student).abs().max() < 1e-14
+
+
+@pytest.mark.parametrize("epsilon", [1.0, 1.5, 3.0])
+def test_gradient_vanishes_where_the_student_is_the_target_over_its_sum(epsilon):
+    _, teacher, labels = logits()
+    best = torch.from_numpy(np.log(targets(teacher.numpy(), labels.numpy(), epsilon)))
+    student = best.requires_grad_()
+    values = ofa(student, teacher, labels, epsilon)
+    assert gradient(values, student).abs().max() < 1e-13
+
+
+def test_true_class_counts_for_more_and_the_others_for_less():
+    student, teacher, labels = logits()
+    p, mask = softmax(teacher.numpy(), axis=1), np.eye(10, dtype=bool)[labels.numpy()]
+    ours = gradient(ofa(student, teacher, labels, 1.5), student).numpy()
+    target = targets(teacher.numpy(), labels.numpy(), 1.5)
+    q = softmax(student.detach().numpy(), axis=1)
+    np.testing.assert_allclose(ours, target.sum(axis=1, keepdims=True) * q - target, atol=1e-12)
+    assert (target[mask] > p[mask]).all()
+    assert (target[~mask] < p[~mask]).all()
+
+
+def test_a_small_probability_of_the_true_class_keeps_its_digits():
+    teacher = torch.tensor([[-16.0, 16.0]])
+    student = torch.zeros(1, 2, requires_grad=True)
+    # In float32 (1 + p)^ε − 1 would be 0 at p = e⁻³².
+    gap = ofa(student, teacher, torch.tensor([0]), 1.0)
+    assert gap.item() == pytest.approx(np.log(2))
+    ours = ofa(torch.tensor([[-1e4, 1e4]]), teacher, torch.tensor([0]), 2.0)
+    assert ours.item() == pytest.approx(2 * np.exp(-32) * 2e4, rel=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype):
+    student, teacher, labels = logits()
+    student, teacher = student.detach().to(dtype), teacher.to(dtype)
+    ours = ofa(student, teacher, labels)
+    assert ours.dtype == torch.float32
+    expected = reference(student.double().numpy(), teacher.double().numpy(), labels.numpy(), 1.5)
+    np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("label", [0, 1, 2])
+def test_extreme_logits_give_finite_values_and_gradients(dtype, label):
+    student = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4]], dtype=dtype, requires_grad=True)
+    teacher = torch.tensor([[-1e4, 1e4, 0.0], [-1e4, 1e4, 1e4]], dtype=dtype)
+    values = ofa(student, teacher, torch.tensor([label, label]))
+    assert values.isfinite().all()
+    assert gradient(values, student).isfinite().all()
+
+
+def test_other_numbers_of_classes_are_refused():
+    with pytest.raises(ModelError, match=r"number of classes, got 4 \(student\) and 5 \(teacher\)"):
+        ofa(torch.zeros(2, 4), torch.zeros(2, 5), torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("label", [4, -1])
+def test_labels_out_of_range_are_named(label):
+    with pytest.raises(DataError, match=rf"from 0 to 3 .*got \[{label}\].*4 outputs: correct"):
+        ofa(torch.zeros(3, 4), torch.zeros(3, 4), torch.tensor([0, label, -100]))
+
+
+@pytest.mark.parametrize("labels", [torch.zeros(2), torch.zeros(2, 1).long()])
+def test_labels_that_are_no_class_ids_are_refused(labels):
+    with pytest.raises(DataError, match=r"whole class ids of shape \[2\]"):
+        ofa(torch.zeros(2, 4), torch.zeros(2, 4), labels)
+
+
+@pytest.mark.parametrize("epsilon", [0.9, -1, float("inf")])
+def test_an_exponent_below_1_is_refused(epsilon):
+    with pytest.raises(ArgumentError, match=r"`epsilon` must be .*1 is the plain cross-entropy"):
+        OFA(epsilon)
