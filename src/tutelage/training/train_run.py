@@ -14,7 +14,6 @@ from accelerate import Accelerator
 from torch import nn
 
 from tutelage.data import randomness
-from tutelage.errors import ArgumentError
 from tutelage.objectives import Objective
 from tutelage.teachers import AnyTeacher, as_teacher
 from tutelage.training.checkpointer import Checkpointer
