@@ -103,8 +103,8 @@ class RunFolder:
         if different and (obstacle or not longer):
             raise self._other_run(found, different, obstacle)
         if longer:
-            write_json(self.run, content | {"run": self._identity})
             self.student.unlink(missing_ok=True)  # of the shorter run
+            write_json(self.run, content | {"run": self._identity})
 
     def _other_run(
         self, found: Mapping[str, Any], different: list[str], obstacle: str

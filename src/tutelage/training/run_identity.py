@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import FunctionType
 from typing import Any
@@ -14,6 +15,7 @@ from tutelage.objectives import Objective
 from tutelage.schedules import Constant, Schedule
 from tutelage.training.run_setup import Setup
 
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _NOT_OF_OPTIMIZER = {"state", "param_groups", "defaults", "step"}  # or changed by a scheduler
 
 
@@ -41,8 +43,11 @@ def describe_run(setup: Setup, processes: int) -> dict[str, Any]:
     if frozen:
         described["frozen"] = f"{len(frozen)} parameters {digest(*frozen)}"
     if settings.transform is not None:
-        described["transform"] = _without_address(settings.transform)
-    return described
+        described["transform"] = repr(settings.transform)
+    return {
+        name: _ADDRESS.sub("", each) if isinstance(each, str) else each
+        for name, each in described.items()
+    }
 
 
 def content_of_run(
@@ -162,7 +167,3 @@ def _scheduler(scheduler: object) -> str:
         if isinstance(value, plain) and not key.startswith("_")
     }
     return f"{type(scheduler).__name__} {settings}"
-
-
-def _without_address(value: object) -> str:
-    return f"{value!r}".split(" at 0x", 1)[0]

@@ -69,8 +69,8 @@ def train_stages(
         if settings.out is not None:
             folder = RunFolder(settings.out, {"stages": list(named)} | planned)
             if _is_main():
-                none = "the stages are as long as they were begun"
-                stack.enter_context(folder.claimed(lambda: none))
+                obstacle = "a stage begins where the one before it ends"
+                stack.enter_context(folder.claimed(lambda: obstacle))
         runs: dict[str, Run] = {}
         for (name, stage), objective, content in zip(
             named.items(), objectives, as_given, strict=True
