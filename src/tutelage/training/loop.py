@@ -144,7 +144,8 @@ class Loop:
     def _close_epoch(self, began: float) -> None:
         """Validate, record, and keep the student if it is the best so far."""
         position = self.position
-        self.plan.distiller.check_learned(self.watch.weights[1:])
+        if position.epoch == 0:  # later ones see the same examples
+            self.plan.distiller.check_learned(self.watch.weights[1:])
         figures: dict[str, float] = {}
         if self.plan.validation is not None:
             progress = min((position.epoch + 1) / self.settings.epochs, 1.0)
