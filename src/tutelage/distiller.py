@@ -13,6 +13,7 @@ from tutelage.data import randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import evaluating, observe
 from tutelage.layers.capture import check_places
+from tutelage.layers.gradients import check_gradients
 from tutelage.objectives import Objective
 from tutelage.signals import OUTPUT, Batch, Signals
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher
@@ -97,6 +98,7 @@ class Distiller(nn.Module):
         if self.teacher is not None:
             self.teacher.check_places(objective.wants.teacher.features)
         self._wants, self._terms = objective.wants, objective.terms()
+        self._gradients_checked = False
 
     def forward(self, batch: Batch, counts: Tensor | None = None) -> Losses:
         """Return the losses of a batch.
@@ -124,6 +126,8 @@ class Distiller(nn.Module):
             )
         teacher = self.ask_teacher(batch)
         student = observe(self.student, batch.inputs, self._wants.student, "student")
+        if not self._gradients_checked and self.training and torch.is_grad_enabled():
+            self._check_gradients(student)
         masks = [term.objective.counted(batch) for term in self._terms]
         numbers = tuple(_number(mask, batch) for mask in masks) if counts is None else tuple(counts)
         parts = {
@@ -185,6 +189,13 @@ class Distiller(nn.Module):
             yield
         finally:
             self.ask_from_now(usual)
+
+    def _check_gradients(self, student: Signals) -> None:
+        """Check once, and never in a compiled graph, that each term trains the student."""
+        if not torch.compiler.is_compiling():
+            wanted = {term.name: term.objective.wants.student for term in self._terms}
+            check_gradients(self.student, student, wanted)
+            self._gradients_checked = True
 
     def counts(self, batch: Batch) -> Tensor:
         """Return how many examples of the batch each term counts, `[terms]`; copies share one."""
