@@ -89,7 +89,7 @@ class Predictor(Teacher):
 
     def _ask(self, inputs: Tensor) -> Tensor:
         try:
-            array = inputs.detach().cpu().numpy()
+            array = inputs.detach().cpu().numpy().copy()  # which `predict` may overwrite
             output = np.asarray(self.predict(array), dtype=np.float32)
         except Exception as error:
             raise ModelError(
