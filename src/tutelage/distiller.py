@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from tutelage.data import randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import evaluating, observe
-from tutelage.layers.capture import check_places
+from tutelage.layers.capture import check_layers
 from tutelage.layers.gradients import check_gradients
 from tutelage.objectives import Objective
 from tutelage.signals import OUTPUT, Batch, Signals
-from tutelage.teachers import AnyTeacher, Teacher, as_teacher
+from tutelage.teachers import AnyTeacher, Teacher, as_teacher, ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +94,9 @@ class Distiller(nn.Module):
         # Past nn.Module's bookkeeping, in case the teacher is a module as well: no part of ours.
         self.__dict__["teacher"] = None if teacher is None else as_teacher(teacher)
         _refuse_shared(student, self.teacher)
-        check_places(student, objective.wants.student.features, "student")
+        check_layers(student, objective.wants.student.features, "student")
         if self.teacher is not None:
-            self.teacher.check_places(objective.wants.teacher.features)
+            self.teacher.check_layers(objective.wants.teacher.features)
         self._wants, self._terms = objective.wants, objective.terms()
         self._gradients_checked = False
 
@@ -169,7 +169,7 @@ class Distiller(nn.Module):
         """Return what the objective wants of the teacher; with nothing wanted it does not run."""
         if self.teacher is None or not self._wants.teacher:
             return Signals()
-        return self.teacher.signals(batch, self._wants.teacher)
+        return ask(self.teacher, batch, self._wants.teacher)
 
     def alone(self, batch: Batch) -> Losses:
         """Return what the student says where no teacher answers: its output, and no losses."""

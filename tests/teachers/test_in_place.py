@@ -57,7 +57,7 @@ def test_so_do_those_within_tuples_and_dicts(kind):
 
 @pytest.mark.parametrize("make", [
     lambda one, other: Ensemble([one, other], weights=[0, 1]),
-    lambda one, other: Ensemble([Predictor(numpy_in_place), other], weights=[0, 1]),
+    lambda _one, other: Ensemble([Predictor(numpy_in_place), other], weights=[0, 1]),
     lambda one, other: Specialists({"a": one, "b": other}),
 ])  # fmt: skip
 def test_members_do_not_change_each_others_inputs(make):

@@ -26,7 +26,7 @@ class Complete(BaseException):
     """
 
 
-def check_places(model: nn.Module, places: Collection[str], side: str) -> None:
+def check_layers(model: nn.Module, places: Collection[str], side: str) -> None:
     """Refuse places that are not there, before the model runs.
 
     Raises:

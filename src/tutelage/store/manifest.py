@@ -117,7 +117,7 @@ class Manifest(Entry):
         except OSError as error:
             raise StoreError(
                 f"a store must be a folder with {NAME}, got {folder} ({error.strerror}); make one "
-                "with tl.label"
+                "with tl.label (a model in a file is no store: load it, and give the module)"
             ) from error
         content = _parsed(path, text)
         _check_format(path, content)

@@ -108,7 +108,7 @@ def _said(
     def moved(output: Output) -> Output:
         return output.float().cpu() if isinstance(output, Tensor) else output
 
-    asked = teacher.answering("data", data)
+    asked = teacher.for_data("data", data)
     with randomness.preserved(), asked.ready(device):
         randomness.seed_everything(0)  # where the data draws, every model sees the same
         return [

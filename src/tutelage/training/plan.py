@@ -60,7 +60,7 @@ def make_plan(
     share = Share(accelerator.process_index, accelerator.num_processes)
     teacher, views = distiller.teacher, None
     if teacher is not None and distiller.objective.wants.teacher:
-        answering = teacher.answering("train", train)
+        answering = teacher.for_data("train", train)
         distiller.ask_from_now(answering)
         views = answering.views
     source = as_source(
@@ -84,7 +84,7 @@ def _answering(teacher: Teacher | None, val: object) -> Teacher | None:
     A teacher of stored answers may have none for it; labels have to do then.
     """
     try:
-        return None if teacher is None else teacher.answering("val", val)
+        return None if teacher is None else teacher.for_data("val", val)
     except StoreError:
         return None
 
