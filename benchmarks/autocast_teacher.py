@@ -46,7 +46,7 @@ CASES = {
 def main() -> None:
     """Print a row for each model."""
     device = torch.device(sys.argv[1] if len(sys.argv) > 1 else "cpu")
-    print("| teacher | cast at every call | cast once | ratio |\n|---|---|---|---|")  # noqa: T201
+    print("| teacher | cast at every call | cast once | ratio |\n|---|---|---|---|")
     for name, (make, shape) in CASES.items():
         teacher, batch = Live(make().to(device)), Batch(torch.randn(shape, device=device))
         with torch.autocast(device.type, torch.bfloat16), teacher.ready(device):
@@ -58,7 +58,7 @@ def main() -> None:
         plain, once = (1e3 * median(column) for column in zip(*pairs, strict=True))
         ratio = median(after / before for before, after in pairs)
         note = "" if exact else " (not equal to the bit: not used)"
-        print(f"| {name} | {plain:.2f} ms | {once:.2f} ms | {ratio:.2f}{note} |")  # noqa: T201
+        print(f"| {name} | {plain:.2f} ms | {once:.2f} ms | {ratio:.2f}{note} |")
 
 
 def seconds(teacher: Live, batch: Batch, depth: int) -> float:
