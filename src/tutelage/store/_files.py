@@ -1,4 +1,4 @@
-"""Writing that survives a kill: at a place, in the end whole, and flushed to the disk."""
+"""Writes that survive a kill: at an offset, or of a whole file at once; flushed to disk."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _DRAFT = ".draft"
 
 
 def write_at(file: IO[bytes], offset: int, content: bytes | memoryview) -> None:
-    """Write all of the content at a place of an unbuffered file.
+    """Write all of the content at an offset of an unbuffered file.
 
-    No memory map: a full disk is an OSError here, and the end of the process (SIGBUS) there.
+    Not through a memory map, where a full disk kills the process (SIGBUS); here it is an OSError.
     """
     file.seek(offset)
     left = memoryview(content).cast("B")
@@ -21,18 +21,18 @@ def write_at(file: IO[bytes], offset: int, content: bytes | memoryview) -> None:
 
 
 def flush(file: IO[bytes]) -> None:
-    """Make what was written durable."""
+    """Flush what was written to disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def write_whole(path: Path, content: bytes, *, replace: bool = True) -> None:
-    """Put a file in its place in one step, durable; readers find the old one or the new.
+    """Write a file atomically and durably: readers find the old content or the new.
 
     Args:
-        path: Where.
-        content: Of the whole file.
-        replace: Whether to take the place of a file that is there; else that one stays.
+        path: Of the file.
+        content: All of it.
+        replace: Whether to replace an existing file; otherwise that one stays.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}{_DRAFT}")
     try:
@@ -49,7 +49,7 @@ def write_whole(path: Path, content: bytes, *, replace: bool = True) -> None:
 
 
 def remove_drafts(folder: Path) -> None:
-    """Remove what killed processes left of files that they were to put in place."""
+    """Remove the drafts that killed processes left behind."""
     for path in folder.glob(f".*{_DRAFT}"):
         path.unlink(missing_ok=True)
 
@@ -65,7 +65,7 @@ def _link(draft: Path, path: Path) -> None:
 
 
 def flush_folder(path: Path) -> None:
-    """Make the names in a folder durable, where the system can."""
+    """Flush the names in a folder to disk, where the system can."""
     if os.name != "posix":
         return
     descriptor = os.open(path, os.O_RDONLY)
