@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from tutelage.errors import ModelError
-from tutelage.layers.paths import submodule
-from tutelage.layers.place import Place
+from tutelage.layers.paths import LayerPath, submodule
 from tutelage.signals import Fields, Signals
 
 
@@ -55,6 +54,6 @@ def _is_cut_off(student: nn.Module, path: str, feature: Tensor) -> bool:
     """Tell whether a layer's own output does not depend on its trainable parameters."""
     if feature.requires_grad or not feature.is_floating_point():
         return False
-    place = Place.read(path)
-    parameters = submodule(student, place.path, "student").parameters()
-    return not place.input and any(each.requires_grad for each in parameters)
+    parsed = LayerPath.parse(path)
+    parameters = submodule(student, parsed.path, "student").parameters()
+    return not parsed.input and any(each.requires_grad for each in parameters)
