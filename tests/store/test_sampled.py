@@ -97,5 +97,5 @@ def test_they_stay_drawn_and_mix_with_no_others():
     assert answer[1:].drawn_at == answer.to(torch.device("cpu")).drawn_at == 4.0
     assert tl.CoarseLogits.joined([answer, answer]).drawn_at == 4.0
     for parts in ([answer, other], [other, drawn(torch.zeros(2, 3), 2, 1.0)]):
-        with pytest.raises(ModelError, match="must all be drawn at one temperature, or none"):
+        with pytest.raises(ModelError, match="must all be sampled at one temperature, or none"):
             tl.CoarseLogits.joined(parts)
