@@ -218,7 +218,7 @@ def disjoint_specialists(trial: Trial) -> Teacher:
         ids = THIRDS[third]
         counted = TensorDataset(own.tensors[0], own.tensors[1] - ids.start)
         model = letters.net_of_one(f"third-{ids.start}", counted, trial.seed, len(ids))
-        found[third] = Specialist(model, labels=list(ids), elsewhere="none", classes=26)
+        found[third] = Specialist(model, labels=list(ids), other_class=False, classes=26)
     return Specialists(found)
 
 

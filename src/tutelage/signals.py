@@ -256,7 +256,7 @@ class Fields:
 
     Args:
         output: The model's output.
-        features: Places inside it, as `tutelage.layers.place.Place` reads them: `"layer3"`,
+        features: Places inside it, as `tutelage.layers.paths.LayerPath` reads them: `"layer3"`,
             `"encoder.layer.2.attention:input"`, `"decoder[1]"`.
 
     Raises:

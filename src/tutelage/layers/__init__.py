@@ -1,7 +1,7 @@
-"""Run a model and take its output and layers; find its repeated blocks and map them to a teacher's.
+"""Run a model and capture its output and layers; find its repeated blocks; map layers.
 
-`blocks` finds them; `every_nth`, `uniform`, `first` and `last` say which block of a student learns
-from which of a teacher, as a map that objectives on layers take.
+`blocks` finds repeated blocks; `every_nth`, `uniform`, `first` and `last` return layer maps
+(student block: teacher block) for objectives that compare layers.
 """
 
 from tutelage.layers.blocks import blocks

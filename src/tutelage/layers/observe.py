@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import ModelError, TutelageError, is_of_compiler
 from tutelage.layers.capture import Complete, capturing
-from tutelage.nested import describe
+from tutelage.nested import describe, on_tensors
 from tutelage.signals import Fields, Signals
 
 
@@ -63,6 +63,8 @@ def _in_training(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _call(model: nn.Module, inputs: Any, side: str) -> Any:
+    # A copy, since a model may work in place on its inputs (`x.sub_(mean)`), which others see too.
+    inputs = on_tensors(inputs, Tensor.clone)
     try:
         if isinstance(inputs, Mapping):
             return model(**inputs)

@@ -109,7 +109,7 @@ def train_fidelity(plan: StudyPlan, planned: Planned, student: nn.Module) -> dic
     data = _sample(plan.train_data(planned.arm, planned.seed))
     if teacher is None or data is None:
         return {}
-    answering, source = teacher.answering("train", data), source_of("train", data)
+    answering, source = teacher.for_data("train", data), source_of("train", data)
     judged, device = Live(student), plan.device
     with judged.ready(device), answering.ready(device):
         outputs = evaluate(judged, answering, None, source, device=device).outputs

@@ -65,7 +65,7 @@ def make_setup(
     (student, teacher), (train, val), device = sides, data, accelerator.device
     bound = teacher
     if teacher is not None and isinstance(objective, Objective) and objective.wants.teacher:
-        bound = teacher.answering("train", train)
+        bound = teacher.for_data("train", train)
     distiller = Distiller(student, bound, objective)
     val_teacher = _val_teacher(distiller, teacher, val, settings)
     distiller.to(device)
@@ -111,7 +111,7 @@ def _val_teacher(
     found = None
     if teacher is not None and val is not None:
         try:
-            found = teacher.answering("val", val)
+            found = teacher.for_data("val", val)
         except StoreError:  # stored for the training data alone: then labels judge the student
             found = None
     if with_feedback(objective) and found is None:

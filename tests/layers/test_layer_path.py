@@ -7,25 +7,24 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tutelage.errors import ArgumentError
-from tutelage.layers.paths import submodule
-from tutelage.layers.place import Place
+from tutelage.layers.paths import LayerPath, submodule
 
 
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("layer3", Place("layer3")),
-        ("encoder.layer.3", Place("encoder.layer.3")),
-        ("0", Place("0")),
-        ("attention:input", Place("attention", input=True)),
-        ("attention[1]", Place("attention", item=1)),
-        ("attention[hidden_states]", Place("attention", item="hidden_states")),
-        ("a.b.0:input[mask]", Place("a.b.0", input=True, item="mask")),
-        ("a:input[0]", Place("a", input=True, item=0)),
+        ("layer3", LayerPath("layer3")),
+        ("encoder.layer.3", LayerPath("encoder.layer.3")),
+        ("0", LayerPath("0")),
+        ("attention:input", LayerPath("attention", input=True)),
+        ("attention[1]", LayerPath("attention", item=1)),
+        ("attention[hidden_states]", LayerPath("attention", item="hidden_states")),
+        ("a.b.0:input[mask]", LayerPath("a.b.0", input=True, item="mask")),
+        ("a:input[0]", LayerPath("a", input=True, item=0)),
     ],
 )
 def test_what_a_text_means(text, place):
-    assert Place.read(text) == place
+    assert LayerPath.parse(text) == place
 
 
 _names = st.from_regex(r"[A-Za-z_0-9][A-Za-z_0-9-]{0,6}", fullmatch=True)
@@ -36,7 +35,7 @@ _items = st.none() | st.integers(0, 20) | st.from_regex(r"[a-z_]{1,8}", fullmatc
 def test_any_place_is_read_back_as_it_was_written(names, is_input, item):
     path = ".".join(names)
     text = path + ":input" * is_input + (f"[{item}]" if item is not None else "")
-    assert Place.read(text) == Place(path, is_input, item)
+    assert LayerPath.parse(text) == LayerPath(path, is_input, item)
 
 
 @pytest.mark.parametrize("text", ["", 3, None, ["layer3"], b"layer3"])
@@ -44,7 +43,7 @@ def test_what_is_no_text_is_refused(text):
     with pytest.raises(
         ArgumentError, match=r"must be the path of a module, got .*; write 'layer3'"
     ):
-        Place.read(text)
+        LayerPath.parse(text)
 
 
 class Net(nn.Module):

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 import tutelage as tl
 from tutelage.errors import ModelError
 from tutelage.objectives import coarse_soft_targets, soft_targets
-from tutelage.store.drawn import counted, draw_classes
+from tutelage.store.forms import counted, sample_classes
 
 TEMPERATURES = (1.0, 4.0)
 
 
 def drawn(logits, count, temperature, first_row=0):
-    return counted(draw_classes(logits, count, temperature, first_row).numpy(), temperature)
+    return counted(sample_classes(logits, count, temperature, first_row).numpy(), temperature)
 
 
 def shares(answer, classes):
@@ -28,7 +28,7 @@ def shares(answer, classes):
 @given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 9), st.floats(0.3, 8))
 def test_ids_are_counted_as_numpy_counts_them(seed, count, classes, temperature):
     logits = 3 * torch.randn(5, classes, generator=torch.Generator().manual_seed(seed))
-    ids = draw_classes(logits, count, temperature, seed)
+    ids = sample_classes(logits, count, temperature, seed)
     answer = counted(ids.numpy(), temperature)
     for row in range(5):
         names, times = np.unique(ids[row].numpy(), return_counts=True)
@@ -49,7 +49,7 @@ def test_no_class_is_further_from_its_share_than_two_draws(seed, count, temperat
 
 def test_a_class_without_mass_is_never_drawn():
     logits = torch.tensor([[-1e4, 0.0, -1e4, 0.0, -1e4]]).repeat(3000, 1)
-    assert set(draw_classes(logits, 4, 1.0, 0).flatten().tolist()) == {1, 3}
+    assert set(sample_classes(logits, 4, 1.0, 0).flatten().tolist()) == {1, 3}
 
 
 @pytest.mark.parametrize("temperature", TEMPERATURES)
@@ -97,5 +97,5 @@ def test_they_stay_drawn_and_mix_with_no_others():
     assert answer[1:].drawn_at == answer.to(torch.device("cpu")).drawn_at == 4.0
     assert tl.CoarseLogits.joined([answer, answer]).drawn_at == 4.0
     for parts in ([answer, other], [other, drawn(torch.zeros(2, 3), 2, 1.0)]):
-        with pytest.raises(ModelError, match="must all be drawn at one temperature, or none"):
+        with pytest.raises(ModelError, match="must all be sampled at one temperature, or none"):
             tl.CoarseLogits.joined(parts)
