@@ -16,9 +16,8 @@ from torch.utils.data import (
 )
 
 import tutelage as tl
-from tutelage.data import Share, as_source, domains, unlabelled
-from tutelage.data.set_source import SetSource
-from tutelage.data.tensor_source import TensorSource
+from tutelage.data import Shard, as_source, domains, unlabelled
+from tutelage.data.dataset_source import SetSource, TensorSource
 from tutelage.errors import DataError
 from tutelage.signals import Batch
 
@@ -114,9 +113,9 @@ def test_tensors_of_several_kinds_are_left_to_the_collation():
     assert isinstance(as_source("train", mixed, 4, shuffle=False), SetSource)
 
 
-def test_shares_of_processes_carry_their_names():
+def test_shards_of_processes_have_their_names():
     for whole, *parts in zip(
-        batches(JOINED), *(batches(JOINED, share=Share(rank, 2)) for rank in range(2)), strict=True
+        batches(JOINED), *(batches(JOINED, shard=Shard(rank, 2)) for rank in range(2)), strict=True
     ):
         assert [name for each in parts for name in each.domain] == list(whole.domain)
 

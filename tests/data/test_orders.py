@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import Dataset, StackDataset, Subset, TensorDataset, random_split
 
-from tutelage.data import Share, as_source, randomness
-from tutelage.data.set_source import SetSource
+from tutelage.data import Shard, as_source, randomness
+from tutelage.data.dataset_source import SetSource, TensorSource
 from tutelage.data.source import Order
-from tutelage.data.tensor_source import TensorSource
 from tutelage.errors import ArgumentError, DataError
 
 X = torch.arange(22.0).reshape(11, 2)
@@ -40,8 +39,8 @@ def flat(order, epoch=0):
     return [place for batch in positions(order, epoch) for place in batch]
 
 
-def source(data=TENSORS, *, batch_size=4, shuffle=True, seed=7, share=None):
-    return as_source("train", data, batch_size, shuffle=shuffle, seed=seed, share=share)
+def source(data=TENSORS, *, batch_size=4, shuffle=True, seed=7, shard=None):
+    return as_source("train", data, batch_size, shuffle=shuffle, seed=seed, shard=shard)
 
 
 def same(one, other):
@@ -93,10 +92,10 @@ class TestOrder:
         assert torch.equal(torch.get_rng_state(), before)
 
 
-class TestShare:
+class TestShard:
     @given(st.integers(0, 50), st.integers(1, 12))
-    def test_shares_of_a_batch_are_its_parts_in_order(self, length, of):
-        parts = [list(range(length))[Share(rank, of).rows(length)] for rank in range(of)]
+    def test_shards_of_a_batch_are_its_parts_in_order(self, length, of):
+        parts = [list(range(length))[Shard(rank, of).rows(length)] for rank in range(of)]
         if length >= of:
             assert list(chain(*parts)) == list(range(length))
             sizes = [len(part) for part in parts]
@@ -108,7 +107,7 @@ class TestShare:
     @pytest.mark.parametrize("data", [TENSORS, Examples()], ids=["tensors", "examples"])
     def test_processes_together_see_the_batches_of_one(self, data):
         whole = list(source(data).epoch(2))
-        parts = [list(source(data, share=Share(rank, 3)).epoch(2)) for rank in range(3)]
+        parts = [list(source(data, shard=Shard(rank, 3)).epoch(2)) for rank in range(3)]
         for place, batch in enumerate(whole):
             index = torch.cat([part[place].index for part in parts])
             inputs = torch.cat([part[place].inputs for part in parts])
@@ -118,8 +117,8 @@ class TestShare:
 
     @pytest.mark.parametrize("data", [TENSORS, Examples()], ids=["tensors", "examples"])
     def test_a_last_batch_smaller_than_the_processes_is_taken_whole_by_each(self, data):
-        shares = [Share(rank, 4) for rank in range(4)]
-        lasts = [list(source(data, batch_size=5, share=share).epoch(0))[-1] for share in shares]
+        shards = [Shard(rank, 4) for rank in range(4)]
+        lasts = [list(source(data, batch_size=5, shard=shard).epoch(0))[-1] for shard in shards]
         assert [len(last) for last in lasts] == [1] * 4
         assert [last.copies for last in lasts] == [4] * 4
         assert len({last.index.item() for last in lasts}) == 1

@@ -36,7 +36,7 @@ def examples_of_any_size(batch: Batch) -> Batch:
     named = isinstance(batch.inputs, Mapping)  # the only ones that objectives look at: the mask
     mixture = batch.mixture
     if mixture is not None:
-        mixture = Mixture(_of_any_number(mixture.labels), _of_any_number(mixture.share))
+        mixture = Mixture(_of_any_number(mixture.labels), _of_any_number(mixture.fraction))
     return replace(
         batch,
         inputs=on_tensors(batch.inputs, _of_any_length) if named else batch.inputs,

@@ -45,7 +45,7 @@ def by_label_confidence(outputs: Tensor, batch: Batch) -> Tensor:
     costs = torch.stack([hard_labels(each, labels) for each in outputs])
     if mixture is not None:
         partners = torch.stack([hard_labels(each, mixture.labels) for each in outputs])
-        share = mixture.share.to(costs.dtype)
+        share = mixture.fraction.to(costs.dtype)
         costs = share * costs + (1 - share) * partners
     # Equal costs make equal weights.
     return _less_for_more(costs.where(batch.labelled(), 0))

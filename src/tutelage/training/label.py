@@ -12,9 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from tutelage._checks import folder_path, positive, whole_number
-from tutelage.data import randomness
-from tutelage.data.contents import dataset_fingerprint, draws_at_random
-from tutelage.data.turns import show_epoch, views_in
+from tutelage.data import dataset_fingerprint, draws_at_random, randomness, show_epoch, views_in
 from tutelage.errors import ArgumentError, DataError
 from tutelage.objectives import Objective
 from tutelage.signals import OUTPUT, Fields

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from tutelage.data import Share, Source, as_source, randomness
+from tutelage.data import Shard, Source, as_source, randomness
 from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError, ModelError, StoreError
 from tutelage.teachers import Teacher
@@ -57,14 +57,14 @@ def make_plan(
     judge = None if val is None else _answering(distiller.teacher, val)
     _check_can_review(distiller, val, judge)
     size = settings.batch_size
-    share = Share(accelerator.process_index, accelerator.num_processes)
+    shard = Shard(accelerator.process_index, accelerator.num_processes)
     teacher, views = distiller.teacher, None
     if teacher is not None and distiller.objective.wants.teacher:
         answering = teacher.answering("train", train)
         distiller.ask_from_now(answering)
         views = answering.views
     source = as_source(
-        "train", train, size, shuffle=True, seed=settings.seed, share=share, views=views
+        "train", train, size, shuffle=True, seed=settings.seed, shard=shard, views=views
     )
     _build(distiller, source, accelerator.device, settings.seed)
     validation = None

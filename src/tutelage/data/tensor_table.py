@@ -1,4 +1,4 @@
-"""Data held in tensors, or in several that follow each other, looked up by whole batches."""
+"""Data sets that consist of tensors, as a table that is indexed by whole batches."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from tutelage.data.domains import Domains
-from tutelage.data.unlabelled import Unlabelled
+from tutelage.data.labels import Unlabelled
+from tutelage.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Tensors that follow each other and are looked up as one, without a copy of them all.
+    """Tensors of consecutive rows, indexed as if they were concatenated, without a copy.
 
     Args:
-        parts: `[rows, …]` each, alike but for the rows.
+        parts: `[rows, …]` each, of equal shape but for the rows.
     """
 
     parts: tuple[Tensor, ...]
@@ -29,7 +30,7 @@ class Column:
         return sum(map(len, self.parts))
 
     def row_bytes(self) -> int:
-        """Return what a row takes."""
+        """Return the bytes of a row."""
         return self.parts[0][:1].numel() * self.parts[0].element_size()
 
     def take(self, rows: Tensor) -> Tensor:
@@ -41,27 +42,27 @@ class Column:
         found = first.new_empty((len(rows), *first.shape[1:]), dtype=kind)
         starts = accumulate(map(len, self.parts[:-1]), initial=0)
         for start, part in zip(starts, self.parts, strict=True):
-            places = ((rows >= start) & (rows < start + len(part))).nonzero().squeeze(1)
-            chosen = part.index_select(0, (rows[places] - start).to(part.device))
-            found.index_copy_(0, places.to(found.device), chosen.to(kind))
+            at = ((rows >= start) & (rows < start + len(part))).nonzero().squeeze(1)
+            chosen = part.index_select(0, (rows[at] - start).to(part.device))
+            found.index_copy_(0, at.to(found.device), chosen.to(kind))
         return found
 
     def fits(self, other: Column) -> bool:
-        """Tell whether both can be one column; labels may be whole numbers of several sizes."""
+        """Tell whether both can be one column; labels may be integers of several sizes."""
         mine, theirs = self.parts[0], other.parts[0]
-        whole = not (mine.dtype.is_floating_point or theirs.dtype.is_floating_point)
-        alike = mine.shape[1:] == theirs.shape[1:] and mine.device == theirs.device
-        return alike and (mine.dtype == theirs.dtype or whole)
+        integers = not (mine.dtype.is_floating_point or theirs.dtype.is_floating_point)
+        fit = mine.shape[1:] == theirs.shape[1:] and mine.device == theirs.device
+        return fit and (mine.dtype == theirs.dtype or integers)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Inputs and labels of a data set in tensors.
+    """The inputs and labels of a data set as tensors.
 
     Args:
-        columns: Inputs, or inputs and labels, of equal length.
-        rows: Which rows of them are the data, `[examples]`; None for all.
-        domain: `[rows of the columns]`: the number of each one's domain; None for no domains.
+        columns: Inputs, or inputs and labels (the last), of equal length.
+        rows: Which rows of the columns are the data, `[examples]`; None for all.
+        domain: `[rows of the columns]`: the number of each row's domain; None for no domains.
         names: Of the domains, by number.
     """
 
@@ -71,9 +72,18 @@ class Table:
     names: tuple[str, ...] = ()
 
     def chosen(self, rows: Tensor) -> Table:
-        """Return the table of some of the examples."""
-        inner = rows if self.rows is None else self.rows[rows]
-        return Table(self.columns, inner, self.domain, self.names)
+        """Return the table of some of the examples; negative positions count from the end."""
+        length = len(self.columns[0]) if self.rows is None else len(self.rows)
+        outside = (rows < -length) | (rows >= length)
+        if outside.any():
+            raise DataError(
+                f"the indices of a Subset must lie within its data set of {length} examples, got "
+                f"{int(rows[outside][0])}; leave it out"
+            )
+        rows = torch.where(rows < 0, rows + length, rows)
+        return Table(
+            self.columns, rows if self.rows is None else self.rows[rows], self.domain, self.names
+        )
 
     def named(self, name: str) -> Table:
         """Return the table with all rows in one domain."""
@@ -82,16 +92,17 @@ class Table:
 
 
 def table_of(data: object) -> Table | None:
-    """Return what a data set holds in tensors, if that is all it is.
+    """Return the tensors of a data set that consists of nothing else; None for others.
 
-    That is so for a `TensorDataset` of one or two tensors, for sets of domains and unlabelled sets
-    of such, for several of one kind after each other (`ConcatDataset`), and for a `Subset` of any
-    of these (what `random_split` returns); anything else, a subclass too, may compute its
-    examples: None.
+    These are a `TensorDataset`, `Domains` and `Unlabelled` sets of such, a `ConcatDataset` of
+    several with equal columns, and a `Subset` of any of these (what `random_split` returns).
+    Anything else, a subclass too, may compute its examples.
+
+    Raises:
+        DataError: A `Subset` has an index outside of its data.
     """
     if type(data) is TensorDataset:
-        fits = 1 <= len(data.tensors) <= 2  # noqa: PLR2004 - inputs, labels
-        return Table(tuple(Column((each,)) for each in data.tensors)) if fits else None
+        return Table(tuple(Column((each,)) for each in data.tensors)) if data.tensors else None
     if type(data) is Subset:
         inner = table_of(data.dataset)
         return None if inner is None else inner.chosen(torch.as_tensor(data.indices).long())
@@ -104,7 +115,7 @@ def table_of(data: object) -> Table | None:
 
 def _with_domains(sets: Mapping[str, object]) -> Table | None:
     found = [(name, table_of(each)) for name, each in sets.items()]
-    # One of inputs alone is left to the set itself, which says what it misses.
+    # A set without labels is refused by `Domains` itself.
     complete = all(table is not None and len(table.columns) > 1 for _, table in found)
     return _joined([each and each.named(name) for name, each in found]) if complete else None
 
@@ -113,25 +124,25 @@ def _without_labels(data: Unlabelled) -> Table | None:
     inner = table_of(data.inputs)
     if inner is None:
         return None
-    inputs = inner.columns[0]
-    labels = data.label.expand(len(inputs), *data.label.shape)
-    return Table((inputs, Column((labels,))), inner.rows, inner.domain, inner.names)
+    inputs = inner.columns[: max(1, len(inner.columns) - 1)]
+    labels = data.label.expand(len(inputs[0]), *data.label.shape)
+    return Table((*inputs, Column((labels,))), inner.rows, inner.domain, inner.names)
 
 
 def _joined(tables: Sequence[Table | None]) -> Table | None:
-    """Return tables after each other as one, if they are of one kind."""
-    whole = [table for table in tables if table is not None]
-    if not whole or len(whole) < len(tables) or not all(_fits(whole[0], each) for each in whole):
+    """Return the concatenation of tables, if their columns fit."""
+    known = [table for table in tables if table is not None]
+    if not known or len(known) < len(tables) or not all(_fits(known[0], each) for each in known):
         return None
     columns = tuple(
         Column(tuple(part for each in column for part in each.parts))
-        for column in zip(*(table.columns for table in whole), strict=True)
+        for column in zip(*(table.columns for table in known), strict=True)
     )
-    lengths = [len(table.columns[0]) for table in whole]
+    lengths = [len(table.columns[0]) for table in known]
     starts = accumulate(lengths[:-1], initial=0)
-    rows = [_rows(table) + start for table, start in zip(whole, starts, strict=True)]
-    names = tuple(dict.fromkeys(name for table in whole for name in table.names))
-    domains = [_renumbered(table, names) for table in whole if table.domain is not None]
+    rows = [_rows(table) + start for table, start in zip(known, starts, strict=True)]
+    names = tuple(dict.fromkeys(name for table in known for name in table.names))
+    domains = [_renumbered(table, names) for table in known if table.domain is not None]
     return Table(columns, torch.cat(rows), torch.cat(domains) if domains else None, names)
 
 
@@ -146,7 +157,7 @@ def _rows(table: Table) -> Tensor:
 
 
 def _renumbered(table: Table, names: tuple[str, ...]) -> Tensor:
-    """Return the domains' numbers by the names of a larger table."""
+    """Return the domains as numbers within the names of a larger table."""
     numbers = torch.tensor([names.index(name) for name in table.names])
     assert table.domain is not None  # noqa: S101 - the caller asks those that have one
     return numbers[table.domain]
