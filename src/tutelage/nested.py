@@ -148,10 +148,12 @@ def split_batch(raw: object) -> tuple[Any, Tensor | None, Any, Any]:
     if isinstance(raw, (tuple, list)) and raw:
         if _are_names(raw):
             return raw, None, None, None
-        inputs, labels, domain = split_tuple([_tensor(each) for each in raw])
-        if len(raw) > _LABELLED + (domain is not None):
+        parts = [_tensor(each) for each in raw]
+        at = label_key(parts) or len(parts)
+        *inputs, labels, domain = (*parts, None, None)[: at + 2]
+        if at > 1:
             _check_several_inputs(inputs, labels)
-        return inputs, _labels(labels), None, domain
+        return inputs[0] if at == 1 else tuple(inputs), _labels(labels), None, domain
     raise DataError(
         "a batch must be a tensor, a tuple (inputs,), (inputs, labels) or (inputs, labels, "
         "domains) with the domains' names, or a dict of named inputs with its labels under "
@@ -160,23 +162,24 @@ def split_batch(raw: object) -> tuple[Any, Tensor | None, Any, Any]:
     )
 
 
+def label_key(example: Any) -> Any:
+    """Return the key or the position of the labels in an example or a batch; None for none.
+
+    In a tuple of two or more the labels are the last part, or the last before the domain, which is
+    a string or a list of strings.
+    """
+    if isinstance(example, Mapping):
+        return next((key for key in LABEL_KEYS if key in example), None)
+    if not isinstance(example, (tuple, list)) or len(example) < _LABELLED:
+        return None
+    named = len(example) > _LABELLED and (example[-1] is None or _are_names(example[-1]))
+    return len(example) - 1 - named
+
+
 def split_dict(example: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a dict's inputs, and the rest: its labels, index and domain, each where there."""
-    labels = next((key for key in LABEL_KEYS if key in example), None)
-    rest = {key: example[key] for key in ("index", "domain", labels) if key in example}
+    rest = {key: example[key] for key in ("index", "domain", label_key(example)) if key in example}
     return {key: value for key, value in example.items() if key not in rest}, rest
-
-
-def split_tuple(example: Sequence[Any]) -> tuple[Any, Any, Any]:
-    """Return the inputs, labels and domain of an example or a batch in a tuple, None for none.
-
-    The domain is a string, or a list of strings, after the labels.
-    """
-    named = len(example) > _LABELLED and (example[-1] is None or _are_names(example[-1]))
-    *parts, domain = example if named else (*example, None)
-    if len(parts) == 1:
-        return parts[0], None, domain
-    return parts[0] if len(parts) == _LABELLED else tuple(parts[:-1]), parts[-1], domain
 
 
 def _check_several_inputs(inputs: Sequence[Any], labels: Any) -> None:

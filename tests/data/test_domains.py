@@ -180,8 +180,8 @@ class TestBadInput:
         with pytest.raises(DataError, match=r"tl.data.unlabelled\(set\)"):
             batches(domains({"photo": held}))
 
-    def test_three_tensors_are_not_guessed_at(self):
-        with pytest.raises(DataError, match="domains' names"):
+    def test_domains_as_numbers_after_the_labels_are_refused(self):
+        with pytest.raises(DataError, match="names of domains"):
             Batch.of((torch.zeros(3, 2), torch.zeros(3), torch.zeros(3, dtype=torch.int64)))
 
 

@@ -169,7 +169,9 @@ class TestCutMix:
         for row in range(9):
             if partner[row] == row:
                 continue
-            assert found.mixture.fraction[row].item() == pytest.approx(own[row].float().mean().item())
+            assert found.mixture.fraction[row].item() == pytest.approx(
+                own[row].float().mean().item()
+            )
             pasted = (~own[row]).nonzero()
             if len(pasted):  # what was pasted is a rectangle
                 sides = pasted.amax(0) - pasted.amin(0) + 1

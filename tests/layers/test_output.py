@@ -97,7 +97,7 @@ class TestBadInput:
             Output(nn.Linear(1, 1), output)
 
     def test_what_is_no_module_is_refused(self):
-        with pytest.raises(ArgumentError, match="`model` must be a torch.nn.Module, got str"):
+        with pytest.raises(ArgumentError, match=r"`model` must be a torch\.nn\.Module, got str"):
             Output("model", "logits")
 
     @pytest.mark.parametrize("output", ["hidden", 7])

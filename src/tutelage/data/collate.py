@@ -11,10 +11,8 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from tutelage.errors import DataError
-from tutelage.nested import LABEL_KEYS, describe, split_tuple
+from tutelage.nested import describe, label_key
 from tutelage.signals import IndexedExample
-
-_LABELLED = 2
 
 
 def collate(examples: list[Any]) -> Any:
@@ -31,8 +29,8 @@ def collate(examples: list[Any]) -> Any:
         prepared = [_with_label_as_tensor(each) for each in prepared]
     try:
         return default_collate(prepared)
-    except RuntimeError:
-        _check_shapes(prepared)
+    except RuntimeError as error:
+        _check_shapes(prepared, error)
         raise
 
 
@@ -62,23 +60,13 @@ def _is_numeric(value: Any) -> bool:
     return isinstance(value, Number)
 
 
-def _label_key(example: Any) -> Any:
-    """Return the key or the position of an example's label; None if it has none."""
-    if isinstance(example, Mapping):
-        return next((key for key in LABEL_KEYS if key in example), None)
-    if not isinstance(example, (tuple, list)) or len(example) < _LABELLED:
-        return None
-    _, _, domain = split_tuple(example)
-    return len(example) - (1 if domain is None else 2)
-
-
 def _label(example: Any) -> Any:
-    key = _label_key(example)
+    key = label_key(example)
     return None if key is None else example[key]
 
 
 def _with_label_as_tensor(example: Any) -> Any:
-    key = _label_key(example)
+    key = label_key(example)
     if key is None or not isinstance(example[key], Number):
         return example
     label = torch.as_tensor(example[key])
@@ -87,7 +75,7 @@ def _with_label_as_tensor(example: Any) -> Any:
     return (*example[:key], label, *example[key + 1 :])
 
 
-def _check_shapes(examples: list[Any]) -> None:
+def _check_shapes(examples: list[Any], error: Exception) -> None:
     """Refuse parts of dicts or tuples that must be padded, with the way out."""
     first = examples[0]
     parts = first if isinstance(first, Mapping) else range(len(first)) if _is_tuple(first) else ()
@@ -100,7 +88,7 @@ def _check_shapes(examples: list[Any]) -> None:
                     f"the examples of a batch must have {part!r} of one shape, got {kinds[0]} and "
                     f"{kinds[1]}; pad them to one length, or give a DataLoader with a collate "
                     "function that pads, such as transformers.DataCollatorWithPadding(tokenizer)"
-                )
+                ) from error
 
 
 def _is_tuple(value: Any) -> bool:

@@ -110,8 +110,9 @@ def _first_examples(dataset: IterableDataset[Any]) -> str:
 def _attributes(dataset: Any, path: str = "", depth: int = _DEPTH) -> dict[str, str]:
     """Return hashes over the attributes that are data, by their path."""
     inner = held_datasets(dataset)
+    listed = isinstance(dataset, (list, tuple))
     found = {}
-    for key, value in getattr(dataset, "__dict__", {}).items():
+    for key, value in ({"items": dataset} if listed else getattr(dataset, "__dict__", {})).items():
         try:
             found[path + key] = content(_portable(value))
         except _UNREADABLE:
@@ -127,20 +128,17 @@ def _portable(value: Any) -> Any:
     Raises:
         DataError: It is something else than data.
     """
-    if isinstance(value, PurePath):
-        return value.name
-    if isinstance(value, str):
-        return os.path.basename(value) if os.path.isabs(value) else value  # noqa: PTH117, PTH119
-    if isinstance(value, (Tensor, np.ndarray)):
-        return value if value.nbytes <= _LONGEST else _sampled_rows(value)
-    if value is None or isinstance(value, (bytes, Number, np.generic)):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_portable(each) for each in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted((_portable(each) for each in value), key=repr)
+    if isinstance(value, (str, PurePath)):
+        return os.path.basename(value) if os.path.isabs(value) else str(value)  # noqa: PTH117, PTH119
+    if isinstance(value, np.ndarray) and value.dtype.hasobject:
+        value = value.tolist()
+    if value is None or isinstance(value, (bytes, Number, np.generic, np.ndarray, Tensor)):
+        return _sampled_rows(value) if getattr(value, "nbytes", 0) > _LONGEST else value
     if isinstance(value, dict):
         return {str(key): _portable(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        parts = [_portable(each) for each in value]
+        return parts if isinstance(value, (list, tuple)) else sorted(parts, key=repr)
     if hasattr(value, "to_numpy"):  # tables and columns of pandas and Polars
         return [*map(str, getattr(value, "columns", ())), _portable(value.to_numpy())]
     raise DataError(f"{type(value).__name__} is not data")

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from tutelage.data.as_dataset import as_dataset, is_map_style
 from tutelage.errors import DataError
-from tutelage.nested import describe, split_tuple
+from tutelage.nested import describe
 
 _LABELLED = 2
 
@@ -89,9 +89,7 @@ def _with_domain(example: Any, name: str) -> Any:
     if isinstance(example, Mapping):
         return {**example, "domain": name}
     if isinstance(example, (tuple, list)) and len(example) >= _LABELLED:
-        inputs, labels, domain = split_tuple(example)
-        if domain is None:
-            return (inputs, labels, name)
+        return (*example, name)
     raise DataError(
         f"examples of the domain {name!r} must be (inputs, labels) or dicts, got "
         f"{describe(example)}; where there are no labels, wrap the set: tl.data.unlabelled(set)"

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from tutelage._checks import whole_number
 from tutelage.data.as_dataset import as_dataset, is_map_style
 from tutelage.errors import ArgumentError, DataError
-from tutelage.nested import describe, split_dict, split_tuple
+from tutelage.nested import describe, label_key
 from tutelage.signals import UNLABELLED
 
 
@@ -36,14 +36,15 @@ class Labelled(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         """Return an example as a dict with `labels`, or as `(inputs, labels)`."""
-        example = self.dataset[index]
+        example: Any = self.dataset[index]
+        at: Any = self.labels
         try:
-            labels = example[self.labels]
+            labels = example[at]
             if isinstance(example, Mapping):
                 keys = self.inputs or [key for key in example if key != self.labels]
                 extra = {key: example[key] for key in ("index", "domain") if key in example}
                 return {**{key: example[key] for key in keys}, **extra, "labels": labels}
-            at = range(len(example))[self.labels]  # pyright: ignore[reportArgumentType]
+            at = range(len(example))[at]
             chosen = self.inputs or [each for each in range(len(example)) if each != at]
             inputs = tuple(example[each] for each in chosen)
             return (inputs[0] if len(inputs) == 1 else inputs), labels
@@ -112,15 +113,15 @@ class Unlabelled(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         """Return an example with the mark in place of its label, if it had one."""
-        example = self.inputs[index]
+        example, label = self.inputs[index], self.label.clone()
+        at = label_key(example)
         if isinstance(example, Mapping):
-            inputs, rest = split_dict(example)
-            kept = {key: rest[key] for key in ("index", "domain") if key in rest}
-            return {**inputs, **kept, "labels": self.label.clone()}
+            kept = {key: value for key, value in example.items() if key != at}
+            return {**kept, "labels": label}
         if isinstance(example, (tuple, list)):
-            inputs, _, domain = split_tuple(example)
-            return (inputs, self.label.clone(), *([] if domain is None else [domain]))
-        return example, self.label.clone()
+            at = len(example) if at is None else at
+            return (*example[:at], label, *example[at + 1 :])
+        return example, label
 
 
 def unlabelled(inputs: Any, values: Sequence[int] | None = None) -> Unlabelled:

@@ -61,8 +61,8 @@ class Output(nn.Module):
         """The model itself."""
         return self.__dict__["_wrapped"][0]
 
-    @property
-    def training(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    @property  # pyright: ignore[reportIncompatibleVariableOverride]
+    def training(self) -> bool:
         """Whether the model is in training mode."""
         return self.wrapped.training
 
