@@ -22,8 +22,9 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from tutelage.data import randomness
 from tutelage.data.as_dataset import held_datasets
-from tutelage.data.dataset_fingerprint import dataset_fingerprint, held_tensors, load
+from tutelage.data.dataset_fingerprint import dataset_fingerprint, load
 from tutelage.data.fingerprint import content
+from tutelage.data.tensor_table import table_of
 from tutelage.errors import DataError
 
 _FIRST = 8
@@ -56,7 +57,7 @@ def data_fingerprint(name: str, dataset: Any, loader: DataLoader[Any] | None = N
     """
     kind = type(dataset).__name__
     with randomness.preserved(), _undisturbed(dataset):
-        whole = held_tensors(dataset) is not None
+        whole = table_of(dataset) is not None
         attributes = {} if whole else _attributes(dataset)
         examples = _examples(dataset, times=1 if whole else 2)
         after = attributes and _attributes(dataset)

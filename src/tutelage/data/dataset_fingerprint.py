@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset
 
 from tutelage.data import randomness
 from tutelage.data.as_dataset import as_dataset, is_map_style
@@ -16,19 +14,19 @@ from tutelage.data.domains import Domains
 from tutelage.data.fingerprint import content
 from tutelage.data.indexed import Indexed
 from tutelage.data.labels import Labelled, Unlabelled
+from tutelage.data.tensor_table import table_of
 from tutelage.data.views import Views
 from tutelage.errors import DataError
 
 _SAMPLED, _FEW = 64, 8
-_ROWS_AT_ONCE = 2**14
 _LEAST, _MOST = 8, 256
 
 
 def dataset_fingerprint(dataset: Any) -> str:
     """Return a short text that is the same in every process and changes with a data set's content.
 
-    It covers all content of a data set of tensors (a `TensorDataset`, or a `Subset` of one), and
-    of others the length and the examples, inputs and labels, at the first, the last and 64 more
+    It covers all content of a data set that consists of tensors (see `tensor_table`), and of
+    others the length and the examples, inputs and labels, at the first, the last and 64 more
     positions, the same each time. The global random states are restored, and random augmentations
     are seeded.
 
@@ -67,7 +65,7 @@ def draws_at_random(dataset: Any) -> bool:
     False
     """
     dataset = _map_style(dataset)
-    if held_tensors(dataset) is not None:
+    if table_of(dataset) is not None:
         return False
     length = len(dataset)
     with randomness.preserved():
@@ -129,9 +127,9 @@ def _fingerprint(dataset: Any) -> str:
 
 def _described(dataset: Any) -> list[object]:
     """Return what distinguishes a data set from others."""
-    tensors = held_tensors(dataset)
-    if tensors is not None:
-        return ["tensors", len(dataset), *map(content, _in_pieces(*tensors))]
+    table = table_of(dataset)
+    if table is not None:
+        return ["tensors", *table.names, *map(content, table.pieces())]
     if isinstance(dataset, Views):
         # The text of a transform may not tell what it does; a few examples do.
         few = sorted({number * len(dataset) // _FEW for number in range(_FEW)})
@@ -175,29 +173,3 @@ def _sampled(dataset: Any) -> list[str]:
             randomness.seed_everything(index)
             found.append(content(load(dataset, index)))
     return found
-
-
-def _in_pieces(tensors: Sequence[Tensor], rows: Tensor | None) -> Iterator[Tensor]:
-    """Yield the rows of tensors in pieces of a bounded size."""
-    for tensor in tensors:
-        length = len(tensor) if rows is None else len(rows)
-        for first in range(0, length, _ROWS_AT_ONCE):
-            piece = slice(first, first + _ROWS_AT_ONCE)
-            yield tensor[piece] if rows is None else tensor[rows[piece].to(tensor.device)]
-
-
-def held_tensors(data: object) -> tuple[tuple[Tensor, ...], Tensor | None] | None:
-    """Return the tensors of a `TensorDataset`, or of a `Subset` of one, and the rows in it.
-
-    Anything else, a subclass too, may compute its examples: None.
-    """
-    if type(data) is TensorDataset:
-        return data.tensors, None
-    if type(data) is Subset:
-        inner = held_tensors(data.dataset)
-        if inner is None:
-            return None
-        tensors, rows = inner
-        chosen = torch.as_tensor(data.indices, dtype=torch.int64)
-        return tensors, chosen if rows is None else rows[chosen]
-    return None

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tutelage.data.collate import collate
 from tutelage.data.data_fingerprint import data_fingerprint
-from tutelage.data.fingerprint import fingerprint
+from tutelage.data.fingerprint import content
 from tutelage.data.source import Order, Shard, Source
 from tutelage.data.tensor_table import Table
 from tutelage.data.views import describe_views, show_epoch
@@ -88,14 +88,8 @@ class TensorSource(_OrderedSource):
         return [[self.table.names[number] for number in batch.tolist()] for batch in numbers]
 
     def fingerprint(self) -> str:
-        """Return a hash of the tensors and of which rows are taken."""
-        columns = {
-            f"{number}.{part}": tensor
-            for number, column in enumerate(self.table.columns)
-            for part, tensor in enumerate(column.parts)
-        }
-        chosen = {"rows": self.table.rows, "domain": self.table.domain}
-        return " ".join([fingerprint(columns | chosen), *self.table.names])
+        """Return a hash of all tensors, in the order of the examples."""
+        return content([*self.table.names, *map(content, self.table.pieces())])
 
 
 class SetSource(_OrderedSource):

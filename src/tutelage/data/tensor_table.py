@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import accumulate
@@ -14,6 +14,8 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 from tutelage.data.domains import Domains
 from tutelage.data.labels import Unlabelled
 from tutelage.errors import DataError
+
+_ROWS_AT_ONCE = 2**14
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,17 @@ class Table:
         return Table(
             self.columns, rows if self.rows is None else self.rows[rows], self.domain, self.names
         )
+
+    def pieces(self) -> Iterator[Tensor]:
+        """Yield the columns, and the domains' numbers if there are any, in pieces of some rows."""
+        own = self.columns if self.domain is None else (*self.columns, Column((self.domain,)))
+        rows = torch.arange(len(self.columns[0])) if self.rows is None else self.rows
+        for column in own:
+            for piece in rows.split(_ROWS_AT_ONCE):
+                if self.rows is None and len(column.parts) == 1:
+                    yield column.parts[0][piece[0] : piece[-1] + 1]  # without a copy
+                else:
+                    yield column.take(piece)
 
     def named(self, name: str) -> Table:
         """Return the table with all rows in one domain."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch.utils.data import Dataset
 from tutelage._checks import whole_number
 from tutelage.data.as_dataset import as_dataset, held_datasets, is_map_style
 from tutelage.data.fingerprint import content
-from tutelage.data.randomness import SeededCalls, mixed_seed
+from tutelage.data.randomness import mixed_seed, preserved, seed_augmentation
 from tutelage.errors import ArgumentError, DataError
 from tutelage.nested import describe, split_dict
 
@@ -98,7 +97,7 @@ class Views(Dataset[Any]):
             count = whole_number("count", count, 1, "it is the number of views")
         self.seed = whole_number("seed", seed, 0, "all views are drawn from it")
         self.dataset, self.transform, self.count, self.whole = dataset, transform, count, whole
-        self._current, self._calls = _SharedNumber(), SeededCalls()
+        self._current = _SharedNumber()
         self._check_reproducible()
 
     def __len__(self) -> int:
@@ -150,13 +149,12 @@ class Views(Dataset[Any]):
         return view
 
     def _examples(self, indices: Sequence[int], view: int) -> list[Any]:
-        positions = range(len(self.dataset))
-        of_view = mixed_seed(self.seed, view)
-        with self._calls.seeded() as call:
-            return [
-                call(mixed_seed(of_view, position), partial(self._augmented, position))
-                for position in (positions[index] for index in indices)
-            ]
+        positions, of_view, found = range(len(self)), mixed_seed(self.seed, view), []
+        with preserved():
+            for index in indices:
+                seed_augmentation(mixed_seed(of_view, positions[index]))
+                found.append(self._augmented(positions[index]))
+        return found
 
     def _augmented(self, position: int) -> Any:
         example = self.dataset[position]

@@ -54,20 +54,20 @@ class Output(nn.Module):
         self.output = output
         for shared in ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set"):
             self.__dict__[shared] = model.__dict__[shared]
-        self.training = training
+        model.training = training  # which `nn.Module` has set to True
 
     @property
     def wrapped(self) -> nn.Module:
         """The model itself."""
         return self.__dict__["_wrapped"][0]
 
-    @property  # pyright: ignore[reportIncompatibleVariableOverride]
+    @property
     def training(self) -> bool:
         """Whether the model is in training mode."""
         return self.wrapped.training
 
     @training.setter
-    def training(self, mode: bool) -> None:
+    def training(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         self.wrapped.training = mode
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
