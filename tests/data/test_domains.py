@@ -185,5 +185,27 @@ class TestBadInput:
             Batch.of((torch.zeros(3, 2), torch.zeros(3), torch.zeros(3, dtype=torch.int64)))
 
 
+class Counting(tl.teachers.Predictor):
+    """A teacher of texts that says how many of them it was given."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def signals(self, batch, fields):
+        self.seen.append(batch.inputs["text"])
+        return tl.Signals(torch.tensor([[float(len(each))] for each in batch.inputs["text"]]))
+
+
+def test_each_specialist_is_given_the_texts_of_its_own_domain():
+    """Beside tensors, lists with one item per example are split too."""
+    texts, names = ["a", "bb", "ccc", "dddd"], ["day", "night", "day", "night"]
+    seen = {name: [] for name in ("day", "night")}
+    team = tl.teachers.Specialists({name: Counting(log) for name, log in seen.items()})
+    batch = Batch({"x": torch.zeros(4, 1), "text": texts}, domain=names)
+    output = team.signals(batch, tl.Fields(output=True)).output
+    assert output.flatten().tolist() == [1, 2, 3, 4]
+    assert seen == {"day": [["a", "ccc"]], "night": [["bb", "dddd"]]}
+
+
 def test_the_package_has_it():
     assert tl.data.domains is domains

@@ -188,5 +188,5 @@ class TestBadInput:
 
     def test_token_ids(self):
         ids = TensorDataset(torch.arange(8).reshape(4, 2), torch.arange(4) % 3)
-        with pytest.raises(DataError, match="between two ids"):
+        with pytest.raises(DataError, match="ids cannot be mixed"):
             tl.fit(small(), train=ids, epochs=1, transform=tl.data.Mixup())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import random
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
@@ -28,6 +30,7 @@ from tutelage.data.tensor_table import table_of
 from tutelage.errors import DataError
 
 _FIRST = 8
+_FOLDER = re.compile('"/[^"]*/')  # of an absolute path in JSON
 _DEPTH = 5
 _LONGEST, _SAMPLED_ROWS = 2**32, 64
 _UNREADABLE = (DataError, TypeError, ValueError, RuntimeError, RecursionError)
@@ -135,6 +138,11 @@ def _portable(value: Any) -> Any:
         value = value.tolist()
     if value is None or isinstance(value, (bytes, Number, np.generic, np.ndarray, Tensor)):
         return _sampled_rows(value) if getattr(value, "nbytes", 0) > _LONGEST else value
+    if isinstance(value, (list, tuple, dict)):
+        try:  # of a million paths, much faster than one by one
+            return _FOLDER.sub('"', json.dumps(value))
+        except (TypeError, ValueError):
+            pass
     if isinstance(value, dict):
         return {str(key): _portable(each) for key, each in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

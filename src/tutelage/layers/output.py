@@ -62,12 +62,12 @@ class Output(nn.Module):
         return self.__dict__["_wrapped"][0]
 
     @property
-    def training(self) -> bool:
+    def training(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether the model is in training mode."""
         return self.wrapped.training
 
     @training.setter
-    def training(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def training(self, mode: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         self.wrapped.training = mode
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
