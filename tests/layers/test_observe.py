@@ -68,7 +68,7 @@ def test_nothing_wanted_runs_nothing():
         (3.0, "float"),
         ("text", "str"),
         ((), r"\(\)"),
-        ({"hidden": X}, r"\{hidden: float32 \[2, 3\]\}"),
+        ({"hidden": 3}, r"\{hidden: int\}"),
         (torch.tensor(1.0), r"float32 \[\]"),
         (SimpleNamespace(logits=None), "SimpleNamespace"),
         (X.numpy(), "ndarray"),

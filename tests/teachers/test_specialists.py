@@ -82,7 +82,7 @@ def test_each_teacher_sees_its_rows_and_no_others():
         assert torch.equal(seen.inputs["y"][1], X[ROWS[name]])
         assert seen.labels.tolist() == seen.index.tolist() == ROWS[name]
         assert seen.domain == [name] * len(ROWS[name])
-        assert torch.equal(seen.mixture.share, mixture.share[ROWS[name]])
+        assert torch.equal(seen.mixture.fraction, mixture.fraction[ROWS[name]])
         assert (seen.progress, seen.copies) == (0.5, 2)
 
 

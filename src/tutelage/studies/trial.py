@@ -12,8 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
-from tutelage.data import Share, randomness
-from tutelage.data.loader_source import LoaderSource
+from tutelage.data import LoaderSource, Shard, randomness
 from tutelage.errors import ModelError
 from tutelage.evaluation import divergence, evaluate, measure
 from tutelage.studies.answers import source_of
@@ -142,7 +141,7 @@ def _module(name: str, found: object) -> nn.Module:
 def _reseed(data: object, seed: int) -> None:
     """Let a loader with generators of its own begin alike in every arm of a seed."""
     if isinstance(data, DataLoader):
-        LoaderSource("train", data, Share()).reseed(seed)
+        LoaderSource("train", data, Shard()).reseed(seed)
 
 
 def _sample(data: object) -> object | None:

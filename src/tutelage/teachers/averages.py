@@ -112,7 +112,7 @@ def by_label_confidence(outputs: Tensor, batch: Batch) -> Tensor:
     costs = torch.stack([hard_labels(each, labels) for each in outputs])
     if mixture is not None:
         partners = torch.stack([hard_labels(each, mixture.labels) for each in outputs])
-        fraction = mixture.share.to(costs.dtype)
+        fraction = mixture.fraction.to(costs.dtype)
         costs = fraction * costs + (1 - fraction) * partners
     # Equal costs make equal weights.
     return _low_costs_first(costs.where(batch.labelled(), 0))

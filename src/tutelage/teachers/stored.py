@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tutelage.data.contents import dataset_fingerprint
+from tutelage.data import dataset_fingerprint
 from tutelage.errors import DataError, ModelError, StoreError
 from tutelage.signals import Batch, CoarseLogits, Fields, Signals
 from tutelage.store import TargetStore

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from tutelage.data import Share, Source, as_source, randomness
+from tutelage.data import Shard, Source, as_source, randomness
 from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError, StoreError
 from tutelage.evaluation import check_metric_names
@@ -75,7 +75,7 @@ def make_setup(
         settings.batch_size,
         shuffle=True,
         seed=settings.seed,
-        share=Share(accelerator.process_index, accelerator.num_processes),
+        shard=Shard(accelerator.process_index, accelerator.num_processes),
         views=None if bound is None or not objective.wants.teacher else bound.views,
     )
     if not objective.built and (batch := source.peek()) is not None:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.data.partners import pairs, partners
+from tutelage.data.mixing import pairs, partners
 from tutelage.signals import Batch
 
 DOMAINS = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=30)

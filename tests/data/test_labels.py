@@ -118,8 +118,57 @@ def test_a_loader_of_both():
 
 
 def test_bad_input():
-    with pytest.raises(DataError, match="in a stream of examples mark those"):
+    with pytest.raises(DataError, match="in an iterable data set mark examples"):
         unlabelled(iter([1]))
     for values in ((0,), (2.5,), True, 3, "3"):
         with pytest.raises(ArgumentError, match="the shape of one label"):
             unlabelled(X, values)
+
+
+class TestLabelled:
+    ROWS = tuple({"x": torch.full((2,), float(n)), "age": n, "breed": n % 3} for n in range(6))
+
+    def batch(self, data):
+        (batch,) = as_source("train", data, 6, shuffle=False).epoch(0)
+        return batch
+
+    def test_the_named_column_holds_the_labels(self):
+        batch = self.batch(tl.data.labelled(self.ROWS, labels="breed"))
+        assert batch.labels.tolist() == [0, 1, 2] * 2
+        assert list(batch.inputs) == ["x", "age"]
+
+    def test_other_columns_may_be_left_out(self):
+        batch = self.batch(tl.data.labelled(self.ROWS, labels="breed", inputs=["x"]))
+        assert list(batch.inputs) == ["x"]
+
+    def test_it_wins_over_the_usual_keys(self):
+        rows = [row | {"y": 9.0, "domain": "a"} for row in self.ROWS]
+        batch = self.batch(tl.data.labelled(rows, labels="breed"))
+        assert batch.labels.tolist() == [0, 1, 2] * 2
+        assert set(batch.inputs) == {"x", "age", "y"}
+        assert batch.domain == ["a"] * 6
+
+    @pytest.mark.parametrize("position", [1, -2])
+    def test_a_position_names_a_column_of_tuples(self, position):
+        rows = [(torch.zeros(2), n % 3, torch.ones(1)) for n in range(6)]
+        batch = self.batch(tl.data.labelled(rows, labels=position))
+        assert batch.labels.tolist() == [0, 1, 2] * 2
+        assert [tuple(part.shape) for part in batch.inputs] == [(6, 2), (6, 1)]
+        alone = self.batch(tl.data.labelled(rows, labels=position, inputs=[0]))
+        assert alone.inputs.shape == (6, 2)
+
+    def test_bad_input(self):
+        with pytest.raises(DataError, match=r"labels at 'bred', got .*breed: int.*give a key"):
+            tl.data.labelled(self.ROWS, labels="bred")[0]
+        with pytest.raises(DataError, match=r"labels at 'breed' and inputs at \['z'\], got"):
+            tl.data.labelled(self.ROWS, labels="breed", inputs=["z"])[0]
+        with pytest.raises(DataError, match=r"labels at 7, got"):
+            tl.data.labelled([(1, 2)], labels=7)[0]
+        with pytest.raises(DataError, match=r"map-style .*put the loader around it"):
+            tl.data.labelled(iter([1]), labels="a")
+        for labels in (None, 1.5, True):
+            with pytest.raises(ArgumentError, match="`labels` must be a key"):
+                tl.data.labelled(self.ROWS, labels=labels)
+        for inputs in ("x", []):
+            with pytest.raises(ArgumentError, match="`inputs` must be a list of keys"):
+                tl.data.labelled(self.ROWS, labels="breed", inputs=inputs)

@@ -265,5 +265,5 @@ class TestRefusals:
             ask(Made(int, 0))
 
     def test_that_cannot_be_loaded(self, ask):
-        with pytest.raises(DataError, match=r"load its example 0, got ZeroDivisionError.*mend"):
+        with pytest.raises(DataError, match=r"load its example 0, got ZeroDivisionError.*correct"):
             ask(Made(lambda place: 1 / place))
