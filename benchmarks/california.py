@@ -112,7 +112,7 @@ def show(study: tl.Study) -> None:
     print("\n| | R², mean | each seed | gain in R², 95 % interval |\n|---|---:|---|---:|")
     results = study.results
     if results.teacher is not None:
-        print(f"| teachers: both ensembles | {results.teacher.figures['r2']:.4f} | | |")
+        print(f"| teachers: both ensembles | {results.teacher.metrics['r2']:.4f} | | |")
     control = np.array(results.arm("labels").values("r2"))
     for arm in results.arms:
         found = arm.values("r2")

@@ -82,8 +82,8 @@ def test_the_subject_is_one_of_the_arms(setup):
     with pytest.raises(tl.ArgumentError, match=r"`subject` must be one of the arms \['soft'\]"):
         setup.study(subject="labels")
     arms = {"first": tl.SoftTargets(1), "second": tl.SoftTargets(2)}
-    assert setup.study(arms=arms, subject="second", seeds=1).results.subject == "second"
-    assert setup.study(arms=arms, seeds=1).results.subject == "first"
+    assert setup.study(arms=arms, subject="second", seeds=1).results.primary == "second"
+    assert setup.study(arms=arms, seeds=1).results.primary == "first"
 
 
 def test_not_under_torchrun(setup, monkeypatch):

@@ -186,7 +186,7 @@ def test_validation_and_test_data_of_one_size_are_told_apart(setup):
     own = [Own(inputs[part], labels[part]) for part in parts]
     one, other = (setup.study(val=val, test=test, **options) for val, test in (plain, own))
     for ours, theirs in zip(one.results.arms, other.results.arms, strict=True):
-        assert ours.trials[0].figures == theirs.trials[0].figures
+        assert ours.trials[0].metrics == theirs.trials[0].metrics
         assert ours.trials[0].val == theirs.trials[0].val
 
 

@@ -32,7 +32,7 @@ def test_an_arm_is_what_distill_gives_with_that_seed(setup):
         engine=QUIET,
     )  # fmt: skip
     assert torch.equal(weights(study.student("soft", 5)), weights(alone.student))
-    figures = study.results.arm("soft").trials[1].figures
+    figures = study.results.arm("soft").trials[1].metrics
     labels = setup.test.tensors[1]
     assert figures["accuracy"] == accuracy(predict(alone.student, setup.test), labels)
 
@@ -115,7 +115,7 @@ def test_not_inferior_only_within_the_margin(setup):
         results = setup.study(seeds=3, margin=margin).results
         found = next(each for each in results.against_teacher if each.arm == "soft")
         assert found.non_inferiority.shown is shown
-        teacher = results.teacher.figures["accuracy"]
+        teacher = results.teacher.metrics["accuracy"]
         ours = results.arm("soft").values("accuracy")
         assert found.differences == pytest.approx(np.subtract(ours, teacher))
 
@@ -211,12 +211,12 @@ def test_metrics_of_ones_own_decide(setup):
         metrics={"worst": worst_class, "f1": MulticlassF1Score(10)},
         monitor=tl.Monitor("worst", higher_is_better=True),
     )
-    figures = study.results.arm("soft").trials[0].figures
+    figures = study.results.arm("soft").trials[0].metrics
     labels = setup.test.tensors[1]
     output = predict(study.student("soft", 0), setup.test)
     assert figures["worst"] == worst_class(output, labels)
     assert 0 < figures["f1"] < 1
-    assert study.results.figure.name == "worst"
+    assert study.results.metric.name == "worst"
     assert all(each.bootstrap is None for each in study.results.comparisons)
 
 
@@ -234,13 +234,13 @@ def test_regression_is_judged_by_its_error():
         arms={"taught": tl.OutputRegression()}, seeds=2, epochs=3, engine=QUIET, progress=False,
     )  # fmt: skip
     results = study.results
-    assert results.figure.name == "mse"
+    assert results.metric.name == "mse"
     assert [arm.name for arm in results.arms] == ["labels", "taught"]
     (found,) = results.comparisons
     ours, control = (results.arm(name).values("mse") for name in ("taught", "labels"))
     assert found.differences == pytest.approx(np.subtract(control, ours))  # less error is a gain
     assert found.bootstrap.mean == pytest.approx(np.mean(found.differences), rel=1e-5)
-    assert results.arm("taught").scatter is not None
+    assert results.arm("taught").residuals
 
 
 def test_without_a_teacher(setup):
@@ -266,13 +266,13 @@ def test_a_teacher_that_is_no_module(setup):
     assert [each.batch_size for each in teacher.latencies] == [1, 256]
     assert "takes, as a multiple of its time" in study.verdict
     assert "parameters" not in study.verdict
-    assert study.results.teacher.figures["accuracy"] > 0.8
+    assert study.results.teacher.metrics["accuracy"] > 0.8
 
 
 def test_without_labels_the_likeness_to_the_teacher_decides(setup):
     unlabelled = TensorDataset(setup.test.tensors[0])
     study = setup.study(test=unlabelled, seeds=1)
-    assert study.results.figure.name == "agreement"
+    assert study.results.metric.name == "agreement"
 
 
 def test_figures_of_fidelity_and_calibration(setup):
@@ -305,7 +305,7 @@ def test_cheaper_forms_of_the_student_are_measured_too(setup):
     study = setup.study(seeds=1, variants=True, epochs=4)
     results = study.results
     forms = {each.name: each for each in results.models[results.arm("soft").model].variants}
-    plain = results.arm("soft").trials[0].figures["accuracy"]
+    plain = results.arm("soft").trials[0].metrics["accuracy"]
     assert forms["plain"].figure == pytest.approx(plain)
     for name in ("bf16", "int8", "onnx"):
         assert forms[name].reason == ""

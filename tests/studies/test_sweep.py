@@ -46,7 +46,7 @@ def test_test_labels_have_no_say(setup):
         assert one.tried == other.tried
         assert one.settings == other.settings
         assert one.trials[0].val == other.trials[0].val
-    assert honest.results.subject == absurd.results.subject
+    assert honest.results.primary == absurd.results.primary
 
 
 def test_tuning_looks_at_no_test_data(setup, tmp_path):
@@ -152,4 +152,4 @@ def test_swept_objectives_tell_the_task():
         teacher, lambda: torch.nn.Linear(3, 1), train=data, val=data, test=data, seeds=1, epochs=1,
         arms={"taught": tl.Arm(sweep={"objective": objectives})}, engine=QUIET, progress=False,
     )  # fmt: skip
-    assert study.results.figure.name == "mse"
+    assert study.results.metric.name == "mse"

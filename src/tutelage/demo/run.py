@@ -16,15 +16,16 @@ from tutelage.demo.data import Digits, digits, draw, labelled_set, mixed_set
 from tutelage.demo.models import make_student, train_teacher
 from tutelage.demo.settings import DemoSettings
 from tutelage.objectives import HardLabels
+from tutelage.reports import Record
 from tutelage.reports.numbers import count
-from tutelage.studies import Arm, Study, StudyResults, study
+from tutelage.studies import Arm, Study, study
 from tutelage.training import Engine
 
 CONTROL, DISTILLED, MORE_IMAGES = "Labels alone", "Distilled", "Distilled, more images"
 TITLE = "What a small model learns from a large one"
 
 
-def run_demo(settings: DemoSettings | None = None, progress: bool = False) -> StudyResults:
+def run_demo(settings: DemoSettings | None = None, progress: bool = False) -> Record:
     """Teach one small student three ways and return what came out.
 
     Args:

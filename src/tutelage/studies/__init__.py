@@ -1,7 +1,6 @@
 """Studies: arms against controls over paired seeds, and what they prove."""
 
 from tutelage.studies.arm import Arm, Trial
-from tutelage.studies.results import StudyResults
 from tutelage.studies.study import Study, study
 
-__all__ = ["Arm", "Study", "StudyResults", "Trial", "study"]
+__all__ = ["Arm", "Study", "Trial", "study"]

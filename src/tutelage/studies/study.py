@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -15,6 +15,8 @@ from tutelage._checks import by_name, not_negative, whole_number
 from tutelage.errors import ArgumentError
 from tutelage.evaluation import Metric
 from tutelage.objectives import Objective
+from tutelage.reports import Record, write_record
+from tutelage.reports.verdict import verdict
 from tutelage.studies.answers import Truth, truth
 from tutelage.studies.arm import Arm
 from tutelage.studies.carry_out import Done, Trials
@@ -33,9 +35,7 @@ from tutelage.studies.prepare import (
     seeds_of,
 )
 from tutelage.studies.progress import study_progress
-from tutelage.studies.results import StudyResults, write_results
 from tutelage.studies.score import Scorer
-from tutelage.studies.verdict import verdict
 from tutelage.teachers import AnyTeacher, as_teacher
 from tutelage.training import Engine, Monitor
 from tutelage.training.engine import as_engine
@@ -43,7 +43,7 @@ from tutelage.training.monitor import as_monitor
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
     """A finished study.
 
@@ -53,9 +53,9 @@ class Study:
         finished: The trials that it rests on.
     """
 
-    results: StudyResults
+    results: Record
     out: Path | None
-    finished: Finished = field(repr=False)
+    finished: Finished
 
     def student(self, arm: str | None = None, seed: int | None = None) -> nn.Module:
         """Return a trained student, in eval mode.
@@ -67,7 +67,7 @@ class Study:
         Raises:
             ArgumentError: The study has no such arm or seed.
         """
-        name = self.results.subject if arm is None else arm
+        name = self.results.primary if arm is None else arm
         known = {
             (each.planned.name, each.planned.seed): each.planned
             for trials in self.finished.done.values()
@@ -80,6 +80,17 @@ class Study:
                 f"{list(self.results.seeds)}, got arm {place[0]!r} and seed {place[1]!r}"
             )
         return self.finished.trials.student(known[place])
+
+    def __str__(self) -> str:
+        """The verdict, below what was compared."""
+        record = self.results
+        where = "" if self.out is None else f", in {self.out}"
+        return (
+            f"Study {record.title!r}: {len(record.arms) - len(record.controls)} arms, "
+            f"{len(record.controls)} controls, {len(record.seeds)} seeds{where}\n{self.verdict}"
+        )
+
+    __repr__ = __str__
 
     @property
     def verdict(self) -> str:
@@ -96,12 +107,10 @@ class Study:
         Raises:
             RunFolderError: A file cannot be written.
         """
-        from tutelage.studies.page import write_study_page  # noqa: PLC0415 - loads matplotlib
+        from tutelage.reports.report import report_record  # noqa: PLC0415 - loads matplotlib
 
         folder = Path() if self.out is None else self.out
-        return write_study_page(
-            self.results, folder / "report.html" if path is None else Path(path)
-        )
+        return report_record(self.results, folder / "report.html" if path is None else Path(path))
 
 
 def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewer asks
@@ -230,7 +239,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         finished = _carry_out(plan, trials, scorer, sweep_seeds)
         with exclusive(plan.folder):  # one process at a time measures, or they disturb each other
             results = conclude(finished, Words(title, axis, tuple(class_names), subject), variants)
-            write_results(results, plan.folder / "results.json")
+            write_record(results, plan.folder / "results.json")
     return Study(results, None if out is None else plan.folder, finished)
 
 

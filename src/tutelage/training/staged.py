@@ -21,11 +21,11 @@ from typing import Any
 from torch import nn
 
 from tutelage.distiller import Distiller
-from tutelage.reports.run_stages import joined_history, joined_settings
 from tutelage.teachers import AnyTeacher
 from tutelage.training.carry_out import carry_out
 from tutelage.training.folder import RunFolder
 from tutelage.training.monitor import as_monitor
+from tutelage.training.record import joined_history, joined_settings
 from tutelage.training.run import Run
 from tutelage.training.settings import Settings, own_copies
 from tutelage.training.stage import Stage, checked_stages, learning_only
