@@ -97,12 +97,14 @@ def run(labelled: int) -> tl.Study:
         arms=arms,
         sweep={"learning_rate": [1e-3, 3e-3, 1e-2]},
         seeds=SEEDS,
-        steps=STEPS,
-        batch_size=BATCH,
-        optimizer=adam(1e-3),
-        scheduler=warm_cosine,
-        engine=ENGINE,
-        title=f"California housing from {labelled:,} labels",
+        training=tl.Training(
+            steps=STEPS,
+            batch_size=BATCH,
+            optimizer=adam(1e-3),
+            scheduler=warm_cosine,
+            engine=ENGINE,
+        ),
+        report=tl.ReportOptions(title=f"California housing from {labelled:,} labels"),
         out=RUNS / f"california-{labelled}",
     )
 

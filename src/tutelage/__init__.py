@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     )
     from tutelage.signals import Batch, Fields, Mixture, Signals, Wants
     from tutelage.store import TargetStore
-    from tutelage.studies import Arm, Study, Trial, study
+    from tutelage.studies import Arm, ReportOptions, Study, Training, Trial, study
     from tutelage.training import (
         Engine,
         Monitor,
@@ -118,6 +118,7 @@ __all__ = [
     "OrthogonalMatch",
     "OutputRegression",
     "RelationMatch",
+    "ReportOptions",
     "Run",
     "RunFolderError",
     "Selective",
@@ -129,6 +130,7 @@ __all__ = [
     "StoreError",
     "Study",
     "TargetStore",
+    "Training",
     "TransformedTargets",
     "Trial",
     "TutelageError",

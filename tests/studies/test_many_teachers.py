@@ -38,7 +38,7 @@ def study(teacher, out, **changes):
         "controls": {"labels": tl.HardLabels()},
         "seeds": 2,
         "epochs": 2,
-        "engine": QUIET,
+        "training": tl.Training(engine=QUIET),
         "progress": False,
         "out": out,
     }

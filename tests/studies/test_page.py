@@ -26,7 +26,7 @@ QUIET = tl.Engine(device="cpu", progress=False)
 def classes(setup):
     return setup.study(
         val=setup.val, margin=0.01, seeds=3, sweep={"learning_rate": [1e-3, 1e-2]},
-        title="Digits & <more>",
+        report=tl.ReportOptions(title="Digits & <more>"),
     )  # fmt: skip
 
 
@@ -39,7 +39,8 @@ def values():
     data = TensorDataset(inputs, labels)
     tl.fit(teacher, train=data, epochs=10, objective=tl.LabelRegression(), engine=QUIET)
     return tl.study(
-        teacher, lambda: nn.Linear(4, 1), train=data, test=data, seeds=2, epochs=2, engine=QUIET,
+        teacher, lambda: nn.Linear(4, 1), train=data, test=data, seeds=2, epochs=2,
+        training=tl.Training(engine=QUIET),
         arms={"taught": tl.OutputRegression()}, progress=False,
     )  # fmt: skip
 
@@ -50,7 +51,7 @@ def along(setup):
         f"T = {each}": tl.Arm(objective=tl.SoftTargets(each), series="small", at=each)
         for each in (1, 4, 16)
     }
-    return setup.study(arms=arms, axis="temperature", seeds=2, epochs=1)
+    return setup.study(arms=arms, report=tl.ReportOptions(axis="temperature"), seeds=2, epochs=1)
 
 
 def test_results_survive_writing_and_reading(classes, values, along, tmp_path):

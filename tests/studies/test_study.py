@@ -124,7 +124,7 @@ def test_steps_are_equal_where_arms_have_other_data(setup):
     half = setup.part(0, 150)
     study = setup.study(
         arms={"half": tl.Arm(objective=tl.SoftTargets(4), train=half), "soft": tl.SoftTargets(4)},
-        epochs=6, batch_size=50, seeds=1,
+        epochs=6, training=tl.Training(batch_size=50), seeds=1,
     )  # fmt: skip
     assert {arm.trials[0].steps for arm in study.results.arms} == {36}
 
@@ -132,12 +132,12 @@ def test_steps_are_equal_where_arms_have_other_data(setup):
 def test_steps_are_equal_where_an_arm_accumulates(setup):
     twice = tl.Engine(device="cpu", progress=False, accumulation=2)
     arms = {"twice": tl.Arm(objective=tl.SoftTargets(4), engine=twice)}
-    study = setup.study(arms=arms, epochs=2, batch_size=50, seeds=1)
+    study = setup.study(arms=arms, epochs=2, training=tl.Training(batch_size=50), seeds=1)
     assert {arm.trials[0].steps for arm in study.results.arms} == {12}
 
 
 def test_steps_in_place_of_epochs(setup):
-    study = setup.study(epochs=None, steps=12, batch_size=50, seeds=1)
+    study = setup.study(epochs=None, training=tl.Training(steps=12, batch_size=50), seeds=1)
     assert {arm.trials[0].steps for arm in study.results.arms} == {12}
 
 
@@ -146,7 +146,7 @@ def test_data_may_depend_on_the_seed(setup):
         rows = torch.randperm(300)[:100]
         return TensorDataset(*(each[rows] for each in setup.part(0, 300).tensors))
 
-    study = setup.study(train=draw, steps=10, epochs=None, batch_size=20)
+    study = setup.study(train=draw, training=tl.Training(steps=10, batch_size=20), epochs=None)
     torch.manual_seed(1)
     alone = tl.distill(
         setup.teacher, first_weights(setup, 1), train=_seeded(draw, 1), epochs=2, batch_size=20,
@@ -165,7 +165,8 @@ def test_a_module_as_student_begins_each_trial(setup):
     before = weights(start).clone()
     study = tl.study(
         setup.teacher, start, train=setup.train, test=setup.test, arms={"own": _untouched},
-        controls={}, seeds=2, epochs=1, engine=QUIET, progress=False,
+        controls={}, seeds=2, epochs=1,
+        training=tl.Training(engine=QUIET), progress=False,
     )  # fmt: skip
     assert torch.equal(weights(study.student("own", 0)), before)
     assert torch.equal(weights(study.student("own", 1)), before)
@@ -231,7 +232,8 @@ def test_regression_is_judged_by_its_error():
     tl.fit(teacher, train=train, epochs=30, objective=tl.LabelRegression(), engine=QUIET)
     study = tl.study(
         teacher, lambda: nn.Linear(5, 1), train=train, test=test,
-        arms={"taught": tl.OutputRegression()}, seeds=2, epochs=3, engine=QUIET, progress=False,
+        arms={"taught": tl.OutputRegression()}, seeds=2, epochs=3,
+        training=tl.Training(engine=QUIET), progress=False,
     )  # fmt: skip
     results = study.results
     assert results.metric.name == "mse"
@@ -246,7 +248,8 @@ def test_regression_is_judged_by_its_error():
 def test_without_a_teacher(setup):
     study = tl.study(
         None, setup.make, train=setup.train, test=setup.test, arms={"smooth": tl.HardLabels(0.2)},
-        controls={"labels": tl.HardLabels()}, seeds=2, epochs=1, engine=QUIET, progress=False,
+        controls={"labels": tl.HardLabels()}, seeds=2, epochs=1,
+        training=tl.Training(engine=QUIET), progress=False,
     )  # fmt: skip
     assert study.results.teacher is None
     assert study.results.against_teacher == ()
@@ -259,7 +262,8 @@ def test_a_teacher_that_is_no_module(setup):
     )
     study = tl.study(
         teacher, setup.make, train=setup.train, test=setup.test, arms={"soft": tl.SoftTargets(4)},
-        seeds=1, epochs=1, engine=QUIET, progress=False,
+        seeds=1, epochs=1,
+        training=tl.Training(engine=QUIET), progress=False,
     )  # fmt: skip
     teacher = study.results.models["teacher"]
     assert teacher.cost is None
@@ -292,7 +296,7 @@ def test_figures_of_fidelity_and_calibration(setup):
 def test_the_verdict_is_honest(setup):
     study = setup.study(
         arms={"bad": lambda trial: trial.student}, controls={"labels": tl.HardLabels()}, seeds=4,
-        epochs=6, optimizer=partial(torch.optim.Adam, lr=0.02),
+        epochs=6, training=tl.Training(optimizer=partial(torch.optim.Adam, lr=0.02)),
     )  # fmt: skip
     assert "worse in accuracy than the strongest control, “labels”" in study.verdict
     assert "distillation lost" in study.verdict

@@ -44,23 +44,23 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Words:
-    """What only readers need.
+class ReportOptions:
+    """What only the readers of a study's report need.
 
     Args:
-        title: Of the study.
-        axis: What the arms' `at` is.
-        primary: The arm that the verdict is to speak of; None for the best on validation data.
+        title: Of the report.
+        axis: What the arms' `at` is, such as "temperature".
         class_names: In the order of the logits.
     """
 
-    title: str
-    axis: str
-    class_names: tuple[str, ...]
-    primary: str | None
+    title: str = "Study"
+    axis: str = ""
+    class_names: Sequence[str] = ()
 
 
-def conclude(finished: Finished, words: Words, variants: bool) -> Record:
+def conclude(
+    finished: Finished, options: ReportOptions, named: str | None, variants: bool
+) -> Record:
     """Return the record; the models are measured on the first seed's students."""
     plan, scorer = finished.plan, finished.scorer
     students = {
@@ -76,12 +76,12 @@ def conclude(finished: Finished, words: Words, variants: bool) -> Record:
     ours = collector.teacher(TEACHER)
     arms = collector.arms(ours)
     models = _models(finished, students, keys, teacher)
-    primary = words.primary or _primary(arms, scorer.higher)
+    primary = named or _primary(arms, scorer.higher)
     if variants:
         model = models[keys[primary]]
         models[keys[primary]] = _with_variants(finished, model, students[primary], primary)
     return Record(
-        title=words.title,
+        title=options.title,
         metric=scorer.metric,
         seeds=plan.seeds,
         arms=arms,
@@ -89,13 +89,13 @@ def conclude(finished: Finished, words: Words, variants: bool) -> Record:
         comparisons=collector.comparisons(arms),
         against_teacher=collector.against_teacher(arms, ours),
         primary=primary,
-        chosen_by=_chosen_by(words, arms),
+        chosen_by=_chosen_by(named, arms),
         margin=plan.margin,
-        axis=words.axis,
+        axis=options.axis,
         similarity_temperature=SIMILARITY_TEMPERATURE,
         models=models,
         examples=_examples(finished),
-        class_names=words.class_names,
+        class_names=tuple(options.class_names),
         versions=versions(),
         command=_command(),
         seconds=sum(trial.seconds for arm in arms for trial in arm.trials),
@@ -141,8 +141,8 @@ def _with_variants(
     return replace(model, variants=measure_variants(student, finished.plan.test, metric))
 
 
-def _chosen_by(words: Words, arms: Sequence[ArmRecord]) -> str:
-    if words.primary is not None:
+def _chosen_by(named: str | None, arms: Sequence[ArmRecord]) -> str:
+    if named is not None:
         return "was named beforehand"
     on_val = any(trial.val is not None for arm in arms for trial in arm.trials)
     return "is the best on validation data" if on_val else "is the first that was named"
