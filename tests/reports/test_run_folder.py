@@ -72,7 +72,8 @@ def test_without_it_the_log_has_to_do(made, folder):
     assert student.metrics["accuracy"] == best["val/accuracy"]
     text = html.replace("\N{NO-BREAK SPACE}", " ")
     assert (
-        f"On 40 validation examples the student reaches {100 * best['val/accuracy']:.1f} %" in text
+        f"On 40 validation examples the student has an accuracy of {100 * best['val/accuracy']:.1f} %"
+        in text
     )
     for head in ("Quality", "What it costs", "Learning curves", "Settings and versions"):
         assert head in sections(html)

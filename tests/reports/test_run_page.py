@@ -54,7 +54,7 @@ def test_a_distilled_classifier(tmp_path):
     same = tl.evaluation.agreement(
         tl.evaluation.predict(student, LABELLED), tl.evaluation.predict(teacher, LABELLED)
     )
-    assert f"reaches {100 * ours:.1f} % in accuracy" in verdict(html)
+    assert f"has an accuracy of {100 * ours:.1f} %" in verdict(html)
     assert f"its teacher&#39;s {100 * theirs:.1f} %" in verdict(html)
     quality = rows(html, "Quality")
     assert quality["student"]["Accuracy"] == f"{100 * ours:.2f}"
@@ -204,8 +204,7 @@ def test_a_teacher_that_is_no_module_has_no_size(tmp_path):
         teacher, nn.Linear(4, 1), train=values, val=values, objective=objective, epochs=2
     )
     html = report(tmp_path, run)
-    assert "On 40 validation examples the student reaches" in verdict(html)
-    assert "in mean squared error" in verdict(html)
+    assert "On 40 validation examples the student has a mean squared error of" in verdict(html)
     teacher = rows(html, "Quality")["teacher"]
     assert (teacher["Mean squared error"], teacher["R²"]) == ("0", "1.00")
     assert set(rows(html, "What it costs")["teacher"].values()) == {"–"}

@@ -268,7 +268,7 @@ def test_a_teacher_that_is_no_module(setup):
     teacher = study.results.models["teacher"]
     assert teacher.cost is None
     assert [each.batch_size for each in teacher.latencies] == [1, 256]
-    assert "takes, as a multiple of its time" in study.verdict
+    assert "its time for one input" in study.verdict
     assert "parameters" not in study.verdict
     assert study.results.teacher.metrics["accuracy"] > 0.8
 

@@ -101,7 +101,7 @@ def calibration_error(output: Tensor, labels: Tensor, bins: int = 15) -> float:
     """Expected calibration error: Σ_b fraction_b · |accuracy_b − confidence_b|, in [0, 1].
 
     With few examples it is above zero even for a model that is perfectly calibrated, since a bin's
-    accuracy is then a matter of luck; compare only figures of equally many examples and bins.
+    accuracy is then a matter of luck; compare only errors of equally many examples and bins.
 
     Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599.
 

@@ -115,6 +115,6 @@ def _highlights(record: Record) -> tuple[Highlight, ...]:
     if faster:
         sizes = " / ".join(str(size) for _, size in faster)
         shown.append(
-            Highlight(" / ".join(ratio for ratio, _ in faster), f"faster, {sizes} at a time")
+            Highlight(" / ".join(ratio for ratio, _ in faster), f"times as fast, {sizes} at a time")
         )
     return tuple(shown)

@@ -122,9 +122,8 @@ def _reached(record: Record, metric: DecidingMetric) -> str:
     name = "student" if record.is_run else f"student “{arm.name}”"
     if found is None:
         value = shown(fmean(arm.values(metric.name)), metric)
-        text = f"On {examples(record)} the {name} reaches {value} in {metric_name(metric)}"
         lacking = "" if record.is_run else "; there is no control to compare it with"
-        return f"{text}{lacking}."
+        return f"On {examples(record)} the {name} has {_article(metric)} of {value}{lacking}."
     mean = fmean(found.differences)
     better = "better" if mean >= 0 else "worse"
     size = difference(abs(mean), metric, decimals_of(found)).lstrip("+") + _unit(metric)
@@ -133,6 +132,11 @@ def _reached(record: Record, metric: DecidingMetric) -> str:
         f"On {examples(record)} the {name} is {size} {better} in {metric_name(metric)} than "
         f"{which}, “{found.control}” ({_certainty(found, metric)})."
     )
+
+
+def _article(metric: DecidingMetric) -> str:
+    name = metric_name(metric)
+    return f"{'an' if name[0] in 'aeio' else 'a'} {name}"
 
 
 def _certainty(found: Comparison, metric: DecidingMetric) -> str:
@@ -184,10 +188,10 @@ def _saving(record: Record) -> str:
     parts = [] if smaller is None else [f"has {smaller} its parameters"]
     if faster:
         spent = " and ".join(
-            f"{ratio} {'for one input' if size == 1 else f'for {size} at once'}"
+            f"{ratio} its time {'for one input' if size == 1 else f'for {size} at once'}"
             for ratio, size in faster
         )
-        parts.append(f"takes, as a multiple of its time, {spent}")
+        parts.append(f"takes {spent}")
     model = record.model_of(record.teacher)
     several = model is not None and model.name != TEACHER
     who = f"The {model.name}" if several and model is not None else "The teacher"

@@ -74,7 +74,7 @@ def all_trials(plan: StudyPlan, trials: Trials, chosen: Mapping[str, Chosen]) ->
 
 
 def _mean(values: list[float | None]) -> float | None:
-    """Return the mean over seeds; None where a seed diverged or has no number."""
+    """Return the mean over seeds; None where a seed diverged or has no finite value."""
     known = [each for each in values if each is not None and math.isfinite(each)]
     return fmean(known) if len(known) == len(values) else None
 

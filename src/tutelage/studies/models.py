@@ -1,4 +1,4 @@
-"""What the models of a study take: one measurement for all arms that share an architecture."""
+"""What the models of a study cost: one measurement for all arms that share an architecture."""
 
 from __future__ import annotations
 

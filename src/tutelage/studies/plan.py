@@ -213,7 +213,7 @@ class StudyPlan:
 
 @dataclass(frozen=True)
 class AtRate:
-    """An optimiser with another learning rate than it comes with."""
+    """An optimizer with another learning rate than it comes with."""
 
     make: MakeOptimizer
     learning_rate: float
@@ -230,7 +230,7 @@ class AtRate:
 
 
 def _steps(train: object, batch_size: int, engine: Engine) -> int:
-    """Return the optimiser steps of an epoch."""
+    """Return the optimizer steps of an epoch."""
     number = as_source("train", train, batch_size, shuffle=False).batches_per_epoch()
     if number is None:
         raise DataError(

@@ -158,10 +158,10 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         sweep: Values that every arm and control is to try, such as
             `{"learning_rate": [0.1, 0.03, 0.01]}`; an arm's own sweep is added to it, and what an
             arm sets itself it does not sweep over.
-        metrics: Figures of your own, as for `distill`.
-        monitor: The figure that decides; None for accuracy, mean squared error, or, without
+        metrics: Metrics of your own, as for `distill`.
+        monitor: The metric that decides; None for accuracy, mean squared error, or, without
             labels, the likeness to the teacher.
-        margin: What the student may lose against its teacher, in that figure, and still count as
+        margin: What the student may lose against its teacher, in that metric, and still count as
             good as it (state it before you look); None for no such test.
         primary: The arm that the verdict speaks of, named beforehand; None for the best on `val`,
             without it for the first.
