@@ -71,10 +71,8 @@ def test_without_it_the_log_has_to_do(made, folder):
     assert student.trials[0].best_epoch == run.best_epoch
     assert student.metrics["accuracy"] == best["val/accuracy"]
     text = html.replace("\N{NO-BREAK SPACE}", " ")
-    assert (
-        f"On 40 validation examples the student has an accuracy of {100 * best['val/accuracy']:.1f} %"
-        in text
-    )
+    accuracy = 100 * best["val/accuracy"]
+    assert f"On 40 validation examples the student has an accuracy of {accuracy:.1f} %" in text
     for head in ("Quality", "What it costs", "Learning curves", "Settings and versions"):
         assert head in sections(html)
     assert "Calibration" not in sections(html)

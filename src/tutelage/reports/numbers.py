@@ -95,7 +95,7 @@ def file_size(number: int) -> str:
 def flops(number: int) -> str:
     """Return a number of FLOPs in a unit that fits.
 
-    >>> operations(940), operations(2_400_000), operations(3_000_000_000)
+    >>> flops(940), flops(2_400_000), flops(3_000_000_000)
     ('940', '2.4 M', '3 G')
     """
     for size, unit in _LARGE:
