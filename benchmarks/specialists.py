@@ -75,10 +75,9 @@ def compare(name: str, options: dict[str, Any], arms: dict[str, tl.Arm]) -> tl.S
         None,
         arms=arms,
         seeds=SEEDS,
-        scheduler=warm_cosine,
-        keep_best=False,
-        subject=ROUTED,
-        title=f"Specialists: {name}",
+        training=tl.Training(scheduler=warm_cosine, keep_best=False),
+        primary=ROUTED,
+        report=tl.ReportOptions(title=f"Specialists: {name}"),
         out=RUNS / f"specialists-{name}",
         **options,
     )

@@ -10,7 +10,7 @@ from transformers import BertConfig, BertModel
 import tutelage as tl
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers import Output, evaluating, observe
-from tutelage.layers.capture import check_places
+from tutelage.layers.capture import check_layers
 from tutelage.signals import OUTPUT, Fields
 
 IDS = {"input_ids": torch.arange(12).reshape(2, 6), "attention_mask": torch.ones(2, 6).long()}
@@ -47,7 +47,7 @@ def test_layer_paths_and_state_dict_are_the_models():
     wrapped = Output(model, "pooler_output")
     assert list(wrapped.state_dict()) == list(model.state_dict())
     assert dict(wrapped.named_parameters()).keys() == dict(model.named_parameters()).keys()
-    check_places(wrapped, ["encoder.layer.1"], "student")
+    check_layers(wrapped, ["encoder.layer.1"], "student")
     fields = Fields(True, frozenset({"encoder.layer.1"}))
     theirs, ours = (observe(m, IDS, fields, "student") for m in (Output(model, 0), wrapped))
     assert torch.equal(theirs.feature("encoder.layer.1"), ours.feature("encoder.layer.1"))

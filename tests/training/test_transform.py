@@ -133,7 +133,7 @@ def test_an_arm_of_a_study_has_it_and_others_have_not(tmp_path):
         },
         seeds=2,
         epochs=1,
-        batch_size=16,
+        training=tl.Training(batch_size=16),
         out=tmp_path,
         progress=False,
     )

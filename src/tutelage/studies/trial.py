@@ -70,7 +70,7 @@ def train(plan: StudyPlan, planned: Planned, out: Path) -> Trained:
     _reseed(data, planned.seed)
     settings = plan.settings(arm, planned.seed, data)
     student = plan.first_student(arm, planned.seed)
-    teacher, val = plan.teacher_of(arm), plan.val if plan.common.keep_best else None
+    teacher, val = plan.teacher_of(arm), plan.val if plan.training.keep_best else None
     if arm.run is not None:
         trial = Trial(
             planned.seed, student, teacher, data, val, out, settings, dict(planned.setting)
