@@ -47,7 +47,8 @@ def test_devices_of_other_makers(kind, machine):
     assert device() == device(kind) == torch.device(kind)
 
 
-def test_without_an_accelerator_it_is_the_cpu(machine):
+@pytest.mark.usefixtures("machine")
+def test_without_an_accelerator_it_is_the_cpu():
     assert device() == device("cpu") == torch.device("cpu")
 
 
@@ -147,7 +148,7 @@ def test_a_tracker_without_its_package_is_named(monkeypatch):
 
 def test_an_unknown_tracker_is_refused_with_the_known_ones():
     with (
-        pytest.raises(tl.ArgumentError, match="tensorboard.*got 'tensorbord'"),
+        pytest.raises(tl.ArgumentError, match=r"tensorboard.*got 'tensorbord'"),
         tl.Engine(trackers=("tensorbord",)).accelerator(None),
     ):
         pass
