@@ -1,16 +1,18 @@
-# The two commands: `make demo` and `make test`. Each sets up .venv first, if it is not there.
+# `make demo` and `make test` set up .venv first where it is missing; `make gpu` sets up .venv-gpu.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+GPU := .venv-gpu
 CODE := src tests examples benchmarks docs
 
-.PHONY: help setup demo test format lint types imports
+.PHONY: help setup demo test format lint types imports gpu
 
 help:
-	@echo "make demo    a teacher teaches digits to a small student; then open demo/report.html"
-	@echo "make test    the whole check: format, lint, types, import contract, tests"
-	@echo "make format  put the code into shape"
+	@echo "make demo    distil a digit classifier into a small one; then open demo/report.html"
+	@echo "make test    the whole check: format, lint, types, import contract, tests on all cores"
+	@echo "make gpu     on a machine with an NVIDIA GPU: the tests and benchmarks that need one"
+	@echo "make format  format the code"
 
 setup: $(VENV)/package
 
@@ -40,5 +42,12 @@ types: $(VENV)/dev
 imports: $(VENV)/dev
 	$(BIN)/lint-imports
 
+# One worker for each core; those that run out of tests take some of the others'.
 test: lint types imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# A torch with CUDA that $(PYTHON) already has is used; otherwise one is installed.
+gpu:
+	$(PYTHON) benchmarks/gpu_setup.py $(GPU)
+	$(GPU)/bin/python -m pytest -m cuda tests/cuda
+	$(GPU)/bin/python benchmarks/gpu.py
