@@ -46,8 +46,18 @@ imports: $(VENV)/dev
 test: lint types imports
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-# A torch with CUDA that $(PYTHON) already has is used; otherwise one is installed.
-gpu:
-	$(PYTHON) benchmarks/gpu_setup.py $(GPU)
+# Where $(PYTHON) already has a PyTorch that sees the GPU it is used; otherwise pip installs one,
+# which on Linux is a build for NVIDIA GPUs.
+$(GPU)/package: pyproject.toml constraints.txt
+	test -x $(GPU)/bin/python || \
+	  if $(PYTHON) -c "import sys, torch; sys.exit(not torch.cuda.is_available())" 2>/dev/null; \
+	  then $(PYTHON) -m venv --system-site-packages $(GPU); else $(PYTHON) -m venv $(GPU); fi
+	$(GPU)/bin/python -m pip install --quiet --constraint constraints.txt --editable . \
+	  "hypothesis>=6.100" "pytest>=8.3"
+	$(GPU)/bin/python -c "import sys, torch; torch.cuda.is_available() or \
+	  sys.exit('PyTorch ' + torch.__version__ + ' sees no NVIDIA GPU; nvidia-smi tells whether the driver does')"
+	touch $@
+
+gpu: $(GPU)/package
 	$(GPU)/bin/python -m pytest -m cuda tests/cuda
 	$(GPU)/bin/python benchmarks/gpu.py

