@@ -1,5 +1,10 @@
 """What all tests share."""
 
+import os
+
+# One thread for each process: the tests themselves run side by side, one worker on each core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import random
 
 import numpy as np
@@ -22,3 +27,9 @@ def _seeded():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+def pytest_xdist_auto_num_workers():
+    """Run as many tests at once as this process may use cores, whatever the machine has."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux only
+    return min(len(allowed(0)) if allowed else os.cpu_count() or 1, 16)

@@ -1,4 +1,4 @@
-"""The shell: parse, call, print. Nothing heavy is imported before a command runs."""
+"""The command line: parse, call, print. Nothing heavy is imported before a command runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tutelage.errors import TutelageError
 
 app = typer.Typer(
     name="tutelage",
-    help="Knowledge distillation: a large trained model teaches a small, fast one, with proof.",
+    help="Knowledge distillation: train a small, fast model from a large trained one, with proof.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -54,15 +54,15 @@ def demo(
         typer.Option(help="Repetitions, at least 2.", show_default="5, with --quick 2"),
     ] = None,
     temperature: Annotated[
-        float, typer.Option(help="How much the teacher's answers are softened, above 0.")
+        float, typer.Option(help="Temperature of the soft targets, above 0.")
     ] = 4.0,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A shorter look, with fewer seeds and steps.")
+        bool, typer.Option("--quick", help="A shorter demo, with fewer seeds and steps.")
     ] = False,
 ) -> None:
-    """Teach a small model of handwritten digits three ways, and compare.
+    """Train a small classifier of handwritten digits by three methods, and compare.
 
-    Takes less than a minute on two processor cores and downloads nothing.
+    Takes less than a minute on two CPU cores and downloads nothing.
     """
     with _errors_in_one_line():
         from tutelage.demo.settings import demo_settings  # noqa: PLC0415 - imports torch
@@ -79,14 +79,14 @@ def report(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The page; Markdown and JSON go beside it.", show_default="RUN/report.html"
+            help="The HTML report; Markdown and JSON go beside it.", show_default="RUN/report.html"
         ),
     ] = None,
 ) -> None:
-    """Write the page of a run or a study from its folder.
+    """Write the HTML report of a run or a study from its folder.
 
-    For a run, figures that run.report() measured before are kept; without them the log has to do,
-    since the code of the models is not at hand.
+    For a run, metrics that run.report() measured before are kept; without them the report shows
+    what is in the log, since the code of the models is not available here.
     """
     with _errors_in_one_line():
         page = _write_report(run, run / "report.html" if out is None else out)
@@ -113,27 +113,27 @@ def label(  # noqa: PLR0913 - the verb's options
     data: Annotated[str, typer.Argument(help="The data set, likewise.")],
     *,
     out: Annotated[Path, typer.Option(help="Folder of the targets.")],
-    views: Annotated[int, typer.Option(help="How many views of augmented examples.")] = 1,
+    views: Annotated[int, typer.Option(help="Number of views of augmented examples.")] = 1,
     top_k: Annotated[
-        int | None, typer.Option(help="How many classes to keep.", show_default="all")
+        int | None, typer.Option(help="Number of classes to keep.", show_default="all")
     ] = None,
     draws: Annotated[
-        int | None, typer.Option(help="How many classes to draw.", show_default="none")
+        int | None, typer.Option(help="Number of classes to sample.", show_default="none")
     ] = None,
-    temperature: Annotated[float, typer.Option(help="At which classes are drawn.")] = 1.0,
+    temperature: Annotated[float, typer.Option(help="Temperature for sampling classes.")] = 1.0,
     dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32.")] = "float16",
-    batch_size: Annotated[
-        int, typer.Option(help="Examples that the teacher sees at a time.")
-    ] = 256,
-    precision: Annotated[str, typer.Option(help="Of the teacher: fp32, bf16 or fp16.")] = "fp32",
+    batch_size: Annotated[int, typer.Option(help="Examples in a batch.")] = 256,
+    precision: Annotated[
+        str, typer.Option(help="Precision of the teacher: fp32, bf16 or fp16.")
+    ] = "fp32",
     verify: Annotated[
-        bool, typer.Option("--verify", help="Read what is there, and make anew what is damaged.")
+        bool, typer.Option("--verify", help="Check what is stored and recompute what is damaged.")
     ] = False,
 ) -> None:
-    """Ask a teacher once about all examples of a data set, and keep what it says on disk.
+    """Store a teacher's predictions for all examples of a data set on disk.
 
-    A name means the object, or a function without arguments that returns it. After a kill or a
-    full disk the same command goes on where it stopped.
+    A name refers to the object, or to a function without arguments that returns it. After a kill or
+    a full disk the same command resumes.
     """
     with _errors_in_one_line():
         from tutelage import training  # noqa: PLC0415 - imports torch
@@ -162,7 +162,7 @@ def label(  # noqa: PLR0913 - the verb's options
 def show(
     store: Annotated[Path, typer.Argument(help="Folder of targets that tl.label wrote.")],
 ) -> None:
-    """Print what stored targets hold: sizes, what the teacher takes for what, a few examples."""
+    """Print a summary of stored targets: sizes, the teacher's confusions, a few examples."""
     with _errors_in_one_line():
         from tutelage.reports.store_screen import show_store  # noqa: PLC0415 - imports torch
 
@@ -173,7 +173,7 @@ def show(
 def verify(
     store: Annotated[Path, typer.Argument(help="Folder of targets that tl.label wrote.")],
 ) -> None:
-    """Read all of stored targets and name what is damaged; exit with 1 if anything is."""
+    """Check all stored targets and list what is damaged; exit with 1 if anything is."""
     with _errors_in_one_line():
         from tutelage.reports.store_screen import verify_store  # noqa: PLC0415 - imports torch
 
@@ -183,7 +183,7 @@ def verify(
 
 
 def main() -> None:
-    """Run the shell."""
+    """Run the command line."""
     app()
 
 

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 import tutelage as tl
 from tutelage.demo import DemoSettings, demo_settings, demo_study, run, run_demo
 from tutelage.demo.data import digits, draw, labelled_set, mixed_set
-from tutelage.demo.models import train_teacher
+from tutelage.demo.models import Remembering, train_teacher
 from tutelage.demo.run import CONTROL, DISTILLED, MORE_IMAGES
 
 ARMS = (CONTROL, DISTILLED, MORE_IMAGES)
@@ -118,6 +118,28 @@ def test_the_control_learns_from_labels_alone(plan, settings):
     assert not plan.reading(plan.arms[CONTROL]).wants.teacher
     for name in (DISTILLED, MORE_IMAGES):
         assert repr(plan.reading(plan.arms[name])) == repr(settings.objective())
+
+
+def test_a_teacher_that_remembers_gives_the_same_bits(content, teacher, settings):
+    """Also in batches of other images, and for images that it does not know."""
+    known = Remembering(teacher, content.train_images, settings.batch_size)
+    rows = torch.randperm(1200, generator=torch.Generator().manual_seed(0))
+    for images in (*content.train_images[rows].split(50), content.test_images[:50]):
+        batch = tl.Batch(images)
+        found = known.signals(batch, tl.Fields(output=True)).output
+        expected = tl.teachers.Live(teacher).signals(batch, tl.Fields(output=True)).output
+        assert torch.equal(found, expected)
+
+
+def test_a_teacher_that_remembers_runs_once_for_each_image(content, teacher, settings):
+    known = Remembering(teacher, content.train_images, settings.batch_size)
+    calls = []
+    handle = teacher.register_forward_hook(lambda *_: calls.append(1))
+    known.signals(tl.Batch(content.train_images[7:57]), tl.Fields(output=True))
+    assert not calls
+    known.signals(tl.Batch(content.test_images[:50]), tl.Fields(output=True))
+    handle.remove()
+    assert calls == [1]
 
 
 def test_the_same_settings_give_the_same_accuracies(results, settings):

@@ -152,7 +152,7 @@ def test_bad_argument(name):
     ("arguments", "message"),
     [
         ({"precision": "half"}, "precision"),
-        ({"device": "cuda:3"}, "CUDA_VISIBLE_DEVICES"),
+        ({"device": "gpu"}, "device"),
         ({"accumulation": 0}, "accumulation"),
         ({"clip_norm": 0}, "clip_norm"),
         ({"checkpoint_seconds": -1}, "checkpoint_seconds"),

@@ -12,9 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from children import PROGRAMS, Child
 from compiling import needs_compiler
 
-PROGRAM = Path(__file__).parents[1] / "programs" / "killed_run.py"
+PROGRAM = PROGRAMS / "killed_run.py"
 KINDS = [
     *("tensors", "set", "loader", "workers", "mixed"),
     pytest.param("compiled", marks=needs_compiler),
@@ -22,11 +23,9 @@ KINDS = [
 LONGEST_WAIT = 0.25  # seconds; the slowed steps of a run take more than twice that
 
 
-def start(out: Path, kind: str, write: int = 0) -> subprocess.Popen:
+def start(out: Path, kind: str, write: int = 0) -> Child:
     """Start a run. Errors go to a file: a pipe would stay open as long as orphaned workers live."""
-    command = [sys.executable, "-W", "error", str(PROGRAM), str(out), kind, str(write)]
-    with errors_of(out).open("w") as errors:
-        return subprocess.Popen(command, stderr=errors)
+    return Child(PROGRAM, (out, kind, write), errors_of(out))
 
 
 def errors_of(out: Path) -> Path:
@@ -38,21 +37,34 @@ def finish(out: Path, kind: str) -> dict[str, torch.Tensor]:
 
     The best epoch may lie before a kill, so that its weights alone would show little.
     """
-    process = start(out, kind)
-    assert process.wait(timeout=120) == 0, errors_of(out).read_text()
+    start(out, kind).finish()
+    return weights(out)
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    """Return what a finished run has learnt."""
     last = torch.load(out / "last.pt", weights_only=True)
     assert last["finished"]
-    weights = {f"last {name}": tensor for name, tensor in last["distiller"].items()}
+    found = {f"last {name}": tensor for name, tensor in last["distiller"].items()}
     momenta = enumerate(last["optimizer"]["state"].values())
-    weights |= {f"momentum {place}": each["exp_avg"] for place, each in momenta}
+    found |= {f"momentum {place}": each["exp_avg"] for place, each in momenta}
     best = load_file(out / "student.safetensors")
-    return weights | {f"best {name}": tensor for name, tensor in best.items()}
+    return found | {f"best {name}": tensor for name, tensor in best.items()}
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def whole(request, tmp_path_factory):
     """The weights of an uninterrupted run, for each kind of data."""
     return request.param, finish(tmp_path_factory.mktemp("whole") / "run", request.param)
+
+
+@pytest.fixture(scope="module")
+def tensors(tmp_path_factory):
+    """The weights of an uninterrupted run of tensors, in a process with imports of its own."""
+    out = tmp_path_factory.mktemp("tensors") / "run"
+    command = [sys.executable, "-W", "error", str(PROGRAM), str(out), "tensors", "0"]
+    subprocess.run(command, check=True, timeout=240)
+    return weights(out)
 
 
 def when_written(path: Path) -> int:
@@ -84,15 +96,14 @@ def test_killed_at_random_moments(whole, tmp_path):
 
 
 @pytest.mark.parametrize("write", [1, 2, 9, 30])
-def test_killed_in_the_middle_of_a_write(write, tmp_path):
+def test_killed_in_the_middle_of_a_write(write, tensors, tmp_path):
     """The first write is run.json, the later ones checkpoints and best students."""
     out = tmp_path / "run"
     process = start(out, "tensors", write)
     assert process.wait(timeout=120) == -signal.SIGKILL
-    expected = finish(tmp_path / "whole", "tensors")
     found = finish(out, "tensors")
-    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
-    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+    assert found.keys() == tensors.keys()
 
 
 def test_the_log_of_a_killed_run_has_each_epoch_once(tmp_path):

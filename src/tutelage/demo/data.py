@@ -26,7 +26,7 @@ class Digits:
     Args:
         train_images: Those to learn from.
         train_labels: Their digits.
-        test_images: Those that only the final figures are measured on.
+        test_images: Those that only the final metrics are measured on.
         test_labels: Their digits.
     """
 
@@ -64,7 +64,7 @@ def digits() -> Digits:
 
 
 def draw(labels: Tensor, labelled: int, seed: int) -> Draw:
-    """Draw the images that keep their label, each digit in its share.
+    """Draw the images that keep their label, each digit in proportion.
 
     Args:
         labels: Of all training images.

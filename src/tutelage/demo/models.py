@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import TensorDataset
 
 from tutelage.data import randomness
 from tutelage.demo.data import CLASSES, Digits
 from tutelage.demo.settings import DemoSettings
+from tutelage.signals import Batch, Fields, Signals
+from tutelage.teachers.live import Live
 from tutelage.training import Engine, fit
 
 _IMAGE = 8
@@ -70,6 +72,30 @@ def train_teacher(content: Digits, settings: DemoSettings, progress: bool = Fals
         engine=Engine(device="cpu", progress=progress),
     )
     return teacher
+
+
+class Remembering(Live):
+    """A teacher that predicts known images once, since students see each of them many times.
+
+    Args:
+        module: The trained teacher.
+        images: Those to remember the outputs of.
+        batch_size: As in training, so that the remembered outputs are the same bits.
+    """
+
+    def __init__(self, module: nn.Module, images: Tensor, batch_size: int) -> None:
+        super().__init__(module)
+        ask, output = super().signals, Fields(output=True)
+        batches = [Batch(each) for each in images.split(batch_size)]
+        self._outputs = torch.cat([ask(each, output).wanted_output() for each in batches])
+        self._rows = {image.tobytes(): row for row, image in enumerate(images.numpy())}
+
+    def signals(self, batch: Batch, fields: Fields) -> Signals:
+        """Return the remembered outputs, or the module's where an image is not known."""
+        rows = [self._rows.get(image.tobytes()) for image in batch.inputs.numpy()]
+        if fields.features or None in rows:
+            return super().signals(batch, fields)
+        return Signals(self._outputs[rows])
 
 
 def _normalised(inputs: int, outputs: int) -> tuple[nn.Module, ...]:

@@ -18,7 +18,7 @@ def demo_page(results: Record, settings: DemoSettings) -> Page:
     return replace(
         page,
         lead=(
-            "Handwritten digits, one teacher, and one small student taught three ways: from "
+            "Handwritten digits, one teacher, and one small student trained by three methods: from "
             f"{labelled} labels alone, with a teacher, and with a teacher and {unlabelled} more "
             "images that nobody labelled for it."
         ),
@@ -32,7 +32,7 @@ def _warning(settings: DemoSettings) -> str:
         return ""
     return (
         "This is a quick look with fewer seeds and steps than the full demo; its intervals are "
-        "wide. Run it without --quick for figures to rely on."
+        "wide. Run it without --quick for reliable numbers."
     )
 
 
@@ -41,9 +41,9 @@ def _idea(results: Record) -> Section:
         "What distillation is",
         (
             "Distillation trains a small model, the student, on what a large trained model, the "
-            "teacher, says: not only which digit it sees, but how likely it finds each of the ten. "
-            "A label says “this is a 3”; a teacher also says how much the 3 resembles an 8 or a 9, "
-            "and it can say that of images without a label as well.",
+            "teacher, predicts: not only which digit it is, but how likely each of the ten is. A "
+            "label says “this is a 3”; a teacher's prediction also tells how much the 3 resembles "
+            "an 8 or a 9, and there is one for images without a label as well.",
         ),
         Table(
             "What each model learnt from",
@@ -65,12 +65,12 @@ def _method(results: Record, settings: DemoSettings) -> Section:
             "The data are the handwritten digits that come with scikit-learn, scanned at 8 × 8 "
             f"pixels. {train} of them are for training, the other "
             f"{count(results.examples['test'])} are the test: they decided nothing and are used "
-            "only for the final figures.",
+            "only for the final metrics.",
             f"The teacher learnt from all {train} training images and their labels, in "
             f"{_passes(settings.teacher_epochs)} with AdamW at a rate of "
-            f"{settings.teacher_learning_rate:g} that falls along a cosine. What it says of images "
-            "that are unlabelled for the student draws on labels that it has seen itself: this is "
-            "how knowledge gets from it to a student that does not see them.",
+            f"{settings.teacher_learning_rate:g} that falls along a cosine. It has seen the labels "
+            "of images that are unlabelled for the student, and its predictions for them pass on "
+            "what it learnt from these labels.",
             f"For each seed, {labelled} training images are drawn that keep their label, the same "
             "share of every digit. All three students of a seed begin with the same weights and "
             f"take the same {count(settings.steps)} optimiser steps of {settings.batch_size} "
@@ -78,7 +78,8 @@ def _method(results: Record, settings: DemoSettings) -> Section:
             "reach a student.",
             "The full demo's learning rate, weight decay and number of steps are those at which "
             "the student from labels alone did best on a held-out part of the training images; "
-            "the distilled students take them as they are. All models ran on one processor "
+            "the distilled students take them as they are. Since nothing changes the "
+            "training images, the teacher predicts each of them once. All models ran on one CPU "
             "thread.",
         ),
     )

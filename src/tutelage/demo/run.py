@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import TensorDataset
 
 from tutelage.demo.data import Digits, digits, draw, labelled_set, mixed_set
-from tutelage.demo.models import make_student, train_teacher
+from tutelage.demo.models import Remembering, make_student, train_teacher
 from tutelage.demo.settings import DemoSettings
 from tutelage.objectives import HardLabels
 from tutelage.reports import Record
@@ -63,7 +63,7 @@ def demo_study(
     alone, taught, more = _learn_from(content, settings)
     objective = settings.objective()
     return study(
-        teacher,
+        Remembering(teacher, content.train_images, settings.batch_size),
         make_student,
         train=few,
         test=TensorDataset(content.test_images, content.test_labels),

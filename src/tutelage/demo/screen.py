@@ -83,14 +83,14 @@ def _note(results: Record) -> str:
     return (
         f"± is the 95 % interval of the mean over {len(results.seeds)} seeds (Student's t): "
         "another draw of the labelled images and other first weights. There is one teacher, and so "
-        f"no such interval. Times are medians on {threads} processor "
+        f"no such interval. Times are medians on {threads} CPU "
         f"{'thread' if threads == '1' else 'threads'}, teacher and student in turns; the students "
         "are one architecture, so one of them was timed."
     )
 
 
 def _title(settings: DemoSettings) -> str:
-    title = "Handwritten digits: one teacher, one small student taught three ways"
+    title = "Handwritten digits: one teacher, one small student, three methods"
     if settings.quick:
         title += "\nThis is a quick look with fewer seeds and steps, not the full demo."
     return title

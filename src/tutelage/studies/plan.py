@@ -158,11 +158,8 @@ class StudyPlan:
 
     @property
     def device(self) -> torch.device:
-        """Where models answer: on the accelerator, if there is one and the engine may use it."""
-        found = torch.accelerator.current_accelerator(check_available=True)
-        if found is None or self.engine.device == "cpu":
-            return torch.device("cpu")
-        return found
+        """Where models are evaluated: on the engine's device."""
+        return self.engine.torch_device()
 
     def reading(self, arm: Arm) -> Objective:
         """Return the arm's objective, which tells how its outputs are to be read."""

@@ -1,20 +1,25 @@
-"""How a run is carried out: device, precision, accumulation, clipping, records."""
+"""How a run is carried out: device, precision, accumulation, clipping, logs."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from accelerate.utils import parse_flag_from_env, patch_environment
 
 from tutelage._checks import not_negative, positive, whole_number
 from tutelage.errors import ArgumentError
 
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+_FORCED = "ACCELERATE_TORCH_DEVICE"
+"""The variable by which a single process tells Accelerate its device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +28,15 @@ class Engine:
 
     Args:
         precision: `"fp32"`, or `"bf16"` or `"fp16"` for mixed precision.
-        device: None for the best that is there (under `torchrun`, this process's), or `"cpu"`.
-        accumulation: Batches that make one optimiser step; their examples count alike.
+        device: PyTorch's name of a device, such as `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"` or
+            `"xpu"`; None for the machine's accelerator, or the CPU where there is none. Under
+            `torchrun` each process has the accelerator of its own local rank.
+        accumulation: Batches that make one optimizer step; all their examples have equal weight.
         clip_norm: Largest norm of the gradient over all parameters; None for no limit.
-        checkpoint_seconds: Time between checkpoints; stretched where writing would take more than
-            a twentieth of it. 0 writes one after every step.
+        checkpoint_seconds: Time between checkpoints; longer where writing would take more than a
+            twentieth of it. 0 writes one after every step.
         trackers: Names of Accelerate's trackers, such as `("tensorboard",)`; they write to `out`.
+            Their packages must be installed.
         progress: Whether to show a progress bar (on a terminal only).
 
     Raises:
@@ -48,11 +56,8 @@ class Engine:
             raise ArgumentError(
                 f"`precision` must be one of {sorted(_PRECISIONS)}, got {self.precision!r}"
             )
-        if self.device not in (None, "cpu"):
-            raise ArgumentError(
-                f"`device` must be None (the best there is) or 'cpu', got {self.device!r}; choose "
-                "among several GPUs with CUDA_VISIBLE_DEVICES"
-            )
+        if self.device is not None:
+            _parsed(self.device)
         if isinstance(self.trackers, str):
             raise ArgumentError(
                 f"`trackers` must be a tuple of names, got {self.trackers!r}; write "
@@ -63,12 +68,46 @@ class Engine:
         if self.clip_norm is not None:
             positive("clip_norm", self.clip_norm, "None leaves gradients as they are")
 
+    def torch_device(self) -> torch.device:
+        """Return the device that models of this process run on.
+
+        Raises:
+            ArgumentError: This machine lacks `device`, or it belongs to another process.
+        """
+        kind, number = _accelerator()
+        rank = _local_rank()
+        own = (
+            torch.device(kind) if rank is None or not number else torch.device(kind, rank % number)
+        )
+        if self.device is None:
+            if _FORCED in os.environ:
+                return torch.device(os.environ[_FORCED])
+            return torch.device("cpu") if parse_flag_from_env("ACCELERATE_USE_CPU") else own
+        wanted = _parsed(self.device)
+        if wanted.type == "cpu":
+            return torch.device("cpu")
+        if wanted.type != kind or (wanted.index or 0) >= number:
+            raise ArgumentError(
+                f"`device` must be a device of this machine ({_present(kind, number)}), got "
+                f"{self.device!r}; leave it out to take the best one, or install the PyTorch build "
+                "for that device"
+            )
+        if rank is not None and wanted.index not in {None, own.index}:
+            raise ArgumentError(
+                f"`device` must be this process's own, {own}, under torchrun, got "
+                f"{self.device!r}; write device={kind!r}, and each process takes its own"
+            )
+        return wanted if wanted.index is not None else own
+
     @contextmanager
     def accelerator(self, out: Path | None) -> Iterator[Accelerator]:
-        """Make an Accelerator for one run, whatever others this process has or had.
+        """Make an Accelerator for one run, whatever other Accelerators this process has or had.
 
         Accelerate keeps its settings in state that all Accelerators of a process share and that
-        may not change; here it is set aside for the length of the run and put back after.
+        must not change; it is set aside for the length of the run and restored afterwards.
+
+        Raises:
+            ArgumentError: This machine lacks the device, the precision or a tracker's package.
         """
         shared = [vars(state)["_shared_state"] for state in (AcceleratorState, GradientState)]
         if not torch.distributed.is_initialized():
@@ -79,24 +118,55 @@ class Engine:
         try:
             yield self._make(out)
         finally:
-            # Processes that have met stay together: their group cannot be made twice.
-            for state, content in zip(shared[: _to_put_back()], kept, strict=False):
+            # A process group cannot be made twice, so the state that holds it stays.
+            last = 2 if torch.distributed.is_initialized() else 3
+            for state, content in zip(shared[:last], kept, strict=False):
                 state.clear()
                 state.update(content)
 
     def _make(self, out: Path | None) -> Accelerator:
+        device = self.torch_device()
+        self._check_trackers()
+        several = _local_rank() is not None
         try:
-            return Accelerator(
-                mixed_precision=_PRECISIONS[self.precision],
-                cpu=self.device == "cpu",
-                log_with=list(self.trackers) or None,
-                project_dir=out,
-            )
+            # Under torchrun Accelerate takes the process's own, and tells the backend so.
+            alone = self.device is not None and not several
+            with patch_environment(**{_FORCED: device}) if alone else nullcontext():
+                accelerator = Accelerator(
+                    mixed_precision=_PRECISIONS[self.precision],
+                    # Without it, processes on a machine without accelerators would train apart.
+                    cpu=device.type == "cpu" and (several or self.device is not None),
+                    log_with=list(self.trackers) or None,
+                    project_dir=out,
+                )
         except ValueError as error:
             raise ArgumentError(
-                f"`engine` must suit this machine and its packages, got {self}, of which "
-                f"Accelerate says: {error}; change `precision` or `trackers`, or give `out`"
+                f"`engine` must suit this machine and its packages, got {self}, for which "
+                f"Accelerate reports: {error}; change `precision` or `trackers`, or give `out`"
             ) from error
+        if self.device is not None and accelerator.device.type != device.type:
+            raise ArgumentError(
+                f"`device` must be the one that Accelerate was set up with, "
+                f"{accelerator.device}, got {self.device!r}; start the program anew, without "
+                "ACCELERATE_USE_CPU or `accelerate launch --cpu`, or leave `device` out"
+            )
+        return accelerator
+
+    def _check_trackers(self) -> None:
+        """Refuse what Accelerate would leave out with no more than a warning."""
+        known = {str(name) for name in LOGGER_TYPE_TO_CLASS}
+        missing = known - {str(name) for name in get_available_trackers()}
+        for tracker in (str(each) for each in self.trackers):
+            if tracker not in {*known, "all"}:
+                raise ArgumentError(
+                    f"`trackers` must name trackers of Accelerate ({', '.join(sorted(known))}), "
+                    f"got {tracker!r}"
+                )
+            if tracker in missing:
+                raise ArgumentError(
+                    f"`trackers` must be installed, got {tracker!r} without its package; "
+                    f"pip install {tracker.replace('_', '-')}, or leave it out"
+                )
 
 
 def as_engine(engine: Engine | None) -> Engine:
@@ -114,6 +184,33 @@ def as_engine(engine: Engine | None) -> Engine:
     return engine
 
 
-def _to_put_back() -> int:
-    """Return how many of the three states to put back: all, or all but the processes' own."""
-    return 2 if torch.distributed.is_initialized() else 3
+def _parsed(name: str) -> torch.device:
+    """Return the device of that name, on whatever machine."""
+    cause = None
+    try:
+        device = torch.device(name)
+        if isinstance(name, str) and device.type != "meta":
+            return device
+    except (RuntimeError, TypeError) as error:
+        cause = error
+    raise ArgumentError(
+        "`device` must be None or PyTorch's name of a device, such as 'cpu', 'cuda', 'cuda:1', "
+        f"'mps' or 'xpu', got {name!r}"
+    ) from cause
+
+
+def _local_rank() -> int | None:
+    """Return this process's number on its machine under torchrun; None for a single process."""
+    rank = int(os.environ.get("LOCAL_RANK", "-1"))
+    return rank if rank >= 0 else None
+
+
+def _accelerator() -> tuple[str, int]:
+    """Return the kind of this machine's accelerators and their number; the CPU counts none."""
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return ("cpu", 0) if found is None else (found.type, torch.accelerator.device_count())
+
+
+def _present(kind: str, number: int) -> str:
+    """Return the names of a machine's devices, for a message."""
+    return ", ".join(("cpu", *(f"{kind}:{index}" for index in range(number))))

@@ -1,0 +1,78 @@
+"""Programs of the tests in processes of their own, without the seconds that imports take.
+
+A process of this interpreter's fork server has the libraries already and runs a program as
+`python -W error` would. What needs hashes and imports of its own is run by `subprocess`.
+"""
+
+import io
+import multiprocessing
+import os
+import runpy
+import sys
+import traceback
+import warnings
+from pathlib import Path
+
+PROGRAMS = Path(__file__).parent / "programs"
+
+_SERVED = multiprocessing.get_context("forkserver")
+_SERVED.set_forkserver_preload(["accelerate", "sklearn.metrics", "tutelage", "tutelage.training"])
+
+
+class Child:
+    """A program that runs; as `subprocess.Popen`, with its errors in a file.
+
+    Args:
+        program: Its path.
+        arguments: What it is called with.
+        errors: Where its output and errors go.
+        environment: What it has beside this process's environment.
+    """
+
+    def __init__(self, program, arguments, errors, **environment):
+        self.errors = errors
+        call = (str(program), [str(each) for each in arguments], str(errors), environment)
+        self._process = _SERVED.Process(target=_run, args=call, daemon=False)
+        self._process.start()
+        self.pid = self._process.pid
+
+    def poll(self):
+        """Return its exit code, negative for a signal; None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, timeout=240):
+        """Wait for its end and return its exit code."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            self.kill()
+            raise TimeoutError(f"{self._process.name} ran for more than {timeout} s")
+        return self._process.exitcode
+
+    def kill(self):
+        """End it as `kill -9` does."""
+        self._process.kill()
+
+    def finish(self):
+        """Wait for its end, which must be a good one."""
+        assert self.wait() == 0, self.errors.read_text()[-2000:]
+
+
+def _run(program, arguments, errors, environment):
+    """Become the program: its arguments, streams, warnings and modules beside it."""
+    with Path(errors).open("w", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb", closefd=False), line_buffering=True)
+    sys.stderr = io.TextIOWrapper(os.fdopen(2, "wb", closefd=False), line_buffering=True)
+    os.environ.update(environment)
+    sys.argv = [program, *arguments]
+    sys.path.insert(0, str(Path(program).parent))
+    warnings.resetwarnings()
+    warnings.simplefilter("error")
+    try:
+        runpy.run_path(program, run_name="__main__")
+    except SystemExit:
+        raise
+    except BaseException:
+        traceback.print_exc()
+        raise
