@@ -136,9 +136,7 @@ class TestErrors:
             def forward(self, x):
                 return self.part(x)
 
-        message = (
-            rf"must run in the forward pass of the {side}, got nothing from 'idle'; choose"
-        )
+        message = rf"must run in the forward pass of the {side}, got nothing from 'idle'; choose"
         with pytest.raises(ModelError, match=message):
             take(Skipping(), "idle", "part", side=side)
 

@@ -53,6 +53,9 @@ class Live(Teacher):
             return observe(self.module, batch.inputs, fields, "teacher")
         if self._cast is None or not self._cast.is_current(dtype):
             self._cast = CastWeights(self.module, dtype)
+            if not self._cast.weights:
+                self._is_exact[dtype] = False
+                return observe(self.module, batch.inputs, fields, "teacher")
         if dtype not in self._is_exact:
             return self._try_cast(self._cast, batch, fields)
         with self._cast.in_use():
