@@ -27,14 +27,6 @@ class _Weight(NamedTuple):
     cast: Tensor
 
 
-def autocast_dtype(module: nn.Module) -> torch.dtype | None:
-    """Return the dtype to which autocast now casts a module's weights; None without autocast."""
-    first = next(module.parameters(), None)
-    if first is None or not torch.is_autocast_enabled(first.device.type):
-        return None
-    return torch.get_autocast_dtype(first.device.type)
-
-
 class CastWeights:
     """Copies of the float32 weights of a module's linear and convolution layers.
 
