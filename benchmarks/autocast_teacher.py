@@ -53,7 +53,8 @@ def main() -> None:
             teacher.signals(batch, OUTPUT)
             exact = teacher._is_exact[torch.bfloat16]  # noqa: SLF001
             pairs = [
-                (seconds(teacher, batch, 0), seconds(teacher, batch, 1)) for _ in range(ROUNDS)
+                (seconds(teacher, batch, None), seconds(teacher, batch, device))
+                for _ in range(ROUNDS)
             ]
         plain, once = (1e3 * median(column) for column in zip(*pairs, strict=True))
         ratio = median(after / before for before, after in pairs)
@@ -61,9 +62,9 @@ def main() -> None:
         print(f"| {name} | {plain:.2f} ms | {once:.2f} ms | {ratio:.2f}{note} |")
 
 
-def seconds(teacher: Live, batch: Batch, depth: int) -> float:
-    """Return the time of a call; with depth 0 as outside of a run, where nothing is kept."""
-    teacher._depth = depth  # noqa: SLF001
+def seconds(teacher: Live, batch: Batch, device: torch.device | None) -> float:
+    """Return the time of a call; without a device as outside of a run, where nothing is kept."""
+    teacher._device = device  # noqa: SLF001
     calls, begin = 0, time.perf_counter()
     while time.perf_counter() - begin < SECONDS:
         teacher.signals(batch, OUTPUT)

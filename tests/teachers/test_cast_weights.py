@@ -116,7 +116,7 @@ def test_weights_that_change_in_a_run_are_cast_again():
 
 
 def test_a_parameter_of_another_kind_of_layer_is_left_out():
-    assert len(CastWeights(Tied(), torch.bfloat16)._weights) == 2
+    assert len(CastWeights(Tied(), torch.bfloat16).weights) == 2
 
 
 def test_features_are_equal_too():
@@ -162,3 +162,22 @@ def test_a_model_that_fails_gets_its_weights_back():
         with pytest.raises(Exception, match="no"):
             ask(teacher, X)
     assert model[0].weight is weight
+
+
+def test_a_model_without_such_weights_runs_once():
+    calls = []
+
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, x):
+            calls.append(x)
+            return x.sum(dim=1) * self.scale
+
+    teacher = Live(Sum())
+    with teacher.ready(CPU):
+        ask(teacher, X)
+        ask(teacher, X)
+    assert len(calls) == 2

@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any, Generic, NamedTuple
 
 import torch
+from torch import nn
 
 from tutelage._checks import whole_number
 from tutelage.errors import ArgumentError
@@ -158,7 +159,7 @@ def _tried(kept: Kept[Model], inputs: Any) -> Kept[Model]:
     return kept
 
 
-def _containers(teacher: Model, path: str | None) -> list[str]:
+def _containers(teacher: nn.Module, path: str | None) -> list[str]:
     """Return the path of the container of the blocks, or those of all stages."""
     found = containers(teacher, path, "teacher")
     if path is not None or len(found) > 1:

@@ -27,14 +27,6 @@ class _Weight(NamedTuple):
     cast: Tensor
 
 
-def autocast_dtype(module: nn.Module) -> torch.dtype | None:
-    """Return the dtype to which autocast now casts a module's weights; None without autocast."""
-    first = next(module.parameters(), None)
-    if first is None or not torch.is_autocast_enabled(first.device.type):
-        return None
-    return torch.get_autocast_dtype(first.device.type)
-
-
 class CastWeights:
     """Copies of the float32 weights of a module's linear and convolution layers.
 
@@ -56,7 +48,7 @@ class CastWeights:
             layer._compiled_call_impl or COMPILED in layer._modules  # noqa: SLF001
             for layer in layers
         )
-        self._weights = [
+        self.weights = [
             _Weight(_parameters(layer), name, each, each._version, each.detach().to(dtype))  # noqa: SLF001
             for layer in ([] if compiled else ours)
             for name, each in _parameters(layer).items()
@@ -71,18 +63,18 @@ class CastWeights:
         return dtype == self.dtype and all(
             each.parameters.get(each.name) is each.original
             and each.original._version == each.version  # noqa: SLF001
-            for each in self._weights
+            for each in self.weights
         )
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Put the copies in the place of the weights; afterwards the weights are back."""
-        for each in self._weights:
+        for each in self.weights:
             each.parameters[each.name] = each.cast  # pyright: ignore[reportArgumentType]
         try:
             yield
         finally:
-            for each in self._weights:
+            for each in self.weights:
                 each.parameters[each.name] = each.original
 
 

@@ -135,7 +135,7 @@ class Ensemble(Team):
             function.
         ModelError: A member is not a teacher.
 
-    >>> one, other = nn.Linear(2, 3), nn.Linear(2, 3)
+    >>> one, other = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
     >>> Ensemble([one, other]).signals(Batch(torch.ones(4, 2)), Fields(output=True)).output.shape
     torch.Size([4, 3])
     """

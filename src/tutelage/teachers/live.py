@@ -12,7 +12,7 @@ from tutelage.data.fingerprint import fingerprint
 from tutelage.layers import evaluating, observe
 from tutelage.layers.capture import check_layers
 from tutelage.signals import Batch, Fields, Signals
-from tutelage.teachers._cast_weights import CastWeights, autocast_dtype
+from tutelage.teachers._cast_weights import CastWeights
 from tutelage.teachers._teacher import Teacher
 
 
@@ -34,7 +34,7 @@ class Live(Teacher):
 
     def __init__(self, module: nn.Module) -> None:
         self.module: nn.Module = module  # pyright: ignore[reportIncompatibleVariableOverride]
-        self._depth = 0  # of `ready` contexts
+        self._device: torch.device | None = None  # within `ready`
         self._cast: CastWeights | None = None
         self._is_exact: dict[torch.dtype, bool] = {}
 
@@ -48,11 +48,17 @@ class Live(Teacher):
         return Signals(output, signals.features)  # captured features are clones already
 
     def _observe(self, batch: Batch, fields: Fields) -> Signals:
-        dtype = autocast_dtype(self.module) if self._depth and fields else None
-        if dtype is None or self._is_exact.get(dtype) is False:
+        device = self._device
+        if device is None or not fields or not torch.is_autocast_enabled(device.type):
+            return observe(self.module, batch.inputs, fields, "teacher")
+        dtype = torch.get_autocast_dtype(device.type)
+        if self._is_exact.get(dtype) is False:
             return observe(self.module, batch.inputs, fields, "teacher")
         if self._cast is None or not self._cast.is_current(dtype):
             self._cast = CastWeights(self.module, dtype)
+            if not self._cast.weights:
+                self._is_exact[dtype] = False
+                return observe(self.module, batch.inputs, fields, "teacher")
         if dtype not in self._is_exact:
             return self._try_cast(self._cast, batch, fields)
         with self._cast.in_use():
@@ -75,14 +81,14 @@ class Live(Teacher):
         """Move the module to `device` and into eval mode; afterwards back to where it was."""
         first = next(chain(self.module.parameters(), self.module.buffers()), None)
         home = None if first is None or first.device == device else first.device
-        self._depth += 1
+        before, self._device = self._device, device
         with evaluating(self.module):
             try:
                 if home is not None:
                     self.module.to(device)
                 yield
             finally:
-                self._depth, self._cast = self._depth - 1, None
+                self._device, self._cast = before, None
                 if home is not None:
                     self.module.to(home)
 

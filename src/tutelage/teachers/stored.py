@@ -34,7 +34,7 @@ class Stored(Teacher):
 
     >>> import tempfile, tutelage as tl
     >>> data = torch.utils.data.TensorDataset(torch.eye(3))
-    >>> store = tl.label(nn.Identity(), data, out=tempfile.mkdtemp())
+    >>> store = tl.label(torch.nn.Identity(), data, out=tempfile.mkdtemp())
     >>> batch = Batch(torch.eye(3)[2:], index=torch.tensor([2]))
     >>> Stored(store).signals(batch, Fields(output=True)).output
     tensor([[0., 0., 1.]])
