@@ -68,7 +68,13 @@ class TestArrays:
         arms = {"soft": tl.Arm(objective=tl.SoftTargets())}
         data = {"train": (X.numpy(), Y.numpy()), "val": (X, Y), "test": (X, Y)}
         found = tl.study(
-            nn.Linear(3, 2), lambda: nn.Linear(3, 2), arms=arms, seeds=2, controls={}, **data, **ONCE
+            nn.Linear(3, 2),
+            lambda: nn.Linear(3, 2),
+            arms=arms,
+            seeds=2,
+            controls={},
+            **data,
+            **ONCE,
         )
         assert "soft" in str(found)
 
