@@ -64,6 +64,20 @@ class TestArrays:
         assert len(tl.data.Indexed(both)) == len(tl.data.Views(both)) == 11
         assert tl.data.unlabelled(X.numpy())[3][1] == -100
 
+    def test_are_taken_by_a_study(self):
+        arms = {"soft": tl.Arm(objective=tl.SoftTargets())}
+        data = {"train": (X.numpy(), Y.numpy()), "val": (X, Y), "test": (X, Y)}
+        found = tl.study(
+            nn.Linear(3, 2),
+            lambda: nn.Linear(3, 2),
+            arms=arms,
+            seeds=2,
+            controls={},
+            **data,
+            **ONCE,
+        )
+        assert "soft" in str(found)
+
     @pytest.mark.parametrize(
         ("data", "message"),
         [

@@ -9,7 +9,7 @@ import os
 import random
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from itertools import islice
 from numbers import Number
@@ -33,7 +33,7 @@ _FIRST = 8
 _FOLDER = re.compile('"/[^"]*/')  # of an absolute path in JSON
 _DEPTH = 5
 _LONGEST, _SAMPLED_ROWS = 2**32, 64
-_UNREADABLE = (DataError, TypeError, ValueError, RuntimeError, RecursionError)
+_SEARCHED = 64
 
 
 def data_fingerprint(name: str, dataset: Any, loader: DataLoader[Any] | None = None) -> str | None:
@@ -117,10 +117,8 @@ def _attributes(dataset: Any, path: str = "", depth: int = _DEPTH) -> dict[str, 
     listed = isinstance(dataset, (list, tuple))
     found = {}
     for key, value in ({"items": dataset} if listed else getattr(dataset, "__dict__", {})).items():
-        try:
+        with suppress(Exception):  # attributes may be anything, and not data
             found[path + key] = content(_portable(value))
-        except _UNREADABLE:
-            continue
     for key, each in inner.items() if depth else ():
         found |= _attributes(each, f"{path}{key}.", depth - 1)
     return found
@@ -165,10 +163,8 @@ def _loader_content(loader: DataLoader[Any], repeats: bool) -> list[str]:
     for owner in (loader.sampler, loader.batch_sampler):
         for key, value in sorted(getattr(owner, "__dict__", {}).items()):
             if isinstance(value, (Tensor, np.ndarray, list, tuple)):
-                try:
+                with suppress(Exception):
                     found.append(f"{key} {content(_portable(value))}")
-                except _UNREADABLE:
-                    continue
     if not repeats or isinstance(loader.dataset, IterableDataset):
         return found
     try:
@@ -190,7 +186,7 @@ def _undisturbed(dataset: Any) -> Iterator[None]:
     must not inherit it.
     """
     attributes = [(own, dict(own)) for own in _all_attributes(dataset, _DEPTH)]
-    restore = _generators(dataset, _DEPTH)
+    restore = _generators(dataset, _DEPTH, set())
     try:
         yield
     finally:
@@ -208,24 +204,21 @@ def _all_attributes(dataset: Any, depth: int) -> Iterator[dict[str, Any]]:
         yield from _all_attributes(each, depth - 1)
 
 
-def _generators(value: Any, depth: int) -> list[Callable[[], Any]]:
+def _generators(value: Any, depth: int, seen: set[int]) -> list[Callable[[], Any]]:
     """Return functions that restore the present states of the random generators in a value."""
-    if isinstance(value, torch.Generator):
+    if isinstance(value, (torch.Generator, np.random.RandomState)):
         return [partial(value.set_state, value.get_state())]
     if isinstance(value, np.random.Generator):
-        bits = value.bit_generator
-        return [partial(setattr, bits, "state", bits.state)]
-    if isinstance(value, np.random.RandomState):
-        return [partial(value.set_state, value.get_state())]
+        return [partial(setattr, value.bit_generator, "state", value.bit_generator.state)]
     if isinstance(value, random.Random):
         return [partial(value.setstate, value.getstate())]
-    if depth == 0 or isinstance(value, (type, ModuleType, Tensor, nn.Module, str, bytes, Number)):
+    if depth == 0 or id(value) in seen or isinstance(value, (type, ModuleType, Tensor, nn.Module)):
         return []
+    seen.add(id(value))
     if isinstance(value, (list, tuple, dict)):
-        items = list(value.values() if isinstance(value, dict) else value)
-        inner = items if len(items) <= _SAMPLED_ROWS else []
+        inner = list(value.values() if isinstance(value, dict) else value)[:_SEARCHED]
     elif isinstance(value, FunctionType):
         inner = [cell.cell_contents for cell in value.__closure__ or ()]
     else:
         inner = list(getattr(value, "__dict__", {}).values())
-    return [found for each in inner for found in _generators(each, depth - 1)]
+    return [found for each in inner for found in _generators(each, depth - 1, seen)]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
-from tutelage.data import LoaderSource, Shard, randomness
+from tutelage.data import LoaderSource, Shard, as_dataset, randomness
 from tutelage.errors import ModelError
 from tutelage.evaluation import divergence, evaluate, measure
 from tutelage.studies.answers import source_of
@@ -147,7 +147,7 @@ def _reseed(data: object, seed: int) -> None:
 def _sample(data: object) -> object | None:
     """Return some of the training data, evenly spread and in order; None of a mere stream."""
     loader = data if isinstance(data, DataLoader) else None
-    examples = data if loader is None else loader.dataset
+    examples = as_dataset("train", data) if loader is None else loader.dataset
     if isinstance(examples, IterableDataset) or not hasattr(examples, "__len__"):
         return None
     length = len(examples)  # pyright: ignore[reportArgumentType]
