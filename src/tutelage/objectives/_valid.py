@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import DataError
-from tutelage.nested import first_tensor
+from tutelage.nested import LABEL_KEYS, describe, first_tensor
 from tutelage.objectives._labels import labels_of
 from tutelage.objectives._looks import may_look
 from tutelage.objectives._objective import Term
@@ -48,8 +48,10 @@ def _labelled(reading: Sequence[Term], batch: Batch) -> Tensor | None:
     if batch.labels is None:
         raise DataError(
             f"the objective {reading[0].objective} learns from labels and the data (`train` or "
-            "`val`) has none; yield (inputs, labels), or use an objective without labels, "
-            "such as SoftTargets"
+            f"`val`) has none, got inputs {describe(batch.inputs)}; yield (inputs, labels) or a "
+            f"dict with one of the keys {list(LABEL_KEYS)}, name another key by "
+            "tl.data.labelled(dataset, labels='key'), or use an objective without labels, such as "
+            "SoftTargets"
         )
     labels_of(batch)
     if batch.mixture is not None:
