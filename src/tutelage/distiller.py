@@ -204,7 +204,8 @@ class Distiller(nn.Module):
             if not number and term.objective.wants.labels:
                 raise DataError(
                     f"{term.objective} learns from labels, and no example of the whole epoch has "
-                    "one (-100 and NaN mean unlabelled); label some, or leave it out"
+                    "one (-100 and NaN mean unlabelled, and a transform may remove labels); label "
+                    "some, or leave it out"
                 )
             if not number and term.objective.relates_examples:
                 raise DataError(

@@ -12,6 +12,7 @@ from tutelage.coarse import CoarseLogits
 from tutelage.data import as_source, randomness
 from tutelage.errors import ArgumentError, DataError
 from tutelage.evaluation import Outputs, check_metric_names, evaluate, measure
+from tutelage.objectives import with_feedback
 from tutelage.signals import Signals
 from tutelage.teachers import Live, Predictor, Teacher
 
@@ -268,15 +269,17 @@ def test_an_objective_without_its_projectors_is_refused():
 class Looking(tl.Objective):
     """Keeps what it is shown of the validation data."""
 
-    needs_validation = True
     wants = tl.SoftTargets(1.0).wants
 
     def forward(self, student, teacher, batch):
         return torch.zeros(len(batch))
 
-    def review(self, student, teacher, batch):
+    def validation_metrics(self, student, teacher, batch):
         self.seen = student.output, teacher.output, batch
         return {"size": float(len(batch.labels))}
+
+    def update(self, metrics):
+        self.heard = metrics
 
 
 class TestMetricsOfTheObjective:
@@ -321,14 +324,11 @@ class TestMetricsOfTheObjective:
         assert found.outputs.teacher is None
 
     def test_a_sum_collects_those_of_all_its_terms(self):
-        class Heeding(Looking):
-            def heed(self, figures):
-                self.heard = figures
-
-        one, other = Heeding(), Heeding()
+        one, other = Looking(), Looking()
         both = one + 2 * (tl.HardLabels() + other)
-        assert both.needs_validation
-        assert not (tl.HardLabels() + tl.SoftTargets()).needs_validation
+        assert with_feedback(both) == [one, other]
+        assert with_feedback(tl.HardLabels() + tl.SoftTargets()) == []
         assert evaluate(model(0), Live(model(1)), both, source()).metrics["size"] == 30
-        both.heed({"size": 3.0})
+        for each in with_feedback(both):
+            each.update({"size": 3.0})
         assert one.heard == other.heard == {"size": 3.0}

@@ -88,7 +88,7 @@ def test_a_sum_says_whether_the_output_is_classes_or_values(objective, values):
 )
 @pytest.mark.parametrize("kind", [*OF_OUTPUTS, tl.AttentionTransfer, tl.MiniLMv2])
 def test_a_map_that_is_none_is_refused(kind, layer_map, got):
-    with pytest.raises(ArgumentError, match=rf"`layer_map` must say .*, got {got}; write "):
+    with pytest.raises(ArgumentError, match=rf"`layer_map` must map .*, got {got}; write "):
         kind(layer_map)
 
 

@@ -38,7 +38,7 @@ def distilled(transform, **settings):
     return teacher.seen, student.seen
 
 
-@pytest.mark.parametrize("transform", [tl.data.Mixup(), tl.data.Noise(0.5), tl.data.Swap(0.5)])
+@pytest.mark.parametrize("transform", [tl.data.Mixup(), tl.data.Noise(0.5), tl.data.Swap(0.2)])
 def test_both_sides_see_the_same_changed_inputs(transform):
     teacher, student = distilled(transform)
     assert len(teacher) == len(student) == 2 * (3 + 1)
@@ -183,7 +183,7 @@ class TestBadInput:
             tl.fit(small(), train=DATA, epochs=1, transform=lambda batch: batch.inputs)
 
     def test_objectives_that_read_one_label(self):
-        with pytest.raises(DataError, match="made of two"):
+        with pytest.raises(DataError, match="mixed examples"):
             distilled(tl.data.Mixup(), objective=tl.DKD())
 
     def test_token_ids(self):

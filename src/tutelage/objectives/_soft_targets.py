@@ -53,8 +53,9 @@ def coarse_soft_targets(student: Tensor, teacher: CoarseLogits, temperature: flo
     https://arxiv.org/abs/1904.06062) gives them no gradient at all, and teachers of disjoint
     classes then never fix how high the ones stand against the others.
 
-    Classes sampled from p at this temperature (`teacher.drawn_at`) are compared one by one: T² · Σ n_i/k · log(n_i/k / q_i) with n_i of k samples: the gradient is that of `soft_targets`
-    on average over the samples. (The value is higher, since a sample has less entropy than p.) At
+    Classes sampled from p at this temperature (`teacher.drawn_at`) are compared one by one:
+    T² · Σ n_i/k · log(n_i/k / q_i) with n_i of k samples. The gradient is that of `soft_targets` on
+    average over the samples. (The value is higher, since a sample has less entropy than p.) At
     another temperature this would not hold: an error.
 
     The coarsened q is that of Hinton, Vinyals and Dean 2015, section 5.
@@ -70,7 +71,7 @@ def coarse_soft_targets(student: Tensor, teacher: CoarseLogits, temperature: flo
     Raises:
         ModelError: The two sides have different lengths; a known class is none of the student's,
             or is named twice; classes were sampled at another temperature; or there is mass where
-            the student has no class (the values are looked at on the CPU only, where reading them does
+            the student has no class (values are checked on the CPU only, where reading them does
             not wait for a device).
 
     >>> known = CoarseLogits(torch.tensor([[0]]), torch.tensor([[0.0]]), torch.tensor([0.0]))

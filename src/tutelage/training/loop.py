@@ -92,7 +92,8 @@ class Loop:
                 f"{state.epoch + 1}; fill its data set, or set drop_last=False"
             )
         self._read_losses()
-        self.distiller.check_learned(state.loss_counts[1:])
+        if state.epoch == 0:  # later epochs have the same examples
+            self.distiller.check_learned(state.loss_counts[1:])
 
     def _groups(self) -> Iterator[list[Batch]]:
         """Yield the batches of each step to the end of the epoch."""
