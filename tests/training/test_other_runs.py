@@ -192,6 +192,25 @@ def test_a_function_may_refer_to_the_student(tmp_path):
     assert distill(tmp_path, student=student, optimizer=optimizer).history == first.history
 
 
+class Caching(Residual):
+    """Keeps what it was given last, as attention maps are kept, and counts."""
+
+    last, calls = None, 0
+
+    def forward(self, inputs):
+        self.last, self.calls = inputs, self.calls + 1
+        return super().forward(inputs)
+
+
+def test_a_student_that_counts_is_built_anew_or_the_way_out_is_told(tmp_path):
+    """An attribute that changes by itself looks like one that was changed by hand."""
+    student = Caching(1.0)
+    first = distill(tmp_path, student=student)
+    with pytest.raises(tl.RunFolderError, match="build it anew if it counts"):
+        distill(tmp_path, student=student)
+    assert distill(tmp_path, student=Caching(1.0)).history == first.history
+
+
 class Stream(IterableDataset):
     """What is random and has no length cannot be told from other data."""
 

@@ -114,12 +114,18 @@ class RunFolder:
             for key in different
         ]
         advice = (
-            f"a run may be continued to more epochs only where nothing depends on their number, "
-            f"but {obstacle}; choose another folder"
-            if obstacle
-            else "(…_content stands for attributes, code and data); choose another folder, or "
-            "remove that one"
+            "(…_content stands for attributes, code and data); choose another folder, or remove it"
         )
+        if obstacle:
+            advice = (
+                "a run may be continued to more epochs only where nothing depends on their number, "
+                f"but {obstacle}; choose another folder"
+            )
+        elif different == ["student_content"]:
+            advice = (
+                "which stands for the student's attributes and code: build it anew if it counts or "
+                "caches what it is given, else choose another folder"
+            )
         return RunFolderError(
             f"`out` must be empty or hold this very run, got {self.path} with a run that differs "
             "in\n" + "\n".join(lines) + f"\n{advice}"
