@@ -202,13 +202,36 @@ class Caching(Residual):
         return super().forward(inputs)
 
 
-def test_a_student_that_counts_is_built_anew_or_the_way_out_is_told(tmp_path):
-    """An attribute that changes by itself looks like one that was changed by hand."""
-    student = Caching(1.0)
-    first = distill(tmp_path, student=student)
-    with pytest.raises(tl.RunFolderError, match="build it anew if it counts"):
-        distill(tmp_path, student=student)
-    assert distill(tmp_path, student=Caching(1.0)).history == first.history
+def test_what_changes_by_being_used_is_known_again(tmp_path):
+    """In this process as the run left it, in another one as it was at the beginning."""
+    student, seen = Caching(1.0), []
+
+    def noting(batch):
+        seen.append(len(batch))
+        return batch
+
+    first = distill(tmp_path, student=student, transform=noting)
+    assert distill(tmp_path, student=student, transform=noting).history == first.history
+    seen.clear()
+    assert distill(tmp_path, student=Caching(1.0), transform=noting).history == first.history
+    student.scale = 2.0
+    with pytest.raises(tl.RunFolderError, match="student_content"):
+        distill(tmp_path, student=student, transform=noting)
+
+
+def test_so_is_what_an_interrupted_run_leaves(tmp_path):
+    student, seen = Caching(1.0), []
+
+    def interrupting(batch):
+        seen.append(len(batch))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return batch
+
+    settings = {"student": student, "transform": interrupting, "epochs": 2}
+    with pytest.raises(KeyboardInterrupt):
+        distill(tmp_path, **settings)
+    assert len(distill(tmp_path, **settings).history) == 2
 
 
 class Stream(IterableDataset):

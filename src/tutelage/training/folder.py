@@ -104,7 +104,7 @@ class RunFolder:
             raise self._other_run(found, different, obstacle)
         if longer:
             self.student.unlink(missing_ok=True)  # of the shorter run
-            write_json(self.run, content | {"run": self._identity})
+            write_json(self.run, content | {"run": found | {"epochs": self._identity["epochs"]}})
 
     def _other_run(
         self, found: Mapping[str, Any], different: list[str], obstacle: str
@@ -120,11 +120,6 @@ class RunFolder:
             advice = (
                 "a run may be continued to more epochs only where nothing depends on their number, "
                 f"but {obstacle}; choose another folder"
-            )
-        elif different == ["student_content"]:
-            advice = (
-                "which stands for the student's attributes and code: build it anew if it counts or "
-                "caches what it is given, else choose another folder"
             )
         return RunFolderError(
             f"`out` must be empty or hold this very run, got {self.path} with a run that differs "
