@@ -76,9 +76,8 @@ def main() -> None:
             sweep={"learning_rate": [1e-3, 2e-3, 4e-3]},
             seeds=SEEDS,
             epochs=EPOCHS,
-            optimizer=adam(2e-3),
-            **COMMON,
-            title="MNIST: the capacity gap",
+            training=tl.Training(optimizer=adam(2e-3), **COMMON),
+            report=tl.ReportOptions(title="MNIST: the capacity gap"),
             out=RUNS / "assistant",
         )
     errors_table(study)

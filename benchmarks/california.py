@@ -97,12 +97,14 @@ def run(labelled: int) -> tl.Study:
         arms=arms,
         sweep={"learning_rate": [1e-3, 3e-3, 1e-2]},
         seeds=SEEDS,
-        steps=STEPS,
-        batch_size=BATCH,
-        optimizer=adam(1e-3),
-        scheduler=warm_cosine,
-        engine=ENGINE,
-        title=f"California housing from {labelled:,} labels",
+        training=tl.Training(
+            steps=STEPS,
+            batch_size=BATCH,
+            optimizer=adam(1e-3),
+            scheduler=warm_cosine,
+            engine=ENGINE,
+        ),
+        report=tl.ReportOptions(title=f"California housing from {labelled:,} labels"),
         out=RUNS / f"california-{labelled}",
     )
 
@@ -112,7 +114,7 @@ def show(study: tl.Study) -> None:
     print("\n| | R², mean | each seed | gain in R², 95 % interval |\n|---|---:|---|---:|")
     results = study.results
     if results.teacher is not None:
-        print(f"| teachers: both ensembles | {results.teacher.figures['r2']:.4f} | | |")
+        print(f"| teachers: both ensembles | {results.teacher.metrics['r2']:.4f} | | |")
     control = np.array(results.arm("labels").values("r2"))
     for arm in results.arms:
         found = arm.values("r2")

@@ -58,13 +58,11 @@ def main() -> None:
                 "3 % of the labels": tl.HardLabels(),
                 "3 %, smoothed": tl.HardLabels(smoothing=0.1),
             },
-            subject="3 % with soft targets",
+            primary="3 % with soft targets",
             sweep={"learning_rate": [3e-4, 1e-3, 2e-3]},
             seeds=SEEDS,
-            steps=3000,
-            optimizer=adam(1e-3),
-            **COMMON,
-            title="MNIST with 3 % of the labels",
+            training=tl.Training(steps=3000, optimizer=adam(1e-3), **COMMON),
+            report=tl.ReportOptions(title="MNIST with 3 % of the labels"),
             out=RUNS / "few-labels",
         )
     errors_table(study)

@@ -86,9 +86,7 @@ def common(seeds: int, epochs: int) -> dict[str, Any]:
         "test": images("test"),
         "seeds": seeds,
         "epochs": epochs,
-        "optimizer": adamw(4e-3, 0.5),
-        **COMMON,
-        "keep_best": False,
+        "training": tl.Training(optimizer=adamw(4e-3, 0.5), keep_best=False, **COMMON),
     }
 
 
@@ -109,7 +107,7 @@ def published(big: nn.Module, settings: dict[str, Any]) -> None:
             "labels": tl.Arm(objective=tl.HardLabels(), epochs=LABEL_EPOCHS, optimizer=adam(1e-3)),
             "labels, as long": tl.Arm(objective=tl.HardLabels(), optimizer=adam(1e-3)),
         },
-        title="MNIST: Hinton, Vinyals and Dean 2015",
+        report=tl.ReportOptions(title="MNIST: Hinton, Vinyals and Dean 2015"),
         out=RUNS / "hinton",
         **settings,
     )
@@ -128,7 +126,7 @@ def moved(big: nn.Module, settings: dict[str, Any]) -> None:
         train=partial(jittered, images("train")),
         arms={f"taught at T = {TEMPERATURE}, moved images": tl.SoftTargets(TEMPERATURE)},
         controls={"labels, moved images": tl.Arm(optimizer=adam(1e-3))},
-        title="MNIST: taught on moved images",
+        report=tl.ReportOptions(title="MNIST: taught on moved images"),
         out=RUNS / "hinton-moved",
         **settings,
     )

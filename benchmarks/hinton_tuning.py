@@ -77,11 +77,9 @@ def main() -> None:
                 controls={},
                 seeds=given.seeds,
                 epochs=given.epochs,
-                optimizer=adam(1e-3),
-                keep_best=False,
-                title="MNIST: the recipe of the taught net",
+                training=tl.Training(optimizer=adam(1e-3), keep_best=False, **COMMON),
+                report=tl.ReportOptions(title="MNIST: the recipe of the taught net"),
                 out=RUNS / f"hinton-tuning-{given.epochs}-{given.seeds}" / name,
-                **COMMON,
             )
         errors_table(study)
 

@@ -62,11 +62,10 @@ def main() -> None:
                 controls={},
                 seeds=range(FIRST_SEED, FIRST_SEED + given.seeds),
                 epochs=given.epochs,
-                batch_size=128,
-                scheduler=warm_cosine,
-                keep_best=False,
-                engine=letters.ENGINE,
-                title=f"Letters: {name}",
+                training=tl.Training(
+                    batch_size=128, scheduler=warm_cosine, keep_best=False, engine=letters.ENGINE
+                ),
+                report=tl.ReportOptions(title=f"Letters: {name}"),
                 out=RUNS / f"letters-tuning-{given.epochs}-{given.seeds}" / name,
             )
         values = study.results.arms[0].values("accuracy")

@@ -152,7 +152,7 @@ def errors_table(study: tl.Study, of: int = 10_000) -> None:
     print("\n| | test errors, mean | each seed | agreement with teacher, % |\n|---|---:|---|---:|")
     teacher = study.results.teacher
     if teacher is not None:
-        print(f"| teacher | {round(of * (1 - teacher.figures['accuracy']))} | | |")
+        print(f"| teacher | {round(of * (1 - teacher.metrics['accuracy']))} | | |")
     for arm in study.results.arms:
         counts = [round(of * (1 - value)) for value in arm.values("accuracy")]
         agreement = arm.values("agreement")

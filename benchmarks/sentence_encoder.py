@@ -181,13 +181,15 @@ def study(
         controls={},
         seeds=seeds,
         epochs=epochs,
-        optimizer=partial(torch.optim.AdamW, lr=RATE, fused=True),
-        scheduler=warm_cosine,
-        engine=ENGINE,
-        keep_best=False,
+        training=tl.Training(
+            optimizer=partial(torch.optim.AdamW, lr=RATE, fused=True),
+            scheduler=warm_cosine,
+            engine=ENGINE,
+            keep_best=False,
+        ),
         metrics={"spearman": spearman},
         monitor=tl.Monitor("spearman", higher_is_better=True),
-        title=f"all-MiniLM-L6-v2: {name}",
+        report=tl.ReportOptions(title=f"all-MiniLM-L6-v2: {name}"),
         out=RUNS / f"sentence-encoder-{name}",
     )
 

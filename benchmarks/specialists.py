@@ -75,10 +75,9 @@ def compare(name: str, options: dict[str, Any], arms: dict[str, tl.Arm]) -> tl.S
         None,
         arms=arms,
         seeds=SEEDS,
-        scheduler=warm_cosine,
-        keep_best=False,
-        subject=ROUTED,
-        title=f"Specialists: {name}",
+        training=tl.Training(scheduler=warm_cosine, keep_best=False),
+        primary=ROUTED,
+        report=tl.ReportOptions(title=f"Specialists: {name}"),
         out=RUNS / f"specialists-{name}",
         **options,
     )
@@ -218,7 +217,7 @@ def disjoint_specialists(trial: Trial) -> Teacher:
         ids = THIRDS[third]
         counted = TensorDataset(own.tensors[0], own.tensors[1] - ids.start)
         model = letters.net_of_one(f"third-{ids.start}", counted, trial.seed, len(ids))
-        found[third] = Specialist(model, labels=list(ids), elsewhere="none", classes=26)
+        found[third] = Specialist(model, labels=list(ids), other_class=False, classes=26)
     return Specialists(found)
 
 

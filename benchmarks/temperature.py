@@ -62,11 +62,8 @@ def main() -> None:
             controls=labels,
             seeds=SEEDS,
             epochs=EPOCHS,
-            optimizer=adam(2e-3),
-            **COMMON,
-            keep_best=False,
-            axis="temperature",
-            title="MNIST: temperature and width",
+            training=tl.Training(optimizer=adam(2e-3), **COMMON, keep_best=False),
+            report=tl.ReportOptions(axis="temperature", title="MNIST: temperature and width"),
             out=RUNS / "temperature",
         )
     errors_table(study)

@@ -44,11 +44,11 @@ def main(epochs: int = 30, seeds: int = 5) -> tl.Study:
             "logits": tl.LogitRegression(),
         },
         sweep={"learning_rate": [1e-3, 1e-2]},
-        optimizer=partial(torch.optim.AdamW, lr=1e-3),
+        training=tl.Training(optimizer=partial(torch.optim.AdamW, lr=1e-3)),
         epochs=epochs,
         seeds=seeds,
         margin=0.01,
-        title="Digits: what does the teacher add?",
+        report=tl.ReportOptions(title="Digits: what does the teacher add?"),
     )
     print(study.verdict)
     return study

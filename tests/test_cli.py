@@ -82,7 +82,7 @@ def test_the_quick_demo_writes_what_it_prints(tmp_path):
     record = json.loads((out / "results.json").read_text())
     assert record["command"] == "tutelage demo --seeds 2 --temperature 4 --quick"
     assert record["seeds"] == [0, 1]
-    assert f"{100 * record['teacher']['figures']['accuracy']:.1f}" in done.stdout
+    assert f"{100 * record['teacher']['trials'][0]['metrics']['accuracy']:.1f}" in done.stdout
     for arm in record["arms"]:
         for figure in ("accuracy", "agreement"):
             found = mean_interval([trial["figures"][figure] for trial in arm["trials"]])

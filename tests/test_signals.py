@@ -48,7 +48,7 @@ class TestReadingWhatALoaderYields:
         assert again.index is INDEX
         assert again.progress == 0.7
 
-    @pytest.mark.parametrize("raw", [None, 3, "text", (), (X, Y, X), {X}, X.numpy()])
+    @pytest.mark.parametrize("raw", [None, 3, "text", (), {X}])
     def test_anything_else_is_refused_with_the_way_out(self, raw):
         with pytest.raises(DataError, match=r"must be a tensor, a tuple .*make the data set or"):
             Batch.of(raw)
@@ -104,8 +104,8 @@ def test_wants_of_two_are_their_union():
     assert Wants() | Wants() == Wants()
 
 
-def test_fields_are_a_set_of_places():
-    with pytest.raises(ArgumentError, match=r"a set of places, got 'layer1'; write frozenset"):
+def test_fields_are_a_set_of_layer_paths():
+    with pytest.raises(ArgumentError, match=r"a set of layer paths, got 'layer1'; write frozenset"):
         Fields(features="layer1")
 
 
@@ -200,3 +200,140 @@ class TestCoarse:
     def test_parts_that_are_no_tensors_are_refused(self):
         with pytest.raises(ModelError, match=r"made of tensors, got \['list', 'list', 'Tensor'\]"):
             CoarseLogits([[0]], [[1.0]], X[:, 0])
+
+
+class TestSeveralInputs:
+    """(x1, x2, …, labels), told from (inputs, labels, domains) by the types."""
+
+    @pytest.mark.parametrize("labels", [Y, Y.double(), X, Y.numpy()])
+    def test_the_last_tensor_is_the_labels(self, labels):
+        batch = Batch.of((X, X + 1, X + 2, labels))
+        assert [part[0, 0].item() for part in batch.inputs] == [0, 1, 2]
+        assert batch.labels.tolist() == labels.tolist()
+        assert batch.domain is None
+
+    def test_names_after_the_labels_are_domains(self):
+        batch = Batch.of((X, X + 1, Y, NAMES))
+        assert (len(batch.inputs), batch.labels is Y, batch.domain) == (2, True, NAMES)
+        batch = Batch.of((X, Y, tuple(NAMES)))
+        assert (batch.inputs is X, batch.labels is Y, batch.domain) == (True, True, tuple(NAMES))
+
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            (X, Y, Y),  # (x, labels, domain numbers), or two inputs
+            (X, Y, Y.double()),  # (x, labels, sample weights)
+            (X, Y, X),
+            (X, X, X.long()),  # no labels
+            (X, X, X[None]),
+            (X, X, None, Y),
+            (X, ["a"] * 4, Y),
+        ],
+    )
+    def test_what_can_be_read_in_two_ways_is_refused(self, raw):
+        with pytest.raises(
+            DataError, match=r"more than two parts must be .*return a dict, or \(\("
+        ):
+            Batch.of(raw)
+
+
+class TestLabels:
+    @pytest.mark.parametrize("key", ["labels", "label", "targets", "target", "y"])
+    def test_are_found_under_the_usual_keys(self, key):
+        batch = Batch.of({"ids": X, key: Y})
+        assert (list(batch.inputs), batch.labels) == (["ids"], Y)
+
+    def test_are_the_first_of_the_usual_keys_and_the_others_inputs(self):
+        batch = Batch.of({"y": X, "labels": Y, "target": X})
+        assert (list(batch.inputs), batch.labels) == (["y", "target"], Y)
+
+    def test_keys_are_named_where_a_batch_cannot_be_read(self):
+        with pytest.raises(DataError, match="labels under labels, label, targets, target, y, got"):
+            Batch.of(3)
+
+    @pytest.mark.parametrize("labels", [[0, 1, 2, 3], Y.numpy(), (0, 1, 2, 3)])
+    def test_may_be_numbers_in_a_list(self, labels):
+        assert torch.equal(Batch.of((X, labels)).labels, Y)
+        assert torch.equal(Batch.of({"x": X, "label": labels}).labels, Y)
+
+    @pytest.mark.parametrize("labels", [["cat", "dog", "cat", "dog"], [[0], [1, 2]], {"a": 1}])
+    def test_that_are_no_numbers_are_refused(self, labels):
+        with pytest.raises(DataError, match=r"labels of a batch must be .*number the classes"):
+            Batch.of((X, labels))
+
+
+TEXTS = ["a", "b", "c", "d"]
+
+
+class TestInputsThatAreNoTensors:
+    def test_arrays_become_tensors(self):
+        assert torch.equal(Batch.of(X.numpy()).inputs, X)
+        assert torch.equal(Batch.of([X.numpy(), Y.numpy()]).inputs, X)
+
+    @pytest.mark.parametrize("raw", [TEXTS, tuple(TEXTS)])
+    def test_texts_alone_are_inputs(self, raw):
+        assert (Batch.of(raw).inputs, Batch.of(raw).labels) == (raw, None)
+        assert len(Batch.of(raw)) == len(Batch.of((raw, Y))) == 4
+
+    @pytest.mark.parametrize("rows", [slice(1, 3), torch.tensor([1, 2]), Y.ge(1) & Y.le(2)])
+    @pytest.mark.parametrize(
+        ("inputs", "expected"),
+        [
+            (TEXTS, ["b", "c"]),
+            ({"x": X, "text": TEXTS}, {"x": X[1:3], "text": ["b", "c"]}),
+            ({"x": X, "n": [3, 1, 4, 1]}, {"x": X[1:3], "n": [1, 4]}),
+            (
+                {"x": X, "boxes": [[X[0]], [], [X[1]], [X[0]] * 2]},
+                {"x": X[1:3], "boxes": [[], [X[1]]]},
+            ),
+            ({"x": X, "masks": [X[:2], X, X[:1], X]}, {"x": X[1:3], "masks": [X, X[:1]]}),
+            ((X, TEXTS), (X[1:3], ["b", "c"])),
+            ({"x": X, "array": X.numpy()}, {"x": X[1:3], "array": X[1:3].numpy()}),
+            ({"x": X, "size": 3, "t": torch.tensor(2.0), "f": None},) * 2,
+        ],
+    )
+    def test_are_split_by_example(self, rows, inputs, expected):
+        found = Batch(inputs, Y, domain=TEXTS)[rows]
+        assert found.domain == ["b", "c"]
+        if isinstance(expected, dict) and "size" in expected:
+            expected = expected | {"x": X[1:3]}
+        same(found.inputs, expected)
+
+    def test_several_tensors_in_a_part_are_split_each(self):
+        found = Batch({"x": X, "cache": ((X, X), (X, X), (X, X))})[:2]
+        same(found.inputs["cache"], ((X[:2], X[:2]),) * 3)
+
+    @pytest.mark.parametrize(
+        "inputs",
+        [
+            {"x": X, "text": ["a", "b", "c"]},
+            {"x": X, "table": X[:3]},
+            {"x": X, "table": X[:3].numpy()},
+            {"x": X, "object": object()},
+            (X, X[:3]),
+            {"x": X, "either": [X, X, X, X]},  # per example, or four tensors of the batch
+        ],
+    )
+    def test_that_cannot_be_split_are_refused(self, inputs):
+        with pytest.raises(DataError, match=r"batch of 4 examples must be .*to be split.* got"):
+            Batch(inputs, Y)[:2]
+
+    def test_without_a_length_are_refused(self):
+        with pytest.raises(DataError, match="one item per example, got"):
+            len(Batch({"a": None}))
+
+
+def same(found, expected):
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            same(found[key], value)
+    elif isinstance(expected, (tuple, list)):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            same(one, other)
+    elif hasattr(expected, "shape"):
+        assert type(found) is type(expected)
+        assert found.tolist() == expected.tolist()
+    else:
+        assert found is expected or found == expected

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tutelage.objectives import *  # noqa: F403 - the list is theirs
     from tutelage.signals import Batch, Fields, Mixture, Signals, Wants
     from tutelage.store import TargetStore
-    from tutelage.studies import Arm, Study, Trial, study
+    from tutelage.studies import Arm, ReportOptions, Study, Training, Trial, study
     from tutelage.training import (
         Engine,
         Monitor,
@@ -74,6 +74,7 @@ __all__ = [
     "ModelError",
     "Monitor",
     "NonFiniteError",
+    "ReportOptions",
     "Run",
     "RunFolderError",
     "Signals",
@@ -81,6 +82,7 @@ __all__ = [
     "StoreError",
     "Study",
     "TargetStore",
+    "Training",
     "Trial",
     "TutelageError",
     "Wants",

@@ -94,14 +94,15 @@ def report(
 
 
 def _write_report(folder: Path, page: Path) -> Path:
-    """Write the page of what a folder holds: here kinds of folders are told apart."""
-    if (folder / "results.json").exists():
-        from tutelage.studies.page import report_study  # noqa: PLC0415 - imports torch
+    """Write the report of what a folder holds: here kinds of folders are told apart."""
+    from tutelage.reports import read_record  # noqa: PLC0415 - imports torch
+    from tutelage.reports.report import report_record  # noqa: PLC0415
+    from tutelage.reports.writing import check_path  # noqa: PLC0415
+    from tutelage.training.read_run import read_run  # noqa: PLC0415
 
-        return report_study(folder, page)
-    from tutelage.reports.run_folder import report_run  # noqa: PLC0415 - imports torch
-
-    return report_run(folder, page)
+    check_path(page)
+    study = folder / "results.json"
+    return report_record(read_record(study) if study.exists() else read_run(folder), page)
 
 
 @app.command()

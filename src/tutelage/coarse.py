@@ -1,4 +1,4 @@
-"""What a teacher says that knows only some of the classes."""
+"""Logits of some of the classes, and of one "other" class for all remaining ones."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from tutelage.errors import ModelError
 
 @dataclass(frozen=True, slots=True)
 class CoarseLogits:
-    """What a teacher says that knows some of the classes, or of which the top k are kept.
+    """The output of a teacher that knows some of the classes, or of which the top k are stored.
 
-    Each row is a distribution over cells: single classes, and one cell for all others together.
-    softmax over `[logits, rest]` are the cells' probabilities.
+    Each row is a distribution over some classes and one "other" class: the probabilities are the
+    softmax of `[logits, rest]`.
 
-    Classes that were drawn from a distribution, and not chosen, stand for it only on average, and
-    only at the temperature at which they were drawn: `drawn_at`. The logits are then those of their
-    shares of the draws, and `rest` is −∞.
+    Classes that were sampled from a distribution represent it only on average, and only at the
+    temperature at which they were sampled, `drawn_at`. Their logits are then the logarithms of
+    their frequencies, and `rest` is −∞.
 
     Args:
-        ids: `[batch, k]` of int64: the single classes, different ones; −1 fills up short rows.
+        ids: `[batch, k]` of int64: the class ids, distinct in a row; −1 pads short rows.
         logits: `[batch, k]`, theirs at temperature 1; −∞ where `ids` is −1.
-        rest: `[batch]`, log-mass of all other classes together, on the scale of the logits; −∞
-            where nothing is left over.
-        drawn_at: The temperature at which the classes were drawn; None where they were not.
+        rest: `[batch]`, logsumexp of the logits of all other classes; −∞ where there are none.
+        drawn_at: The temperature at which the classes were sampled; None where they were not.
 
     Raises:
-        ModelError: The shapes do not go together.
+        ModelError: The shapes do not match.
 
     >>> CoarseLogits.of(torch.tensor([[1.0, 3.0]])).ids
     tensor([[0, 1]])
@@ -60,22 +59,21 @@ class CoarseLogits:
 
     @classmethod
     def of(cls, logits: Tensor) -> CoarseLogits:
-        """Return logits `[batch, classes]` of all classes in this form, with nothing left over."""
+        """Return logits `[batch, classes]` of all classes in this form, with an empty "other"."""
         ids = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape)
         return cls(ids, logits, logits.new_full(logits.shape[:1], -torch.inf))
 
     @classmethod
     def joined(cls, parts: Sequence[CoarseLogits]) -> CoarseLogits:
-        """Return the rows of several, one after another; the shorter rows are filled up.
+        """Concatenate the rows of several; shorter rows are padded.
 
         Raises:
-            ModelError: Classes of some were drawn, those of others were not or at another
-                temperature.
+            ModelError: Some were sampled, and others were not or at another temperature.
         """
         (drawn_at, *others) = {part.drawn_at for part in parts}
         if others:
             raise ModelError(
-                "answers that are joined must all be drawn at one temperature, or none of them, "
+                "outputs that are joined must all be sampled at one temperature, or none of them, "
                 f"got {[part.drawn_at for part in parts]}; label all data alike"
             )
         width = max(part.ids.shape[1] for part in parts)

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from tutelage.data import randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import evaluating, observe
-from tutelage.layers.capture import check_places
+from tutelage.layers.capture import check_layers
+from tutelage.layers.gradients import check_gradients
 from tutelage.nested import describe
 from tutelage.objectives import Objective
 from tutelage.objectives._valid import valid_examples
 from tutelage.signals import Batch, Signals
-from tutelage.teachers import AnyTeacher, Teacher, as_teacher
+from tutelage.teachers import AnyTeacher, Teacher, as_teacher, ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +92,14 @@ class Distiller(nn.Module):
         # Past nn.Module's bookkeeping, in case the teacher is a module as well: no part of ours.
         self.__dict__["teacher"] = None if teacher is None else as_teacher(teacher)
         _refuse_shared(student, self.teacher)
-        check_places(student, objective.wants.student.features, "student")
+        check_layers(student, objective.wants.student.features, "student")
         if self.teacher is not None:
-            self.teacher.check_places(objective.wants.teacher.features)
+            self.teacher.check_layers(objective.wants.teacher.features)
         self._wants, self._terms = objective.wants, objective.terms()
         self._built = objective.built
         self._asks = bool(self._wants.teacher)
         self._captures = bool(self._wants.student.features or self._wants.teacher.features)
+        self._gradients_checked = False
 
     def forward(self, batch: Batch, counts: Tensor | None = None) -> Losses:
         """Return the losses of a batch.
@@ -149,7 +151,10 @@ class Distiller(nn.Module):
     def _observe(self, batch: Batch) -> tuple[Signals, Signals]:
         """Return the signals of teacher and student."""
         teacher = self.ask_teacher(batch)
-        return teacher, observe(self.student, batch.inputs, self._wants.student, "student")
+        student = observe(self.student, batch.inputs, self._wants.student, "student")
+        if not self._gradients_checked and self.training and torch.is_grad_enabled():
+            self._check_gradients(student)
+        return teacher, student
 
     def build(self, batch: Batch) -> None:
         """Build what depends on shapes in the objective, if it is not built, from one dry run.
@@ -180,7 +185,14 @@ class Distiller(nn.Module):
         """Return the teacher's signals; it does not run where the objective wants none."""
         if self.teacher is None or not self._asks:
             return Signals()
-        return self.teacher.signals(batch, self._wants.teacher)
+        return ask(self.teacher, batch, self._wants.teacher)
+
+    def _check_gradients(self, student: Signals) -> None:
+        """Check once, and never in a compiled graph, that each term trains the student."""
+        if not torch.compiler.is_compiling():
+            wanted = {term.name: term.objective.wants.student for term in self._terms}
+            check_gradients(self.student, student, wanted)
+            self._gradients_checked = True
 
     def counts(self, batch: Batch) -> Tensor:
         """Return how many examples of the batch are valid for each term, `[terms]`.

@@ -1,26 +1,31 @@
-"""Tensors as models are called with them: alone, or in tuples, lists and dicts."""
+"""Examples as data sets yield them, and model inputs: tensors, alone or in tuples and dicts."""
 
-from collections.abc import Callable, Mapping, Sequence, ValuesView
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Number
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tutelage.errors import DataError
 
 _FEW = 4
+_LABELLED, _TABLE = 2, 2
+
+LABEL_KEYS = ("labels", "label", "targets", "target", "y")
+"""The keys of a dict that may hold its labels; the first one that is there does."""
 
 
 def first_tensor(inputs: object) -> Tensor:
-    """Return the first tensor of a model's inputs, which tells batch size, device and dtype.
+    """Return the first tensor of a model's inputs, from which to read device and dtype.
 
     Raises:
         DataError: There is none.
     """
     if isinstance(inputs, Tensor):
         return inputs
-    values = inputs.values() if isinstance(inputs, Mapping) else inputs
-    for value in values if isinstance(values, (Sequence, ValuesView)) else ():
+    for value in _items(inputs):
         if isinstance(value, Tensor):
             return value
     raise DataError(
@@ -29,8 +34,76 @@ def first_tensor(inputs: object) -> Tensor:
     )
 
 
+def is_column(value: object) -> bool:
+    """Tell whether a value is a list of plain values, such as texts: one for each example."""
+    plain = (str, bytes, Number)
+    return (
+        isinstance(value, (tuple, list))
+        and len(value) > 0
+        and all(isinstance(each, plain) for each in value)
+    )
+
+
+def batch_size(inputs: object) -> int | None:
+    """Return the number of examples in a model's inputs; None where nothing in them tells it."""
+    leaves = list(_leaves(inputs))
+    tensors = [each for each in leaves if not isinstance(each, (tuple, list))]
+    return len((tensors or leaves)[0]) if leaves else None
+
+
+def picked(values: Any, rows: slice | Tensor) -> Any:
+    """Return some items of a list, tuple, array or tensor: a slice, positions, or a mask."""
+    if isinstance(values, Tensor) or isinstance(rows, slice):
+        return values[rows]
+    if isinstance(values, np.ndarray):
+        return values[rows.cpu().numpy()]
+    positions = rows.nonzero().squeeze(1) if rows.dtype == torch.bool else rows
+    return [values[position] for position in positions.tolist()]
+
+
+def picked_inputs(inputs: Any, rows: slice | Tensor, length: int, nested: bool = False) -> Any:
+    """Return a model's inputs for some of the examples of a batch.
+
+    Tensors, arrays and lists with one item per example are indexed; numbers, strings and tensors
+    without dimensions apply to the whole batch and stay as they are. A tuple or list at the top
+    holds the arguments of the model, unless it is a list of plain values.
+
+    Args:
+        inputs: As the model is called with them.
+        rows: Which examples.
+        length: The number of examples in the batch.
+        nested: Whether `inputs` is part of larger inputs.
+
+    Raises:
+        DataError: A part cannot be split by example, or could be split in two ways.
+    """
+    if inputs is None or isinstance(inputs, (str, bytes, Number)):
+        return inputs
+    if isinstance(inputs, (Tensor, np.ndarray)):
+        if inputs.ndim == 0:
+            return inputs
+        if len(inputs) == length:
+            return picked(inputs, rows)
+    elif isinstance(inputs, Mapping):
+        return {key: picked_inputs(item, rows, length, True) for key, item in inputs.items()}
+    elif isinstance(inputs, (tuple, list)):
+        column = is_column(inputs)
+        per_example = len(inputs) == length and (nested or column)
+        leaves = [] if column else list(_leaves(inputs))
+        of_batches = bool(leaves) and all(len(each) == length for each in leaves)
+        if per_example and not of_batches:
+            return picked(inputs, rows)
+        if not per_example and not column:
+            return tuple(picked_inputs(item, rows, length, True) for item in inputs)
+    raise DataError(
+        f"the inputs of a batch of {length} examples must be tensors [batch, …], or lists with "
+        f"one item per example, to be split by example, got {describe(inputs)}; make the data set "
+        "or its collate function return such"
+    )
+
+
 def describe(value: object) -> str:
-    """Say in a few words what a value is: types, shapes and dtypes."""
+    """Return a short description of a value: types, shapes and dtypes."""
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
     if isinstance(value, Mapping):
@@ -55,6 +128,112 @@ def on_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return change(value)
     if isinstance(value, Mapping):
         return {key: on_tensors(item, change) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, (tuple, list)) and not is_column(value):
         return tuple(on_tensors(item, change) for item in value)
     return value
+
+
+def split_batch(raw: object) -> tuple[Any, Tensor | None, Any, Any]:
+    """Return the inputs, labels, index and domain of what a data loader yields.
+
+    Raises:
+        DataError: It is of no known form; see `tutelage.signals.Batch.of`.
+    """
+    if isinstance(raw, Mapping):
+        inputs, rest = split_dict(raw)
+        index, domain = rest.pop("index", None), rest.pop("domain", None)
+        return inputs, _labels(*rest.values()), index, domain
+    if isinstance(raw, (Tensor, np.ndarray)):
+        return _tensor(raw), None, None, None
+    if isinstance(raw, (tuple, list)) and raw:
+        if _are_names(raw):
+            return raw, None, None, None
+        parts = [_tensor(each) for each in raw]
+        at = label_key(parts) or len(parts)
+        *inputs, labels, domain = (*parts, None, None)[: at + 2]
+        if at > 1:
+            _check_several_inputs(inputs, labels)
+        return inputs[0] if at == 1 else tuple(inputs), _labels(labels), None, domain
+    raise DataError(
+        "a batch must be a tensor, a tuple (inputs,), (inputs, labels) or (inputs, labels, "
+        "domains) with the domains' names, or a dict of named inputs with its labels under "
+        f"{', '.join(LABEL_KEYS)}, got {describe(raw)}; make the data set or its collate "
+        "function return one of these"
+    )
+
+
+def label_key(example: Any) -> Any:
+    """Return the key or the position of the labels in an example or a batch; None for none.
+
+    In a tuple of two or more the labels are the last part, or the last before the domain, which is
+    a string or a list of strings.
+    """
+    if isinstance(example, Mapping):
+        return next((key for key in LABEL_KEYS if key in example), None)
+    if not isinstance(example, (tuple, list)) or len(example) < _LABELLED:
+        return None
+    named = len(example) > _LABELLED and (example[-1] is None or _are_names(example[-1]))
+    return len(example) - 1 - named
+
+
+def split_dict(example: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a dict's inputs, and the rest: its labels, index and domain, each where there."""
+    rest = {key: example[key] for key in ("index", "domain", label_key(example)) if key in example}
+    return {key: value for key, value in example.items() if key not in rest}, rest
+
+
+def _check_several_inputs(inputs: Sequence[Any], labels: Any) -> None:
+    """Refuse a tuple of three or more parts if its labels cannot be told from its inputs."""
+    if all(isinstance(each, Tensor) for each in (*inputs, labels)):
+        values = labels.ndim == _TABLE and labels.is_floating_point()
+        if (labels.ndim == 1 or values) and all(each.ndim > 1 for each in inputs[1:]):
+            return
+    raise DataError(
+        "a batch of more than two parts must be (x1, x2, …, labels) of tensors, whose last is "
+        "[batch], or values [batch, outputs], and none between the first and the last [batch], or "
+        f"end in the names of domains, got {describe((*inputs, labels))}; make the data set or its "
+        "collate function return a dict, or ((x1, x2), labels)"
+    )
+
+
+def _are_names(value: object) -> bool:
+    """Tell whether a value is a string or a list of strings."""
+    return isinstance(value, str) or (
+        isinstance(value, (tuple, list)) and bool(value) and all(isinstance(x, str) for x in value)
+    )
+
+
+def _tensor(value: Any) -> Any:
+    """Return an array as a tensor, and several in a tuple as several; all else as it is."""
+    if isinstance(value, tuple):
+        return tuple(_tensor(each) for each in value)
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+
+
+def _labels(value: Any = None) -> Tensor | None:
+    """Return labels as a tensor, also those in an array or in lists of numbers."""
+    if value is None or isinstance(value, Tensor):
+        return value
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            "the labels of a batch must be a tensor or numbers: class ids [batch], or values "
+            f"[batch] or [batch, outputs], got {describe(value)}; number the classes (names of "
+            "domains come third: (inputs, labels, domains))"
+        ) from error
+
+
+def _items(value: object) -> list[Any]:
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return list(value) if isinstance(value, (tuple, list)) else []
+
+
+def _leaves(value: object) -> Iterator[Any]:
+    """Yield the tensors, arrays and lists of plain values in a value, in their order."""
+    if (isinstance(value, (Tensor, np.ndarray)) and value.ndim > 0) or is_column(value):
+        yield value
+    else:
+        for item in _items(value):
+            yield from _leaves(item)

@@ -1,7 +1,9 @@
-"""What travels between data, models and objectives.
+"""The values that pass between data, models and objectives.
 
-A `Batch` is what both models are shown; `Signals` are what one model says of it; `Wants` are what
-an objective needs of both sides, so that nothing is computed that nobody asked for.
+A `Batch` holds the examples that teacher and student are both given. `Signals` hold what one model
+computes from it: its output and the features at named layers. `Fields` say which of these signals
+are required of one model, and `Wants` which fields an objective requires of the student and of the
+teacher; nothing else is computed.
 """
 
 from __future__ import annotations
@@ -15,51 +17,57 @@ from torch import Tensor
 
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, DataError, ModelError
-from tutelage.nested import describe, first_tensor, moved, on_tensors
+from tutelage.nested import (
+    batch_size,
+    describe,
+    moved,
+    picked,
+    picked_inputs,
+    split_batch,
+)
 
 UNLABELLED = -100
 """The label of an example without one, in classification (in regression it is NaN)."""
 
-_NOT_INPUTS = ("labels", "label", "index", "domain")
-
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """What examples made of two have for labels: `share` of their own, the rest the partner's.
+    """The second label of examples that are mixed from two.
 
     Args:
         labels: `[batch]` class ids of the partners (−100: no label).
-        share: `[batch]` in [0, 1]: how much of each example is its own.
+        fraction: `[batch]` in [0, 1]: how much of each example is its own; the rest is its
+            partner's.
     """
 
     labels: Tensor
-    share: Tensor
+    fraction: Tensor
 
     def known(self, own: Tensor) -> Tensor:
-        """Return of which examples all labels that take part are known, `[batch]` of bool.
+        """Return which examples have a known label for all that they are mixed from, `[batch]`.
 
         Args:
             own: Which of the examples' own labels are known, `[batch]` of bool.
         """
         partner = self.labels.long() != UNLABELLED
-        return (own | (self.share == 0)) & (partner | (self.share == 1))
+        return (own | (self.fraction == 0)) & (partner | (self.fraction == 1))
 
     def __getitem__(self, rows: slice | Tensor) -> Mixture:
         """Return the part of some examples."""
-        return Mixture(self.labels[rows], self.share[rows])
+        return Mixture(self.labels[rows], self.fraction[rows])
 
     def to(self, device: torch.device) -> Mixture:
         """Return the same on a device."""
-        return Mixture(moved(self.labels, device), moved(self.share, device))
+        return Mixture(moved(self.labels, device), moved(self.fraction, device))
 
 
-class Placed(NamedTuple):
-    """An example, or a batch of them, that says which it is; see `data.Indexed`.
+class IndexedExample(NamedTuple):
+    """An example, or a batch of them, with its index in the data set; see `data.Indexed`.
 
     Args:
         example: What the data set yields.
         index: Its position in the data set.
-        view: The view it is seen under; one for the whole of a batch.
+        view: The view that it is shown in; one for all of a batch.
     """
 
     example: Any
@@ -69,19 +77,20 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Examples that teacher and student see alike.
+    """Examples that teacher and student are both given.
 
     Args:
         inputs: What the models are called with: a tensor (`model(x)`), a tuple or list
             (`model(*x)`) or a dict (`model(**x)`). The first dimension of each tensor is `batch`.
+            A list of strings is one argument, with one item per example.
         labels: `[batch]` class ids (−100: no label), or values `[batch]` or `[batch, outputs]`
             (NaN: no label); None where the data has no labels.
         index: `[batch]` position of each example in its data set, where known.
-        domain: What each example belongs to (a tensor or a list of names), where known.
-        progress: Fraction of training that has gone by, in [0, 1]; schedules read it.
+        domain: The domain of each example (a tensor or a list of names), where known.
+        progress: Fraction of training that is done, in [0, 1]; schedules read it.
         copies: How many processes hold these same examples (where there are fewer examples than
             processes); in sums over all processes each example counts for 1/copies here.
-        mixture: The other half of the class labels, where each example is made of two.
+        mixture: The second class label, where each example is mixed from two.
         view: Which of a data set's views (see `data.Views`) the inputs are; 0 where it has none.
     """
 
@@ -99,11 +108,11 @@ class Batch:
         """Read what a data loader yields.
 
         Args:
-            raw: A tensor (inputs alone), a tuple or list `(x,)`, `(x, y)` or `(x, y, domain)`, or a
-                dict whose keys `labels` (or `label`), `index` and `domain` are set apart and whose
-                other keys are the inputs. A tuple's domains are names; a tensor of numbers, which
-                could be anything, must be a dict's `domain`. A `Batch` passes through; `Placed`
-                tells its `index`.
+            raw: A tensor or a list of strings (inputs alone); a tuple or list `(x,)`,
+                `(x, labels)` or, for models of several inputs, `(x1, x2, …, labels)`, after which
+                the names of the domains may follow; a dict of inputs and, under `labels`, `label`,
+                `targets`, `target` or `y` (the first that is there), `index` and `domain`, the
+                rest; or a `Batch`, or an `IndexedExample` of any of these. Arrays do for tensors.
             progress: See `Batch`.
 
         Raises:
@@ -111,40 +120,43 @@ class Batch:
 
         >>> Batch.of((torch.zeros(2, 3), torch.tensor([0, 1]))).labels
         tensor([0, 1])
+        >>> len(Batch.of((torch.zeros(2, 3), torch.ones(2, 4), torch.tensor([0, 1]))).inputs)
+        2
         """
         if isinstance(raw, Batch):
             return replace(raw, progress=progress)
-        if isinstance(raw, Placed):
+        if isinstance(raw, IndexedExample):
             view = _one_view(raw.view)
             return replace(cls.of(raw.example, progress), index=raw.index, view=view)
-        if isinstance(raw, Tensor):
-            return cls(raw, progress=progress)
-        if isinstance(raw, Mapping):
-            inputs, _ = set_apart(raw)
-            labels = raw.get("labels", raw.get("label"))
-            return cls(inputs, labels, raw.get("index"), raw.get("domain"), progress)
-        if isinstance(raw, Sequence) and not isinstance(raw, str) and 1 <= len(raw) <= 3:  # noqa: PLR2004
-            inputs, labels, domain = (*raw, None, None)[:3]
-            if _are_domains(domain):
-                return cls(inputs, labels, domain=domain, progress=progress)
-        raise DataError(
-            "a batch must be a tensor, a tuple (inputs,), (inputs, labels) or (inputs, labels, "
-            "domains) with the domains' names, or a dict of named inputs with `labels` (and "
-            f"`domain`), got {describe(raw)}; where a model takes several inputs, make the data "
-            "set or its collate function return a dict, or ((a, b), labels)"
-        )
+        inputs, labels, index, domain = split_batch(raw)
+        return cls(inputs, labels, index, domain, progress)
 
     def __len__(self) -> int:
         """Return the number of examples."""
-        return len(first_tensor(self.inputs))
+        top = self.inputs.values() if isinstance(self.inputs, Mapping) else self.inputs
+        if not isinstance(top, (Tensor, str, bytes)):
+            top = next((each for each in top if isinstance(each, Tensor)), None)
+        known = next((each for each in (top, self.labels, self.index) if each is not None), None)
+        length = batch_size(self.inputs) if known is None else len(known)
+        if length is None:
+            raise DataError(
+                "the inputs of a batch must have a tensor, an array or a list with one item per "
+                f"example, got {describe(self.inputs)}; make the data set or its collate function "
+                "return such"
+            )
+        return length
 
     def __getitem__(self, rows: slice | Tensor) -> Batch:
-        """Return the examples of a slice, or of a tensor of positions, as a batch."""
+        """Return some of the examples, by a slice, positions or a mask.
+
+        Raises:
+            DataError: A part of the inputs cannot be split by example.
+        """
         return Batch(
-            on_tensors(self.inputs, lambda tensor: tensor[rows]),
+            picked_inputs(self.inputs, rows, len(self)),
             None if self.labels is None else self.labels[rows],
             None if self.index is None else self.index[rows],
-            _chosen(self.domain, rows),
+            None if self.domain is None else picked(self.domain, rows),
             self.progress,
             self.copies,
             None if self.mixture is None else self.mixture[rows],
@@ -152,23 +164,25 @@ class Batch:
         )
 
     def labelled(self) -> Tensor:
-        """Return which examples carry a label, `[batch]` of bool: any known value counts.
+        """Return which examples have a label, `[batch]` of bool; one known value is enough.
 
-        An example made of two carries one where both are known.
+        Of an example that is mixed from two, both labels must be known.
 
         Raises:
             DataError: The batch has no labels at all.
         """
         if self.labels is None:
-            raise DataError("a batch must have labels to tell which are known, got none; give some")
+            raise DataError(
+                "a batch must have labels to tell which of them are known, got none; give some"
+            )
         if not self.labels.is_floating_point():
-            known = self.labels.long() != UNLABELLED  # unsigned bytes know no −100
+            known = self.labels.long() != UNLABELLED  # unsigned bytes cannot hold −100
             return known if self.mixture is None else self.mixture.known(known)
         known = ~torch.isnan(self.labels)
         return known if known.ndim == 1 else known.any(dim=1)
 
     def token_mask(self) -> Tensor | None:
-        """Return which tokens are no padding, `[batch, tokens]` of bool; None where none is told.
+        """Return which tokens are not padding, `[batch, tokens]` of bool; None where unknown.
 
         It is the input `attention_mask`, as tokenizers make it.
         """
@@ -191,13 +205,13 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What a model says of a batch.
+    """What a model computes from a batch.
 
     Args:
-        output: Its last word: class logits `[batch, classes]`, values `[batch, outputs]` or an
-            embedding `[batch, d]`; `CoarseLogits` of a teacher that knows some of the classes; None
-            where nobody wanted it.
-        features: What passes named places inside it, such as `"layer3"`: `[batch, d]`,
+        output: Class logits `[batch, classes]`, values `[batch, outputs]` or an embedding
+            `[batch, d]`; `CoarseLogits` of a teacher that knows some of the classes; None where it
+            is not required.
+        features: By layer path, such as `"layer3"`, what enters or leaves a layer: `[batch, d]`,
             `[batch, tokens, d]`, `[batch, channels, height, width]`.
     """
 
@@ -205,27 +219,27 @@ class Signals:
     features: Mapping[str, Tensor] = field(default_factory=dict)
 
     def wanted_output(self) -> Tensor:
-        """Return the output, which the caller's `wants` asked for, of all classes.
+        """Return the output, which the objective's `wants` require, of all classes.
 
         Raises:
-            DataError: Nobody asked for it.
-            ModelError: It knows some of the classes only.
+            DataError: `wants` do not require it.
+            ModelError: It covers some of the classes only.
         """
         if isinstance(self.output, Tensor):
             return self.output
         if self.output is not None:
             raise ModelError(
-                "this objective needs all classes of the teacher, got CoarseLogits, which know "
+                "this objective needs all classes of the teacher, got CoarseLogits, which cover "
                 "some of them; use SoftTargets, which learns from these too, or a teacher that "
                 "knows all classes"
             )
         raise _unwanted()
 
     def wanted_answer(self) -> Tensor | CoarseLogits:
-        """Return the output, which the caller's `wants` asked for, of all classes or of some.
+        """Return the output, which the objective's `wants` require, of all classes or of some.
 
         Raises:
-            DataError: Nobody asked for it.
+            DataError: `wants` do not require it.
         """
         if self.output is None:
             raise _unwanted()
@@ -240,27 +254,30 @@ class Signals:
         output = self.output.to(device) if isinstance(self.output, CoarseLogits) else self.output
         return Signals(moved(output, device), moved(self.features, device))
 
-    def feature(self, place: str) -> Tensor:
-        """Return what passed a place, which the caller's `wants` asked for."""
-        if place not in self.features:
+    def feature(self, path: str) -> Tensor:
+        """Return the feature at a layer path, which the objective's `wants` require.
+
+        Raises:
+            DataError: `wants` do not require it.
+        """
+        if path not in self.features:
             raise DataError(
-                f"an objective reads the feature {place!r}, which its `wants` did not ask for, got "
+                f"an objective reads the feature {path!r}, which its `wants` did not ask for, got "
                 f"{sorted(self.features)}; set it in `wants`"
             )
-        return self.features[place]
+        return self.features[path]
 
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Which signals are wanted of one side.
+    """Which signals are required of one model, the student or the teacher.
 
     Args:
-        output: The model's output.
-        features: Places inside it, as `tutelage.layers.place.Place` reads them: `"layer3"`,
-            `"encoder.layer.2.attention:input"`, `"decoder[1]"`.
+        output: Whether its output is.
+        features: Layer paths: `"layer3"`, `"encoder.layer.2.attention:input"`, `"decoder[1]"`.
 
     Raises:
-        ArgumentError: `features` is one text.
+        ArgumentError: `features` is a single string.
     """
 
     output: bool = False
@@ -269,26 +286,26 @@ class Fields:
     def __post_init__(self) -> None:
         if isinstance(self.features, str):
             raise ArgumentError(
-                f"`features` must be a set of places, got {self.features!r}; write "
+                f"`features` must be a set of layer paths, got {self.features!r}; write "
                 f"frozenset({{{self.features!r}}})"
             )
 
     def __or__(self, other: Fields) -> Fields:
-        """Return what either wants."""
+        """Return what either requires."""
         return Fields(self.output or other.output, self.features | other.features)
 
     def __bool__(self) -> bool:
-        """Tell whether anything is wanted."""
+        """Tell whether anything is required."""
         return self.output or bool(self.features)
 
 
 @dataclass(frozen=True, slots=True)
 class Wants:
-    """What an objective needs.
+    """Which signals and labels an objective requires.
 
     Args:
-        student: Fields wanted of the student.
-        teacher: Fields wanted of the teacher; with none, the teacher does not run.
+        student: Of the student.
+        teacher: Of the teacher; with none, the teacher does not run.
         labels: Whether the batch must carry labels.
     """
 
@@ -297,7 +314,7 @@ class Wants:
     labels: bool = False
 
     def __or__(self, other: Wants) -> Wants:
-        """Return what either wants."""
+        """Return what either requires."""
         return Wants(
             self.student | other.student,
             self.teacher | other.teacher,
@@ -314,33 +331,12 @@ def _unwanted() -> DataError:
     )
 
 
-def set_apart(example: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a dict's inputs, and what is none: labels, index and domain."""
-    rest = {key: example[key] for key in _NOT_INPUTS if key in example}
-    return {key: value for key, value in example.items() if key not in rest}, rest
-
-
-def _are_domains(value: object) -> bool:
-    """Tell whether a third item names each example's domain, or is not there."""
-    if isinstance(value, (tuple, list)):
-        return all(isinstance(each, str) for each in value)
-    return value is None
-
-
 def _one_view(view: Any) -> int:
-    """Return the view that all examples of a batch are seen under."""
+    """Return the view that all examples of a batch are shown in."""
     views = torch.as_tensor(view).reshape(-1)
     if not bool((views == views[0]).all()):
         raise DataError(
-            f"the examples of a batch must be seen under one view, got views "
+            f"the examples of a batch must be shown in one view, got views "
             f"{sorted(set(views.tolist()))}; call set_view between batches, not while they load"
         )
     return int(views[0])
-
-
-def _chosen(domain: Tensor | Sequence[str] | None, rows: slice | Tensor) -> Any:
-    """Return some examples' domains; a list of names has no rows by tensor."""
-    if domain is None or isinstance(domain, Tensor):
-        return None if domain is None else domain[rows]
-    places = range(len(domain))[rows] if isinstance(rows, slice) else rows.tolist()
-    return [domain[place] for place in places]

@@ -16,9 +16,8 @@ from torch.utils.data import (
 )
 
 import tutelage as tl
-from tutelage.data import Share, as_source, domains, unlabelled
-from tutelage.data.set_source import SetSource
-from tutelage.data.tensor_source import TensorSource
+from tutelage.data import Shard, as_source, domains, unlabelled
+from tutelage.data.dataset_source import SetSource, TensorSource
 from tutelage.errors import DataError
 from tutelage.signals import Batch
 
@@ -114,9 +113,9 @@ def test_tensors_of_several_kinds_are_left_to_the_collation():
     assert isinstance(as_source("train", mixed, 4, shuffle=False), SetSource)
 
 
-def test_shares_of_processes_carry_their_names():
+def test_shards_of_processes_have_their_names():
     for whole, *parts in zip(
-        batches(JOINED), *(batches(JOINED, share=Share(rank, 2)) for rank in range(2)), strict=True
+        batches(JOINED), *(batches(JOINED, shard=Shard(rank, 2)) for rank in range(2)), strict=True
     ):
         assert [name for each in parts for name in each.domain] == list(whole.domain)
 
@@ -181,9 +180,31 @@ class TestBadInput:
         with pytest.raises(DataError, match=r"tl.data.unlabelled\(set\)"):
             batches(domains({"photo": held}))
 
-    def test_three_tensors_are_not_guessed_at(self):
-        with pytest.raises(DataError, match="domains' names"):
+    def test_domains_as_numbers_after_the_labels_are_refused(self):
+        with pytest.raises(DataError, match="names of domains"):
             Batch.of((torch.zeros(3, 2), torch.zeros(3), torch.zeros(3, dtype=torch.int64)))
+
+
+class Counting(tl.teachers.Predictor):
+    """A teacher of texts that says how many of them it was given."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def signals(self, batch, fields):
+        self.seen.append(batch.inputs["text"])
+        return tl.Signals(torch.tensor([[float(len(each))] for each in batch.inputs["text"]]))
+
+
+def test_each_specialist_is_given_the_texts_of_its_own_domain():
+    """Beside tensors, lists with one item per example are split too."""
+    texts, names = ["a", "bb", "ccc", "dddd"], ["day", "night", "day", "night"]
+    seen = {name: [] for name in ("day", "night")}
+    team = tl.teachers.Specialists({name: Counting(log) for name, log in seen.items()})
+    batch = Batch({"x": torch.zeros(4, 1), "text": texts}, domain=names)
+    output = team.signals(batch, tl.Fields(output=True)).output
+    assert output.flatten().tolist() == [1, 2, 3, 4]
+    assert seen == {"day": [["a", "ccc"]], "night": [["bb", "dddd"]]}
 
 
 def test_the_package_has_it():

@@ -16,7 +16,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from tutelage.data import Share, as_source, randomness
+from tutelage.data import Shard, as_source, randomness
 from tutelage.data.loader_source import LoaderSource
 from tutelage.errors import DataError
 
@@ -95,8 +95,8 @@ class StreamOfPairs(Dataset):
 EVERY_LOADER = pytest.mark.parametrize("make", LOADERS.values(), ids=LOADERS)
 
 
-def source(loader, share=None):
-    return as_source("train", loader, 64, shuffle=True, seed=1, share=share)
+def source(loader, shard=None):
+    return as_source("train", loader, 64, shuffle=True, seed=1, shard=shard)
 
 
 def content(batches):
@@ -233,7 +233,7 @@ def test_description_tells_how_batches_are_drawn():
     }
 
 
-class TestShares:
+class TestShards:
     @pytest.fixture
     def wire(self, monkeypatch):
         """Stand in for the broadcast between processes, which here run one after the other."""
@@ -255,13 +255,13 @@ class TestShares:
         parts = []
         for rank in range(2):
             torch.manual_seed(1 if rank == 0 else 77)
-            ours = source(LOADERS[name](), Share(rank, 2))
+            ours = source(LOADERS[name](), Shard(rank, 2))
             parts.append([y for _, y in content(ours.epoch(0))])
         assert [first + second for first, second in zip(*parts, strict=True)] == whole
 
     def test_a_batch_smaller_than_the_processes_is_taken_whole_by_each(self, wire):
         loader = DataLoader(TensorDataset(torch.arange(6.0)[:, None]), 5)
-        parts = [list(source(loader, Share(rank, 2)).epoch(0)) for rank in range(2)]
+        parts = [list(source(loader, Shard(rank, 2)).epoch(0)) for rank in range(2)]
         assert [part[-1].inputs.tolist() for part in parts] == [[[5.0]], [[5.0]]]
         assert [[batch.copies for batch in part] for part in parts] == [[1, 2], [1, 2]]
 
@@ -269,7 +269,7 @@ class TestShares:
         draws = []
         for rank in range(2):
             torch.manual_seed(40 + rank)
-            batches = source(DataLoader(TensorDataset(torch.zeros(8, 1)), 4), Share(rank, 2)).epoch(
+            batches = source(DataLoader(TensorDataset(torch.zeros(8, 1)), 4), Shard(rank, 2)).epoch(
                 0
             )
             next(batches)

@@ -6,12 +6,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import Dataset, StackDataset, Subset, TensorDataset, random_split
+from torch.utils.data import (
+    ConcatDataset,
+    Dataset,
+    StackDataset,
+    Subset,
+    TensorDataset,
+    random_split,
+)
 
-from tutelage.data import Share, as_source, randomness
-from tutelage.data.set_source import SetSource
+from tutelage.data import Shard, as_source, randomness
+from tutelage.data.dataset_source import SetSource, TensorSource
 from tutelage.data.source import Order
-from tutelage.data.tensor_source import TensorSource
 from tutelage.errors import ArgumentError, DataError
 
 X = torch.arange(22.0).reshape(11, 2)
@@ -40,8 +46,8 @@ def flat(order, epoch=0):
     return [place for batch in positions(order, epoch) for place in batch]
 
 
-def source(data=TENSORS, *, batch_size=4, shuffle=True, seed=7, share=None):
-    return as_source("train", data, batch_size, shuffle=shuffle, seed=seed, share=share)
+def source(data=TENSORS, *, batch_size=4, shuffle=True, seed=7, shard=None):
+    return as_source("train", data, batch_size, shuffle=shuffle, seed=seed, shard=shard)
 
 
 def same(one, other):
@@ -93,10 +99,10 @@ class TestOrder:
         assert torch.equal(torch.get_rng_state(), before)
 
 
-class TestShare:
+class TestShard:
     @given(st.integers(0, 50), st.integers(1, 12))
-    def test_shares_of_a_batch_are_its_parts_in_order(self, length, of):
-        parts = [list(range(length))[Share(rank, of).rows(length)] for rank in range(of)]
+    def test_shards_of_a_batch_are_its_parts_in_order(self, length, of):
+        parts = [list(range(length))[Shard(rank, of).rows(length)] for rank in range(of)]
         if length >= of:
             assert list(chain(*parts)) == list(range(length))
             sizes = [len(part) for part in parts]
@@ -108,7 +114,7 @@ class TestShare:
     @pytest.mark.parametrize("data", [TENSORS, Examples()], ids=["tensors", "examples"])
     def test_processes_together_see_the_batches_of_one(self, data):
         whole = list(source(data).epoch(2))
-        parts = [list(source(data, share=Share(rank, 3)).epoch(2)) for rank in range(3)]
+        parts = [list(source(data, shard=Shard(rank, 3)).epoch(2)) for rank in range(3)]
         for place, batch in enumerate(whole):
             index = torch.cat([part[place].index for part in parts])
             inputs = torch.cat([part[place].inputs for part in parts])
@@ -118,8 +124,8 @@ class TestShare:
 
     @pytest.mark.parametrize("data", [TENSORS, Examples()], ids=["tensors", "examples"])
     def test_a_last_batch_smaller_than_the_processes_is_taken_whole_by_each(self, data):
-        shares = [Share(rank, 4) for rank in range(4)]
-        lasts = [list(source(data, batch_size=5, share=share).epoch(0))[-1] for share in shares]
+        shards = [Shard(rank, 4) for rank in range(4)]
+        lasts = [list(source(data, batch_size=5, shard=shard).epoch(0))[-1] for shard in shards]
         assert [len(last) for last in lasts] == [1] * 4
         assert [last.copies for last in lasts] == [4] * 4
         assert len({last.index.item() for last in lasts}) == 1
@@ -217,10 +223,43 @@ def test_one_or_two_tensors_are_inputs_and_labels():
     assert torch.equal(batch.labels, Y[batch.index])
 
 
-def test_three_tensors_are_refused_and_not_guessed_at():
-    """(ids, mask, labels) is as common as (inputs, labels, domain): names must tell."""
-    with pytest.raises(DataError, match="return a dict"):
-        next(source(TensorDataset(X, X, Y)).epoch(0))
+@pytest.mark.parametrize("data", [TensorDataset(X, X + 1, Y), list(zip(X, X + 1, Y, strict=True))])
+def test_the_last_of_three_tensors_is_the_labels(data):
+    batch = next(source(data).epoch(0))
+    first, second = batch.inputs
+    assert torch.equal(second, first + 1)
+    assert torch.equal(batch.labels, Y[batch.index])
+
+
+def test_three_tensors_are_refused_where_two_of_them_may_be_the_labels():
+    with pytest.raises(DataError, match=r"none between the first and the last .*return a dict"):
+        source(TensorDataset(X, Y, Y))
+
+
+class TestNegativeIndices:
+    """As torch has them, from the end, and at any depth."""
+
+    @pytest.mark.parametrize(
+        "wrap",
+        [
+            lambda data: Subset(data, [-1, 0, -11]),
+            lambda data: Subset(Subset(data, [-2, 3, -1]), [-1, 0]),
+            lambda data: Subset(ConcatDataset([data, data]), [-1, -22, 12]),
+            lambda data: ConcatDataset([Subset(data, [-1]), data]),
+        ],
+    )
+    def test_name_the_same_examples_in_all_sets(self, wrap):
+        data = wrap(TENSORS)
+        (batch,) = source(data, batch_size=99, shuffle=False).epoch(0)
+        assert torch.equal(batch.inputs, torch.stack([data[at][0] for at in range(len(data))]))
+        assert isinstance(source(data), TensorSource)
+        (other,) = source(wrap(Examples()), batch_size=99, shuffle=False).epoch(0)
+        assert torch.equal(batch.inputs, other.inputs)
+
+    @pytest.mark.parametrize("index", [11, -12])
+    def test_outside_of_the_data_are_refused(self, index):
+        with pytest.raises(DataError, match=rf"must lie within its data set of 11 .* got {index}"):
+            source(Subset(TENSORS, [0, index]))
 
 
 def test_a_set_of_dicts_becomes_batches_of_dict_inputs():
@@ -255,7 +294,7 @@ class TestBadInput:
             source(data)
 
     @pytest.mark.parametrize("size", [0, -4, 2.5, True, None])
-    def test_a_batch_size_that_is_no_positive_whole_number_is_refused(self, size):
+    def test_a_batch_size_that_is_no_positive_integer_is_refused(self, size):
         with pytest.raises(ArgumentError, match=r"`batch_size` must be .*; it is the number of"):
             source(batch_size=size)
 
@@ -270,7 +309,8 @@ class TestBadInput:
     )
     def test_examples_that_make_no_batch_are_refused_with_the_cause(self, data):
         with pytest.raises(
-            DataError, match=r"`train` could not be loaded: \w+Error.*must be tensors"
+            DataError,
+            match=r"`train` \(.*could not be loaded: \w+Error.*must be tensors|of one shape",
         ) as caught:
             list(source(data).epoch(0))
         assert caught.value.__cause__ is not None

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.data import Chain, CutMix, Mixup, Noise, Swap, transformed
-from tutelage.data.partners import partners
+from tutelage.data.mixing import partners
 from tutelage.errors import ArgumentError, DataError
 from tutelage.signals import Batch
 
@@ -86,7 +86,7 @@ class TestMixup:
         found = Mixup(alpha, within)(batch())
         torch.manual_seed(seed)
         partner = partners(batch(), within)
-        share = found.mixture.share
+        share = found.mixture.fraction
         torch.testing.assert_close(found.inputs, plainly_mixed(X, partner, share))
         assert torch.equal(found.labels, Y)
         assert torch.equal(found.mixture.labels, Y[partner])
@@ -136,7 +136,7 @@ class TestMixup:
         torch.manual_seed(0)
         for alpha in (0.2, 1.0, 4.0):
             many = Batch(torch.zeros(20000, 1), torch.zeros(20000, dtype=torch.int64))
-            share = Mixup(alpha)(many).mixture.share
+            share = Mixup(alpha)(many).mixture.fraction
             assert share.mean().item() == pytest.approx(0.5, abs=0.01)
             assert share.var().item() == pytest.approx(1 / (4 * (2 * alpha + 1)), abs=0.004)
 
@@ -169,7 +169,9 @@ class TestCutMix:
         for row in range(9):
             if partner[row] == row:
                 continue
-            assert found.mixture.share[row].item() == pytest.approx(own[row].float().mean().item())
+            assert found.mixture.fraction[row].item() == pytest.approx(
+                own[row].float().mean().item()
+            )
             pasted = (~own[row]).nonzero()
             if len(pasted):  # what was pasted is a rectangle
                 sides = pasted.amax(0) - pasted.amin(0) + 1
@@ -179,7 +181,7 @@ class TestCutMix:
     def test_shares_are_even_but_for_what_is_cut_off_at_the_edges(self):
         torch.manual_seed(0)
         many = Batch(torch.zeros(4000, 1, 32, 32), torch.zeros(4000, dtype=torch.int64))
-        share = CutMix()(many).mixture.share
+        share = CutMix()(many).mixture.fraction
         assert 0.5 < share.mean().item() < 0.75
         assert share.min().item() < 0.1
         assert share.max().item() > 0.99
@@ -227,7 +229,7 @@ class TestSwap:
         torch.manual_seed(seed)
         found = Swap(0.5, mix_labels=True)(batch())
         stayed = found.inputs == X
-        torch.testing.assert_close(found.mixture.share, stayed.float().mean(dim=1))
+        torch.testing.assert_close(found.mixture.fraction, stayed.float().mean(dim=1))
         assert torch.equal(found.labels, Y)
         for row in (~stayed.all(dim=1)).nonzero().flatten().tolist():
             changed = found.inputs[row][~stayed[row]]
@@ -310,7 +312,7 @@ class TestChain:
         torch.manual_seed(4)
         expected = Mixup()(Noise(0.5)(batch()))
         assert torch.equal(found.inputs, expected.inputs)
-        assert torch.equal(found.mixture.share, expected.mixture.share)
+        assert torch.equal(found.mixture.fraction, expected.mixture.fraction)
 
     def test_labels_are_mixed_once(self):
         for second in (Mixup(), Swap(0.5), Swap(0.5, mix_labels=True)):

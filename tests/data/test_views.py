@@ -70,9 +70,9 @@ class TestTheSamePixels:
     def test_where_a_plain_loop_seeds_by_hand(self):
         """The draws of an example are those of generators that begin from its own seed."""
         for place, view in [(0, 0), (7, 2), (19, 1)]:
-            from tutelage.data.draws import mixed  # noqa: PLC0415
+            from tutelage.data.randomness import mixed_seed  # noqa: PLC0415
 
-            randomness.seed_everything(mixed(mixed(11, view), place))
+            randomness.seed_everything(mixed_seed(mixed_seed(11, view), place))
             expected = all_noise(IMAGES.images[place])
             assert torch.equal(NOISY.example(place, view)[0], expected)
 

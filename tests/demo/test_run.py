@@ -125,13 +125,13 @@ def test_the_same_settings_give_the_same_accuracies(results, settings):
     for ours, theirs in zip(again.arms, results.arms, strict=True):
         assert ours.values("accuracy") == theirs.values("accuracy")
         assert ours.similarity == theirs.similarity
-    assert again.teacher.figures == results.teacher.figures
+    assert again.teacher.figures == results.teacher.metrics
 
 
 def test_the_verdict_speaks_of_the_arm_with_more_images(results):
     assert tuple(arm.name for arm in results.arms) == ARMS
     assert [arm.name for arm in results.controls] == [CONTROL]
-    assert results.subject == MORE_IMAGES
+    assert results.primary == MORE_IMAGES
     assert {each.arm for each in results.comparisons} == {DISTILLED, MORE_IMAGES}
     assert results.examples == {"test": 597}
 

@@ -7,7 +7,7 @@ from tutelage.cli import app
 from tutelage.demo import show
 from tutelage.demo.show import show_demo
 from tutelage.errors import ArgumentError, RunFolderError
-from tutelage.studies.results import read_results
+from tutelage.reports import read_record
 
 FILES = ["report.html", "report.json", "report.md", "results.json"]
 
@@ -29,7 +29,7 @@ def names(folder):
 def test_the_folder_holds_the_report_and_nothing_else(settings, results, tmp_path):
     found = show_demo(settings, tmp_path / "demo")
     assert names(tmp_path / "demo") == FILES
-    assert read_results(tmp_path / "demo" / "results.json") == found
+    assert read_record(tmp_path / "demo" / "results.json") == found
     assert found.arms[0].values("accuracy") == results.arms[0].values("accuracy")
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from tutelage.demo.page import demo_page
 from tutelage.demo.screen import rows, show
 from tutelage.reports import render
-from tutelage.studies.verdict import verdict
+from tutelage.reports.verdict import verdict
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_the_screen_shows_every_cell_in_eighty_columns(results, settings):
 
 def with_accuracies(arm, accuracies):
     trials = tuple(
-        replace(trial, figures=trial.figures | {"accuracy": value})
+        replace(trial, metrics=trial.metrics | {"accuracy": value})
         for trial, value in zip(arm.trials, accuracies, strict=True)
     )
     return replace(arm, trials=trials)
@@ -74,7 +74,7 @@ def with_accuracies(arm, accuracies):
 
 def test_rows_are_the_means_of_the_seeds(results):
     teacher, *students = rows(results)
-    accuracy = results.teacher.figures["accuracy"]
+    accuracy = results.teacher.metrics["accuracy"]
     assert teacher[:4] == ("Teacher", f"{100 * accuracy:.1f}", "–", "90,090")
     for row, arm in zip(students, results.arms, strict=True):
         first, second = arm.values("accuracy")

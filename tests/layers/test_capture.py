@@ -136,7 +136,9 @@ class TestErrors:
             def forward(self, x):
                 return self.part(x)
 
-        message = rf"must take part when the {side} runs, got none from 'idle'; choose one"
+        message = (
+            rf"must run in the forward pass of the {side}, got nothing from 'idle'; choose"
+        )
         with pytest.raises(ModelError, match=message):
             take(Skipping(), "idle", "part", side=side)
 

@@ -64,8 +64,8 @@ def test_paths_say_where_the_blocks_are(make):
 @pytest.mark.parametrize(
     ("make", "need"),
     [
-        (lambda s, t: every_nth(s, t, 2), "2 teacher blocks to a student block"),
-        (uniform, "a teacher block to each student block"),
+        (lambda s, t: every_nth(s, t, 2), "2 teacher blocks for each student block"),
+        (uniform, "a teacher block for each student block"),
         (lambda s, t: first(s, t, 3), "3 blocks of each model"),
         (lambda s, t: last(s, t, 3), "3 blocks of each model"),
     ],

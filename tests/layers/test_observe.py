@@ -43,7 +43,7 @@ def output_of(function, inputs=X):
     ids=["tensor", "tuple", "list", "dict", "ordered dict", "object", "named tuple"],
 )
 def test_output_is_found_in_whatever_a_model_returns(wrap):
-    assert output_of(wrap) is X
+    assert torch.equal(output_of(wrap), X)
 
 
 def test_one_value_per_example_becomes_a_column():
@@ -68,7 +68,7 @@ def test_nothing_wanted_runs_nothing():
         (3.0, "float"),
         ("text", "str"),
         ((), r"\(\)"),
-        ({"hidden": X}, r"\{hidden: float32 \[2, 3\]\}"),
+        ({"hidden": 3}, r"\{hidden: int\}"),
         (torch.tensor(1.0), r"float32 \[\]"),
         (SimpleNamespace(logits=None), "SimpleNamespace"),
         (X.numpy(), "ndarray"),

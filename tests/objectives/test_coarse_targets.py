@@ -229,7 +229,7 @@ class TestBadInput:
             coarse_soft_targets(torch.zeros(1, 7), coarse([[4, -1, 4]], [[0, -np.inf, 0.0]], [0.0]))
 
     def test_mass_where_the_student_has_no_class(self):
-        with pytest.raises(ModelError, match=r"knows all 2 classes .*elsewhere='none'"):
+        with pytest.raises(ModelError, match=r"knows all 2 classes .*other_class=False"):
             coarse_soft_targets(torch.zeros(1, 2), coarse([[1, 0]], [[0.0, 0.0]], [0.0]))
 
     def test_a_row_without_any_mass(self):

@@ -93,7 +93,7 @@ def test_stays_with_its_rows(order, first):
     part = slice(first, None)
     torch.testing.assert_close(loss_of(mixed[part], part), loss(mixed)[part])
     again = mixed.to(torch.device("cpu"), progress=0.5)
-    assert torch.equal(again.mixture.share, mixed.mixture.share)
+    assert torch.equal(again.mixture.fraction, mixed.mixture.fraction)
 
 
 def loss_of(mixed, rows):

@@ -1,4 +1,4 @@
-"""The page of a run from its folder: what was measured before, else what the log has."""
+"""The report of a run from its folder: what was measured before, else what the log has."""
 
 import json
 import re
@@ -10,7 +10,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import tutelage as tl
-from tutelage.reports.run_folder import read_run, report_run
+from tutelage.reports import read_record
+from tutelage.reports.report import report_record
+from tutelage.training.read_run import read_run
 
 INPUTS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
 CLASSES = (INPUTS[:, 0] > 0).long()
@@ -38,43 +40,49 @@ def folder(made, tmp_path):
     return shutil.copytree(made[1], tmp_path / "run")
 
 
+def report_run(folder, path=None):
+    return report_record(read_run(folder), folder / "report.html" if path is None else path)
+
+
 def sections(html):
     return re.findall(r"<h2 id=[^>]*>([^<]*)<", html)
 
 
-def test_measured_figures_are_taken_over_again_and_again(made, folder):
-    before = json.loads((folder / "report.json").read_text())
-    assert before["measured"]
+def test_what_was_measured_is_taken_over_again_and_again(made, folder):
+    before = read_record(folder / "report.json")
+    assert before.measured
     for _ in range(2):
         assert report_run(folder) == folder / "report.html"
-        after = json.loads((folder / "report.json").read_text())
-        assert after["figures"] == before["figures"]
-        assert after["history"] == before["history"] == made[0].history
-        assert after["measured"]
+        assert read_record(folder / "report.json") == before
     html = (folder / "report.html").read_text()
-    assert sections(html) == sections((made[1] / "report.html").read_text())
+    assert html == (made[1] / "report.html").read_text()
     assert "log alone" not in html
 
 
-def test_without_them_the_log_has_to_do(made, folder):
+def test_without_it_the_log_has_to_do(made, folder):
     run = made[0]
     (folder / "report.json").unlink()
     html = report_run(folder, folder / "again.html").read_text()
     assert (folder / "again.md").exists()
     best = next(each for each in run.history if each["epoch"] == run.best_epoch)
-    record = json.loads((folder / "again.json").read_text())
-    assert not record["measured"]
-    assert record["best_epoch"] == run.best_epoch
-    assert record["figures"]["student"]["quality"]["accuracy"] == best["val/accuracy"]
-    assert f"{100 * best['val/accuracy']:.1f}\N{NO-BREAK SPACE}% of 40 validation examples" in html
-    assert sections(html) == ["Verdict", "The model", "Learning curves", "Settings and versions"]
-    assert "This page rests on the log alone" in html
+    record = read_record(folder / "again.json")
+    assert not record.measured
+    (student,) = record.arms
+    assert student.trials[0].best_epoch == run.best_epoch
+    assert student.metrics["accuracy"] == best["val/accuracy"]
+    text = html.replace("\N{NO-BREAK SPACE}", " ")
+    accuracy = 100 * best["val/accuracy"]
+    assert f"On 40 validation examples the student has an accuracy of {accuracy:.1f} %" in text
+    for head in ("Quality", "What it costs", "Learning curves", "Settings and versions"):
+        assert head in sections(html)
+    assert "Calibration" not in sections(html)
+    assert "rests on the log alone" in html
     assert "not finished" not in html
 
 
 def test_parameters_are_counted_from_the_weights_file(made, folder):
     (folder / "report.json").unlink()
-    cost = read_run(folder).figures.student.cost
+    cost = read_run(folder).models["student"].cost
     state = made[0].student.state_dict().values()
     assert cost.parameters == sum(each.numel() for each in state)
     assert cost.file_bytes == (folder / "student.safetensors").stat().st_size
@@ -90,14 +98,14 @@ def test_a_running_run_is_told_as_far_as_it_is(folder):
         best.rename(folder / "best-2.safetensors")
     html = report_run(folder).read_text()
     assert "This run is not finished: 2 of 3 epochs are done." in html
-    assert read_run(folder).best_epoch == 2
-    assert read_run(folder).figures.student.cost is not None
+    assert read_run(folder).arms[0].trials[0].best_epoch == 2
+    assert read_run(folder).models["student"].cost is not None
 
 
 def test_a_report_of_another_run_counts_for_nothing(folder):
     path = folder / "report.json"
     record = json.loads(path.read_text())
-    record["run"]["seed"] = 7
+    record["arms"][0]["settings"]["seed"] = 7
     path.write_text(json.dumps(record))
     assert not read_run(folder).measured
 
@@ -110,7 +118,7 @@ def test_values_and_their_misses_survive_the_file(tmp_path):
     )  # fmt: skip
     before = run.report().read_text()
     after = report_run(tmp_path / "run").read_text()
-    figure = re.compile(r'aria-label="Predicted less true[^"]*"')
+    figure = re.compile(r'aria-label="[^"]*whose true[^"]*"')
     assert figure.findall(before) == figure.findall(after) != []
 
 
@@ -124,14 +132,14 @@ def test_a_null_in_the_log_is_no_number(tmp_path):
 
 def test_without_validation_the_last_epoch_is_told(tmp_path):
     run = train(tmp_path / "run", val=None)
-    account = read_run(tmp_path / "run")
-    assert account.best_epoch == run.best_epoch == 3
+    trial = read_run(tmp_path / "run").arms[0].trials[0]
+    assert trial.best_epoch == run.best_epoch == 3
     assert "The training loss went from" in report_run(tmp_path / "run").read_text()
 
 
 def test_a_loaders_examples_are_not_known(tmp_path):
     train(tmp_path / "run", val=DataLoader(DATA, 16), epochs=1)
-    assert "of the validation examples" in report_run(tmp_path / "run").read_text()
+    assert "On the validation examples" in report_run(tmp_path / "run").read_text()
 
 
 def damage(name, text):
@@ -149,7 +157,7 @@ def damage(name, text):
         (damage("metrics.jsonl", ""), "must tell of one epoch at least, got none; wait"),
         (damage("metrics.jsonl", '{"kind"\n'), "metrics.jsonl must be as the run wrote it"),
         (damage("metrics.jsonl", '{"kind": "epoch"}\n'), "damaged file .KeyError: 'epoch'"),
-        (damage("report.json", "{"), "report.json must be as the run wrote it"),
+        (damage("report.json", "{"), "report.json must be a record of the format"),
     ],
 )
 def test_what_is_missing_or_damaged_is_named(harm, message, folder):
@@ -159,12 +167,14 @@ def test_what_is_missing_or_damaged_is_named(harm, message, folder):
     assert not (folder / "again.html").exists()
 
 
-def test_damaged_figures_are_named(folder):
+def test_a_damaged_record_is_named(folder):
     path = folder / "report.json"
     record = json.loads(path.read_text())
-    del record["figures"]["student"]["cost"]
+    del record["models"]["student"]["name"]
     path.write_text(json.dumps(record))
-    with pytest.raises(tl.RunFolderError, match=r"damaged file .KeyError: 'cost'"):
+    with pytest.raises(
+        tl.RunFolderError, match=r"report.json must be a record (?s:.)*models.student.name"
+    ):
         read_run(folder)
 
 

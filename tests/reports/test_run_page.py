@@ -1,4 +1,4 @@
-"""The page of a run: what it says for each kind of run."""
+"""The report of a run: what it says for each kind of run."""
 
 import json
 import re
@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import tutelage as tl
+from tutelage.reports import read_record
 from tutelage.reports.numbers import points, significant
-from tutelage.reports.run_account import read_figures
 
 INPUTS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
 CLASSES = (INPUTS[:, 0] > 0).long()
@@ -29,13 +29,16 @@ def verdict(html):
     return re.search(r'id="verdict">Verdict</h2>\n<p>(.*)</p>', html)[1].replace("\xa0", " ")
 
 
-def rows(html, number=0):
-    """Return the cells of the models in a table of the page, by default in its first."""
-    table = html.split("<table")[number + 1]
-    found = re.findall(
-        r'<th scope="row">(\d+ teachers|Teacher|Student)</th>\n((?:<td.*\n)+)', table
-    )
-    return {name: re.findall(r">([^<]*)</td>", cells) for name, cells in found}
+def rows(html, section):
+    """Return the cells of the models in a section's table, by model and column."""
+    table = html.split(f">{section}</h2>")[1].split("<table")[1].split("</table")[0]
+    text = table.replace("\xa0", " ")
+    heads = re.findall(r'<th scope="col"[^>]*>(?:<button[^>]*>)?([^<]*?)\s*<', text)
+    found = re.findall(r'<th scope="row">([^<]*)</th>\n((?:<td.*\n)+)', text)
+    return {
+        name: dict(zip(heads[1:], re.findall(r">([^<]*)</td>", cells), strict=True))
+        for name, cells in found
+    }
 
 
 def test_a_distilled_classifier(tmp_path):
@@ -51,11 +54,18 @@ def test_a_distilled_classifier(tmp_path):
     same = tl.evaluation.agreement(
         tl.evaluation.predict(student, LABELLED), tl.evaluation.predict(teacher, LABELLED)
     )
-    assert f"{100 * ours:.1f} % of 40 validation examples" in verdict(html)
-    assert f"names {100 * theirs:.1f} %" in verdict(html)
-    assert rows(html)["Student"][:3] == [f"{100 * ours:.1f}", f"{100 * same:.1f}", "10"]
-    assert rows(html)["Teacher"][:3] == [f"{100 * theirs:.1f}", "–", "58"]
-    assert html.count("<figure>") == 5  # confidence, classes, losses, parts, quality
+    assert f"has an accuracy of {100 * ours:.1f} %" in verdict(html)
+    assert f"its teacher&#39;s {100 * theirs:.1f} %" in verdict(html)
+    quality = rows(html, "Quality")
+    assert quality["student"]["Accuracy"] == f"{100 * ours:.2f}"
+    assert quality["teacher"]["Accuracy"] == f"{100 * theirs:.2f}"
+    fidelity = rows(html, "Fidelity to the teacher")["student"]
+    assert fidelity["Agreement"] == significant(100 * same)
+    cost = rows(html, "What it costs")
+    assert (cost["student"]["Parameters"], cost["teacher"]["Parameters"]) == ("10", "58")
+    heads = re.findall(r"<figcaption>\s*<h3>([^<]*)", html) or re.findall(r"<h3[^>]*>([^<]*)", html)
+    for head in ("Accuracy by confidence", "Loss", "Loss terms", "Quality on validation data"):
+        assert head in heads
     assert len(html) < 2_000_000
     assert repr(objective) in html
     assert f"epoch {run.best_epoch}," in html
@@ -68,16 +78,18 @@ def test_confidence_is_measured_where_there_are_classes_and_labels(tmp_path):
     )
     html = report(tmp_path, run)
     said, taught = (tl.evaluation.predict(model, LABELLED) for model in (student, teacher))
-    confidence = rows(html, 1)
-    for name, output in (("Student", said), ("Teacher", taught)):
+    confidence = rows(html, "Calibration")
+    for name, output in (("student", said), ("teacher", taught)):
         measured = tl.evaluation.calibration(output, CLASSES)
-        assert confidence[name][:2] == [significant(measured.nll), f"{100 * measured.ece:.1f}"]
+        assert list(confidence[name].values()) == [
+            significant(100 * measured.ece),
+            significant(measured.nll),
+        ]
     kl = significant(tl.evaluation.mean_kl(said, taught))
-    assert [confidence[name][2] for name in ("Student", "Teacher")] == [kl, "–"]
-    assert f"probabilities are {kl} nats from the teacher" in html
+    assert rows(html, "Fidelity to the teacher")["student"]["Mean KL"] == kl
     ours, theirs = (tl.evaluation.by_class(output, CLASSES) for output in (said, taught))
     changes = ", ".join(f"{k} {points(ours[k] - theirs[k]).replace('+0.0', '0.0')}" for k in ours)
-    assert f"accuracy, student less teacher, points. {changes}." in html
+    assert f"points of accuracy, student less teacher. {changes}." in html
 
 
 def test_without_labels_fidelity_is_left(tmp_path):
@@ -86,9 +98,8 @@ def test_without_labels_fidelity_is_left(tmp_path):
         objective=tl.SoftTargets(), epochs=1,
     )  # fmt: skip
     html = report(tmp_path, run)
-    assert set(rows(html, 1)["Student"][:2]) == {"–"}
-    assert rows(html, 1)["Student"][2] != "–"
-    assert "run-reliability" not in html
+    assert rows(html, "Fidelity to the teacher")["student"].keys() == {"Agreement", "Mean KL"}
+    assert ">Calibration</h2>" not in html
 
 
 def test_of_many_classes_none_is_drawn(tmp_path):
@@ -102,7 +113,7 @@ def test_of_many_classes_none_is_drawn(tmp_path):
         epochs=1,
     )
     html = report(tmp_path, run)
-    assert "As sure as right?" in html
+    assert "Accuracy by confidence" in html
     assert "Class by class" not in html
 
 
@@ -115,7 +126,7 @@ def test_outputs_that_rule_a_class_out_leave_the_rest_of_the_page(tmp_path):
     run = tl.fit(Never(4, 2), train=LABELLED, epochs=1)
     html = report(tmp_path, replace(run, val=LABELLED))
     assert "accuracy" in html.lower()
-    assert "Confidence" not in html
+    assert ">Calibration</h2>" not in html
 
 
 def test_values_show_where_they_are_missed(tmp_path):
@@ -124,10 +135,10 @@ def test_values_show_where_they_are_missed(tmp_path):
         None, nn.Linear(4, 2), train=values, val=values, objective=tl.LabelRegression(), epochs=1
     )
     html = report(tmp_path, run)
-    assert "Where it misses" in html
+    assert "Where the errors are" in html
     assert html.count("of 40 examples whose true") == 2
     assert "Output 2" in html
-    assert "Confidence" not in html
+    assert ">Calibration</h2>" not in html
 
 
 def test_markdown_and_json_hold_what_the_page_shows(tmp_path):
@@ -138,15 +149,17 @@ def test_markdown_and_json_hold_what_the_page_shows(tmp_path):
     html = report(tmp_path, run)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert verdict(html).replace("&#39;", "'") in text
-    assert text.count("\n| **Student** |") == 2
-    record = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert record["run"] == json.loads(json.dumps(run.settings, default=str))
-    assert record["history"] == run.history
-    assert record["best_epoch"] == run.best_epoch
-    assert record["made_with"]["tutelage"] == tl.__version__
-    assert record["figures"]["examples"] == 40
-    assert record["figures"]["student"]["quality"].keys() == {"accuracy", "agreement"}
-    assert record["figures"]["teacher"]["cost"]["parameters"] == 10
+    assert text.count("\n| **student** |") == 1
+    record = read_record(tmp_path / "report.json")
+    (student,) = record.arms
+    assert student.settings == json.loads(json.dumps(run.settings, default=str))
+    losses = [record["train/loss"] for record in run.history]
+    assert list(student.trials[0].curves["train/loss"].values) == losses
+    assert student.trials[0].best_epoch == run.best_epoch
+    assert record.versions["tutelage"] == tl.__version__
+    assert record.examples == {"val": 40}
+    assert student.metrics.keys() == {"accuracy", "agreement", "kl"}
+    assert record.models["teacher"].cost.parameters == 10
 
 
 def test_a_wrong_ending_is_refused_before_anything_is_measured(tmp_path):
@@ -155,7 +168,7 @@ def test_a_wrong_ending_is_refused_before_anything_is_measured(tmp_path):
         run.report(tmp_path / "report.txt")
 
 
-def test_a_figure_that_is_never_a_number_is_not_drawn(tmp_path):
+def test_a_metric_that_is_never_a_number_is_not_drawn(tmp_path):
     metrics = {"broken": lambda *_: float("nan")}
     run = tl.fit(nn.Linear(4, 2), train=LABELLED, val=LABELLED, epochs=2, metrics=metrics)
     html = report(tmp_path, run)
@@ -177,8 +190,10 @@ def test_training_modes_and_random_state_are_left_as_they_were(tmp_path):
 def test_without_validation_nothing_is_said_of_quality(tmp_path):
     html = report(tmp_path, tl.fit(nn.Linear(4, 2), train=LABELLED, epochs=2))
     assert verdict(html).startswith("The training loss went from")
-    assert rows(html)["Student"] == ["10", re.search(r"\d+ B", html)[0]]
-    assert "Teacher" not in rows(html)
+    cost = rows(html, "What it costs")
+    assert cost.keys() == {"student"}
+    assert cost["student"] == {"Parameters": "10", "File": re.search(r"\d+ B", html)[0]}
+    assert ">Quality</h2>" not in html
 
 
 def test_a_teacher_that_is_no_module_has_no_size(tmp_path):
@@ -189,10 +204,10 @@ def test_a_teacher_that_is_no_module_has_no_size(tmp_path):
         teacher, nn.Linear(4, 1), train=values, val=values, objective=objective, epochs=2
     )
     html = report(tmp_path, run)
-    assert verdict(html).startswith("On 40 validation examples the student's mean squared".replace(
-        "'", "&#39;"))  # fmt: skip
-    assert rows(html)["Teacher"][:2] == ["0", "1.00"]
-    assert set(rows(html)["Teacher"][2:]) == {"–"}
+    assert "On 40 validation examples the student has a mean squared error of" in verdict(html)
+    teacher = rows(html, "Quality")["teacher"]
+    assert (teacher["Mean squared error"], teacher["R²"]) == ("0", "1.00")
+    assert set(rows(html, "What it costs")["teacher"].values()) == {"–"}
     assert "no PyTorch module" in html
 
 
@@ -203,12 +218,9 @@ def test_the_size_of_several_teachers_is_that_of_all_together(tmp_path):
         teachers, nn.Linear(4, 2), train=data, val=data, objective=tl.SoftTargets(), epochs=1
     )
     html = report(tmp_path, run)
-    assert rows(html)["3 teachers"][2] == str(10 + 10 + 8)
-    says = "the 3 teachers together have 2.8× the student&#39;s parameters"
-    assert says in verdict(html)
+    assert rows(html, "What it costs")["3 teachers together"]["Parameters"] == str(10 + 10 + 8)
+    assert "The 3 teachers together have 2.8× its parameters" in verdict(html)
     assert "size is that of all together" in html
-    again = read_figures(json.loads((tmp_path / "report.json").read_text())["figures"])
-    assert again.teacher.modules == 3
 
 
 def test_a_team_with_a_member_that_is_no_module_has_no_size(tmp_path):
@@ -218,12 +230,16 @@ def test_a_team_with_a_member_that_is_no_module_has_no_size(tmp_path):
         teacher, nn.Linear(4, 1), train=values, val=values, objective=tl.OutputRegression(),
         epochs=1,
     )  # fmt: skip
-    assert rows(report(tmp_path, run))["Teacher"][3] == "–"
+    cost = rows(report(tmp_path, run), "What it costs")
+    assert cost["teacher"]["Parameters"] == "–"
 
 
 @pytest.mark.parametrize(
     ("objective", "outputs", "says"),
-    [(tl.SoftTargets(), 2, "agrees with its teacher"), (tl.OutputRegression(), 1, "distance")],
+    [
+        (tl.SoftTargets(), 2, "agreement with the teacher"),
+        (tl.OutputRegression(), 1, "distance from the teacher"),
+    ],
 )
 def test_without_labels_the_teacher_is_the_measure(objective, outputs, says, tmp_path):
     run = tl.distill(
@@ -261,6 +277,15 @@ def test_names_of_own_metrics_are_escaped(tmp_path):
     html = report(tmp_path, run)
     assert "<i>" not in html
     assert "&lt;i&gt;zeros" in html
+
+
+def test_it_prints_in_a_few_lines(tmp_path):
+    """Its history and settings would fill many screens."""
+    run = tl.fit(nn.Linear(4, 2), train=LABELLED, val=LABELLED, epochs=3, out=tmp_path / "run")
+    assert str(run) == repr(run)
+    assert len(str(run)) < 400
+    assert "Linear: 3 epochs" in str(run)
+    assert f"val/accuracy {run.history[run.best_epoch - 1]['val/accuracy']:.4g}" in str(run)
 
 
 def test_a_relative_path_is_taken_from_the_runs_folder(tmp_path):

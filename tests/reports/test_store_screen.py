@@ -36,12 +36,12 @@ def test_the_summary_is_the_mean_answer_of_each_class(options, logits, tmp_path)
     if "top_k" in options:
         kept = kept.where(kept >= kept.topk(2, dim=1).values[:, 1:], 0)
     for each in found:
-        rows = kept[logits.argmax(dim=1) == each.name]
+        rows = kept[logits.argmax(dim=1) == each.predicted]
         assert each.examples == len(rows)
-        assert each.own == pytest.approx(float(rows.mean(0)[each.name]), abs=2e-3)
+        assert each.own == pytest.approx(float(rows.mean(0)[each.predicted]), abs=2e-3)
         for name, share in each.others:
             assert share == pytest.approx(float(rows.mean(0)[name]), abs=0.06 if options else 2e-3)
-    assert [each.name for each in found] == [0, 1, 2]
+    assert [each.predicted for each in found] == [0, 1, 2]
     assert found[0].others[0][0] == 2
 
 
@@ -49,7 +49,7 @@ def test_examples_are_spread_over_the_store(logits, tmp_path):
     store = label(tmp_path, logits)
     found = examples(store)
     assert [each.row for each in found] == [0, 999, 1999]
-    assert found[0].likeliest[0] == (0, pytest.approx(0.7, abs=1e-3))
+    assert found[0].top[0] == (0, pytest.approx(0.7, abs=1e-3))
 
 
 def test_without_classes_there_is_no_summary(tmp_path):

@@ -1,14 +1,24 @@
 """A report's three files: whole or not at all, and no one else's file overwritten."""
 
-import json
-import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import tutelage as tl
-from tutelage.reports import Page, Section, render, render_markdown, write_page, write_report
+from tutelage.reports import (
+    Page,
+    Record,
+    Section,
+    read_record,
+    render,
+    render_markdown,
+    write_page,
+    write_report,
+)
+from tutelage.reports.record import ArmRecord, TrialRecord
 
+RECORD = Record("Title", None, (ArmRecord("student", (TrialRecord(),)),), "student", {}, {}, {})
 PAGE = Page("Title", "It works.", (Section("Heading", ("Text.",)),))
 
 
@@ -23,34 +33,26 @@ def test_a_page_makes_its_folder(tmp_path):
 
 
 def test_a_report_is_three_files(tmp_path):
-    path = write_report(PAGE, tmp_path / "new" / "page.html", {"study": {"seeds": (1, 2)}})
+    path = write_report(PAGE, tmp_path / "new" / "page.html", RECORD)
     assert path == tmp_path / "new" / "page.html"
     assert names(path.parent) == ["page.html", "page.json", "page.md"]
     assert path.read_text(encoding="utf-8") == render(PAGE)
     assert path.with_suffix(".md").read_text(encoding="utf-8").startswith(render_markdown(PAGE))
-    record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    assert record == {"study": {"seeds": [1, 2]}, "format": "tutelage report"}
-
-
-def test_what_is_no_number_becomes_null(tmp_path):
-    record = {"a": math.nan, "b": [math.inf, {"c": -math.inf}], "d": 0.5, 7: Path("x")}
-    path = write_report(PAGE, tmp_path / "page.html", record)
-    read = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    assert read.pop("format")
-    assert read == {"a": None, "b": [None, {"c": None}], "d": 0.5, "7": "x"}
+    assert read_record(path.with_suffix(".json")) == RECORD
 
 
 def test_a_report_may_be_written_again(tmp_path):
     for verdict in ("first", "second"):
-        path = write_report(Page("t", verdict, ()), tmp_path / "page.html", {"is": verdict})
+        record = replace(RECORD, title=verdict)
+        path = write_report(Page("t", verdict, ()), tmp_path / "page.html", record)
     assert "second" in path.read_text(encoding="utf-8")
-    assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["is"] == "second"
+    assert read_record(path.with_suffix(".json")).title == "second"
 
 
 @pytest.mark.parametrize("name", ["page", "page.htm", "page.md", "page.json", "page.HTML"])
 def test_another_ending_is_refused(name, tmp_path):
     with pytest.raises(tl.ArgumentError, match=r"`path` must end in \.html, got .*page"):
-        write_report(PAGE, tmp_path / name, {})
+        write_report(PAGE, tmp_path / name, RECORD)
     assert names(tmp_path) == []
 
 
@@ -58,7 +60,7 @@ def test_another_ending_is_refused(name, tmp_path):
 def test_other_peoples_files_are_left_alone(other, tmp_path):
     (tmp_path / other).write_text("mine")
     with pytest.raises(tl.ArgumentError, match="must not make a report overwrite other files"):
-        write_report(PAGE, (tmp_path / other).with_suffix(".html"), {})
+        write_report(PAGE, (tmp_path / other).with_suffix(".html"), RECORD)
     assert names(tmp_path) == [other]
     assert (tmp_path / other).read_text() == "mine"
 
@@ -76,7 +78,7 @@ def test_what_cannot_be_written_leaves_the_old_file_whole(tmp_path, monkeypatch)
     assert names(tmp_path) == ["page.html"]
 
 
-@pytest.mark.parametrize("write", [write_page, lambda *its: write_report(*its, {})])
+@pytest.mark.parametrize("write", [write_page, lambda *its: write_report(*its, RECORD)])
 def test_a_place_that_cannot_be_written_is_named(write, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(tl.RunFolderError, match="page must go to"):

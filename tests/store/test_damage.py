@@ -137,13 +137,13 @@ def test_only_damaged_blocks_are_made_anew_and_all_is_as_it_was(tmp_path):
         (lambda c: c["views"].update(count="two"), "views.count: Input should be a valid int"),
         (lambda c: c["settings"].update(dtype="int8"), "settings.dtype: Input should be"),
         (lambda c: c.update(block_rows=0), "block_rows: Input should be greater than 0"),
-        (lambda c: c.update(block_rows=9), "checksums that are not those of its blocks"),
+        (lambda c: c.update(block_rows=9), "checksums that do not match its blocks"),
         (lambda c: c.update(fields=[]), "no fields"),
         (lambda c: c["fields"][0].update(form="sparse"), "fields.0.form: Input should be"),
-        (lambda c: c["checksums"].popitem(), "checksums that are not those of its blocks"),
+        (lambda c: c["checksums"].popitem(), "checksums that do not match its blocks"),
         (
             lambda c: c["checksums"].update({"output.0002.npy": "x" * 8}),
-            "checksums that are no hexadecimal digits",
+            "checksums that are not hexadecimal",
         ),
     ],
 )

@@ -29,7 +29,7 @@ def test_shards_hold_each_row_once_and_in_order(layout):
 @given(layouts)
 def test_a_block_lies_in_one_shard_and_one_view(layout):
     for block in range(layout.blocks):
-        shard, within = layout.place(block)
+        shard, within = layout.location(block)
         view, positions = layout.view_of(block)
         first = layout.shard(shard).start
         rows = list(span(layout.block(block)))

@@ -71,7 +71,7 @@ def test_a_row_outside_is_refused(rows, large):
 
 
 def test_a_field_that_is_not_there_is_refused(large):
-    with pytest.raises(StoreError, match=r"hold the field 'layer2', got one with \['output'"):
+    with pytest.raises(StoreError, match=r"contain the field 'layer2', got one with \['output'"):
         large.read("layer2", [0])
 
 

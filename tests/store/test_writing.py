@@ -58,7 +58,7 @@ def test_a_full_disk_is_told_and_what_is_finished_stays(number, whole, tmp_path,
         real(file, offset, piece)
 
     monkeypatch.setattr(shards, "write_at", write)
-    with pytest.raises(StoreError, match="No space left on device; make room"):
+    with pytest.raises(StoreError, match="No space left on device; free space"):
         fill(tmp_path / "store", made)
     finished = read_journals(tmp_path / "store", 2, made.layout.blocks)
     assert len(finished) == (number - 1) // 4  # two pieces of two columns
@@ -102,7 +102,7 @@ def test_a_full_disk_at_the_end(whole, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(files, "write_at", full)
-    with pytest.raises(StoreError, match=r"the manifest of .* No space left"):
+    with pytest.raises(StoreError, match=r"the manifest in .* No space left"):
         close_store(tmp_path / "store", made)
     monkeypatch.undo()
     close_store(tmp_path / "store", made)
@@ -192,13 +192,13 @@ def test_a_field_that_does_not_come_is_refused(tmp_path):
     made.write(tmp_path)
     with (
         StoreWriter(tmp_path, made) as one,
-        pytest.raises(StoreError, match="must say 'layer1' of every batch"),
+        pytest.raises(StoreError, match="must return 'layer1' for every batch"),
     ):
         one.write(0, [Signals(said(range(8), FIELDS).output)])
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
-    with pytest.raises(StoreError, match=r"must take what is written, got .*nowhere"):
+    with pytest.raises(StoreError, match=r"must be writable, got .*nowhere"):
         StoreWriter(tmp_path / "nowhere", manifest([dense()]))
 
 

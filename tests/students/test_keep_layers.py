@@ -212,16 +212,112 @@ def test_n_lies_between_two_and_the_number_of_blocks(n, why):
 
 
 def test_stages_cannot_be_left_out():
-    with pytest.raises(ArgumentError, match=r"are stages .*'layer1', .*such as 'layer4'"):
+    with pytest.raises(ArgumentError, match=r"in stages .*'layer1', .*such as 'layer4'.*every_nth"):
         keep_layers(torchvision.models.resnet18(), [0])
 
 
-def test_blocks_of_other_shapes_need_a_path():
+@pytest.mark.parametrize("path", [None, ""])
+def test_a_block_that_changes_the_width_cannot_be_left_out(path):
     teacher = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 4))
-    with pytest.raises(ArgumentError, match=r"have other shapes .*'1.weight'"):
-        keep_layers(teacher, [0, 2])
-    student, _ = keep_layers(teacher, [0, 2], "")
+    with pytest.raises(ArgumentError, match=r"got '0' .*'weight' has another shape.*keep block 0"):
+        keep_layers(teacher, [1, 2], path)
+    student, _ = keep_layers(teacher, [0, 2], path)
     assert torch.equal(student(X), teacher[2](teacher[0](X)))
+
+
+class Widening(nn.Linear):
+    """A layer that takes any width, which its shape does not show."""
+
+    def forward(self, x):
+        return super().forward(nn.functional.pad(x, (0, self.in_features - x.shape[-1])))
+
+
+def test_inputs_show_whether_a_student_runs():
+    narrow, wide = (
+        nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 4)),
+        nn.Sequential(Widening(4, 6), Widening(6, 8)),
+    )
+    with pytest.raises(ModelError, match=r"the student \(Sequential\) refused its inputs"):
+        keep_layers(narrow, [1], "", inputs=X)
+    with pytest.raises(ArgumentError, match="keep block 0"):
+        keep_layers(wide, [1], "")
+    student, _ = keep_layers(wide, [1], "", inputs=X)
+    assert torch.equal(student(X), wide[1](X))
+    assert student.training
+
+
+class TestStages:
+    """What is built runs, or is refused, with the block that must be kept."""
+
+    @pytest.mark.parametrize("n", [2, 3])
+    def test_a_stage_of_a_resnet_keeps_its_first_block(self, n):
+        teacher = torchvision.models.resnet34().eval()
+        with pytest.raises(ArgumentError, match=r"'layer3.0' .*ResNet.*keep block 0 \(every_nth"):
+            every_nth_layer(teacher, n, "layer3")
+        student, layer_map = every_nth_layer(teacher, n, "layer3", start=0)
+        assert layer_map["layer3.1"] == f"layer3.{n}"
+        with torch.no_grad():
+            expected = without(teacher, "layer3", range(0, 6, n))(IMAGES)
+            torch.testing.assert_close(student(IMAGES), expected)
+
+    @pytest.mark.parametrize(("build", "n", "depths"), [
+        (torchvision.models.resnet34, 2, [2, 2, 3, 2]),
+        (torchvision.models.resnet50, 3, [1, 2, 2, 1]),
+        (torchvision.models.convnext_tiny, 3, [1, 1, 3, 1]),
+        (torchvision.models.swin_t, 3, [1, 1, 2, 1]),
+        (lambda: timm.create_model("convnext_atto"), 2, [1, 1, 3, 1]),
+        (lambda: timm.create_model("resnet26"), 2, [1, 1, 1, 1]),
+        (lambda: timm.create_model(
+            "swin_tiny_patch4_window7_224", img_size=32, window_size=2), 3, [1, 1, 2, 1]),
+    ])  # fmt: skip
+    def test_each_stage_keeps_every_nth_of_its_own_blocks(self, build, n, depths):
+        teacher = build()
+        student, layer_map = every_nth_layer(teacher, n, start=0, inputs=IMAGES)
+        assert len(layer_map) == sum(depths)
+        stages = {}
+        for new, old in layer_map.items():
+            stage, _, position = old.rpartition(".")
+            assert new.rpartition(".")[0] == stage
+            stages.setdefault(stage, []).append(int(position))
+            torch.testing.assert_close(
+                student.get_submodule(new).state_dict(), teacher.get_submodule(old).state_dict()
+            )
+        assert [len(each) for each in stages.values()] == depths
+        assert all(each == list(range(0, n * len(each), n)) for each in stages.values())
+
+    def test_without_a_dry_run_they_run_too(self):
+        for build in (torchvision.models.resnet34, torchvision.models.convnext_tiny):
+            student, _ = every_nth_layer(build().eval(), 2, start=0)
+            assert student(IMAGES).shape == (2, 1000)
+
+    @pytest.mark.parametrize("path", ["features.5", None])
+    def test_a_swins_alternation_of_windows_is_kept(self, path):
+        with pytest.raises(ArgumentError, match=r"alternate in 'attn.shift_size'.*n=3, start=0"):
+            every_nth_layer(torchvision.models.swin_t(), 2, path)
+
+    def test_a_stage_with_too_few_blocks_is_named(self):
+        with pytest.raises(ArgumentError, match=r"got 2 blocks in 'stages.0.blocks' with start=2"):
+            every_nth_layer(timm.create_model("convnext_atto"), 3)
+
+
+class Special(Net):
+    """Its first block alone has a bias that all others use."""
+
+    def __init__(self):
+        super().__init__()
+        self.body[0].bias = nn.Parameter(torch.ones(4))
+
+
+def test_a_first_block_with_parameters_of_its_own_is_kept():
+    with pytest.raises(ArgumentError, match=r"'body.0' .*has \(or lacks\) 'bias'; keep block 0"):
+        every_nth_layer(Special())
+    assert list(every_nth_layer(Special(), start=0).layer_map.values()) == ["body.0", "body.2"]
+
+
+@pytest.mark.parametrize(("start", "why"), [(-1, "at least 0"), (2, "below n"), (0.5, "")])
+def test_start_lies_below_n(start, why):
+    with pytest.raises(ArgumentError, match=f"`start` must be {why}"):
+        every_nth_layer(Net(), 2, start=start)
 
 
 def test_a_model_without_blocks_is_named():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -48,9 +50,11 @@ class Setup:
             "arms": {"soft": tl.SoftTargets(4)},
             "seeds": 2,
             "epochs": 2,
-            "engine": QUIET,
+            "training": tl.Training(engine=QUIET),
             "progress": False,
         }
+        if "training" in changes:
+            changes["training"] = replace(changes["training"], engine=QUIET)
         return tl.study(self.teacher, self.make, **(options | changes))
 
 

@@ -23,7 +23,7 @@ def _untouched(trial):
         ({"arms": [tl.SoftTargets(2)]}, tl.ArgumentError, "`arms` must be a dict by name, got"),
         ({"controls": [tl.HardLabels()]}, tl.ArgumentError, "`controls` must be a dict by name"),
         ({"sweep": ["epochs"]}, tl.ArgumentError, "`sweep` must be a dict by name"),
-        ({"steps": 3}, tl.ArgumentError, "got both"),
+        ({"training": tl.Training(steps=3)}, tl.ArgumentError, "got both"),
         ({"epochs": None}, tl.ArgumentError, "got neither"),
         ({"seeds": 0}, tl.ArgumentError, "`seeds` must be at least 1"),
         ({"seeds": [1, 1]}, tl.ArgumentError, "different numbers"),
@@ -79,11 +79,11 @@ def test_an_arm_may_have_a_control_of_its_own(setup):
 
 
 def test_the_subject_is_one_of_the_arms(setup):
-    with pytest.raises(tl.ArgumentError, match=r"`subject` must be one of the arms \['soft'\]"):
-        setup.study(subject="labels")
+    with pytest.raises(tl.ArgumentError, match=r"`primary` must be one of the arms \['soft'\]"):
+        setup.study(primary="labels")
     arms = {"first": tl.SoftTargets(1), "second": tl.SoftTargets(2)}
-    assert setup.study(arms=arms, subject="second", seeds=1).results.subject == "second"
-    assert setup.study(arms=arms, seeds=1).results.subject == "first"
+    assert setup.study(arms=arms, primary="second", seeds=1).results.primary == "second"
+    assert setup.study(arms=arms, seeds=1).results.primary == "first"
 
 
 def test_not_under_torchrun(setup, monkeypatch):
@@ -109,12 +109,20 @@ def test_what_would_fail_late_fails_early(setup):
 
     late = {
         "monitor": ({"monitor": "loss"}, "`monitor` must be one of"),
-        "names": ({"class_names": ["a", "b"]}, "`class_names` must name the 10 logits"),
+        "names": (
+            {"report": tl.ReportOptions(class_names=["a", "b"])},
+            "`class_names` must name the 10 logits",
+        ),
     }
     for changes, message in late.values():
         with pytest.raises(tl.ArgumentError, match=message):
             setup.study(controls={"never": never}, **changes)
-    options = {"train": setup.train, "test": setup.test, "epochs": 1, "engine": QUIET}
+    options = {
+        "train": setup.train,
+        "test": setup.test,
+        "epochs": 1,
+        "training": tl.Training(engine=QUIET),
+    }
     with pytest.raises(tl.ArgumentError, match="arm 'soft' learns from a teacher, got none"):
         tl.study(None, setup.make, arms={"soft": tl.SoftTargets(1)}, **options)
     with pytest.raises(tl.ArgumentError, match="`margin` is what may be lost against the teacher"):

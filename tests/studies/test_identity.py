@@ -84,7 +84,9 @@ def test_readers_see_names():
 def test_a_changed_setting_is_another_trial_and_the_old_one_stays(setup, tmp_path):
     setup.study(seeds=1, out=tmp_path)
     before = set(tmp_path.glob("trials/*"))
-    setup.study(seeds=1, out=tmp_path, optimizer=partial(torch.optim.AdamW, lr=0.02))
+    setup.study(
+        seeds=1, out=tmp_path, training=tl.Training(optimizer=partial(torch.optim.AdamW, lr=0.02))
+    )
     both = set(tmp_path.glob("trials/*"))
     assert before < both
     assert len(both) == 2 * len(before)
@@ -187,7 +189,7 @@ def test_validation_and_test_data_of_one_size_are_told_apart(setup):
     own = [Own(inputs[part], labels[part]) for part in parts]
     one, other = (setup.study(val=val, test=test, **options) for val, test in (plain, own))
     for ours, theirs in zip(one.results.arms, other.results.arms, strict=True):
-        assert ours.trials[0].figures == theirs.trials[0].figures
+        assert ours.trials[0].metrics == theirs.trials[0].metrics
         assert ours.trials[0].val == theirs.trials[0].val
 
 
@@ -209,7 +211,8 @@ def test_another_teacher_changes_what_a_control_is_compared_with(setup, tmp_path
     other = nn.Linear(64, 10)
     options = {
         "train": setup.train, "test": setup.test, "arms": {"soft": tl.SoftTargets(4)}, "seeds": 1,
-        "epochs": 2, "engine": tl.Engine(device="cpu", progress=False), "progress": False,
+        "epochs": 2, "training": tl.Training(engine=tl.Engine(device="cpu", progress=False)),
+        "progress": False,
     }  # fmt: skip
     ours = tl.study(other, setup.make, out=tmp_path, **options).results
     theirs = tl.study(other, setup.make, **options).results

@@ -38,7 +38,7 @@ def study(teacher, out, **changes):
         "controls": {"labels": tl.HardLabels()},
         "seeds": 2,
         "epochs": 2,
-        "engine": QUIET,
+        "training": tl.Training(engine=QUIET),
         "progress": False,
         "out": out,
     }
@@ -57,7 +57,7 @@ def test_teachers_of_some_classes_have_no_figures_and_their_students_do(tmp_path
 
 def test_teachers_by_domain_have_figures_and_no_time_of_their_own(tmp_path):
     done = study({name: net(4) for name in CLASSES}, tmp_path)
-    assert set(done.results.teacher.domains) == set(CLASSES)
+    assert set(done.results.teacher.trials[0].domains) == set(CLASSES)
     assert done.results.models["teacher"].latencies == ()
     assert done.results.models["teacher"].cost.parameters == 2 * 24
     assert done.results.models["teacher"].name == "2 teachers together"
@@ -69,7 +69,7 @@ def test_teachers_by_domain_have_figures_and_no_time_of_their_own(tmp_path):
 def test_an_ensemble_is_timed_as_one_teacher(tmp_path, several):
     done = study(several([net(4), nn.Linear(5, 4)]), tmp_path, seeds=1)
     assert done.results.models["teacher"].latencies
-    assert done.results.teacher.figures["accuracy"] > 0
+    assert done.results.teacher.metrics["accuracy"] > 0
 
 
 def test_an_arm_may_have_teachers_of_its_own(tmp_path):

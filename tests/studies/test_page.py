@@ -14,10 +14,10 @@ import tutelage as tl
 from browser import look, needs_browser
 from tutelage.cli import app
 from tutelage.evaluation import Interval
-from tutelage.reports import render
-from tutelage.studies.page import study_page
-from tutelage.studies.results import Comparison, Figure, as_record, read_results, write_results
-from tutelage.studies.verdict import difference, shown, verdict
+from tutelage.reports import read_record, render, write_record
+from tutelage.reports.record import Comparison, DecidingMetric
+from tutelage.reports.report import record_page
+from tutelage.reports.verdict import difference, shown, verdict
 
 QUIET = tl.Engine(device="cpu", progress=False)
 
@@ -26,7 +26,7 @@ QUIET = tl.Engine(device="cpu", progress=False)
 def classes(setup):
     return setup.study(
         val=setup.val, margin=0.01, seeds=3, sweep={"learning_rate": [1e-3, 1e-2]},
-        title="Digits & <more>",
+        report=tl.ReportOptions(title="Digits & <more>"),
     )  # fmt: skip
 
 
@@ -39,7 +39,8 @@ def values():
     data = TensorDataset(inputs, labels)
     tl.fit(teacher, train=data, epochs=10, objective=tl.LabelRegression(), engine=QUIET)
     return tl.study(
-        teacher, lambda: nn.Linear(4, 1), train=data, test=data, seeds=2, epochs=2, engine=QUIET,
+        teacher, lambda: nn.Linear(4, 1), train=data, test=data, seeds=2, epochs=2,
+        training=tl.Training(engine=QUIET),
         arms={"taught": tl.OutputRegression()}, progress=False,
     )  # fmt: skip
 
@@ -50,33 +51,36 @@ def along(setup):
         f"T = {each}": tl.Arm(objective=tl.SoftTargets(each), series="small", at=each)
         for each in (1, 4, 16)
     }
-    return setup.study(arms=arms, axis="temperature", seeds=2, epochs=1)
+    return setup.study(arms=arms, report=tl.ReportOptions(axis="temperature"), seeds=2, epochs=1)
 
 
 def test_results_survive_writing_and_reading(classes, values, along, tmp_path):
     for study in (classes, values, along):
-        path = write_results(study.results, tmp_path / "results.json")
-        assert read_results(path) == study.results
+        path = write_record(study.results, tmp_path / "results.json")
+        assert read_record(path) == study.results
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"study": 99}', '{"study": 1}', "{}"])
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", '{"format": "tutelage report 1"}', '{"format": "tutelage report 2"}', "{}"],
+)
 def test_damaged_results_are_refused(content, tmp_path):
     path = tmp_path / "results.json"
     path.write_text(content)
-    with pytest.raises(tl.RunFolderError, match="must be the record of a study"):
-        read_results(path)
+    with pytest.raises(tl.RunFolderError, match="must be a record of the format"):
+        read_record(path)
 
 
 def test_every_study_has_its_page(classes, values, along):
     for study, heads in (
         (classes, ("What each arm achieved", "How sure that is", "What it costs",
-                   "Is it as sure as it is right?", "What it has learnt of the teacher",
-                   "Class by class", "How they learn", "Settings that were tried",
+                   "Calibration", "Fidelity to the teacher", "Class by class",
+                   "Learning curves", "Settings that were tried", "Settings",
                    "To repeat it")),
         (values, ("What each arm achieved", "Where the errors are")),
         (along, ("Along temperature",)),
     ):  # fmt: skip
-        html = render(study_page(study.results))
+        html = render(record_page(study.results))
         for head in heads:
             assert f">{head}</h2>" in html
         assert len(html) < 2_000_000
@@ -84,21 +88,21 @@ def test_every_study_has_its_page(classes, values, along):
 
 
 def test_the_verdict_stands_first_and_text_is_escaped(classes):
-    html = render(study_page(classes.results))
+    html = render(record_page(classes.results))
     assert "<h1>Digits &amp; &lt;more&gt;</h1>" in html
     assert html.index(classes.verdict[:40]) < html.index("What each arm achieved")
 
 
 def test_one_seed_is_no_proof(setup):
     study = setup.study(seeds=1)
-    assert "One seed tells nothing of luck" in render(study_page(study.results))
+    assert "One seed says nothing about chance" in render(record_page(study.results))
     assert "one seed only" in study.verdict
 
 
 def test_files_beside_the_page(classes, tmp_path):
     page = classes.report(tmp_path / "new" / "page.html")
     record = json.loads(page.with_suffix(".json").read_text())
-    assert record["subject"] == classes.results.subject
+    assert record["primary"] == classes.results.primary
     markdown = page.with_suffix(".md").read_text()
     assert classes.verdict.split(" (")[0] in markdown.replace("\\", "")
     with pytest.raises(tl.ArgumentError, match=r"\.html"):
@@ -141,22 +145,26 @@ def test_won_lost_or_not_shown(classes, differences, words):
 
 
 def test_numbers_have_their_unit():
-    share, value = Figure("accuracy", True, True), Figure("mse", False, False)
+    share, value = DecidingMetric("accuracy", True), DecidingMetric("mse", False)
     assert shown(0.9731, share, 2) == "97.31 %"
     assert shown(0.01234, value) == "0.0123"
     assert difference(-0.0123, share, 2) == "−1.23"
     assert difference(-0.01234, value) == "−0.0123"
 
 
-def test_the_record_is_plain(classes):
-    assert json.loads(json.dumps(as_record(classes.results)))["study"] == 1
+def test_it_prints_in_a_few_lines(classes, values):
+    """Its parts would fill many screens."""
+    for study in (classes, values):
+        assert str(study) == repr(study)
+        assert len(str(study)) < 1000
+        assert study.verdict in str(study)
 
 
 @needs_browser
 @pytest.mark.parametrize("width", [360, 1100])
 def test_a_browser_finds_no_fault(classes, values, along, width, tmp_path):
     for study in (classes, values, along):
-        html = render(study_page(study.results))
+        html = render(record_page(study.results))
         (inner, scroll, wide, small, _), console = look(html, width, tmp_path)
         assert inner == width
         assert scroll <= inner

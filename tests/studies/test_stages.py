@@ -49,7 +49,7 @@ def test_it_is_taken_up_without_training_again(done, setup):
     arms = {"staged": tl.Arm(stages=stages())}
     again = setup.study(arms=arms, seeds=1, controls={}, out=out)
     assert {path: path.stat().st_mtime_ns for path in times} == times
-    ours, theirs = (each.results.arm("staged").trials[0].figures for each in (study, again))
+    ours, theirs = (each.results.arm("staged").trials[0].metrics for each in (study, again))
     assert ours == theirs
 
 

@@ -14,7 +14,9 @@ QUIET = tl.Engine(device="cpu", progress=False)
 
 
 def test_the_best_on_validation_data_is_chosen(setup):
-    study = setup.study(val=setup.val, sweep={"learning_rate": RATES}, keep_best=False)
+    study = setup.study(
+        val=setup.val, sweep={"learning_rate": RATES}, training=tl.Training(keep_best=False)
+    )
     labels = setup.val.tensors[1]
     for arm in study.results.arms:
         objective = {
@@ -46,7 +48,7 @@ def test_test_labels_have_no_say(setup):
         assert one.tried == other.tried
         assert one.settings == other.settings
         assert one.trials[0].val == other.trials[0].val
-    assert honest.results.subject == absurd.results.subject
+    assert honest.results.primary == absurd.results.primary
 
 
 def test_tuning_looks_at_no_test_data(setup, tmp_path):
@@ -75,7 +77,10 @@ def test_an_arm_sweeps_over_objectives_beside_the_common_sweep(setup):
 def test_a_setting_that_diverges_loses(setup):
     sgd = partial(torch.optim.SGD, lr=1.0)
     study = setup.study(
-        val=setup.val, optimizer=sgd, sweep={"learning_rate": [1e30, 0.05]}, seeds=1
+        val=setup.val,
+        training=tl.Training(optimizer=sgd),
+        sweep={"learning_rate": [1e30, 0.05]},
+        seeds=1,
     )
     for arm in study.results.arms:
         assert arm.tried[0].value is None
@@ -85,7 +90,12 @@ def test_a_setting_that_diverges_loses(setup):
 def test_all_settings_may_not_diverge(setup):
     sgd = partial(torch.optim.SGD, lr=1.0)
     with pytest.raises(tl.NonFiniteError, match="lower learning rates"):
-        setup.study(val=setup.val, optimizer=sgd, sweep={"learning_rate": [1e30]}, seeds=1)
+        setup.study(
+            val=setup.val,
+            training=tl.Training(optimizer=sgd),
+            sweep={"learning_rate": [1e30]},
+            seeds=1,
+        )
 
 
 def test_an_arm_that_diverges_is_named(setup):
@@ -103,7 +113,9 @@ def test_a_function_sweeps_over_names_of_its_own(setup):
         ).student  # fmt: skip
 
     arm = tl.Arm(run=own, sweep={"warmth": [1.0, 4.0]})
-    study = setup.study(val=setup.val, arms={"own": arm}, seeds=1, keep_best=False)
+    study = setup.study(
+        val=setup.val, arms={"own": arm}, seeds=1, training=tl.Training(keep_best=False)
+    )
     assert [each.setting for each in study.results.arm("own").tried] == ["warmth 1", "warmth 4"]
     values = [each.value for each in study.results.arm("own").tried]
     assert study.results.arm("own").trials[0].val == max(values)
@@ -115,7 +127,12 @@ def _schedule(scale):
 
 def test_settings_that_read_alike_are_told_apart(setup):
     schedules = [_schedule(scale) for scale in (0.0, 10.0, 30.0)]
-    study = setup.study(val=setup.val, sweep={"scheduler": schedules}, seeds=1, keep_best=False)
+    study = setup.study(
+        val=setup.val,
+        sweep={"scheduler": schedules},
+        seeds=1,
+        training=tl.Training(keep_best=False),
+    )
     tried = study.results.arm("soft").tried
     assert len({each.value for each in tried}) == 3
     assert [each.setting[-3:] for each in tried] == ["(1)", "(2)", "(3)"]
@@ -129,7 +146,8 @@ def test_a_figure_that_is_no_number_loses(setup):
 
     study = setup.study(
         val=setup.val, sweep={"learning_rate": [1e-6, 3e-2]}, seeds=1, epochs=10,
-        metrics={"sure": shaky}, monitor=tl.Monitor("sure", higher_is_better=True), keep_best=False,
+        metrics={"sure": shaky}, monitor=tl.Monitor("sure", higher_is_better=True),
+        training=tl.Training(keep_best=False),
     )  # fmt: skip
     for arm in study.results.arms:
         assert arm.tried[0].value is None
@@ -150,6 +168,7 @@ def test_swept_objectives_tell_the_task():
     objectives = [tl.OutputRegression(), 2.0 * tl.OutputRegression()]
     study = tl.study(
         teacher, lambda: torch.nn.Linear(3, 1), train=data, val=data, test=data, seeds=1, epochs=1,
-        arms={"taught": tl.Arm(sweep={"objective": objectives})}, engine=QUIET, progress=False,
+        arms={"taught": tl.Arm(sweep={"objective": objectives})},
+        training=tl.Training(engine=QUIET), progress=False,
     )  # fmt: skip
-    assert study.results.figure.name == "mse"
+    assert study.results.metric.name == "mse"

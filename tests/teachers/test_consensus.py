@@ -9,7 +9,7 @@ from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.signals import OUTPUT, Batch, Fields
 from tutelage.teachers import Consensus, Specialist, Teacher
-from tutelage.teachers._pool import Cells, pooled, step
+from tutelage.teachers.consensus import Targets, pooled, step
 
 CLASSES, ROWS = 6, 3
 X = torch.randn(ROWS, 3, generator=torch.Generator().manual_seed(1))
@@ -51,7 +51,7 @@ def cost(log_q, teachers, weights):
 
 
 def search(teachers, weights, begin=None, tolerance=1e-12, steps=20000):
-    return pooled(Cells.of(teachers, CLASSES), weights, begin, tolerance, steps)
+    return pooled(Targets.of(teachers, CLASSES), weights, begin, tolerance, steps)
 
 
 @given(st.integers(0, 10**6))
@@ -59,7 +59,7 @@ def search(teachers, weights, begin=None, tolerance=1e-12, steps=20000):
 def test_no_step_makes_the_objective_larger(seed):
     teachers, generalist, weights = draw(seed)
     everyone = [*teachers, generalist]
-    cells = Cells.of(everyone, CLASSES)
+    cells = Targets.of(everyone, CLASSES)
     log_q = torch.randn(ROWS, CLASSES, dtype=torch.float64).log_softmax(dim=1)
     costs = []
     for _ in range(30):
@@ -196,8 +196,8 @@ class TestBadInput:
     )
 
     def test_a_teacher_without_a_cell_for_elsewhere(self):
-        teacher = Specialist(nn.Linear(3, 2), [0, 1], elsewhere="none")
-        with pytest.raises(ModelError, match=r"neither of \['1'\]; .*elsewhere='cell'"):
+        teacher = Specialist(nn.Linear(3, 2), [0, 1], other_class=False)
+        with pytest.raises(ModelError, match=r"neither of \['1'\]; .*other_class=True"):
             Consensus([self.ONE, teacher], classes=6).signals(Batch(X), OUTPUT)
 
     def test_the_number_of_classes_is_not_known(self):
@@ -209,7 +209,7 @@ class TestBadInput:
             Consensus([self.ONE], nn.Linear(3, 6), 7).signals(Batch(X), OUTPUT)
 
     def test_a_class_that_is_not_there(self):
-        with pytest.raises(ModelError, match=r"must name those from 0 to 2, got 4"):
+        with pytest.raises(ModelError, match=r"class ids from 0 to 2, got 4"):
             Consensus([self.ONE], classes=3).signals(Batch(X), OUTPUT)
 
     def test_a_generalist_that_knows_some(self):
@@ -217,7 +217,7 @@ class TestBadInput:
             Consensus([self.ONE], self.ONE, 6).signals(Batch(X), OUTPUT)
 
     def test_two_generalists(self):
-        with pytest.raises(ArgumentError, match=r"one named 'generalist' beside .*rename it"):
+        with pytest.raises(ArgumentError, match=r"none named 'generalist' beside .*rename it"):
             Consensus({"generalist": self.ONE}, self.ONE)
 
     @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ PREDICTOR = Predictor(lambda inputs: inputs)
     [
         (Live(ONE), [ONE], True),
         (PREDICTOR, [], False),
-        (Specialist(ONE, [0, 1, 2], elsewhere="none"), [ONE], True),
+        (Specialist(ONE, [0, 1, 2], other_class=False), [ONE], True),
         (Specialists({"a": Ensemble([ONE, OTHER]), "b": ONE}), [ONE, OTHER], True),
         (as_teacher({"a": [OTHER, PREDICTOR], "b": ONE}), [OTHER, ONE], False),
     ],
@@ -34,7 +34,7 @@ def test_each_module_is_told_once(teacher, modules, whole):
         ([nn.Sequential(ONE), nn.Sequential(ONE, OTHER)], "1/1", "0/1"),
         ({"a": nn.Sequential(ONE), "b": [nn.Linear(2, 3)]}, None, "0"),
         ({"a": nn.Sequential(ONE), "b": nn.Sequential(OTHER, ONE)}, "0", "1"),
-        (Specialist(nn.Sequential(ONE), [0, 1, 2], elsewhere="none"), "0", "1"),
+        (Specialist(nn.Sequential(ONE), [0, 1, 2], other_class=False), "0", "1"),
     ],
 )
 def test_layers_that_are_not_there_are_found_before_anything_runs(teacher, right, wrong):

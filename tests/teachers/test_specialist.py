@@ -25,7 +25,7 @@ def said(model):
     return model(X).detach()
 
 
-def test_the_last_logit_stands_for_elsewhere():
+def test_the_last_logit_is_that_of_the_other_class():
     model = net(3)
     known = ask(Specialist(model, labels=[5, 2])).output
     assert known.ids.tolist() == [[5, 2]] * 4
@@ -33,15 +33,15 @@ def test_the_last_logit_stands_for_elsewhere():
     torch.testing.assert_close(known.rest, said(model)[:, 2])
 
 
-def test_without_a_cell_nothing_is_left_over():
-    known = ask(Specialist(net(2), labels=[5, 2], elsewhere="none")).output
+def test_without_an_other_class_the_others_have_no_probability():
+    known = ask(Specialist(net(2), labels=[5, 2], other_class=False)).output
     assert known.rest.tolist() == [-torch.inf] * 4
 
 
 @pytest.mark.parametrize("classes", [4, CLASSES])
 def test_who_knows_all_classes_answers_in_the_students_order(classes):
     model = net(4)
-    output = ask(Specialist(model, [2, 0, 3, 1], elsewhere="none", classes=classes)).output
+    output = ask(Specialist(model, [2, 0, 3, 1], other_class=False, classes=classes)).output
     for column, label in enumerate([2, 0, 3, 1]):
         torch.testing.assert_close(output[:, label], said(model)[:, column])
 
@@ -52,7 +52,7 @@ def test_names_stand_for_the_students_classes():
 
 def test_names_may_differ_between_teacher_and_student():
     names = {"hound": "dog", "lorry": "van"}
-    assert Specialist(net(4), ["hound", "cat", "lorry"], "cell", CLASSES, names).ids == (2, 1, 3)
+    assert Specialist(net(4), ["hound", "cat", "lorry"], True, CLASSES, names).ids == (2, 1, 3)
 
 
 def test_teachers_with_other_orders_and_names_agree_once_named():
@@ -68,8 +68,8 @@ def test_teachers_with_other_orders_and_names_agree_once_named():
     theirs = [list(german)[place] for place in order]
     teacher = tl.teachers.Ensemble([
         model,
-        Specialist(Reordered(), order, "none", 4),
-        Specialist(Reordered(), theirs, "none", CLASSES, german),
+        Specialist(Reordered(), order, False, 4),
+        Specialist(Reordered(), theirs, False, CLASSES, german),
     ])  # fmt: skip
     torch.testing.assert_close(ask(teacher).output, said(model))
 
@@ -91,9 +91,9 @@ def test_ready_and_fingerprint_are_the_teachers():
     prints = {
         teacher.fingerprint(),
         Specialist(model, [1, 0]).fingerprint(),
-        Specialist(model, [1, 0], "none").fingerprint(),
-        Specialist(net(2), [1, 0], "none").fingerprint(),
-        Specialist(model, [1, 0], "none", classes=2).fingerprint(),
+        Specialist(model, [1, 0], False).fingerprint(),
+        Specialist(net(2), [1, 0], False).fingerprint(),
+        Specialist(model, [1, 0], False, classes=2).fingerprint(),
         Live(model).fingerprint(),
     }
     assert len(prints) == 6
@@ -101,26 +101,26 @@ def test_ready_and_fingerprint_are_the_teachers():
 
 
 class TestBadInput:
-    @pytest.mark.parametrize(("elsewhere", "columns"), [("cell", 2), ("cell", 4), ("none", 3)])
-    def test_other_numbers_of_logits(self, elsewhere, columns):
+    @pytest.mark.parametrize(("other", "columns"), [(True, 2), (True, 4), (False, 3)])
+    def test_other_numbers_of_logits(self, other, columns):
         with pytest.raises(ModelError, match=r"must have [23] logits, one for each label.*got \[4"):
-            ask(Specialist(net(columns), [0, 1], elsewhere))
+            ask(Specialist(net(columns), [0, 1], other))
 
     def test_a_mapping_error_lists_what_does_not_match_on_either_side(self):
         with pytest.raises(
             ArgumentError,
-            match=r"none named \['hound', 'lorry'\]; .*no label names \['bus', 'dog'\]; "
-            r"`names` maps \['kitty'\], which are no labels",
+            match=r"got \['hound', 'lorry'\], .*without a label are \['bus', 'dog'\]; "
+            r"the keys \['kitty'\] of `names` are not labels",
         ):
-            Specialist(net(4), ["hound", "cat", "lorry", "van"], "cell", CLASSES, {"kitty": "cat"})
+            Specialist(net(4), ["hound", "cat", "lorry", "van"], True, CLASSES, {"kitty": "cat"})
 
     def test_a_name_mapped_onto_none(self):
-        with pytest.raises(ArgumentError, match=r"none named \['hound'\]"):
-            Specialist(net(3), ["hound"], "cell", CLASSES, {"hound": "wolf"})
+        with pytest.raises(ArgumentError, match=r"got \['hound'\]"):
+            Specialist(net(3), ["hound"], True, CLASSES, {"hound": "wolf"})
 
     def test_two_labels_mapped_onto_one_class(self):
         with pytest.raises(ArgumentError, match=r"different classes, got \['dog', 'hound'\]"):
-            Specialist(net(3), ["dog", "hound"], "cell", CLASSES, {"hound": "dog"})
+            Specialist(net(3), ["dog", "hound"], True, CLASSES, {"hound": "dog"})
 
     def test_a_label_twice(self):
         with pytest.raises(ArgumentError, match=r"different classes, got \[1, 1\]"):
@@ -128,7 +128,7 @@ class TestBadInput:
 
     def test_a_class_name_twice(self):
         with pytest.raises(ArgumentError, match=r"`classes` must be different .*\['cat', 'cat'\]"):
-            Specialist(net(2), ["cat"], "cell", ["cat", "dog", "cat"])
+            Specialist(net(2), ["cat"], True, ["cat", "dog", "cat"])
 
     @pytest.mark.parametrize("labels", [[0, 4], [-1], [1.5], [True, 2]])
     def test_no_class_of_the_students(self, labels):
@@ -141,7 +141,7 @@ class TestBadInput:
             Specialist(net(2), labels, classes=CLASSES)
 
     def test_names_and_numbers_mixed(self):
-        with pytest.raises(ArgumentError, match=r"none named \[1\]"):
+        with pytest.raises(ArgumentError, match=r"got \[1\]"):
             Specialist(net(3), ["cat", 1], classes=CLASSES)
 
     @pytest.mark.parametrize("classes", [None, 4])
@@ -159,13 +159,13 @@ class TestBadInput:
         with pytest.raises(ArgumentError, match=r"`names` must map labels that are names"):
             Specialist(net(2), [1], names={"a": "cat"})
 
-    def test_a_cell_where_nothing_is_elsewhere(self):
-        with pytest.raises(ArgumentError, match=r"all 2 classes must not have a cell"):
-            Specialist(net(3), [0, 1], "cell", 2)
+    def test_an_other_class_where_all_are_known(self):
+        with pytest.raises(ArgumentError, match=r"all 2 classes must have no"):
+            Specialist(net(3), [0, 1], True, 2)
 
-    def test_elsewhere(self):
-        with pytest.raises(ArgumentError, match=r"'cell' or 'none', got 'somewhere'"):
-            Specialist(net(3), [0, 1], "somewhere")
+    def test_other_class(self):
+        with pytest.raises(ArgumentError, match=r"True or False, got 'none'"):
+            Specialist(net(3), [0, 1], "none")
 
     def test_a_specialist_of_a_specialist(self):
         inner = Specialist(net(3), [0, 1])

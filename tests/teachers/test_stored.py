@@ -68,14 +68,14 @@ def test_each_view_has_rows_of_its_own(tmp_path):
 
 def test_a_view_outside_is_refused(tmp_path):
     stored = Stored(make(tmp_path / "store", [dense()], examples=10, views=3))
-    with pytest.raises(tl.StoreError, match=r"answers for 3 views, got a batch of view 3.*count=3"):
+    with pytest.raises(tl.StoreError, match=r"targets for 3 views, got a batch of view 3.*count=3"):
         stored.signals(tl.Batch(torch.zeros(2, 4), index=torch.tensor([0, 1]), view=3), OUTPUT)
 
 
 @pytest.mark.parametrize("index", [[-1, 3], [3, 60]])
 def test_an_example_outside_is_refused(index, store):
     batch = tl.Batch(torch.zeros(2, 4), index=torch.tensor(index))
-    with pytest.raises(tl.StoreError, match="has answers for examples 0 to 59, got example"):
+    with pytest.raises(tl.StoreError, match="has targets for examples 0 to 59, got example"):
         Stored(store).signals(batch, OUTPUT)
 
 
@@ -91,18 +91,18 @@ def test_a_batch_without_places_is_refused(store):
 def test_a_field_that_is_not_kept_is_refused(store):
     objective = tl.FeatureMatch({"0": "0"})
     student = nn.Sequential(nn.Linear(4, 3))
-    with pytest.raises(tl.StoreError, match=r"must hold the field '0', got one with \['output'\]"):
+    with pytest.raises(tl.StoreError, match=r"contain the field '0', got one with \['output'\]"):
         distill(store, data(), student, objective)
 
 
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (data(61), "got 61 examples in place of 60"),
-        (data(seed=2), "got as many examples with another content or in another order"),
-        (Subset(data(), torch.randperm(60).tolist()), "in another order; give that very data set"),
-        (TensorDataset(data().tensors[0]), "another content"),
-        (ConcatDataset([data(), data()]), "got 120 examples in place of 60"),
+        (data(61), "got 61 examples instead of 60"),
+        (data(seed=2), "got as many examples with other content or in another order"),
+        (Subset(data(), torch.randperm(60).tolist()), "in another order; give that data set"),
+        (TensorDataset(data().tensors[0]), "other content"),
+        (ConcatDataset([data(), data()]), "got 120 examples instead of 60"),
     ],
 )
 def test_other_data_is_refused(other, message, store):
@@ -114,14 +114,14 @@ def test_the_teacher_asked_for_must_have_filled_it(store, teacher):
     assert Stored(store, teacher=teacher).stores == (store,)
     assert Stored(store, teacher=Live(teacher)).stores == (store,)
     with pytest.raises(
-        tl.StoreError, match=r"must be filled by the teacher 'Linear .*', got one of"
+        tl.StoreError, match=r"must be those of the teacher 'Linear .*', got those of"
     ):
         Stored(store, teacher=nn.Linear(4, 3))
 
 
 @pytest.mark.parametrize("stores", [(), (3,), (nn.Linear(1, 1),)])
 def test_anything_but_stores_is_refused(stores):
-    with pytest.raises(tl.ModelError, match=r"must have the stores that tl.label returned"):
+    with pytest.raises(tl.ModelError, match=r"must be given the stores that tl.label returned"):
         Stored(*stores)
 
 

@@ -23,10 +23,10 @@ def store(tmp_path):
 
 TEAMS = {
     "ensemble": lambda stored: Ensemble([stored, nn.Linear(4, 3)]),
-    "specialist": lambda stored: Specialist(stored, labels=[2, 0, 1], elsewhere="none", classes=3),
+    "specialist": lambda stored: Specialist(stored, labels=[2, 0, 1], other_class=False, classes=3),
     "specialists": lambda stored: Specialists({0: stored}),
     "both": lambda stored: Ensemble(
-        [Specialist(stored, labels=[0, 1, 2], elsewhere="none", classes=3), stored]
+        [Specialist(stored, labels=[0, 1, 2], other_class=False, classes=3), stored]
     ),
 }
 
@@ -35,8 +35,8 @@ TEAMS = {
 def test_members_are_checked_against_the_data(kind, store):
     team = TEAMS[kind](Stored(store))
     with pytest.raises(tl.StoreError, match="`train` must be the data set that was labelled"):
-        team.answering("train", data(seed=6))
-    found = team.answering("train", data())
+        team.for_data("train", data(seed=6))
+    found = team.for_data("train", data())
     assert type(found) is type(team)
     assert found.views == 1
     assert found.fingerprint() == team.fingerprint()
@@ -47,14 +47,14 @@ def test_each_answers_with_the_store_of_the_data(store, tmp_path):
     other = tl.label(nn.Linear(4, 3), val, out=tmp_path / "val", dtype="float32")
     team = Ensemble([Stored(store, other)])
     batch = tl.Batch(val.tensors[0][:3], index=torch.arange(3))
-    said = team.answering("val", val).signals(batch, OUTPUT).output
+    said = team.for_data("val", val).signals(batch, OUTPUT).output
     assert torch.equal(said, other.read("output", [0, 1, 2]))
     assert not torch.equal(said, store.read("output", [0, 1, 2]))
 
 
 def test_a_team_without_stores_stays_itself():
     team = Ensemble([nn.Linear(4, 3), Ensemble([nn.Linear(4, 3)])])
-    assert team.answering("train", data()) is team
+    assert team.for_data("train", data()) is team
     assert team.views is None
 
 

@@ -111,7 +111,7 @@ def test_the_page_has_a_table_and_curves_of_them(tmp_path):
     rows = next(part for part in table if "| photo" in part)
     for name, key in (("photo", "/photo"), ("sketch", "/sketch"), ("All", "")):
         row = next(line for line in rows.splitlines() if name in line)
-        assert f"{100 * best[f'val/accuracy{key}']:.1f}" in row
+        assert f"{100 * best[f'val/accuracy{key}']:.2f}" in row
     assert "Accuracy by domain" in run.report().read_text(encoding="utf-8")
 
 

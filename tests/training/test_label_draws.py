@@ -92,7 +92,7 @@ def test_other_objectives_and_temperatures_are_refused(tmp_path):
         taught(store, dataset, tl.LogitRegression())
     consensus = tl.teachers.Consensus({"a": tl.teachers.Stored(store), "b": Said()}, classes=7)
     batch = tl.Batch(dataset.tensors[0][:4], index=torch.arange(4))
-    with pytest.raises(tl.ModelError, match="got classes that were drawn"):
+    with pytest.raises(tl.ModelError, match="got sampled classes"):
         consensus.signals(batch, tl.Fields(output=True))
     with pytest.raises(tl.StoreError, match=r"settings\.draws: 5 there, 6 now"):
         label(tmp_path, temperature=3, draws=6)
@@ -118,7 +118,7 @@ def test_drawn_answers_are_not_labelled_with_again(tmp_path):
     store = label(tmp_path / "one")
     again = {"teacher": tl.teachers.Stored(store), "draws": None}
     for options, error in (({}, tl.ModelError), ({"draws": 2}, tl.ArgumentError)):
-        with pytest.raises(error, match=r"CoarseLogits|were drawn"):
+        with pytest.raises(error, match=r"CoarseLogits|sampled classes"):
             label(tmp_path / str(error), **again | options)
 
 
@@ -135,7 +135,7 @@ class Changing(nn.Module):
 
 
 def test_a_teacher_that_changes_its_classes_is_refused(tmp_path):
-    with pytest.raises(tl.ModelError, match=r"must say 'output' of 7 classes each time, got .*6"):
+    with pytest.raises(tl.ModelError, match=r"'output' for 7 classes in every batch, got .*6"):
         label(tmp_path, teacher=Changing(lambda inputs: inputs[:, 1:]))
 
 
@@ -149,7 +149,7 @@ def test_a_teacher_that_comes_to_know_some_classes_only_is_refused(tmp_path):
         def fingerprint(self):
             return "partly"
 
-    with pytest.raises(tl.ModelError, match="CoarseLogits after a first batch of all; give a teac"):
+    with pytest.raises(tl.ModelError, match="CoarseLogits after a first batch with all; give"):
         label(tmp_path, teacher=Partly())
 
 

@@ -74,7 +74,8 @@ class Noisy(Dataset):
         ({"dataset": Noisy()}, tl.DataError, r"draws them at random.*tl\.data\.Views"),
         ({"out": None}, tl.ArgumentError, "`out` must be the path of a folder, got None"),
         ({"engine": "cpu"}, tl.ArgumentError, "`engine` must be a tl.Engine, got 'cpu'"),
-        ({"teacher": "model.pt"}, tl.ModelError, "got str"),
+        ({"teacher": 3}, tl.ModelError, "got int"),
+        ({"teacher": "model.pt"}, tl.StoreError, "give the module"),
         ({"teacher": Coarse(), "compile": True}, tl.ArgumentError, "is a module, got Coarse"),
     ],
 )

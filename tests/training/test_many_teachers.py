@@ -176,7 +176,7 @@ class TestClasses:
 
     def test_an_answer_without_anything_left_over_is_finite(self):
         inside = {
-            name: Specialist(nn.Linear(INPUTS + 3, 2), part, elsewhere="none")
+            name: Specialist(nn.Linear(INPUTS + 3, 2), part, other_class=False)
             for name, part in PARTS.items()
         }
         assert self.distilled(inside, tl.SoftTargets(), epochs=1).history[-1]["train/loss"] > 0

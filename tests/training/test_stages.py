@@ -13,7 +13,9 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import tutelage as tl
-from tutelage.reports.run_folder import read_run, report_run
+from tutelage.reports import render
+from tutelage.reports.report import record_page
+from tutelage.training.read_run import read_run
 from tutelage.training.staged import _SEEDS_APART
 
 PROGRAM = Path(__file__).parents[1] / "programs" / "killed_layers.py"
@@ -292,9 +294,11 @@ class TestReport:
         account = read_run(tmp_path)
         assert account.measured
         assert account.finished
-        assert account.history == run.history
-        assert account.best_epoch == run.best_epoch
-        assert "not finished" not in report_run(tmp_path).read_text()
+        trial = account.arms[0].trials[0]
+        losses = [record["train/loss"] for record in run.history]
+        assert list(trial.curves["train/loss"].values) == losses
+        assert trial.best_epoch == run.best_epoch
+        assert "not finished" not in render(record_page(read_run(tmp_path)))
 
     def test_of_a_run_without_a_folder(self, tmp_path):
         assert "; then " in distill().report(tmp_path / "page.html").read_text()
@@ -304,6 +308,6 @@ class TestReport:
         (tmp_path / "student.safetensors").unlink()
         (tmp_path / "2-answer" / "metrics.jsonl").write_text("")
         account = read_run(tmp_path)
-        assert [record["stage"] for record in account.history] == ["1-hint"] * 2
+        assert account.arms[0].trials[0].epochs == 2
         assert not account.finished
-        assert "2 of 5 epochs are done" in report_run(tmp_path).read_text()
+        assert "2 of 5 epochs are done" in render(record_page(read_run(tmp_path)))

@@ -96,7 +96,7 @@ def test_fit_on_mixtures_against_a_loop_written_out():
     for epoch in range(3):
         batch = transform(next(order.epoch(epoch)))
         one_hot = nn.functional.one_hot(torch.stack([batch.labels, batch.mixture.labels]), 3)
-        share = batch.mixture.share.unsqueeze(1)
+        share = batch.mixture.fraction.unsqueeze(1)
         target = share * one_hot[0] + (1 - share) * one_hot[1]
         optimizer.zero_grad()
         nn.functional.cross_entropy(theirs(batch.inputs), target).backward()
@@ -133,7 +133,7 @@ def test_an_arm_of_a_study_has_it_and_others_have_not(tmp_path):
         },
         seeds=2,
         epochs=1,
-        batch_size=16,
+        training=tl.Training(batch_size=16),
         out=tmp_path,
         progress=False,
     )
@@ -188,5 +188,5 @@ class TestBadInput:
 
     def test_token_ids(self):
         ids = TensorDataset(torch.arange(8).reshape(4, 2), torch.arange(4) % 3)
-        with pytest.raises(DataError, match="between two ids"):
+        with pytest.raises(DataError, match="ids cannot be mixed"):
             tl.fit(small(), train=ids, epochs=1, transform=tl.data.Mixup())

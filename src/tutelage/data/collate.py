@@ -1,4 +1,4 @@
-"""From examples to a batch, as a DataLoader makes it, where their labels differ in kind."""
+"""Batches of examples as `default_collate` makes them, with lists of numbers as tensors."""
 
 from __future__ import annotations
 
@@ -7,31 +7,89 @@ from numbers import Number
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import default_collate
 
-_LABELLED = 2
+from tutelage.errors import DataError
+from tutelage.nested import describe, label_key
+from tutelage.signals import IndexedExample
 
 
 def collate(examples: list[Any]) -> Any:
-    """Return a batch as `default_collate` does; beside labels in tensors, plain numbers will do.
+    """Return a batch of examples.
 
-    A set with labels `3` may stand beside an unlabelled one, whose marks are tensors.
+    Unlike `default_collate`, this takes rows of lists as the `datasets` library yields them, and
+    labels that are numbers in some examples and tensors in others.
+
+    Raises:
+        DataError: The parts of dicts or tuples have different shapes.
     """
-    kinds = {type(_label(each)) for each in examples}
-    return default_collate([_mended(each) for each in examples] if len(kinds) > 1 else examples)
+    prepared = [_with_tensors(each) for each in examples]
+    if len({type(_label(each)) for each in prepared}) > 1:
+        prepared = [_with_label_as_tensor(each) for each in prepared]
+    try:
+        return default_collate(prepared)
+    except RuntimeError as error:
+        _check_shapes(prepared, error)
+        raise
+
+
+def _with_tensors(example: Any) -> Any:
+    """Return an example whose parts are tensors where they were lists of numbers."""
+    if isinstance(example, Mapping):
+        return {key: _as_tensor(value) for key, value in example.items()}
+    if isinstance(example, IndexedExample):
+        return example._replace(example=_with_tensors(example.example))
+    if isinstance(example, (tuple, list)) and not hasattr(example, "_fields"):
+        return tuple(_as_tensor(value) for value in example)
+    return example
+
+
+def _as_tensor(value: Any) -> Any:
+    if isinstance(value, (Mapping, tuple)):
+        return _with_tensors(value)
+    try:
+        return torch.tensor(value) if isinstance(value, list) and _is_numeric(value) else value
+    except ValueError:  # lists of unequal length inside of one example
+        return value
+
+
+def _is_numeric(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(map(_is_numeric, value))
+    return isinstance(value, Number)
 
 
 def _label(example: Any) -> Any:
-    if isinstance(example, Mapping):
-        return example.get("labels", example.get("label"))
-    return example[1] if isinstance(example, (tuple, list)) and len(example) >= _LABELLED else None
+    key = label_key(example)
+    return None if key is None else example[key]
 
 
-def _mended(example: Any) -> Any:
-    label = _label(example)
-    if not isinstance(label, Number):
+def _with_label_as_tensor(example: Any) -> Any:
+    key = label_key(example)
+    if key is None or not isinstance(example[key], Number):
         return example
+    label = torch.as_tensor(example[key])
     if isinstance(example, Mapping):
-        key = "labels" if "labels" in example else "label"
-        return {**example, key: torch.as_tensor(label)}
-    return (example[0], torch.as_tensor(label), *example[2:])
+        return {**example, key: label}
+    return (*example[:key], label, *example[key + 1 :])
+
+
+def _check_shapes(examples: list[Any], error: Exception) -> None:
+    """Refuse parts of dicts or tuples that must be padded, with the way out."""
+    first = examples[0]
+    parts = first if isinstance(first, Mapping) else range(len(first)) if _is_tuple(first) else ()
+    for part in parts:
+        column = [each[part] for each in examples]
+        if all(isinstance(each, Tensor) for each in column):
+            kinds = list(dict.fromkeys(map(describe, column)))
+            if len({each.shape for each in column}) > 1:
+                raise DataError(
+                    f"the examples of a batch must have {part!r} of one shape, got {kinds[0]} and "
+                    f"{kinds[1]}; pad them to one length, or give a DataLoader with a collate "
+                    "function that pads, such as transformers.DataCollatorWithPadding(tokenizer)"
+                ) from error
+
+
+def _is_tuple(value: Any) -> bool:
+    return isinstance(value, (tuple, list))

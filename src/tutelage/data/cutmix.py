@@ -1,4 +1,4 @@
-"""Paste a part of another image into each."""
+"""CutMix: a rectangle of another image in each."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.distributions import Beta
 
 from tutelage._checks import positive
-from tutelage.data.mixing import refuse_mixed, with_mixed_labels
-from tutelage.data.partners import partners
+from tutelage.data.mixing import partners, refuse_mixed, with_mixed_labels
 from tutelage.errors import DataError
 from tutelage.nested import describe, first_tensor, on_tensors
 from tutelage.signals import Batch
@@ -22,8 +21,8 @@ _IMAGES = 4
 class CutMix:
     """A rectangle of a partner's image in place of one's own, at the same spot.
 
-    It covers 1 − λ of the image, λ from Beta(α, α), around a centre drawn evenly, and is cut off at
-    the edges; the labels' shares go by the pixels that are left (Yun et al. 2019,
+    It covers 1 − λ of the image, λ from Beta(α, α), around a uniformly drawn centre, and is clipped
+    at the edges; the labels are weighted by the pixels that remain (Yun et al. 2019,
     https://arxiv.org/abs/1905.04899). Rectangle and partner are drawn for each example, from
     torch's global generator.
 
@@ -42,13 +41,13 @@ class CutMix:
     within_domain: bool = True
 
     def __post_init__(self) -> None:
-        positive("alpha", self.alpha, "1 draws the shares evenly from [0, 1]")
+        positive("alpha", self.alpha, "1 draws the fractions evenly from [0, 1]")
 
     def __call__(self, batch: Batch) -> Batch:
-        """Return the batch of joined images.
+        """Return the batch of mixed images.
 
         Raises:
-            DataError: An input is no image, or the examples are made of two already.
+            DataError: An input is not an image, or the examples are mixed already.
         """
         refuse_mixed(batch)
         height, width = _size(first_tensor(batch.inputs))
@@ -65,8 +64,8 @@ class CutMix:
             other = tensor[partner.to(tensor.device)]
             return torch.where(cut.unsqueeze(1).to(tensor.device), other, tensor)
 
-        share = 1 - cut.flatten(1).float().mean(dim=1)
-        return with_mixed_labels(batch, on_tensors(batch.inputs, joined), partner, share)
+        fraction = 1 - cut.flatten(1).float().mean(dim=1)
+        return with_mixed_labels(batch, on_tensors(batch.inputs, joined), partner, fraction)
 
 
 def _size(images: Tensor) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Data sets joined into one whose examples say where they come from."""
+"""Data sets joined into one whose examples have the name of their domain."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from tutelage.data.as_dataset import as_dataset, is_map_style
 from tutelage.errors import DataError
 from tutelage.nested import describe
 
@@ -16,7 +17,7 @@ _LABELLED = 2
 
 
 class Domains(Dataset[Any]):
-    """Sets after each other, each example with the name of its domain; made by `domains`.
+    """Concatenated data sets whose examples have the name of their domain; made by `domains`.
 
     Args:
         sets: Map-style data sets by the name of their domain.
@@ -31,30 +32,31 @@ class Domains(Dataset[Any]):
         """Return the number of examples of all domains."""
         return self._ends[-1]
 
-    def __getitem__(self, place: int) -> Any:
+    def __getitem__(self, index: int) -> Any:
         """Return an example with its domain, `(inputs, labels, domain)` or a dict with `domain`."""
-        place = range(len(self))[place]
-        number = bisect_right(self._ends, place)
+        position = range(len(self))[index]
+        number = bisect_right(self._ends, position)
         name = self._names[number]
         start = self._ends[number - 1] if number else 0
-        return _tagged(self.sets[name][place - start], name)
+        return _with_domain(self.sets[name][position - start], name)
 
 
 def domains(sets: Mapping[str, Any]) -> Domains:
-    """Join data sets into one whose examples say which domain they belong to.
+    """Join data sets into one whose examples have the name of their domain.
 
-    It is given to `distill`, `fit` or a `DataLoader` as any other set. Batches carry the names
-    (`Batch.domain`); `teachers.Specialists` and transforms go by them, and validation figures are
-    told for each domain too. Data of your own may carry names without this: a third item of a
-    tuple, `(inputs, labels, name)`, or the key `domain` of a dict.
+    It is given to `distill`, `fit` or a `DataLoader` as any other set. Batches hold the names
+    (`Batch.domain`), which `teachers.Specialists` and transforms use, and validation metrics are
+    computed for each domain too. Your own data may have names without this: after the labels in a
+    tuple, `(inputs, labels, name)`, or under the key `domain` of a dict.
 
     Args:
-        sets: Map-style data sets by the name of their domain, such as
-            `{"photo": photos, "sketch": sketches}`. Examples are `(inputs, labels)` or dicts.
+        sets: Map-style data sets (or `(inputs, labels)` as tensors or arrays) by the name of their
+            domain, such as `{"photo": photos, "sketch": sketches}`. Examples are
+            `(inputs, labels)`, `(x1, x2, …, labels)` or dicts.
 
     Raises:
-        DataError: There are none, one is empty or no map-style data set, or its examples have no
-            labels (`unlabelled` gives them the mark for none).
+        DataError: There are none, one is empty or not map-style, or its examples have no labels
+            (`unlabelled` marks them as such).
 
     >>> import torch
     >>> day = torch.utils.data.TensorDataset(torch.zeros(2, 3), torch.tensor([0, 1]))
@@ -68,23 +70,25 @@ def domains(sets: Mapping[str, Any]) -> Domains:
             "`domains` must be given data sets by name, got "
             f"{describe(sets)}; write {{'photo': photos, 'sketch': sketches}}"
         )
+    found = {}
     for name, each in sets.items():
         if not isinstance(name, str):
             raise DataError(f"a domain must be named by a str, got {name!r}; write {str(name)!r}")
-        sized = hasattr(each, "__getitem__") and hasattr(each, "__len__")
-        if not sized or not len(each):
+        found[name] = as_dataset(name, each)
+        if not is_map_style(found[name]) or not len(found[name]):
+            empty = is_map_style(found[name])
             raise DataError(
                 f"the domain {name!r} must have a data set (with __len__ and __getitem__) of at "
-                f"least one example, got {'none' if sized else type(each).__name__}; wrap tensors "
+                f"least one example, got {'none' if empty else type(each).__name__}; wrap tensors "
                 "in torch.utils.data.TensorDataset, or leave the domain out"
             )
-    return Domains(sets)
+    return Domains(found)
 
 
-def _tagged(example: Any, name: str) -> Any:
+def _with_domain(example: Any, name: str) -> Any:
     if isinstance(example, Mapping):
         return {**example, "domain": name}
-    if isinstance(example, (tuple, list)) and len(example) == _LABELLED:
+    if isinstance(example, (tuple, list)) and len(example) >= _LABELLED:
         return (*example, name)
     raise DataError(
         f"examples of the domain {name!r} must be (inputs, labels) or dicts, got "

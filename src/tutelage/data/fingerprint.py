@@ -1,4 +1,4 @@
-"""Short texts that change with the content of tensors, and of examples of any kind."""
+"""Hashes of the content of tensors, and of examples of any kind."""
 
 import dataclasses
 import hashlib
@@ -18,7 +18,7 @@ _PIECE = 2**20
 
 
 def fingerprint(tensors: Mapping[str, Any]) -> str:
-    """Return a hash over names, dtypes, shapes and bytes; what is no tensor is left out."""
+    """Return a hash over the names, dtypes, shapes and bytes of tensors; others are left out."""
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(tensors.items(), key=lambda pair: pair[0]):
         if isinstance(tensor, Tensor):
@@ -28,10 +28,10 @@ def fingerprint(tensors: Mapping[str, Any]) -> str:
 
 
 def content(value: object) -> str:
-    """Return a hash over an example: types, shapes and bytes, in nested collections too.
+    """Return a hash over a value's types, shapes and bytes, in nested collections too.
 
     Raises:
-        DataError: A part of it is of a kind whose content cannot be read.
+        DataError: A part of it is of an unknown kind.
 
     >>> content((torch.zeros(2), 1)) == content((torch.zeros(2), 1))
     True
@@ -44,7 +44,7 @@ def content(value: object) -> str:
 
 
 def _feed(digest: Any, value: object) -> None:
-    """Add a value to a hash; lengths go in too, so that no two nestings read alike."""
+    """Add a value to a hash, with lengths, so that different nestings differ."""
     if isinstance(value, Tensor):
         digest.update(f"tensor {value.dtype} {list(value.shape)};".encode())
         _feed_bytes(digest, _bytes(value))
@@ -60,7 +60,7 @@ def _feed(digest: Any, value: object) -> None:
 
 
 def _feed_bytes(digest: Any, content: Any) -> None:
-    """Add bytes to a hash: their own, or if they are many, the hashes of pieces, in threads."""
+    """Add bytes to a hash: directly, or if they are many, as hashes of pieces, in threads."""
     if len(content) <= _PIECE:
         digest.update(content)
         return
@@ -82,7 +82,7 @@ def _feed_parts(digest: Any, value: object) -> None:
 
 
 def _parts(value: object) -> list[object]:
-    """Return what a composite value consists of."""
+    """Return the parts of a composite value."""
     if isinstance(value, np.ndarray):  # of objects
         return [value.shape, *value.reshape(-1).tolist()]
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Examples that say which they are, for loaders whose order nobody else knows."""
+"""Examples with their index, for loaders that shuffle by themselves."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from tutelage.data.turns import views_in
+from tutelage.data.as_dataset import as_dataset, is_map_style
+from tutelage.data.views import views_in
 from tutelage.errors import DataError
-from tutelage.signals import Placed
+from tutelage.signals import IndexedExample
 
 
 class Indexed(Dataset[Any]):
-    """A data set whose examples carry their place, and the view they are seen under.
+    """A data set whose examples come with their index, and with the view that they are shown in.
 
-    A shuffling `DataLoader` does not tell which examples a batch is made of. Over this set it
-    does: each item is `Placed(example, index, view)`, which torch's collation turns into a `Placed`
-    batch and the library into a `Batch` with `index` and `view`. A data set that is given to
-    `distill` without a loader needs none of this. A `collate_fn` of your own is called with a list
-    of `Placed` and must return `Placed(your_batch, indices, view)`.
+    A shuffling `DataLoader` does not tell which examples are in a batch. Over this set it does:
+    each item is an `IndexedExample(example, index, view)`, which torch's collation turns into an
+    `IndexedExample` of a batch and the library into a `Batch` with `index` and `view`. A data set
+    given to `distill` without a loader does not need this. A `collate_fn` of your own gets a list
+    of `IndexedExample` and must return `IndexedExample(your_batch, indices, view)`.
 
     Args:
         dataset: A map-style data set, such as `Views`.
 
     Raises:
-        DataError: It is none.
+        DataError: It is not map-style.
 
     >>> import torch
     >>> from torch.utils.data import DataLoader, TensorDataset
@@ -36,7 +37,8 @@ class Indexed(Dataset[Any]):
     """
 
     def __init__(self, dataset: Any) -> None:
-        if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+        dataset = as_dataset("dataset", dataset)
+        if not is_map_style(dataset):
             raise DataError(
                 "`Indexed` must be given a map-style data set (with __len__ and __getitem__), got "
                 f"{type(dataset).__name__}; give the data set and put the loader around it"
@@ -47,19 +49,16 @@ class Indexed(Dataset[Any]):
         """Return the number of examples."""
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> Placed:
-        """Return an example with its place."""
-        place = range(len(self))[index]
-        return Placed(self.dataset[place], place, self._view())
+    def __getitem__(self, index: int) -> IndexedExample:
+        """Return an example with its index."""
+        return self.__getitems__([index])[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Placed]:
-        """Return the examples of a batch, which a loader asks for at once."""
+    def __getitems__(self, indices: Sequence[int]) -> list[IndexedExample]:
+        """Return the examples of a batch, as loaders ask for them."""
         several: Any = getattr(self.dataset, "__getitems__", None)
-        places = [range(len(self))[index] for index in indices]
-        examples: Any = several(places) if several else [self.dataset[at] for at in places]
-        view = self._view()
-        return [Placed(each, at, view) for each, at in zip(examples, places, strict=True)]
-
-    def _view(self) -> int:
-        seen = views_in(self.dataset)
-        return seen[0].view if seen else 0
+        positions = [range(len(self))[index] for index in indices]
+        examples = several(positions) if several else [self.dataset[at] for at in positions]
+        views = views_in(self.dataset)
+        view = views[0].view if views else 0
+        pairs = zip(examples, positions, strict=True)
+        return [IndexedExample(example, position, view) for example, position in pairs]

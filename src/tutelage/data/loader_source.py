@@ -1,4 +1,4 @@
-"""A user's DataLoader: its batches in its own order, replayed when a run is taken up again."""
+"""A user's DataLoader: its batches in its own order, replayed when a run is resumed."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -10,38 +10,40 @@ import torch
 from torch.utils.data import DataLoader
 
 from tutelage.data import randomness
-from tutelage.data.contents import dataset_fingerprint
-from tutelage.data.source import Share, Source
-from tutelage.data.turns import show_epoch, views_described, views_in
+from tutelage.data.data_fingerprint import data_fingerprint
+from tutelage.data.dataset_source import END, loaded
+from tutelage.data.source import Shard, Source
+from tutelage.data.views import describe_views, show_epoch
 from tutelage.errors import DataError
-from tutelage.signals import Batch, Placed
+from tutelage.signals import Batch, IndexedExample
 
 
 class LoaderSource(Source):
     """Epochs of a DataLoader.
 
-    A loader draws from random generators when its iterator is made: from its own, its sampler's,
-    or the global one. So the state *before* that moment is kept; to go on in mid-epoch the
-    iterator is made from that state again and the batches already seen are loaded and dropped.
-    That is exact, with workers too, for samplers that draw when they are iterated, or from a torch
-    generator that is their attribute `generator`, as torch's own do. Out of reach are random
-    augmentation in persistent workers (but for `Views`) and samplers that keep random state
-    elsewhere.
+    A loader draws from random generators when its iterator is created: from its own, its sampler's,
+    or the global one. So the state *before* that moment is saved; to resume in the middle of an
+    epoch, the iterator is created from that state again and the batches already used are loaded
+    and dropped. This is exact, also with workers, for samplers that draw when they are iterated, or
+    from a torch generator that is their attribute `generator`, as torch's own do. It is not for
+    random augmentation in persistent workers (except for `Views`) and for samplers that keep random
+    state elsewhere. (torchdata's `StatefulDataLoader` saves neither the global random states nor
+    those of samplers, so what follows a resume would differ.)
 
     Args:
         name: The argument's name, for messages.
-        loader: The loader; its batches are global, see `Share`.
-        share: Which part of each batch is ours.
-        views: How many views of the data take turns; None for as many as it has.
+        loader: The loader; its batches are global, see `Shard`.
+        shard: The part of each batch that this process takes.
+        views: How many views of the data to cycle through; None for as many as it has.
 
     Raises:
-        DataError: The loader is known to yield nothing.
+        DataError: The loader is known to be empty.
     """
 
     def __init__(
-        self, name: str, loader: DataLoader[Any], share: Share, views: int | None = None
+        self, name: str, loader: DataLoader[Any], shard: Shard, views: int | None = None
     ) -> None:
-        self.name, self.loader, self.share, self.views = name, loader, share, views
+        self.name, self.loader, self.shard, self.views = name, loader, shard, views
         self._begun: dict[str, Any] | None = None
         if self.batches_per_epoch() == 0:
             raise DataError(
@@ -53,27 +55,32 @@ class LoaderSource(Source):
         return len(self.loader)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """Yield our share of the batches of epoch `number`, from batch `start` on."""
+        """Yield this process's shard of the batches of an epoch, from batch `start` on."""
         view = show_epoch(self.loader.dataset, number, self.views)
-        for raw in self._from(number, start):
+        raws = self._iterator(number, start)
+        while (raw := loaded(raws, self.name, self.loader.dataset)) is not END:
             batch = Batch.of(raw)
-            if view and not isinstance(raw, Placed):
+            if view and not isinstance(raw, IndexedExample):
                 batch = replace(batch, view=view)
-            yield batch if self.share.of == 1 else self._ours(batch)
+            if self.shard.of > 1:
+                length = len(batch)
+                ours = batch[self.shard.rows(length)]
+                batch = replace(ours, copies=self.shard.copies(length))
+            yield batch
         self._begun = None
 
     def state(self) -> dict[str, Any]:
-        """Return the random state at the beginning of the present epoch."""
+        """Return the random state at the start of the current epoch."""
         return self._begun or self._capture()
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take up a state; the next `epoch` begins from it."""
+        """Restore a state; the next `epoch` starts from it."""
         self._begun = state
-        for generator, kept in zip(self._generators(), state["generators"], strict=True):
-            generator.set_state(kept)
+        for generator, saved in zip(self._generators(), state["generators"], strict=True):
+            generator.set_state(saved)
 
     def reseed(self, seed: int) -> None:
-        """Let the loader's own generators, if it has any, begin from a seed."""
+        """Seed the loader's own generators, if it has any."""
         for generator in self._generators():
             generator.manual_seed(seed)
 
@@ -82,24 +89,19 @@ class LoaderSource(Source):
         """The number of batches and how they are drawn."""
         sampler = type(getattr(self.loader, "sampler", None)).__name__
         sizes = {"batches": self.batches_per_epoch(), "batch_size": self.loader.batch_size}
-        views = views_described(self.loader.dataset, self.views)
-        return sizes | {"sampler": sampler} | views
+        return sizes | {"sampler": sampler} | describe_views(self.loader.dataset, self.views)
 
-    def fingerprint(self) -> str:
-        """Return what tells the data from others where it is made of `Views`; else it is not seen.
+    def fingerprint(self) -> str | None:
+        """Return a hash of the data set, the sampler's data and the collate function's result."""
+        return data_fingerprint(self.name, self.loader.dataset, self.loader)
 
-        Views come out the same each time; of other sets nobody knows.
-        """
-        dataset = self.loader.dataset
-        return dataset_fingerprint(dataset) if views_in(dataset) else "not seen"
-
-    def _from(self, number: int, start: int) -> Iterator[Any]:
+    def _iterator(self, number: int, start: int) -> Iterator[Any]:
         """Return the loader's batches from `start` on; see the class for the random states."""
         self._tell_epoch(number)
         self._wake_workers()
         if start == 0:
             self._begun = self._capture()
-            return iter(self.loader) if self.share.of == 1 else self._agreed()
+            return iter(self.loader) if self.shard.of == 1 else self._synchronized()
         now = randomness.capture()
         randomness.restore(self.state()["global"])
         batches = iter(self.loader)
@@ -107,11 +109,7 @@ class LoaderSource(Source):
         randomness.restore(now)
         return batches
 
-    def _ours(self, batch: Batch) -> Batch:
-        length = len(batch)
-        return replace(batch[self.share.rows(length)], copies=self.share.copies(length))
-
-    def _agreed(self) -> Iterator[Any]:
+    def _synchronized(self) -> Iterator[Any]:
         """Return the loader's batches in an order that all processes draw from rank 0's state."""
         ours, rank_0s = randomness.capture(), [self._begun]
         torch.distributed.broadcast_object_list(rank_0s, src=0)
@@ -120,14 +118,14 @@ class LoaderSource(Source):
         batches = iter(self.loader)
         # The sampler may draw as late as with the first batch.
         batches = chain(list(islice(batches, 1)), batches)
-        if self.share.rank != 0:
+        if self.shard.rank != 0:
             randomness.restore(ours)
         return batches
 
     def _wake_workers(self) -> None:
-        """Start persistent workers, if they ran when the state that was taken up was captured.
+        """Start persistent workers, if they ran when the restored state was captured.
 
-        A loader draws once more when it starts them; in the next epochs it does not.
+        A loader draws once more in the epoch that starts them than in later ones.
         """
         begun = self._begun
         if begun is None or not begun.get("awake", False) or self._awake():
@@ -137,7 +135,7 @@ class LoaderSource(Source):
         self.load(begun)
 
     def _awake(self) -> bool:
-        """Tell whether the loader has persistent workers that run."""
+        """Tell whether the loader has running persistent workers."""
         return (
             self.loader.persistent_workers and getattr(self.loader, "_iterator", None) is not None
         )
@@ -148,7 +146,7 @@ class LoaderSource(Source):
         return state | {"awake": self._awake()}
 
     def _generators(self) -> list[torch.Generator]:
-        """Return the generators of the loader and its samplers, each once."""
+        """Return the generators of the loader and its samplers, without duplicates."""
         batch_sampler = getattr(self.loader, "batch_sampler", None)
         sampler = getattr(batch_sampler, "sampler", None)
         owners = (self.loader, self.loader.sampler, batch_sampler, sampler)
@@ -158,7 +156,7 @@ class LoaderSource(Source):
         )
 
     def _tell_epoch(self, number: int) -> None:
-        """Tell samplers that order by the epoch's number, as torch's DistributedSampler does."""
+        """Call `set_epoch` of samplers that have it, such as torch's DistributedSampler."""
         for owner in (self.loader, self.loader.batch_sampler, self.loader.sampler):
             set_epoch = getattr(owner, "set_epoch", None)
             if callable(set_epoch):

@@ -1,4 +1,4 @@
-"""What transforms that join two examples share: the inputs they can take, and the labels."""
+"""What transforms that mix two examples have in common: partners, inputs and labels."""
 
 from __future__ import annotations
 
@@ -13,50 +13,49 @@ from tutelage.nested import describe
 from tutelage.signals import Batch, Mixture
 
 
-def as_columns(share: Tensor, like: Tensor) -> Tensor:
+def as_columns(fraction: Tensor, like: Tensor) -> Tensor:
     """Return `[batch]` in the dtype and with as many dimensions as `[batch, …]`."""
-    return share.to(like).reshape(-1, *[1] * (like.ndim - 1))
+    return fraction.to(like).reshape(-1, *[1] * (like.ndim - 1))
 
 
-def refuse_whole_numbers(tensor: Tensor, who: str) -> None:
-    """Refuse inputs between whose values there is nothing.
+def refuse_integers(tensor: Tensor, transform: str) -> None:
+    """Refuse inputs that cannot be interpolated.
 
     Raises:
-        DataError: The tensor is of integers or truth values.
+        DataError: The tensor is of integers or booleans.
     """
     if not tensor.is_floating_point():
         raise DataError(
-            f"{who} must have inputs of floats, got {describe(tensor)}; there is nothing between "
-            "two ids: turn images of bytes into floats, or mix embeddings in a transform of your "
-            "own"
+            f"{transform} must have inputs of floats, got {describe(tensor)}; ids cannot be mixed: "
+            "turn images of bytes into floats, or mix embeddings in a transform of your own"
         )
 
 
-def with_mixed_labels(batch: Batch, inputs: Any, partner: Tensor, share: Tensor) -> Batch:
-    """Return a batch of examples that are `share` their own and the rest their partner's.
+def with_mixed_labels(batch: Batch, inputs: Any, partner: Tensor, fraction: Tensor) -> Batch:
+    """Return a batch of mixed examples, with both labels and the fraction of each.
 
-    Class labels are kept side by side (`Batch.mixture`), values are mixed at once, and NaN in
-    either stays NaN. The index no longer tells what is shown and is dropped.
+    The second class label goes into `Batch.mixture`; values are mixed right away, and NaN in either
+    stays NaN. The index is dropped, since it no longer tells what the inputs are.
 
     Args:
         batch: As it was.
         inputs: The mixed inputs.
-        partner: `[batch]`: the rows of the partners, on the batch's device.
-        share: `[batch]` in [0, 1].
+        partner: `[batch]`: the rows of the partners.
+        fraction: `[batch]` in [0, 1]: how much of each example is its own.
 
     Raises:
-        DataError: The examples are made of two already.
+        DataError: The examples are mixed already.
     """
     refuse_mixed(batch)
     labels = batch.labels
     if labels is None:
         return replace(batch, inputs=inputs, index=None)
-    share = share.to(labels.device)
+    fraction = fraction.to(labels.device)
     other = labels[partner.to(labels.device)]
     if not labels.is_floating_point():
-        return replace(batch, inputs=inputs, index=None, mixture=Mixture(other, share))
-    own = as_columns(share, labels)
-    # Of a partner without a share nothing is taken, not even that it is unknown.
+        return replace(batch, inputs=inputs, index=None, mixture=Mixture(other, fraction))
+    own = as_columns(fraction, labels)
+    # At 0 and 1 one label alone counts, even if the other is NaN.
     mixed = torch.where(
         own == 1, labels, torch.where(own == 0, other, own * labels + (1 - own) * other)
     )
@@ -64,13 +63,63 @@ def with_mixed_labels(batch: Batch, inputs: Any, partner: Tensor, share: Tensor)
 
 
 def refuse_mixed(batch: Batch) -> None:
-    """Refuse examples that are made of two already.
+    """Refuse examples that are mixed already.
 
     Raises:
         DataError: They are.
     """
     if batch.mixture is not None:
         raise DataError(
-            "a transform that mixes labels must have examples of one label each, got examples made "
-            "of two already; use one such transform in a chain"
+            "a transform that mixes labels must have examples of one label each, got examples that "
+            "are mixed already; use one such transform in a chain"
         )
+
+
+def partners(batch: Batch, within_domain: bool = True) -> Tensor:
+    """Return for each example the row of its partner, `[batch]`: a random permutation.
+
+    An example may be its own partner, and is if it is alone in its domain.
+
+    Args:
+        batch: The examples.
+        within_domain: Whether partners are of one domain, where the batch has domains.
+    """
+    domains = _numbers(batch, within_domain)
+    rows, others = domains.argsort(stable=True), _shuffled(domains)
+    return torch.empty_like(rows).index_copy_(0, rows, others)
+
+
+def pairs(batch: Batch, within_domain: bool = True) -> Tensor:
+    """Return for each example the row of the one it is paired with, `[batch]`, at random.
+
+    Pairs are mutual; where a domain has an odd number of examples, one is paired with itself.
+
+    Args:
+        batch: The examples.
+        within_domain: Whether pairs are of one domain, where the batch has domains.
+    """
+    domains = _numbers(batch, within_domain)
+    rows = _shuffled(domains)
+    grouped, positions = domains[rows], torch.arange(len(rows))
+    start = torch.searchsorted(grouped, grouped)
+    end = torch.searchsorted(grouped, grouped, right=True)
+    neighbour = start + ((positions - start) ^ 1)
+    mate = rows[torch.where(neighbour < end, neighbour, positions)]
+    return torch.empty_like(rows).index_copy_(0, rows, mate)
+
+
+def _shuffled(domains: Tensor) -> Tensor:
+    """Return all rows, domain by domain, in an order drawn within each."""
+    order = torch.randperm(len(domains))
+    return order[domains[order].argsort(stable=True)]
+
+
+def _numbers(batch: Batch, within_domain: bool) -> Tensor:
+    """Return each example's domain as a number, on the CPU; one for all where none matters."""
+    domain = batch.domain if within_domain else None
+    if domain is None:
+        return torch.zeros(len(batch), dtype=torch.int64)
+    if isinstance(domain, Tensor):
+        return domain.cpu()
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(domain))}
+    return torch.tensor([numbers[name] for name in domain])

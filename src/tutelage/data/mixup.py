@@ -10,11 +10,11 @@ from torch.distributions import Beta
 from tutelage._checks import positive
 from tutelage.data.mixing import (
     as_columns,
+    partners,
+    refuse_integers,
     refuse_mixed,
-    refuse_whole_numbers,
     with_mixed_labels,
 )
-from tutelage.data.partners import partners
 from tutelage.nested import on_tensors
 from tutelage.signals import Batch
 
@@ -23,17 +23,17 @@ from tutelage.signals import Batch
 class Mixup:
     """λ·x + (1 − λ)·x', the partner x' drawn from the batch and λ from Beta(α, α).
 
-    Teacher and student see the mixed inputs alike, which lets the student match the teacher
+    Teacher and student are given the same mixed inputs, so the student matches the teacher
     between the examples too ("function matching", Beyer et al. 2022,
     https://arxiv.org/abs/2106.05237). Class labels are mixed in the hard-label term, λ·CE(y) +
-    (1 − λ)·CE(y'), and values at once (Zhang et al. 2018, https://arxiv.org/abs/1710.09412).
+    (1 − λ)·CE(y'), and values directly (Zhang et al. 2018, https://arxiv.org/abs/1710.09412).
     Partner and λ are drawn for each example, from torch's global generator.
 
     Args:
         alpha: α > 0. 1 draws λ evenly from [0, 1], as function matching does; on labels alone
             Zhang et al. use 0.1 to 0.4 on ImageNet and 1 on CIFAR-10.
-        within_domain: Whether partners are of one domain, where the data carries domains: a
-            specialist must answer inputs of its own.
+        within_domain: Whether partners are of one domain, where the data has domains: a
+            specialist knows inputs of its own domain.
 
     Raises:
         ArgumentError: `alpha` is not positive and finite.
@@ -49,22 +49,22 @@ class Mixup:
     within_domain: bool = True
 
     def __post_init__(self) -> None:
-        positive("alpha", self.alpha, "1 draws the shares evenly from [0, 1]")
+        positive("alpha", self.alpha, "1 draws the fractions evenly from [0, 1]")
 
     def __call__(self, batch: Batch) -> Batch:
         """Return the mixed batch.
 
         Raises:
-            DataError: An input is not of floats, or the examples are made of two already.
+            DataError: An input is not of floats, or the examples are mixed already.
         """
         refuse_mixed(batch)
         partner = partners(batch, self.within_domain)
-        share = Beta(self.alpha, self.alpha, validate_args=False).sample((len(batch),))
+        fraction = Beta(self.alpha, self.alpha, validate_args=False).sample((len(batch),))
 
         def mixed(tensor: Tensor) -> Tensor:
-            refuse_whole_numbers(tensor, "Mixup")
-            own = as_columns(share, tensor)
+            refuse_integers(tensor, "Mixup")
+            own = as_columns(fraction, tensor)
             # Not x' + λ·(x − x'), which at λ = 1 is x but for rounding.
             return own * tensor + (1 - own) * tensor[partner.to(tensor.device)]
 
-        return with_mixed_labels(batch, on_tensors(batch.inputs, mixed), partner, share)
+        return with_mixed_labels(batch, on_tensors(batch.inputs, mixed), partner, fraction)

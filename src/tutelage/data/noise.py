@@ -1,4 +1,4 @@
-"""Add noise to what both sides see."""
+"""Gaussian noise on the inputs of both teacher and student."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tutelage._checks import not_negative
-from tutelage.data.mixing import refuse_whole_numbers
+from tutelage.data.mixing import refuse_integers
 from tutelage.errors import ArgumentError, DataError
 from tutelage.nested import describe, on_tensors
 from tutelage.signals import Batch
@@ -18,9 +18,9 @@ from tutelage.signals import Batch
 
 @dataclass(frozen=True)
 class Noise:
-    """x + σ·ε, ε normal and drawn for each value, from torch's global generator.
+    """x + σ·ε, ε standard normal for each value, from torch's global generator.
 
-    Labels stay as they are: the noise should be small enough for that.
+    Labels are unchanged, so the noise should be small.
 
     Args:
         scale: σ, zero or more, in the inputs' unit; or one for each column (the last dimension),
@@ -39,7 +39,7 @@ class Noise:
         scale: Any = self.scale
         plain = scale.tolist() if hasattr(scale, "tolist") else scale
         if isinstance(plain, (tuple, list)):
-            # A tuple of numbers is shown in full, which tells one run from another.
+            # The repr of a tuple shows all numbers, and is part of a run's identity.
             object.__setattr__(self, "scale", tuple(plain))
         if self.scale == ():
             raise ArgumentError("`scale` must be one number for each column, got none; write 0.1")
@@ -50,12 +50,12 @@ class Noise:
         """Return the noisy batch.
 
         Raises:
-            DataError: An input is not of floats, or has another number of columns.
+            DataError: An input is not of floats, or the number of columns differs.
         """
         return replace(batch, inputs=on_tensors(batch.inputs, self._noisy), index=None)
 
     def _noisy(self, tensor: Tensor) -> Tensor:
-        refuse_whole_numbers(tensor, "Noise")
+        refuse_integers(tensor, "Noise")
         scale: Any = self.scale
         if isinstance(scale, tuple):
             if tensor.shape[-1] != len(scale):

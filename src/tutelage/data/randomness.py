@@ -1,4 +1,6 @@
-"""The random state of this process: Python's, numpy's and torch's, to keep and to put back."""
+"""Random states of Python, numpy and torch: seeded, captured, restored and left undisturbed."""
+
+from __future__ import annotations
 
 import random
 from collections.abc import Iterator
@@ -17,6 +19,15 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def seed_augmentation(seed: int) -> None:
+    """Do as `seed_everything` for the CPU, and CUDA if in use, much faster: once per example."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
 
 
 def capture() -> State:
@@ -38,7 +49,7 @@ def capture() -> State:
 
 
 def restore(state: State) -> None:
-    """Put all generators into a captured state."""
+    """Set all generators to a captured state."""
     random.setstate(state["python"])
     keys, *rest = state["numpy"]
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))
@@ -49,9 +60,17 @@ def restore(state: State) -> None:
 
 @contextmanager
 def preserved() -> Iterator[None]:
-    """Leave the generators as they were before, whatever is drawn inside."""
+    """Restore all generators on exit, whatever is drawn inside."""
     state = capture()
     try:
         yield
     finally:
         restore(state)
+
+
+def mixed_seed(seed: int, number: int) -> int:
+    """Return a seed of 63 bits from two numbers; neighbouring numbers give unrelated seeds."""
+    state = (seed * 0x9E3779B97F4A7C15 + number * 0xD1B54A32D192ED03 + 0x632BE59BD9B4E019) % 2**64
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) % 2**64
+    return (state ^ (state >> 31)) >> 1

@@ -1,4 +1,4 @@
-"""What training draws from: epochs of batches, which can begin in the middle."""
+"""Batches for training, epoch after epoch, which can start in the middle of an epoch."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from tutelage.data import randomness
-from tutelage.data.draws import mixed
+from tutelage.data.randomness import mixed_seed
 from tutelage.signals import Batch
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """Which part of every batch this process takes: process `rank` of `of`.
+class Shard:
+    """The part of every batch that this process takes: that of process `rank` of `of`.
 
-    Batches are global: with more processes each takes fewer examples of the same batches, so the
+    Batches are global: with more processes, each takes fewer examples of the same batches, so the
     number of processes changes the speed and not the result. A batch with fewer examples than
     there are processes is taken whole by each, as that many copies.
     """
@@ -29,7 +29,7 @@ class Share:
     of: int = 1
 
     def rows(self, length: int) -> slice:
-        """Return the rows of a batch of `length` examples that are ours."""
+        """Return the rows of this process in a batch of `length` examples."""
         if length < self.of:
             return slice(0, length)
         return slice(length * self.rank // self.of, length * (self.rank + 1) // self.of)
@@ -40,24 +40,24 @@ class Share:
 
 
 class Source(ABC):
-    """Batches, epoch after epoch, in an order that can be taken up again in mid-epoch."""
+    """Batches in an order that can be resumed in the middle of an epoch."""
 
     @abstractmethod
     def __len__(self) -> int:
         """Return the number of batches in an epoch.
 
         Raises:
-            TypeError: It is not known beforehand.
+            TypeError: It is not known in advance.
         """
 
     @abstractmethod
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """Yield our share of the batches of epoch `number`, from batch `start` on."""
+        """Yield this process's shard of the batches of an epoch, from batch `start` on."""
 
     def peek(self) -> Batch | None:
-        """Return some batch, or None if there is none; orders and random states stay as they are.
+        """Return a batch, or None if there is none; the order and random states do not change.
 
-        It must not be called in mid-epoch.
+        It must not be called in the middle of an epoch.
         """
         state = self.state()
         with randomness.preserved():
@@ -66,15 +66,18 @@ class Source(ABC):
         return batch
 
     def state(self) -> dict[str, Any]:
-        """Return what `epoch` needs, besides its arguments, to go on in another process."""
+        """Return what another process needs, besides the arguments of `epoch`, to resume."""
         return {}
 
     def load(self, state: dict[str, Any]) -> None:  # noqa: B027 - most orders have no state
-        """Take up a `state`; the next call must be `epoch`, with the place that it was taken at."""
+        """Restore a `state`; the next call must be `epoch`, with the batch that follows it."""
 
-    def fingerprint(self) -> str:
-        """Return a short text that changes with the data's content, as far as that can be seen."""
-        return "not seen"
+    @abstractmethod
+    def fingerprint(self) -> str | None:
+        """Return a text that changes with the content of the data; None if it cannot be read.
+
+        What of the content could not be read is logged as a warning, once.
+        """
 
     @property
     @abstractmethod
@@ -82,7 +85,7 @@ class Source(ABC):
         """Sizes and order, which must be equal for a run to be the same run."""
 
     def batches_per_epoch(self) -> int | None:
-        """Return the number of batches in an epoch; None where it is not known beforehand."""
+        """Return the number of batches in an epoch; None where it is not known in advance."""
         try:
             return len(self)
         except TypeError:
@@ -91,12 +94,12 @@ class Source(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The batches of each epoch as lists of positions: a pure function of seed and epoch.
+    """The positions in each batch of an epoch, a pure function of seed and epoch.
 
     Args:
-        examples: How many there are.
-        batch_size: How many make a batch; the last may be smaller.
-        seed: From which each epoch's order is drawn; None for the order of the data.
+        examples: Number of examples.
+        batch_size: Number of examples in a batch; the last may be smaller.
+        seed: From which the order of each epoch is drawn; None for the order of the data.
     """
 
     examples: int
@@ -111,6 +114,6 @@ class Order:
         if self.seed is None:
             positions = torch.arange(self.examples)
         else:
-            generator = torch.Generator().manual_seed(mixed(self.seed, epoch))
+            generator = torch.Generator().manual_seed(mixed_seed(self.seed, epoch))
             positions = torch.randperm(self.examples, generator=generator)
         return list(positions.split(self.batch_size))[start:]

@@ -1,32 +1,32 @@
-"""Transforms of whole batches, which teacher and student then see alike."""
+"""Transforms of batches, applied before both teacher and student, and chains of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from tutelage.errors import DataError
+from tutelage.errors import ArgumentError, DataError
 from tutelage.nested import describe
 from tutelage.signals import Batch
 
 Transform = Callable[[Batch], Batch]
-"""From a batch to the one that both sides are shown in its place."""
+"""From a batch to the one that teacher and student are given in its place."""
 
 
 def transformed(batch: Batch, transform: Transform | None) -> Batch:
-    """Return the batch that both sides are shown.
+    """Return the batch after a transform.
 
-    Where the inputs are other ones, the index is dropped: it would tell a teacher that answers by
-    index about examples that nobody was shown.
+    If the inputs changed, the index is dropped, since targets stored by index do not match changed
+    inputs.
 
     Args:
-        batch: As the data has it, on the device.
+        batch: As the data yields it, on the device.
         transform: None for none.
 
     Raises:
-        DataError: What comes back is no batch, or one of another length.
+        DataError: The transform does not return a batch, or one of another length.
     """
     if transform is None:
         return batch
@@ -47,7 +47,46 @@ def transformed(batch: Batch, transform: Transform | None) -> Batch:
 
 
 def _lengths(batch: Batch) -> set[int]:
-    """Return the lengths of what a batch carries beside its inputs."""
+    """Return the lengths of all that a batch has beside its inputs."""
     mixture = batch.mixture
-    carried = [batch.labels, batch.domain, mixture and mixture.labels, mixture and mixture.share]
+    carried = [batch.labels, batch.domain, mixture and mixture.labels, mixture and mixture.fraction]
     return {len(each) for each in carried if isinstance(each, (Tensor, tuple, list))}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Several transforms, one after another.
+
+    Args:
+        transforms: In their order; at most one of them may mix labels.
+
+    Raises:
+        ArgumentError: There is none, or one cannot be called.
+
+    >>> from tutelage.data import Mixup, Noise
+    >>> Chain([Noise(0.1), Mixup()])
+    Chain(transforms=(Noise(scale=0.1), Mixup(alpha=1.0, within_domain=True)))
+    """
+
+    transforms: Sequence[Transform]
+
+    def __post_init__(self) -> None:
+        listed = isinstance(self.transforms, (tuple, list)) and self.transforms
+        if not listed or not all(
+            callable(each) and not isinstance(each, type) for each in self.transforms
+        ):
+            raise ArgumentError(
+                "`transforms` must be a list of functions from a batch to a batch, got "
+                f"{self.transforms!r}; for instance [tl.data.Noise(0.1), tl.data.Mixup()]"
+            )
+        object.__setattr__(self, "transforms", tuple(self.transforms))
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Return what the last transform returns.
+
+        Raises:
+            DataError: A transform cannot take what the one before it returns.
+        """
+        for transform in self.transforms:
+            batch = transformed(batch, transform)
+        return batch

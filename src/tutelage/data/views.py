@@ -1,51 +1,72 @@
-"""Augmented views of a data set that come out the same whenever and wherever they are made."""
+"""Augmented views of a data set that are reproducible, and which of them an epoch shows."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
+import torch
 from torch.utils.data import Dataset
 
 from tutelage._checks import whole_number
-from tutelage.data.current_view import CurrentView
-from tutelage.data.draws import Draws, mixed
+from tutelage.data.as_dataset import as_dataset, held_datasets, is_map_style
 from tutelage.data.fingerprint import content
+from tutelage.data.randomness import mixed_seed, preserved, seed_augmentation
 from tutelage.errors import ArgumentError, DataError
-from tutelage.nested import describe
-from tutelage.signals import set_apart
+from tutelage.nested import describe, split_dict
 
-_LOOKS = 8
+_CHECKED = 8
+_DEPTH = 8
+
+
+class _SharedNumber:
+    """The number of the current view, in memory shared with (persistent) worker processes."""
+
+    def __init__(self) -> None:
+        self._value = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def __setstate__(self, state: dict[str, torch.Tensor]) -> None:
+        self._value = state["_value"].share_memory_()  # in a worker it is shared already
+
+    def __repr__(self) -> str:
+        return "view"  # the same for all: it is not a setting of the data set
+
+    def get(self) -> int:
+        return int(self._value)
+
+    def set(self, value: int) -> None:
+        self._value.fill_(value)
 
 
 class Views(Dataset[Any]):
-    """A data set under augmentations that are drawn from (seed, view, example).
+    """A data set whose random augmentations are seeded by (seed, view, example).
 
-    Example `i` under view `v` is `transform(dataset[i])` with all draws, the data set's own too,
-    from torch's, numpy's and Python's global generators (and CUDA's, where it is in use) begun
-    from a seed of (`seed`, `v`, `i`). So its pixels are the same in another process, in workers,
-    in another order, after a kill; and the global generators are left as they were. A teacher that
-    was asked about view `v` once has answered for the very pixels that a student sees later.
+    Example `i` in view `v` is `transform(dataset[i])`, while torch's, numpy's and Python's global
+    generators (and CUDA's, where it is in use) are seeded from (`seed`, `v`, `i`), for the data
+    set's own augmentations too. So its pixels are the same in another process, in workers, in
+    another order and after a restart; the global generators are restored. The outputs of a teacher
+    for view `v`, computed once, therefore belong to the very pixels that a student sees later.
 
-    Epoch `e` of a training, from 0 on, shows view `e mod count`. `distill`, `fit` and `label` see
-    to that, also for a `DataLoader` over the set, with workers; a loop of your own calls
+    Epoch `e` of a training, counted from 0, shows view `e mod count`. `distill`, `fit` and `label`
+    set it, also for a `DataLoader` over the set, with workers; in a loop of your own call
     `set_epoch(e)` before each epoch.
 
     Args:
-        dataset: A map-style data set; it may augment its examples itself.
-        transform: What makes a view of an example: a transform of torchvision (v2), or any
-            callable; None where the data set's own augmentation is all.
+        dataset: A map-style data set, which may augment its examples itself, or `(inputs, labels)`
+            as tensors or arrays.
+        transform: What augments an example: a transform of torchvision (v2), or any callable; None
+            where the data set's own augmentation is all.
         count: How many views there are; None for a new one in each epoch.
-        seed: Where all draws come from.
+        seed: From which all views are drawn.
         whole: Whether `transform` is given the whole example, with labels; else the inputs alone:
-            the first item of a tuple, or a dict without `labels`, `label`, `index` and `domain`.
+            the first item of a tuple, or a dict without labels, `index` and `domain`.
 
     Raises:
         ArgumentError: An argument is outside its range.
-        DataError: `dataset` is empty or has no places, an example cannot be loaded, or two looks
-            at one example and view differ, since something draws from a generator of its own.
+        DataError: `dataset` is empty or not map-style, an example cannot be loaded, or an example
+            differs when it is loaded twice in one view, since it is drawn from a generator that is
+            not global.
 
     >>> import torch
     >>> from torch.utils.data import TensorDataset
@@ -65,6 +86,7 @@ class Views(Dataset[Any]):
         seed: int = 0,
         whole: bool = False,
     ) -> None:
+        dataset = as_dataset("dataset", dataset)
         _check_dataset(dataset)
         if transform is not None and not callable(transform):
             raise ArgumentError(
@@ -73,30 +95,30 @@ class Views(Dataset[Any]):
             )
         if count is not None:
             count = whole_number("count", count, 1, "it is the number of views")
-        self.seed = whole_number("seed", seed, 0, "all draws come from it")
+        self.seed = whole_number("seed", seed, 0, "all views are drawn from it")
         self.dataset, self.transform, self.count, self.whole = dataset, transform, count, whole
-        self._current, self._draws = CurrentView(), Draws()
-        self._refuse_draws_of_its_own()
+        self._current = _SharedNumber()
+        self._check_reproducible()
 
     def __len__(self) -> int:
         """Return the number of examples, of each view."""
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
-        """Return an example under the present view."""
+        """Return an example in the current view."""
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
-        """Return the examples of a batch, which a loader asks for at once."""
+        """Return the examples of a batch, as loaders ask for them."""
         return self._examples(indices, self.view)
 
     def example(self, index: int, view: int) -> Any:
-        """Return an example under any view."""
+        """Return an example in any view."""
         return self._examples([index], self._checked(view))[0]
 
     @property
     def view(self) -> int:
-        """The present view; 0 at first."""
+        """The current view; 0 at first."""
         return self._current.get()
 
     def set_view(self, view: int) -> None:
@@ -114,7 +136,7 @@ class Views(Dataset[Any]):
 
     @property
     def description(self) -> str:
-        """What makes a view, as text; the data set and the number of views are left out."""
+        """Seed and transform as text, without the data set and the number of views."""
         return f"seed={self.seed}, whole={self.whole}, transform={_named(self.transform)}"
 
     def _checked(self, view: int) -> int:
@@ -127,38 +149,36 @@ class Views(Dataset[Any]):
         return view
 
     def _examples(self, indices: Sequence[int], view: int) -> list[Any]:
-        places = range(len(self.dataset))
-        of_view = mixed(self.seed, view)
-        with self._draws.apart() as call:
-            return [
-                call(mixed(of_view, place), partial(self._made, place))
-                for place in (places[index] for index in indices)
-            ]
+        positions, of_view, found = range(len(self)), mixed_seed(self.seed, view), []
+        with preserved():
+            for index in indices:
+                seed_augmentation(mixed_seed(of_view, positions[index]))
+                found.append(self._augmented(positions[index]))
+        return found
 
-    def _made(self, place: int) -> Any:
-        """Return an example, with whatever is drawn for it drawn now."""
-        example = self.dataset[place]
+    def _augmented(self, position: int) -> Any:
+        example = self.dataset[position]
         if self.transform is None:
             return example
         if self.whole:
             return self.transform(example)
         if isinstance(example, Mapping):
-            inputs, rest = set_apart(example)
+            inputs, rest = split_dict(example)
             return {**_dict(self.transform(inputs)), **rest}
         if isinstance(example, (tuple, list)):
             return (self.transform(example[0]), *example[1:])
         return self.transform(example)
 
-    def _refuse_draws_of_its_own(self) -> None:
-        """Look at a few examples twice: both must be alike."""
+    def _check_reproducible(self) -> None:
+        """Load a few examples twice and refuse them if they differ."""
         length = len(self)
-        for place in sorted({look * length // _LOOKS for look in range(_LOOKS)}):
-            first, second = (content(self.example(place, 0)) for _ in range(2))
+        for position in sorted({number * length // _CHECKED for number in range(_CHECKED)}):
+            first, second = (content(self.example(position, 0)) for _ in range(2))
             if first != second:
                 raise DataError(
-                    f"a view of an example must come out the same each time, got two that differ "
-                    f"(example {place}); something in it draws from a generator of its own, such "
-                    "as numpy.random.default_rng, or keeps a count: draw from torch's, numpy's or "
+                    f"an example must be the same each time it is loaded in one view, got two that "
+                    f"differ (example {position}); it depends on a generator of its own, such as "
+                    "numpy.random.default_rng, or on a counter: draw from torch's, numpy's or "
                     "Python's global generator instead (torch.rand, numpy.random.rand, "
                     "random.random)"
                 )
@@ -174,7 +194,7 @@ def _dict(made: Any) -> Mapping[str, Any]:
 
 
 def _check_dataset(dataset: Any) -> None:
-    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+    if not is_map_style(dataset):
         raise DataError(
             "`Views` must be given a map-style data set (with __len__ and __getitem__), got "
             f"{type(dataset).__name__}; give the data set and put the loader around the Views"
@@ -189,3 +209,51 @@ def _named(transform: object) -> str:
     module = getattr(transform, "__module__", "") or ""
     text = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(transform))
     return f"{module}.{name} {text}"
+
+
+def views_in(dataset: object, depth: int = _DEPTH) -> list[Views]:
+    """Return the `Views` that a data set is or is made of, through subsets and other wrappers."""
+    if isinstance(dataset, Views):
+        return [dataset]
+    inner = held_datasets(dataset).values() if depth else ()
+    return [found for each in inner for found in views_in(each, depth - 1)]
+
+
+def describe_views(dataset: object, views: int | None) -> dict[str, Any]:
+    """Return the number of views in use and how they are made; empty without views."""
+    found = views_in(dataset)
+    in_use = found[0].count if found and views is None else views
+    return {"views": in_use, "view": [each.description for each in found]} if found else {}
+
+
+def show_epoch(dataset: object, epoch: int, views: int | None = None) -> int:
+    """Set the view of an epoch, `epoch mod views`, and return it; 0 where there are no views.
+
+    Args:
+        dataset: Any data set.
+        epoch: Counted from 0.
+        views: How many views to cycle through; None for as many as the data set has.
+
+    Raises:
+        DataError: Its parts have different numbers of views, or fewer than `views`.
+    """
+    found = views_in(dataset)
+    if not found:
+        return 0
+    counts = {each.count for each in found}
+    if len(counts) > 1:
+        raise DataError(
+            "the parts of a data set must have the same number of views, got Views of count "
+            f"{' and '.join(map(str, counts))}; give all the same `count`"
+        )
+    (count,) = counts
+    if views is not None and count is not None and count < views:
+        raise DataError(
+            f"the data set must have the {views} views that are asked for, got Views of count "
+            f"{count}; make Views of a larger count"
+        )
+    in_use = count if views is None else views
+    view = epoch if in_use is None else epoch % in_use
+    for each in found:
+        each.set_view(view)
+    return view

@@ -6,15 +6,14 @@ from dataclasses import replace
 
 from tutelage.demo.data import TRAIN_IMAGES
 from tutelage.demo.settings import DemoSettings
-from tutelage.reports import Column, Page, Section, Table
+from tutelage.reports import Column, Page, Record, Section, Table
 from tutelage.reports.numbers import count
-from tutelage.studies import StudyResults
-from tutelage.studies.page import study_page
+from tutelage.reports.report import record_page
 
 
-def demo_page(results: StudyResults, settings: DemoSettings) -> Page:
+def demo_page(results: Record, settings: DemoSettings) -> Page:
     """Return the page of a demo."""
-    page = study_page(results)
+    page = record_page(results)
     labelled, unlabelled = count(settings.labelled), count(TRAIN_IMAGES - settings.labelled)
     return replace(
         page,
@@ -37,7 +36,7 @@ def _warning(settings: DemoSettings) -> str:
     )
 
 
-def _idea(results: StudyResults) -> Section:
+def _idea(results: Record) -> Section:
     return Section(
         "What distillation is",
         (
@@ -58,7 +57,7 @@ def _idea(results: StudyResults) -> Section:
     )
 
 
-def _method(results: StudyResults, settings: DemoSettings) -> Section:
+def _method(results: Record, settings: DemoSettings) -> Section:
     train, labelled = count(TRAIN_IMAGES), count(settings.labelled)
     return Section(
         "What was done",

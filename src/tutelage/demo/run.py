@@ -16,15 +16,16 @@ from tutelage.demo.data import Digits, digits, draw, labelled_set, mixed_set
 from tutelage.demo.models import make_student, train_teacher
 from tutelage.demo.settings import DemoSettings
 from tutelage.objectives import HardLabels
+from tutelage.reports import Record
 from tutelage.reports.numbers import count
-from tutelage.studies import Arm, Study, StudyResults, study
+from tutelage.studies import Arm, ReportOptions, Study, Training, study
 from tutelage.training import Engine
 
 CONTROL, DISTILLED, MORE_IMAGES = "Labels alone", "Distilled", "Distilled, more images"
 TITLE = "What a small model learns from a large one"
 
 
-def run_demo(settings: DemoSettings | None = None, progress: bool = False) -> StudyResults:
+def run_demo(settings: DemoSettings | None = None, progress: bool = False) -> Record:
     """Teach one small student three ways and return what came out.
 
     Args:
@@ -72,15 +73,17 @@ def demo_study(
             MORE_IMAGES: Arm(objective=objective, train=many, note=more),
         },
         seeds=settings.seeds,
-        steps=settings.steps,
-        batch_size=settings.batch_size,
-        optimizer=partial(
-            torch.optim.AdamW, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        training=Training(
+            steps=settings.steps,
+            batch_size=settings.batch_size,
+            optimizer=partial(
+                torch.optim.AdamW, lr=settings.learning_rate, weight_decay=settings.weight_decay
+            ),
+            scheduler=CosineAnnealingLR,
+            engine=Engine(device="cpu"),
         ),
-        scheduler=CosineAnnealingLR,
-        engine=Engine(device="cpu"),
-        subject=MORE_IMAGES,
-        title=TITLE,
+        primary=MORE_IMAGES,
+        report=ReportOptions(title=TITLE),
         progress=progress,
     )
 

@@ -11,15 +11,15 @@ from rich.table import Table
 
 from tutelage.demo.settings import DemoSettings
 from tutelage.evaluation import mean_interval
+from tutelage.reports import Record
 from tutelage.reports.numbers import NONE, count, file_size, milliseconds, percent, plus_minus
-from tutelage.studies import StudyResults
-from tutelage.studies.results import ModelResult
-from tutelage.studies.verdict import verdict
+from tutelage.reports.record import ModelRecord
+from tutelage.reports.verdict import verdict
 
 _UNIT_WIDTH = 9
 
 
-def show(results: StudyResults, settings: DemoSettings, console: Console) -> None:
+def show(results: Record, settings: DemoSettings, console: Console) -> None:
     """Print the table of models and the verdict."""
     console.print(f"\n{_title(settings)}", style="bold", highlight=False)
     console.print(_table(results))
@@ -27,7 +27,7 @@ def show(results: StudyResults, settings: DemoSettings, console: Console) -> Non
     console.print(verdict(results), style="bold", highlight=False)
 
 
-def rows(results: StudyResults) -> list[tuple[str, ...]]:
+def rows(results: Record) -> list[tuple[str, ...]]:
     """Return each model's name, accuracy, agreement with the teacher, size and times."""
     teacher = results.teacher
     students = [
@@ -42,7 +42,7 @@ def rows(results: StudyResults) -> list[tuple[str, ...]]:
     if teacher is None:
         return students
     costs = _costs(results.models[teacher.model])
-    return [("Teacher", _per_cent((teacher.figures["accuracy"],)), NONE, *costs), *students]
+    return [("Teacher", _per_cent((teacher.metrics["accuracy"],)), NONE, *costs), *students]
 
 
 def _per_cent(values: tuple[float, ...]) -> str:
@@ -52,14 +52,14 @@ def _per_cent(values: tuple[float, ...]) -> str:
     return plus_minus(fmean(values), mean_interval(values).half_width).removesuffix(" %")
 
 
-def _costs(model: ModelResult) -> tuple[str, ...]:
+def _costs(model: ModelRecord) -> tuple[str, ...]:
     times = (milliseconds(each.per_input) for each in model.latencies)
     if model.cost is None:
         return NONE, NONE, *times
     return count(model.cost.parameters), file_size(model.cost.file_bytes), *times
 
 
-def _table(results: StudyResults) -> Table:
+def _table(results: Record) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     table.add_column("Model", vertical="top")
     sizes = [each.batch_size for each in next(iter(results.models.values())).latencies]
@@ -74,11 +74,11 @@ def _table(results: StudyResults) -> Table:
         heading = "\n".join((name, *quiet))
         table.add_column(heading, justify="right", vertical="bottom", no_wrap=True)
     for row in rows(results):
-        table.add_row(*row, style="bold" if row[0] == results.subject else None)
+        table.add_row(*row, style="bold" if row[0] == results.primary else None)
     return table
 
 
-def _note(results: StudyResults) -> str:
+def _note(results: Record) -> str:
     threads = results.versions["threads"]
     return (
         f"± is the 95 % interval of the mean over {len(results.seeds)} seeds (Student's t): "

@@ -12,13 +12,11 @@ from tutelage.demo.run import run_demo
 from tutelage.demo.screen import show
 from tutelage.demo.settings import DemoSettings
 from tutelage.errors import RunFolderError
-from tutelage.reports import write_report
+from tutelage.reports import Record, write_record, write_report
 from tutelage.reports.writing import check_path
-from tutelage.studies import StudyResults
-from tutelage.studies.results import as_record, write_results
 
 
-def show_demo(settings: DemoSettings, out: Path) -> StudyResults:
+def show_demo(settings: DemoSettings, out: Path) -> Record:
     """Run the demo, print its table and verdict, write `results.json` and the report.
 
     Args:
@@ -37,8 +35,8 @@ def show_demo(settings: DemoSettings, out: Path) -> StudyResults:
     if on_screen.is_terminal:
         on_screen.print("Training the teacher, then its students", style="dim")
     results = run_demo(settings, progress=True)
-    write_results(results, out / "results.json")
-    write_report(demo_page(results, settings), page, as_record(results))
+    write_record(results, out / "results.json")
+    write_report(demo_page(results, settings), page, results)
     console = Console()
     show(results, settings, console)
     console.print(

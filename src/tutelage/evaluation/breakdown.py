@@ -1,4 +1,4 @@
-"""A figure part by part: a good mean may hide a class or a group that was forgotten."""
+"""A metric by class or group: a good mean may hide a class or a group that does badly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tutelage.evaluation.metrics import Metric, evaluate_metric
 
 
 def by_class(output: Tensor, labels: Tensor) -> dict[int, float]:
-    """Return each class's recall: the share of its examples whose largest logit is its own.
+    """Return each class's recall: the fraction of its examples whose largest logit is its own.
 
     Args:
         output: Logits, `[examples, classes]`, finite.
@@ -45,7 +45,7 @@ def by_group(
 
     Args:
         metric: A function of (outputs, labels), or an object with reset, update and compute.
-        output: What the model says, `[examples, …]`.
+        output: Outputs of the model, `[examples, …]`.
         labels: What the metric compares it with, `[examples, …]`.
         groups: What each example belongs to, `[examples]`: names or numbers.
         name: The metric's name, for messages.

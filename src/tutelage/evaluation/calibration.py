@@ -19,12 +19,12 @@ class Reliability:
     Args:
         confidence: Mean probability of the top class in each bin, ascending.
         accuracy: Share of right answers in each bin.
-        share: Share of all examples in each bin; they add up to 1.
+        fraction: Share of all examples in each bin; they add up to 1.
     """
 
     confidence: tuple[float, ...]
     accuracy: tuple[float, ...]
-    share: tuple[float, ...]
+    fraction: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +98,10 @@ def reliability(output: Tensor, labels: Tensor, bins: int = 15) -> Reliability:
 
 
 def calibration_error(output: Tensor, labels: Tensor, bins: int = 15) -> float:
-    """Expected calibration error: Σ_b share_b · |accuracy_b − confidence_b|, in [0, 1].
+    """Expected calibration error: Σ_b fraction_b · |accuracy_b − confidence_b|, in [0, 1].
 
     With few examples it is above zero even for a model that is perfectly calibrated, since a bin's
-    accuracy is then a matter of luck; compare only figures of equally many examples and bins.
+    accuracy is then a matter of luck; compare only errors of equally many examples and bins.
 
     Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599.
 
@@ -121,8 +121,8 @@ def calibration_error(output: Tensor, labels: Tensor, bins: int = 15) -> float:
     0.05
     """
     found = reliability(output, labels, bins)
-    rows = zip(found.share, found.accuracy, found.confidence, strict=True)
-    return sum(share * abs(accuracy - confidence) for share, accuracy, confidence in rows)
+    rows = zip(found.fraction, found.accuracy, found.confidence, strict=True)
+    return sum(fraction * abs(accuracy - confidence) for fraction, accuracy, confidence in rows)
 
 
 def calibration(

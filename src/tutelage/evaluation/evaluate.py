@@ -27,7 +27,7 @@ from tutelage.layers import evaluating, observe
 from tutelage.objectives import Objective, with_feedback
 from tutelage.objectives._valid import valid_examples
 from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants
-from tutelage.teachers import Teacher
+from tutelage.teachers import Teacher, ask
 
 STANDARD = ("loss", "accuracy", "agreement", "mse", "r2", "teacher_mse")
 """The names of metrics that come without being asked for."""
@@ -100,7 +100,7 @@ def evaluate(
 
     Args:
         model: The model that is judged, in eval mode and without gradients.
-        teacher: A teacher that answers for this data (see `Teacher.answering`) and is ready on the
+        teacher: A teacher that answers for this data (see `Teacher.for_data`) and is ready on the
             device; None if there is none. Then there is no loss for an objective that needs one.
         objective: Gives the loss, tells class logits from values, and may have validation metrics
             of its own; None for outputs without metrics.
@@ -128,7 +128,7 @@ def evaluate(
             batch = raw.to(device, _FINAL)
             inputs = batch.inputs if inputs is None else inputs
             student = _ask(model, batch, wants.student, "student" if objective else "model")
-            target = Signals() if teacher is None else teacher.signals(batch, wants.teacher)
+            target = Signals() if teacher is None else ask(teacher, batch, wants.teacher)
             losses.add(student, target, batch)
             seen.append((_output(student), _output(target), replace(batch, inputs=None)))
     students, targets, batches = zip(*seen, strict=True)
@@ -278,7 +278,7 @@ def _judging(*modules: nn.Module) -> Iterator[None]:
 
 def _ask(model: nn.Module | Teacher, batch: Batch, wanted: Fields, side: str) -> Signals:
     if isinstance(model, Teacher):
-        return model.signals(batch, wanted)
+        return ask(model, batch, wanted)
     return observe(model, batch.inputs, wanted, side)
 
 

@@ -53,8 +53,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
         raise ArgumentError(
             f"an interval needs at least two repetitions, got {len(values)}; run more seeds"
         )
-    share = inner_fraction("confidence", confidence, "0.95 is the usual one")
+    level = inner_fraction("confidence", confidence, "0.95 is the usual one")
     mean = fmean(values)
-    quantile = float(stdtrit(len(values) - 1, (1 + share) / 2))
+    quantile = float(stdtrit(len(values) - 1, (1 + level) / 2))
     half = quantile * stdev(values) / math.sqrt(len(values))
     return Interval(mean, mean - half, mean + half)

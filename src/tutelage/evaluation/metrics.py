@@ -32,7 +32,7 @@ Metric = Callable[[Tensor, Tensor], Any] | Updated
 
 
 def accuracy(output: Tensor, labels: Tensor) -> float:
-    """Share of examples whose largest logit is the true class's, in [0, 1].
+    """Fraction of examples whose largest logit is the true class's, in [0, 1].
 
     Args:
         output: Logits `[examples, classes]`.
@@ -46,7 +46,7 @@ def accuracy(output: Tensor, labels: Tensor) -> float:
 
 
 def agreement(student: Tensor, teacher: Tensor) -> float:
-    """Share of examples on which student and teacher name the same class, in [0, 1].
+    """Fraction of examples for which student and teacher predict the same class, in [0, 1].
 
     Args:
         student: Logits `[examples, classes]`.
@@ -100,7 +100,7 @@ def evaluate_metric(name: str, metric: Metric, output: Tensor, labels: Tensor) -
 
     Raises:
         ArgumentError: The metric is of neither kind, fails (its error is the cause), or its value
-            is no number.
+            is not a number.
     """
     gathers = isinstance(metric, Updated)
     if not (gathers or callable(metric)):

@@ -1,4 +1,4 @@
-"""All that a model says of a data set."""
+"""All outputs of a model on a data set."""
 
 from typing import cast
 

@@ -29,7 +29,7 @@ class NonInferiority:
     Args:
         mean: Mean difference, student less the other: above zero it is better.
         bound: One-sided lower confidence bound of that difference.
-        margin: The loss that was said beforehand to matter; zero or more.
+        margin: The loss that was stated beforehand to matter; zero or more.
         confidence: Of the bound.
     """
 
@@ -51,7 +51,7 @@ def non_inferiority(
 
     The one-sided t test of a shifted null hypothesis (Schuirmann 1987). A difference that is "not
     significant" shows no such thing; a bound above −margin does, if the margin was stated before
-    the figures were seen.
+    the results were seen.
 
     Args:
         differences: Student less the other, one for each pair, at least two; higher is better.
@@ -68,11 +68,11 @@ def non_inferiority(
     from scipy.special import stdtrit  # noqa: PLC0415 - loaded where used, it takes its time
 
     not_negative("margin", margin, "it is the loss that counts as none, such as 0.01 of accuracy")
-    values, share = _at_least_two(differences), inner_fraction("confidence", confidence, _USUAL)
+    values, level = _at_least_two(differences), inner_fraction("confidence", confidence, _USUAL)
     error = stdev(values) / math.sqrt(len(values))
     mean = fmean(values)
-    bound = mean - float(stdtrit(len(values) - 1, share)) * error
-    return NonInferiority(mean, bound, margin, share)
+    bound = mean - float(stdtrit(len(values) - 1, level)) * error
+    return NonInferiority(mean, bound, margin, level)
 
 
 def bootstrap_interval(
@@ -146,9 +146,9 @@ def seeds_needed(
     spread = stdev(_at_least_two(differences))
     if spread == 0:
         return 2
-    share = (1 + inner_fraction("confidence", confidence, _USUAL)) / 2
+    level = (1 + inner_fraction("confidence", confidence, _USUAL)) / 2
     for number in range(2, _MOST_SEEDS + 1):
-        limit = float(stdtrit(number - 1, share))
+        limit = float(stdtrit(number - 1, level))
         shift = effect * math.sqrt(number) / spread
         if 1 - float(nctdtr(number - 1, shift, limit)) >= wanted:
             return number

@@ -1,4 +1,4 @@
-"""What a model says of the classes beside the true one, and whether two models say it alike.
+"""Class similarities: what a model gives to wrong classes, and whether two models agree on it.
 
 A label says "this is a 1"; a teacher also says that a 1 looks more like a 7 than like a 4. This is
 what a student can learn from it beyond the labels ("dark knowledge").
@@ -48,7 +48,7 @@ def class_similarity(output: Tensor, labels: Tensor, temperature: float = 1.0) -
 def similarity_correlation(student: Tensor, teacher: Tensor) -> float:
     """Pearson's r of the cells off the diagonal of two similarity matrices, in [−1, 1].
 
-    The diagonal is left out: it only says how sure the models are of the truth.
+    The diagonal is left out: it only tells how confident the models are in the true class.
 
     Args:
         student: The student's `class_similarity`, `[classes, classes]`; NaN cells are left out.

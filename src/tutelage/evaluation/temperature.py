@@ -14,7 +14,7 @@ _WIDEST = 100.0
 def fit_temperature(output: Tensor, labels: Tensor) -> float:
     """Return the T that minimises the mean of −log softmax(z/T)_y (temperature scaling).
 
-    Dividing by T changes no answer, only how sure the model says it is: T > 1 where it was too
+    Dividing by T changes no answer, only how confident the model is: T > 1 where it was too
     sure, T < 1 where it was not sure enough. Fit it on data that neither trained nor tests.
 
     The loss is convex in β = 1/T, with the derivative E_{softmax(βz)}[z] − z_y, whose root is taken

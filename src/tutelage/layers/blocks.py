@@ -7,24 +7,24 @@ from torch import nn
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers.paths import submodule
 
-# A candidate with less than this share of the largest one's parameters is no rival of it: the two
-# linear layers of a head are not what is meant beside twelve encoder layers.
+# Candidates with less than this fraction of the largest one's parameters are ignored: beside twelve
+# encoder layers, the two linear layers of a head are not meant.
 _RIVAL = 1 / 20
-_NAMED = 6  # how many rivals a message names
+_NAMED = 6  # the most candidates in a message
 
 
 def blocks(model: nn.Module, path: str | None = None) -> list[str]:
     """Return the paths of a network's repeated blocks, first to last.
 
-    Without a path, an `nn.Sequential` or `nn.ModuleList` is looked for whose children (two or
+    Without a path, it searches for an `nn.Sequential` or `nn.ModuleList` whose children (two or
     more) are all of one class and have parameters: the encoder layers of BERT or of a ViT. Where
-    several `nn.Sequential` of one parent hold the same class, as `layer1` to `layer4` of a ResNet,
-    these stages themselves are the blocks.
+    several `nn.Sequential` of one parent contain the same class, as `layer1` to `layer4` of a
+    ResNet, these stages themselves are the blocks.
 
     Args:
         model: Any network.
         path: The `nn.Sequential` or `nn.ModuleList` whose children are the blocks; `""` is the
-            model itself. Needed where several would do, as in an encoder-decoder.
+            model itself. Needed where there are several, as in an encoder-decoder.
 
     Raises:
         ArgumentError: There is no container at the path; or without a path, none or more than one
@@ -38,7 +38,7 @@ def blocks(model: nn.Module, path: str | None = None) -> list[str]:
 
 
 def blocks_of(model: nn.Module, path: str | None, side: str) -> list[str]:
-    """Return the paths of the blocks of a `side`, which messages name."""
+    """Return the paths of the blocks of a model, which messages call by its `side`."""
     found = containers(model, path, side)
     return found if len(found) > 1 else children(model, found[0])
 
@@ -54,7 +54,7 @@ def containers(model: nn.Module, path: str | None, side: str) -> list[str]:
         raise ArgumentError(
             f"the path of the {side}'s blocks must be that of an nn.Sequential or nn.ModuleList "
             f"with children, got {path!r}, a {type(found).__name__} with "
-            f"{len(list(found.children()))}; pass the path of what holds the blocks"
+            f"{len(list(found.children()))}; pass the path of the container of the blocks"
         )
     return [path]
 
@@ -66,14 +66,14 @@ def children(model: nn.Module, path: str) -> list[str]:
 
 
 def _search(model: nn.Module, side: str) -> list[str]:
-    """Return the outermost group of containers that has no rival in size."""
+    """Return the outermost group of containers that is by far the largest."""
     groups = list(_groups(model))
     groups = [group for group in groups if not any(_inside(group, other) for other in groups)]
     if not groups:
         raise ArgumentError(
             f"no repeated blocks were found in the {side} ({type(model).__name__}), neither an "
             "nn.Sequential nor an nn.ModuleList of two or more layers of one class; pass the path "
-            "of what holds the blocks, or name layers by their own paths"
+            "of the container of the blocks, or name layers by their own paths"
         )
     sizes = [_size(model, group) for group in groups]
     rivals = [
@@ -89,13 +89,13 @@ def _search(model: nn.Module, side: str) -> list[str]:
 
 
 def _groups(model: nn.Module) -> Iterator[list[str]]:
-    """Yield the containers of equal layers, those of one parent and of one class together."""
+    """Yield containers of equal layers; those of one parent and class as one group."""
     groups: dict[object, list[str]] = {}
     for path, module in model.named_modules():
         if not isinstance(module, (nn.Sequential, nn.ModuleList)) or not _is_repeated(module):
             continue
         key: object = path
-        # Nothing can be taken from a ModuleList, which is never called: it can be no stage.
+        # A ModuleList is never called itself, so that it cannot be a stage with an output.
         if isinstance(module, nn.Sequential) and path:
             key = path.rpartition(".")[0], _kind(module)
         groups.setdefault(key, []).append(path)
@@ -105,7 +105,7 @@ def _groups(model: nn.Module) -> Iterator[list[str]]:
 
 
 def _is_repeated(container: nn.Sequential | nn.ModuleList) -> bool:
-    """Tell whether it holds layers of one class, or one composed layer (a stage of one block)."""
+    """Tell whether its children are of one class: several, or one with children of its own."""
     parts = [part for part in container._modules.values() if part is not None]  # noqa: SLF001
     if not all(next(part.parameters(), None) is not None for part in parts):
         return False
@@ -114,7 +114,7 @@ def _is_repeated(container: nn.Sequential | nn.ModuleList) -> bool:
 
 
 def _kind(module: nn.Module) -> object:
-    """Return what makes a layer the same as another: its class, and what is in a container."""
+    """Return a key that equal layers share: the class, and for a container those inside."""
     if type(module) in {nn.Sequential, nn.ModuleList}:
         return type(module), frozenset(map(_kind, module.children()))
     return type(module)

@@ -1,7 +1,7 @@
-"""Which block of a student learns from which block of its teacher.
+"""Layer maps: which block of a student learns from which block of its teacher.
 
 Each function returns `{student path: teacher path}`, in the student's order. `student_path` and
-`teacher_path` say where the blocks are when `blocks` cannot tell.
+`teacher_path` are the containers of the blocks, for models where `blocks` cannot tell.
 """
 
 from torch import nn
@@ -21,15 +21,15 @@ def every_nth(
 ) -> dict[str, str]:
     """Map student block i to teacher block n·i + n − 1, the last of each n.
 
-    Patient KD's "skip" (Sun et al., "Patient Knowledge Distillation for BERT Model Compression",
-    EMNLP 2019), which teaches from every n-th layer.
+    The "skip" strategy of patient knowledge distillation (Sun et al., "Patient Knowledge
+    Distillation for BERT Model Compression", EMNLP 2019).
 
     Args:
-        student: The model that learns; it has s blocks.
-        teacher: The model that teaches; it has n·s blocks or more.
+        student: The student model; it has s blocks.
+        teacher: The teacher model; it has n·s blocks or more.
         n: At least 1; with 1, block i learns from block i.
-        student_path: What holds the student's blocks, as for `blocks`.
-        teacher_path: What holds the teacher's blocks.
+        student_path: The container of the student's blocks, as for `blocks`.
+        teacher_path: The container of the teacher's blocks.
 
     Raises:
         ArgumentError: `n` is out of its range, or blocks are not found.
@@ -38,9 +38,11 @@ def every_nth(
     >>> every_nth(nn.Sequential(*[nn.Linear(2, 2)] * 2), nn.Sequential(*[nn.Linear(2, 2)] * 4))
     {'0': '1', '1': '3'}
     """
-    whole_number("n", n, 1, "pass how many teacher blocks there are to one student block")
+    whole_number("n", n, 1, "pass the number of teacher blocks for each student block")
     ours, theirs = _both(student, teacher, student_path, teacher_path)
-    _require(len(theirs) >= n * len(ours), f"{n} teacher blocks to a student block", ours, theirs)
+    _require(
+        len(theirs) >= n * len(ours), f"{n} teacher blocks for each student block", ours, theirs
+    )
     return {block: theirs[n * i + n - 1] for i, block in enumerate(ours)}
 
 
@@ -56,10 +58,10 @@ def uniform(
     The last learns from the last. Where t is a multiple of s this is `every_nth`, with n = t / s.
 
     Args:
-        student: The model that learns; it has s blocks.
-        teacher: The model that teaches; it has t ≥ s blocks.
-        student_path: What holds the student's blocks, as for `blocks`.
-        teacher_path: What holds the teacher's blocks.
+        student: The student model; it has s blocks.
+        teacher: The teacher model; it has t ≥ s blocks.
+        student_path: The container of the student's blocks, as for `blocks`.
+        teacher_path: The container of the teacher's blocks.
 
     Raises:
         ArgumentError: Blocks are not found.
@@ -69,7 +71,7 @@ def uniform(
     {'0': '2', '1': '4'}
     """
     ours, theirs = _both(student, teacher, student_path, teacher_path)
-    _require(len(theirs) >= len(ours), "a teacher block to each student block", ours, theirs)
+    _require(len(theirs) >= len(ours), "a teacher block for each student block", ours, theirs)
     s, t = len(ours), len(theirs)
     return {block: theirs[((i + 1) * t + s - 1) // s - 1] for i, block in enumerate(ours)}
 
@@ -85,11 +87,11 @@ def first(
     """Map the first `count` blocks of the student to the first of the teacher, one by one.
 
     Args:
-        student: The model that learns.
-        teacher: The model that teaches.
+        student: The student model.
+        teacher: The teacher model.
         count: At least 1 and no more than either model has blocks.
-        student_path: What holds the student's blocks, as for `blocks`.
-        teacher_path: What holds the teacher's blocks.
+        student_path: The container of the student's blocks, as for `blocks`.
+        teacher_path: The container of the teacher's blocks.
 
     Raises:
         ArgumentError: `count` is out of its range, or blocks are not found.
@@ -112,14 +114,14 @@ def last(
 ) -> dict[str, str]:
     """Map the last `count` blocks of the student to the last of the teacher, end to end.
 
-    MiniLM (Wang et al., NeurIPS 2020) teaches from the last layer alone.
+    MiniLM (Wang et al., NeurIPS 2020) uses the last layer only.
 
     Args:
-        student: The model that learns.
-        teacher: The model that teaches.
+        student: The student model.
+        teacher: The teacher model.
         count: At least 1 and no more than either model has blocks.
-        student_path: What holds the student's blocks, as for `blocks`.
-        teacher_path: What holds the teacher's blocks.
+        student_path: The container of the student's blocks, as for `blocks`.
+        teacher_path: The container of the teacher's blocks.
 
     Raises:
         ArgumentError: `count` is out of its range, or blocks are not found.
@@ -141,7 +143,7 @@ def _both(
 
 def _at_least(count: int, ours: list[str], theirs: list[str]) -> tuple[list[str], list[str]]:
     """Return both lists, after a check that each has `count` blocks."""
-    whole_number("count", count, 1, "pass how many blocks are to be taught")
+    whole_number("count", count, 1, "pass the number of blocks to map")
     _require(min(len(ours), len(theirs)) >= count, f"{count} blocks of each model", ours, theirs)
     return ours, theirs
 

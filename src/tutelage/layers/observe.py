@@ -1,4 +1,4 @@
-"""Run a model on inputs and take from it the signals that are wanted."""
+"""Run a model and take its output and the features that are required."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -10,25 +10,25 @@ from torch import Tensor, nn
 
 from tutelage.errors import ModelError, TutelageError, is_of_compiler
 from tutelage.layers.capture import Complete, capturing
-from tutelage.nested import describe
+from tutelage.nested import describe, is_column, on_tensors
 from tutelage.signals import Fields, Signals
 
 
 def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals:
-    """Return what the model says of the inputs.
+    """Return the output and the features of a model for some inputs.
 
     Args:
-        model: Called as `model(x)` for a tensor, `model(*x)` for a tuple or list and `model(**x)`
-            for a dict.
+        model: Called as `model(x)` for a tensor or a list of strings, `model(*x)` for another
+            tuple or list and `model(**x)` for a dict.
         inputs: Its inputs, on its device.
-        fields: The signals wanted; with none, the model does not run, and without its output it
-            runs no further than the last layer wanted.
+        fields: The signals required; with none, the model does not run, and without the output it
+            runs no further than the last layer required.
         side: `"student"` or `"teacher"`, for messages.
 
     Raises:
-        ArgumentError: A layer that is wanted is not there.
-        ModelError: The model refuses the inputs (its own error is the cause), returns something
-            that holds no output, or a layer that is wanted did not run or gave no tensor.
+        ArgumentError: A required layer does not exist.
+        ModelError: The model raises an error (which is the cause), returns something without an
+            output, or a required layer did not run or returned no tensor.
     """
     if not fields:
         return Signals()
@@ -63,10 +63,12 @@ def _in_training(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _call(model: nn.Module, inputs: Any, side: str) -> Any:
+    # A copy, since a model may work in place on its inputs (`x.sub_(mean)`), which others see too.
+    inputs = on_tensors(inputs, Tensor.clone)
     try:
         if isinstance(inputs, Mapping):
             return model(**inputs)
-        if isinstance(inputs, (tuple, list)):
+        if isinstance(inputs, (tuple, list)) and not is_column(inputs):
             return model(*inputs)
         return model(inputs)
     except (TutelageError, torch.OutOfMemoryError):
@@ -80,30 +82,34 @@ def _call(model: nn.Module, inputs: Any, side: str) -> Any:
 
 def _advice(error: Exception) -> str:
     if "more than 1 value per channel" in str(error):
-        return "a batch of one has no statistics: use a DataLoader with drop_last=True"
+        return "BatchNorm needs more than one example: use a DataLoader with drop_last=True"
     if is_of_compiler(error):
         return "torch.compile needs, on a CPU, a C++ compiler, such as g++: install one"
     return "give it the inputs that its forward takes, all of them and no others"
 
 
 def _output(result: Any, side: str) -> Tensor:
-    """Find the output in what a model returned, and bring it to `[batch, …]` with two dims."""
-    output = _candidate(result)
+    """Return the output in what a model returned, as `[batch, …]` of two dimensions or more."""
+    output = result
+    if isinstance(result, Mapping):
+        output = result.get("logits")
+    elif hasattr(result, "logits"):
+        output = result.logits
+    elif isinstance(result, Sequence) and len(result):
+        output = result[0]
     if not isinstance(output, Tensor) or output.ndim == 0:
         raise ModelError(
             f"the {side} must return a tensor [batch, …], a tuple that begins with it, or an "
-            f"object or dict with `logits`, got {describe(result)}; wrap it in a module that does"
+            f"object or dict with `logits`, got {describe(result)}; {_way_out(result)}"
         )
     return output.unsqueeze(1) if output.ndim == 1 else output
 
 
-def _candidate(result: Any) -> Any:
-    if isinstance(result, Tensor):
-        return result
+def _way_out(result: Any) -> str:
+    """Say how to choose the output among several, or what else to do."""
     if isinstance(result, Mapping):
-        return result.get("logits")
-    if hasattr(result, "logits"):
-        return result.logits
-    if isinstance(result, Sequence) and len(result):
-        return result[0]
-    return result
+        tensors = [key for key, value in result.items() if isinstance(value, Tensor) and value.ndim]
+        if tensors:
+            names = " or ".join(f'tl.layers.Output(model, "{key}")' for key in tensors)
+            return f"say which part is the output: {names}, or a function in place of the name"
+    return "wrap it in a module that does"

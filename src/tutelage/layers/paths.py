@@ -1,6 +1,10 @@
-"""A layer of a model by its dotted path, or an error that names the nearest ones."""
+"""Layer paths, and the layer at a path, or an error that names the nearest ones."""
 
+from __future__ import annotations
+
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 from torch import nn
@@ -8,14 +12,54 @@ from torch import nn
 from tutelage.errors import ArgumentError
 
 COMPILED = "_orig_mod"
-"""Under which name `torch.compile` keeps the module that it wraps."""
+"""The name under which `torch.compile` stores the module that it wraps."""
+
+_FORM = re.compile(r"(?P<path>.+?)(?P<input>:input)?(\[(?P<item>\w+)\])?")
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPath:
+    """The output of a module of a network, or its input.
+
+    Args:
+        path: The module, as `named_modules()` lists it.
+        input: Whether the input is meant instead of the output.
+        item: Which one of several: an index in a tuple, a key of a dict or the name of an argument;
+            None for the first that is a tensor.
+    """
+
+    path: str
+    input: bool = False
+    item: int | str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> LayerPath:
+        """Parse `path`, `path:input`, `path[1]` or `path:input[mask]`.
+
+        Raises:
+            ArgumentError: The text has another form.
+
+        >>> LayerPath.parse("encoder.layer.3")
+        LayerPath(path='encoder.layer.3', input=False, item=None)
+        >>> LayerPath.parse("attention:input[1]")
+        LayerPath(path='attention', input=True, item=1)
+        """
+        found = _FORM.fullmatch(text) if isinstance(text, str) else None
+        if found is None:
+            raise ArgumentError(
+                f"a layer must be the path of a module, got {text!r}; write 'layer3', "
+                "'layer3:input' for its input, 'layer3[1]' for one item of several"
+            )
+        item: str | None = found["item"]
+        position = int(item) if item is not None and item.isdecimal() else item
+        return cls(found["path"], found["input"] is not None, position)
 
 
 def submodule(model: nn.Module, path: str, side: str) -> nn.Module:
     """Return the layer at a path.
 
     Args:
-        model: The model that holds it.
+        model: The model that has it.
         path: A name that `model.named_modules()` lists, such as `"encoder.layer.0"`; `""` is the
             model itself.
         side: `"student"`, `"teacher"` or `"model"`, for messages.
@@ -38,9 +82,9 @@ def submodule(model: nn.Module, path: str, side: str) -> nn.Module:
 
 
 def along(model: nn.Module, path: str) -> Iterator[nn.Module | None]:
-    """Yield the model and the layers on the way to a path; None in place of one that is not there.
+    """Yield the model and each layer along a path; None for one that does not exist.
 
-    What `torch.compile` has wrapped is looked into, with or without its `_orig_mod` in the path.
+    Modules that `torch.compile` has wrapped are found with or without `_orig_mod` in the path.
     """
     layer: nn.Module | None = model
     yield layer
@@ -56,8 +100,8 @@ def along(model: nn.Module, path: str) -> Iterator[nn.Module | None]:
 
 
 def _not_found(model: nn.Module, path: str, side: str) -> str:
-    """Say which names come nearest; without any that resemble it, which the model begins with."""
-    # A module shared by two parents may be reached by either path, so both are offered.
+    """Return an error message with the nearest names, or with the first layers of the model."""
+    # A module shared by two parents has two paths, and either may be meant.
     names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
     near, word = get_close_matches(path, names, n=3), "nearest are"
     if not near:

@@ -1,4 +1,4 @@
-"""From the student's width to the teacher's: what is learnt beside the student, and thrown away."""
+"""Projectors from the student's width to the teacher's: trained with it and then discarded."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tutelage.errors import ModelError
 from tutelage.nested import describe
 
 MakeProjector = Callable[[Tensor, Tensor], nn.Module]
-"""From a feature of the student and one of the teacher to a module between their widths."""
+"""Callable: (student feature, teacher feature) → projector module between their widths."""
 
 _VECTORS, _TOKENS, _MAPS = 2, 3, 4
 
 
 def projector(student: Tensor, teacher: Tensor) -> nn.Module:
-    """Return a module from the student's width to the teacher's, as wide as their features say.
+    """Return a projector from the width of the student's feature to that of the teacher's.
 
     A linear layer for `[batch, d]` and `[batch, tokens, d]`, a 1×1 convolution for
     `[batch, channels, height, width]`; where the widths are equal, the identity.
@@ -29,7 +29,7 @@ def projector(student: Tensor, teacher: Tensor) -> nn.Module:
         teacher: The feature of the teacher that it is to be compared with.
 
     Raises:
-        ModelError: The two are not of one kind.
+        ModelError: The two have different numbers of dimensions.
 
     >>> import torch
     >>> projector(torch.zeros(2, 5, 3), torch.zeros(2, 5, 4))
@@ -46,10 +46,10 @@ def projector(student: Tensor, teacher: Tensor) -> nn.Module:
 
 
 def check_kinds(student: Tensor, teacher: Tensor) -> None:
-    """Refuse features between which no projector can be made.
+    """Refuse features between which there is no projector.
 
     Raises:
-        ModelError: The two are not of one kind.
+        ModelError: The two have different numbers of dimensions.
     """
     kinds = {student.ndim, teacher.ndim}
     if len(kinds) > 1 or not kinds <= {_VECTORS, _TOKENS, _MAPS}:
@@ -66,14 +66,14 @@ def width(feature: Tensor) -> int:
 
 
 def project(module: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
-    """Bring the student's feature to the teacher's shape.
+    """Project the student's feature to the teacher's width, and resize it to the teacher's size.
 
-    Both steps are linear and may be done in either order; the smaller size is projected.
+    Both steps are linear and commute; the projection is done at the smaller size.
 
     Args:
-        module: What changes the width.
+        module: The projector.
         student: `[batch, d]`, `[batch, tokens, d]` or `[batch, channels, height, width]`.
-        teacher: Its number of tokens, or height and width, is what the student's is brought to.
+        teacher: Its number of tokens, or height and width, is the target size.
     """
     if _size(student) > _size(teacher):
         return module(resize(student, teacher))
@@ -81,9 +81,9 @@ def project(module: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def resize(student: Tensor, teacher: Tensor) -> Tensor:
-    """Bring the student's tokens, or height and width, to the teacher's number.
+    """Resize the student's tokens, or height and width, to the teacher's number.
 
-    Fewer are averages, more are interpolated linearly; equal ones stay as they are.
+    Fewer are averaged, more are interpolated linearly.
 
     >>> import torch
     >>> resize(torch.tensor([[[1.0], [3.0]]]), torch.zeros(1, 1, 8))

@@ -78,7 +78,7 @@ class HardLabels(Objective):
         own = hard_labels(logits, labels_of(batch), self.smoothing)
         if batch.mixture is None:
             return own
-        share = batch.mixture.share.to(own.dtype)
+        share = batch.mixture.fraction.to(own.dtype)
         partner = hard_labels(logits, batch.mixture.labels, self.smoothing)
         return (share * own + (1 - share) * partner).where(batch.labelled(), 0)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import ArgumentError
-from tutelage.layers.place import Place
+from tutelage.layers.paths import LayerPath
 from tutelage.objectives._objective import Objective
 from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants
 
@@ -97,5 +97,5 @@ def checked_map(layer_map: Mapping[str, str]) -> dict[str, str]:
             f"{layer_map!r}; write {{'layer2': 'layer4'}}"
         )
     for each in (*layer_map, *layer_map.values()):
-        Place.read(each)
+        LayerPath.parse(each)
     return dict(layer_map)

@@ -57,7 +57,7 @@ def by_class(batch: Batch) -> list[str | None]:
             "values group by domain, or by a function of your own"
         )
     if batch.mixture is not None:
-        labels = torch.where(batch.mixture.share >= 0.5, labels, batch.mixture.labels)  # noqa: PLR2004
+        labels = torch.where(batch.mixture.fraction >= 0.5, labels, batch.mixture.labels)  # noqa: PLR2004
     return [None if each == UNLABELLED else f"class {each}" for each in labels.tolist()]
 
 

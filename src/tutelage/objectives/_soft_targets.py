@@ -185,7 +185,7 @@ def _check_ids(ids: Tensor, rest: Tensor, classes: int) -> None:
     if ((known == classes) & (rest > -torch.inf)).any():
         raise ModelError(
             f"a teacher that knows all {classes} classes of the student must have a rest of -inf, "
-            "got mass where the student has no class; for a Specialist set elsewhere='none'"
+            "got mass where the student has no class; for a Specialist set other_class=False"
         )
     if ((known == 0) & (rest == -torch.inf)).any():
         raise ModelError(

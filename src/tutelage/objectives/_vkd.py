@@ -83,14 +83,14 @@ class VkD(FeatureMatch):
 
 
 def orthogonal_projector(student: Tensor, teacher: Tensor) -> nn.Module:
-    """Return an orthogonal map from the student's width to the teacher's, also if they are equal.
+    """Return an orthogonal projector from the student's width to the teacher's, also if equal.
 
     Args:
         student: A feature of the student, for its shape, device and dtype.
         teacher: The feature of the teacher that it is to be compared with.
 
     Raises:
-        ModelError: The two are not of one kind.
+        ModelError: The two have different numbers of dimensions.
 
     >>> orthogonal_projector(torch.zeros(2, 5, 3), torch.zeros(2, 5, 4))
     Orthogonal(3 → 4)
@@ -101,23 +101,23 @@ def orthogonal_projector(student: Tensor, teacher: Tensor) -> nn.Module:
 
 
 class Orthogonal(nn.Module):
-    """x ↦ Q x with QᵀQ = 1, or QQᵀ = 1 where it narrows: lengths and angles are kept, or fall.
+    """x ↦ Q x with QᵀQ = 1, which preserves lengths and angles, or QQᵀ = 1 where it narrows.
 
-    Q is the trained matrix itself, which is made orthonormal again before each step of training, by
-    the Q of its QR factors with the diagonal of R positive: what an optimiser adds to it cannot add
-    up, whichever it is. Gradients are those along the matrices that are orthonormal (the gradient
-    less its part that would stretch), so this is gradient descent on a manifold with retractions.
-    Learning through the QR factors instead gets stuck near singular matrices, above all where the
-    two widths are equal.
+    Q is the trained matrix itself. Before each training step it is made orthonormal again, by the Q
+    of its QR decomposition with a positive diagonal of R, so that updates of any optimiser cannot
+    accumulate a deviation. The gradient is projected onto the tangent space of the orthonormal
+    matrices: this is gradient descent on the Stiefel manifold with retraction. Differentiating
+    through the QR decomposition instead gets stuck near singular matrices, above all where the two
+    widths are equal.
 
     Section 3 of the paper reaches the same matrices by a matrix exponential. The retraction is from
     Absil, Mahony and Sepulchre 2008, "Optimization Algorithms on Matrix Manifolds", chapter 4.
 
     Args:
-        narrow: Width of what comes in.
-        wide: Width of what goes out.
-        device: Where the matrix is.
-        dtype: Its type, of 32 bits at least.
+        narrow: Width of the input.
+        wide: Width of the output.
+        device: Of the matrix.
+        dtype: Of the matrix, with at least 32 bits.
 
     Shape:
         `[…, narrow]` to `[…, wide]`; or `[batch, narrow, height, width]` to
@@ -138,15 +138,15 @@ class Orthogonal(nn.Module):
         nn.init.orthogonal_(self.weight)
 
     def matrix(self) -> Tensor:
-        """Return Q, `[wide, narrow]`, with the gradient along the matrices that are orthonormal."""
+        """Return Q, `[wide, narrow]`, with its gradient in the tangent space."""
         with full_precision(self.weight):
             with torch.no_grad():
                 q = _orthonormal(self.weight)
                 if self.training:
-                    # Past autograd's count of versions: two passes in a row change roundings only.
+                    # Not seen by autograd: between two forward passes only roundings change.
                     self.weight.data.copy_(q)
-            q = q + (self.weight - self.weight.detach())  # as a number Q, for the gradient W
-            # As a number Q again, since QᵀQ = 1; but of the gradient, what would stretch cancels.
+            q = q + (self.weight - self.weight.detach())  # the value of Q, the gradient of W
+            # The value stays Q, since QᵀQ = 1; the part of the gradient off the tangent cancels.
             q = 1.5 * q - 0.5 * q @ (q.T @ q)
         return q.T if self.narrows else q
 
@@ -154,7 +154,7 @@ class Orthogonal(nn.Module):
         """Return the feature in the other width."""
         feature = feature.to(self.weight.dtype)
         with full_precision(feature):
-            if feature.ndim == _MAPS:  # in the layout that maps have
+            if feature.ndim == _MAPS:  # channels first
                 turned = torch.bmm(self.matrix().expand(len(feature), -1, -1), feature.flatten(2))
                 return turned.unflatten(2, feature.shape[2:])
             return feature @ self.matrix().T
@@ -166,6 +166,6 @@ class Orthogonal(nn.Module):
 
 
 def _orthonormal(matrix: Tensor) -> Tensor:
-    """Return Q of the QR factors with no negative number on R's diagonal, which makes it unique."""
+    """Return Q of the QR decomposition with a non-negative diagonal of R, which is unique."""
     q, r = torch.linalg.qr(matrix)
     return q * torch.where(r.diagonal() < 0, -1, 1)

@@ -1,4 +1,4 @@
-"""Records of runs as pages: tables and figures in one HTML file that needs nothing else."""
+"""Records of runs and studies, and their HTML reports: one file that needs nothing else."""
 
 from tutelage.reports.markdown import render_markdown
 from tutelage.reports.page import (
@@ -11,7 +11,8 @@ from tutelage.reports.page import (
     Table,
     render,
 )
-from tutelage.reports.writing import write_page, write_report
+from tutelage.reports.record import Record, read_record
+from tutelage.reports.writing import write_page, write_record, write_report
 
 __all__ = [
     "Cell",
@@ -19,10 +20,13 @@ __all__ = [
     "Figure",
     "Highlight",
     "Page",
+    "Record",
     "Section",
     "Table",
+    "read_record",
     "render",
     "render_markdown",
     "write_page",
+    "write_record",
     "write_report",
 ]

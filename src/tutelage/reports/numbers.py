@@ -15,17 +15,17 @@ _NUMBER = re.compile(r"([+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)\s*([kMG]?B\b)?")
 _BYTES = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 
 
-def percent(share: float, decimals: int = 1) -> str:
-    """Return a share as per cent.
+def percent(fraction: float, decimals: int = 1) -> str:
+    """Return a fraction as per cent.
 
     >>> percent(0.9666)
     '96.7 %'
     """
-    return f"{100 * share:.{decimals}f} %"
+    return f"{100 * fraction:.{decimals}f} %"
 
 
 def percent_range(low: float, high: float) -> str:
-    """Return two shares as a range of per cent.
+    """Return two fractions as a range of per cent.
 
     >>> percent_range(0.9, 0.955)
     '90.0 to 95.5 %'
@@ -34,7 +34,7 @@ def percent_range(low: float, high: float) -> str:
 
 
 def plus_minus(mean: float, half_width: float) -> str:
-    """Return a share and the half width of its interval as per cent.
+    """Return a fraction and the half width of its interval as per cent.
 
     >>> plus_minus(0.9666, 0.0123)
     '96.7 ± 1.2 %'
@@ -43,7 +43,7 @@ def plus_minus(mean: float, half_width: float) -> str:
 
 
 def points(difference: float) -> str:
-    """Return a difference of shares in percentage points, with its sign.
+    """Return a difference of fractions in percentage points, with its sign.
 
     >>> points(0.0312), points(-0.004)
     ('+3.1', '−0.4')
@@ -63,12 +63,21 @@ def signed(number: float, decimals: int = 1) -> str:
 
 
 def count(number: int) -> str:
-    """Return a whole number with its thousands set apart.
+    """Return an integer with its thousands set apart.
 
     >>> count(90250)
     '90,250'
     """
     return f"{number:,}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things.
+
+    >>> counted(1, "epoch"), counted(1200, "epoch")
+    ('1 epoch', '1,200 epochs')
+    """
+    return f"{count(number)} {noun}" + ("" if number == 1 else "s")
 
 
 def file_size(number: int) -> str:
@@ -83,10 +92,10 @@ def file_size(number: int) -> str:
     return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:.3g} {units[0]}"
 
 
-def operations(number: int) -> str:
-    """Return a number of operations in a unit that fits.
+def flops(number: int) -> str:
+    """Return a number of FLOPs in a unit that fits.
 
-    >>> operations(940), operations(2_400_000), operations(3_000_000_000)
+    >>> flops(940), flops(2_400_000), flops(3_000_000_000)
     ('940', '2.4 M', '3 G')
     """
     for size, unit in _LARGE:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import unescape
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from tutelage.reports.numbers import sort_value
+from tutelage.reports.numbers import NONE, sort_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,19 @@ class Table:
     note: str = ""
     emphasis: int | None = None
     sortable: bool = True
+
+    def without_empty(self) -> Table:
+        """Return the table without the columns, beyond the first, of which nothing is known."""
+        kept = [
+            place
+            for place in range(len(self.columns))
+            if place == 0 or any(str(row[place]) != NONE for row in self.rows)
+        ]
+        return replace(
+            self,
+            columns=tuple(self.columns[place] for place in kept),
+            rows=tuple(tuple(row[place] for place in kept) for row in self.rows),
+        )
 
     @property
     def sorts(self) -> bool:

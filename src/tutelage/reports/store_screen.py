@@ -33,7 +33,7 @@ def show_store(folder: Path, console: Console) -> None:
         console.print(Text(title), soft_wrap=True)
         console.print(table)
     for each in examples(store):
-        console.print(Text(f"row {each.row}: {_pairs(each.likeliest)}"), soft_wrap=True)
+        console.print(Text(f"row {each.row}: {_pairs(each.top)}"), soft_wrap=True)
 
 
 def verify_store(folder: Path, console: Console) -> bool:
@@ -101,8 +101,8 @@ def _form(field: Field) -> str:
     if field.form == "dense":
         return " × ".join(map(str, field.shape)) or "1"
     of = f" of {field.classes} classes" if field.classes else " classes"
-    if field.form == "drawn":
-        return f"{field.shape[0]} drawn{of}, temperature {field.temperature:g}"
+    if field.form == "sampled":
+        return f"{field.shape[0]} sampled{of}, temperature {field.temperature:g}"
     return f"top {field.shape[0]}{of} + rest"
 
 
@@ -118,7 +118,7 @@ def _resemblances(store: TargetStore) -> tuple[str, Table] | None:
     table = Table("class", "rows", "itself", "others", box=None)
     for each in found:
         others = _pairs(each.others)
-        table.add_row(str(each.name), count(each.examples), percent(each.own), others)
+        table.add_row(str(each.predicted), count(each.examples), percent(each.own), others)
     return title, table
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from tutelage.errors import ArgumentError, RunFolderError
 from tutelage.files import write_whole
 from tutelage.reports.markdown import render_markdown
 from tutelage.reports.page import Page, render
+from tutelage.reports.record import Record, record_json
 
 _MARK = "tutelage report"
 
@@ -26,7 +24,7 @@ def write_page(page: Page, path: Path) -> Path:
     return path
 
 
-def write_report(page: Page, path: Path, record: Mapping[str, Any]) -> Path:
+def write_report(page: Page, path: Path, record: Record) -> Path:
     """Write the page as HTML and, beside it, as Markdown and its record as JSON; return the path.
 
     Each file is there whole or not at all. Of the page `report.html` the others are `report.md`
@@ -35,18 +33,16 @@ def write_report(page: Page, path: Path, record: Mapping[str, Any]) -> Path:
     Args:
         page: The page.
         path: Where, ending in `.html`; its folder is made if need be.
-        record: What the page rests on, as JSON can hold it; NaN and infinities become null.
+        record: What the page rests on.
 
     Raises:
         ArgumentError: The path ends otherwise, or another file would be overwritten.
         RunFolderError: A file cannot be written.
     """
     check_path(path)
-    plain = _plain({**record, "format": _MARK})
-    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False, default=str)
     beside = {
         path.with_suffix(".md"): f"{render_markdown(page)}\n<!-- {_MARK} -->\n",
-        path.with_suffix(".json"): f"{text}\n",
+        path.with_suffix(".json"): record_json(record),
     }
     _write(beside | {path: render(page)})
     return path
@@ -72,6 +68,16 @@ def check_path(path: Path) -> None:
             )
 
 
+def write_record(record: Record, path: Path) -> Path:
+    """Write a record as JSON, whole; return the path.
+
+    Raises:
+        RunFolderError: The file cannot be written.
+    """
+    _write({path: record_json(record)})
+    return path
+
+
 def _write(contents: Mapping[Path, str]) -> None:
     for path, text in contents.items():
         try:
@@ -81,14 +87,3 @@ def _write(contents: Mapping[Path, str]) -> None:
             raise RunFolderError(
                 f"the page must go to {path}, got {error}; give a path that can be written"
             ) from error
-
-
-def _plain(value: Any) -> Any:
-    """Return a value with null for the numbers that JSON has no word for."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value

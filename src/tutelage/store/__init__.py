@@ -1,11 +1,11 @@
-"""What a teacher said of a data set, on disk: the format, its writer, its reader, its verifier.
+"""A teacher's targets for a data set, on disk: format, writer, reader and verification.
 
 ```
 targets/
-├── manifest.json                  what is kept, of whom, on what, and the checksum of each block
+├── manifest.json                  contents, teacher, data, and the checksum of each block
 ├── output.0000.npy …              rows of the output: numpy opens each file alone
-├── feature1.0000.npy …            rows of a feature, if features are kept
-└── journal.0000 …                 while it is being made: which blocks are finished
+├── feature1.0000.npy …            rows of a feature, if features are stored
+└── journal.0000 …                 while it is being made: the finished blocks
 ```
 """
 

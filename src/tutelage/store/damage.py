@@ -1,4 +1,4 @@
-"""Looking for damage: in all of a store, or cheaply in a sample of it."""
+"""Search for damage: in all of a store, or in a sample of its blocks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tutelage.store.columns import Column
+from tutelage.store.fields import Column
 from tutelage.store.manifest import Manifest
 from tutelage.store.shards import block_checksum, check_file
 from tutelage.store.writer import known_checksums
@@ -17,13 +17,13 @@ _SAMPLED = 8
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """What is wrong at one place.
+    """One fault of one file.
 
     Args:
         file: The file's name.
         what: What is wrong with it.
-        blocks: The numbers of the blocks that must be made anew; empty for a header, which is
-            written anew by itself.
+        blocks: The numbers of the blocks that must be computed again; empty for a header, which is
+            written again without them.
     """
 
     file: str
@@ -35,15 +35,15 @@ class Damage:
 
 
 def find_damage(folder: Path, manifest: Manifest, sampled: bool = False) -> Iterator[Damage]:
-    """Yield what is wrong with the files of a store.
+    """Yield the faults of the files of a store.
 
-    Sizes and headers are always looked at. Of the blocks' checksums all are, or some: the first and
-    the last of each column and a few between, others in each process.
+    Sizes and headers are always checked. Checksums are checked for all blocks, or for a sample: the
+    first and the last of each column and a few random ones between.
 
     Args:
         folder: The store.
-        manifest: Its manifest; of an unfinished store the finished blocks are looked at.
-        sampled: Whether to look at some blocks only.
+        manifest: Its manifest; in an unfinished store, only finished blocks are checked.
+        sampled: Whether to check a sample of blocks only.
     """
     layout, columns = manifest.layout, manifest.columns
     for column in columns:
@@ -53,9 +53,9 @@ def find_damage(folder: Path, manifest: Manifest, sampled: bool = False) -> Iter
                 yield Damage(column.file(shard), what)
     known = known_checksums(folder, manifest)
     chosen = _sample(sorted(known)) if sampled else sorted(known)
-    for place, column in enumerate(columns):
+    for number, column in enumerate(columns):
         for block in chosen:
-            if block_checksum(folder, column, layout, block) != known[block][place]:
+            if block_checksum(folder, column, layout, block) != known[block][number]:
                 yield _damaged_block(manifest, column, block)
 
 
@@ -68,7 +68,7 @@ def _sample(blocks: list[int]) -> list[int]:
 
 def _damaged_block(manifest: Manifest, column: Column, block: int) -> Damage:
     layout = manifest.layout
-    shard, _ = layout.place(block)
+    shard, _ = layout.location(block)
     view, positions = layout.view_of(block)
     where = f"examples {positions.start} to {positions.stop - 1}"
     if layout.views > 1:

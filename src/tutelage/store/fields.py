@@ -1,44 +1,100 @@
-"""What is kept of each example: a field, in one of three forms, as columns of numbers."""
+"""What is stored of each example: fields, in one of three forms, as columns in `.npy` files.
+
+`numpy.load(file, mmap_mode="r")` opens each file alone. The header is built here and not by numpy,
+so that the bytes of a store do not depend on numpy's version.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 
 from tutelage.errors import StoreError
 from tutelage.signals import Fields
-from tutelage.store.columns import Column
 
 OUTPUT_NAME = "output"
-_MOST_UINT16 = 2**16 - 1  # ids below; this one is the place that is not used
+_MOST_UINT16 = 2**16 - 1  # ids are below; this one marks an unused column
+
+_MAGIC = b"\x93NUMPY\x01\x00"
+_ALIGNMENT = 64
+_NUMPY = {"float16": "<f2", "float32": "<f4", "bfloat16": "<u2", "uint16": "<u2", "int32": "<i4"}
 
 Float = Literal["float16", "float32", "bfloat16"]
 
 
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One array with a row for each example of each view.
+
+    Args:
+        stem: Of its file names.
+        dtype: `"float16"`, `"float32"`, `"uint16"`, `"int32"`, or `"bfloat16"`, which numpy does
+            not have: its bits are stored as unsigned integers.
+        shape: Of a row.
+    """
+
+    stem: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def numpy_dtype(self) -> np.dtype[np.generic]:
+        """The dtype in numpy."""
+        return np.dtype(_NUMPY[self.dtype])
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row."""
+        return self.numpy_dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+
+    def file(self, shard: int) -> str:
+        """Return the name of a shard's file."""
+        return f"{self.stem}.{shard:04d}.npy"
+
+    def header(self, rows: int) -> bytes:
+        """Return the `.npy` header of a shard of `rows` rows."""
+        entries = f"'descr': '{_NUMPY[self.dtype]}', 'fortran_order': False"
+        text = f"{{{entries}, 'shape': {(rows, *self.shape)}, }}".encode("ascii")
+        length = len(_MAGIC) + 2 + len(text) + 1
+        text += b" " * (-length % _ALIGNMENT) + b"\n"
+        return _MAGIC + len(text).to_bytes(2, "little") + text
+
+    def file_bytes(self, rows: int) -> int:
+        """Return the size of the file of a shard of `rows` rows."""
+        return len(self.header(rows)) + rows * self.row_bytes
+
+    def bytes_of(self, array: NDArray[np.generic]) -> memoryview:
+        """Return the bytes of some rows as they are on disk."""
+        return np.ascontiguousarray(array, self.numpy_dtype).data.cast("B")
+
+
 class Entry(BaseModel):
-    """A part of a manifest: what is missing, unknown or of another type is an error."""
+    """A part of a manifest; a missing or unknown entry, or another type, is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Field(Entry):
-    """One of a teacher's signals.
+    """The teacher's output, or one of its features.
 
     Args:
-        name: `"output"`, or the place of a feature.
-        form: `"dense"`: all values. `"coarse"`: the k likeliest classes by id, their logits, and
-            the log-mass of all others together (`CoarseLogits`), less the row's largest logit: a
-            distribution does not change by that, and float16 is fine near 0 and coarse at 30.
-            `"drawn"`: the ids of k classes drawn in proportion to their probabilities.
-        dtype: Of values, logits and log-mass; of no meaning for drawn classes.
-        shape: Of an example's values; `[k]` for a coarse or a drawn field.
-        classes: Of a coarse or a drawn field, where known, and 0 where not.
-        temperature: At which classes are drawn; 1 for the other forms.
+        name: `"output"`, or the layer path of a feature.
+        form: `"dense"`: all values. `"coarse"`: the ids of the k most probable classes, their
+            logits, and the logsumexp of the remaining classes (`CoarseLogits`). The row's largest
+            logit is subtracted: the distribution stays the same, and float16 is most precise near
+            0. `"sampled"`: the ids of k classes sampled from the distribution.
+        dtype: Of values and logits; not used for sampled classes.
+        shape: Of an example's values; `[k]` for a coarse or a sampled field.
+        classes: The number of classes of a coarse or a sampled field, or 0 where not known.
+        temperature: At which classes are sampled; 1 for the other forms.
     """
 
     name: str
-    form: Literal["dense", "coarse", "drawn"]
+    form: Literal["dense", "coarse", "sampled"]
     dtype: Float
     shape: tuple[NonNegativeInt, ...]
     classes: NonNegativeInt = 0
@@ -46,15 +102,15 @@ class Field(Entry):
 
     @property
     def id_dtype(self) -> str:
-        """How class ids are kept: two bytes where all classes are known to fit."""
+        """The type of class ids: two bytes where the number of classes is known and fits."""
         return "uint16" if 0 < self.classes <= _MOST_UINT16 else "int32"
 
-    def columns(self, place: int) -> tuple[Column, ...]:
-        """Return the columns of the field that is the `place`-th of its store."""
-        stem = OUTPUT_NAME if self.name == OUTPUT_NAME else f"feature{place}"
+    def columns(self, number: int) -> tuple[Column, ...]:
+        """Return the columns of the field, which is the store's field of that number."""
+        stem = OUTPUT_NAME if self.name == OUTPUT_NAME else f"feature{number}"
         if self.form == "dense":
             return (Column(stem, self.dtype, self.shape),)
-        if self.form == "drawn":
+        if self.form == "sampled":
             return (Column(f"{stem}.ids", self.id_dtype, self.shape),)
         return (
             Column(f"{stem}.ids", self.id_dtype, self.shape),
@@ -64,16 +120,16 @@ class Field(Entry):
 
 
 class Settings(Entry):
-    """How a store was asked for: what must be equal for a call to go on with it.
+    """The arguments of `label`, which must be equal for a call to resume a store.
 
     Args:
-        output: Whether the output is kept.
-        features: The places that are kept, sorted.
-        top_k: How many classes are kept; None for all.
-        draws: How many classes are drawn; None for none.
-        temperature: At which they are drawn.
-        dtype: Of what is kept.
-        batch_size: Of the teacher's batches; with another its answers may differ in the last bit.
+        output: Whether the output is stored.
+        features: The layer paths of the features, sorted.
+        top_k: The number of classes that are stored; None for all.
+        draws: The number of sampled classes; None for none.
+        temperature: At which they are sampled.
+        dtype: Of what is stored.
+        batch_size: Of the teacher's batches; with another its outputs may differ in the last bit.
         precision: Of the engine.
         compile: Whether the teacher was compiled.
     """
@@ -90,12 +146,12 @@ class Settings(Entry):
 
     @property
     def fields(self) -> Fields:
-        """What is asked of the teacher."""
+        """What is required of the teacher."""
         return Fields(self.output, frozenset(self.features))
 
 
 def field_named(fields: tuple[Field, ...], name: str) -> int:
-    """Return the place of a field.
+    """Return the number of a field.
 
     Raises:
         StoreError: There is none.
@@ -103,7 +159,7 @@ def field_named(fields: tuple[Field, ...], name: str) -> int:
     names = [field.name for field in fields]
     if name not in names:
         raise StoreError(
-            f"the store must hold the field {name!r}, got one with {names}; label again with an "
-            "objective that wants it, into another folder"
+            f"the store must contain the field {name!r}, got one with {names}; label again with an "
+            "objective that needs it, into another folder"
         )
     return names.index(name)

@@ -1,4 +1,4 @@
-"""Between what a teacher says and the columns that keep it."""
+"""Encode a teacher's outputs and features as columns, and decode them."""
 
 from __future__ import annotations
 
@@ -10,57 +10,56 @@ from torch import Tensor
 from tutelage.errors import ModelError, NonFiniteError, StoreError
 from tutelage.nested import describe
 from tutelage.signals import CoarseLogits
-from tutelage.store.drawn import counted, draw_classes
 from tutelage.store.fields import Field
 
 Arrays = list[NDArray[np.generic]]
 
 _TORCH = {"float16": torch.float16, "float32": torch.float32, "bfloat16": torch.bfloat16}
 _NO_UINT16 = 2**16 - 1
-_WHOLE = {2: (np.int16, np.uint16), 4: (np.int32, np.uint32)}
+_INTEGERS = {2: (np.int16, np.uint16), 4: (np.int32, np.uint32)}
 _INFINITY = {"float16": 0x7C00, "bfloat16": 0x7F80, "float32": 0x7F800000}
 
 
-def encode(field: Field, answer: Tensor | CoarseLogits, first_row: int) -> Arrays:
+def encode(field: Field, values: Tensor | CoarseLogits, first_row: int) -> Arrays:
     """Return the rows of each of a field's columns.
 
     Args:
-        field: What is kept.
-        answer: What the teacher says of some examples.
+        field: What is stored.
+        values: The teacher's output, or one of its features, for some examples.
         first_row: The row of the first of them, for messages.
 
     Raises:
-        ModelError: The answer has another form or shape than the field.
-        NonFiniteError: The teacher says NaN or an infinity.
-        StoreError: A number does not fit the field's dtype.
+        ModelError: The values have another form or shape than the field.
+        NonFiniteError: A value is NaN or infinite.
+        StoreError: A value does not fit the field's dtype.
     """
     if field.form == "coarse":
-        return _encode_coarse(field, answer, first_row)
-    if isinstance(answer, CoarseLogits):
-        advice = "give a teacher that knows all" if field.form == "drawn" else "give `top_k`"
+        return _encode_coarse(field, values, first_row)
+    if isinstance(values, CoarseLogits):
+        advice = "give a teacher of all classes" if field.form == "sampled" else "give `top_k`"
         raise ModelError(
-            f"the teacher must say {field.name!r} of all classes at every batch, got CoarseLogits "
-            f"after a first batch of all; {advice}"
+            f"the teacher must return {field.name!r} for all classes in every batch, got "
+            f"CoarseLogits after a first batch with all; {advice}"
         )
-    if field.form == "drawn":
-        return _encode_drawn(field, answer, first_row)
-    if tuple(answer.shape[1:]) != field.shape:
+    if field.form == "sampled":
+        return _encode_sampled(field, values, first_row)
+    if tuple(values.shape[1:]) != field.shape:
         raise ModelError(
-            f"the teacher must say {field.name!r} in one shape, got {describe(answer)} after rows "
-            f"of {list(field.shape)}; bring all examples to one shape (pad to a fixed length)"
+            f"the teacher must return {field.name!r} in one shape, got {describe(values)} after "
+            f"rows of {list(field.shape)}; bring all examples to one shape (pad to a fixed length)"
         )
-    kept = answer.detach().to("cpu", _TORCH[field.dtype])
-    bits = _bits(kept)
+    stored = values.detach().to("cpu", _TORCH[field.dtype])
+    bits = _bits(stored)
     if not _all_finite(bits, field.dtype):
-        _check_finite(field, kept.isfinite().flatten(1).all(dim=1), answer, first_row)
+        _check_finite(field, stored.isfinite().flatten(1).all(dim=1), values, first_row)
     return [bits]
 
 
 def decode(field: Field, arrays: Arrays) -> Tensor | CoarseLogits:
-    """Return the rows of a field's columns as the teacher said them, in the dtype kept."""
+    """Return the output or feature in the rows of a field's columns, in the stored dtype."""
     if field.form == "dense":
         return _floats(arrays[0], field.dtype)
-    if field.form == "drawn":
+    if field.form == "sampled":
         return counted(arrays[0].astype(np.int64), field.temperature)
     ids = torch.from_numpy(arrays[0].astype(np.int64))
     if field.id_dtype == "uint16":
@@ -68,86 +67,128 @@ def decode(field: Field, arrays: Arrays) -> Tensor | CoarseLogits:
     return CoarseLogits(ids, _floats(arrays[1], field.dtype), _floats(arrays[2], field.dtype))
 
 
-def narrowed(answer: CoarseLogits, k: int) -> CoarseLogits:
-    """Return the k likeliest single classes of each row; the others go into the rest.
+def narrowed(coarse: CoarseLogits, k: int) -> CoarseLogits:
+    """Return the k most probable classes of each row; the others are added to "other".
 
-    Rows with fewer are filled up with −1.
+    Rows with fewer are padded with −1.
     """
-    width = answer.ids.shape[1]
+    width = coarse.ids.shape[1]
     if width > k:
-        logits, places = answer.logits.topk(k, dim=1)
-        others = answer.logits.scatter(1, places, -torch.inf).logsumexp(dim=1)
+        logits, columns = coarse.logits.topk(k, dim=1)
+        others = coarse.logits.scatter(1, columns, -torch.inf).logsumexp(dim=1)
         return CoarseLogits(
-            answer.ids.gather(1, places), logits, torch.logaddexp(answer.rest, others)
+            coarse.ids.gather(1, columns), logits, torch.logaddexp(coarse.rest, others)
         )
-    logits, places = answer.logits.sort(dim=1, descending=True)
-    ids = answer.ids.gather(1, places)
+    logits, columns = coarse.logits.sort(dim=1, descending=True)
+    ids = coarse.ids.gather(1, columns)
     missing = (0, k - width)
     return CoarseLogits(
         torch.nn.functional.pad(ids, missing, value=-1),
         torch.nn.functional.pad(logits, missing, value=-torch.inf),
-        answer.rest,
+        coarse.rest,
     )
 
 
-def _encode_coarse(field: Field, answer: Tensor | CoarseLogits, first_row: int) -> Arrays:
+def sample_classes(logits: Tensor, count: int, temperature: float, first_row: int) -> Tensor:
+    """Return ids `[batch, count]`, sorted, sampled from softmax(logits / T) with replacement.
+
+    One sample is taken from each k-th of the unit interval, through the cumulative probabilities
+    (stratified sampling): on average a class's frequency is its probability, as with independent
+    samples, with less variance. The seed is the row, so that a block made again is the same.
+
+    Args:
+        logits: `[batch, classes]`, finite.
+        count: Samples of each example.
+        temperature: T > 0.
+        first_row: The row of the first example in its store.
+    """
+    cumulative = (logits.double() / temperature).softmax(dim=1).cumsum(dim=1)
+    cumulative = cumulative / cumulative[:, -1:]  # ends at 1, above every sample
+    numbers = np.random.Generator(np.random.Philox(key=first_row)).random((len(logits), count))
+    points = (torch.arange(count) + torch.from_numpy(numbers)) / count
+    # Rounding may make the last of them 1 itself.
+    return torch.searchsorted(cumulative, points.clamp(max=1 - 2**-53), right=True)
+
+
+def counted(ids: NDArray[np.int64], temperature: float) -> CoarseLogits:
+    """Return sorted ids `[batch, k]` as different classes, with their log-frequencies."""
+    sampled = torch.from_numpy(ids)
+    is_new = torch.ones_like(sampled)
+    is_new[:, 1:] = sampled[:, 1:] != sampled[:, :-1]
+    columns = is_new.cumsum(dim=1) - 1
+    frequencies = torch.zeros(sampled.shape).scatter_add_(
+        1, columns, torch.full(sampled.shape, 1 / sampled.shape[1])
+    )
+    classes = torch.full_like(sampled, -1).scatter_(1, columns, sampled)
+    rest = frequencies.new_full(frequencies.shape[:1], -torch.inf)
+    return CoarseLogits(classes, frequencies.log(), rest, drawn_at=temperature)
+
+
+def _encode_coarse(field: Field, values: Tensor | CoarseLogits, first_row: int) -> Arrays:
     (k,) = field.shape
-    if isinstance(answer, CoarseLogits) and answer.drawn_at is not None:
+    if isinstance(values, CoarseLogits) and values.drawn_at is not None:
         raise ModelError(
-            "a teacher that is labelled with must say what it thinks, got classes that were drawn; "
-            "label with the teacher from which they were"
+            "a teacher must return probabilities to label with, got sampled classes; label with "
+            "the teacher from which they were sampled"
         )
-    said = answer if isinstance(answer, CoarseLogits) else CoarseLogits.of(answer)
-    said = CoarseLogits(said.ids.cpu(), said.logits.cpu().float(), said.rest.cpu().float())
-    kept = narrowed(said, k)
-    top = kept.logits[:, 0].where(kept.ids[:, 0] >= 0, 0)
-    logits = (kept.logits - top[:, None]).to(_TORCH[field.dtype])
-    rest = (kept.rest - top).to(_TORCH[field.dtype])
-    sound = (logits.isfinite() | (kept.ids < 0)).all(dim=1) & ~rest.isnan() & (rest != torch.inf)
-    _check_finite(field, sound, said.logits, first_row)
-    ids = kept.ids.numpy()
+    coarse = values if isinstance(values, CoarseLogits) else CoarseLogits.of(values)
+    coarse = CoarseLogits(coarse.ids.cpu(), coarse.logits.cpu().float(), coarse.rest.cpu().float())
+    stored = narrowed(coarse, k)
+    top = stored.logits[:, 0].where(stored.ids[:, 0] >= 0, 0)
+    logits = (stored.logits - top[:, None]).to(_TORCH[field.dtype])
+    rest = (stored.rest - top).to(_TORCH[field.dtype])
+    finite = (logits.isfinite() | (stored.ids < 0)).all(dim=1) & ~rest.isnan() & (rest != torch.inf)
+    _check_finite(field, finite, coarse.logits, first_row)
+    ids = stored.ids.numpy()
     return [ids.astype(field.id_dtype), _bits(logits), _bits(rest)]  # −1 becomes 65535
 
 
-def _encode_drawn(field: Field, answer: Tensor, first_row: int) -> Arrays:
-    if tuple(answer.shape[1:]) != (field.classes,):
+def _encode_sampled(field: Field, values: Tensor, first_row: int) -> Arrays:
+    if tuple(values.shape[1:]) != (field.classes,):
         raise ModelError(
-            f"the teacher must say {field.name!r} of {field.classes} classes each time, got "
-            f"{describe(answer)}; give one that does"
+            f"the teacher must return {field.name!r} for {field.classes} classes in every batch, "
+            f"got {describe(values)}; give one that does"
         )
-    said = answer.detach().cpu()
-    _check_finite(field, said.isfinite().all(dim=1), answer, first_row)
-    ids = draw_classes(said, field.shape[0], field.temperature, first_row)
+    logits = values.detach().cpu()
+    _check_finite(field, logits.isfinite().all(dim=1), values, first_row)
+    ids = sample_classes(logits, field.shape[0], field.temperature, first_row)
     return [ids.numpy().astype(field.id_dtype)]
 
 
 def _all_finite(values: NDArray[np.generic], dtype: str) -> bool:
-    """Tell whether no exponent is all ones, which NaN and infinities have.
+    """Tell whether no exponent is all ones, as in NaN and infinities.
 
-    Whole numbers are compared several at a time; torch's isfinite is far slower on float16. As
-    numbers with a sign, negative floats come below all others, and without one above: the largest
-    of each reading is the largest positive and the largest negative float.
+    Compares the bits as integers, which numpy vectorizes; torch's isfinite is far slower on
+    float16. The largest signed integer is the largest positive float, the largest unsigned one the
+    negative float of largest magnitude.
     """
     positive, negative = (
         int(np.ascontiguousarray(values).view(kind).max(initial=0))
-        for kind in _WHOLE[values.itemsize]
+        for kind in _INTEGERS[values.itemsize]
     )
     infinity = _INFINITY[dtype]
     return positive < infinity and negative < infinity + 2 ** (8 * values.itemsize - 1)
 
 
-def _check_finite(field: Field, sound: Tensor, said: Tensor, first_row: int) -> None:
-    """Refuse what became NaN or infinite in the field's dtype."""
-    if bool(sound.all()):
+def _check_finite(field: Field, finite: Tensor, values: Tensor, first_row: int) -> None:
+    """Refuse values that are NaN or infinite in the field's dtype.
+
+    Args:
+        field: What is stored.
+        finite: `[batch]`: which rows are finite in that dtype.
+        values: As the teacher returned them.
+        first_row: The row of the first.
+    """
+    if bool(finite.all()):
         return
-    place = int((~sound).nonzero()[0])
-    values = said[place].detach().float()
-    worst = values.flatten()[values.abs().nan_to_num(torch.inf, posinf=torch.inf).argmax()].item()
-    where = f"in row {first_row + place}"
+    index = int((~finite).nonzero()[0])
+    row = values[index].detach().float()
+    worst = row.flatten()[row.abs().nan_to_num(torch.inf, posinf=torch.inf).argmax()].item()
+    where = f"in row {first_row + index}"
     if field.form == "coarse" or not np.isfinite(worst):
         raise NonFiniteError(
-            f"the teacher's {field.name!r} must be finite, got {worst} {where}; mend the teacher, "
-            "or that example"
+            f"the teacher's {field.name!r} must be finite, got {worst} {where}; correct the "
+            "teacher, or that example"
         )
     raise StoreError(
         f"the teacher's {field.name!r} must fit {field.dtype}, got {worst:g} {where}; label with "
@@ -156,7 +197,7 @@ def _check_finite(field: Field, sound: Tensor, said: Tensor, first_row: int) -> 
 
 
 def _bits(values: Tensor) -> NDArray[np.generic]:
-    """Return floats as numpy has them; bfloat16 as its bits."""
+    """Return floats as a numpy array; bfloat16 as its bits."""
     if values.dtype == torch.bfloat16:
         return values.contiguous().view(torch.int16).numpy().view(np.uint16)
     return values.numpy()

@@ -1,7 +1,7 @@
-"""Which blocks are finished, while a store is being made: a line each, one file a process.
+"""The log of finished blocks while a store is being made: one line a block, one file a process.
 
-A line is the block's number, the CRC-32 of the block in each column, and the CRC-32 of the line. A
-line counts if it is whole; what a kill left of the last one does not.
+A line has the block's number, the CRC-32 of the block in each column, and the CRC-32 of the line
+itself; a last line that a kill cut off is ignored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Checksums = tuple[int, ...]
 
 
 class Journal:
-    """The lines of one process.
+    """The log writer of one process.
 
     Args:
         folder: The store.
@@ -31,7 +31,7 @@ class Journal:
         self._file.truncate(self._end)
 
     def write(self, finished: dict[int, Checksums]) -> None:
-        """Add blocks, and make that durable; their rows must be durable already."""
+        """Append blocks and flush them to disk; their rows must have been flushed before."""
         lines = b"".join(_line(number, checksums) for number, checksums in finished.items())
         write_at(self._file, self._end, lines)
         flush(self._file)
@@ -43,7 +43,7 @@ class Journal:
 
 
 def read_journals(folder: Path, columns: int, blocks: int) -> dict[int, Checksums]:
-    """Return the finished blocks that all processes have written down."""
+    """Return the finished blocks in the logs of all processes."""
     finished: dict[int, Checksums] = {}
     for path in _paths(folder):
         for number, *checksums in _whole_lines(path.read_bytes())[0]:
@@ -53,7 +53,7 @@ def read_journals(folder: Path, columns: int, blocks: int) -> dict[int, Checksum
 
 
 def remove_journals(folder: Path) -> None:
-    """Remove the journals of all processes."""
+    """Remove the logs of all processes."""
     for path in _paths(folder):
         path.unlink(missing_ok=True)
 
@@ -72,7 +72,7 @@ def _line(number: int, checksums: Checksums) -> bytes:
 
 
 def _whole_lines(content: bytes) -> tuple[list[list[int]], int]:
-    """Return the numbers of the whole lines at the beginning, and where these end."""
+    """Return the numbers in the complete lines at the beginning, and the offset of their end."""
     lines: list[list[int]] = []
     end = 0
     for line in content.splitlines(keepends=True):

@@ -1,7 +1,7 @@
-"""Where a row lies: rows in blocks, blocks in shards, views one after another.
+"""The order of rows on disk: rows in blocks, blocks in shards, views one after another.
 
-Row number = view · examples + index. A block is a run of rows of one view, the unit that is
-finished, checked and made anew; a shard is one `.npy` file of so many blocks of one column.
+Row number = view · examples + index. A block is a range of rows of one view, the unit that is
+finished, checked and computed again; a shard is one `.npy` file of several blocks of one column.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SHARD_BYTES = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A run of rows, `start` to `stop`."""
+    """A range of rows or blocks, from `start` up to, not including, `stop`."""
 
     start: int
     stop: int
@@ -30,11 +30,11 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How rows are divided.
+    """How rows are divided into blocks and shards.
 
     Args:
         examples: In each view.
-        views: How many there are.
+        views: The number of views.
         block_rows: Rows of a block; the last block of a view may have fewer.
         shard_blocks: Blocks of a shard; the last shard may have fewer.
     """
@@ -48,8 +48,8 @@ class Layout:
     def fitting(cls, examples: int, views: int, batch_size: int, row_bytes: int) -> Layout:
         """Return a layout for rows whose widest column takes `row_bytes`.
 
-        A block is whole batches, since a teacher's answer may depend, in its last bit, on what else
-        is in the batch: about 1,024 rows or 4 MiB, whichever is less. A shard is about 1 GiB.
+        A block consists of whole batches, since the last bit of a teacher's output may depend on
+        the rest of the batch: about 1,024 rows or 4 MiB, whichever is less. A shard is about 1 GiB.
         """
         rows = min(_BLOCK_ROWS, max(1, _BLOCK_BYTES // row_bytes))
         block_rows = batch_size * -(-rows // batch_size)
@@ -78,8 +78,8 @@ class Layout:
 
     def block(self, number: int) -> Span:
         """Return the rows of a block."""
-        view, place = divmod(number, self.blocks_per_view)
-        first = place * self.block_rows
+        view, index = divmod(number, self.blocks_per_view)
+        first = index * self.block_rows
         begin = view * self.examples
         return Span(begin + first, begin + min(first + self.block_rows, self.examples))
 
@@ -98,24 +98,24 @@ class Layout:
         starts = [self.shard(number).start for number in range(self.shards)]
         return np.array(starts, dtype=np.int64)
 
-    def place(self, number: int) -> tuple[int, Span]:
-        """Return the shard of a block, and the block's rows counted from the shard's first."""
+    def location(self, number: int) -> tuple[int, Span]:
+        """Return the shard of a block, and the block's rows within it."""
         shard, rows = number // self.shard_blocks, self.block(number)
         first = self.shard(shard).start
         return shard, Span(rows.start - first, rows.stop - first)
 
     def view_of(self, block: int) -> tuple[int, Span]:
-        """Return the view of a block, and the positions in the data set that it holds."""
+        """Return the view of a block, and the indices of its examples in the data set."""
         view, rows = block // self.blocks_per_view, self.block(block)
         begin = view * self.examples
         return view, Span(rows.start - begin, rows.stop - begin)
 
 
 def runs(blocks: list[int], layout: Layout) -> Iterator[Span]:
-    """Yield the longest runs of neighbouring blocks of one view, in order."""
+    """Yield the longest ranges of consecutive blocks of one view, in order."""
     first = 0
-    for place in range(1, len(blocks) + 1):
-        ends = place == len(blocks) or blocks[place] != blocks[place - 1] + 1
-        if ends or blocks[place] % layout.blocks_per_view == 0:
-            yield Span(blocks[first], blocks[place - 1] + 1)
-            first = place
+    for i in range(1, len(blocks) + 1):
+        ends = i == len(blocks) or blocks[i] != blocks[i - 1] + 1
+        if ends or blocks[i] % layout.blocks_per_view == 0:
+            yield Span(blocks[first], blocks[i - 1] + 1)
+            first = i

@@ -1,7 +1,7 @@
-"""The manifest: what a store holds, of whom, on what, and the checksum of each block.
+"""The manifest: the contents of a store, its teacher and data, and the checksum of each block.
 
-It is JSON for people, and exact to the byte: its text must be the one that its content is written
-as, and its last entry is a checksum of all others, so that no flipped byte goes unseen.
+It is readable JSON, and checked to the byte: the text must be exactly what its content serialises
+to, and its last entry is a checksum of all others, so that a flipped byte is always detected.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
 from tutelage.errors import StoreError
 from tutelage.files import write_whole
-from tutelage.store.columns import Column
-from tutelage.store.fields import Entry, Field, Settings
+from tutelage.store.fields import Column, Entry, Field, Settings
 from tutelage.store.layout import Layout
 
 FORMAT = 1
@@ -25,19 +24,19 @@ _AGAIN = "call tl.label with the same arguments and another folder, or remove th
 
 
 class Data(Entry):
-    """Which examples were labelled: a fingerprint of their content, and how many there are."""
+    """The labelled data: a fingerprint of its content, and the number of examples."""
 
     fingerprint: str
     examples: PositiveInt
 
 
 class Views(Entry):
-    """How often each example was labelled, and what says what it looked like each time.
+    """The views of each example, and what determines their augmentation.
 
     Args:
         count: 1 where there is no augmentation.
-        seed: From which the augmentation of (example, view) is drawn; None for none.
-        transform: What is drawn; None for nothing.
+        seed: With (example, view), the seed of the augmentation; None for none.
+        transform: A description of the augmentation; None for none.
     """
 
     count: PositiveInt = 1
@@ -46,16 +45,16 @@ class Views(Entry):
 
 
 class Manifest(Entry):
-    """All that a store says of itself.
+    """The description of a store.
 
     Args:
         format: The version of the format.
-        made_with: Versions of packages at its beginning; for people.
+        made_with: Versions of packages when it was begun; for information.
         teacher: The teacher's fingerprint.
-        data: Of which examples.
-        views: How often, and how they were augmented.
-        settings: What was asked for.
-        fields: What is kept, and how.
+        data: The labelled data.
+        views: The views of each example.
+        settings: The arguments of `label`.
+        fields: What is stored, and how.
         block_rows: See `Layout`.
         shard_blocks: See `Layout`.
         checksums: Of a finished store: for each file the CRC-32 of each of its blocks, eight
@@ -75,18 +74,18 @@ class Manifest(Entry):
 
     @property
     def layout(self) -> Layout:
-        """How rows are divided."""
+        """How rows are divided into blocks and shards."""
         return Layout(self.data.examples, self.views.count, self.block_rows, self.shard_blocks)
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns of all fields, in order."""
         return tuple(
-            column for place, field in enumerate(self.fields) for column in field.columns(place)
+            column for number, field in enumerate(self.fields) for column in field.columns(number)
         )
 
     def identity(self) -> dict[str, Any]:
-        """Return by name what must be equal for a call to go on with the store."""
+        """Return by name what must be equal for a call to resume the store."""
         content = self.model_dump(mode="json", include={"teacher", "data", "views", "settings"})
         return {"teacher": content.pop("teacher")} | {
             f"{part}.{name}": value
@@ -101,7 +100,7 @@ class Manifest(Entry):
         return _rendered(content | {"checksum": digest})
 
     def write(self, folder: Path, *, replace: bool = True) -> None:
-        """Put the manifest in a folder, whole; without `replace`, one that is there stays."""
+        """Write the manifest atomically; without `replace`, an existing one stays."""
         write_whole(folder / NAME, self.text(), replace=replace)
 
     @classmethod
@@ -117,7 +116,7 @@ class Manifest(Entry):
         except OSError as error:
             raise StoreError(
                 f"a store must be a folder with {NAME}, got {folder} ({error.strerror}); make one "
-                "with tl.label"
+                "with tl.label (a model in a file is no store: load it, and give the module)"
             ) from error
         content = _parsed(path, text)
         _check_format(path, content)
@@ -129,7 +128,7 @@ class Manifest(Entry):
             where = ".".join(map(str, first["loc"]))
             raise _damaged(path, f"{where or 'it'}: {first['msg']}") from error
         if manifest.text() != text:
-            raise _damaged(path, "content that does not have its checksum")
+            raise _damaged(path, "content that does not match its checksum")
         _check_complete(path, manifest)
         return manifest
 
@@ -146,7 +145,7 @@ def _parsed(path: Path, text: bytes) -> dict[str, Any]:
     try:
         content = json.loads(text)
     except ValueError as error:
-        raise _damaged(path, f"what is no JSON ({error})") from error
+        raise _damaged(path, f"invalid JSON ({error})") from error
     if not isinstance(content, dict):
         raise _damaged(path, f"a {type(content).__name__}")
     return content
@@ -165,7 +164,7 @@ def _check_format(path: Path, content: dict[str, Any]) -> None:
 
 
 def _check_complete(path: Path, manifest: Manifest) -> None:
-    """Refuse a manifest whose parts do not go together, which only a hand can have written."""
+    """Refuse a manifest whose parts contradict each other, as after a manual edit."""
     if not manifest.fields:
         raise _damaged(path, "no fields")
     if manifest.checksums is None:
@@ -177,6 +176,6 @@ def _check_complete(path: Path, manifest: Manifest) -> None:
         for shard in range(layout.shards)
     }
     if {name: len(digits) for name, digits in manifest.checksums.items()} != due:
-        raise _damaged(path, "checksums that are not those of its blocks")
+        raise _damaged(path, "checksums that do not match its blocks")
     if any(set(digits) - set("0123456789abcdef") for digits in manifest.checksums.values()):
-        raise _damaged(path, "checksums that are no hexadecimal digits")
+        raise _damaged(path, "checksums that are not hexadecimal")

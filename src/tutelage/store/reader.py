@@ -1,4 +1,4 @@
-"""Reading a finished store."""
+"""Read a finished store."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ _MOST_NAMED = 3
 
 
 class TargetStore:
-    """What a teacher said of a data set, on disk; made by `tl.label`.
+    """A teacher's targets for a data set, on disk; made by `tl.label`.
 
-    The rows are memory maps: nothing is read before it is asked for, and what was read may leave
-    memory again.
+    Rows are read through memory maps, only when they are used, and do not stay in memory.
 
     Args:
         path: The folder.
@@ -41,10 +40,10 @@ class TargetStore:
 
     @classmethod
     def open(cls, path: str | Path) -> TargetStore:
-        """Open a store, and look at what is cheap to look at.
+        """Open a store after a quick check.
 
-        That is the manifest as a whole, each file's size and header, and the checksums of some
-        blocks of each field, others at each call; `verify` looks at all.
+        It checks the manifest, each file's size and header, and the checksums of a random sample of
+        blocks; `verify` checks all of them.
 
         Raises:
             StoreError: There is no store, it is not finished, of another format, or damaged.
@@ -68,16 +67,16 @@ class TargetStore:
         return f"TargetStore({str(self.path)!r}, {len(self)} examples, {self.views} views, {names})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_maps": {}}  # another process opens the files anew
+        return vars(self) | {"_maps": {}}  # another process opens the files itself
 
     @property
     def views(self) -> int:
-        """How often each example was labelled."""
+        """The number of views of each example."""
         return self.layout.views
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        """What is kept of each example."""
+        """What is stored of each example."""
         return self.manifest.fields
 
     @property
@@ -90,48 +89,58 @@ class TargetStore:
     def read(
         self, name: str, rows: Tensor | NDArray[np.integer] | Sequence[int]
     ) -> Tensor | CoarseLogits:
-        """Return some rows of a field, in the dtype that they are kept in.
+        """Return some rows of a field, in the stored dtype.
 
         Args:
-            name: `"output"`, or the place of a feature.
+            name: `"output"`, or the layer path of a feature.
             rows: Row numbers, view · examples + index, in any order.
 
         Raises:
             StoreError: There is no such field or row.
         """
-        place = field_named(self.fields, name)
-        numbers = np.asarray(rows, dtype=np.int64)
-        if len(numbers) and not (numbers.min() >= 0 and numbers.max() < self.layout.rows):
+        number = field_named(self.fields, name)
+        indices = np.asarray(rows, dtype=np.int64)
+        if len(indices) and not (indices.min() >= 0 and indices.max() < self.layout.rows):
             raise StoreError(
-                f"rows must lie between 0 and {self.layout.rows - 1}, got {numbers.min()} to "
-                f"{numbers.max()}; a row's number is view · {len(self)} + index"
+                f"rows must lie between 0 and {self.layout.rows - 1}, got {indices.min()} to "
+                f"{indices.max()}; a row's number is view · {len(self)} + index"
             )
-        columns = [self._taken(shards, numbers) for shards in self._shards(place)]
-        return decode(self.fields[place], columns)
+        columns = [self._take(shards, indices) for shards in self._shards(number)]
+        return decode(self.fields[number], columns)
 
     def verify(self) -> Iterator[Damage]:
-        """Yield all damage, looking at every byte."""
+        """Yield all damage, after a check of every byte."""
         return find_damage(self.path, self.manifest)
 
-    def _shards(self, place: int) -> list[list[NDArray[np.generic]]]:
-        """Return the maps of each column of a field."""
-        if place not in self._maps:
-            columns = self.fields[place].columns(place)
-            self._maps[place] = [
-                list(open_shards(self.path, column, self.layout)) for column in columns
-            ]
-        return self._maps[place]
+    def _shards(self, number: int) -> list[list[NDArray[np.generic]]]:
+        """Return the memory maps of each column of a field.
 
-    def _taken(
-        self, shards: list[NDArray[np.generic]], numbers: NDArray[np.int64]
+        Raises:
+            StoreError: A file cannot be opened.
+        """
+        if number not in self._maps:
+            columns = self.fields[number].columns(number)
+            try:
+                self._maps[number] = [
+                    list(open_shards(self.path, column, self.layout)) for column in columns
+                ]
+            except (OSError, ValueError) as error:
+                raise StoreError(
+                    f"the files of the store {self.path} must be readable, got {error}; call "
+                    "tl.label with the same arguments and verify=True"
+                ) from error
+        return self._maps[number]
+
+    def _take(
+        self, shards: list[NDArray[np.generic]], rows: NDArray[np.int64]
     ) -> NDArray[np.generic]:
         if len(shards) == 1:
-            return shards[0].take(numbers, axis=0)
-        result = np.empty((len(numbers), *shards[0].shape[1:]), dtype=shards[0].dtype)
-        owners = np.searchsorted(self._starts, numbers, side="right") - 1
+            return shards[0].take(rows, axis=0)
+        result = np.empty((len(rows), *shards[0].shape[1:]), dtype=shards[0].dtype)
+        owners = np.searchsorted(self._starts, rows, side="right") - 1
         for shard in np.unique(owners):
             ours = owners == shard
-            result[ours] = shards[shard].take(numbers[ours] - self._starts[shard], axis=0)
+            result[ours] = shards[shard].take(rows[ours] - self._starts[shard], axis=0)
         return result
 
 
@@ -147,5 +156,5 @@ def refuse_damaged(folder: Path, found: list[Damage]) -> None:
     more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
     raise StoreError(
         f"the store {folder} must be as it was written, got damage: {named}{more}; call tl.label "
-        "with the same arguments and verify=True, which makes what is damaged anew"
+        "with the same arguments and verify=True, which computes the damaged blocks again"
     )

@@ -1,4 +1,4 @@
-"""The files of a store, one for each column and shard: made, written, read and checked."""
+"""Create, write, read and check the files of a store, one for each column and shard."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.files import flush, write_at
-from tutelage.store.columns import Column
+from tutelage.store.fields import Column
 from tutelage.store.layout import Layout
 
 _BYTES_AT_ONCE = 2**20
@@ -23,8 +23,8 @@ _BYTES_AT_ONCE = 2**20
 class ShardFiles:
     """The open files of a store that is being made.
 
-    A file has its full size from the beginning, with holes where nothing is written yet: several
-    processes make it alike and write each its own rows.
+    A file has its full size from the beginning, sparse where nothing has been written yet, so that
+    several processes can each write their own rows.
 
     Args:
         folder: The store.
@@ -39,30 +39,30 @@ class ShardFiles:
         self._stack = ExitStack()
 
     def make_all(self) -> None:
-        """Make what files are not there, and give those that are their header and size."""
+        """Create missing files, and write the header and set the size of all."""
         for shard in range(self.layout.shards):
             rows = len(self.layout.shard(shard))
-            for place, column in enumerate(self.columns):
-                path = self._path(place, shard)
+            for number, column in enumerate(self.columns):
+                path = self._path(number, shard)
                 path.touch()
                 with path.open("r+b", buffering=0) as file:
                     file.truncate(column.file_bytes(rows))
                     write_at(file, 0, column.header(rows))
-                self._made.add((place, shard))
+                self._made.add((number, shard))
 
     def write(self, column: int, block: int, row: int, content: memoryview) -> None:
-        """Write rows of a block, from its row `row` on."""
+        """Write rows of a block, beginning at its row `row`."""
         each = self.columns[column]
         shard, begin = _begin(each, self.layout, block)
         write_at(self._file(column, shard), begin + row * each.row_bytes, content)
 
     def flush(self) -> None:
-        """Make all that was written durable, headers too, and close the files."""
+        """Flush all that was written to disk, headers too, and close the files."""
         made, self._made = self._made - self._open.keys(), set()
         for file in self._open.values():
             flush(file)
         self.close()
-        for column, shard in sorted(made):  # one at a time: there may be thousands
+        for column, shard in sorted(made):  # one at a time, since there may be thousands
             with self._path(column, shard).open("r+b", buffering=0) as file:
                 flush(file)
 
@@ -84,13 +84,13 @@ class ShardFiles:
 
 @lru_cache(maxsize=256)  # a block is written in several pieces
 def _begin(column: Column, layout: Layout, block: int) -> tuple[int, int]:
-    """Return the shard of a block, and the place of its first byte in the shard's file."""
-    shard, span = layout.place(block)
+    """Return the shard of a block, and the offset of its first byte in the shard's file."""
+    shard, span = layout.location(block)
     return shard, len(column.header(len(layout.shard(shard)))) + span.start * column.row_bytes
 
 
 def check_file(folder: Path, column: Column, layout: Layout, shard: int) -> str | None:
-    """Say what is wrong with a shard's file, apart from its rows; None for nothing."""
+    """Return what is wrong with the size or header of a shard's file; None if nothing is."""
     rows = len(layout.shard(shard))
     path, size = folder / column.file(shard), column.file_bytes(rows)
     try:
@@ -99,12 +99,12 @@ def check_file(folder: Path, column: Column, layout: Layout, shard: int) -> str 
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     if found != size:
-        return f"has {found:,} bytes in place of {size:,}"
+        return f"has {found:,} bytes instead of {size:,}"
     return None if header == column.header(rows) else "has a damaged header"
 
 
 def block_checksum(folder: Path, column: Column, layout: Layout, block: int) -> int | None:
-    """Return the CRC-32 of a block as it is on the disk; None if it cannot be read whole."""
+    """Return the CRC-32 of a block on disk; None if it cannot be read completely."""
     shard, begin = _begin(column, layout, block)
     left, value = len(layout.block(block)) * column.row_bytes, 0
     try:
@@ -118,7 +118,7 @@ def block_checksum(folder: Path, column: Column, layout: Layout, block: int) -> 
 
 
 def open_shards(folder: Path, column: Column, layout: Layout) -> Iterator[NDArray[np.generic]]:
-    """Yield a column's shards as memory maps that cannot be written."""
+    """Yield a column's shards as read-only memory maps."""
     for shard in range(layout.shards):
         mapped = np.load(folder / column.file(shard), mmap_mode="r", allow_pickle=False)
         yield np.asarray(mapped)  # a plain view: memmap's own indexing costs several times more

@@ -1,4 +1,4 @@
-"""What a store holds, in numbers and words, for people."""
+"""A summary of a store's targets: which classes the teacher confuses, and example rows."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _MOST_CLASSES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Resemblance:
-    """To which classes the teacher gives mass where it names another.
+    """The classes that the teacher finds similar to one class.
 
     Args:
-        name: The class it names.
-        examples: How many rows have it as their likeliest.
-        own: Mean probability of the class itself, over these.
-        others: The classes with the largest mean probability beside it, with that, in order.
+        predicted: The class with the largest probability.
+        examples: The number of rows where it is predicted.
+        own: Its mean probability in these rows.
+        others: The classes with the largest mean probability besides, with that, in order.
     """
 
-    name: int
+    predicted: int
     examples: int
     own: float
     others: tuple[tuple[int, float], ...]
@@ -34,53 +34,53 @@ class Resemblance:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One row: its number, and its likeliest classes with their probabilities."""
+    """One row: its number, and its most probable classes with their probabilities."""
 
     row: int
-    likeliest: tuple[tuple[int, float], ...]
+    top: tuple[tuple[int, float], ...]
 
 
 def resemblances(store: TargetStore, rows: int = 50_000, others: int = 3) -> list[Resemblance]:
-    """Return what each class is taken for, from the first rows of the output's logits.
+    """Return for each predicted class the classes that get probability besides.
 
-    The mean of softmax(logits) over the rows whose likeliest class is the same; of a coarse output
-    the single classes that are kept. Empty where the output is not kept, is no `[classes]`, or has
-    one column or more than 2,000.
+    That is the mean of softmax(logits) over the first rows with the same predicted class; of a
+    coarse output only the stored classes count. Empty where there is no output, where it is not
+    `[classes]`, or has one column or more than 2,000.
     """
     classes = _classes(store)
     if not 1 < classes <= _MOST_CLASSES:
         return []
     totals = torch.zeros(classes, classes, dtype=torch.float64)
     counts = torch.zeros(classes, dtype=torch.int64)
-    for shares in _shares(store, range(min(rows, store.layout.rows)), classes):
-        named = shares.argmax(dim=1)
-        totals.index_add_(0, named, shares.double())
-        counts += named.bincount(minlength=classes)
+    for probabilities in _probabilities(store, range(min(rows, store.layout.rows)), classes):
+        predicted = probabilities.argmax(dim=1)
+        totals.index_add_(0, predicted, probabilities.double())
+        counts += predicted.bincount(minlength=classes)
     means = totals / counts.clamp(min=1)[:, None]
     return [
-        _resemblance(name, int(counts[name]), means[name], others)
-        for name in range(classes)
-        if counts[name]
+        _resemblance(number, int(counts[number]), means[number], others)
+        for number in range(classes)
+        if counts[number]
     ]
 
 
-def examples(store: TargetStore, count: int = 3, likeliest: int = 3) -> list[Example]:
+def examples(store: TargetStore, count: int = 3, top: int = 3) -> list[Example]:
     """Return a few rows, spread over the store; empty as for `resemblances`."""
     classes = _classes(store)
     if classes <= 1:
         return []
     last = store.layout.rows - 1
-    rows = sorted({last * place // max(count - 1, 1) for place in range(count)})
-    (shares,) = _shares(store, rows, classes)
-    top = shares.topk(min(likeliest, classes), dim=1)
+    rows = sorted({last * i // max(count - 1, 1) for i in range(count)})
+    (probabilities,) = _probabilities(store, rows, classes)
+    best = probabilities.topk(min(top, classes), dim=1)
     return [
         Example(row, tuple(zip(ids.tolist(), values.tolist(), strict=True)))
-        for row, ids, values in zip(rows, top.indices, top.values, strict=True)
+        for row, ids, values in zip(rows, best.indices, best.values, strict=True)
     ]
 
 
 def _classes(store: TargetStore) -> int:
-    """Return how many classes the output is over; 0 where it is over none."""
+    """Return the number of classes of the output; 0 where it has none."""
     output = store.fields[0]
     if output.name != "output" or len(output.shape) != 1:
         return 0
@@ -92,28 +92,28 @@ def _classes(store: TargetStore) -> int:
     return int(ids.ids.max()) + 1 if isinstance(ids, CoarseLogits) else 0
 
 
-def _shares(store: TargetStore, rows: range | list[int], classes: int) -> Iterator[Tensor]:
-    """Yield probabilities `[rows, classes]`; those of classes that are not kept are 0."""
+def _probabilities(store: TargetStore, rows: range | list[int], classes: int) -> Iterator[Tensor]:
+    """Yield probabilities `[rows, classes]`; those of classes that are not stored are 0."""
     for first in range(0, len(rows), _ROWS_AT_ONCE):
-        kept = store.read("output", list(rows[first : first + _ROWS_AT_ONCE]))
-        if isinstance(kept, CoarseLogits):
-            yield _spread(kept, classes)
+        output = store.read("output", list(rows[first : first + _ROWS_AT_ONCE]))
+        if isinstance(output, CoarseLogits):
+            yield _scattered(output, classes)
         else:
-            yield kept.float().softmax(dim=1)
+            yield output.float().softmax(dim=1)
 
 
-def _spread(kept: CoarseLogits, classes: int) -> Tensor:
-    logits = torch.cat([kept.logits, kept.rest[:, None]], dim=1).float()
-    shares = logits.softmax(dim=1)[:, :-1]
-    known = (kept.ids >= 0) & (kept.ids < classes)
-    full = torch.zeros(len(shares), classes)
-    return full.scatter_add_(1, kept.ids.where(known, 0), shares.where(known, 0))
+def _scattered(output: CoarseLogits, classes: int) -> Tensor:
+    logits = torch.cat([output.logits, output.rest[:, None]], dim=1).float()
+    probabilities = logits.softmax(dim=1)[:, :-1]
+    known = (output.ids >= 0) & (output.ids < classes)
+    full = torch.zeros(len(probabilities), classes)
+    return full.scatter_add_(1, output.ids.where(known, 0), probabilities.where(known, 0))
 
 
-def _resemblance(name: int, count: int, means: Tensor, others: int) -> Resemblance:
-    own = float(means[name])
+def _resemblance(predicted: int, count: int, means: Tensor, others: int) -> Resemblance:
+    own = float(means[predicted])
     beside = means.clone()
-    beside[name] = -1
+    beside[predicted] = -1
     top = beside.topk(min(others, len(means) - 1))
     pairs = tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
-    return Resemblance(name, count, own, pairs)
+    return Resemblance(predicted, count, own, pairs)

@@ -1,4 +1,4 @@
-"""Filling a store, block by block, so that what is finished outlives a kill."""
+"""Write a store block by block, so that finished blocks survive a kill."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _SECONDS_BETWEEN_COMMITS = 1.0
 class StoreWriter:
     """Writes blocks of a store, as one of several processes or alone.
 
-    A block is finished once a line of a journal says so, which is written after its rows are on
-    the disk: at most about a second's work, and the block at hand, are done again after a kill.
+    A block is finished once it has a line in a log, which is written after its rows are on disk:
+    after a kill, at most about a second's work and the current block are repeated.
 
     Args:
         folder: The store, with its manifest.
         manifest: That manifest, of an unfinished store.
-        process: The number of this process, each with a journal of its own.
+        process: The number of this process, each with a log of its own.
 
     Raises:
         StoreError: The folder cannot be written.
@@ -60,7 +60,7 @@ class StoreWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Write down what is finished, after an error as far as that is possible."""
+        """Log the finished blocks, after an error as far as possible."""
         try:
             if error is None:
                 self.commit()
@@ -72,7 +72,7 @@ class StoreWriter:
             self._journal.close()
 
     def pending(self, process: int = 0, of: int = 1) -> list[int]:
-        """Return which of the blocks that were not finished at the beginning are a process's."""
+        """Return the blocks of a process among those that were not finished at the beginning."""
         left = [block for block in range(self.layout.blocks) if block not in self.finished]
         return left[len(left) * process // of : len(left) * (process + 1) // of]
 
@@ -81,10 +81,10 @@ class StoreWriter:
 
         Args:
             block: Its number.
-            pieces: What the teacher says of its rows, in order, some at a time.
+            pieces: The teacher's signals for its rows, in order, batch by batch.
 
         Raises:
-            StoreError: The disk is full or cannot be written, a number does not fit, or the pieces
+            StoreError: The disk is full or cannot be written, a value does not fit, or the pieces
                 have another number of rows than the block.
             TutelageError: As `tutelage.store.forms.encode`.
         """
@@ -95,27 +95,27 @@ class StoreWriter:
             count = len(arrays[0])
             if done + count > len(rows):
                 break
-            for place, (column, array) in enumerate(zip(self._columns, arrays, strict=True)):
+            for number, (column, array) in enumerate(zip(self._columns, arrays, strict=True)):
                 content = column.bytes_of(array)
-                checksums[place] = crc32(content, checksums[place])
+                checksums[number] = crc32(content, checksums[number])
                 try:
-                    self._files.write(place, block, done, content)
+                    self._files.write(number, block, done, content)
                 except OSError as error:
                     raise self._stopped(error) from error
             done += count
         if done != len(rows):
             raise StoreError(
-                f"block {block} must have {len(rows)} rows, got a teacher that answered for "
-                "another number; let it answer each example once"
+                f"block {block} must have {len(rows)} rows, got another number from the teacher; "
+                "let it return one output for each example"
             )
         self._waiting[block] = tuple(checksums)
         if time.monotonic() - self._last_commit > _SECONDS_BETWEEN_COMMITS:
             self.commit()
 
     def commit(self) -> None:
-        """Make the blocks that are written durable, and write down that they are finished."""
-        # After a failure these are not tried again: a second flush may say that all is well though
-        # the system has dropped what the first could not write.
+        """Flush the blocks that were written, and log them as finished."""
+        # After a failure these are not tried again: a second flush may succeed although the system
+        # has dropped what the first one could not write.
         waiting, self._waiting = self._waiting, {}
         try:
             self._files.flush()
@@ -126,7 +126,7 @@ class StoreWriter:
         self._last_commit = time.monotonic()
 
     def _encoded(self, signals: Signals, first_row: int) -> list:
-        said: Mapping[str, Tensor | CoarseLogits | None] = {
+        values: Mapping[str, Tensor | CoarseLogits | None] = {
             OUTPUT_NAME: signals.output,
             **signals.features,
         }
@@ -135,38 +135,40 @@ class StoreWriter:
         return [
             array
             for field in self.manifest.fields
-            for array in encode(field, _there(said, field.name), first_row)
+            for array in encode(field, _required(values, field.name), first_row)
         ]
 
     def _stopped(self, error: OSError) -> StoreError:
         return StoreError(
-            f"the store's folder must take what is written, got {self.folder} with {error}; make "
-            "room or mend it, and call again: what is finished stays"
+            f"the store's folder must be writable, got {self.folder} with {error}; free space or "
+            "repair it, and call again: finished blocks are kept"
         )
 
 
-def _check_width(field: Field, answer: CoarseLogits) -> None:
-    """Refuse a teacher that comes to know more classes than its first batch showed."""
-    width = answer.ids.shape[1]
+def _check_width(field: Field, output: CoarseLogits) -> None:
+    """Refuse a teacher that knows more classes than in its first batch."""
+    width = output.ids.shape[1]
     if field.form == "coarse" and width > field.shape[0]:
         raise ModelError(
             f"the teacher must know at most {field.shape[0]} classes of an example, as in its "
-            f"first batch, got {width}; give `top_k`, the most that are to be kept"
+            f"first batch, got {width}; give `top_k`, the largest number to store"
         )
 
 
-def _there(said: Mapping[str, Tensor | CoarseLogits | None], name: str) -> Tensor | CoarseLogits:
-    answer = said.get(name)
-    if answer is None:
+def _required(
+    values: Mapping[str, Tensor | CoarseLogits | None], name: str
+) -> Tensor | CoarseLogits:
+    value = values.get(name)
+    if value is None:
         raise StoreError(
-            f"the teacher must say {name!r} of every batch, got a batch without it; give fields "
-            "that it has"
+            f"the teacher must return {name!r} for every batch, got a batch without it; give "
+            "fields that it has"
         )
-    return answer
+    return value
 
 
 def close_store(folder: Path, manifest: Manifest) -> Manifest:
-    """Finish a store whose blocks are all finished: put checksums in its manifest.
+    """Finish a store whose blocks are all finished: write the checksums to its manifest.
 
     Raises:
         StoreError: Blocks are missing, or the folder cannot be written.
@@ -178,16 +180,16 @@ def close_store(folder: Path, manifest: Manifest) -> Manifest:
         if missing:
             raise StoreError(
                 f"all {layout.blocks} blocks of {folder} must be finished, got {missing} that are "
-                "not, since another process stopped; call again: what is finished stays"
+                "not, since another process stopped; call again: finished blocks are kept"
             )
         checksums = {
             column.file(shard): "".join(
-                f"{finished[block][place]:08x}"
+                f"{finished[block][number]:08x}"
                 for block in range(layout.blocks)[shard * layout.shard_blocks :][
                     : layout.shard_blocks
                 ]
             )
-            for place, column in enumerate(columns)
+            for number, column in enumerate(columns)
             for shard in range(layout.shards)
         }
         closed = manifest.model_copy(update={"checksums": checksums})
@@ -195,14 +197,14 @@ def close_store(folder: Path, manifest: Manifest) -> Manifest:
         tidy(folder)
     except OSError as error:
         raise StoreError(
-            f"the manifest of {folder} must be written, got {error}; make room or mend the folder, "
-            "and call again: what is finished stays"
+            f"the manifest in {folder} must be writable, got {error}; free space or repair the "
+            "folder, and call again: finished blocks are kept"
         ) from error
     return closed
 
 
 def reopen_store(folder: Path, manifest: Manifest, damaged: set[int]) -> Manifest:
-    """Make a store an unfinished one, in which damaged blocks and missing ones are to be made.
+    """Make a store unfinished again, without its damaged blocks.
 
     Raises:
         StoreError: The folder cannot be written.
@@ -221,14 +223,14 @@ def reopen_store(folder: Path, manifest: Manifest, damaged: set[int]) -> Manifes
         opened.write(folder)
     except OSError as error:
         raise StoreError(
-            f"the store's folder must take what is written, got {folder} with {error}; make room "
-            "or mend it, and call again"
+            f"the store's folder must be writable, got {folder} with {error}; free space or repair "
+            "it, and call again"
         ) from error
     return opened
 
 
 def tidy(folder: Path) -> None:
-    """Remove what a finished store has no need of, and a killed process may have left."""
+    """Remove logs and drafts, which a finished store does not need."""
     remove_journals(folder)
     remove_drafts(folder)
 

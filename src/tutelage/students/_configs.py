@@ -26,13 +26,29 @@ def recount(model: nn.Module, container: str, kept: list[int], count: int) -> No
     ours = _SIDES[sides[-1]] if sides else ()
     seen = set()
     for module in _down_to(model, container):
-        _set_first(module, _COUNTS, count, len(kept))
         config = getattr(module, "config", None)
         if hasattr(config, "to_dict") and id(config) not in seen:
             # The model's own config may describe an encoder and a decoder; that of a part, as of
             # T5's decoder, is a copy in which the general entry is the part's.
-            _recount_config(config, ours, kept, count, general=bool(seen))
+            if not _recount_stage(config, container, kept, count):
+                _recount_config(config, ours, kept, count, general=bool(seen))
             seen.add(id(config))
+        else:
+            _set_first(module, _COUNTS, count, len(kept))
+
+
+def _recount_stage(config: Any, container: str, kept: list[int], count: int) -> bool:
+    """Change the entry of one stage of several, as of a Swin; tell whether there is one."""
+    numbers = [int(part) for part in container.split(".") if part.isdecimal()]
+    depths = vars(config).get("depths")
+    if not numbers or not isinstance(depths, (list, tuple)) or len(depths) <= numbers[-1]:
+        return False
+    if depths[numbers[-1]] != count:
+        return False
+    changed = list(depths)
+    changed[numbers[-1]] = len(kept)
+    config.depths = type(depths)(changed)
+    return True
 
 
 def _recount_config(

@@ -1,4 +1,4 @@
-"""Check that a Hugging Face model can be built again from its config, as loading it does."""
+"""Check that a Hugging Face model matches its config, so that it can be saved and loaded."""
 
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -9,28 +9,28 @@ from torch import Tensor, nn
 from tutelage.errors import ModelError
 from tutelage.layers.blocks import children
 
-_CONFIG = "config"  # the name of the fault of a config from which nothing can be built
+_CONFIG = "config"  # the name under which a config that builds no model is reported
 
 
 def check_rebuilding(
     student: nn.Module, teacher: nn.Module, container: str, layer_map: dict[str, str]
-) -> None:
-    """Compare a student with what its config describes; models without a config pass.
+) -> bool:
+    """Compare a student with what its config describes; without a config, return False.
 
-    Saved weights find their places by name, and some blocks have a structure of their own by
-    their position (T5's block 0 holds the position biases), so the two have to be alike.
+    Saved weights are loaded by name, and the structure of a block may depend on its position (T5's
+    block 0 holds the position biases), so the two have to be alike.
 
     Raises:
         ModelError: They are not, although the teacher is as its config describes it.
     """
     owner = _owner(student, container)
     if owner is None:
-        return
+        return False
     start = len(owner) + 1 if owner else 0
     within, blocks = container[start:], {new[start:]: old[start:] for new, old in layer_map.items()}
     student, teacher = student.get_submodule(owner), teacher.get_submodule(owner)
     faults = _faults(student, within)
-    # A teacher that was changed after it was built (by adapters, say) is no ordinary model itself.
+    # A teacher that was changed after it was built (by adapters) does not match its config either.
     known = _faults(teacher, within) if faults else {}
     for name, due in faults.items():
         block = next((new for new in blocks if name.startswith(f"{new}.")), None)
@@ -38,6 +38,7 @@ def check_rebuilding(
             _refuse_config(teacher, within, name, due)
         if block is not None and blocks[block] + name.removeprefix(block) not in known:
             _refuse_block(teacher, within, (block, blocks[block]), name, due)
+    return True
 
 
 def _owner(model: nn.Module, container: str) -> str | None:
@@ -54,13 +55,13 @@ def _owner(model: nn.Module, container: str) -> str | None:
 
 
 def _faults(model: Any, within: str) -> dict[str, object]:
-    """Return where a model differs from what its config describes, `{name: what is due}`."""
+    """Return where a model differs from what its config describes, `{name: expected}`."""
     try:
-        # As loading does: from what is written of the config, and without memory for weights.
+        # As loading does: from the serialised config, and without memory for weights.
         config = type(model.config).from_dict(model.config.to_dict())
         with torch.device("meta"):
             due = dict(_facts(type(model)(config), within))
-    except Exception as error:  # noqa: BLE001 - told below, unless the teacher has it, too
+    except Exception as error:  # noqa: BLE001 - raised later, unless the teacher has it too
         return {_CONFIG: f"{type(error).__name__}: {error}"}
     found = dict(_facts(model, within))
     return {name: due.get(name) for name in due | found if found.get(name) != due.get(name)}
@@ -72,7 +73,7 @@ def _facts(model: nn.Module, within: str) -> Iterator[tuple[str, object]]:
         yield name, list(value.shape) if isinstance(value, Tensor) else None
     for path, part in model.named_modules():
         for name, value in vars(part).items() if path.startswith(f"{within}.") else ():
-            # No floats: rates of stochastic depth follow the position, but change no evaluation.
+            # No floats: stochastic depth depends on the position, but only matters in training.
             if type(value) in {bool, int, str} and name != "training" and name[0] != "_":
                 yield f"{path}.{name}", value
 
@@ -90,19 +91,20 @@ def _refuse_config(teacher: nn.Module, within: str, name: str, due: object) -> N
 def _refuse_block(
     teacher: nn.Module, within: str, block: tuple[str, str], name: str, due: object
 ) -> NoReturn:
-    """Say what is wrong with a block at its new place, and which of the teacher's fit there."""
+    """Raise an error that names what is wrong with a block, and which ones would fit."""
     new, old = block
     rest = name.removeprefix(f"{new}.")
     facts, paths = dict(_facts(teacher, within)), children(teacher, within)
     fitting = [i for i, path in enumerate(paths) if facts.get(f"{path}.{rest}") == due]
     raise ModelError(
-        f"block {old!r} of the teacher ({type(teacher).__name__}) has another structure than "
-        f"{new!r}, its place in the student, needs: {rest!r} must be {_say(due)}, and is "
-        f"{_say(facts.get(f'{old}.{rest}'))}; keep one of the blocks {fitting} for this place"
+        f"block {old!r} of the teacher ({type(teacher).__name__}) does not have the structure that "
+        f"the student needs at {new!r}: {rest!r} must be {_as_text(due)}, and is "
+        f"{_as_text(facts.get(f'{old}.{rest}'))}; keep one of the blocks {fitting} there"
+        f"{' (every_nth_layer(..., start=0) does)' if 0 in fitting and new == paths[0] else ''}"
     )
 
 
-def _say(fact: object) -> str:
+def _as_text(fact: object) -> str:
     if fact is None:
         return "absent"
     return f"of shape {fact}" if isinstance(fact, list) else repr(fact)

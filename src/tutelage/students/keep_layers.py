@@ -2,78 +2,117 @@
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Generic, NamedTuple
+from typing import Any, Generic, NamedTuple
 
-from torch import nn
+import torch
 
 from tutelage._checks import whole_number
 from tutelage.errors import ArgumentError
+from tutelage.layers import evaluating, observe
 from tutelage.layers.blocks import children, containers
+from tutelage.signals import OUTPUT
 from tutelage.students._configs import recount
 from tutelage.students._copies import Model, copy_with, renumber
+from tutelage.students._fitting import check_first, check_left_out, check_pattern
 from tutelage.students._rebuilding import check_rebuilding
 
 
 class Kept(NamedTuple, Generic[Model]):
-    """A student made out of a teacher's blocks, and where each of them came from.
+    """A student made of a teacher's blocks, and where each of them came from.
 
     Args:
         student: The teacher with only the kept blocks, in the teacher's mode and dtype.
-        layer_map: `{student block: teacher block}`, paths, in order.
+        layer_map: `{student block: teacher block}`, layer paths, in order.
     """
 
     student: Model
     layer_map: dict[str, str]
 
 
-def every_nth_layer(teacher: Model, n: int = 2, path: str | None = None) -> Kept[Model]:
-    """Return the teacher with every n-th block alone: blocks n − 1, 2n − 1 and so on.
+def every_nth_layer(
+    teacher: Model,
+    n: int = 2,
+    path: str | None = None,
+    start: int | None = None,
+    inputs: object = None,
+) -> Kept[Model]:
+    """Return the teacher with only every n-th block, by default blocks n − 1, 2n − 1 and so on.
+
+    Where the network has several stages (ResNet, ConvNeXt, Swin), each stage keeps every n-th of
+    its own blocks.
 
     Args:
         teacher: As for `keep_layers`.
         n: At least 2 and no more than there are blocks; 2 keeps one half of them.
-        path: What holds the blocks, as for `keep_layers`.
+        path: The container of the blocks, as for `keep_layers`, or of one stage of several.
+        start: The position of the first block that is kept, below n; 0 for networks whose first
+            block is special (T5, ModernBERT, the stages of a ResNet). None for n − 1.
+        inputs: As for `keep_layers`.
 
     Raises:
-        ArgumentError: `n` is out of its range, or as for `keep_layers`.
+        ArgumentError: `n` or `start` is out of its range, or as for `keep_layers`.
+        ModelError: As for `keep_layers`.
 
     >>> teacher = nn.Sequential(*[nn.Linear(2, 2) for _ in range(4)])
     >>> every_nth_layer(teacher).layer_map
     {'0': '1', '1': '3'}
     """
-    whole_number("n", n, 2, "pass how many blocks there are to one that is kept")
-    count = len(children(teacher, _container(teacher, path)))
-    if n > count:
+    whole_number("n", n, 2, "pass the number of blocks to one that is kept")
+    first = n - 1
+    if start is not None:
+        first = whole_number("start", start, 0, f"it is a position from 0 to {n - 1}")
+    if first >= n:
         raise ArgumentError(
-            f"`n` must be no more than the teacher's {count} blocks, got {n}; pass a smaller one"
+            f"`start` must be below n, got start={first} and n={n}; pass one from 0 to {n - 1}"
         )
-    return keep_layers(teacher, range(n - 1, count, n), path)
+    stages = _containers(teacher, path)
+    student, layer_map = teacher, {}
+    for stage in stages:
+        count = len(children(teacher, stage))
+        if n > count and len(stages) == 1:
+            raise ArgumentError(
+                f"`n` must be no more than the teacher's {count} blocks, got {n}; pass a smaller "
+                "one"
+            )
+        if first >= count:
+            raise ArgumentError(
+                f"each stage must keep a block, got {count} blocks in {stage!r} with start={first};"
+                " pass start=0, or a smaller n"
+            )
+        student, kept = _keep(student, stage, list(range(first, count, n)), inputs is None)
+        layer_map |= kept
+    return _tried(Kept(student, layer_map), inputs)
 
 
-def keep_layers(teacher: Model, kept: Iterable[int], path: str | None = None) -> Kept[Model]:
-    """Return the teacher with some of its blocks alone.
+def keep_layers(
+    teacher: Model, kept: Iterable[int], path: str | None = None, inputs: object = None
+) -> Kept[Model]:
+    """Return the teacher with only some of its blocks.
 
     DistilBERT (Sanh et al., arXiv:1910.01108) starts from every second layer of BERT. The student
-    is a deep copy without what is not kept; parameters frozen in the teacher are so in the
-    student. Block j of the student has the name of block j of the teacher. In a Hugging Face
-    model, what counts layers (the config, `layer_idx`) is put right, so that the student can be
-    saved and loaded as any model of its kind.
+    is a deep copy without the blocks that are left out; parameters frozen in the teacher are frozen
+    in the student. Block j of the student has the name of block j of the teacher. In a Hugging Face
+    model, the number of layers in the config and each `layer_idx` are updated, so that the student
+    can be saved and loaded like any model of its kind.
 
     Args:
-        teacher: Any network of repeated blocks, each of which takes what the others return; it is
-            left as it is.
-        kept: Positions of the blocks to keep, counted from 0, each above the one before.
-        path: What holds the blocks, an `nn.Sequential` or `nn.ModuleList`, where
+        teacher: Any network of repeated blocks, each of which takes what the one before returns; it
+            is not changed.
+        kept: Positions of the blocks to keep, from 0, in increasing order.
+        path: The container of the blocks, an `nn.Sequential` or `nn.ModuleList`, where
             `tutelage.layers.blocks` cannot tell (in an encoder-decoder), or to keep blocks within
-            one stage of several. Whether the blocks fit each other is then not looked at.
+            one stage of several.
+        inputs: An example batch of inputs. With it, the student is run once, and blocks whose
+            shapes differ from their neighbours' may be left out if it runs.
 
     Returns:
         The student and its layer map, `(student, layer_map)`.
 
     Raises:
-        ArgumentError: `kept` is out of its range, blocks are not found, or they are stages.
-        ModelError: The student would be no ordinary Hugging Face model of its kind, as a T5
-            without block 0, which alone holds the position biases of all.
+        ArgumentError: `kept` is out of its range, blocks are not found, they are stages, or a block
+            is left out that changes the shape, or that starts or continues a pattern.
+        ModelError: The student does not run on `inputs`, or it would not be an ordinary Hugging
+            Face model of its kind, as a T5 without block 0, which alone holds the position biases.
 
     >>> teacher = nn.Sequential(*[nn.Linear(2, 2) for _ in range(4)])
     >>> student, layer_map = keep_layers(teacher, [0, 3])
@@ -85,22 +124,60 @@ def keep_layers(teacher: Model, kept: Iterable[int], path: str | None = None) ->
     >>> layer_map
     {'0': '0', '1': '3'}
     """
-    container = _container(teacher, path)
+    found = _containers(teacher, path)
+    if len(found) > 1:
+        raise ArgumentError(
+            f"the blocks of the teacher ({type(teacher).__name__}) are in stages "
+            f"({', '.join(map(repr, found))}); pass the path of one of them, such as {found[-1]!r},"
+            " or use every_nth_layer, which keeps every n-th block of each"
+        )
+    positions = _positions(kept, len(children(teacher, found[0])))
+    return _tried(_keep(teacher, found[0], positions, inputs is None), inputs)
+
+
+def _keep(teacher: Model, container: str, positions: list[int], check: bool) -> Kept[Model]:
+    """Return the student that has only some of the blocks of a container."""
     old = children(teacher, container)
-    positions = _positions(kept, len(old))
+    if check:
+        check_left_out(teacher, old, positions)
     student = copy_with(teacher, container, positions)
     layer_map = {old[new]: old[position] for new, position in enumerate(positions)}
     renumber(student, layer_map, positions)
     recount(student, container, positions, len(old))
-    check_rebuilding(student, teacher, container, layer_map)
+    if not check_rebuilding(student, teacher, container, layer_map) and check:
+        check_first(teacher, old, positions)
+        check_pattern(teacher, old, positions)
     return Kept(student, layer_map)
 
 
+def _tried(kept: Kept[Model], inputs: Any) -> Kept[Model]:
+    """Run the student once on the inputs, if there are any."""
+    if inputs is not None:
+        with evaluating(kept.student), torch.no_grad():
+            observe(kept.student, inputs, OUTPUT, "student")
+    return kept
+
+
+def _containers(teacher: Model, path: str | None) -> list[str]:
+    """Return the path of the container of the blocks, or those of all stages."""
+    found = containers(teacher, path, "teacher")
+    if path is not None or len(found) > 1:
+        return found
+    stages = children(teacher, found[0])
+    try:
+        inner = [containers(teacher.get_submodule(each), None, "teacher") for each in stages]
+    except ArgumentError:
+        return found
+    if any(len(each) > 1 for each in inner):
+        return found
+    return [f"{stage}.{each}" for stage, (each,) in zip(stages, inner, strict=True)]
+
+
 def _positions(kept: Iterable[int], count: int) -> list[int]:
-    """Return `kept` as a list of positions below `count`, or say what is wrong with it."""
+    """Return `kept` as a list of positions below `count`, in increasing order."""
     advice = f"pass positions of blocks from 0 to {count - 1}, each above the one before"
     if not isinstance(kept, Iterable):
-        raise ArgumentError(f"`kept` must be a list of whole numbers, got {kept!r}; {advice}")
+        raise ArgumentError(f"`kept` must be a list of integers, got {kept!r}; {advice}")
     positions = [whole_number("kept", position, 0, advice) for position in kept]
     increasing = all(a < b for a, b in pairwise(positions))
     if not positions or not increasing or positions[-1] >= count:
@@ -109,32 +186,3 @@ def _positions(kept: Iterable[int], count: int) -> list[int]:
             f"got {positions}; {advice}"
         )
     return positions
-
-
-def _container(teacher: nn.Module, path: str | None) -> str:
-    """Return the path of the one container of blocks, or say why there is no such."""
-    found = containers(teacher, path, "teacher")
-    if len(found) > 1:
-        raise ArgumentError(
-            f"the blocks of the teacher ({type(teacher).__name__}) are stages of their own shapes "
-            f"({', '.join(map(repr, found))}), none of which can be left out; pass the path of one "
-            f"of them, such as {found[-1]!r}, to keep some of the blocks in it"
-        )
-    other = None if path is not None else _other_shape(teacher, children(teacher, found[0]))
-    if other is not None:
-        raise ArgumentError(
-            f"the blocks of the teacher ({type(teacher).__name__}) in {found[0]!r} have other "
-            f"shapes from one to the next ({other!r}), so that leaving one out may break the "
-            f"model; pass {found[0]!r} as path if it does not, or the path of what holds equal ones"
-        )
-    return found[0]
-
-
-def _other_shape(teacher: nn.Module, paths: list[str]) -> str | None:
-    """Return the name of a parameter that has not the same shape in all blocks which have it."""
-    shapes: dict[str, object] = {}
-    for path in paths:
-        for name, parameter in teacher.get_submodule(path).named_parameters():
-            if shapes.setdefault(name, parameter.shape) != parameter.shape:
-                return f"{path}.{name}"
-    return None

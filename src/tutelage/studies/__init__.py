@@ -1,7 +1,8 @@
 """Studies: arms against controls over paired seeds, and what they prove."""
 
 from tutelage.studies.arm import Arm, Trial
-from tutelage.studies.results import StudyResults
+from tutelage.studies.conclude import ReportOptions
+from tutelage.studies.plan import Training
 from tutelage.studies.study import Study, study
 
-__all__ = ["Arm", "Study", "StudyResults", "Trial", "study"]
+__all__ = ["Arm", "ReportOptions", "Study", "Training", "Trial", "study"]

@@ -65,7 +65,7 @@ def ask(model: Teacher, data: object, device: torch.device) -> Tensor | None:
         DataError: The data cannot be read.
         ModelError: The model refuses the inputs.
     """
-    answering = model.answering("data", data)
+    answering = model.for_data("data", data)
     with answering.ready(device):
         source = source_of("data", data)
         found = evaluate(answering, None, None, source, device=device).outputs.student

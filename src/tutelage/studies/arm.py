@@ -1,4 +1,4 @@
-"""An arm of a study: one way to come by a student."""
+"""An arm of a study: one experimental condition."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ Run = Callable[[Trial], nn.Module]
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One way to come by a student. What is None is as the study has it.
+    """One experimental condition. None inherits the study's setting.
 
     Args:
         objective: What the student is asked for; None, without a function, for the labels.
@@ -67,9 +67,9 @@ class Arm:
         train: Other training data, or a function from a seed to such.
         epochs: Other than those that make the steps of all arms equal.
         batch_size: Examples in a batch.
-        optimizer: From parameters to an optimiser.
-        learning_rate: Replaces the rate that the optimiser begins with.
-        scheduler: From the optimiser and the number of steps to a scheduler.
+        optimizer: Callable: parameters → optimizer.
+        learning_rate: Replaces the rate that the optimizer begins with.
+        scheduler: From the optimizer and the number of steps to a scheduler.
         engine: Precision, clipping and the like.
         transform: Of the training batches, such as `tl.data.Mixup()`; None for none.
         sweep: For names of the arguments above, values to try; the combination that does best on
@@ -77,7 +77,7 @@ class Arm:
         against: The control that it is compared with, where controls have different students or
             data; None for all of them.
         series: Arms of one series are drawn as one line, over `at`.
-        at: Where on that line: a share of labels, a temperature, a width.
+        at: Where on that line: a fraction of labels, a temperature, a width.
         note: For readers: what the student learns from.
 
     Raises:
@@ -122,7 +122,7 @@ class Arm:
             if getattr(self, name) is not None:
                 whole_number(name, getattr(self, name), 1, "None is as the study has it")
         if self.learning_rate is not None:
-            positive("learning_rate", self.learning_rate, "None leaves the optimiser's own")
+            positive("learning_rate", self.learning_rate, "None leaves the optimizer's own")
         self._check_sweep()
 
     @property
@@ -185,9 +185,9 @@ def usual_controls(values: bool) -> dict[str, Arm]:
         values: Whether the task is regression rather than classification.
     """
     if values:
-        return {"labels": Arm(objective=LabelRegression(), note="labels alone")}
+        return {"labels": Arm(objective=LabelRegression(), note="labels only (baseline)")}
     smooth = HardLabels(smoothing=SMOOTHING)
     return {
-        "labels": Arm(objective=HardLabels(), note="labels alone"),
+        "labels": Arm(objective=HardLabels(), note="labels only (baseline)"),
         "smoothed labels": Arm(objective=smooth, note=f"labels, smoothed by {SMOOTHING:g}"),
     }

@@ -9,10 +9,10 @@ from statistics import fmean
 from typing import Any
 
 from tutelage.errors import NonFiniteError
+from tutelage.reports.record import Tried
 from tutelage.studies.carry_out import Trials
 from tutelage.studies.describe import readable_setting
 from tutelage.studies.plan import StudyPlan
-from tutelage.studies.results import Tried
 from tutelage.studies.score import Scorer
 from tutelage.studies.trial import Planned
 
@@ -23,7 +23,7 @@ class Chosen:
 
     Args:
         setting: The values of its sweep; empty without one.
-        tried: All settings with their figures.
+        tried: All settings with their metrics.
     """
 
     setting: Mapping[str, Any]
@@ -36,7 +36,7 @@ def choose(plan: StudyPlan, trials: Trials, scorer: Scorer, seeds: int) -> dict[
     Args:
         plan: The study.
         trials: Carries them out.
-        scorer: Gives the deciding figure.
+        scorer: Gives the deciding metric.
         seeds: How many seeds each setting is tried with.
     """
     chosen = {name: Chosen({}, ()) for name in plan.arms}
@@ -74,7 +74,7 @@ def all_trials(plan: StudyPlan, trials: Trials, chosen: Mapping[str, Chosen]) ->
 
 
 def _mean(values: list[float | None]) -> float | None:
-    """Return the mean over seeds; None where a seed diverged or has no number."""
+    """Return the mean over seeds; None where a seed diverged or has no finite value."""
     known = [each for each in values if each is not None and math.isfinite(each)]
     return fmean(known) if len(known) == len(values) else None
 

@@ -16,13 +16,13 @@ from tutelage.evaluation import (
     non_inferiority,
     seeds_needed,
 )
-from tutelage.studies.results import AgainstTeacher, ArmResult, Comparison, Figure
+from tutelage.reports.record import AgainstTeacher, ArmRecord, Comparison, DecidingMetric
 
 
 def compare(
-    arm: ArmResult,
-    control: ArmResult,
-    figure: Figure,
+    arm: ArmRecord,
+    control: ArmRecord,
+    metric: DecidingMetric,
     scores: tuple[Sequence[Tensor | None], Sequence[Tensor | None]],
 ) -> Comparison:
     """Return an arm against a control.
@@ -30,12 +30,12 @@ def compare(
     Args:
         arm: The one.
         control: The other, with the same seeds.
-        figure: What is compared.
-        scores: What each test example adds to the figure, for each seed of the arm and of the
+        metric: What is compared.
+        scores: What each test example adds to the metric, for each seed of the arm and of the
             control.
     """
-    pairs = zip(arm.values(figure.name), control.values(figure.name), strict=True)
-    differences = tuple(_better(ours, theirs, figure) for ours, theirs in pairs)
+    pairs = zip(arm.values(metric.name), control.values(metric.name), strict=True)
+    differences = tuple(_better(ours, theirs, metric) for ours, theirs in pairs)
     return Comparison(
         arm.name,
         control.name,
@@ -47,10 +47,10 @@ def compare(
 
 
 def against_teacher(
-    arm: ArmResult, teacher: float, figure: Figure, margin: float | None
+    arm: ArmRecord, teacher: float, metric: DecidingMetric, margin: float | None
 ) -> AgainstTeacher:
     """Return an arm against the teacher's one value, with the test against the margin."""
-    differences = tuple(_better(value, teacher, figure) for value in arm.values(figure.name))
+    differences = tuple(_better(value, teacher, metric) for value in arm.values(metric.name))
     tested = margin is not None and len(differences) > 1
     return AgainstTeacher(
         arm.name,
@@ -60,8 +60,8 @@ def against_teacher(
     )
 
 
-def _better(ours: float, theirs: float, figure: Figure) -> float:
-    return ours - theirs if figure.higher else theirs - ours
+def _better(ours: float, theirs: float, metric: DecidingMetric) -> float:
+    return ours - theirs if metric.higher else theirs - ours
 
 
 def _interval(differences: Sequence[float]) -> Interval | None:

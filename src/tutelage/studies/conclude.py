@@ -1,4 +1,4 @@
-"""The end of a study: results of the trials, the models measured, the command noted."""
+"""The end of a study: the record of its trials, the models measured, the command noted."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
+from tutelage.reports.record import ArmRecord, ModelRecord, Record
+from tutelage.reports.summary import SIMILARITY_TEMPERATURE, versions
 from tutelage.studies.carry_out import Done, Trials
 from tutelage.studies.choose import Chosen
-from tutelage.studies.collect import SIMILARITY_TEMPERATURE, Collector, versions
+from tutelage.studies.collect import Collector
 from tutelage.studies.models import TEACHER, Answering, architecture, measure, measure_variants
 from tutelage.studies.plan import StudyPlan
-from tutelage.studies.results import ArmResult, ModelResult, StudyResults
 from tutelage.studies.score import Scorer
 
 _FEW = 3
@@ -30,7 +31,7 @@ class Finished:
     Args:
         plan: What it was to do.
         trials: Gives the students back.
-        scorer: Gives figures.
+        scorer: Gives metrics.
         chosen: Of each arm its setting.
         done: Of each arm its trials.
     """
@@ -43,24 +44,24 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Words:
-    """What only readers need.
+class ReportOptions:
+    """What only the readers of a study's report need.
 
     Args:
-        title: Of the study.
-        axis: What the arms' `at` is.
-        subject: The arm that the verdict is to speak of; None for the best on validation data.
+        title: Of the report.
+        axis: What the arms' `at` is, such as "temperature".
         class_names: In the order of the logits.
     """
 
-    title: str
-    axis: str
-    class_names: tuple[str, ...]
-    subject: str | None
+    title: str = "Study"
+    axis: str = ""
+    class_names: Sequence[str] = ()
 
 
-def conclude(finished: Finished, words: Words, variants: bool) -> StudyResults:
-    """Return the results; the models are measured on the first seed's students."""
+def conclude(
+    finished: Finished, options: ReportOptions, named: str | None, variants: bool
+) -> Record:
+    """Return the record; the models are measured on the first seed's students."""
     plan, scorer = finished.plan, finished.scorer
     students = {
         name: finished.trials.student(done[0].planned) for name, done in finished.done.items()
@@ -72,30 +73,29 @@ def conclude(finished: Finished, words: Words, variants: bool) -> StudyResults:
     if plan.teacher is not None and scorer.teacher_test is not None:
         teacher = plan.teacher.module or Answering(plan.teacher)
     collector = Collector(plan, scorer, finished.done, finished.chosen, keys)
-    arms = collector.arms()
     ours = collector.teacher(TEACHER)
+    arms = collector.arms(ours)
     models = _models(finished, students, keys, teacher)
-    subject = words.subject or _subject(arms, scorer.higher)
+    primary = named or _primary(arms, scorer.higher)
     if variants:
-        models[keys[subject]] = _with_variants(
-            finished, models[keys[subject]], students[subject], subject
-        )
-    return StudyResults(
-        title=words.title,
-        figure=scorer.figure,
+        model = models[keys[primary]]
+        models[keys[primary]] = _with_variants(finished, model, students[primary], primary)
+    return Record(
+        title=options.title,
+        metric=scorer.metric,
         seeds=plan.seeds,
         arms=arms,
         teacher=ours,
         comparisons=collector.comparisons(arms),
         against_teacher=collector.against_teacher(arms, ours),
-        subject=subject,
-        chosen_by=_chosen_by(words, arms),
+        primary=primary,
+        chosen_by=_chosen_by(named, arms),
         margin=plan.margin,
-        axis=words.axis,
+        axis=options.axis,
         similarity_temperature=SIMILARITY_TEMPERATURE,
         models=models,
         examples=_examples(finished),
-        class_names=words.class_names,
+        class_names=tuple(options.class_names),
         versions=versions(),
         command=_command(),
         seconds=sum(trial.seconds for arm in arms for trial in arm.trials),
@@ -107,7 +107,7 @@ def _models(
     students: Mapping[str, nn.Module],
     keys: Mapping[str, str],
     teacher: nn.Module | None,
-) -> dict[str, ModelResult]:
+) -> dict[str, ModelRecord]:
     """Measure the teacher and one student of each architecture."""
     distinct = {key: students[name] for name, key in reversed(list(keys.items()))}
     sharing = {key: [name for name in keys if keys[name] == key] for key in distinct}
@@ -130,29 +130,29 @@ def _called(teacher: nn.Module | None) -> str:
 
 
 def _with_variants(
-    finished: Finished, model: ModelResult, student: nn.Module, subject: str
-) -> ModelResult:
+    finished: Finished, model: ModelRecord, student: nn.Module, primary: str
+) -> ModelRecord:
     scorer = finished.scorer
-    reading = finished.plan.reading(finished.done[subject][0].planned.arm)
+    reading = finished.plan.reading(finished.done[primary][0].planned.arm)
 
-    def figure(output: Tensor) -> float | None:
+    def metric(output: Tensor) -> float | None:
         return scorer.on_test(reading, output)[scorer.monitor.name]
 
-    return replace(model, variants=measure_variants(student, finished.plan.test, figure))
+    return replace(model, variants=measure_variants(student, finished.plan.test, metric))
 
 
-def _chosen_by(words: Words, arms: Sequence[ArmResult]) -> str:
-    if words.subject is not None:
+def _chosen_by(named: str | None, arms: Sequence[ArmRecord]) -> str:
+    if named is not None:
         return "was named beforehand"
     on_val = any(trial.val is not None for arm in arms for trial in arm.trials)
     return "is the best on validation data" if on_val else "is the first that was named"
 
 
-def _subject(arms: Sequence[ArmResult], higher: bool) -> str:
+def _primary(arms: Sequence[ArmRecord], higher: bool) -> str:
     """Return the arm to speak of: the best on validation data, else the first."""
     ours = [arm for arm in arms if not arm.is_control]
 
-    def on_validation(arm: ArmResult) -> float:
+    def on_validation(arm: ArmRecord) -> float:
         values = [trial.val for trial in arm.trials if trial.val is not None]
         mean = fmean(values) if values else 0.0
         return mean if higher else -mean

@@ -28,7 +28,7 @@ class Keys:
     def __init__(self, plan: StudyPlan, val: str) -> None:
         self.plan = plan
         self._seen: dict[tuple[str, Any], tuple[object, str]] = {}
-        self._val = val if plan.common.keep_best else ""
+        self._val = val if plan.training.keep_best else ""
 
     def trial(self, name: str, arm: Arm, setting: Mapping[str, Any], seed: int) -> Planned:
         """Return a trial with its key."""
@@ -61,7 +61,7 @@ class Keys:
     def data(self, data: object) -> str:
         """Return a text that changes with a data set."""
         return self._once(
-            "data", data, lambda: digest(data_identity(data, self.plan.common.batch_size))
+            "data", data, lambda: digest(data_identity(data, self.plan.training.batch_size))
         )
 
     def _once(self, kind: str, value: object, look: Any) -> str:

@@ -1,4 +1,4 @@
-"""What the models of a study take: one measurement for all arms that share an architecture."""
+"""What the models of a study cost: one measurement for all arms that share an architecture."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tutelage.data import as_source
 from tutelage.errors import DataError, TutelageError
 from tutelage.evaluation import Cost, Latency, latencies, measure_cost, variants
 from tutelage.identity import digest
+from tutelage.reports.record import ModelRecord, VariantRecord
 from tutelage.signals import OUTPUT, Batch
 from tutelage.studies.answers import BATCH, ask
-from tutelage.studies.results import ModelResult, VariantResult
 from tutelage.teachers import Live, Teacher
 
 TEACHER = "teacher"
@@ -48,7 +48,7 @@ def architecture(model: nn.Module) -> str:
 
 def measure(
     models: Mapping[str, nn.Module], names: Mapping[str, str], inputs: Any
-) -> dict[str, ModelResult]:
+) -> dict[str, ModelRecord]:
     """Return cost and time of models, timed in turns.
 
     Args:
@@ -61,20 +61,20 @@ def measure(
         model.to(_CPU)
     times = _times(models, inputs)
     return {
-        key: ModelResult(names[key], _cost(model, inputs), tuple(times.get(key, ())))
+        key: ModelRecord(names[key], _cost(model, inputs), tuple(times.get(key, ())))
         for key, model in models.items()
     }
 
 
 def measure_variants(
-    model: nn.Module, data: object, figure: Callable[[Tensor], float | None]
-) -> tuple[VariantResult, ...]:
+    model: nn.Module, data: object, metric: Callable[[Tensor], float | None]
+) -> tuple[VariantRecord, ...]:
     """Return quality and time of the cheaper forms of a model.
 
     Args:
         model: The trained student.
         data: The test data, whose inputs are one tensor.
-        figure: From outputs on it to the deciding figure.
+        metric: From outputs on it to the deciding metric.
     """
     batch = next(iter(as_source("test", data, BATCH, shuffle=False).epoch(0)))
     inputs = batch.to(_CPU).inputs
@@ -84,13 +84,13 @@ def measure_variants(
     timed = {each.name: each.model for each in built if each.model is not None}
     times = _times(timed, inputs)
     return tuple(
-        VariantResult(
+        VariantRecord(
             each.name,
             each.reason,
             each.file_bytes,
             None
             if each.model is None
-            else figure(cast("Tensor", ask(Live(each.model), data, _CPU))),
+            else metric(cast("Tensor", ask(Live(each.model), data, _CPU))),
             tuple(times.get(each.name, ())),
         )
         for each in built

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,36 +21,41 @@ from tutelage.studies.arm import Arm
 from tutelage.studies.describe import readable, seeded
 from tutelage.teachers import Teacher, as_teacher
 from tutelage.training import Engine, Monitor
+from tutelage.training.engine import as_engine
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
 
 
 @dataclass(frozen=True, kw_only=True)
-class Common:
-    """What all arms share unless an arm says otherwise; `tutelage.study` says what each means.
+class Training:
+    """How all arms of a study are trained; an `Arm` may say otherwise.
+
+    Args:
+        steps: Optimizer steps, in place of the study's `epochs`.
+        batch_size: Examples in a batch.
+        optimizer: As for `distill`.
+        scheduler: As for `distill`.
+        engine: As for `distill`.
+        keep_best: Whether training keeps the best epoch on `val` rather than the last.
+        sweep_seeds: With how many of the seeds each setting of a sweep is tried.
 
     Raises:
-        ArgumentError: There are both `epochs` and `steps`, or neither.
+        ArgumentError: A number is below 1, or the engine is none.
     """
 
-    epochs: int | None = None
     steps: int | None = None
     batch_size: int = 64
     optimizer: MakeOptimizer | None = None
     scheduler: MakeScheduler | None = None
-    engine: Engine = field(default_factory=Engine)
+    engine: Engine | None = None
     keep_best: bool = True
+    sweep_seeds: int = 1
 
     def __post_init__(self) -> None:
-        if (self.epochs is None) == (self.steps is None):
-            raise ArgumentError(
-                "a study must have either `epochs` or `steps`, got "
-                + ("neither" if self.epochs is None else "both")
-                + "; `steps` are optimiser steps, the same for all arms"
-            )
-        for name in ("epochs", "steps"):
-            if getattr(self, name) is not None:
-                whole_number(name, getattr(self, name), 1, "it says how long each arm trains")
+        if self.steps is not None:
+            whole_number("steps", self.steps, 1, "it counts the optimizer steps of each arm")
         whole_number("batch_size", self.batch_size, 1, "it counts the examples of a batch")
+        whole_number("sweep_seeds", self.sweep_seeds, 1, "1 tries each setting once")
+        object.__setattr__(self, "engine", as_engine(self.engine))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +72,10 @@ class StudyPlan:
         arms: By name, controls last.
         controls: Names of those that the others are compared with.
         seeds: One repetition each.
-        common: What all arms share.
+        epochs: Passes over `train`; None where `training` has steps.
+        training: What all arms share.
         metrics: The user's own.
-        monitor: The figure that decides; None for the usual one of the task.
+        monitor: The metric that decides; None for the default one of the task.
         margin: What the student may lose against its teacher and still be as good.
         folder: Where trials are kept.
     """
@@ -83,13 +89,22 @@ class StudyPlan:
     arms: Mapping[str, Arm]
     controls: tuple[str, ...]
     seeds: tuple[int, ...]
-    common: Common
+    epochs: int | None
+    training: Training
     metrics: Mapping[str, Metric]
     monitor: Monitor | None
     margin: float | None
     folder: Path
 
     def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.training.steps is None):
+            raise ArgumentError(
+                "a study must have either `epochs` or Training(steps=...), got "
+                + ("neither" if self.epochs is None else "both")
+                + "; steps are optimizer steps, the same for all arms"
+            )
+        if self.epochs is not None:
+            whole_number("epochs", self.epochs, 1, "it counts the passes over `train`")
         for name in ("val", "test"):
             _check_fixed_order(name, getattr(self, name))
         if not self.arms:
@@ -137,10 +152,15 @@ class StudyPlan:
             return make(seed)
 
     @property
+    def engine(self) -> Engine:
+        """What all arms run on."""
+        return as_engine(self.training.engine)
+
+    @property
     def device(self) -> torch.device:
         """Where models answer: on the accelerator, if there is one and the engine may use it."""
         found = torch.accelerator.current_accelerator(check_available=True)
-        if found is None or self.common.engine.device == "cpu":
+        if found is None or self.engine.device == "cpu":
             return torch.device("cpu")
         return found
 
@@ -159,7 +179,7 @@ class StudyPlan:
 
     def settings(self, arm: Arm, seed: int, train: object) -> dict[str, Any]:
         """Return the keyword arguments of `distill` and `fit` for a trial."""
-        common = self.common
+        common = self.training
         batch_size = arm.batch_size or common.batch_size
         optimizer = arm.optimizer or common.optimizer
         if arm.learning_rate is not None:
@@ -171,29 +191,29 @@ class StudyPlan:
             "seed": seed,
             "optimizer": optimizer,
             "scheduler": arm.scheduler or common.scheduler,
-            "engine": replace(arm.engine or common.engine, progress=False),
+            "engine": replace(arm.engine or self.engine, progress=False),
             "monitor": self.monitor if monitored else None,
             "metrics": self.metrics if monitored else None,
         } | ({} if arm.transform is None else {"transform": arm.transform})
 
     def _epochs(self, arm: Arm, seed: int, train: object, batch_size: int) -> int:
         """Return the passes over `train` that make the steps of all arms equal, to half a pass."""
-        steps, engine = self.common.steps, arm.engine or self.common.engine
+        steps, engine = self.training.steps, arm.engine or self.engine
         if steps is None:
             ours = self.train_data(Arm(), seed) if seeded(self.train) else self.train
             alike = (batch_size, engine.accumulation) == (
-                self.common.batch_size, self.common.engine.accumulation,
+                self.training.batch_size, self.engine.accumulation,
             )  # fmt: skip
             if train is ours and alike:
-                return self.common.epochs or 1
-            each = _steps(ours, self.common.batch_size, self.common.engine)
-            steps = (self.common.epochs or 1) * each
+                return self.epochs or 1
+            each = _steps(ours, self.training.batch_size, self.engine)
+            steps = (self.epochs or 1) * each
         return max(1, round(steps / _steps(train, batch_size, engine)))
 
 
 @dataclass(frozen=True)
 class AtRate:
-    """An optimiser with another learning rate than it comes with."""
+    """An optimizer with another learning rate than it comes with."""
 
     make: MakeOptimizer
     learning_rate: float
@@ -210,7 +230,7 @@ class AtRate:
 
 
 def _steps(train: object, batch_size: int, engine: Engine) -> int:
-    """Return the optimiser steps of an epoch."""
+    """Return the optimizer steps of an epoch."""
     number = as_source("train", train, batch_size, shuffle=False).batches_per_epoch()
     if number is None:
         raise DataError(

@@ -56,17 +56,17 @@ def _sweeping(arm: Arm, sweep: Mapping[str, Any]) -> Arm:
 
 
 def check_options(
-    arms: Mapping[str, object], subject: str | None, margin: float | None, teacher: object
+    arms: Mapping[str, object], primary: str | None, margin: float | None, teacher: object
 ) -> None:
     """Refuse options that do not go together.
 
     Raises:
-        ArgumentError: The subject is no arm, there is a margin without a teacher, or this is one of
+        ArgumentError: The primary is no arm, there is a margin without a teacher, or this is one of
             several processes of one trainer.
     """
-    if subject is not None and subject not in arms:
+    if primary is not None and primary not in arms:
         raise ArgumentError(
-            f"`subject` must be one of the arms {list(arms)}, got {subject!r}; name one of them, "
+            f"`primary` must be one of the arms {list(arms)}, got {primary!r}; name one of them, "
             "or leave it out"
         )
     if margin is not None and teacher is None:

@@ -1,30 +1,28 @@
-"""From outputs to figures: what each student is worth on data."""
+"""From outputs to metrics: how good each student is on data."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, NonFiniteError
 from tutelage.evaluation import Outputs, divergence, measure
 from tutelage.objectives import Objective
+from tutelage.reports.record import DecidingMetric
+from tutelage.reports.summary import finite
 from tutelage.signals import Batch
 from tutelage.studies.answers import Truth
 from tutelage.studies.carry_out import Done
 from tutelage.studies.plan import StudyPlan
-from tutelage.studies.results import Figure
 from tutelage.training import Monitor
 from tutelage.training.monitor import choose_monitor
-
-_SHARES = ("accuracy", "agreement")
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """Computes the figures of outputs.
+    """Computes the metrics of outputs.
 
     Args:
         plan: The study.
@@ -41,10 +39,10 @@ class Scorer:
     teacher_test: Tensor | None
 
     def check_monitor(self) -> None:
-        """Refuse a deciding figure that will not be there, before any work is done.
+        """Refuse a deciding metric that will not be there, before any work is done.
 
         Raises:
-            ArgumentError: There is no such figure.
+            ArgumentError: There is no such metric.
         """
         usual = (
             {"mse", "r2", "teacher_mse"} if self.plan.values else {"accuracy", "agreement", "kl"}
@@ -58,7 +56,7 @@ class Scorer:
 
     @property
     def higher(self) -> bool:
-        """Whether more of the deciding figure is better."""
+        """Whether more of the deciding metric is better."""
         return self.monitor.higher
 
     @property
@@ -75,55 +73,54 @@ class Scorer:
         return choose_monitor(names)
 
     @property
-    def figure(self) -> Figure:
-        """The deciding figure for readers."""
-        name = self.monitor.name
-        return Figure(name, self.higher, name in _SHARES)
+    def metric(self) -> DecidingMetric:
+        """The deciding metric for readers."""
+        return DecidingMetric(self.monitor.name, self.higher)
 
     def on_test(self, objective: Objective, output: Tensor) -> dict[str, float]:
-        """Return all figures of a student's outputs on the test data."""
-        figures = self._figures(objective, output, self.test, self.teacher_test)
-        if self.monitor.name not in figures:
+        """Return all metrics of a student's outputs on the test data."""
+        metrics = self._metrics(objective, output, self.test, self.teacher_test)
+        if self.monitor.name not in metrics:
             raise ArgumentError(
-                f"`monitor` must be one of {sorted(figures)}, got {self.monitor.name!r}; choose one"
+                f"`monitor` must be one of {sorted(metrics)}, got {self.monitor.name!r}; choose one"
                 " of these, or add it to `metrics`"
             )
-        if not math.isfinite(figures[self.monitor.name]):
+        if not math.isfinite(metrics[self.monitor.name]):
             raise NonFiniteError(
                 f"{self.monitor.name!r} on test data must be finite, got "
-                f"{figures[self.monitor.name]}; look at the metric, or at the student's outputs"
+                f"{metrics[self.monitor.name]}; look at the metric, or at the student's outputs"
             )
-        return figures
+        return metrics
 
     def on_validation(self, done: Done) -> float | None:
-        """Return the deciding figure of a trial on validation data; None where there is none."""
+        """Return the deciding metric of a trial on validation data; None where there is none."""
         if self.val is None or done.val is None:
             return None
         objective = self.plan.reading(done.planned.arm)
-        figures = self._figures(objective, done.val, self.val, self.teacher_val)
-        return figures.get(self.monitor.name)
+        metrics = self._metrics(objective, done.val, self.val, self.teacher_val)
+        return metrics.get(self.monitor.name)
 
     def of_teacher(self, output: Tensor) -> dict[str, float]:
-        """Return the figures of the teacher's own outputs on the test data."""
-        return self._figures(self.reading_of_teacher, output, self.test, None)
+        """Return the metrics of the teacher's own outputs on the test data."""
+        return self._metrics(self.reading_of_teacher, output, self.test, None)
 
     @property
     def reading_of_teacher(self) -> Objective:
         """The objective by which the teacher's outputs are read: the first arm's."""
         return self.plan.reading(next(iter(self.plan.arms.values())))
 
-    def by_domain(self, objective: Objective, output: Tensor) -> dict[str, float]:
+    def by_domain(self, objective: Objective, output: Tensor) -> dict[str, dict[str, float]]:
         """Return the deciding metric for each domain of the test data."""
-        name, domains = self.monitor.name, dict.fromkeys(self.test.domains or ())
+        name, outputs = self.monitor.name, Outputs(output, self.teacher_test, self.test.labels)
         metrics = {key: each for key, each in self.plan.metrics.items() if key == name}
-        outputs = Outputs(output, self.teacher_test, self.test.labels, self.test.domains)
-        found = measure(objective, outputs, metrics)
-        return {each: found[f"{name}/{each}"] for each in domains if f"{name}/{each}" in found}
+        found = measure(objective, replace(outputs, domains=self.test.domains), metrics)
+        values = {each: found.get(f"{name}/{each}") for each in self.test.domains or ()}
+        return {each: {name: value} for each, value in finite(values).items()}
 
     def per_example(self, objective: Objective, output: Tensor) -> Tensor | None:
-        """Return what each test example adds to the deciding figure, signed so that more is better.
+        """Return what each test example adds to the deciding metric, signed so that more is better.
 
-        None where the figure is no mean over examples, or where labels are missing.
+        None where the metric is no mean over examples, or where labels are missing.
         """
         labels = self.test.labels
         if labels is None or not Batch(output, labels).labelled().all():
@@ -138,13 +135,8 @@ class Scorer:
             return -errors.flatten(1).mean(dim=1)
         return None
 
-    def _figures(
+    def _metrics(
         self, objective: Objective, output: Tensor, data: Truth, teacher: Tensor | None
     ) -> dict[str, float]:
         outputs = Outputs(output, teacher, data.labels)
         return measure(objective, outputs, self.plan.metrics) | divergence(objective, outputs)
-
-
-def pooled(outputs: list[Tensor], labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the outputs of several models as those of one on as many copies of the data."""
-    return torch.cat(outputs), labels.repeat(len(outputs))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -11,17 +11,19 @@ from weakref import finalize
 
 from torch import nn
 
-from tutelage._checks import by_name, not_negative, whole_number
+from tutelage._checks import by_name, not_negative
 from tutelage.errors import ArgumentError
 from tutelage.evaluation import Metric
 from tutelage.objectives import Objective
+from tutelage.reports import Record, write_record
+from tutelage.reports.verdict import verdict
 from tutelage.studies.answers import Truth, truth
 from tutelage.studies.arm import Arm
 from tutelage.studies.carry_out import Done, Trials
 from tutelage.studies.choose import all_trials, choose
-from tutelage.studies.conclude import Finished, Words, conclude
+from tutelage.studies.conclude import Finished, ReportOptions, conclude
 from tutelage.studies.folder import exclusive
-from tutelage.studies.plan import Common, StudyPlan
+from tutelage.studies.plan import StudyPlan, Training
 from tutelage.studies.prepare import (
     all_arms,
     arms_of,
@@ -33,17 +35,13 @@ from tutelage.studies.prepare import (
     seeds_of,
 )
 from tutelage.studies.progress import study_progress
-from tutelage.studies.results import StudyResults, write_results
 from tutelage.studies.score import Scorer
-from tutelage.studies.verdict import verdict
 from tutelage.teachers import AnyTeacher, as_teacher
-from tutelage.training import Engine, Monitor
-from tutelage.training.engine import as_engine
+from tutelage.training import Monitor
 from tutelage.training.monitor import as_monitor
-from tutelage.training.settings import MakeOptimizer, MakeScheduler
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
     """A finished study.
 
@@ -53,9 +51,9 @@ class Study:
         finished: The trials that it rests on.
     """
 
-    results: StudyResults
+    results: Record
     out: Path | None
-    finished: Finished = field(repr=False)
+    finished: Finished
 
     def student(self, arm: str | None = None, seed: int | None = None) -> nn.Module:
         """Return a trained student, in eval mode.
@@ -67,7 +65,7 @@ class Study:
         Raises:
             ArgumentError: The study has no such arm or seed.
         """
-        name = self.results.subject if arm is None else arm
+        name = self.results.primary if arm is None else arm
         known = {
             (each.planned.name, each.planned.seed): each.planned
             for trials in self.finished.done.values()
@@ -80,6 +78,17 @@ class Study:
                 f"{list(self.results.seeds)}, got arm {place[0]!r} and seed {place[1]!r}"
             )
         return self.finished.trials.student(known[place])
+
+    def __str__(self) -> str:
+        """The verdict, below what was compared."""
+        record = self.results
+        where = "" if self.out is None else f", in {self.out}"
+        return (
+            f"Study {record.title!r}: {len(record.arms) - len(record.controls)} arms, "
+            f"{len(record.controls)} controls, {len(record.seeds)} seeds{where}\n{self.verdict}"
+        )
+
+    __repr__ = __str__
 
     @property
     def verdict(self) -> str:
@@ -96,12 +105,10 @@ class Study:
         Raises:
             RunFolderError: A file cannot be written.
         """
-        from tutelage.studies.page import write_study_page  # noqa: PLC0415 - loads matplotlib
+        from tutelage.reports.report import report_record  # noqa: PLC0415 - loads matplotlib
 
         folder = Path() if self.out is None else self.out
-        return write_study_page(
-            self.results, folder / "report.html" if path is None else Path(path)
-        )
+        return report_record(self.results, folder / "report.html" if path is None else Path(path))
 
 
 def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewer asks
@@ -115,26 +122,18 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     controls: Mapping[str, Arm | Objective | Callable[..., object]] | None = None,
     seeds: int | Sequence[int] = 5,
     epochs: int | None = None,
-    steps: int | None = None,
-    batch_size: int = 64,
-    optimizer: MakeOptimizer | None = None,
-    scheduler: MakeScheduler | None = None,
-    engine: Engine | None = None,
-    keep_best: bool = True,
+    training: Training | None = None,
     sweep: Mapping[str, Sequence[Any]] | None = None,
-    sweep_seeds: int = 1,
     metrics: Mapping[str, Metric] | None = None,
     monitor: Monitor | str | None = None,
     margin: float | None = None,
-    subject: str | None = None,
+    primary: str | None = None,
     variants: bool = False,
-    title: str = "Study",
-    class_names: Sequence[str] = (),
-    axis: str = "",
+    report: ReportOptions | None = None,
     out: str | Path | None = None,
     progress: bool = True,
 ) -> Study:
-    """Compare ways of teaching one student, with controls, over paired seeds.
+    """Compare methods of training one student, with controls, over paired seeds.
 
     All arms of a seed begin with the same weights, see their data in the same order and take the
     same number of steps (to half a pass over their data). Every choice is made on `val`; `test`
@@ -154,28 +153,21 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
             alone, and from smoothed labels. They see the same data, augmentation included.
         seeds: How many repetitions (then 0, 1, …), or which.
         epochs: Passes over `train`, from which the steps of all arms follow.
-        steps: Optimiser steps, in place of `epochs`.
-        batch_size: Examples in a batch.
-        optimizer: As for `distill`.
-        scheduler: As for `distill`.
-        engine: As for `distill`.
-        keep_best: Whether training keeps the best epoch on `val` rather than the last.
+        training: What all arms share besides: steps in place of `epochs`, batch size, optimizer,
+            scheduler, engine.
         sweep: Values that every arm and control is to try, such as
             `{"learning_rate": [0.1, 0.03, 0.01]}`; an arm's own sweep is added to it, and what an
             arm sets itself it does not sweep over.
-        sweep_seeds: With how many of the seeds each setting is tried.
-        metrics: Figures of your own, as for `distill`.
-        monitor: The figure that decides; None for accuracy, mean squared error, or, without
+        metrics: Metrics of your own, as for `distill`.
+        monitor: The metric that decides; None for accuracy, mean squared error, or, without
             labels, the likeness to the teacher.
-        margin: What the student may lose against its teacher, in that figure, and still count as
+        margin: What the student may lose against its teacher, in that metric, and still count as
             good as it (state it before you look); None for no such test.
-        subject: The arm that the verdict speaks of, named beforehand; None for the best on `val`,
+        primary: The arm that the verdict speaks of, named beforehand; None for the best on `val`,
             without it for the first.
-        variants: Whether to measure cheaper forms of the subject's student too: compiled, in
+        variants: Whether to measure cheaper forms of the primary arm's student too: compiled, in
             bfloat16, in int8, in ONNX Runtime.
-        title: Of the report.
-        class_names: For the report, in the order of the logits.
-        axis: For the report: what the arms' `at` is, such as "temperature".
+        report: Title, class names and axis of the report.
         out: The study's folder; None to keep nothing.
         progress: Whether to show a line of progress (on a terminal only).
 
@@ -186,11 +178,11 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         ArgumentError: An argument is outside its range.
         TutelageError: As `distill`.
     """
-    whole_number("sweep_seeds", sweep_seeds, 1, "1 tries each setting once")
+    training, words = training or Training(), report or ReportOptions()
     if margin is not None:
         not_negative("margin", margin, "it is what may be lost, such as 0.01 of accuracy")
     ours = arms_of("arms", arms)
-    check_options(ours, subject, margin, teacher)
+    check_options(ours, primary, margin, teacher)
     known = truth("test", test)
     values = predicts_values(ours, known)
     every_arm, control_names = all_arms(ours, controls, sweep or {}, values)
@@ -205,15 +197,8 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         arms=every_arm,
         controls=control_names,
         seeds=seeds_of(seeds),
-        common=Common(
-            epochs=epochs,
-            steps=steps,
-            batch_size=batch_size,
-            optimizer=optimizer,
-            scheduler=scheduler,
-            engine=as_engine(engine),
-            keep_best=keep_best,
-        ),
+        epochs=epochs,
+        training=training,
         metrics={} if metrics is None else by_name("metrics", metrics, "{'mine': function}"),
         monitor=as_monitor(monitor),
         margin=margin,
@@ -226,11 +211,11 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
             finalize(trials, rmtree, plan.folder, ignore_errors=True)
         scorer = _scorer(plan, trials, known_val, known)
         scorer.check_monitor()
-        check_names(class_names, scorer)
-        finished = _carry_out(plan, trials, scorer, sweep_seeds)
+        check_names(words.class_names, scorer)
+        finished = _carry_out(plan, trials, scorer)
         with exclusive(plan.folder):  # one process at a time measures, or they disturb each other
-            results = conclude(finished, Words(title, axis, tuple(class_names), subject), variants)
-            write_results(results, plan.folder / "results.json")
+            results = conclude(finished, words, primary, variants)
+            write_record(results, plan.folder / "results.json")
     return Study(results, None if out is None else plan.folder, finished)
 
 
@@ -241,9 +226,9 @@ def _scorer(plan: StudyPlan, trials: Trials, val: Truth | None, test: Truth) -> 
     return Scorer(plan, val, test, on_val, on_test)
 
 
-def _carry_out(plan: StudyPlan, trials: Trials, scorer: Scorer, sweep_seeds: int) -> Finished:
+def _carry_out(plan: StudyPlan, trials: Trials, scorer: Scorer) -> Finished:
     """Tune, and carry all trials out."""
-    chosen = choose(plan, trials, scorer, sweep_seeds)
+    chosen = choose(plan, trials, scorer, plan.training.sweep_seeds)
     done: dict[str, list[Done]] = {}
     for each in trials.all(all_trials(plan, trials, chosen)):
         done.setdefault(each.planned.name, []).append(each)

@@ -12,8 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
-from tutelage.data import Share, randomness
-from tutelage.data.loader_source import LoaderSource
+from tutelage.data import LoaderSource, Shard, randomness
 from tutelage.errors import ModelError
 from tutelage.evaluation import divergence, evaluate, measure
 from tutelage.studies.answers import source_of
@@ -71,7 +70,7 @@ def train(plan: StudyPlan, planned: Planned, out: Path) -> Trained:
     _reseed(data, planned.seed)
     settings = plan.settings(arm, planned.seed, data)
     student = plan.first_student(arm, planned.seed)
-    teacher, val = plan.teacher_of(arm), plan.val if plan.common.keep_best else None
+    teacher, val = plan.teacher_of(arm), plan.val if plan.training.keep_best else None
     if arm.run is not None:
         trial = Trial(
             planned.seed, student, teacher, data, val, out, settings, dict(planned.setting)
@@ -109,7 +108,7 @@ def train_fidelity(plan: StudyPlan, planned: Planned, student: nn.Module) -> dic
     data = _sample(plan.train_data(planned.arm, planned.seed))
     if teacher is None or data is None:
         return {}
-    answering, source = teacher.answering("train", data), source_of("train", data)
+    answering, source = teacher.for_data("train", data), source_of("train", data)
     judged, device = Live(student), plan.device
     with judged.ready(device), answering.ready(device):
         outputs = evaluate(judged, answering, None, source, device=device).outputs
@@ -142,7 +141,7 @@ def _module(name: str, found: object) -> nn.Module:
 def _reseed(data: object, seed: int) -> None:
     """Let a loader with generators of its own begin alike in every arm of a seed."""
     if isinstance(data, DataLoader):
-        LoaderSource("train", data, Share()).reseed(seed)
+        LoaderSource("train", data, Shard()).reseed(seed)
 
 
 def _sample(data: object) -> object | None:

@@ -1,13 +1,19 @@
-"""Where a teacher's signals come from: modules, callables such as scikit-learn's, and many of them.
+"""Teachers: modules, callables such as scikit-learn's, stored targets, and combinations of them.
 
-Several teachers that know the same are an `Ensemble`; those that know a domain each are
-`Specialists`; one that knows some of the classes is a `Specialist`; and where domains are not
-known, `Consensus` joins what all of them say.
+Several teachers of the same classes are an `Ensemble`; one for each domain, `Specialists`; a
+teacher of some of the classes is a `Specialist`; where domains are not known, `Consensus` combines
+teachers of different classes.
 """
 
-from tutelage.teachers._teacher import Teacher
-from tutelage.teachers.as_teacher import AnyTeacher, as_teacher
-from tutelage.teachers.averages import mean_of_gaussians, mean_of_outputs, mean_of_probabilities
+from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask
+from tutelage.teachers.averages import (
+    by_entropy,
+    by_label_confidence,
+    inverse_variance,
+    mean_of_gaussians,
+    mean_of_outputs,
+    mean_of_probabilities,
+)
 from tutelage.teachers.consensus import Consensus
 from tutelage.teachers.ensemble import Ensemble
 from tutelage.teachers.live import Live
@@ -15,7 +21,6 @@ from tutelage.teachers.predictor import Predictor
 from tutelage.teachers.specialist import Specialist
 from tutelage.teachers.specialists import Specialists
 from tutelage.teachers.stored import Stored
-from tutelage.teachers.weightings import by_entropy, by_label_confidence, inverse_variance
 
 __all__ = [
     "AnyTeacher",
@@ -28,6 +33,7 @@ __all__ = [
     "Stored",
     "Teacher",
     "as_teacher",
+    "ask",
     "by_entropy",
     "by_label_confidence",
     "inverse_variance",

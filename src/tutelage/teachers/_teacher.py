@@ -1,26 +1,30 @@
-"""What every teacher can do: answer a batch with the signals that are wanted of it."""
+"""What every teacher can do, and what users may give for one."""
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from tutelage.errors import ModelError, TutelageError, in_short
 from tutelage.signals import Batch, Fields, Signals
+from tutelage.store import TargetStore
 
 
 class Teacher(ABC):
-    """A source of signals to learn from; never trained, and no part of the student.
+    """A source of outputs and features to learn from; never trained, and no part of the student.
 
     Attributes:
-        module: The module that answers, if there is one, so that its size can be told.
-        members: The teachers that this one asks, if it asks others.
-        views: How many of a data set's views (see `data.Views`) it has answers for; None where it
-            answers whatever it is shown.
+        module: The module that computes them, if there is one, so that its size can be measured.
+        members: The teachers that this one combines, if it combines several.
+        views: For how many of a data set's views (see `data.Views`) it has targets; None where it
+            computes them for any input.
     """
 
     module: nn.Module | None = None
@@ -29,59 +33,131 @@ class Teacher(ABC):
 
     @abstractmethod
     def signals(self, batch: Batch, fields: Fields) -> Signals:
-        """Return what the teacher says of a batch: plain tensors without a gradient.
+        """Return the teacher's output and features for a batch: plain tensors without a gradient.
 
-        The output may be `CoarseLogits`, where the teacher knows some of the classes only.
+        The output may be `CoarseLogits`, where the teacher knows only some of the classes.
         """
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Return a short text that changes when the teacher's answers may change."""
+        """Return a short text that changes when the teacher's outputs may change."""
 
-    def answering(self, name: str, data: object) -> Teacher:
-        """Return the teacher for a data set: itself where it answers whatever it is shown.
+    def for_data(self, name: str, data: object) -> Teacher:
+        """Return the teacher for one data set; itself where it computes targets for any input.
 
-        One that asks others asks those that they return.
+        A teacher with members selects each member's.
 
         Args:
             name: The argument that the data was, for messages.
             data: A data set or a `DataLoader`.
 
         Raises:
-            StoreError: It has no answers for this data.
+            StoreError: It has no targets for this data.
         """
-        answering = tuple(each.answering(name, data) for each in self.members)
-        if all(one is other for one, other in zip(answering, self.members, strict=True)):
+        members = tuple(each.for_data(name, data) for each in self.members)
+        if all(one is other for one, other in zip(members, self.members, strict=True)):
             return self
-        found = copy.copy(self)
-        found.members = answering
-        found.views = min((each.views for each in answering if each.views), default=None)
-        return found
+        selected = copy.copy(self)
+        selected.members = members
+        selected.views = min((each.views for each in members if each.views), default=None)
+        return selected
 
-    def check_places(self, places: Collection[str]) -> None:
-        """Refuse places that are not there, before anybody is asked about a batch.
+    def check_layers(self, paths: Collection[str]) -> None:
+        """Refuse layer paths that do not exist, before the first batch.
 
-        One that asks others asks all of them about the same places.
+        A teacher with members checks the same paths in each.
 
         Raises:
             ArgumentError: A module has no layer of that name.
         """
         for member in self.members:
-            member.check_places(places)
+            member.check_layers(paths)
 
     def modules(self) -> tuple[nn.Module, ...]:
-        """Return the modules that answer, each once: its own, and those of who it asks."""
+        """Return the modules of the teacher and of its members, each once."""
         own = () if self.module is None else (self.module,)
         theirs = (module for member in self.members for module in member.modules())
         return tuple({id(module): module for module in (*own, *theirs)}.values())
 
     def is_made_of_modules(self) -> bool:
-        """Tell whether all that answers are modules, so that the size of all can be told."""
+        """Tell whether it and all members are modules, so that its size can be measured."""
         if not self.members:
             return self.module is not None
         return all(member.is_made_of_modules() for member in self.members)
 
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:
-        """Make ready to answer batches on `device`; afterwards restore the former state."""
+        """Prepare for batches on `device`; afterwards restore the former state."""
         yield
+
+
+def ask(teacher: Teacher, batch: Batch, fields: Fields) -> Signals:
+    """Return a teacher's signals, or an error that names it.
+
+    Raises:
+        ModelError: It raised an error of its own (which is the cause), or returned something else
+            than what was asked for.
+    """
+    try:
+        signals = teacher.signals(batch, fields)
+    except (TutelageError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"the teacher ({type(teacher).__name__}) must return tl.Signals for each batch, got "
+            f"{in_short(error)}; correct its `signals`"
+        ) from error
+    if not isinstance(signals, Signals):
+        raise ModelError(
+            f"the teacher ({type(teacher).__name__}) must return tl.Signals, got "
+            f"{type(signals).__name__}; return tl.Signals(output)"
+        )
+    missing = ["its output"] if fields.output and signals.output is None else []
+    missing += [repr(path) for path in sorted(fields.features - signals.features.keys())]
+    if missing:
+        raise ModelError(
+            f"the teacher ({type(teacher).__name__}) must return what the objective needs, got "
+            f"signals without {', '.join(missing)}; use an objective that does without, or return "
+            "them from `signals`"
+        )
+    return signals
+
+
+AnyTeacher = nn.Module | Teacher | TargetStore | str | Path | Sequence[Any] | Mapping[Any, Any]
+"""A module; a teacher; a store or its folder; a list (ensemble); a dict by domain (specialists)."""
+
+
+def as_teacher(teacher: object) -> Teacher:
+    """Return a teacher for what a user gives.
+
+    A module becomes `Live`, the store that `label` returned, or its folder, `Stored`, a list an
+    `Ensemble`, a dict from domains `Specialists`; lists within a dict are ensembles, one for each
+    domain.
+
+    Raises:
+        ArgumentError: A list or a dict is empty.
+        ModelError: It is none of these.
+        StoreError: A path is not that of a finished store.
+    """
+    # These combine or wrap teachers, and so import this module.
+    from tutelage.teachers.ensemble import Ensemble  # noqa: PLC0415
+    from tutelage.teachers.live import Live  # noqa: PLC0415
+    from tutelage.teachers.specialists import Specialists  # noqa: PLC0415
+    from tutelage.teachers.stored import Stored  # noqa: PLC0415
+
+    if isinstance(teacher, Teacher):
+        return teacher
+    if isinstance(teacher, nn.Module):
+        return Live(teacher)
+    if isinstance(teacher, (TargetStore, str, Path)):
+        return Stored(teacher)
+    if isinstance(teacher, Mapping):
+        return Specialists(teacher)
+    if isinstance(teacher, Sequence) and not isinstance(teacher, bytes):
+        return Ensemble(teacher)
+    raise ModelError(
+        "`teacher` must be a torch.nn.Module, a Teacher, the store (or its folder) that tl.label "
+        "made, a list of these (an ensemble) or a dict of these by domain (specialists), got "
+        f"{type(teacher).__name__}; wrap a callable of another library in "
+        "tutelage.teachers.Predictor"
+    )

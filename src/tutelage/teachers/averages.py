@@ -1,20 +1,27 @@
-"""Means of several teachers' outputs.
+"""Means of several teachers' outputs, and the weights of the teachers in them.
 
-Each takes outputs `[members, batch, n]` and weights `[members, batch, 1]` that sum to 1 over the
-members (or `[members, 1, 1]`, the same for all examples), and returns `[batch, n]`.
+A mean takes outputs `[members, batch, n]` and weights `[members, batch, 1]` that sum to 1 over the
+members (or `[members, 1, 1]`, the same for all examples), and returns `[batch, n]`. A weighting
+takes outputs and their batch, and returns weights `[members, batch]`.
 """
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from tutelage.errors import ModelError
+from tutelage._checks import positive
+from tutelage.errors import DataError, ModelError
+from tutelage.objectives import hard_labels
+from tutelage.signals import Batch
 
 
 def mean_of_outputs(outputs: Tensor, weights: Tensor) -> Tensor:
-    """Σ_k w_k·z_k: of values their mean, of logits the normalised geometric mean.
+    """Return Σ_k w_k·z_k: for values their mean, for logits the normalised geometric mean.
 
-    For probabilities p_k = softmax(z_k) the softmax of the result is q ∝ Π_k p_k^{w_k}, which of
-    all q has the least Σ_k w_k KL(q‖p_k). A class that one teacher rules out is as good as gone.
+    For probabilities p_k = softmax(z_k) the softmax of the result is q ∝ Π_k p_k^{w_k}, which
+    minimizes Σ_k w_k KL(q‖p_k). A class to which one teacher gives no probability gets none.
 
     >>> mean_of_outputs(torch.tensor([[[1.0, 2.0]], [[3.0, 6.0]]]), torch.full((2, 1, 1), 0.5))
     tensor([[2., 4.]])
@@ -26,7 +33,7 @@ def mean_of_outputs(outputs: Tensor, weights: Tensor) -> Tensor:
 def mean_of_probabilities(outputs: Tensor, weights: Tensor) -> Tensor:
     """Return log Σ_k w_k·softmax(z_k): logits of the mean of the teachers' probabilities.
 
-    Of all q it has the least Σ_k w_k KL(p_k‖q). What one teacher holds possible stays possible.
+    It minimizes Σ_k w_k KL(p_k‖q). A class keeps probability if one teacher gives it some.
 
     Raises:
         ModelError: There is one column, which is a value and no logits.
@@ -44,14 +51,14 @@ def mean_of_probabilities(outputs: Tensor, weights: Tensor) -> Tensor:
 
 
 def mean_of_gaussians(outputs: Tensor, weights: Tensor) -> Tensor:
-    """Return the normalised geometric mean of normal distributions: sure teachers count for more.
+    """Return the normalised geometric mean of normal distributions, weighted by precision.
 
-    With precisions λ_k = w_k/σ_k², its mean is Σ_k λ_k·μ_k / Σ_k λ_k, weighed by inverse variance,
-    and its variance 1/Σ_k λ_k. Of all distributions q it has the least Σ_k w_k KL(q‖p_k), and the
-    mean of equal ones is that one: no teacher is taken for independent evidence.
+    With precisions λ_k = w_k/σ_k², its mean is Σ_k λ_k·μ_k / Σ_k λ_k and its variance 1/Σ_k λ_k.
+    It minimizes Σ_k w_k KL(q‖p_k). The mean of equal distributions is that distribution: teachers
+    are not treated as independent evidence.
 
     Args:
-        outputs: `[members, batch, 2·n]`: means, then logarithms of variances.
+        outputs: `[members, batch, 2·n]`: means, then log-variances.
         weights: As above.
 
     Raises:
@@ -70,3 +77,95 @@ def mean_of_gaussians(outputs: Tensor, weights: Tensor) -> Tensor:
     log_precisions = weights.log() - log_variances
     mean = (log_precisions.softmax(dim=0) * means).sum(dim=0)
     return torch.cat([mean, -log_precisions.logsumexp(dim=0)], dim=-1)
+
+
+def by_label_confidence(outputs: Tensor, batch: Batch) -> Tensor:
+    """Weight teachers by their confidence in the true label (CA-MKD).
+
+    w_k = (1 − softmax_k(c_k))/(K − 1) with c_k the cross-entropy of teacher k with the label. Equal
+    teachers weigh 1/K each, and so do all where there is no label.
+
+    Source: Zhang, Chen and Wang 2022, "Confidence-aware multi-teacher knowledge distillation",
+    https://arxiv.org/abs/2201.00007.
+
+    Args:
+        outputs: Logits, `[members, batch, classes]`.
+        batch: With class labels.
+
+    Returns:
+        `[members, batch]`, with a sum of 1 over the members.
+
+    Raises:
+        DataError: The batch has no labels, or they are no class ids.
+
+    >>> logits = torch.tensor([[[4.0, 0.0]], [[0.0, 4.0]]])
+    >>> by_label_confidence(logits, Batch(torch.zeros(1, 3), torch.tensor([0])))
+    tensor([[0.9820],
+            [0.0180]])
+    """
+    if batch.labels is None:
+        raise DataError(
+            "weights by label confidence need labels, got a batch without; give data with labels, "
+            "or use weights=by_entropy"
+        )
+    labels, mixture = batch.labels, batch.mixture
+    costs = torch.stack([hard_labels(each, labels) for each in outputs])
+    if mixture is not None:
+        partners = torch.stack([hard_labels(each, mixture.labels) for each in outputs])
+        fraction = mixture.fraction.to(costs.dtype)
+        costs = fraction * costs + (1 - fraction) * partners
+    # Equal costs make equal weights.
+    return _low_costs_first(costs.where(batch.labelled(), 0))
+
+
+def by_entropy(outputs: Tensor, batch: Batch) -> Tensor:
+    """Weight teachers by the entropy of their predictions, low entropy most; no label is needed.
+
+    w_k = (1 − softmax_k(H_k))/(K − 1) with H_k the entropy of teacher k's probabilities. A teacher
+    may be confident and wrong; where labels are known, `by_label_confidence` is more reliable.
+
+    Source: the form is that of `by_label_confidence`, with the entropy of Kwon, Na, Lee and Kim
+    2020, "Adaptive knowledge distillation based on entropy" (ICASSP).
+
+    Args:
+        outputs: Logits, `[members, batch, classes]`.
+        batch: Not used.
+
+    Returns:
+        `[members, batch]`, with a sum of 1 over the members.
+
+    >>> logits = torch.tensor([[[9.0, 0.0]], [[0.0, 0.0]]])
+    >>> by_entropy(logits, Batch(torch.zeros(1, 3)))
+    tensor([[0.6664],
+            [0.3336]])
+    """
+    del batch
+    log_p = F.log_softmax(outputs, dim=-1)
+    terms = (log_p.exp() * log_p).masked_fill(log_p == -torch.inf, 0)
+    return _low_costs_first(-terms.sum(dim=-1))
+
+
+def inverse_variance(variances: Sequence[float]) -> list[float]:
+    """Return weights 1/σ_k² for teachers whose squared error is known, as on validation data.
+
+    The weighted mean of estimates with independent errors then has the least variance. For teachers
+    that predict a variance for each example, use `mean_of_gaussians`.
+
+    Args:
+        variances: Each teacher's mean squared error, above 0.
+
+    Raises:
+        ArgumentError: A variance is not positive and finite.
+
+    >>> inverse_variance([0.5, 2.0])
+    [2.0, 0.5]
+    """
+    advice = "give each teacher's mean squared error on data that it was not trained on"
+    return [1 / positive("variances", each, advice) for each in variances]
+
+
+def _low_costs_first(costs: Tensor) -> Tensor:
+    """Return (1 − softmax_k(c_k))/(K − 1), `[members, batch]`; 1 for a single member."""
+    if len(costs) == 1:
+        return torch.ones_like(costs)
+    return (1 - costs.softmax(dim=0)) / (len(costs) - 1)

@@ -1,89 +1,96 @@
-"""One distribution over all classes out of teachers that know different parts of them."""
+"""One distribution over all classes from teachers that each know some of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from torch import Tensor, nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from tutelage._checks import positive, whole_number
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.signals import Batch, Fields, Signals
-from tutelage.teachers._pool import Cells, pooled
-from tutelage.teachers._teacher import Teacher
-from tutelage.teachers._team import Team, named_members, shares
+from tutelage.teachers._teacher import AnyTeacher
+from tutelage.teachers.ensemble import Team, named_members, normalized
 
 GENERALIST = "generalist"
 
+_LEAST = -1e4
+"""Least log-probability at the start of the iteration."""
+
 
 class Consensus(Team):
-    """Teachers of different classes, all asked about each example: for data without domains.
+    """Teachers of different classes, all applied to each example: for data without domains.
 
-    For each example it finds the q over all classes with the least Σ_k w_k KL(p_k ‖ q_k), where q_k
-    is q summed up over the cells that teacher k tells apart, by the fixed point
+    For each example it finds the q over all classes that minimizes Σ_k w_k KL(p_k ‖ q_k), where q_k
+    is q over the classes that teacher k knows and one "other" class for the sum of the rest, by
+    the fixed-point iteration
 
-        q_i ← Σ_k w_k · p_k(cell of i) · q_i / q(cell of i),
+        q_i ← Σ_k w_k · p_k(i),
 
-    which never makes the sum larger. Classes that no teacher tells apart keep the proportions that
-    they begin with: the generalist's, or equal ones. Where an example's domain is known, ask its
-    own teacher by `Specialists` instead.
+    with p_k(i) = p_k(other) · q_i / q_k(other) for a class i that teacher k does not know. It
+    never increases the sum. Classes between which no teacher distinguishes keep the ratios
+    that they start with: the generalist's, or equal ones. Where an example's domain is known, use
+    `Specialists` instead.
 
     Source: Hinton, Vinyals and Dean 2015, section 5, https://arxiv.org/abs/1503.02531.
 
     Args:
-        teachers: A list or a dict by name: a `Specialist` with a cell for elsewhere, or any teacher
-            of all classes.
-        generalist: One more, that knows all classes and from whose answer the search begins.
-        classes: How many the student has; None where some teacher knows all of them.
+        teachers: A list or a dict by name: a `Specialist` with an "other" class, or any teacher of
+            all classes.
+        generalist: One more, which knows all classes and at whose output the iteration starts.
+        classes: The number of the student's classes; None where some teacher knows all of them.
         weights: One number for each of `teachers`, and one more for the generalist; 0 leaves a
-            teacher out (the search may still begin from it); None for equal ones.
-        tolerance: The search ends once no probability moves by more.
-        max_steps: Or after so many steps.
+            teacher out (the iteration may still start at it); None for equal ones.
+        tolerance: The iteration ends once no probability changes by more.
+        max_steps: Most iterations.
 
     Raises:
         ArgumentError: There is no teacher, or a number is outside its range.
-        ModelError: A member is neither module nor teacher.
+        ModelError: A member is not a teacher.
     """
 
     def __init__(
         self,
-        teachers: Sequence[nn.Module | Teacher] | Mapping[str, nn.Module | Teacher],
-        generalist: nn.Module | Teacher | None = None,
+        teachers: Sequence[AnyTeacher] | Mapping[str, AnyTeacher],
+        generalist: AnyTeacher | None = None,
         classes: int | None = None,
         weights: Sequence[float] | None = None,
         tolerance: float = 1e-6,
         max_steps: int = 200,
     ) -> None:
         super().__init__(_with(teachers, generalist))
-        self.begins_with_last = generalist is not None
+        self.has_generalist = generalist is not None
         advice = "it is the number of the student's outputs"
         self.classes = None if classes is None else whole_number("classes", classes, 2, advice)
-        self.weights = shares(weights, self.names)
+        self.weights = normalized(weights, self.names)
         self.tolerance = positive("tolerance", tolerance, "1e-6 is a good value")
         self.max_steps = whole_number("max_steps", max_steps, 1, "200 is a good value")
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
-        """Return log q, `[batch, classes]`, and the features that are wanted of each member.
+        """Return log q, `[batch, classes]`, and the required features of each member.
 
         Raises:
-            ModelError: A teacher leaves open where the rest of its probability is, or their classes
-                do not fit together.
+            ModelError: A teacher has neither all classes nor an "other" class, or their classes do
+                not match.
         """
-        outputs, features = self.ask(batch, fields)
+        outputs, features = self.ask_all(batch, fields)
         if not fields.output:
             return Signals(None, features)
         classes = self._classes(outputs)
-        heard = self.weights.nonzero().flatten().tolist()
-        cells = Cells.of([_coarse(outputs[member]) for member in heard], classes)
-        self._check(cells, [self.names[member] for member in heard])
+        used = self.weights.nonzero().flatten().tolist()
+        targets = Targets.of([_coarse(outputs[member]) for member in used], classes)
+        self._check(targets, [self.names[member] for member in used])
         last = outputs[-1]
-        begin = last if self.begins_with_last and isinstance(last, Tensor) else None
-        log_q = pooled(cells, self.weights[heard], begin, self.tolerance, self.max_steps)
+        start = last if self.has_generalist and isinstance(last, Tensor) else None
+        log_q = pooled(targets, self.weights[used], start, self.tolerance, self.max_steps)
         return Signals(log_q, features)
 
     def _classes(self, outputs: Sequence[Tensor | CoarseLogits]) -> int:
-        """Return how many classes there are."""
+        """Return the number of classes."""
         dense = {
             name: each.shape[1]
             for name, each in zip(self.names, outputs, strict=True)
@@ -92,25 +99,25 @@ class Consensus(Team):
         found = {*dense.values(), *([] if self.classes is None else [self.classes])}
         if len(found) != 1:
             raise ModelError(
-                "teachers of a Consensus must know how many classes there are, and agree, got "
+                "teachers of a Consensus must have one number of classes, got "
                 f"classes={self.classes} and {dense or 'no teacher of all classes'}; set `classes`,"
                 " and name the classes of each teacher that knows some by Specialist"
             )
-        if self.begins_with_last and GENERALIST not in dense:
+        if self.has_generalist and GENERALIST not in dense:
             raise ModelError(
                 "the generalist must know all classes, got one that knows some; give it among the "
                 "`teachers`"
             )
         return found.pop()
 
-    def _check(self, cells: Cells, names: Sequence[str]) -> None:
-        """Refuse teachers that have no cell for what they do not know."""
-        open_ = cells.open_members()
-        if open_:
+    def _check(self, targets: Targets, names: Sequence[str]) -> None:
+        """Refuse teachers that have no "other" class for what they do not know."""
+        without = targets.without_other()
+        if without:
             raise ModelError(
-                "each teacher of a Consensus must know all classes, or have a cell for elsewhere, "
-                f"got neither of {[names[member] for member in open_]}; train it with one more"
-                " output, and set elsewhere='cell'; without one, ask by domain (Specialists)"
+                'each teacher of a Consensus must know all classes, or have an "other" class, got '
+                f"neither of {[names[member] for member in without]}; train it with one more "
+                "output and set other_class=True, or use Specialists, by domain"
             )
 
     def _settings(self) -> str:
@@ -119,16 +126,15 @@ class Consensus(Team):
 
 
 def _with(
-    teachers: Sequence[nn.Module | Teacher] | Mapping[str, nn.Module | Teacher],
-    generalist: nn.Module | Teacher | None,
-) -> dict[str, nn.Module | Teacher]:
+    teachers: Sequence[AnyTeacher] | Mapping[str, AnyTeacher], generalist: AnyTeacher | None
+) -> dict[str, AnyTeacher]:
     """Return teachers by name, the generalist last."""
     named = named_members(teachers)
     if generalist is None:
         return named
     if GENERALIST in named:
         raise ArgumentError(
-            f"`teachers` must not have one named {GENERALIST!r} beside the `generalist`, got two; "
+            f"`teachers` must have none named {GENERALIST!r} beside the `generalist`, got two; "
             "rename it"
         )
     return {**named, GENERALIST: generalist}
@@ -136,3 +142,103 @@ def _with(
 
 def _coarse(output: Tensor | CoarseLogits) -> CoarseLogits:
     return CoarseLogits.of(output) if isinstance(output, Tensor) else output
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Several teachers' distributions over their own classes and the "other" class.
+
+    Args:
+        known: `[members, batch, classes]`: whether the teacher knows the class.
+        log_p: `[members, batch, classes]`: its log-probability; −∞ where it is not known.
+        other: `[members, batch, 1]`: the log-probability of all classes that are not known.
+    """
+
+    known: Tensor
+    log_p: Tensor
+    other: Tensor
+
+    @classmethod
+    def of(cls, teachers: Sequence[CoarseLogits], classes: int) -> Targets:
+        """Scatter coarse logits over all classes, in float32 at least.
+
+        Raises:
+            ModelError: A teacher has a class id that is too large (checked on the CPU only).
+        """
+        parts = [_scattered(each, classes) for each in teachers]
+        known, log_p, other = (torch.stack(column) for column in zip(*parts, strict=True))
+        return cls(known, log_p, other)
+
+    def without_other(self) -> list[int]:
+        """Return the members that know only some classes and give the others no probability."""
+        without = (self.other == -torch.inf) & ~self.known.all(dim=-1, keepdim=True)
+        return without.flatten(1).any(dim=1).nonzero().flatten().tolist()
+
+    def completed(self, log_q: Tensor) -> Tensor:
+        """Return each teacher's log-probabilities, with its "other" class divided in q's ratios.
+
+        Args:
+            log_q: `[batch, classes]`.
+        """
+        outside = log_q.masked_fill(self.known, -torch.inf).logsumexp(dim=-1, keepdim=True)
+        return torch.where(self.known, self.log_p, self.other + log_q - outside)
+
+    def divergence(self, log_q: Tensor, weights: Tensor) -> Tensor:
+        """Return Σ_k w_k KL(p_k ‖ q_k), `[batch]`, which `pooled` minimizes."""
+        outside = log_q.masked_fill(self.known, -torch.inf).logsumexp(dim=-1, keepdim=True)
+        log_p = torch.cat([self.log_p, self.other], dim=-1)
+        log_q_k = torch.cat([log_q.expand_as(self.log_p), outside], dim=-1)
+        possible = log_p > -torch.inf
+        terms = log_p.exp() * (log_p - log_q_k)
+        return (terms.where(possible, 0).sum(dim=-1) * weights.to(terms).unsqueeze(1)).sum(dim=0)
+
+
+def pooled(
+    targets: Targets, weights: Tensor, start: Tensor | None, tolerance: float, max_steps: int
+) -> Tensor:
+    """Return log q, `[batch, classes]`, that minimizes Σ_k w_k KL(p_k ‖ q_k).
+
+    Args:
+        targets: The teachers' distributions.
+        weights: `[members]`, with a sum of 1.
+        start: Logits at which the iteration starts; None for equal probabilities.
+        tolerance: It ends once no probability changes by more.
+        max_steps: Most iterations.
+    """
+    log_w = weights.to(targets.log_p).log().reshape(-1, 1, 1)
+    begin = torch.zeros_like(targets.log_p[0]) if start is None else start.to(targets.log_p)
+    # Kept finite: where all classes of "other" have probability 0, they have no ratios.
+    log_q = F.log_softmax(begin, dim=1).clamp(min=_LEAST)
+    for _ in range(max_steps):
+        # Normalised at each step, so that rounding errors do not accumulate.
+        last, log_q = log_q, F.log_softmax(step(targets, log_w, log_q), dim=1)
+        if (log_q.exp() - last.exp()).abs().amax() <= tolerance:
+            break
+    return log_q
+
+
+def step(targets: Targets, log_weights: Tensor, log_q: Tensor) -> Tensor:
+    """Return the next log q of the fixed-point iteration."""
+    return (log_weights + targets.completed(log_q)).logsumexp(dim=0)
+
+
+def _scattered(teacher: CoarseLogits, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return which classes are known, their log-probabilities, and that of all others."""
+    ids = teacher.ids
+    if teacher.drawn_at is not None:
+        raise ModelError(
+            "teachers of a Consensus must give probabilities, got sampled classes; label with "
+            "`top_k`, or with all classes"
+        )
+    if ids.device.type == "cpu" and len(ids) and int(ids.amax()) >= classes:
+        raise ModelError(
+            f"teachers of {classes} classes must have class ids from 0 to {classes - 1}, got "
+            f"{int(ids.amax())}; correct the labels of Specialist, or `classes`"
+        )
+    logits = torch.cat([teacher.logits, teacher.rest.unsqueeze(1)], dim=1)
+    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    log_p = F.log_softmax(logits.to(dtype), dim=1)
+    columns = torch.where(ids < 0, classes, ids)  # padding goes to a column past the last class
+    empty = log_p.new_full((len(ids), classes + 1), -torch.inf)
+    known = torch.zeros_like(empty, dtype=torch.bool).scatter(1, columns, True)[:, :-1]
+    return known, empty.scatter(1, columns, log_p[:, :-1])[:, :-1], log_p[:, -1:]

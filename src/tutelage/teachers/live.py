@@ -1,4 +1,4 @@
-"""A teacher that is a PyTorch module, asked anew for every batch."""
+"""A teacher that is a PyTorch module, run on every batch."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -7,20 +7,26 @@ from itertools import chain
 import torch
 from torch import nn
 
+from tutelage.data import randomness
 from tutelage.data.fingerprint import fingerprint
-from tutelage.errors import ModelError
 from tutelage.layers import evaluating, observe
-from tutelage.layers.capture import check_places
+from tutelage.layers.capture import check_layers
 from tutelage.signals import Batch, Fields, Signals
+from tutelage.teachers._cast_weights import CastWeights, autocast_dtype
 from tutelage.teachers._teacher import Teacher
 
 
 class Live(Teacher):
-    """A frozen module: in eval mode and inference mode at every call, whatever others set.
+    """A frozen module: in eval mode and inference mode at every call, whatever mode it is in.
 
-    Nothing of the module changes: its training flags are put back after each call, its
-    `requires_grad` is not touched (in inference mode no gradient can arise), and it is no part of
-    the student's `state_dict`.
+    The module does not change: its training flags are restored after each call, its `requires_grad`
+    is not touched (in inference mode no gradient can arise), and it is no part of the student's
+    `state_dict`.
+
+    Under autocast, weights are cast at every call. During a run (within `ready`) those of linear
+    and convolution layers are cast once and kept, at half the memory of the weights, if the first
+    batch shows that the outputs are equal to the bit. Weights that change are cast again, unless
+    they are changed through `.data`, which PyTorch does not record.
 
     Args:
         module: Any module; see `tutelage.layers.observe` for how it is called.
@@ -28,51 +34,67 @@ class Live(Teacher):
 
     def __init__(self, module: nn.Module) -> None:
         self.module: nn.Module = module  # pyright: ignore[reportIncompatibleVariableOverride]
+        self._depth = 0  # of `ready` contexts
+        self._cast: CastWeights | None = None
+        self._is_exact: dict[torch.dtype, bool] = {}
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
-        """Return the module's signals, as plain tensors that autograd may save."""
+        """Return the module's output and features, as plain tensors that autograd may save."""
         with evaluating(self.module), torch.inference_mode():
-            signals = observe(self.module, batch.inputs, fields, "teacher")
+            signals = self._observe(batch, fields)
         # An inference tensor cannot be saved for a backward pass; its clone can.
         output = signals.full_output()
         output = None if output is None else output.clone()
-        return Signals(output, signals.features)  # of which capture has made copies
+        return Signals(output, signals.features)  # captured features are clones already
 
-    def check_places(self, places: Collection[str]) -> None:
-        """Refuse places that the module does not have; the nearest ones are named."""
-        check_places(self.module, places, "teacher")
+    def _observe(self, batch: Batch, fields: Fields) -> Signals:
+        dtype = autocast_dtype(self.module) if self._depth and fields else None
+        if dtype is None or self._is_exact.get(dtype) is False:
+            return observe(self.module, batch.inputs, fields, "teacher")
+        if self._cast is None or not self._cast.is_current(dtype):
+            self._cast = CastWeights(self.module, dtype)
+        if dtype not in self._is_exact:
+            return self._try_cast(self._cast, batch, fields)
+        with self._cast.in_use():
+            return observe(self.module, batch.inputs, fields, "teacher")
+
+    def _try_cast(self, cast: CastWeights, batch: Batch, fields: Fields) -> Signals:
+        """Find out, with a first batch, whether the outputs with cast weights are the same."""
+        with randomness.preserved(), cast.in_use():
+            signals = observe(self.module, batch.inputs, fields, "teacher")
+        expected = observe(self.module, batch.inputs, fields, "teacher")
+        self._is_exact[cast.dtype] = _equal(signals, expected)
+        return expected
+
+    def check_layers(self, paths: Collection[str]) -> None:
+        """Refuse paths of layers that the module does not have; the error names the nearest."""
+        check_layers(self.module, paths, "teacher")
 
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:
         """Move the module to `device` and into eval mode; afterwards back to where it was."""
         first = next(chain(self.module.parameters(), self.module.buffers()), None)
+        home = None if first is None or first.device == device else first.device
+        self._depth += 1
         with evaluating(self.module):
-            if first is None or first.device == device:
-                yield
-                return
-            home = first.device
-            self.module.to(device)
             try:
+                if home is not None:
+                    self.module.to(device)
                 yield
             finally:
-                self.module.to(home)
+                self._depth, self._cast = self._depth - 1, None
+                if home is not None:
+                    self.module.to(home)
 
     def fingerprint(self) -> str:
         """Return the class and a hash over names, shapes and bytes of all weights and buffers."""
         return f"{type(self.module).__name__} {fingerprint(self.module.state_dict())}"
 
 
-def as_member(teacher: object) -> Teacher:
-    """Return a single teacher for what a user gives: a module becomes `Live`, a teacher stays.
-
-    Raises:
-        ModelError: It is neither.
-    """
-    if isinstance(teacher, Teacher):
-        return teacher
-    if isinstance(teacher, nn.Module):
-        return Live(teacher)
-    raise ModelError(
-        f"a teacher must be a torch.nn.Module or a Teacher, got {type(teacher).__name__}; "
-        "wrap a callable of another library in tutelage.teachers.Predictor"
+def _equal(signals: Signals, expected: Signals) -> bool:
+    output, other = signals.full_output(), expected.full_output()
+    equal = output is other is None or (
+        output is not None and other is not None and torch.equal(output, other)
     )
+    features = expected.features.items()
+    return equal and all(torch.equal(signals.features[path], each) for path, each in features)

@@ -1,5 +1,7 @@
-"""A teacher that is a function of arrays: scikit-learn's, ONNX Runtime's, any library's."""
+"""A teacher that is a function of arrays, as of scikit-learn or ONNX Runtime."""
 
+import hashlib
+import pickle
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +13,6 @@ from tutelage._checks import inner_fraction
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.nested import describe, first_tensor
 from tutelage.signals import Batch, Fields, Signals
-from tutelage.teachers._callables import callable_fingerprint
 from tutelage.teachers._teacher import Teacher
 
 _ROUNDING = 1e-3
@@ -26,8 +27,8 @@ class Predictor(Teacher):
             `model.predict_proba` (probabilities, `[batch, classes]`).
         probabilities: Whether the outputs are probabilities; their logarithms are then the logits
             (softmax of log p is p).
-        floor: Least probability before the logarithm is taken, in (0, 1): a tree may say exactly
-            0, which no logit expresses.
+        floor: Least probability before the logarithm is taken, in (0, 1): a tree may return exactly
+            0, whose logarithm is not finite.
 
     Raises:
         ArgumentError: `predict` cannot be called, or `floor` does not lie between 0 and 1.
@@ -69,7 +70,7 @@ class Predictor(Teacher):
                 "a Predictor takes inputs that are one tensor, got "
                 f"{describe(batch.inputs)}; join them into one, or write a Teacher of your own"
             )
-        output = self._ask(inputs)
+        output = self._predict(inputs)
         if self.probabilities:
             output = self._logits(output)
         elif _look_like_probabilities(output):
@@ -80,16 +81,12 @@ class Predictor(Teacher):
         return Signals(output.to(inputs.device))
 
     def fingerprint(self) -> str:
-        """Return the callable's name and a hash of what it is pickled to.
-
-        That has the content of an object and of a bound method such as `model.predict`, but of a
-        plain function only the name; a callable that cannot be pickled is known by name alone.
-        """
+        """Return the callable's name and a hash of its pickle."""
         return callable_fingerprint(self.predict)
 
-    def _ask(self, inputs: Tensor) -> Tensor:
+    def _predict(self, inputs: Tensor) -> Tensor:
         try:
-            array = inputs.detach().cpu().numpy()
+            array = inputs.detach().cpu().numpy().copy()  # which `predict` may overwrite
             output = np.asarray(self.predict(array), dtype=np.float32)
         except Exception as error:
             raise ModelError(
@@ -106,7 +103,7 @@ class Predictor(Teacher):
 
     def _logits(self, probabilities: Tensor) -> Tensor:
         low, high = probabilities.min().item(), probabilities.max().item()
-        if not (low >= 0 and high <= 1 + _ROUNDING):  # so written, it refuses NaN too
+        if not (low >= 0 and high <= 1 + _ROUNDING):  # also true for NaN
             raise ModelError(
                 f"the teacher's probabilities must lie in [0, 1], got {low:g} to {high:g}; pass "
                 "probabilities=False where it returns logits or values"
@@ -114,11 +111,22 @@ class Predictor(Teacher):
         return probabilities.clamp(min=self.floor).log()
 
 
-def _look_like_probabilities(output: Tensor) -> bool:
-    """Tell whether every row of two or more columns is a distribution.
+def callable_fingerprint(function: object) -> str:
+    """Return a callable's name and a hash of its pickle.
 
-    Values of a single row or two may sum to 1 by chance.
+    The pickle contains the state of an object and of a bound method such as `model.predict`, but
+    only the name of a plain function; what cannot be pickled is identified by name alone.
     """
+    name = getattr(function, "__qualname__", type(function).__name__)
+    try:
+        content = pickle.dumps(function)
+    except Exception:  # noqa: BLE001 - a lambda has no content to compare
+        return name
+    return f"{name} {hashlib.blake2b(content, digest_size=16).hexdigest()}"
+
+
+def _look_like_probabilities(output: Tensor) -> bool:
+    """Tell whether all rows sum to 1, of two columns or more, and too many for chance."""
     if len(output) < _ENOUGH or output.shape[1] < 2 or output.amin() < 0:  # noqa: PLR2004 - a value
         return False
     return bool(((output.sum(dim=1) - 1).abs() < _ROUNDING).all())

@@ -1,47 +1,45 @@
-"""A teacher that knows some of the student's classes, or knows them by another order or name."""
+"""A teacher of some of the student's classes, or of classes in another order or by other names."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from tutelage._checks import whole_number
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.signals import Batch, Fields, Signals
-from tutelage.teachers._labels import class_ids
-from tutelage.teachers._teacher import Teacher
-from tutelage.teachers.live import as_member
+from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask
 
 
 class Specialist(Teacher):
-    """A teacher whose outputs are named: which of the student's classes each one is.
+    """A teacher with the student's class of each of its outputs.
 
-    It answers with `CoarseLogits`, from which `SoftTargets` learns; where it knows all classes,
-    with logits in the student's order, from which any objective does.
+    Its output is `CoarseLogits`, which `SoftTargets` takes; where it knows all classes, logits in
+    the student's order, which any objective takes.
 
     Args:
         teacher: A module or teacher with logits for its classes, in the order of `labels`.
         labels: The teacher's classes, in the order of its outputs: the student's class ids, or
             names.
-        elsewhere: `"cell"`: the teacher's last logit, one more than `labels`, stands for all other
-            classes together. `"none"`: it has no such logit, and takes each example for one of its
-            own classes; ask it about such examples only (`Specialists` does), or the student is
-            told that what the teacher does not know is not there.
+        other_class: Whether the teacher has one logit more, the last, for all other classes
+            together. Without, it assigns each example to one of its own classes; then use it for
+            such examples only (as `Specialists` does), or it teaches that the probability of all
+            other classes is 0.
         classes: The student's classes: their names in the order of its outputs, or their number.
             Needed where `labels` are names, or are all classes.
         names: From the teacher's names to the student's, where they differ.
 
     Raises:
-        ArgumentError: Labels are none of the student's classes, or not different ones; or there is
-            a cell for elsewhere and no class is elsewhere.
-        ModelError: `teacher` is neither module nor teacher.
+        ArgumentError: Labels are not among the student's classes, or repeated; or there is an
+            "other" class although the teacher knows all classes.
+        ModelError: `teacher` is not a teacher.
 
     >>> animals = Specialist(
-    ...     nn.Linear(2, 3), labels=["dog", "cat"], classes=["bus", "cat", "dog", "van"]
+    ...     torch.nn.Linear(2, 3), labels=["dog", "cat"], classes=["bus", "cat", "dog", "van"]
     ... )
     >>> known = animals.signals(Batch(torch.ones(1, 2)), Fields(output=True)).output
     >>> known.ids.tolist(), list(known.rest.shape)
@@ -50,66 +48,155 @@ class Specialist(Teacher):
 
     def __init__(
         self,
-        teacher: nn.Module | Teacher,
+        teacher: AnyTeacher,
         labels: Sequence[int] | Sequence[str],
-        elsewhere: Literal["cell", "none"] = "cell",
+        other_class: bool = True,
         classes: int | Sequence[str] | None = None,
         names: Mapping[str, str] | None = None,
     ) -> None:
-        self.members = (as_member(teacher),)
-        if elsewhere not in ("cell", "none"):
+        self.members = (as_teacher(teacher),)
+        if not isinstance(other_class, bool):
             raise ArgumentError(
-                f"`elsewhere` must be 'cell' or 'none', got {elsewhere!r}; 'cell' where the last "
-                "logit stands for all other classes"
+                f"`other_class` must be True or False, got {other_class!r}; True where the last "
+                "logit is that of all other classes together"
             )
         self.ids = class_ids(labels, classes, names or {})
-        self.elsewhere = elsewhere
+        self.other_class, self.classes = other_class, classes
         number = classes if classes is None or isinstance(classes, int) else len(classes)
         self.knows_all = len(self.ids) == number
-        if self.knows_all and elsewhere == "cell":
+        if self.knows_all and other_class:
             raise ArgumentError(
-                f"a teacher of all {number} classes must not have a cell for what is elsewhere, "
-                "got elsewhere='cell'; set elsewhere='none', or name the labels that it knows"
+                f'a teacher of all {number} classes must have no "other" class, got '
+                "other_class=True; set other_class=False, or leave out the labels that it does not "
+                "know"
             )
 
     @property
     def teacher(self) -> Teacher:
-        """Who knows these classes."""
+        """The teacher of these classes."""
         return self.members[0]
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return the teacher's signals, with its output in the student's classes.
 
         Raises:
-            ModelError: It does not have as many logits as labels.
+            ModelError: The number of logits does not match the labels.
         """
-        said = self.teacher.signals(batch, fields)
+        signals = ask(self.teacher, batch, fields)
         if not fields.output:
-            return said
-        return Signals(self._named(said.wanted_output()), said.features)
+            return signals
+        return Signals(self._in_student_classes(signals.wanted_output()), signals.features)
 
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:
-        """Make the teacher ready."""
+        """Prepare the teacher."""
         with self.teacher.ready(device):
             yield
 
     def fingerprint(self) -> str:
         """Return the classes and the teacher's fingerprint."""
         known = f"{'all ' if self.knows_all else ''}{list(self.ids)}"
-        return f"Specialist({known}, {self.elsewhere}; {self.teacher.fingerprint()})"
+        other = "with" if self.other_class else "without"
+        return f"Specialist({known} {other} other; {self.teacher.fingerprint()})"
 
-    def _named(self, logits: Tensor) -> Tensor | CoarseLogits:
-        known, cell = len(self.ids), self.elsewhere == "cell"
-        if logits.shape[1:] != (known + cell,):
-            more = ", and one for elsewhere" if cell else ""
+    def _in_student_classes(self, logits: Tensor) -> Tensor | CoarseLogits:
+        known = len(self.ids)
+        if logits.shape[1:] != (known + self.other_class,):
+            more = ', and one for "other"' if self.other_class else ""
             raise ModelError(
-                f"a Specialist's teacher must have {known + cell} logits, one for each label{more},"
-                f" got {list(logits.shape)}; name all its classes in their order, and set "
-                "`elsewhere`"
+                f"a Specialist's teacher must have {known + self.other_class} logits, one for each "
+                f"label{more}, got {list(logits.shape)}; give `labels` in the order of its outputs,"
+                " and set `other_class`"
             )
         ids = torch.tensor(self.ids, device=logits.device)
         if self.knows_all:
             return logits[:, ids.argsort()]
-        rest = logits[:, -1] if cell else logits.new_full(logits.shape[:1], -torch.inf)
+        rest = logits[:, -1] if self.other_class else logits.new_full(logits.shape[:1], -torch.inf)
         return CoarseLogits(ids.expand(len(logits), known), logits[:, :known], rest)
+
+
+def class_ids(
+    labels: Sequence[int] | Sequence[str],
+    classes: int | Sequence[str] | None,
+    names: Mapping[str, str],
+) -> tuple[int, ...]:
+    """Return the student's class id for each of a teacher's labels.
+
+    Args:
+        labels: The teacher's, in the order of its outputs: class ids, or names.
+        classes: The student's: their number, or their names in order; None where not known.
+        names: From the teacher's names to the student's.
+
+    Raises:
+        ArgumentError: A label is not a class of the student, two are the same class, or `names` has
+            a key that is not a label. The message lists everything that does not match.
+    """
+    if isinstance(labels, str) or not hasattr(labels, "__len__") or not len(labels):
+        raise ArgumentError(
+            f"`labels` must be class ids or names, at least one, got {labels!r}; name the "
+            "teacher's classes in the order of its outputs"
+        )
+    if not isinstance(names, Mapping):
+        raise ArgumentError(
+            f"`names` must be a dict from the teacher's names to the student's, got {names!r}; "
+            "write {'hound': 'dog'}"
+        )
+    if not any(isinstance(each, str) for each in labels):
+        return _from_numbers(labels, classes, names)
+    if classes is None or isinstance(classes, int):
+        raise ArgumentError(
+            f"`classes` must be the student's class names where labels are names, got {classes!r}; "
+            "list them in the order of the student's outputs"
+        )
+    return _from_names(labels, classes, names)
+
+
+def _from_numbers(
+    labels: Sequence[object], classes: int | Sequence[str] | None, names: Mapping[str, str]
+) -> tuple[int, ...]:
+    if names:
+        raise ArgumentError(
+            f"`names` must map labels that are names, got class ids {list(labels)[:5]}; leave "
+            "`names` out, or name the labels"
+        )
+    advice = "labels are the student's class ids, from 0 on"
+    ids = tuple(whole_number("labels", each, 0, advice) for each in labels)
+    number = classes if classes is None or isinstance(classes, int) else len(classes)
+    if number is not None and max(ids) >= number:
+        raise ArgumentError(
+            f"`labels` must lie from 0 to {number - 1}, the student's classes, got "
+            f"{sorted(each for each in ids if each >= number)}; correct them, or `classes`"
+        )
+    _check_different(ids, ids)
+    return ids
+
+
+def _from_names(
+    labels: Sequence[object], classes: Sequence[str], names: Mapping[str, str]
+) -> tuple[int, ...]:
+    _check_different(classes, classes, "`classes`")
+    ids = {name: number for number, name in enumerate(classes)}
+    meant = [names.get(each, each) if isinstance(each, str) else each for each in labels]
+    unknown = [each for each, name in zip(labels, meant, strict=True) if name not in ids]
+    unused = [each for each in names if each not in labels]
+    if unknown or unused:
+        free = [name for name in classes if name not in meant]
+        raise ArgumentError(
+            f"labels must be classes of the student, got {unknown}, which are not; its classes "
+            f"without a label are {free}; the keys {unused} of `names` are not labels; map the "
+            "teacher's names to the student's by `names`"
+        )
+    _check_different(meant, labels)
+    return tuple(ids[str(name)] for name in meant)
+
+
+def _check_different(
+    meant: Sequence[object], labels: Sequence[object], what: str = "`labels`"
+) -> None:
+    """Refuse two labels of one class."""
+    twice = [each for each, name in zip(labels, meant, strict=True) if meant.count(name) > 1]
+    if twice:
+        raise ArgumentError(
+            f"{what} must be different classes, got {twice} for the same; keep one of them, or sum "
+            "their probabilities in the teacher"
+        )

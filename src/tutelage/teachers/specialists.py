@@ -1,118 +1,156 @@
-"""Teachers that each know a domain: every example is taught by its own domain's teacher."""
+"""One teacher for each domain, and every example's target from the teacher of its domain."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from difflib import get_close_matches
 from numbers import Integral
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils.data import DataLoader
 
-from tutelage.errors import ArgumentError, DataError
+from tutelage.coarse import CoarseLogits
+from tutelage.data import Indexed, Views
+from tutelage.data.domains import Domains
+from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.signals import Batch, Fields, Signals
-from tutelage.teachers._assembly import assembled
-from tutelage.teachers._teacher import Teacher
-from tutelage.teachers.live import as_member
+from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask
+from tutelage.teachers.specialist import Specialist
 
 _CPU = torch.device("cpu")
+_SIMILAR = 0.8  # from which similarity on, by difflib, one name is taken for a misspelling
+_log = logging.getLogger(__name__)
+
+Domain = str | int | None
 
 
 class Specialists(Teacher):
-    """One teacher for each domain; each answers the examples of its own and sees no others.
+    """One teacher for each domain; each sees the examples of its own domain and no others.
 
-    A batch is taken apart by `Batch.domain`, each teacher computes its rows, and the answers are
-    put together in the batch's order, so that the whole costs what one teacher costs. Data gets its
-    domains from `tutelage.data.domains`, or by a third item or a key `domain` of its examples.
+    A batch is split by `Batch.domain`, each teacher computes its examples, and the outputs are
+    joined in the batch's order, so that all teachers together cost as much as one. Data gets its
+    domains from `tutelage.data.domains`, or from a third item or a key `domain` of its examples.
+
+    A domain without a specialist is an error, or is logged once where there is a generalist;
+    domains that `others` names go to the generalist without a message. A name that resembles a
+    specialist's is refused as misspelt.
 
     Args:
         teachers: By domain: modules or teachers. The keys are the domains' names, or their numbers
             where the data numbers its domains.
-        generalist: Answers the examples of all other domains; None refuses these.
+        generalist: The teacher of all other domains; None refuses these.
+        others: The domains that the generalist is meant for; with it, all further ones are refused.
+            None for any.
         offload: Whether to keep at most one teacher on the device, and the others on the CPU, where
             they do not fit together. Best with batches of one domain: each change moves a teacher.
 
     Raises:
-        ArgumentError: There is no teacher, or a key is neither text nor whole number.
-        ModelError: A teacher is neither module nor teacher.
+        ArgumentError: There is no teacher, a domain is neither a str nor an integer, or `others`
+            does not fit.
+        ModelError: A member is not a teacher.
 
-    >>> pictures, drawings = nn.Linear(2, 3), nn.Linear(2, 3)
+    >>> pictures, drawings = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
     >>> teacher = Specialists({"photo": pictures, "sketch": drawings})
     >>> batch = Batch(torch.ones(2, 2), domain=["sketch", "photo"])
-    >>> said = teacher.signals(batch, Fields(output=True)).output
-    >>> bool((said == torch.stack([drawings(torch.ones(2)), pictures(torch.ones(2))])).all())
+    >>> output = teacher.signals(batch, Fields(output=True)).output
+    >>> bool((output == torch.stack([drawings(torch.ones(2)), pictures(torch.ones(2))])).all())
     True
     """
 
     def __init__(
         self,
-        teachers: Mapping[str, nn.Module | Teacher] | Mapping[int, nn.Module | Teacher],
-        generalist: nn.Module | Teacher | None = None,
+        teachers: Mapping[str, AnyTeacher] | Mapping[int, AnyTeacher],
+        generalist: AnyTeacher | None = None,
+        others: Collection[str] | Collection[int] | None = None,
         offload: bool = False,
     ) -> None:
-        _check(teachers)
+        _check(teachers, generalist, others)
+        self.domains: tuple[Domain, ...] = tuple(teachers)
         everyone = [*teachers.values(), *([] if generalist is None else [generalist])]
-        self.members = tuple(map(as_member, everyone))
-        self._domains: tuple[object, ...] = tuple(teachers)
-        self._places: dict[object, int] = {domain: place for place, domain in enumerate(teachers)}
+        self.members = tuple(map(as_teacher, everyone))
+        self.others, self.offload = others, offload
         self._generalist = None if generalist is None else len(teachers)
-        self.offload = offload
-        self._desk: _Desk | None = None
+        self._member_of: dict[Domain, int] = {domain: i for i, domain in enumerate(teachers)}
+        self._member_of |= dict.fromkeys(others or (), len(teachers))
+        self._loaded: _Loaded | None = None
+        _log_unknown_classes(self.members)
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
-        """Return each example's own teacher's signals.
+        """Return each example's output and features from the teacher of its domain.
 
         Raises:
-            DataError: The batch tells no domains, or one that no teacher knows.
-            ModelError: A teacher refuses its rows, or the answers do not fit together.
+            DataError: The batch has no domains, or one that no teacher knows.
+            ModelError: A teacher fails on its examples, or the outputs do not fit together.
         """
         if not fields:
             return Signals()
-        routes = self._routes(batch)
-        if len(routes) <= 1:  # of an empty batch anyone tells the shapes
-            return self._ask(next(iter(routes), 0), batch, fields)
+        rows_of = self._rows_by_member(batch)
+        if len(rows_of) <= 1:  # an empty batch gets its shapes from any member
+            return self._ask(next(iter(rows_of), 0), batch, fields)
         device = batch.domain.device if isinstance(batch.domain, Tensor) else _CPU
-        rows = torch.tensor([row for own in routes.values() for row in own], device=device)
-        parts = rows.split([len(own) for own in routes.values()])
+        rows = torch.tensor([row for own in rows_of.values() for row in own], device=device)
+        parts = rows.split([len(own) for own in rows_of.values()])
         answers = [
-            self._ask(place, batch[own], fields) for place, own in zip(routes, parts, strict=True)
+            self._ask(member, batch[own], fields)
+            for member, own in zip(rows_of, parts, strict=True)
         ]
-        return assembled(answers, rows, [self._name(place) for place in routes])
+        return joined(answers, rows, [self._name(member) for member in rows_of])
+
+    def for_data(self, name: str, data: object) -> Teacher:
+        """Return the teacher for a data set, after a check of its domains where it lists them.
+
+        Raises:
+            DataError: A domain has no teacher.
+            StoreError: A member has no targets for this data.
+        """
+        inner = data
+        while isinstance(inner, (DataLoader, Indexed, Views)):
+            inner = inner.dataset
+        if isinstance(inner, Domains):
+            for domain in inner.sets:
+                if domain not in self._member_of:
+                    self._assign(domain)
+            unused = [each for each in self.domains if each not in inner.sets]
+            if unused and name == "train":
+                _log.warning("`train` has no examples of the domains %s of Specialists", unused)
+        return super().for_data(name, data)
 
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:
         """Move all teachers to `device`, or with `offload` one at a time; afterwards back."""
         with ExitStack() as stack:
-            home = _CPU if self.offload else device
             for member in self.members:
-                stack.enter_context(member.ready(home))
+                stack.enter_context(member.ready(_CPU if self.offload else device))
             if not self.offload:
                 yield
                 return
-            self._desk = _Desk(device)
+            self._loaded = _Loaded(device)
             try:
                 yield
             finally:
-                self._desk.clear()
-                self._desk = None
+                self._loaded.clear()
+                self._loaded = None
 
     def fingerprint(self) -> str:
-        """Return the domains, whatever their order, with the fingerprints of their teachers."""
-        prints = [f"{self._name(k)}: {each.fingerprint()}" for k, each in enumerate(self.members)]
+        """Return the domains, in any order, with the fingerprints of their teachers."""
+        prints = [f"{self._name(i)}: {each.fingerprint()}" for i, each in enumerate(self.members)]
         return f"Specialists({'; '.join(sorted(prints))})"
 
-    def _ask(self, place: int, batch: Batch, fields: Fields) -> Signals:
-        teacher = self.members[place]
-        if self._desk is not None:
-            self._desk.seat(teacher)
-        return teacher.signals(batch, fields)
+    def _ask(self, member: int, batch: Batch, fields: Fields) -> Signals:
+        teacher = self.members[member]
+        if self._loaded is not None:
+            self._loaded.load(teacher)
+        return ask(teacher, batch, fields)
 
-    def _routes(self, batch: Batch) -> dict[int, list[int]]:
-        """Return for each teacher, by its place among the members, the rows that are its own."""
+    def _rows_by_member(self, batch: Batch) -> dict[int, list[int]]:
+        """Return the rows of the batch that belong to each member, by the member's number."""
         if batch.domain is None:
             raise DataError(
-                "specialists must be told each example's domain, got a batch without; build the "
-                "data with tl.data.domains({name: data set}), or yield (inputs, labels, domain)"
+                "specialists need each example's domain, got a batch without; build the data with "
+                "tl.data.domains({name: data set}), or yield (inputs, labels, domain)"
             )
         domains = batch.domain
         names: Sequence[object] = domains.tolist() if isinstance(domains, Tensor) else domains
@@ -123,64 +161,174 @@ class Specialists(Teacher):
             )
         found: dict[int, list[int]] = {}
         for row, name in enumerate(names):
-            found.setdefault(self._place_of(name), []).append(row)
+            if not isinstance(name, (str, Integral, type(None))):
+                raise DataError(
+                    f"each example's domain must be a str or an integer, got a "
+                    f"{type(name).__name__}: {name!r:.60}; give `domain` one name or number for "
+                    "each example"
+                )
+            member = self._member_of.get(name)  # pyright: ignore[reportArgumentType]
+            found.setdefault(self._assign(name) if member is None else member, []).append(row)
         return found
 
-    def _place_of(self, domain: object) -> int:
-        if not isinstance(domain, (str, Integral, type(None))):
-            raise DataError(
-                "each example's domain must be a text or a whole number, got a "
-                f"{type(domain).__name__}: {domain!r:.60}; give `domain` one name or number for "
-                "each example"
+    def _assign(self, domain: object) -> int:
+        """Return the generalist's number for a new domain, or say why that cannot be meant."""
+        near = _similar(domain, [*self.domains, *(self.others or ())])
+        if self._generalist is None or self.others is not None or near is not None:
+            known = [*self.domains, *(self.others or ())]
+            hint = "" if near is None else f", which resembles {near!r}"
+            advice = (
+                "name a teacher for it, give Specialists a `generalist`"
+                if self._generalist is None
+                else "name it in `others` if the generalist is meant for it"
             )
-        place = self._places.get(domain, self._generalist)
-        if place is None:
             raise DataError(
-                f"each domain of the data must be one of {list(self._domains)}, got {domain!r}; "
-                "name a teacher for it, give Specialists a `generalist`, or correct the names in "
-                "tl.data.domains"
+                f"each domain of the data must be one of {known}, got {domain!r}{hint}; {advice}, "
+                "or correct the names in tl.data.domains or in Specialists"
             )
-        return place
+        _log.warning(
+            "no specialist for the domain %r: the generalist is used for its examples; name it in "
+            "`others` if that is meant",
+            domain,
+        )
+        self._member_of[domain] = self._generalist  # pyright: ignore[reportArgumentType]
+        return self._generalist
 
-    def _name(self, place: int) -> str:
-        return repr(self._domains[place]) if place < len(self._domains) else "the generalist"
+    def _name(self, member: int) -> str:
+        return repr(self.domains[member]) if member < len(self.domains) else "the generalist"
 
 
-class _Desk:
-    """The one place on the device, and who has it.
-
-    Args:
-        device: Where it is.
-    """
+class _Loaded:
+    """The one teacher that is on the device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._holder: Teacher | None = None
-        self._stay = ExitStack()
+        self._teacher: Teacher | None = None
+        self._stack = ExitStack()
 
-    def seat(self, teacher: Teacher) -> None:
-        """Give a teacher the place; who had it goes back first."""
-        if teacher is self._holder:
+    def load(self, teacher: Teacher) -> None:
+        """Move a teacher to the device; the one before it moves back first."""
+        if teacher is self._teacher:
             return
         self.clear()
-        self._stay.enter_context(teacher.ready(self.device))
-        self._holder = teacher
+        self._stack.enter_context(teacher.ready(self.device))
+        self._teacher = teacher
 
     def clear(self) -> None:
-        """Send back who has the place."""
-        self._holder = None
-        self._stay.close()
+        """Move back the teacher that is on the device."""
+        self._teacher = None
+        self._stack.close()
 
 
-def _check(teachers: object) -> None:
+def joined(answers: Sequence[Signals], rows: Tensor, names: Sequence[str]) -> Signals:
+    """Return several teachers' signals for parts of a batch as those of the whole batch.
+
+    Args:
+        answers: Of each teacher, for its part.
+        rows: `[batch]`: the parts' rows in the batch, one part after another.
+        names: Of the teachers' domains, for messages.
+
+    Raises:
+        ModelError: The shapes of an example differ between teachers.
+    """
+    order = torch.empty_like(rows).scatter_(0, rows, torch.arange(len(rows), device=rows.device))
+    features = {
+        path: _concatenated("feature", [each.features[path] for each in answers], names)[order]
+        for path in answers[0].features
+    }
+    outputs = [each.output for each in answers if each.output is not None]
+    return Signals(_outputs(outputs, names)[order] if outputs else None, features)
+
+
+def _outputs(
+    outputs: Sequence[Tensor | CoarseLogits], names: Sequence[str]
+) -> Tensor | CoarseLogits:
+    """Concatenate outputs; as CoarseLogits where a teacher knows only some classes."""
+    dense = [each for each in outputs if isinstance(each, Tensor)]
+    if len(dense) == len(outputs):
+        return _concatenated("output", dense, names)
+    _check_widths(outputs, names)
+    parts = [CoarseLogits.of(each) if isinstance(each, Tensor) else each for each in outputs]
+    return CoarseLogits.joined(parts)
+
+
+def _check_widths(outputs: Sequence[Tensor | CoarseLogits], names: Sequence[str]) -> None:
+    """Refuse plain logits of fewer classes than others name: which ones they are is not known."""
+    widths = {
+        name: each.shape[1]
+        for name, each in zip(names, outputs, strict=True)
+        if isinstance(each, Tensor)
+    }
+    # Only on the CPU, where reading a value does not wait for a device.
+    ids = [each.ids for each in outputs if isinstance(each, CoarseLogits)]
+    named = max((int(each.amax()) + 1 for each in ids if each.device.type == "cpu"), default=0)
+    if len(set(widths.values())) > 1 or min(widths.values(), default=named) < named:
+        raise ModelError(
+            f"a specialist of all classes must have one logit for each, got {widths} logits where "
+            f"other specialists name class {named - 1}; name the classes of each one that knows "
+            "some by Specialist(teacher, labels=[...])"
+        )
+
+
+def _concatenated(what: str, parts: Sequence[Tensor], names: Sequence[str]) -> Tensor:
+    if len({part.shape[1:] for part in parts}) > 1:
+        shapes = {name: list(part.shape[1:]) for name, part in zip(names, parts, strict=True)}
+        raise ModelError(
+            f"specialists must have {what}s of one shape, got {shapes}; where they know different "
+            "classes, name each one's by Specialist(teacher, labels=[...])"
+        )
+    return torch.cat(list(parts))
+
+
+def _check(teachers: object, generalist: object, others: object) -> None:
     if not isinstance(teachers, Mapping) or not teachers:
         raise ArgumentError(
             "`teachers` must be a dict from domains to teachers, with at least one, got "
             f"{teachers!r:.80}; for instance {{'photo': first, 'sketch': second}}"
         )
-    wrong = [key for key in teachers if isinstance(key, bool) or not isinstance(key, (str, int))]
+    if others is not None and (
+        isinstance(others, str) or not isinstance(others, Collection) or generalist is None
+    ):
+        raise ArgumentError(
+            "`others` must be a list of the domains that the `generalist` is meant for, got "
+            f"{others!r}{' and no `generalist`' * (generalist is None)}; write "
+            "generalist=third, others=['painting']"
+        )
+    names = [*teachers, *(others or ())]  # pyright: ignore[reportGeneralTypeIssues]
+    wrong = [each for each in names if isinstance(each, bool) or not isinstance(each, (str, int))]
     if wrong:
         raise ArgumentError(
-            f"a domain must be a text or a whole number, got {wrong[0]!r}; name it as the data "
-            "names its domains"
+            f"a domain must be a str or an integer, got {wrong[0]!r}; name it as the data names "
+            "its domains"
+        )
+    both = [each for each in teachers if each in (others or ())]  # pyright: ignore[reportOperatorIssue]
+    if both:
+        raise ArgumentError(
+            f"`others` must be domains without a specialist, got {both}; leave these out"
+        )
+
+
+def _similar(domain: object, names: Sequence[object]) -> str | None:
+    """Return the name that a domain may be a misspelling of; None if there is none."""
+    if not isinstance(domain, str):
+        return None
+    lowered = {each.lower(): each for each in names if isinstance(each, str)}
+    near = get_close_matches(domain.lower(), lowered, n=1, cutoff=_SIMILAR)
+    return lowered[near[0]] if near else None
+
+
+def _log_unknown_classes(members: Sequence[Teacher]) -> None:
+    """Log the classes that none of the specialists knows."""
+    partial = [each for each in members if isinstance(each, Specialist)]
+    if len(partial) < len(members):
+        return  # another kind of teacher may know all classes
+    known = {number for each in partial for number in each.ids}
+    given = [each.classes for each in partial if each.classes is not None]
+    counts = [each if isinstance(each, int) else len(each) for each in given]
+    unknown = sorted(set(range(max([*counts, max(known) + 1]))) - known)
+    if unknown:
+        names = next((each for each in given if not isinstance(each, int)), None)
+        _log.warning(
+            "no specialist knows the classes %s: the student learns them from labels only",
+            unknown if names is None else [names[each] for each in unknown],
         )

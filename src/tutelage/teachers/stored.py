@@ -1,4 +1,4 @@
-"""A teacher that was asked before: its answers are read from the disk."""
+"""A teacher whose outputs were computed before and are read from disk."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tutelage.data.contents import dataset_fingerprint
+from tutelage.data import dataset_fingerprint
 from tutelage.errors import DataError, ModelError, StoreError
 from tutelage.signals import Batch, CoarseLogits, Fields, Signals
 from tutelage.store import TargetStore
-from tutelage.teachers._teacher import Teacher
+from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher
 
 
 class Stored(Teacher):
-    """What `tl.label` wrote: each example is answered by its place in the data set.
+    """Targets that `tl.label` stored, found by each example's index in the data set.
 
-    The data must be the very examples that were labelled, in the same places; their order in
-    training does not matter. Answers come back in float32. Validation data has answers only if it
-    has a store of its own among those given; without, the student is judged by labels alone.
+    The data must be the data set that was labelled, with the same indices; it may be shuffled in
+    training. Targets are read as float32. Validation data has targets only if it has a store of its
+    own among those given; without, the student is evaluated by labels only.
 
     Args:
-        stores: Of the training data, and of others such as the validation data.
-        teacher: The module or `Teacher` that must have filled them; None for any.
+        stores: That of the training data, and of others such as the validation data; stores, or
+            their folders.
+        teacher: The module or `Teacher` that must have computed them; None for any.
 
     Raises:
-        ModelError: There is no store among what is given.
-        StoreError: A store is damaged or not finished, or another teacher filled it.
+        ModelError: No store is given, or something else.
+        StoreError: A store is damaged or not finished, or another teacher computed its targets.
 
     >>> import tempfile, tutelage as tl
     >>> data = torch.utils.data.TensorDataset(torch.eye(3))
@@ -40,12 +41,12 @@ class Stored(Teacher):
     """
 
     def __init__(
-        self, *stores: TargetStore | str | Path, teacher: nn.Module | Teacher | None = None
+        self, *stores: TargetStore | str | Path, teacher: AnyTeacher | None = None
     ) -> None:
         if not stores or not all(isinstance(each, (TargetStore, str, Path)) for each in stores):
             raise ModelError(
-                f"Stored must have the stores that tl.label returned, or their folders, got "
-                f"{stores!r}; give one at least"
+                "Stored must be given the stores that tl.label returned, or their folders, got "
+                f"{stores!r}; give at least one"
             )
         self.stores = tuple(
             each if isinstance(each, TargetStore) else TargetStore.open(each) for each in stores
@@ -59,10 +60,10 @@ class Stored(Teacher):
         return f"Stored({', '.join(map(repr, self.stores))})"
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
-        """Return what was said of the batch's examples, in float32 on the device of its inputs.
+        """Return the targets of the batch's examples, in float32 on the device of its inputs.
 
         Raises:
-            DataError: The batch does not say which examples it holds.
+            DataError: The batch has no `index`.
             StoreError: A field or an example is not in the store.
         """
         if not fields:
@@ -70,32 +71,32 @@ class Stored(Teacher):
         store = self.stores[0]
         if batch.index is None:
             raise DataError(
-                "a stored teacher must know the place of each example in its data set, got a batch "
+                "a stored teacher needs the index of each example in its data set, got a batch "
                 "without `index`; give distill the data set itself, or a DataLoader over "
                 "tl.data.Indexed(dataset), and no `transform` that changes the inputs"
             )
         if batch.view >= store.views:
             raise StoreError(
-                f"the store {store.path} has answers for {store.views} views, got a batch of view "
-                f"{batch.view} (counted from 0); let so many take turns: "
-                f"tl.data.Views(..., count={store.views})"
+                f"the store {store.path} has targets for {store.views} views, got a batch of view "
+                f"{batch.view} (counted from 0); use tl.data.Views(..., count={store.views})"
             )
         rows = _rows(store, batch.index, batch.view)
         output = store.read("output", rows) if fields.output else None
-        features = {place: store.read(place, rows) for place in fields.features}
         device = batch.index.device
-        moved: Any = {place: _float(each, device) for place, each in features.items()}
-        return Signals(None if output is None else _float(output, device), moved)
+        features: Any = {
+            path: _float(store.read(path, rows), device) for path in sorted(fields.features)
+        }
+        return Signals(None if output is None else _float(output, device), features)
 
     def fingerprint(self) -> str:
-        """Return a hash of the manifests, which have the checksums of all answers."""
+        """Return a hash of the manifests, which contain the checksums of all targets."""
         digest = hashlib.blake2b(digest_size=16)
         for store in self.stores:
             digest.update(store.manifest.text())
         return f"Stored {digest.hexdigest()}"
 
-    def answering(self, name: str, data: object) -> Stored:
-        """Return the teacher with the store of this data alone.
+    def for_data(self, name: str, data: object) -> Stored:
+        """Return a teacher with only the store of this data.
 
         Raises:
             StoreError: None of the stores is of this data.
@@ -107,46 +108,46 @@ class Stored(Teacher):
         raise StoreError(_other_data(name, data, self.stores))
 
 
-def _check_teacher(store: TargetStore, teacher: nn.Module | Teacher) -> None:
-    from tutelage.teachers import as_teacher  # noqa: PLC0415 - which knows this module
-
+def _check_teacher(store: TargetStore, teacher: AnyTeacher) -> None:
     asked = as_teacher(teacher).fingerprint()
     if store.manifest.teacher != asked:
         raise StoreError(
-            f"the store {store.path} must be filled by the teacher {asked!r}, got one of "
+            f"the targets in {store.path} must be those of the teacher {asked!r}, got those of "
             f"{store.manifest.teacher!r}; label with this teacher, into another folder"
         )
 
 
 def _rows(store: TargetStore, index: Tensor, view: int) -> Tensor:
-    """Return the rows of examples in a view, none of them in a neighbouring view."""
-    places = index.detach().cpu()
-    if len(places) and not (int(places.min()) >= 0 and int(places.max()) < len(store)):
+    """Return the row numbers of examples in a view, after a check that they are within it."""
+    indices = index.detach().cpu()
+    if len(indices) and not (int(indices.min()) >= 0 and int(indices.max()) < len(store)):
         raise StoreError(
-            f"the store {store.path} has answers for examples 0 to {len(store) - 1}, got example "
-            f"{int(places.min())} to {int(places.max())}; label the data that is trained on"
+            f"the store {store.path} has targets for examples 0 to {len(store) - 1}, got example "
+            f"{int(indices.min())} to {int(indices.max())}; label the data that is trained on"
         )
-    return places + view * len(store)
+    return indices + view * len(store)
 
 
-def _float(kept: Tensor | CoarseLogits, device: torch.device) -> Tensor | CoarseLogits:
-    if isinstance(kept, CoarseLogits):
-        logits, rest = kept.logits.float(), kept.rest.float()
-        return CoarseLogits(kept.ids, logits, rest, kept.drawn_at).to(device)
-    return kept.to(device).float()
+def _float(stored: Tensor | CoarseLogits, device: torch.device) -> Tensor | CoarseLogits:
+    if isinstance(stored, CoarseLogits):
+        logits, rest = stored.logits.float(), stored.rest.float()
+        return CoarseLogits(stored.ids, logits, rest, stored.drawn_at).to(device)
+    return stored.to(device).float()
 
 
 def _other_data(name: str, data: Any, stores: tuple[TargetStore, ...]) -> str:
-    """Say in what way data is not that of the stores."""
+    """Return an error message with the difference between data and that of the stores."""
     inner = getattr(data, "dataset", data) if not hasattr(data, "__getitem__") else data
     length = len(inner)
     held = " or ".join(f"{len(store):,}" for store in stores)
     differs = (
-        f"{length:,} examples in place of {held}"
+        f"{length:,} examples instead of {held}"
         if all(len(store) != length for store in stores)
-        else "as many examples with another content or in another order"
+        else "as many examples with other content or in another order"
     )
     return (
         f"`{name}` must be the data set that was labelled ({stores[0].path}), got {differs}; give "
-        "that very data set, in the order it had, or label this one into another folder"
+        "that data set, in the same order, or label this one too, into another folder, and pass "
+        "all stores together: tl.teachers.Stored(store, val_store); a study needs one for each of "
+        "`train`, `val` and `test`"
     )

@@ -97,7 +97,7 @@ class Answers:
             )
         return Field(
             name="output",
-            form="drawn",
+            form="sampled",
             dtype=self.settings.dtype,
             shape=(draws,),
             classes=output.shape[1],

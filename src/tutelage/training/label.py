@@ -12,9 +12,14 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from tutelage._checks import folder_path, positive, whole_number
-from tutelage.data import randomness
-from tutelage.data.contents import dataset_fingerprint, draws_at_random
-from tutelage.data.turns import show_epoch, views_in
+from tutelage.data import (
+    as_dataset,
+    dataset_fingerprint,
+    draws_at_random,
+    randomness,
+    show_epoch,
+    views_in,
+)
 from tutelage.errors import ArgumentError, DataError
 from tutelage.objectives import Objective
 from tutelage.signals import OUTPUT, Fields
@@ -102,7 +107,7 @@ def label(  # noqa: PLR0913 - a verb with its options
     >>> store.read("output", [5, 0]).shape
     torch.Size([2, 3])
     """
-    engine, folder = as_engine(engine), folder_path(out)
+    engine, folder, dataset = as_engine(engine), folder_path(out), as_dataset("dataset", dataset)
     settings = _settings(_asked(fields), top_k, dtype, batch_size, compile, engine)
     settings = settings.model_copy(update=_draws(settings, draws, temperature))
     _check_data(dataset, whole_number("views", views, 1, "1 is for data without augmentation"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ from torch import nn
 from tutelage.objectives import Objective
 from tutelage.teachers import Teacher
 
+_MOST_SHOWN = 6
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Run:
     """A trained student and how it came about.
 
@@ -20,7 +22,7 @@ class Run:
         student: The module that was given, trained, in eval mode: with the weights of the best
             validation epoch where there is validation, else of the last.
         history: One record for each epoch: `epoch`, `step`, `lr`, `seconds`, and the means
-            `train/loss`, `train/<part>` and `val/<figure>`.
+            `train/loss`, `train/<term>` and `val/<metric>`.
         best_epoch: The epoch whose weights the student has.
         settings: What makes this run this run, as in `run.json`.
         out: The folder of the run, if it has one.
@@ -33,13 +35,26 @@ class Run:
     history: list[dict[str, Any]]
     best_epoch: int
     settings: dict[str, Any]
-    objective: Objective = field(repr=False)
+    objective: Objective
     out: Path | None = None
-    teacher: Teacher | None = field(default=None, repr=False)
-    val: object | None = field(default=None, repr=False)
+    teacher: Teacher | None = None
+    val: object | None = None
+
+    def __str__(self) -> str:
+        """The student, how long it was trained, and the metrics of its best epoch."""
+        best = next(each for each in self.history if each["epoch"] == self.best_epoch)
+        shown = {key: each for key, each in best.items() if key.startswith(("train/loss", "val/"))}
+        metrics = ", ".join(f"{key} {each:.4g}" for key, each in list(shown.items())[:_MOST_SHOWN])
+        where = "" if self.out is None else f"; in {self.out}"
+        return (
+            f"Run of {type(self.student).__name__}: {len(self.history)} epochs, best "
+            f"{self.best_epoch} ({metrics}){where}"
+        )
+
+    __repr__ = __str__
 
     def report(self, path: str | Path | None = None) -> Path:
-        """Write one self-contained page on the run: verdict, figures, settings; return its path.
+        """Write one self-contained HTML report: verdict, metrics, settings; return its path.
 
         The same as Markdown and all of its numbers as JSON are written beside it.
 
@@ -51,7 +66,11 @@ class Run:
             ArgumentError: The path ends otherwise, or other files would be overwritten.
             RunFolderError: A file cannot be written.
         """
-        from tutelage.reports.run_page import write_run_page  # noqa: PLC0415 - loads matplotlib
+        from tutelage.reports.report import report_record  # noqa: PLC0415 - loads matplotlib
+        from tutelage.reports.writing import check_path  # noqa: PLC0415
+        from tutelage.training.record import record_of  # noqa: PLC0415
 
         folder = Path() if self.out is None else self.out
-        return write_run_page(self, folder / "report.html" if path is None else Path(path))
+        page = folder / "report.html" if path is None else Path(path)
+        check_path(page)
+        return report_record(record_of(self), page)

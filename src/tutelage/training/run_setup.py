@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from tutelage.data import Share, Source, as_source, randomness
+from tutelage.data import Shard, Source, as_source, randomness
 from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError, StoreError
 from tutelage.evaluation import check_metric_names
@@ -65,7 +65,7 @@ def make_setup(
     (student, teacher), (train, val), device = sides, data, accelerator.device
     bound = teacher
     if teacher is not None and isinstance(objective, Objective) and objective.wants.teacher:
-        bound = teacher.answering("train", train)
+        bound = teacher.for_data("train", train)
     distiller = Distiller(student, bound, objective)
     val_teacher = _val_teacher(distiller, teacher, val, settings)
     distiller.to(device)
@@ -75,7 +75,7 @@ def make_setup(
         settings.batch_size,
         shuffle=True,
         seed=settings.seed,
-        share=Share(accelerator.process_index, accelerator.num_processes),
+        shard=Shard(accelerator.process_index, accelerator.num_processes),
         views=None if bound is None or not objective.wants.teacher else bound.views,
     )
     if not objective.built and (batch := source.peek()) is not None:
@@ -111,7 +111,7 @@ def _val_teacher(
     found = None
     if teacher is not None and val is not None:
         try:
-            found = teacher.answering("val", val)
+            found = teacher.for_data("val", val)
         except StoreError:  # stored for the training data alone: then labels judge the student
             found = None
     if with_feedback(objective) and found is None:

@@ -10,8 +10,7 @@ from torch import nn
 
 from tutelage._checks import whole_number
 from tutelage.errors import ArgumentError
-from tutelage.layers.paths import submodule
-from tutelage.layers.place import Place
+from tutelage.layers.paths import LayerPath, submodule
 from tutelage.objectives import FeatureMatch, Objective
 from tutelage.objectives._layers import checked_map
 from tutelage.training.monitor import Monitor, as_monitor
@@ -112,7 +111,7 @@ def blockwise(
         )
     stages = []
     for ours, theirs in checked_map(layer_map).items():
-        trainable = [Place.read(ours).path] if freeze and stages else None
+        trainable = [LayerPath.parse(ours).path] if freeze and stages else None
         asked = objective({ours: theirs})
         stages.append(Stage(asked, epochs, trainable, ours, optimizer, scheduler))
     return stages

@@ -20,11 +20,11 @@ from typing import Any
 from torch import nn
 
 from tutelage.distiller import Distiller
-from tutelage.reports.run_stages import joined_history, joined_settings
 from tutelage.teachers import AnyTeacher
 from tutelage.training.checkpointer import save_student
 from tutelage.training.folder import RunFolder
 from tutelage.training.monitor import as_monitor
+from tutelage.training.record import joined_history, joined_settings
 from tutelage.training.run import Run
 from tutelage.training.run_identity import objective_content
 from tutelage.training.settings import Settings

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tutelage.data.turns import views_in
+from tutelage.data import views_in
 from tutelage.errors import StoreError
 from tutelage.files import locked as file_lock
 from tutelage.store import Data, Layout, Manifest, Views

@@ -1,4 +1,4 @@
-"""Values over optimiser steps."""
+"""Values over optimizer steps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Curve:
 
     Args:
         label: Its name.
-        steps: Optimiser steps, ascending.
+        steps: Optimizer steps, ascending.
         values: One for each of them.
         low: Lower edge of the band around it, if any.
         high: Upper edge.
@@ -44,7 +44,7 @@ def curves(
         lines: The curves.
         y_label: What the values are.
         log: Whether the scale of the values is logarithmic.
-        as_percent: Whether the values are shares, shown as per cent.
+        as_percent: Whether the values are fractions, shown as per cent.
     """
     factor = 100 if as_percent else 1
     with canvas() as (figure, axes):
@@ -68,7 +68,7 @@ def curves(
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlim(left=0)
-        axes.set_xlabel("optimiser steps")
+        axes.set_xlabel("optimizer steps")
         axes.set_ylabel(y_label)
         if len(lines) > 1:
             figure.legend(loc="outside upper left", handlelength=3.6, labelspacing=0.3)
@@ -80,4 +80,4 @@ def _described(lines: Sequence[Curve], y_label: str, factor: float) -> str:
         f"{line.label}: from {factor * line.values[0]:.3g} to {factor * line.values[-1]:.3g}"
         for line in lines
     )
-    return f"{y_label} over optimiser steps. {ends}."
+    return f"{y_label} over optimizer steps. {ends}."

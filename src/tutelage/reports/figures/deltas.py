@@ -39,7 +39,7 @@ def deltas(
         x_label: What the change is, with its unit.
         by_size: Whether the greatest loss comes first, instead of the classes in their order;
             always so where there are more than `MOST`.
-        as_percent: Whether the values are shares, and the change points.
+        as_percent: Whether the values are fractions, and the change points.
     """
     factor = 100 if as_percent else 1
     changes = [

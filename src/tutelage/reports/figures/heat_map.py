@@ -31,7 +31,7 @@ def heat_map(
     limits: tuple[float, float],
     description: str,
 ) -> str:
-    """Return a square matrix of shares as SVG, its diagonal masked, on a logarithmic scale.
+    """Return a square matrix of fractions as SVG, its diagonal masked, on a logarithmic scale.
 
     Args:
         name: Of the figure, unique on its page.
@@ -57,13 +57,13 @@ def heat_map(
         axes.grid(visible=False)
         for spine in axes.spines.values():
             spine.set_visible(False)
-        axes.set_xlabel("share given to")
+        axes.set_xlabel("fraction given to")
         axes.set_ylabel("true class")
         return to_svg(figure, name, description)
 
 
 def _write_numbers(axes: Axes, values: NDArray[np.floating], limits: tuple[float, float]) -> None:
-    """Write each share in per cent on its cell, light on dark and dark on light."""
+    """Write each fraction in per cent on its cell, light on dark and dark on light."""
     norm, colors = LogNorm(*limits, clip=True), colormaps["cividis"]
     for row, column in np.ndindex(*values.shape):
         share = float(values[row, column])
@@ -79,7 +79,7 @@ def _write_numbers(axes: Axes, values: NDArray[np.floating], limits: tuple[float
 
 
 def _short(share: float) -> str:
-    """Return a share in per cent with two figures at most.
+    """Return a fraction in per cent with two figures at most.
 
     >>> _short(0.123), _short(0.0123), _short(0.0004)
     ('12', '1.2', '0.0')

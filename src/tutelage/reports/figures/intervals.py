@@ -72,7 +72,7 @@ def intervals(
         axes.set_xlabel(x_label)
         axes.locator_params(axis="x", nbins=5)
         shown = _decimals(rows) if decimals is None else decimals
-        _write(axes, [_said(row, shown) for row in rows])
+        _write(axes, [_text(row, shown) for row in rows])
         return to_svg(figure, name, _described(rows, x_label, margin, shown))
 
 
@@ -132,7 +132,7 @@ def _known(row: Row) -> bool:
     return math.isfinite(row.low) and math.isfinite(row.high)
 
 
-def _said(row: Row, decimals: int) -> str:
+def _text(row: Row, decimals: int) -> str:
     mean = signed(row.mean, decimals)
     if not _known(row):
         return mean
@@ -140,6 +140,6 @@ def _said(row: Row, decimals: int) -> str:
 
 
 def _described(rows: Sequence[Row], x_label: str, margin: float | None, decimals: int) -> str:
-    parts = "; ".join(f"{row.label}: {_said(row, decimals)}" for row in rows)
+    parts = "; ".join(f"{row.label}: {_text(row, decimals)}" for row in rows)
     bound = "" if margin is None else f" The margin is {margin:g}."
     return f"{x_label}, mean and interval. {parts}.{bound}"

@@ -25,7 +25,7 @@ def paired(
             in all.
         y_label: What the values are.
         looks: Number of the look of each condition.
-        as_percent: Whether the values are shares in [0, 1], shown as per cent.
+        as_percent: Whether the values are fractions in [0, 1], shown as per cent.
     """
     factor = 100 if as_percent else 1
     with canvas() as (figure, axes):
@@ -51,10 +51,10 @@ def paired(
 def _described(
     columns: Sequence[tuple[str, Sequence[float]]], y_label: str, as_percent: bool
 ) -> str:
-    def said(value: float) -> str:
+    def text(value: float) -> str:
         return f"{100 * value:.1f}" if as_percent else significant(value)
 
     parts = "; ".join(
-        f"{' '.join(label.split())}: " + ", ".join(map(said, values)) for label, values in columns
+        f"{' '.join(label.split())}: " + ", ".join(map(text, values)) for label, values in columns
     )
     return f"{y_label}, repetition by repetition. {parts}."

@@ -20,7 +20,7 @@ class ReliabilityLine:
         label: Its name.
         confidences: Mean confidence of each bin, in [0, 1], ascending.
         accuracies: Share of each bin that is right.
-        shares: Share of all examples that each bin holds; bins without any are left out.
+        shares: Fraction of all examples that each bin holds; bins without any are left out.
         look: Number of its look; 0 is the teacher's.
     """
 
@@ -31,7 +31,7 @@ class ReliabilityLine:
     look: int = 1
 
     def filled(self) -> list[tuple[float, float, float]]:
-        """Return confidence, accuracy and share of the bins that hold examples."""
+        """Return confidence, accuracy and fraction of the bins that hold examples."""
         bins = zip(self.confidences, self.accuracies, self.shares, strict=True)
         return [each for each in bins if each[2] > 0 and all(map(math.isfinite, each))]
 

@@ -1,4 +1,4 @@
-"""Values against a number that was varied: a share of labels, a temperature, a width."""
+"""Values against a number that was varied: a fraction of labels, a temperature, a width."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def series(
         x_label: What was varied.
         y_label: What the values are.
         log_x: Whether the scale of what was varied is logarithmic.
-        as_percent: Whether the values are shares, shown as per cent.
+        as_percent: Whether the values are fractions, shown as per cent.
     """
     height = 3.5 + _LINE_HEIGHT * max(0, len(lines) - _FEW_LINES)
     with canvas(4.7, height) as (figure, axes):
@@ -107,12 +107,12 @@ def _mark_what_was_tried(axes: Axes, tried: Sequence[float], log_x: bool) -> Non
 
 
 def _described(lines: Sequence[SeriesLine], x_label: str, y_label: str, as_percent: bool) -> str:
-    def said(value: float) -> str:
+    def text(value: float) -> str:
         return f"{100 * value:.1f}" if as_percent else f"{value:.3g}"
 
     parts = "; ".join(
         f"{line.label}: "
-        + ", ".join(f"{said(mean)} at {x:g}" for x, mean in zip(line.x, line.mean, strict=True))
+        + ", ".join(f"{text(mean)} at {x:g}" for x, mean in zip(line.x, line.mean, strict=True))
         for line in lines
     )
     return f"{y_label} against {x_label}. {parts}."

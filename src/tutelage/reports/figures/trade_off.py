@@ -21,7 +21,7 @@ class Mark:
     Args:
         label: Its name.
         milliseconds: Time for an input.
-        quality: A share in [0, 1], or a plain value.
+        quality: A fraction in [0, 1], or a plain value.
         low: Lower end of its interval.
         high: Upper end.
         look: Number of its look; 0 is the teacher's.
@@ -44,7 +44,7 @@ def trade_off(name: str, marks: Sequence[Mark], y_label: str, *, as_percent: boo
         name: Of the figure, unique on its page.
         marks: The models.
         y_label: What the quality is.
-        as_percent: Whether it is a share, shown as per cent.
+        as_percent: Whether it is a fraction, shown as per cent.
     """
     factor = 100 if as_percent else 1
     with canvas() as (figure, axes):
@@ -96,10 +96,10 @@ def _limits(times: list[float]) -> tuple[float, float]:
 
 
 def _described(marks: Sequence[Mark], y_label: str, as_percent: bool) -> str:
-    def said(value: float) -> str:
+    def text(value: float) -> str:
         return f"{100 * value:.1f} %" if as_percent else significant(value)
 
     models = "; ".join(
-        f"{mark.label}: {said(mark.quality)} in {mark.milliseconds:.3g} ms" for mark in marks
+        f"{mark.label}: {text(mark.quality)} in {mark.milliseconds:.3g} ms" for mark in marks
     )
     return f"{y_label} against milliseconds for one input. {models}."

@@ -1,0 +1,65 @@
+"""The source of batches for whatever a user gives as data."""
+
+from torch.utils.data import DataLoader, IterableDataset
+
+from tutelage._checks import whole_number
+from tutelage.data.as_dataset import as_dataset, is_map_style
+from tutelage.data.dataset_source import SetSource, TensorSource
+from tutelage.data.loader_source import LoaderSource
+from tutelage.data.source import Order, Shard, Source
+from tutelage.data.tensor_table import table_of
+from tutelage.errors import DataError
+
+
+def as_source(
+    name: str,
+    data: object,
+    batch_size: int,
+    *,
+    shuffle: bool,
+    seed: int = 0,
+    shard: Shard | None = None,
+    views: int | None = None,
+) -> Source:
+    """Return the source of batches for data.
+
+    Args:
+        name: The argument's name, for messages.
+        data: A `DataLoader` (its order is kept exactly; `batch_size`, `shuffle` and `seed` do not
+            matter), a data set, or tensors or arrays: inputs, alone or in a tuple
+            `(inputs, labels)`.
+        batch_size: Examples in a batch, over all processes.
+        shuffle: Whether each epoch has an order of its own, drawn from `seed` and its number.
+        seed: From which the orders are drawn.
+        shard: The part of each batch that this process takes; None for all of it.
+        views: How many views of the data (see `Views`) to cycle through, epoch by epoch; None for
+            as many as it has.
+
+    Raises:
+        DataError: The data is empty, or none of these.
+    """
+    shard = shard or Shard()
+    if isinstance(data, DataLoader):
+        return LoaderSource(name, data, shard, views)
+    size = whole_number("batch_size", batch_size, 1, "it is the number of examples in a batch")
+    if isinstance(data, IterableDataset):
+        return LoaderSource(name, DataLoader(data, size), shard)
+    data = as_dataset(name, data)
+    order = Order(_length(name, data), size, seed if shuffle else None)
+    table = table_of(data)
+    if table is not None:
+        return TensorSource(table, order, shard)
+    return SetSource(name, data, order, shard, views)  # pyright: ignore[reportArgumentType]
+
+
+def _length(name: str, data: object) -> int:
+    if not is_map_style(data):
+        raise DataError(
+            f"`{name}` must be a torch Dataset (with __len__ and __getitem__) or a DataLoader, got "
+            f"{type(data).__name__}; wrap tensors in torch.utils.data.TensorDataset, or give them "
+            "as (inputs, labels)"
+        )
+    length = len(data)  # pyright: ignore[reportArgumentType]
+    if length == 0:
+        raise DataError(f"`{name}` must have at least one example, got an empty data set")
+    return length

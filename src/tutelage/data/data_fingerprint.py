@@ -1,0 +1,231 @@
+"""What tells a run's data from other data, as far as it can be read at a bearable cost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import random
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from itertools import islice
+from numbers import Number
+from pathlib import PurePath
+from types import FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from tutelage.data import randomness
+from tutelage.data.as_dataset import held_datasets
+from tutelage.data.dataset_fingerprint import dataset_fingerprint, load
+from tutelage.data.fingerprint import content
+from tutelage.data.tensor_table import table_of
+from tutelage.errors import DataError
+
+_FIRST = 8
+_FOLDER = re.compile('"/[^"]*/')  # of an absolute path in JSON
+_DEPTH = 5
+_LONGEST, _SAMPLED_ROWS = 2**32, 64
+_UNREADABLE = (DataError, TypeError, ValueError, RuntimeError, RecursionError)
+
+
+def data_fingerprint(name: str, dataset: Any, loader: DataLoader[Any] | None = None) -> str | None:
+    """Return a text that changes with the content of data; None if none of it can be read.
+
+    Data sets of tensors are read whole. Of others are read:
+
+    - examples, as `dataset_fingerprint` does, or the first 8 of an iterable data set, twice: only
+      if both times are equal do they count, since those of a set that draws from a generator of its
+      own would differ from process to process;
+    - attributes of the data set, and of those within it, that are data: tensors, arrays, tables,
+      numbers and strings, alone and in lists and dicts. Of absolute paths the last part counts, so
+      that a folder may move. What changes by loading examples (caches, counters) does not count;
+    - of a loader, tensors and lists that its sampler holds, and what its collate function makes of
+      two examples.
+
+    Global random states, generators that a data set holds, and its attributes are restored. What
+    cannot be read is logged as a warning of the logger `tutelage`, once.
+
+    Args:
+        name: The argument's name, for messages.
+        dataset: Any data set.
+        loader: The loader around it, if there is one.
+    """
+    kind = type(dataset).__name__
+    with randomness.preserved(), _undisturbed(dataset):
+        whole = table_of(dataset) is not None
+        attributes = {} if whole else _attributes(dataset)
+        examples = _examples(dataset, times=1 if whole else 2)
+        after = attributes and _attributes(dataset)
+        attributes = {key: each for key, each in attributes.items() if after.get(key) == each}
+        around = [] if loader is None else _loader_content(loader, examples is not None)
+    if examples is None:
+        seen = f"its size and attributes ({', '.join(attributes)})" if attributes else "its size"
+        _warn_once(
+            f"The examples of `{name}` ({kind}) cannot be read, or differ each time they are "
+            f"loaded, so {seen} alone tell a run on this data from a run on other data. Use another"
+            " folder `out` for other data."
+        )
+    elif isinstance(dataset, IterableDataset):
+        _warn_once(
+            f"Of `{name}` ({kind}), which has no length, the first {_FIRST} examples tell a run on "
+            "this data from a run on other data. Use another folder `out` for other data."
+        )
+    if examples is None and not attributes:
+        return None
+    parts = [str(examples), *(f"{key}={each}" for key, each in sorted(attributes.items())), *around]
+    return f"{kind} {hashlib.blake2b(';'.join(parts).encode(), digest_size=16).hexdigest()}"
+
+
+@cache
+def _warn_once(message: str) -> None:
+    logging.getLogger("tutelage").warning(message)
+
+
+def _examples(dataset: Any, times: int) -> str | None:
+    """Return a hash over some examples; None where they cannot be read or do not repeat."""
+    read = _first_examples if isinstance(dataset, IterableDataset) else dataset_fingerprint
+    try:
+        found = {read(dataset) for _ in range(times)}
+    except Exception:  # noqa: BLE001 - a data set may raise anything, and will again in training
+        return None
+    return found.pop() if len(found) == 1 else None
+
+
+def _first_examples(dataset: IterableDataset[Any]) -> str:
+    """Return a hash over the first examples of an iterable data set.
+
+    Raises:
+        DataError: It can be iterated only once.
+    """
+    if any(hasattr(each, "__next__") for each in (dataset, *vars(dataset).values())):
+        raise DataError("an iterator or an open file would lose the examples that are read")
+    randomness.seed_everything(0)
+    return content(list(islice(iter(dataset), _FIRST)))
+
+
+def _attributes(dataset: Any, path: str = "", depth: int = _DEPTH) -> dict[str, str]:
+    """Return hashes over the attributes that are data, by their path."""
+    inner = held_datasets(dataset)
+    listed = isinstance(dataset, (list, tuple))
+    found = {}
+    for key, value in ({"items": dataset} if listed else getattr(dataset, "__dict__", {})).items():
+        try:
+            found[path + key] = content(_portable(value))
+        except _UNREADABLE:
+            continue
+    for key, each in inner.items() if depth else ():
+        found |= _attributes(each, f"{path}{key}.", depth - 1)
+    return found
+
+
+def _portable(value: Any) -> Any:
+    """Return data in a form that is the same on another machine.
+
+    Raises:
+        DataError: It is something else than data.
+    """
+    if isinstance(value, (str, PurePath)):
+        return os.path.basename(value) if os.path.isabs(value) else str(value)  # noqa: PTH117, PTH119
+    if isinstance(value, np.ndarray) and value.dtype.hasobject:
+        value = value.tolist()
+    if value is None or isinstance(value, (bytes, Number, np.generic, np.ndarray, Tensor)):
+        return _sampled_rows(value) if getattr(value, "nbytes", 0) > _LONGEST else value
+    if isinstance(value, (list, tuple, dict)):
+        try:  # of a million paths, much faster than one by one
+            return _FOLDER.sub('"', json.dumps(value))
+        except (TypeError, ValueError):
+            pass
+    if isinstance(value, dict):
+        return {str(key): _portable(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        parts = [_portable(each) for each in value]
+        return parts if isinstance(value, (list, tuple)) else sorted(parts, key=repr)
+    if hasattr(value, "to_numpy"):  # tables and columns of pandas and Polars
+        return [*map(str, getattr(value, "columns", ())), _portable(value.to_numpy())]
+    raise DataError(f"{type(value).__name__} is not data")
+
+
+def _sampled_rows(value: Any) -> list[Any]:
+    """Return the size and some rows of what is too large to be read whole."""
+    rows = [turn * len(value) // _SAMPLED_ROWS for turn in range(_SAMPLED_ROWS)]
+    return [list(value.shape), *(value[row] for row in rows), value[-1]]
+
+
+def _loader_content(loader: DataLoader[Any], repeats: bool) -> list[str]:
+    """Return hashes over the data that samplers hold, and over a collated batch."""
+    found = []
+    for owner in (loader.sampler, loader.batch_sampler):
+        for key, value in sorted(getattr(owner, "__dict__", {}).items()):
+            if isinstance(value, (Tensor, np.ndarray, list, tuple)):
+                try:
+                    found.append(f"{key} {content(_portable(value))}")
+                except _UNREADABLE:
+                    continue
+    if not repeats or isinstance(loader.dataset, IterableDataset):
+        return found
+    try:
+        randomness.seed_everything(0)
+        dataset: Any = loader.dataset
+        examples = [load(dataset, index) for index in range(min(2, len(dataset)))]
+        whole = loader.batch_size is None and loader.batch_sampler is None
+        collated = loader.collate_fn(examples[0] if whole else examples)
+        return [*found, content(collated)]
+    except Exception:  # noqa: BLE001 - as in `_examples`
+        return found
+
+
+@contextmanager
+def _undisturbed(dataset: Any) -> Iterator[None]:
+    """Restore the attributes of a data set and of those within it, and the generators they hold.
+
+    A file that is opened when the first example is loaded is thus closed again: worker processes
+    must not inherit it.
+    """
+    attributes = [(own, dict(own)) for own in _all_attributes(dataset, _DEPTH)]
+    restore = _generators(dataset, _DEPTH)
+    try:
+        yield
+    finally:
+        for own, before in attributes:
+            own.clear()
+            own.update(before)
+        for each in restore:
+            each()
+
+
+def _all_attributes(dataset: Any, depth: int) -> Iterator[dict[str, Any]]:
+    if hasattr(dataset, "__dict__"):
+        yield vars(dataset)
+    for each in held_datasets(dataset).values() if depth else ():
+        yield from _all_attributes(each, depth - 1)
+
+
+def _generators(value: Any, depth: int) -> list[Callable[[], Any]]:
+    """Return functions that restore the present states of the random generators in a value."""
+    if isinstance(value, torch.Generator):
+        return [partial(value.set_state, value.get_state())]
+    if isinstance(value, np.random.Generator):
+        bits = value.bit_generator
+        return [partial(setattr, bits, "state", bits.state)]
+    if isinstance(value, np.random.RandomState):
+        return [partial(value.set_state, value.get_state())]
+    if isinstance(value, random.Random):
+        return [partial(value.setstate, value.getstate())]
+    if depth == 0 or isinstance(value, (type, ModuleType, Tensor, nn.Module, str, bytes, Number)):
+        return []
+    if isinstance(value, (list, tuple, dict)):
+        items = list(value.values() if isinstance(value, dict) else value)
+        inner = items if len(items) <= _SAMPLED_ROWS else []
+    elif isinstance(value, FunctionType):
+        inner = [cell.cell_contents for cell in value.__closure__ or ()]
+    else:
+        inner = list(getattr(value, "__dict__", {}).values())
+    return [found for each in inner for found in _generators(each, depth - 1)]

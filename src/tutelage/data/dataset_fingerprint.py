@@ -1,0 +1,175 @@
+"""Fingerprints of data sets, and whether their examples are drawn at random."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset
+
+from tutelage.data import randomness
+from tutelage.data.as_dataset import as_dataset, is_map_style
+from tutelage.data.domains import Domains
+from tutelage.data.fingerprint import content
+from tutelage.data.indexed import Indexed
+from tutelage.data.labels import Labelled, Unlabelled
+from tutelage.data.tensor_table import table_of
+from tutelage.data.views import Views
+from tutelage.errors import DataError
+
+_SAMPLED, _FEW = 64, 8
+_LEAST, _MOST = 8, 256
+
+
+def dataset_fingerprint(dataset: Any) -> str:
+    """Return a short text that is the same in every process and changes with a data set's content.
+
+    It covers all content of a data set that consists of tensors (see `tensor_table`), and of
+    others the length and the examples, inputs and labels, at the first, the last and 64 more
+    positions, the same each time. The global random states are restored, and random augmentations
+    are seeded.
+
+    Args:
+        dataset: A data set with `__len__` and `__getitem__`, tensors or arrays, or a `DataLoader`
+            over a data set, whose order and collation do not matter.
+
+    Raises:
+        DataError: It has no length, is empty, cannot be loaded, or its examples cannot be hashed.
+
+    >>> from torch.utils.data import TensorDataset
+    >>> one, other = TensorDataset(torch.zeros(3, 2)), TensorDataset(torch.zeros(4, 2))
+    >>> dataset_fingerprint(one) == dataset_fingerprint(other)
+    False
+    """
+    dataset = _map_style(dataset)
+    dataset = dataset.dataset if isinstance(dataset, Indexed) else dataset
+    return _fingerprint(dataset)
+
+
+def draws_at_random(dataset: Any) -> bool:
+    """Tell whether examples differ each time they are loaded, as augmented ones do.
+
+    A few examples are loaded twice, with two seeds. If they are equal although random numbers were
+    drawn, up to 256 are loaded, since an augmentation may be rare. The global random states are
+    restored.
+
+    Args:
+        dataset: As for `dataset_fingerprint`.
+
+    Raises:
+        DataError: As `dataset_fingerprint`.
+
+    >>> from torch.utils.data import TensorDataset
+    >>> draws_at_random(TensorDataset(torch.zeros(3, 2)))
+    False
+    """
+    dataset = _map_style(dataset)
+    if table_of(dataset) is not None:
+        return False
+    length = len(dataset)
+    with randomness.preserved():
+        for turn in range(_MOST):
+            spread = turn * max(1, length // _LEAST) if turn < _LEAST else turn
+            first, drew = _loaded_under(2 * turn, dataset, spread % length)
+            second, _ = _loaded_under(2 * turn + 1, dataset, spread % length)
+            if first != second:
+                return True
+            if turn >= _LEAST - 1 and not drew:
+                return False
+    return False
+
+
+def load(dataset: Any, index: int) -> Any:
+    """Return an example.
+
+    Raises:
+        DataError: The data set cannot load it.
+    """
+    try:
+        return dataset[index]
+    except Exception as error:
+        raise DataError(
+            f"the data set ({type(dataset).__name__}, of {len(dataset)} examples) must load its "
+            f"example {index}, got {type(error).__name__}: {error}; correct its __getitem__"
+        ) from error
+
+
+def _loaded_under(seed: int, dataset: Any, index: int) -> tuple[str, bool]:
+    """Return the content of an example under a seed, and whether it drew random numbers."""
+    randomness.seed_everything(seed)
+    before = content(list(randomness.capture().values()))
+    found = content(load(dataset, index))
+    return found, content(list(randomness.capture().values())) != before
+
+
+def _map_style(dataset: Any) -> Any:
+    """Return the data set, without a loader around it, if it is map-style."""
+    inner: Any = dataset
+    inner = inner.dataset if isinstance(dataset, DataLoader) else as_dataset("dataset", dataset)
+    if not is_map_style(inner) or isinstance(inner, IterableDataset):
+        raise DataError(
+            "a data set whose examples are identified by index must have __len__ and __getitem__, "
+            f"got {type(inner).__name__}; wrap tensors in torch.utils.data.TensorDataset, and read "
+            "an iterable data set into such a one"
+        )
+    if len(inner) == 0:
+        raise DataError("a data set must have at least one example, got an empty one; fill it")
+    return inner
+
+
+def _fingerprint(dataset: Any) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in _described(dataset):
+        digest.update(f"{part};".encode())
+    return digest.hexdigest()
+
+
+def _described(dataset: Any) -> list[object]:
+    """Return what distinguishes a data set from others."""
+    table = table_of(dataset)
+    if table is not None:
+        return ["tensors", *table.names, *map(content, table.pieces())]
+    if isinstance(dataset, Views):
+        # The text of a transform may not tell what it does; a few examples do.
+        few = sorted({number * len(dataset) // _FEW for number in range(_FEW)})
+        examples = [content(dataset.example(index, 0)) for index in few]
+        return ["views", dataset.description, *examples, _fingerprint(dataset.dataset)]
+    if isinstance(dataset, Indexed):
+        raise DataError(
+            "`Indexed` must be the outermost of a data set's wrappers, since it gives the "
+            "positions, got one inside another; write Indexed(Subset(dataset, indices))"
+        )
+    parts = wrapped_in(dataset)
+    if parts is not None:
+        return [*parts[0], *map(_fingerprint, parts[1])]
+    return ["examples", len(dataset), *_sampled(dataset)]
+
+
+def wrapped_in(dataset: Any) -> tuple[list[object], list[Any]] | None:
+    """Return what a known wrapper adds to data sets, and these data sets; None for others."""
+    if type(dataset) is Subset:
+        indices = torch.as_tensor(dataset.indices, dtype=torch.int64)
+        return ["subset", content(indices)], [dataset.dataset]
+    if type(dataset) is ConcatDataset:
+        return ["joined"], dataset.datasets
+    if type(dataset) is Domains:
+        return ["domains", *dataset.sets], list(dataset.sets.values())
+    if type(dataset) is Unlabelled:
+        return ["unlabelled", content(dataset.label)], [dataset.inputs]
+    if type(dataset) is Labelled:
+        return ["labelled", repr(dataset.labels), repr(dataset.inputs)], [dataset.dataset]
+    return None
+
+
+def _sampled(dataset: Any) -> list[str]:
+    """Return the content of the examples at some positions, each loaded under a seed of its own."""
+    length = len(dataset)
+    generator = torch.Generator().manual_seed(length)
+    chosen = torch.randint(length, (_SAMPLED,), generator=generator).tolist()
+    found = []
+    with randomness.preserved():
+        for index in sorted({0, length - 1, *chosen}):
+            randomness.seed_everything(index)
+            found.append(content(load(dataset, index)))
+    return found

@@ -1,0 +1,151 @@
+"""Batches of map-style data sets, in a seeded order: by row of tensors, or example by example."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from tutelage.data.collate import collate
+from tutelage.data.data_fingerprint import data_fingerprint
+from tutelage.data.fingerprint import content
+from tutelage.data.source import Order, Shard, Source
+from tutelage.data.tensor_table import Table
+from tutelage.data.views import describe_views, show_epoch
+from tutelage.errors import DataError, TutelageError
+from tutelage.signals import Batch
+
+_BYTES_AT_ONCE = 4 * 2**20
+
+
+class _OrderedSource(Source):
+    """Batches whose positions are given by an `Order`."""
+
+    def __init__(self, order: Order, shard: Shard) -> None:
+        self.order, self.shard = order, shard
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield this process's shard of the batches of an epoch, from batch `start` on."""
+        batches = self.order.batches(number, start)
+        ours = [positions[self.shard.rows(len(positions))] for positions in batches]
+        loaded = self._loaded(ours, number)
+        for whole, positions, batch in zip(batches, ours, loaded, strict=True):
+            index = positions if batch.index is None else batch.index
+            yield replace(batch, index=index, copies=self.shard.copies(len(whole)))
+
+    @abstractmethod
+    def _loaded(self, batches: list[Tensor], epoch: int) -> Iterator[Batch]:
+        """Yield the examples at the positions of each batch."""
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The size and order of the data."""
+        return {"examples": self.order.examples, "batch_size": self.order.batch_size}
+
+
+class TensorSource(_OrderedSource):
+    """Batches of a data set that consists of tensors, indexed by whole batches.
+
+    Args:
+        table: The data.
+        order: Which positions make a batch.
+        shard: The part of each batch that this process takes.
+    """
+
+    def __init__(self, table: Table, order: Order, shard: Shard) -> None:
+        super().__init__(order, shard)
+        self.table = table
+        Batch.of(tuple(column.take(torch.zeros(1).long()) for column in table.columns))
+
+    def _loaded(self, batches: list[Tensor], epoch: int) -> Iterator[Batch]:
+        """Yield the batches; one look-up serves as many of them as a few megabytes hold."""
+        table = self.table
+        row_bytes = sum(column.row_bytes() for column in table.columns)
+        at_once = max(1, _BYTES_AT_ONCE // max(1, row_bytes * self.order.batch_size))
+        for first in range(0, len(batches), at_once):
+            several = batches[first : first + at_once]
+            lengths, index = [len(each) for each in several], torch.cat(several)
+            rows = index if table.rows is None else table.rows[index]
+            columns = [column.take(rows).split(lengths) for column in table.columns]
+            domains = self._domains(rows, lengths)
+            for raw, domain in zip(zip(*columns, strict=True), domains, strict=True):
+                batch = Batch.of(raw)
+                yield batch if domain is None else replace(batch, domain=domain)
+
+    def _domains(self, rows: Tensor, lengths: list[int]) -> list[list[str] | None]:
+        """Return the names of each batch's domains, or None for each."""
+        if self.table.domain is None:
+            return [None] * len(lengths)
+        numbers = self.table.domain[rows].split(lengths)
+        return [[self.table.names[number] for number in batch.tolist()] for batch in numbers]
+
+    def fingerprint(self) -> str:
+        """Return a hash of all tensors, in the order of the examples."""
+        return content([*self.table.names, *map(content, self.table.pieces())])
+
+
+class SetSource(_OrderedSource):
+    """Batches of any map-style data set, loaded and collated in this process.
+
+    Args:
+        name: The argument's name, for messages.
+        dataset: A set with `__len__` and `__getitem__`.
+        order: Which positions make a batch.
+        shard: The part of each batch that this process takes.
+        views: How many views of the data to cycle through; None for as many as it has.
+    """
+
+    def __init__(
+        self, name: str, dataset: Dataset[Any], order: Order, shard: Shard, views: int | None = None
+    ) -> None:
+        super().__init__(order, shard)
+        self.name, self.dataset, self.views = name, dataset, views
+
+    def _loaded(self, batches: list[Tensor], epoch: int) -> Iterator[Batch]:
+        # With a generator of its own, or the loader would draw from the global one.
+        lists, own = [positions.tolist() for positions in batches], torch.Generator()
+        loader = DataLoader(self.dataset, batch_sampler=lists, generator=own, collate_fn=collate)
+        raws = iter(loader)
+        for _ in batches:
+            # For each batch, since another epoch of the same set may have changed the view.
+            view = show_epoch(self.dataset, epoch, self.views)
+            yield replace(Batch.of(loaded(raws, self.name, self.dataset)), view=view)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The size, order and views of the data."""
+        return super().description | describe_views(self.dataset, self.views)
+
+    def fingerprint(self) -> str | None:
+        """Return a hash of examples and attributes of the data set; see `data_fingerprint`."""
+        return data_fingerprint(self.name, self.dataset)
+
+
+END = object()
+"""Stands for the end of an iterator."""
+
+
+def loaded(raws: Iterator[Any], name: str, dataset: object) -> Any:
+    """Return the next item of a loader's iterator; `END` at its end.
+
+    Raises:
+        DataError: The user's data set or collate function fails; its error is the cause.
+    """
+    try:
+        return next(raws, END)
+    except (TutelageError, MemoryError):
+        raise
+    except Exception as error:
+        raise DataError(
+            f"`{name}` ({type(dataset).__name__}) could not be loaded: {type(error).__name__}: "
+            f"{error}; its examples must be tensors, numbers, or tuples or dicts of them, of one "
+            "shape"
+        ) from error

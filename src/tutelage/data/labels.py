@@ -1,0 +1,162 @@
+"""Data sets whose labels are named, chosen or left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tutelage._checks import whole_number
+from tutelage.data.as_dataset import as_dataset, is_map_style
+from tutelage.errors import ArgumentError, DataError
+from tutelage.nested import describe, label_key
+from tutelage.signals import UNLABELLED
+
+
+class Labelled(Dataset[Any]):
+    """A data set of which one column holds the labels; made by `labelled`.
+
+    Args:
+        dataset: A map-style data set.
+        labels: The key of the labels, or their position in a tuple.
+        inputs: The keys or positions of the inputs; None for all others.
+    """
+
+    def __init__(
+        self, dataset: Any, labels: str | int, inputs: tuple[str | int, ...] | None
+    ) -> None:
+        self.dataset, self.labels, self.inputs = dataset, labels, inputs
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        """Return an example as a dict with `labels`, or as `(inputs, labels)`."""
+        example: Any = self.dataset[index]
+        at: Any = self.labels
+        try:
+            labels = example[at]
+            if isinstance(example, Mapping):
+                keys = self.inputs or [key for key in example if key != self.labels]
+                extra = {key: example[key] for key in ("index", "domain") if key in example}
+                return {**{key: example[key] for key in keys}, **extra, "labels": labels}
+            at = range(len(example))[at]
+            chosen = self.inputs or [each for each in range(len(example)) if each != at]
+            inputs = tuple(example[each] for each in chosen)
+            return (inputs[0] if len(inputs) == 1 else inputs), labels
+        except (KeyError, IndexError, TypeError) as error:
+            raise DataError(
+                f"examples must have labels at {self.labels!r}"
+                + (f" and inputs at {list(self.inputs)}" if self.inputs else "")
+                + f", got {describe(example)}; give a key of the examples, or a position"
+            ) from error
+
+
+def labelled(
+    dataset: Any, labels: str | int, inputs: Sequence[str | int] | None = None
+) -> Labelled:
+    """Say which column of a data set holds the labels, and which the inputs.
+
+    This is needed only where neither a tuple `(inputs, labels)` nor the keys `labels`, `label`,
+    `targets`, `target` or `y` tell it.
+
+    Args:
+        dataset: A map-style data set of dicts or tuples.
+        labels: The key of the labels in a dict, or their position in a tuple.
+        inputs: The keys or positions of the inputs; None for all other columns.
+
+    Raises:
+        ArgumentError: `labels` is neither a key nor a position.
+        DataError: `dataset` is not map-style.
+
+    >>> rows = [{"x": torch.zeros(3), "breed": 4, "age": 2}]
+    >>> sorted(labelled(rows, labels="breed", inputs=["x"])[0])
+    ['labels', 'x']
+    """
+    if isinstance(labels, bool) or not isinstance(labels, (str, int)):
+        raise ArgumentError(
+            f"`labels` must be a key of the examples or a position, got {labels!r}; for instance "
+            'labelled(dataset, labels="breed")'
+        )
+    if isinstance(inputs, str) or not (inputs is None or len(inputs)):
+        raise ArgumentError(
+            f"`inputs` must be a list of keys or positions, got {inputs!r}; for instance "
+            'labelled(dataset, labels="breed", inputs=["image"])'
+        )
+    dataset = as_dataset("dataset", dataset)
+    if not is_map_style(dataset):
+        raise DataError(
+            "`labelled` must be given a map-style data set (with __len__ and __getitem__), got "
+            f"{type(dataset).__name__}; give the data set and put the loader around it"
+        )
+    return Labelled(dataset, labels, None if inputs is None else tuple(inputs))
+
+
+class Unlabelled(Dataset[Any]):
+    """A data set whose examples have the mark for no label; made by `unlabelled`.
+
+    Args:
+        inputs: A map-style data set.
+        label: The mark.
+    """
+
+    def __init__(self, inputs: Any, label: Tensor) -> None:
+        self.inputs, self.label = inputs, label
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> Any:
+        """Return an example with the mark in place of its label, if it had one."""
+        example, label = self.inputs[index], self.label.clone()
+        at = label_key(example)
+        if isinstance(example, Mapping):
+            kept = {key: value for key, value in example.items() if key != at}
+            return {**kept, "labels": label}
+        if isinstance(example, (tuple, list)):
+            at = len(example) if at is None else at
+            return (*example[:at], label, *example[at + 1 :])
+        return example, label
+
+
+def unlabelled(inputs: Any, values: Sequence[int] | None = None) -> Unlabelled:
+    """Return inputs as examples without a label, to be joined with labelled ones.
+
+    Loss terms on labels average over the labelled examples, terms on the teacher over all, so one
+    run takes `ConcatDataset([labelled, unlabelled(more_inputs)])`.
+
+    Args:
+        inputs: A map-style data set, whose labels, if any, are left out; or a tensor or array
+            `[examples, …]`.
+        values: None where labels are class ids (the mark is −100); for values, the shape of one
+            label, `()` or `(outputs,)` (the mark is NaN).
+
+    Raises:
+        ArgumentError: `values` are not positive integers.
+        DataError: `inputs` is not a map-style data set.
+
+    >>> from torch.utils.data import ConcatDataset, TensorDataset
+    >>> labelled = TensorDataset(torch.zeros(2, 3), torch.tensor([0, 1]))
+    >>> both = ConcatDataset([labelled, unlabelled(torch.ones(4, 3))])
+    >>> len(both), both[2]
+    (6, (tensor([1., 1., 1.]), tensor(-100)))
+    """
+    inputs = as_dataset("inputs", inputs)
+    if not is_map_style(inputs):
+        raise DataError(
+            "`inputs` must be a data set (with __len__ and __getitem__) or a tensor, got "
+            f"{describe(inputs)}; in an iterable data set mark examples without a label yourself, "
+            "by -100 (NaN for values)"
+        )
+    if values is None:
+        return Unlabelled(inputs, torch.tensor(UNLABELLED))
+    advice = "it is the shape of one label, such as (3,) for three outputs"
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise ArgumentError(f"`values` must be a tuple of integers, got {values!r}; {advice}")
+    shape = [whole_number("values", each, 1, advice) for each in values]
+    return Unlabelled(inputs, torch.full(shape, torch.nan))

@@ -1,0 +1,176 @@
+"""Data sets that consist of tensors, as a table that is indexed by whole batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
+
+from tutelage.data.domains import Domains
+from tutelage.data.labels import Unlabelled
+from tutelage.errors import DataError
+
+_ROWS_AT_ONCE = 2**14
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Tensors of consecutive rows, indexed as if they were concatenated, without a copy.
+
+    Args:
+        parts: `[rows, …]` each, of equal shape but for the rows.
+    """
+
+    parts: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def row_bytes(self) -> int:
+        """Return the bytes of a row."""
+        return self.parts[0][:1].numel() * self.parts[0].element_size()
+
+    def take(self, rows: Tensor) -> Tensor:
+        """Return some rows, in their order."""
+        first = self.parts[0]
+        if len(self.parts) == 1:
+            return first.index_select(0, rows.to(first.device))
+        kind = reduce(torch.promote_types, (part.dtype for part in self.parts))
+        found = first.new_empty((len(rows), *first.shape[1:]), dtype=kind)
+        starts = accumulate(map(len, self.parts[:-1]), initial=0)
+        for start, part in zip(starts, self.parts, strict=True):
+            at = ((rows >= start) & (rows < start + len(part))).nonzero().squeeze(1)
+            chosen = part.index_select(0, (rows[at] - start).to(part.device))
+            found.index_copy_(0, at.to(found.device), chosen.to(kind))
+        return found
+
+    def fits(self, other: Column) -> bool:
+        """Tell whether both can be one column; labels may be integers of several sizes."""
+        mine, theirs = self.parts[0], other.parts[0]
+        integers = not (mine.dtype.is_floating_point or theirs.dtype.is_floating_point)
+        fit = mine.shape[1:] == theirs.shape[1:] and mine.device == theirs.device
+        return fit and (mine.dtype == theirs.dtype or integers)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The inputs and labels of a data set as tensors.
+
+    Args:
+        columns: Inputs, or inputs and labels (the last), of equal length.
+        rows: Which rows of the columns are the data, `[examples]`; None for all.
+        domain: `[rows of the columns]`: the number of each row's domain; None for no domains.
+        names: Of the domains, by number.
+    """
+
+    columns: tuple[Column, ...]
+    rows: Tensor | None = None
+    domain: Tensor | None = None
+    names: tuple[str, ...] = ()
+
+    def chosen(self, rows: Tensor) -> Table:
+        """Return the table of some of the examples; negative positions count from the end."""
+        length = len(self.columns[0]) if self.rows is None else len(self.rows)
+        outside = (rows < -length) | (rows >= length)
+        if outside.any():
+            raise DataError(
+                f"the indices of a Subset must lie within its data set of {length} examples, got "
+                f"{int(rows[outside][0])}; leave it out"
+            )
+        rows = torch.where(rows < 0, rows + length, rows)
+        return Table(
+            self.columns, rows if self.rows is None else self.rows[rows], self.domain, self.names
+        )
+
+    def pieces(self) -> Iterator[Tensor]:
+        """Yield the columns, and the domains' numbers if there are any, in pieces of some rows."""
+        own = self.columns if self.domain is None else (*self.columns, Column((self.domain,)))
+        rows = torch.arange(len(self.columns[0])) if self.rows is None else self.rows
+        for column in own:
+            for piece in rows.split(_ROWS_AT_ONCE):
+                if self.rows is None and len(column.parts) == 1:
+                    yield column.parts[0][piece[0] : piece[-1] + 1]  # without a copy
+                else:
+                    yield column.take(piece)
+
+    def named(self, name: str) -> Table:
+        """Return the table with all rows in one domain."""
+        domain = torch.zeros(len(self.columns[0]), dtype=torch.int64)
+        return Table(self.columns, self.rows, domain, (name,))
+
+
+def table_of(data: object) -> Table | None:
+    """Return the tensors of a data set that consists of nothing else; None for others.
+
+    These are a `TensorDataset`, `Domains` and `Unlabelled` sets of such, a `ConcatDataset` of
+    several with equal columns, and a `Subset` of any of these (what `random_split` returns).
+    Anything else, a subclass too, may compute its examples.
+
+    Raises:
+        DataError: A `Subset` has an index outside of its data.
+    """
+    if type(data) is TensorDataset:
+        return Table(tuple(Column((each,)) for each in data.tensors)) if data.tensors else None
+    if type(data) is Subset:
+        inner = table_of(data.dataset)
+        return None if inner is None else inner.chosen(torch.as_tensor(data.indices).long())
+    if type(data) is Unlabelled:
+        return _without_labels(data)
+    if type(data) is ConcatDataset:
+        return _joined([table_of(each) for each in data.datasets])
+    return _with_domains(data.sets) if type(data) is Domains else None
+
+
+def _with_domains(sets: Mapping[str, object]) -> Table | None:
+    found = [(name, table_of(each)) for name, each in sets.items()]
+    # A set without labels is refused by `Domains` itself.
+    complete = all(table is not None and len(table.columns) > 1 for _, table in found)
+    return _joined([each and each.named(name) for name, each in found]) if complete else None
+
+
+def _without_labels(data: Unlabelled) -> Table | None:
+    inner = table_of(data.inputs)
+    if inner is None:
+        return None
+    inputs = inner.columns[: max(1, len(inner.columns) - 1)]
+    labels = data.label.expand(len(inputs[0]), *data.label.shape)
+    return Table((*inputs, Column((labels,))), inner.rows, inner.domain, inner.names)
+
+
+def _joined(tables: Sequence[Table | None]) -> Table | None:
+    """Return the concatenation of tables, if their columns fit."""
+    known = [table for table in tables if table is not None]
+    if not known or len(known) < len(tables) or not all(_fits(known[0], each) for each in known):
+        return None
+    columns = tuple(
+        Column(tuple(part for each in column for part in each.parts))
+        for column in zip(*(table.columns for table in known), strict=True)
+    )
+    lengths = [len(table.columns[0]) for table in known]
+    starts = accumulate(lengths[:-1], initial=0)
+    rows = [_rows(table) + start for table, start in zip(known, starts, strict=True)]
+    names = tuple(dict.fromkeys(name for table in known for name in table.names))
+    domains = [_renumbered(table, names) for table in known if table.domain is not None]
+    return Table(columns, torch.cat(rows), torch.cat(domains) if domains else None, names)
+
+
+def _fits(one: Table, other: Table) -> bool:
+    same = len(one.columns) == len(other.columns) and bool(one.names) == bool(other.names)
+    pairs = zip(one.columns, other.columns, strict=False)
+    return same and all(mine.fits(theirs) for mine, theirs in pairs)
+
+
+def _rows(table: Table) -> Tensor:
+    return torch.arange(len(table.columns[0])) if table.rows is None else table.rows
+
+
+def _renumbered(table: Table, names: tuple[str, ...]) -> Tensor:
+    """Return the domains as numbers within the names of a larger table."""
+    numbers = torch.tensor([names.index(name) for name in table.names])
+    assert table.domain is not None  # noqa: S101 - the caller asks those that have one
+    return numbers[table.domain]

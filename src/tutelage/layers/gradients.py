@@ -1,0 +1,59 @@
+"""Check that every loss term trains the student, before a run spends time on one that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from tutelage.errors import ModelError
+from tutelage.layers.paths import LayerPath, submodule
+from tutelage.signals import Fields, Signals
+
+
+def check_gradients(student: nn.Module, signals: Signals, terms: Mapping[str, Fields]) -> None:
+    """Refuse outputs and features of the student from which no gradient reaches its parameters.
+
+    A projector would still be trained, and the loss would fall, while the student learns nothing.
+
+    Args:
+        student: In training mode.
+        signals: Its output and features for one batch, computed with gradients enabled.
+        terms: What each loss term needs of the student, by the term's name.
+
+    Raises:
+        ModelError: A feature was cut off from the trainable layer that computes it, or a term
+            depends on frozen parts only.
+    """
+    for path, feature in signals.features.items():
+        if _is_cut_off(student, path, feature):
+            raise ModelError(
+                f"the student's layer {path!r} has trainable parameters, got a feature without a "
+                "gradient, from which they cannot learn; it was computed under torch.no_grad, as "
+                "torch.utils.checkpoint(use_reentrant=True) does: set use_reentrant=False (in "
+                "transformers: model.gradient_checkpointing_enable("
+                "gradient_checkpointing_kwargs={'use_reentrant': False})), or choose a layer "
+                "outside of the checkpointed part"
+            )
+    for name, fields in terms.items():
+        features = [signals.features[each] for each in sorted(fields.features)]
+        used = [signals.output, *features] if fields.output else features
+        tensors = [each for each in used if isinstance(each, Tensor)]
+        if tensors and not any(each.requires_grad for each in tensors):
+            read = ["the output"] if fields.output else []
+            read += [repr(each) for each in sorted(fields.features)]
+            raise ModelError(
+                f"each loss term must train the student, got the term {name!r}, which reads "
+                f"{', '.join(read)}, computed without any trainable parameter; unfreeze that layer "
+                "or one before it (in a Stage: name it in `trainable`), choose a later layer, or "
+                "leave the term out"
+            )
+
+
+def _is_cut_off(student: nn.Module, path: str, feature: Tensor) -> bool:
+    """Tell whether a layer's own output does not depend on its trainable parameters."""
+    if feature.requires_grad or not feature.is_floating_point():
+        return False
+    parsed = LayerPath.parse(path)
+    parameters = submodule(student, parsed.path, "student").parameters()
+    return not parsed.input and any(each.requires_grad for each in parameters)

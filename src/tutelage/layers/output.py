@@ -1,0 +1,100 @@
+"""Choose which part of what a model returns is its output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from tutelage.errors import ArgumentError, ModelError
+from tutelage.nested import describe
+
+
+class Output(nn.Module):
+    """A model of which one part of the result is the output, such as an encoder's hidden states.
+
+    Models of transformers without a head return an object without `logits`; this says what to take
+    in their place. The wrapper shares the model's layers, parameters and buffers under the same
+    names, so layer paths and the keys of `state_dict` stay as they are, and attributes that it
+    does not have itself, such as `config` and `save_pretrained`, are the model's.
+
+    Args:
+        model: Any module.
+        output: The name of the part (a key or an attribute), its position in a tuple, or a function
+            from what the model returns to a tensor `[batch, …]`.
+
+    Raises:
+        ArgumentError: `model` is not a module, or `output` none of these.
+
+    >>> import torch
+    >>> class Encoder(nn.Linear):
+    ...     def forward(self, x):
+    ...         return {"hidden": super().forward(x)}
+    >>> encoder = Output(Encoder(3, 2), "hidden")
+    >>> encoder(torch.zeros(4, 3)).shape, list(encoder.state_dict())
+    (torch.Size([4, 2]), ['weight', 'bias'])
+    """
+
+    def __init__(self, model: nn.Module, output: str | int | Callable[[Any], Tensor]) -> None:
+        if not isinstance(model, nn.Module):
+            raise ArgumentError(
+                f"`model` must be a torch.nn.Module, got {describe(model)}; write "
+                'Output(model, "last_hidden_state")'
+            )
+        if isinstance(output, bool) or not (isinstance(output, (str, int)) or callable(output)):
+            raise ArgumentError(
+                "`output` must be the name of a part of what the model returns, a position or a "
+                f'function, got {output!r}; for instance "last_hidden_state"'
+            )
+        training = model.training
+        # In a tuple, since a module as an attribute would add its name to every path.
+        self.__dict__["_wrapped"] = (model,)
+        super().__init__()
+        self.output = output
+        for shared in ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set"):
+            self.__dict__[shared] = model.__dict__[shared]
+        model.training = training  # which `nn.Module` has set to True
+
+    @property
+    def wrapped(self) -> nn.Module:
+        """The model itself."""
+        return self.__dict__["_wrapped"][0]
+
+    @property
+    def training(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the model is in training mode."""
+        return self.wrapped.training
+
+    @training.setter
+    def training(self, mode: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.wrapped.training = mode
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the chosen part of what the model returns.
+
+        Raises:
+            ModelError: It does not have this part.
+        """
+        result, output = self.wrapped(*args, **kwargs), self.output
+        if callable(output):
+            return output(result)
+        try:
+            if isinstance(output, str) and not isinstance(result, Mapping):
+                return getattr(result, output)
+            return result[output]
+        except (AttributeError, KeyError, IndexError, TypeError) as error:
+            raise ModelError(
+                f"the model ({type(self.wrapped).__name__}) must return something with the part "
+                f"{output!r}, got {describe(result)}; choose one of its parts"
+            ) from error
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the model."""
+        if name.startswith("__") or "_wrapped" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(self.wrapped, name)
+
+    def extra_repr(self) -> str:
+        """Return which part is the output."""
+        return f"output={self.output!r}"

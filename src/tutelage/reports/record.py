@@ -1,0 +1,327 @@
+"""What a run or a study found, as plain data: the JSON beside every report, read back for a page.
+
+A run is the case of one arm without seeds or controls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+from tutelage.errors import RunFolderError
+from tutelage.evaluation import Calibration, Cost, Interval, Latency, NonInferiority, Reliability
+
+FORMAT = "tutelage report 2"
+FRACTIONS = ("accuracy", "agreement")
+"""Metrics in [0, 1] that are shown in per cent."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric of each epoch where it was finite, of one training.
+
+    Args:
+        steps: Optimizer steps at the end of each epoch.
+        values: One for each of them.
+    """
+
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """True values of one output and what was predicted, for all examples or a sample of them."""
+
+    true: tuple[float, ...]
+    predicted: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trained model.
+
+    Args:
+        seed: Of the repetition; None outside studies.
+        metrics: On the data that judge, by name.
+        val: A study's deciding metric on validation data, if there is any.
+        train: Fidelity to the teacher on a sample of the training data.
+        calibration: Of a classifier with labelled data.
+        domains: Metrics of each domain: `domains["photo"]["accuracy"]`.
+        epochs: How many were trained.
+        steps: Optimizer steps; None where that is not known.
+        best_epoch: The epoch whose weights were kept.
+        seconds: Training time.
+        curves: By name, from the log.
+    """
+
+    seed: int | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    val: float | None = None
+    train: dict[str, float] = field(default_factory=dict)
+    calibration: Calibration | None = None
+    domains: dict[str, dict[str, float]] = field(default_factory=dict)
+    epochs: int | None = None
+    steps: int | None = None
+    best_epoch: int | None = None
+    seconds: float = 0.0
+    curves: dict[str, Curve] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One setting of a sweep.
+
+    Args:
+        setting: In words.
+        value: The deciding metric on validation data, the mean over the tuning seeds; None where
+            training diverged.
+    """
+
+    setting: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class ArmRecord:
+    """One arm over all seeds; a run's student and a teacher are arms with one trial.
+
+    Args:
+        name: Of the arm.
+        trials: One for each seed.
+        is_control: Whether the other arms are compared with it.
+        learns_from: In words.
+        settings: What it was trained with.
+        model: Which of the record's models it has: a key of `Record.models`.
+        tried: The settings of its sweep; the chosen one is the best.
+        similarity: Mean softened probabilities for each true class, over all seeds.
+        similarity_correlation: Of its similarities with the teacher's.
+        by_class: Recall of each class, the mean over seeds.
+        reliability: Of all seeds together.
+        residuals: Of each output that is a value, if they are few; first seed.
+        against: The one control that it is compared with; None for all.
+        series: Which line of the figure over `at` it belongs to.
+        at: Where on it.
+    """
+
+    name: str
+    trials: tuple[TrialRecord, ...]
+    is_control: bool = False
+    learns_from: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    model: str = ""
+    tried: tuple[Tried, ...] = ()
+    similarity: tuple[tuple[float, ...], ...] = ()
+    similarity_correlation: float | None = None
+    by_class: dict[int, float] = field(default_factory=dict)
+    reliability: Reliability | None = None
+    residuals: tuple[Residuals, ...] = ()
+    against: str | None = None
+    series: str = ""
+    at: float | None = None
+
+    def values(self, metric: str) -> tuple[float, ...]:
+        """Return a metric of each seed; empty if any has none."""
+        found = tuple(trial.metrics.get(metric) for trial in self.trials)
+        return tuple(each for each in found if each is not None) if None not in found else ()
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The mean over seeds of each metric that all of them have."""
+        return {
+            name: fmean(self.values(name)) for name in self.trials[0].metrics if self.values(name)
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An arm against a control, seed by seed; above zero the arm is better.
+
+    Args:
+        arm: Its name.
+        control: The name of what it is compared with.
+        differences: One for each seed, signed so that more is better.
+        interval: 95 %, Student's t over seeds; None for a single seed.
+        bootstrap: 95 %, over seeds and examples; None where the metric is no mean over examples.
+        seeds_needed: How many seeds it takes to see this difference with a power of 80 %; None
+            where there is no difference or it takes too many.
+    """
+
+    arm: str
+    control: str
+    differences: tuple[float, ...]
+    interval: Interval | None
+    bootstrap: Interval | None
+    seeds_needed: int | None
+
+
+@dataclass(frozen=True)
+class AgainstTeacher:
+    """An arm against the teacher.
+
+    Args:
+        arm: Its name.
+        differences: One for each seed; above zero the student is better.
+        interval: 95 %, Student's t over seeds; None for a single seed.
+        non_inferiority: Whether it is no worse than the margin; None without a margin.
+    """
+
+    arm: str
+    differences: tuple[float, ...]
+    interval: Interval | None = None
+    non_inferiority: NonInferiority | None = None
+
+
+@dataclass(frozen=True)
+class VariantRecord:
+    """A cheaper form of a model: compiled, in fewer bits, in another runtime.
+
+    Args:
+        name: Which.
+        reason: Why it could not be made; "" if it was.
+        file_bytes: Its size, where it is a file of its own.
+        metric: The deciding metric.
+        latencies: For each batch size.
+    """
+
+    name: str
+    reason: str
+    file_bytes: int | None = None
+    metric: float | None = None
+    latencies: tuple[Latency, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """What a model costs.
+
+    Args:
+        name: For readers.
+        cost: Parameters, bytes, FLOPs; None for a teacher that is no module.
+        latencies: For each batch size; empty where inputs are not one tensor.
+        variants: Cheaper forms of it, if they were asked for.
+    """
+
+    name: str
+    cost: Cost | None = None
+    latencies: tuple[Latency, ...] = ()
+    variants: tuple[VariantRecord, ...] = ()
+
+
+@dataclass(frozen=True)
+class DecidingMetric:
+    """The metric that decides.
+
+    Args:
+        name: Such as "accuracy".
+        higher: Whether more is better.
+    """
+
+    name: str
+    higher: bool
+
+    @property
+    def is_fraction(self) -> bool:
+        """Whether it lies in [0, 1] and is shown in per cent."""
+        return self.name in FRACTIONS
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run or a study found.
+
+    Args:
+        title: Its name.
+        metric: The metric that decides; None for a run of which no metric is known.
+        arms: In their order, controls first.
+        primary: The arm that the verdict speaks of.
+        models: What they cost, by key; arms may share one.
+        examples: How many there are in `val` and `test`, where known.
+        versions: Of what it was made with.
+        teacher: None without one, or where it has no output that can be judged.
+        seeds: The repetitions; none for a run.
+        comparisons: Each arm against each control.
+        against_teacher: Each arm against the teacher.
+        chosen_by: How the primary arm was chosen, in words.
+        margin: What a student may lose against the teacher, as stated beforehand.
+        axis: What arms of a series stand along.
+        similarity_temperature: At which the similarities of classes are softened.
+        class_names: For readers; empty for numbers.
+        command: What it was started with.
+        seconds: Training time of all trials.
+        measured: Whether the models were at hand; else the record rests on the log alone.
+        finished: Whether training has ended.
+        format: Of the file.
+    """
+
+    title: str
+    metric: DecidingMetric | None
+    arms: tuple[ArmRecord, ...]
+    primary: str
+    models: dict[str, ModelRecord]
+    examples: dict[str, int]
+    versions: dict[str, str]
+    teacher: ArmRecord | None = None
+    seeds: tuple[int, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    against_teacher: tuple[AgainstTeacher, ...] = ()
+    chosen_by: str = ""
+    margin: float | None = None
+    axis: str = ""
+    similarity_temperature: float = 4.0
+    class_names: tuple[str, ...] = ()
+    command: str = ""
+    seconds: float = 0.0
+    measured: bool = True
+    finished: bool = True
+    format: Literal["tutelage report 2"] = FORMAT
+
+    def arm(self, name: str) -> ArmRecord:
+        """Return an arm by its name."""
+        return next(each for each in self.arms if each.name == name)
+
+    @property
+    def controls(self) -> tuple[ArmRecord, ...]:
+        """The arms that the others are compared with."""
+        return tuple(each for each in self.arms if each.is_control)
+
+    @property
+    def is_run(self) -> bool:
+        """Whether this is one run, judged on the validation data that chose its epoch."""
+        return not self.seeds
+
+    def model_of(self, arm: ArmRecord | None) -> ModelRecord | None:
+        """Return what an arm's, or the teacher's, model costs; None if that is not known."""
+        return None if arm is None else self.models.get(arm.model)
+
+    def judged(self) -> Mapping[str, ArmRecord]:
+        """Return teacher (if any) and arms by name, in the order of tables."""
+        everyone = self.arms if self.teacher is None else (self.teacher, *self.arms)
+        return {each.name: each for each in everyone}
+
+
+def record_json(record: Record) -> str:
+    """Return a record as JSON."""
+    from pydantic import TypeAdapter  # noqa: PLC0415 - loaded where used
+
+    return TypeAdapter(Record).dump_json(record, indent=2).decode() + "\n"
+
+
+def read_record(path: Path) -> Record:
+    """Read a record back.
+
+    Raises:
+        RunFolderError: The file is no record that this version reads.
+    """
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - loaded where used
+
+    try:
+        return TypeAdapter(Record).validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise RunFolderError(
+            f"{path} must be a record of the format {FORMAT!r}, got {error}; make it again: call "
+            "the study again, whose finished trials are not repeated, or report() of the run"
+        ) from error

@@ -1,0 +1,120 @@
+"""The report of a record: verdict first, then what it rests on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import fmean
+
+from tutelage.reports.numbers import counted
+from tutelage.reports.page import Highlight, Page
+from tutelage.reports.record import Record
+from tutelage.reports.sections.confidence import confidence_section
+from tutelage.reports.sections.cost import cost_sections
+from tutelage.reports.sections.curves import curves_section
+from tutelage.reports.sections.outcome import outcome_sections
+from tutelage.reports.sections.parts import parts_sections
+from tutelage.reports.sections.resemblance import resemblance_section
+from tutelage.reports.sections.settings import settings_sections
+from tutelage.reports.verdict import (
+    against_control,
+    against_teacher,
+    decimals_of,
+    difference,
+    metric_name,
+    savings,
+    verdict,
+)
+from tutelage.reports.writing import write_report
+
+
+def report_record(record: Record, path: Path) -> Path:
+    """Write the HTML report of a record, with Markdown and JSON beside it; return its path.
+
+    Raises:
+        ArgumentError: The path does not end in `.html`, or other files would be overwritten.
+        RunFolderError: A file cannot be written.
+    """
+    return write_report(record_page(record), path, record)
+
+
+def record_page(record: Record) -> Page:
+    """Return the page of a run or a study."""
+    sections = (
+        *outcome_sections(record),
+        *cost_sections(record),
+        confidence_section(record),
+        resemblance_section(record),
+        *parts_sections(record),
+        curves_section(record),
+        *settings_sections(record),
+    )
+    trained = (
+        "" if record.is_run else f"; the trials shown trained for {record.seconds / 60:.1f} minutes"
+    )
+    return Page(
+        title=record.title,
+        lead=_lead(record),
+        warning=_warning(record),
+        verdict=verdict(record),
+        highlights=_highlights(record),
+        sections=tuple(each for each in sections if each is not None),
+        footer=f"Made by tutelage {record.versions['tutelage']}{trained}.",
+    )
+
+
+def _lead(record: Record) -> str:
+    if record.is_run:
+        arm = record.arm(record.primary)
+        trial = arm.trials[0]
+        return (
+            f"{counted(trial.epochs or 0, 'epoch')}, {counted(trial.steps or 0, 'optimizer step')};"
+            f" learnt from {arm.learns_from}."
+        )
+    judged = "" if record.metric is None else f"; judged by {metric_name(record.metric)}"
+    return (
+        f"{counted(len(record.arms) - len(record.controls), 'method')} of training a student, "
+        f"{counted(len(record.controls), 'control')}, "
+        f"{counted(len(record.seeds), 'paired seed')}{judged}."
+    )
+
+
+def _warning(record: Record) -> str:
+    """Return what a reader must know before the verdict."""
+    warnings = []
+    if not record.finished:
+        arm = record.arm(record.primary)
+        done, planned = arm.trials[0].epochs, arm.settings.get("epochs", "?")
+        warnings.append(f"This run is not finished: {done} of {planned} epochs are done.")
+    if not record.measured:
+        warnings.append(
+            "This report rests on the log alone; run.report() in Python measures teacher, "
+            "calibration and speed as well."
+        )
+    if len(record.seeds) == 1:
+        warnings.append(
+            "One seed says nothing about chance: run more seeds before you rely on a difference."
+        )
+    return " ".join(warnings)
+
+
+def _highlights(record: Record) -> tuple[Highlight, ...]:
+    metric, shown = record.metric, []
+    if metric is not None:
+        unit = " points" if metric.is_fraction else ""
+        found = against_control(record, record.primary)
+        if found is not None:
+            value = difference(fmean(found.differences), metric, decimals_of(found)) + unit
+            shown.append(Highlight(value, f"{metric_name(metric)}, against “{found.control}”"))
+        distilled = against_teacher(record)
+        if distilled is not None:
+            value = difference(fmean(distilled.differences), metric) + unit
+            shown.append(Highlight(value, f"{metric_name(metric)}, against the teacher"))
+    smaller, faster = savings(record)
+    if smaller is not None:
+        shown.append(Highlight(smaller, "fewer parameters"))
+    if faster:
+        sizes = " / ".join(str(size) for _, size in faster)
+        shown.append(
+            Highlight(" / ".join(ratio for ratio, _ in faster), f"times as fast, {sizes} at a time")
+        )
+    return tuple(shown)

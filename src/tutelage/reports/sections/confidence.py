@@ -1,0 +1,94 @@
+"""Calibration: whether the models are as sure as they are right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import fmean
+
+from tutelage.evaluation import Calibration
+from tutelage.reports.figures import ReliabilityLine, reliability_diagram
+from tutelage.reports.numbers import NONE, significant
+from tutelage.reports.page import Column, Figure, Section, Table
+from tutelage.reports.record import Record
+from tutelage.reports.sections.outcome import look
+from tutelage.reports.verdict import control_of
+
+_NOTE = (
+    "The expected calibration error is the mean distance between confidence and accuracy over 15 "
+    "bins (Guo et al. 2017); with few examples chance alone makes it larger than 0. The negative "
+    "log-likelihood is that of the true class."
+)
+_SCALING = (
+    " Temperature scaling divides the logits by one number, fitted on validation data: no "
+    "predicted class changes by it."
+)
+
+
+def confidence_section(record: Record) -> Section | None:
+    """Return calibration before and after temperature scaling, and the reliability diagram."""
+    known = [
+        (name, [trial.calibration for trial in arm.trials if trial.calibration is not None])
+        for name, arm in record.judged().items()
+    ]
+    rows = [(name, found) for name, found in known if found]
+    if not rows:
+        return None
+    fitted = any(each.temperature is not None for _, found in rows for each in found)
+    columns = (
+        Column("Model", numeric=False),
+        Column("Calibration error", "% (ECE)"),
+        Column("Negative log-likelihood", "nats, lower is better"),
+        Column("Fitted T", "on validation data"),
+        Column("Calibration error", "%, at fitted T"),
+        Column("Negative log-likelihood", "nats, at fitted T"),
+    )
+    means = "" if record.is_run else " Means over seeds."
+    table = Table(
+        "Calibration of the models",
+        columns,
+        tuple(_row(name, found) for name, found in rows),
+        _NOTE + (_SCALING if fitted else "") + means,
+    ).without_empty()
+    return Section("Calibration", table=table, figures=_diagram(record))
+
+
+def _row(name: str, found: Sequence[Calibration]) -> tuple[str, ...]:
+    def mean(read: Callable[[Calibration], float | None], factor: float = 1.0) -> str:
+        values = [read(each) for each in found]
+        known = [factor * value for value in values if value is not None]
+        return significant(fmean(known)) if len(known) == len(found) else NONE
+
+    return (
+        name,
+        mean(lambda each: each.ece, 100),
+        mean(lambda each: each.nll),
+        mean(lambda each: each.temperature),
+        mean(lambda each: each.scaled_ece, 100),
+        mean(lambda each: each.scaled_nll),
+    )
+
+
+def _diagram(record: Record) -> tuple[Figure, ...]:
+    control, primary = control_of(record, record.primary), record.arm(record.primary)
+    lines = [
+        ReliabilityLine(
+            arm.name,
+            found.confidence,
+            found.accuracy,
+            found.fraction,
+            0 if arm is record.teacher else look(record, arm.name),
+        )
+        for arm in (record.teacher, control, primary)
+        if arm is not None and (found := arm.reliability) is not None
+    ]
+    if not lines:
+        return ()
+    return (
+        Figure(
+            reliability_diagram("reliability", lines),
+            "Accuracy by confidence",
+            "On the dashed line a model is right as often as its confidence says; below it, it is "
+            "overconfident. The larger a mark, the more examples it stands for."
+            + ("" if record.is_run else " All seeds together."),
+        ),
+    )

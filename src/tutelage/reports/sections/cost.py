@@ -1,0 +1,153 @@
+"""What the models cost: size, FLOPs, memory, time, and quality against time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from statistics import fmean
+
+from tutelage.evaluation import Latency
+from tutelage.reports.figures import Mark, trade_off
+from tutelage.reports.numbers import NONE, count, counted, file_size, flops, milliseconds
+from tutelage.reports.page import Cell, Column, Figure, Section, Table
+from tutelage.reports.record import ArmRecord, DecidingMetric, ModelRecord, Record
+from tutelage.reports.sections.outcome import MOST_DRAWN, look, spread
+from tutelage.reports.verdict import metric_name, shown
+
+_FEWEST_MARKS = 3  # of two models the tables say as much
+
+
+def cost_sections(record: Record) -> tuple[Section | None, ...]:
+    """Return what the models cost, and what cheaper forms of the student do."""
+    return (_models(record), _variants(record))
+
+
+def _models(record: Record) -> Section:
+    sizes = _sizes(record.models.values())
+    columns = (
+        Column("Model", numeric=False),
+        Column("Parameters"),
+        Column("File"),
+        Column("FLOPs", "per input"),
+        Column("Activations", "peak, one input"),
+        *(Column(f"Batch {size}", "ms per input (95th)") for size in sizes),
+    )
+    rows = tuple(_row(model, len(sizes)) for model in record.models.values())
+    table = Table("Size and time of the models", columns, rows, _note(record)).without_empty()
+    return Section("What it costs", table=table, figures=_against_time(record))
+
+
+def _row(model: ModelRecord, sizes: int) -> tuple[str | Cell, ...]:
+    cost = model.cost
+    if cost is None:
+        return (model.name, NONE, NONE, NONE, NONE, *_times(model.latencies, sizes))
+    memory = NONE if cost.activation_bytes is None else file_size(cost.activation_bytes)
+    return (
+        model.name,
+        count(cost.parameters),
+        file_size(cost.file_bytes),
+        NONE if cost.flops is None else Cell(flops(cost.flops), cost.flops),
+        NONE if cost.activation_bytes is None else Cell(memory, cost.activation_bytes),
+        *_times(model.latencies, sizes),
+    )
+
+
+def _times(latencies: tuple[Latency, ...], sizes: int) -> tuple[str | Cell, ...]:
+    if not latencies:
+        return (NONE,) * sizes
+    return tuple(_time(each) for each in latencies)
+
+
+def _time(latency: Latency) -> Cell:
+    tail = milliseconds(latency.percentile_95 / latency.batch_size)
+    return Cell(f"{milliseconds(latency.per_input)} ({tail})", latency.per_input)
+
+
+def _sizes(models: Iterable[ModelRecord]) -> list[int]:
+    """Return the batch sizes that were timed; not every model answers to inputs alone."""
+    timed = next((model.latencies for model in models if model.latencies), ())
+    return [each.batch_size for each in timed]
+
+
+def _note(record: Record) -> str:
+    models = record.models.values()
+    timed = [each for model in models for each in model.latencies]
+    notes = []
+    if any(model.cost is not None and model.cost.flops is not None for model in models):
+        notes.append("FLOPs are multiplications and additions in matrix products and convolutions.")
+    if timed:
+        notes.append(
+            "Times are medians, in brackets the 95th percentile, on "
+            f"{counted(timed[0].threads, 'CPU thread')}, all models in turns after a warm-up."
+        )
+    elif record.measured:
+        notes.append("Times are not measured where inputs are not one tensor.")
+    else:
+        notes.append("Parameters are all numbers in the weights file, buffers among them.")
+    teacher = record.model_of(record.teacher)
+    if teacher is not None and teacher.cost is None:
+        notes.append("The teacher is no PyTorch module, so its size is not measured.")
+    elif teacher is not None and timed and not teacher.latencies:
+        notes.append("The teachers' size is that of all together; their time is not measured.")
+    return " ".join(notes)
+
+
+def _against_time(record: Record) -> tuple[Figure, ...]:
+    metric = record.metric
+    if metric is None:
+        return ()
+    everyone = list(record.judged().values())[: MOST_DRAWN + 1]
+    marks = [mark for arm in everyone if (mark := _mark(record, arm, metric)) is not None]
+    times = {mark.milliseconds for mark in marks}
+    if len(marks) < _FEWEST_MARKS or len(times) < 2:  # noqa: PLR2004 - no trade-off to see
+        return ()
+    label = f"{metric_name(metric)}{', %' if metric.is_fraction else ''}"
+    return (
+        Figure(
+            trade_off("time", marks, label, as_percent=metric.is_fraction),
+            "Quality against time for one input",
+            "Bars are 95 % intervals over seeds; the one teacher has none. Models of equal time "
+            "are drawn side by side so that they can be told apart.",
+        ),
+    )
+
+
+def _mark(record: Record, arm: ArmRecord, metric: DecidingMetric) -> Mark | None:
+    model, values = record.model_of(arm), arm.values(metric.name)
+    if model is None or not model.latencies or not values:
+        return None
+    mean, interval = fmean(values), spread(values)
+    low, high = (mean, mean) if interval is None else (interval.low, interval.high)
+    number = 0 if arm is record.teacher else look(record, arm.name)
+    return Mark(arm.name, 1000 * model.latencies[0].per_input, mean, low, high, number)
+
+
+def _variants(record: Record) -> Section | None:
+    model, metric = record.model_of(record.arm(record.primary)), record.metric
+    if model is None or metric is None or not model.variants:
+        return None
+    sizes = _sizes([model])
+    columns = (
+        Column("Form", numeric=False),
+        Column(metric_name(metric).capitalize()),
+        Column("File"),
+        *(Column(f"Batch {size}", "ms per input (95th)") for size in sizes),
+    )
+    rows = tuple(
+        (
+            each.name,
+            NONE if each.metric is None else shown(each.metric, metric, 2),
+            NONE if each.file_bytes is None else file_size(each.file_bytes),
+            *_times(each.latencies, len(sizes)),
+        )
+        for each in model.variants
+    )
+    missing = [f"{each.name}: {each.reason}" for each in model.variants if each.reason]
+    note = "Not made here: " + "; ".join(missing) + "." if missing else ""
+    return Section(
+        "Cheaper forms of the student",
+        (
+            f"The first seed's student “{record.primary}”, in other forms, on the same test data "
+            "and timed in turns.",
+        ),
+        Table("Quality and time of each form", columns, rows, note),
+    )

@@ -1,0 +1,285 @@
+"""What each arm achieved, and how sure that is."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+from tutelage.evaluation import Interval, mean_interval
+from tutelage.reports.figures import Row, SeriesLine, intervals, paired, series
+from tutelage.reports.numbers import NONE, count, significant
+from tutelage.reports.page import Cell, Column, Figure, Section, Table
+from tutelage.reports.record import ArmRecord, Comparison, DecidingMetric, Record
+from tutelage.reports.verdict import (
+    against_control,
+    difference,
+    examples,
+    is_fraction,
+    metric_name,
+    strongest,
+)
+
+MOST_DRAWN = 10
+
+_HEADINGS = {
+    "accuracy": Column("Accuracy", "%"),
+    "agreement": Column("Agreement", "% with teacher"),
+    "mse": Column("Mean squared error"),
+    "r2": Column("R²", "1 is perfect"),
+    "teacher_mse": Column("Distance", "mean squared, from teacher"),
+    "kl": Column("Mean KL", "nats, from teacher"),
+}
+_OF_RESEMBLANCE = ("agreement", "kl")  # which have a section of their own
+
+
+def outcome_sections(record: Record) -> tuple[Section | None, ...]:
+    """Return the table of arms, the differences, and the lines over a number."""
+    if record.metric is None:
+        return ()
+    return (
+        _arms(record, record.metric),
+        _differences(record, record.metric),
+        _series(record, record.metric),
+    )
+
+
+def look(record: Record, name: str) -> int:
+    """Return the number of an arm's look; 0 is the teacher's."""
+    return 1 + [arm.name for arm in record.arms].index(name)
+
+
+def spread(values: tuple[float, ...]) -> Interval | None:
+    """Return the mean with its interval over seeds; None for a single one."""
+    return mean_interval(values) if len(values) > 1 else None
+
+
+def heading(name: str) -> Column:
+    """Return the head of a metric's column."""
+    return _HEADINGS.get(name, Column(name.replace("_", " ").capitalize()))
+
+
+def mean_text(values: tuple[float, ...], name: str) -> str | Cell:
+    """Return the mean of a metric over seeds, with its interval; fractions in per cent."""
+    if not values:
+        return NONE
+    factor = 100 if is_fraction(name) else 1
+    mean, interval = factor * fmean(values), spread(values)
+    if interval is None:
+        return f"{mean:.2f}" if factor == 100 else significant(mean)  # noqa: PLR2004
+    half = factor * interval.half_width
+    text = f"{mean:.2f} ± {half:.2f}" if factor == 100 else (  # noqa: PLR2004
+        f"{significant(mean)} ± {significant(half, 2)}"
+    )  # fmt: skip
+    return Cell(text, mean)
+
+
+def _arms(record: Record, metric: DecidingMetric) -> Section:
+    everyone, control = list(record.judged().values()), strongest(record)
+    names = [each for each in everyone[-1].metrics if each not in _OF_RESEMBLANCE]
+    extra = [
+        name
+        for name in names
+        if name != metric.name and all(arm.values(name) for arm in record.arms)
+    ]
+    unit = ["%"] if metric.is_fraction else []
+    unit += ["± 95 %"] if len(record.seeds) > 1 else []
+    columns = (
+        Column("Model" if record.is_run else "Arm", numeric=False),
+        Column(metric_name(metric).capitalize(), " ".join(unit)),
+        *(
+            (Column("Difference", _against(record)), Column("95 % interval", "of the difference"))
+            if control
+            else ()
+        ),
+        *map(heading, extra),
+        Column("Steps"),
+    )
+    rows = [_row(record, arm, metric, extra, control is not None) for arm in everyone]
+    table = Table(
+        "Metrics of each arm",
+        columns,
+        tuple(rows),
+        _note(record),
+        emphasis=[arm.name for arm in everyone].index(record.primary),
+    ).without_empty()
+    return Section("Quality" if record.is_run else "What each arm achieved", table=table)
+
+
+def _row(
+    record: Record, arm: ArmRecord, metric: DecidingMetric, extra: list[str], compared: bool
+) -> tuple[str | Cell, ...]:
+    of_teacher = arm is record.teacher
+    found = None if arm.is_control or of_teacher else against_control(record, arm.name)
+    steps = arm.trials[0].steps
+    return (
+        arm.name,
+        mean_text(arm.values(metric.name), metric.name),
+        *(_compared(found, metric) if compared else ()),
+        *(mean_text(arm.values(name), name) for name in extra),
+        NONE if steps is None else count(steps),
+    )
+
+
+def _compared(found: Comparison | None, metric: DecidingMetric) -> tuple[str | Cell, str]:
+    if found is None:
+        return NONE, NONE
+    mean = fmean(found.differences)
+    return Cell(difference(mean, metric, 2), mean), _ends(found.interval, metric)
+
+
+def _ends(interval: Interval | None, metric: DecidingMetric) -> str:
+    if interval is None:
+        return NONE
+    return f"{difference(interval.low, metric, 2)} to {difference(interval.high, metric, 2)}"
+
+
+def _against(record: Record) -> str:
+    """Say what the arms are compared with."""
+    control = strongest(record)
+    if control is None:
+        return ""
+    own = any(arm.against is not None for arm in record.arms)
+    return "against its control" if own else f"against “{control.name}”"
+
+
+def _note(record: Record) -> str:
+    if record.is_run:
+        epoch = record.arm(record.primary).trials[0].best_epoch
+        return (
+            f"Measured on {examples(record)}. The student's weights are those of epoch {epoch}, "
+            "selected on the same examples, so its metrics are slightly optimistic; held-out test "
+            "data would give unbiased ones."
+        )
+    text = (
+        f"± is the 95 % interval of the mean over {len(record.seeds)} seeds (Student's t). The "
+        "difference is that of the same seeds, signed so that more is better. "
+        if len(record.seeds) > 1
+        else ""
+    )
+    if record.examples.get("val"):
+        text += f"All choices rest on {count(record.examples['val'])} validation examples; the "
+    else:
+        text += "The "
+    return (
+        f"{text}{examples(record)} were never used for selection. The marked arm "
+        f"{record.chosen_by}."
+    )
+
+
+def _differences(record: Record, metric: DecidingMetric) -> Section | None:
+    """Return the seeds joined by lines, and the differences with both kinds of interval."""
+    if len(record.seeds) < 2:  # noqa: PLR2004 - nothing to join
+        return None
+    drawn = record.arms[:MOST_DRAWN]
+    columns = [(_wrapped(arm.name), arm.values(metric.name)) for arm in drawn]
+    label = f"{metric_name(metric)} on test data{', %' if metric.is_fraction else ''}"
+    looks = [look(record, arm.name) for arm in drawn]
+    figures = [
+        Figure(
+            paired("seeds", columns, label, looks, as_percent=metric.is_fraction),
+            "Seed by seed",
+            "A thin line joins one seed's arms: the same initial weights and data order. Bars are "
+            "means.",
+        )
+    ]
+    rows = _interval_rows(record, 100 if metric.is_fraction else 1)
+    if rows:
+        unit = "points of " if metric.is_fraction else "gain in "
+        figures.append(
+            Figure(
+                intervals("differences", rows, f"{unit}{metric_name(metric)} {_against(record)}"),
+                f"A{_against(record)[1:]}",
+                "Mean difference of paired seeds with its 95 % interval (Student's t, over seeds). "
+                "Where it crosses the line, no difference is shown.",
+            )
+        )
+    return Section("How sure that is", figures=tuple(figures), table=_comparisons(record, metric))
+
+
+def _interval_rows(record: Record, factor: int) -> list[Row]:
+    found = [against_control(record, arm.name) for arm in record.arms if not arm.is_control]
+    return [
+        Row(
+            each.arm,
+            factor * fmean(each.differences),
+            factor * each.interval.low,
+            factor * each.interval.high,
+            look(record, each.arm),
+        )
+        for each in found
+        if each is not None and each.interval is not None
+    ]
+
+
+def _comparisons(record: Record, metric: DecidingMetric) -> Table | None:
+    """Return every arm against every control, with the interval over seeds and examples."""
+    if not record.comparisons:
+        return None
+    rows = tuple(
+        (
+            each.arm,
+            each.control,
+            Cell(difference(fmean(each.differences), metric, 2), fmean(each.differences)),
+            _ends(each.interval, metric),
+            _ends(each.bootstrap, metric),
+            NONE if each.seeds_needed is None else count(each.seeds_needed),
+        )
+        for each in record.comparisons
+    )
+    columns = (
+        Column("Arm", numeric=False),
+        Column("Control", numeric=False),
+        Column("Difference"),
+        Column("95 %", "over seeds"),
+        Column("95 %", "seeds and examples"),
+        Column("Seeds needed", "power 80 %"),
+    )
+    return Table(
+        "Every arm against every control",
+        columns,
+        rows,
+        "The interval over seeds (Student's t) covers variation from initialization and data "
+        "order on these test examples; the other (bootstrap) resamples test examples as well, and "
+        "so covers other examples too. So many seeds would find a difference of this size with a "
+        "power of 80 %.",
+    )
+
+
+def _series(record: Record, metric: DecidingMetric) -> Section | None:
+    """Return the arms that stand along a number, as lines."""
+    names = list(dict.fromkeys(arm.series for arm in record.arms if arm.series))
+    if not names:
+        return None
+    lines = [_line(record, metric, name, 1 + place) for place, name in enumerate(names)]
+    at = sorted({value for line in lines for value in line.x})
+    svg = series(
+        "along",
+        lines,
+        record.axis or "value",
+        f"{metric_name(metric)}{', %' if metric.is_fraction else ''}",
+        log_x=at[0] > 0 and at[-1] > 10 * at[0],
+        as_percent=metric.is_fraction,
+    )
+    caption = "Means over seeds; bars are their 95 % intervals."
+    return Section(f"Along {record.axis or 'the sweep'}", figures=(Figure(svg, "", caption),))
+
+
+def _line(record: Record, metric: DecidingMetric, name: str, number: int) -> SeriesLine:
+    arms = sorted(
+        (arm for arm in record.arms if arm.series == name and arm.at is not None),
+        key=lambda arm: arm.at or 0.0,
+    )
+    found = [(arm.at or 0.0, arm.values(metric.name)) for arm in arms]
+    ranges = [each for each in (spread(values) for _, values in found) if each is not None]
+    whole = len(ranges) == len(found)
+    return SeriesLine(
+        name,
+        [place for place, _ in found],
+        [fmean(values) for _, values in found],
+        [each.low for each in ranges] if whole else None,
+        [each.high for each in ranges] if whole else None,
+        number,
+    )
+
+
+def _wrapped(name: str) -> str:
+    return name.replace(", ", ",\n").replace(" ", "\n", 1) if len(name) > 12 else name  # noqa: PLR2004

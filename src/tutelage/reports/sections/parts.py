@@ -1,0 +1,119 @@
+"""Where the student wins and loses: by class, by domain, by value."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+from tutelage.reports.figures import deltas, residuals
+from tutelage.reports.figures.deltas import MOST
+from tutelage.reports.figures.residuals import MOST_POINTS
+from tutelage.reports.numbers import NONE
+from tutelage.reports.page import Cell, Column, Figure, Section, Table
+from tutelage.reports.record import ArmRecord, Record
+from tutelage.reports.sections.outcome import heading, look, mean_text
+from tutelage.reports.verdict import control_of, metric_name
+
+
+def parts_sections(record: Record) -> tuple[Section | None, ...]:
+    """Return what changes class by class, the metrics of each domain, and the residuals."""
+    return (_classes(record), _domains(record), _residuals(record))
+
+
+def _classes(record: Record) -> Section | None:
+    primary, control = record.arm(record.primary), control_of(record, record.primary)
+    drawn = [
+        _deltas(record, primary, other) for other in (control, record.teacher) if other is not None
+    ]
+    figures = tuple(figure for figure in drawn if figure is not None)
+    return Section("Class by class", figures=figures) if figures else None
+
+
+def _deltas(record: Record, ours: ArmRecord, theirs: ArmRecord) -> Figure | None:
+    common = sorted(ours.by_class.keys() & theirs.by_class.keys())
+    if len(common) < 2:  # noqa: PLR2004 - nothing to compare
+        return None
+    of_teacher = theirs is record.teacher
+    caption = "Recall of each class, the student's less the other's, in points."
+    if len(common) > MOST:
+        caption += (
+            f" Of {len(common)} classes, these are the {MOST // 2} that lose most and the "
+            f"{MOST // 2} that gain most."
+        )
+    svg = deltas(
+        f"classes-{'teacher' if of_teacher else 'control'}",
+        [record.class_names[each] if record.class_names else str(each) for each in common],
+        [theirs.by_class[each] for each in common],
+        [ours.by_class[each] for each in common],
+        f"points of accuracy, student less {theirs.name}",
+    )
+    other = "the teacher" if of_teacher else f"“{theirs.name}”"
+    student = "The student" if record.is_run else f"“{ours.name}”"
+    means = "" if record.is_run else " Means over seeds."
+    return Figure(svg, f"{student} against {other}", caption + means)
+
+
+def _domains(record: Record) -> Section | None:
+    names = list(record.arm(record.primary).trials[0].domains)
+    if not names:
+        return None
+    table = _domains_of_run(record, names) if record.is_run else _domains_of_arms(record, names)
+    return None if table is None else Section("Domain by domain", table=table.without_empty())
+
+
+def _domains_of_arms(record: Record, names: list[str]) -> Table | None:
+    if record.metric is None:
+        return None
+    metric = record.metric
+    rows = tuple(
+        (arm.name, *(_domain(arm, name, metric.name) for name in names))
+        for arm in record.judged().values()
+    )
+    columns = (Column("Arm", numeric=False), *(Column(name) for name in names))
+    unit = ", %" if metric.is_fraction else ""
+    caption = f"{metric_name(metric).capitalize()}{unit}, for each domain"
+    return Table(caption, columns, rows, f"{caption}. Means over seeds.")
+
+
+def _domains_of_run(record: Record, names: list[str]) -> Table:
+    student = record.arm(record.primary)
+    trial = student.trials[0]
+    metrics = list(dict.fromkeys(each for found in trial.domains.values() for each in found))
+    rows = [(name, *(_domain(student, name, each) for each in metrics)) for name in names]
+    whole = {each: trial.curves.get(f"val/{each}") for each in metrics}
+    at = {each: dict(zip(curve.steps, curve.values, strict=True)) if curve else {}
+          for each, curve in whole.items()}  # fmt: skip
+    steps = trial.curves["train/loss"].steps
+    step = steps[(trial.best_epoch or len(steps)) - 1]
+    overall = (mean_text((at[each][step],), each) if step in at[each] else NONE for each in metrics)
+    note = f"Of the student on the validation examples of each, at epoch {trial.best_epoch}."
+    columns = (Column("Domain", numeric=False), *map(heading, metrics))
+    return Table("Metrics by domain", columns, (*rows, ("All", *overall)), note, emphasis=len(rows))
+
+
+def _domain(arm: ArmRecord, domain: str, metric: str) -> str | Cell:
+    found = [trial.domains.get(domain, {}).get(metric) for trial in arm.trials]
+    known = [each for each in found if each is not None]
+    return mean_text((fmean(known),), metric) if known else NONE
+
+
+def _residuals(record: Record) -> Section | None:
+    control, primary = control_of(record, record.primary), record.arm(record.primary)
+    drawn = [arm for arm in (control, primary) if arm is not None and arm.residuals]
+    figures = []
+    for arm in drawn:
+        for place, each in enumerate(arm.residuals, start=1):
+            output = f"output {place}" if len(arm.residuals) > 1 else "Predicted less true"
+            title = output.capitalize() if record.is_run else f"“{arm.name}”, {output.lower()}"
+            name = f"residuals-{look(record, arm.name)}-{place}"
+            svg = residuals(name, each.true, each.predicted, look=look(record, arm.name))
+            figures.append(Figure(svg, title))
+    if not figures:
+        return None
+    caption = (
+        "What the student predicts too high (above the dashed line) or too low (below it)"
+        f"{'' if record.is_run else ', first seed'}. A slope means that it is drawn to the mean: "
+        "too high where the true value is low, too low where it is high."
+    )
+    if max(len(each.true) for arm in drawn for each in arm.residuals) > MOST_POINTS:
+        caption += " The area of a square stands for the number of examples there."
+    return Section("Where the errors are", figures=tuple(figures), caption=caption)

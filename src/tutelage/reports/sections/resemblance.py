@@ -1,0 +1,104 @@
+"""Fidelity: how near the students are to the teacher, and in which classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from tutelage.reports.figures import heat_map, shared_range
+from tutelage.reports.numbers import NONE, significant
+from tutelage.reports.page import Column, Figure, Section, Table
+from tutelage.reports.record import ArmRecord, Record
+
+_MOST_DRAWN = 16
+
+
+def resemblance_section(record: Record) -> Section | None:
+    """Return fidelity to the teacher, and which classes look alike to teacher and student."""
+    rows = tuple(row for row in map(_row, record.arms) if set(row[1:]) != {NONE})
+    if record.teacher is None or not rows:
+        return None
+    data = "validation data" if record.is_run else "test data"
+    columns = (
+        Column("Model" if record.is_run else "Arm", numeric=False),
+        Column("Agreement", "%, training data"),
+        Column("Agreement", f"%, {data}"),
+        Column("Mean KL", "nats, training data"),
+        Column("Mean KL", f"nats, {data}"),
+        Column("Similarity", "correlation between classes"),
+    )
+    on_train = any(trial.train for arm in record.arms for trial in arm.trials)
+    note = (
+        "Agreement is the fraction of examples for which student and teacher predict the same "
+        "class; KL is the divergence of the student's probabilities from the teacher's at T = 1. "
+        "The similarity is the correlation of the probabilities that student and teacher give to "
+        f"wrong classes, class by class, on {data} at T = {record.similarity_temperature:g}."
+        + (" Training data: up to 2,048 examples, spread evenly." if on_train else "")
+        + ("" if record.is_run else " Means over seeds.")
+    )
+    return Section(
+        "Fidelity to the teacher",
+        (
+            "A label names one class. A teacher also gives probabilities for the others, and that "
+            "is what a student can learn from it beyond the label.",
+        ),
+        Table("How near each arm is to the teacher", columns, rows, note).without_empty(),
+        _maps(record),
+        _caption(record),
+    )
+
+
+def _row(arm: ArmRecord) -> tuple[str, ...]:
+    def train(name: str, factor: float = 1.0) -> str:
+        found = [trial.train[name] for trial in arm.trials if name in trial.train]
+        return significant(factor * fmean(found)) if found else NONE
+
+    def judged(name: str, factor: float = 1.0) -> str:
+        found = arm.values(name)
+        return significant(factor * fmean(found)) if found else NONE
+
+    similarity = arm.similarity_correlation
+    return (
+        arm.name,
+        train("agreement", 100),
+        judged("agreement", 100),
+        train("kl"),
+        judged("kl"),
+        NONE if similarity is None else f"{similarity:.3f}",
+    )
+
+
+def _maps(record: Record) -> tuple[Figure, ...]:
+    primary, teacher = record.arm(record.primary), record.teacher
+    theirs = () if teacher is None else teacher.similarity
+    if not theirs or len(theirs) != len(primary.similarity) or len(theirs) > _MOST_DRAWN:
+        return ()
+    classes = record.class_names or tuple(map(str, range(len(theirs))))
+    limits = shared_range(theirs, primary.similarity)
+    student = "Student" if record.is_run else f"Student: {primary.name}"
+    return tuple(
+        Figure(heat_map(name, matrix, classes, limits, _in_words(title, matrix, classes)), title)
+        for name, title, matrix in (
+            ("alike-teacher", "Teacher", theirs),
+            ("alike-student", student, primary.similarity),
+        )
+    )
+
+
+def _caption(record: Record) -> str:
+    if not _maps(record):
+        return ""
+    return (
+        "Mean probability in per cent that examples of each class (row) are given for each other "
+        f"class (column), softened at T = {record.similarity_temperature:g}; the logarithmic "
+        "colour scale is the same in both. The diagonal is left without colour."
+    )
+
+
+def _in_words(title: str, matrix: Sequence[Sequence[float]], classes: Sequence[str]) -> str:
+    """Say in words what a map shows: for each class the one it resembles most."""
+    likest = []
+    for place, row in enumerate(matrix):
+        others = [(share, other) for other, share in enumerate(row) if other != place]
+        likest.append(f"{classes[place]}: {classes[max(others)[1]]}")
+    return f"{title}, the class that each class resembles most. {', '.join(likest)}."

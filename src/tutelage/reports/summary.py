@@ -1,0 +1,168 @@
+"""From outputs to what a record tells of a model besides its metrics."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from statistics import fmean
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor
+
+from tutelage.evaluation import (
+    Calibration,
+    Reliability,
+    by_class,
+    calibration,
+    class_similarity,
+    reliability,
+    similarity_correlation,
+)
+from tutelage.objectives import Objective
+from tutelage.reports.record import Curve, Residuals
+from tutelage.signals import UNLABELLED
+
+SIMILARITY_TEMPERATURE = 4.0
+_MOST_CLASSES = 100
+_MOST_OUTPUTS = 4
+_MOST_POINTS = 2000
+_FEWEST_CLASSES = 3  # of two there is no spread to correlate
+_PACKAGES = ("tutelage", "torch", "accelerate", "numpy")
+
+Matrix = tuple[tuple[float, ...], ...]
+
+
+class Summary(TypedDict):
+    """Fields of an `ArmRecord`; empty where the data does not tell."""
+
+    similarity: Matrix
+    by_class: dict[int, float]
+    reliability: Reliability | None
+    residuals: tuple[Residuals, ...]
+
+
+def summarize(objective: Objective, outputs: Sequence[Tensor], labels: Tensor | None) -> Summary:
+    """Return what the outputs of one arm's models, one for each seed, tell.
+
+    Args:
+        objective: Tells class logits from values, and what of an output is the prediction.
+        outputs: Of each seed, `[examples, …]`.
+        labels: Of the examples.
+    """
+    predictions = [objective.prediction(each) for each in outputs]
+    found: Summary = {"similarity": (), "by_class": {}, "reliability": None, "residuals": ()}
+    classes = _class_labels(objective, predictions, labels)
+    if classes is None:
+        if objective.predicts_values and labels is not None:
+            found["residuals"] = _residuals(predictions[0], labels)
+        return found
+    pooled = torch.cat(predictions), classes.repeat(len(predictions))
+    found["reliability"] = reliability(*pooled)
+    if predictions[0].shape[1] <= _MOST_CLASSES:
+        matrix = class_similarity(*pooled, SIMILARITY_TEMPERATURE).nan_to_num().tolist()
+        found["similarity"] = tuple(map(tuple, matrix))
+        recalls = [by_class(each, classes) for each in predictions]
+        found["by_class"] = {name: fmean(each[name] for each in recalls) for name in recalls[0]}
+    return found
+
+
+def calibrate(
+    objective: Objective,
+    output: Tensor,
+    labels: Tensor | None,
+    held_out: tuple[Tensor | None, Tensor | None] = (None, None),
+) -> Calibration | None:
+    """Return a classifier's calibration; None where there are no classes or no labels.
+
+    Args:
+        objective: As for `summarize`.
+        output: Of one model.
+        labels: Of the examples.
+        held_out: Output and labels to fit a temperature on, where there are any.
+    """
+    prediction = objective.prediction(output)
+    classes = _class_labels(objective, [prediction], labels)
+    if classes is None:
+        return None
+    val, known = held_out
+    val = None if val is None else objective.prediction(val)
+    fits = val is not None and _class_labels(objective, [val], known) is not None
+    return calibration(prediction, classes, (val, known) if fits else None)  # pyright: ignore[reportArgumentType]
+
+
+def resemblance(ours: Matrix, theirs: Matrix) -> float | None:
+    """Return the correlation of two models' class similarities; None where there is none."""
+    if len(ours) != len(theirs) or len(ours) < _FEWEST_CLASSES:
+        return None
+    value = similarity_correlation(torch.tensor(ours), torch.tensor(theirs))
+    return value if math.isfinite(value) else None
+
+
+def curves(history: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
+    """Return the metrics of each epoch over steps, without those that are not finite."""
+    names = dict.fromkeys(name for epoch in history for name in epoch)
+    found = {}
+    for name in names:
+        rows = [
+            (epoch["step"], epoch[name])
+            for epoch in history
+            if isinstance(epoch.get(name), (int, float)) and math.isfinite(epoch[name])
+        ]
+        if rows and (name == "lr" or name.startswith(("train/", "val/"))):
+            steps, values = zip(*rows, strict=True)
+            found[name] = Curve(steps, values)
+    return found
+
+
+def finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the metrics that are finite."""
+    return {
+        name: value for name, value in metrics.items() if value is not None and math.isfinite(value)
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return what this was made with."""
+    return {name: version(name) for name in _PACKAGES} | {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} on {platform.machine()}",
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def _class_labels(
+    objective: Objective, predictions: Sequence[Tensor], labels: Tensor | None
+) -> Tensor | None:
+    """Return the labels where they are classes that all predictions have finite logits for."""
+    if labels is None or objective.predicts_values or labels.is_floating_point():
+        return None
+    known = labels.ndim == 1 and bool((labels.long() != UNLABELLED).any())
+    # A class that is ruled out by an infinite logit leaves no probabilities to speak of.
+    logits = all(
+        each.ndim == 2 and each.shape[1] > 1 and bool(each.isfinite().all())  # noqa: PLR2004
+        for each in predictions
+    )
+    if not (known and logits) or int(labels.max()) >= predictions[0].shape[1]:
+        return None
+    return labels
+
+
+def _residuals(prediction: Tensor, labels: Tensor) -> tuple[Residuals, ...]:
+    """Return true and predicted values of each output, or of a sample where there are many."""
+    if labels.numel() != prediction.numel():
+        return ()
+    predicted = prediction.reshape(len(prediction), -1).double()
+    true = labels.reshape(predicted.shape).double()
+    if predicted.shape[1] > _MOST_OUTPUTS:
+        return ()
+    return tuple(_sampled(*column) for column in zip(true.T, predicted.T, strict=True))
+
+
+def _sampled(true: Tensor, predicted: Tensor) -> Residuals:
+    known = (true - predicted).isfinite().nonzero().ravel()
+    if len(known) > _MOST_POINTS:
+        known = known[torch.linspace(0, len(known) - 1, _MOST_POINTS).long()]
+    return Residuals(tuple(true[known].tolist()), tuple(predicted[known].tolist()))

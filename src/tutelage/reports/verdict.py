@@ -1,0 +1,217 @@
+"""What came out, in words: won, lost or not shown, and at what cost."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+from tutelage.evaluation import Interval
+from tutelage.reports.numbers import counted, percent, points, significant, times
+from tutelage.reports.record import (
+    FRACTIONS,
+    AgainstTeacher,
+    ArmRecord,
+    Comparison,
+    DecidingMetric,
+    Record,
+)
+
+_TENTH_OF_A_POINT = 0.001
+_NAMES = {
+    "mse": "mean squared error",
+    "teacher_mse": "distance from the teacher (mean squared)",
+    "agreement": "agreement with the teacher",
+}
+TEACHER = "teacher"
+
+
+def verdict(record: Record) -> str:
+    """Return the outcome: against the strongest control, against the teacher, and the saving."""
+    if record.metric is None:
+        return _of_loss(record)
+    parts = (
+        _reached(record, record.metric),
+        _against_teacher(record, record.metric),
+        _saving(record),
+    )
+    return " ".join(part for part in parts if part)
+
+
+def metric_name(metric: DecidingMetric) -> str:
+    """Return the deciding metric's name for readers.
+
+    >>> metric_name(DecidingMetric("mse", False))
+    'mean squared error'
+    """
+    return _NAMES.get(metric.name, metric.name.replace("_", " "))
+
+
+def shown(value: float, metric: DecidingMetric, decimals: int = 1) -> str:
+    """Return a value of the deciding metric: a fraction in per cent, else three digits."""
+    return percent(value, decimals) if metric.is_fraction else significant(value)
+
+
+def difference(value: float, metric: DecidingMetric, decimals: int = 1) -> str:
+    """Return a difference of the deciding metric with its sign: a fraction's in points."""
+    if metric.is_fraction:
+        return points(value) if decimals == 1 else f"{100 * value:+.{decimals}f}".replace("-", "−")
+    return ("+" if value >= 0 else "−") + significant(abs(value))
+
+
+def strongest(record: Record) -> ArmRecord | None:
+    """Return the control that does best on the test data; None without controls.
+
+    Choosing it by the test data can only make it look stronger, never the arms.
+    """
+    if record.metric is None:
+        return None
+    name, sign = record.metric.name, 1 if record.metric.higher else -1
+    known = [arm for arm in record.controls if arm.values(name)]
+    return max(known, key=lambda arm: sign * fmean(arm.values(name)), default=None)
+
+
+def control_of(record: Record, arm: str) -> ArmRecord | None:
+    """Return the control that an arm is compared with: its own, else the strongest."""
+    own = record.arm(arm).against
+    return strongest(record) if own is None else record.arm(own)
+
+
+def against_control(record: Record, arm: str) -> Comparison | None:
+    """Return an arm's comparison with its own control, or with the strongest."""
+    control = control_of(record, arm)
+    pairs = (each for each in record.comparisons if each.arm == arm)
+    return next((each for each in pairs if control and each.control == control.name), None)
+
+
+def against_teacher(record: Record) -> AgainstTeacher | None:
+    """Return the primary arm's comparison with the teacher."""
+    return next((each for each in record.against_teacher if each.arm == record.primary), None)
+
+
+def decimals_of(found: Comparison) -> int:
+    """Return with how many decimals a difference and its interval can be told from zero."""
+    ends = () if found.interval is None else (found.interval.low, found.interval.high)
+    smallest = min(abs(each) for each in (fmean(found.differences), *ends))
+    return 1 if smallest >= _TENTH_OF_A_POINT else 2
+
+
+def examples(record: Record) -> str:
+    """Return on which examples the models are judged, such as `597 test examples`."""
+    kind = "test" if "test" in record.examples else "val"
+    name = {"test": "test", "val": "validation"}[kind]
+    if kind not in record.examples:
+        return f"the {name} examples"
+    return counted(record.examples[kind], f"{name} example")
+
+
+def savings(record: Record) -> tuple[str | None, list[tuple[str, int]]]:
+    """Return by which factor the student is smaller, and faster at each batch size."""
+    teacher, student = map(record.model_of, (record.teacher, record.arm(record.primary)))
+    if teacher is None or student is None:
+        return None, []
+    smaller = None
+    if teacher.cost and student.cost and student.cost.parameters:
+        smaller = times(teacher.cost.parameters / student.cost.parameters)
+    pairs = zip(teacher.latencies, student.latencies, strict=False)
+    return smaller, [
+        (times(theirs.median / ours.median), ours.batch_size) for theirs, ours in pairs
+    ]
+
+
+def _reached(record: Record, metric: DecidingMetric) -> str:
+    found, arm = against_control(record, record.primary), record.arm(record.primary)
+    name = "student" if record.is_run else f"student “{arm.name}”"
+    if found is None:
+        value = shown(fmean(arm.values(metric.name)), metric)
+        lacking = "" if record.is_run else "; there is no control to compare it with"
+        return f"On {examples(record)} the {name} has {_article(metric)} of {value}{lacking}."
+    mean = fmean(found.differences)
+    better = "better" if mean >= 0 else "worse"
+    size = difference(abs(mean), metric, decimals_of(found)).lstrip("+") + _unit(metric)
+    which = "the strongest control" if arm.against is None else "its control"
+    return (
+        f"On {examples(record)} the {name} is {size} {better} in {metric_name(metric)} than "
+        f"{which}, “{found.control}” ({_certainty(found, metric)})."
+    )
+
+
+def _article(metric: DecidingMetric) -> str:
+    name = metric_name(metric)
+    return f"{'an' if name[0] in 'aeio' else 'a'} {name}"
+
+
+def _certainty(found: Comparison, metric: DecidingMetric) -> str:
+    if found.interval is None:
+        return "one seed only, so nothing is known of how much of that is luck"
+    ends = (found.interval.low, found.interval.high)
+    low, high = (difference(end, metric, decimals_of(found)) for end in ends)
+    text = f"95 % interval {low} to {high}, {len(found.differences)} paired seeds"
+    if _clear(found.interval):
+        return text if found.interval.low > 0 else f"{text}: distillation lost"
+    return f"{text}: it includes zero, so no difference is shown"
+
+
+def _clear(interval: Interval) -> bool:
+    return interval.low > 0 or interval.high < 0
+
+
+def _unit(metric: DecidingMetric) -> str:
+    return " points" if metric.is_fraction else ""
+
+
+def _against_teacher(record: Record, metric: DecidingMetric) -> str:
+    found = against_teacher(record)
+    if found is None or record.teacher is None:
+        return ""
+    mean = fmean(found.differences)
+    side = "above" if (mean >= 0) == metric.higher else "below"
+    size = difference(abs(mean), metric).lstrip("+") + _unit(metric)
+    value = shown(record.teacher.metrics[metric.name], metric)
+    return f"It is {size} {side} its teacher's {value}{_no_worse(found, metric)}."
+
+
+def _no_worse(found: AgainstTeacher, metric: DecidingMetric) -> str:
+    test = found.non_inferiority
+    if test is None:
+        return ""
+    margin = difference(test.margin, metric, 2).lstrip("+") + _unit(metric)
+    bound = f"one-sided 95 % bound {difference(test.bound, metric, 2)}"
+    if test.shown:
+        return (
+            f": on these test examples no worse than the margin of {margin} that was stated "
+            f"beforehand ({bound})"
+        )
+    return f"; that it loses less than the margin of {margin} is not shown ({bound})"
+
+
+def _saving(record: Record) -> str:
+    smaller, faster = savings(record)
+    parts = [] if smaller is None else [f"has {smaller} its parameters"]
+    if faster:
+        spent = " and ".join(
+            f"{ratio} its time {'for one input' if size == 1 else f'for {size} at once'}"
+            for ratio, size in faster
+        )
+        parts.append(f"takes {spent}")
+    model = record.model_of(record.teacher)
+    several = model is not None and model.name != TEACHER
+    who = f"The {model.name}" if several and model is not None else "The teacher"
+    verbs = [part.replace("has ", "have ", 1).replace("takes", "take", 1) for part in parts]
+    return f"{who} {' and '.join(verbs if several else parts)}." if parts else ""
+
+
+def _of_loss(record: Record) -> str:
+    """Return what the training loss says, where nothing else is known."""
+    curve = record.arm(record.primary).trials[0].curves.get("train/loss")
+    if curve is None:
+        return "Nothing is known of how good the student is."
+    first, last = curve.values[0], curve.values[-1]
+    return (
+        f"The training loss went from {significant(first)} in the first epoch to "
+        f"{significant(last)} in the last; how good the student is cannot be told without "
+        "validation data that it can be compared on."
+    )
+
+
+def is_fraction(name: str) -> bool:
+    """Tell whether a metric is shown in per cent, as a whole or of a domain."""
+    return name.split("/", 1)[0] in FRACTIONS

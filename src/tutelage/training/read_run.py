@@ -1,0 +1,201 @@
+"""A run as its folder tells it, without the code of its models.
+
+`run.json` holds settings and versions, `metrics.jsonl` the log, `best-EPOCH.safetensors` and
+`student.safetensors` weights. What `report.json` says was measured with the models at hand is taken
+over, if it is of this very run; else the log has to do.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tutelage.errors import RunFolderError
+from tutelage.evaluation import Cost
+from tutelage.reports.record import ModelRecord, Record, read_record
+from tutelage.reports.summary import finite
+from tutelage.training.record import (
+    STUDENT,
+    decided,
+    joined_history,
+    joined_settings,
+    logged_record,
+)
+
+_HEAD_BYTES = 8
+_BEST = re.compile(r"best-(\d+)\.safetensors")
+
+
+def read_run(folder: Path) -> Record:
+    """Return what a run's folder tells: what was measured before, else what the log has.
+
+    Raises:
+        RunFolderError: The folder holds no run, or a file of it is missing or damaged.
+    """
+    logged, report = _read(folder), folder / "report.json"
+    if not report.exists():
+        return logged
+    found = read_record(report)
+    ours, theirs = found.arms[0], logged.arms[0]
+    # A report of another run in the same folder, or of fewer epochs, tells nothing of this one.
+    same = ours.settings == theirs.settings and ours.trials[0].curves == theirs.trials[0].curves
+    same = same and ours.trials[0].best_epoch == theirs.trials[0].best_epoch
+    return found if same and found.measured and logged.finished else logged
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the folder of one training, or of several stages, tells."""
+
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    history: list[dict[str, Any]]
+    best_epoch: int
+    weights: Path | None
+
+
+def _read(folder: Path) -> Record:
+    found = _training(folder)
+    record = logged_record(found.settings, found.history, found.best_epoch, found.versions)
+    student = record.arm(STUDENT)
+    best = next(each for each in found.history if each["epoch"] == found.best_epoch)
+    metrics = finite({key[4:]: each for key, each in best.items() if key.startswith("val/")})
+    own = {key: each for key, each in metrics.items() if "/" not in key and key != "loss"}
+    student = replace(student, trials=(replace(student.trials[0], metrics=own),))
+    cost = None if found.weights is None else _cost(found.weights)
+    return decided(
+        replace(
+            record,
+            arms=(student,),
+            models={STUDENT: ModelRecord(STUDENT, cost)},
+            measured=False,
+            finished=(folder / "student.safetensors").exists(),
+        )
+    )
+
+
+def _training(folder: Path) -> _Found:
+    """Read the folder of a training, or of the stages that have begun."""
+    run = _object(folder / "run.json")
+    try:
+        settings, made_with = dict(run["run"]), dict(run["made_with"])
+        names = list(settings.pop("stages", ()))
+        _require(settings, *(("objective",) if names else ("student", "objective")))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(folder / "run.json", error) from error
+    if names:
+        return _stages(folder, names, settings)
+    history = _history(folder / "metrics.jsonl")
+    best = _best_epoch(folder, history)
+    files = (folder / "student.safetensors", folder / f"best-{best}.safetensors")
+    weights = next((file for file in files if file.exists()), None)
+    return _Found(settings, made_with, history, best, weights)
+
+
+def _stages(folder: Path, names: list[str], planned: dict[str, Any]) -> _Found:
+    """Read the stages as far as they have come; the first must have begun."""
+    first, *later = names
+    begun = [first, *(each for each in later if _has_epochs(folder / each / "metrics.jsonl"))]
+    stages = {name: _training(folder / name) for name in begun}
+    *earlier, last = stages.values()
+    return replace(
+        last,
+        settings=joined_settings({name: each.settings for name, each in stages.items()}, planned),
+        history=joined_history({name: each.history for name, each in stages.items()}),
+        best_epoch=last.best_epoch + sum(len(each.history) for each in earlier),
+    )
+
+
+def _object(path: Path) -> Mapping[str, Any]:
+    """Read a JSON object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunFolderError(
+            f"{path.parent} must be the folder that `distill(..., out=...)` made, got none with a "
+            f"{path.name} ({_why(error)}); give the folder of a run"
+        ) from error
+    except ValueError as error:
+        raise _damaged(path, error) from error
+    if not isinstance(content, dict):
+        raise _damaged(path, TypeError(f"a {type(content).__name__}"))
+    return content
+
+
+def _history(log: Path) -> list[dict[str, Any]]:
+    """Return the log's epochs; a last line that is being written does not count yet."""
+    try:
+        *lines, _unfinished = log.read_bytes().split(b"\n")
+    except OSError as error:
+        raise RunFolderError(
+            f"{log} must hold the run's log, got {_why(error)}; without it there is nothing to tell"
+        ) from error
+    try:
+        records = [json.loads(line) for line in lines]
+        epochs = [_epoch(each) for each in records if each["kind"] == "epoch"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(log, error) from error
+    if not epochs:
+        raise RunFolderError(
+            f"{log} must tell of one epoch at least, got none; wait until the first one is done"
+        )
+    return epochs
+
+
+def _has_epochs(log: Path) -> bool:
+    """Tell whether a stage has begun and has something to tell."""
+    return log.exists() and b'"kind": "epoch"' in log.read_bytes()
+
+
+def _epoch(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an epoch as the run had it: JSON's null was NaN or infinite."""
+    _require(record, "epoch", "step", "train/loss")
+    return {
+        key: math.nan if value is None else value for key, value in record.items() if key != "kind"
+    }
+
+
+def _best_epoch(folder: Path, history: Sequence[Mapping[str, Any]]) -> int:
+    """Return whose weights are kept: the file says it, where there was validation."""
+    logged = [epoch["epoch"] for epoch in history]
+    found = (_BEST.fullmatch(path.name) for path in folder.glob("best-*.safetensors"))
+    kept = [int(match[1]) for match in found if match is not None]
+    return max((epoch for epoch in kept if epoch in logged), default=logged[-1])
+
+
+def _cost(weights: Path) -> Cost:
+    """Count the numbers in a safetensors file by what its head says: they are not read."""
+    try:
+        with weights.open("rb") as file:
+            length = int.from_bytes(file.read(_HEAD_BYTES), "little")
+            size = weights.stat().st_size
+            if length > size:
+                raise ValueError("its head is longer than the file")
+            head = json.loads(file.read(length))
+        shapes = [each["shape"] for name, each in head.items() if name != "__metadata__"]
+        return Cost(sum(math.prod(shape) for shape in shapes), size)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(weights, error) from error
+
+
+def _require(record: Mapping[str, Any], *keys: str) -> None:
+    """Raise a KeyError for what the record cannot do without."""
+    for key in keys:
+        if key not in record:
+            raise KeyError(key)
+
+
+def _damaged(path: Path, error: Exception) -> RunFolderError:
+    return RunFolderError(
+        f"{path} must be as the run wrote it, got a damaged file ({type(error).__name__}: "
+        f"{error}); bring it back, or remove what was not written by the run"
+    )
+
+
+def _why(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

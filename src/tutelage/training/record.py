@@ -1,0 +1,216 @@
+"""The record of a run: what its log tells, and what is measured with its models at hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.data import as_source, randomness
+from tutelage.errors import ArgumentError
+from tutelage.evaluation import (
+    Latency,
+    Outputs,
+    divergence,
+    evaluate,
+    label_metrics,
+    latencies,
+    measure,
+    measure_cost,
+)
+from tutelage.reports.record import (
+    AgainstTeacher,
+    ArmRecord,
+    DecidingMetric,
+    ModelRecord,
+    Record,
+    TrialRecord,
+)
+from tutelage.reports.summary import calibrate, curves, finite, resemblance, summarize, versions
+from tutelage.training.monitor import choose_monitor
+
+if TYPE_CHECKING:
+    from tutelage.training.run import Run
+
+_BATCH, _TIMED_BATCH, _ROUNDS = 256, 32, 5
+STUDENT, _TEACHER = "student", "teacher"
+
+
+def record_of(run: Run) -> Record:
+    """Measure a run's student and teacher on its validation data: quality, size, time.
+
+    Raises:
+        DataError: The validation data cannot be read.
+        ModelError: A model refuses its inputs.
+    """
+    first = next(chain(run.student.parameters(), run.student.buffers()), None)
+    device = torch.device("cpu") if first is None else first.device
+    outputs = None
+    ready = nullcontext() if run.teacher is None else run.teacher.ready(device)
+    with randomness.preserved(), ready:
+        if run.val is not None:
+            source = as_source("val", run.val, _BATCH, shuffle=False)
+            outputs = evaluate(
+                run.student, run.teacher, run.objective, source, outputs=True
+            ).outputs
+        models = _models(run, outputs)
+    record = logged_record(run.settings, run.history, run.best_epoch, versions())
+    student, teacher = record.arm(STUDENT), None
+    if outputs is not None and outputs.student is not None:
+        student, teacher = _judged(run, student, replace(outputs, domains=None))
+        record = replace(record, examples={"val": len(outputs.student)})
+    elif run.teacher is not None:
+        teacher = ArmRecord(_TEACHER, (TrialRecord(),), model=_TEACHER)
+    return decided(replace(record, arms=(student,), teacher=teacher, models=models))
+
+
+def joined_history(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the logs of all stages as one, with epochs, steps and seconds counted on.
+
+    >>> first, last = {"epoch": 1, "step": 5, "seconds": 2.0}, {"epoch": 1, "step": 3, "seconds": 1}
+    >>> joined_history({"hint": [first], "answer": [last]})[1]
+    {'epoch': 2, 'step': 8, 'seconds': 3.0, 'stage': 'answer'}
+    """
+    joined: list[dict[str, Any]] = []
+    for name, history in histories.items():
+        before = joined[-1] if joined else {}
+        for record in history:
+            counted = {
+                key: record[key] + before.get(key, 0) for key in ("epoch", "step", "seconds")
+            }
+            joined.append({**record, **counted, "stage": name})
+    return joined
+
+
+def joined_settings(
+    stages: Mapping[str, Mapping[str, Any]], planned: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the settings of all stages: the last one's, what all are to do, and what differs.
+
+    Args:
+        stages: The settings of those that have begun, by name, in order.
+        planned: `epochs`, `objective` and `seed` of the whole.
+    """
+    last = list(stages.values())[-1]
+    differing = {
+        key: {name: settings.get(key) for name, settings in stages.items()}
+        for key in {key for settings in stages.values() for key in settings}
+        if any(settings.get(key) != last.get(key) for settings in stages.values())
+    }
+    return {**last, **planned, "stages": {key: differing[key] for key in sorted(differing)}}
+
+
+def logged_record(
+    settings: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]],
+    best_epoch: int,
+    made_with: dict[str, str],
+) -> Record:
+    """Return what settings and log tell; the metrics are those of the best epoch."""
+    plain = json.loads(json.dumps(dict(settings), default=str))
+    best = next(each for each in history if each["epoch"] == best_epoch)
+    metrics = {key[4:]: value for key, value in best.items() if key.startswith("val/")}
+    domains: dict[str, dict[str, float]] = {}
+    for key, value in finite(metrics).items():
+        name, _, domain = key.partition("/")
+        if domain and name in metrics:
+            domains.setdefault(domain, {})[name] = value
+    trial = TrialRecord(
+        domains=domains,
+        epochs=len(history),
+        steps=history[-1]["step"],
+        best_epoch=best_epoch,
+        seconds=history[-1].get("seconds", 0.0),
+        curves=curves(history),
+    )
+    name = str(plain["student"]).split(" ", 1)[0]
+    how = "distilled" if plain.get("teacher") is not None else "trained on labels"
+    val = plain.get("val")
+    examples = val.get("examples") if isinstance(val, dict) else None
+    return Record(
+        title=f"{name}: {how}",
+        metric=None,
+        arms=(
+            ArmRecord(
+                STUDENT,
+                (trial,),
+                learns_from=str(plain["objective"]),
+                settings=plain,
+                model=STUDENT,
+            ),
+        ),
+        primary=STUDENT,
+        models={},
+        examples={"val": examples} if examples else {},
+        versions=made_with,
+        seconds=trial.seconds,
+    )
+
+
+def _judged(run: Run, student: ArmRecord, outputs: Outputs) -> tuple[ArmRecord, ArmRecord | None]:
+    """Return student and teacher with what their outputs tell."""
+    objective, labels = run.objective, outputs.labels
+    ours = cast("Tensor", outputs.student)
+    metrics = measure(objective, outputs) | divergence(objective, outputs)
+    trial = replace(
+        student.trials[0], metrics=finite(metrics), calibration=calibrate(objective, ours, labels)
+    )
+    student = replace(student, trials=(trial,), **summarize(objective, [ours], labels))
+    if run.teacher is None:
+        return student, None
+    teacher = ArmRecord(_TEACHER, (TrialRecord(),), model=_TEACHER)
+    theirs = outputs.teacher
+    # Of another form than the student's outputs it is not read by the objective.
+    if theirs is None or theirs.shape != ours.shape:
+        return student, teacher
+    trial = TrialRecord(
+        metrics=finite(label_metrics(objective, objective.prediction(theirs), labels)),
+        calibration=calibrate(objective, theirs, labels),
+    )
+    teacher = replace(teacher, trials=(trial,), **summarize(objective, [theirs], labels))
+    likeness = resemblance(student.similarity, teacher.similarity)
+    return replace(student, similarity_correlation=likeness), teacher
+
+
+def decided(record: Record) -> Record:
+    """Return the record with its deciding metric, and the student set against the teacher by it."""
+    student = record.arm(STUDENT)
+    ours = {name: each for name, each in student.metrics.items() if name != "loss"}
+    try:
+        monitor = choose_monitor(ours)
+    except ArgumentError:  # nothing but a loss is known
+        return record
+    against: tuple[AgainstTeacher, ...] = ()
+    if record.teacher is not None and record.teacher.values(monitor.name):
+        gain = ours[monitor.name] - record.teacher.metrics[monitor.name]
+        against = (AgainstTeacher(STUDENT, (gain if monitor.higher else -gain,)),)
+    metric = DecidingMetric(monitor.name, monitor.higher)
+    return replace(record, metric=metric, against_teacher=against)
+
+
+def _models(run: Run, outputs: Outputs | None) -> dict[str, ModelRecord]:
+    """Return what teacher and student cost, timed in turns."""
+    inputs = None if outputs is None else outputs.inputs
+    models, teacher = {STUDENT: run.student}, run.teacher
+    if teacher is not None and teacher.module is not None:
+        models = {_TEACHER: teacher.module} | models
+    times: dict[str, list[Latency]] = {}
+    if isinstance(inputs, Tensor):
+        sizes = sorted({1, min(len(inputs), _TIMED_BATCH)})
+        times = latencies(models, inputs, sizes, rounds=_ROUNDS)
+    found = {
+        name: ModelRecord(name, measure_cost(model, inputs), tuple(times.get(name, ())))
+        for name, model in models.items()
+    }
+    if teacher is None or _TEACHER in found:
+        return found
+    several = len(teacher.modules())
+    cost = measure_cost(nn.ModuleList(teacher.modules())) if teacher.is_made_of_modules() else None
+    name = f"{several} teachers together" if several > 1 else _TEACHER
+    return {_TEACHER: ModelRecord(name, cost)} | found

@@ -1,0 +1,123 @@
+"""Misspelt domains are refused, and what goes to the generalist is logged once."""
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import tutelage as tl
+from tutelage.errors import ArgumentError, DataError
+from tutelage.signals import OUTPUT, Batch
+from tutelage.teachers import Specialist, Specialists
+
+X = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
+A, B, C = (nn.Linear(3, 4) for _ in range(3))
+
+
+def ask(teacher, *domains):
+    return teacher.signals(Batch(X[: len(domains)], domain=list(domains)), OUTPUT).output
+
+
+def data(*domains):
+    return tl.data.domains({name: TensorDataset(X, torch.arange(4)) for name in domains})
+
+
+@pytest.mark.parametrize(("domain", "name"), [("photo", "phto"), ("Sketch", "sketch")])
+def test_a_name_like_that_of_a_specialist_does_not_go_to_the_generalist(domain, name):
+    teacher = Specialists({"phto": A, "sketch": B}, generalist=C)
+    with pytest.raises(DataError, match=rf"got '{domain}', which resembles '{name}'; .*`others`"):
+        ask(teacher, "sketch", domain)
+
+
+def test_nor_is_it_just_unknown_without_a_generalist():
+    with pytest.raises(DataError, match=r"got 'photo', which resembles 'phto'; name a teacher"):
+        ask(Specialists({"phto": A, "sketch": B}), "photo")
+
+
+def test_a_name_that_is_alike_and_meant_is_declared():
+    teacher = Specialists({"photo": A}, generalist=C, others=["photos"])
+    torch.testing.assert_close(ask(teacher, "photo", "photos")[1], C(X[1]).detach())
+
+
+def test_what_goes_to_the_generalist_is_logged_once(caplog):
+    teacher = Specialists({"photo": A}, generalist=C)
+    for _ in range(3):
+        torch.testing.assert_close(ask(teacher, "photo", "map")[1], C(X[1]).detach())
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "domain 'map': the generalist" in record.getMessage()
+
+
+def test_nothing_is_logged_of_declared_domains(caplog):
+    teacher = Specialists({"photo": A}, generalist=C, others=["map", "icon"])
+    ask(teacher, "photo", "map", "icon")
+    assert not caplog.records
+
+
+def test_beside_declared_domains_no_others_go_to_the_generalist():
+    teacher = Specialists({"photo": A}, generalist=C, others=["map"])
+    with pytest.raises(DataError, match=r"one of \['photo', 'map'\], got 'icon'; name it in"):
+        ask(teacher, "icon")
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda x: x, lambda x: DataLoader(x, 2), tl.data.Indexed],
+    ids=["set", "loader", "indexed"],
+)
+def test_the_domains_of_a_data_set_are_checked_before_training(wrap):
+    teacher = Specialists({"phto": A, "sketch": B}, generalist=C)
+    with pytest.raises(DataError, match=r"got 'photo', which resembles 'phto'"):
+        teacher.for_data("train", wrap(data("sketch", "photo")))
+
+
+def test_domains_without_data_are_logged_for_the_training_data(caplog):
+    teacher = Specialists({"photo": A, "sketch": B})
+    teacher.for_data("val", data("photo"))
+    assert not caplog.records
+    teacher.for_data("train", data("photo"))
+    assert "no examples of the domains ['sketch']" in caplog.text
+
+
+def test_distill_refuses_a_misspelt_domain():
+    teacher = Specialists({"phto": A, "sketch": B}, generalist=C)
+    with pytest.raises(DataError, match=r"which resembles 'phto'"):
+        tl.distill(
+            teacher, nn.Linear(3, 4), train=data("photo", "sketch"),
+            objective=tl.SoftTargets(2), epochs=1,
+        )  # fmt: skip
+
+
+def test_classes_that_no_specialist_knows_are_logged_by_name(caplog):
+    classes = ["bird", "cat", "dog", "van"]
+    one = Specialist(A, ["cat", "dog"], classes=classes)
+    Specialists({"a": one, "b": Specialist(B, ["dog"], classes=classes)})
+    assert "no specialist knows the classes ['bird', 'van']" in caplog.text
+
+
+def test_classes_below_the_largest_are_known_to_be_missing_without_a_number(caplog):
+    Specialists({"a": Specialist(A, [0, 1]), "b": Specialist(B, [3])})
+    assert "knows the classes [2]" in caplog.text
+
+
+@pytest.mark.parametrize("generalist", [None, C])
+def test_nothing_is_logged_where_all_classes_are_known(generalist, caplog):
+    last = [2, 3] if generalist is None else [2]
+    parts = {"a": Specialist(A, [0, 1], classes=4), "b": Specialist(B, last, classes=4)}
+    Specialists(parts, generalist)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("others", ["map", 3])
+def test_others_that_are_no_list(others):
+    with pytest.raises(ArgumentError, match="`others` must be a list of the domains"):
+        Specialists({"photo": A}, C, others=others)
+
+
+def test_others_without_a_generalist_or_with_a_specialist():
+    with pytest.raises(ArgumentError, match=r"got \['map'\] and no `generalist`"):
+        Specialists({"photo": A}, others=["map"])
+    with pytest.raises(ArgumentError, match=r"without a specialist, got \['photo'\]"):
+        Specialists({"photo": A}, C, others=["photo"])

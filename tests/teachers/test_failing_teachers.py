@@ -1,0 +1,112 @@
+"""A teacher that fails, or returns something else, ends in an error that names it."""
+
+import pytest
+import torch
+from torch import nn
+
+import tutelage as tl
+from tutelage.errors import ModelError, StoreError
+from tutelage.signals import OUTPUT, Batch, Fields
+from tutelage.teachers import Ensemble, Specialist, Specialists, Stored, Teacher, as_teacher
+
+X = torch.ones(4, 3)
+
+
+class Custom(Teacher):
+    """A teacher of the user's own."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def signals(self, batch, fields):
+        return self.answer(batch)
+
+    def fingerprint(self):
+        return "custom"
+
+
+def broken(*_):
+    raise KeyError("logits of yesterday")
+
+
+WRAPS = {
+    "distiller": lambda each: each,
+    "ensemble": lambda each: Ensemble([nn.Linear(3, 3), each]),
+    "specialist": lambda each: Specialist(each, [0, 1]),
+    "specialists": lambda each: Specialists({"a": each}),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
+def test_an_error_of_a_teacher_is_the_cause_of_one_that_names_it(wrap):
+    distiller = tl.Distiller(nn.Linear(3, 3), wrap(Custom(broken)), tl.SoftTargets(2))
+    with pytest.raises(ModelError, match=r"teacher \(Custom\) .*KeyError.*yesterday") as caught:
+        distiller(Batch(X, domain=["a"] * 4))
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+@pytest.mark.parametrize(("answer", "message"), [
+    (lambda batch: batch.inputs, "must return tl.Signals, got Tensor"),
+    (lambda _: None, "must return tl.Signals, got NoneType"),
+    (lambda _: tl.Signals(), "got signals without its output"),
+])  # fmt: skip
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
+def test_what_a_teacher_does_not_return_is_named(wrap, answer, message):
+    distiller = tl.Distiller(nn.Linear(3, 3), wrap(Custom(answer)), tl.SoftTargets(2))
+    with pytest.raises(ModelError, match=rf"teacher \(Custom\) .*{message}"):
+        distiller(Batch(X, domain=["a"] * 4))
+
+
+def test_missing_features_are_named():
+    teacher = Custom(lambda batch: tl.Signals(batch.inputs))
+    with pytest.raises(ModelError, match="got signals without 'layer3'"):
+        tl.teachers.ask(teacher, Batch(X), Fields(True, frozenset({"layer3"})))
+
+
+@pytest.mark.parametrize("name", ["weights", "average"])
+def test_an_error_of_an_ensembles_function_names_the_argument(name):
+    teacher = Ensemble([nn.Linear(3, 3)] * 2, **{name: broken})
+    with pytest.raises(ModelError, match=rf"`{name}` must be a function .*KeyError") as caught:
+        teacher.signals(Batch(X), OUTPUT)
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_running_out_of_memory_stays_what_it_is():
+    def answer(_):
+        raise torch.OutOfMemoryError("full")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        tl.teachers.ask(Custom(answer), Batch(X), OUTPUT)
+
+
+class TestStorePaths:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        data = torch.utils.data.TensorDataset(torch.randn(6, 3))
+        tl.label(nn.Linear(3, 3), data, out=tmp_path / "targets")
+        return tmp_path / "targets", data
+
+    @pytest.mark.parametrize("kind", [str, lambda path: path])
+    def test_the_path_of_a_store_is_its_teacher(self, folder, kind):
+        path, data = folder
+        assert as_teacher(kind(path)).fingerprint() == Stored(path).fingerprint()
+        run = tl.distill(
+            kind(path), nn.Linear(3, 3), train=data, objective=tl.SoftTargets(2), epochs=1
+        )
+        assert run.history
+
+    def test_so_it_is_within_a_list_and_a_dict(self, folder):
+        path, _ = folder
+        assert isinstance(as_teacher([path, str(path)]).members[1], Stored)
+        assert isinstance(as_teacher({"a": path}).members[0], Stored)
+
+    @pytest.mark.parametrize("path", ["nothing", "model.pt", "."])
+    def test_a_path_without_a_store_is_refused(self, path, tmp_path):
+        with pytest.raises(StoreError, match=r"folder with manifest.json, .*give the module"):
+            as_teacher(tmp_path / path)
+
+    def test_other_data_names_how_to_give_stores_for_all(self, folder):
+        path, _ = folder
+        other = torch.utils.data.TensorDataset(torch.randn(5, 3))
+        with pytest.raises(StoreError, match=r"`test` must .*Stored\(store, val_store\).*study"):
+            as_teacher(path).for_data("test", other)
