@@ -128,7 +128,8 @@ def _in_use(
     """Return by name what may change by being used, and how it is now."""
     settings, known = setup.settings, _known(setup, data)
     student = setup.distiller.student
-    found = {"student": (student, identity(student, tensors="none", unread=unread))}
+    found: dict[str, tuple[Any, str]] = {}
+    found["student"] = (student, identity(student, tensors="none", unread=unread))
     named = {f"metric {name}": each for name, each in settings.metrics.items()}
     for name, each in (named | {"transform": settings.transform}).items():
         reset = getattr(each, "reset", None)
