@@ -52,7 +52,7 @@ class TestArguments:
             ({"trainable": "layer3"}, r"`trainable` must be a list of paths.*write \['layer3'\]"),
             ({"trainable": []}, "`trainable` must be a list of paths"),
             ({"name": 3}, "`name` must be a text, got 3"),
-            ({"monitor": 3}, "`monitor` must be the name of a figure or a tl.Monitor, got 3"),
+            ({"monitor": 3}, "`monitor` must be the name of a metric or a tl.Monitor, got 3"),
         ],
     )
     def test_of_a_stage(self, options, message):

@@ -43,7 +43,7 @@ class TestBlockwise:
 
     @pytest.mark.parametrize("layer_map", [{}, "layer1", None, {"a": ""}])
     def test_what_is_no_map_is_refused(self, layer_map):
-        with pytest.raises(tl.ArgumentError, match=r"`layer_map` must say|must be the path"):
+        with pytest.raises(tl.ArgumentError, match=r"`layer_map` must map|must be the path"):
             tl.blockwise(layer_map)
 
     def test_an_objective_that_is_made_already_is_refused(self):

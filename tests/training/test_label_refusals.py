@@ -125,7 +125,7 @@ def test_answers_of_another_length_are_refused(tmp_path):
         def forward(self, inputs):
             return inputs[:1]
 
-    with pytest.raises(tl.DataError, match="once for each example, got 1 answers to the 256"):
+    with pytest.raises(tl.DataError, match=r"one .output. for each example, got 1 for the 256"):
         label(Pooled(), NUMBERED, tmp_path)
 
 
@@ -150,7 +150,7 @@ def test_a_folder_that_is_a_file_or_holds_arrays_of_others(tmp_path):
 def test_data_that_numbers_its_examples_otherwise_is_refused(tmp_path):
     inputs, _ = data().tensors
     order = torch.arange(300).flip(0)
-    with pytest.raises(tl.DataError, match=r"must be its place.*from 0 on say \[299, 298.*rename"):
+    with pytest.raises(tl.DataError, match=r"its position.*from 0 on say \[299, 298.*rename"):
         label(Rows(), StackDataset(inputs=inputs, index=order), tmp_path / "other")
     label(Rows(), StackDataset(inputs=inputs, index=order.flip(0)), tmp_path / "same")
     label(Rows(), tl.data.Indexed(data()), tmp_path / "indexed")

@@ -192,6 +192,48 @@ def test_a_function_may_refer_to_the_student(tmp_path):
     assert distill(tmp_path, student=student, optimizer=optimizer).history == first.history
 
 
+class Caching(Residual):
+    """Keeps what it was given last, as attention maps are kept, and counts."""
+
+    last, calls = None, 0
+
+    def forward(self, inputs):
+        self.last, self.calls = inputs, self.calls + 1
+        return super().forward(inputs)
+
+
+def test_what_changes_by_being_used_is_known_again(tmp_path):
+    """In this process as the run left it, in another one as it was at the beginning."""
+    student, seen = Caching(1.0), []
+
+    def noting(batch):
+        seen.append(len(batch))
+        return batch
+
+    first = distill(tmp_path, student=student, transform=noting)
+    assert distill(tmp_path, student=student, transform=noting).history == first.history
+    seen.clear()
+    assert distill(tmp_path, student=Caching(1.0), transform=noting).history == first.history
+    student.scale = 2.0
+    with pytest.raises(tl.RunFolderError, match="student_content"):
+        distill(tmp_path, student=student, transform=noting)
+
+
+def test_so_is_what_an_interrupted_run_leaves(tmp_path):
+    student, seen = Caching(1.0), []
+
+    def interrupting(batch):
+        seen.append(len(batch))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return batch
+
+    settings = {"student": student, "transform": interrupting, "epochs": 2}
+    with pytest.raises(KeyboardInterrupt):
+        distill(tmp_path, **settings)
+    assert len(distill(tmp_path, **settings).history) == 2
+
+
 class Stream(IterableDataset):
     """What is random and has no length cannot be told from other data."""
 

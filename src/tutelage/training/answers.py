@@ -1,4 +1,4 @@
-"""What a teacher says of a data set, in the data's order, some blocks at a time."""
+"""A teacher's outputs for a data set, in its order, some blocks at a time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Answers:
     Args:
         teacher: Ready on the device.
         dataset: With a length.
-        settings: What is asked.
+        settings: What is to be stored.
         accelerator: Device, precision, and the number of processes.
     """
 
@@ -40,28 +40,28 @@ class Answers:
         self._first: Signals | None = None
 
     def blocks(self, span: Span, layout: Layout) -> Iterator[tuple[int, Iterator[Signals]]]:
-        """Yield neighbouring blocks of one view, each with what is said of its rows.
+        """Yield neighbouring blocks of one view, each with the teacher's outputs for its rows.
 
-        What is said of one must be taken before the next.
+        Those of one block must be read before the next.
         """
         for first in range(span.start, span.stop, _BLOCKS_AT_ONCE):
             numbers = range(first, min(first + _BLOCKS_AT_ONCE, span.stop))
             view, begin = layout.view_of(numbers[0])
             _, end = layout.view_of(numbers[-1])
-            said = self._said(range(begin.start, end.stop), view)
+            outputs = self._outputs(range(begin.start, end.stop), view)
             for number in numbers:
                 batches = -(-len(layout.block(number)) // self.settings.batch_size)
-                yield number, islice(said, batches)
+                yield number, islice(outputs, batches)
 
     def fields(self) -> tuple[Field, ...]:
-        """Ask for a first batch, and return what is to be kept of each example.
+        """Run the teacher on a first batch, and return what is to be stored of each example.
 
-        What is said of it is kept for `blocks`, so that the teacher is not asked twice.
+        Its outputs are kept for `blocks`, so that the teacher does not run twice.
 
         Raises:
             ArgumentError: `top_k` is more than there are classes, or the output has no classes.
         """
-        signals = next(self._said(range(min(self.settings.batch_size, len(self.dataset)))))
+        signals = next(self._outputs(range(min(self.settings.batch_size, len(self.dataset)))))
         self._first = signals
         found = [] if signals.output is None else [self._output(signals.output)]
         for place in self.settings.features:
@@ -92,8 +92,8 @@ class Answers:
         if isinstance(output, CoarseLogits) or output.ndim != 2:  # noqa: PLR2004
             shown = "CoarseLogits" if isinstance(output, CoarseLogits) else describe(output)
             raise ArgumentError(
-                "`draws` is for an output of all classes [batch, classes], got a teacher that says "
-                f"{shown}; leave it out, or give `top_k`"
+                "`draws` is for an output of all classes [batch, classes], got a teacher that "
+                f"returns {shown}; leave it out, or give `top_k`"
             )
         return Field(
             name="output",
@@ -104,9 +104,9 @@ class Answers:
             temperature=self.settings.temperature,
         )
 
-    def _said(self, places: range, view: int = 0) -> Iterator[Signals]:
-        """Yield what is said of the examples in some places under a view, batch by batch."""
-        # A part of the data at a time: the order of all of it would not stay small.
+    def _outputs(self, places: range, view: int = 0) -> Iterator[Signals]:
+        """Yield the outputs for a range of examples under a view, batch by batch."""
+        # A part of the data at a time: the order of all of it would take much memory.
         part = Subset(self.dataset, places)  # pyright: ignore[reportArgumentType]
         source = as_source("dataset", part, self.settings.batch_size, shuffle=False)
         done, skipped = places.start, 0
@@ -126,24 +126,24 @@ class Answers:
 
 
 def _check_index(batch: Batch, index: torch.Tensor, start: int) -> None:
-    """Refuse data that numbers its examples otherwise: training would go by those numbers."""
+    """Refuse data with an `index` of its own: training would use that."""
     found = batch.index
     if found is None or torch.equal(found, index - start) or torch.equal(found, index):
         return
     raise DataError(
-        "the `index` of an example must be its place in the data set, got data whose examples "
+        "the `index` of an example must be its position in the data set, got data whose examples "
         f"from {int(index[0])} on say {found[:4].tolist()}; leave `index` out of what it yields, "
         "or rename it"
     )
 
 
 def _check_rows(signals: Signals, batch: Batch, done: int) -> None:
-    """Refuse answers that are not one for each example."""
+    """Refuse outputs that are not one for each example."""
     said = {"output": signals.output, **signals.features}
     for name, each in said.items():
         if each is not None and len(each) != len(batch):
             raise DataError(
-                f"the teacher must say {name!r} once for each example, got {len(each)} answers to "
-                f"the {len(batch)} from example {done} on; give inputs whose first dimension is "
+                f"the teacher must return one {name!r} for each example, got {len(each)} for the "
+                f"{len(batch)} from example {done} on; give inputs whose first dimension is "
                 "the batch"
             )

@@ -1,4 +1,4 @@
-"""`distill`: teach a student what a teacher says."""
+"""`distill`: train a student on a teacher's outputs."""
 
 from __future__ import annotations
 
@@ -41,42 +41,42 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
     engine: Engine | None = None,
     transform: Transform | None = None,
 ) -> Run:
-    """Teach a student what a teacher says.
+    """Train a student on a teacher's outputs.
 
-    The same call, made again after a kill at any moment, goes on from the last checkpoint in
-    `out`, and on a CPU ends with the very weights of an uninterrupted run; after the end it
-    returns what is there. Teacher and global random state are left as they were.
+    The same call, made again after a kill at any moment, resumes from the last checkpoint in `out`,
+    and on a CPU ends with the very weights of an uninterrupted run; after the end it returns what
+    is there. With more `epochs` it continues, where nothing depends on their number. Teacher and
+    global random state are left as they were.
 
     Args:
         teacher: A module, or a `Teacher` such as `teachers.Predictor`. It runs in eval and
             inference mode and is not changed. A list of teachers is a `teachers.Ensemble`, a dict
-            of them by domain `teachers.Specialists`; then `train` and `val` tell domains, as sets
-            made by `tl.data.domains` do.
+            of them by domain `teachers.Specialists`; then `train` and `val` must carry domains, as
+            sets made by `tl.data.domains` do.
         student: The module to train, in place.
         train: A data set (then `batch_size` and an order from `seed`) or a `DataLoader` (its
             order is kept). Examples are `(inputs, labels)`, `inputs` alone, or dicts; −100 (NaN
             for values) marks one without a label.
-        objective: What the student is asked for, such as
-            `0.1 * HardLabels() + 0.9 * SoftTargets(4)`.
+        objective: The loss, such as `0.1 * HardLabels() + 0.9 * SoftTargets(4)`.
         epochs: Passes over `train`, at least 1.
         stages: In place of `objective` and `epochs`: several of them, one after another, such as
             `[Stage(FeatureMatch({"layer2": "layer4"}), 5), Stage(SoftTargets(4), 20)]`.
-        val: The same kind of data, for the figures of each epoch and the choice of the best.
+        val: The same kind of data, for the metrics of each epoch and the choice of the best.
         batch_size: Examples in a batch, over all processes; for data sets.
-        seed: Of the order of the data and of all that is drawn while training.
-        optimizer: From parameters to an optimiser; None for AdamW at a rate of 1e-3.
-        scheduler: From the optimiser and the number of optimiser steps to a scheduler, which is
-            stepped after each of them; `torch.optim.lr_scheduler.CosineAnnealingLR` is one.
-        metrics: Figures of your own on `val`, by name: functions of (outputs, labels), or
+        seed: Of the order of the data and of everything random in training.
+        optimizer: Callable: parameters → optimizer; None for AdamW at a learning rate of 1e-3.
+        scheduler: Callable: (optimizer, number of optimizer steps) → scheduler, which is stepped
+            after each of them; `torch.optim.lr_scheduler.CosineAnnealingLR` is one.
+        metrics: Metrics of your own on `val`, by name: functions of (outputs, labels), or
             objects with `reset`, `update` and `compute`.
-        monitor: The figure of `val` by which the best epoch is kept, and the patience; None for
-            accuracy, else mean squared error, else the loss.
+        monitor: Metric on `val` for model selection and early stopping; None for accuracy, else
+            mean squared error, else the loss.
         out: Folder for checkpoints, log and student; None to keep nothing on disk.
-        engine: Device, precision, accumulation, clipping, records.
-        transform: Changes the batches of `train` on the device, before teacher and student see
-            them alike: `tl.data.Mixup()`, `tl.data.CutMix()`, `tl.data.Swap()`, `tl.data.Noise()`,
-            `tl.data.Chain([...])`, or a function of your own from a `Batch` to a `Batch`. What is
-            drawn in it should come from torch's global generator, so that a run can be taken up.
+        engine: Device, precision, accumulation, clipping, logs.
+        transform: Changes the batches of `train` on the device, before both models see them:
+            `tl.data.Mixup()`, `tl.data.CutMix()`, `tl.data.Swap()`, `tl.data.Noise()`,
+            `tl.data.Chain([...])`, or a function of your own from a `Batch` to a `Batch`. Random
+            numbers in it should come from torch's global generator, so that a run can be resumed.
             Batches that it changes have no `index`.
 
     Returns:
@@ -86,7 +86,7 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
         ArgumentError: An argument is outside its range.
         DataError: Data is empty, or labels are missing or do not fit.
         ModelError: A model refuses its inputs, or teacher and student do not fit each other.
-        NonFiniteError: A loss or the teacher's output is NaN or infinite.
+        NonFiniteError: A loss, a monitored metric or the teacher's output is NaN or infinite.
         RunFolderError: `out` cannot be written, or holds another run.
 
     >>> import torch, tutelage as tl

@@ -43,29 +43,29 @@ def fine_tune(  # noqa: PLR0913 - the options of `fit`, and which parts learn ho
 ) -> Run:
     """Train a pretrained model further on labels, with parts frozen or at lower learning rates.
 
-    Where it is to answer other classes than before, give it a new last layer first, such as
-    `model.head = nn.Linear(width, classes)`: which layer that is, only you know.
+    For other classes than before, give it a new last layer first, such as
+    `model.head = nn.Linear(width, classes)`; which layer that is depends on the model.
 
     Args:
         model: The module with its pretrained weights, trained in place.
         train: As in `distill`.
         epochs: As in `distill`.
-        frozen: Paths of layers or parameters that stay as they are, such as `["embeddings"]`;
-            layers stay in eval mode, so that batch statistics and dropout rest too. Afterwards
-            they may learn again if they could before.
+        frozen: Paths of layers or parameters that are not trained, such as `["embeddings"]`; the
+            layers stay in eval mode, so BatchNorm statistics are frozen and dropout is off.
+            Afterwards `requires_grad` is as it was.
         lr_factors: By path, by what the optimizer's learning rate is multiplied, such as
             `{"encoder": 0.1}`; above zero. What no path names has the full rate. Schedulers see and
             move the full rate of every group.
         layer_decay: In (0, 1]: the last of the repeated blocks (see `tutelage.layers.blocks`) has
-            this part of the rate, the one before it this part of that, and so on; what the model
-            lists before its blocks has the least, what it lists after them the full rate (Clark
+            this factor, the one before it its square, and so on; layers before the blocks have the
+            lowest learning rate, layers after them the full one (Clark
             et al. 2020, https://arxiv.org/abs/2003.10555, use 0.8). `lr_factors` take
             precedence.
-        objective: One that wants no teacher; None for `HardLabels()`.
+        objective: One without a teacher; None for `HardLabels()`.
         val: As in `distill`.
         batch_size: As in `distill`.
         seed: As in `distill`.
-        optimizer: As in `distill`; None for AdamW at 1e-4, a tenth of the rate that `fit` has.
+        optimizer: As in `distill`; None for AdamW at 1e-4, a tenth of the learning rate of `fit`.
             With `lr_factors` or `layer_decay` it is called with groups of parameters.
         scheduler: As in `distill`.
         metrics: As in `distill`.
@@ -75,7 +75,7 @@ def fine_tune(  # noqa: PLR0913 - the options of `fit`, and which parts learn ho
         transform: As in `distill`.
 
     Returns:
-        The run; `run.student` is the model, in eval mode. The log's `lr` is the full rate.
+        The run; `run.student` is the model, in eval mode. The log's `lr` is the full learning rate.
 
     Raises:
         TutelageError: As `fit`; ArgumentError too if a path names nothing, paths overlap, a factor

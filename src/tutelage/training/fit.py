@@ -1,4 +1,4 @@
-"""`fit`: train a model on labels, with the engine that distils."""
+"""`fit`: train a model on labels, in the loop of `distill`."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def fit(  # noqa: PLR0913 - the options of `distill`
     engine: Engine | None = None,
     transform: Transform | None = None,
 ) -> Run:
-    """Train a model on labels: a teacher-to-be, or the control that shows what a teacher adds.
+    """Train a model on labels: a future teacher, or the baseline that shows what a teacher adds.
 
-    Order, steps and records are those of `distill` with the same arguments, so that two runs
-    differ in nothing but what was learnt from.
+    Data order, steps and logs are those of `distill` with the same arguments, so that two runs
+    differ in the objective alone.
 
     Args:
         model: The module to train, in place.
         train: As in `distill`.
         epochs: As in `distill`.
-        objective: One that wants no teacher; None for `HardLabels()`.
+        objective: One without a teacher; None for `HardLabels()`.
         val: As in `distill`.
         batch_size: As in `distill`.
         seed: As in `distill`.
@@ -60,7 +60,7 @@ def fit(  # noqa: PLR0913 - the options of `distill`
         The run; `run.student` is the model, in eval mode.
 
     Raises:
-        TutelageError: As `distill`; ArgumentError too if the objective wants a teacher.
+        TutelageError: As `distill`; ArgumentError too if the objective needs a teacher.
     """
     check_learner("model", model)
     settings = Settings(

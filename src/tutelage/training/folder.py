@@ -104,7 +104,7 @@ class RunFolder:
             raise self._other_run(found, different, obstacle)
         if longer:
             self.student.unlink(missing_ok=True)  # of the shorter run
-            write_json(self.run, content | {"run": self._identity})
+            write_json(self.run, content | {"run": found | {"epochs": self._identity["epochs"]}})
 
     def _other_run(
         self, found: Mapping[str, Any], different: list[str], obstacle: str
@@ -114,12 +114,13 @@ class RunFolder:
             for key in different
         ]
         advice = (
-            f"a run may be continued to more epochs only where nothing depends on their number, "
-            f"but {obstacle}; choose another folder"
-            if obstacle
-            else "(…_content stands for attributes, code and data); choose another folder, or "
-            "remove that one"
+            "(…_content stands for attributes, code and data); choose another folder, or remove it"
         )
+        if obstacle:
+            advice = (
+                "a run may be continued to more epochs only where nothing depends on their number, "
+                f"but {obstacle}; choose another folder"
+            )
         return RunFolderError(
             f"`out` must be empty or hold this very run, got {self.path} with a run that differs "
             "in\n" + "\n".join(lines) + f"\n{advice}"

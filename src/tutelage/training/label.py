@@ -1,4 +1,4 @@
-"""`label`: ask a teacher once, and keep what it says."""
+"""`label`: run a teacher once over a data set, and store its outputs."""
 
 from __future__ import annotations
 
@@ -60,34 +60,33 @@ def label(  # noqa: PLR0913 - a verb with its options
     verify: bool = False,
     engine: Engine | None = None,
 ) -> TargetStore:
-    """Ask a teacher for all examples of a data set, once, and keep the answers on disk.
+    """Run a teacher once over all examples of a data set, and store its outputs on disk.
 
     `distill` takes the store in place of the teacher, and the teacher never runs again. A call made
-    again after a kill at any moment, or a full disk, goes on after the last finished block, and the
+    again after a kill at any moment, or a full disk, resumes after the last finished block, and the
     files end as those of a call that was not interrupted; after the end it returns what is there.
     Under `torchrun` each process labels its part.
 
     Args:
         teacher: A module or a `Teacher`, such as `Predictor`, an ensemble or specialists.
-        dataset: A data set with a length, labelled or not; the place of an example in it is what it
-            is known by.
+        dataset: A data set with a length, labelled or not; examples are identified by their index.
         out: Folder of the store.
         views: How many views of each example are labelled; more than 1 is for augmented data, as
             `tl.data.Views`, whose epochs then take turns with these.
-        fields: The objective that is to learn from the store, or what it wants of the teacher; None
+        fields: The objective that will use the store, or the teacher outputs that it requires; None
             for the output.
-        top_k: How many classes of the output to keep, with the log-mass of all others together;
+        top_k: How many classes of the output to keep, with the logsumexp of the remaining classes;
             None for all. `SoftTargets` learns from these, objectives on all classes do not.
-        draws: How many classes to draw in proportion to the output's probabilities, in place of the
-            output: 2 bytes each up to 65,535 classes, and right on average, where `top_k` leaves
-            out how the others differ. For `SoftTargets` at the temperature of the draws.
-        temperature: At which classes are drawn: that of the objective that is to learn from them.
+        draws: How many classes to sample in proportion to the output's probabilities, in place of
+            the output: 2 bytes each up to 65,535 classes, and unbiased, where `top_k` loses how the
+            remaining classes differ. For `SoftTargets` at the temperature of the samples.
+        temperature: At which classes are sampled: that of the objective that will use them.
         dtype: `"float16"` (a relative error of at most 5e-4), `"bfloat16"` (4e-3, and the range of
             float32) or `"float32"` (exact).
-        batch_size: Examples that the teacher is shown at a time, by each process.
+        batch_size: Examples in a batch of the teacher's, in each process.
         compile: Whether to compile the teacher, a module, with `torch.compile`.
-        verify: Whether to read all that is finished, and to make anew what is damaged.
-        engine: Device and precision of the teacher; its other settings do not matter here.
+        verify: Whether to read all finished blocks, and to make damaged ones anew.
+        engine: Device and precision of the teacher; its other settings have no effect here.
 
     Returns:
         The store, opened.
@@ -96,8 +95,8 @@ def label(  # noqa: PLR0913 - a verb with its options
         ArgumentError: An argument is outside its range.
         DataError: The data set is empty, has no length, cannot be loaded, is augmented at random
             without `tl.data.Views`, or has fewer than `views` of them.
-        ModelError: The teacher cannot be asked, or answers in changing shapes.
-        NonFiniteError: The teacher says NaN or an infinity.
+        ModelError: The teacher fails, or its outputs change their shape.
+        NonFiniteError: The teacher's output is NaN or infinite.
         StoreError: `out` cannot be written, holds another store or a damaged one, or a number does
             not fit `dtype`.
 
@@ -138,7 +137,7 @@ def _settings(
     compiled: bool,
     engine: Engine,
 ) -> Settings:
-    """Return what is asked, checked."""
+    """Return what is to be stored, checked."""
     if dtype not in _DTYPES:
         raise ArgumentError(f"`dtype` must be one of {list(_DTYPES)}, got {dtype!r}; choose one")
     if top_k is not None and not fields.output:
@@ -151,14 +150,14 @@ def _settings(
         features=tuple(sorted(fields.features)),
         top_k=None if top_k is None else whole_number("top_k", top_k, 1, "None keeps all classes"),
         dtype=cast("Any", dtype),
-        batch_size=whole_number("batch_size", batch_size, 1, "the teacher is shown so many"),
+        batch_size=whole_number("batch_size", batch_size, 1, "it counts the examples of a batch"),
         precision=engine.precision,
         compile=compiled,
     )
 
 
 def _draws(settings: Settings, draws: int | None, temperature: float) -> dict[str, Any]:
-    """Return what is asked of drawn classes, checked against the rest."""
+    """Return the settings of sampled classes, checked against the rest."""
     found = positive("temperature", temperature, "at which classes are drawn")
     if draws is None:
         if found != 1:
@@ -182,7 +181,7 @@ def _draws(settings: Settings, draws: int | None, temperature: float) -> dict[st
 def _make(
     folder: Path, manifest: Manifest, answers: Answers, verify: bool, bar: LabellingBar
 ) -> None:
-    """Carry a store to its end, if it is not there, together with the other processes."""
+    """Fill a store, unless it is finished, together with the other processes."""
     accelerator: Accelerator = answers.accelerator
     if verify:
         manifest = _repaired(folder, manifest, accelerator)
@@ -207,7 +206,7 @@ def _make(
 
 
 def _repaired(folder: Path, manifest: Manifest, accelerator: Accelerator) -> Manifest:
-    """Have damaged blocks stand as not finished; headers and sizes are mended in writing."""
+    """Mark damaged blocks as not finished; headers and sizes are repaired in writing."""
     if accelerator.is_main_process:
         found = list(find_damage(folder, manifest))
         if found:

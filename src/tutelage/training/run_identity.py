@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -64,34 +67,83 @@ def content_of_run(
         data: `train` and `val` as they were given.
         unread: Receives what could not be read.
     """
-    distiller, settings = setup.distiller, setup.settings
+    distiller = setup.distiller
     known = _known(setup, data)
-
-    def content(value: object, name: str) -> str:
-        missing: list[str] = []
-        found = identity(value, known=known, unread=missing)
-        unread.extend(f"{each} in {name}" for each in missing)
-        return found
-
-    for metric in settings.metrics.values():
-        reset = getattr(metric, "reset", None)
-        if callable(reset):
-            reset()  # what it has counted is not what it is
     found = {
         "teacher": None if distiller.teacher is None else distiller.teacher.fingerprint(),
         "train_content": setup.train.fingerprint(),
         "val_content": None if setup.val is None else setup.val.fingerprint(),
-        "student_content": identity(distiller.student, tensors="none", unread=unread),
         "objective_content": objective,
-        "optimizer_content": content(_parts_of(setup.optimizer), "the optimizer"),
-        "scheduler_content": content(setup.scheduler, "the scheduler"),
-        "transform_content": content(settings.transform, "`transform`"),
-        "metrics_content": content(dict(settings.metrics), "`metrics`"),
-    }
+        "optimizer_content": _content(_parts_of(setup.optimizer), "the optimizer", known, unread),
+        "scheduler_content": _content(setup.scheduler, "the scheduler", known, unread),
+    } | content_in_use(setup, data, unread)
     for name, source in (("train", setup.train), ("val", setup.val)):
         if source is not None and found[f"{name}_content"] in (None, "not seen"):
             unread.append(f"the content of `{name}`")
     return {name: each for name, each in found.items() if each is not None}
+
+
+def content_in_use(
+    setup: Setup, data: tuple[object, object | None], unread: list[str]
+) -> dict[str, str]:
+    """Describe what may change by being used: student, transform and metrics.
+
+    An object that is as an earlier run of this process left it, such as a transform that counts,
+    is described as that run found it. So it is in another process, which has it anew.
+
+    Args:
+        setup: The run.
+        data: `train` and `val` as they were given.
+        unread: Receives what could not be read.
+    """
+    found = {}
+    for name, (value, now) in _in_use(setup, data, unread).items():
+        used, first, left = _USED.get(id(value), (None, "", ""))
+        found[f"{name}_content"] = first if used and used() is value and left == now else now
+    return found
+
+
+def note_use(
+    setup: Setup, data: tuple[object, object | None], described: Mapping[str, Any]
+) -> None:
+    """Remember how a run leaves what it described by `content_in_use`."""
+    for name, (value, now) in _in_use(setup, data, []).items():
+        key = id(value)
+        with suppress(TypeError):  # what cannot be referred to weakly is not remembered
+            forget = partial(_forget, key)
+            _USED[key] = weakref.ref(value, forget), described[f"{name}_content"], now
+
+
+_USED: dict[int, tuple[Any, str, str]] = {}
+"""By `id`: a weak reference, and the text that the last run found and the one that it left."""
+
+
+def _forget(key: int, _: object) -> None:
+    _USED.pop(key, None)
+
+
+def _in_use(
+    setup: Setup, data: tuple[object, object | None], unread: list[str]
+) -> dict[str, tuple[Any, str]]:
+    """Return by name what may change by being used, and how it is now."""
+    settings, known = setup.settings, _known(setup, data)
+    student = setup.distiller.student
+    found: dict[str, tuple[Any, str]] = {}
+    found["student"] = (student, identity(student, tensors="none", unread=unread))
+    named = {f"metric {name}": each for name, each in settings.metrics.items()}
+    for name, each in (named | {"transform": settings.transform}).items():
+        reset = getattr(each, "reset", None)
+        if name in named and callable(reset):
+            reset()  # what it has counted is not what it is
+        found[name] = each, _content(each, f"`{name}`", known, unread)
+    return found
+
+
+def _content(value: object, name: str, known: Mapping[int, str], unread: list[str]) -> str:
+    missing: list[str] = []
+    found = identity(value, known=known, unread=missing)
+    unread.extend(f"{each} in {name}" for each in missing)
+    return found
 
 
 def objective_content(objective: Objective, unread: list[str]) -> str:

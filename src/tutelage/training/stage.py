@@ -1,4 +1,4 @@
-"""A stage of a run: what is learnt first, what after, and which parts of the student learn it."""
+"""A stage of a run: an objective, its epochs, and which parts of the student are trained."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Stage:
     """One of several trainings that follow each other; each begins where the former ended.
 
     Args:
-        objective: What the student is asked for. An objective that stands in several stages keeps
-            its projectors from one to the next.
+        objective: The loss. An objective that is in several stages keeps its projectors from one
+            to the next.
         epochs: Passes over the training data, at least 1.
-        trainable: Paths of the parts of the student that learn, such as `["layer3", "head"]`; the
-            others are frozen and in eval mode. None for all.
+        trainable: Paths of the parts of the student that are trained, such as
+            `["layer3", "head"]`; the others are frozen and in eval mode. None for all.
         name: For folders and logs.
         optimizer: None for that of the run; each stage has a new one.
         scheduler: None for that of the run; it goes over the steps of the stage.
-        monitor: The figure by which the best epoch of the stage is kept; None for that of the run,
-            or where the stage has no output to be judged by, for the loss.
+        monitor: Metric for model selection within the stage; None for that of the run, or for the
+            loss where the objective does not use the student's output.
 
     Raises:
         ArgumentError: A value is outside its range.
@@ -53,7 +53,7 @@ class Stage:
             )
         whole_number("epochs", self.epochs, 1, "it counts the stage's passes over `train`")
         if not isinstance(self.name, str):
-            raise ArgumentError(f"`name` must be a text, got {self.name!r}; write name='hint'")
+            raise ArgumentError(f"`name` must be a string, got {self.name!r}; write name='hint'")
         as_monitor(self.monitor)
         if self.trainable is not None and (isinstance(self.trainable, str) or not self.trainable):
             raise ArgumentError(
@@ -86,20 +86,20 @@ def blockwise(
     optimizer: MakeOptimizer | None = None,
     scheduler: MakeScheduler | None = None,
 ) -> list[Stage]:
-    """Return stages that teach one block after another, from the input on.
+    """Return stages that train one block after another, from the input on.
 
     Args:
         layer_map: Which block of the student learns from which of the teacher, in the order in
             which the student runs them.
         epochs: Of each stage.
-        freeze: Whether a block is frozen once it has learnt. The first stage trains all that lies
+        freeze: Whether a block is frozen once it is trained. The first stage trains everything
             before the first block too.
-        objective: From one pair of the map to what is asked of it.
+        objective: Callable: a layer map of one pair → its objective.
         optimizer: As in `Stage`.
         scheduler: As in `Stage`.
 
     Raises:
-        ArgumentError: The map is empty, or names no places, or `objective` is no function.
+        ArgumentError: The map is empty, or names no layers, or `objective` is no function.
 
     >>> [stage.trainable for stage in blockwise({"0": "1", "1": "3"})]
     [None, ['1']]

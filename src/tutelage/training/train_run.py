@@ -25,6 +25,7 @@ from tutelage.training.run import Run
 from tutelage.training.run_identity import (
     content_of_run,
     describe_run,
+    note_use,
     objective_content,
     why_not_longer,
 )
@@ -77,6 +78,8 @@ def train_run(
         state = RunState(Best(settings.monitor))
         checkpointer = Checkpointer(setup, state, accelerator, folder)
         stack.callback(checkpointer.close)
+        if folder is not None:
+            stack.callback(note_use, setup, data, described)
         _train(checkpointer, accelerator, unread)
         epoch = checkpointer.finish()
         for tracker in accelerator.trackers:
