@@ -85,7 +85,7 @@ def test_the_quick_demo_writes_what_it_prints(tmp_path):
     assert f"{100 * record['teacher']['trials'][0]['metrics']['accuracy']:.1f}" in done.stdout
     for arm in record["arms"]:
         for figure in ("accuracy", "agreement"):
-            found = mean_interval([trial["figures"][figure] for trial in arm["trials"]])
+            found = mean_interval([trial["metrics"][figure] for trial in arm["trials"]])
             expected = f"{100 * found.mean:.1f} ± {100 * found.half_width:.1f}"
             assert expected in done.stdout
     for model in record["models"].values():

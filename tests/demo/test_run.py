@@ -147,7 +147,7 @@ def test_the_same_settings_give_the_same_accuracies(results, settings):
     for ours, theirs in zip(again.arms, results.arms, strict=True):
         assert ours.values("accuracy") == theirs.values("accuracy")
         assert ours.similarity == theirs.similarity
-    assert again.teacher.figures == results.teacher.metrics
+    assert again.teacher.metrics == results.teacher.metrics
 
 
 def test_the_verdict_speaks_of_the_arm_with_more_images(results):

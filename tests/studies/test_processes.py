@@ -45,7 +45,7 @@ def found(out):
     for arm in content["arms"]:
         for trial in arm["trials"]:
             trial.pop("seconds")
-    return {key: content[key] for key in ("arms", "comparisons", "against_teacher", "subject")}
+    return {key: content[key] for key in ("arms", "comparisons", "against_teacher", "primary")}
 
 
 @pytest.fixture(scope="module")

@@ -285,7 +285,7 @@ def test_figures_of_fidelity_and_calibration(setup):
     trial = study.results.arm("soft").trials[0]
     theirs, ours = (predict(each, setup.test) for each in (setup.teacher, study.student("soft")))
     p, q = theirs.double().log_softmax(1), ours.double().log_softmax(1)
-    assert trial.figures["kl"] == pytest.approx((p.exp() * (p - q)).sum(1).mean().item(), rel=1e-5)
+    assert trial.metrics["kl"] == pytest.approx((p.exp() * (p - q)).sum(1).mean().item(), rel=1e-5)
     labels = setup.test.tensors[1]
     assert trial.calibration.nll == pytest.approx(
         nn.functional.cross_entropy(ours.double(), labels).item(), rel=1e-5
@@ -311,8 +311,8 @@ def test_cheaper_forms_of_the_student_are_measured_too(setup):
     results = study.results
     forms = {each.name: each for each in results.models[results.arm("soft").model].variants}
     plain = results.arm("soft").trials[0].metrics["accuracy"]
-    assert forms["plain"].figure == pytest.approx(plain)
+    assert forms["plain"].metric == pytest.approx(plain)
     for name in ("bf16", "int8", "onnx"):
         assert forms[name].reason == ""
-        assert forms[name].figure == pytest.approx(plain, abs=0.02)
+        assert forms[name].metric == pytest.approx(plain, abs=0.02)
         assert [each.batch_size for each in forms[name].latencies] == [1, 256]

@@ -165,11 +165,17 @@ class TestDefault:
         with pytest.raises(ArgumentError, match=r"one of the metrics accuracy.*got \['mine'\]"):
             choose_monitor({"mine"})
 
-    def test_a_nan_is_passed_over(self):
-        best = Best(None)
-        assert best.improves(1, {"accuracy": math.nan, "loss": 3.0})
-        assert best.monitor is not None
-        assert best.monitor.name == "loss"
+
+def test_a_student_whose_outputs_are_nan_is_not_scored_as_if_it_named_a_class():
+    """The argmax of NaN logits is class 0."""
+
+    class Broken(nn.Linear):
+        def forward(self, inputs):
+            return super().forward(inputs) * (1.0 if self.training else math.nan)
+
+    data = TensorDataset(X, torch.zeros(96).long())
+    with pytest.raises(NonFiniteError, match=r"'accuracy' must be a number, got NaN in epoch 1"):
+        tl.fit(Broken(6, 3), train=data, val=data, epochs=1)
 
 
 def test_an_infinite_value_is_worse_than_any_other():

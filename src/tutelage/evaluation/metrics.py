@@ -42,7 +42,7 @@ def accuracy(output: Tensor, labels: Tensor) -> float:
     0.5
     """
     known = labels.long() != UNLABELLED
-    return (output.argmax(dim=1) == labels)[known].double().mean().item()
+    return _fraction(output.argmax(dim=1) == labels, output)[known].mean().item()
 
 
 def agreement(student: Tensor, teacher: Tensor) -> float:
@@ -52,7 +52,13 @@ def agreement(student: Tensor, teacher: Tensor) -> float:
         student: Logits `[examples, classes]`.
         teacher: The same of the teacher.
     """
-    return (student.argmax(dim=1) == teacher.argmax(dim=1)).double().mean().item()
+    same = student.argmax(dim=1) == teacher.argmax(dim=1)
+    return _fraction(_fraction(same, student), teacher).mean().item()
+
+
+def _fraction(right: Tensor, logits: Tensor) -> Tensor:
+    """Return 1 or 0 for each example, or NaN where its logits are: argmax would name a class."""
+    return right.double().masked_fill(logits.isnan().any(dim=1), torch.nan)
 
 
 def mse(output: Tensor, labels: Tensor) -> float:

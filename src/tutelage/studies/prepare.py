@@ -13,6 +13,8 @@ from tutelage._checks import by_name, folder_path, whole_number
 from tutelage.errors import ArgumentError, RunFolderError
 from tutelage.studies.answers import Truth
 from tutelage.studies.arm import Arm, as_arm, usual_controls
+from tutelage.studies.conclude import ReportOptions
+from tutelage.studies.plan import Training
 from tutelage.studies.score import Scorer
 
 
@@ -78,6 +80,24 @@ def check_options(
         raise ArgumentError(
             "a study's processes must each be started alone, got one of several under torchrun or "
             "its like; start the same program several times with one `out`, and they share trials"
+        )
+
+
+def check_kinds(training: object, report: object) -> None:
+    """Refuse options that are none.
+
+    Raises:
+        ArgumentError: One is of another type.
+    """
+    if not isinstance(training, Training):
+        raise ArgumentError(
+            f"`training` must be a tl.Training, got {training!r}; for instance "
+            "tl.Training(batch_size=128)"
+        )
+    if not isinstance(report, ReportOptions):
+        raise ArgumentError(
+            f"`report` must be a tl.ReportOptions, got {report!r}; for instance "
+            'tl.ReportOptions(title="Digits")'
         )
 
 

@@ -28,6 +28,7 @@ from tutelage.studies.prepare import (
     all_arms,
     arms_of,
     check_against,
+    check_kinds,
     check_names,
     check_options,
     folder_of,
@@ -179,6 +180,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         TutelageError: As `distill`.
     """
     training, words = training or Training(), report or ReportOptions()
+    check_kinds(training, words)
     if margin is not None:
         not_negative("margin", margin, "it is what may be lost, such as 0.01 of accuracy")
     ours = arms_of("arms", arms)

@@ -64,7 +64,7 @@ def choose_monitor(names: Collection[str]) -> Monitor:
     teacher or the distance from it.
 
     Args:
-        names: The metrics that there are, none of them NaN.
+        names: The metrics that there are; what the data cannot tell is not among them.
 
     Raises:
         ArgumentError: None of them is a standard one.
@@ -115,7 +115,7 @@ class Best:
             NonFiniteError: It is NaN.
         """
         if self.monitor is None:
-            self.monitor = choose_monitor({key for key, each in metrics.items() if each == each})  # noqa: PLR0124
+            self.monitor = choose_monitor(metrics)
         name = self.monitor.name
         if name not in metrics:
             raise ArgumentError(
