@@ -53,11 +53,11 @@ def test_ends_of_a_range_belong_to_it():
 
 @pytest.mark.parametrize("value", [1.0, "1", True, None])
 def test_a_whole_number_is_neither_float_nor_bool(value):
-    with pytest.raises(ArgumentError, match="`n` must be a whole number, got"):
-        checks.whole_number("n", value, 1, "mend it")
+    with pytest.raises(ArgumentError, match="`n` must be an integer, got"):
+        checks.integer("n", value, 1, "mend it")
 
 
 def test_a_whole_number_has_a_least_value():
-    assert checks.whole_number("n", np.int32(2), 2, "mend it") == 2
+    assert checks.integer("n", np.int32(2), 2, "mend it") == 2
     with pytest.raises(ArgumentError, match="`n` must be at least 2, got 1; mend it"):
-        checks.whole_number("n", 1, 2, "mend it")
+        checks.integer("n", 1, 2, "mend it")

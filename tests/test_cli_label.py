@@ -57,7 +57,11 @@ def content(folder):
         ("data", [], {}),
         ("data", ["--dtype", "float32", "--batch-size", "16"], {"dtype": "float32", "batch": 16}),
         ("data", ["--top-k", "2"], {"top_k": 2}),
-        ("data", ["--draws", "3", "--temperature", "2"], {"draws": 3, "temperature": 2}),
+        (
+            "data",
+            ["--sampled-classes", "3", "--temperature", "2"],
+            {"sampled_classes": 3, "temperature": 2},
+        ),
         ("turning", ["--views", "3", "--precision", "bf16"], {"views": 3, "precision": "bf16"}),
     ],
 )
@@ -74,7 +78,7 @@ def test_the_store_is_that_of_the_function(data, words, options, source, tmp_pat
         out=tmp_path / "same",
         views=views,
         top_k=options.get("top_k"),
-        draws=options.get("draws"),
+        sampled_classes=options.get("sampled_classes"),
         temperature=options.get("temperature", 1.0),
         dtype=options.get("dtype", "float16"),
         batch_size=options.get("batch", 256),

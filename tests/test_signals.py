@@ -148,28 +148,28 @@ class TestCoarse:
         known = CoarseLogits.of(X)
         assert known.ids.tolist() == [[0, 1, 2]] * 4
         assert torch.equal(known.logits, X)
-        assert known.rest.tolist() == [-torch.inf] * 4
+        assert known.other.tolist() == [-torch.inf] * 4
 
     def test_rows_may_be_taken(self):
         assert len(self.KNOWN) == 2
         assert self.KNOWN[1:].ids.tolist() == [[2, -1]]
         swapped = self.KNOWN[torch.tensor([1, 0])]
         assert swapped.ids.tolist() == [[2, -1], [4, 1]]
-        assert swapped.rest.tolist() == [-torch.inf, 0.5]
+        assert swapped.other.tolist() == [-torch.inf, 0.5]
 
     def test_rows_of_several_are_joined_and_the_shorter_ones_filled_up(self):
         joined = CoarseLogits.joined([self.KNOWN, CoarseLogits.of(X[:1])])
         assert joined.ids.tolist() == [[4, 1, -1], [2, -1, -1], [0, 1, 2]]
         assert joined.logits[0].tolist() == [1.0, 2.0, -torch.inf]
         assert joined.logits[2].tolist() == [0.0, 1.0, 2.0]
-        assert joined.rest.tolist() == [0.5, -torch.inf, -torch.inf]
+        assert joined.other.tolist() == [0.5, -torch.inf, -torch.inf]
 
     def test_moves_to_a_device_alone_and_in_signals(self):
         meta = torch.device("meta")
         moved = Signals(self.KNOWN, {"a": X}).to(meta)
         assert moved.features["a"].device == meta
         for known in (self.KNOWN.to(meta), moved.output):
-            assert {known.ids.device, known.logits.device, known.rest.device} == {meta}
+            assert {known.ids.device, known.logits.device, known.other.device} == {meta}
         assert Signals(X).to(meta).output.device == meta
         assert Signals().to(meta).output is None
 

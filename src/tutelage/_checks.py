@@ -52,10 +52,10 @@ def inner_fraction(name: str, value: object, advice: str) -> float:
     return number
 
 
-def whole_number(name: str, value: object, least: int, advice: str) -> int:
+def integer(name: str, value: object, least: int, advice: str) -> int:
     """Return `value` as an int of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise ArgumentError(f"`{name}` must be a whole number, got {value!r}; {advice}")
+        raise ArgumentError(f"`{name}` must be an integer, got {value!r}; {advice}")
     number = int(value)
     if number < least:
         raise ArgumentError(f"`{name}` must be at least {least}, got {number}; {advice}")

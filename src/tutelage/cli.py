@@ -117,7 +117,7 @@ def label(  # noqa: PLR0913 - the verb's options
     top_k: Annotated[
         int | None, typer.Option(help="Number of classes to keep.", show_default="all")
     ] = None,
-    draws: Annotated[
+    sampled_classes: Annotated[
         int | None, typer.Option(help="Number of classes to sample.", show_default="none")
     ] = None,
     temperature: Annotated[float, typer.Option(help="Temperature for sampling classes.")] = 1.0,
@@ -147,7 +147,7 @@ def label(  # noqa: PLR0913 - the verb's options
             out=out,
             views=views,
             top_k=top_k,
-            draws=draws,
+            sampled_classes=sampled_classes,
             temperature=temperature,
             dtype=dtype,
             batch_size=batch_size,

@@ -17,17 +17,17 @@ class CoarseLogits:
     """The output of a teacher that knows some of the classes, or of which the top k are stored.
 
     Each row is a distribution over some classes and one "other" class: the probabilities are the
-    softmax of `[logits, rest]`.
+    softmax of `[logits, other]`.
 
     Classes that were sampled from a distribution represent it only on average, and only at the
-    temperature at which they were sampled, `drawn_at`. Their logits are then the logarithms of
-    their frequencies, and `rest` is −∞.
+    temperature at which they were sampled, `sampled_at`. Their logits are then the logarithms of
+    their frequencies, and `other` is −∞.
 
     Args:
         ids: `[batch, k]` of int64: the class ids, distinct in a row; −1 pads short rows.
         logits: `[batch, k]`, theirs at temperature 1; −∞ where `ids` is −1.
-        rest: `[batch]`, logsumexp of the logits of all other classes; −∞ where there are none.
-        drawn_at: The temperature at which the classes were sampled; None where they were not.
+        other: `[batch]`, logsumexp of the logits of all other classes; −∞ where there are none.
+        sampled_at: The temperature at which the classes were sampled; None where they were not.
 
     Raises:
         ModelError: The shapes do not match.
@@ -38,23 +38,23 @@ class CoarseLogits:
 
     ids: Tensor
     logits: Tensor
-    rest: Tensor
-    drawn_at: float | None = None
+    other: Tensor
+    sampled_at: float | None = None
 
     def __post_init__(self) -> None:
         """Check the shapes."""
-        parts = (self.ids, self.logits, self.rest)
+        parts = (self.ids, self.logits, self.other)
         if not all(isinstance(each, Tensor) for each in parts):
             raise ModelError(
                 "CoarseLogits must be made of tensors, got "
                 f"{[type(each).__name__ for each in parts]}; wrap them in torch.tensor"
             )
-        fits = self.ids.ndim == 2 and self.rest.shape == self.ids.shape[:1]  # noqa: PLR2004
+        fits = self.ids.ndim == 2 and self.other.shape == self.ids.shape[:1]  # noqa: PLR2004
         if not fits or self.logits.shape != self.ids.shape or self.ids.dtype != torch.int64:
             shapes = [list(each.shape) for each in parts]
             raise ModelError(
-                "CoarseLogits must be ids [batch, k] of int64, logits [batch, k] and rest [batch], "
-                f"got {shapes} and ids of {self.ids.dtype}; bring them to these shapes"
+                "CoarseLogits must be ids [batch, k] of int64, logits [batch, k] and other "
+                f"[batch], got {shapes} and ids of {self.ids.dtype}; bring them to these shapes"
             )
 
     @classmethod
@@ -70,30 +70,30 @@ class CoarseLogits:
         Raises:
             ModelError: Some were sampled, and others were not or at another temperature.
         """
-        (drawn_at, *others) = {part.drawn_at for part in parts}
+        (sampled_at, *others) = {part.sampled_at for part in parts}
         if others:
             raise ModelError(
                 "outputs that are joined must all be sampled at one temperature, or none of them, "
-                f"got {[part.drawn_at for part in parts]}; label all data alike"
+                f"got {[part.sampled_at for part in parts]}; label all data alike"
             )
         width = max(part.ids.shape[1] for part in parts)
         ids = [_widened(part.ids, width, -1) for part in parts]
         logits = [_widened(part.logits, width, -torch.inf) for part in parts]
-        rest = torch.cat([part.rest for part in parts])
-        return cls(torch.cat(ids), torch.cat(logits), rest, drawn_at)
+        rest = torch.cat([part.other for part in parts])
+        return cls(torch.cat(ids), torch.cat(logits), rest, sampled_at)
 
     def __len__(self) -> int:
         """Return the number of examples."""
-        return len(self.rest)
+        return len(self.other)
 
     def __getitem__(self, rows: slice | Tensor) -> CoarseLogits:
         """Return some of the rows."""
-        return CoarseLogits(self.ids[rows], self.logits[rows], self.rest[rows], self.drawn_at)
+        return CoarseLogits(self.ids[rows], self.logits[rows], self.other[rows], self.sampled_at)
 
     def to(self, device: torch.device) -> CoarseLogits:
         """Return the same on `device`."""
-        there = (each.to(device) for each in (self.ids, self.logits, self.rest))
-        return CoarseLogits(*there, drawn_at=self.drawn_at)
+        there = (each.to(device) for each in (self.ids, self.logits, self.other))
+        return CoarseLogits(*there, sampled_at=self.sampled_at)
 
 
 def _widened(tensor: Tensor, width: int, filling: float) -> Tensor:

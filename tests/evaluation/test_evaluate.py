@@ -320,7 +320,7 @@ class TestMetricsOfTheObjective:
         found = evaluate(model(), Mixed(), objective, source(data, 1))
         _, teacher, _ = objective.seen
         assert teacher.ids.tolist() == [[0, 1, 2], [1, 2, -1]]
-        assert teacher.rest.tolist() == [-torch.inf, 6.0]
+        assert teacher.other.tolist() == [-torch.inf, 6.0]
         assert found.outputs.teacher is None
 
     def test_a_sum_collects_those_of_all_its_terms(self):

@@ -33,7 +33,7 @@ def reference(student, teacher, temperature):
     """Row by row, in plain numpy."""
     values = []
     for z, ids, logits, rest in zip(
-        student.detach().numpy(), teacher.ids, teacher.logits, teacher.rest, strict=True
+        student.detach().numpy(), teacher.ids, teacher.logits, teacher.other, strict=True
     ):
         known = [int(each) for each in ids if each >= 0]
         others = [each for each in range(len(z)) if each not in known]
@@ -81,7 +81,7 @@ def test_with_nothing_left_over_it_is_soft_targets(seed, temperature):
     logits = 3 * torch.randn(student.shape, generator=generator, dtype=torch.float64)
     order = torch.randperm(student.shape[1], generator=generator)
     known = tl.CoarseLogits.of(logits)
-    shuffled = tl.CoarseLogits(known.ids[:, order], known.logits[:, order], known.rest)
+    shuffled = tl.CoarseLogits(known.ids[:, order], known.logits[:, order], known.other)
     expected = soft_targets(student, logits, temperature)
     slope = gradient(expected, student)
     for teacher in (known, shuffled):
@@ -113,7 +113,7 @@ def test_gradient_at_temperature_one(seed):
     student, teacher = draw(seed)
     ours = gradient(coarse_soft_targets(student, teacher, 1.0), student)
     q = student.detach().softmax(dim=1)
-    p = torch.cat([teacher.logits, teacher.rest.unsqueeze(1)], dim=1).softmax(dim=1)
+    p = torch.cat([teacher.logits, teacher.other.unsqueeze(1)], dim=1).softmax(dim=1)
     for row, ids in enumerate(teacher.ids.tolist()):
         others = [each for each in range(7) if each not in ids]
         for each in range(7):
@@ -180,7 +180,7 @@ def test_follows_a_permutation_of_the_batch_and_ignores_a_shift_of_either_side(s
     expected = coarse_soft_targets(student, teacher)
     ours = coarse_soft_targets(student[rows], teacher[torch.tensor(rows)])
     torch.testing.assert_close(ours, expected[rows])
-    moved = tl.CoarseLogits(teacher.ids, teacher.logits + shift, teacher.rest + shift)
+    moved = tl.CoarseLogits(teacher.ids, teacher.logits + shift, teacher.other + shift)
     torch.testing.assert_close(coarse_soft_targets(student + shift, moved), expected)
 
 
@@ -188,10 +188,10 @@ def test_follows_a_permutation_of_the_batch_and_ignores_a_shift_of_either_side(s
 def test_half_precision_is_computed_in_float32(dtype):
     student, teacher = draw(5)
     student = student.detach().to(dtype)
-    teacher = tl.CoarseLogits(teacher.ids, teacher.logits.to(dtype), teacher.rest.to(dtype))
+    teacher = tl.CoarseLogits(teacher.ids, teacher.logits.to(dtype), teacher.other.to(dtype))
     ours = coarse_soft_targets(student, teacher, 2.0)
     assert ours.dtype == torch.float32
-    exact = tl.CoarseLogits(teacher.ids, teacher.logits.double(), teacher.rest.double())
+    exact = tl.CoarseLogits(teacher.ids, teacher.logits.double(), teacher.other.double())
     np.testing.assert_allclose(
         ours.numpy(), reference(student.double(), exact, 2.0), rtol=1e-4, atol=1e-5
     )
@@ -204,7 +204,7 @@ def test_extreme_logits_give_finite_values_and_gradients(dtype, rest, temperatur
     extremes = [[1e4, -1e4, 0.0, -1e4], [-1e4, 1e4, 1e4, 1e4], [-1e4, -1e4, -1e4, 1e4]]
     student = torch.tensor(extremes, dtype=dtype, requires_grad=True)
     known = coarse([[0, 1], [0, -1], [2, 1]], [[-1e4, 1e4], [1e4, -np.inf], [0, 0]], [rest] * 3)
-    teacher = tl.CoarseLogits(known.ids, known.logits.to(dtype), known.rest.to(dtype))
+    teacher = tl.CoarseLogits(known.ids, known.logits.to(dtype), known.other.to(dtype))
     values = coarse_soft_targets(student, teacher, temperature)
     assert values.isfinite().all()
     assert gradient(values, student).isfinite().all()

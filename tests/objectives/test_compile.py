@@ -69,7 +69,7 @@ class TestObjectives:
     def test_of_a_teacher_that_knows_some_of_the_classes(self):
         ids = torch.tensor([[0, 2], [3, -1]])
         said = CoarseLogits(ids, normal(2, 2, 2).masked_fill(ids < 0, -torch.inf), torch.zeros(2))
-        drawn = CoarseLogits(ids, said.logits, torch.full((2,), -torch.inf), drawn_at=2.0)
+        drawn = CoarseLogits(ids, said.logits, torch.full((2,), -torch.inf), sampled_at=2.0)
         student = normal(0, 2, 5).requires_grad_()
         plain, batch = tl.SoftTargets(2), Batch(torch.zeros(2, 1))
         compiled = torch.compile(plain, **EAGERLY)

@@ -36,7 +36,7 @@ def test_ids_are_counted_as_numpy_counts_them(seed, count, classes, temperature)
         assert answer.ids[row][kept].tolist() == names.tolist()
         np.testing.assert_allclose(answer.logits[row][kept].exp(), times / count, rtol=1e-5)
         assert bool((answer.logits[row][~kept] == -torch.inf).all())
-    assert (answer.drawn_at, answer.rest.tolist()) == (temperature, [-torch.inf] * 5)
+    assert (answer.sampled_at, answer.other.tolist()) == (temperature, [-torch.inf] * 5)
 
 
 @given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from(TEMPERATURES))
@@ -94,8 +94,8 @@ def test_at_another_temperature_they_are_refused():
 
 def test_they_stay_drawn_and_mix_with_no_others():
     answer, other = drawn(torch.zeros(2, 3), 2, 4.0), tl.CoarseLogits.of(torch.zeros(2, 3))
-    assert answer[1:].drawn_at == answer.to(torch.device("cpu")).drawn_at == 4.0
-    assert tl.CoarseLogits.joined([answer, answer]).drawn_at == 4.0
+    assert answer[1:].sampled_at == answer.to(torch.device("cpu")).sampled_at == 4.0
+    assert tl.CoarseLogits.joined([answer, answer]).sampled_at == 4.0
     for parts in ([answer, other], [other, drawn(torch.zeros(2, 3), 2, 1.0)]):
         with pytest.raises(ModelError, match="must all be sampled at one temperature, or none"):
             tl.CoarseLogits.joined(parts)

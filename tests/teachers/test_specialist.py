@@ -30,12 +30,12 @@ def test_the_last_logit_is_that_of_the_other_class():
     known = ask(Specialist(model, labels=[5, 2])).output
     assert known.ids.tolist() == [[5, 2]] * 4
     torch.testing.assert_close(known.logits, said(model)[:, :2])
-    torch.testing.assert_close(known.rest, said(model)[:, 2])
+    torch.testing.assert_close(known.other, said(model)[:, 2])
 
 
 def test_without_an_other_class_the_others_have_no_probability():
     known = ask(Specialist(net(2), labels=[5, 2], other_class=False)).output
-    assert known.rest.tolist() == [-torch.inf] * 4
+    assert known.other.tolist() == [-torch.inf] * 4
 
 
 @pytest.mark.parametrize("classes", [4, CLASSES])

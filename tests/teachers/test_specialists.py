@@ -144,8 +144,8 @@ class TestMixedKinds:
         torch.testing.assert_close(output.logits[[0, 2, 3, 4, 5]], logits[[0, 2, 3, 4, 5]])
         torch.testing.assert_close(output.logits[1, :3], logits[1, :3])
         assert output.logits[1, 3] == -torch.inf
-        torch.testing.assert_close(output.rest[1], logits[1, 3])
-        assert output.rest[[0, 2, 3, 4, 5]].tolist() == [-torch.inf] * 5
+        torch.testing.assert_close(output.other[1], logits[1, 3])
+        assert output.other[[0, 2, 3, 4, 5]].tolist() == [-torch.inf] * 5
 
     @pytest.mark.parametrize(("columns", "labels"), [(3, [3, 0]), (2, [0, 1])])
     def test_plain_logits_of_fewer_classes_are_refused(self, columns, labels):

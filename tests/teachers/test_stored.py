@@ -54,7 +54,7 @@ def test_of_top_k_it_says_coarse_logits(teacher, tmp_path):
     store = tl.label(teacher, data(), out=tmp_path, top_k=2, engine=quiet())
     said = Stored(store).signals(tl.Batch(torch.zeros(1, 4), index=torch.tensor([3])), OUTPUT)
     assert isinstance(said.output, tl.CoarseLogits)
-    assert said.output.logits.dtype == said.output.rest.dtype == torch.float32
+    assert said.output.logits.dtype == said.output.other.dtype == torch.float32
     assert said.output.ids.dtype == torch.int64
 
 

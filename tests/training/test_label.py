@@ -50,7 +50,7 @@ def test_top_k_keeps_the_likeliest_and_the_mass_of_the_rest(tmp_path):
     assert torch.equal(found.ids, ids)
     others = logits.scatter(1, ids, -torch.inf).logsumexp(dim=1)
     cells = torch.cat([top, others[:, None]], dim=1).softmax(dim=1)
-    kept = torch.cat([found.logits, found.rest[:, None]], dim=1).softmax(dim=1)
+    kept = torch.cat([found.logits, found.other[:, None]], dim=1).softmax(dim=1)
     torch.testing.assert_close(kept, cells, rtol=1e-5, atol=1e-7)
     assert bool((found.logits[:, 0] == 0).all())
 
@@ -79,7 +79,7 @@ def test_a_teacher_that_knows_some_classes_is_kept_as_it_says(tmp_path):
 
 def as_dicts(coarse):
     """Each row's cells and their probabilities."""
-    for ids, logits, rest in zip(coarse.ids, coarse.logits, coarse.rest, strict=True):
+    for ids, logits, rest in zip(coarse.ids, coarse.logits, coarse.other, strict=True):
         shares = torch.cat([logits, rest[None]]).softmax(0).tolist()
         cells = [*ids.tolist(), "rest"]
         yield {cell: share for cell, share in zip(cells, shares, strict=True) if cell != -1}
@@ -97,8 +97,8 @@ def test_with_top_k_what_a_coarse_teacher_knows_more_goes_into_the_rest(tmp_path
     found = store.read("output", range(128))[slice(64, None)]
     batch = tl.Batch(data(128).tensors[0][64:], index=torch.arange(64, 128))
     said = Coarse().signals(batch, None).output
-    whole = torch.cat([said.logits, said.rest[:, None]], dim=1).softmax(dim=1)
-    kept = torch.cat([found.logits, found.rest[:, None]], dim=1).softmax(dim=1)
+    whole = torch.cat([said.logits, said.other[:, None]], dim=1).softmax(dim=1)
+    kept = torch.cat([found.logits, found.other[:, None]], dim=1).softmax(dim=1)
     expected = 1 - whole[:, :-1].topk(2, dim=1).values.sum(dim=1)
     torch.testing.assert_close(kept[:, -1], expected, rtol=1e-4, atol=1e-6)
 

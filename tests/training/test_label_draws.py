@@ -24,7 +24,7 @@ def data(rows=600, classes=7):
 
 
 def label(out, dataset=None, teacher=None, **options):
-    asked: dict[str, Any] = {"draws": 5, "batch_size": 64} | options
+    asked: dict[str, Any] = {"sampled_classes": 5, "batch_size": 64} | options
     return tl.label(teacher or Said(), dataset or data(), out=out, engine=QUIET, **asked)
 
 
@@ -63,7 +63,7 @@ def test_it_is_two_bytes_a_draw_and_the_same_each_time(tmp_path):
     label(tmp_path / "two")
     assert content(tmp_path / "one") == content(tmp_path / "two")
     rows = rows_of(store, [0, 64, 599])
-    assert (rows.drawn_at, rows.ids.shape) == (1.0, (3, 5))
+    assert (rows.sampled_at, rows.ids.shape) == (1.0, (3, 5))
 
 
 def test_examples_alike_are_drawn_apart(tmp_path):
@@ -76,7 +76,7 @@ def test_examples_alike_are_drawn_apart(tmp_path):
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_a_student_learns_what_the_teacher_itself_teaches(temperature, tmp_path):
     dataset = data(3000)
-    store = label(tmp_path, dataset, draws=20, temperature=temperature)
+    store = label(tmp_path, dataset, sampled_classes=20, temperature=temperature)
     objective = tl.SoftTargets(temperature)
     found, exact = taught(store, dataset, objective), taught(Said(), dataset, objective)
     torch.manual_seed(0)
@@ -94,19 +94,25 @@ def test_other_objectives_and_temperatures_are_refused(tmp_path):
     batch = tl.Batch(dataset.tensors[0][:4], index=torch.arange(4))
     with pytest.raises(tl.ModelError, match="got sampled classes"):
         consensus.signals(batch, tl.Fields(output=True))
-    with pytest.raises(tl.StoreError, match=r"settings\.draws: 5 there, 6 now"):
-        label(tmp_path, temperature=3, draws=6)
+    with pytest.raises(tl.StoreError, match=r"settings\.sampled_classes: 5 there, 6 now"):
+        label(tmp_path, temperature=3, sampled_classes=6)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"draws": 0}, "`draws` must be at least 1"),
+        ({"sampled_classes": 0}, "`sampled_classes` must be at least 1"),
         ({"top_k": 2}, "leave `top_k` out"),
         ({"fields": tl.Fields(features=frozenset({""}))}, "want the output"),
         ({"temperature": 0}, "`temperature` must be positive"),
-        ({"draws": None, "temperature": 4}, "`temperature` is that of `draws`, got 4 without"),
-        ({"dataset": TensorDataset(torch.zeros(9, 2, 3))}, r"`draws` is for .* got .*2, 3"),
+        (
+            {"sampled_classes": None, "temperature": 4},
+            "`temperature` is that of `sampled_classes`, got 4 without",
+        ),
+        (
+            {"dataset": TensorDataset(torch.zeros(9, 2, 3))},
+            r"`sampled_classes` is for .* got .*2, 3",
+        ),
     ],
 )
 def test_bad_arguments(options, message, tmp_path):
@@ -116,8 +122,8 @@ def test_bad_arguments(options, message, tmp_path):
 
 def test_drawn_answers_are_not_labelled_with_again(tmp_path):
     store = label(tmp_path / "one")
-    again = {"teacher": tl.teachers.Stored(store), "draws": None}
-    for options, error in (({}, tl.ModelError), ({"draws": 2}, tl.ArgumentError)):
+    again = {"teacher": tl.teachers.Stored(store), "sampled_classes": None}
+    for options, error in (({}, tl.ModelError), ({"sampled_classes": 2}, tl.ArgumentError)):
         with pytest.raises(error, match=r"CoarseLogits|sampled classes"):
             label(tmp_path / str(error), **again | options)
 

@@ -2,7 +2,7 @@
 
 from torch.utils.data import DataLoader, IterableDataset
 
-from tutelage._checks import whole_number
+from tutelage._checks import integer
 from tutelage.data.as_dataset import as_dataset, is_map_style
 from tutelage.data.dataset_source import SetSource, TensorSource
 from tutelage.data.loader_source import LoaderSource
@@ -41,7 +41,7 @@ def as_source(
     shard = shard or Shard()
     if isinstance(data, DataLoader):
         return LoaderSource(name, data, shard, views)
-    size = whole_number("batch_size", batch_size, 1, "it is the number of examples in a batch")
+    size = integer("batch_size", batch_size, 1, "it is the number of examples in a batch")
     if isinstance(data, IterableDataset):
         return LoaderSource(name, DataLoader(data, size), shard)
     data = as_dataset(name, data)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tutelage._checks import whole_number
+from tutelage._checks import integer
 from tutelage.data.as_dataset import as_dataset, is_map_style
 from tutelage.errors import ArgumentError, DataError
 from tutelage.nested import describe, label_key
@@ -158,5 +158,5 @@ def unlabelled(inputs: Any, values: Sequence[int] | None = None) -> Unlabelled:
     advice = "it is the shape of one label, such as (3,) for three outputs"
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise ArgumentError(f"`values` must be a tuple of integers, got {values!r}; {advice}")
-    shape = [whole_number("values", each, 1, advice) for each in values]
+    shape = [integer("values", each, 1, advice) for each in values]
     return Unlabelled(inputs, torch.full(shape, torch.nan))

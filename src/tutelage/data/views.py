@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from tutelage._checks import whole_number
+from tutelage._checks import integer
 from tutelage.data.as_dataset import as_dataset, held_datasets, is_map_style
 from tutelage.data.fingerprint import content
 from tutelage.data.randomness import mixed_seed, preserved, seed_augmentation
@@ -94,8 +94,8 @@ class Views(Dataset[Any]):
                 "torchvision.transforms.v2.RandomHorizontalFlip()"
             )
         if count is not None:
-            count = whole_number("count", count, 1, "it is the number of views")
-        self.seed = whole_number("seed", seed, 0, "all views are drawn from it")
+            count = integer("count", count, 1, "it is the number of views")
+        self.seed = integer("seed", seed, 0, "all views are drawn from it")
         self.dataset, self.transform, self.count, self.whole = dataset, transform, count, whole
         self._current = _SharedNumber()
         self._check_reproducible()
@@ -131,7 +131,7 @@ class Views(Dataset[Any]):
 
     def set_epoch(self, epoch: int) -> None:
         """Show the view of an epoch, counted from 0: `epoch mod count`."""
-        epoch = whole_number("epoch", epoch, 0, "epochs are counted from 0")
+        epoch = integer("epoch", epoch, 0, "epochs are counted from 0")
         self.set_view(epoch if self.count is None else epoch % self.count)
 
     @property
@@ -140,7 +140,7 @@ class Views(Dataset[Any]):
         return f"seed={self.seed}, whole={self.whole}, transform={_named(self.transform)}"
 
     def _checked(self, view: int) -> int:
-        view = whole_number("view", view, 0, "views are counted from 0")
+        view = integer("view", view, 0, "views are counted from 0")
         if self.count is not None and view >= self.count:
             raise ArgumentError(
                 f"`view` must be below `count`, which is {self.count}, got {view}; make Views of a "

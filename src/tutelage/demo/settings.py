@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tutelage._checks import whole_number
+from tutelage._checks import integer
 from tutelage.objectives import HardLabels, Objective, SoftTargets
 
 _FULL_SEEDS, _QUICK_SEEDS = 5, 2
@@ -50,8 +50,8 @@ class DemoSettings:
     soft_weight: float = 0.9
 
     def __post_init__(self) -> None:
-        whole_number("seeds", self.seeds, 2, "an interval needs a spread: 5 is a good number")
-        whole_number("steps", self.steps, 1, "it counts optimiser steps")
+        integer("seeds", self.seeds, 2, "an interval needs a spread: 5 is a good number")
+        integer("steps", self.steps, 1, "it counts optimiser steps")
         self.objective()
 
     def objective(self) -> Objective:

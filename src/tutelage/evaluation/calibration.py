@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from tutelage._checks import whole_number
+from tutelage._checks import integer
 from tutelage.evaluation._labelled import labelled
 from tutelage.evaluation.temperature import fit_temperature
 
@@ -83,7 +83,7 @@ def reliability(output: Tensor, labels: Tensor, bins: int = 15) -> Reliability:
     >>> reliability(logits, torch.tensor([0, 1, 0])).accuracy
     (1.0, 0.5)
     """
-    whole_number("bins", bins, 1, "15 is usual")
+    integer("bins", bins, 1, "15 is usual")
     logits, ids = labelled(output, labels)
     top = logits.softmax(dim=1).amax(dim=1)
     right = (logits.argmax(dim=1) == ids).double()

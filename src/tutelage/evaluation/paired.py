@@ -14,7 +14,7 @@ from statistics import fmean, stdev
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tutelage._checks import inner_fraction, not_negative, positive, whole_number
+from tutelage._checks import inner_fraction, integer, not_negative, positive
 from tutelage.errors import ArgumentError
 from tutelage.evaluation.interval import Interval
 
@@ -105,7 +105,7 @@ def bootstrap_interval(
             "`differences` must be a table [seeds, examples] of finite numbers, got shape "
             f"{list(table.shape)}; leave out what was not measured in both arms"
         )
-    whole_number("resamples", resamples, 100, "2000 is a good number")
+    integer("resamples", resamples, 100, "2000 is a good number")
     tail = (1 - inner_fraction("confidence", confidence, _USUAL)) / 2
     generator, (seeds, examples) = np.random.default_rng(seed), table.shape
     # Drawing with replacement is giving each row and column a count of how often it came.

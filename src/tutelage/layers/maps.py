@@ -6,7 +6,7 @@ Each function returns `{student path: teacher path}`, in the student's order. `s
 
 from torch import nn
 
-from tutelage._checks import whole_number
+from tutelage._checks import integer
 from tutelage.errors import ModelError
 from tutelage.layers.blocks import blocks_of
 
@@ -38,7 +38,7 @@ def every_nth(
     >>> every_nth(nn.Sequential(*[nn.Linear(2, 2)] * 2), nn.Sequential(*[nn.Linear(2, 2)] * 4))
     {'0': '1', '1': '3'}
     """
-    whole_number("n", n, 1, "pass the number of teacher blocks for each student block")
+    integer("n", n, 1, "pass the number of teacher blocks for each student block")
     ours, theirs = _both(student, teacher, student_path, teacher_path)
     _require(
         len(theirs) >= n * len(ours), f"{n} teacher blocks for each student block", ours, theirs
@@ -143,7 +143,7 @@ def _both(
 
 def _at_least(count: int, ours: list[str], theirs: list[str]) -> tuple[list[str], list[str]]:
     """Return both lists, after a check that each has `count` blocks."""
-    whole_number("count", count, 1, "pass the number of blocks to map")
+    integer("count", count, 1, "pass the number of blocks to map")
     _require(min(len(ours), len(theirs)) >= count, f"{count} blocks of each model", ours, theirs)
     return ours, theirs
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tutelage._checks import positive, whole_number
+from tutelage._checks import integer, positive
 from tutelage.layers.projector import width
 from tutelage.objectives._features import pooled
 from tutelage.objectives._layers import LayerObjective
@@ -121,8 +121,8 @@ class CRD(LayerObjective):
         temperature: float = 0.07,
     ) -> None:
         super().__init__(layer_map)
-        self.dim = whole_number("dim", dim, 1, "the authors embed in 128 dimensions")
-        self.memory = whole_number("memory", memory, 1, "the authors take 16384 negatives")
+        self.dim = integer("dim", dim, 1, "the authors embed in 128 dimensions")
+        self.memory = integer("memory", memory, 1, "the authors take 16384 negatives")
         self.temperature = positive("temperature", temperature, "the authors take 0.07")
         self.embeddings = nn.ModuleList()
         self.built = False

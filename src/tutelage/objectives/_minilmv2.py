@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tutelage._checks import whole_number
+from tutelage._checks import integer
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.objectives._features import fitting, mean_per_example
 from tutelage.objectives._layers import LayerObjective, checked_map
@@ -107,7 +107,7 @@ class MiniLMv2(LayerObjective):
             }
         )
         advice = "it must divide the widths of both sides"
-        self.relation_heads = whole_number("relation_heads", relation_heads, 1, advice)
+        self.relation_heads = integer("relation_heads", relation_heads, 1, advice)
 
     def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         """Return the divergences, `[batch]`."""

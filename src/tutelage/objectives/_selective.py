@@ -192,7 +192,7 @@ def _choices(output: Tensor | CoarseLogits) -> Tensor:
     """Return each example's likeliest class; −1 for the "other" class."""
     if isinstance(output, Tensor):
         return output.argmax(dim=1)
-    cells = torch.cat([output.logits, output.rest.unsqueeze(1)], dim=1)
+    cells = torch.cat([output.logits, output.other.unsqueeze(1)], dim=1)
     ids = torch.cat([output.ids, torch.full_like(output.ids[:, :1], -1)], dim=1)
     return ids.gather(1, cells.argmax(dim=1, keepdim=True)).squeeze(1)
 

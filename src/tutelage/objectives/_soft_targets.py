@@ -53,7 +53,7 @@ def coarse_soft_targets(student: Tensor, teacher: CoarseLogits, temperature: flo
     https://arxiv.org/abs/1904.06062) gives them no gradient at all, and teachers of disjoint
     classes then never fix how high the ones stand against the others.
 
-    Classes sampled from p at this temperature (`teacher.drawn_at`) are compared one by one:
+    Classes sampled from p at this temperature (`teacher.sampled_at`) are compared one by one:
     T² · Σ n_i/k · log(n_i/k / q_i) with n_i of k samples. The gradient is that of `soft_targets` on
     average over the samples. (The value is higher, since a sample has less entropy than p.) At
     another temperature this would not hold: an error.
@@ -79,17 +79,17 @@ def coarse_soft_targets(student: Tensor, teacher: CoarseLogits, temperature: flo
     tensor([0.1438])
     """
     _check_shapes(student, teacher)
-    ids = _known_classes(teacher.ids, teacher.rest, student.shape[1])
+    ids = _known_classes(teacher.ids, teacher.other, student.shape[1])
     logits = at_least_float32(student)
     # The filling −1 has a column of its own, past the last class.
     columns = torch.where(ids < 0, logits.shape[1], ids)
-    if teacher.drawn_at is not None:
+    if teacher.sampled_at is not None:
         return _drawn(logits, teacher, columns, temperature)
     beyond = F.pad(logits, (0, 1), value=-torch.inf)
     outside = torch.ones_like(beyond, dtype=torch.bool).scatter(1, columns, False)[:, :-1]
     # Logits serve as log-probabilities: what all cells of a row have in common drops out below.
     cells = torch.cat([beyond.gather(1, columns), _log_sum(logits, outside)], dim=1)
-    said = torch.cat([teacher.logits, teacher.rest.unsqueeze(1)], dim=1)
+    said = torch.cat([teacher.logits, teacher.other.unsqueeze(1)], dim=1)
     log_p = F.log_softmax(at_least_float32(said) / temperature, dim=1)
     return _divergence(F.log_softmax(cells / temperature, dim=1), log_p) * temperature**2
 
@@ -134,10 +134,10 @@ class SoftTargets(Objective):
 
 def _drawn(logits: Tensor, teacher: CoarseLogits, columns: Tensor, temperature: float) -> Tensor:
     """Return the divergence of the sampled frequencies from the student's probabilities at T."""
-    if temperature != teacher.drawn_at:
+    if temperature != teacher.sampled_at:
         raise ModelError(
             f"`temperature` must be that at which the teacher's classes were drawn, got "
-            f"{temperature:g} in place of {teacher.drawn_at:g}; set it, or label again"
+            f"{temperature:g} in place of {teacher.sampled_at:g}; set it, or label again"
         )
     log_q = F.pad(F.log_softmax(logits / temperature, dim=1), (0, 1), value=-torch.inf)
     log_p = at_least_float32(teacher.logits)

@@ -115,7 +115,7 @@ class Field(Entry):
         return (
             Column(f"{stem}.ids", self.id_dtype, self.shape),
             Column(f"{stem}.logits", self.dtype, self.shape),
-            Column(f"{stem}.rest", self.dtype, ()),
+            Column(f"{stem}.other", self.dtype, ()),
         )
 
 
@@ -126,7 +126,7 @@ class Settings(Entry):
         output: Whether the output is stored.
         features: The layer paths of the features, sorted.
         top_k: The number of classes that are stored; None for all.
-        draws: The number of sampled classes; None for none.
+        sampled_classes: The number of sampled classes; None for none.
         temperature: At which they are sampled.
         dtype: Of what is stored.
         batch_size: Of the teacher's batches; with another its outputs may differ in the last bit.
@@ -137,7 +137,7 @@ class Settings(Entry):
     output: bool
     features: tuple[str, ...]
     top_k: PositiveInt | None
-    draws: PositiveInt | None = None
+    sampled_classes: PositiveInt | None = None
     temperature: PositiveFloat = 1.0
     dtype: Float
     batch_size: PositiveInt

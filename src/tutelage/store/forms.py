@@ -77,7 +77,7 @@ def narrowed(coarse: CoarseLogits, k: int) -> CoarseLogits:
         logits, columns = coarse.logits.topk(k, dim=1)
         others = coarse.logits.scatter(1, columns, -torch.inf).logsumexp(dim=1)
         return CoarseLogits(
-            coarse.ids.gather(1, columns), logits, torch.logaddexp(coarse.rest, others)
+            coarse.ids.gather(1, columns), logits, torch.logaddexp(coarse.other, others)
         )
     logits, columns = coarse.logits.sort(dim=1, descending=True)
     ids = coarse.ids.gather(1, columns)
@@ -85,7 +85,7 @@ def narrowed(coarse: CoarseLogits, k: int) -> CoarseLogits:
     return CoarseLogits(
         torch.nn.functional.pad(ids, missing, value=-1),
         torch.nn.functional.pad(logits, missing, value=-torch.inf),
-        coarse.rest,
+        coarse.other,
     )
 
 
@@ -121,22 +121,22 @@ def counted(ids: NDArray[np.int64], temperature: float) -> CoarseLogits:
     )
     classes = torch.full_like(sampled, -1).scatter_(1, columns, sampled)
     rest = frequencies.new_full(frequencies.shape[:1], -torch.inf)
-    return CoarseLogits(classes, frequencies.log(), rest, drawn_at=temperature)
+    return CoarseLogits(classes, frequencies.log(), rest, sampled_at=temperature)
 
 
 def _encode_coarse(field: Field, values: Tensor | CoarseLogits, first_row: int) -> Arrays:
     (k,) = field.shape
-    if isinstance(values, CoarseLogits) and values.drawn_at is not None:
+    if isinstance(values, CoarseLogits) and values.sampled_at is not None:
         raise ModelError(
             "a teacher must return probabilities to label with, got sampled classes; label with "
             "the teacher from which they were sampled"
         )
     coarse = values if isinstance(values, CoarseLogits) else CoarseLogits.of(values)
-    coarse = CoarseLogits(coarse.ids.cpu(), coarse.logits.cpu().float(), coarse.rest.cpu().float())
+    coarse = CoarseLogits(coarse.ids.cpu(), coarse.logits.cpu().float(), coarse.other.cpu().float())
     stored = narrowed(coarse, k)
     top = stored.logits[:, 0].where(stored.ids[:, 0] >= 0, 0)
     logits = (stored.logits - top[:, None]).to(_TORCH[field.dtype])
-    rest = (stored.rest - top).to(_TORCH[field.dtype])
+    rest = (stored.other - top).to(_TORCH[field.dtype])
     finite = (logits.isfinite() | (stored.ids < 0)).all(dim=1) & ~rest.isnan() & (rest != torch.inf)
     _check_finite(field, finite, coarse.logits, first_row)
     ids = stored.ids.numpy()

@@ -103,7 +103,7 @@ def _probabilities(store: TargetStore, rows: range | list[int], classes: int) ->
 
 
 def _scattered(output: CoarseLogits, classes: int) -> Tensor:
-    logits = torch.cat([output.logits, output.rest[:, None]], dim=1).float()
+    logits = torch.cat([output.logits, output.other[:, None]], dim=1).float()
     probabilities = logits.softmax(dim=1)[:, :-1]
     known = (output.ids >= 0) & (output.ids < classes)
     full = torch.zeros(len(probabilities), classes)

@@ -7,7 +7,7 @@ from typing import Any, Generic, NamedTuple
 import torch
 from torch import nn
 
-from tutelage._checks import whole_number
+from tutelage._checks import integer
 from tutelage.errors import ArgumentError
 from tutelage.layers import evaluating, observe
 from tutelage.layers.blocks import children, containers
@@ -58,10 +58,10 @@ def every_nth_layer(
     >>> every_nth_layer(teacher).layer_map
     {'0': '1', '1': '3'}
     """
-    whole_number("n", n, 2, "pass the number of blocks to one that is kept")
+    integer("n", n, 2, "pass the number of blocks to one that is kept")
     first = n - 1
     if start is not None:
-        first = whole_number("start", start, 0, f"it is a position from 0 to {n - 1}")
+        first = integer("start", start, 0, f"it is a position from 0 to {n - 1}")
     if first >= n:
         raise ArgumentError(
             f"`start` must be below n, got start={first} and n={n}; pass one from 0 to {n - 1}"
@@ -179,7 +179,7 @@ def _positions(kept: Iterable[int], count: int) -> list[int]:
     advice = f"pass positions of blocks from 0 to {count - 1}, each above the one before"
     if not isinstance(kept, Iterable):
         raise ArgumentError(f"`kept` must be a list of integers, got {kept!r}; {advice}")
-    positions = [whole_number("kept", position, 0, advice) for position in kept]
+    positions = [integer("kept", position, 0, advice) for position in kept]
     increasing = all(a < b for a, b in pairwise(positions))
     if not positions or not increasing or positions[-1] >= count:
         raise ArgumentError(

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from tutelage._checks import by_name, positive, whole_number
+from tutelage._checks import by_name, integer, positive
 from tutelage.data import Transform
 from tutelage.errors import ArgumentError
 from tutelage.objectives import HardLabels, LabelRegression, Objective
@@ -120,7 +120,7 @@ class Arm:
                 )
         for name in ("epochs", "batch_size"):
             if getattr(self, name) is not None:
-                whole_number(name, getattr(self, name), 1, "None is as the study has it")
+                integer(name, getattr(self, name), 1, "None is as the study has it")
         if self.learning_rate is not None:
             positive("learning_rate", self.learning_rate, "None leaves the optimizer's own")
         self._check_sweep()

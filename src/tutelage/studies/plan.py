@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
 
-from tutelage._checks import whole_number
+from tutelage._checks import integer
 from tutelage.data import as_source, randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.evaluation import Metric
@@ -52,9 +52,9 @@ class Training:
 
     def __post_init__(self) -> None:
         if self.steps is not None:
-            whole_number("steps", self.steps, 1, "it counts the optimizer steps of each arm")
-        whole_number("batch_size", self.batch_size, 1, "it counts the examples of a batch")
-        whole_number("sweep_seeds", self.sweep_seeds, 1, "1 tries each setting once")
+            integer("steps", self.steps, 1, "it counts the optimizer steps of each arm")
+        integer("batch_size", self.batch_size, 1, "it counts the examples of a batch")
+        integer("sweep_seeds", self.sweep_seeds, 1, "1 tries each setting once")
         object.__setattr__(self, "engine", as_engine(self.engine))
 
 
@@ -104,7 +104,7 @@ class StudyPlan:
                 + "; steps are optimizer steps, the same for all arms"
             )
         if self.epochs is not None:
-            whole_number("epochs", self.epochs, 1, "it counts the passes over `train`")
+            integer("epochs", self.epochs, 1, "it counts the passes over `train`")
         for name in ("val", "test"):
             _check_fixed_order(name, getattr(self, name))
         if not self.arms:

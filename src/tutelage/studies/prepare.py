@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from tutelage._checks import by_name, folder_path, whole_number
+from tutelage._checks import by_name, folder_path, integer
 from tutelage.errors import ArgumentError, RunFolderError
 from tutelage.studies.answers import Truth
 from tutelage.studies.arm import Arm, as_arm, usual_controls
@@ -133,15 +133,13 @@ def predicts_values(arms: Mapping[str, Arm], test: Truth) -> bool:
 def seeds_of(seeds: int | Sequence[int]) -> tuple[int, ...]:
     """Return the seeds for what a user gives: how many, or which."""
     if isinstance(seeds, Sequence) and not isinstance(seeds, str):
-        chosen = tuple(
-            whole_number("seeds", each, 0, "each is any number from 0 on") for each in seeds
-        )
+        chosen = tuple(integer("seeds", each, 0, "each is any number from 0 on") for each in seeds)
         if not chosen or len(set(chosen)) < len(chosen):
             raise ArgumentError(
                 f"`seeds` must be different numbers, got {list(seeds)}; or say how many, such as 5"
             )
         return chosen
-    return tuple(range(whole_number("seeds", seeds, 1, "5 is a good number")))
+    return tuple(range(integer("seeds", seeds, 1, "5 is a good number")))
 
 
 def folder_of(out: str | Path | None) -> Path:

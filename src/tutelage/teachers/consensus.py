@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tutelage._checks import positive, whole_number
+from tutelage._checks import integer, positive
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.signals import Batch, Fields, Signals
@@ -65,10 +65,10 @@ class Consensus(Team):
         super().__init__(_with(teachers, generalist))
         self.has_generalist = generalist is not None
         advice = "it is the number of the student's outputs"
-        self.classes = None if classes is None else whole_number("classes", classes, 2, advice)
+        self.classes = None if classes is None else integer("classes", classes, 2, advice)
         self.weights = normalized(weights, self.names)
         self.tolerance = positive("tolerance", tolerance, "1e-6 is a good value")
-        self.max_steps = whole_number("max_steps", max_steps, 1, "200 is a good value")
+        self.max_steps = integer("max_steps", max_steps, 1, "200 is a good value")
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return log q, `[batch, classes]`, and the required features of each member.
@@ -225,7 +225,7 @@ def step(targets: Targets, log_weights: Tensor, log_q: Tensor) -> Tensor:
 def _scattered(teacher: CoarseLogits, classes: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return which classes are known, their log-probabilities, and that of all others."""
     ids = teacher.ids
-    if teacher.drawn_at is not None:
+    if teacher.sampled_at is not None:
         raise ModelError(
             "teachers of a Consensus must give probabilities, got sampled classes; label with "
             "`top_k`, or with all classes"
@@ -235,7 +235,7 @@ def _scattered(teacher: CoarseLogits, classes: int) -> tuple[Tensor, Tensor, Ten
             f"teachers of {classes} classes must have class ids from 0 to {classes - 1}, got "
             f"{int(ids.amax())}; correct the labels of Specialist, or `classes`"
         )
-    logits = torch.cat([teacher.logits, teacher.rest.unsqueeze(1)], dim=1)
+    logits = torch.cat([teacher.logits, teacher.other.unsqueeze(1)], dim=1)
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     log_p = F.log_softmax(logits.to(dtype), dim=1)
     columns = torch.where(ids < 0, classes, ids)  # padding goes to a column past the last class

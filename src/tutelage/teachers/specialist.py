@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from tutelage._checks import whole_number
+from tutelage._checks import integer
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.signals import Batch, Fields, Signals
@@ -42,7 +42,7 @@ class Specialist(Teacher):
     ...     torch.nn.Linear(2, 3), labels=["dog", "cat"], classes=["bus", "cat", "dog", "van"]
     ... )
     >>> known = animals.signals(Batch(torch.ones(1, 2)), Fields(output=True)).output
-    >>> known.ids.tolist(), list(known.rest.shape)
+    >>> known.ids.tolist(), list(known.other.shape)
     ([[2, 1]], [1])
     """
 
@@ -160,7 +160,7 @@ def _from_numbers(
             "`names` out, or name the labels"
         )
     advice = "labels are the student's class ids, from 0 on"
-    ids = tuple(whole_number("labels", each, 0, advice) for each in labels)
+    ids = tuple(integer("labels", each, 0, advice) for each in labels)
     number = classes if classes is None or isinstance(classes, int) else len(classes)
     if number is not None and max(ids) >= number:
         raise ArgumentError(

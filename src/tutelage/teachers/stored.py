@@ -130,8 +130,8 @@ def _rows(store: TargetStore, index: Tensor, view: int) -> Tensor:
 
 def _float(stored: Tensor | CoarseLogits, device: torch.device) -> Tensor | CoarseLogits:
     if isinstance(stored, CoarseLogits):
-        logits, rest = stored.logits.float(), stored.rest.float()
-        return CoarseLogits(stored.ids, logits, rest, stored.drawn_at).to(device)
+        logits, rest = stored.logits.float(), stored.other.float()
+        return CoarseLogits(stored.ids, logits, rest, stored.sampled_at).to(device)
     return stored.to(device).float()
 
 

@@ -72,8 +72,8 @@ class Answers:
 
     def _output(self, output: torch.Tensor | CoarseLogits) -> Field:
         top_k, dtype = self.settings.top_k, self.settings.dtype
-        if self.settings.draws is not None:
-            return self._drawn(output, self.settings.draws)
+        if self.settings.sampled_classes is not None:
+            return self._drawn(output, self.settings.sampled_classes)
         if isinstance(output, CoarseLogits):
             shape = (top_k or output.ids.shape[1],)
             return Field(name="output", form="coarse", dtype=dtype, shape=shape)
@@ -88,18 +88,18 @@ class Answers:
             )
         return Field(name="output", form="coarse", dtype=dtype, shape=(top_k,), classes=classes)
 
-    def _drawn(self, output: torch.Tensor | CoarseLogits, draws: int) -> Field:
+    def _drawn(self, output: torch.Tensor | CoarseLogits, sampled_classes: int) -> Field:
         if isinstance(output, CoarseLogits) or output.ndim != 2:  # noqa: PLR2004
             shown = "CoarseLogits" if isinstance(output, CoarseLogits) else describe(output)
             raise ArgumentError(
-                "`draws` is for an output of all classes [batch, classes], got a teacher that "
-                f"returns {shown}; leave it out, or give `top_k`"
+                "`sampled_classes` is for an output of all classes [batch, classes], got a teacher "
+                f"that returns {shown}; leave it out, or give `top_k`"
             )
         return Field(
             name="output",
             form="sampled",
             dtype=self.settings.dtype,
-            shape=(draws,),
+            shape=(sampled_classes,),
             classes=output.shape[1],
             temperature=self.settings.temperature,
         )

@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import parse_flag_from_env, patch_environment
 
-from tutelage._checks import not_negative, positive, whole_number
+from tutelage._checks import integer, not_negative, positive
 from tutelage.errors import ArgumentError
 
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -63,7 +63,7 @@ class Engine:
                 f"`trackers` must be a tuple of names, got {self.trackers!r}; write "
                 f"({self.trackers!r},)"
             )
-        whole_number("accumulation", self.accumulation, 1, "1 steps after every batch")
+        integer("accumulation", self.accumulation, 1, "1 steps after every batch")
         not_negative("checkpoint_seconds", self.checkpoint_seconds, "0 is after every step")
         if self.clip_norm is not None:
             positive("clip_norm", self.clip_norm, "None leaves gradients as they are")

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader
 
-from tutelage._checks import folder_path, positive, whole_number
+from tutelage._checks import folder_path, integer, positive
 from tutelage.data import (
     as_dataset,
     dataset_fingerprint,
@@ -52,7 +52,7 @@ def label(  # noqa: PLR0913 - a verb with its options
     views: int = 1,
     fields: Objective | Fields | None = None,
     top_k: int | None = None,
-    draws: int | None = None,
+    sampled_classes: int | None = None,
     temperature: float = 1.0,
     dtype: str = "float16",
     batch_size: int = 256,
@@ -77,9 +77,9 @@ def label(  # noqa: PLR0913 - a verb with its options
             for the output.
         top_k: How many classes of the output to keep, with the logsumexp of the remaining classes;
             None for all. `SoftTargets` learns from these, objectives on all classes do not.
-        draws: How many classes to sample in proportion to the output's probabilities, in place of
-            the output: 2 bytes each up to 65,535 classes, and unbiased, where `top_k` loses how the
-            remaining classes differ. For `SoftTargets` at the temperature of the samples.
+        sampled_classes: How many classes to sample in proportion to the output's probabilities,
+            in place of the output: 2 bytes each up to 65,535 classes, and unbiased, where `top_k`
+            loses how the remaining classes differ. For `SoftTargets` at the temperature of the samples.
         temperature: At which classes are sampled: that of the objective that will use them.
         dtype: `"float16"` (a relative error of at most 5e-4), `"bfloat16"` (4e-3, and the range of
             float32) or `"float32"` (exact).
@@ -109,8 +109,8 @@ def label(  # noqa: PLR0913 - a verb with its options
     """
     engine, folder, dataset = as_engine(engine), folder_path(out), as_dataset("dataset", dataset)
     settings = _settings(_asked(fields), top_k, dtype, batch_size, compile, engine)
-    settings = settings.model_copy(update=_draws(settings, draws, temperature))
-    _check_data(dataset, whole_number("views", views, 1, "1 is for data without augmentation"))
+    settings = settings.model_copy(update=_draws(settings, sampled_classes, temperature))
+    _check_data(dataset, integer("views", views, 1, "1 is for data without augmentation"))
     asked = as_teacher(teacher)
     with ExitStack() as stack:
         stack.enter_context(randomness.preserved())
@@ -148,32 +148,34 @@ def _settings(
     return Settings(
         output=fields.output,
         features=tuple(sorted(fields.features)),
-        top_k=None if top_k is None else whole_number("top_k", top_k, 1, "None keeps all classes"),
+        top_k=None if top_k is None else integer("top_k", top_k, 1, "None keeps all classes"),
         dtype=cast("Any", dtype),
-        batch_size=whole_number("batch_size", batch_size, 1, "it counts the examples of a batch"),
+        batch_size=integer("batch_size", batch_size, 1, "it counts the examples of a batch"),
         precision=engine.precision,
         compile=compiled,
     )
 
 
-def _draws(settings: Settings, draws: int | None, temperature: float) -> dict[str, Any]:
+def _draws(settings: Settings, sampled_classes: int | None, temperature: float) -> dict[str, Any]:
     """Return the settings of sampled classes, checked against the rest."""
     found = positive("temperature", temperature, "at which classes are drawn")
-    if draws is None:
+    if sampled_classes is None:
         if found != 1:
             raise ArgumentError(
-                f"`temperature` is that of `draws`, got {found:g} without them; leave it out: "
-                "outputs are kept at temperature 1 and serve at all"
+                f"`temperature` is that of `sampled_classes`, got {found:g} without them; leave it "
+                "out: outputs are kept at temperature 1 and serve all temperatures"
             )
         return {}
     if settings.top_k is not None or not settings.output:
         raise ArgumentError(
-            f"`draws` are of all classes of the output, got draws={draws} with "
-            f"top_k={settings.top_k} and output={settings.output}; leave `top_k` out, and want the "
+            "`sampled_classes` are of all classes of the output, got "
+            f"sampled_classes={sampled_classes} with top_k={settings.top_k} and output={settings.output}; leave `top_k` out, and want the "
             "output"
         )
     return {
-        "draws": whole_number("draws", draws, 1, "None draws no classes"),
+        "sampled_classes": integer(
+            "sampled_classes", sampled_classes, 1, "None samples no classes"
+        ),
         "temperature": found,
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tutelage._checks import whole_number
+from tutelage._checks import integer
 from tutelage.errors import ArgumentError, NonFiniteError
 
 _HIGHER = {"accuracy": True, "agreement": True, "r2": True}
@@ -37,7 +37,7 @@ class Monitor:
 
     def __post_init__(self) -> None:
         if self.patience is not None:
-            whole_number("patience", self.patience, 1, "it counts epochs without a better value")
+            integer("patience", self.patience, 1, "it counts epochs without a better value")
         if self.higher_is_better is None and self._metric not in _DIRECTIONS:
             raise ArgumentError(
                 f"the monitor does not know whether higher values of {self.name!r} are better; "

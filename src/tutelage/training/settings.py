@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from tutelage._checks import by_name, folder_path, whole_number
+from tutelage._checks import by_name, folder_path, integer
 from tutelage.data import Transform
 from tutelage.errors import ArgumentError
 from tutelage.evaluation.metrics import Metric
@@ -54,11 +54,9 @@ class Settings:
         engine: Engine | None = None,
         transform: Transform | None = None,
     ) -> None:
-        self.epochs = whole_number("epochs", epochs, 1, "it counts the passes over `train`")
-        self.batch_size = whole_number(
-            "batch_size", batch_size, 1, "it counts the examples of a batch"
-        )
-        self.seed = whole_number("seed", seed, 0, "it is any integer from 0 on")
+        self.epochs = integer("epochs", epochs, 1, "it counts the passes over `train`")
+        self.batch_size = integer("batch_size", batch_size, 1, "it counts the examples of a batch")
+        self.seed = integer("seed", seed, 0, "it is any integer from 0 on")
         self.optimizer, self.scheduler = optimizer, scheduler
         example = "{'mine': function}"
         self.metrics = {} if metrics is None else by_name("metrics", metrics, example)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from tutelage._checks import whole_number
+from tutelage._checks import integer
 from tutelage.errors import ArgumentError
 from tutelage.layers.paths import LayerPath, submodule
 from tutelage.objectives import FeatureMatch, Objective
@@ -51,7 +51,7 @@ class Stage:
                 f"a stage must have an Objective, got {self.objective!r}; for instance "
                 "tl.Stage(tl.SoftTargets(4), epochs=20)"
             )
-        whole_number("epochs", self.epochs, 1, "it counts the stage's passes over `train`")
+        integer("epochs", self.epochs, 1, "it counts the stage's passes over `train`")
         if not isinstance(self.name, str):
             raise ArgumentError(f"`name` must be a string, got {self.name!r}; write name='hint'")
         as_monitor(self.monitor)

@@ -163,6 +163,6 @@ def _probe(losses: Losses) -> Tensor:
     if output is None:
         return torch.zeros_like(losses.total)
     if isinstance(output, CoarseLogits):
-        cells = torch.cat([output.logits.flatten(), output.rest])
+        cells = torch.cat([output.logits.flatten(), output.other])
         output = cells.masked_fill(cells == -torch.inf, 0)  # a class without mass
     return output.abs().amax().to(losses.total.dtype)
