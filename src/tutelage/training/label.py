@@ -79,7 +79,8 @@ def label(  # noqa: PLR0913 - a verb with its options
             None for all. `SoftTargets` learns from these, objectives on all classes do not.
         sampled_classes: How many classes to sample in proportion to the output's probabilities,
             in place of the output: 2 bytes each up to 65,535 classes, and unbiased, where `top_k`
-            loses how the remaining classes differ. For `SoftTargets` at the temperature of the samples.
+            loses how the remaining classes differ. For `SoftTargets` at the temperature of the
+            samples.
         temperature: At which classes are sampled: that of the objective that will use them.
         dtype: `"float16"` (a relative error of at most 5e-4), `"bfloat16"` (4e-3, and the range of
             float32) or `"float32"` (exact).
@@ -169,8 +170,8 @@ def _draws(settings: Settings, sampled_classes: int | None, temperature: float) 
     if settings.top_k is not None or not settings.output:
         raise ArgumentError(
             "`sampled_classes` are of all classes of the output, got "
-            f"sampled_classes={sampled_classes} with top_k={settings.top_k} and output={settings.output}; leave `top_k` out, and want the "
-            "output"
+            f"sampled_classes={sampled_classes} with top_k={settings.top_k} and "
+            f"output={settings.output}; leave `top_k` out, and want the output"
         )
     return {
         "sampled_classes": integer(
