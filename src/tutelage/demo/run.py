@@ -23,6 +23,7 @@ from tutelage.training import Engine
 
 CONTROL, DISTILLED, MORE_IMAGES = "Labels alone", "Distilled", "Distilled, more images"
 TITLE = "What a small model learns from a large one"
+_MOST_PROCESSES = 4
 
 
 def run_demo(settings: DemoSettings | None = None, progress: bool = False) -> Record:
@@ -36,14 +37,19 @@ def run_demo(settings: DemoSettings | None = None, progress: bool = False) -> Re
         ArgumentError: A setting is outside its range.
     """
     settings, content = settings or DemoSettings(), digits()
+    processes = min(torch.get_num_threads(), _MOST_PROCESSES)
     with _one_thread():
         teacher = train_teacher(content, settings, progress)
-        found = demo_study(teacher, content, settings, progress).results
+        found = demo_study(teacher, content, settings, progress, processes).results
     return replace(found, command=_command(settings))
 
 
 def demo_study(
-    teacher: nn.Module, content: Digits, settings: DemoSettings, progress: bool = False
+    teacher: nn.Module,
+    content: Digits,
+    settings: DemoSettings,
+    progress: bool = False,
+    processes: int = 1,
 ) -> Study:
     """Return the study: the same start, steps, optimiser and labels in all arms of a seed.
 
@@ -52,6 +58,7 @@ def demo_study(
         content: The images, divided.
         settings: How often, how long, how softened.
         progress: Whether to show how far it is (on a terminal only).
+        processes: How many train students at the same time.
     """
 
     def few(seed: int) -> TensorDataset:
@@ -81,6 +88,7 @@ def demo_study(
             ),
             scheduler=CosineAnnealingLR,
             engine=Engine(device="cpu"),
+            processes=processes,
         ),
         primary=MORE_IMAGES,
         report=ReportOptions(title=TITLE),

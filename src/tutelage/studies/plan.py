@@ -37,6 +37,10 @@ class Training:
         engine: As for `distill`.
         keep_best: Whether training keeps the best epoch on `val` rather than the last.
         sweep_seeds: With how many of the seeds each setting of a sweep is tried.
+        processes: How many processes train at the same time, on this machine. They divide PyTorch's
+            threads; with as many threads each, the results are equal to the bit for any number.
+            The work is pickled for the others (scripts, notebooks and lambdas are fine). On Windows
+            there is one.
 
     Raises:
         ArgumentError: A number is below 1, or the engine is none.
@@ -49,12 +53,14 @@ class Training:
     engine: Engine | None = None
     keep_best: bool = True
     sweep_seeds: int = 1
+    processes: int = 1
 
     def __post_init__(self) -> None:
         if self.steps is not None:
             integer("steps", self.steps, 1, "it counts the optimizer steps of each arm")
         integer("batch_size", self.batch_size, 1, "it counts the examples of a batch")
         integer("sweep_seeds", self.sweep_seeds, 1, "1 tries each setting once")
+        integer("processes", self.processes, 1, "at most the number of CPU cores is useful")
         object.__setattr__(self, "engine", as_engine(self.engine))
 
 

@@ -16,7 +16,7 @@ def study_progress(shown: bool) -> Iterator[Tell]:
     """Give what shows the progress on a terminal, and nothing elsewhere."""
     console = Console(stderr=True)
     if not (shown and console.is_terminal):
-        yield _silent
+        yield silent
         return
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # Refreshed when told and not by a thread, which would take turns with the training.
@@ -29,5 +29,5 @@ def study_progress(shown: bool) -> Iterator[Tell]:
         yield tell
 
 
-def _silent(what: str, done: int, of: int) -> None:
+def silent(what: str, done: int, of: int) -> None:
     """Tell nobody."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -35,7 +36,8 @@ from tutelage.studies.prepare import (
     predicts_values,
     seeds_of,
 )
-from tutelage.studies.progress import study_progress
+from tutelage.studies.processes import shared
+from tutelage.studies.progress import silent, study_progress
 from tutelage.studies.score import Scorer
 from tutelage.teachers import AnyTeacher, as_teacher
 from tutelage.training import Monitor
@@ -214,7 +216,8 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         scorer = _scorer(plan, trials, known_val, known)
         scorer.check_monitor()
         check_names(words.class_names, scorer)
-        finished = _carry_out(plan, trials, scorer)
+        with shared(partial(_help, plan, known_val, known), training.processes):
+            finished = _carry_out(plan, trials, scorer)
         with exclusive(plan.folder):  # one process at a time measures, or they disturb each other
             results = conclude(finished, words, primary, variants)
             write_record(results, plan.folder / "results.json")
@@ -226,6 +229,12 @@ def _scorer(plan: StudyPlan, trials: Trials, val: Truth | None, test: Truth) -> 
     on_test = trials.teacher_answers(trials.test, plan.test)
     on_val = None if trials.val is None else trials.teacher_answers(trials.val, plan.val)
     return Scorer(plan, val, test, on_val, on_test)
+
+
+def _help(plan: StudyPlan, val: Truth | None, test: Truth) -> None:
+    """Carry out trials in another process."""
+    trials = Trials(plan, silent, val, test)
+    _carry_out(plan, trials, _scorer(plan, trials, val, test))
 
 
 def _carry_out(plan: StudyPlan, trials: Trials, scorer: Scorer) -> Finished:

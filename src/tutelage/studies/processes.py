@@ -1,0 +1,129 @@
+"""Other processes that do the same trials, so that a study uses several cores.
+
+Each is a new Python that gets its work, a function with all that it refers to, through its standard
+input. The end of that input tells it that this process has ended, killed or not; it then ends
+at once, since a study's folder survives a kill at any moment.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import torch
+
+from tutelage.errors import ArgumentError, TutelageError
+
+_START = (
+    "import os, pickle, signal, sys\n"
+    "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"  # Ctrl-C is the first process's affair
+    "sys.path[:], work = pickle.load(sys.stdin.buffer)\n"
+    "pickle.loads(work)()"
+)
+
+
+@contextmanager
+def shared(work: Callable[[], object], processes: int) -> Iterator[None]:
+    """Let other processes do the same work while the body does it in this one.
+
+    The threads of PyTorch are divided among the processes. What another process fails at is left
+    to this one; at the end of the body the others are killed.
+
+    Args:
+        work: Takes whatever nobody else is at, until nothing is left.
+        processes: How many, this one among them.
+
+    Raises:
+        ArgumentError: The work refers to something that cannot be pickled.
+    """
+    if processes == 1 or os.name != "posix":  # without file locks all would do the same trials
+        yield
+        return
+    before = torch.get_num_threads()
+    threads = max(1, before // processes)
+    message = _message(work, threads)
+    with ExitStack() as stack:
+        stack.callback(torch.set_num_threads, before)
+        torch.set_num_threads(threads)
+        others = [stack.enter_context(_process(message, threads)) for _ in range(processes - 1)]
+        yield
+        codes = [each.poll() for each in others]
+    if any(codes):
+        warnings.warn(
+            f"{sum(map(bool, codes))} of {processes} processes ended before the study did (exit "
+            f"codes {codes}); the study is complete, it only took longer",
+            stacklevel=2,
+        )
+
+
+def _message(work: Callable[[], object], threads: int) -> bytes:
+    """Return what another process reads: where modules are found, then the work."""
+    import cloudpickle  # noqa: PLC0415 - needed only here
+
+    try:
+        # By value where it must be, so that functions and classes of a script or notebook pass.
+        pickled = cloudpickle.dumps(_Work(work, threads))
+    except Exception as error:  # other people's objects may raise anything
+        raise ArgumentError(
+            "teacher, student, data and arms must be picklable for `processes` > 1, got "
+            f"{type(error).__name__}: {error}; start the same program several times with one `out` "
+            "instead, or use one process"
+        ) from error
+    return pickle.dumps((sys.path, pickled))
+
+
+@contextmanager
+def _process(message: bytes, threads: int) -> Iterator[subprocess.Popen[bytes]]:
+    options = [f"-W{each}" for each in sys.warnoptions]
+    process = subprocess.Popen(
+        [sys.executable, *options, "-c", _START],
+        stdin=subprocess.PIPE,
+        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+    )
+    assert process.stdin is not None
+    try:
+        with suppress(BrokenPipeError):  # it ended already
+            process.stdin.write(message)
+            process.stdin.flush()
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+
+
+class _Work:
+    """The work as another process does it: with the settings of PyTorch that change results.
+
+    Args:
+        work: What it is to do.
+        threads: How many threads it uses.
+    """
+
+    def __init__(self, work: Callable[[], object], threads: int) -> None:
+        self.work, self.threads = work, threads
+        self.dtype = torch.get_default_dtype()
+        self.precision = torch.get_float32_matmul_precision()
+        self.deterministic = torch.are_deterministic_algorithms_enabled()
+
+    def __call__(self) -> None:
+        """Do it; end at once when the first process ends."""
+        threading.Thread(target=_end_with_input, daemon=True).start()
+        torch.set_num_threads(self.threads)
+        torch.set_default_dtype(self.dtype)
+        torch.set_float32_matmul_precision(self.precision)
+        torch.use_deterministic_algorithms(self.deterministic)
+        with suppress(TutelageError):  # the first process comes to it too, and raises it
+            self.work()
+
+
+def _end_with_input() -> None:
+    os.read(sys.stdin.fileno(), 1)  # nothing more is sent: it returns when the pipe is closed
+    os._exit(1)
