@@ -102,6 +102,33 @@ class TestFinalWeights:
         assert found.keys() == {"accuracy", "agreement"}
 
 
+class TestTermsWithoutValidExamples:
+    """They are left out of the loss: a mean of 0 would look like a perfect one."""
+
+    UNLABELLED = TensorDataset(X, torch.full((30,), -100))
+
+    def test_the_loss_covers_the_other_terms(self):
+        student, teacher = model(0), Live(model(1))
+        both = 5 * tl.HardLabels() + 2 * tl.SoftTargets(4)
+        found, expected = (
+            evaluate(student, teacher, each, source(self.UNLABELLED)).metrics
+            for each in (both, 2 * tl.SoftTargets(4))
+        )
+        assert found == expected
+        assert found["loss"] > 0
+
+    @pytest.mark.parametrize("rest", [None, tl.schedules.Linear(1, 0) * tl.SoftTargets(4)])
+    def test_there_is_no_loss_without_another_term(self, rest):
+        objective = tl.DKD() if rest is None else tl.DKD() + rest
+        found = evaluate(model(0), Live(model(1)), objective, source(self.UNLABELLED)).metrics
+        assert found.keys() == {"agreement"}
+
+    def test_relations_need_two_examples(self):
+        """A batch of one has none, so that a validation set of one gives no such loss."""
+        found = evaluate(model(0), Live(model(1)), tl.RKD(), source(TensorDataset(X[:1], Y[:1])))
+        assert "loss" not in found.metrics
+
+
 class TestNobodyAnswers:
     def test_there_is_no_loss_then(self):
         found = evaluate(model(), None, tl.SoftTargets(4), source())

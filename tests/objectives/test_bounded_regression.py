@@ -13,7 +13,7 @@ SAMPLES = [
     Sample(
         BoundedRegression(),
         bounded_regression,
-        "BoundedRegression(margin=0)",
+        "BoundedRegression()",
         VALUES,
     ),
     Sample(

@@ -144,7 +144,7 @@ def test_where_no_number_may_be_looked_at_value_and_gradient_are_the_same(batch,
 
     expected = value_and_gradient()
     module = import_module("tutelage.objectives._cka")
-    monkeypatch.setattr(module, "may_look", lambda _: False)
+    monkeypatch.setattr(module, "readable", lambda _: False)
     torch.testing.assert_close(value_and_gradient(), expected)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -69,9 +67,6 @@ class AttentionTransfer(LayerObjective):
     Raises:
         ArgumentError: The map is empty or has invalid layer paths.
     """
-
-    def __init__(self, layer_map: Mapping[str, str] | None = None) -> None:
-        super().__init__(layer_map)
 
     def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         """Return the differences, `[batch]`."""

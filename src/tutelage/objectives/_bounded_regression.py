@@ -70,7 +70,3 @@ class BoundedRegression(Objective):
         return bounded_regression(
             student.wanted_output(), teacher.wanted_output(), labels_of(batch), self.margin
         )
-
-    def extra_repr(self) -> str:
-        """Show the margin."""
-        return f"margin={self.margin:g}"

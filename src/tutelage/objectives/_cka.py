@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
 from tutelage.objectives._features import same_examples, without_padding
 from tutelage.objectives._layers import LayerObjective
-from tutelage.objectives._looks import may_look
 from tutelage.objectives._tensors import full_precision
+from tutelage.objectives._value_checks import readable
 from tutelage.signals import Batch
 
 # Less spread than this many roundings of the values is the roundings' own.
@@ -50,7 +48,7 @@ def cka(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     same_examples(student, teacher)
     (x, x_mean), (y, y_mean) = _centred(student, mask), _centred(teacher, mask)
     with full_precision(student):
-        if may_look(x):
+        if readable(x):
             cross, ours, theirs = _products(x, y)
             if _is_moderate(ours, len(x), x_mean) and _is_moderate(theirs, len(y), y_mean):
                 return (1 - cross / (ours * theirs)).expand(len(student))
@@ -79,9 +77,6 @@ class CKA(LayerObjective):
     """
 
     relates_examples = True
-
-    def __init__(self, layer_map: Mapping[str, str] | None = None) -> None:
-        super().__init__(layer_map)
 
     def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         """Return the batch's value for each example, `[batch]`."""

@@ -12,8 +12,8 @@ from tutelage._checks import integer, positive
 from tutelage.layers.projector import width
 from tutelage.objectives._features import pooled
 from tutelage.objectives._layers import LayerObjective
-from tutelage.objectives._looks import may_look
 from tutelage.objectives._tensors import at_least_float32, full_precision, same_shape, shrunk
+from tutelage.objectives._value_checks import readable
 from tutelage.signals import Batch, Signals
 
 
@@ -137,11 +137,6 @@ class CRD(LayerObjective):
         """Return the cross-entropies, `[batch]`, and add the teacher's embeddings to the memory."""
         return self.embeddings[pair](student, teacher, batch, self.temperature)
 
-    def extra_repr(self) -> str:
-        """Show the map and the settings."""
-        settings = f"dim={self.dim}, memory={self.memory}, temperature={self.temperature:g}"
-        return self.with_map(settings)
-
 
 class Memory(nn.Module):
     """Keeps the last embeddings that were added, and of which examples they are.
@@ -217,7 +212,7 @@ def _head(feature: Tensor, dim: int) -> nn.Linear:
 def _negatives(batch: Batch, memory: Memory) -> Tensor | None:
     """Return each example's negatives in the batch and the memory; None for all."""
     filled = memory.filled()
-    full = may_look(filled) and bool(filled.all())
+    full = readable(filled) and bool(filled.all())
     if batch.index is None:
         every = filled.new_ones(len(batch))
         return None if full else torch.cat([every, filled]).repeat(len(batch), 1)

@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage._checks import not_negative
-from tutelage.objectives._looks import may_look
 from tutelage.objectives._objective import Objective
 from tutelage.objectives._tensors import at_least_float32, directions, same_shape
+from tutelage.objectives._value_checks import readable
 from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
 
@@ -102,10 +102,6 @@ class DIST(Objective):
             self.temperature(batch.progress),
         )
 
-    def extra_repr(self) -> str:
-        """Show the weights and the temperature."""
-        return f"beta={self.beta:g}, gamma={self.gamma:g}, temperature={self.temperature}"
-
 
 def _columns(probabilities: Tensor, logits: Tensor) -> Tensor:
     """Return probabilities, each class's on a scale where it does not underflow.
@@ -113,7 +109,7 @@ def _columns(probabilities: Tensor, logits: Tensor) -> Tensor:
     ρ does not see the scale, and so a divisor is a constant for gradients too.
     """
     largest = probabilities.detach().amax(dim=0)
-    if may_look(largest) and largest.amin() > _RARE:
+    if readable(largest) and largest.amin() > _RARE:
         return probabilities
     logs = logits.log_softmax(dim=1)
     return (logs - logs.detach().amax(dim=0)).exp()

@@ -102,10 +102,6 @@ class DKD(Objective):
             self.temperature(batch.progress),
         )
 
-    def extra_repr(self) -> str:
-        """Show the weights and the temperature."""
-        return f"alpha={self.alpha:g}, beta={self.beta:g}, temperature={self.temperature}"
-
 
 def _parts(logits: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     """Return the logarithms of (p_y, 1 − p_y), `[batch, 2]`, and of p̂, `[batch, classes]`.

@@ -81,7 +81,3 @@ class HardLabels(Objective):
         share = batch.mixture.fraction.to(own.dtype)
         partner = hard_labels(logits, batch.mixture.labels, self.smoothing)
         return (share * own + (1 - share) * partner).where(batch.labelled(), 0)
-
-    def extra_repr(self) -> str:
-        """Show the smoothing where there is any."""
-        return f"smoothing={self.smoothing:g}" if self.smoothing else ""

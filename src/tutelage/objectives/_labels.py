@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tutelage.errors import DataError, ModelError
 from tutelage.nested import describe
-from tutelage.objectives._looks import checked
+from tutelage.objectives._value_checks import value_check
 from tutelage.signals import UNLABELLED, Batch
 
 
@@ -59,7 +59,7 @@ def check_label_range(labels: Tensor, classes: int) -> None:
         )
 
 
-in_range = checked(
+in_range = value_check(
     "labels_in_range", check_label_range, "(Tensor labels, SymInt classes) -> Tensor"
 )
 """Return the labels; raises as `check_label_range` does."""

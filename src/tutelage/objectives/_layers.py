@@ -27,7 +27,7 @@ class LayerObjective(Objective):
         ArgumentError: The map is empty or has invalid layer paths.
     """
 
-    def __init__(self, layer_map: Mapping[str, str] | None) -> None:
+    def __init__(self, layer_map: Mapping[str, str] | None = None) -> None:
         super().__init__()
         self.layer_map = None if layer_map is None else checked_map(layer_map)
         self.predicts_values = True if layer_map is None else None
@@ -75,14 +75,6 @@ class LayerObjective(Objective):
             for pair, (ours, theirs) in enumerate(self.pairs(student, teacher))
         ]
         return values[0] if len(values) == 1 else torch.stack(values).mean(dim=0)
-
-    def extra_repr(self) -> str:
-        """Show the map."""
-        return "" if self.layer_map is None else repr(self.layer_map)
-
-    def with_map(self, settings: str) -> str:
-        """Return settings as `extra_repr` shows them, after the map if there is one."""
-        return settings if self.layer_map is None else f"{self.layer_map!r}, {settings}"
 
 
 def checked_map(layer_map: Mapping[str, str]) -> dict[str, str]:

@@ -56,7 +56,3 @@ class LogitRegression(Objective):
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the squared distances, `[batch]`."""
         return logit_regression(student.wanted_output(), teacher.wanted_output(), self.center)
-
-    def extra_repr(self) -> str:
-        """Show the centring where it is off."""
-        return "" if self.center else "center=False"

@@ -72,10 +72,6 @@ class LogitStandardization(Objective):
         temperature = self.temperature(batch.progress)
         return logit_standardization(student.wanted_output(), teacher.wanted_output(), temperature)
 
-    def extra_repr(self) -> str:
-        """Show the temperature."""
-        return f"temperature={self.temperature}"
-
 
 def _standardized(logits: Tensor) -> Tensor:
     # Directions have length 1, so a variance of 1/(N − 1).

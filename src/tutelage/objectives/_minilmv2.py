@@ -113,10 +113,6 @@ class MiniLMv2(LayerObjective):
         """Return the divergences, `[batch]`."""
         return minilmv2(student, teacher, self.relation_heads, batch.token_mask())
 
-    def extra_repr(self) -> str:
-        """Show the map and the number of heads."""
-        return self.with_map(f"relation_heads={self.relation_heads}")
-
 
 def _log_relations(feature: Tensor, heads: int, mask: Tensor | None) -> Tensor:
     """Return the logarithms of R, `[batch, heads, tokens, tokens]`."""

@@ -86,7 +86,3 @@ class NKD(Objective):
             self.gamma,
             self.temperature(batch.progress),
         )
-
-    def extra_repr(self) -> str:
-        """Show the weight and the temperature."""
-        return f"gamma={self.gamma:g}, temperature={self.temperature}"

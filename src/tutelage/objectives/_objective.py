@@ -7,8 +7,10 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
+from inspect import signature
 from itertools import chain, count
 from operator import or_
+from types import FunctionType
 from typing import Protocol, cast, runtime_checkable
 
 import torch
@@ -88,6 +90,15 @@ class Objective(nn.Module):
     def __radd__(self, other: object) -> Objective:
         """Let `sum` begin with its 0."""
         return self if other == 0 else NotImplemented
+
+    def extra_repr(self) -> str:
+        """Show arguments of `__init__` that are attributes too; defaults that are off are left out."""
+        shown = [
+            _shown(each.name, getattr(self, each.name))
+            for each in signature(type(self)).parameters.values()
+            if not _is_off(getattr(self, each.name, None), each.default)
+        ]
+        return ", ".join(filter(None, shown))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"
@@ -211,6 +222,21 @@ def _times(first: Schedule, second: Schedule) -> Schedule:
         if isinstance(one, Constant) and (one.value == 1.0 or isinstance(other, Constant)):
             return other if one.value == 1.0 else Constant(one.value * other(0.0))
     return Product(first, second)
+
+
+def _is_off(value: object, default: object) -> bool:
+    """Tell whether a setting changes nothing: None, or a default that is 0, empty or a flag."""
+    return value is None or (value == default and (not value or isinstance(value, bool)))
+
+
+def _shown(name: str, value: object) -> str:
+    """Return an argument as text; empty for what has no short one, such as modules."""
+    if isinstance(value, (dict, Objective)):
+        return repr(value)
+    if isinstance(value, FunctionType):
+        return f"{name}={value.__name__}"
+    text = f"{value:g}" if isinstance(value, float) else repr(value)
+    return f"{name}={text}" if isinstance(value, (str, int, float, Schedule)) else ""
 
 
 def _term_name(class_name: str) -> str:

@@ -78,7 +78,3 @@ class OFA(Objective):
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the cross-entropies, `[batch]`."""
         return ofa(student.wanted_output(), teacher.wanted_output(), labels_of(batch), self.epsilon)
-
-    def extra_repr(self) -> str:
-        """Show the exponent."""
-        return f"epsilon={self.epsilon:g}"

@@ -8,9 +8,9 @@ from tutelage._checks import positive
 from tutelage.errors import DataError
 from tutelage.nested import describe
 from tutelage.objectives._labels import labels_of
-from tutelage.objectives._looks import may_look
 from tutelage.objectives._objective import Objective
 from tutelage.objectives._tensors import at_least_float32, mean_of_rows, same_shape
+from tutelage.objectives._value_checks import readable
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
 
 
@@ -72,7 +72,7 @@ def regression_to_labels(
     >>> regression_to_labels(torch.tensor([[1.0], [5.0]]), torch.tensor([3.0, float("nan")]))
     tensor([4., 0.])
     """
-    if may_look(labels):
+    if readable(labels):
         errors = regression(output, labels, huber_delta)
         # No error is negative: a sum is NaN only where a label is, or the output.
         if not errors.detach().sum().isnan():
@@ -108,10 +108,6 @@ class HuberOption(Objective):
         self.huber_delta = (
             None if huber_delta is None else positive("huber_delta", huber_delta, advice)
         )
-
-    def extra_repr(self) -> str:
-        """Show the threshold where there is one."""
-        return "" if self.huber_delta is None else f"huber_delta={self.huber_delta:g}"
 
 
 class LabelRegression(HuberOption):

@@ -113,10 +113,6 @@ class RKD(LayerObjective):
         """Return the errors, `[batch]`."""
         return rkd(student, teacher, self.distance, self.angle, batch.token_mask())
 
-    def extra_repr(self) -> str:
-        """Show the map and the weights."""
-        return self.with_map(f"distance={self.distance:g}, angle={self.angle:g}")
-
 
 def _relations(feature: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return distances over their mean, `[batch, batch]`, and unit vectors, `[batch, batch, d]`."""

@@ -158,10 +158,6 @@ class Selective(Objective):
         """Restore which groups are closed."""
         self.closed = frozenset(state["closed"])
 
-    def extra_repr(self) -> str:
-        """Show the objective and the groups."""
-        return f"{self.objective!r}, by={getattr(self.by, '__name__', type(self.by).__name__)}"
-
     def _groups(self, batch: Batch, examples: int) -> Sequence[str | None]:
         """Return the group of each of so many examples."""
         found = self.by(batch)

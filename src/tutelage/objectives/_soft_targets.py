@@ -6,9 +6,9 @@ from torch import Tensor
 
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ModelError
-from tutelage.objectives._looks import checked
 from tutelage.objectives._objective import Objective
 from tutelage.objectives._tensors import at_least_float32, same_shape
+from tutelage.objectives._value_checks import value_check
 from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
 
@@ -127,10 +127,6 @@ class SoftTargets(Objective):
             return coarse_soft_targets(student.wanted_output(), answer, temperature)
         return soft_targets(student.wanted_output(), answer, temperature)
 
-    def extra_repr(self) -> str:
-        """Show the temperature."""
-        return f"temperature={self.temperature}"
-
 
 def _drawn(logits: Tensor, teacher: CoarseLogits, columns: Tensor, temperature: float) -> Tensor:
     """Return the divergence of the sampled frequencies from the student's probabilities at T."""
@@ -194,6 +190,6 @@ def _check_ids(ids: Tensor, rest: Tensor, classes: int) -> None:
         )
 
 
-_known_classes = checked(
+_known_classes = value_check(
     "known_classes", _check_ids, "(Tensor ids, Tensor rest, SymInt classes) -> Tensor"
 )

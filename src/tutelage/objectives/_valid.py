@@ -10,8 +10,8 @@ from torch import Tensor
 from tutelage.errors import DataError
 from tutelage.nested import LABEL_KEYS, describe, first_tensor
 from tutelage.objectives._labels import labels_of
-from tutelage.objectives._looks import may_look
 from tutelage.objectives._objective import Term
+from tutelage.objectives._value_checks import readable
 from tutelage.signals import Batch
 
 
@@ -64,4 +64,4 @@ def _labelled(reading: Sequence[Term], batch: Batch) -> Tensor | None:
                     "leaves labels as they are, such as Noise"
                 )
     labelled = batch.labelled()
-    return None if len(labelled) and may_look(labelled) and labelled.all() else labelled
+    return None if len(labelled) and readable(labelled) and labelled.all() else labelled

@@ -65,7 +65,3 @@ class WTTM(Objective):
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the weighted divergences, `[batch]`."""
         return wttm(student.wanted_output(), teacher.wanted_output(), self.gamma)
-
-    def extra_repr(self) -> str:
-        """Show the power."""
-        return f"gamma={self.gamma:g}"
