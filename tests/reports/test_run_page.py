@@ -292,3 +292,15 @@ def test_a_relative_path_is_taken_from_the_runs_folder(tmp_path):
     run = tl.fit(nn.Linear(4, 2), train=LABELLED, epochs=1, out=tmp_path / "run")
     assert run.report() == tmp_path / "run" / "report.html"
     assert run.report().exists()
+
+
+def test_a_store_of_features_only_leaves_the_teacher_unmeasured(tmp_path):
+    teacher, student = (nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)) for _ in range(2))
+    features = tl.FeatureMatch({"0": "0"})
+    store = tl.label(teacher, LABELLED, out=tmp_path / "store", fields=features)
+    run = tl.distill(
+        store, student, train=LABELLED, val=LABELLED, objective=features + tl.HardLabels(), epochs=1
+    )
+    html = report(tmp_path, run)
+    assert "The teacher&#39;s output was not measured: the store must contain" in html
+    assert "the student has an accuracy of" in verdict(html)

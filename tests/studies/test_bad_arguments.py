@@ -30,6 +30,7 @@ def _untouched(trial):
         ({"seeds": [1, 1]}, tl.ArgumentError, "different numbers"),
         ({"margin": -1}, tl.ArgumentError, "`margin` must be zero or more"),
         ({"sweep": {"learning_rate": [0.1]}}, tl.ArgumentError, "no `val`"),
+        ({"metrics": {"kl": lambda *_: 0.0}}, tl.ArgumentError, r"as the standard .* got \['kl'\]"),
         ({"monitor": "r2"}, tl.ArgumentError, r"`monitor` must be one of \["),
     ],
 )

@@ -29,8 +29,8 @@ from tutelage.objectives._valid import valid_examples
 from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants
 from tutelage.teachers import Teacher, ask
 
-STANDARD = ("loss", "accuracy", "agreement", "mse", "r2", "teacher_mse")
-"""The names of metrics that come without being asked for."""
+STANDARD = ("loss", "accuracy", "agreement", "kl", "mse", "r2", "teacher_mse")
+"""The names of the metrics that are computed without being asked for; `kl` is in reports."""
 
 _FINAL = 1.0  # progress: the objective is judged at its final weights and temperatures
 

@@ -253,6 +253,7 @@ class Record:
         command: What it was started with.
         seconds: Training time of all trials.
         measured: Whether the models were at hand; else the record rests on the log alone.
+        unmeasured: Why the teacher's output could not be measured; empty if it could.
         finished: Whether training has ended.
         format: Of the file.
     """
@@ -276,6 +277,7 @@ class Record:
     command: str = ""
     seconds: float = 0.0
     measured: bool = True
+    unmeasured: str = ""
     finished: bool = True
     format: Literal["tutelage report 2"] = FORMAT
 

@@ -90,6 +90,8 @@ def _warning(record: Record) -> str:
             "This report rests on the log alone; run.report() in Python measures teacher, "
             "calibration and speed as well."
         )
+    if record.unmeasured:
+        warnings.append(f"The teacher's output was not measured: {record.unmeasured}.")
     if len(record.seeds) == 1:
         warnings.append(
             "One seed says nothing about chance: run more seeds before you rely on a difference."

@@ -56,7 +56,7 @@ def truth(name: str, data: object) -> Truth:
     return Truth(_joined(labels), _domains(domains), inputs, digest(*prints))
 
 
-def ask(model: Teacher, data: object, device: torch.device) -> Tensor | None:
+def ask(model: Teacher, name: str, data: object, device: torch.device) -> Tensor | None:
     """Return a model's outputs on a data set, `[examples, …]`, in float32 on the CPU.
 
     None where it is a teacher that knows only some of the classes.
@@ -65,9 +65,9 @@ def ask(model: Teacher, data: object, device: torch.device) -> Tensor | None:
         DataError: The data cannot be read.
         ModelError: The model refuses the inputs.
     """
-    answering = model.for_data("data", data)
+    answering = model.for_data(name, data)
     with answering.ready(device):
-        source = source_of("data", data)
+        source = source_of(name, data)
         found = evaluate(answering, None, None, source, device=device).outputs.student
     return None if found is None else found.float()
 

@@ -104,7 +104,8 @@ class Trials:
         with exclusive(folder):
             kept = answers.load(file)
             if kept is None:
-                kept = answers.ask(self.plan.teacher, data, self.plan.device)
+                kind = name.partition("-")[0]  # what the user called the data
+                kept = answers.ask(self.plan.teacher, kind, data, self.plan.device)
                 if kept is not None:
                     answers.save(file, kept)
         return kept
@@ -150,7 +151,7 @@ class Trials:
         student = Live(trained.student)
         for name, data in self._data(tuning).items():
             if not folder.answers(name).exists():
-                output = answers.ask(student, data, self.plan.device)
+                output = answers.ask(student, name.partition("-")[0], data, self.plan.device)
                 answers.save(folder.answers(name), cast("Tensor", output))
         if not (tuning or self._compared(folder)):
             found = train_fidelity(self.plan, planned, trained.student)

@@ -90,7 +90,7 @@ def measure_variants(
             each.file_bytes,
             None
             if each.model is None
-            else metric(cast("Tensor", ask(Live(each.model), data, _CPU))),
+            else metric(cast("Tensor", ask(Live(each.model), "test", data, _CPU))),
             tuple(times.get(each.name, ())),
         )
         for each in built

@@ -14,7 +14,7 @@ from torch import nn
 
 from tutelage._checks import by_name, not_negative
 from tutelage.errors import ArgumentError
-from tutelage.evaluation import Metric
+from tutelage.evaluation import Metric, check_metric_names
 from tutelage.objectives import Objective
 from tutelage.reports import Record, write_record
 from tutelage.reports.verdict import verdict
@@ -185,6 +185,8 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     check_kinds(training, words)
     if margin is not None:
         not_negative("margin", margin, "it is what may be lost, such as 0.01 of accuracy")
+    own_metrics = by_name("metrics", metrics or {}, "{'mine': function}")
+    check_metric_names(own_metrics)
     ours = arms_of("arms", arms)
     check_options(ours, primary, margin, teacher)
     known = truth("test", test)
@@ -203,7 +205,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         seeds=seeds_of(seeds),
         epochs=epochs,
         training=training,
-        metrics={} if metrics is None else by_name("metrics", metrics, "{'mine': function}"),
+        metrics=own_metrics,
         monitor=as_monitor(monitor),
         margin=margin,
         folder=folder_of(out),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.data import as_source, randomness
-from tutelage.errors import ArgumentError
+from tutelage.errors import ArgumentError, ModelError, StoreError
 from tutelage.evaluation import (
     Latency,
     Outputs,
@@ -51,16 +51,14 @@ def record_of(run: Run) -> Record:
     """
     first = next(chain(run.student.parameters(), run.student.buffers()), None)
     device = torch.device("cpu") if first is None else first.device
-    outputs = None
+    outputs, unmeasured = None, ""
     ready = nullcontext() if run.teacher is None else run.teacher.ready(device)
     with randomness.preserved(), ready:
         if run.val is not None:
-            source = as_source("val", run.val, _BATCH, shuffle=False)
-            outputs = evaluate(
-                run.student, run.teacher, run.objective, source, outputs=True
-            ).outputs
+            outputs, unmeasured = _outputs(run, run.val)
         models = _models(run, outputs)
     record = logged_record(run.settings, run.history, run.best_epoch, versions())
+    record = replace(record, unmeasured=unmeasured)
     student, teacher = record.arm(STUDENT), None
     if outputs is not None and outputs.student is not None:
         student, teacher = _judged(run, student, replace(outputs, domains=None))
@@ -68,6 +66,17 @@ def record_of(run: Run) -> Record:
     elif run.teacher is not None:
         teacher = ArmRecord(_TEACHER, (TrialRecord(),), model=_TEACHER)
     return decided(replace(record, arms=(student,), teacher=teacher, models=models))
+
+
+def _outputs(run: Run, val: object) -> tuple[Outputs, str]:
+    """Return the outputs on validation data, and why the teacher's are missing if they are."""
+    source = as_source("val", val, _BATCH, shuffle=False)
+    try:
+        return evaluate(run.student, run.teacher, run.objective, source, outputs=True).outputs, ""
+    except (ModelError, StoreError) as error:  # such as a store of features only
+        if run.teacher is None:
+            raise
+        return evaluate(run.student, None, None, source).outputs, str(error)
 
 
 def joined_history(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:

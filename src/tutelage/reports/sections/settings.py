@@ -31,6 +31,7 @@ def _of_run(record: Record) -> Section:
     rows = [
         (_plain(name), _in_words(value))
         for name, value in record.arm(record.primary).settings.items()
+        if not name.endswith("_content")  # hashes, of no use to a reader
     ]
     table = Table("All settings and versions", _TWO, (*rows, *_versions(record)), sortable=False)
     return Section("Settings and versions", table=table)
