@@ -151,7 +151,7 @@ class TestReasons:
     def test_a_package_that_is_missing_names_the_extra(self, monkeypatch, package):
         monkeypatch.setitem(sys.modules, package, None)
         found = reasons(nn.Linear(3, 2), torch.zeros(2, 3))["onnx"]
-        assert found == f"{package} is not installed; pip install 'tutelage[onnx]' brings it"
+        assert found == f"{package} is not installed; install it with pip install 'tutelage[onnx]'"
 
     def test_without_a_compiler_it_says_what_is_needed(self, monkeypatch):
         without("export", monkeypatch)
@@ -191,7 +191,7 @@ class TestReasons:
     def test_without_linear_layers_there_is_nothing_to_quantise(self, monkeypatch):
         without("export", monkeypatch)
         found = reasons(nn.Conv1d(3, 2, 1), torch.zeros(2, 3, 4))["int8"]
-        assert found == "the model has no Linear layers, which are what is quantised"
+        assert found == "the model has no Linear layers, which are the layers that are quantized"
 
     def test_answers_that_mix_up_the_batch_are_refused(self, monkeypatch):
         without("export", monkeypatch)
