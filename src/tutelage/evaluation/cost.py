@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -73,10 +73,21 @@ def measure_cost(model: nn.Module, inputs: Any = None) -> Cost:
     with randomness.preserved(), evaluating(model), torch.no_grad(), _unfused_kernels():
         with FlopCounterMode(display=False) as counter:
             observe(model, one, OUTPUT, "model")
-        with Allocations(model, one) as allocations:
-            output = observe(model, one, OUTPUT, "model")
-            del output
-    return Cost(parameters, size, counter.get_total_flops(), allocations.peak)
+        peak = _activation_bytes(model, one)
+    return Cost(parameters, size, counter.get_total_flops(), peak)
+
+
+def _activation_bytes(model: nn.Module, one: Any) -> int:
+    started: list[Allocations] = []
+    with ExitStack() as stack:
+
+        def start(_module: nn.Module, args: Any, kwargs: Any) -> None:
+            # From here on, since `observe` calls the model with a copy of its inputs.
+            started.append(stack.enter_context(Allocations(model, (args, kwargs))))
+
+        stack.callback(model.register_forward_pre_hook(start, with_kwargs=True).remove)
+        observe(model, one, OUTPUT, "model")
+    return started[0].peak
 
 
 @contextmanager
