@@ -16,18 +16,18 @@ CLASSES = arrays(np.int64, 12, elements=st.integers(0, 3))
 
 class TestClasses:
     @given(LOGITS, CLASSES)
-    def test_is_scikit_learns_recall(self, logits, labels):
+    def test_equals_scikit_learns_recall(self, logits, labels):
         found = by_class(torch.from_numpy(logits), torch.from_numpy(labels))
         there = sorted(set(labels.tolist()))
         expected = recall_score(labels, logits.argmax(axis=1), labels=there, average=None)
         assert list(found) == there
         assert list(found.values()) == pytest.approx(expected.tolist())
 
-    def test_unlabelled_examples_are_of_no_class(self):
+    def test_unlabelled_examples_are_ignored(self):
         logits = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
         assert by_class(logits, torch.tensor([-100, 0])) == {0: 1.0}
 
-    def test_no_labels_at_all_are_refused(self):
+    def test_data_without_any_label_is_refused(self):
         with pytest.raises(DataError, match="at least one example must have a label"):
             by_class(torch.zeros(1, 2), torch.tensor([-100]))
 
@@ -48,23 +48,23 @@ class TestGroups:
         found = by_group(accuracy, self.LOGITS, self.LABELS, groups)
         assert list(found.items()) == list(zip(names, [1.0, 0.0], strict=True))
 
-    def test_any_metric_will_do(self):
+    def test_any_metric(self):
         metric = MulticlassAccuracy(2, average="micro")
         found = by_group(metric, self.LOGITS, self.LABELS, ["a", "b", "a"])
         assert found == {"a": 1.0, "b": 0.0}
 
-    def test_values_have_groups_as_well(self):
+    def test_groups_of_values(self):
         output, labels = torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([[1.0], [0.0], [2.0]])
         assert by_group(mse, output, labels, ["a", "b", "b"]) == {"a": 0.0, "b": 4.0}
 
-    def test_one_group_is_all(self):
+    def test_a_single_group(self):
         whole = accuracy(self.LOGITS, self.LABELS)
         assert by_group(accuracy, self.LOGITS, self.LABELS, ["x"] * 3) == {"x": whole}
 
-    def test_other_numbers_of_groups_are_refused(self):
+    def test_too_few_groups_are_refused(self):
         with pytest.raises(ArgumentError, match="one entry for each of 3 outputs, got 2 and 3"):
             by_group(accuracy, self.LOGITS, self.LABELS, ["a", "b"])
 
-    def test_a_metric_that_is_none_is_named(self):
+    def test_an_invalid_metric_is_named(self):
         with pytest.raises(ArgumentError, match="metric `f1` must be a function"):
             by_group("f1", self.LOGITS, self.LABELS, ["a", "b", "b"], name="f1")

@@ -41,16 +41,16 @@ class TestLikelihood:
         assert negative_log_likelihood(SURE, TRUE) == pytest.approx(expected)
 
     @given(LOGITS, CLASSES)
-    def test_is_scikit_learns_log_loss(self, logits, labels):
+    def test_equals_scikit_learns_log_loss(self, logits, labels):
         output = torch.from_numpy(logits) / 2  # beyond gaps of 36 scikit-learn clips
         expected = log_loss(labels, output.softmax(dim=1).numpy(), labels=range(4))
         ours = negative_log_likelihood(output, torch.from_numpy(labels))
         assert ours == pytest.approx(expected, abs=1e-6)
 
-    def test_what_is_all_wrong_and_sure_costs_the_whole_gap_and_no_infinity(self):
+    def test_confident_errors_cost_the_logit_difference_and_stay_finite(self):
         assert negative_log_likelihood(torch.tensor([[1e4, -1e4]]), torch.tensor([1])) == 2e4
 
-    def test_half_precision_is_counted_in_double(self):
+    def test_half_precision_is_computed_in_float64(self):
         logits, labels = drawn(1000)
         rounded = logits.bfloat16()
         expected = negative_log_likelihood(rounded.double(), labels)
@@ -64,15 +64,15 @@ class TestReliability:
         assert found.accuracy == (1.0, 0.5)
         assert found.share == pytest.approx((1 / 3, 2 / 3))
 
-    def test_one_bin_is_all(self):
+    def test_a_single_bin(self):
         assert reliability(SURE, TRUE, bins=1).share == (1.0,)
 
-    def test_certainty_lies_in_the_last_bin(self):
+    def test_confidence_1_is_in_the_last_bin(self):
         found = reliability(torch.tensor([[1e4, 0.0], [3.0, 0.0]]), torch.tensor([0, 0]), bins=10)
         assert len(found.share) == 1
 
     @given(LOGITS, CLASSES)
-    def test_means_over_the_bins_are_means_over_the_examples(self, logits, labels):
+    def test_weighted_bin_means_equal_means_over_examples(self, logits, labels):
         output = torch.from_numpy(logits)
         found = reliability(output, torch.from_numpy(labels))
         assert sum(found.share) == pytest.approx(1)
@@ -90,21 +90,21 @@ class TestError:
 
     @pytest.mark.parametrize("bins", [1, 10, 15])
     @pytest.mark.parametrize("scale", [0.5, 3.0])
-    def test_is_torchmetrics(self, bins, scale):
+    def test_equals_torchmetrics(self, bins, scale):
         logits, labels = drawn(500, scale=scale)
         theirs = MulticlassCalibrationError(5, n_bins=bins)(logits, labels)
         assert calibration_error(logits, labels, bins) == pytest.approx(float(theirs), abs=1e-5)
 
-    def test_is_nothing_but_noise_where_labels_come_as_often_as_said(self):
+    def test_is_close_to_zero_for_calibrated_labels(self):
         # Each bin is off by about sqrt(p(1 − p)/n): at most 0.5 · sqrt(15/20000) = 0.014 in all.
         assert calibration_error(*drawn()) < 0.014
 
-    def test_is_the_gap_where_a_model_is_too_sure(self):
+    def test_is_the_gap_of_an_overconfident_model(self):
         logits, labels = drawn()
         assert calibration_error(3 * logits, labels) > 0.1
 
     @given(LOGITS, CLASSES, st.integers(1, 20))
-    def test_lies_between_0_and_1(self, logits, labels, bins):
+    def test_is_between_0_and_1(self, logits, labels, bins):
         error = calibration_error(torch.from_numpy(logits), torch.from_numpy(labels), bins)
         assert 0 <= error <= 1
 
@@ -115,7 +115,7 @@ class TestError:
         assert error == pytest.approx(calibration_error(output, labels))
 
     @given(LOGITS, CLASSES, st.permutations(range(4)))
-    def test_the_names_of_the_classes_do_not_matter(self, logits, labels, names):
+    def test_the_numbering_of_classes_does_not_matter(self, logits, labels, names):
         # Where two classes are equally likely, the first is the answer: not a matter of names.
         logits = logits + np.arange(4) * 1e-4
         output, labels = torch.from_numpy(logits), torch.from_numpy(labels)
@@ -134,7 +134,7 @@ class TestAll:
         )
         assert found.temperature is found.scaled_nll is found.scaled_ece is None
 
-    def test_a_temperature_from_held_out_data_mends_a_model_that_is_too_sure(self):
+    def test_a_temperature_from_held_out_data_corrects_an_overconfident_model(self):
         (test, labels), (val, val_labels) = drawn(seed=1), drawn(seed=2)
         found = calibration(3 * test, labels, held_out=(3 * val, val_labels))
         assert found.temperature == pytest.approx(3, rel=0.05)
@@ -143,7 +143,7 @@ class TestAll:
         assert found.scaled_ece < 0.02
         assert found.ece > 0.1
 
-    def test_figures_with_a_temperature_are_those_of_divided_logits(self):
+    def test_scaled_metrics_are_those_of_divided_logits(self):
         test, labels = drawn(200)
         found = calibration(test, labels, held_out=drawn(200, seed=3))
         scaled = test.double() / found.temperature
@@ -151,42 +151,42 @@ class TestAll:
         assert found.scaled_ece == calibration_error(scaled, labels)
 
 
-@pytest.mark.parametrize("figure", [negative_log_likelihood, calibration_error, calibration])
+@pytest.mark.parametrize("metric", [negative_log_likelihood, calibration_error, calibration])
 class TestInput:
-    def test_unlabelled_examples_are_left_out(self, figure):
+    def test_unlabelled_examples_are_left_out(self, metric):
         logits, labels = drawn(50)
         hidden = labels.where(torch.arange(50) % 3 > 0, -100)
         known = hidden != -100
-        assert figure(logits, hidden) == figure(logits[known], labels[known])
+        assert metric(logits, hidden) == metric(logits[known], labels[known])
 
-    def test_bytes_will_do_as_labels(self, figure):
-        assert figure(SURE, TRUE.byte()) == figure(SURE, TRUE)
+    def test_labels_may_be_uint8(self, metric):
+        assert metric(SURE, TRUE.byte()) == metric(SURE, TRUE)
 
-    def test_shapes_that_do_not_fit_are_refused(self, figure):
+    def test_mismatched_shapes_are_refused(self, metric):
         for output, labels in ((SURE, TRUE[:2]), (SURE[0], TRUE), (SURE, TRUE[:, None])):
             with pytest.raises(DataError, match=r"logits must be \[examples, classes\] .*got"):
-                figure(output, labels)
+                metric(output, labels)
 
-    def test_no_labels_at_all_are_refused(self, figure):
+    def test_data_without_any_label_is_refused(self, metric):
         with pytest.raises(DataError, match="at least one example must have a label"):
-            figure(SURE, torch.full((3,), -100))
+            metric(SURE, torch.full((3,), -100))
 
     @pytest.mark.parametrize("bad", [-1, 2])
-    def test_labels_that_are_no_class_are_refused(self, figure, bad):
+    def test_class_ids_out_of_range_are_refused(self, metric, bad):
         with pytest.raises(DataError, match=r"labels must lie from 0 to 1, .*number the classes"):
-            figure(SURE, torch.tensor([0, 1, bad]))
+            metric(SURE, torch.tensor([0, 1, bad]))
 
     @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-    def test_logits_that_are_not_finite_are_refused(self, figure, bad):
+    def test_non_finite_logits_are_refused(self, metric, bad):
         with pytest.raises(NonFiniteError, match="logits must be finite, got 1 that are not"):
-            figure(torch.tensor([[bad, 0.0]]), torch.tensor([0]))
+            metric(torch.tensor([[bad, 0.0]]), torch.tensor([0]))
 
 
 @pytest.mark.parametrize("bins", [0, -1, 1.5])
-def test_no_bins_are_refused(bins):
+def test_zero_bins_are_refused(bins):
     with pytest.raises(ArgumentError, match="`bins` must"):
         calibration_error(SURE, TRUE, bins)
 
 
-def test_a_reliability_holds_only_bins_with_examples():
+def test_reliability_contains_only_bins_with_examples():
     assert reliability(SURE[:1], TRUE[:1]) == Reliability((pytest.approx(0.8),), (1.0,), (1.0,))

@@ -85,7 +85,7 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize(("model", "shape", "flops"), BY_HAND.values(), ids=BY_HAND)
-def test_operations_of_one_input_by_hand(model, shape, flops):
+def test_flops_of_one_input_by_hand(model, shape, flops):
     for batch in (1, 4):
         assert measure_cost(model, torch.randn(batch, *shape)).flops == flops
 
@@ -114,7 +114,7 @@ def test_memory_of_one_input_by_hand(model, shape, numbers):
         assert measure_cost(model, torch.randn(batch, *shape)).activation_bytes == FLOAT * numbers
 
 
-def test_what_is_held_on_to_takes_memory_for_as_long():
+def test_tensors_that_are_kept_use_memory_until_freed():
     class Residual(nn.Module):
         def __init__(self):
             super().__init__()
@@ -127,13 +127,13 @@ def test_what_is_held_on_to_takes_memory_for_as_long():
     assert measure_cost(Residual(), torch.randn(1, 100)).activation_bytes == FLOAT * 300
 
 
-def test_an_encoder_holds_at_least_its_widest_layer():
+def test_an_encoder_uses_at_least_the_memory_of_its_widest_layer():
     """Its fast path is one operation, which hides all that it holds."""
     held = measure_cost(encoder(), torch.randn(1, 10, 16)).activation_bytes
     assert held >= FLOAT * 10 * 32
 
 
-def test_half_the_bits_are_half_the_bytes():
+def test_half_precision_halves_the_bytes():
     model = nn.Linear(100, 50).bfloat16()
     assert measure_cost(model, torch.zeros(1, 100).bfloat16()).activation_bytes == 2 * 50
 
@@ -143,7 +143,7 @@ def test_without_inputs_the_model_does_not_run():
     assert cost == Cost(18, cost.file_bytes, None, None)
 
 
-def test_inputs_may_be_several():
+def test_several_inputs():
     class Two(nn.Module):
         def __init__(self):
             super().__init__()
@@ -156,7 +156,7 @@ def test_inputs_may_be_several():
         assert measure_cost(Two(), inputs).flops == 2 * 5 * 3
 
 
-def test_model_kernels_and_random_state_are_left_as_they_were():
+def test_model_kernels_and_random_state_do_not_change():
     model = nn.Sequential(plain(), nn.Dropout()).train()
     before = copy.deepcopy(model.state_dict())
     state = randomness.capture()["torch"]
@@ -168,7 +168,7 @@ def test_model_kernels_and_random_state_are_left_as_they_were():
     assert switches == [torch.backends.mkldnn.enabled, torch.backends.mha.get_fastpath_enabled()]
 
 
-def test_a_model_that_refuses_its_inputs_says_so_and_leaves_the_kernels_alone():
+def test_an_error_of_the_model_is_reported_and_kernels_are_restored():
     before = torch.backends.mkldnn.enabled
     with pytest.raises(ModelError, match=r"the model \(Linear\) refused its inputs"):
         measure_cost(nn.Linear(5, 3), torch.zeros(2, 4))

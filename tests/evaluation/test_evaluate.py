@@ -39,16 +39,16 @@ def test_the_loss_and_the_standard_metrics_of_classes():
     student, teacher = model(0), model(1)
     objective = 0.25 * tl.HardLabels() + 2 * tl.SoftTargets(3)
     found = evaluate(student, Live(teacher), objective, source())
-    ours, theirs = logits(student), logits(teacher)
-    hard = nn.functional.cross_entropy(ours, Y).item()
-    soft = tl.objectives.soft_targets(ours, theirs, 3.0).mean().item()
-    same = (ours.argmax(1) == theirs.argmax(1)).float().mean().item()
-    right = (ours.argmax(1) == Y).float().mean().item()
+    student_logits, teacher_logits = logits(student), logits(teacher)
+    hard = nn.functional.cross_entropy(student_logits, Y).item()
+    soft = tl.objectives.soft_targets(student_logits, teacher_logits, 3.0).mean().item()
+    same = (student_logits.argmax(1) == teacher_logits.argmax(1)).float().mean().item()
+    right = (student_logits.argmax(1) == Y).float().mean().item()
     assert found.metrics == pytest.approx(
         {"loss": 0.25 * hard + 2 * soft, "accuracy": right, "agreement": same}, rel=1e-5
     )
-    torch.testing.assert_close(found.outputs.student, ours)
-    torch.testing.assert_close(found.outputs.teacher, theirs)
+    torch.testing.assert_close(found.outputs.student, student_logits)
+    torch.testing.assert_close(found.outputs.teacher, teacher_logits)
     assert torch.equal(found.outputs.labels, Y)
 
 
@@ -64,7 +64,7 @@ def test_values_are_compared_with_labels_and_teacher():
 
 
 @pytest.mark.parametrize("size", [1, 4, 30])
-def test_batches_do_not_matter(size):
+def test_the_batch_size_does_not_matter(size):
     """Not even where they hold different numbers of labelled examples."""
     student = model()
     labels = Y.where(torch.arange(30) % 8 == 0, -100)
@@ -95,7 +95,7 @@ class TestFinalWeights:
         ]
         assert judged[0]["loss"] == pytest.approx(judged[1]["loss"])
 
-    def test_an_objective_that_ends_at_nothing_gives_no_loss(self):
+    def test_an_objective_with_final_weight_zero_gives_no_loss(self):
         """A loss of 0 at every epoch would keep the first."""
         fading = tl.schedules.Linear(1, 0) * tl.SoftTargets(4)
         found = evaluate(model(0), Live(model(1)), fading, source()).metrics
@@ -135,21 +135,21 @@ class TestNobodyAnswers:
         assert found.metrics.keys() == {"accuracy"}
         assert found.outputs.teacher is None
 
-    def test_an_objective_without_a_teacher_has_one_all_the_same(self):
+    def test_an_objective_on_labels_has_a_loss_without_a_teacher(self):
         assert "loss" in evaluate(model(), None, tl.HardLabels(), source()).metrics
 
-    def test_without_labels_too_there_is_nothing_to_judge_by(self):
+    def test_neither_labels_nor_teacher_is_refused(self):
         with pytest.raises(DataError, match=r"must have labels .*or a teacher"):
             evaluate(model(), None, tl.SoftTargets(4), source(TensorDataset(X)))
 
-    def test_nor_where_the_labels_are_of_another_kind(self):
+    def test_labels_of_the_wrong_kind_without_a_teacher_are_refused(self):
         """Class labels say nothing of values."""
         with pytest.raises(DataError, match=r"must have labels .*or a teacher"):
             evaluate(model(), None, tl.OutputRegression(), source())
 
 
 class TestOutputs:
-    def test_by_default_only_what_the_objective_reads_is_asked_for(self):
+    def test_by_default_only_the_outputs_that_the_objective_reads_are_computed(self):
         class Refusing(Teacher):
             def signals(self, batch, fields):
                 assert not fields
@@ -161,42 +161,42 @@ class TestOutputs:
         found = evaluate(model(), Refusing(), tl.HardLabels(), source())
         assert found.outputs.teacher is None
 
-    def test_both_sides_can_be_asked_for_all_the_same(self):
+    def test_both_outputs_can_be_required(self):
         found = evaluate(model(0), Live(model(1)), tl.HardLabels(), source(), outputs=True)
         assert "agreement" in found.metrics
 
-    def test_without_an_objective_there_are_outputs_alone(self):
+    def test_without_an_objective_there_are_outputs_only(self):
         found = evaluate(model(0), Live(model(1)), None, source())
         assert found.metrics == {}
         torch.testing.assert_close(found.outputs.teacher, logits(model(1)))
 
-    def test_a_teacher_can_be_judged_itself(self):
+    def test_a_teacher_can_be_evaluated(self):
         found = evaluate(Live(model(1)), None, tl.HardLabels(), source()).metrics
         assert found == evaluate(model(1), None, tl.HardLabels(), source()).metrics
 
 
 class TestLabels:
-    def test_labels_of_which_none_is_known_are_none(self):
+    def test_labels_that_are_all_missing_are_ignored(self):
         """An accuracy over no examples would be NaN."""
         data = TensorDataset(X, torch.full((30,), -100))
         found = evaluate(model(0), Live(model(1)), tl.SoftTargets(4), source(data)).metrics
         assert found.keys() == {"loss", "agreement"}
 
-    def test_values_of_which_none_is_known_are_none(self):
+    def test_values_that_are_all_missing_are_ignored(self):
         data = TensorDataset(X, torch.full((30, 2), torch.nan))
         teacher = Predictor(lambda inputs: inputs[:, :2])
         found = evaluate(nn.Linear(4, 2), teacher, tl.OutputRegression(), source(data)).metrics
         assert found.keys() == {"loss", "teacher_mse"}
 
     @pytest.mark.parametrize("wrong", [3, -1, 255])
-    def test_labels_that_are_no_class_are_refused(self, wrong):
+    def test_class_ids_out_of_range_are_refused(self, wrong):
         data = TensorDataset(X, Y.clone().index_fill_(0, torch.tensor([4]), wrong))
         with pytest.raises(DataError, match=rf"from 0 to 2, .*got -?\d to {max(wrong, 2)}; number"):
             evaluate(model(0), Live(model(1)), tl.SoftTargets(4), source(data))
 
 
 class TestMetricsOfTheUser:
-    def test_they_see_the_labelled_examples_only(self):
+    def test_they_are_given_the_labelled_examples_only(self):
         labels = Y.where(torch.arange(30) % 8 == 0, -100)
         seen = []
         evaluate(
@@ -210,7 +210,7 @@ class TestMetricsOfTheUser:
         assert length == len(shown) == 4
         assert shown.min() == 0
 
-    def test_their_errors_say_which_failed_and_why(self):
+    def test_their_errors_name_the_metric_and_the_cause(self):
         def broken(_, __):
             raise RuntimeError("no such thing")
 
@@ -220,7 +220,7 @@ class TestMetricsOfTheUser:
             evaluate(model(), None, tl.HardLabels(), source(), metrics={"mine": broken})
         assert isinstance(caught.value.__cause__, RuntimeError)
 
-    def test_what_a_domain_is_too_small_for_is_left_out_there(self):
+    def test_a_metric_that_a_small_domain_does_not_allow_is_left_out(self):
         def contrast(output, labels):
             if len(labels.unique()) == 1:
                 raise ValueError("Only one class is present")
@@ -238,7 +238,7 @@ class TestMetricsOfTheUser:
         assert found["contrast/all"] == pytest.approx(logits(model()).mean().item(), abs=1e-6)
         assert (found["size"], found["size/all"], found["size/one"]) == (34, 30, 4)
 
-    def test_another_error_is_none_of_the_domain(self):
+    def test_other_errors_in_a_domain_are_raised(self):
         def broken(output, _):
             if len(output) < 10:
                 raise KeyError("missing")
@@ -248,7 +248,7 @@ class TestMetricsOfTheUser:
         with pytest.raises(ArgumentError, match="metric `mine` failed"):
             measure(tl.HardLabels(), outputs, {"mine": broken})
 
-    def test_they_may_not_be_named_as_standard_ones(self):
+    def test_names_of_standard_metrics_are_refused(self):
         with pytest.raises(ArgumentError, match=r"got \['accuracy'\]; rename"):
             check_metric_names({"accuracy": lambda *_: 0.0, "mine": lambda *_: 0.0})
 
@@ -263,7 +263,7 @@ class TestWhatIsLeftAlone:
         assert all(torch.equal(before[key], each) for key, each in student.state_dict().items())
         assert torch.equal(torch.get_rng_state(), drawn)
 
-    def test_the_random_state_is_that_from_before(self):
+    def test_the_random_state_does_not_change(self):
         evaluated = model()
         torch.manual_seed(5)
         expected = torch.rand(3)
@@ -271,7 +271,7 @@ class TestWhatIsLeftAlone:
         evaluate(evaluated, None, tl.HardLabels(), source())
         assert torch.equal(torch.rand(3), expected)
 
-    def test_data_that_draws_at_random_draws_alike_in_every_call(self):
+    def test_random_data_is_the_same_in_every_call(self):
         """Epochs, and models, are compared on the same examples."""
 
         class Noisy(torch.utils.data.Dataset):
@@ -310,7 +310,7 @@ class Looking(tl.Objective):
 
 
 class TestMetricsOfTheObjective:
-    def test_it_is_shown_all_of_the_data_at_once(self):
+    def test_it_is_given_all_of_the_data_at_once(self):
         objective = Looking()
         data = [
             {"x": x, "labels": y, "domain": name}
@@ -329,7 +329,7 @@ class TestMetricsOfTheObjective:
         assert torch.equal(teacher, X[:, :3])
         assert (batch.labels.tolist(), list(batch.domain)) == (Y.tolist(), list("abc" * 10))
 
-    def test_outputs_for_some_classes_are_joined_with_those_for_all(self):
+    def test_partial_and_full_outputs_are_concatenated(self):
         coarse = CoarseLogits(
             torch.tensor([[1, 2]]), torch.tensor([[4.0, 5.0]]), torch.tensor([6.0])
         )
@@ -350,7 +350,7 @@ class TestMetricsOfTheObjective:
         assert teacher.other.tolist() == [-torch.inf, 6.0]
         assert found.outputs.teacher is None
 
-    def test_a_sum_collects_those_of_all_its_terms(self):
+    def test_a_sum_includes_the_feedback_of_all_terms(self):
         one, other = Looking(), Looking()
         both = one + 2 * (tl.HardLabels() + other)
         assert with_feedback(both) == [one, other]

@@ -22,7 +22,7 @@ def test_by_hand():
 
 
 @given(LOGITS, LOGITS, st.floats(0.5, 10))
-def test_is_scipys(student, teacher, temperature):
+def test_equals_scipy(student, teacher, temperature):
     student, teacher = torch.from_numpy(student), torch.from_numpy(teacher)
     p, q = ((each / temperature).softmax(dim=1).numpy() for each in (teacher, student))
     ours = mean_kl(student, teacher, temperature)
@@ -30,13 +30,13 @@ def test_is_scipys(student, teacher, temperature):
 
 
 @given(LOGITS, LOGITS)
-def test_is_zero_or_more_and_zero_at_equality(student, teacher):
+def test_is_not_negative_and_zero_at_equality(student, teacher):
     student, teacher = torch.from_numpy(student), torch.from_numpy(teacher)
     assert mean_kl(student, teacher) >= -1e-12
     assert mean_kl(teacher, teacher) == 0
 
 
-def test_is_counted_in_float64():
+def test_is_computed_in_float64():
     """In float32 the sum of so small differences is all rounding."""
     teacher = torch.randn(100, 10)
     student = teacher + 1e-4 * torch.randn(100, 10)
@@ -44,12 +44,12 @@ def test_is_counted_in_float64():
     assert 1e-10 < mean_kl(student, teacher) == expected < 1e-8
 
 
-def test_shapes_that_differ_are_refused():
+def test_different_shapes_are_refused():
     with pytest.raises(ModelError, match="the same number of classes"):
         mean_kl(torch.zeros(2, 3), torch.zeros(2, 4))
 
 
 @pytest.mark.parametrize("temperature", [0, -1.0, math.nan])
-def test_temperatures_that_are_none_are_refused(temperature):
+def test_invalid_temperatures_are_refused(temperature):
     with pytest.raises(ArgumentError, match="`temperature` must be"):
         mean_kl(torch.zeros(2, 3), torch.zeros(2, 3), temperature)

@@ -40,7 +40,7 @@ def test_each_model_is_timed_at_each_batch_size_in_eval_and_inference_mode():
             assert each.threads == torch.get_num_threads()
 
 
-def test_models_take_turns_so_that_noise_hits_them_alike():
+def test_models_are_timed_in_alternation():
     class Noting(Counting):
         order = []  # noqa: RUF012 - one list for both models
 
@@ -72,7 +72,7 @@ def test_latency_is_seconds_for_a_batch():
     assert times["fast"][0].median < 0.001
 
 
-def test_inputs_may_be_several():
+def test_several_inputs():
     times = latencies(
         {"sum": Adding()}, {"a": torch.ones(4, 1), "b": torch.ones(4, 1)}, (2,), 0.002
     )
@@ -84,19 +84,19 @@ class Adding(nn.Module):
         return a + b
 
 
-def test_median_and_percentile_are_numpys():
+def test_median_and_percentile_equal_numpys():
     measured = np.random.default_rng(0).exponential(size=20).tolist()
     latency = _latency(4, measured)
     assert latency.median == pytest.approx(np.median(measured))
     assert latency.percentile_95 == pytest.approx(np.percentile(measured, 95))
 
 
-def test_a_single_measurement_is_its_own_percentile():
+def test_the_percentile_of_a_single_measurement():
     assert _latency(1, [0.5]).percentile_95 == 0.5
 
 
 @pytest.mark.parametrize("sizes", [(9,), (1, 9), (0,)])
-def test_batches_that_the_inputs_cannot_fill_are_refused(sizes):
+def test_batch_sizes_above_the_number_of_inputs_are_refused(sizes):
     with pytest.raises(
         ArgumentError, match=r"`batch_sizes` must lie from 1 to 8, .*got [09]; give"
     ):

@@ -19,7 +19,7 @@ VALUES = arrays(np.float64, (12, 2), elements=st.floats(-100, 100))
 
 
 @given(LOGITS, CLASSES)
-def test_accuracy_is_scikit_learns(logits, labels):
+def test_accuracy_equals_scikit_learns(logits, labels):
     expected = accuracy_score(labels, logits.argmax(axis=1))
     assert accuracy(torch.from_numpy(logits), torch.from_numpy(labels)) == pytest.approx(expected)
 
@@ -34,14 +34,14 @@ def test_accuracy_leaves_unlabelled_examples_out(logits, labels):
 
 
 @given(LOGITS, LOGITS)
-def test_agreement_is_accuracy_against_the_teachers_classes(student, teacher):
+def test_agreement_is_accuracy_with_respect_to_the_teachers_predictions(student, teacher):
     expected = accuracy_score(teacher.argmax(axis=1), student.argmax(axis=1))
     ours = agreement(torch.from_numpy(student), torch.from_numpy(teacher))
     assert ours == pytest.approx(expected)
 
 
 @given(VALUES, VALUES)
-def test_mse_is_scikit_learns(output, labels):
+def test_mse_equals_scikit_learns(output, labels):
     ours = mse(torch.from_numpy(output), torch.from_numpy(labels))
     assert ours == pytest.approx(mean_squared_error(labels, output), abs=1e-9)
 
@@ -53,7 +53,7 @@ def spread(seed=0):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_r2_is_scikit_learns(seed):
+def test_r2_equals_scikit_learns(seed):
     output, labels = spread(seed)
     ours = r2(torch.from_numpy(output), torch.from_numpy(labels))
     assert ours == pytest.approx(r2_score(labels, output))
@@ -76,13 +76,13 @@ def test_mse_leaves_unknown_values_out():
     assert mse(output, labels) == 2.0
 
 
-def test_labels_of_one_output_may_be_a_row_and_are_never_broadcast():
+def test_labels_of_one_output_may_be_one_dimensional_and_are_not_broadcast():
     output, labels = torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([1.0, 2.0, 4.0])
     assert mse(output, labels) == 0.0
     assert r2(output, labels) == 1.0
 
 
-def test_sums_are_taken_in_float64():
+def test_sums_are_computed_in_float64():
     # In float32 the mean of these labels, and so their spread, is far off.
     labels = 1e6 + torch.arange(1000.0) / 10
     output = labels[:, None] + 0.5
@@ -112,17 +112,17 @@ class TestAnyMetric:
         assert self.value(metric) == pytest.approx(2 / 3)
         assert self.value(metric) == pytest.approx(2 / 3)
 
-    def test_nan_is_a_number(self):
+    def test_nan_is_returned(self):
         assert math.isnan(self.value(lambda *_: math.nan))
 
     @pytest.mark.parametrize("result", [None, "much", torch.zeros(2), {"accuracy": 1.0}])
-    def test_what_is_no_number_is_refused(self, result):
+    def test_a_result_that_is_not_a_number_is_refused(self, result):
         with pytest.raises(
             ArgumentError, match=r"metric `mine` must give one number, got .*reduce"
         ):
             self.value(lambda *_: result)
 
     @pytest.mark.parametrize("metric", ["accuracy", None, 3])
-    def test_what_is_no_metric_is_refused(self, metric):
+    def test_an_invalid_metric_is_refused(self, metric):
         with pytest.raises(ArgumentError, match=r"metric `mine` must be a function of \(outputs"):
             self.value(metric)

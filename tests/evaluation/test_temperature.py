@@ -28,19 +28,19 @@ def test_by_hand():
     assert fit_temperature(logits, torch.tensor([0, 0, 0, 1])) == pytest.approx(5 / math.log(3))
 
 
-def test_is_1_where_labels_come_as_often_as_said():
+def test_is_1_for_calibrated_labels():
     assert fit_temperature(*drawn()) == pytest.approx(1, abs=0.03)
 
 
 @pytest.mark.parametrize("factor", [1e-4, 0.3, 7.0, 1e4])
-def test_logits_times_a_need_a_temperature_times_a(factor):
+def test_scaling_logits_scales_the_temperature(factor):
     logits, labels = drawn(500)
     expected = factor * fit_temperature(logits, labels)
     assert fit_temperature(factor * logits, labels) == pytest.approx(expected)
 
 
 @given(LOGITS, CLASSES)
-def test_the_data_it_was_fitted_on_are_never_less_likely_than_before(logits, labels):
+def test_the_likelihood_of_the_fitted_data_never_falls(logits, labels):
     output, labels = torch.from_numpy(logits), torch.from_numpy(labels)
     scaled = output / fit_temperature(output, labels)
     before = negative_log_likelihood(output, labels)
@@ -48,7 +48,7 @@ def test_the_data_it_was_fitted_on_are_never_less_likely_than_before(logits, lab
 
 
 @given(LOGITS, CLASSES)
-def test_no_temperature_near_it_does_better(logits, labels):
+def test_no_nearby_temperature_is_better(logits, labels):
     output, labels = torch.from_numpy(logits), torch.from_numpy(labels)
     fitted = fit_temperature(output, labels)
     spread = output - output.mean(dim=1, keepdim=True)
@@ -60,7 +60,7 @@ def test_no_temperature_near_it_does_better(logits, labels):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_is_what_a_plain_minimiser_finds(seed):
+def test_equals_a_plain_minimizers_result(seed):
     logits, labels = drawn(300, seed=seed)
     labels = labels.where(torch.arange(300) % 4 > 0, 0)  # some wrong, so that T is not 1
     found = minimize_scalar(
@@ -73,19 +73,19 @@ def test_is_what_a_plain_minimiser_finds(seed):
 
 
 class TestBounds:
-    def test_all_right_gives_the_lower_one_a_hundredth_of_the_spread(self):
+    def test_all_correct_gives_the_lower_bound(self):
         logits, labels = torch.tensor([[2.0, -2.0], [-2.0, 2.0]]), torch.tensor([0, 1])
         assert fit_temperature(logits, labels) == pytest.approx(0.02)
 
-    def test_all_wrong_gives_the_upper_one(self):
+    def test_all_wrong_gives_the_upper_bound(self):
         logits, labels = torch.tensor([[2.0, -2.0], [-2.0, 2.0]]), torch.tensor([1, 0])
         assert fit_temperature(logits, labels) == pytest.approx(200)
 
-    def test_large_logits_that_are_all_right_are_left_as_they_are(self):
+    def test_large_logits_that_are_all_correct_keep_temperature_1(self):
         logits, labels = 1e4 * torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), torch.tensor([0, 1])
         assert fit_temperature(logits, labels) == 1
 
-    def test_small_logits_that_are_all_wrong_are_left_as_they_are(self):
+    def test_small_logits_that_are_all_wrong_keep_temperature_1(self):
         logits, labels = 1e-4 * torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), torch.tensor([1, 0])
         assert fit_temperature(logits, labels) == 1
 
@@ -94,7 +94,7 @@ class TestBounds:
         found = fit_temperature(logits, torch.tensor([0, 0, 0, 1]))
         assert found == pytest.approx(2e4 / math.log(3))
 
-    def test_equal_logits_are_the_same_at_any_temperature(self):
+    def test_equal_logits_give_temperature_1(self):
         assert fit_temperature(torch.full((3, 4), 7.0), torch.tensor([0, 1, 2])) == 1
 
 
@@ -105,7 +105,7 @@ def test_unlabelled_examples_are_left_out():
     assert fit_temperature(logits, hidden) == fit_temperature(logits[known], labels[known])
 
 
-def test_input_that_cannot_be_used_is_refused():
+def test_invalid_inputs_are_refused():
     with pytest.raises(DataError, match="at least one example must have a label"):
         fit_temperature(torch.zeros(2, 3), torch.full((2,), -100))
     with pytest.raises(NonFiniteError, match="logits must be finite"):

@@ -64,7 +64,7 @@ def built(digits):
     return forms
 
 
-def answers(model, inputs):
+def outputs(model, inputs):
     with torch.no_grad():
         return model(inputs)
 
@@ -80,35 +80,35 @@ def test_all_forms_are_built_in_order(built):
 @pytest.mark.parametrize("name", NAMES)
 class TestEach:
     @pytest.mark.parametrize("batch", [1, 2, 15, 16, 100])
-    def test_answers_are_close_to_the_models_at_any_batch_size(self, digits, built, name, batch):
+    def test_outputs_are_close_to_the_models_at_any_batch_size(self, digits, built, name, batch):
         model, images, _ = digits
-        expected = answers(copy.deepcopy(model).eval(), images[:batch])
-        found = answers(built[name].model, images[:batch])
+        expected = outputs(copy.deepcopy(model).eval(), images[:batch])
+        found = outputs(built[name].model, images[:batch])
         assert found.dtype == torch.float32
         scale = expected.abs().max().item()
         torch.testing.assert_close(found, expected, rtol=0, atol=CLOSE[name] * scale)
 
-    def test_no_call_needs_compiling_again(self, digits, built, name):
+    def test_no_call_recompiles(self, digits, built, name):
         with torch.compiler.set_stance("fail_on_recompile"):
             for mode in (torch.no_grad, torch.inference_mode):
                 for batch in (1, 3, 16, 100):
                     with mode():
                         built[name].model(digits[1][:batch])
 
-    def test_answers_are_the_models_on_real_data(self, digits, built, name):
+    def test_predictions_equal_the_models_on_real_data(self, digits, built, name):
         model, images, labels = digits
-        expected = answers(copy.deepcopy(model).eval(), images)
-        found = answers(built[name].model, images)
+        expected = outputs(copy.deepcopy(model).eval(), images)
+        found = outputs(built[name].model, images)
         assert agreement(found, expected) >= 0.97
         assert accuracy(found, labels) > 0.85
 
-    def test_inputs_are_left_as_they_were(self, digits, built, name):
+    def test_inputs_do_not_change(self, digits, built, name):
         images = digits[1][:16].clone()
-        answers(built[name].model, images)
+        outputs(built[name].model, images)
         assert torch.equal(images, digits[1][:16])
 
 
-def test_fewer_bits_take_fewer_bytes(built):
+def test_fewer_bits_give_smaller_files(built):
     whole = built["plain"].file_bytes
     assert built["compiled"].file_bytes == whole
     assert built["bf16"].file_bytes < whole
@@ -121,12 +121,12 @@ def test_forms_are_timed_like_models(digits, built):
     assert [len(each) for each in times.values()] == [2] * 5
 
 
-def test_a_layer_by_itself_is_quantised_too(monkeypatch):
+def test_a_model_that_is_a_single_layer_is_quantized_too(monkeypatch):
     without("compile", monkeypatch)
     without("export", monkeypatch)
     layer, inputs = nn.Linear(64, 10), torch.randn(2, 64)
     small = next(each.model for each in variants(layer, inputs) if each.name == "int8")
-    assert not torch.equal(answers(small, inputs), answers(layer, inputs))
+    assert not torch.equal(outputs(small, inputs), outputs(layer, inputs))
 
 
 def without(name, monkeypatch):
@@ -148,12 +148,12 @@ class TestReasons:
         without("compile", monkeypatch)
 
     @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
-    def test_a_package_that_is_missing_names_the_extra(self, monkeypatch, package):
+    def test_a_missing_package_names_the_extra(self, monkeypatch, package):
         monkeypatch.setitem(sys.modules, package, None)
         found = reasons(nn.Linear(3, 2), torch.zeros(2, 3))["onnx"]
-        assert found == f"{package} is not installed; pip install 'tutelage[onnx]' brings it"
+        assert found == f"{package} is not installed; install it with pip install 'tutelage[onnx]'"
 
-    def test_without_a_compiler_it_says_what_is_needed(self, monkeypatch):
+    def test_a_missing_compiler_is_named(self, monkeypatch):
         without("export", monkeypatch)
         found = variants(nn.Linear(3, 2), torch.zeros(2, 3))[1]
         assert (found.name, found.model, found.file_bytes) == ("compiled", None, None)
@@ -168,7 +168,7 @@ class TestReasons:
         assert all(each.model is None for each in found)
         assert found[0].reason.startswith("the model cannot be copied: RuntimeError: Only Tensors")
 
-    def test_a_model_that_decides_by_its_inputs_cannot_be_exported(self, capfd):
+    def test_a_model_with_data_dependent_control_flow_cannot_be_exported(self, capfd):
         class Deciding(nn.Module):
             def __init__(self):
                 super().__init__()
@@ -184,22 +184,22 @@ class TestReasons:
         assert found["onnx"].partition(":")[0].isidentifier()
         assert capfd.readouterr() == ("", "")
 
-    def test_other_failures_are_told_in_a_line(self, monkeypatch):
+    def test_other_failures_are_reported_in_one_line(self, monkeypatch):
         without("export", monkeypatch)
         assert reasons(nn.Linear(3, 2), torch.zeros(2, 3))["onnx"] == "RuntimeError: not here"
 
-    def test_without_linear_layers_there_is_nothing_to_quantise(self, monkeypatch):
+    def test_without_linear_layers_there_is_no_int8_form(self, monkeypatch):
         without("export", monkeypatch)
         found = reasons(nn.Conv1d(3, 2, 1), torch.zeros(2, 3, 4))["int8"]
-        assert found == "the model has no Linear layers, which are what is quantised"
+        assert found == "the model has no Linear layers, which are the layers that are quantized"
 
-    def test_answers_that_mix_up_the_batch_are_refused(self, monkeypatch):
+    def test_outputs_of_another_batch_size_are_refused(self, monkeypatch):
         without("export", monkeypatch)
         found = reasons(nn.Sequential(nn.Linear(3, 2), nn.Flatten(0)), torch.zeros(2, 3))
         assert found["bf16"].startswith("it must return a tensor with one row for each of 2 inputs")
 
 
-def test_without_a_real_compiler_it_says_what_is_needed(monkeypatch, tmp_path, capfd):
+def test_a_missing_real_compiler_is_named(monkeypatch, tmp_path, capfd):
     without("export", monkeypatch)
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     model = nn.Sequential(nn.Linear(3, 11), nn.Tanh())
@@ -220,7 +220,7 @@ def test_many_models_of_a_class_are_all_compiled(monkeypatch):
             assert counters["stats"]["unique_graphs"] == before + 2  # a batch of one, and others
 
 
-def test_nothing_is_printed_and_logging_is_as_before(monkeypatch, capfd):
+def test_nothing_is_printed_and_logging_is_restored(monkeypatch, capfd):
     without("compile", monkeypatch)
     before = logging.root.manager.disable
     assert reasons(nn.Linear(3, 2), torch.zeros(2, 3)).keys() == {"compiled"}
@@ -237,7 +237,7 @@ def mapping(output, inputs):
 
 
 @pytest.mark.parametrize("wrap", [pair, mapping])
-def test_a_model_that_returns_more_than_its_output_is_reduced_to_it(wrap):
+def test_only_the_output_of_a_model_is_returned(wrap):
     class Several(nn.Module):
         def __init__(self, wrap):
             super().__init__()
@@ -250,16 +250,16 @@ def test_a_model_that_returns_more_than_its_output_is_reduced_to_it(wrap):
     model, inputs = Several(wrap), torch.randn(4, 3)
     for each in variants(model, inputs):
         assert each.reason == ""
-        expected = answers(model.layer, inputs)
-        torch.testing.assert_close(answers(each.model, inputs), expected, rtol=0, atol=0.05)
+        expected = outputs(model.layer, inputs)
+        torch.testing.assert_close(outputs(each.model, inputs), expected, rtol=0, atol=0.05)
 
 
 @pytest.mark.parametrize("inputs", [{"x": torch.zeros(2, 3)}, torch.zeros(0, 3), torch.tensor(1.0)])
-def test_inputs_that_are_no_batch_are_refused(inputs):
+def test_inputs_that_are_not_a_batch_are_refused(inputs):
     with pytest.raises(ModelError, match=r"`inputs` must be a tensor .* of at least one example"):
         variants(nn.Linear(3, 2), inputs)
 
 
-def test_a_model_that_refuses_the_inputs_says_so():
+def test_a_model_that_refuses_the_inputs_is_named():
     with pytest.raises(ModelError, match=r"the model \(Linear\) refused its inputs"):
         variants(nn.Linear(3, 2), torch.zeros(2, 4))

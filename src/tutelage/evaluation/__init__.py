@@ -1,4 +1,4 @@
-"""What a model is worth: its quality, its fidelity to the teacher, its cost."""
+"""Evaluation of a model: its quality, calibration, fidelity to the teacher, and cost."""
 
 from tutelage.evaluation.breakdown import by_class, by_group
 from tutelage.evaluation.calibration import (
@@ -17,18 +17,19 @@ from tutelage.evaluation.evaluate import (
     evaluate,
     label_metrics,
     measure,
+    predict,
 )
 from tutelage.evaluation.fidelity import divergence, mean_kl
-from tutelage.evaluation.interval import Interval, mean_interval
-from tutelage.evaluation.latency import Latency, latencies
-from tutelage.evaluation.metrics import Metric, accuracy, agreement, evaluate_metric, mse, r2
-from tutelage.evaluation.outputs import predict
-from tutelage.evaluation.paired import (
+from tutelage.evaluation.intervals import (
+    Interval,
     NonInferiority,
     bootstrap_interval,
+    mean_interval,
     non_inferiority,
     seeds_needed,
 )
+from tutelage.evaluation.latency import Latency, latencies
+from tutelage.evaluation.metrics import Metric, accuracy, agreement, evaluate_metric, mse, r2
 from tutelage.evaluation.resemblance import class_similarity, similarity_correlation
 from tutelage.evaluation.temperature import fit_temperature
 from tutelage.evaluation.variants import Variant, variants

@@ -1,4 +1,4 @@
-"""How much memory tensors take at once."""
+"""Peak memory of the tensors that a model allocates."""
 
 from __future__ import annotations
 
@@ -11,49 +11,48 @@ from torch.utils._pytree import tree_leaves
 
 
 class Allocations(TorchDispatchMode):
-    """Follows every storage from the operation that makes it until nothing refers to it.
+    """Tracks every storage from the operation that creates it until it is freed.
 
-    torch's profiler adds up what an operation takes and gives back, and its trace holds the scratch
-    memory of this machine's kernels too; peak counters exist for GPUs only. The storages themselves
-    are the same everywhere.
+    torch's profiler also counts the scratch memory of this machine's kernels, and peak counters
+    exist for GPUs only. Storages are the same on every machine.
 
     Args:
-        model: Whose parameters and buffers were there before, and do not count.
-        inputs: Neither do these.
+        model: Its parameters and buffers are not counted.
+        inputs: Not counted either.
 
     Attributes:
-        peak: Most bytes that were alive at once.
+        peak: The largest number of bytes in use at one time.
     """
 
     def __init__(self, model: nn.Module, inputs: Any) -> None:
         super().__init__()
-        self.peak, self._now = 0, 0
-        before = (*model.parameters(), *model.buffers(), *_tensors(inputs))
-        # Storages are held, so that their ids stay theirs.
-        self._before = {id(each): each for each in (old.untyped_storage() for old in before)}
-        self._alive: set[int] = set()
+        self.peak, self._in_use = 0, 0
+        existing = (*model.parameters(), *model.buffers(), *_tensors(inputs))
+        # The storages are kept, so that their ids cannot be reused.
+        self._existing = {id(each): each for each in (old.untyped_storage() for old in existing)}
+        self._tracked: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation and take note of the storages that it made."""
+        """Run an operation and track the storages of its result."""
         result = func(*args, **(kwargs or {}))
         for tensor in _tensors(result):
-            self._note(tensor)
+            self._track(tensor)
         return result
 
-    def _note(self, tensor: Tensor) -> None:
+    def _track(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         key = id(storage)
-        if key in self._before or key in self._alive:
+        if key in self._existing or key in self._tracked:
             return
-        self._alive.add(key)
+        self._tracked.add(key)
         size = storage.nbytes()
-        self._now += size
-        self.peak = max(self.peak, self._now)
+        self._in_use += size
+        self.peak = max(self.peak, self._in_use)
         weakref.finalize(storage, self._free, key, size)
 
     def _free(self, key: int, size: int) -> None:
-        self._alive.discard(key)
-        self._now -= size
+        self._tracked.discard(key)
+        self._in_use -= size
 
 
 def _tensors(value: Any) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""The labelled examples of a classifier's outputs, or why there are none."""
+"""The labelled examples of a classifier's outputs."""
 
 import torch
 from torch import Tensor
@@ -12,14 +12,14 @@ _ROWS_AND_CLASSES = 2
 
 
 def labelled(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return logits in float64 and class ids of the examples that have a label, on the CPU.
+    """Return logits in float64 and class ids of the labelled examples, on the CPU.
 
     Args:
         output: Logits `[examples, classes]`, finite.
-        labels: Class ids `[examples]` below the number of classes; −100 is left out.
+        labels: Class ids `[examples]`; −100 is left out.
 
     Raises:
-        DataError: The shapes do not fit, no example has a label, or a label is no class.
+        DataError: The shapes do not match, no example has a label, or a class id is out of range.
         NonFiniteError: A logit of a labelled example is NaN or infinite.
 
     >>> labelled(torch.tensor([[2.0, 1.0], [0.0, 1.0]]), torch.tensor([0, -100]))
@@ -35,12 +35,12 @@ def labelled(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     logits, ids = output.detach().cpu()[known].double(), ids[known]
     if not len(ids):
         raise DataError(
-            f"at least one example must have a label, got none but {UNLABELLED}; give labelled data"
+            f"at least one example must have a label, got only {UNLABELLED}; give labelled data"
         )
     check_class_ids(ids, output.shape[1])
     if not torch.isfinite(logits).all():
         raise NonFiniteError(
-            f"logits must be finite, got {int((~torch.isfinite(logits)).sum())} that are not; look "
-            "for what made the model diverge, and rule out a class with −1e4 and not with −∞"
+            f"logits must be finite, got {int((~torch.isfinite(logits)).sum())} that are not; find "
+            "out why the model diverged, and rule out a class by −1e4 instead of −∞"
         )
     return logits, ids

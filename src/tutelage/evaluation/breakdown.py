@@ -1,4 +1,4 @@
-"""A metric by class or group: a good mean may hide a class or a group that does badly."""
+"""A metric by class or group, since a good mean may hide a class or a group with a bad one."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tutelage.evaluation.metrics import Metric, evaluate_metric
 
 
 def by_class(output: Tensor, labels: Tensor) -> dict[int, float]:
-    """Return each class's recall: the fraction of its examples whose largest logit is its own.
+    """Return each class's recall: the fraction of its examples that are predicted as that class.
 
     Args:
         output: Logits, `[examples, classes]`, finite.
         labels: Class ids, `[examples]`; −100 is left out.
 
     Returns:
-        In [0, 1], by class id, ascending; classes that do not occur are left out.
+        In [0, 1], by class id, ascending; classes without examples are left out.
 
     Raises:
-        DataError: Outputs and labels do not fit each other, or no example has a label.
+        DataError: The shapes do not match, no example has a label, or a class id is out of range.
         NonFiniteError: A logit is NaN or infinite.
 
     >>> import torch
@@ -30,8 +30,8 @@ def by_class(output: Tensor, labels: Tensor) -> dict[int, float]:
     {0: 1.0, 1: 0.5}
     """
     logits, ids = labelled(output, labels)
-    right = (logits.argmax(dim=1) == ids).double()
-    return {each: right[ids == each].mean().item() for each in ids.unique().tolist()}
+    correct = (logits.argmax(dim=1) == ids).double()
+    return {each: correct[ids == each].mean().item() for each in ids.unique().tolist()}
 
 
 def by_group(
@@ -41,20 +41,17 @@ def by_group(
     groups: Sequence[str | int] | Tensor,
     name: str = "metric",
 ) -> dict[str, float]:
-    """Return a metric on the examples of each group alone.
+    """Return a metric for the examples of each group, by group, in order of first occurrence.
 
     Args:
         metric: A function of (outputs, labels), or an object with reset, update and compute.
         output: Outputs of the model, `[examples, …]`.
-        labels: What the metric compares it with, `[examples, …]`.
-        groups: What each example belongs to, `[examples]`: names or numbers.
+        labels: `[examples, …]`.
+        groups: The group of each example, `[examples]`: names or numbers.
         name: The metric's name, for messages.
 
-    Returns:
-        By group, in the order in which they first come.
-
     Raises:
-        ArgumentError: There are not as many groups and labels as outputs, or the metric is none.
+        ArgumentError: The numbers of groups, labels and outputs differ, or the metric fails.
 
     >>> import torch
     >>> from tutelage.evaluation import accuracy
@@ -66,12 +63,12 @@ def by_group(
     if not len(names) == len(output) == len(labels):
         raise ArgumentError(
             f"`groups` and `labels` must have one entry for each of {len(output)} outputs, got "
-            f"{len(names)} and {len(labels)}; name the group of every example"
+            f"{len(names)} and {len(labels)}; give the group of every example"
         )
     rows: dict[str, list[int]] = {}
-    for place, each in enumerate(names):
-        rows.setdefault(each, []).append(place)
+    for row, group in enumerate(names):
+        rows.setdefault(group, []).append(row)
     return {
-        each: evaluate_metric(name, metric, output[places], labels[places])
-        for each, places in rows.items()
+        group: evaluate_metric(name, metric, output[members], labels[members])
+        for group, members in rows.items()
     }

@@ -1,4 +1,4 @@
-"""Whether a classifier is as sure as it is right."""
+"""Whether a classifier's confidence matches its accuracy."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tutelage.evaluation.temperature import fit_temperature
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """How right a model is where it is how sure: the bins of a reliability diagram that hold any.
+    """The bins of a reliability diagram that have examples.
 
     Args:
-        confidence: Mean probability of the top class in each bin, ascending.
-        accuracy: Share of right answers in each bin.
-        fraction: Share of all examples in each bin; they add up to 1.
+        confidence: Mean probability of the predicted class in each bin, ascending.
+        accuracy: Fraction of correct predictions in each bin.
+        fraction: Fraction of all examples in each bin; the sum is 1.
     """
 
     confidence: tuple[float, ...]
@@ -29,10 +29,10 @@ class Reliability:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How far a model's probabilities can be believed, as they are and with a fitted temperature.
+    """How well a model's probabilities are calibrated, also with a fitted temperature.
 
     Args:
-        nll: Mean negative log-likelihood of the true class, nats.
+        nll: Mean negative log-likelihood of the true class, in nats.
         ece: Expected calibration error, in [0, 1].
         temperature: T fitted on held-out data; None without them, as are the next two.
         scaled_nll: As `nll`, with logits divided by T.
@@ -54,7 +54,7 @@ def negative_log_likelihood(output: Tensor, labels: Tensor) -> float:
         labels: Class ids y, `[examples]`; −100 is left out.
 
     Raises:
-        DataError: Outputs and labels do not fit each other, or no example has a label.
+        DataError: The shapes do not match, no example has a label, or a class id is out of range.
         NonFiniteError: A logit is NaN or infinite.
 
     >>> import torch
@@ -66,16 +66,16 @@ def negative_log_likelihood(output: Tensor, labels: Tensor) -> float:
 
 
 def reliability(output: Tensor, labels: Tensor, bins: int = 15) -> Reliability:
-    """Sort examples by the top class's probability p into the bins ((b − 1)/B, b/B].
+    """Group examples by the predicted class's probability p into the bins ((b − 1)/B, b/B].
 
     Args:
         output: Logits, `[examples, classes]`, finite.
         labels: Class ids, `[examples]`; −100 is left out.
-        bins: B, one or more, all of one width.
+        bins: B ≥ 1, the number of bins, of equal width.
 
     Raises:
         ArgumentError: `bins` is not one or more.
-        DataError: Outputs and labels do not fit each other, or no example has a label.
+        DataError: As `negative_log_likelihood`.
         NonFiniteError: A logit is NaN or infinite.
 
     >>> import torch
@@ -85,38 +85,39 @@ def reliability(output: Tensor, labels: Tensor, bins: int = 15) -> Reliability:
     """
     integer("bins", bins, 1, "15 is usual")
     logits, ids = labelled(output, labels)
-    top = logits.softmax(dim=1).amax(dim=1)
-    right = (logits.argmax(dim=1) == ids).double()
-    place = (top * bins).ceil().long().clamp(1, bins) - 1
-    count = place.bincount(minlength=bins)
-    full = count > 0
+    confidence = logits.softmax(dim=1).amax(dim=1)
+    correct = (logits.argmax(dim=1) == ids).double()
+    bin_of = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    count = bin_of.bincount(minlength=bins)
+    used = count > 0
 
     def means(values: Tensor) -> tuple[float, ...]:
-        return tuple((place.bincount(values, minlength=bins) / count)[full].tolist())
+        return tuple((bin_of.bincount(values, minlength=bins) / count)[used].tolist())
 
-    return Reliability(means(top), means(right), tuple((count[full] / len(ids)).tolist()))
+    fraction = tuple((count[used] / len(ids)).tolist())
+    return Reliability(means(confidence), means(correct), fraction)
 
 
 def calibration_error(output: Tensor, labels: Tensor, bins: int = 15) -> float:
     """Expected calibration error: Σ_b fraction_b · |accuracy_b − confidence_b|, in [0, 1].
 
-    With few examples it is above zero even for a model that is perfectly calibrated, since a bin's
-    accuracy is then a matter of luck; compare only errors of equally many examples and bins.
+    With few examples it is above zero even for a perfectly calibrated model, because of the random
+    variation of each bin's accuracy. Compare errors only for equal numbers of examples and bins.
 
     Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599.
 
     Args:
         output: Logits, `[examples, classes]`, finite.
         labels: Class ids, `[examples]`; −100 is left out.
-        bins: One or more, all of one width.
+        bins: As for `reliability`.
 
     Raises:
         ArgumentError: `bins` is not one or more.
-        DataError: Outputs and labels do not fit each other, or no example has a label.
+        DataError: As `negative_log_likelihood`.
         NonFiniteError: A logit is NaN or infinite.
 
     >>> import torch
-    >>> logits = torch.tensor([[0.8, 0.2]]).log().expand(4, 2)  # says 80 %, and is right in 75 %
+    >>> logits = torch.tensor([[0.8, 0.2]]).log().expand(4, 2)  # 80 % confident, 75 % correct
     >>> round(calibration_error(logits, torch.tensor([0, 0, 0, 1])), 6)
     0.05
     """
@@ -133,10 +134,10 @@ def calibration(
     Args:
         output: Logits of the test examples, `[examples, classes]`, finite.
         labels: Their class ids, `[examples]`; −100 is left out.
-        held_out: Logits and labels of other examples, of the validation set, to fit T on.
+        held_out: Logits and labels of other examples, such as the validation set, to fit T on.
 
     Raises:
-        DataError: Outputs and labels do not fit each other, or no example has a label.
+        DataError: As `negative_log_likelihood`.
         NonFiniteError: A logit is NaN or infinite.
     """
     nll, ece = negative_log_likelihood(output, labels), calibration_error(output, labels)
@@ -144,10 +145,5 @@ def calibration(
         return Calibration(nll, ece)
     temperature = fit_temperature(*held_out)
     scaled = output.double() / temperature
-    return Calibration(
-        nll,
-        ece,
-        temperature,
-        negative_log_likelihood(scaled, labels),
-        calibration_error(scaled, labels),
-    )
+    scaled_nll = negative_log_likelihood(scaled, labels)
+    return Calibration(nll, ece, temperature, scaled_nll, calibration_error(scaled, labels))

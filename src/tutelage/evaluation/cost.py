@@ -1,7 +1,9 @@
-"""What a model takes, apart from time: parameters, bytes, operations, memory."""
+"""What a model costs apart from time: parameters, file size, FLOPs, memory."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,24 +12,24 @@ from typing import Any
 import torch
 from safetensors.torch import save_model
 from torch import nn
+from torch.backends import cudnn, mha, mkldnn
 
 from tutelage.data import randomness
 from tutelage.evaluation._allocations import Allocations
-from tutelage.evaluation._kernels import open_kernels
 from tutelage.layers import evaluating, observe
 from tutelage.signals import OUTPUT, Batch
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a model takes, apart from time.
+    """What a model costs, apart from time.
 
     Args:
-        parameters: Numbers that are learnt.
+        parameters: The number of parameters.
         file_bytes: Size of its weights and buffers as a safetensors file.
-        flops: Floating-point operations for one input; None where no input was given.
-        activation_bytes: Most memory that tensors take at once while it answers one input, beyond
-            weights and input; None where no input was given.
+        flops: FLOPs for one input; None without `inputs`.
+        activation_bytes: Peak memory of tensors in a forward pass for one input, without weights
+            and input; None without `inputs`.
     """
 
     parameters: int
@@ -37,20 +39,19 @@ class Cost:
 
 
 def measure_cost(model: nn.Module, inputs: Any = None) -> Cost:
-    """Count what a model takes; parameters that are tied count once.
+    """Measure what a model costs; tied parameters count once.
 
-    Operations are those of matrix products, convolutions and attention, which
-    `torch.utils.flop_counter` knows; a multiplication and the addition that follows it are two.
-    Memory is that of all tensors that are alive at the same time during one forward pass. Not seen
-    is scratch memory inside of a kernel. Both are counted on kernels that are not fused, so that
-    they are the model's own and the same on every machine; fused attention may take less memory.
+    FLOPs are those of matrix products, convolutions and attention, as `torch.utils.flop_counter`
+    counts them: a multiply-add is two. Memory is that of all tensors that exist at the same time;
+    scratch memory inside kernels is not included. Both are measured with unfused kernels, so that
+    they are the same on every machine; fused attention may need less memory.
 
-    The model is left in its former mode, and the global random state as it was.
+    The model's mode and the global random state do not change.
 
     Args:
         model: Runs in eval mode, without gradients.
-        inputs: A batch such as it is called with, on its device, of which the first example is
-            used; None to count no operations and no memory.
+        inputs: A batch of its inputs, on its device; the first example is used. None to measure
+            neither FLOPs nor memory.
 
     Raises:
         ModelError: The model refuses the input.
@@ -66,21 +67,48 @@ def measure_cost(model: nn.Module, inputs: Any = None) -> Cost:
     parameters = sum(each.numel() for each in model.parameters())
     if inputs is None:
         return Cost(parameters, size)
+    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415 - slow to import
+
     one = Batch(inputs)[slice(1)].inputs
-    with randomness.preserved(), evaluating(model), torch.no_grad(), open_kernels():
-        return Cost(parameters, size, _flops(model, one), _activation_bytes(model, one))
-
-
-def _flops(model: nn.Module, one: Any) -> int:
-    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415 - loaded where used
-
-    with FlopCounterMode(display=False) as counter:
-        observe(model, one, OUTPUT, "model")
-    return counter.get_total_flops()
+    with randomness.preserved(), evaluating(model), torch.no_grad(), _unfused_kernels():
+        with FlopCounterMode(display=False) as counter:
+            observe(model, one, OUTPUT, "model")
+        peak = _activation_bytes(model, one)
+    return Cost(parameters, size, counter.get_total_flops(), peak)
 
 
 def _activation_bytes(model: nn.Module, one: Any) -> int:
-    with Allocations(model, one) as seen:
-        output = observe(model, one, OUTPUT, "model")
-        del output
-    return seen.peak
+    started: list[Allocations] = []
+    with ExitStack() as stack:
+
+        def start(_module: nn.Module, args: Any, kwargs: Any) -> None:
+            # From here on, since `observe` calls the model with a copy of its inputs.
+            started.append(stack.enter_context(Allocations(model, (args, kwargs))))
+
+        stack.callback(model.register_forward_pre_hook(start, with_kwargs=True).remove)
+        observe(model, one, OUTPUT, "model")
+    return started[0].peak
+
+
+@contextmanager
+def _unfused_kernels() -> Iterator[None]:
+    """Switch off fused kernels, whose FLOPs and tensors cannot be counted from outside.
+
+    These are attention, the fast path of an encoder layer, and the recurrent layers of oneDNN and
+    cuDNN.
+    """
+    from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: PLC0415 - slow to import
+
+    before = mha.get_fastpath_enabled(), bool(mkldnn.enabled), cudnn.enabled
+    _switch(False, False, False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        _switch(*before)
+
+
+def _switch(fast_path: bool, onednn: bool, cuda: bool) -> None:
+    mha.set_fastpath_enabled(fast_path)
+    mkldnn.enabled = onednn
+    cudnn.enabled = cuda

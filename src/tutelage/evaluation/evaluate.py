@@ -1,4 +1,4 @@
-"""Run models over data and judge them: the one loop behind validation, reports and studies."""
+"""Run models over data and evaluate them: the one loop behind validation, reports and studies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.coarse import CoarseLogits
-from tutelage.data import Source, randomness
+from tutelage.data import Source, as_source, randomness
 from tutelage.errors import ArgumentError, DataError
 from tutelage.evaluation.metrics import (
     Metric,
@@ -32,18 +32,18 @@ from tutelage.teachers import Teacher, ask
 STANDARD = ("loss", "accuracy", "agreement", "kl", "mse", "r2", "teacher_mse")
 """The names of the metrics that are computed without being asked for; `kl` is in reports."""
 
-_FINAL = 1.0  # progress: the objective is judged at its final weights and temperatures
+_FINAL = 1.0  # progress at which the objective has its final weights and temperatures
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Model outputs over a data set, and what they are compared with; all on the CPU.
+    """Model outputs for a data set, with labels and domains; all on the CPU.
 
     Args:
-        student: Outputs of the model that is judged, `[examples, …]`; None if nobody asked.
-        teacher: The teacher's outputs; None without a teacher, or one that knows only some classes.
+        student: Outputs of the evaluated model, `[examples, …]`; None where nothing requires them.
+        teacher: The teacher's outputs; None without a teacher, or if it knows only some classes.
         labels: Of all examples; None where the data has none.
-        domains: The domain of each example; None where the data does not tell.
+        domains: The domain of each example; None where the data has none.
         inputs: The inputs of the first batch, on the device, for instance to time models on.
     """
 
@@ -62,7 +62,7 @@ class Outputs:
         return Outputs(student, teacher, labels)
 
     def by_domain(self) -> dict[str, Outputs]:
-        """Return the outputs of each domain; empty where the data does not tell domains."""
+        """Return the outputs of each domain; empty where the data has no domains."""
         rows: dict[str, list[int]] = {}
         for row, name in enumerate(self.domains or ()):
             rows.setdefault(name, []).append(row)
@@ -71,10 +71,10 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came of running models over data.
+    """The result of running models over data.
 
     Args:
-        metrics: By name, and by `name/domain` where the data tells domains.
+        metrics: By name, and by `name/domain` where the data has domains.
         outputs: What the metrics were computed from.
     """
 
@@ -92,26 +92,25 @@ def evaluate(
     device: torch.device | None = None,
     outputs: bool = False,
 ) -> Evaluation:
-    """Run a model, and its teacher, over data and judge it.
+    """Run a model, and its teacher, over data and evaluate it.
 
-    The objective is taken at its final weights and temperatures, so that epochs can be compared.
-    Modes and random states are left as they were, and data that draws at random (a transform)
-    draws alike in every call.
+    The objective has its final weights and temperatures, so that epochs can be compared. Modes and
+    random states do not change, and random data (a transform) is the same in every call.
 
     Args:
-        model: The model that is judged, in eval mode and without gradients.
-        teacher: A teacher that answers for this data (see `Teacher.for_data`) and is ready on the
-            device; None if there is none. Then there is no loss for an objective that needs one.
-        objective: Gives the loss, tells class logits from values, and may have validation metrics
-            of its own; None for outputs without metrics.
+        model: The model to evaluate, in eval mode and without gradients.
+        teacher: A teacher with targets for this data (see `Teacher.for_data`), ready on the device;
+            None for none, in which case an objective that needs one gives no loss.
+        objective: Gives the loss, distinguishes class logits from values, and may have validation
+            metrics of its own; None for outputs without metrics.
         source: The batches.
-        metrics: The user's metrics by name; they see the labelled examples.
-        device: Where the batches go; None for the model's own device. The model is not moved.
-        outputs: Whether both models' outputs are wanted even where the objective reads none.
+        metrics: The user's metrics by name; they are given the labelled examples.
+        device: The device of the batches; None for the model's own. The model is not moved.
+        outputs: Whether to return both models' outputs even where the objective reads none.
 
     Raises:
         ArgumentError: A metric fails.
-        DataError: There is nothing to judge by, or labels are missing or do not fit.
+        DataError: There are neither usable labels nor a teacher, or class ids are out of range.
         ModelError: A model refuses its inputs.
     """
     scored = objective is not None and (teacher is not None or not objective.wants.teacher)
@@ -119,53 +118,72 @@ def evaluate(
     if outputs or objective is None:
         wants |= Wants(student=OUTPUT, teacher=Fields(output=teacher is not None))
     losses = _Losses(objective if scored else None)
-    seen: list[tuple[Signals, Signals, Batch]] = []
+    results: list[tuple[Signals, Signals, Batch]] = []
     inputs: Any = None
     device = _device(model) if device is None else device
     modules = [each for each in (model, objective) if isinstance(each, nn.Module)]
-    with _judging(*modules):
+    with _evaluating(*modules):
         for raw in source.epoch(0):
             batch = raw.to(device, _FINAL)
             inputs = batch.inputs if inputs is None else inputs
             student = _ask(model, batch, wants.student, "student" if objective else "model")
             target = Signals() if teacher is None else ask(teacher, batch, wants.teacher)
             losses.add(student, target, batch)
-            seen.append((_output(student), _output(target), replace(batch, inputs=None)))
-    students, targets, batches = zip(*seen, strict=True)
+            results.append((_output(student), _output(target), replace(batch, inputs=None)))
+    students, targets, batches = zip(*results, strict=True)
     student, target = _joined_outputs(students), _joined_outputs(targets)
     batch = _joined_batches(batches)
     domains = cast("list[str] | None", batch.domain)
     found = Outputs(student.full_output(), target.full_output(), batch.labels, domains, inputs)
     if objective is None:
         return Evaluation({}, found)
-    every = losses.metrics()
+    values = losses.metrics()
     for each in with_feedback(objective) if scored else ():
-        every |= each.validation_metrics(student, target, batch)
-    every |= measure(objective, found, metrics)
-    if not every:
+        values |= each.validation_metrics(student, target, batch)
+    values |= measure(objective, found, metrics)
+    if not values:
         raise DataError(
-            "`val` must have labels that fit the output, or a teacher that answers for it, to "
-            "judge the student by, got neither; label it too and give both, "
+            "`val` must have labels that match the output, or a teacher with targets for it, to "
+            "evaluate the student, got neither; label it too and give both, "
             "tl.teachers.Stored(store, val_store), or leave `val` out"
         )
-    return Evaluation(every, found)
+    return Evaluation(values, found)
+
+
+def predict(model: nn.Module, data: object, batch_size: int = 256) -> Tensor:
+    """Return a model's outputs for a data set, `[examples, …]`, on the CPU.
+
+    The model runs in eval mode without gradients. Its mode and the global random state do not
+    change.
+
+    Args:
+        model: Any module.
+        data: A data set, which is read in order, or a `DataLoader`.
+        batch_size: Examples at a time, for a data set.
+
+    Raises:
+        DataError: The data is empty.
+        ModelError: The model refuses the inputs.
+    """
+    source = as_source("data", data, batch_size, shuffle=False)
+    return cast("Tensor", evaluate(model, None, None, source).outputs.student)
 
 
 def measure(
     objective: Objective, outputs: Outputs, metrics: Mapping[str, Metric] | None = None
 ) -> dict[str, float]:
-    """Return the metrics of outputs, by name, and by `name/domain` where domains are told.
+    """Return the metrics of outputs, by name, and by `name/domain` where there are domains.
 
-    What the data cannot tell is left out; so are, for a domain, metrics that it is too small for.
+    Metrics that the data does not allow are left out, also where a single domain is too small.
 
     Args:
-        objective: Tells class logits from values, and what of an output is the prediction.
-        outputs: Of the model, its teacher if there is one, and the labels.
+        objective: Distinguishes class logits from values, and extracts predictions from outputs.
+        outputs: Of the model and its teacher, with the labels.
         metrics: The user's.
 
     Raises:
         ArgumentError: A metric fails.
-        DataError: A label is no class of the model.
+        DataError: A class id is out of range.
     """
     if outputs.student is None:
         return {}
@@ -178,7 +196,7 @@ def measure(
 
 
 def check_metric_names(metrics: Mapping[str, Metric]) -> None:
-    """Refuse metrics of a user's that are named as standard ones.
+    """Refuse a user's metrics that have the name of a standard one.
 
     Raises:
         ArgumentError: A name is taken.
@@ -186,25 +204,25 @@ def check_metric_names(metrics: Mapping[str, Metric]) -> None:
     taken = sorted(set(STANDARD) & set(metrics))
     if taken:
         raise ArgumentError(
-            f"`metrics` must not be named as the standard metrics are, got {taken}; rename yours"
+            f"`metrics` must not have names of standard metrics, got {taken}; rename yours"
         )
 
 
 def label_metrics(
     objective: Objective, prediction: Tensor, labels: Tensor | None
 ) -> dict[str, float]:
-    """Return how well predictions fit the labels: `accuracy`, or for values `mse` and `r2`.
+    """Return `accuracy`, or for values `mse` and `r2`.
 
-    Empty where there are no labels, or where they are not of the predictions' kind.
+    Empty where there are no labels, or where they do not match the kind of the predictions.
 
     Raises:
-        DataError: A label is no class of the model.
+        DataError: A class id is out of range.
     """
     if labels is None or not bool(Batch(prediction, labels).labelled().any()):
         return {}
     if objective.predicts_values:
-        fits = labels.numel() == prediction.numel()
-        return {"mse": mse(prediction, labels), "r2": r2(prediction, labels)} if fits else {}
+        matches = labels.numel() == prediction.numel()
+        return {"mse": mse(prediction, labels), "r2": r2(prediction, labels)} if matches else {}
     if labels.is_floating_point() or labels.ndim != 1:
         return {}
     check_class_ids(labels, prediction.shape[1])
@@ -230,33 +248,33 @@ def _measure(
         try:
             found[name] = evaluate_metric(name, metric, student[known], outputs.labels[known])
         except ArgumentError as error:
-            # Such as an area under a curve where a domain has one class only.
+            # Such as an area under a curve for a domain with a single class.
             if not (tolerant and isinstance(error.__cause__, ValueError)):
                 raise
     return found
 
 
 class _Losses:
-    """The objective over all examples: each term's mean over those that it counts."""
+    """The objective over all examples: each term's mean over its valid ones."""
 
     def __init__(self, objective: Objective | None) -> None:
         self._terms = () if objective is None else objective.terms()
         if objective is not None and not objective.built:
             raise ArgumentError(
-                f"the objective {objective} must have its projectors before it can judge, got none "
-                "yet; call Distiller(student, teacher, objective).build(batch) first"
+                f"the objective {objective} must have its projectors before it is evaluated, got "
+                "none yet; call Distiller(student, teacher, objective).build(batch) first"
             )
         self._sums, self._counts = [0.0] * len(self._terms), [0.0] * len(self._terms)
 
     def add(self, student: Signals, teacher: Signals, batch: Batch) -> None:
         examples, masks = valid_examples(self._terms, batch)
-        for place, term in enumerate(self._terms):
+        for number, term in enumerate(self._terms):
             values = term.objective(student, teacher, batch)
-            mask = masks[place]
+            mask = masks[number]
             if mask is not None:
                 values = values.where(mask, 0)
-            self._sums[place] += values.double().sum().item()
-            self._counts[place] += examples if mask is None else mask.sum().item()
+            self._sums[number] += values.double().sum().item()
+            self._counts[number] += examples if mask is None else mask.sum().item()
 
     def metrics(self) -> dict[str, float]:
         """Return the weighted sum as `loss`, over the terms that have valid examples.
@@ -270,9 +288,9 @@ class _Losses:
 
 
 @contextmanager
-def _judging(*modules: nn.Module) -> Iterator[None]:
-    """Run modules in eval mode and without gradients, with random states of their own."""
-    # No inference mode: a student may keep tensors that it makes here for its training.
+def _evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Run modules in eval mode, without gradients, under a fixed seed."""
+    # Not in inference mode: a student may keep tensors from here and use them in training.
     with randomness.preserved(), evaluating(*modules), torch.no_grad():
         randomness.seed_everything(0)
         yield
@@ -290,7 +308,7 @@ def _output(signals: Signals) -> Signals:
 
 
 def _joined_outputs(parts: Sequence[Signals]) -> Signals:
-    """Return the outputs of all batches; None where one has none."""
+    """Concatenate the outputs of all batches; without an output if one has none."""
     outputs = [part.output for part in parts if part.output is not None]
     dense = [each for each in outputs if isinstance(each, Tensor)]
     if len(outputs) < len(parts) or not parts:
@@ -302,7 +320,7 @@ def _joined_outputs(parts: Sequence[Signals]) -> Signals:
 
 
 def _joined_batches(parts: Sequence[Batch]) -> Batch:
-    """Return all examples as one batch without inputs: labels and domains, where all have them."""
+    """Return labels and domains of all examples, where all have them, as a batch without inputs."""
     labels = [part.labels.cpu() for part in parts if part.labels is not None]
     domains = [
         part.domain.tolist() if isinstance(part.domain, Tensor) else part.domain

@@ -10,17 +10,17 @@ from tutelage.objectives import Objective, soft_targets
 def mean_kl(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> float:
     """Mean over the examples of KL(softmax(v/T) ‖ softmax(z/T)), in nats; computed in float64.
 
-    Fidelity is another thing than accuracy: a student may be right where its teacher is wrong
-    (Stanton et al. 2021, https://arxiv.org/abs/2106.05945).
+    Fidelity differs from accuracy: a student may be right where its teacher is wrong (Stanton et
+    al. 2021, https://arxiv.org/abs/2106.05945).
 
     Args:
         student: Student logits z, `[examples, classes]`.
         teacher: Teacher logits v, `[examples, classes]`.
-        temperature: T > 0. At 1 it compares the probabilities that the two models state.
+        temperature: T > 0; 1 compares the probabilities as they are.
 
     Raises:
         ArgumentError: `temperature` is not positive.
-        ModelError: The two sides have different shapes.
+        ModelError: The shapes differ.
 
     >>> import torch
     >>> student, teacher = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.75, 0.25]])
@@ -33,10 +33,10 @@ def mean_kl(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> float
 
 
 def divergence(objective: Objective, outputs: Outputs) -> dict[str, float]:
-    """Return `kl`, the mean KL divergence from the teacher's probabilities; empty without classes.
+    """Return `kl`, the mean KL divergence from the teacher; empty where there are no classes.
 
     Args:
-        objective: Tells class logits from values.
+        objective: Distinguishes class logits from values.
         outputs: Of student and teacher.
     """
     if objective.predicts_values or outputs.student is None or outputs.teacher is None:

@@ -1,4 +1,4 @@
-"""How long models take for an input, timed side by side."""
+"""Latency of models, timed side by side."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Latency:
     """How long a model takes for a batch.
 
     Args:
-        batch_size: Inputs in it.
-        median: Seconds for the whole batch, the middle of the measurements.
-        percentile_95: Seconds that 95 % of the measurements stay within.
-        threads: Processor threads that PyTorch used.
+        batch_size: The number of inputs.
+        median: Median of the measurements for the whole batch, in seconds.
+        percentile_95: Their 95th percentile, in seconds.
+        threads: CPU threads that PyTorch used.
     """
 
     batch_size: int
@@ -47,20 +47,20 @@ def latencies(
     seconds: float = 0.2,
     rounds: int = 10,
 ) -> dict[str, list[Latency]]:
-    """Time models side by side: in each round every model once, so that noise hits them alike.
+    """Time models in alternation, once in each round, so that noise affects all of them alike.
 
     Args:
-        models: By name; each runs in eval and inference mode on its inputs' device.
+        models: By name; each runs in eval and inference mode.
         inputs: At least as many as the largest batch, on the models' device.
-        batch_sizes: How many inputs at once.
-        seconds: Time for each model and batch size over all rounds, after a warm-up.
+        batch_sizes: Numbers of inputs per call.
+        seconds: Total time for each model and batch size, after a warm-up.
         rounds: Measurements of each.
 
     Returns:
         For each model one `Latency` for each batch size.
 
     Raises:
-        ArgumentError: The inputs do not fill a batch.
+        ArgumentError: A batch size exceeds the number of inputs.
     """
     for size in batch_sizes:
         if not 1 <= size <= len(Batch(inputs)):
@@ -84,25 +84,21 @@ def latencies(
 
 
 def _timer(model: nn.Module, batch: Any) -> Timer:
-    from torch.utils.benchmark import Timer  # noqa: PLC0415 - loaded where used, it takes its time
+    from torch.utils.benchmark import Timer  # noqa: PLC0415 - slow to import
 
     stars = "**" if isinstance(batch, Mapping) else "*" if isinstance(batch, tuple) else ""
     names = {"model": model, "batch": batch}
-    return Timer(f"model({stars}batch)", globals=names, num_threads=_threads())
+    return Timer(f"model({stars}batch)", globals=names, num_threads=torch.get_num_threads())
 
 
 def _loops(timer: Timer, seconds: float) -> int:
-    """Return how many calls fill `seconds`; the calls made to find out warm the model up."""
+    """Warm the model up, and return how many calls take `seconds`."""
     timer.timeit(3)
     return max(1, int(seconds / timer.timeit(5).mean))
 
 
-def _threads() -> int:
-    return torch.get_num_threads()
-
-
 def _latency(size: int, measured: list[float]) -> Latency:
-    # The other method, "exclusive", may give more than the longest of a few measurements.
+    # The "exclusive" method may return more than the longest of a few measurements.
     several = len(measured) > 1
     high = quantiles(measured, n=20, method="inclusive")[-1] if several else measured[0]
-    return Latency(size, median(measured), high, _threads())
+    return Latency(size, median(measured), high, torch.get_num_threads())

@@ -1,4 +1,4 @@
-"""Numbers that say how good outputs are; any function or torchmetrics object will do as well."""
+"""Standard metrics, and the evaluation of users' metrics: functions or torchmetrics objects."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from tutelage.signals import UNLABELLED
 
 
 @runtime_checkable
-class Updated(Protocol):
-    """A metric that gathers batches, as torchmetrics' do: `reset`, `update`, `compute`."""
+class UpdatedMetric(Protocol):
+    """A metric that accumulates batches, as those of torchmetrics: `reset`, `update`, `compute`."""
 
     def reset(self) -> None:
-        """Forget what was gathered."""
+        """Discard what was accumulated."""
 
     def update(self, output: Tensor, labels: Tensor) -> None:
-        """Take in outputs and labels."""
+        """Accumulate outputs and labels."""
 
     def compute(self) -> Any:
-        """Return the value over all that was taken in."""
+        """Return the value over all that was accumulated."""
 
 
-Metric = Callable[[Tensor, Tensor], Any] | Updated
-"""A function of (outputs, labels) over the whole set, or an object with update and compute."""
+Metric = Callable[[Tensor, Tensor], Any] | UpdatedMetric
+"""A function of (outputs, labels) of all examples, or an object with update and compute."""
 
 
 def accuracy(output: Tensor, labels: Tensor) -> float:
-    """Fraction of examples whose largest logit is the true class's, in [0, 1].
+    """Fraction of examples whose predicted class (largest logit) is the true one, in [0, 1].
 
     Args:
         output: Logits `[examples, classes]`.
@@ -42,27 +42,27 @@ def accuracy(output: Tensor, labels: Tensor) -> float:
     0.5
     """
     known = labels.long() != UNLABELLED
-    return _fraction(output.argmax(dim=1) == labels, output)[known].mean().item()
+    return _correct(output.argmax(dim=1) == labels, output)[known].mean().item()
 
 
 def agreement(student: Tensor, teacher: Tensor) -> float:
     """Fraction of examples for which student and teacher predict the same class, in [0, 1].
 
     Args:
-        student: Logits `[examples, classes]`.
-        teacher: The same of the teacher.
+        student: Student logits, `[examples, classes]`.
+        teacher: Teacher logits, `[examples, classes]`.
     """
     same = student.argmax(dim=1) == teacher.argmax(dim=1)
-    return _fraction(_fraction(same, student), teacher).mean().item()
+    return _correct(_correct(same, student), teacher).mean().item()
 
 
-def _fraction(right: Tensor, logits: Tensor) -> Tensor:
-    """Return 1 or 0 for each example, or NaN where its logits are: argmax would name a class."""
-    return right.double().masked_fill(logits.isnan().any(dim=1), torch.nan)
+def _correct(correct: Tensor, logits: Tensor) -> Tensor:
+    """Return 1 or 0 for each example, or NaN if a logit is NaN, where argmax has no meaning."""
+    return correct.double().masked_fill(logits.isnan().any(dim=1), torch.nan)
 
 
 def mse(output: Tensor, labels: Tensor) -> float:
-    """Mean squared error over all known values, in their unit squared.
+    """Mean squared error over all known values.
 
     Args:
         output: `[examples, outputs]`.
@@ -73,7 +73,7 @@ def mse(output: Tensor, labels: Tensor) -> float:
 
 
 def r2(output: Tensor, labels: Tensor) -> float:
-    """1 − Σ(o − y)²/Σ(y − ȳ)², averaged over the outputs: 1 is perfect, 0 the mean's worth.
+    """1 − Σ(o − y)²/Σ(y − ȳ)², averaged over the outputs; predicting the mean gives 0.
 
     Args:
         output: `[examples, outputs]`.
@@ -87,10 +87,10 @@ def r2(output: Tensor, labels: Tensor) -> float:
 
 
 def check_class_ids(labels: Tensor, classes: int) -> None:
-    """Refuse labels that are no classes of a model; −100 is no label.
+    """Refuse class ids that are out of range; −100 marks an example without a label.
 
     Raises:
-        DataError: A label is below 0 or too large.
+        DataError: A class id is negative or too large.
     """
     known = labels[labels.long() != UNLABELLED]
     if len(known) and not (int(known.min()) >= 0 and int(known.max()) < classes):
@@ -102,35 +102,35 @@ def check_class_ids(labels: Tensor, classes: int) -> None:
 
 
 def evaluate_metric(name: str, metric: Metric, output: Tensor, labels: Tensor) -> float:
-    """Return a metric's value over outputs and labels, as a float.
+    """Return a metric's value for outputs and labels, as a float.
 
     Raises:
-        ArgumentError: The metric is of neither kind, fails (its error is the cause), or its value
-            is not a number.
+        ArgumentError: It is not a metric, it fails (its error is the cause), or its value is not a
+            number.
     """
-    gathers = isinstance(metric, Updated)
-    if not (gathers or callable(metric)):
+    accumulates = isinstance(metric, UpdatedMetric)
+    if not (accumulates or callable(metric)):
         raise ArgumentError(
             f"metric `{name}` must be a function of (outputs, labels), or an object with reset, "
-            f"update and compute, got {type(metric).__name__}"
+            f"update and compute, got {type(metric).__name__}; pass one of these"
         )
     try:
-        if gathers:
+        if accumulates:
             metric.reset()
             metric.update(output, labels)
-        value = metric.compute() if gathers else metric(output, labels)
+        value = metric.compute() if accumulates else metric(output, labels)
     except TutelageError:
         raise
     except Exception as error:
         raise ArgumentError(
             f"metric `{name}` failed on outputs {describe(output)} and labels {describe(labels)} "
-            f"with {in_short(error)}; make it take these, or leave it out"
+            f"with {in_short(error)}; correct it, or leave it out"
         ) from error
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ArgumentError(
-            f"metric `{name}` must give one number, got {value!r}; reduce it to one"
+            f"metric `{name}` must return one number, got {value!r}; reduce it to one"
         ) from error
 
 

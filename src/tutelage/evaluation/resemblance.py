@@ -1,7 +1,7 @@
-"""Class similarities: what a model gives to wrong classes, and whether two models agree on it.
+"""Class similarities: the probabilities of wrong classes, compared between two models.
 
-A label says "this is a 1"; a teacher also says that a 1 looks more like a 7 than like a 4. This is
-what a student can learn from it beyond the labels ("dark knowledge").
+A label only names the class 1; a teacher's probabilities also show that this 1 resembles a 7 more
+than a 4. This is what a student can learn beyond the labels ("dark knowledge").
 """
 
 import torch
@@ -11,7 +11,7 @@ from tutelage._checks import positive
 from tutelage.errors import ArgumentError
 from tutelage.evaluation._labelled import labelled
 
-_LEAST_CELLS = 2
+_LEAST_ENTRIES = 2
 
 
 def class_similarity(output: Tensor, labels: Tensor, temperature: float = 1.0) -> Tensor:
@@ -22,22 +22,22 @@ def class_similarity(output: Tensor, labels: Tensor, temperature: float = 1.0) -
     Args:
         output: Logits z, `[examples, classes]`, finite.
         labels: Class ids, `[examples]`; −100 is left out.
-        temperature: T > 0. Higher values bring out the small probabilities.
+        temperature: T > 0. Higher values emphasize the small probabilities.
 
     Returns:
-        `[classes, classes]` of float64: each row adds up to 1, and the row of a class without
-        examples is NaN.
+        `[classes, classes]` of float64: each row sums to 1; the row of a class without examples is
+        NaN.
 
     Raises:
         ArgumentError: `temperature` is not positive.
-        DataError: Outputs and labels do not fit each other, or no example has a label.
+        DataError: The shapes do not match, no example has a label, or a class id is out of range.
         NonFiniteError: A logit is NaN or infinite.
 
     >>> class_similarity(torch.tensor([[0.75, 0.25], [0.25, 0.75]]).log(), torch.tensor([0, 0]))
     tensor([[0.5000, 0.5000],
             [   nan,    nan]], dtype=torch.float64)
     """
-    positive("temperature", temperature, "4 brings out the small probabilities")
+    positive("temperature", temperature, "4 emphasizes the small probabilities")
     logits, ids = labelled(output, labels)
     soft = (logits / temperature).softmax(dim=1)
     classes = soft.shape[1]
@@ -46,19 +46,19 @@ def class_similarity(output: Tensor, labels: Tensor, temperature: float = 1.0) -
 
 
 def similarity_correlation(student: Tensor, teacher: Tensor) -> float:
-    """Pearson's r of the cells off the diagonal of two similarity matrices, in [−1, 1].
+    """Pearson's r of the off-diagonal entries of two similarity matrices, in [−1, 1].
 
-    The diagonal is left out: it only tells how confident the models are in the true class.
+    The diagonal is left out: it only contains the confidence in the true class.
 
     Args:
-        student: The student's `class_similarity`, `[classes, classes]`; NaN cells are left out.
-        teacher: The teacher's, of the same examples and at the same temperature.
+        student: The student's `class_similarity`, `[classes, classes]`; NaN is left out.
+        teacher: The teacher's, for the same examples and temperature.
 
     Returns:
-        r; NaN if all cells of either are equal, so that there is nothing to correlate.
+        r; NaN if all entries of one matrix are equal, where r is not defined.
 
     Raises:
-        ArgumentError: The two are not square and of one shape, or fewer than two cells are left.
+        ArgumentError: The two are not square and of one shape, or fewer than two entries are left.
 
     >>> teacher = torch.tensor([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.1, 0.1, 0.8]])
     >>> round(similarity_correlation(teacher**2, teacher), 3)
@@ -66,17 +66,17 @@ def similarity_correlation(student: Tensor, teacher: Tensor) -> float:
     """
     if student.shape != teacher.shape or student.shape != (len(student), len(student)):
         raise ArgumentError(
-            "`student` and `teacher` must be [classes, classes] alike, got "
+            "`student` and `teacher` must both be [classes, classes], got "
             f"{list(student.shape)} and {list(teacher.shape)}; give the class_similarity of each"
         )
     diagonal = torch.eye(len(student), dtype=torch.bool, device=student.device)
     known = ~(student.isnan() | teacher.isnan() | diagonal)
-    if known.sum() < _LEAST_CELLS:
+    if known.sum() < _LEAST_ENTRIES:
         raise ArgumentError(
-            f"at least {_LEAST_CELLS} cells off the diagonal must be known on both sides, got "
+            f"at least {_LEAST_ENTRIES} off-diagonal entries must be known in both, got "
             f"{int(known.sum())}; give examples of more classes"
         )
-    cells = torch.stack([student[known], teacher[known]]).double()
-    if (cells == cells[:, :1]).all(dim=1).any():
+    entries = torch.stack([student[known], teacher[known]]).double()
+    if (entries == entries[:, :1]).all(dim=1).any():
         return torch.nan
-    return torch.corrcoef(cells)[0, 1].item()
+    return torch.corrcoef(entries)[0, 1].item()

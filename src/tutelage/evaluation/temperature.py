@@ -1,4 +1,4 @@
-"""The one number that mends a classifier's confidence: a temperature fitted on held-out data."""
+"""Temperature scaling: correct a classifier's confidence by one number fitted on held-out data."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _WIDEST = 100.0
 
 
 def fit_temperature(output: Tensor, labels: Tensor) -> float:
-    """Return the T that minimises the mean of −log softmax(z/T)_y (temperature scaling).
+    """Return the T that minimizes the mean of −log softmax(z/T)_y (temperature scaling).
 
-    Dividing by T changes no answer, only how confident the model is: T > 1 where it was too
-    sure, T < 1 where it was not sure enough. Fit it on data that neither trained nor tests.
+    Dividing logits by T changes no prediction, only the confidence: T > 1 for an overconfident
+    model, T < 1 for an underconfident one. Fit it on data that is used neither for training nor for
+    testing.
 
-    The loss is convex in β = 1/T, with the derivative E_{softmax(βz)}[z] − z_y, whose root is taken
-    between bounds: T stays within a hundredth and a hundred times of s, the root mean square of the
-    logits around each example's mean (in either direction as far as 1, if that lies outside, so
-    that a fit never does worse than none). The lower bound is returned where all is right, for
-    which there is no best T, and the upper one where chance does better; where all logits of each
-    example are equal, so that no T matters, it is 1.
+    The loss is convex in β = 1/T, and the root of its derivative E_{softmax(βz)}[z] − z_y is found
+    between bounds: s/100 and 100·s, where s is the root mean square of the logits around each
+    example's mean. The bounds are widened to include 1, so that the fit is never worse than no fit.
+    The result is the lower bound if all predictions are correct (the best T would be 0), the upper
+    bound if the model is worse than chance, and 1 if all logits of each example are equal.
 
     Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599.
 
@@ -31,15 +31,15 @@ def fit_temperature(output: Tensor, labels: Tensor) -> float:
         labels: Class ids y, `[examples]`; −100 is left out.
 
     Raises:
-        DataError: Outputs and labels do not fit each other, or no example has a label.
+        DataError: The shapes do not match, no example has a label, or a class id is out of range.
         NonFiniteError: A logit is NaN or infinite.
 
     >>> import torch
-    >>> logits = torch.tensor([[4.0, 0.0]] * 4)  # says 98 %, and is right in 75 %
+    >>> logits = torch.tensor([[4.0, 0.0]] * 4)  # 98 % confident, 75 % correct
     >>> round(fit_temperature(logits, torch.tensor([0, 0, 0, 1])), 3)
     3.641
     """
-    from scipy.optimize import root_scalar  # noqa: PLC0415 - loaded where used, it takes its time
+    from scipy.optimize import root_scalar  # noqa: PLC0415 - slow to import
 
     logits, ids = labelled(output, labels)
     scale = (logits - logits.mean(dim=1, keepdim=True)).square().mean().sqrt().item()

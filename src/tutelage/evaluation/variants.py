@@ -1,4 +1,4 @@
-"""Cheaper forms of a trained model, as one would deploy it: compiled, in fewer bits, elsewhere."""
+"""Cheaper forms of a trained model for deployment: compiled, in fewer bits, in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -16,13 +16,11 @@ from torch import Tensor, nn
 
 from tutelage.data import randomness
 from tutelage.errors import ModelError, in_short
-from tutelage.evaluation._forms import FORMS, Built, Form
-from tutelage.evaluation.cost import measure_cost
+from tutelage.evaluation._forms import FORMS, Form
 from tutelage.layers import observe
 from tutelage.nested import describe
 from tutelage.signals import OUTPUT
 
-_TWO = 2
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -32,10 +30,10 @@ class Variant:
 
     Args:
         name: `"plain"`, `"compiled"`, `"bf16"`, `"int8"` or `"onnx"`.
-        model: Called as the model was, with a tensor `[batch, …]` of any batch size, on the CPU and
-            without gradients; returns float32. None where it could not be built.
-        reason: Why it could not; empty where it was.
-        file_bytes: Size of the file that holds its weights; None where it was not built.
+        model: Called as the model is, with a tensor `[batch, …]` of any batch size, on the CPU and
+            without gradients; returns float32. None if it could not be built.
+        reason: Why it could not be built; empty if it was.
+        file_bytes: Size of its weights file; None if it could not be built.
     """
 
     name: str
@@ -45,58 +43,52 @@ class Variant:
 
 
 def variants(model: nn.Module, inputs: Tensor) -> tuple[Variant, ...]:
-    """Return cheaper forms of a model, each tried on inputs before it is given out.
+    """Return cheaper forms of a model, each tested on inputs.
 
-    - `plain`: the model as it is, to compare the others with;
+    - `plain`: the model as it is, for comparison;
     - `compiled`: by `torch.compile`, which needs a C++ compiler;
     - `bf16`: weights and computation in bfloat16;
-    - `int8`: weights of Linear layers in 8 bits, their inputs rounded to 8 bits as they come;
-    - `onnx`: exported, and run by ONNX Runtime on as many threads as PyTorch has at that moment;
-      needs the extra `tutelage[onnx]`.
+    - `int8`: weights and activations of Linear layers in 8 bits (dynamic quantization);
+    - `onnx`: exported, and run by ONNX Runtime with PyTorch's present number of threads; needs the
+      extra `tutelage[onnx]`.
 
     Args:
-        model: Any module of one tensor, in float32. It is copied, to the CPU and in eval mode, and
-            itself left as it is.
-        inputs: A batch such as it takes, `[batch, …]`.
+        model: Any module of one tensor, in float32. A copy is used, on the CPU and in eval mode.
+        inputs: An example batch, `[batch, …]`.
 
     Returns:
-        The forms in that order; of one that cannot be had here, the reason.
+        The forms in that order; a form that cannot be built here has the reason instead of a model.
 
     Raises:
         ModelError: The inputs are not a tensor with an example, or the model refuses them.
 
     >>> reasons = {each.name: each.reason for each in variants(nn.Flatten(), torch.zeros(2, 3))}
     >>> reasons["int8"]
-    'the model has no Linear layers, which are what is quantised'
+    'the model has no Linear layers, which are the layers that are quantized'
     """
     if not isinstance(inputs, Tensor) or not inputs.ndim or not len(inputs):
         raise ModelError(
             "`inputs` must be a tensor [batch, …] of at least one example, got "
-            f"{describe(inputs)}; a model of several inputs needs a module that takes them as one"
+            f"{describe(inputs)}; wrap a model of several inputs in a module of one"
         )
-    rows = inputs.detach().cpu()
-    # An exporter takes a batch of one for a model of single inputs.
-    rows = rows if len(rows) >= _TWO else torch.cat([rows, rows])
-    forms = {"plain": _plain, **FORMS}
+    batch = inputs.detach().cpu()
+    # Given a batch of one, an exporter fixes the batch size at 1.
+    batch = batch if len(batch) > 1 else torch.cat([batch, batch])
     with randomness.preserved(), torch.no_grad():
         try:
             own = copy.deepcopy(model).cpu().eval().requires_grad_(False)
         except Exception as error:  # noqa: BLE001 - whatever a part of another library raises
             reason = f"the model cannot be copied: {in_short(error)}"
-            return tuple(Variant(name, None, reason) for name in forms)
-        observe(own, rows, OUTPUT, "model")
-        own = own if isinstance(own(rows), Tensor) else _OutputAlone(own)
-        # Quantisation replaces layers inside of a module, and leaves a layer by itself as it is.
+            return tuple(Variant(name, None, reason) for name in FORMS)
+        observe(own, batch, OUTPUT, "model")
+        own = own if isinstance(own(batch), Tensor) else _OutputOnly(own)
+        # Quantization replaces layers inside a module; a module that is a single layer it ignores.
         own = own if next(own.children(), None) is not None else nn.Sequential(own)
-        return tuple(_variant(name, form, own, rows) for name, form in forms.items())
+        return tuple(_variant(name, form, own, batch) for name, form in FORMS.items())
 
 
-def _plain(model: nn.Module, _: Tensor) -> Built:
-    return Built(model, measure_cost(model).file_bytes)
-
-
-class _OutputAlone(nn.Module):
-    """A model that returns a tensor, where it returned a tuple or an object with `logits`."""
+class _OutputOnly(nn.Module):
+    """A model that returns a tensor instead of a tuple or an object with `logits`."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -106,29 +98,30 @@ class _OutputAlone(nn.Module):
         return observe(self.model, inputs, OUTPUT, "model").wanted_output()
 
 
-def _variant(name: str, form: Form, model: nn.Module, rows: Tensor) -> Variant:
-    with _quiet():
-        try:
-            built = form(copy.deepcopy(model), rows)
-            for some in (rows, rows[:1]):
-                _try(built.model.eval(), some)
-        except ModelError as error:
-            return Variant(name, None, _COLOURS.sub("", str(error)))
-        except Exception as error:  # noqa: BLE001 - compilers and exporters raise what they like
-            return Variant(name, None, _COLOURS.sub("", in_short(_root(error))))
+def _variant(name: str, form: Form, model: nn.Module, batch: Tensor) -> Variant:
+    try:
+        with _silenced():
+            built = form(copy.deepcopy(model), batch)
+            for inputs in (batch, batch[:1]):
+                output = built.model.eval()(inputs)
+                if not isinstance(output, Tensor) or len(output) != len(inputs):
+                    raise ModelError(
+                        f"it must return a tensor with one row for each of {len(inputs)} inputs, "
+                        f"got {describe(output)}; wrap the model in a module that does"
+                    )
+    except ModelError as error:
+        return Variant(name, None, _COLOURS.sub("", str(error)))
+    except Exception as error:  # noqa: BLE001 - compilers and exporters raise errors of any kind
+        cause: BaseException = error
+        while isinstance(cause.__cause__, Exception):  # an exporter's own error only says it failed
+            cause = cause.__cause__
+        return Variant(name, None, _COLOURS.sub("", in_short(cause)))
     return Variant(name, built.model, "", built.file_bytes)
 
 
-def _root(error: Exception) -> Exception:
-    """Return what an error came of: an exporter's own first line says only that it failed."""
-    while isinstance(error.__cause__, Exception):
-        error = error.__cause__
-    return error
-
-
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Let tools say nothing of themselves: deprecations, missing packages, printed graphs."""
+def _silenced() -> Iterator[None]:
+    """Suppress what tools print, log and warn of: deprecations, missing packages, graphs."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     silence = io.StringIO()
@@ -138,12 +131,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def _try(model: nn.Module, rows: Tensor) -> None:
-    answer = model(rows)
-    if not isinstance(answer, Tensor) or len(answer) != len(rows):
-        raise ModelError(
-            f"it must return a tensor with one row for each of {len(rows)} inputs, got "
-            f"{describe(answer)}; wrap the model in a module that does"
-        )

@@ -19,29 +19,29 @@ def model():
 
 @pytest.mark.parametrize("batch_size", [1, 4, 256])
 def test_outputs_are_those_of_the_model_in_eval_mode_in_the_order_of_the_data(batch_size):
-    ours = model()
+    network = model()
     with torch.no_grad():
-        expected = copy.deepcopy(ours).eval()(X)
-    torch.testing.assert_close(predict(ours, SET, batch_size), expected)
+        expected = copy.deepcopy(network).eval()(X)
+    torch.testing.assert_close(predict(network, SET, batch_size), expected)
 
 
-def test_the_model_is_left_as_it_was():
-    ours = model().train()
-    ours[1].eval()
-    before = copy.deepcopy(ours.state_dict())
-    predict(ours, SET)
-    assert [part.training for part in ours.modules()] == [True, True, False, True, True]
-    assert all(torch.equal(before[name], each) for name, each in ours.state_dict().items())
+def test_the_model_does_not_change():
+    network = model().train()
+    network[1].eval()
+    before = copy.deepcopy(network.state_dict())
+    predict(network, SET)
+    assert [part.training for part in network.modules()] == [True, True, False, True, True]
+    assert all(torch.equal(before[name], each) for name, each in network.state_dict().items())
 
 
-def test_the_random_state_is_left_as_it_was():
-    ours = model()
+def test_the_random_state_does_not_change():
+    network = model()
     before = randomness.capture()["torch"]
-    predict(ours, DataLoader(SET, 4, shuffle=True))
+    predict(network, DataLoader(SET, 4, shuffle=True))
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_loader_and_a_model_without_parameters_do_as_well():
+def test_a_loader_and_a_model_without_parameters():
     outputs = predict(nn.Flatten(), DataLoader(SET, 4))
     assert torch.equal(outputs, X)
 
