@@ -33,7 +33,9 @@ class TestBadInput:
             getattr(Distiller(*pair(), BOTH), call)((X, Y))
 
     def test_labels_are_missing(self):
-        with pytest.raises(DataError, match=r"learns from labels and .* has none; yield .*Sof"):
+        with pytest.raises(
+            DataError, match=r"learns from labels and .* has none, got .*; yield .*Sof"
+        ):
             Distiller(*pair(), BOTH)(Batch(X))
 
     def test_labels_are_out_of_range(self):

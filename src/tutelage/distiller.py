@@ -150,7 +150,9 @@ class Distiller(nn.Module):
 
     def _observe(self, batch: Batch) -> tuple[Signals, Signals]:
         """Return the signals of teacher and student."""
-        teacher = self.ask_teacher(batch)
+        teacher = Signals()
+        if self.teacher is not None and self._asks:
+            teacher = ask(self.teacher, batch, self._wants.teacher)
         student = observe(self.student, batch.inputs, self._wants.student, "student")
         if not self._gradients_checked and self.training and torch.is_grad_enabled():
             self._check_gradients(student)
@@ -180,12 +182,6 @@ class Distiller(nn.Module):
         if mode:
             _rest(self.student)
         return self
-
-    def ask_teacher(self, batch: Batch) -> Signals:
-        """Return the teacher's signals; it does not run where the objective wants none."""
-        if self.teacher is None or not self._asks:
-            return Signals()
-        return ask(self.teacher, batch, self._wants.teacher)
 
     def _check_gradients(self, student: Signals) -> None:
         """Check once, and never in a compiled graph, that each term trains the student."""

@@ -134,8 +134,9 @@ class Batch:
     def __len__(self) -> int:
         """Return the number of examples."""
         top = self.inputs.values() if isinstance(self.inputs, Mapping) else self.inputs
-        if not isinstance(top, (Tensor, str, bytes)):
-            top = next((each for each in top if isinstance(each, Tensor)), None)
+        if isinstance(top, (Tensor, str, bytes)):
+            return len(top)
+        top = next((each for each in top if isinstance(each, Tensor)), None)
         known = next((each for each in (top, self.labels, self.index) if each is not None), None)
         length = batch_size(self.inputs) if known is None else len(known)
         if length is None:

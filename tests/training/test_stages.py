@@ -16,7 +16,7 @@ import tutelage as tl
 from tutelage.reports import render
 from tutelage.reports.report import record_page
 from tutelage.training.read_run import read_run
-from tutelage.training.staged import _SEEDS_APART
+from tutelage.training.stages import _SEEDS_APART
 
 PROGRAM = Path(__file__).parents[1] / "programs" / "killed_layers.py"
 INPUTS = torch.randn(48, 5, generator=torch.Generator().manual_seed(1))

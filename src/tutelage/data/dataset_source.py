@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -32,18 +31,12 @@ class _OrderedSource(Source):
     def __len__(self) -> int:
         return len(self.order)
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """Yield this process's shard of the batches of an epoch, from batch `start` on."""
-        batches = self.order.batches(number, start)
-        ours = [positions[self.shard.rows(len(positions))] for positions in batches]
-        loaded = self._loaded(ours, number)
-        for whole, positions, batch in zip(batches, ours, loaded, strict=True):
-            index = positions if batch.index is None else batch.index
-            yield replace(batch, index=index, copies=self.shard.copies(len(whole)))
-
-    @abstractmethod
-    def _loaded(self, batches: list[Tensor], epoch: int) -> Iterator[Batch]:
-        """Yield the examples at the positions of each batch."""
+    def _ours(self, epoch: int, start: int) -> list[tuple[Tensor, int]]:
+        """Return the positions of this process's part of each batch, and the part's copies."""
+        batches, shard = self.order.batches(epoch, start), self.shard
+        if shard.of == 1:
+            return [(each, 1) for each in batches]
+        return [(each[shard.rows(len(each))], shard.copies(len(each))) for each in batches]
 
     @property
     def description(self) -> dict[str, Any]:
@@ -63,22 +56,26 @@ class TensorSource(_OrderedSource):
     def __init__(self, table: Table, order: Order, shard: Shard) -> None:
         super().__init__(order, shard)
         self.table = table
+        # All batches have the layout of this one, so that they need not be checked one by one.
         Batch.of(tuple(column.take(torch.zeros(1).long()) for column in table.columns))
 
-    def _loaded(self, batches: list[Tensor], epoch: int) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches; one look-up serves as many of them as a few megabytes hold."""
-        table = self.table
+        table, batches = self.table, self._ours(number, start)
         row_bytes = sum(column.row_bytes() for column in table.columns)
         at_once = max(1, _BYTES_AT_ONCE // max(1, row_bytes * self.order.batch_size))
         for first in range(0, len(batches), at_once):
             several = batches[first : first + at_once]
-            lengths, index = [len(each) for each in several], torch.cat(several)
+            lengths = [len(positions) for positions, _ in several]
+            index = torch.cat([positions for positions, _ in several])
             rows = index if table.rows is None else table.rows[index]
             columns = [column.take(rows).split(lengths) for column in table.columns]
             domains = self._domains(rows, lengths)
-            for raw, domain in zip(zip(*columns, strict=True), domains, strict=True):
-                batch = Batch.of(raw)
-                yield batch if domain is None else replace(batch, domain=domain)
+            examples = zip(*columns, strict=True)
+            for parts, domain, (positions, copies) in zip(examples, domains, several, strict=True):
+                *inputs, labels = parts if len(parts) > 1 else (*parts, None)
+                one = inputs[0] if len(inputs) == 1 else tuple(inputs)
+                yield Batch(one, labels, positions, domain, copies=copies)
 
     def _domains(self, rows: Tensor, lengths: list[int]) -> list[list[str] | None]:
         """Return the names of each batch's domains, or None for each."""
@@ -109,15 +106,19 @@ class SetSource(_OrderedSource):
         super().__init__(order, shard)
         self.name, self.dataset, self.views = name, dataset, views
 
-    def _loaded(self, batches: list[Tensor], epoch: int) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches, each collated from its examples."""
+        batches = self._ours(number, start)
         # With a generator of its own, or the loader would draw from the global one.
-        lists, own = [positions.tolist() for positions in batches], torch.Generator()
+        lists, own = [positions.tolist() for positions, _ in batches], torch.Generator()
         loader = DataLoader(self.dataset, batch_sampler=lists, generator=own, collate_fn=collate)
         raws = iter(loader)
-        for _ in batches:
+        for positions, copies in batches:
             # For each batch, since another epoch of the same set may have changed the view.
-            view = show_epoch(self.dataset, epoch, self.views)
-            yield replace(Batch.of(loaded(raws, self.name, self.dataset)), view=view)
+            view = show_epoch(self.dataset, number, self.views)
+            batch = Batch.of(loaded(raws, self.name, self.dataset))
+            index = positions if batch.index is None else batch.index
+            yield replace(batch, index=index, copies=copies, view=view)
 
     @property
     def description(self) -> dict[str, Any]:

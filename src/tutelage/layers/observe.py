@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import chain
 from typing import Any
 
 import torch
@@ -30,10 +29,8 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
         ModelError: The model raises an error (which is the cause), returns something without an
             output, or a required layer did not run or returned no tensor.
     """
-    if not fields:
-        return Signals()
     if not fields.features:
-        return Signals(_output(_call(model, inputs, side), side))
+        return Signals(_output(_call(model, inputs, side), side)) if fields.output else Signals()
     result: Any = None
     with capturing(model, fields.features, side, fields.output) as features, suppress(Complete):
         result = _call(model, inputs, side)
@@ -43,7 +40,11 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
     """Put modules in eval mode; afterwards each submodule has its former mode again."""
-    training = list(chain.from_iterable(map(_in_training, modules)))
+    parts: list[nn.Module | None] = [*modules]
+    for part in parts:  # the list grows; faster than `modules()`
+        if part is not None:
+            parts += part._modules.values()  # noqa: SLF001
+    training = [part for part in parts if part is not None and part.training]
     for part in training:
         part.training = False
     try:
@@ -53,18 +54,10 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
             part.training = True
 
 
-def _in_training(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield the parts of a module that are in training mode (faster than `modules()`)."""
-    if module.training:
-        yield module
-    for part in module._modules.values():  # noqa: SLF001
-        if part is not None:
-            yield from _in_training(part)
-
-
 def _call(model: nn.Module, inputs: Any, side: str) -> Any:
     # A copy, since a model may work in place on its inputs (`x.sub_(mean)`), which others see too.
-    inputs = on_tensors(inputs, Tensor.clone)
+    # Tensors' version counters would not tell: `x.data` and arrays bypass them.
+    inputs = inputs.clone() if isinstance(inputs, Tensor) else on_tensors(inputs, Tensor.clone)
     try:
         if isinstance(inputs, Mapping):
             return model(**inputs)

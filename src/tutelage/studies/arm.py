@@ -17,7 +17,7 @@ from tutelage.objectives import HardLabels, LabelRegression, Objective
 from tutelage.teachers import AnyTeacher, Teacher
 from tutelage.training import Engine, Stage
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
-from tutelage.training.stage import checked_stages
+from tutelage.training.stages import checked_stages
 
 SMOOTHING = 0.1
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from tutelage.data import as_source
+from tutelage.data import as_source, show_epoch
 from tutelage.identity import identity
 
 
@@ -49,6 +49,7 @@ def data_identity(data: object, batch_size: int) -> str:
         return "none"
     source = as_source("data", data, batch_size, shuffle=False)
     inner = data.dataset if isinstance(data, DataLoader) else data
+    show_epoch(inner, 0)  # the view shown last is no part of what the data is
     collate = identity(data.collate_fn) if isinstance(data, DataLoader) else ""
     return f"{source.description} {source.fingerprint()} {identity(inner)} {collate}"
 

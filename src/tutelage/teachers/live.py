@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from itertools import chain
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tutelage.data import randomness
 from tutelage.data.fingerprint import fingerprint
@@ -43,13 +43,13 @@ class Live(Teacher):
         with evaluating(self.module), torch.inference_mode():
             signals = self._observe(batch, fields)
         # An inference tensor cannot be saved for a backward pass; its clone can.
-        output = signals.full_output()
-        output = None if output is None else output.clone()
-        return Signals(output, signals.features)  # captured features are clones already
+        if isinstance(signals.output, Tensor):  # captured features are clones already
+            return Signals(signals.output.clone(), signals.features)
+        return signals
 
     def _observe(self, batch: Batch, fields: Fields) -> Signals:
         device = self._device
-        if device is None or not fields or not torch.is_autocast_enabled(device.type):
+        if device is None or not torch.is_autocast_enabled(device.type) or not fields:
             return observe(self.module, batch.inputs, fields, "teacher")
         dtype = torch.get_autocast_dtype(device.type)
         if self._is_exact.get(dtype) is False:

@@ -17,9 +17,8 @@ from tutelage.training.engine import Engine
 from tutelage.training.monitor import Monitor
 from tutelage.training.run import Run
 from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
-from tutelage.training.stage import Stage
-from tutelage.training.staged import train_stages
-from tutelage.training.train_run import own_copies, train_run
+from tutelage.training.stages import Stage, train_stages
+from tutelage.training.train_run import train_run
 
 
 def distill(  # noqa: PLR0913 - the one verb that everything else is an option of
@@ -111,8 +110,7 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
     )
     if stages is not None:
         return train_stages((student, teacher), stages, (train, val), settings)
-    [own] = own_copies([cast("Objective", objective)])
-    return train_run((student, teacher), own, (train, val), settings)
+    return train_run((student, teacher), cast("Objective", objective), (train, val), settings)
 
 
 def _check_one_way(

@@ -20,14 +20,9 @@ REST = "rest"
 
 
 @contextmanager
-def frozen_parts(model: nn.Module, paths: Sequence[str]) -> Iterator[None]:
-    """Freeze parts of a model; afterwards each parameter is as it was.
-
-    Raises:
-        ArgumentError: A path names no part with parameters.
-    """
-    members = [each for path in _checked(paths) for each in parameters_at(model, path)]
-    members = [each for each in members if each.requires_grad]
+def freezing(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Freeze parameters; afterwards each is as it was."""
+    members = [each for each in parameters if each.requires_grad]
     for each in members:
         each.requires_grad_(False)
     try:
@@ -35,6 +30,15 @@ def frozen_parts(model: nn.Module, paths: Sequence[str]) -> Iterator[None]:
     finally:
         for each in members:
             each.requires_grad_(True)
+
+
+def parts_of(model: nn.Module, paths: Sequence[str]) -> list[nn.Parameter]:
+    """Return the parameters of the parts of a model that are to be frozen.
+
+    Raises:
+        ArgumentError: A path names no part with parameters.
+    """
+    return [each for path in _checked(paths) for each in parameters_at(model, path)]
 
 
 def parameters_at(model: nn.Module, path: str) -> list[nn.Parameter]:

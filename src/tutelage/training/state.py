@@ -114,7 +114,7 @@ class RunningLosses:
         sums, counts = self.state.loss_sums, self.state.loss_counts
         before, first = (list(sums), list(counts)), 0
         for step, step_counts, batches in self._steps:
-            losses = [sum(column) for column in zip(*rows[first : first + batches], strict=True)]
+            losses = list(map(sum, zip(*rows[first : first + batches], strict=True)))
             first += batches
             if not math.isfinite(sum(losses)):
                 self._refuse(step, losses)

@@ -45,11 +45,12 @@ def train_run(
 
     Args:
         sides: Student and teacher.
-        objective: The run's own copy: it is built and trained.
+        objective: A copy of it is built and trained, since what it learns in this run must not
+            reach the next; a stage's is such a copy already.
         data: `train` and `val`.
         settings: All else.
-        as_given: The `objective_content` from before an earlier stage trained the objective; None
-            where none did.
+        as_given: Of a stage's, its `objective_content` from before an earlier one trained it; None
+            for a run without stages.
 
     Raises:
         TutelageError: As `distill`.
@@ -57,8 +58,9 @@ def train_run(
     student, teacher = sides[0], None if sides[1] is None else as_teacher(sides[1])
     unread: list[str] = []
     in_stages = as_given is not None
-    if as_given is None and settings.out is not None:
-        as_given = objective_content(objective, unread)
+    if as_given is None:
+        [objective] = own_copies([objective])
+        as_given = "" if settings.out is None else objective_content(objective, unread)
     with ExitStack() as stack:
         stack.enter_context(randomness.preserved())
         accelerator = stack.enter_context(settings.engine.accelerator(settings.out))
@@ -68,7 +70,7 @@ def train_run(
         described = describe_run(setup, accelerator.num_processes)
         folder = None
         if settings.out is not None:
-            described |= content_of_run(setup, as_given or "", data, unread)
+            described |= content_of_run(setup, as_given, data, unread)
             folder = RunFolder(settings.out, described)
             if accelerator.is_main_process:
                 stack.enter_context(folder.claimed(partial(why_not_longer, setup, in_stages)))
@@ -126,7 +128,7 @@ def _train(checkpointer: Checkpointer, accelerator: Accelerator, unread: list[st
 
 
 def own_copies(objectives: Sequence[Objective]) -> list[Objective]:
-    """Return copies for one run: what an objective learns in it must not reach the next.
+    """Return copies for one run.
 
     What is one object in several of them stays one, and what was compiled in place
     (`objective.compile()`) is compiled in the copy too, with PyTorch's usual settings.
