@@ -54,12 +54,12 @@ def shared(work: Callable[[], object], processes: int) -> Iterator[None]:
         torch.set_num_threads(threads)
         others = [stack.enter_context(_process(message, threads)) for _ in range(processes - 1)]
         yield
-        codes = [each.poll() for each in others]
-    if any(codes):
+        codes = [code for each in others if (code := each.poll())]
+    if codes:
         logging.getLogger("tutelage").warning(
             "%d of %d processes ended before the study's trials were done (exit codes %s); the "
             "others did their trials",
-            sum(map(bool, codes)),
+            len(codes),
             processes,
             codes,
         )
