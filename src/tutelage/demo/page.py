@@ -77,8 +77,8 @@ def _method(results: Record, settings: DemoSettings) -> Section:
             "images, with the same optimiser and schedule. The labels of the other images never "
             "reach a student.",
             "The full demo's learning rate, weight decay and number of steps are those at which "
-            "the student trained on labels only did best on a held-out part of the training images; "
-            "the distilled students take them as they are. Since nothing changes the "
+            "the student trained on labels only did best on a held-out part of the training "
+            "images; the distilled students take them as they are. Since nothing changes the "
             "training images, the teacher predicts each of them once. Each training and "
             "each measurement ran on one CPU thread.",
         ),
