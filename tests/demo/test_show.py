@@ -1,4 +1,4 @@
-"""`tutelage demo` leaves a report and its figures in a folder, and looks at the folder first."""
+"""`tutelage demo` writes a report and its results to a folder, which it checks first."""
 
 import pytest
 from typer.testing import CliRunner

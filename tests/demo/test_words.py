@@ -1,4 +1,4 @@
-"""Page and screen say what the study found, and mark a quick look as one."""
+"""Report and screen show the study's results, and mark a quick look as one."""
 
 import re
 from dataclasses import replace
@@ -25,7 +25,7 @@ def printed(results, settings):
     return buffer.getvalue()
 
 
-def test_the_page_holds_verdict_figures_method_and_command(results, settings):
+def test_the_report_holds_verdict_metrics_method_and_command(results, settings):
     page = demo_page(results, settings)
     html = unescape(render(page)).replace("\N{NO-BREAK SPACE}", " ")
     assert verdict(results) in html

@@ -1,4 +1,4 @@
-"""The demo's page: that of its study, and what only the demo has to say."""
+"""The demo's report: that of its study, with an introduction and a description of the method."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tutelage.reports.report import record_page
 
 
 def demo_page(results: Record, settings: DemoSettings) -> Page:
-    """Return the page of a demo."""
+    """Return the report of a demo."""
     page = record_page(results)
     labelled, unlabelled = count(settings.labelled), count(TRAIN_IMAGES - settings.labelled)
     return replace(
         page,
         lead=(
             "Handwritten digits, one teacher, and one small student trained by three methods: from "
-            f"{labelled} labels alone, with a teacher, and with a teacher and {unlabelled} more "
+            f"{labelled} labels only, with a teacher, and with a teacher and {unlabelled} more "
             "images that nobody labelled for it."
         ),
         warning=_warning(settings) or page.warning,
@@ -64,23 +64,23 @@ def _method(results: Record, settings: DemoSettings) -> Section:
         (
             "The data are the handwritten digits that come with scikit-learn, scanned at 8 × 8 "
             f"pixels. {train} of them are for training, the other "
-            f"{count(results.examples['test'])} are the test: they decided nothing and are used "
-            "only for the final metrics.",
+            f"{count(results.examples['test'])} are the test: they are held out and used only for "
+            "the final metrics.",
             f"The teacher learnt from all {train} training images and their labels, in "
             f"{_passes(settings.teacher_epochs)} with AdamW at a rate of "
             f"{settings.teacher_learning_rate:g} that falls along a cosine. It has seen the labels "
             "of images that are unlabelled for the student, and its predictions for them pass on "
             "what it learnt from these labels.",
             f"For each seed, {labelled} training images are drawn that keep their label, the same "
-            "share of every digit. All three students of a seed begin with the same weights and "
+            "fraction of every digit. All three students of a seed begin with the same weights and "
             f"take the same {count(settings.steps)} optimiser steps of {settings.batch_size} "
             "images, with the same optimiser and schedule. The labels of the other images never "
             "reach a student.",
             "The full demo's learning rate, weight decay and number of steps are those at which "
-            "the student from labels alone did best on a held-out part of the training images; "
-            "the distilled students take them as they are. Since nothing changes the "
-            "training images, the teacher predicts each of them once. All models ran on one CPU "
-            "thread.",
+            "the student trained on labels only did best on a held-out part of the training "
+            "images; the distilled students take them as they are. Since nothing changes the "
+            "training images, the teacher predicts each of them once. Each training and "
+            "each measurement ran on one CPU thread.",
         ),
     )
 

@@ -1,4 +1,4 @@
-"""The demo as a study: labels alone, and a teacher with and without more images."""
+"""The demo as a study: labels only, and a teacher with and without more images."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tutelage.reports.numbers import count
 from tutelage.studies import Arm, ReportOptions, Study, Training, study
 from tutelage.training import Engine
 
-CONTROL, DISTILLED, MORE_IMAGES = "Labels alone", "Distilled", "Distilled, more images"
+CONTROL, DISTILLED, MORE_IMAGES = "Labels only", "Distilled", "Distilled, more images"
 TITLE = "What a small model learns from a large one"
 _MOST_PROCESSES = 4
 
 
 def run_demo(settings: DemoSettings | None = None, progress: bool = False) -> Record:
-    """Teach one small student three ways and return what came out.
+    """Train one small student by three methods and return the results.
 
     Args:
         settings: None for the full demo.
@@ -54,7 +54,7 @@ def demo_study(
     """Return the study: the same start, steps, optimiser and labels in all arms of a seed.
 
     Args:
-        teacher: Whom the students learn from.
+        teacher: The trained teacher.
         content: The images, divided.
         settings: How often, how long, how softened.
         progress: Whether to show how far it is (on a terminal only).
@@ -67,7 +67,7 @@ def demo_study(
     def many(seed: int) -> TensorDataset:
         return mixed_set(content, draw(content.train_labels, settings.labelled, seed))
 
-    alone, taught, more = _learn_from(content, settings)
+    alone, distilled, more = _learn_from(content, settings)
     objective = settings.objective()
     return study(
         Remembering(teacher, content.train_images, settings.batch_size),
@@ -76,7 +76,7 @@ def demo_study(
         test=TensorDataset(content.test_images, content.test_labels),
         controls={CONTROL: Arm(objective=HardLabels(), note=alone)},
         arms={
-            DISTILLED: Arm(objective=objective, note=taught),
+            DISTILLED: Arm(objective=objective, note=distilled),
             MORE_IMAGES: Arm(objective=objective, train=many, note=more),
         },
         seeds=settings.seeds,
@@ -102,8 +102,8 @@ def _learn_from(content: Digits, settings: DemoSettings) -> tuple[str, str, str]
     unlabelled = count(len(content.train_labels) - settings.labelled)
     return (
         f"{labelled} labelled images",
-        f"the same {labelled} images and the teacher's answers",
-        f"the same {labelled}, {unlabelled} images without labels and the teacher's answers",
+        f"the same {labelled} images and the teacher's predictions",
+        f"the same {labelled}, {unlabelled} images without labels and the teacher's predictions",
     )
 
 

@@ -40,7 +40,7 @@ def show_demo(settings: DemoSettings, out: Path) -> Record:
     console = Console()
     show(results, settings, console)
     console.print(
-        f"\nReport: {page}\nFigures as JSON: {out / 'results.json'}",
+        f"\nReport: {page}\nResults as JSON: {out / 'results.json'}",
         highlight=False,
         soft_wrap=True,
     )

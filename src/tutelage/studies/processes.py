@@ -7,14 +7,15 @@ at once, since a study's folder survives a kill at any moment.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import subprocess
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import IO, cast
 
 import torch
 
@@ -53,12 +54,14 @@ def shared(work: Callable[[], object], processes: int) -> Iterator[None]:
         torch.set_num_threads(threads)
         others = [stack.enter_context(_process(message, threads)) for _ in range(processes - 1)]
         yield
-        codes = [each.poll() for each in others]
-    if any(codes):
-        warnings.warn(
-            f"{sum(map(bool, codes))} of {processes} processes ended before the study did (exit "
-            f"codes {codes}); the study is complete, it only took longer",
-            stacklevel=2,
+        codes = [code for each in others if (code := each.poll())]
+    if codes:
+        logging.getLogger("tutelage").warning(
+            "%d of %d processes ended before the study's trials were done (exit codes %s); the "
+            "others did their trials",
+            len(codes),
+            processes,
+            codes,
         )
 
 
@@ -81,22 +84,22 @@ def _message(work: Callable[[], object], threads: int) -> bytes:
 @contextmanager
 def _process(message: bytes, threads: int) -> Iterator[subprocess.Popen[bytes]]:
     options = [f"-W{each}" for each in sys.warnoptions]
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603 - this Python
         [sys.executable, *options, "-c", _START],
         stdin=subprocess.PIPE,
         env=os.environ | {"OMP_NUM_THREADS": str(threads)},
     )
-    assert process.stdin is not None
+    stdin = cast("IO[bytes]", process.stdin)
     try:
         with suppress(BrokenPipeError):  # it ended already
-            process.stdin.write(message)
-            process.stdin.flush()
+            stdin.write(message)
+            stdin.flush()
         yield process
     finally:
         process.kill()
         process.wait()
         with suppress(BrokenPipeError):
-            process.stdin.close()
+            stdin.close()
 
 
 class _Work:
