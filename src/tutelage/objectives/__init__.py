@@ -7,6 +7,7 @@ example, `[batch]`: `dkd` beside `DKD`.
 from tutelage.objectives._attention_transfer import AttentionTransfer, attention_transfer
 from tutelage.objectives._bounded_regression import BoundedRegression, bounded_regression
 from tutelage.objectives._cka import CKA, cka
+from tutelage.objectives._coarse_soft_targets import coarse_soft_targets
 from tutelage.objectives._crd import CRD, crd
 from tutelage.objectives._dist import DIST, dist
 from tutelage.objectives._dkd import DKD, dkd
@@ -29,7 +30,7 @@ from tutelage.objectives._ofa import OFA, ofa
 from tutelage.objectives._regression import LabelRegression, OutputRegression, regression
 from tutelage.objectives._rkd import RKD, rkd
 from tutelage.objectives._selective import Selective, by_class, by_domain
-from tutelage.objectives._soft_targets import SoftTargets, coarse_soft_targets, soft_targets
+from tutelage.objectives._soft_targets import SoftTargets, soft_targets
 from tutelage.objectives._vkd import VkD, vkd
 from tutelage.objectives._wttm import WTTM, wttm
 

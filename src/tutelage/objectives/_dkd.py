@@ -7,7 +7,7 @@ from torch import Tensor
 from tutelage._checks import not_negative
 from tutelage.objectives._labels import columns_of, labels_of, without_true
 from tutelage.objectives._objective import Objective
-from tutelage.objectives._tensors import at_least_float32, same_shape
+from tutelage.objectives._tensors import at_least_float32, kl_divergence, same_shape
 from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
 
@@ -51,7 +51,7 @@ def dkd(
     columns, known = columns_of(student, labels)
     z, v = at_least_float32(student) / temperature, at_least_float32(teacher) / temperature
     (true_q, others_q), (true_p, others_p) = _parts(z, columns), _parts(v, columns)
-    true, others = _divergence(true_q, true_p), _divergence(others_q, others_p)
+    true, others = kl_divergence(true_q, true_p), kl_divergence(others_q, others_p)
     return torch.where(known, (alpha * true + beta * others) * temperature**2, 0.0)
 
 
@@ -111,7 +111,3 @@ def _parts(logits: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     rest = without_true(logits, columns, torch.finfo(logits.dtype).min)
     odds = logits.gather(1, columns) - rest.logsumexp(dim=1, keepdim=True)
     return F.logsigmoid(torch.cat([odds, -odds], dim=1)), F.log_softmax(rest, dim=1)
-
-
-def _divergence(log_q: Tensor, log_p: Tensor) -> Tensor:
-    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage._checks import integer
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.objectives._features import fitting, mean_per_example
 from tutelage.objectives._layers import LayerObjective, checked_map
-from tutelage.objectives._tensors import at_least_float32, full_precision
+from tutelage.objectives._tensors import at_least_float32, full_precision, kl_divergence
 from tutelage.signals import Batch
 
 _TOKENS = 3
@@ -52,8 +51,8 @@ def minilmv2(
     with full_precision(student):
         log_q = _log_relations(student, relation_heads, mask)
         log_p = _log_relations(teacher, relation_heads, mask)
-    divergence = F.kl_div(log_q, log_p, reduction="none", log_target=True)
-    return mean_per_example(divergence.sum(dim=3).mean(dim=1).unsqueeze(2), mask)
+    divergence = kl_divergence(log_q, log_p).mean(dim=1)  # over the heads
+    return mean_per_example(divergence.unsqueeze(2), mask)
 
 
 class MiniLMv2(LayerObjective):

@@ -92,7 +92,7 @@ class Objective(nn.Module):
         return self if other == 0 else NotImplemented
 
     def extra_repr(self) -> str:
-        """Show arguments of `__init__` that are attributes too; defaults that are off are left out."""
+        """Show the arguments of `__init__`, but no defaults that are off."""
         shown = [
             _shown(each.name, getattr(self, each.name))
             for each in signature(type(self)).parameters.values()

@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage.errors import ModelError
@@ -30,6 +31,11 @@ def mean_of_rows(values: Tensor) -> Tensor:
     The gradient of `mean` is made as large as its input and then divided; that of a sum is not.
     """
     return values.sum(dim=1) / max(values.shape[1], 1)
+
+
+def kl_divergence(log_q: Tensor, log_p: Tensor) -> Tensor:
+    """Return KL(p ‖ q) = Σ p (log p − log q) over the last dimension; q is the student's."""
+    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=-1)
 
 
 def shrunk(tensor: Tensor, dim: int | tuple[int, ...]) -> Tensor:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from tutelage._checks import fraction, positive
 from tutelage.objectives._objective import Objective
-from tutelage.objectives._tensors import at_least_float32, same_shape
+from tutelage.objectives._tensors import at_least_float32, kl_divergence, same_shape
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
 
 
@@ -36,8 +36,7 @@ def wttm(student: Tensor, teacher: Tensor, gamma: float = 0.1) -> Tensor:
     log_q = F.log_softmax(at_least_float32(student), dim=1)
     log_powers = gamma * F.log_softmax(at_least_float32(teacher), dim=1)
     log_p = F.log_softmax(log_powers, dim=1)
-    divergence = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)
-    return divergence * log_powers.logsumexp(dim=1).exp()
+    return kl_divergence(log_q, log_p) * log_powers.logsumexp(dim=1).exp()
 
 
 class WTTM(Objective):
