@@ -26,7 +26,7 @@ WEIGHTS = st.floats(0, 10)
 
 
 def parts(z, v, labels, temperature):
-    """KL of the true class against the rest, and KL among the rest, one row at a time."""
+    """KL of the true class against all others, and KL among the others, one row at a time."""
     found = []
     for row, label in enumerate(labels):
         q, p = (softmax(side[row] / temperature) for side in (z, v))

@@ -1,4 +1,4 @@
-"""What holds for every objective on layers: the same checks for each of them."""
+"""Checks that every objective on layers must pass."""
 
 import copy
 import pickle
@@ -135,7 +135,7 @@ def test_follows_a_permutation_of_the_batch(make):
 
 
 @EVERY
-def test_what_padding_says_does_not_count(make):
+def test_padded_tokens_are_ignored(make):
     objective, distiller, batch = built(make)
     student, teacher = signals(distiller.eval(), batch)
     padding = ~batch.token_mask().unsqueeze(2)

@@ -79,7 +79,7 @@ def test_the_other_classes_probabilities_sum_to_1_on_both_sides(z, v, labels, te
     np.testing.assert_allclose(values.numpy(), np.log(4), rtol=1e-12)
 
 
-def test_a_student_that_equals_its_teacher_is_still_drawn_to_the_true_class():
+def test_a_student_that_equals_its_teacher_still_moves_towards_the_true_class():
     student, _, labels = logits()
     ours = gradient(nkd(student, student.detach(), labels, 1.5, 2.0), student)
     q = softmax(student.detach().numpy(), axis=1)

@@ -1,7 +1,10 @@
 """Training objectives, one published method per file, joined by `*` and `+` into weighted sums.
 
-Beside each objective stands its formula, a pure function of tensors that returns one loss per
-example, `[batch]`: `dkd` beside `DKD`.
+Each file holds an objective and its formula, a pure function of tensors that returns one loss per
+example, `[batch]`: `DKD` and `dkd`. All formulas take the student before the teacher, and compute
+in float32 at least. They raise `ModelError` if the shapes of the two sides do not fit each other,
+and `DataError` if labels have the wrong dtype, shape or range; an unlabelled example has loss 0.
+Objectives raise `ArgumentError` for settings outside their range.
 """
 
 from tutelage.objectives._attention_transfer import AttentionTransfer, attention_transfer

@@ -31,7 +31,7 @@ def coarse_soft_targets(student: Tensor, teacher: CoarseLogits, temperature: flo
         temperature: T > 0.
 
     Returns:
-        `[batch]`, in nats (times T²), zero or more; computed in float32 at least.
+        `[batch]`, in nats (times T²), zero or more.
 
     Raises:
         ModelError: The two sides have different lengths; a known class is not one of the

@@ -24,10 +24,7 @@ def soft_targets(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> 
         temperature: T > 0. Higher values give the teacher's small probabilities more weight.
 
     Returns:
-        `[batch]`, in nats (times T²), zero or more; computed in float32 at least.
-
-    Raises:
-        ModelError: The two sides have different shapes.
+        `[batch]`, in nats (times T²), zero or more.
 
     >>> import torch
     >>> soft_targets(torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 0.0]]), temperature=2.0)
@@ -52,9 +49,6 @@ class SoftTargets(Objective):
 
     Shape:
         Student output `[batch, classes]`; teacher output the same, or `CoarseLogits`.
-
-    Raises:
-        ArgumentError: `temperature` is not positive and finite.
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
