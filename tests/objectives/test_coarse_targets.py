@@ -20,9 +20,9 @@ def draw(seed=0, rows=6, classes=7, scale=3.0):
     counts = rng.integers(0, classes + 1, rows)
     ids, logits = np.full((rows, classes), -1), np.full((rows, classes), -np.inf)
     for row, count in enumerate(counts):
-        places = rng.permutation(classes)[:count]  # the filling may stand anywhere
-        ids[row, places] = rng.permutation(classes)[:count]
-        logits[row, places] = rng.normal(0, scale, count)
+        chosen = rng.permutation(classes)[:count]  # the filling may stand anywhere
+        ids[row, chosen] = rng.permutation(classes)[:count]
+        logits[row, chosen] = rng.normal(0, scale, count)
     rest = rng.normal(0, scale, rows)
     nothing_left = (counts == classes) | ((counts > 0) & (rng.random(rows) < 0.3))
     rest[nothing_left] = -np.inf

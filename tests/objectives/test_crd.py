@@ -49,24 +49,24 @@ def built(**settings):
     return objective
 
 
-def value(objective, places, index=None):
-    batch = Batch(STUDENT[places], index=None if index is None else torch.tensor(index))
-    return objective(Signals(STUDENT[places]), Signals(TEACHER[places]), batch)
+def value(objective, chosen, index=None):
+    batch = Batch(STUDENT[chosen], index=None if index is None else torch.tensor(index))
+    return objective(Signals(STUDENT[chosen]), Signals(TEACHER[chosen]), batch)
 
 
-def embeddings(objective, places):
+def embeddings(objective, chosen):
     heads = objective.embeddings[0]
-    return unit(heads.student(STUDENT[places])), unit(heads.teacher(TEACHER[places]))
+    return unit(heads.student(STUDENT[chosen])), unit(heads.teacher(TEACHER[chosen]))
 
 
-def by_loops(objective, places, index, remembered):
+def by_loops(objective, chosen, index, remembered):
     """Each example against those of the batch and the memory that are not itself."""
-    ours, theirs = embeddings(objective, places)
+    ours, theirs = embeddings(objective, chosen)
     _, memory = embeddings(objective, remembered)
     values = []
-    for i in range(len(places)):
+    for i in range(len(chosen)):
         scores = [ours[i] @ theirs[i] / 0.5]
-        scores += [ours[i] @ theirs[j] / 0.5 for j in range(len(places)) if index[j] != index[i]]
+        scores += [ours[i] @ theirs[j] / 0.5 for j in range(len(chosen)) if index[j] != index[i]]
         scores += [
             ours[i] @ memory[k] / 0.5 for k, other in enumerate(remembered) if other != index[i]
         ]
@@ -76,14 +76,14 @@ def by_loops(objective, places, index, remembered):
 
 def test_negatives_are_the_other_examples_and_the_memory():
     objective = built()
-    for places, remembered in (
+    for chosen, remembered in (
         ([0, 1, 2], []),
         ([3, 4, 5], [0, 1, 2]),
         ([6, 7, 8], [0, 1, 2, 3, 4, 5]),
         ([9, 10], [1, 2, 3, 4, 5, 6, 7, 8]),  # of nine the first has gone
     ):
-        expected = by_loops(objective, places, places, remembered)
-        torch.testing.assert_close(value(objective, places, places), expected)
+        expected = by_loops(objective, chosen, chosen, remembered)
+        torch.testing.assert_close(value(objective, chosen, chosen), expected)
 
 
 def test_an_example_is_never_its_own_negative():

@@ -117,7 +117,7 @@ def test_the_nearer_to_the_own_the_less():
 def test_the_bound_of_mutual_information_is_below_the_truth():
     """log(K + 1) − loss ≤ I = log 4, for four equally probable kinds of example, over 4,000 others.
 
-    Both sides say the kind and nothing else, so that the best critic reaches the bound.
+    Both sides contain the kind and nothing else, so that the best critic reaches the bound.
     """
     kinds = torch.arange(4).repeat(1000)
     embeddings = torch.eye(4)[kinds]

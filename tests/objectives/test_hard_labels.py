@@ -125,7 +125,7 @@ def test_labels_beyond_the_last_class_are_named_where_none_is_missing(label):
 
 
 def test_float_labels_are_refused_with_the_way_out():
-    with pytest.raises(DataError, match=r"whole class ids.*float32 \[2\].*LabelRegression"):
+    with pytest.raises(DataError, match=r"integer class ids.*float32 \[2\].*LabelRegression"):
         hard_labels(torch.zeros(2, 4), torch.tensor([0.0, 1.0]))
 
 

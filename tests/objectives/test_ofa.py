@@ -133,7 +133,7 @@ def test_labels_out_of_range_are_named(label):
 
 @pytest.mark.parametrize("labels", [torch.zeros(2), torch.zeros(2, 1).long()])
 def test_labels_that_are_no_class_ids_are_refused(labels):
-    with pytest.raises(DataError, match=r"whole class ids of shape \[2\]"):
+    with pytest.raises(DataError, match=r"integer class ids of shape \[2\]"):
         ofa(torch.zeros(2, 4), torch.zeros(2, 4), labels)
 
 

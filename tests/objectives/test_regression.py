@@ -129,7 +129,7 @@ def test_float64_labels_do_not_change_the_dtype_of_the_loss():
 @pytest.mark.parametrize(
     "target",
     [torch.zeros(3), torch.zeros(4, 3), torch.zeros(2, 4), torch.zeros(4, 2, dtype=torch.int64)],
-    ids=["too few", "too wide", "transposed", "whole numbers"],
+    ids=["too few", "too wide", "transposed", "integers"],
 )
 def test_targets_that_do_not_fit_are_refused(target):
     with pytest.raises(DataError, match=r"floating numbers of shape \[4, 2\].*convert the labels"):

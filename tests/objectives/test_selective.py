@@ -96,8 +96,8 @@ class TestTheGate:
         soft = tl.Selective(tl.SoftTargets(2))
         soft.update({"lead/photo": 0.1})
         assert soft.closed == {"photo"}
-        elsewhere = batch(domain=["painting"] * 4)
-        assert soft(naming(0, 0, 0, 0), naming(1, 1, 1, 1), elsewhere).all()
+        other = batch(domain=["painting"] * 4)
+        assert soft(naming(0, 0, 0, 0), naming(1, 1, 1, 1), other).all()
         soft.update({"lead/photo": -0.1})
         assert soft.closed == frozenset()
 
@@ -149,8 +149,8 @@ class TestARun:
     def run(self, objective, **more):
         options = {"train": self.data(1), "val": self.data(2), "epochs": 4, "batch_size": 16}
         options["optimizer"] = partial(torch.optim.SGD, lr=0.2, momentum=0.9)
-        asked = tl.HardLabels() + objective
-        return tl.distill(self.teacher(), self.student(), objective=asked, **options | more)
+        whole = tl.HardLabels() + objective
+        return tl.distill(self.teacher(), self.student(), objective=whole, **options | more)
 
     def test_what_the_teacher_does_not_know_is_not_learnt_from_it(self):
         always = self.run(2 * tl.SoftTargets(1))
