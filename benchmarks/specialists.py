@@ -71,13 +71,8 @@ def direct(student: Callable[[], nn.Module], name: str, epochs: Sequence[int]) -
 
 def training(batch_size: int, optimizer: Any, engine: tl.Engine) -> tl.Training:
     """Return the settings of all arms."""
-    return tl.Training(
-        batch_size=batch_size,
-        optimizer=optimizer,
-        scheduler=warm_cosine,
-        keep_best=False,
-        engine=engine,
-    )
+    common: dict[str, Any] = {"scheduler": warm_cosine, "keep_best": False}
+    return tl.Training(batch_size=batch_size, optimizer=optimizer, engine=engine, **common)
 
 
 def compare(name: str, options: dict[str, Any], arms: dict[str, tl.Arm]) -> tl.Study:
