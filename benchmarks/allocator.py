@@ -1,13 +1,13 @@
-"""What a training step on a CPU costs with the C library's allocator as it comes, and kept warm.
+"""A training step on a CPU with the C library's default allocator, and with memory kept.
 
     python benchmarks/allocator.py
 
-glibc gives large blocks back to the system as soon as they are free, and the system clears every
-page when they are asked for again. A step of a student with a large table of embeddings does that
-with tens of megabytes of gradients each time. The settings of `KEEPING` let the process keep what
-it has. The two sides are processes of their own, in turns; the student is one layer of a
-transformer over 30,522 embeddings of width 384, all trained by AdamW in bfloat16, on batches of 64
-texts of 24 tokens; beside it the ResNet-20 of `overhead.py`.
+glibc returns large blocks to the system as soon as they are free, and the system clears every page
+when they are allocated again. A step of a student with a large embedding table does that with tens
+of megabytes of gradients. The settings of `KEEPING` let the process keep its memory. The two sides
+are separate processes, which alternate. The student is one layer of a transformer over 30,522
+embeddings of width 384, all trained by AdamW in bfloat16, on batches of 64 texts of 24 tokens;
+further the ResNet-20 of `overhead.py`.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class Texts(nn.Module):
 
 
 def texts() -> tuple[nn.Module, Tensor, Tensor]:
-    """Return the transformer, texts, and what it is to say of them."""
+    """Return the transformer, texts, and targets."""
     return Texts(), torch.randint(WORDS, (BATCH, TOKENS)), torch.randn(BATCH, WIDTH)
 
 
 def images() -> tuple[nn.Module, Tensor, Tensor]:
-    """Return the ResNet-20, images, and what it is to say of them."""
+    """Return the ResNet-20, images, and targets."""
     return resnet20(), torch.randn(BATCH, 3, 32, 32), torch.randn(BATCH, 100)
 
 
@@ -84,7 +84,7 @@ def in_a_process(name: str, settings: dict[str, str]) -> float:
 
 
 def main() -> None:
-    """Print the table, or the one figure of a case that is named."""
+    """Print the table, or the time of a named case."""
     if len(sys.argv) > 1:
         print(step_seconds(sys.argv[1]))
         return
@@ -93,7 +93,7 @@ def main() -> None:
         rounds = [(in_a_process(name, {}), in_a_process(name, KEEPING)) for _ in range(ROUNDS)]
         usual, keeping = (1e3 * median(side) for side in zip(*rounds, strict=True))
         ratio = median(b / a for a, b in rounds)
-        print(f"{name:34} {usual:8.1f} as it comes {keeping:8.1f} kept   ratio {ratio:.2f}")
+        print(f"{name:34} {usual:8.1f} default {keeping:8.1f} kept   ratio {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The capacity gap: does a middle-sized teacher between the big net and a tiny student help?
+"""The capacity gap: does a medium network between a large teacher and a small student help?
 
     TUTELAGE_DATA=... python benchmarks/assistant.py
 
-After Mirzadeh et al. 2020 (https://arxiv.org/abs/1902.03393), who say that it does. The student
-has 30 units in each hidden layer; the assistant, 300, is itself taught by the big net. All take
-the same number of steps; the temperature of each way is chosen on validation data.
+After Mirzadeh et al. 2020 (https://arxiv.org/abs/1902.03393), who report that it does. The
+student has 30 units in each hidden layer; the assistant, 300, is distilled from the teacher. All
+take the same number of steps; each method chooses its temperature on validation data.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TEMPERATURES = [tl.SoftTargets(each) for each in (1, 2.5, 4, 8)]
 
 
 def assistant(teacher: tl.teachers.Teacher | None, train: TensorDataset) -> nn.Module:
-    """Return the middle net, taught by the big one or, without it, trained on labels."""
+    """Return the medium network, distilled from the teacher or, without one, trained on labels."""
     torch.manual_seed(100)
     middle = net(ASSISTANT)
     common = {
@@ -55,10 +55,10 @@ def main() -> None:
     with timed("the teacher"):
         teacher = Remembered(big_net(), train, val)
     with timed("with and without an assistant"):
-        taught = Remembered(assistant(teacher, train), train, val)
-        untaught = Remembered(assistant(None, train), train, val)
+        distilled = Remembered(assistant(teacher, train), train, val)
+        trained = Remembered(assistant(None, train), train, val)
         sweep = {"objective": TEMPERATURES}
-        first = TEMPERATURES[0]
+        first, prefix = TEMPERATURES[0], "student, distilled from an assistant"
         study = tl.study(
             teacher,
             partial(net, STUDENT),
@@ -66,12 +66,16 @@ def main() -> None:
             val=val,
             test=test,
             controls={
-                "big teacher": tl.Arm(objective=first, sweep=sweep),
-                "labels": tl.HardLabels(),
+                "student, distilled from the teacher": tl.Arm(objective=first, sweep=sweep),
+                "student, labels only": tl.HardLabels(),
             },
             arms={
-                "assistant, taught": tl.Arm(objective=first, teacher=taught, sweep=sweep),
-                "assistant, from labels": tl.Arm(objective=first, teacher=untaught, sweep=sweep),
+                f"{prefix} that was distilled from the teacher": tl.Arm(
+                    objective=first, teacher=distilled, sweep=sweep
+                ),
+                f"{prefix} trained on labels": tl.Arm(
+                    objective=first, teacher=trained, sweep=sweep
+                ),
             },
             sweep={"learning_rate": [1e-3, 2e-3, 4e-3]},
             seeds=SEEDS,

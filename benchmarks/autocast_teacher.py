@@ -1,8 +1,8 @@
-"""What a frozen teacher costs under bfloat16 autocast: weights cast at every call, or once.
+"""A frozen teacher under bfloat16 autocast: weights cast at every call, or once.
 
     python benchmarks/autocast_teacher.py [device]
 
-Both are timed in turns in one process; shown are the medians and the median of the ratios.
+Both alternate in one process; printed are the medians and the median of the ratios.
 """
 
 import sys
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def seconds(teacher: Live, batch: Batch, device: torch.device | None) -> float:
-    """Return the time of a call; without a device as outside of a run, where nothing is kept."""
+    """Return the time of a call; without a device, as outside a run, no weights are kept."""
     teacher._device = device  # noqa: SLF001
     calls, begin = 0, time.perf_counter()
     while time.perf_counter() - begin < SECONDS:

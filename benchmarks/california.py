@@ -1,9 +1,9 @@
-"""Regression: gradient boosting and extra trees teach a small network California's house prices.
+"""Regression: gradient boosting and extra trees distilled into a small network, California housing.
 
     TUTELAGE_DATA=... python benchmarks/california.py
 
-The teachers have learnt from the same labels as the control. What they add are answers without the
-labels' noise and, for inputs without a label, answers at all.
+The teachers are trained on the same labels as the control. They add predictions without the labels'
+noise, and predictions for unlabelled inputs.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from remembered import Remembered, timed
 
 SEEDS, STEPS, BATCH = 5, 6000, 128
 TEST, VAL = 4000, 2000
+CONTROL = "labels only"
 ENGINE = tl.Engine(progress=False, checkpoint_seconds=120)
 
 
@@ -66,7 +67,7 @@ def student() -> nn.Module:
 
 
 def run(labelled: int) -> tl.Study:
-    """Compare with and without teachers and unlabelled rows, from so many labels."""
+    """Compare students with and without teachers and unlabelled rows, for a number of labels."""
     inputs, values = table()
     test, val, pool = slice(0, TEST), slice(TEST, TEST + VAL), slice(TEST + VAL, None)
     rows = inputs[pool][:labelled]
@@ -77,24 +78,26 @@ def run(labelled: int) -> tl.Study:
     some = known[pool].copy()
     some[labelled:] = np.nan
 
-    def part(chosen: slice, answers: NDArray[np.float32]) -> TensorDataset:
-        return TensorDataset(torch.from_numpy(scaled[chosen]), torch.from_numpy(answers))
+    def part(chosen: slice, targets: NDArray[np.float32]) -> TensorDataset:
+        return TensorDataset(torch.from_numpy(scaled[chosen]), torch.from_numpy(targets))
 
     both = 0.5 * tl.LabelRegression() + 0.5 * tl.OutputRegression()
     few = TensorDataset(
         torch.from_numpy(scaled[pool][:labelled]), torch.from_numpy(known[pool][:labelled])
     )
-    arms: dict[str, tl.Arm] = {"taught": tl.Arm(objective=both)}
+    arms: dict[str, tl.Arm] = {"distilled": tl.Arm(objective=both)}
     if labelled < len(scaled[pool]):
-        arms["taught, unlabelled rows too"] = tl.Arm(objective=both, train=part(pool, some))
-    asked = part(pool, known[pool]), part(val, known[val])
+        name = f"distilled, with {len(some) - labelled:,} unlabelled rows in addition"
+        arms[name] = tl.Arm(objective=both, train=part(pool, some))
+    cached = part(pool, known[pool]), part(val, known[val])
     return tl.study(
-        Remembered(tl.teachers.Predictor(trees.predict), *asked),
+        Remembered(tl.teachers.Predictor(trees.predict), *cached),
         student,
         train=few,
         val=part(val, known[val]),
         test=part(test, known[test]),
         arms=arms,
+        controls={CONTROL: tl.LabelRegression()},
         sweep={"learning_rate": [1e-3, 3e-3, 1e-2]},
         seeds=SEEDS,
         training=tl.Training(
@@ -114,8 +117,8 @@ def show(study: tl.Study) -> None:
     print("\n| | R², mean | each seed | gain in R², 95 % interval |\n|---|---:|---|---:|")
     results = study.results
     if results.teacher is not None:
-        print(f"| teachers: both ensembles | {results.teacher.metrics['r2']:.4f} | | |")
-    control = np.array(results.arm("labels").values("r2"))
+        print(f"| teachers | {results.teacher.metrics['r2']:.4f} | | |")
+    control = np.array(results.arm(CONTROL).values("r2"))
     for arm in results.arms:
         found = arm.values("r2")
         gain = ""

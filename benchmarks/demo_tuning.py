@@ -2,9 +2,9 @@
 
     python benchmarks/demo_tuning.py
 
-Each draw holds a quarter of the 1,200 training images out, takes 200 of the other 900 with their
+Each seed holds out a quarter of the 1,200 training images, takes 200 of the other 900 with their
 labels, trains the control on them and measures it on the held-out 300. The 597 test images are not
-touched. The draws are not those of the demo.
+used. The seeds are not those of the demo.
 """
 
 import itertools
@@ -20,14 +20,14 @@ import tutelage as tl
 from tutelage.demo.data import digits, draw
 from tutelage.demo.models import make_student
 
-STEPS, RATES, DECAYS, DRAWS = (600, 1200), (0.005, 0.01, 0.02), (0.3, 1.0), range(1000, 1016)
+STEPS, RATES, DECAYS, SEEDS = (600, 1200), (0.005, 0.01, 0.02), (0.3, 1.0), range(1000, 1016)
 
 
 def control(steps: int, rate: float, decay: float, seed: int) -> float:
-    """Return the control's accuracy in per cent on the held-out images of a draw."""
+    """Return the control's accuracy on held-out images, in per cent."""
     content = digits()
     images, labels = content.train_images, content.train_labels
-    rest, held = train_test_split(
+    rest, held_out = train_test_split(
         range(len(labels)), test_size=300, stratify=labels.numpy(), random_state=seed
     )
     chosen = torch.tensor(rest)[draw(labels[rest], 200, seed).labelled]
@@ -43,8 +43,8 @@ def control(steps: int, rate: float, decay: float, seed: int) -> float:
         scheduler=CosineAnnealingLR,
         engine=tl.Engine(device="cpu", progress=False),
     )
-    output = tl.evaluation.predict(student, TensorDataset(images[held]))
-    return 100 * tl.evaluation.accuracy(output, labels[held])
+    output = tl.evaluation.predict(student, TensorDataset(images[held_out]))
+    return 100 * tl.evaluation.accuracy(output, labels[held_out])
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print("steps rate decay accuracy")
     for setting in itertools.product(STEPS, RATES, DECAYS):
-        found = [control(*setting, seed) for seed in DRAWS]
+        found = [control(*setting, seed) for seed in SEEDS]
         error = stdev(found) / len(found) ** 0.5
         print(*setting, f"{fmean(found):.2f} ± {error:.2f} (s.e.)", flush=True)
 

@@ -1,7 +1,7 @@
-"""The formulas of the objectives in the fewest lines of PyTorch, which `objectives.py` times.
+"""The objectives' formulas in the fewest lines of PyTorch, which `objectives.py` times.
 
-Each returns the mean over the batch. They check nothing, count in whatever precision comes, and may
-divide by zero: that is what a short expression does.
+Each returns the mean over the batch. They check nothing, compute in the precision of their
+arguments, and may divide by zero.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def crd(ours: Tensor, theirs: Tensor, memory: Tensor) -> Tensor:
 
 
 def vkd(f: Tensor, g: Tensor, weight: Tensor, signs: Tensor) -> Tensor:
-    """Return VkD: Huber error of turned features to the teacher's after a layer norm."""
+    """Return VkD: Huber error of projected features to the teacher's after a layer norm."""
     rows, targets = (side.movedim(1, -1) for side in (f, g))
     ours = rows @ (torch.linalg.qr(weight)[0] * signs).T
     return F.huber_loss(ours, F.layer_norm(targets, targets.shape[-1:]))

@@ -2,9 +2,9 @@
 
     python benchmarks/gpu.py          # `make gpu` runs it; TUTELAGE_TEST_DEVICE=cpu for a trial
 
-A step of `distill` is set against a hand-written loop of the same arithmetic on data that is on the
-device already, in fp32 and in bf16; an objective over 32,000 classes against the same under
-`torch.compile`; and labelling against a hand-written pass of the teacher. Medians; a minute or two.
+A step of `distill` is compared with a hand-written loop of the same arithmetic on data that is on
+the device already, in fp32 and in bf16; an objective over 32,000 classes with the same under
+`torch.compile`; and labelling with a hand-written pass of the teacher. Medians; a minute or two.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def by_hand(images: Tensor, labels: Tensor, low: bool) -> None:
-    """Distil for one epoch in the lines that one writes without a library."""
+    """Distil for one epoch without the library."""
     teacher, student = resnet20().to(DEVICE).eval(), resnet20().to(DEVICE).train()
     optimizer = SGD(student.parameters())
     for rows in torch.randperm(len(images), device=images.device).split(BATCH):
@@ -100,10 +100,10 @@ def objectives() -> None:
 
 
 def labelling(data: TensorDataset) -> None:
-    """Print how many examples a second a teacher labels, and how many it only answers."""
+    """Print the examples per second of labelling, and of the teacher's forward pass."""
     teacher, engine = resnet20().to(DEVICE).eval(), tl.Engine(device=str(DEVICE), progress=False)
 
-    def answer() -> None:
+    def forward() -> None:
         with torch.inference_mode():
             for images in data.tensors[0].split(BATCH):
                 teacher(images).cpu()
@@ -113,8 +113,8 @@ def labelling(data: TensorDataset) -> None:
             tl.label(teacher, data, out=out, batch_size=BATCH, engine=engine)
 
     print(
-        f"labelling: {IMAGES / seconds(label):,.0f} examples a second, the teacher's pass alone "
-        f"{IMAGES / seconds(answer):,.0f}"
+        f"labelling: {IMAGES / seconds(label):,.0f} examples a second, the teacher's forward pass "
+        f"{IMAGES / seconds(forward):,.0f}"
     )
 
 

@@ -1,10 +1,9 @@
-"""Recipes for the taught net of hinton.py, compared on held-out training images.
+"""Recipes for the distilled network of hinton.py, compared on held-out training images.
 
     TUTELAGE_DATA=... python benchmarks/hinton_tuning.py [--seeds N] [--epochs N] [NAME ...]
 
-The teacher here has learnt from the first 50,000 training images and the students learn from its
-answers on the same; errors are counted on the other 10,000, which neither has seen. The test images
-are not read.
+The teacher here is trained on the first 50,000 training images, and distilled on the same images;
+errors are counted on the other 10,000. The test images are not used.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ ARMS = {
     for name, recipe in RECIPES.items()
     for temperature in (4, 8, 20)
 } | {
-    f"labels too, AdamW 4e-3, decay {decay}, T = 20": tl.Arm(
+    f"with labels, AdamW 4e-3, decay {decay}, T = 20": tl.Arm(
         objective=tl.SoftTargets(20) + tl.HardLabels(), optimizer=adamw(4e-3, decay)
     )
     for decay in (0.1, 0.5, 1.0)
@@ -57,7 +56,7 @@ ARMS = {
 
 
 def main() -> None:
-    """Train every arm, or those that are named, and print the errors on the held-out images."""
+    """Train the named arms, or all, and print the errors on the held-out images."""
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*", metavar="NAME", help="arms; none for all")
     parser.add_argument("--seeds", type=int, default=1)
@@ -78,7 +77,7 @@ def main() -> None:
                 seeds=given.seeds,
                 epochs=given.epochs,
                 training=tl.Training(optimizer=adam(1e-3), keep_best=False, **COMMON),
-                report=tl.ReportOptions(title="MNIST: the recipe of the taught net"),
+                report=tl.ReportOptions(title="MNIST: the recipe of the distilled network"),
                 out=RUNS / f"hinton-tuning-{given.epochs}-{given.seeds}" / name,
             )
         errors_table(study)

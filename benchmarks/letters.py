@@ -1,9 +1,9 @@
-"""Letter recognition in three domains, and its direct rows and specialists.
+"""Letter recognition in three domains: data, students and specialists.
 
 The folder that TUTELAGE_DATA names holds tabular/letter_recognition.parquet: 20,000 rows of 16
 features of printed capitals. A domain is a random rotation of the 16 standardised features. The
-first 15,000 rows are drawn from for training, 1,000 choose, the last 4,000 are the test, each of
-them in every domain.
+first 15,000 rows are sampled for training, the next 1,000 are for validation, the last 4,000 for
+the test; validation and test rows appear in every domain.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ POOL, VAL = slice(0, 15_000), slice(15_000, 16_000)
 TEST = slice(16_000, 20_000)
 DOMAINS = ("first", "second", "third")
 ENGINE = tl.Engine(device="cpu", precision="bf16", progress=False, checkpoint_seconds=120)
-DECAY, TAUGHT_DECAY = 0.3, 0.02
-"""Weight decay where labels are learnt, and where a teacher's answers are."""
+DECAY, SOFT_DECAY = 0.3, 0.02
+"""Weight decay with labels, and with soft targets."""
 MIXUP = tl.data.Mixup()
 MIXUP_AND_NOISE = tl.data.Chain([MIXUP, tl.data.Noise(0.1)])
 NETS = 3
-"""Of which a specialist is made, beside support vectors."""
+"""Networks of a specialist, beside a support vector machine."""
 
 
 @cache
@@ -47,7 +47,7 @@ def rows() -> tuple[Tensor, Tensor]:
     if not folder:
         sys.exit("TUTELAGE_DATA must name the folder with tabular/letter_recognition.parquet")
     table = pq.read_table(Path(folder) / "tabular" / "letter_recognition.parquet")
-    columns = [table[f"f{place}"].to_numpy() for place in range(FEATURES)]
+    columns = [table[f"f{number}"].to_numpy() for number in range(FEATURES)]
     values = np.stack(columns, axis=1).astype(np.float32)
     values = (values - values[POOL].mean(axis=0)) / values[POOL].std(axis=0)
     letters = [ord(each) - ord("A") for each in table["letter"].to_pylist()]
@@ -65,7 +65,7 @@ def rotations() -> dict[str, Tensor]:
 
 
 def turned(name: str, chosen: Any) -> TensorDataset:
-    """Return rows as they are in a domain."""
+    """Return rows in a domain's rotation."""
     values, letters = rows()
     return TensorDataset(values[chosen] @ rotations()[name], letters[chosen])
 
@@ -76,7 +76,7 @@ def everywhere(part: slice) -> tl.data.Domains:
 
 
 def labelled(seed: int, each: int) -> tl.data.Domains:
-    """Return so many rows for each domain, no row in two of them, drawn by a seed."""
+    """Sample rows for each domain by a seed; no row is in two of them."""
     order = torch.randperm(POOL.stop, generator=torch.Generator().manual_seed(seed))
     parts = order[: each * len(DOMAINS)].split(each)
     sets = zip(DOMAINS, parts, strict=True)
@@ -84,7 +84,7 @@ def labelled(seed: int, each: int) -> tl.data.Domains:
 
 
 def mlp(width: int, hidden: int = 3, outputs: int = LETTERS) -> nn.Sequential:
-    """Return 16-width-…-width-outputs with so many hidden layers and ReLU."""
+    """Return 16-width-…-width-outputs with ReLU."""
     layers: list[nn.Module] = []
     for before in (FEATURES, *[width] * (hidden - 1)):
         layers += [nn.Linear(before, width), nn.ReLU()]
@@ -135,9 +135,9 @@ def support_vectors(own: TensorDataset) -> SupportVectors:
 
 
 def net_of_one(name: str, own: TensorDataset, seed: int, outputs: int = LETTERS) -> nn.Module:
-    """Return a net of 512 units trained on labels, mixtures of their rows, and noise.
+    """Return a network of 512 units trained on labels with mixup and noise.
 
-    Width, decay, length and rate are those that did best in a few trials on other draws of rows.
+    Width, decay, epochs and learning rate were chosen in a few trials on other samples of rows.
     """
     torch.manual_seed(seed)
     run = tl.fit(
@@ -149,22 +149,22 @@ def net_of_one(name: str, own: TensorDataset, seed: int, outputs: int = LETTERS)
 
 
 def parts(name: str, own: TensorDataset, seed: int) -> list[nn.Module]:
-    """Return what a specialist is made of: nets and, with half their weight, support vectors."""
+    """Return the members of a specialist: networks and a support vector machine."""
     nets = [net_of_one(f"{name}-{net}", own, NETS * seed + net) for net in range(NETS)]
     return [*nets, support_vectors(own)]
 
 
 WEIGHTS = (*[2] * NETS, NETS)
-"""Of the parts, in their order."""
+"""Weights of the members, in their order."""
 
 
 def specialist(name: str, own: TensorDataset, seed: int) -> Ensemble:
-    """Return what knows one domain best."""
+    """Return a specialist for one domain."""
     return Ensemble(parts(name, own, seed), weights=WEIGHTS, average=mean_of_probabilities)
 
 
 class Average(nn.Module):
-    """The same, as a model: logarithms of the parts' mean probabilities.
+    """The same, as a module: logarithms of the members' mean probabilities.
 
     Args:
         members: As `parts` returns them.
@@ -182,13 +182,13 @@ class Average(nn.Module):
 
 
 class Guided(nn.Module):
-    """Specialists for rows whose domain nobody tells, as a student meets them.
+    """Specialists for rows of unknown domain, as the student sees them.
 
-    Logarithms of the specialists' mean probabilities, weighted by what a net takes to be the
-    domain: about what a student can reach that has learnt all that the specialists know.
+    Logarithms of the specialists' mean probabilities, weighted by a network's predicted domain:
+    about the best that a student of these specialists can reach.
 
     Args:
-        guide: A net that tells domains apart.
+        guide: A network that predicts the domain.
         specialists: One for each domain, as `Average`.
     """
 
@@ -199,12 +199,12 @@ class Guided(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits."""
         weights = self.guide(inputs).softmax(dim=1)
-        said = torch.stack([each(inputs).softmax(dim=1) for each in self.specialists], dim=1)
-        return (weights.unsqueeze(2) * said).sum(dim=1).clamp(min=1e-12).log()
+        found = torch.stack([each(inputs).softmax(dim=1) for each in self.specialists], dim=1)
+        return (weights.unsqueeze(2) * found).sum(dim=1).clamp(min=1e-12).log()
 
 
 def guide(data: tl.data.Domains, seed: int) -> nn.Module:
-    """Return a net that tells the domains apart, trained on the labelled rows."""
+    """Return a network that predicts the domain, trained on the labelled rows."""
     inputs = torch.cat([own.tensors[0] for own in data.sets.values()])
     numbers = [torch.full((len(own),), k) for k, own in enumerate(data.sets.values())]
     torch.manual_seed(seed)
@@ -217,6 +217,6 @@ def guide(data: tl.data.Domains, seed: int) -> nn.Module:
     return run.student
 
 
-optimizer, taught_optimizer = adamw(3e-3, DECAY), adamw(3e-3, TAUGHT_DECAY)
+optimizer, soft_optimizer = adamw(3e-3, DECAY), adamw(3e-3, SOFT_DECAY)
 student = partial(mlp, 512)
 wide = partial(mlp, 1024)

@@ -1,8 +1,8 @@
-"""Other settings for the student on letters, taught and not, compared on the 3,000 validation rows.
+"""Settings for the student on letters, distilled and not, compared on the 3,000 validation rows.
 
     TUTELAGE_DATA=... python benchmarks/letters_tuning.py [--seeds N] [NAME ...]
 
-The labelled rows are other draws than those of specialists.py; no figure is of test rows.
+The labelled rows are other samples than those of specialists.py. The test rows are not used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import letters
 import tutelage as tl
 from mnist import RUNS, adamw, warm_cosine
 from remembered import timed
-from specialists import routed_letters, taught
+from specialists import distilled, routed_letters
 
 FIRST_SEED, EPOCHS, RATE = 100, 600, 3e-3
 TRANSFORMS = {
@@ -29,7 +29,7 @@ TRANSFORMS = {
 
 
 def arms() -> dict[str, tl.Arm]:
-    """Return what can be tried."""
+    """Return all arms by name."""
     found: dict[str, tl.Arm] = {}
     for decay, (what, transform) in product((0.3, 0.1, 0.02), TRANSFORMS.items()):
         optimizer = adamw(RATE, decay)
@@ -38,14 +38,17 @@ def arms() -> dict[str, tl.Arm]:
         )
         for temperature in (1, 2):
             objective = tl.SoftTargets(temperature)
-            way = partial(taught, teacher=routed_letters, objective=objective, transform=transform)
-            name = f"taught, T = {temperature}, {what}, decay {decay}"
-            found[name] = tl.Arm(run=way, optimizer=optimizer)
+            found[f"distilled, T = {temperature}, {what}, decay {decay}"] = tl.Arm(
+                run=partial(
+                    distilled, teacher=routed_letters, objective=objective, transform=transform
+                ),
+                optimizer=optimizer,
+            )
     return found
 
 
 def main() -> None:
-    """Train every arm, or those that are named, and print their accuracy on validation rows."""
+    """Train the named arms, or all, and print their accuracy on validation rows."""
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*", metavar="NAME", help="arms; none for all")
     parser.add_argument("--seeds", type=int, default=1)

@@ -1,8 +1,8 @@
-"""What the MNIST benchmarks share: the data, the nets of Hinton et al. 2015, and the teacher.
+"""Common to the MNIST benchmarks: data, the networks of Hinton et al. 2015, and the teacher.
 
 The folder that TUTELAGE_DATA names holds image/mnist.npz with the 60,000 training and 10,000 test
 images in their original order. Results of studies, and the teacher, are kept in the folder that
-TUTELAGE_RUNS names ("runs" if it names none): a benchmark that was stopped goes on there.
+TUTELAGE_RUNS names (by default "runs"), so that an interrupted benchmark resumes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SIDE, PIXELS, CLASSES, SHIFT = 28, 784, 10, 2
 
 
 def images(split: str) -> TensorDataset:
-    """Return the plain images `[images, 784]` in [0, 1] and their digits: "train" or "test"."""
+    """Return the images `[images, 784]` in [0, 1] and their digits: "train" or "test"."""
     folder = os.environ.get("TUTELAGE_DATA")
     if not folder:
         sys.exit("TUTELAGE_DATA must name the folder with image/mnist.npz")
@@ -42,16 +42,16 @@ def images(split: str) -> TensorDataset:
 
 
 def held_out(train: TensorDataset, rows: int = 10_000) -> tuple[TensorDataset, TensorDataset]:
-    """Return all but the last rows, and these."""
+    """Split off the last rows."""
     first, last = (TensorDataset(*(each[part] for each in train.tensors))
                    for part in (slice(-rows), slice(-rows, None)))  # fmt: skip
     return first, last
 
 
 class Jittered(Dataset[Any]):
-    """Images moved by up to two pixels in each direction, anew each time.
+    """Images shifted at random by up to two pixels in each direction.
 
-    Whole batches are drawn at once, which is what `__getitems__` is for.
+    `__getitems__` makes a batch at once.
     """
 
     def __init__(self, plain: TensorDataset) -> None:
@@ -70,12 +70,12 @@ class Jittered(Dataset[Any]):
 
 
 def jittered(plain: TensorDataset, seed: int = 0) -> DataLoader[Any]:
-    """Return a loader of jittered images, shuffled anew each epoch."""
+    """Return a loader of shifted images, shuffled in each epoch."""
     return DataLoader(
         Jittered(plain),
         BATCH,
         shuffle=True,
-        collate_fn=_as_it_is,  # pyright: ignore[reportArgumentType] - of a whole batch
+        collate_fn=_unchanged,  # pyright: ignore[reportArgumentType] - of a whole batch
         generator=torch.Generator().manual_seed(seed),
     )
 
@@ -91,22 +91,22 @@ def net(hidden: int, dropout: float = 0.0) -> nn.Sequential:
 
 
 def adam(rate: float) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
-    """Return Adam at a rate."""
+    """Return Adam with a learning rate."""
     return partial(torch.optim.Adam, lr=rate, fused=True)
 
 
 def adamw(rate: float, decay: float) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
-    """Return AdamW at a rate, with decay."""
+    """Return AdamW with a learning rate and weight decay."""
     return partial(torch.optim.AdamW, lr=rate, weight_decay=decay, fused=True)
 
 
 def sgd(rate: float) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
-    """Return SGD at a rate, with momentum 0.9 after Nesterov."""
+    """Return SGD with a learning rate and Nesterov momentum of 0.9."""
     return partial(torch.optim.SGD, lr=rate, momentum=0.9, nesterov=True)
 
 
 def warm_cosine(optimizer: torch.optim.Optimizer, steps: int) -> LambdaLR:
-    """Let the rate rise for a twentieth of the steps and then fall to 0 along a cosine."""
+    """Raise the learning rate for a twentieth of the steps, then lower it to 0 along a cosine."""
     return LambdaLR(optimizer, partial(_warm_cosine, steps=steps))
 
 
@@ -118,7 +118,7 @@ def _warm_cosine(step: int, steps: int) -> float:
 
 
 COMMON: dict[str, Any] = {"batch_size": BATCH, "scheduler": warm_cosine, "engine": ENGINE}
-"""What all trainings on plain images share."""
+"""Settings of all training on unshifted images."""
 
 
 def small_net() -> nn.Sequential:
@@ -127,11 +127,11 @@ def small_net() -> nn.Sequential:
 
 
 def big_net(train: TensorDataset | None = None, name: str = "mnist-teacher") -> nn.Module:
-    """Return the teacher: 784-1200-1200-10 with dropout, trained on jittered images.
+    """Return the teacher: 784-1200-1200-10 with dropout, trained on shifted images.
 
     Args:
-        train: The plain images; None for all 60,000.
-        name: Of the folder in which it is kept.
+        train: The unshifted images; None for all 60,000.
+        name: Of its folder.
     """
     torch.manual_seed(0)
     teacher = net(1200, dropout=0.4)
@@ -149,7 +149,8 @@ def big_net(train: TensorDataset | None = None, name: str = "mnist-teacher") -> 
 
 def errors_table(study: tl.Study, of: int = 10_000) -> None:
     """Print a table of test errors: the mean over seeds, and each seed."""
-    print("\n| | test errors, mean | each seed | agreement with teacher, % |\n|---|---:|---|---:|")
+    head = "mean | each seed | agreement with the teacher, %"
+    print(f"\n| test errors of {of:,} | {head} |\n|---|---:|---|---:|")
     teacher = study.results.teacher
     if teacher is not None:
         print(f"| teacher | {round(of * (1 - teacher.metrics['accuracy']))} | | |")
@@ -161,5 +162,5 @@ def errors_table(study: tl.Study, of: int = 10_000) -> None:
     print(f"\n{study.verdict}\n{study.report()}", flush=True)
 
 
-def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _unchanged(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return batch

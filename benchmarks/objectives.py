@@ -1,24 +1,22 @@
-"""What the objectives cost beside the same formulas, written as shortly as PyTorch allows.
+"""Cost of the objectives against the same formulas in the fewest lines of PyTorch.
 
     python benchmarks/objectives.py [--default-malloc]
 
-Forward and backward of each objective, as a run calls it, on logits 256 × 1,000, feature maps
+Forward and backward of each objective, as in a run, on logits 256 × 1,000, feature maps
 64 × 256 × 14 × 14, embeddings 256 × 128 (64 × 128 for relations), and texts of 128 tokens of width
-384, against `formulas.py` on the same tensors. Both give the same loss and gradient, which is
-checked first. The objectives check their arguments, count in float32 whatever comes, and survive
-constant rows, padding and examples without labels; the short expressions need not. The aim is a
-ratio of at most 1.1. PyTorch's own losses are written twice: with the mean that they can take
-themselves, and with one value per example, as an objective must return, whose mean is taken then
-(for one of them also the quickest of such ways, with sums).
+384, against `formulas.py` on the same tensors. Loss and gradient are checked to be equal first. The
+objectives check their arguments, compute in float32 at least, and support constant rows, padding
+and unlabelled examples; the short expressions do not. The target is a ratio of at most 1.1.
+PyTorch's own losses are written twice: with PyTorch's fused mean, and as the mean of one value per
+example, which an objective must return (for one of them also the fastest form, with sums).
 
-Then: the same objectives, and some on logits 512 × 32,000, eager and by `torch.compile` (which
+Then the same objectives, and some on logits 512 × 32,000, eager and by `torch.compile` (which
 needs a C++ compiler; without one this is left out); and a forward pass whose layers are captured,
-against the plain pass and against a model that hands the same layers out itself. The aim there is
-1.02 of the plain pass. What is captured are copies, as later layers may work in place.
+against the plain pass and against a model that returns the same layers itself. The target there is
+1.02 of the plain pass. Captured tensors are copies, as later layers may work in place.
 
-As in `overhead.py`, memory that is freed stays with the process, unless --default-malloc is given.
-The two sides alternate, each first in every other round; the ratio is the median of the ratios of
-the rounds.
+As in `overhead.py`, freed memory stays with the process, unless --default-malloc is given. The two
+sides alternate, each first in every other round; the ratio is the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -49,7 +47,7 @@ ONE_EACH, SUMS = ", a value per example", ", a sum per example"
 
 @dataclass(frozen=True)
 class Case:
-    """An objective, and the function that says the same of the same student and teacher."""
+    """An objective, and the function that computes the same from student and teacher."""
 
     objective: tl.Objective
     by_hand: Callable[..., Tensor]
@@ -60,7 +58,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The objective's, and the note."""
+        """The objective's name, and the note."""
         return type(self.objective).__name__ + self.note
 
     def ours(self) -> Tensor:
@@ -122,13 +120,13 @@ def each_sum(z: Tensor, target: Tensor) -> Tensor:
 
 
 def layer_cases() -> list[Case]:
-    """Return the objectives on layers; here what they compare comes as outputs."""
+    """Return the objectives on layers, which compare outputs here."""
     maps = torch.randn(64, 256, 14, 14).requires_grad_(), torch.randn(64, 256, 14, 14)
     rows = torch.randn(256, 128).requires_grad_(), torch.randn(256, 128)
     few = torch.randn(64, 128).requires_grad_(), torch.randn(64, 128)
     tokens = torch.randn(16, 128, 384).requires_grad_(), torch.randn(16, 128, 384)
     relations = tl.MiniLMv2({"attention": "attention"}, 12, ("query",), ("query",))
-    relations.layer_map = None  # to be given the queries as outputs, like the others
+    relations.layer_map = None  # it compares outputs, like the others
     cases = [
         Case(tl.FeatureMatch(), F.mse_loss, *maps),
         Case(tl.FeatureMatch(), lambda f, g: each_error(f, g).mean(), *maps, note=ONE_EACH),
@@ -147,7 +145,7 @@ def layer_cases() -> list[Case]:
 
 
 def contrast(student: Tensor, teacher: Tensor) -> Case:
-    """Return the contrastive objective with a full memory, and its like with the same heads."""
+    """Return CRD with a full memory, and the short form with the same heads."""
     objective = tl.CRD()
     objective.build(Signals(student.detach()), Signals(teacher))
     (parts,) = objective.embeddings
@@ -155,34 +153,34 @@ def contrast(student: Tensor, teacher: Tensor) -> Case:
     memory = F.normalize(torch.randn(objective.memory, 128))
     parts.memory.get_buffer("rows").copy_(memory)
     parts.memory.get_buffer("added").fill_(objective.memory)
-    place = 0
+    oldest = 0
 
     def hand(f: Tensor, g: Tensor) -> Tensor:
-        nonlocal place
+        nonlocal oldest
         theirs = parts.get_submodule("teacher")(g)
         loss = formulas.crd(parts.get_submodule("student")(f), theirs, memory)
-        memory[place : place + len(f)] = F.normalize(theirs.detach())
-        place = (place + len(f)) % len(memory)
+        memory[oldest : oldest + len(f)] = F.normalize(theirs.detach())
+        oldest = (oldest + len(f)) % len(memory)
         return loss
 
     return Case(objective, hand, student, teacher)
 
 
 def rotation(student: Tensor, teacher: Tensor) -> Case:
-    """Return the objective with an orthogonal projector, and its like with the same matrix."""
+    """Return VkD, and the short form with the same matrix."""
     objective = tl.VkD()
     objective.build(Signals(student.detach()), Signals(teacher))
     weight = objective.projectors[0].get_parameter("weight")
     with torch.no_grad():
         q, r = torch.linalg.qr(weight)
         weight.copy_(q * r.diagonal().sign())
-        # Q as it comes from QR may have some columns turned round.
+        # Q of the decomposition may have columns of the opposite sign.
         signs = torch.linalg.qr(weight)[1].diagonal().sign()
     return Case(objective, lambda f, g: formulas.vkd(f, g, weight, signs), student, teacher)
 
 
 def alternate(one: Callable[[], object], other: Callable[[], object]) -> tuple[float, float, float]:
-    """Return the medians of the seconds of a call of either, and that of their ratios."""
+    """Return the median seconds of a call of each, and the median of their ratios."""
     repeats = 1
     while _seconds(one, repeats) * repeats < ROUND_SECONDS:
         repeats *= 2
@@ -212,7 +210,7 @@ def _learn(loss: Callable[[], Tensor], leaf: Tensor) -> None:
 
 
 def check(case: Case, one: Callable[[], Tensor], other: Callable[[], Tensor]) -> None:
-    """Stop where two functions differ in value or gradient."""
+    """Check that two functions have equal values and gradients."""
     gradients = [torch.autograd.grad(loss(), case.student)[0] for loss in (one, other)]
     torch.testing.assert_close(other(), one(), rtol=1e-3, atol=1e-4)
     scale = gradients[0].abs().max().item()
@@ -221,7 +219,7 @@ def check(case: Case, one: Callable[[], Tensor], other: Callable[[], Tensor]) ->
 
 def objectives() -> None:
     """Print the table of the objectives."""
-    print(f"\n{'forward and backward':42} {'by hand':>13} {'tutelage':>13}   aim: at most 1.1")
+    print(f"\n{'forward and backward':42} {'by hand':>13} {'tutelage':>13}   target: at most 1.1")
     for case in (*output_cases(), *layer_cases()):
         check(case, case.hand, case.ours)
         both = (partial(_learn, loss, case.student) for loss in (case.hand, case.ours))
@@ -229,7 +227,7 @@ def objectives() -> None:
 
 
 def vocabulary_cases() -> list[Case]:
-    """Return objectives on logits as of a language model, of a vocabulary."""
+    """Return objectives on logits over a large vocabulary."""
     z, v = torch.randn(512, 32000).mul(3).requires_grad_(), torch.randn(512, 32000) * 3
     labels = torch.randint(0, 32000, (512,))
     kl, note = partial(formulas.kl, temperature=4.0), ", 512 × 32,000"
@@ -241,7 +239,7 @@ def vocabulary_cases() -> list[Case]:
 
 
 def compiled() -> None:
-    """Print the times of objectives by `torch.compile`, and what compiling takes."""
+    """Print the times of compiled objectives, and of compiling."""
     print(f"\n{'forward and backward':42} {'eager':>13} {'compiled':>13}")
     if not any(map(shutil.which, ("g++", "clang++", "c++"))):
         print("left out: torch.compile needs a C++ compiler, and none was found")
@@ -249,19 +247,19 @@ def compiled() -> None:
     cases = [case for case in (*output_cases(), *layer_cases()) if not case.note]
     firsts = []
     for case in (*vocabulary_cases(), *cases):
-        torch._dynamo.reset()  # noqa: SLF001 - else it compiles for any width
+        torch._dynamo.reset()  # noqa: SLF001 - else it compiles for variable widths
         fast = replace(case, objective=copy.deepcopy(case.objective))
         fast.objective.compile()
         firsts.append(_seconds(partial(_learn, fast.ours, case.student), 1))
-        case.ours()  # a memory must have seen as much
+        case.ours()  # so that both memories hold the same
         check(case, case.ours, fast.ours)
         both = (partial(_learn, each.ours, case.student) for each in (case, fast))
         _row(case.name, alternate(*both))
     print(f"first calls, which compile: {min(firsts):.1f} to {max(firsts):.1f} s")
 
 
-class HandsOut(nn.Module):
-    """A model in steps that returns its output and what some of the steps say, as it is."""
+class ReturnsLayers(nn.Module):
+    """A sequential model that returns its output and the outputs of some layers."""
 
     def __init__(self, model: nn.Sequential, steps: tuple[int, ...]) -> None:
         super().__init__()
@@ -286,18 +284,18 @@ def transformer() -> nn.Sequential:
 
 
 def capture() -> None:
-    """Print what the capture of one or two layers adds to a forward pass."""
+    """Print the cost of capturing one or two layers in a forward pass."""
     networks = {
         "ResNet-20, 64 images": (resnet20(), torch.randn(64, 3, 32, 32), (8, 11)),
         "transformer, 16 × 64 tokens": (transformer(), torch.randn(16, 64, 256), (1, 3)),
     }
-    for against in ("the plain pass", "handing out"):
-        print(f"\n{'forward pass':42} {against:>13} {'captured':>13}   aim: at most 1.02")
+    for against in ("the plain pass", "returned"):
+        print(f"\n{'forward pass':42} {against:>13} {'captured':>13}   target: at most 1.02")
         for name, (model, inputs, steps) in networks.items():
             assert isinstance(model, nn.Sequential)
             for wanted in (steps[-1:], steps):
                 fields = Fields(output=True, features=frozenset(map(str, wanted)))
-                plain = model if against == "the plain pass" else HandsOut(model, wanted)
+                plain = model if against == "the plain pass" else ReturnsLayers(model, wanted)
                 times = alternate(
                     partial(plain, inputs), partial(observe, model, inputs, fields, "student")
                 )

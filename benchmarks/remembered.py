@@ -1,4 +1,4 @@
-"""A teacher that is asked once, and how long things take."""
+"""A teacher whose outputs are cached, and a timer."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from tutelage.teachers import Teacher, as_teacher
 
 
 class Remembered(Teacher):
-    """A teacher whose answers on some data sets are computed once.
+    """A teacher whose outputs for some data sets are computed once.
 
-    It looks whether a batch's inputs are really those of a data set, and asks anew where they are
-    not: so it is never a memory of other inputs that answers.
+    Cached outputs are used only if a batch's inputs equal those of the data set.
 
     Args:
         teacher: Any teacher or module.
@@ -33,16 +32,16 @@ class Remembered(Teacher):
             self.remember(each)
 
     def remember(self, data: TensorDataset) -> TensorDataset:
-        """Ask for all answers on a data set, and return it."""
+        """Cache the outputs for a data set, and return it."""
         inputs = data.tensors[0]
         rows = DataLoader(TensorDataset(inputs), 2000)
         with self.teacher.ready(torch.device("cpu")):
-            answers = [self.teacher.signals(Batch(each), OUTPUT) for (each,) in rows]
-        self.known.append((inputs, torch.cat([answer.wanted_output() for answer in answers])))
+            outputs = [self.teacher.signals(Batch(each), OUTPUT) for (each,) in rows]
+        self.known.append((inputs, torch.cat([each.wanted_output() for each in outputs])))
         return data
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
-        """Return what was answered before, where the inputs are the same."""
+        """Return cached outputs, if the inputs are the same."""
         rows = torch.empty(0, dtype=torch.int64) if batch.index is None else batch.index
         for inputs, outputs in self.known if len(rows) else ():
             if int(rows.max()) < len(inputs) and torch.equal(batch.inputs, inputs[rows]):
@@ -50,13 +49,13 @@ class Remembered(Teacher):
         return self.teacher.signals(batch, fields)
 
     def fingerprint(self) -> str:
-        """Return that of the teacher."""
+        """Return the teacher's fingerprint."""
         return self.teacher.fingerprint()
 
 
 @contextmanager
 def timed(what: str) -> Iterator[None]:
-    """Print how long something took."""
+    """Print how long the body took."""
     began = time.monotonic()
     yield
     minutes = (time.monotonic() - began) / 60

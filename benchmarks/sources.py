@@ -1,7 +1,7 @@
 """Digits from three sources, MNIST, USPS and optdigits, as images of 16 × 16, and their networks.
 
 The folder that TUTELAGE_DATA names holds image/mnist.npz, image/usps.npz and image/optdigits.npz.
-The last 500 training images of each source choose and are never trained on. The test has 2,000 of
+The last 500 training images of each source are for validation. The test has 2,000 of
 MNIST's test images, all 2,007 of USPS and the last 1,800 of optdigits, which has no split.
 """
 
@@ -25,7 +25,7 @@ from mnist import RUNS, adamw, warm_cosine
 
 SIDE, DIGITS, VAL, TEST = 16, 10, 500, 2000
 FEW = 1000
-"""Fewer labels than these ask for more epochs."""
+"""With fewer labels than these, more epochs are trained."""
 ENGINE = tl.Engine(device="cpu", progress=False, checkpoint_seconds=120)
 Split = tuple[Tensor, Tensor]
 
@@ -44,7 +44,7 @@ def everything() -> dict[str, dict[str, Split]]:
 
 
 def labelled(seed: int, each: int) -> tl.data.Domains:
-    """Return so many images of each source, drawn by a seed without regard to their digits."""
+    """Sample images of each source by a seed, without regard to their digits."""
     generator = torch.Generator().manual_seed(seed)
     sets = {}
     for name, parts in everything().items():
@@ -61,7 +61,7 @@ def held_out(part: str) -> tl.data.Domains:
 
 
 def cnn(channels: int, dropout: float = 0.0) -> nn.Sequential:
-    """Return two convolutions with so many and twice as many channels, and two linear layers."""
+    """Return two convolutions, the second with twice the channels, and two linear layers."""
     return nn.Sequential(
         nn.Conv2d(1, channels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(channels, 2 * channels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
@@ -85,7 +85,7 @@ def generalist(data: tl.data.Domains, seed: int, labels: int) -> nn.Module:
 def specialised(
     name: str, model: nn.Module, own: TensorDataset, seed: int, labels: int
 ) -> nn.Module:
-    """Return a copy of the generalist, trained further on one source's images at a lower rate."""
+    """Return a copy of the generalist, fine-tuned on one source at a lower learning rate."""
     settings: dict[str, Any] = _training(name, seed) | {"optimizer": adamw(3e-4, 0.05)}
     epochs = 40 if labels < FEW else 7
     return tl.fine_tune(deepcopy(model), train=own, epochs=epochs, **settings).student
@@ -117,7 +117,7 @@ def _read(name: str) -> dict[str, np.ndarray]:
 
 
 def _parts(train: Split, test: Split) -> dict[str, Split]:
-    """Set the last training images apart."""
+    """Split off the last training images for validation."""
     images, digits = train
     return {
         "train": (images[:-VAL], digits[:-VAL]),

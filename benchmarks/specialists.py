@@ -1,12 +1,12 @@
-"""Specialists, each of which knows one domain, teach one student that knows all of them.
+"""Specialists for one domain each, distilled into one student for all domains.
 
     TUTELAGE_DATA=... python benchmarks/specialists.py [letters] [classes] [digits]
 
 `letters`: letter recognition in three domains, 700 labels in each, nothing else. `classes`: three
 specialists that each know a third of the letters. `digits`: MNIST, USPS and optdigits, from few and
-from many labels. Nothing named does all. In every study each seed draws labelled rows of its own,
-trains specialists of its own on them, and all arms of a seed share both; each arm chooses its
-learning rate and length on validation rows.
+from many labels. Without a name all are run. In every study each seed samples its own labelled rows
+and trains its own specialists on them; all arms of a seed use both. Each arm chooses its learning
+rate and epochs on validation rows.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from tutelage.teachers.averages import mean_of_probabilities
 SEEDS = 5
 MIXUP = letters.MIXUP
 LENGTHS, LONG = [200, 600], 1200
-"""Epochs to choose from, on letters; and as long as the taught student may take."""
-ROUTED = "taught by routed specialists"
-FINE_TUNED = "taught by routed specialists that began as one generalist"
-UNROUTED = "taught by their average, unrouted"
+"""Epochs to choose from, on letters; and the most for the distilled student."""
+ROUTED = "student, distilled from routed specialists"
+FINE_TUNED = f"{ROUTED} fine-tuned from one generalist"
+UNROUTED = "student, distilled from the specialists' average, unrouted"
 MakeTeachers = Callable[[Trial], Teacher]
 
 
-def taught(
+def distilled(
     trial: Trial,
     teacher: MakeTeachers,
     objective: tl.Objective,
     transform: tl.data.Transform = MIXUP,
 ) -> nn.Module:
-    """Train specialists, or find them trained, and let them teach the student."""
+    """Train specialists, unless they are trained already, and distil them into the student."""
     run = tl.distill(
         teacher(trial), trial.student, train=trial.train, objective=objective,
         transform=transform, out=trial.out, **trial.settings,
@@ -56,27 +56,32 @@ def taught(
 
 
 def direct(student: Callable[[], nn.Module], name: str, epochs: Sequence[int]) -> dict[str, tl.Arm]:
-    """Return the ways without a teacher: plain, with label smoothing, with mixup.
+    """Return the controls: labels only, with label smoothing, with mixup.
 
-    Without mixup a net has soon seen all there is, so those two choose among shorter trainings.
+    Without mixup a network overfits sooner, so the first two choose among fewer epochs.
     """
     short = {"epochs": [each // 4 for each in epochs]}
     smooth = tl.HardLabels(0.1)
     return {
-        f"{name}, labels": tl.Arm(student=student, sweep=short),
+        f"{name}, labels only": tl.Arm(student=student, sweep=short),
         f"{name}, smoothed labels": tl.Arm(student=student, objective=smooth, sweep=short),
         f"{name}, labels and mixup": tl.Arm(student=student, transform=MIXUP),
     }
 
 
+def training(batch_size: int, optimizer: Any, engine: tl.Engine) -> tl.Training:
+    """Return the settings of all arms."""
+    common: dict[str, Any] = {"scheduler": warm_cosine, "keep_best": False}
+    return tl.Training(batch_size=batch_size, optimizer=optimizer, engine=engine, **common)
+
+
 def compare(name: str, options: dict[str, Any], arms: dict[str, tl.Arm]) -> tl.Study:
-    """Carry out the arms over five seeds, each tuned on validation rows."""
+    """Run the arms over five seeds, each tuned on validation rows; the first is the primary one."""
     return tl.study(
         None,
         arms=arms,
         seeds=SEEDS,
-        training=tl.Training(scheduler=warm_cosine, keep_best=False),
-        primary=ROUTED,
+        primary=next(iter(arms)),
         report=tl.ReportOptions(title=f"Specialists: {name}"),
         out=RUNS / f"specialists-{name}",
         **options,
@@ -91,27 +96,27 @@ def letter_specialists(data: tl.data.Domains, seed: int) -> dict[str, Ensemble]:
 
 
 def routed_letters(trial: Trial) -> Teacher:
-    """Return the specialists, each asked about its own domain."""
+    """Return the specialists, routed by domain."""
     return Specialists(letter_specialists(_domains(trial), trial.seed))
 
 
 def averaged_letters(trial: Trial) -> Teacher:
-    """Return the specialists, all asked about everything: the trap."""
+    """Return the specialists' average on every row: the trap."""
     everyone = letter_specialists(_domains(trial), trial.seed)
     return Ensemble(list(everyone.values()), average=mean_of_probabilities)
 
 
 def guided_letters(data: tl.data.Domains, seed: int) -> nn.Module:
-    """Return the specialists and a net that guesses the domain."""
-    alone = [
+    """Return the specialists and a network that predicts the domain."""
+    members = [
         letters.Average(letters.parts(f"letters-{name}", own, seed))
         for name, own in data.sets.items()
     ]
-    return letters.Guided(letters.guide(data, seed), alone).eval()
+    return letters.Guided(letters.guide(data, seed), members).eval()
 
 
 def all_letters(trial: Trial) -> nn.Module:
-    """Train what a specialist is made of on the labels of all domains, without a teacher."""
+    """Train the members of a specialist on the labels of all domains, without a teacher."""
     columns = zip(*(each.tensors for each in _domains(trial).sets.values()), strict=True)
     every = TensorDataset(*(torch.cat(column) for column in columns))
     return letters.Average(letters.parts("letters-all", every, trial.seed))
@@ -119,53 +124,51 @@ def all_letters(trial: Trial) -> nn.Module:
 
 def run_letters() -> None:
     """Compare direct training with specialists on three domains of rotated letters."""
-    draw = partial(letters.labelled, each=700)
+    sample = partial(letters.labelled, each=700)
     soft = tl.SoftTargets(1)
     study = compare(
         "letters",
         {
             "student": letters.student,
-            "train": draw,
+            "train": sample,
             "val": letters.everywhere(letters.VAL),
             "test": letters.everywhere(letters.TEST),
             "controls": direct(letters.student, "student", LENGTHS)
             | direct(letters.wide, "twice as wide", LENGTHS)
             | {
                 "student, labels, mixup and noise": tl.Arm(transform=letters.MIXUP_AND_NOISE),
-                "student, labels, mixup and noise, as long as the taught": tl.Arm(
+                f"student, labels, mixup and noise, {LONG:,} epochs": tl.Arm(
                     transform=letters.MIXUP_AND_NOISE, epochs=LONG, learning_rate=3e-3
                 ),
-                "nets and support vectors, as one specialist, on all labels": tl.Arm(
+                "networks and support vector machine like one specialist, on all labels": tl.Arm(
                     run=all_letters, epochs=300, learning_rate=2e-3
                 ),
             },
             "epochs": LENGTHS[-1],
-            "batch_size": 128,
-            "optimizer": letters.optimizer,
-            "engine": letters.ENGINE,
+            "training": training(128, letters.optimizer, letters.ENGINE),
             "sweep": {"learning_rate": [1e-3, 3e-3], "epochs": LENGTHS},
         },
         {
             ROUTED: tl.Arm(
-                run=partial(taught, teacher=routed_letters, objective=soft),
-                optimizer=letters.taught_optimizer,
+                run=partial(distilled, teacher=routed_letters, objective=soft),
+                optimizer=letters.soft_optimizer,
                 sweep={"learning_rate": [3e-3], "epochs": [LENGTHS[-1], LONG]},
             ),
             UNROUTED: tl.Arm(
-                run=partial(taught, teacher=averaged_letters, objective=soft),
-                optimizer=letters.taught_optimizer,
+                run=partial(distilled, teacher=averaged_letters, objective=soft),
+                optimizer=letters.soft_optimizer,
                 epochs=LENGTHS[0],
                 learning_rate=3e-3,
             ),
         },
     )
     show(study)
-    drawn = list(enumerate(map(draw, range(SEEDS))))
-    everyone = [letter_specialists(data, seed) for seed, data in drawn]
+    samples = list(enumerate(map(sample, range(SEEDS))))
+    everyone = [letter_specialists(data, seed) for seed, data in samples]
     show_teachers("The specialists themselves", everyone, letters.everywhere(letters.TEST))
-    guided = [guided_letters(data, seed) for seed, data in drawn]
+    guided = [guided_letters(data, seed) for seed, data in samples]
     show_models(
-        "Whoever knows all of them, but not the domain", guided, letters.everywhere(letters.TEST)
+        "weighted by a network that predicts the domain", guided, letters.everywhere(letters.TEST)
     )
 
 
@@ -175,10 +178,10 @@ def _domains(trial: Trial) -> tl.data.Domains:
 
 
 class Restricted(tl.Objective):
-    """KL over the teacher's classes alone, the student's softmax restricted to them (UHC).
+    """KL over the teacher's classes, with the student's softmax restricted to them (UHC).
 
-    What classes outside get is not looked at, so nothing sets classes of different teachers into
-    proportion; here for comparison.
+    Other classes get no gradient, so nothing determines how the logits of different teachers'
+    classes compare. For comparison only.
     """
 
     wants = tl.Wants(student=tl.Fields(output=True), teacher=tl.Fields(output=True))
@@ -198,7 +201,7 @@ THIRDS = {"A to I": range(9), "J to R": range(9, 18), "S to Z": range(18, 26)}
 
 
 def by_third(seed: int) -> tl.data.Domains:
-    """Return 2,100 letters drawn by a seed, those of each third as a domain."""
+    """Sample 2,100 letters by a seed, with those of each third as a domain."""
     order = torch.randperm(letters.POOL.stop, generator=torch.Generator().manual_seed(seed))
     values, names = (each[order[:2100]] for each in letters.rows())
     return tl.data.domains(
@@ -211,18 +214,18 @@ def by_third(seed: int) -> tl.data.Domains:
 
 
 def disjoint_specialists(trial: Trial) -> Teacher:
-    """Return a specialist for each third of the letters, which knows no others."""
+    """Return a specialist for each third of the letters, which has outputs for no others."""
     found: dict[str, Teacher] = {}
     for third, own in _domains(trial).sets.items():
         ids = THIRDS[third]
-        counted = TensorDataset(own.tensors[0], own.tensors[1] - ids.start)
-        model = letters.net_of_one(f"third-{ids.start}", counted, trial.seed, len(ids))
+        renumbered = TensorDataset(own.tensors[0], own.tensors[1] - ids.start)
+        model = letters.net_of_one(f"third-{ids.start}", renumbered, trial.seed, len(ids))
         found[third] = Specialist(model, labels=list(ids), other_class=False, classes=26)
     return Specialists(found)
 
 
 def run_classes() -> None:
-    """Compare ways of learning all letters from specialists that each know a third."""
+    """Compare methods to distil specialists that each know a third of the letters."""
     values, names = letters.rows()
     val, test = (TensorDataset(values[part], names[part]) for part in (letters.VAL, letters.TEST))
     make = disjoint_specialists
@@ -235,15 +238,15 @@ def run_classes() -> None:
             "test": test,
             "controls": direct(letters.student, "student", LENGTHS[:1]),
             "epochs": LENGTHS[0],
-            "batch_size": 128,
-            "optimizer": letters.optimizer,
-            "engine": letters.ENGINE,
+            "training": training(128, letters.optimizer, letters.ENGINE),
             "sweep": {"learning_rate": [1e-3, 3e-3], "epochs": LENGTHS[:1]},
         },
         {
-            ROUTED: tl.Arm(run=partial(taught, teacher=make, objective=tl.SoftTargets(1))),
-            "softmax restricted to the teacher's classes": tl.Arm(
-                run=partial(taught, teacher=make, objective=Restricted())
+            "student, distilled: coarsened divergence": tl.Arm(
+                run=partial(distilled, teacher=make, objective=tl.SoftTargets(1))
+            ),
+            "student, distilled: softmax restricted to the teacher's classes": tl.Arm(
+                run=partial(distilled, teacher=make, objective=Restricted())
             ),
         },
     )
@@ -259,7 +262,7 @@ def digit_specialists(data: tl.data.Domains, seed: int, labels: int) -> dict[str
 
 
 def specialised_digits(data: tl.data.Domains, seed: int, labels: int) -> dict[str, nn.Module]:
-    """Return a specialist for each source, which began as one network for all."""
+    """Return a specialist for each source, fine-tuned from one network for all."""
     whole = sources.generalist(data, seed, labels)
     return {
         name: sources.specialised(f"digits-{labels}-all-{name}", whole, own, seed, labels)
@@ -268,17 +271,17 @@ def specialised_digits(data: tl.data.Domains, seed: int, labels: int) -> dict[st
 
 
 def fine_tuned_digits(trial: Trial, labels: int) -> Teacher:
-    """Return those that began as a generalist, each asked about its own source."""
+    """Return the specialists fine-tuned from a generalist, routed by source."""
     return Specialists(specialised_digits(_domains(trial), trial.seed, labels))
 
 
 def routed_digits(trial: Trial, labels: int) -> Teacher:
-    """Return the specialists, each asked about its own source."""
+    """Return the specialists, routed by source."""
     return Specialists(digit_specialists(_domains(trial), trial.seed, labels))
 
 
 def averaged_digits(trial: Trial, labels: int) -> Teacher:
-    """Return the specialists, all asked about everything."""
+    """Return the specialists' average on every image."""
     everyone = digit_specialists(_domains(trial), trial.seed, labels)
     return Ensemble(list(everyone.values()), average=mean_of_probabilities)
 
@@ -299,14 +302,12 @@ def run_digits() -> None:
                     "twice as wide, labels and mixup": tl.Arm(student=sources.wide, transform=MIXUP)
                 },
                 "epochs": epochs[-1],
-                "batch_size": 64,
-                "optimizer": sources.optimizer,
-                "engine": sources.ENGINE,
+                "training": training(64, sources.optimizer, sources.ENGINE),
                 "sweep": {"learning_rate": [1e-3, 3e-3], "epochs": epochs},
             },
             {
                 name: tl.Arm(
-                    run=partial(taught, teacher=partial(make, labels=labels), objective=soft)
+                    run=partial(distilled, teacher=partial(make, labels=labels), objective=soft)
                 )
                 for name, make in (
                     (ROUTED, routed_digits),
@@ -316,17 +317,17 @@ def run_digits() -> None:
             },
         )
         show(study)
-        draws = [sources.labelled(seed, labels) for seed in range(SEEDS)]
-        show_digit_teachers(draws, labels)
+        samples = [sources.labelled(seed, labels) for seed in range(SEEDS)]
+        show_digit_teachers(samples, labels)
 
 
-def show_digit_teachers(draws: Sequence[tl.data.Domains], labels: int) -> None:
-    """Print what the teachers of digits reach themselves."""
-    test, of_seeds = sources.held_out("test"), list(enumerate(draws))
-    alone = [digit_specialists(data, seed, labels) for seed, data in of_seeds]
-    show_teachers("The specialists", alone, test)
-    began = [specialised_digits(data, seed, labels) for seed, data in of_seeds]
-    show_teachers("The specialists that began as a generalist", began, test)
+def show_digit_teachers(samples: Sequence[tl.data.Domains], labels: int) -> None:
+    """Print the accuracy of the teachers of digits."""
+    test, of_seeds = sources.held_out("test"), list(enumerate(samples))
+    own = [digit_specialists(data, seed, labels) for seed, data in of_seeds]
+    show_teachers("The specialists themselves", own, test)
+    tuned = [specialised_digits(data, seed, labels) for seed, data in of_seeds]
+    show_teachers("Those fine-tuned from one generalist", tuned, test)
     whole = [sources.generalist(data, seed, labels) for seed, data in of_seeds]
     show_teachers("The generalist", [dict.fromkeys(test.sets, each) for each in whole], test)
 
@@ -335,7 +336,7 @@ PARTS = {"letters": run_letters, "classes": run_classes, "digits": run_digits}
 
 
 def main() -> None:
-    """Run what is named."""
+    """Run the named parts, or all."""
     parser = argparse.ArgumentParser()
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
     for name in parser.parse_args().parts or PARTS:

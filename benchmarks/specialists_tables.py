@@ -16,10 +16,11 @@ from tutelage.teachers.averages import mean_of_probabilities
 
 
 def show(study: tl.Study) -> None:
-    """Print each arm's accuracy, what it chose, and how much better the first that is taught is."""
+    """Print each arm's accuracy, the gain of the first distilled arm, and the chosen settings."""
     arms = study.results.arms
     first = next(arm for arm in arms if not arm.is_control)
-    print("\n| | accuracy, % | each seed | gain of the taught | chosen |\n|---|---:|---|---|---|")
+    head = "accuracy, % | each seed | gain of the distilled student, points (95 %) | chosen"
+    print(f"\n| | {head} |\n|---|---:|---|---|---|")
     for arm in arms:
         values = np.array(arm.values("accuracy"))
         each = ", ".join(f"{100 * value:.1f}" for value in values)
@@ -37,17 +38,17 @@ def _gain(differences: NDArray[np.float64]) -> str:
 def show_teachers(
     title: str, by_seed: Sequence[Mapping[str, nn.Module | Teacher]], test: tl.data.Domains
 ) -> None:
-    """Print what specialists make of the test, each of its own domain, and all averaged."""
+    """Print the specialists' test accuracy, each on its own domain, and of their average."""
     routed = [_accuracy([each[name] for name in test.sets], test) for each in by_seed]
     averages = [Ensemble(list(each.values()), average=mean_of_probabilities) for each in by_seed]
     averaged = [_accuracy([each] * len(test.sets), test) for each in averages]
     print(f"\n{title}, by seed:")
-    for what, found in (("routed", routed), ("averaged", averaged)):
+    for what, found in (("each on its own domain", routed), ("averaged without routing", averaged)):
         _line(what, found)
 
 
 def show_models(what: str, by_seed: Sequence[nn.Module], test: tl.data.Domains) -> None:
-    """Print what models make of the test that are not told the domains."""
+    """Print the test accuracy of models that do not know the domains."""
     _line(what, [_accuracy([each] * len(test.sets), test) for each in by_seed])
 
 
@@ -56,7 +57,7 @@ def _line(what: str, found: Sequence[float]) -> None:
 
 
 def _accuracy(teachers: Iterable[nn.Module | Teacher], test: tl.data.Domains) -> float:
-    """Return the share of right answers, each domain's by the teacher in its place."""
+    """Return the accuracy, each domain by the teacher in its position."""
     right = 0
     for teacher, data in zip(teachers, test.sets.values(), strict=True):
         inputs, labels = data.tensors

@@ -1,9 +1,9 @@
-"""What stored targets cost and save, each as a ratio within one run.
+"""Cost and savings of stored targets, each as a ratio within one run.
 
     python benchmarks/store.py            all
     python benchmarks/store.py read write some: train, epoch, read, write, size, label
 
-Both sides of a ratio take turns, each first in every other round; the ratio is the median over the
+Both sides of a ratio alternate, each first in every other round; the ratio is the median over the
 rounds of the paired ratios. The C library's allocator is set as in benchmarks/overhead.py.
 
 - train: an epoch of a ResNet-20 with stored 100-class logits against plain supervised training of
@@ -51,7 +51,7 @@ from tutelage.store import (
 from tutelage.teachers import AnyTeacher
 
 ROWS, CLASSES, BATCH = 30_000, 1000, 128
-WRITTEN = 120_000  # enough for what is paid once for each store to fade
+WRITTEN = 120_000  # enough to make the constant cost of a store negligible
 ENGINE = tl.Engine(device="cpu", progress=False)
 OPTIMIZER = partial(torch.optim.SGD, lr=0.01, momentum=0.9)
 
@@ -76,7 +76,7 @@ def paired(
     return [median(first), median(second)], ratio
 
 
-def say(what: str, seconds: list[float], ratio: float, unit: float = 1e3) -> None:
+def report(what: str, seconds: list[float], ratio: float, unit: float = 1e3) -> None:
     """Print a ratio."""
     ours, theirs = (unit * each for each in seconds)
     print(f"{what:66} {ours:10.3f} {theirs:10.3f}   ratio {ratio:.3f}", flush=True)
@@ -111,7 +111,7 @@ def bench_train(folder: Path) -> None:
     both = 0.1 * tl.HardLabels() + 0.9 * tl.SoftTargets(4)
     stored, plain = train(store, student, data, both), train(None, student, data, tl.HardLabels())
     seconds, ratio = paired({"stored": stored, "zplain": plain}, 11)
-    say("train: ResNet-20, stored logits / supervised, ms an epoch of 1,024", seconds, ratio)
+    report("train: ResNet-20, stored logits / supervised, ms an epoch of 1,024", seconds, ratio)
 
 
 def bench_epoch(folder: Path) -> None:
@@ -128,7 +128,7 @@ def bench_epoch(folder: Path) -> None:
         "stored": train(store, student, data, objective),
     }
     seconds, ratio = paired(sides, 3)
-    say("epoch: live teacher / stored, ms an epoch of 512", seconds, ratio)
+    report("epoch: live teacher / stored, ms an epoch of 512", seconds, ratio)
 
 
 class Repeated(nn.Module):
@@ -205,7 +205,7 @@ def _pieces(rows: Tensor) -> Iterator[Signals]:
 
 
 def bench_write(folder: Path) -> None:
-    """Rows written against numpy.save, each into new files. TMPDIR says on which disk."""
+    """Rows written against numpy.save, each into new files, in the folder of TMPDIR."""
     values = torch.randn(WRITTEN, CLASSES).half()
     plain = folder.with_name("plain.npy")
 
@@ -227,7 +227,7 @@ def bench_write(folder: Path) -> None:
         megabytes = values.numel() * 2 / 2**20
         name = "numpy.save and fsync" if durable else "numpy.save"
         rates = [megabytes / each for each in seconds]
-        say(f"write: store / {name}, MB/s; ratio of rates", rates, 1 / ratio, 1)
+        report(f"write: store / {name}, MB/s; ratio of rates", rates, 1 / ratio, 1)
 
 
 def bench_read(folder: Path) -> None:
@@ -245,7 +245,7 @@ def bench_read(folder: Path) -> None:
     }
     seconds, ratio = paired(sides, 21)
     per_batch = [each / len(batches) for each in seconds]
-    say("read: store / numpy memmap, µs for 128 × 1,000 float16", per_batch, ratio, 1e6)
+    report("read: store / numpy memmap, µs for 128 × 1,000 float16", per_batch, ratio, 1e6)
 
 
 def bench_size(folder: Path) -> None:
@@ -286,7 +286,7 @@ def against_bare(folder: Path, name: str, teacher: nn.Module, **options: Any) ->
     exact = bare()
     seconds, ratio = paired({"bare": bare, "ours": ours}, 5)
     rates = [len(data) / each for each in seconds[::-1]]
-    say(f"label: {name} / bare loop, examples a second; ratio of rates", rates, ratio, 1)
+    report(f"label: {name} / bare loop, examples a second; ratio of rates", rates, ratio, 1)
     found = ours().read("output", range(len(data)))
     assert isinstance(found, Tensor)
     error = (found - exact).abs().max() / exact.std()

@@ -1,9 +1,9 @@
-"""Temperature and width: which T teaches which student, after Hinton et al. 2015, section 3.
+"""Temperature and width: the best T for each student, after Hinton et al. 2015, section 3.
 
     TUTELAGE_DATA=... python benchmarks/temperature.py
 
-Published in words: with 300 or more units in each hidden layer all temperatures above 8 gave much
-the same; with 30 units, temperatures from 2.5 to 4 worked significantly better.
+Published without numbers: with 300 or more units in each hidden layer all temperatures above 8 gave
+similar results; with 30 units, temperatures from 2.5 to 4 worked significantly better.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def main() -> None:
     train, test = images("train"), images("test")
     with timed("the teacher"):
         teacher = Remembered(big_net(), train)
-    taught = {
+    distilled = {
         f"{width} units, T = {temperature:g}": tl.Arm(
             objective=tl.SoftTargets(temperature),
             student=partial(net, width),
-            against=f"{width} units, labels",
+            against=f"{width} units, labels only",
             series=f"{width} units",
             at=temperature,
         )
@@ -47,7 +47,7 @@ def main() -> None:
         for temperature in TEMPERATURES
     }
     labels = {
-        f"{width} units, labels": tl.Arm(
+        f"{width} units, labels only": tl.Arm(
             objective=tl.HardLabels(), student=partial(net, width), optimizer=adam(1e-3)
         )
         for width in widths
@@ -58,7 +58,7 @@ def main() -> None:
             partial(net, widths[-1]),
             train=train,
             test=test,
-            arms=taught,
+            arms=distilled,
             controls=labels,
             seeds=SEEDS,
             epochs=EPOCHS,

@@ -1,11 +1,11 @@
-"""What it costs to draw each view from a seed of its own.
+"""The cost of a separate seed for each augmented view.
 
     python benchmarks/views.py
 
 2,048 uint8 images of 3×32×32, loaded in this process by a DataLoader at batch 128 or asked for one
-by one: under a transform as usual, and as `tl.data.Views` of the same transform. Rounds alternate;
+by one: with a transform as usual, and as `tl.data.Views` of the same transform. Rounds alternate;
 times are this process's CPU seconds, the ratio is the median over rounds of the paired ratios. The
-last line is the floor: what torch's generator alone takes to be seeded and to draw again.
+last line is the lower bound: the time of seeding torch's generator and of one random number.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ONE_BY_ONE = 512
 
 
 class Images(Dataset[Any]):
-    """Images, under a transform if there is one."""
+    """Images, with an optional transform."""
 
     def __init__(self, transform: Callable[[Tensor], Tensor] | None = None) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -40,14 +40,14 @@ class Images(Dataset[Any]):
         """Return the number of images."""
         return len(self.images)
 
-    def __getitem__(self, place: int) -> tuple[Tensor, int]:
+    def __getitem__(self, row: int) -> tuple[Tensor, int]:
         """Return an image and a label."""
-        image = self.images[place]
-        return (image if self.transform is None else self.transform(image)), place % 10
+        image = self.images[row]
+        return (image if self.transform is None else self.transform(image)), row % 10
 
 
 def with_all_generators(image: Tensor) -> Tensor:
-    """Crop and flip, with draws of numpy and Python too."""
+    """Crop and flip, with random numbers of numpy and Python too."""
     shifted = CROP_AND_FLIP(image)
     return shifted if np.random.rand() < random.random() else shifted.flip(-2)
 
@@ -55,7 +55,7 @@ def with_all_generators(image: Tensor) -> Tensor:
 CROP_AND_FLIP = v2.Compose([v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip()])
 TRANSFORMS = {
     "RandomCrop + RandomHorizontalFlip": CROP_AND_FLIP,
-    "the same, and numpy and Python draw": with_all_generators,
+    "the same, with numpy and Python too": with_all_generators,
     "TrivialAugmentWide": v2.TrivialAugmentWide(),
 }
 
@@ -70,8 +70,8 @@ def by_batches(dataset: Dataset[Any]) -> float:
 def one_by_one(dataset: Dataset[Any]) -> float:
     """Return the same without batches."""
     began = time.process_time()
-    for place in range(ONE_BY_ONE):
-        dataset[place]
+    for row in range(ONE_BY_ONE):
+        dataset[row]
     return (time.process_time() - began) / ONE_BY_ONE * 1e6
 
 
@@ -85,7 +85,7 @@ def compare(name: str, transform: Callable[[Tensor], Tensor], ask: Callable[...,
 
 
 def floor() -> None:
-    """Print what no way of seeding each example can save."""
+    """Print the lower bound of seeding each example."""
     times = []
     for _ in range(ROUNDS):
         began = time.process_time()
@@ -97,7 +97,7 @@ def floor() -> None:
         for _ in range(5000):
             torch.rand(())
         times.append((seeded - (time.process_time() - began)) / 5000 * 1e6)
-    print(f"{'floor: torch seeded, first draw':36} {'':12} {'':7} {median(times):7.1f}")
+    print(f"{'lower bound: torch seeded, one number':36} {'':12} {'':7} {median(times):7.1f}")
 
 
 def main() -> None:

@@ -2,9 +2,8 @@
 
     python examples/diabetes.py
 
-The teacher is averaged over 300 trees; the network learns its values from the training inputs and
-from as many again that nobody has measured: mixtures of two patients, for which only the teacher
-knows an answer.
+The teacher is an ensemble of 300 trees. The network is distilled on the training inputs and on as
+many mixtures of two patients, for which there is no label, only the teacher's prediction.
 """
 
 import copy
@@ -31,17 +30,17 @@ def patients() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def main() -> dict[str, float]:
-    """Teach a network what the trees say; return R² of trees and network on the test patients."""
+    """Distil trees into a network; return the R² of both on the test patients."""
     torch.manual_seed(0)
     train_x, train_y, test_x, test_y = patients()
     trees = GradientBoostingRegressor(
         n_estimators=300, learning_rate=0.03, max_depth=2, subsample=0.5, random_state=0
     ).fit(train_x.numpy(), train_y.numpy())
 
-    share = torch.rand(len(train_x), 1)
-    mixed = share * train_x + (1 - share) * train_x[torch.randperm(len(train_x))]
+    weight = torch.rand(len(train_x), 1)
+    mixed = weight * train_x + (1 - weight) * train_x[torch.randperm(len(train_x))]
     inputs = torch.cat([train_x, mixed])
-    values = torch.cat([train_y, torch.full((len(mixed),), torch.nan)])  # NaN: not measured
+    values = torch.cat([train_y, torch.full((len(mixed),), torch.nan)])  # NaN: unlabelled
 
     student = nn.Sequential(nn.Linear(10, 32), nn.SiLU(), nn.Linear(32, 1))
     control = copy.deepcopy(student)
@@ -53,19 +52,19 @@ def main() -> dict[str, float]:
         epochs=60,
         batch_size=32,
     )
-    # The same number of steps, on labels alone: half the examples, twice the epochs.
-    measured = TensorDataset(train_x, train_y)
-    tl.fit(control, train=measured, objective=tl.LabelRegression(), epochs=120, batch_size=32)
+    # The same number of steps on labels only: half the examples, twice the epochs.
+    labelled = TensorDataset(train_x, train_y)
+    tl.fit(control, train=labelled, objective=tl.LabelRegression(), epochs=120, batch_size=32)
 
-    said = torch.tensor(trees.predict(test_x.numpy()))
-    taught, alone = (
+    targets = torch.tensor(trees.predict(test_x.numpy()))
+    distilled, baseline = (
         tl.evaluation.predict(each, TensorDataset(test_x)) for each in (student, control)
     )
     result = {
-        "teacher": tl.evaluation.r2(said, test_y),
-        "student": tl.evaluation.r2(taught, test_y),
-        "labels alone": tl.evaluation.r2(alone, test_y),
-        "student, of the teacher's values": tl.evaluation.r2(taught, said),
+        "teacher": tl.evaluation.r2(targets, test_y),
+        "student": tl.evaluation.r2(distilled, test_y),
+        "labels only": tl.evaluation.r2(baseline, test_y),
+        "student, to the teacher's predictions": tl.evaluation.r2(distilled, targets),
     }
     print("R² on the test patients:", {name: round(value, 3) for name, value in result.items()})
     return result

@@ -1,4 +1,4 @@
-"""Distil your own classifier: replace `teacher`, `student` and the data by yours.
+"""Distil your own classifier: replace `teacher`, `student` and the data with yours.
 
 python examples/digits.py
 """
@@ -12,7 +12,7 @@ import tutelage as tl
 
 
 def main() -> float:
-    """Train a teacher on digits, teach a small student, return the student's accuracy."""
+    """Train a teacher on digits, distil it, return the student's accuracy."""
     torch.manual_seed(0)
     pixels, labels = load_digits(return_X_y=True)
     images = torch.tensor(pixels, dtype=torch.float32) / 16

@@ -26,7 +26,7 @@ class DistillationTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Return the distiller's loss in place of the model's own."""
+        """Return the distiller's loss instead of the model's."""
         losses = model(tl.Batch.of(inputs))
         return (losses.total, losses.student) if return_outputs else losses.total
 
@@ -51,7 +51,7 @@ def main() -> dict[str, float]:
     examples = [{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in tokens]
     batch = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
     teacher, student = bert(layers=4), bert(layers=1)
-    nn.init.normal_(teacher.classifier.weight, std=1.0)  # let it have opinions
+    nn.init.normal_(teacher.classifier.weight, std=1.0)  # for confident predictions
     distiller = tl.Distiller(student, teacher, tl.SoftTargets(2))
 
     def loss() -> float:

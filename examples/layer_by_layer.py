@@ -1,4 +1,4 @@
-"""Half the layers of a teacher: copied from it, taught block by block, then as a whole.
+"""Half the layers of a teacher: copied from it, distilled block by block, then as a whole.
 
 python examples/layer_by_layer.py
 """
@@ -12,7 +12,7 @@ import tutelage as tl
 
 
 class Block(nn.Module):
-    """A residual block: what it takes in, and a correction of it."""
+    """A residual block."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Block(nn.Module):
 
 
 def main(epochs: int = 10) -> dict[str, float]:
-    """Return the accuracies of the teacher, of its half untrained, and of the taught half."""
+    """Return the accuracies of the teacher, of half its layers, and of these distilled."""
     torch.manual_seed(0)
     pixels, labels = load_digits(return_X_y=True)
     images = torch.tensor(pixels, dtype=torch.float32) / 16
@@ -34,15 +34,15 @@ def main(epochs: int = 10) -> dict[str, float]:
     tl.fit(teacher, train=train, val=val, epochs=20)
 
     student, layer_map = tl.students.every_nth_layer(teacher, n=2)
-    answer = 0.1 * tl.HardLabels() + 0.9 * tl.SoftTargets(temperature=4)
-    stages = [*tl.blockwise(layer_map, epochs=2), tl.Stage(answer, epochs=epochs, name="answer")]
+    objective = 0.1 * tl.HardLabels() + 0.9 * tl.SoftTargets(temperature=4)
+    stages = [*tl.blockwise(layer_map, epochs=2), tl.Stage(objective, epochs=epochs, name="output")]
     inputs, truth = (torch.stack(each) for each in zip(*[val[i] for i in range(397)], strict=True))
     result = {
         "teacher": tl.evaluation.accuracy(teacher(inputs), truth),
-        "half of it": tl.evaluation.accuracy(student(inputs), truth),
+        "half": tl.evaluation.accuracy(student(inputs), truth),
     }
     run = tl.distill(teacher, student, train=train, val=val, stages=stages)
-    result["half of it, taught"] = tl.evaluation.accuracy(run.student(inputs), truth)
+    result["half, distilled"] = tl.evaluation.accuracy(run.student(inputs), truth)
     print({name: round(value, 3) for name, value in result.items()})
     return result
 

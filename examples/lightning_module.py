@@ -15,7 +15,7 @@ import tutelage as tl
 
 
 class DistillationModule(lightning.LightningModule):
-    """Trains a student; Lightning does the rest. The teacher is in no checkpoint."""
+    """Trains a student; the teacher is not in checkpoints."""
 
     def __init__(self, student: nn.Module, teacher: nn.Module, objective: tl.Objective) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class DistillationModule(lightning.LightningModule):
         return losses.total
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Optimise the student, and whatever the objective learns beside it."""
+        """Optimise the student and the objective's own parameters."""
         return torch.optim.Adam(self.distiller.parameters(), lr=0.01)
 
 
@@ -56,11 +56,11 @@ def main() -> dict[str, float]:
     trainer.fit(module, DataLoader(train, batch_size=64, shuffle=True))
 
     inputs, truth = test[:]
-    said, taught = teacher(inputs), student(inputs)
+    targets, outputs = teacher(inputs), student(inputs)
     found = {
-        "teacher": tl.evaluation.accuracy(said, truth),
-        "student": tl.evaluation.accuracy(taught, truth),
-        "agreement": tl.evaluation.agreement(taught, said),
+        "teacher": tl.evaluation.accuracy(targets, truth),
+        "student": tl.evaluation.accuracy(outputs, truth),
+        "agreement": tl.evaluation.agreement(outputs, targets),
         "teacher_in_state": "teacher" in str([*module.state_dict()]),
     }
     print({name: round(value, 3) for name, value in found.items()})

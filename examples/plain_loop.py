@@ -36,11 +36,11 @@ def main() -> dict[str, float]:
             optimizer.step()
 
     inputs, truth = test[:]
-    said, taught = teacher(inputs), student(inputs)
+    targets, outputs = teacher(inputs), student(inputs)
     found = {
-        "teacher": tl.evaluation.accuracy(said, truth),
-        "student": tl.evaluation.accuracy(taught, truth),
-        "agreement": tl.evaluation.agreement(taught, said),
+        "teacher": tl.evaluation.accuracy(targets, truth),
+        "student": tl.evaluation.accuracy(outputs, truth),
+        "agreement": tl.evaluation.agreement(outputs, targets),
     }
     print({name: round(value, 3) for name, value in found.items()})
     return found

@@ -38,12 +38,12 @@ def digits() -> dict[str, TensorDataset]:
 
 
 def main() -> dict[str, float]:
-    """Train specialists, let them teach, and return the student's accuracy and the control's."""
+    """Train specialists, distil them, and return the accuracies of student and control."""
     torch.manual_seed(0)
     sets = digits()
-    labelled = {name: TensorDataset(*held[:LABELLED]) for name, held in sets.items()}
-    more = {name: tl.data.unlabelled(held[LABELLED:TRAINING][0]) for name, held in sets.items()}
-    test = {name: held[TRAINING:] for name, held in sets.items()}
+    labelled = {name: TensorDataset(*own[:LABELLED]) for name, own in sets.items()}
+    more = {name: tl.data.unlabelled(own[LABELLED:TRAINING][0]) for name, own in sets.items()}
+    test = {name: own[TRAINING:] for name, own in sets.items()}
     settings = {
         "optimizer": partial(torch.optim.SGD, lr=0.1, momentum=0.9),
         "scheduler": torch.optim.lr_scheduler.CosineAnnealingLR,
@@ -59,7 +59,7 @@ def main() -> dict[str, float]:
     )
     control = tl.fit(network(64), train=tl.data.domains(labelled), epochs=240, **settings)
     result = {}
-    for who, run in {"student": student, "labels alone": control}.items():
+    for who, run in {"student": student, "labels only": control}.items():
         found = {name: accuracy(run.student(x), y) for name, (x, y) in test.items()}
         print(who, *(f"{name} {value:.3f}" for name, value in found.items()))
         result[who] = sum(found.values()) / len(found)

@@ -1,4 +1,4 @@
-"""Does the teacher help, and by how much? A study with controls, paired seeds and a page.
+"""Does the teacher help, and by how much? A study with controls, paired seeds and a report.
 
 python examples/study.py
 """
@@ -19,7 +19,7 @@ def make_student() -> nn.Module:
 
 
 def main(epochs: int = 30, seeds: int = 5) -> tl.Study:
-    """Train a teacher on digits; compare three ways of teaching with two controls."""
+    """Train a teacher on digits; compare three methods with two controls."""
     torch.manual_seed(0)
     pixels, labels = load_digits(return_X_y=True)
     images = torch.tensor(pixels, dtype=torch.float32) / 16

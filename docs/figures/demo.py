@@ -1,4 +1,4 @@
-"""The demo's table and figure for the README, from what a demo found.
+"""The demo's table and figure for the README, from a demo's results.
 
 tutelage demo && python docs/figures/demo.py demo/results.json
 """
@@ -28,12 +28,12 @@ def table(found: dict[str, Any]) -> str:
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     teacher = found["teacher"]
-    accuracy = f"{100 * teacher['figures']['accuracy']:.1f}"
+    accuracy = f"{100 * teacher['metrics']['accuracy']:.1f}"
     lines.append(_row("teacher", accuracy, "–", found["models"][teacher["model"]]))
     for arm in found["arms"]:
-        figures = [_spread(_values(arm, name)) for name in ("accuracy", "agreement")]
+        metrics = [_spread(_values(arm, name)) for name in ("accuracy", "agreement")]
         name = f"student: {arm['name'].lower()}"
-        lines.append(_row(name, *figures, found["models"][arm["model"]]))
+        lines.append(_row(name, metrics[0], metrics[1], found["models"][arm["model"]]))
     return "\n".join(lines)
 
 
@@ -43,8 +43,8 @@ def _row(name: str, accuracy: str, agreement: str, model: dict[str, Any]) -> str
     return "| " + " | ".join((name, accuracy, agreement, *size, *times)) + " |"
 
 
-def _values(arm: dict[str, Any], figure: str) -> list[float]:
-    return [trial["figures"][figure] for trial in arm["trials"]]
+def _values(arm: dict[str, Any], metric: str) -> list[float]:
+    return [trial["metrics"][metric] for trial in arm["trials"]]
 
 
 def _spread(values: list[float]) -> str:
@@ -56,39 +56,39 @@ def draw_seeds(axes: Axes, found: dict[str, Any]) -> None:
     """Draw each seed's accuracy in each arm, joined by a line."""
     accuracies = 100 * np.array([_values(arm, "accuracy") for arm in found["arms"]])
     axes.plot(accuracies, color="#999999", linewidth=0.8, zorder=1)
-    for place, (values, colour) in enumerate(zip(accuracies, COLOURS, strict=True)):
-        axes.scatter([place] * len(values), values, color=colour, marker="os^"[place], zorder=2)
-        axes.hlines(values.mean(), place - 0.2, place + 0.2, color=colour, linewidth=2.5)
-    teacher = 100 * found["teacher"]["figures"]["accuracy"]
+    for column, (values, colour) in enumerate(zip(accuracies, COLOURS, strict=True)):
+        axes.scatter([column] * len(values), values, color=colour, marker="os^"[column], zorder=2)
+        axes.hlines(values.mean(), column - 0.2, column + 0.2, color=colour, linewidth=2.5)
+    teacher = 100 * found["teacher"]["metrics"]["accuracy"]
     axes.axhline(teacher, color="black", linestyle="--", linewidth=1)
     axes.text(-0.2, teacher - 0.3, "teacher", va="top", fontsize=9)
     axes.set_xticks(
-        range(3), ["200 labels\nalone", "distilled on\nthose 200", "and on 1,000\nwithout labels"]
+        range(3), ["200 labels\nonly", "distilled on\nthese 200", "and on 1,000\nunlabelled"]
     )
     axes.set_ylabel("accuracy on 597 test images, %")
-    axes.set_title("The same small network, taught three ways", fontsize=10)
+    axes.set_title("The same small network, trained in three ways", fontsize=10)
     axes.grid(axis="y", alpha=0.3)
 
 
 def draw_resemblance(axes: Axes, found: dict[str, Any]) -> None:
     """Draw the mean soft target for each true class, without the class itself."""
-    shares = 100 * np.array(found["teacher"]["similarity"])
-    np.fill_diagonal(shares, np.nan)
-    axes.imshow(shares, cmap="cividis", norm=LogNorm())
-    for row, column in np.argwhere(~np.isnan(shares)):
-        dark = shares[row, column] < 1.5
+    targets = 100 * np.array(found["teacher"]["similarity"])
+    np.fill_diagonal(targets, np.nan)
+    axes.imshow(targets, cmap="cividis", norm=LogNorm())
+    for row, column in np.argwhere(~np.isnan(targets)):
+        dark = targets[row, column] < 1.5
         axes.text(
             column,
             row,
-            f"{shares[row, column]:.1f}",
+            f"{targets[row, column]:.1f}",
             ha="center",
             va="center",
             fontsize=6.5,
             color="white" if dark else "black",
         )
-    axes.set(xticks=range(10), yticks=range(10), xlabel="share given to", ylabel="true class")
+    axes.set(xticks=range(10), yticks=range(10), xlabel="other class", ylabel="true class")
     axes.set_title(
-        f"What the teacher says besides the label, % at T = {found['similarity_temperature']:g}",
+        f"Mean soft targets without the true class, % at T = {found['similarity_temperature']:g}",
         fontsize=10,
     )
 

@@ -18,7 +18,7 @@ import tutelage as tl
 
 TEMPERATURES = (1.0, 2.0, 4.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 SHOWN = (1.0, 4.0, 20.0)
-COLOURS = ("#0072B2", "#E69F00", "#009E73")  # Okabe and Ito's, told apart by the colour-blind
+COLOURS = ("#0072B2", "#E69F00", "#009E73")  # Okabe and Ito's, for colour-blind readers
 LOOK = {"svg.hashsalt": "tutelage", "svg.fonttype": "none", "font.family": "sans-serif"}
 
 
@@ -28,13 +28,13 @@ def gradient(loss: Tensor, logits: Tensor) -> Tensor:
 
 
 def relative_errors(examples: int = 2000, classes: int = 10, spread: float = 3.0) -> list[float]:
-    """Return how far the gradient of T²·KL is from the logit regression's, for each T."""
+    """Return the relative distance of the gradients of T²·KL and logit regression, for each T."""
     generator = torch.Generator().manual_seed(0)
     shape = (examples, classes)
     logits, targets = (
         spread * torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2)
     )
-    logits.requires_grad_(requires_grad=True)
+    logits.requires_grad_()
     limit = gradient(tl.objectives.logit_regression(logits, targets), logits)
     errors = []
     for temperature in TEMPERATURES:
@@ -44,7 +44,7 @@ def relative_errors(examples: int = 2000, classes: int = 10, spread: float = 3.0
 
 
 def ambiguous_digit() -> tuple[np.ndarray, Tensor]:
-    """Train a teacher on digits; return the image it is least sure of, and its logits there."""
+    """Train a teacher on digits; return an ambiguous image, and its logits."""
     torch.manual_seed(0)
     pixels, labels = load_digits(return_X_y=True)
     images = torch.tensor(pixels, dtype=torch.float32) / 16
@@ -52,9 +52,9 @@ def ambiguous_digit() -> tuple[np.ndarray, Tensor]:
     teacher = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10))
     tl.fit(teacher, train=train, epochs=30)
     logits = tl.evaluation.predict(teacher, TensorDataset(images[1200:]))
-    # Sure at T = 1, and yet of two minds: the most probable class has about 0.9.
-    place = int((logits.softmax(1).amax(1) - 0.9).abs().argmin())
-    return pixels[1200 + place].reshape(8, 8), logits[place]
+    # The most probable class has a probability of about 0.9 at T = 1.
+    row = int((logits.softmax(1).amax(1) - 0.9).abs().argmin())
+    return pixels[1200 + row].reshape(8, 8), logits[row]
 
 
 def draw_limit(axes: Axes, errors: list[float]) -> None:
@@ -62,19 +62,19 @@ def draw_limit(axes: Axes, errors: list[float]) -> None:
     axes.loglog(TEMPERATURES, errors, "o-", color=COLOURS[0], label="measured")
     axes.loglog(TEMPERATURES, [2 / t for t in TEMPERATURES], "--", color="#555555", label="2/T")
     axes.set(xlabel="temperature T", ylabel="relative distance of the gradients")
-    axes.set_title("Soft targets tend to the regression of logits", fontsize=10)
+    axes.set_title("Soft targets tend to logit regression", fontsize=10)
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)
 
 
 def draw_digit(axes: Axes, image: np.ndarray, logits: Tensor) -> None:
-    """Draw what the teacher says of one image at several temperatures."""
-    for place, (temperature, colour) in enumerate(zip(SHOWN, COLOURS, strict=True)):
-        at = np.arange(10) + 0.27 * (place - 1)
-        share = (logits / temperature).softmax(0)
-        axes.bar(at, share, 0.25, color=colour, label=f"T = {temperature:g}")
+    """Draw the teacher's probabilities for one image at several temperatures."""
+    for number, (temperature, colour) in enumerate(zip(SHOWN, COLOURS, strict=True)):
+        at = np.arange(10) + 0.27 * (number - 1)
+        probabilities = (logits / temperature).softmax(0)
+        axes.bar(at, probabilities, 0.25, color=colour, label=f"T = {temperature:g}")
     axes.set(xlabel="class", ylabel="the teacher's probability", xticks=range(10))
-    axes.set_title("What the teacher says of one image", fontsize=10)
+    axes.set_title("Soft targets for one image", fontsize=10)
     axes.legend(frameon=False, loc="upper left")
     inset = axes.inset_axes((0.42, 0.52, 0.3, 0.4))
     inset.imshow(image, cmap="gray_r")
@@ -89,8 +89,8 @@ def main() -> None:
     for temperature, error in zip(TEMPERATURES, errors, strict=True):
         print(f"| {temperature:g} | {error:.4f} | {2 / temperature:.4f} |")
     for temperature in SHOWN:
-        shares = (logits / temperature).softmax(0)
-        print(f"T = {temperature:g}:", " ".join(f"{each:.3f}" for each in shares))
+        targets = (logits / temperature).softmax(0)
+        print(f"T = {temperature:g}:", " ".join(f"{each:.3f}" for each in targets))
     with rc_context(LOOK):
         figure = Figure(figsize=(9, 3.6), layout="constrained")
         digit, limit = figure.subplots(1, 2)

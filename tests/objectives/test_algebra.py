@@ -23,7 +23,7 @@ WEIGHTS = st.floats(0, 100)
 
 
 class Given(Objective):
-    """An objective whose value is what it was made with."""
+    """An objective with a given value."""
 
     wants = Wants()
 
@@ -48,7 +48,7 @@ def names(objective):
 
 
 @given(WEIGHTS, WEIGHTS)
-def test_a_sum_weighs_each_value_and_normalises_nothing(first, second):
+def test_a_sum_weighs_each_value_without_normalising(first, second):
     total = first * Given(1.0, 2.0) + Given(10.0, 20.0) * second
     expected = [first * 1 + second * 10, first * 2 + second * 20]
     assert value(total).tolist() == pytest.approx(expected)
@@ -71,7 +71,7 @@ def test_sums_are_flat():
         assert value(total).tolist() == [6.0]
 
 
-def test_an_objective_alone_is_one_term_of_weight_one():
+def test_a_single_objective_is_one_term_of_weight_one():
     alone = SoftTargets()
     (term,) = alone.terms()
     assert term.objective is alone
@@ -115,7 +115,7 @@ def test_a_weight_of_zero_stays_zero_under_any_other():
 @pytest.mark.parametrize(
     "weight", [np.float64(0.5), np.float32(0.5), np.float64(2)], ids=["f64", "f32", "two"]
 )
-def test_weights_may_be_numpys_numbers_on_either_side(weight):
+def test_weights_may_be_numpy_scalars_on_either_side(weight):
     for total in (weight * Given(1.0), Given(1.0) * weight):
         assert isinstance(total, WeightedSum)
         assert weights(total) == [float(weight)]
@@ -134,7 +134,7 @@ def test_only_objectives_can_be_added():
         SoftTargets() + 1
 
 
-def test_a_sum_of_nothing_is_refused():
+def test_an_empty_sum_is_refused():
     with pytest.raises(ArgumentError, match="at least one objective, got none"):
         WeightedSum([])
 
@@ -224,12 +224,12 @@ class Step_(Given):  # noqa: N801 - a name that clashes in lower case
 Step_.__name__ = "Step"
 
 
-def test_names_of_terms_are_apart_from_the_logs_own():
+def test_names_of_terms_differ_from_the_names_that_logs_use():
     assert names(Loss(1.0) + Step_(1.0) + Loss(2.0)) == ["loss_term", "step_term", "loss_term_2"]
 
 
 class TestShapes:
-    """What is no `[batch]` is refused, with the way out."""
+    """Outputs that are not `[batch]` are refused with advice."""
 
     @pytest.mark.parametrize("values", [(), (1,), (3, 2), (4,)])
     def test_other_shapes_are_refused(self, values):

@@ -80,7 +80,7 @@ def test_ignores_the_scale_of_a_feature_map(student, teacher, scale, other):
 
 @given(MAPS)
 def test_gradient_is_orthogonal_to_the_feature_map(student):
-    """As the scale does not count; it would not be if the division for safety were learnt from."""
+    """The loss does not depend on the scale, so the rescaling must have no gradient."""
     student = torch.from_numpy(student).requires_grad_()
     teacher = torch.rand(3, 2, 2, 3, dtype=torch.float64)
     (ours,) = torch.autograd.grad(attention_transfer(student, teacher).sum(), student)

@@ -45,14 +45,14 @@ def test_equals_a_plain_numpy_reference(student, teacher, labels, margin):
     np.testing.assert_allclose(ours.numpy(), np.where(error + margin > bound, error, 0))
 
 
-def test_a_student_better_than_the_teacher_is_let_alone():
+def test_a_student_better_than_the_teacher_has_no_loss():
     student = torch.tensor([[0.5], [3.0]], requires_grad=True)
     values = bounded_regression(student, torch.ones(2, 1), torch.zeros(2))
     (gradient,) = torch.autograd.grad(values.sum(), student)
     assert gradient.tolist() == [[0.0], [6.0]]
 
 
-def test_examples_without_label_cost_nothing():
+def test_unlabelled_examples_have_no_loss():
     labels = torch.tensor([[0.0, torch.nan], [torch.nan, torch.nan]])
     student = torch.full((2, 2), 3.0, requires_grad=True)
     values = bounded_regression(student, torch.zeros(2, 2), labels, margin=1.0)

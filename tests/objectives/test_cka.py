@@ -69,20 +69,20 @@ def test_equals_a_plain_reference_for_any_two_widths(both):
 
 
 @pytest.mark.parametrize("batch", [2, 5, 16, 200])
-def test_both_ways_to_count_give_the_same(batch):
+def test_both_ways_to_compute_agree(batch):
     student, teacher = features(batch, 12, 30)
     expected = reference(student.numpy(), teacher.numpy())
     assert cka(student, teacher)[0].item() == pytest.approx(expected, abs=1e-10)
 
 
 @pytest.mark.parametrize("batch", [4, 64])
-def test_both_ways_to_count_have_the_same_gradient(batch):
+def test_both_ways_to_compute_have_the_same_gradient(batch):
     student, teacher = features(batch)
     assert torch.autograd.gradcheck(lambda each: cka(each, teacher), student.requires_grad_())
 
 
 @given(FEATURES)
-def test_is_one_number_from_0_to_1_for_all_examples(both):
+def test_is_one_value_from_0_to_1_for_all_examples(both):
     values = cka(*map(torch.from_numpy, both))
     assert len(values) == len(both[0])
     assert len(set(values.tolist())) == 1
@@ -117,7 +117,7 @@ def test_sees_other_linear_maps():
     assert cka(teacher * torch.tensor([5.0, 1, 1, 1, 1]), teacher)[0] > 0.05
 
 
-def test_is_one_where_nothing_of_one_side_varies_with_the_other():
+def test_is_one_where_the_sides_are_uncorrelated():
     student = torch.tensor([[1.0], [-1], [1], [-1]])
     teacher = torch.tensor([[1.0], [1], [-1], [-1]])
     assert cka(student, teacher).tolist() == [1.0] * 4
@@ -134,7 +134,7 @@ def test_a_side_that_does_not_vary_is_not_aligned_and_has_no_gradient(dtype, lev
 
 
 @pytest.mark.parametrize("batch", [4, 64])
-def test_where_no_number_may_be_looked_at_value_and_gradient_are_the_same(batch, monkeypatch):
+def test_value_and_gradient_are_the_same_where_values_cannot_be_read(batch, monkeypatch):
     student, teacher = features(batch)
     student.requires_grad_()
 

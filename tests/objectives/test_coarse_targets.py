@@ -14,15 +14,15 @@ SEEDS, TEMPERATURES = st.integers(0, 10**6), st.floats(0.5, 20)
 
 
 def draw(seed=0, rows=6, classes=7, scale=3.0):
-    """A student, and a teacher whose rows know anything from no class to all, in any order."""
+    """A student, and a teacher that knows from none to all classes in each row, in any order."""
     rng = np.random.default_rng(seed)
     student = torch.from_numpy(rng.normal(0, scale, (rows, classes))).requires_grad_()
     counts = rng.integers(0, classes + 1, rows)
     ids, logits = np.full((rows, classes), -1), np.full((rows, classes), -np.inf)
     for row, count in enumerate(counts):
-        places = rng.permutation(classes)[:count]  # the filling may stand anywhere
-        ids[row, places] = rng.permutation(classes)[:count]
-        logits[row, places] = rng.normal(0, scale, count)
+        chosen = rng.permutation(classes)[:count]  # the filling may stand anywhere
+        ids[row, chosen] = rng.permutation(classes)[:count]
+        logits[row, chosen] = rng.normal(0, scale, count)
     rest = rng.normal(0, scale, rows)
     nothing_left = (counts == classes) | ((counts > 0) & (rng.random(rows) < 0.3))
     rest[nothing_left] = -np.inf
@@ -75,7 +75,7 @@ def test_value_by_hand():
 
 
 @given(SEEDS, TEMPERATURES)
-def test_with_nothing_left_over_it_is_soft_targets(seed, temperature):
+def test_without_another_class_it_is_soft_targets(seed, temperature):
     student, _ = draw(seed)
     generator = torch.Generator().manual_seed(seed)
     logits = 3 * torch.randn(student.shape, generator=generator, dtype=torch.float64)
@@ -109,7 +109,7 @@ def test_is_zero_with_its_gradient_where_the_coarsened_student_is_the_teacher(
 
 @given(SEEDS)
 def test_gradient_at_temperature_one(seed):
-    """q − p inside; outside the classes share what the rest is due in proportion to their q."""
+    """q − p for known classes; the others share the gradient of the "other" class by their q."""
     student, teacher = draw(seed)
     ours = gradient(coarse_soft_targets(student, teacher, 1.0), student)
     q = student.detach().softmax(dim=1)
@@ -124,7 +124,7 @@ def test_gradient_at_temperature_one(seed):
             assert ours[row, each] == pytest.approx((q[row, each] - due).item(), abs=1e-12)
 
 
-def test_without_a_rest_the_student_is_told_that_the_answer_lies_inside():
+def test_without_mass_on_the_other_class_the_student_leaves_it_too():
     student = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
     inside = coarse([[3, 1]] * 4, [[0.5, 2.0]] * 4, [-np.inf] * 4)
     ours = gradient(coarse_soft_targets(student, inside, 1.0), student)
@@ -142,7 +142,7 @@ def test_a_restricted_softmax_has_no_gradient_outside_and_this_one_has():
 
 
 def test_disjoint_teachers_learnt_coarsely_fix_the_relative_heights_and_restricted_ones_do_not():
-    """All answers of two specialists about one distribution; each knows half of the classes."""
+    """Outputs of two specialists for one distribution; each knows half of the classes."""
     truth = torch.tensor([0.3, 0.05, 0.05, 0.4, 0.15, 0.05]).double()
     halves = [0, 1, 2], [3, 4, 5]
     ids = torch.tensor(halves)
@@ -210,7 +210,7 @@ def test_extreme_logits_give_finite_values_and_gradients(dtype, rest, temperatur
     assert gradient(values, student).isfinite().all()
 
 
-def test_a_class_that_the_teacher_rules_out_adds_nothing_and_is_still_pushed_down():
+def test_a_class_with_probability_0_adds_no_loss_and_still_has_a_gradient():
     student = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
     teacher = coarse([[0, 1]], [[0.0, -np.inf]], [0.0])
     values = coarse_soft_targets(student, teacher, 1.0)

@@ -68,12 +68,12 @@ class TestObjectives:
 
     def test_of_a_teacher_that_knows_some_of_the_classes(self):
         ids = torch.tensor([[0, 2], [3, -1]])
-        said = CoarseLogits(ids, normal(2, 2, 2).masked_fill(ids < 0, -torch.inf), torch.zeros(2))
-        drawn = CoarseLogits(ids, said.logits, torch.full((2,), -torch.inf), sampled_at=2.0)
+        coarse = CoarseLogits(ids, normal(2, 2, 2).masked_fill(ids < 0, -torch.inf), torch.zeros(2))
+        sampled = CoarseLogits(ids, coarse.logits, torch.full((2,), -torch.inf), sampled_at=2.0)
         student = normal(0, 2, 5).requires_grad_()
         plain, batch = tl.SoftTargets(2), Batch(torch.zeros(2, 1))
         compiled = torch.compile(plain, **EAGERLY)
-        for teacher in (said, drawn):
+        for teacher in (coarse, sampled):
             values = [each(Signals(student), Signals(teacher), batch) for each in (compiled, plain)]
             torch.testing.assert_close(*values)
             gradients = [torch.autograd.grad(each.sum(), student)[0] for each in values]

@@ -19,7 +19,7 @@ from tutelage.signals import Batch, Signals
 
 
 def contrasted(objective, student, teacher, mask):
-    """By the objective's own heads, among the examples of the batch, as nothing is remembered."""
+    """With the objective's heads, among the examples of the batch, with an empty memory."""
     heads = objective.embeddings[0]
     ours, theirs = heads.student(pooled(student, mask)), heads.teacher(pooled(teacher, mask))
     return crd(ours, unit(theirs), temperature=0.5)
@@ -49,24 +49,24 @@ def built(**settings):
     return objective
 
 
-def value(objective, places, index=None):
-    batch = Batch(STUDENT[places], index=None if index is None else torch.tensor(index))
-    return objective(Signals(STUDENT[places]), Signals(TEACHER[places]), batch)
+def value(objective, chosen, index=None):
+    batch = Batch(STUDENT[chosen], index=None if index is None else torch.tensor(index))
+    return objective(Signals(STUDENT[chosen]), Signals(TEACHER[chosen]), batch)
 
 
-def embeddings(objective, places):
+def embeddings(objective, chosen):
     heads = objective.embeddings[0]
-    return unit(heads.student(STUDENT[places])), unit(heads.teacher(TEACHER[places]))
+    return unit(heads.student(STUDENT[chosen])), unit(heads.teacher(TEACHER[chosen]))
 
 
-def by_loops(objective, places, index, remembered):
-    """Each example told from those of the batch and of the memory that are not itself."""
-    ours, theirs = embeddings(objective, places)
+def by_loops(objective, chosen, index, remembered):
+    """Each example against those of the batch and the memory that are not itself."""
+    ours, theirs = embeddings(objective, chosen)
     _, memory = embeddings(objective, remembered)
     values = []
-    for i in range(len(places)):
+    for i in range(len(chosen)):
         scores = [ours[i] @ theirs[i] / 0.5]
-        scores += [ours[i] @ theirs[j] / 0.5 for j in range(len(places)) if index[j] != index[i]]
+        scores += [ours[i] @ theirs[j] / 0.5 for j in range(len(chosen)) if index[j] != index[i]]
         scores += [
             ours[i] @ memory[k] / 0.5 for k, other in enumerate(remembered) if other != index[i]
         ]
@@ -74,20 +74,20 @@ def by_loops(objective, places, index, remembered):
     return torch.stack(values)
 
 
-def test_is_told_from_the_rest_of_the_batch_and_the_memory():
+def test_negatives_are_the_other_examples_and_the_memory():
     objective = built()
-    for places, remembered in (
+    for chosen, remembered in (
         ([0, 1, 2], []),
         ([3, 4, 5], [0, 1, 2]),
         ([6, 7, 8], [0, 1, 2, 3, 4, 5]),
         ([9, 10], [1, 2, 3, 4, 5, 6, 7, 8]),  # of nine the first has gone
     ):
-        expected = by_loops(objective, places, places, remembered)
-        torch.testing.assert_close(value(objective, places, places), expected)
+        expected = by_loops(objective, chosen, chosen, remembered)
+        torch.testing.assert_close(value(objective, chosen, chosen), expected)
 
 
-def test_is_never_told_from_itself():
-    """Neither from what was remembered of the same example, nor from it twice in the batch."""
+def test_an_example_is_never_its_own_negative():
+    """Neither its row in the memory, nor its copy in the batch."""
     objective = built()
     value(objective, [0, 1, 2, 3], [0, 1, 2, 3])
     again = value(objective, [0, 4, 4, 1], [0, 4, 4, 1])
@@ -98,7 +98,7 @@ def test_is_never_told_from_itself():
 
 
 @pytest.mark.parametrize("remembered", [3, 8])
-def test_where_no_index_is_known_all_others_count(remembered):
+def test_without_an_index_all_others_are_negatives(remembered):
     """Be the memory, of 8, full or not."""
     objective = built()
     value(objective, [*range(remembered)])
@@ -154,7 +154,7 @@ def test_what_is_remembered_has_no_gradient_and_the_batch_has():
 
 
 def test_two_passes_before_one_backward():
-    """What is remembered in between is no part of the first pass's graph."""
+    """Rows that are added in between are not part of the first pass's graph."""
     objective = built()
     total = sum(value(objective, [3 * k, 3 * k + 1, 3 * k + 2]).sum() for k in range(4))
     total.backward()
@@ -184,26 +184,25 @@ def _empty(objective):
     return {name: each for name, each in objective.state_dict().items() if "memory" in name}
 
 
-class Dies(Text):
-    """Fails in a chosen call of its training."""
+def fail_after(student, calls):
+    """Let the student fail in training after some calls; a hook is not part of its identity."""
+    remaining = iter(range(calls))
 
-    calls, last = 0, 10**9
-
-    def forward(self, tokens, attention_mask):
-        self.calls += self.training
-        if self.calls > self.last:
+    def hook(module, _):
+        if module.training and next(remaining, None) is None:
             raise OSError("the machine is on fire")
-        return super().forward(tokens, attention_mask)
+
+    student.register_forward_pre_hook(hook)
 
 
 @pytest.mark.parametrize("clip", [None, 0.1])
 def test_heads_and_memory_are_in_the_checkpoints(tmp_path, clip):
-    """A run that broke off and was taken up ends with all that one that did not has."""
+    """An interrupted and resumed run ends with the state of an uninterrupted one."""
 
-    def run(out, last=10**9):
+    def run(out, calls=10**9):
         torch.manual_seed(4)
-        student, teacher = Dies(6), Text(8)
-        student.last = last
+        student, teacher = Text(6), Text(8)
+        fail_after(student, calls)
         return tl.distill(
             teacher,
             student,
@@ -218,10 +217,10 @@ def test_heads_and_memory_are_in_the_checkpoints(tmp_path, clip):
 
     whole = run(tmp_path / "whole")
     with pytest.raises(ModelError, match="the machine is on fire"):
-        run(tmp_path / "broken", last=7)
-    taken_up = run(tmp_path / "broken")
-    assert whole.keys() == taken_up.keys()
-    assert all(torch.equal(whole[name], taken_up[name]) for name in whole)
+        run(tmp_path / "broken", calls=7)
+    resumed = run(tmp_path / "broken")
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert whole["embeddings.0.memory.added"] == 4 * 48
 
 
@@ -242,7 +241,7 @@ def test_in_a_compiled_loop_the_gradient_is_of_the_memory_before_the_batch():
         torch.testing.assert_close(*gradients)
 
 
-def test_finds_examples_again_that_it_was_not_taught_on():
+def test_matches_examples_that_it_was_not_trained_on():
     """Of 64 embeddings by the teacher the nearest to the student's is that of the same example."""
     torch.manual_seed(0)
     inputs = torch.randn(512, 8)

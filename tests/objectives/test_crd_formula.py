@@ -58,7 +58,7 @@ def test_equals_plain_loops(student, teacher, memory, negatives, temperature):
 
 
 @given(EMBEDDINGS, EMBEDDINGS, MEMORY, TEMPERATURES)
-def test_all_are_negatives_where_nothing_is_said(student, teacher, memory, temperature):
+def test_all_are_negatives_without_a_mask(student, teacher, memory, temperature):
     ours, theirs, rows = tensors(student, teacher, memory)
     every = torch.ones(3, 8, dtype=torch.bool)
     torch.testing.assert_close(
@@ -117,7 +117,7 @@ def test_the_nearer_to_the_own_the_less():
 def test_the_bound_of_mutual_information_is_below_the_truth():
     """log(K + 1) − loss ≤ I = log 4, for four equally probable kinds of example, over 4,000 others.
 
-    Both sides say the kind and nothing else, so that the best critic reaches the bound.
+    Both sides contain the kind and nothing else, so that the best critic reaches the bound.
     """
     kinds = torch.arange(4).repeat(1000)
     embeddings = torch.eye(4)[kinds]
@@ -127,7 +127,7 @@ def test_the_bound_of_mutual_information_is_below_the_truth():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_unit_counts_in_float32(dtype):
+def test_unit_computes_in_float32(dtype):
     vectors = torch.tensor([[3e3, 4e3], [0, 0]], dtype=dtype)
     assert unit(vectors).dtype == torch.float32
     assert unit(vectors)[1].tolist() == [0.0, 0.0]

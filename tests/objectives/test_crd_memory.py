@@ -50,7 +50,7 @@ def test_the_tensors_stay_the_same_ones():
     assert [each.data_ptr() for each in memory.buffers()] == before
 
 
-def test_is_of_the_kind_of_what_comes():
+def test_has_the_dtype_and_device_of_the_embeddings():
     memory = Memory(3, torch.zeros(1, 2, dtype=torch.float64))
     memory.add(rows([1]), torch.tensor([-1]))
     assert memory.rows.dtype == torch.float64

@@ -158,7 +158,7 @@ def test_a_batch_of_one_has_no_correlation_along_the_batch():
 
 
 @pytest.mark.parametrize("offset", [-10, -20, -26, -27, -30, -80])
-def test_a_class_that_is_improbable_throughout_counts_like_the_others(offset):
+def test_a_class_that_is_improbable_throughout_weighs_as_much_as_the_others(offset):
     student, teacher = (side.detach() for side in logits())
     usual = dist(student, teacher, beta=0.0)
     # The third class at e⁻¹⁰ to e⁻⁸⁰ of its probability: down to where float32 has no squares.

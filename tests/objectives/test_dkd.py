@@ -26,7 +26,7 @@ WEIGHTS = st.floats(0, 10)
 
 
 def parts(z, v, labels, temperature):
-    """KL of the true class against the rest, and KL among the rest, one row at a time."""
+    """KL of the true class against all others, and KL among the others, one row at a time."""
     found = []
     for row, label in enumerate(labels):
         q, p = (softmax(side[row] / temperature) for side in (z, v))
@@ -134,7 +134,7 @@ def test_extreme_logits_give_finite_values_and_gradients(dtype, label):
 
 
 def test_the_true_class_is_left_out_of_the_others_even_where_it_leads_by_thousands():
-    # An offset of −1000 in its place would leave it the largest.
+    # An offset of −1000 would leave it the largest.
     student, teacher = torch.tensor([[5e3, 0.0, 0.0]]), torch.tensor([[5e3, 1.0, 0.0]])
     value = dkd(student, teacher, torch.tensor([0]), beta=1.0, temperature=1.0)
     p = softmax([1.0, 0.0])
@@ -159,7 +159,7 @@ def test_labels_out_of_range_are_named(label):
 
 @pytest.mark.parametrize("labels", [torch.zeros(2), torch.zeros(2, 1).long()])
 def test_labels_that_are_no_class_ids_are_refused(labels):
-    with pytest.raises(DataError, match=r"whole class ids of shape \[2\]"):
+    with pytest.raises(DataError, match=r"integer class ids of shape \[2\]"):
         dkd(torch.zeros(2, 4), torch.zeros(2, 4), labels)
 
 

@@ -1,4 +1,4 @@
-"""What holds for every objective on outputs: the same checks for each of them."""
+"""Checks that every objective on outputs must pass."""
 
 import pytest
 import torch
@@ -48,7 +48,7 @@ def exported():
 
 
 def test_every_objective_has_a_sample():
-    """But those on layers: test_each_layer_objective.py says so of these."""
+    """Except those on layers: test_each_layer_objective.py tests these."""
     checked = {type(each.objective) for each in EACH.values()}
     assert checked == {each for each in exported() if not issubclass(each, LayerObjective)}
 
@@ -80,7 +80,7 @@ def test_follows_a_permutation_of_the_batch(objective, labels):
 
 
 @EVERY
-def test_examples_without_a_label_cost_nothing(objective, labels):
+def test_unlabelled_examples_have_no_loss(objective, labels):
     student, teacher = outputs()
     assert objective.wants.labels == (labels is not None)
     if labels is not None:
@@ -134,7 +134,7 @@ def test_compiled_it_is_the_same_in_one_graph(objective, labels):
 
 
 @pytest.mark.parametrize("sample", LEARNS_FROM_TEACHER, ids=lambda each: each.shown)
-def test_a_student_that_equals_its_teacher_has_nothing_to_learn(sample):
+def test_a_student_that_equals_its_teacher_has_no_gradient(sample):
     _, teacher = outputs()
     if sample.zero_at_equality:
         values = value(sample.objective, teacher, teacher, sample.labels)

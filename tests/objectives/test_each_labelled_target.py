@@ -1,4 +1,4 @@
-"""What holds for every loss that compares with a teacher and looks at the true class beside it."""
+"""Checks that every loss with a teacher and labels must pass."""
 
 from functools import partial
 
@@ -31,7 +31,7 @@ def logits(rows, classes):
     return both[0].requires_grad_(), both[1]
 
 
-def test_an_example_without_label_costs_nothing_and_teaches_nothing(loss):
+def test_an_unlabelled_example_has_no_loss_and_no_gradient(loss):
     student, teacher = logits(rows=3, classes=10)
     values = loss(student, teacher, torch.tensor([1, -100, 3]))
     (gradient,) = torch.autograd.grad(values.sum(), student)

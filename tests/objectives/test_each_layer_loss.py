@@ -1,4 +1,4 @@
-"""What holds for every formula of features: the same checks for each of them."""
+"""Checks that every formula on features must pass."""
 
 import pytest
 import torch
@@ -160,7 +160,7 @@ def test_the_arguments_stay_as_they_are(formula, shape):
 
 @OF_TOKENS
 @pytest.mark.parametrize("junk", [0.0, 1.0, 1e4])
-def test_tokens_of_padding_do_not_count(formula, junk):
+def test_padded_tokens_are_ignored(formula, junk):
     student, teacher = features(TOKENS)
     padded = [
         torch.cat([side.detach(), torch.full((6, 3, 4), junk)], 1) for side in (student, teacher)
@@ -192,7 +192,7 @@ def test_each_text_has_its_own_length(formula):
 
 
 @OF_TOKENS
-def test_a_text_of_padding_alone_gives_finite_values_and_gradients(formula):
+def test_a_text_of_padding_only_gives_finite_values_and_gradients(formula):
     student, teacher = features(TOKENS)
     mask = torch.ones(6, 5, dtype=torch.bool)
     mask[2] = False
@@ -204,7 +204,7 @@ def test_a_text_of_padding_alone_gives_finite_values_and_gradients(formula):
 
 
 @OF_TOKENS
-def test_a_mask_of_other_tokens_is_not_looked_at(formula):
+def test_a_mask_of_other_tokens_is_ignored(formula):
     """Inputs may have a mask where a layer has other tokens, or none."""
     sides = features(TOKENS)
     mask = torch.zeros(6, 9, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""What holds for every objective on layers: the same checks for each of them."""
+"""Checks that every objective on layers must pass."""
 
 import copy
 import pickle
@@ -111,9 +111,9 @@ def test_of_several_pairs_it_is_the_mean(make):
 def test_gradcheck(make):
     objective, distiller, batch = built(make)
     student, teacher = signals(distiller.eval(), batch)
-    ((place, feature),) = student.features.items()
+    ((path, feature),) = student.features.items()
     assert torch.autograd.gradcheck(
-        lambda each: objective(Signals(features={place: each}), teacher, batch),
+        lambda each: objective(Signals(features={path: each}), teacher, batch),
         feature.detach().requires_grad_(),
     )
 
@@ -124,7 +124,7 @@ def test_follows_a_permutation_of_the_batch(make):
     student, teacher = signals(distiller.eval(), batch)
     rows = torch.tensor([5, 2, 0, 4, 1, 3])
     mixed = [
-        Signals(features={place: each[rows] for place, each in side.features.items()})
+        Signals(features={path: each[rows] for path, each in side.features.items()})
         for side in (student, teacher)
     ]
     inputs = {name: each[rows] for name, each in batch.inputs.items()}
@@ -135,14 +135,14 @@ def test_follows_a_permutation_of_the_batch(make):
 
 
 @EVERY
-def test_what_padding_says_does_not_count(make):
+def test_padded_tokens_are_ignored(make):
     objective, distiller, batch = built(make)
     student, teacher = signals(distiller.eval(), batch)
     padding = ~batch.token_mask().unsqueeze(2)
     assert padding.any()
     other = [
         Signals(
-            features={place: each.where(~padding, 9 * n) for place, each in side.features.items()}
+            features={path: each.where(~padding, 9 * n) for path, each in side.features.items()}
         )
         for n, side in enumerate((student, teacher))
     ]

@@ -9,7 +9,7 @@ X = torch.zeros(3, 2)
 
 
 @pytest.mark.parametrize("domain", [["1", "7", "1"], torch.tensor([1, 7, 1])])
-def test_domains_are_told_as_text(domain):
+def test_domains_are_returned_as_text(domain):
     assert by_domain(Batch(X, domain=domain)) == ["1", "7", "1"]
 
 

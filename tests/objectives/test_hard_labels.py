@@ -60,7 +60,7 @@ def test_gradient_is_q_minus_the_one_hot_label(z, labels):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_an_example_without_label_costs_nothing_and_teaches_nothing(smoothing):
+def test_an_unlabelled_example_has_no_loss_and_no_gradient(smoothing):
     student = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
     values = hard_labels(student, torch.tensor([1, -100, 3]), smoothing)
     (gradient,) = torch.autograd.grad(values.sum(), student)
@@ -106,7 +106,7 @@ def test_extreme_logits_give_finite_values_and_gradients(dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
-def test_labels_may_be_of_any_whole_type(dtype):
+def test_labels_may_have_any_integer_dtype(dtype):
     student = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([3, 0])
     assert torch.equal(hard_labels(student, labels.to(dtype)), hard_labels(student, labels))
@@ -125,7 +125,7 @@ def test_labels_beyond_the_last_class_are_named_where_none_is_missing(label):
 
 
 def test_float_labels_are_refused_with_the_way_out():
-    with pytest.raises(DataError, match=r"whole class ids.*float32 \[2\].*LabelRegression"):
+    with pytest.raises(DataError, match=r"integer class ids.*float32 \[2\].*LabelRegression"):
         hard_labels(torch.zeros(2, 4), torch.tensor([0.0, 1.0]))
 
 

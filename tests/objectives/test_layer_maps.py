@@ -1,4 +1,4 @@
-"""What of the two models is compared: maps of layers, outputs, features of other sizes."""
+"""Layer maps, outputs instead of layers, and features of different sizes."""
 
 from functools import partial
 
@@ -136,7 +136,7 @@ def test_features_of_different_kinds_are_refused(kind):
         built(kind({"a": "b"}), torch.zeros(4, 3, 8, 8), torch.zeros(4, 5))
 
 
-def test_a_projector_of_ones_own():
+def test_a_custom_projector():
     made = []
 
     def deep(student, teacher):
@@ -215,7 +215,7 @@ def test_parts_that_are_no_pairs_are_refused(parts):
 
 
 @pytest.mark.parametrize("heads", [0, -1, 2.0, True])
-def test_a_number_of_heads_that_is_none_is_refused(heads):
+def test_an_invalid_number_of_heads_is_refused(heads):
     with pytest.raises(ArgumentError, match=r"`relation_heads` must be .*; it must divide the wid"):
         tl.MiniLMv2({"attention": "attention"}, heads)
 

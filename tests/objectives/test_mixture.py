@@ -1,4 +1,4 @@
-"""Examples made of two: how labels count, and who cannot read them."""
+"""Mixed examples: the weights of both labels, and objectives that cannot read two."""
 
 from dataclasses import replace
 
@@ -19,8 +19,8 @@ OWN, OTHER = torch.tensor([0, 1, 2, 3, 0, 1]), torch.tensor([3, 3, 1, 0, 0, 2])
 SHARES = st.lists(st.floats(0, 1), min_size=6, max_size=6)
 
 
-def batch(share, own=OWN, other=OTHER):
-    mixture = Mixture(other, torch.as_tensor(share, dtype=torch.float64))
+def batch(fraction, own=OWN, other=OTHER):
+    mixture = Mixture(other, torch.as_tensor(fraction, dtype=torch.float64))
     return Batch(torch.zeros(6, 2), own, mixture=mixture)
 
 
@@ -29,7 +29,7 @@ def loss(mixed, objective=None):
 
 
 def test_by_hand():
-    """Two classes, logits ln 3 apart: −ln(3/4) for the own, −ln(1/4) for the partner."""
+    """Two classes, logits ln 3 apart: −ln(3/4) for its own class, −ln(1/4) for the partner's."""
     logits = torch.tensor([[3.0, 1.0]]).log()
     mixed = Batch(torch.zeros(1, 1), torch.tensor([0]))
     mixed = replace(mixed, mixture=Mixture(torch.tensor([1]), torch.tensor([0.75])))
@@ -39,31 +39,31 @@ def test_by_hand():
 
 
 @given(SHARES, st.floats(0, 1))
-def test_is_linear_in_the_share_and_the_loss_of_the_mixed_target(share, smoothing):
-    objective, share = tl.HardLabels(smoothing), torch.tensor(share, dtype=torch.float64)
+def test_is_linear_in_the_fraction_and_the_loss_of_the_mixed_target(fraction, smoothing):
+    objective, fraction = tl.HardLabels(smoothing), torch.tensor(fraction, dtype=torch.float64)
     ends = [loss(batch(torch.full((6,), end)), objective) for end in (1.0, 0.0)]
-    found = loss(batch(share), objective)
-    torch.testing.assert_close(found, share * ends[0] + (1 - share) * ends[1])
+    found = loss(batch(fraction), objective)
+    torch.testing.assert_close(found, fraction * ends[0] + (1 - fraction) * ends[1])
     one_hot = torch.nn.functional.one_hot(torch.stack([OWN, OTHER]), 4).double()
-    target = share.unsqueeze(1) * one_hot[0] + (1 - share).unsqueeze(1) * one_hot[1]
+    target = fraction.unsqueeze(1) * one_hot[0] + (1 - fraction).unsqueeze(1) * one_hot[1]
     reference = cross_entropy(LOGITS, target, reduction="none", label_smoothing=smoothing)
     torch.testing.assert_close(found, reference)
 
 
-def test_at_share_one_it_is_the_plain_loss_and_at_none_the_partners():
+def test_at_fraction_1_it_is_the_plain_loss_and_at_0_the_partners():
     torch.testing.assert_close(loss(batch([1.0] * 6)), loss(Batch(torch.zeros(6, 2), OWN)))
     torch.testing.assert_close(loss(batch([0.0] * 6)), loss(Batch(torch.zeros(6, 2), OTHER)))
 
 
 def test_gradients_are_those_of_the_formula():
-    share = torch.rand(6, dtype=torch.float64)
+    fraction = torch.rand(6, dtype=torch.float64)
     logits = LOGITS.clone().requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda z: tl.HardLabels()(Signals(z), Signals(), batch(share)), (logits,)
+        lambda z: tl.HardLabels()(Signals(z), Signals(), batch(fraction)), (logits,)
     )
 
 
-def test_counts_where_every_label_that_takes_part_is_known():
+def test_is_valid_where_both_labels_are_known():
     own = OWN.where(torch.tensor([True, False, True, False, True, False]), -100)
     other = OTHER.where(torch.tensor([True, True, False, False, False, True]), -100)
     mixed = batch([0.5, 0.5, 0.5, 0.5, 1.0, 0.0], own, other)
@@ -101,7 +101,7 @@ def loss_of(mixed, rows):
 
 
 class Own(Objective):
-    """An objective of a user's own that reads one label for each example."""
+    """A user's objective that reads one label for each example."""
 
     wants = Wants(student=OUTPUT, labels=True)
 

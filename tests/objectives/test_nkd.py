@@ -69,7 +69,7 @@ def test_the_other_classes_probabilities_sum_to_1_on_both_sides(z, v, labels, te
     teacher, truth = torch.from_numpy(v), torch.tensor(labels)
     both = nkd(student, teacher, truth, 1.0, temperature)
     alone = nkd(student, teacher, truth, 0.0, temperature)
-    # T (q̂ − p̂), which cancels out over the others and leaves the true class alone.
+    # T (q̂ − p̂), which cancels out over the others and leaves only the true class.
     ours = gradient(both - alone, student).numpy()
     np.testing.assert_allclose(ours.sum(axis=1), 0, atol=1e-11 * temperature)
     np.testing.assert_allclose(ours[np.arange(4), labels], 0, atol=1e-11)
@@ -79,7 +79,7 @@ def test_the_other_classes_probabilities_sum_to_1_on_both_sides(z, v, labels, te
     np.testing.assert_allclose(values.numpy(), np.log(4), rtol=1e-12)
 
 
-def test_a_student_that_equals_its_teacher_is_still_drawn_to_the_true_class():
+def test_a_student_that_equals_its_teacher_still_moves_towards_the_true_class():
     student, _, labels = logits()
     ours = gradient(nkd(student, student.detach(), labels, 1.5, 2.0), student)
     q = softmax(student.detach().numpy(), axis=1)
@@ -146,7 +146,7 @@ def test_labels_out_of_range_are_named(label):
 
 @pytest.mark.parametrize("labels", [torch.zeros(2), torch.zeros(2, 1).long()])
 def test_labels_that_are_no_class_ids_are_refused(labels):
-    with pytest.raises(DataError, match=r"whole class ids of shape \[2\]"):
+    with pytest.raises(DataError, match=r"integer class ids of shape \[2\]"):
         nkd(torch.zeros(2, 4), torch.zeros(2, 4), labels)
 
 

@@ -64,7 +64,7 @@ def test_is_plain_soft_cross_entropy_at_epsilon_1(z, v, labels):
     np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-9, atol=1e-12)
 
 
-def test_a_student_that_equals_its_teacher_has_nothing_to_learn_at_epsilon_1():
+def test_a_student_that_equals_its_teacher_has_no_gradient_at_epsilon_1():
     student, _, labels = logits()
     values = ofa(student, student.detach(), labels, 1.0)
     assert gradient(values, student).abs().max() < 1e-14
@@ -79,7 +79,7 @@ def test_gradient_vanishes_where_the_student_is_the_target_over_its_sum(epsilon)
     assert gradient(values, student).abs().max() < 1e-13
 
 
-def test_true_class_counts_for_more_and_the_others_for_less():
+def test_the_true_class_weighs_more_and_the_others_less():
     student, teacher, labels = logits()
     p, mask = softmax(teacher.numpy(), axis=1), np.eye(10, dtype=bool)[labels.numpy()]
     ours = gradient(ofa(student, teacher, labels, 1.5), student).numpy()
@@ -133,7 +133,7 @@ def test_labels_out_of_range_are_named(label):
 
 @pytest.mark.parametrize("labels", [torch.zeros(2), torch.zeros(2, 1).long()])
 def test_labels_that_are_no_class_ids_are_refused(labels):
-    with pytest.raises(DataError, match=r"whole class ids of shape \[2\]"):
+    with pytest.raises(DataError, match=r"integer class ids of shape \[2\]"):
         ofa(torch.zeros(2, 4), torch.zeros(2, 4), labels)
 
 

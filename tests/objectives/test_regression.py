@@ -129,7 +129,7 @@ def test_float64_labels_do_not_change_the_dtype_of_the_loss():
 @pytest.mark.parametrize(
     "target",
     [torch.zeros(3), torch.zeros(4, 3), torch.zeros(2, 4), torch.zeros(4, 2, dtype=torch.int64)],
-    ids=["too few", "too wide", "transposed", "whole numbers"],
+    ids=["too few", "too wide", "transposed", "integers"],
 )
 def test_targets_that_do_not_fit_are_refused(target):
     with pytest.raises(DataError, match=r"floating numbers of shape \[4, 2\].*convert the labels"):
@@ -137,7 +137,7 @@ def test_targets_that_do_not_fit_are_refused(target):
 
 
 @given(VALUES, VALUES, MASKS, st.one_of(st.none(), st.floats(0.1, 50)))
-def test_labels_that_are_nan_do_not_count(output, target, known, delta):
+def test_labels_that_are_nan_are_ignored(output, target, known, delta):
     labels = torch.from_numpy(np.where(known, target, np.nan))
     output = torch.from_numpy(output).requires_grad_()
     found = regression_to_labels(output, labels, delta)
@@ -148,7 +148,7 @@ def test_labels_that_are_nan_do_not_count(output, target, known, delta):
     assert (gradient[~torch.from_numpy(known)] == 0).all()
 
 
-def test_labels_beyond_all_bounds_count():
+def test_infinite_labels_are_not_ignored():
     # Their errors' sum overflows, which must not be taken for a label that is missing.
     labels = torch.tensor([[float("inf"), 0.0], [2e19, 2e19]])
     assert regression_to_labels(torch.zeros(2, 2), labels).tolist() == [float("inf")] * 2

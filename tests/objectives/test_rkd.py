@@ -22,7 +22,7 @@ SAMPLES = [
     ),
 ]
 
-# On a grid, so that examples either lie apart plainly or in one place.
+# On a grid, so that examples are either clearly apart or equal.
 GRID = st.integers(-8, 8).map(lambda k: k / 2)
 NARROW = arrays(np.float64, (4, 2), elements=GRID)
 WIDE = arrays(np.float64, (4, 5), elements=GRID)

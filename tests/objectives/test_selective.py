@@ -61,7 +61,7 @@ class TestTheGate:
         leads = tl.Selective(tl.OutputRegression()).validation_metrics(student, teacher, values)
         assert leads == {"lead/a": 4 - 1, "lead/b": 0 - 4}
 
-    def test_examples_without_a_label_and_groups_without_a_name_do_not_count(self):
+    def test_unlabelled_examples_and_examples_of_no_group_are_ignored(self):
         labels = torch.tensor([0, 1, -100, -100])
         student, teacher = naming(0, 0, 0, 0), naming(1, 1, 1, 1)
         both = tl.Selective(tl.SoftTargets()).validation_metrics(
@@ -71,7 +71,7 @@ class TestTheGate:
         unnamed = tl.Selective(tl.SoftTargets(), by=lambda held: [None] * len(held.labels))
         assert unnamed.validation_metrics(student, teacher, batch()) == {}
 
-    def test_a_teacher_of_some_classes_is_wrong_where_it_says_elsewhere(self):
+    def test_a_teacher_of_some_classes_is_wrong_where_it_predicts_the_other_class(self):
         ids, logits = torch.tensor([[0, 2]] * 4), torch.tensor([[3.0, 1]] * 2 + [[1, 3.0]] * 2)
         teacher = Signals(CoarseLogits(ids, logits, torch.tensor([0.0, 9, 0, 9])))
         leads = tl.Selective(tl.SoftTargets()).validation_metrics(
@@ -79,7 +79,7 @@ class TestTheGate:
         )
         assert leads == {"lead/photo": -1.0, "lead/sketch": 1.0}
 
-    def test_a_closed_group_weighs_nothing_and_no_other_weighs_more(self):
+    def test_a_closed_group_has_weight_0_and_no_other_weighs_more(self):
         student = normal(0, 4, 3).requires_grad_()
         teacher, soft = Signals(normal(1, 4, 3)), tl.Selective(tl.SoftTargets(2))
         plain = tl.SoftTargets(2)(Signals(student), teacher, batch())
@@ -96,8 +96,8 @@ class TestTheGate:
         soft = tl.Selective(tl.SoftTargets(2))
         soft.update({"lead/photo": 0.1})
         assert soft.closed == {"photo"}
-        elsewhere = batch(domain=["painting"] * 4)
-        assert soft(naming(0, 0, 0, 0), naming(1, 1, 1, 1), elsewhere).all()
+        other = batch(domain=["painting"] * 4)
+        assert soft(naming(0, 0, 0, 0), naming(1, 1, 1, 1), other).all()
         soft.update({"lead/photo": -0.1})
         assert soft.closed == frozenset()
 
@@ -109,7 +109,7 @@ class TestTheGate:
         again.load_state_dict(whole.state_dict())
         assert again.terms()[1].objective.closed == {"photo"}
 
-    def test_parameters_of_the_objective_are_its_own(self):
+    def test_parameters_of_the_inner_objective_are_trained(self):
         gaussian = tl.Selective(tl.FeatureMatch(), by=by_class)
         assert not gaussian.built
         gaussian.build(Signals(normal(0, 4, 3)), Signals(normal(1, 4, 5)))
@@ -149,8 +149,8 @@ class TestARun:
     def run(self, objective, **more):
         options = {"train": self.data(1), "val": self.data(2), "epochs": 4, "batch_size": 16}
         options["optimizer"] = partial(torch.optim.SGD, lr=0.2, momentum=0.9)
-        asked = tl.HardLabels() + objective
-        return tl.distill(self.teacher(), self.student(), objective=asked, **options | more)
+        whole = tl.HardLabels() + objective
+        return tl.distill(self.teacher(), self.student(), objective=whole, **options | more)
 
     def test_what_the_teacher_does_not_know_is_not_learnt_from_it(self):
         always = self.run(2 * tl.SoftTargets(1))
@@ -164,7 +164,7 @@ class TestARun:
         for name in first:  # as long as nothing is closed, it is the same run
             assert selective.history[0][f"train/{name}"] == always.history[0][f"train/{name}"]
 
-    def test_a_run_that_is_taken_up_goes_on_with_the_groups_that_are_closed(self, tmp_path):
+    def test_a_resumed_run_keeps_the_closed_groups(self, tmp_path):
         objective = 2 * tl.Selective(tl.SoftTargets(1))
         whole = self.run(objective)
 
@@ -194,7 +194,7 @@ class TestARun:
         with pytest.raises(ArgumentError, match="on validation data, got no `val`; give `val`"):
             self.run(tl.Selective(tl.SoftTargets()), val=None)
 
-    def test_stored_answers_to_the_training_data_alone_are_refused(self, tmp_path):
+    def test_a_store_of_the_training_data_only_is_refused(self, tmp_path):
         train = self.data(1)
         store = tl.label(self.teacher(), train, out=tmp_path)
         objective = tl.Selective(tl.SoftTargets())
@@ -241,9 +241,9 @@ class TestBadInput:
                 Signals(X), Signals(X), batch(labels=torch.zeros(4))
             )
 
-    @pytest.mark.parametrize("said", [3, None, ["a"], "four"])
-    def test_groups_are_one_for_each_example(self, said):
+    @pytest.mark.parametrize("groups", [3, None, ["a"], "four"])
+    def test_groups_are_one_for_each_example(self, groups):
         with pytest.raises(DataError, match=r"`by` must return a list of one group for each of"):
-            tl.Selective(tl.SoftTargets(), by=lambda _: said).validation_metrics(
+            tl.Selective(tl.SoftTargets(), by=lambda _: groups).validation_metrics(
                 Signals(X), Signals(X), batch()
             )

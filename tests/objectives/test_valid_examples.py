@@ -1,4 +1,4 @@
-"""Runs on data in which an objective finds nothing to learn from are refused."""
+"""Runs on data without a valid example for an objective are refused."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def distill(objective, labels=None, engine=QUIET, **settings):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("also", [None, tl.SoftTargets(2)], ids=["alone", "beside"])
+@pytest.mark.parametrize("also", [None, tl.SoftTargets(2)], ids=["only", "beside"])
 @pytest.mark.parametrize(
     ("objective", "labels"),
     [
@@ -47,7 +47,7 @@ def test_one_label_is_enough():
 
 @pytest.mark.parametrize("objective", [tl.RKD(), tl.CKA(), tl.SoftTargets() + tl.CKA()], ids=repr)
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_batches_of_one_are_refused_by_who_compares_examples(objective, accumulation):
+def test_batches_of_one_are_refused_by_objectives_that_compare_examples(objective, accumulation):
     engine = tl.Engine(progress=False, accumulation=accumulation)
     with pytest.raises(
         DataError, match=r"no batch of the whole epoch has more than one.*batch_size"
@@ -84,7 +84,7 @@ class Summed(tl.Objective):
         return student.wanted_output().square().mean()
 
 
-def test_an_objective_of_ones_own_that_returns_a_scalar_is_refused_with_the_way_out():
+def test_a_custom_objective_that_returns_a_scalar_is_refused_with_advice():
     with pytest.raises(
         tl.ArgumentError, match=r"Summed\(\) must return one value per example.*red"
     ):

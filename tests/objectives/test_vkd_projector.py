@@ -144,7 +144,7 @@ def test_widening_keeps_all_lengths_and_angles():
     torch.testing.assert_close(ours @ ours.T, feature @ feature.T)
 
 
-def test_narrowing_makes_nothing_longer():
+def test_narrowing_never_increases_a_length():
     feature = torch.randn(8, 9, dtype=torch.float64)
     ours = Orthogonal(9, 5, dtype=torch.float64)(feature)
     assert (ours.norm(dim=1) <= feature.norm(dim=1) * (1 + 1e-12)).all()
@@ -161,7 +161,7 @@ def test_maps_are_turned_along_their_channels():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_counts_in_float32_and_ignores_autocast(dtype):
+def test_computes_in_float32_and_ignores_autocast(dtype):
     student = torch.randn(8, 3).to(dtype)
     module = orthogonal_projector(student, torch.zeros(8, 5, dtype=dtype))
     assert module.weight.dtype == torch.float32

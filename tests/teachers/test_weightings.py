@@ -77,7 +77,7 @@ def test_the_label_of_a_mixed_example_is_mixed():
 def test_labels_are_needed_and_must_be_classes():
     with pytest.raises(DataError, match=r"need labels, got a batch without; .*by_entropy"):
         by_label_confidence(OUTPUTS, Batch(X))
-    with pytest.raises(DataError, match="whole class ids"):
+    with pytest.raises(DataError, match="integer class ids"):
         by_label_confidence(OUTPUTS, Batch(X, torch.zeros(4)))
 
 

@@ -70,7 +70,7 @@ CASES = {
     "float labels": (
         {"train": TensorDataset(INPUTS, LABELS.float())},
         tl.DataError,
-        r"whole class ids.*float32 \[8\].*LabelRegression",
+        r"integer class ids.*float32 \[8\].*LabelRegression",
     ),
     "no labels": ({"train": TensorDataset(INPUTS)}, tl.DataError, r"has none.*SoftTargets"),
     "empty set": (

@@ -1,12 +1,16 @@
 """Training objectives, one published method per file, joined by `*` and `+` into weighted sums.
 
-Beside each objective stands its formula, a pure function of tensors that returns one loss per
-example, `[batch]`: `dkd` beside `DKD`.
+Each file holds an objective and its formula, a pure function of tensors that returns one loss per
+example, `[batch]`: `DKD` and `dkd`. All formulas take the student before the teacher, and compute
+in float32 at least. They raise `ModelError` if the shapes of the two sides do not fit each other,
+and `DataError` if labels have the wrong dtype, shape or range; an unlabelled example has loss 0.
+Objectives raise `ArgumentError` for settings outside their range.
 """
 
 from tutelage.objectives._attention_transfer import AttentionTransfer, attention_transfer
 from tutelage.objectives._bounded_regression import BoundedRegression, bounded_regression
 from tutelage.objectives._cka import CKA, cka
+from tutelage.objectives._coarse_soft_targets import coarse_soft_targets
 from tutelage.objectives._crd import CRD, crd
 from tutelage.objectives._dist import DIST, dist
 from tutelage.objectives._dkd import DKD, dkd
@@ -29,7 +33,7 @@ from tutelage.objectives._ofa import OFA, ofa
 from tutelage.objectives._regression import LabelRegression, OutputRegression, regression
 from tutelage.objectives._rkd import RKD, rkd
 from tutelage.objectives._selective import Selective, by_class, by_domain
-from tutelage.objectives._soft_targets import SoftTargets, coarse_soft_targets, soft_targets
+from tutelage.objectives._soft_targets import SoftTargets, soft_targets
 from tutelage.objectives._vkd import VkD, vkd
 from tutelage.objectives._wttm import WTTM, wttm
 

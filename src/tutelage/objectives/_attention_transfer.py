@@ -18,11 +18,11 @@ _TOKENS, _MAPS = 3, 4
 def attention_transfer(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     """‖A(f_s) − A(f_t)‖² / n, where A(f) is the mean over the channels of f², made of length 1.
 
-    A has one number for each of the n positions, pixels or tokens. It does not change if the
-    feature of an example is multiplied by a positive number, and two widths may differ. A feature
-    that is 0 throughout has A = 0 and no gradient.
+    A has one value for each of the n positions, pixels or tokens. It does not depend on the scale
+    of a feature, and the widths may differ. A feature that is 0 throughout has A = 0 and no
+    gradient.
 
-    The authors' equation 2 has β/2 · ‖·‖, with β = 1000 divided by n; their code has what is here,
+    The authors' equation 2 has β/2 · ‖·‖, with β = 1000 divided by n; their code has this formula
     times β = 1000.
 
     Args:
@@ -32,10 +32,7 @@ def attention_transfer(student: Tensor, teacher: Tensor, mask: Tensor | None = N
         mask: For `[batch, tokens, d]`: the token mask, `[batch, tokens]`.
 
     Returns:
-        `[batch]`, from 0 to 2/n; computed in float32 at least.
-
-    Raises:
-        ModelError: The two are not of one kind, or their numbers of positions differ.
+        `[batch]`, from 0 to 2/n.
 
     >>> import torch
     >>> student = torch.tensor([[[3.0], [0.0]]])  # two tokens: only the first is active ...
@@ -63,9 +60,6 @@ class AttentionTransfer(LayerObjective):
         Features `[batch, channels, height, width]` or `[batch, tokens, d]`; widths may differ, and
         where the positions do, the student's feature is brought to the teacher's. Padded tokens
         (`attention_mask` of the inputs) are ignored.
-
-    Raises:
-        ArgumentError: The map is empty or has invalid layer paths.
     """
 
     def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
@@ -76,9 +70,9 @@ class AttentionTransfer(LayerObjective):
 
 
 def _attention(feature: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the map of an example as a row of length 1, `[batch, positions]`."""
+    """Return each example's map, of length 1, `[batch, positions]`."""
     squares = without_padding(feature, mask).square()
-    # A sum does as well as a mean, as the length is made 1.
+    # The sum: normalization makes it equal to the mean.
     sums = squares.sum(dim=1 if feature.ndim == _MAPS else 2).flatten(1)
     return F.normalize(shrunk(sums, dim=1), dim=1)
 

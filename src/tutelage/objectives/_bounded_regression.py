@@ -16,8 +16,8 @@ def bounded_regression(
 ) -> Tensor:
     """e_s where e_s + m > e_t, else 0, with e the squared error of a side to the label.
 
-    The student is asked to be better than the teacher by the margin m, and then let alone: a
-    teacher's output can be far off, so it is a bound and not a target.
+    A student that beats the teacher by the margin m has no loss: the teacher's output can be far
+    off, so it is a bound and not a target.
 
     Args:
         student: Student output, `[batch, outputs]`.
@@ -27,10 +27,6 @@ def bounded_regression(
 
     Returns:
         `[batch]`, in the label's unit squared.
-
-    Raises:
-        ModelError: The two sides have different shapes.
-        DataError: The labels do not fit the outputs.
 
     >>> import torch
     >>> teacher, labels = torch.tensor([[1.0], [1.0]]), torch.zeros(2)
@@ -50,11 +46,8 @@ class BoundedRegression(Objective):
     `tutelage.objectives.bounded_regression`.
 
     Args:
-        margin: By how much the student's squared error must lie below the teacher's before it
-            stops counting; zero or more, in the label's unit squared.
-
-    Raises:
-        ArgumentError: `margin` is negative or not finite.
+        margin: m ≥ 0, by which the student's squared error must be below the teacher's; in the
+            label's unit squared.
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT, labels=True)

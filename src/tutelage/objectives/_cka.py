@@ -8,12 +8,10 @@ from torch.linalg import vector_norm
 
 from tutelage.objectives._features import same_examples, without_padding
 from tutelage.objectives._layers import LayerObjective
-from tutelage.objectives._tensors import full_precision
+from tutelage.objectives._tensors import full_precision, rounding
 from tutelage.objectives._value_checks import readable
 from tutelage.signals import Batch
 
-# Less spread than this many roundings of the values is the roundings' own.
-_ROUNDINGS = 32
 # Norms between this and its inverse can be squared and multiplied in float32.
 _MODERATE = 1e9
 
@@ -21,12 +19,12 @@ _MODERATE = 1e9
 def cka(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     """1 − CKA over the batch, where CKA = ‖XᵀY‖² / (‖XᵀX‖ ‖YᵀY‖), the same for every example.
 
-    X and Y are the features of student and teacher, `[batch, d]`, less their means over the batch;
-    the norms are Frobenius'. CKA is 1 where one is a rotation of the other, times a number, and 0
-    where no feature of one varies with any of the other; the widths may differ. It is a property
-    of a batch and not of an example: each of the batch's examples has the batch's value, so that
-    their mean is it. A batch smaller than the widths makes any two sides look alike: take large
-    ones. Where a side does not vary, as in a batch of one, CKA is set to 0 and has no gradient.
+    X and Y are the features of student and teacher, `[batch, d]`, minus their means over the batch;
+    the norms are Frobenius norms. CKA is 1 if one is a rotated and scaled copy of the other, and 0
+    if no feature of one correlates with any of the other; the widths may differ. It is a property
+    of the batch: each example gets the batch's value. In a batch smaller than the widths any two
+    sides look similar, so use large batches. If a side does not vary, as in a batch of one, CKA is
+    set to 0 and has no gradient.
 
     Args:
         student: Feature of the student, `[batch, …]`; what follows the batch is flattened.
@@ -35,10 +33,7 @@ def cka(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
             are set to 0 on both sides.
 
     Returns:
-        `[batch]`, from 0 to 1, all equal; computed in float32 at least.
-
-    Raises:
-        ModelError: The two have different numbers of examples.
+        `[batch]`, from 0 to 1, all equal.
 
     >>> import torch
     >>> teacher = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
@@ -62,8 +57,8 @@ class CKA(LayerObjective):
 
     Kornblith, Norouzi, Lee and Hinton 2019, "Similarity of Neural Network Representations
     Revisited", https://arxiv.org/abs/1905.00414. Formula: `tutelage.objectives.cka`. It is one
-    number per batch (of one process), which every example of the batch gets; a usual weight is 1.
-    It needs no projector. A batch of one example has no alignment and is left out of the mean.
+    value per batch (of one process); a usual weight is 1. It needs no projector. A batch of one
+    example has no alignment and is left out of the mean.
 
     Args:
         layer_map: As in `LayerObjective`.
@@ -71,9 +66,6 @@ class CKA(LayerObjective):
     Shape:
         Features or outputs `[batch, …]`, which are flattened; any two widths. Padded tokens
         (`attention_mask` of the inputs) are ignored.
-
-    Raises:
-        ArgumentError: The map is empty or has invalid layer paths.
     """
 
     relates_examples = True
@@ -84,14 +76,14 @@ class CKA(LayerObjective):
 
 
 def _centred(feature: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return rows less their mean, and the mean as a constant."""
+    """Return rows minus their mean, and the mean without its gradient."""
     rows = without_padding(feature, mask).flatten(1)
     mean = rows.mean(dim=0)
     return rows - mean, mean.detach()
 
 
 def _products(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return ‖XᵀY‖², ‖XᵀX‖ and ‖YᵀY‖, by whichever matrices are less work."""
+    """Return ‖XᵀY‖², ‖XᵀX‖ and ‖YᵀY‖, by the cheaper of two ways."""
     rows, wide, wider = len(x), x.shape[1], y.shape[1]
     if rows * (wide + wider) < wide**2 + wide * wider + wider**2:
         ours, theirs = x @ x.T, y @ y.T  # ‖XᵀY‖² is the product of these, element by element
@@ -100,24 +92,20 @@ def _products(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _is_moderate(norm: Tensor, examples: int, mean: Tensor) -> bool:
-    """Tell whether products neither vanish nor overflow, nor are of rounding alone.
+    """Tell whether products neither underflow nor overflow, and are more than rounding errors.
 
     Args:
-        norm: ‖XᵀX‖, at most the sum of all squares.
-        examples: The rows of X.
-        mean: What was taken away, `[d]`.
+        norm: ‖XᵀX‖.
+        examples: The number of rows of X.
+        mean: The mean that was subtracted, `[d]`.
     """
-    noise = examples * _rounding(mean) ** 2 * torch.dot(mean, mean).item()
+    noise = examples * rounding(mean) ** 2 * torch.dot(mean, mean).item()
     return max(noise, 1 / _MODERATE) < norm.item() < _MODERATE
 
 
 def _scaled(centred: Tensor, mean: Tensor) -> Tensor:
-    """Return rows with 1 for the largest number; 0 if there is only rounding."""
-    # A constant for gradients too, as CKA does not change with the scale.
+    """Divide rows by their largest magnitude; return 0 if they are only rounding errors."""
+    # The divisor needs no gradient, as CKA does not depend on the scale.
     largest = centred.detach().abs().amax()
-    noise = _rounding(mean) * mean.abs().amax()
+    noise = rounding(mean) * mean.abs().amax()
     return centred / torch.where(largest > noise, largest, torch.inf)
-
-
-def _rounding(mean: Tensor) -> float:
-    return _ROUNDINGS * torch.finfo(mean.dtype).eps

@@ -27,8 +27,8 @@ def crd(
     """−log(exp(c_ii/τ) / (exp(c_ii/τ) + Σ_k exp(c_ik/τ))), c the cosine of embeddings.
 
     i is an example's embedding on both sides, k the K embeddings of other examples by the teacher:
-    of the batch, and of a memory. log(K + 1) less the mean of the loss is a lower bound of the
-    mutual information of the two sides' embeddings, in nats.
+    of the batch, and of a memory. log(K + 1) minus the mean of the loss is a lower bound of
+    the mutual information of the two sides' embeddings, in nats.
 
     This is InfoNCE: van den Oord, Li and Vinyals 2018, "Representation Learning with Contrastive
     Predictive Coding", https://arxiv.org/abs/1807.03748.
@@ -42,10 +42,7 @@ def crd(
         temperature: τ > 0; the smaller, the more the nearest other examples count.
 
     Returns:
-        `[batch]`, in nats, zero or more; computed in float32 at least.
-
-    Raises:
-        ModelError: The two sides have different shapes.
+        `[batch]`, in nats, zero or more.
 
     >>> import torch
     >>> both = torch.tensor([[3.0, 0.0], [0.0, 5.0]])
@@ -61,9 +58,9 @@ def crd(
         if memory is not None:  # apart, as it has no gradient to be computed
             scores = torch.cat([scores, ours @ memory.T], dim=1)
     if negatives is not None:
-        counted = negatives.clone()
-        counted.diagonal().fill_(value=True)
-        scores = torch.where(counted, scores, -torch.inf)
+        valid = negatives.clone()
+        valid.diagonal().fill_(value=True)
+        scores = torch.where(valid, scores, -torch.inf)
     return F.cross_entropy(scores, torch.arange(len(ours), device=ours.device), reduction="none")
 
 
@@ -75,26 +72,23 @@ def unit(vectors: Tensor) -> Tensor:
 
 
 class CRD(LayerObjective):
-    """Contrastive representation distillation: recognise an example by the teacher's embedding.
+    """Contrastive representation distillation: match an example to the teacher's embedding of it.
 
     Tian, Krishnan and Isola 2020, "Contrastive Representation Distillation",
     https://arxiv.org/abs/1910.10699. Formula: `tutelage.objectives.crd`. A usual weight is 0.8.
 
-    Each side has a linear head, built from the shapes of one dry run and trained with the student;
-    the teacher itself does not learn. An example's negatives are the rest of the batch, with a
-    gradient to the teacher's head, and a memory of the teacher's latest embeddings, without one; in
-    evaluation the memory is read and not changed. Where the data give the index of each example
-    (tutelage's own sources do), no example is its own negative, so the memory may be larger than
-    the data set.
+    Each side has a linear head, built from the shapes of one dry run and trained with the student.
+    An example's negatives are the other examples of the batch, with a gradient to the teacher's
+    head, and a memory of the teacher's latest embeddings, without one. In evaluation the memory is
+    not changed. If the data give the index of each example (tutelage's own sources do), no example
+    is its own negative, so the memory may be larger than the data set.
 
-    The critic (cosine over τ) and the aim (a lower bound of the mutual information of the two
-    embeddings) are the authors'; the estimator differs. Theirs is a binary noise-contrastive loss
-    on random negatives from two banks with one row per training example; it needs a data set of
-    known size, a constant Z fixed by the first batch, and random numbers. Here the negatives are a
-    queue, as in MoCo (He, Fan, Wu, Xie and Girshick 2020, "Momentum Contrast for Unsupervised
-    Visual Representation Learning", https://arxiv.org/abs/1911.05722): none of these is needed, no
-    embedding is older than `memory` examples, and log(K + 1) less the loss is itself the bound, for
-    K negatives.
+    The critic (cosine over τ) is the authors'; the estimator differs. Theirs is a binary
+    noise-contrastive loss on random negatives from two banks with one row per training example; it
+    needs a data set of known size, a constant Z fixed by the first batch, and random numbers. Here
+    the negatives are a queue, as in MoCo (He, Fan, Wu, Xie and Girshick 2020, "Momentum Contrast
+    for Unsupervised Visual Representation Learning", https://arxiv.org/abs/1911.05722), which needs
+    none of these.
 
     Args:
         layer_map: As in `LayerObjective`.
@@ -107,10 +101,6 @@ class CRD(LayerObjective):
         Features or outputs `[batch, d]`; or `[batch, tokens, d]` and `[batch, channels, height,
         width]`, of which the mean over the positions is taken. Padded tokens (`attention_mask` of
         the inputs) are ignored. Kinds and widths may differ.
-
-    Raises:
-        ArgumentError: `dim`, `memory` or `temperature` is not positive; the map is empty, or has
-            invalid layer paths.
     """
 
     def __init__(
@@ -139,15 +129,15 @@ class CRD(LayerObjective):
 
 
 class Memory(nn.Module):
-    """Keeps the last embeddings that were added, and of which examples they are.
+    """A queue of the latest embeddings and the indices of their examples.
 
-    All of it is in buffers, so in `state_dict()`. They are changed in place, because
-    DistributedDataParallel holds on to the buffers it has seen: it copies those of the first
-    process to all before each step, so all processes know its memory, and no other.
+    Both are buffers, so they are part of `state_dict()`. They are changed in place, because
+    DistributedDataParallel keeps references to buffers: before each step it copies those of the
+    first process to all others.
 
     Args:
         size: How many embeddings are kept.
-        like: Embeddings such as come, for their width, device and dtype.
+        like: An example of embeddings, for their width, device and dtype.
     """
 
     rows: Tensor
@@ -170,17 +160,17 @@ class Memory(nn.Module):
 
     @torch.no_grad()
     def add(self, embeddings: Tensor, index: Tensor) -> None:
-        """Put embeddings in place of the oldest; of more than fit, the last.
+        """Replace the oldest embeddings; if more come than fit, the last are kept.
 
         Args:
             embeddings: `[batch, d]`.
-            index: Of which examples they are, `[batch]`; −1 for unknown.
+            index: Of their examples, `[batch]`; −1 for unknown.
         """
         size = len(self.rows)
         new = embeddings[-size:]
-        places = (self.added + torch.arange(len(new), device=self.rows.device)) % size
-        self.rows.index_copy_(0, places, new.to(self.rows.dtype))
-        self.index.index_copy_(0, places, index[-size:])
+        slots = (self.added + torch.arange(len(new), device=self.rows.device)) % size
+        self.rows.index_copy_(0, slots, new.to(self.rows.dtype))
+        self.index.index_copy_(0, slots, index[-size:])
         self.added.add_(len(new))
 
 
@@ -197,10 +187,12 @@ class _Embeddings(nn.Module):
         with full_precision(student):
             ours = self.student(pooled(student, mask))
             theirs = unit(self.teacher(pooled(teacher, mask)))
-        rows, negatives = memory.copied(), _negatives(batch, memory)
+        index = None if batch.index is None else batch.index.to(memory.index)
+        rows, negatives = memory.copied(), _negatives(index, len(ours), memory)
         values = crd(ours, theirs, rows, negatives, temperature)
         if self.training:
-            memory.add(theirs.detach(), _index(batch, memory.index))
+            unknown = memory.index.new_full((len(ours),), -1)
+            memory.add(theirs.detach(), unknown if index is None else index)
         return values
 
 
@@ -209,29 +201,21 @@ def _head(feature: Tensor, dim: int) -> nn.Linear:
     return nn.Linear(width(example), dim, device=example.device, dtype=example.dtype)
 
 
-def _negatives(batch: Batch, memory: Memory) -> Tensor | None:
+def _negatives(index: Tensor | None, examples: int, memory: Memory) -> Tensor | None:
     """Return each example's negatives in the batch and the memory; None for all."""
     filled = memory.filled()
     full = readable(filled) and bool(filled.all())
-    if batch.index is None:
-        every = filled.new_ones(len(batch))
-        return None if full else torch.cat([every, filled]).repeat(len(batch), 1)
-    index = batch.index.to(memory.index)
+    if index is None:
+        others = filled.new_ones(examples)
+        return None if full else torch.cat([others, filled]).repeat(examples, 1)
     negatives = index.unsqueeze(1) != torch.cat([index, memory.index])
     if not full:
-        negatives[:, len(index) :] &= filled
+        negatives[:, examples:] &= filled
     return negatives
 
 
-def _index(batch: Batch, like: Tensor) -> Tensor:
-    """Return which examples of the data set these are, `[batch]`; −1 for unknown."""
-    if batch.index is None:
-        return like.new_full((len(batch),), -1)
-    return batch.index.to(like)
-
-
-# Compiled code is free to copy once more for the gradient, from rows that have changed meanwhile
-# (PyTorch 2.13, https://github.com/pytorch/pytorch/pull/197039); an operator is not called again.
+# Compiled code may repeat a copy for the gradient, after the rows have changed (PyTorch 2.13,
+# https://github.com/pytorch/pytorch/pull/197039); a custom operator is not repeated.
 @torch.library.custom_op("tutelage::copy", mutates_args=(), schema="(Tensor rows) -> Tensor")
 def _copy(rows: Tensor) -> Tensor:
     return rows.clone()

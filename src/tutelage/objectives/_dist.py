@@ -11,7 +11,7 @@ from tutelage.objectives._value_checks import readable
 from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
 
-# Differences that count beside a probability of this size are large enough to be squared.
+# Relevant differences of probabilities above this can be squared in float32.
 _RARE = 1e-12
 
 
@@ -28,14 +28,13 @@ def dist(
     classes, and of a class's column over the batch. The student has to rank and space them as the
     teacher does; level and scale are free.
 
-    The second part depends on the batch as a whole, and each of its examples is given the same
-    value, so that the mean over the batch is the published loss. It sees the examples of one call
-    only, and little in a small batch. Rows and columns that do not vary have no correlation: they
-    count as ρ = 0 and have no gradient; so all columns of a batch of one, and a student whose
-    outputs are all equal (a last layer of zeros) learns nothing from this loss alone.
+    The second part is a property of the batch: each example gets the same value, and the mean over
+    the batch is the published loss. Rows and columns that do not vary have no correlation: there
+    ρ = 0, without a gradient. That holds for all columns in a batch of one, and for a student whose
+    outputs are all equal (a last layer of zeros): it learns nothing from this loss.
 
-    The authors' code adds 1e-8 to the denominator of ρ, which fades classes that are improbable
-    throughout the batch; here they count as the formula says.
+    The authors' code adds 1e-8 to the denominator of ρ, which suppresses classes that are
+    improbable throughout the batch; this one does not.
 
     Args:
         student: Student logits z, `[batch, classes]`.
@@ -47,9 +46,6 @@ def dist(
     Returns:
         `[batch]`, from 0 to 2T²(β + γ).
 
-    Raises:
-        ModelError: The two sides have different shapes.
-
     >>> import torch
     >>> teacher = torch.tensor([[2.0, 0.0], [0.0, 2.0], [0.0, 1.0]])
     >>> student = torch.tensor([[2.0, 0.0], [0.0, 2.0], [1.0, 0.0]])  # wrong on the last example
@@ -59,8 +55,8 @@ def dist(
     same_shape(student, teacher, "classes")
     z, v = (at_least_float32(side) / temperature for side in (student, teacher))
     q, p = z.softmax(dim=1), v.softmax(dim=1)
-    rows = _lack_of_correlation(q, p, dim=1)
-    columns = _lack_of_correlation(_columns(q, z), _columns(p, v), dim=0)
+    rows = _distance(q, p, dim=1)
+    columns = _distance(_columns(q, z), _columns(p, v), dim=0)
     return (beta * rows + gamma * columns.mean()) * temperature**2
 
 
@@ -76,9 +72,6 @@ class DIST(Objective):
         gamma: γ ≥ 0, the weight of the columns (relations within a class).
         temperature: T > 0, a number or a schedule over training. For CIFAR the authors take T = 4
             and β = γ = 2.
-
-    Raises:
-        ArgumentError: A weight is negative or not finite, or `temperature` is not positive.
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
@@ -93,7 +86,7 @@ class DIST(Objective):
         self.temperature = positive_schedule("temperature", temperature, advice)
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return what is lacking in correlation, `[batch]`."""
+        """Return the losses, `[batch]`."""
         return dist(
             student.wanted_output(),
             teacher.wanted_output(),
@@ -104,9 +97,9 @@ class DIST(Objective):
 
 
 def _columns(probabilities: Tensor, logits: Tensor) -> Tensor:
-    """Return probabilities, each class's on a scale where it does not underflow.
+    """Return probabilities, scaled for each class so that they do not underflow.
 
-    ρ does not see the scale, and so a divisor is a constant for gradients too.
+    ρ does not depend on the scale, so the divisor needs no gradient.
     """
     largest = probabilities.detach().amax(dim=0)
     if readable(largest) and largest.amin() > _RARE:
@@ -115,7 +108,7 @@ def _columns(probabilities: Tensor, logits: Tensor) -> Tensor:
     return (logs - logs.detach().amax(dim=0)).exp()
 
 
-def _lack_of_correlation(student: Tensor, teacher: Tensor, dim: int) -> Tensor:
+def _distance(student: Tensor, teacher: Tensor, dim: int) -> Tensor:
     """Return 1 − ρ as ½‖s − t‖² of the directions: exactly 0, and flat, where they are equal."""
     (s, s_exists), (t, t_exists) = directions(student, dim), directions(teacher, dim)
     exists = (s_exists & t_exists).squeeze(dim)

@@ -7,7 +7,7 @@ from torch import Tensor
 from tutelage._checks import not_negative
 from tutelage.objectives._labels import columns_of, labels_of, without_true
 from tutelage.objectives._objective import Objective
-from tutelage.objectives._tensors import at_least_float32, same_shape
+from tutelage.objectives._tensors import at_least_float32, kl_divergence, same_shape
 from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
 
@@ -25,22 +25,18 @@ def dkd(
     b = (p_y, 1 − p_y) is the probability of the true class and of all others together; p̂, q̂ are
     the probabilities of the others, renormalised to sum 1. With p_y the teacher's probability of
     the true class, KL(p ‖ q) = KL(b_t ‖ b_s) + (1 − p_y) · KL(p̂ ‖ q̂): soft targets give the second
-    part little weight just where the teacher is sure, here its weight is fixed.
+    part little weight where the teacher is confident; here its weight is fixed.
 
     Args:
         student: Student logits z, `[batch, classes]`, two classes or more.
         teacher: Teacher logits v, `[batch, classes]`.
         labels: Class ids from 0 to classes − 1, `[batch]`, integers; −100 means no label.
-        alpha: α ≥ 0, the weight of the true class against the rest.
+        alpha: α ≥ 0, the weight of the true class against all others.
         beta: β ≥ 0, the weight of the other classes among themselves.
         temperature: T > 0, by which both sides' logits are divided.
 
     Returns:
         `[batch]`, in nats (times T²), zero or more; 0 where there is no label.
-
-    Raises:
-        DataError: The labels have the wrong dtype, shape or range.
-        ModelError: The two sides have different shapes, or there are fewer than two classes.
 
     >>> import torch
     >>> student, teacher = torch.zeros(1, 3), torch.tensor([[0.0, 2.0, 0.0]])
@@ -51,7 +47,7 @@ def dkd(
     columns, known = columns_of(student, labels)
     z, v = at_least_float32(student) / temperature, at_least_float32(teacher) / temperature
     (true_q, others_q), (true_p, others_p) = _parts(z, columns), _parts(v, columns)
-    true, others = _divergence(true_q, true_p), _divergence(others_q, others_p)
+    true, others = kl_divergence(true_q, true_p), kl_divergence(others_q, others_p)
     return torch.where(known, (alpha * true + beta * others) * temperature**2, 0.0)
 
 
@@ -72,12 +68,9 @@ class DKD(Objective):
     1 * HardLabels() + Linear(0, 1, 0, 0.0833333) * DKD(alpha=1, beta=8, temperature=4)
 
     Args:
-        alpha: α ≥ 0, the weight of the true class against the rest.
+        alpha: α ≥ 0, the weight of the true class against all others.
         beta: β ≥ 0, the weight of the other classes among themselves.
         temperature: T > 0, a number or a schedule over training.
-
-    Raises:
-        ArgumentError: A weight is negative or not finite, or `temperature` is not positive.
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT, labels=True)
@@ -106,12 +99,8 @@ class DKD(Objective):
 def _parts(logits: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     """Return the logarithms of (p_y, 1 − p_y), `[batch, 2]`, and of p̂, `[batch, classes]`.
 
-    1 − p_y is summed from the other classes: subtracted from 1 it would vanish with rounding.
+    1 − p_y is summed over the other classes: the subtraction would round it to 0.
     """
-    rest = without_true(logits, columns, torch.finfo(logits.dtype).min)
-    odds = logits.gather(1, columns) - rest.logsumexp(dim=1, keepdim=True)
-    return F.logsigmoid(torch.cat([odds, -odds], dim=1)), F.log_softmax(rest, dim=1)
-
-
-def _divergence(log_q: Tensor, log_p: Tensor) -> Tensor:
-    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)
+    others = without_true(logits, columns)
+    odds = logits.gather(1, columns) - others.logsumexp(dim=1, keepdim=True)
+    return F.logsigmoid(torch.cat([odds, -odds], dim=1)), F.log_softmax(others, dim=1)

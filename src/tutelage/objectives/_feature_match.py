@@ -18,9 +18,9 @@ _EXPECTED = "`projector` must be a function from both features to a module betwe
 
 
 def feature_match(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
-    """‖f_s − f_t‖² / n over the n numbers of an example's feature.
+    """‖f_s − f_t‖² / n over the n elements of an example's feature.
 
-    FitNets halve the sum; here it is a mean, so that its size does not depend on the width.
+    FitNets take half the sum; the mean does not depend on the width.
 
     Args:
         student: Feature of the student, `[batch, d]`, `[batch, tokens, d]` or
@@ -29,10 +29,7 @@ def feature_match(student: Tensor, teacher: Tensor, mask: Tensor | None = None) 
         mask: For `[batch, tokens, d]`: the token mask, `[batch, tokens]`.
 
     Returns:
-        `[batch]`, zero or more; computed in float32 at least.
-
-    Raises:
-        ModelError: The two have different shapes.
+        `[batch]`, zero or more.
 
     >>> import torch
     >>> feature_match(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 4.0]]))
@@ -48,13 +45,13 @@ class FeatureMatch(LayerObjective):
 
     Romero, Ballas, Kahou, Chassang, Gatta and Bengio 2015, "FitNets: Hints for Thin Deep Nets",
     https://arxiv.org/abs/1412.6550. Formula: `tutelage.objectives.feature_match`. A usual weight
-    is 100. The projectors are built from the shapes of one dry run and trained with the student;
-    the student that is returned has none of them.
+    is 100. The projectors are built from the shapes of one dry run and trained with the student,
+    but are not part of it.
 
     Args:
         layer_map: As in `LayerObjective`.
-        projector: From both features to a module from the student's width to the teacher's; a
-            linear layer or a 1×1 convolution, and nothing where the widths are equal.
+        projector: From both features to a module from the student's width to the teacher's; by
+            default a linear layer or a 1×1 convolution, or the identity for equal widths.
 
     Shape:
         Features `[batch, d]`, `[batch, tokens, d]` or `[batch, channels, height, width]`; numbers
@@ -62,7 +59,8 @@ class FeatureMatch(LayerObjective):
         inputs) are ignored.
 
     Raises:
-        ArgumentError: The map is empty or has invalid layer paths, or `projector` is no function.
+        ArgumentError: The map is empty or has invalid layer paths, or `projector` is not a
+            function.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the losses ask of features: shapes that fit, and no part in them for padding."""
+"""Checks and means of features, without padded tokens."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ def without_padding(feature: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def pooled(feature: Tensor, mask: Tensor | None) -> Tensor:
-    """Return one vector per example, `[batch, d]`: the mean over pixels, or tokens but padding."""
-    whole, mask = without_padding(feature, mask), fitting(mask, feature)
+    """Return one vector per example, `[batch, d]`: the mean over pixels or valid tokens."""
+    feature, mask = without_padding(feature, mask), fitting(mask, feature)
     if mask is not None:
-        return whole.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
-    if whole.ndim == _MAPS:
-        return whole.mean(dim=(2, 3))
-    return whole.mean(dim=1) if whole.ndim == _TOKENS else whole.flatten(1)
+        return feature.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+    if feature.ndim == _MAPS:
+        return feature.mean(dim=(2, 3))
+    return feature.mean(dim=1) if feature.ndim == _TOKENS else feature.flatten(1)
 
 
 def mean_per_example(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the mean of each example's values, `[batch]`; over the tokens that are no padding.
+    """Return the mean of each example's values, `[batch]`, over valid tokens.
 
     Args:
         values: `[batch, …]`.

@@ -14,8 +14,8 @@ from tutelage.signals import OUTPUT, UNLABELLED, Batch, Signals, Wants
 def hard_labels(student: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     """Cross-entropy with the true class: −Σ_i y_i log softmax(z)_i, y one-hot or smoothed.
 
-    With smoothing s over N classes, y is (1 − s) + s/N at the true class and s/N elsewhere
-    (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567).
+    With smoothing s over N classes, y is (1 − s) + s/N at the true class and s/N at the
+    others (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567).
 
     Args:
         student: Student logits z, `[batch, classes]`.
@@ -27,7 +27,7 @@ def hard_labels(student: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tens
 
     Raises:
         DataError: The labels have the wrong dtype, shape or range (the range is checked on the
-            CPU only, where reading it does not wait for a device).
+            CPU only).
         ModelError: The logits are not `[batch, classes]`.
 
     >>> import torch
@@ -35,7 +35,7 @@ def hard_labels(student: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tens
     tensor([1.3863, 0.0000])
     """
     check_label_shapes(student, labels)
-    if torch.compiler.is_compiling():  # what is compiled raises no IndexError
+    if torch.compiler.is_compiling():  # compiled code raises no IndexError
         labels = in_range(labels, student.shape[1])
     try:
         return F.cross_entropy(
@@ -45,7 +45,7 @@ def hard_labels(student: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tens
             reduction="none",
             label_smoothing=smoothing,
         )
-    except IndexError:  # on the CPU, PyTorch looks at the range on its way
+    except IndexError:  # PyTorch checks the range on the CPU
         check_label_range(labels, student.shape[1])
         raise
 
@@ -54,15 +54,12 @@ class HardLabels(Objective):
     """Cross-entropy with the true class, averaged over the labelled examples.
 
     Formula: `tutelage.objectives.hard_labels`. A mixed example (`Batch.mixture`) costs
-    λ·CE(y) + (1 − λ)·CE(y'), where λ is its own share and y' the partner's class; it is valid where
+    λ·CE(y) + (1 − λ)·CE(y'), where λ is its fraction and y' the partner's class; it is valid if
     both classes are known. Zhang, Cisse, Dauphin and Lopez-Paz 2018, "mixup: Beyond Empirical Risk
     Minimization", https://arxiv.org/abs/1710.09412.
 
     Args:
-        smoothing: Share of the target spread evenly over all classes, in [0, 1].
-
-    Raises:
-        ArgumentError: `smoothing` is outside [0, 1].
+        smoothing: Fraction of the target spread evenly over all classes, in [0, 1].
     """
 
     wants = Wants(student=OUTPUT, labels=True)
@@ -78,6 +75,6 @@ class HardLabels(Objective):
         own = hard_labels(logits, labels_of(batch), self.smoothing)
         if batch.mixture is None:
             return own
-        share = batch.mixture.fraction.to(own.dtype)
+        weight = batch.mixture.fraction.to(own.dtype)
         partner = hard_labels(logits, batch.mixture.labels, self.smoothing)
-        return (share * own + (1 - share) * partner).where(batch.labelled(), 0)
+        return (weight * own + (1 - weight) * partner).where(batch.labelled(), 0)

@@ -1,7 +1,6 @@
-"""Checks of labels, and splitting off the true class, for objectives that learn from labels."""
+"""Checks of labels, and the true class among the logits."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage.errors import DataError, ModelError
@@ -39,7 +38,7 @@ def check_label_shapes(student: Tensor, labels: Tensor) -> None:
         )
     if labels.is_floating_point() or labels.is_complex() or labels.shape != student.shape[:1]:
         raise DataError(
-            f"labels must be whole class ids of shape [{student.shape[0]}], got "
+            f"labels must be integer class ids of shape [{student.shape[0]}], got "
             f"{describe(labels)}; squeeze a second dimension away, and for values to be predicted "
             "use LabelRegression"
         )
@@ -66,7 +65,7 @@ in_range = value_check(
 
 
 def columns_of(student: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where the true classes stand, and which examples have one.
+    """Return the columns of the true classes, and which examples have one.
 
     Args:
         student: Student logits, `[batch, classes]`.
@@ -77,8 +76,8 @@ def columns_of(student: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         examples have a label, `[batch]` of bool.
 
     Raises:
-        DataError: The labels have the wrong dtype, shape or range (the range is checked on the
-            CPU only, where reading it does not wait for a device).
+        DataError: The labels have the wrong dtype, shape or range (which is checked on the CPU
+            only).
         ModelError: The logits are not `[batch, classes]`.
     """
     check_label_shapes(student, labels)
@@ -88,25 +87,15 @@ def columns_of(student: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(known, labels, 0).unsqueeze(1), known
 
 
-def without_true(values: Tensor, columns: Tensor, filling: float) -> Tensor:
-    """Put `filling` in the true class's place.
+def without_true(logits: Tensor, columns: Tensor) -> Tensor:
+    """Replace the true class's logit by the lowest finite number, so that its probability is 0.
 
     Raises:
         ModelError: There is no other class.
     """
-    if values.shape[1] < 2:  # noqa: PLR2004 - the true class and another
+    if logits.shape[1] < 2:  # noqa: PLR2004 - the true class and another
         raise ModelError(
-            "an objective on the classes beside the true one needs at least two classes, got "
-            f"{values.shape[1]}; give the models an output for each class"
+            "an objective on the classes other than the true one needs at least two classes, got "
+            f"{logits.shape[1]}; give the models an output for each class"
         )
-    return values.scatter(1, columns, filling)
-
-
-def log_others(logits: Tensor, columns: Tensor) -> Tensor:
-    """Return log-probabilities among the classes beside the true one, `[batch, classes]`.
-
-    In the true class's place stands the least number there is, or next to it: its exponential is 0,
-    and so is every product with that.
-    """
-    least = torch.finfo(logits.dtype).min
-    return F.log_softmax(without_true(logits, columns, least), dim=1)
+    return logits.scatter(1, columns, torch.finfo(logits.dtype).min)

@@ -23,9 +23,6 @@ def logit_regression(student: Tensor, teacher: Tensor, center: bool = True) -> T
     Returns:
         `[batch]`, in squared logits, zero or more.
 
-    Raises:
-        ModelError: The two sides have different shapes.
-
     >>> import torch
     >>> logit_regression(torch.tensor([[1.0, 1.0]]), torch.tensor([[2.0, 0.0]]))
     tensor([0.5000])

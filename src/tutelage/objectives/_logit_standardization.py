@@ -14,10 +14,9 @@ from tutelage.signals import OUTPUT, Batch, Signals, Wants
 def logit_standardization(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> Tensor:
     """T² · KL(softmax(s(v)/T) ‖ softmax(s(z)/T)), where s(x) = (x − mean)/std of a row.
 
-    The student learns the teacher's logits up to level and scale, which it keeps as they come:
-    the loss does not determine its confidence, so recalibrate the student
-    (`tutelage.evaluation.fit_temperature`) before its probabilities are used. The gradient sums to
-    0 over the classes and is orthogonal to z.
+    The student learns the teacher's logits up to level and scale. So the loss does not determine
+    its confidence: recalibrate it (`tutelage.evaluation.fit_temperature`) before its probabilities
+    are used. The gradient sums to 0 over the classes and is orthogonal to z.
 
     std is the sample standard deviation, with N − 1 in the denominator, as in the authors' code
     (to use N instead, multiply T by √((N − 1)/N) and the loss by N/(N − 1)). Rows that do not vary
@@ -29,10 +28,7 @@ def logit_standardization(student: Tensor, teacher: Tensor, temperature: float =
         temperature: T > 0, in standard deviations.
 
     Returns:
-        `[batch]`, in nats (times T²), zero or more; computed in float32 at least.
-
-    Raises:
-        ModelError: The two sides have different shapes.
+        `[batch]`, in nats (times T²), zero or more.
 
     >>> import torch
     >>> teacher = torch.tensor([[5.0, 1.0, 0.0]])
@@ -55,9 +51,6 @@ class LogitStandardization(Objective):
 
     Args:
         temperature: T > 0 in standard deviations, a number or a schedule over training.
-
-    Raises:
-        ArgumentError: `temperature` is not positive and finite.
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage._checks import integer
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.objectives._features import fitting, mean_per_example
 from tutelage.objectives._layers import LayerObjective, checked_map
-from tutelage.objectives._tensors import at_least_float32, full_precision
+from tutelage.objectives._tensors import at_least_float32, full_precision, kl_divergence
 from tutelage.signals import Batch
 
 _TOKENS = 3
@@ -25,8 +24,8 @@ def minilmv2(
     """Mean over heads and tokens of KL(R_t ‖ R_s), where R = softmax(A Aᵀ/√d_r).
 
     A is the part of an example's queries, keys or values that belongs to one of `relation_heads`
-    heads, `[tokens, d_r]`. The heads are made anew from all of the width, whatever number of heads
-    the model has, so neither widths nor numbers of heads need be equal.
+    heads, `[tokens, d_r]`. The heads split the width regardless of the model's own number of heads,
+    so neither widths nor numbers of heads need be equal.
 
     Args:
         student: Queries, keys or values of the student, `[batch, tokens, d]`, before they are
@@ -36,7 +35,7 @@ def minilmv2(
         mask: The token mask, `[batch, tokens]`; padded tokens are neither compared nor related to.
 
     Returns:
-        `[batch]`, in nats, zero or more; computed in float32 at least.
+        `[batch]`, in nats, zero or more.
 
     Raises:
         ModelError: The shapes do not fit each other, or the widths are no multiples of
@@ -52,8 +51,8 @@ def minilmv2(
     with full_precision(student):
         log_q = _log_relations(student, relation_heads, mask)
         log_p = _log_relations(teacher, relation_heads, mask)
-    divergence = F.kl_div(log_q, log_p, reduction="none", log_target=True)
-    return mean_per_example(divergence.sum(dim=3).mean(dim=1).unsqueeze(2), mask)
+    divergence = kl_divergence(log_q, log_p).mean(dim=1)  # over the heads
+    return mean_per_example(divergence.unsqueeze(2), mask)
 
 
 class MiniLMv2(LayerObjective):
@@ -62,8 +61,8 @@ class MiniLMv2(LayerObjective):
     Wang, Bao, Huang, Dong and Wei 2021, "MiniLMv2: Multi-Head Self-Attention Relation Distillation
     for Compressing Pretrained Transformers", https://arxiv.org/abs/2012.15828. Formula:
     `tutelage.objectives.minilmv2`, averaged over queries, keys and values. Usually one layer is
-    enough: the student's last learns from the teacher's last or, in a large teacher, from one some
-    layers before.
+    enough: the student's last, distilled from the teacher's last or, in a large teacher, from one
+    some layers before.
 
     >>> MiniLMv2(
     ...     {"transformer.layer.5.attention": "encoder.layer.11.attention.self"},
@@ -77,9 +76,8 @@ class MiniLMv2(LayerObjective):
             divisor of both. The authors take 48 for a teacher of width 768, 64 for one of 1024.
         student_parts: Names of the linear layers inside the student's attention modules that make
             queries, keys and values, without `:input` or `[…]`.
-        teacher_parts: The same inside the teacher's, in the same order. Where one layer makes all
-            three one after the other, name it alone on both sides and give three times as many
-            `relation_heads`.
+        teacher_parts: The same inside the teacher's, in the same order. If one layer computes all
+            three, name only this layer on both sides and triple `relation_heads`.
 
     Shape:
         What these layers give: `[batch, tokens, d]`, d a multiple of `relation_heads`; widths may
@@ -119,7 +117,7 @@ def _log_relations(feature: Tensor, heads: int, mask: Tensor | None) -> Tensor:
     parts = at_least_float32(feature).unflatten(2, (heads, -1)).transpose(1, 2)
     scores = parts @ parts.mT / parts.shape[3] ** 0.5
     if mask is not None:
-        # No −∞: the difference of two is no number, and a text may be padding only.
+        # Not −∞: the difference of two would be NaN, and a text may be padding only.
         scores = scores.masked_fill(~mask[:, None, None, :], torch.finfo(scores.dtype).min)
     return scores.log_softmax(dim=3)
 

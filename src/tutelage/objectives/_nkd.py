@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage._checks import not_negative
-from tutelage.objectives._labels import columns_of, labels_of, log_others
+from tutelage.objectives._labels import columns_of, labels_of, without_true
 from tutelage.objectives._objective import Objective
 from tutelage.objectives._tensors import at_least_float32, same_shape
 from tutelage.schedules import Schedule, positive_schedule
@@ -21,10 +21,10 @@ def nkd(
 ) -> Tensor:
     """−p_y log q_y − γ · T² · Σ_{i≠y} p̂_i log q̂_i.
 
-    p, q are the probabilities at temperature 1; p̂, q̂ those of the classes beside the true one at
-    temperature T, renormalised to sum 1. The second part is least, at γT² times the entropy of p̂,
-    where q̂ = p̂; the first keeps falling while q_y grows, so a student that equals its teacher is
-    still drawn to the true class: the gradient there is p_y (q − one-hot y).
+    p, q are the probabilities at temperature 1; p̂, q̂ those of the classes other than the true one
+    at temperature T, renormalised to sum 1. The second part is minimal where q̂ = p̂, at γT² times
+    the entropy of p̂. The first falls as q_y grows, so a student that equals its teacher still
+    moves towards the true class: the gradient there is p_y (q − one-hot y).
 
     Args:
         student: Student logits z, `[batch, classes]`, two classes or more.
@@ -36,10 +36,6 @@ def nkd(
     Returns:
         `[batch]`, in nats, zero or more; 0 where there is no label.
 
-    Raises:
-        DataError: The labels have the wrong dtype, shape or range.
-        ModelError: The two sides have different shapes, or there are fewer than two classes.
-
     >>> import torch
     >>> nkd(torch.zeros(1, 3), torch.zeros(1, 3), torch.tensor([2]))
     tensor([1.4059])
@@ -48,7 +44,9 @@ def nkd(
     columns, known = columns_of(student, labels)
     z, v = at_least_float32(student), at_least_float32(teacher)
     log_q, log_p = (F.log_softmax(side, dim=1).gather(1, columns).squeeze(1) for side in (z, v))
-    others_q, others_p = (log_others(side / temperature, columns) for side in (z, v))
+    others_q, others_p = (
+        F.log_softmax(without_true(side / temperature, columns), dim=1) for side in (z, v)
+    )
     others = (others_p.exp() * others_q).sum(dim=1) * temperature**2
     return torch.where(known, -log_p.exp() * log_q - gamma * others, 0.0)
 
@@ -64,9 +62,6 @@ class NKD(Objective):
     Args:
         gamma: γ ≥ 0, the weight of the other classes.
         temperature: T > 0 of the other classes, a number or a schedule over training.
-
-    Raises:
-        ArgumentError: `gamma` is negative or not finite, or `temperature` is not positive.
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT, labels=True)

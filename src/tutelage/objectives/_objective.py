@@ -20,28 +20,28 @@ from tutelage.errors import ArgumentError
 from tutelage.schedules import Constant, Product, Schedule, weight_schedule
 from tutelage.signals import Batch, Signals, Wants
 
-# Names that a run's logs use beside those of the terms.
+# Names in a run's logs that are not those of terms.
 _RESERVED = {"epoch", "kind", "loss", "lr", "seconds", "step"}
 
 
 class Objective(nn.Module):
-    """Base class of what a student minimises: one value per example.
+    """Base class for objectives, which return one loss per example.
 
-    A subclass sets `wants` and writes `forward`; weights and sums come with it:
+    A subclass sets `wants` and implements `forward`. Weights and sums work for every objective:
 
     >>> from tutelage.objectives import HardLabels, SoftTargets
     >>> 0.1 * HardLabels() + 0.9 * SoftTargets(temperature=4)
     0.1 * HardLabels() + 0.9 * SoftTargets(temperature=4)
 
     Weights are not normalised; a weight may be a schedule. An objective that wants labels is
-    averaged over the labelled examples, any other over all.
+    averaged over the labelled examples, any other over all examples.
     """
 
     wants: Wants
     """Which outputs and features `forward` reads of each side, and whether it reads labels."""
 
     built: bool = True
-    """Whether what depends on shapes, such as a projector, exists; set by `build`."""
+    """Whether parts that depend on shapes, such as projectors, exist; set by `build`."""
 
     predicts_values: bool | None = False
     """Whether the student's output holds values or an embedding rather than class logits.
@@ -53,24 +53,24 @@ class Objective(nn.Module):
     """Whether `forward` reads both labels of mixed examples (`batch.mixture`); see `Mixup`."""
 
     relates_examples: bool = False
-    """Whether `forward` compares the examples of a batch, so that one alone has no value."""
+    """Whether `forward` compares examples, so that a batch of one has no loss."""
 
     def build(self, student: Signals, teacher: Signals) -> None:
-        """Create what depends on shapes, from one batch's signals, before training.
+        """Create parts that depend on shapes, from one batch's signals, before training.
 
-        Parameters that are created here are trained with the student and are no part of it.
+        Parameters that are created here are trained with the student but are not part of it.
         """
 
     @abstractmethod
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return `[batch]`: one value per example, any finite one where it has no label."""
+        """Return `[batch]`: one value per example; any finite one for an unlabelled example."""
 
     def prediction(self, output: Tensor) -> Tensor:
         """Return the part of the student's output that is compared with labels: all of it."""
         return output
 
     def terms(self) -> tuple[Term, ...]:
-        """Return the terms of the sum that this objective is: itself, with weight 1."""
+        """Return the terms: the objective itself, with weight 1."""
         return (Term(_term_name(type(self).__name__), Constant(1.0), self),)
 
     def __mul__(self, weight: float | Schedule) -> WeightedSum:
@@ -92,7 +92,7 @@ class Objective(nn.Module):
         return self if other == 0 else NotImplemented
 
     def extra_repr(self) -> str:
-        """Show the arguments of `__init__` that are attributes too, without defaults that are off."""
+        """Show the arguments of `__init__`, but no defaults that are off."""
         shown = [
             _shown(each.name, getattr(self, each.name))
             for each in signature(type(self)).parameters.values()
@@ -106,7 +106,7 @@ class Objective(nn.Module):
 
 @runtime_checkable
 class ValidationFeedback(Protocol):
-    """What an objective has in addition if it adapts to validation results, such as `Selective`.
+    """Further methods of an objective that adapts to validation results, such as `Selective`.
 
     A run with such an objective must have validation data.
     """
@@ -114,17 +114,17 @@ class ValidationFeedback(Protocol):
     def validation_metrics(
         self, student: Signals, teacher: Signals, batch: Batch
     ) -> dict[str, float]:
-        """Return metrics of its own, by name, on the whole of the validation data.
+        """Return the objective's own metrics on all validation data, by name.
 
         Args:
-            student: The student's output for all examples, on the CPU; no features.
-            teacher: The same of the teacher.
-            batch: All examples, with labels and domains and without inputs.
+            student: The student's output for all examples, on the CPU, without features.
+            teacher: The teacher's.
+            batch: All examples, with labels and domains, without inputs.
         """
         ...
 
     def update(self, metrics: Mapping[str, float]) -> None:
-        """Adapt to an epoch's validation metrics, its own among them."""
+        """Adapt to an epoch's validation metrics, which include the objective's own."""
         ...
 
 
@@ -133,9 +133,9 @@ class Term:
     """One term of a weighted sum.
 
     Args:
-        name: Under which it is logged, such as `soft_targets`.
-        weight: Its factor, over training.
-        objective: What is weighted.
+        name: For the logs, such as `soft_targets`.
+        weight: Its weight over training.
+        objective: The weighted objective.
     """
 
     name: str
@@ -162,22 +162,22 @@ class WeightedSum(Objective):
 
     @property
     def wants(self) -> Wants:  # pyright: ignore[reportIncompatibleVariableOverride] - computed
-        """The union of what the terms want."""
+        """The union of the terms' `wants`."""
         return reduce(or_, (term.objective.wants for term in self.terms()))
 
     @property
     def predicts_values(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether a term says so and none takes the output for class logits."""
-        said = {term.objective.predicts_values for term in self.terms()}
-        return True in said and False not in said
+        """Whether a term reads values and none reads class logits."""
+        found = {term.objective.predicts_values for term in self.terms()}
+        return True in found and False not in found
 
     @property
     def built(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - computed
-        """Whether all of the terms are."""
+        """Whether all terms are built."""
         return all(term.objective.built for term in self.terms())
 
     def build(self, student: Signals, teacher: Signals) -> None:
-        """Build the terms that are not."""
+        """Build the terms that are not built."""
         for term in self.terms():
             if not term.objective.built:
                 term.objective.build(student, teacher)
@@ -217,7 +217,7 @@ def with_feedback(objective: Objective) -> list[ValidationFeedback]:
 
 
 def _times(first: Schedule, second: Schedule) -> Schedule:
-    """Multiply two weights, plainly where both are constant."""
+    """Multiply two weights; the product of constants is a constant."""
     for one, other in ((first, second), (second, first)):
         if isinstance(one, Constant) and (one.value == 1.0 or isinstance(other, Constant)):
             return other if one.value == 1.0 else Constant(one.value * other(0.0))
@@ -225,12 +225,12 @@ def _times(first: Schedule, second: Schedule) -> Schedule:
 
 
 def _is_off(value: object, default: object) -> bool:
-    """Tell whether a setting changes nothing: None, or a default that is 0, empty or a flag."""
+    """Tell whether a setting is None, or a default that is 0, empty or a flag."""
     return value is None or (value == default and (not value or isinstance(value, bool)))
 
 
 def _shown(name: str, value: object) -> str:
-    """Return an argument as text; empty for what has no short one, such as modules."""
+    """Return an argument as text; empty if it has no short one, such as a module."""
     if isinstance(value, (dict, Objective)):
         return repr(value)
     if isinstance(value, FunctionType):
@@ -240,7 +240,7 @@ def _shown(name: str, value: object) -> str:
 
 
 def _term_name(class_name: str) -> str:
-    """Return a class's name in snake case, acronyms whole, and apart from the logs' own names.
+    """Return a class's name in snake case, acronyms unsplit, other than the logs' own names.
 
     >>> [_term_name(each) for each in ("HardLabels", "DKD", "VkD", "MiniLMv2", "Loss")]
     ['hard_labels', 'dkd', 'vkd', 'minilmv2', 'loss_term']

@@ -15,13 +15,11 @@ from tutelage.signals import OUTPUT, Batch, Signals, Wants
 def ofa(student: Tensor, teacher: Tensor, labels: Tensor, epsilon: float = 1.5) -> Tensor:
     """−Σ_i ((p_i + 1[i=y])^ε − 1[i=y]) log q_i, the probabilities at temperature 1.
 
-    For a teacher and a student of different kinds (a transformer and a convolutional net, say),
-    whose small probabilities have less in common: with ε > 1 the true class counts for more than
-    p_y, up to 2^ε − 1, and the others for less than p_i. At ε = 1 this is the cross-entropy
-    −Σ p_i log q_i. The target need not sum to 1; the loss is least where q is the target over its
-    sum, which for ε > 1 is not the teacher's p.
-
-    This is the form of the authors' code.
+    For teacher and student of different architectures, such as a transformer and a convolutional
+    network, whose small probabilities have less in common: with ε > 1 the weight of the true class
+    is higher than p_y, up to 2^ε − 1, and that of the others lower than p_i. At ε = 1 this is the
+    cross-entropy −Σ p_i log q_i. The minimum is at q = the target divided by its sum, which for
+    ε > 1 is not the teacher's p. This is the form of the authors' code.
 
     Args:
         student: Student logits z, `[batch, classes]`.
@@ -32,10 +30,6 @@ def ofa(student: Tensor, teacher: Tensor, labels: Tensor, epsilon: float = 1.5) 
     Returns:
         `[batch]`, in nats, zero or more; 0 where there is no label.
 
-    Raises:
-        DataError: The labels have the wrong dtype, shape or range.
-        ModelError: The two sides have different shapes.
-
     >>> import torch
     >>> even, label = torch.zeros(1, 2), torch.tensor([0])
     >>> ofa(even, even, label, epsilon=2.0)  # (1.5² − 1 + 0.5²) · log 2
@@ -45,7 +39,7 @@ def ofa(student: Tensor, teacher: Tensor, labels: Tensor, epsilon: float = 1.5) 
     columns, known = columns_of(student, labels)
     log_q = F.log_softmax(at_least_float32(student), dim=1)
     log_p = F.log_softmax(at_least_float32(teacher), dim=1)
-    # (1 + p)^ε − 1 in a form that keeps the digits of a small p.
+    # (1 + p)^ε − 1, exact for small p.
     true = (log_p.gather(1, columns).exp().log1p() * epsilon).expm1()
     target = (log_p * epsilon).exp().scatter(1, columns, true)
     return torch.where(known, -(target * log_q).sum(dim=1), 0.0)
@@ -61,9 +55,6 @@ class OFA(Objective):
     Args:
         epsilon: ε ≥ 1, how strongly the true class is enhanced, usually 1 to 1.5. At 1 this is
             the plain cross-entropy with the teacher's probabilities.
-
-    Raises:
-        ArgumentError: `epsilon` is below 1 or not finite.
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT, labels=True)

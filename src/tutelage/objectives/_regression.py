@@ -22,8 +22,8 @@ def regression(
 ) -> Tensor:
     """Mean over the outputs of (o − t)², or of the Huber error.
 
-    The Huber error is ½e² for |e| ≤ δ and δ(|e| − δ/2) beyond (Huber 1964): outliers pull with
-    bounded force. Note the ½, as in PyTorch.
+    The Huber error is ½e² for |e| ≤ δ and δ(|e| − δ/2) beyond (Huber 1964), so that outliers
+    have a bounded gradient. Note the ½, as in PyTorch.
 
     Args:
         output: The student's output, `[batch, outputs]`.
@@ -55,26 +55,10 @@ def regression(
 def regression_to_labels(
     output: Tensor, labels: Tensor, huber_delta: float | None = None
 ) -> Tensor:
-    """`regression` to labels; NaN marks an unknown one, which is ignored.
-
-    Args:
-        output: The student's output, `[batch, outputs]`.
-        labels: True values, `[batch, outputs]`, or `[batch]` for one output; NaN where unknown.
-        huber_delta: As in `regression`.
-
-    Returns:
-        `[batch]`: the mean over an example's known labels; 0 where none is known.
-
-    Raises:
-        DataError: The shapes do not agree, or the labels are not of a floating type.
-
-    >>> import torch
-    >>> regression_to_labels(torch.tensor([[1.0], [5.0]]), torch.tensor([3.0, float("nan")]))
-    tensor([4., 0.])
-    """
+    """Return `regression` to labels, where NaN marks an unknown one."""
     if readable(labels):
         errors = regression(output, labels, huber_delta)
-        # No error is negative: a sum is NaN only where a label is, or the output.
+        # No error is negative, so the sum is NaN only if a label is, or the output.
         if not errors.detach().sum().isnan():
             return errors
     return regression(output, labels, huber_delta, ~labels.isnan())
@@ -104,7 +88,7 @@ class HuberOption(Objective):
 
     def __init__(self, huber_delta: float | None = None) -> None:
         super().__init__()
-        advice = "it is the error at which squares turn into straight lines; None for squares"
+        advice = "the error is squared below it and linear above; None for squares"
         self.huber_delta = (
             None if huber_delta is None else positive("huber_delta", huber_delta, advice)
         )
@@ -117,9 +101,6 @@ class LabelRegression(HuberOption):
 
     Args:
         huber_delta: δ > 0 of the Huber error, in the label's unit; None for the squared error.
-
-    Raises:
-        ArgumentError: `huber_delta` is not positive and finite.
     """
 
     wants = Wants(student=OUTPUT, labels=True)
@@ -136,9 +117,6 @@ class OutputRegression(HuberOption):
 
     Args:
         huber_delta: δ > 0 of the Huber error, in the output's unit; None for the squared error.
-
-    Raises:
-        ArgumentError: `huber_delta` is not positive and finite.
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)

@@ -15,8 +15,8 @@ from tutelage.objectives._layers import LayerObjective
 from tutelage.objectives._tensors import full_precision, shrunk
 from tutelage.signals import Batch
 
-# Examples nearer than this share of the mean distance are taken for one: the direction from one to
-# the other is rounding, and its gradient would be beyond all bounds.
+# Examples closer than this fraction of the mean distance are treated as equal: the direction
+# between them is rounding error, and its gradient would explode.
 _NEAR = 1e-5
 
 
@@ -32,11 +32,11 @@ def rkd(
     d_ij is the distance between the examples i and j over the mean distance of the batch, cos_ijk
     the cosine of the angle at i between j and k, h the Huber error with δ = 1. Only pairwise
     relations within the batch matter: neither side's translation, rotation or
-    (positive) scale changes it, and the widths may differ. The means run over all of the batch, i
-    itself among them, as in the authors' code; so the mean over the examples is their loss.
+    (positive) scale changes it, and the widths may differ. The means run over the whole batch,
+    including i, as in the authors' code, so the mean over the examples is their loss.
 
-    Angles take batch² · d and batch³ numbers, so d should be an embedding's. Examples that
-    coincide have the cosine 0 and no gradient by it; a batch of one has no relations and loss 0.
+    Angles take batch² · d + batch³ values of memory, so d should be that of an embedding. Between
+    examples that coincide the cosine is 0, without a gradient; a batch of one has loss 0.
 
     Args:
         student: Feature of the student, `[batch, …]`; what follows the batch is flattened.
@@ -47,10 +47,7 @@ def rkd(
             are set to 0 on both sides.
 
     Returns:
-        `[batch]`, zero or more; computed in float32 at least.
-
-    Raises:
-        ModelError: The two have different numbers of examples.
+        `[batch]`, zero or more.
 
     >>> import torch
     >>> teacher = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
@@ -86,10 +83,6 @@ class RKD(LayerObjective):
     Shape:
         Features or outputs `[batch, …]`, which are flattened; any two widths. Padded tokens
         (`attention_mask` of the inputs) are ignored.
-
-    Raises:
-        ArgumentError: A weight is negative or not finite, or both are 0; the map is empty, or
-            has invalid layer paths.
     """
 
     relates_examples = True

@@ -1,4 +1,4 @@
-"""Learning from the teacher only in the groups where it is better."""
+"""Distillation only in groups of examples in which the teacher is better."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tutelage.schedules import Constant
 from tutelage.signals import OUTPUT, UNLABELLED, Batch, Signals, Wants
 
 Grouping = Callable[[Batch], Sequence[str | None]]
-"""From a batch to the name of each example's group; None for one of no group."""
+"""From a batch to the name of each example's group; None for no group."""
 _LEAD = "lead/"
 
 
@@ -42,7 +42,7 @@ def by_domain(batch: Batch) -> list[str | None]:
 def by_class(batch: Batch) -> list[str | None]:
     """Return each example's class, `"class 3"`; None where it has no label.
 
-    A mixed example (`Batch.mixture`) belongs to the class of its larger share.
+    A mixed example (`Batch.mixture`) belongs to the class of the larger fraction.
 
     Raises:
         DataError: The batch has no labels, or they are no class ids.
@@ -54,7 +54,7 @@ def by_class(batch: Batch) -> list[str | None]:
     if labels.is_floating_point() or labels.ndim != 1:
         raise DataError(
             f"groups by class need class ids [batch], got {labels.dtype} {list(labels.shape)}; for "
-            "values group by domain, or by a function of your own"
+            "values group by domain, or by your own function"
         )
     if batch.mixture is not None:
         labels = torch.where(batch.mixture.fraction >= 0.5, labels, batch.mixture.labels)  # noqa: PLR2004
@@ -62,26 +62,25 @@ def by_class(batch: Batch) -> list[str | None]:
 
 
 class Selective(Objective):
-    """Another objective, with a weight of 0 in groups where the student is ahead of its teacher.
+    """Another objective, with weight 0 for groups in which the student is better than its teacher.
 
-    After each epoch both sides are compared on the validation data, group by group: by accuracy
-    where labels are class ids, else by mean squared error. A group closes once the student's is
-    better, and opens again once it is not. Groups that the validation data do not have stay open.
-    What a group loses in weight no other one gains. The metric `val/lead/GROUP` is by how much the
-    student is ahead. In `val/loss` a closed group's loss is 0, so let another metric choose the
-    epoch.
+    After each epoch both sides are compared on the validation data, group by group: by accuracy if
+    labels are class ids, else by mean squared error. A group is closed while the student is better,
+    and open otherwise. Groups that are not in the validation data stay open. Closing a group does
+    not raise the weight of others. The metric `val/lead/GROUP` is the student's advantage. In
+    `val/loss` a closed group's loss is 0, so monitor another metric.
 
     The idea is the expert selection of Xiang, Ding and Han 2020, "Learning From Multiple Experts:
     Self-paced Knowledge Distillation for Long-tailed Classification",
     https://arxiv.org/abs/2001.01536, whose weights fall slowly.
 
     Args:
-        objective: What is learnt from the teacher, such as `SoftTargets(4)`; one, and no sum.
-        by: From a batch to its examples' groups: `by_domain`, `by_class`, or a function of yours.
+        objective: One that learns from the teacher, such as `SoftTargets(4)`; not a sum.
+        by: From a batch to its examples' groups: `by_domain`, `by_class`, or your own function.
 
     Raises:
-        ArgumentError: `objective` is no objective, a sum, a `Selective` or learns from no teacher,
-            or `by` is not callable.
+        ArgumentError: `objective` is not an objective, is a sum or a `Selective`, or does not use
+            the teacher; or `by` is not callable.
 
     >>> from tutelage.objectives import HardLabels, SoftTargets
     >>> HardLabels() + 0.9 * Selective(SoftTargets(4))
@@ -100,7 +99,7 @@ class Selective(Objective):
 
     @property
     def built(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - computed
-        """Whether the objective is."""
+        """Whether the objective is built."""
         return self.objective.built
 
     def build(self, student: Signals, teacher: Signals) -> None:
@@ -116,7 +115,7 @@ class Selective(Objective):
         return (Term(self.objective.terms()[0].name, Constant(1.0), self),)
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return the objective's values, `[batch]`, and 0 for examples of a closed group."""
+        """Return the objective's values, `[batch]`; 0 for examples of closed groups."""
         values = self.objective(student, teacher, batch)
         if not self.closed:
             return values
@@ -128,10 +127,10 @@ class Selective(Objective):
     def validation_metrics(
         self, student: Signals, teacher: Signals, batch: Batch
     ) -> dict[str, float]:
-        """Return by how much the student is ahead in each group, as `lead/GROUP`.
+        """Return the student's advantage in each group, as `lead/GROUP`.
 
         Raises:
-            DataError: There are no labels, or they are not of the outputs' kind.
+            DataError: There are no labels, or they do not fit the outputs.
         """
         ours = self._scores(student.wanted_output(), batch)
         lead = ours - self._scores(teacher.wanted_answer(), batch)
@@ -143,7 +142,7 @@ class Selective(Objective):
         return {f"{_LEAD}{group}": lead[own].mean().item() for group, own in rows.items()}
 
     def update(self, metrics: Mapping[str, float]) -> None:
-        """Close the groups in which the student is ahead, and open the others."""
+        """Close the groups in which the student is better, and open the others."""
         self.closed = frozenset(
             name.removeprefix(_LEAD)
             for name, lead in metrics.items()
@@ -159,7 +158,7 @@ class Selective(Objective):
         self.closed = frozenset(state["closed"])
 
     def _groups(self, batch: Batch, examples: int) -> Sequence[str | None]:
-        """Return the group of each of so many examples."""
+        """Return each example's group."""
         found = self.by(batch)
         if not isinstance(found, (list, tuple)) or len(found) != examples:
             raise DataError(
@@ -169,7 +168,7 @@ class Selective(Objective):
         return found
 
     def _scores(self, output: Tensor | CoarseLogits, batch: Batch) -> Tensor:
-        """Return how good each prediction is, `[batch]` in float64: more is better."""
+        """Return each prediction's score, `[batch]` in float64; higher is better."""
         labels = labels_of(batch)
         if isinstance(output, Tensor):
             output = self.prediction(output)
@@ -185,12 +184,12 @@ class Selective(Objective):
 
 
 def _choices(output: Tensor | CoarseLogits) -> Tensor:
-    """Return each example's likeliest class; −1 for the "other" class."""
+    """Return each example's most probable class; −1 for the "other" class."""
     if isinstance(output, Tensor):
         return output.argmax(dim=1)
-    cells = torch.cat([output.logits, output.other.unsqueeze(1)], dim=1)
+    logits = torch.cat([output.logits, output.other.unsqueeze(1)], dim=1)
     ids = torch.cat([output.ids, torch.full_like(output.ids[:, :1], -1)], dim=1)
-    return ids.gather(1, cells.argmax(dim=1, keepdim=True)).squeeze(1)
+    return ids.gather(1, logits.argmax(dim=1, keepdim=True)).squeeze(1)
 
 
 def _check(objective: Objective, by: object) -> None:

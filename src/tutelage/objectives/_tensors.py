@@ -1,42 +1,51 @@
-"""Checks and numerics of tensors that the formulas share."""
+"""Checks and numerics that several formulas need."""
 
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage.errors import ModelError
 
 _ROWS_AND_COLUMNS = 2
-# Less spread than this many roundings of the values is the roundings' own.
-_ROUNDINGS = 32
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """Return the tensor in float32 if it has fewer bits: exponentials and sums need them."""
+    """Return the tensor in float32 if it has fewer bits."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
-    """Return a context in which autocast, where it is on, does not round matrix products."""
+    """Return a context without autocast, which would round matrix products."""
     device = tensor.device.type
     on = torch.is_autocast_enabled(device)
     return torch.autocast(device, enabled=False) if on else nullcontext()
 
 
+def rounding(tensor: Tensor) -> float:
+    """Return the relative spread below which values differ by rounding errors only."""
+    return 32 * torch.finfo(tensor.dtype).eps
+
+
 def mean_of_rows(values: Tensor) -> Tensor:
     """Return the mean of each row, `[batch]`.
 
-    The gradient of `mean` is made as large as its input and then divided; that of a sum is not.
+    The gradient of a sum takes less memory and time than that of `mean`.
     """
     return values.sum(dim=1) / max(values.shape[1], 1)
+
+
+def kl_divergence(log_q: Tensor, log_p: Tensor) -> Tensor:
+    """Return KL(p ‖ q) = Σ p (log p − log q) over the last dimension; q is the student's."""
+    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=-1)
 
 
 def shrunk(tensor: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     """Divide by the largest magnitude along `dim`, so that squares cannot overflow or vanish.
 
-    For losses that do not change with the scale: the divisor counts as a constant, which leaves
-    their gradient as it is. What is 0 throughout stays so.
+    For losses that do not depend on the scale: their gradient is the same if the divisor is taken
+    for a constant. Zeros stay zeros.
     """
     largest = tensor.detach().abs().amax(dim=dim, keepdim=True)
     return tensor / torch.where(largest > 0, largest, 1)
@@ -60,7 +69,7 @@ def same_shape(student: Tensor, teacher: Tensor, unit: str) -> None:
         raise ModelError(
             f"student and teacher must have the same number of {unit}, got "
             f"{student.shape[1]} (student) and {teacher.shape[1]} (teacher); change the student's "
-            "last layer, or reorder and select the teacher's columns before"
+            "last layer, or reorder and select the teacher's columns"
         )
     raise ModelError(
         f"student and teacher outputs must both be [batch, {unit}], got {list(student.shape)} "
@@ -69,10 +78,10 @@ def same_shape(student: Tensor, teacher: Tensor, unit: str) -> None:
 
 
 def directions(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Subtract the mean along `dim` and divide by the length of what is left.
+    """Subtract the mean along `dim` and divide by the length of the difference.
 
-    Values that are constant but for rounding have no direction: it is set to 0, and no gradient
-    flows from there, where dividing by next to nothing would blow it up.
+    Values that are constant but for rounding have no direction: it is set to 0, without a gradient,
+    which would explode.
 
     Args:
         values: `[rows, columns]`.
@@ -86,7 +95,6 @@ def directions(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     centred = values - mean
     # Not as vector_norm, which takes several times as long along the first of two dimensions.
     square = centred.square().sum(dim=dim, keepdim=True)
-    noise = _ROUNDINGS * torch.finfo(values.dtype).eps
     level = values.shape[dim] * mean.detach().square()  # Σ values² = square + level
-    exist = square > noise**2 * (square + level)
+    exist = square > rounding(values) ** 2 * (square + level)
     return centred / torch.where(exist, square, torch.inf).sqrt(), exist

@@ -22,7 +22,8 @@ def valid_examples(terms: Sequence[Term], batch: Batch) -> tuple[int, Sequence[T
     a batch is valid for none where there is only one.
 
     Raises:
-        DataError: This is no batch, or labels are missing, or mixed where a term reads only one.
+        DataError: This is not a batch, labels are missing, or an example has two labels and a term
+            reads one.
     """
     if not isinstance(batch, Batch):
         raise DataError(
@@ -36,15 +37,14 @@ def valid_examples(terms: Sequence[Term], batch: Batch) -> tuple[int, Sequence[T
         return examples, (None,) * len(terms)
     masks = [labelled if term.objective.wants.labels else None for term in terms]
     if examples == 1:
-        for place, term in enumerate(terms):
-            if term.objective.relates_examples:
-                device = first_tensor(batch.inputs).device
-                masks[place] = torch.zeros(1, dtype=torch.bool, device=device)
+        none = torch.zeros(1, dtype=torch.bool, device=first_tensor(batch.inputs).device)
+        related = [term.objective.relates_examples for term in terms]
+        masks = [none if each else mask for each, mask in zip(related, masks, strict=True)]
     return examples, masks
 
 
 def _labelled(reading: Sequence[Term], batch: Batch) -> Tensor | None:
-    """Return which examples carry a label; None for all, where one may look."""
+    """Return which examples are labelled; None for all, if their labels are readable."""
     if batch.labels is None:
         raise DataError(
             f"the objective {reading[0].objective} learns from labels and the data (`train` or "

@@ -20,13 +20,13 @@ _MAPS = 4
 def vkd(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean of h(f_s − s(f_t)) over the numbers of a feature, with h the Huber error, δ = 1.
 
-    s(f) = (f − mean)/std over the width, that is the channels of a position, with the width in the
-    denominator of std: a layer norm without its ε. So each target has the same length, √width,
-    whatever the teacher's level and scale there. Where the teacher does not vary the target is 0.
+    s(f) = (f − mean)/std over the width (the channels of a position) is a layer norm without its ε.
+    So each target has length √width, whatever the teacher's level and scale. Where the teacher does
+    not vary, the target is 0.
 
-    This is what the authors' code does for classification, where they average both sides over all
-    positions first. For image generation they whiten the teacher's features instead, which a batch
-    smaller than the width does not determine; that is not offered here.
+    This is the authors' code for classification, except that they average both sides over all
+    positions first. Their whitening of the teacher's features for image generation is not offered:
+    a batch smaller than the width does not determine it.
 
     Args:
         student: Feature of the student, `[batch, d]`, `[batch, tokens, d]` or
@@ -35,10 +35,7 @@ def vkd(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
         mask: For `[batch, tokens, d]`: the token mask, `[batch, tokens]`.
 
     Returns:
-        `[batch]`, zero or more; computed in float32 at least.
-
-    Raises:
-        ModelError: The two have different shapes.
+        `[batch]`, zero or more.
 
     >>> import torch
     >>> vkd(torch.zeros(1, 2), torch.tensor([[700.0, 500.0]]))
@@ -56,10 +53,9 @@ class VkD(FeatureMatch):
 
     Miles, Elezi and Deng 2024, "VkD: Improving Knowledge Distillation using Orthogonal
     Projections", https://arxiv.org/abs/2403.06213. Formulas: `tutelage.objectives.vkd`, and
-    `Orthogonal` for the projector: a matrix with orthonormal columns (rows where the student is the
-    wider), and kept so. As it preserves distances, it cannot learn in the student's place. It is
-    built from one dry run and trained with the student, like the projectors of `FeatureMatch`. A
-    usual weight is 1.
+    `Orthogonal` for the projector: a matrix with orthonormal columns (rows if the student is
+    wider). It preserves distances, so it cannot do the student's learning. It is built from one dry
+    run and trained with the student, like the projectors of `FeatureMatch`. A usual weight is 1.
 
     Args:
         layer_map: As in `LayerObjective`.
@@ -68,9 +64,6 @@ class VkD(FeatureMatch):
         Features `[batch, d]`, `[batch, tokens, d]` or `[batch, channels, height, width]`; numbers
         of tokens and heights and widths may differ. Padded tokens (`attention_mask` of the
         inputs) are ignored.
-
-    Raises:
-        ArgumentError: The map is empty or has invalid layer paths.
     """
 
     def __init__(self, layer_map: Mapping[str, str] | None = None) -> None:
@@ -103,12 +96,11 @@ def orthogonal_projector(student: Tensor, teacher: Tensor) -> nn.Module:
 class Orthogonal(nn.Module):
     """x ↦ Q x with QᵀQ = 1, which preserves lengths and angles, or QQᵀ = 1 where it narrows.
 
-    Q is the trained matrix itself. Before each training step it is made orthonormal again, by the Q
-    of its QR decomposition with a positive diagonal of R, so that updates of any optimiser cannot
-    accumulate a deviation. The gradient is projected onto the tangent space of the orthonormal
-    matrices: this is gradient descent on the Stiefel manifold with retraction. Differentiating
-    through the QR decomposition instead gets stuck near singular matrices, above all where the two
-    widths are equal.
+    Q is the trained matrix. Each forward pass in training makes it orthonormal again, by the Q of
+    its QR decomposition with a positive diagonal of R, so that no optimizer's updates accumulate a
+    deviation. The gradient is projected onto the tangent space of the orthonormal matrices: this is
+    gradient descent on the Stiefel manifold with retraction. (Differentiating through the QR
+    decomposition gets stuck near singular matrices, above all for equal widths.)
 
     Section 3 of the paper reaches the same matrices by a matrix exponential. The retraction is from
     Absil, Mahony and Sepulchre 2008, "Optimization Algorithms on Matrix Manifolds", chapter 4.
@@ -143,10 +135,10 @@ class Orthogonal(nn.Module):
             with torch.no_grad():
                 q = _orthonormal(self.weight)
                 if self.training:
-                    # Not seen by autograd: between two forward passes only roundings change.
+                    # Past autograd: between two forward passes only rounding errors change.
                     self.weight.data.copy_(q)
             q = q + (self.weight - self.weight.detach())  # the value of Q, the gradient of W
-            # The value stays Q, since QᵀQ = 1; the part of the gradient off the tangent cancels.
+            # The value stays Q, since QᵀQ = 1; the gradient's part off the tangent space cancels.
             q = 1.5 * q - 0.5 * q @ (q.T @ q)
         return q.T if self.narrows else q
 

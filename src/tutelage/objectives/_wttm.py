@@ -5,17 +5,17 @@ from torch import Tensor
 
 from tutelage._checks import fraction, positive
 from tutelage.objectives._objective import Objective
-from tutelage.objectives._tensors import at_least_float32, same_shape
+from tutelage.objectives._tensors import at_least_float32, kl_divergence, same_shape
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
 
 
 def wttm(student: Tensor, teacher: Tensor, gamma: float = 0.1) -> Tensor:
     """U · KL(p^γ/U ‖ q), U = Σ_i p_i^γ, with p, q the probabilities at temperature 1.
 
-    p^γ/U is the teacher at temperature 1/γ: softmax(γ v). The student has no temperature of its
-    own, so it learns the flatter distribution itself: the loss is 0 at z = γ v. U lies between 1
-    (a teacher that is sure) and N^(1 − γ) (one that is not), and so weighs the examples that the
-    teacher finds hard. At γ = 1 this is the plain KL divergence.
+    p^γ/U is the teacher at temperature 1/γ: softmax(γ v). The student has no temperature, so
+    it learns the flatter distribution: the loss is 0 at z = γ v. U lies between 1 (a confident
+    teacher) and N^(1 − γ) (an uncertain one), and so emphasizes examples that the teacher finds
+    hard. At γ = 1 this is the plain KL divergence.
 
     Args:
         student: Student logits z, `[batch, classes]`.
@@ -23,10 +23,7 @@ def wttm(student: Tensor, teacher: Tensor, gamma: float = 0.1) -> Tensor:
         gamma: γ in (0, 1], the power of the teacher's probabilities.
 
     Returns:
-        `[batch]`, in nats (times U), zero or more; computed in float32 at least.
-
-    Raises:
-        ModelError: The two sides have different shapes.
+        `[batch]`, in nats (times U), zero or more.
 
     >>> import torch
     >>> wttm(torch.zeros(1, 2), torch.tensor([[4.0, 0.0]]), gamma=0.5)
@@ -36,12 +33,11 @@ def wttm(student: Tensor, teacher: Tensor, gamma: float = 0.1) -> Tensor:
     log_q = F.log_softmax(at_least_float32(student), dim=1)
     log_powers = gamma * F.log_softmax(at_least_float32(teacher), dim=1)
     log_p = F.log_softmax(log_powers, dim=1)
-    divergence = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)
-    return divergence * log_powers.logsumexp(dim=1).exp()
+    return kl_divergence(log_q, log_p) * log_powers.logsumexp(dim=1).exp()
 
 
 class WTTM(Objective):
-    """Weighted transformed teacher matching: KL to the teacher's p^γ, unsure examples weigh more.
+    """Weighted transformed teacher matching: KL to the teacher's p^γ, weighted by uncertainty.
 
     Zheng and Yang 2024, "Knowledge Distillation Based on Transformed Teacher Matching",
     https://arxiv.org/abs/2402.11148. Formula: `tutelage.objectives.wttm`. The authors give it a
@@ -50,9 +46,6 @@ class WTTM(Objective):
     Args:
         gamma: γ in (0, 1], the power of the teacher's probabilities, usually 0.1 to 0.2; it acts
             as the teacher's temperature 1/γ. At 1 the student learns them as they are.
-
-    Raises:
-        ArgumentError: `gamma` is outside (0, 1].
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
