@@ -8,10 +8,7 @@ from functools import partial
 from types import FunctionType
 from typing import Any
 
-from torch.utils.data import DataLoader
-
 from tutelage.data import as_source
-from tutelage.identity import identity
 
 
 def readable(value: object) -> str:
@@ -41,16 +38,9 @@ def readable_setting(setting: Mapping[str, Any]) -> str:
 
 
 def data_identity(data: object, batch_size: int) -> str:
-    """Return a text that changes with a data set: its size, order and content.
-
-    The content of a data set that is no tensors is that of its attributes.
-    """
-    if data is None:
-        return "none"
-    source = as_source("data", data, batch_size, shuffle=False)
-    inner = data.dataset if isinstance(data, DataLoader) else data
-    collate = identity(data.collate_fn) if isinstance(data, DataLoader) else ""
-    return f"{source.description} {source.fingerprint()} {identity(inner)} {collate}"
+    """Return a text that changes with training data: its size, order and content."""
+    source = as_source("train", data, batch_size, shuffle=False)
+    return f"{source.description} {source.fingerprint()}"
 
 
 def seeded(data: object) -> Callable[[int], object] | None:
