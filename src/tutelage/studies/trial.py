@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
-from tutelage.data import LoaderSource, Shard, as_dataset, randomness
-from tutelage.errors import ModelError
+from tutelage.data import Indexed, LoaderSource, Shard, as_dataset, randomness
+from tutelage.errors import ModelError, StoreError
 from tutelage.evaluation import divergence, evaluate, measure
 from tutelage.studies.answers import source_of
 from tutelage.studies.arm import Arm, Trial
@@ -104,14 +104,17 @@ def _run(
 
 def train_fidelity(plan: StudyPlan, planned: Planned, student: nn.Module) -> dict[str, float]:
     """Return how near a student is to the study's teacher on a sample of its own training data."""
-    teacher = plan.teacher
-    data = _sample(plan.train_data(planned.arm, planned.seed))
-    if teacher is None or data is None:
+    data = plan.train_data(planned.arm, planned.seed)
+    sample, teacher = _sample(data), plan.teacher
+    if teacher is None or sample is None:
         return {}
-    answering, source = teacher.for_data("train", data), source_of("train", data)
-    judged, device = Live(student), plan.device
-    with judged.ready(device), answering.ready(device):
-        outputs = evaluate(judged, answering, None, source, device=device).outputs
+    try:
+        teacher = teacher.for_data("train", data)
+    except StoreError:  # of other data than this arm's
+        return {}
+    judged, device, source = Live(student), plan.device, source_of("train", sample)
+    with judged.ready(device), teacher.ready(device):
+        outputs = evaluate(judged, teacher, None, source, device=device).outputs
     if outputs.teacher is None:
         return {}
     reading, compared = plan.reading(planned.arm), replace(outputs, labels=None, domains=None)
@@ -152,7 +155,7 @@ def _sample(data: object) -> object | None:
         return None
     length = len(examples)  # pyright: ignore[reportArgumentType]
     rows = torch.linspace(0, length - 1, min(length, TRAIN_SAMPLE)).long().tolist()
-    sample = Subset(examples, rows)  # pyright: ignore[reportArgumentType]
     if loader is None:
-        return sample
+        return Subset(Indexed(examples), rows)  # stored targets are found by the index
+    sample = Subset(examples, rows)  # pyright: ignore[reportArgumentType]
     return DataLoader(sample, loader.batch_size or 1, collate_fn=loader.collate_fn)
