@@ -89,7 +89,7 @@ def test_confidence_is_measured_where_there_are_classes_and_labels(tmp_path):
     assert rows(html, "Fidelity to the teacher")["student"]["Mean KL"] == kl
     ours, theirs = (tl.evaluation.by_class(output, CLASSES) for output in (said, taught))
     changes = ", ".join(f"{k} {points(ours[k] - theirs[k]).replace('+0.0', '0.0')}" for k in ours)
-    assert f"points of accuracy, student less teacher. {changes}." in html
+    assert f"points of recall, student minus teacher. {changes}." in html
 
 
 def test_without_labels_fidelity_is_left(tmp_path):
@@ -208,7 +208,7 @@ def test_a_teacher_that_is_no_module_has_no_size(tmp_path):
     teacher = rows(html, "Results")["teacher"]
     assert (teacher["Mean squared error"], teacher["R²"]) == ("0", "1.00")
     assert set(rows(html, "Cost")["teacher"].values()) == {"–"}
-    assert "no PyTorch module" in html
+    assert "not a PyTorch module" in html
 
 
 def test_the_size_of_several_teachers_is_that_of_all_together(tmp_path):
@@ -220,7 +220,7 @@ def test_the_size_of_several_teachers_is_that_of_all_together(tmp_path):
     html = report(tmp_path, run)
     assert rows(html, "Cost")["3 teachers together"]["Parameters"] == str(10 + 10 + 8)
     assert "The 3 teachers together have 2.8× as many parameters" in verdict(html)
-    assert "size is that of all together" in html
+    assert "size is their total" in html
 
 
 def test_a_team_with_a_member_that_is_no_module_has_no_size(tmp_path):

@@ -1,4 +1,4 @@
-"""One trial: an arm at one setting with one seed, from its first weights to its answers."""
+"""One trial: an arm at one setting with one seed, from initial weights to the trained student."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, IterableDataset, Subset
 from tutelage.data import Indexed, LoaderSource, Shard, as_dataset, randomness
 from tutelage.errors import ModelError, StoreError
 from tutelage.evaluation import divergence, evaluate, measure
-from tutelage.studies.answers import source_of
 from tutelage.studies.arm import Arm, Trial
+from tutelage.studies.outputs import source_of
 from tutelage.studies.plan import StudyPlan
 from tutelage.teachers import Live
 from tutelage.training import Run, distill, fit
@@ -49,9 +49,9 @@ class Trained:
 
     Args:
         student: In eval mode.
-        record: Plain data: steps, epochs, the log of each epoch; empty for an arm that is a
-            function, whose training is its own affair.
-        seconds: What the call took; little where it took up a finished run.
+        record: Plain data: steps, epochs, the log of each epoch; empty for an arm that is
+            a function.
+        seconds: Of the call; few if the run was finished before.
     """
 
     student: nn.Module
@@ -60,7 +60,7 @@ class Trained:
 
 
 def train(plan: StudyPlan, planned: Planned, out: Path) -> Trained:
-    """Train a trial's student, or take its run up where it stands in `out`.
+    """Train a trial's student, or resume its run in `out`.
 
     Raises:
         TutelageError: As `distill`; ModelError too if a function returns no module.
@@ -103,7 +103,7 @@ def _run(
 
 
 def train_fidelity(plan: StudyPlan, planned: Planned, student: nn.Module) -> dict[str, float]:
-    """Return how near a student is to the study's teacher on a sample of its own training data."""
+    """Return a student's fidelity to the study's teacher on a sample of its training data."""
     data = plan.train_data(planned.arm, planned.seed)
     sample, teacher = _sample(data), plan.teacher
     if teacher is None or sample is None:
@@ -142,13 +142,13 @@ def _module(name: str, found: object) -> nn.Module:
 
 
 def _reseed(data: object, seed: int) -> None:
-    """Let a loader with generators of its own begin alike in every arm of a seed."""
+    """Seed the generators of a loader, so that all arms of a seed see the same order."""
     if isinstance(data, DataLoader):
         LoaderSource("train", data, Shard()).reseed(seed)
 
 
 def _sample(data: object) -> object | None:
-    """Return some of the training data, evenly spread and in order; None of a mere stream."""
+    """Return some of the training data, evenly spread and in order; None for a stream."""
     loader = data if isinstance(data, DataLoader) else None
     examples = as_dataset("train", data) if loader is None else loader.dataset
     if isinstance(examples, IterableDataset) or not hasattr(examples, "__len__"):
