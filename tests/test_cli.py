@@ -99,14 +99,14 @@ def test_the_report_of_a_run_keeps_what_was_measured(run):
     run.report()
     done = invoke("report", str(run.out))
     assert (done.exit_code, done.stdout) == (0, f"Report: {run.out / 'report.html'}\n")
-    assert "rests on the log alone" not in (run.out / "report.html").read_text()
+    assert "is based on the log only" not in (run.out / "report.html").read_text()
 
 
 def test_the_report_of_a_run_rests_on_the_log_if_it_must(run, tmp_path):
     out = tmp_path / "pages" / "mine.html"
     done = invoke("report", str(run.out), "--out", str(out))
     assert done.exit_code == 0, done.output
-    assert "rests on the log alone" in out.read_text()
+    assert "is based on the log only" in out.read_text()
     assert sorted(path.suffix for path in out.parent.iterdir()) == [".html", ".json", ".md"]
     assert not (run.out / "report.html").exists()
 

@@ -74,7 +74,8 @@ class TestArrays:
             seeds=2,
             controls={},
             **data,
-            **ONCE,
+            epochs=1,
+            training=tl.Training(batch_size=4),
         )
         assert "soft" in str(found)
 

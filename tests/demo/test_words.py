@@ -29,7 +29,7 @@ def test_the_report_holds_verdict_metrics_method_and_command(results, settings):
     page = demo_page(results, settings)
     html = unescape(render(page)).replace("\N{NO-BREAK SPACE}", " ")
     assert verdict(results) in html
-    for section in ("What distillation is", "What each arm achieved", "What was done"):
+    for section in ("What distillation is", "Results", "What was done"):
         assert f">{section}</h2>" in html
     for name, learns_from in page.sections[0].table.rows:
         assert f">{name}</th>" in html

@@ -7,10 +7,9 @@ import pytest
 from browser import dump, look, needs_browser
 from tutelage.reports import Cell, Column, Figure, Highlight, Page, Section, Table, render
 from tutelage.reports.figures import (
-    Curve,
+    Line,
     ReliabilityLine,
     Row,
-    SeriesLine,
     curves,
     deltas,
     intervals,
@@ -26,10 +25,10 @@ def drawings():
     names = [f"a rather long name of a class, number {k}" for k in range(40)]
     values, later = [k / 40 for k in range(40)], [(39 - k) / 40 for k in range(40)]
     return (
-        curves("c", [Curve("one", [1, 2], [0.5, 0.25])], "loss"),
+        curves("c", [Line("one", [1, 2], [0.5, 0.25])], "loss"),
         intervals("i", [Row(name, 2.7, 1.3, 4.1) for name in names[:5]], "points", margin=1),
         reliability_diagram("r", [ReliabilityLine("Student", values, later, values)]),
-        series("s", [SeriesLine(name, [1, 2], [1, 2]) for name in names[:7]], "share", "accuracy"),
+        series("s", [Line(name, [1, 2], [1, 2]) for name in names[:7]], "share", "accuracy"),
         residuals("e", values, later),
         deltas("d", names, values, later, "points"),
     )

@@ -17,7 +17,7 @@ from tutelage.reports import (
     Table,
     render,
 )
-from tutelage.reports.figures import Curve, Mark, curves, heat_map, paired, shared_range, trade_off
+from tutelage.reports.figures import Line, curves, heat_map, paired, shared_range, trade_off
 
 NASTY = '<script>alert("&")</script>'
 MATRIX = ((0.9, 0.06, 0.04), (0.1, 0.8, 0.1), (0.02, 0.03, 0.95))
@@ -25,8 +25,8 @@ MATRIX = ((0.9, 0.06, 0.04), (0.1, 0.8, 0.1), (0.02, 0.03, 0.95))
 
 def drawings():
     return {
-        "curves": curves("c", [Curve("one", [1, 2], [0.5, 0.25], [0.4, 0.2], [0.6, 0.3])], "loss"),
-        "trade_off": trade_off("t", [Mark("one", 0.1, 0.9, 0.8, 0.95, 0)], "accuracy"),
+        "curves": curves("c", [Line("one", [1, 2], [0.5, 0.25], [0.4, 0.2], [0.6, 0.3])], "loss"),
+        "trade_off": trade_off("t", [Line("one", [0.1], [0.9], [0.8], [0.95], 0)], "accuracy"),
         "paired": paired("p", [("a", [0.5, 0.6]), ("b", [0.7, 0.9])], "accuracy", [1, 2]),
         "heat_map": heat_map("h", MATRIX, ["x", "y", "z"], shared_range(MATRIX), "alike"),
     }

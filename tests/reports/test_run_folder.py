@@ -56,7 +56,7 @@ def test_what_was_measured_is_taken_over_again_and_again(made, folder):
         assert read_record(folder / "report.json") == before
     html = (folder / "report.html").read_text()
     assert html == (made[1] / "report.html").read_text()
-    assert "log alone" not in html
+    assert "log only" not in html
 
 
 def test_without_it_the_log_has_to_do(made, folder):
@@ -73,10 +73,10 @@ def test_without_it_the_log_has_to_do(made, folder):
     text = html.replace("\N{NO-BREAK SPACE}", " ")
     accuracy = 100 * best["val/accuracy"]
     assert f"On 40 validation examples the student has an accuracy of {accuracy:.1f} %" in text
-    for head in ("Quality", "What it costs", "Learning curves", "Settings and versions"):
+    for head in ("Results", "Cost", "Learning curves", "Settings and versions"):
         assert head in sections(html)
     assert "Calibration" not in sections(html)
-    assert "rests on the log alone" in html
+    assert "is based on the log only" in html
     assert "not finished" not in html
 
 

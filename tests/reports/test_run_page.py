@@ -56,12 +56,12 @@ def test_a_distilled_classifier(tmp_path):
     )
     assert f"has an accuracy of {100 * ours:.1f} %" in verdict(html)
     assert f"its teacher&#39;s {100 * theirs:.1f} %" in verdict(html)
-    quality = rows(html, "Quality")
+    quality = rows(html, "Results")
     assert quality["student"]["Accuracy"] == f"{100 * ours:.2f}"
     assert quality["teacher"]["Accuracy"] == f"{100 * theirs:.2f}"
     fidelity = rows(html, "Fidelity to the teacher")["student"]
     assert fidelity["Agreement"] == significant(100 * same)
-    cost = rows(html, "What it costs")
+    cost = rows(html, "Cost")
     assert (cost["student"]["Parameters"], cost["teacher"]["Parameters"]) == ("10", "58")
     heads = re.findall(r"<figcaption>\s*<h3>([^<]*)", html) or re.findall(r"<h3[^>]*>([^<]*)", html)
     for head in ("Accuracy by confidence", "Loss", "Loss terms", "Quality on validation data"):
@@ -89,7 +89,7 @@ def test_confidence_is_measured_where_there_are_classes_and_labels(tmp_path):
     assert rows(html, "Fidelity to the teacher")["student"]["Mean KL"] == kl
     ours, theirs = (tl.evaluation.by_class(output, CLASSES) for output in (said, taught))
     changes = ", ".join(f"{k} {points(ours[k] - theirs[k]).replace('+0.0', '0.0')}" for k in ours)
-    assert f"points of accuracy, student less teacher. {changes}." in html
+    assert f"points of recall, student minus teacher. {changes}." in html
 
 
 def test_without_labels_fidelity_is_left(tmp_path):
@@ -135,7 +135,7 @@ def test_values_show_where_they_are_missed(tmp_path):
         None, nn.Linear(4, 2), train=values, val=values, objective=tl.LabelRegression(), epochs=1
     )
     html = report(tmp_path, run)
-    assert "Where the errors are" in html
+    assert "Residuals" in html
     assert html.count("of 40 examples whose true") == 2
     assert "Output 2" in html
     assert ">Calibration</h2>" not in html
@@ -190,7 +190,7 @@ def test_training_modes_and_random_state_are_left_as_they_were(tmp_path):
 def test_without_validation_nothing_is_said_of_quality(tmp_path):
     html = report(tmp_path, tl.fit(nn.Linear(4, 2), train=LABELLED, epochs=2))
     assert verdict(html).startswith("The training loss went from")
-    cost = rows(html, "What it costs")
+    cost = rows(html, "Cost")
     assert cost.keys() == {"student"}
     assert cost["student"] == {"Parameters": "10", "File": re.search(r"\d+ B", html)[0]}
     assert ">Quality</h2>" not in html
@@ -205,10 +205,10 @@ def test_a_teacher_that_is_no_module_has_no_size(tmp_path):
     )
     html = report(tmp_path, run)
     assert "On 40 validation examples the student has a mean squared error of" in verdict(html)
-    teacher = rows(html, "Quality")["teacher"]
+    teacher = rows(html, "Results")["teacher"]
     assert (teacher["Mean squared error"], teacher["R²"]) == ("0", "1.00")
-    assert set(rows(html, "What it costs")["teacher"].values()) == {"–"}
-    assert "no PyTorch module" in html
+    assert set(rows(html, "Cost")["teacher"].values()) == {"–"}
+    assert "not a PyTorch module" in html
 
 
 def test_the_size_of_several_teachers_is_that_of_all_together(tmp_path):
@@ -218,9 +218,9 @@ def test_the_size_of_several_teachers_is_that_of_all_together(tmp_path):
         teachers, nn.Linear(4, 2), train=data, val=data, objective=tl.SoftTargets(), epochs=1
     )
     html = report(tmp_path, run)
-    assert rows(html, "What it costs")["3 teachers together"]["Parameters"] == str(10 + 10 + 8)
-    assert "The 3 teachers together have 2.8× its parameters" in verdict(html)
-    assert "size is that of all together" in html
+    assert rows(html, "Cost")["3 teachers together"]["Parameters"] == str(10 + 10 + 8)
+    assert "The 3 teachers together have 2.8× as many parameters" in verdict(html)
+    assert "size is their total" in html
 
 
 def test_a_team_with_a_member_that_is_no_module_has_no_size(tmp_path):
@@ -230,7 +230,7 @@ def test_a_team_with_a_member_that_is_no_module_has_no_size(tmp_path):
         teacher, nn.Linear(4, 1), train=values, val=values, objective=tl.OutputRegression(),
         epochs=1,
     )  # fmt: skip
-    cost = rows(report(tmp_path, run), "What it costs")
+    cost = rows(report(tmp_path, run), "Cost")
     assert cost["teacher"]["Parameters"] == "–"
 
 

@@ -13,7 +13,6 @@ from tutelage.reports import (
     read_record,
     render,
     render_markdown,
-    write_page,
     write_report,
 )
 from tutelage.reports.record import ArmRecord, TrialRecord
@@ -24,12 +23,6 @@ PAGE = Page("Title", "It works.", (Section("Heading", ("Text.",)),))
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
-
-
-def test_a_page_makes_its_folder(tmp_path):
-    path = write_page(PAGE, tmp_path / "new" / "page.html")
-    assert path.read_text(encoding="utf-8") == render(PAGE)
-    assert names(tmp_path / "new") == ["page.html"]
 
 
 def test_a_report_is_three_files(tmp_path):
@@ -66,20 +59,19 @@ def test_other_peoples_files_are_left_alone(other, tmp_path):
 
 
 def test_what_cannot_be_written_leaves_the_old_file_whole(tmp_path, monkeypatch):
-    path = write_page(PAGE, tmp_path / "page.html")
+    path = write_report(PAGE, tmp_path / "page.html", RECORD)
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(tl.RunFolderError, match="page must go to"):
-        write_page(Page("New", "v", ()), path)
+    with pytest.raises(tl.RunFolderError, match="report must be written to"):
+        write_report(Page("New", "v", ()), path, RECORD)
     assert path.read_text(encoding="utf-8") == render(PAGE)
-    assert names(tmp_path) == ["page.html"]
+    assert names(tmp_path) == ["page.html", "page.json", "page.md"]
 
 
-@pytest.mark.parametrize("write", [write_page, lambda *its: write_report(*its, RECORD)])
-def test_a_place_that_cannot_be_written_is_named(write, tmp_path):
+def test_a_path_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(tl.RunFolderError, match="page must go to"):
-        write(PAGE, tmp_path / "file" / "page.html")
+    with pytest.raises(tl.RunFolderError, match="report must be written to"):
+        write_report(PAGE, tmp_path / "file" / "page.html", RECORD)

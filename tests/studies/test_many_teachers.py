@@ -81,3 +81,18 @@ def test_an_arm_may_have_teachers_of_its_own(tmp_path):
     # Both domains have the very teacher that the study has.
     for figure in ("accuracy", "kl"):
         assert done.results.arm("one").values(figure) == done.results.arm("routed").values(figure)
+
+
+def test_a_store_is_compared_on_a_sample_of_the_training_data(tmp_path, monkeypatch):
+    monkeypatch.setattr("tutelage.studies.trial.TRAIN_SAMPLE", 7)
+    sets, model = [data(seed) for seed in range(3)], net(4)
+    stores = [
+        tl.label(model, each, out=tmp_path / f"store{k}", dtype="float32")
+        for k, each in enumerate(sets)
+    ]
+    found = [
+        study(teacher, tmp_path / str(k), seeds=1).results.arm("soft").trials[0].train
+        for k, teacher in enumerate((model, tl.teachers.Stored(*stores)))
+    ]
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+    assert found[0]["kl"] > 0

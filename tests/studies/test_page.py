@@ -73,11 +73,11 @@ def test_damaged_results_are_refused(content, tmp_path):
 
 def test_every_study_has_its_page(classes, values, along):
     for study, heads in (
-        (classes, ("What each arm achieved", "How sure that is", "What it costs",
+        (classes, ("Results", "Uncertainty", "Cost",
                    "Calibration", "Fidelity to the teacher", "Class by class",
-                   "Learning curves", "Settings that were tried", "Settings",
-                   "To repeat it")),
-        (values, ("What each arm achieved", "Where the errors are")),
+                   "Learning curves", "Hyperparameter search", "Settings",
+                   "Reproducibility")),
+        (values, ("Results", "Residuals")),
         (along, ("Along temperature",)),
     ):  # fmt: skip
         html = render(record_page(study.results))
@@ -90,12 +90,12 @@ def test_every_study_has_its_page(classes, values, along):
 def test_the_verdict_stands_first_and_text_is_escaped(classes):
     html = render(record_page(classes.results))
     assert "<h1>Digits &amp; &lt;more&gt;</h1>" in html
-    assert html.index(classes.verdict[:40]) < html.index("What each arm achieved")
+    assert html.index(classes.verdict[:40]) < html.index(">Results<")
 
 
 def test_one_seed_is_no_proof(setup):
     study = setup.study(seeds=1)
-    assert "One seed says nothing about chance" in render(record_page(study.results))
+    assert "One seed does not show the variation" in render(record_page(study.results))
     assert "one seed only" in study.verdict
 
 
@@ -113,7 +113,7 @@ def test_the_shell_writes_the_page_from_the_folder(setup, tmp_path):
     setup.study(seeds=2, out=tmp_path)
     done = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert done.exit_code == 0, done.output
-    assert "What each arm achieved" in (tmp_path / "report.html").read_text()
+    assert ">Results<" in (tmp_path / "report.html").read_text()
     (tmp_path / "results.json").write_text("{}")
     done = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert done.exit_code == 1
@@ -136,7 +136,7 @@ def with_differences(results, *differences):
     ("differences", "words"),
     [
         ((0.02, 0.0201), "2.0 points better in accuracy than the strongest control"),
-        ((-0.02, -0.021), "distillation lost"),
+        ((-0.02, -0.021), "distillation made it worse"),
         ((0.02, -0.01), "it includes zero, so no difference is shown"),
     ],
 )

@@ -75,11 +75,11 @@ def test_what_is_done_is_not_done_again(whole, tmp_path):
     out, marks = tmp_path / "out", tmp_path / "marks"
     finish(start(out, marks))
     times = {path: path.stat().st_mtime_ns for path in out.glob("trials/*/trial.json")}
-    answers = {path: path.stat().st_mtime_ns for path in out.glob("trials/*/answers-*.npy")}
+    before = {path: path.stat().st_mtime_ns for path in out.glob("trials/*/outputs-*.npy")}
     lines = len(marks.read_text().splitlines())
     finish(start(out, marks))
     assert {path: path.stat().st_mtime_ns for path in times} == times
-    assert {path: path.stat().st_mtime_ns for path in answers} == answers
+    assert {path: path.stat().st_mtime_ns for path in before} == before
     # The function is called once more, for its first student, and takes up the finished run.
     assert len(marks.read_text().splitlines()) == lines + 1
     assert found(out) == whole

@@ -269,7 +269,7 @@ def test_a_teacher_that_is_no_module(setup):
     teacher = study.results.models["teacher"]
     assert teacher.cost is None
     assert [each.batch_size for each in teacher.latencies] == [1, 256]
-    assert "its time for one input" in study.verdict
+    assert "as long for one input" in study.verdict
     assert "parameters" not in study.verdict
     assert study.results.teacher.metrics["accuracy"] > 0.8
 

@@ -53,7 +53,7 @@ def test_test_labels_have_no_say(setup):
 
 def test_tuning_looks_at_no_test_data(setup, tmp_path):
     setup.study(val=setup.val, sweep={"learning_rate": RATES}, seeds=1, out=tmp_path)
-    numbers = [len(list(folder.glob("answers-*.npy"))) for folder in tmp_path.glob("trials/*")]
+    numbers = [len(list(folder.glob("outputs-*.npy"))) for folder in tmp_path.glob("trials/*")]
     # Of 9 trials the 3 that were chosen have answered both sets, the others only one.
     assert sorted(numbers) == [1] * 6 + [2] * 3
 

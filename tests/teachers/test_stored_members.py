@@ -7,7 +7,7 @@ from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from tutelage.signals import OUTPUT
-from tutelage.studies.answers import ask
+from tutelage.studies.outputs import ask
 from tutelage.teachers import Ensemble, Specialist, Specialists, Stored
 
 

@@ -12,7 +12,7 @@ from tutelage.reports.page import (
     render,
 )
 from tutelage.reports.record import Record, read_record
-from tutelage.reports.writing import write_page, write_record, write_report
+from tutelage.reports.writing import write_record, write_report
 
 __all__ = [
     "Cell",
@@ -26,7 +26,6 @@ __all__ = [
     "read_record",
     "render",
     "render_markdown",
-    "write_page",
     "write_record",
     "write_report",
 ]

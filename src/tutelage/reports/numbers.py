@@ -24,15 +24,6 @@ def percent(fraction: float, decimals: int = 1) -> str:
     return f"{100 * fraction:.{decimals}f} %"
 
 
-def percent_range(low: float, high: float) -> str:
-    """Return two fractions as a range of per cent.
-
-    >>> percent_range(0.9, 0.955)
-    '90.0 to 95.5 %'
-    """
-    return f"{100 * low:.1f} to {100 * high:.1f} %"
-
-
 def plus_minus(mean: float, half_width: float) -> str:
     """Return a fraction and the half width of its interval as per cent.
 

@@ -68,7 +68,7 @@ def _lead(record: Record) -> str:
         trial = arm.trials[0]
         return (
             f"{counted(trial.epochs or 0, 'epoch')}, {counted(trial.steps or 0, 'optimizer step')};"
-            f" learnt from {arm.learns_from}."
+            f" objective: {arm.learns_from}."
         )
     judged = "" if record.metric is None else f"; judged by {metric_name(record.metric)}"
     return (
@@ -87,14 +87,15 @@ def _warning(record: Record) -> str:
         warnings.append(f"This run is not finished: {done} of {planned} epochs are done.")
     if not record.measured:
         warnings.append(
-            "This report rests on the log alone; run.report() in Python measures teacher, "
-            "calibration and speed as well."
+            "This report is based on the log only; run.report() in Python also measures the "
+            "teacher, calibration and speed."
         )
     if record.unmeasured:
         warnings.append(f"The teacher's output was not measured: {record.unmeasured}.")
     if len(record.seeds) == 1:
         warnings.append(
-            "One seed says nothing about chance: run more seeds before you rely on a difference."
+            "One seed does not show the variation between seeds: run more before you rely on a "
+            "difference."
         )
     return " ".join(warnings)
 
@@ -117,6 +118,8 @@ def _highlights(record: Record) -> tuple[Highlight, ...]:
     if faster:
         sizes = " / ".join(str(size) for _, size in faster)
         shown.append(
-            Highlight(" / ".join(ratio for ratio, _ in faster), f"times as fast, {sizes} at a time")
+            Highlight(
+                " / ".join(ratio for ratio, _ in faster), f"the teacher's speed, batch {sizes}"
+            )
         )
     return tuple(shown)

@@ -1,4 +1,4 @@
-"""What came out, in words: won, lost or not shown, and at what cost."""
+"""The verdict: the result in words, and what was saved."""
 
 from __future__ import annotations
 
@@ -141,12 +141,12 @@ def _article(metric: DecidingMetric) -> str:
 
 def _certainty(found: Comparison, metric: DecidingMetric) -> str:
     if found.interval is None:
-        return "one seed only, so nothing is known of how much of that is luck"
+        return "one seed only, so the variation between seeds is unknown"
     ends = (found.interval.low, found.interval.high)
     low, high = (difference(end, metric, decimals_of(found)) for end in ends)
     text = f"95 % interval {low} to {high}, {len(found.differences)} paired seeds"
     if _clear(found.interval):
-        return text if found.interval.low > 0 else f"{text}: distillation lost"
+        return text if found.interval.low > 0 else f"{text}: distillation made it worse"
     return f"{text}: it includes zero, so no difference is shown"
 
 
@@ -177,18 +177,18 @@ def _no_worse(found: AgainstTeacher, metric: DecidingMetric) -> str:
     bound = f"one-sided 95 % bound {difference(test.bound, metric, 2)}"
     if test.shown:
         return (
-            f": on these test examples no worse than the margin of {margin} that was stated "
+            f": on these test examples it is not worse by more than the margin of {margin} stated "
             f"beforehand ({bound})"
         )
-    return f"; that it loses less than the margin of {margin} is not shown ({bound})"
+    return f"; a loss within the margin of {margin} is not shown ({bound})"
 
 
 def _saving(record: Record) -> str:
     smaller, faster = savings(record)
-    parts = [] if smaller is None else [f"has {smaller} its parameters"]
+    parts = [] if smaller is None else [f"has {smaller} as many parameters"]
     if faster:
         spent = " and ".join(
-            f"{ratio} its time {'for one input' if size == 1 else f'for {size} at once'}"
+            f"{ratio} as long for {'one input' if size == 1 else f'{size} at once'}"
             for ratio, size in faster
         )
         parts.append(f"takes {spent}")
@@ -203,12 +203,12 @@ def _of_loss(record: Record) -> str:
     """Return what the training loss says, where nothing else is known."""
     curve = record.arm(record.primary).trials[0].curves.get("train/loss")
     if curve is None:
-        return "Nothing is known of how good the student is."
+        return "There is no metric of the student's quality."
     first, last = curve.values[0], curve.values[-1]
     return (
         f"The training loss went from {significant(first)} in the first epoch to "
-        f"{significant(last)} in the last; how good the student is cannot be told without "
-        "validation data that it can be compared on."
+        f"{significant(last)} in the last; measuring the student's quality takes validation data "
+        "with labels or a teacher's output."
     )
 
 

@@ -14,16 +14,6 @@ from tutelage.reports.record import Record, record_json
 _MARK = "tutelage report"
 
 
-def write_page(page: Page, path: Path) -> Path:
-    """Write the page to a file, making its folder if need be; return the path.
-
-    Raises:
-        RunFolderError: The file cannot be written.
-    """
-    _write({path: render(page)})
-    return path
-
-
 def write_report(page: Page, path: Path, record: Record) -> Path:
     """Write the page as HTML and, beside it, as Markdown and its record as JSON; return the path.
 
@@ -85,5 +75,5 @@ def _write(contents: Mapping[Path, str]) -> None:
             write_whole(path, text.encode())
         except OSError as error:
             raise RunFolderError(
-                f"the page must go to {path}, got {error}; give a path that can be written"
+                f"the report must be written to {path}, got {error}; choose another path"
             ) from error

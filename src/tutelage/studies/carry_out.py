@@ -1,4 +1,4 @@
-"""Carry out trials, side by side with other processes, until all are done."""
+"""Run trials, in parallel with other processes, until all are done."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from tutelage.errors import NonFiniteError
 from tutelage.files import write_json
 from tutelage.identity import digest
-from tutelage.studies import answers
-from tutelage.studies.answers import Truth
+from tutelage.studies import outputs
 from tutelage.studies.folder import TrialFolder, exclusive
 from tutelage.studies.keys import Keys
+from tutelage.studies.outputs import Truth
 from tutelage.studies.plan import StudyPlan
 from tutelage.studies.trial import Planned, train, train_fidelity
 from tutelage.teachers import Live
@@ -24,7 +24,7 @@ from tutelage.teachers import Live
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 Tell = Callable[[str, int, int], None]
-"""Is told what comes next, how many trials are done, and of how many."""
+"""Receives what comes next, how many trials are done, and how many there are."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Done:
 
 
 class Trials:
-    """Carries out the trials of a study and remembers them on disk.
+    """Runs the trials of a study and keeps them on disk.
 
     Args:
         plan: The study.
@@ -63,12 +63,12 @@ class Trials:
         self._teacher = None if teacher is None else digest(teacher.fingerprint())
 
     def all(self, wanted: Sequence[Planned], tuning: bool = False) -> list[Done]:
-        """Carry out those trials that nobody has, wait for the others, and return all.
+        """Run the trials that no other process has, wait for the others, and return all.
 
         Args:
             wanted: In the order of the work.
-            tuning: Whether they only serve a choice: then no test data are looked at, and a loss
-                that is not finite is a result and no error.
+            tuning: Whether they only serve to choose settings: then test data is not used, and a
+                non-finite loss is a result, not an error.
         """
         left = [each for each in wanted if not self._is_done(each, tuning)]
         while left:
@@ -88,10 +88,10 @@ class Trials:
         folder = self._folder(planned)
         return train(self.plan, planned, folder.run).student
 
-    def teacher_answers(self, name: str, data: object) -> Tensor | None:
-        """Return the teacher's outputs on a data set; it is asked once.
+    def teacher_outputs(self, name: str, data: object) -> Tensor | None:
+        """Return the teacher's outputs on a data set; they are computed once.
 
-        None where there is no teacher, or one that knows only some of the classes.
+        None without a teacher, or with one that knows only some of the classes.
 
         Args:
             name: Of the data: `val` or `test` of these trials.
@@ -102,19 +102,19 @@ class Trials:
         folder = self.plan.folder / "teacher"
         file = folder / f"{self._teacher}-{name}.npy"
         with exclusive(folder):
-            kept = answers.load(file)
+            kept = outputs.load(file)
             if kept is None:
                 kind = name.partition("-")[0]  # what the user called the data
-                kept = answers.ask(self.plan.teacher, kind, data, self.plan.device)
+                kept = outputs.ask(self.plan.teacher, kind, data, self.plan.device)
                 if kept is not None:
-                    answers.save(file, kept)
+                    outputs.save(file, kept)
         return kept
 
     def _folder(self, planned: Planned) -> TrialFolder:
         return TrialFolder(self.plan.folder / "trials" / planned.key)
 
     def _data(self, tuning: bool) -> dict[str, object]:
-        """Return the data that the students are to answer, by name."""
+        """Return the data that students are evaluated on, by name."""
         data = {} if self.val is None else {self.val: self.plan.val}
         return data if tuning else data | {self.test: self.plan.test}
 
@@ -125,15 +125,15 @@ class Trials:
             return False
         if "diverged" in record:
             return tuning
-        answered = all(folder.answers(each).exists() for each in self._data(tuning))
-        return answered and (tuning or self._compared(folder))
+        evaluated = all(folder.outputs(each).exists() for each in self._data(tuning))
+        return evaluated and (tuning or self._compared(folder))
 
     def _compared(self, folder: TrialFolder) -> bool:
-        """Tell whether the student was compared with the teacher on its training data."""
+        """Return whether the student was compared with the teacher on its training data."""
         return self._teacher is None or folder.fidelity(self._teacher).exists()
 
     def _try(self, planned: Planned, tuning: bool) -> bool:
-        """Carry a trial out unless another process is at it; tell whether it was ours."""
+        """Run a trial unless another process has it; return whether it was ours."""
         folder = self._folder(planned)
         with folder.claimed() as ours:
             if ours and not self._is_done(planned, tuning):
@@ -150,9 +150,9 @@ class Trials:
             raise NonFiniteError(f"arm {planned.name!r}, seed {planned.seed}: {error}") from error
         student = Live(trained.student)
         for name, data in self._data(tuning).items():
-            if not folder.answers(name).exists():
-                output = answers.ask(student, name.partition("-")[0], data, self.plan.device)
-                answers.save(folder.answers(name), cast("Tensor", output))
+            if not folder.outputs(name).exists():
+                output = outputs.ask(student, name.partition("-")[0], data, self.plan.device)
+                outputs.save(folder.outputs(name), cast("Tensor", output))
         if not (tuning or self._compared(folder)):
             found = train_fidelity(self.plan, planned, trained.student)
             write_json(folder.fidelity(str(self._teacher)), found)
@@ -166,5 +166,5 @@ class Trials:
         if self._teacher is not None and folder.fidelity(self._teacher).exists():
             text = folder.fidelity(self._teacher).read_text(encoding="utf-8")
             record["train"] = json.loads(text)
-        val = None if self.val is None else answers.load(folder.answers(self.val))
-        return Done(planned, record, val, answers.load(folder.answers(self.test)))
+        val = None if self.val is None else outputs.load(folder.outputs(self.val))
+        return Done(planned, record, val, outputs.load(folder.outputs(self.test)))

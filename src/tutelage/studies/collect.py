@@ -2,46 +2,69 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from torch import Tensor
 
-from tutelage.evaluation import Calibration
+from tutelage.errors import ArgumentError
+from tutelage.evaluation import (
+    Calibration,
+    Interval,
+    bootstrap_interval,
+    mean_interval,
+    non_inferiority,
+    seeds_needed,
+)
 from tutelage.objectives import Objective
 from tutelage.reports.record import (
     AgainstTeacher,
     ArmRecord,
     Comparison,
+    DecidingMetric,
     TrialRecord,
 )
 from tutelage.reports.summary import calibrate, curves, finite, resemblance, summarize
 from tutelage.studies.arm import Arm
-from tutelage.studies.carry_out import Done
+from tutelage.studies.carry_out import Done, Trials
 from tutelage.studies.choose import Chosen
-from tutelage.studies.compare import against_teacher, compare
 from tutelage.studies.describe import readable, readable_setting
 from tutelage.studies.plan import StudyPlan
 from tutelage.studies.score import Scorer
 
 
 @dataclass(frozen=True)
+class Finished:
+    """A study whose trials are done.
+
+    Args:
+        plan: The study.
+        trials: Gives the students back.
+        scorer: Computes metrics.
+        chosen: The setting of each arm.
+        done: The trials of each arm, one for each seed.
+    """
+
+    plan: StudyPlan
+    trials: Trials
+    scorer: Scorer
+    chosen: Mapping[str, Chosen]
+    done: Mapping[str, Sequence[Done]]
+
+
 class Collector:
     """Makes the arms of a record from finished trials.
 
     Args:
-        plan: The study.
-        scorer: Gives metrics.
-        done: Of each arm its trials, one for each seed.
-        chosen: Of each arm its setting.
-        models: Of each arm the key of its model.
+        finished: The study.
+        models: The key of each arm's model.
     """
 
-    plan: StudyPlan
-    scorer: Scorer
-    done: Mapping[str, Sequence[Done]]
-    chosen: Mapping[str, Chosen]
-    models: Mapping[str, str]
+    def __init__(self, finished: Finished, models: Mapping[str, str]) -> None:
+        self.plan, self.scorer = finished.plan, finished.scorer
+        self.done, self.chosen, self.models = finished.done, finished.chosen, models
 
     def arms(self, teacher: ArmRecord | None) -> tuple[ArmRecord, ...]:
         """Return all arms, controls first.
@@ -78,9 +101,8 @@ class Collector:
     def comparisons(self, arms: Sequence[ArmRecord]) -> tuple[Comparison, ...]:
         """Return each arm against each control."""
         controls = [arm for arm in arms if arm.is_control]
-        scores = {arm.name: self._scores(arm.name) for arm in arms}
         return tuple(
-            compare(arm, control, self.scorer.metric, (scores[arm.name], scores[control.name]))
+            self._compared(arm, control)
             for arm in arms
             for control in controls
             if not arm.is_control and arm.against in (None, control.name)
@@ -94,7 +116,27 @@ class Collector:
         value = None if teacher is None else teacher.metrics.get(metric.name)
         if value is None:
             return ()
-        return tuple(against_teacher(arm, value, metric, self.plan.margin) for arm in arms)
+        margin, found = self.plan.margin, []
+        for arm in arms:
+            differences = tuple(_better(each, value, metric) for each in arm.values(metric.name))
+            test = None
+            if margin is not None and len(differences) > 1:
+                test = non_inferiority(differences, margin)
+            found.append(AgainstTeacher(arm.name, differences, _interval(differences), test))
+        return tuple(found)
+
+    def _compared(self, arm: ArmRecord, control: ArmRecord) -> Comparison:
+        metric = self.scorer.metric
+        pairs = zip(arm.values(metric.name), control.values(metric.name), strict=True)
+        differences = tuple(_better(ours, theirs, metric) for ours, theirs in pairs)
+        return Comparison(
+            arm.name,
+            control.name,
+            differences,
+            _interval(differences),
+            _bootstrap(self._scores(arm.name), self._scores(control.name)),
+            _seeds_needed(differences),
+        )
 
     def _arm(self, name: str, teacher: ArmRecord | None) -> ArmRecord:
         arm, done = self.plan.arms[name], self.done[name]
@@ -157,7 +199,7 @@ class Collector:
 
 def _given(done: Done) -> Tensor:
     if done.test is None:
-        raise RuntimeError("a finished trial has answers")
+        raise RuntimeError("a finished trial has outputs")
     return done.test
 
 
@@ -165,3 +207,30 @@ def _learns_from(plan: StudyPlan, arm: Arm) -> str:
     if arm.run:
         return "a function of its own"
     return "; then ".join(map(readable, arm.asked or (plan.reading(arm),)))
+
+
+def _better(ours: float, theirs: float, metric: DecidingMetric) -> float:
+    return ours - theirs if metric.higher else theirs - ours
+
+
+def _interval(differences: Sequence[float]) -> Interval | None:
+    return mean_interval(differences) if len(differences) > 1 else None
+
+
+def _bootstrap(ours: Sequence[Tensor | None], theirs: Sequence[Tensor | None]) -> Interval | None:
+    rows = [
+        (one - other).numpy()
+        for one, other in zip(ours, theirs, strict=True)
+        if one is not None and other is not None
+    ]
+    return bootstrap_interval(np.stack(rows)) if rows and len(rows) == len(ours) else None
+
+
+def _seeds_needed(differences: Sequence[float]) -> int | None:
+    mean = math.fsum(differences) / max(1, len(differences))
+    if len(differences) < 2 or mean == 0 or not math.isfinite(mean):  # noqa: PLR2004 - no spread
+        return None
+    try:
+        return seeds_needed(differences, abs(mean))
+    except ArgumentError:  # more than can be asked for
+        return None

@@ -14,42 +14,19 @@ from torch import Tensor, nn
 
 from tutelage.reports.record import ArmRecord, ModelRecord, Record
 from tutelage.reports.summary import SIMILARITY_TEMPERATURE, versions
-from tutelage.studies.carry_out import Done, Trials
-from tutelage.studies.choose import Chosen
-from tutelage.studies.collect import Collector
-from tutelage.studies.models import TEACHER, Answering, architecture, measure, measure_variants
-from tutelage.studies.plan import StudyPlan
-from tutelage.studies.score import Scorer
+from tutelage.studies.collect import Collector, Finished
+from tutelage.studies.models import TEACHER, TeacherModule, architecture, measure, measure_variants
 
 _FEW = 3
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A study whose trials are done.
-
-    Args:
-        plan: What it was to do.
-        trials: Gives the students back.
-        scorer: Gives metrics.
-        chosen: Of each arm its setting.
-        done: Of each arm its trials.
-    """
-
-    plan: StudyPlan
-    trials: Trials
-    scorer: Scorer
-    chosen: Mapping[str, Chosen]
-    done: Mapping[str, Sequence[Done]]
-
-
-@dataclass(frozen=True)
 class ReportOptions:
-    """What only the readers of a study's report need.
+    """Texts of a study's report.
 
     Args:
         title: Of the report.
-        axis: What the arms' `at` is, such as "temperature".
+        axis: Name of the arms' `at`, such as "temperature".
         class_names: In the order of the logits.
     """
 
@@ -71,8 +48,8 @@ def conclude(
     finished.trials.tell("measuring the models", total, total)
     teacher = None
     if plan.teacher is not None and scorer.teacher_test is not None:
-        teacher = plan.teacher.module or Answering(plan.teacher)
-    collector = Collector(plan, scorer, finished.done, finished.chosen, keys)
+        teacher = plan.teacher.module or TeacherModule(plan.teacher)
+    collector = Collector(finished, keys)
     ours = collector.teacher(TEACHER)
     arms = collector.arms(ours)
     models = _models(finished, students, keys, teacher)
@@ -125,7 +102,7 @@ def _models(
 
 
 def _called(teacher: nn.Module | None) -> str:
-    several = len(teacher.teacher.modules()) if isinstance(teacher, Answering) else 1
+    several = len(teacher.teacher.modules()) if isinstance(teacher, TeacherModule) else 1
     return "teacher" if several <= 1 else f"{several} teachers together"
 
 
@@ -145,11 +122,11 @@ def _chosen_by(named: str | None, arms: Sequence[ArmRecord]) -> str:
     if named is not None:
         return "was named beforehand"
     on_val = any(trial.val is not None for arm in arms for trial in arm.trials)
-    return "is the best on validation data" if on_val else "is the first that was named"
+    return "is the best on validation data" if on_val else "is the first one given"
 
 
 def _primary(arms: Sequence[ArmRecord], higher: bool) -> str:
-    """Return the arm to speak of: the best on validation data, else the first."""
+    """Return the primary arm: the best on validation data, else the first."""
     ours = [arm for arm in arms if not arm.is_control]
 
     def on_validation(arm: ArmRecord) -> float:
@@ -172,11 +149,11 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _command() -> str:
-    """Return what this process was started with, without the folders that hold it."""
+    """Return the command of this process, without folders."""
     program, *rest = sys.argv
     name = Path(program).name
     if not name or name == "-c" or name.startswith("ipykernel"):
-        return ""  # what a notebook is started with repeats nothing
+        return ""  # a notebook's command reproduces nothing
     return shlex.join(["python", name, *rest] if name.endswith(".py") else [name, *rest])
 
 

@@ -15,7 +15,7 @@ from tutelage.identity import identity
 
 
 def readable(value: object) -> str:
-    """Return a setting as a reader wants it.
+    """Return a setting as text.
 
     >>> import torch
     >>> readable(partial(torch.optim.SGD, lr=0.1)), readable(None), readable(0.5)
@@ -36,7 +36,7 @@ def readable(value: object) -> str:
 
 
 def readable_setting(setting: Mapping[str, Any]) -> str:
-    """Return swept values as a reader wants them: `learning rate 0.1, epochs 3`."""
+    """Return swept values as text: `learning rate 0.1, epochs 3`."""
     return ", ".join(f"{name.replace('_', ' ')} {readable(each)}" for name, each in setting.items())
 
 

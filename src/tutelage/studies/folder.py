@@ -2,13 +2,13 @@
 
 ```
 out/
-├── results.json              everything found, once all trials are done
+├── results.json              the record, once all trials are done
 ├── report.html, .md          the same for readers
-├── teacher/                  the teacher's answers
+├── teacher/                  the teacher's outputs
 └── trials/KEY/
     ├── run/                  the training: checkpoints, log, student
-    ├── answers-DATA.npy      the student's outputs on validation and test data
-    ├── fidelity-TEACHER.json how near it is to the teacher on its training data
+    ├── outputs-DATA.npy      the student's outputs on validation and test data
+    ├── fidelity-TEACHER.json fidelity to the teacher on its training data
     └── trial.json            written last: the trial is done
 ```
 """
@@ -27,7 +27,7 @@ from tutelage.files import locked, write_json
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Wait until no other process is at what this process does inside; then do it alone."""
+    """Hold the folder's lock, and wait for it if another process has it."""
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock", wait=True):
         yield
@@ -44,12 +44,12 @@ class TrialFolder:
         self.path = path
         self.run, self._record = path / "run", path / "trial.json"
 
-    def answers(self, data: str) -> Path:
+    def outputs(self, data: str) -> Path:
         """Return the file of the outputs on a data set."""
-        return self.path / f"answers-{data}.npy"
+        return self.path / f"outputs-{data}.npy"
 
     def fidelity(self, teacher: str) -> Path:
-        """Return the file of how near the student is to a teacher on its training data."""
+        """Return the file of the fidelity to a teacher on the training data."""
         return self.path / f"fidelity-{teacher}.json"
 
     def record(self) -> dict[str, Any] | None:
@@ -65,18 +65,18 @@ class TrialFolder:
         except (OSError, ValueError) as error:
             raise RunFolderError(
                 f"{self._record} must be the record of a trial, got {error}; remove the file, and "
-                "it is made anew"
+                "it is recomputed"
             ) from error
 
     def finish(self, record: dict[str, Any]) -> None:
-        """Write the record, which says that the trial is done."""
+        """Write the record, which marks the trial as done."""
         write_json(self._record, record)
 
     @contextmanager
     def claimed(self) -> Iterator[bool]:
         """Take the trial for this process; False if another process has it now.
 
-        The lock ends with the process, even if that is killed; another may then go on.
+        The lock ends with the process, even if that is killed; another may then resume.
         """
         with ExitStack() as stack:
             try:

@@ -1,4 +1,4 @@
-"""What the models of a study cost: one measurement for all arms that share an architecture."""
+"""Cost of the models of a study, measured once for all arms that share an architecture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tutelage.evaluation import Cost, Latency, latencies, measure_cost, variants
 from tutelage.identity import digest
 from tutelage.reports.record import ModelRecord, VariantRecord
 from tutelage.signals import OUTPUT, Batch
-from tutelage.studies.answers import BATCH, ask
+from tutelage.studies.outputs import BATCH, ask
 from tutelage.teachers import Live, Teacher
 
 TEACHER = "teacher"
@@ -23,8 +23,8 @@ _SECONDS, _ROUNDS = 0.5, 20
 _CPU = torch.device("cpu")
 
 
-class Answering(nn.Module):
-    """A teacher that is no module, as one, so that it can be timed.
+class TeacherModule(nn.Module):
+    """Wraps a teacher that is not a module, so that it can be timed.
 
     Args:
         teacher: Such as a `Predictor`, or several teachers.
@@ -98,7 +98,7 @@ def measure_variants(
 
 
 def _cost(model: nn.Module, inputs: Any) -> Cost | None:
-    if isinstance(model, Answering):
+    if isinstance(model, TeacherModule):
         teacher = model.teacher
         modules = nn.ModuleList(teacher.modules())
         return measure_cost(modules) if teacher.is_made_of_modules() else None
@@ -110,16 +110,16 @@ def _cost(model: nn.Module, inputs: Any) -> Cost | None:
 
 def _times(models: Mapping[str, nn.Module], inputs: Any) -> dict[str, list[Latency]]:
     """Time models whose input is one tensor, alone and in a batch."""
-    models = {key: each for key, each in models.items() if _answers_alone(each, inputs)}
+    models = {key: each for key, each in models.items() if _needs_inputs_only(each, inputs)}
     if not isinstance(inputs, Tensor) or not models:
         return {}
     sizes = sorted({min(each, len(Batch(inputs))) for each in _BATCH_SIZES})
     return latencies(models, inputs, sizes, seconds=_SECONDS, rounds=_ROUNDS)
 
 
-def _answers_alone(model: nn.Module, inputs: Any) -> bool:
-    """Tell whether a model needs inputs and no more; specialists need the domain too."""
-    if not isinstance(model, Answering):
+def _needs_inputs_only(model: nn.Module, inputs: Any) -> bool:
+    """Return whether a model needs inputs only; specialists need the domain too."""
+    if not isinstance(model, TeacherModule):
         return True
     try:
         model(inputs)

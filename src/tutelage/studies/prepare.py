@@ -1,4 +1,4 @@
-"""From the arguments of `study` to what a plan is made of, with all that can be refused early."""
+"""Check and convert the arguments of `study`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 from tutelage._checks import by_name, folder_path, integer
 from tutelage.errors import ArgumentError, RunFolderError
-from tutelage.studies.answers import Truth
 from tutelage.studies.arm import Arm, as_arm, usual_controls
 from tutelage.studies.conclude import ReportOptions
+from tutelage.studies.outputs import Truth
 from tutelage.studies.plan import Training
 from tutelage.studies.score import Scorer
 
@@ -133,7 +133,7 @@ def predicts_values(arms: Mapping[str, Arm], test: Truth) -> bool:
 def seeds_of(seeds: int | Sequence[int]) -> tuple[int, ...]:
     """Return the seeds for what a user gives: how many, or which."""
     if isinstance(seeds, Sequence) and not isinstance(seeds, str):
-        chosen = tuple(integer("seeds", each, 0, "each is any number from 0 on") for each in seeds)
+        chosen = tuple(integer("seeds", each, 0, "each is an integer from 0 on") for each in seeds)
         if not chosen or len(set(chosen)) < len(chosen):
             raise ArgumentError(
                 f"`seeds` must be different numbers, got {list(seeds)}; or say how many, such as 5"

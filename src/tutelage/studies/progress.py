@@ -1,4 +1,4 @@
-"""A line on the terminal: which trial, how many are done, the time left."""
+"""The progress bar of a study."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tutelage.studies.carry_out import Tell
 
 @contextmanager
 def study_progress(shown: bool) -> Iterator[Tell]:
-    """Give what shows the progress on a terminal, and nothing elsewhere."""
+    """Yield a function that shows the progress, on a terminal only."""
     console = Console(stderr=True)
     if not (shown and console.is_terminal):
         yield silent
@@ -30,4 +30,4 @@ def study_progress(shown: bool) -> Iterator[Tell]:
 
 
 def silent(what: str, done: int, of: int) -> None:
-    """Tell nobody."""
+    """Show nothing."""

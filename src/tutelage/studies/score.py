@@ -13,8 +13,8 @@ from tutelage.objectives import Objective
 from tutelage.reports.record import DecidingMetric
 from tutelage.reports.summary import finite
 from tutelage.signals import Batch
-from tutelage.studies.answers import Truth
 from tutelage.studies.carry_out import Done
+from tutelage.studies.outputs import Truth
 from tutelage.studies.plan import StudyPlan
 from tutelage.training import Monitor
 from tutelage.training.monitor import choose_monitor

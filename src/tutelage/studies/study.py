@@ -1,4 +1,4 @@
-"""`study`: arms against controls, over paired seeds, with everything that the claim rests on."""
+"""`study`: arms against controls, over paired seeds."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from tutelage.evaluation import Metric, check_metric_names
 from tutelage.objectives import Objective
 from tutelage.reports import Record, write_record
 from tutelage.reports.verdict import verdict
-from tutelage.studies.answers import Truth, truth
 from tutelage.studies.arm import Arm
 from tutelage.studies.carry_out import Done, Trials
 from tutelage.studies.choose import all_trials, choose
-from tutelage.studies.conclude import Finished, ReportOptions, conclude
+from tutelage.studies.collect import Finished
+from tutelage.studies.conclude import ReportOptions, conclude
 from tutelage.studies.folder import exclusive
+from tutelage.studies.outputs import Truth, truth
 from tutelage.studies.plan import StudyPlan, Training
 from tutelage.studies.prepare import (
     all_arms,
@@ -49,9 +50,9 @@ class Study:
     """A finished study.
 
     Args:
-        results: Everything found, as plain data.
+        results: The record, as plain data.
         out: The study's folder, if it has one.
-        finished: The trials that it rests on.
+        finished: Its trials.
     """
 
     results: Record
@@ -62,7 +63,7 @@ class Study:
         """Return a trained student, in eval mode.
 
         Args:
-            arm: Of this arm; None for the one that the verdict speaks of.
+            arm: Of this arm; None for the primary one.
             seed: Of this seed; None for the first.
 
         Raises:
@@ -83,7 +84,7 @@ class Study:
         return self.finished.trials.student(known[place])
 
     def __str__(self) -> str:
-        """The verdict, below what was compared."""
+        """What was compared, and the verdict."""
         record = self.results
         where = "" if self.out is None else f", in {self.out}"
         return (
@@ -95,11 +96,11 @@ class Study:
 
     @property
     def verdict(self) -> str:
-        """What came out, in words."""
+        """The result in words."""
         return verdict(self.results)
 
     def report(self, path: str | Path | None = None) -> Path:
-        """Write one self-contained page, the same as Markdown, and as JSON; return the page's path.
+        """Write one self-contained HTML report, with Markdown and JSON beside it; return its path.
 
         Args:
             path: Where, ending in `.html`; None for `report.html` in the study's folder, or here
@@ -139,43 +140,43 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     """Compare methods of training one student, with controls, over paired seeds.
 
     All arms of a seed begin with the same weights, see their data in the same order and take the
-    same number of steps (to half a pass over their data). Every choice is made on `val`; `test`
-    is only measured on. The same call made again goes on where it stopped, after a kill too; the
-    same call made by several processes at once, with one `out`, shares the trials among them.
+    same number of steps, within half an epoch. Everything is selected on `val`; `test`
+    is held out. The same call resumes where it stopped, after a kill too. Several processes that
+    make the same call with one `out` share the trials.
 
     Args:
-        teacher: Whom the arms learn from; None for a study without a teacher.
+        teacher: As for `distill`; None for a study without a teacher. A store must cover `val` and
+            `test` too: `tl.teachers.Stored(store, val_store, test_store)`.
         student: A function that makes a fresh student (called under the trial's seed), or a
             module, of which each trial gets a copy.
         train: Training data as for `distill`, or a function from a seed to such.
-        test: Data that no choice is made on, in a fixed order.
+        test: Held-out data, in a fixed order.
         arms: By name: an objective, an `Arm`, or a function from a `Trial` to a trained module.
-        val: Data for the choice of the best epoch, of swept settings, and of the temperature that
-            calibrates.
-        controls: What the arms are compared with; None for the usual: the same student from labels
-            alone, and from smoothed labels. They see the same data, augmentation included.
-        seeds: How many repetitions (then 0, 1, …), or which.
+        val: Data to select the best epoch, swept settings and the calibration temperature.
+        controls: What the arms are compared with; None for the baseline (the same student trained
+            on labels only) and the same with smoothed labels.
+        seeds: How many seeds (then 0, 1, …), or which.
         epochs: Passes over `train`, from which the steps of all arms follow.
-        training: What all arms share besides: steps in place of `epochs`, batch size, optimizer,
+        training: Other common settings: steps in place of `epochs`, batch size, optimizer,
             scheduler, engine.
-        sweep: Values that every arm and control is to try, such as
-            `{"learning_rate": [0.1, 0.03, 0.01]}`; an arm's own sweep is added to it, and what an
-            arm sets itself it does not sweep over.
+        sweep: Values that every arm and control tries, such as
+            `{"learning_rate": [0.1, 0.03, 0.01]}`. An arm's own sweep is added; what an arm sets
+            is not swept.
         metrics: Metrics of your own, as for `distill`.
-        monitor: The metric that decides; None for accuracy, mean squared error, or, without
-            labels, the likeness to the teacher.
-        margin: What the student may lose against its teacher, in that metric, and still count as
-            good as it (state it before you look); None for no such test.
-        primary: The arm that the verdict speaks of, named beforehand; None for the best on `val`,
-            without it for the first.
-        variants: Whether to measure cheaper forms of the primary arm's student too: compiled, in
-            bfloat16, in int8, in ONNX Runtime.
+        monitor: The deciding metric; None for accuracy, mean squared error, or, without labels,
+            the agreement with the teacher or the distance from it.
+        margin: Acceptable loss against the teacher in that metric, for a test of non-inferiority
+            (state it beforehand); None for no such test.
+        primary: The arm that the verdict is about, named beforehand; None for the best on `val`,
+            without `val` for the first.
+        variants: Whether to measure cheaper variants of the primary arm's student too: compiled,
+            in bfloat16, in int8, in ONNX Runtime.
         report: Title, class names and axis of the report.
         out: The study's folder; None to keep nothing.
-        progress: Whether to show a line of progress (on a terminal only).
+        progress: Whether to show a progress bar (on a terminal only).
 
     Returns:
-        The study; `study.report()` writes its page.
+        The study; `study.report()` writes its HTML report.
 
     Raises:
         ArgumentError: An argument is outside its range.
@@ -227,9 +228,9 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
 
 
 def _scorer(plan: StudyPlan, trials: Trials, val: Truth | None, test: Truth) -> Scorer:
-    """Ask the teacher, and return what gives figures."""
-    on_test = trials.teacher_answers(trials.test, plan.test)
-    on_val = None if trials.val is None else trials.teacher_answers(trials.val, plan.val)
+    """Compute the teacher's outputs, and return what computes metrics."""
+    on_test = trials.teacher_outputs(trials.test, plan.test)
+    on_val = None if trials.val is None else trials.teacher_outputs(trials.val, plan.val)
     return Scorer(plan, val, test, on_val, on_test)
 
 

@@ -1,4 +1,4 @@
-"""One trial: an arm at one setting with one seed, from its first weights to its answers."""
+"""One trial: an arm at one setting with one seed, from initial weights to the trained student."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
-from tutelage.data import LoaderSource, Shard, as_dataset, randomness
-from tutelage.errors import ModelError
+from tutelage.data import Indexed, LoaderSource, Shard, as_dataset, randomness
+from tutelage.errors import ModelError, StoreError
 from tutelage.evaluation import divergence, evaluate, measure
-from tutelage.studies.answers import source_of
 from tutelage.studies.arm import Arm, Trial
+from tutelage.studies.outputs import source_of
 from tutelage.studies.plan import StudyPlan
 from tutelage.teachers import Live
 from tutelage.training import Run, distill, fit
@@ -49,9 +49,9 @@ class Trained:
 
     Args:
         student: In eval mode.
-        record: Plain data: steps, epochs, the log of each epoch; empty for an arm that is a
-            function, whose training is its own affair.
-        seconds: What the call took; little where it took up a finished run.
+        record: Plain data: steps, epochs, the log of each epoch; empty for an arm that is
+            a function.
+        seconds: Of the call; few if the run was finished before.
     """
 
     student: nn.Module
@@ -60,7 +60,7 @@ class Trained:
 
 
 def train(plan: StudyPlan, planned: Planned, out: Path) -> Trained:
-    """Train a trial's student, or take its run up where it stands in `out`.
+    """Train a trial's student, or resume its run in `out`.
 
     Raises:
         TutelageError: As `distill`; ModelError too if a function returns no module.
@@ -103,15 +103,18 @@ def _run(
 
 
 def train_fidelity(plan: StudyPlan, planned: Planned, student: nn.Module) -> dict[str, float]:
-    """Return how near a student is to the study's teacher on a sample of its own training data."""
-    teacher = plan.teacher
-    data = _sample(plan.train_data(planned.arm, planned.seed))
-    if teacher is None or data is None:
+    """Return a student's fidelity to the study's teacher on a sample of its training data."""
+    data = plan.train_data(planned.arm, planned.seed)
+    sample, teacher = _sample(data), plan.teacher
+    if teacher is None or sample is None:
         return {}
-    answering, source = teacher.for_data("train", data), source_of("train", data)
-    judged, device = Live(student), plan.device
-    with judged.ready(device), answering.ready(device):
-        outputs = evaluate(judged, answering, None, source, device=device).outputs
+    try:
+        teacher = teacher.for_data("train", data)
+    except StoreError:  # of other data than this arm's
+        return {}
+    judged, device, source = Live(student), plan.device, source_of("train", sample)
+    with judged.ready(device), teacher.ready(device):
+        outputs = evaluate(judged, teacher, None, source, device=device).outputs
     if outputs.teacher is None:
         return {}
     reading, compared = plan.reading(planned.arm), replace(outputs, labels=None, domains=None)
@@ -139,20 +142,20 @@ def _module(name: str, found: object) -> nn.Module:
 
 
 def _reseed(data: object, seed: int) -> None:
-    """Let a loader with generators of its own begin alike in every arm of a seed."""
+    """Seed the generators of a loader, so that all arms of a seed see the same order."""
     if isinstance(data, DataLoader):
         LoaderSource("train", data, Shard()).reseed(seed)
 
 
 def _sample(data: object) -> object | None:
-    """Return some of the training data, evenly spread and in order; None of a mere stream."""
+    """Return some of the training data, evenly spread and in order; None for a stream."""
     loader = data if isinstance(data, DataLoader) else None
     examples = as_dataset("train", data) if loader is None else loader.dataset
     if isinstance(examples, IterableDataset) or not hasattr(examples, "__len__"):
         return None
     length = len(examples)  # pyright: ignore[reportArgumentType]
     rows = torch.linspace(0, length - 1, min(length, TRAIN_SAMPLE)).long().tolist()
-    sample = Subset(examples, rows)  # pyright: ignore[reportArgumentType]
     if loader is None:
-        return sample
+        return Subset(Indexed(examples), rows)  # stored targets are found by the index
+    sample = Subset(examples, rows)  # pyright: ignore[reportArgumentType]
     return DataLoader(sample, loader.batch_size or 1, collate_fn=loader.collate_fn)

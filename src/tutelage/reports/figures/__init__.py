@@ -1,21 +1,17 @@
 """Figures as inline SVG, whose colours follow the page into dark mode and onto paper."""
 
-from tutelage.reports.figures.curves import Curve, curves
 from tutelage.reports.figures.deltas import deltas
 from tutelage.reports.figures.heat_map import heat_map, shared_range
 from tutelage.reports.figures.intervals import Row, intervals
+from tutelage.reports.figures.lines import Line, curves, series, trade_off
 from tutelage.reports.figures.paired import paired
 from tutelage.reports.figures.reliability_diagram import ReliabilityLine, reliability_diagram
 from tutelage.reports.figures.residuals import residuals
-from tutelage.reports.figures.series import SeriesLine, series
-from tutelage.reports.figures.trade_off import Mark, trade_off
 
 __all__ = [
-    "Curve",
-    "Mark",
+    "Line",
     "ReliabilityLine",
     "Row",
-    "SeriesLine",
     "curves",
     "deltas",
     "heat_map",

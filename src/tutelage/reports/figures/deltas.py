@@ -25,30 +25,22 @@ def deltas(
     before: Sequence[float],
     after: Sequence[float],
     x_label: str,
-    *,
-    by_size: bool = False,
-    as_percent: bool = True,
 ) -> str:
     """Return the change of each class as bars, as SVG: to the right what is gained.
 
     Args:
         name: Of the figure, unique on its page.
         labels: Names of the classes.
-        before: A value for each of them, such as the control's accuracy in [0, 1]; NaN: left out.
+        before: A value in [0, 1] for each, such as the control's recall; NaN is left out.
         after: The same, such as the student's.
         x_label: What the change is, with its unit.
-        by_size: Whether the greatest loss comes first, instead of the classes in their order;
-            always so where there are more than `MOST`.
-        as_percent: Whether the values are fractions, and the change points.
     """
-    factor = 100 if as_percent else 1
     changes = [
-        (label, factor * (new - old))
+        (label, 100 * (new - old))
         for label, old, new in zip(labels, before, after, strict=True)
         if math.isfinite(new - old)
     ]
-    shown, note = _chosen(changes, by_size)
-    decimals = 1 if as_percent else _decimals([change for _, change in shown])
+    shown, note = _chosen(changes)
     with canvas(4.7, _REST + _ROW * max(len(shown), 3)) as (figure, axes):
         for place, (_, change) in enumerate(shown):
             look = look_of(_LOSS if change < 0 else _GAIN)
@@ -61,23 +53,21 @@ def deltas(
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(x_label)
         axes.locator_params(axis="x", nbins=6)
-        _write(axes, [change for _, change in shown], decimals)
-        return to_svg(figure, name, _described(shown, x_label, note, decimals))
+        _write(axes, [change for _, change in shown])
+        return to_svg(figure, name, _described(shown, x_label, note))
 
 
-def _chosen(
-    changes: Sequence[tuple[str, float]], by_size: bool
-) -> tuple[list[tuple[str, float]], str]:
-    """Return what is drawn, and what is to be said of the rest."""
-    ordered = sorted(changes, key=lambda each: each[1])
+def _chosen(changes: list[tuple[str, float]]) -> tuple[list[tuple[str, float]], str]:
+    """Return what is drawn, and a note on the rest."""
     if len(changes) <= MOST:
-        return (ordered if by_size else list(changes)), ""
+        return changes, ""
+    ordered = sorted(changes, key=lambda each: each[1])
     half = MOST // 2
     note = f" Of {len(changes)}, these are the {half} that lose most and the {half} that gain most."
     return ordered[:half] + ordered[-half:], note
 
 
-def _write(axes: Axes, changes: Sequence[float], decimals: int) -> None:
+def _write(axes: Axes, changes: Sequence[float]) -> None:
     """Write each number at the end of its bar, and leave room for it."""
     low, high = min([0.0, *changes]), max([0.0, *changes])
     room = 0.2 * (high - low) or 1.0
@@ -85,15 +75,10 @@ def _write(axes: Axes, changes: Sequence[float], decimals: int) -> None:
     for place, change in enumerate(changes):
         left = change < 0
         axes.annotate(
-            signed(change, decimals), (change, place), xytext=(-3 if left else 3, 0),
+            signed(change), (change, place), xytext=(-3 if left else 3, 0),
             textcoords="offset points", ha="right" if left else "left", va="center_baseline",
             color=QUIET, fontsize=9,
         )  # fmt: skip
-
-
-def _decimals(changes: Sequence[float]) -> int:
-    largest = max(map(abs, changes), default=0.0)
-    return 1 if largest == 0 else max(1, 1 - math.floor(math.log10(largest)))
 
 
 def _short(label: str) -> str:
@@ -102,6 +87,6 @@ def _short(label: str) -> str:
     return label if len(label) <= _LABEL else f"{label[:half]}…{label[-half + 1 :]}"
 
 
-def _described(shown: Sequence[tuple[str, float]], x_label: str, note: str, decimals: int) -> str:
-    parts = ", ".join(f"{label} {signed(change, decimals)}" for label, change in shown)
+def _described(shown: Sequence[tuple[str, float]], x_label: str, note: str) -> str:
+    parts = ", ".join(f"{label} {signed(change)}" for label, change in shown)
     return f"{x_label}.{note} {parts or 'There are none'}."

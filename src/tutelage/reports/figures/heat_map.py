@@ -1,4 +1,4 @@
-"""Which classes a model thinks alike."""
+"""A heat map of class similarities."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def heat_map(
 
     Args:
         name: Of the figure, unique on its page.
-        matrix: Rows are true classes, columns what the model gives them, in [0, 1].
+        matrix: Rows are true classes, columns predicted ones, in [0, 1].
         classes: Their names.
         limits: What the darkest and the brightest colour stand for.
         description: What it shows, for those who cannot see it.
@@ -57,7 +57,7 @@ def heat_map(
         axes.grid(visible=False)
         for spine in axes.spines.values():
             spine.set_visible(False)
-        axes.set_xlabel("fraction given to")
+        axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
         return to_svg(figure, name, description)
 

@@ -42,9 +42,7 @@ def intervals(
     rows: Sequence[Row],
     x_label: str,
     *,
-    reference: float = 0.0,
     margin: float | None = None,
-    decimals: int | None = None,
 ) -> str:
     """Return a forest plot as SVG: mean differences and intervals, with their numbers beside them.
 
@@ -52,18 +50,16 @@ def intervals(
         name: Of the figure, unique on its page.
         rows: From top to bottom.
         x_label: What the differences are, with their unit.
-        reference: Where a dashed line says that nothing differs.
         margin: A loss that still counts as none; what lies further down than that is shaded.
-        decimals: Of the numbers; None for as many as the largest of them asks for.
     """
     labels = [fill(row.label, _LABEL_WIDTH) for row in rows]
     lines = max(label.count("\n") for label in labels)
     places = range(len(rows))
     with canvas(4.7, _REST + (_ROW + _LINE * lines) * len(rows)) as (figure, axes):
-        low, high = _limits(rows, reference, margin)
-        axes.axvline(reference, color=QUIET, linestyle=(0, (5, 3)), linewidth=1.1)
+        low, high = _limits(rows, margin)
+        axes.axvline(0, color=QUIET, linestyle=(0, (5, 3)), linewidth=1.1)
         if margin is not None:
-            _shade(axes, low, reference - margin)
+            _shade(axes, low, -margin)
         for place, row in zip(places, rows, strict=True):
             _draw(axes, place, row)
         axes.set_xlim(low, high)
@@ -71,7 +67,7 @@ def intervals(
         axes.set_yticks(places, labels)
         axes.set_xlabel(x_label)
         axes.locator_params(axis="x", nbins=5)
-        shown = _decimals(rows) if decimals is None else decimals
+        shown = _decimals(rows)
         _write(axes, [_text(row, shown) for row in rows])
         return to_svg(figure, name, _described(rows, x_label, margin, shown))
 
@@ -107,24 +103,19 @@ def _write(axes: Axes, texts: Sequence[str]) -> None:
     right.grid(visible=False)
 
 
-def _limits(rows: Sequence[Row], reference: float, margin: float | None) -> tuple[float, float]:
-    ends = [reference, reference - (margin or 0.0)]
-    ends += [each for row in rows for each in (row.mean, row.low, row.high) if math.isfinite(each)]
+def _ends(rows: Sequence[Row]) -> list[float]:
+    return [each for row in rows for each in (row.mean, row.low, row.high) if math.isfinite(each)]
+
+
+def _limits(rows: Sequence[Row], margin: float | None) -> tuple[float, float]:
+    ends = [0.0, -(margin or 0.0), *_ends(rows)]
     room = _EDGE * (max(ends) - min(ends)) or 1.0
     return min(ends) - room, max(ends) + room
 
 
 def _decimals(rows: Sequence[Row]) -> int:
     """Return how many decimals leave two figures of the largest number, and one at least."""
-    largest = max(
-        (
-            abs(each)
-            for row in rows
-            for each in (row.mean, row.low, row.high)
-            if math.isfinite(each)
-        ),
-        default=0.0,
-    )
+    largest = max(map(abs, _ends(rows)), default=0.0)
     return 1 if largest == 0 else max(1, 1 - math.floor(math.log10(largest)))
 
 

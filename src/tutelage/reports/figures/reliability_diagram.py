@@ -1,4 +1,4 @@
-"""How often models are right, against how sure they are of it."""
+"""Accuracy against confidence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ReliabilityLine:
     Args:
         label: Its name.
         confidences: Mean confidence of each bin, in [0, 1], ascending.
-        accuracies: Share of each bin that is right.
+        accuracies: Fraction of each bin that is right.
         shares: Fraction of all examples that each bin holds; bins without any are left out.
         look: Number of its look; 0 is the teacher's.
     """
@@ -36,15 +36,12 @@ class ReliabilityLine:
         return [each for each in bins if each[2] > 0 and all(map(math.isfinite, each))]
 
 
-def reliability_diagram(
-    name: str, lines: Sequence[ReliabilityLine], description: str | None = None
-) -> str:
-    """Return accuracy against confidence as SVG; who is as sure as right lies on the diagonal.
+def reliability_diagram(name: str, lines: Sequence[ReliabilityLine]) -> str:
+    """Return accuracy against confidence as SVG; a calibrated model lies on the diagonal.
 
     Args:
         name: Of the figure, unique on its page.
         lines: The models.
-        description: What it shows, for those who cannot see it; None to name the figures.
     """
     with canvas(4.7, 4.7) as (figure, axes):
         axes.plot([0, 100], [0, 100], color=QUIET, linestyle=(0, (5, 3)), linewidth=1.1)
@@ -63,7 +60,7 @@ def reliability_diagram(
         axes.set_xlabel("confidence, %")
         axes.set_ylabel("accuracy, %")
         figure.legend(loc="outside upper left", handlelength=3.6, labelspacing=0.3)
-        return to_svg(figure, name, _described(lines) if description is None else description)
+        return to_svg(figure, name, _described(lines))
 
 
 def _described(lines: Sequence[ReliabilityLine]) -> str:

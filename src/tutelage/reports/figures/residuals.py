@@ -1,4 +1,4 @@
-"""By how much predicted values miss the true ones, and where."""
+"""Residuals: predicted minus true values."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ _BINS = (24, 18)
 _SIZES = (1.8, 3.0, 4.2, 5.4, 6.6, 7.8)
 
 
-def residuals(
-    name: str, labels: ArrayLike, predictions: ArrayLike, unit: str = "", *, look: int = 1
-) -> str:
-    """Return what is predicted too much against the true value, as SVG.
+def residuals(name: str, labels: ArrayLike, predictions: ArrayLike, *, look: int = 1) -> str:
+    """Return predicted minus true values against the true ones, as SVG.
 
     Many examples are counted in squares, so that the figure is a few hundred marks at most.
 
@@ -27,7 +25,6 @@ def residuals(
         name: Of the figure, unique on its page.
         labels: True values; where they are NaN, the example is left out.
         predictions: As many.
-        unit: Of both; empty for none.
         look: Number of the look.
     """
     true, missed = _known(labels, predictions)
@@ -37,9 +34,9 @@ def residuals(
         else:
             axes.plot(true, missed, "o", color=look_of(look).color, markersize=4, alpha=0.6)
         axes.axhline(0, color=QUIET, linestyle=(0, (5, 3)), linewidth=1.1)
-        axes.set_xlabel(_with_unit("true value", unit))
-        axes.set_ylabel(_with_unit("predicted − true", unit))
-        return to_svg(figure, name, _described(true, missed, unit))
+        axes.set_xlabel("true value")
+        axes.set_ylabel("predicted − true")
+        return to_svg(figure, name, _described(true, missed))
 
 
 def _known(
@@ -68,16 +65,12 @@ def _draw_counts(
         )  # fmt: skip
 
 
-def _with_unit(text: str, unit: str) -> str:
-    return f"{text}, {unit}" if unit else text
-
-
-def _described(true: NDArray[np.floating], missed: NDArray[np.floating], unit: str) -> str:
+def _described(true: NDArray[np.floating], missed: NDArray[np.floating]) -> str:
     if not len(true):
         return "Predicted less true value: no example has both."
     low, middle, high = np.quantile(missed, [0.05, 0.5, 0.95])
     return (
-        f"{_with_unit('Predicted less true value', unit)}, of {len(true)} examples whose true "
+        f"Predicted less true value, of {len(true)} examples whose true "
         f"value lies from {true.min():.3g} to {true.max():.3g}. Half of them are off by "
         f"{np.median(np.abs(missed)):.3g} or less; the middle is {middle:.3g}, and 90 % lie from "
         f"{low:.3g} to {high:.3g}."

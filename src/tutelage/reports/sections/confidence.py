@@ -1,4 +1,4 @@
-"""Calibration: whether the models are as sure as they are right."""
+"""Calibration: confidence against accuracy."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tutelage.reports.sections.outcome import look
 from tutelage.reports.verdict import control_of
 
 _NOTE = (
-    "The expected calibration error is the mean distance between confidence and accuracy over 15 "
-    "bins (Guo et al. 2017); with few examples chance alone makes it larger than 0. The negative "
-    "log-likelihood is that of the true class."
+    "ECE, the expected calibration error, is the mean distance of confidence and accuracy over "
+    "15 bins (Guo et al. 2017); with few examples chance alone makes it larger than 0. NLL is the "
+    "negative log-likelihood of the true class. Lower is better for both."
 )
 _SCALING = (
-    " Temperature scaling divides the logits by one number, fitted on validation data: no "
-    "predicted class changes by it."
+    " Temperature scaling divides the logits by one number T, fitted on validation data; it "
+    "changes no predicted class."
 )
 
 
@@ -36,11 +36,11 @@ def confidence_section(record: Record) -> Section | None:
     fitted = any(each.temperature is not None for _, found in rows for each in found)
     columns = (
         Column("Model", numeric=False),
-        Column("Calibration error", "% (ECE)"),
-        Column("Negative log-likelihood", "nats, lower is better"),
+        Column("ECE", "%"),
+        Column("NLL", "nats"),
         Column("Fitted T", "on validation data"),
-        Column("Calibration error", "%, at fitted T"),
-        Column("Negative log-likelihood", "nats, at fitted T"),
+        Column("ECE", "%, at fitted T"),
+        Column("NLL", "nats, at fitted T"),
     )
     means = "" if record.is_run else " Means over seeds."
     table = Table(
@@ -87,8 +87,8 @@ def _diagram(record: Record) -> tuple[Figure, ...]:
         Figure(
             reliability_diagram("reliability", lines),
             "Accuracy by confidence",
-            "On the dashed line a model is right as often as its confidence says; below it, it is "
-            "overconfident. The larger a mark, the more examples it stands for."
+            "On the dashed line accuracy equals confidence; below it the model is overconfident. "
+            "Larger marks stand for more examples."
             + ("" if record.is_run else " All seeds together."),
         ),
     )

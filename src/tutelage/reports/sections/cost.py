@@ -1,4 +1,4 @@
-"""What the models cost: size, FLOPs, memory, time, and quality against time."""
+"""Cost: size, FLOPs, memory, time, and quality against time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from statistics import fmean
 
 from tutelage.evaluation import Latency
-from tutelage.reports.figures import Mark, trade_off
+from tutelage.reports.figures import Line, trade_off
 from tutelage.reports.numbers import NONE, count, counted, file_size, flops, milliseconds
 from tutelage.reports.page import Cell, Column, Figure, Section, Table
 from tutelage.reports.record import ArmRecord, DecidingMetric, ModelRecord, Record
@@ -33,7 +33,7 @@ def _models(record: Record) -> Section:
     )
     rows = tuple(_row(model, len(sizes)) for model in record.models.values())
     table = Table("Size and time of the models", columns, rows, _note(record)).without_empty()
-    return Section("What it costs", table=table, figures=_against_time(record))
+    return Section("Cost", table=table, figures=_against_time(record))
 
 
 def _row(model: ModelRecord, sizes: int) -> tuple[str | Cell, ...]:
@@ -76,18 +76,18 @@ def _note(record: Record) -> str:
         notes.append("FLOPs are multiplications and additions in matrix products and convolutions.")
     if timed:
         notes.append(
-            "Times are medians, in brackets the 95th percentile, on "
-            f"{counted(timed[0].threads, 'CPU thread')}, all models in turns after a warm-up."
+            "Times are medians (95th percentile in brackets) on "
+            f"{counted(timed[0].threads, 'CPU thread')}; models take turns after a warm-up."
         )
     elif record.measured:
-        notes.append("Times are not measured where inputs are not one tensor.")
+        notes.append("Times are measured only if the input is a single tensor.")
     else:
-        notes.append("Parameters are all numbers in the weights file, buffers among them.")
+        notes.append("Parameters are counted from the weights file and include buffers.")
     teacher = record.model_of(record.teacher)
     if teacher is not None and teacher.cost is None:
-        notes.append("The teacher is no PyTorch module, so its size is not measured.")
+        notes.append("The teacher is not a PyTorch module, so its size is not measured.")
     elif teacher is not None and timed and not teacher.latencies:
-        notes.append("The teachers' size is that of all together; their time is not measured.")
+        notes.append("The teachers' size is their total; their time is not measured.")
     return " ".join(notes)
 
 
@@ -97,7 +97,7 @@ def _against_time(record: Record) -> tuple[Figure, ...]:
         return ()
     everyone = list(record.judged().values())[: MOST_DRAWN + 1]
     marks = [mark for arm in everyone if (mark := _mark(record, arm, metric)) is not None]
-    times = {mark.milliseconds for mark in marks}
+    times = {mark.x[0] for mark in marks}
     if len(marks) < _FEWEST_MARKS or len(times) < 2:  # noqa: PLR2004 - no trade-off to see
         return ()
     label = f"{metric_name(metric)}{', %' if metric.is_fraction else ''}"
@@ -105,20 +105,21 @@ def _against_time(record: Record) -> tuple[Figure, ...]:
         Figure(
             trade_off("time", marks, label, as_percent=metric.is_fraction),
             "Quality against time for one input",
-            "Bars are 95 % intervals over seeds; the one teacher has none. Models of equal time "
-            "are drawn side by side so that they can be told apart.",
+            "Bars are 95 % intervals over seeds; the teacher is a single model and has none. "
+            "Models of equal time are drawn side by side.",
         ),
     )
 
 
-def _mark(record: Record, arm: ArmRecord, metric: DecidingMetric) -> Mark | None:
+def _mark(record: Record, arm: ArmRecord, metric: DecidingMetric) -> Line | None:
     model, values = record.model_of(arm), arm.values(metric.name)
     if model is None or not model.latencies or not values:
         return None
     mean, interval = fmean(values), spread(values)
     low, high = (mean, mean) if interval is None else (interval.low, interval.high)
     number = 0 if arm is record.teacher else look(record, arm.name)
-    return Mark(arm.name, 1000 * model.latencies[0].per_input, mean, low, high, number)
+    time = 1000 * model.latencies[0].per_input
+    return Line(arm.name, [time], [mean], [low], [high], number)
 
 
 def _variants(record: Record) -> Section | None:
@@ -127,7 +128,7 @@ def _variants(record: Record) -> Section | None:
         return None
     sizes = _sizes([model])
     columns = (
-        Column("Form", numeric=False),
+        Column("Variant", numeric=False),
         Column(metric_name(metric).capitalize()),
         Column("File"),
         *(Column(f"Batch {size}", "ms per input (95th)") for size in sizes),
@@ -142,12 +143,9 @@ def _variants(record: Record) -> Section | None:
         for each in model.variants
     )
     missing = [f"{each.name}: {each.reason}" for each in model.variants if each.reason]
-    note = "Not made here: " + "; ".join(missing) + "." if missing else ""
+    note = "Not available here: " + "; ".join(missing) + "." if missing else ""
     return Section(
-        "Cheaper forms of the student",
-        (
-            f"The first seed's student “{record.primary}”, in other forms, on the same test data "
-            "and timed in turns.",
-        ),
-        Table("Quality and time of each form", columns, rows, note),
+        "Cheaper variants of the student",
+        (f"The first seed's student “{record.primary}”, on the same test data, timed in turns.",),
+        Table("Quality and time of each variant", columns, rows, note),
     )

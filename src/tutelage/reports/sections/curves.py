@@ -30,12 +30,12 @@ def curves_section(record: Record) -> Section | None:
     """Return the metrics of each epoch over optimizer steps."""
     if record.is_run:
         found = _of_run(record.arm(record.primary).trials[0].curves)
-        caption = "Each mark is an epoch, or several where there are many; the scale is in steps."
+        caption = "Values are logged once an epoch."
     else:
         found = [_of_arms(record, "train/loss")]
         if record.metric is not None:
             found.insert(0, _of_arms(record, f"val/{record.metric.name}", record.metric))
-        caption = "Lines are means over seeds; the shading reaches from the least to the greatest."
+        caption = "Lines are means over seeds; shading spans the lowest to the highest seed."
     drawn = tuple(figure for figure in found if figure is not None)
     return Section("Learning curves", figures=drawn, caption=caption) if drawn else None
 
@@ -58,7 +58,7 @@ def _of_run(curves: dict[str, Curve]) -> list[Figure | None]:
          "Mean squared distance from labels and teacher."),
         *(((key,), _name(key), _name(key), on_val) for key in own),
         (leads, "Where the student is ahead", "lead over the teacher",
-         "On validation data. After an epoch where a group is above 0, it is not distilled."),
+         "On validation data. A group above 0 is not distilled in the next epoch."),
         *((group, f"{_name(key).capitalize()} by domain",
            "% of examples" if key in _FRACTIONS else _name(key), "On the validation data of each.")
           for key, group in by_domain.items()),
@@ -81,7 +81,7 @@ def _grouped(
 ) -> Figure | None:
     """Return the figure of those keys that there are; None if there is none of them."""
     lines = [
-        figures.Curve(
+        figures.Line(
             _LABELS.get(key, _name(key).rsplit("/", 1)[-1]),
             curves[key].steps,
             curves[key].values,
@@ -115,18 +115,18 @@ def _of_arms(record: Record, key: str, metric: DecidingMetric | None = None) -> 
     label = "training loss" if metric is None else f"{metric_name(metric)}{unit}"
     svg = figures.curves(key.replace("/", "-"), lines, label, log=log, as_percent=as_percent)
     title = "Training loss" if metric is None else "On validation data"
-    note = "Each arm lowers its own loss: heights cannot be compared." if metric is None else ""
+    note = "Arms have different losses: their heights cannot be compared." if metric is None else ""
     return Figure(svg, title, note)
 
 
-def _over_seeds(record: Record, arm: ArmRecord, key: str) -> figures.Curve:
+def _over_seeds(record: Record, arm: ArmRecord, key: str) -> figures.Line:
     found = [trial.curves[key] for trial in arm.trials]
     # A step at which a seed has no finite value, or which it did not reach, is left out for all.
     steps = sorted(set.intersection(*(set(each.steps) for each in found)))
     rows = [dict(zip(each.steps, each.values, strict=True)) for each in found]
     passes = [[row[step] for row in rows] for step in steps]
     several = len(found) > 1
-    return figures.Curve(
+    return figures.Line(
         arm.name,
         steps,
         [fmean(values) for values in passes],

@@ -1,11 +1,11 @@
-"""What each arm achieved, and how sure that is."""
+"""Results of each arm, and their uncertainty."""
 
 from __future__ import annotations
 
 from statistics import fmean
 
 from tutelage.evaluation import Interval, mean_interval
-from tutelage.reports.figures import Row, SeriesLine, intervals, paired, series
+from tutelage.reports.figures import Line, Row, intervals, paired, series
 from tutelage.reports.numbers import NONE, count, significant
 from tutelage.reports.page import Cell, Column, Figure, Section, Table
 from tutelage.reports.record import ArmRecord, Comparison, DecidingMetric, Record
@@ -101,7 +101,7 @@ def _arms(record: Record, metric: DecidingMetric) -> Section:
         _note(record),
         emphasis=[arm.name for arm in everyone].index(record.primary),
     ).without_empty()
-    return Section("Quality" if record.is_run else "What each arm achieved", table=table)
+    return Section("Results", table=table)
 
 
 def _row(
@@ -133,7 +133,7 @@ def _ends(interval: Interval | None, metric: DecidingMetric) -> str:
 
 
 def _against(record: Record) -> str:
-    """Say what the arms are compared with."""
+    """Return what the arms are compared with."""
     control = strongest(record)
     if control is None:
         return ""
@@ -151,12 +151,12 @@ def _note(record: Record) -> str:
         )
     text = (
         f"± is the 95 % interval of the mean over {len(record.seeds)} seeds (Student's t). The "
-        "difference is that of the same seeds, signed so that more is better. "
+        "difference is the mean over pairs of equal seeds; above zero the arm is better. "
         if len(record.seeds) > 1
         else ""
     )
     if record.examples.get("val"):
-        text += f"All choices rest on {count(record.examples['val'])} validation examples; the "
+        text += f"All selection used {count(record.examples['val'])} validation examples; the "
     else:
         text += "The "
     return (
@@ -177,8 +177,8 @@ def _differences(record: Record, metric: DecidingMetric) -> Section | None:
         Figure(
             paired("seeds", columns, label, looks, as_percent=metric.is_fraction),
             "Seed by seed",
-            "A thin line joins one seed's arms: the same initial weights and data order. Bars are "
-            "means.",
+            "A thin line joins the arms of one seed, which share initial weights and data order. "
+            "Bars are means.",
         )
     ]
     rows = _interval_rows(record, 100 if metric.is_fraction else 1)
@@ -189,10 +189,10 @@ def _differences(record: Record, metric: DecidingMetric) -> Section | None:
                 intervals("differences", rows, f"{unit}{metric_name(metric)} {_against(record)}"),
                 f"A{_against(record)[1:]}",
                 "Mean difference of paired seeds with its 95 % interval (Student's t, over seeds). "
-                "Where it crosses the line, no difference is shown.",
+                "An interval that includes zero shows no difference.",
             )
         )
-    return Section("How sure that is", figures=tuple(figures), table=_comparisons(record, metric))
+    return Section("Uncertainty", figures=tuple(figures), table=_comparisons(record, metric))
 
 
 def _interval_rows(record: Record, factor: int) -> list[Row]:
@@ -238,9 +238,9 @@ def _comparisons(record: Record, metric: DecidingMetric) -> Table | None:
         columns,
         rows,
         "The interval over seeds (Student's t) covers variation from initialization and data "
-        "order on these test examples; the other (bootstrap) resamples test examples as well, and "
-        "so covers other examples too. So many seeds would find a difference of this size with a "
-        "power of 80 %.",
+        "order on these test examples. The other interval (bootstrap) also resamples the test "
+        "examples. “Seeds needed” is the number of paired seeds that would detect a difference of "
+        "this size with a power of 80 %.",
     )
 
 
@@ -263,7 +263,7 @@ def _series(record: Record, metric: DecidingMetric) -> Section | None:
     return Section(f"Along {record.axis or 'the sweep'}", figures=(Figure(svg, "", caption),))
 
 
-def _line(record: Record, metric: DecidingMetric, name: str, number: int) -> SeriesLine:
+def _line(record: Record, metric: DecidingMetric, name: str, number: int) -> Line:
     arms = sorted(
         (arm for arm in record.arms if arm.series == name and arm.at is not None),
         key=lambda arm: arm.at or 0.0,
@@ -271,7 +271,7 @@ def _line(record: Record, metric: DecidingMetric, name: str, number: int) -> Ser
     found = [(arm.at or 0.0, arm.values(metric.name)) for arm in arms]
     ranges = [each for each in (spread(values) for _, values in found) if each is not None]
     whole = len(ranges) == len(found)
-    return SeriesLine(
+    return Line(
         name,
         [place for place, _ in found],
         [fmean(values) for _, values in found],

@@ -1,4 +1,4 @@
-"""Where the student wins and loses: by class, by domain, by value."""
+"""Results by class, by domain, and the residuals of values."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _deltas(record: Record, ours: ArmRecord, theirs: ArmRecord) -> Figure | None
     if len(common) < 2:  # noqa: PLR2004 - nothing to compare
         return None
     of_teacher = theirs is record.teacher
-    caption = "Recall of each class, the student's less the other's, in points."
+    caption = "Recall of each class: the student's minus the other's, in points."
     if len(common) > MOST:
         caption += (
             f" Of {len(common)} classes, these are the {MOST // 2} that lose most and the "
@@ -44,7 +44,7 @@ def _deltas(record: Record, ours: ArmRecord, theirs: ArmRecord) -> Figure | None
         [record.class_names[each] if record.class_names else str(each) for each in common],
         [theirs.by_class[each] for each in common],
         [ours.by_class[each] for each in common],
-        f"points of accuracy, student less {theirs.name}",
+        f"points of recall, student minus {theirs.name}",
     )
     other = "the teacher" if of_teacher else f"“{theirs.name}”"
     student = "The student" if record.is_run else f"“{ours.name}”"
@@ -85,7 +85,7 @@ def _domains_of_run(record: Record, names: list[str]) -> Table:
     steps = trial.curves["train/loss"].steps
     step = steps[(trial.best_epoch or len(steps)) - 1]
     overall = (mean_text((at[each][step],), each) if step in at[each] else NONE for each in metrics)
-    note = f"Of the student on the validation examples of each, at epoch {trial.best_epoch}."
+    note = f"Of the student on the validation examples of each domain, at epoch {trial.best_epoch}."
     columns = (Column("Domain", numeric=False), *map(heading, metrics))
     return Table("Metrics by domain", columns, (*rows, ("All", *overall)), note, emphasis=len(rows))
 
@@ -102,7 +102,7 @@ def _residuals(record: Record) -> Section | None:
     figures = []
     for arm in drawn:
         for place, each in enumerate(arm.residuals, start=1):
-            output = f"output {place}" if len(arm.residuals) > 1 else "Predicted less true"
+            output = f"output {place}" if len(arm.residuals) > 1 else "Predicted minus true"
             title = output.capitalize() if record.is_run else f"“{arm.name}”, {output.lower()}"
             name = f"residuals-{look(record, arm.name)}-{place}"
             svg = residuals(name, each.true, each.predicted, look=look(record, arm.name))
@@ -110,10 +110,10 @@ def _residuals(record: Record) -> Section | None:
     if not figures:
         return None
     caption = (
-        "What the student predicts too high (above the dashed line) or too low (below it)"
-        f"{'' if record.is_run else ', first seed'}. A slope means that it is drawn to the mean: "
-        "too high where the true value is low, too low where it is high."
+        "Above the dashed line the prediction is too high, below it too low"
+        f"{'' if record.is_run else ' (first seed)'}. A downward slope means that predictions are "
+        "pulled towards the mean."
     )
     if max(len(each.true) for arm in drawn for each in arm.residuals) > MOST_POINTS:
-        caption += " The area of a square stands for the number of examples there."
-    return Section("Where the errors are", figures=tuple(figures), caption=caption)
+        caption += " The area of a square is proportional to the number of examples in it."
+    return Section("Residuals", figures=tuple(figures), caption=caption)

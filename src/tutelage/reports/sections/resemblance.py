@@ -1,4 +1,4 @@
-"""Fidelity: how near the students are to the teacher, and in which classes."""
+"""Fidelity to the teacher, overall and by class."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def resemblance_section(record: Record) -> Section | None:
     note = (
         "Agreement is the fraction of examples for which student and teacher predict the same "
         "class; KL is the divergence of the student's probabilities from the teacher's at T = 1. "
-        "The similarity is the correlation of the probabilities that student and teacher give to "
-        f"wrong classes, class by class, on {data} at T = {record.similarity_temperature:g}."
+        "Similarity is the correlation between student and teacher of the mean probabilities of "
+        f"wrong classes, on {data} at T = {record.similarity_temperature:g}."
         + (" Training data: up to 2,048 examples, spread evenly." if on_train else "")
         + ("" if record.is_run else " Means over seeds.")
     )
     return Section(
         "Fidelity to the teacher",
         (
-            "A label names one class. A teacher also gives probabilities for the others, and that "
-            "is what a student can learn from it beyond the label.",
+            "A label names one class. A teacher also gives probabilities for all other classes, "
+            "from which a student can learn more than from the label.",
         ),
-        Table("How near each arm is to the teacher", columns, rows, note).without_empty(),
+        Table("Fidelity of each arm to the teacher", columns, rows, note).without_empty(),
         _maps(record),
         _caption(record),
     )
@@ -89,14 +89,14 @@ def _caption(record: Record) -> str:
     if not _maps(record):
         return ""
     return (
-        "Mean probability in per cent that examples of each class (row) are given for each other "
-        f"class (column), softened at T = {record.similarity_temperature:g}; the logarithmic "
-        "colour scale is the same in both. The diagonal is left without colour."
+        "Mean probability in per cent of each class (column) for examples of each class (row), "
+        f"softened at T = {record.similarity_temperature:g}. Both figures share one logarithmic "
+        "colour scale; the diagonal is not coloured."
     )
 
 
 def _in_words(title: str, matrix: Sequence[Sequence[float]], classes: Sequence[str]) -> str:
-    """Say in words what a map shows: for each class the one it resembles most."""
+    """Describe a map in words: for each class the one that it resembles most."""
     likest = []
     for place, row in enumerate(matrix):
         others = [(share, other) for other, share in enumerate(row) if other != place]

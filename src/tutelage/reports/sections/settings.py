@@ -1,4 +1,4 @@
-"""How the arms were trained, and what it takes to repeat it."""
+"""How the arms were trained, and how to reproduce the results."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def _sweeps(record: Record) -> Section | None:
         Column("Setting", numeric=False),
         Column(heading(metric.name).name, "on validation data"),
     )
-    note = "“–” is a loss that was not finite. The best setting on validation data is the arm's."
+    note = "“–” marks a loss that was not finite. Each arm has its best setting on validation data."
     table = Table("What was tried for each arm", columns, rows, note)
-    return Section("Settings that were tried", table=table)
+    return Section("Hyperparameter search", table=table)
 
 
 def _of_arms(record: Record) -> Section:
-    """Return what each arm learns from and how; what all have alike stands in the text."""
+    """Return the settings of each arm as a table; common settings are in the text."""
     names = list(dict.fromkeys(name for arm in record.arms for name in arm.settings))
     values = {
         name: {_in_words(arm.settings.get(name, NONE)) for arm in record.arms} for name in names
@@ -83,7 +83,7 @@ def _of_arms(record: Record) -> Section:
     rows = tuple(_row(arm, differ) for arm in record.arms)
     return Section(
         "Settings",
-        (f"Alike in all arms: {', '.join(alike)}.",) if alike else (),
+        (f"The same in all arms: {', '.join(alike)}.",) if alike else (),
         Table("What each arm was trained with", columns, rows).without_empty(),
     )
 
@@ -109,8 +109,8 @@ def _repeat(record: Record) -> Section:
         *_versions(record),
     )
     return Section(
-        "To repeat it",
-        ("On a CPU, the same command gives the same metrics; times vary.",),
+        "Reproducibility",
+        ("On a CPU, the same command reproduces the metrics; times vary.",),
         Table("Seeds and versions", _TWO, rows, sortable=False),
         code=record.command,
     )

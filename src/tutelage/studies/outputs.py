@@ -1,4 +1,4 @@
-"""What a model answers on a data set, kept on disk so that no model is asked twice."""
+"""Outputs of models on data sets, kept on disk so that none is computed twice."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known of a data set without asking a model.
+    """Labels and domains of a data set.
 
     Args:
-        labels: Of all examples, on the CPU; None where there are none.
-        domains: What each example belongs to; None where the data does not say.
+        labels: Of all examples, on the CPU; None without.
+        domains: Of all examples; None without.
         inputs: Of the first batch.
         fingerprint: A text that changes with inputs and labels.
     """
@@ -59,16 +59,23 @@ def truth(name: str, data: object) -> Truth:
 def ask(model: Teacher, name: str, data: object, device: torch.device) -> Tensor | None:
     """Return a model's outputs on a data set, `[examples, …]`, in float32 on the CPU.
 
-    None where it is a teacher that knows only some of the classes.
+    None for a teacher that knows only some of the classes.
+
+    Args:
+        model: The student or the teacher.
+        name: The argument that the data was, for errors.
+        data: Such as `test`.
+        device: Where to run the model.
 
     Raises:
         DataError: The data cannot be read.
         ModelError: The model refuses the inputs.
+        StoreError: A stored teacher has no outputs for this data.
     """
-    answering = model.for_data(name, data)
-    with answering.ready(device):
+    model = model.for_data(name, data)
+    with model.ready(device):
         source = source_of(name, data)
-        found = evaluate(answering, None, None, source, device=device).outputs.student
+        found = evaluate(model, None, None, source, device=device).outputs.student
     return None if found is None else found.float()
 
 
@@ -78,7 +85,7 @@ def source_of(name: str, data: object) -> Source:
 
 
 def save(path: Path, outputs: Tensor) -> None:
-    """Write outputs as a `.npy` file, whole."""
+    """Write outputs as a `.npy` file, atomically."""
 
     def write(draft: Path) -> None:
         with draft.open("wb") as file:
@@ -95,8 +102,8 @@ def load(path: Path) -> Tensor | None:
         return torch.from_numpy(np.load(path, allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         raise DataError(
-            f"{path} must hold a model's outputs, got {error}; remove the file, and they are made "
-            "anew"
+            f"{path} must hold a model's outputs, got {error}; remove the file, and they are "
+            "recomputed"
         ) from error
 
 
