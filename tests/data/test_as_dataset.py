@@ -124,8 +124,8 @@ def test_models_of_several_inputs_are_trained(data):
 
 
 ROWS = [
-    {"input_ids": [7, place, 3], "mask": [[1.0, 0.5]], "label": place % 2, "text": "t"}
-    for place in range(5)
+    {"input_ids": [7, position, 3], "mask": [[1.0, 0.5]], "label": position % 2, "text": "t"}
+    for position in range(5)
 ]
 
 

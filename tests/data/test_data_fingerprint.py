@@ -270,7 +270,7 @@ class TestWithoutATrace:
 
 
 class TestWhatCannotBeRead:
-    def said(self, caplog):
+    def output_of(self, caplog):
         return [each.message for each in caplog.records if each.name == "tutelage"]
 
     def unrepeatable(self, y=Y, seed=None):
@@ -284,7 +284,7 @@ class TestWhatCannotBeRead:
         assert fingerprint(DataLoader(self.unrepeatable(), 8)) == fingerprint(
             DataLoader(self.unrepeatable(), 8)
         )
-        (message,) = self.said(caplog)
+        (message,) = self.output_of(caplog)
         assert "`train` (Held)" in message
         assert "(x, y, strength) alone tell a run" in message
         assert "Use another folder `out`" in message
@@ -292,30 +292,30 @@ class TestWhatCannotBeRead:
     def test_where_nothing_can_be_read_there_is_no_fingerprint(self, caplog):
         counter = iter(range(10**6))
         assert fingerprint(Opaque(lambda _: next(counter))) is None
-        assert "its size alone" in self.said(caplog)[0]
+        assert "its size alone" in self.output_of(caplog)[0]
 
     def test_a_stream_is_known_by_its_first_examples_and_this_is_said(self, caplog):
         first, again = (fingerprint(Stream(list(X))) for _ in range(2))
         assert first == again != fingerprint(Stream(list(X + 1)))
-        assert "the first 8 examples tell a run" in self.said(caplog)[0]
+        assert "the first 8 examples tell a run" in self.output_of(caplog)[0]
 
     @pytest.mark.parametrize("level", [logging.WARNING])
     def test_an_iterator_keeps_all_its_examples(self, caplog, level):
         stream = Stream(OneLoss(list(X)).items)
         assert fingerprint(stream) is None
         assert len(list(stream)) == 100
-        assert self.said(caplog)[0].startswith("The examples of `train` (Stream)")
+        assert self.output_of(caplog)[0].startswith("The examples of `train` (Stream)")
         assert {each.levelno for each in caplog.records} == {level}
 
     def test_it_is_said_once(self, caplog):
         for _ in range(3):
             fingerprint(Stream(list(X)))
-        assert len(self.said(caplog)) == 1
+        assert len(self.output_of(caplog)) == 1
 
     def test_what_is_read_whole_is_silent(self, caplog):
         for make in KINDS.values():
             fingerprint(make(X, Y))
-        assert self.said(caplog) == []
+        assert self.output_of(caplog) == []
 
     def test_a_set_that_fails_is_left_to_training(self):
         assert fingerprint(Opaque(lambda n: 1 / n)) is None

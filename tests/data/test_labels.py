@@ -24,8 +24,8 @@ class Inputs(Dataset):
     def __len__(self):
         return 6
 
-    def __getitem__(self, place):
-        return self.make(place)
+    def __getitem__(self, position):
+        return self.make(position)
 
 
 @pytest.mark.parametrize(
@@ -34,8 +34,8 @@ class Inputs(Dataset):
         X[6:],
         TensorDataset(X[6:]),
         TensorDataset(X[6:], Y),
-        Inputs(lambda place: X[6 + place]),
-        Inputs(lambda place: (X[6 + place], 2)),
+        Inputs(lambda position: X[6 + position]),
+        Inputs(lambda position: (X[6 + position], 2)),
     ],
     ids=["tensor", "tensors", "with labels", "bare", "pairs"],
 )
@@ -72,8 +72,8 @@ def test_the_domain_stays():
     "labelled",
     [
         LABELLED,
-        Inputs(lambda place: (X[place], Y[place])),
-        Inputs(lambda place: (X[place], int(Y[place]))),
+        Inputs(lambda position: (X[position], Y[position])),
+        Inputs(lambda position: (X[position], int(Y[position]))),
     ],
     ids=["tensors", "pairs", "pairs with plain numbers"],
 )

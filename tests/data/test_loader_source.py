@@ -29,17 +29,17 @@ class Augmented(Dataset):
     def __len__(self):
         return EXAMPLES
 
-    def __getitem__(self, place):
+    def __getitem__(self, position):
         noise = torch.rand(2, dtype=torch.float64)
-        return noise + place + np.random.rand(), place
+        return noise + position + np.random.rand(), position
 
 
 class Stream(IterableDataset):
     """Examples in a random order, without a length."""
 
     def __iter__(self):
-        for place in torch.randperm(EXAMPLES).tolist():
-            yield torch.rand(2, dtype=torch.float64) + place, place
+        for position in torch.randperm(EXAMPLES).tolist():
+            yield torch.rand(2, dtype=torch.float64) + position, position
 
 
 class OwnBatches(Sampler):
@@ -88,8 +88,8 @@ class StreamOfPairs(Dataset):
     def __len__(self):
         return 5
 
-    def __getitem__(self, place):
-        return torch.rand(2, 2, dtype=torch.float64) + place, torch.tensor([place, place])
+    def __getitem__(self, position):
+        return torch.rand(2, 2, dtype=torch.float64) + position, torch.tensor([position, position])
 
 
 EVERY_LOADER = pytest.mark.parametrize("make", LOADERS.values(), ids=LOADERS)

@@ -34,8 +34,8 @@ class Examples(Dataset):
     def __len__(self):
         return 11
 
-    def __getitem__(self, place):
-        return X[place], Y[place]
+    def __getitem__(self, position):
+        return X[position], Y[position]
 
 
 def positions(order, epoch=0, start=0):
@@ -43,7 +43,7 @@ def positions(order, epoch=0, start=0):
 
 
 def flat(order, epoch=0):
-    return [place for batch in positions(order, epoch) for place in batch]
+    return [position for batch in positions(order, epoch) for position in batch]
 
 
 def source(data=TENSORS, *, batch_size=4, shuffle=True, seed=7, shard=None):
@@ -88,7 +88,7 @@ class TestOrder:
     def test_every_place_is_equally_likely(self):
         # Over 2000 epochs an example should come first 200 ± 3·√180 times.
         firsts = [flat(Order(10, 10, 0), epoch)[0] for epoch in range(2000)]
-        assert all(abs(firsts.count(place) - 200) < 45 for place in range(10))
+        assert all(abs(firsts.count(position) - 200) < 45 for position in range(10))
 
     def test_without_a_seed_it_is_that_of_the_data(self):
         assert positions(Order(5, 2, None), epoch=3) == [[0, 1], [2, 3], [4]]
@@ -115,10 +115,10 @@ class TestShard:
     def test_processes_together_see_the_batches_of_one(self, data):
         whole = list(source(data).epoch(2))
         parts = [list(source(data, shard=Shard(rank, 3)).epoch(2)) for rank in range(3)]
-        for place, batch in enumerate(whole):
-            index = torch.cat([part[place].index for part in parts])
-            inputs = torch.cat([part[place].inputs for part in parts])
-            assert [part[place].copies for part in parts] == [1] * 3
+        for position, batch in enumerate(whole):
+            index = torch.cat([part[position].index for part in parts])
+            inputs = torch.cat([part[position].inputs for part in parts])
+            assert [part[position].copies for part in parts] == [1] * 3
             assert torch.equal(index, batch.index)
             assert torch.equal(inputs, batch.inputs)
 
@@ -180,8 +180,8 @@ def test_tensors_are_served_whole_and_other_sets_by_example():
 
 def test_a_subclass_may_compute_its_examples_and_is_asked_for_each():
     class Doubled(TensorDataset):
-        def __getitem__(self, place):
-            inputs, labels = super().__getitem__(place)
+        def __getitem__(self, position):
+            inputs, labels = super().__getitem__(position)
             return 2 * inputs, labels
 
     batch = next(source(Doubled(X, Y)).epoch(0))

@@ -37,14 +37,14 @@ def source(data, **options):
 
 
 def check(batches, views, view):
-    """Every example of the batches is that of its place under the view."""
+    """Every example of the batches is that of its position under the view."""
     seen = []
     for batch in batches:
         assert batch.view == view
-        for image, label, place in zip(batch.inputs, batch.labels, batch.index, strict=True):
-            assert torch.equal(image, views.example(int(place), view)[0])
-            assert label == IMAGES.labels[place]
-            seen.append(int(place))
+        for image, label, position in zip(batch.inputs, batch.labels, batch.index, strict=True):
+            assert torch.equal(image, views.example(int(position), view)[0])
+            assert label == IMAGES.labels[position]
+            seen.append(int(position))
     return seen
 
 
@@ -147,8 +147,8 @@ class Wrapped(Dataset):
     def __len__(self):
         return len(self.inner)
 
-    def __getitem__(self, place):
-        return self.inner[place]
+    def __getitem__(self, position):
+        return self.inner[position]
 
 
 class TestWrappers:
@@ -170,7 +170,7 @@ class TestWrappers:
             (batch,) = data.epoch(epoch)
             assert batch.view == epoch % 3
             assert batch.index.tolist() == [0, 1]
-            expected = [views.example(place, epoch % 3)[0] for place in (4, 2)]
+            expected = [views.example(position, epoch % 3)[0] for position in (4, 2)]
             assert torch.equal(batch.inputs, torch.stack(expected))
 
     def test_are_looked_through_once_for_each_views(self):

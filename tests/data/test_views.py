@@ -35,7 +35,7 @@ def states():
 
 
 def pixels(views, view=0):
-    return torch.stack([views.example(place, view)[0] for place in range(len(views))])
+    return torch.stack([views.example(position, view)[0] for position in range(len(views))])
 
 
 @pytest.fixture(params=TRANSFORMS)
@@ -45,21 +45,23 @@ def views(request):
 
 class TestTheSamePixels:
     @given(PLACES, st.integers(0, 2**32 - 1))
-    def test_in_any_order_and_from_any_random_state(self, places, seed):
-        expected = {(place, view): NOISY.example(place, view)[0] for place, view in places}
+    def test_in_any_order_and_from_any_random_state(self, positions, seed):
+        expected = {
+            (position, view): NOISY.example(position, view)[0] for position, view in positions
+        }
         randomness.seed_everything(seed)
-        for place, view in reversed(places):
+        for position, view in reversed(positions):
             torch.rand(3), np.random.randn(), random.gauss(0, 1)
-            assert torch.equal(NOISY.example(place, view)[0], expected[place, view])
+            assert torch.equal(NOISY.example(position, view)[0], expected[position, view])
 
     @given(st.lists(st.integers(0, 19), min_size=1), st.integers(0, 2))
-    def test_one_by_one_and_by_whole_batches(self, places, view):
+    def test_one_by_one_and_by_whole_batches(self, positions, view):
         NOISY.set_view(view)
-        several = NOISY.__getitems__(places)
-        for place, (image, label) in zip(places, several, strict=True):
-            assert torch.equal(NOISY[place][0], image)
-            assert torch.equal(NOISY.example(place, view)[0], image)
-            assert label == IMAGES.labels[place]
+        several = NOISY.__getitems__(positions)
+        for position, (image, label) in zip(positions, several, strict=True):
+            assert torch.equal(NOISY[position][0], image)
+            assert torch.equal(NOISY.example(position, view)[0], image)
+            assert label == IMAGES.labels[position]
 
     def test_for_each_kind_of_generator(self, views):
         seen = [pixels(views, view) for view in range(3)]
@@ -69,12 +71,12 @@ class TestTheSamePixels:
 
     def test_where_a_plain_loop_seeds_by_hand(self):
         """The draws of an example are those of generators that begin from its own seed."""
-        for place, view in [(0, 0), (7, 2), (19, 1)]:
+        for position, view in [(0, 0), (7, 2), (19, 1)]:
             from tutelage.data.randomness import mixed_seed  # noqa: PLC0415
 
-            randomness.seed_everything(mixed_seed(mixed_seed(11, view), place))
-            expected = all_noise(IMAGES.images[place])
-            assert torch.equal(NOISY.example(place, view)[0], expected)
+            randomness.seed_everything(mixed_seed(mixed_seed(11, view), position))
+            expected = all_noise(IMAGES.images[position])
+            assert torch.equal(NOISY.example(position, view)[0], expected)
 
     def test_draws_of_the_data_set_itself_are_replayed_too(self):
         views = Views(Images(augment=all_noise), count=2)
@@ -216,7 +218,7 @@ class TestViewsTakeTurns:
         assert torch.equal(NOISY[-1][0], NOISY[19][0])
         with pytest.raises(IndexError):
             NOISY[20]
-        assert len(list(NOISY)) == 20  # iteration by place comes to an end
+        assert len(list(NOISY)) == 20  # iteration by position comes to an end
 
 
 class TestRefusals:

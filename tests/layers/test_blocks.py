@@ -98,7 +98,7 @@ def test_layers_of_transformers_are_blocks(build, container):
 def test_layers_of_a_hugging_face_vit_are_blocks():
     model = hf.ViTForImageClassification(hf.ViTConfig(image_size=32, patch_size=8, **SMALL))
     found = blocks(model)
-    # Their place is another from one version of transformers to the next.
+    # Their path is another from one version of transformers to the next.
     assert [type(model.get_submodule(path)).__name__ for path in found] == ["ViTLayer"] * 3
 
 

@@ -1,4 +1,4 @@
-"""What passes named places is what the layers gave, and the model is as it was."""
+"""What passes named paths is what the layers gave, and the model is as it was."""
 
 import copy
 import pickle
@@ -22,8 +22,8 @@ def network():
     )
 
 
-def take(model, *places, inputs=X, output=True, side="student"):
-    return observe(model, inputs, Fields(output, frozenset(places)), side)
+def take(model, *paths, inputs=X, output=True, side="student"):
+    return observe(model, inputs, Fields(output, frozenset(paths)), side)
 
 
 def hooks(model):
@@ -40,8 +40,8 @@ class TestPlaces:
         inner = model[2][0](first.relu())
         expected = {"0": first, "2.0": inner, "2": inner.relu(), "3": model(X)}
         assert found.features.keys() == expected.keys()
-        for place, value in expected.items():
-            torch.testing.assert_close(found.feature(place), value)
+        for path, value in expected.items():
+            torch.testing.assert_close(found.feature(path), value)
         torch.testing.assert_close(found.output, model(X))
 
     def test_inputs_of_layers(self):
@@ -57,7 +57,7 @@ class TestPlaces:
         torch.testing.assert_close(2 * take(model, "part-one").feature("part-one"), model(X))
 
     @pytest.mark.parametrize(
-        ("result", "place", "factor"),
+        ("result", "path", "factor"),
         [
             (lambda x: (x, 2 * x), "0", 1),
             (lambda x: ("text", None, 3 * x), "0", 3),
@@ -67,15 +67,15 @@ class TestPlaces:
             (lambda x: {0: x, 1: 5 * x}, "0[1]", 5),
         ],
     )
-    def test_one_of_several_outputs(self, result, place, factor):
+    def test_one_of_several_outputs(self, result, path, factor):
         model = chain(result, lambda _: X)
-        assert torch.equal(take(model, place).feature(place), factor * X)
+        assert torch.equal(take(model, path).feature(path), factor * X)
 
     @pytest.mark.parametrize(
-        ("place", "factor"),
+        ("path", "factor"),
         [("part:input", 1), ("part:input[0]", 1), ("part:input[1]", 2), ("part:input[mask]", 3)],
     )
-    def test_one_of_several_inputs_by_position_or_name(self, place, factor):
+    def test_one_of_several_inputs_by_position_or_name(self, path, factor):
         class Caller(nn.Module):
             def __init__(self):
                 super().__init__()
@@ -84,7 +84,7 @@ class TestPlaces:
             def forward(self, x):
                 return self.part(x, 2 * x, mask=3 * x)
 
-        assert torch.equal(take(Caller(), place).feature(place), factor * X)
+        assert torch.equal(take(Caller(), path).feature(path), factor * X)
 
     def test_an_input_that_is_given_by_name_alone(self):
         class Caller(nn.Module):
@@ -141,7 +141,7 @@ class TestErrors:
             take(Skipping(), "idle", "part", side=side)
 
     @pytest.mark.parametrize(
-        ("result", "place", "came"),
+        ("result", "path", "came"),
         [
             (lambda _: None, "0", "NoneType"),
             (lambda _: "text", "0", "str"),
@@ -159,22 +159,22 @@ class TestErrors:
         ],
     )
     @SIDES
-    def test_a_layer_that_gives_no_such_tensor(self, result, place, came, side):
+    def test_a_layer_that_gives_no_such_tensor(self, result, path, came, side):
         model = chain(result, lambda _: X)
-        place_ = place.replace("[", r"\[").replace("]", r"\]")
+        place_ = path.replace("[", r"\[").replace("]", r"\]")
         message = (
             rf"layer '{place_}' of the {side} must give a tensor \[batch, …\], got {came}; name"
         )
         with pytest.raises(ModelError, match=message):
-            take(model, place, side=side)
+            take(model, path, side=side)
         assert hooks(model) == []
 
-    @pytest.mark.parametrize("place", ["0:input[1]", "0:input[mask]"])
-    def test_an_input_that_is_not_given(self, place):
+    @pytest.mark.parametrize("path", ["0:input[1]", "0:input[mask]"])
+    def test_an_input_that_is_not_given(self, path):
         with pytest.raises(
             ModelError, match=r"of the student must give a tensor .*got \{0: float32"
         ):
-            take(network(), place)
+            take(network(), path)
 
     def test_a_models_own_error_is_the_cause_of_ours(self):
         model = chain(lambda x: x, lambda x: x / 0 if isinstance(x, int) else 1 / 0)

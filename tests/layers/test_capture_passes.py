@@ -23,8 +23,8 @@ def network():
     )
 
 
-def take(model, *places, inputs=X, output=True, side="student"):
-    return observe(model, inputs, Fields(output, frozenset(places)), side)
+def take(model, *paths, inputs=X, output=True, side="student"):
+    return observe(model, inputs, Fields(output, frozenset(paths)), side)
 
 
 class TestItStopsEarly:
@@ -144,8 +144,8 @@ class TestGradients:
             model[0].weight.grad, torch.autograd.grad(total, model[0].weight)[0]
         )
 
-    @pytest.mark.parametrize("place", ["0", "2", "0:input", "1:input", "same", "weight"])
-    def test_a_teachers_features_need_no_gradient_and_can_be_saved_for_one(self, place):
+    @pytest.mark.parametrize("path", ["0", "2", "0:input", "1:input", "same", "weight"])
+    def test_a_teachers_features_need_no_gradient_and_can_be_saved_for_one(self, path):
         """Also those that are no fresh result: its own input, and a parameter."""
 
         class Parts(nn.Module):
@@ -158,8 +158,8 @@ class TestGradients:
             def forward(self, x):
                 return self.body(self.same(x) + self.weight())
 
-        place = f"body.{place}" if place[0].isdigit() else place
-        feature = Live(Parts()).signals(Batch(X), Fields(True, frozenset([place]))).feature(place)
+        path = f"body.{path}" if path[0].isdigit() else path
+        feature = Live(Parts()).signals(Batch(X), Fields(True, frozenset([path]))).feature(path)
         assert not feature.requires_grad
         assert not feature.is_inference()
         student = torch.zeros_like(feature, requires_grad=True)

@@ -25,8 +25,8 @@ def network(width=6):
     )  # fmt: skip
 
 
-def take(model, *places, inputs=X, output=True):
-    return observe(model, inputs, Fields(output, frozenset(places)), "student")
+def take(model, *paths, inputs=X, output=True):
+    return observe(model, inputs, Fields(output, frozenset(paths)), "student")
 
 
 class Meeting(nn.Module):
@@ -164,8 +164,8 @@ class TestCompiled:
             model(X)
         for output in (True, False):
             found = take(model, "0", "2", "2.0", "2.0:input", output=output)
-            for place, value in expected.features.items():
-                torch.testing.assert_close(found.feature(place), value)
+            for path, value in expected.features.items():
+                torch.testing.assert_close(found.feature(path), value)
         found.feature("2").sum().backward()
         assert plain[0].weight.grad is not None
         torch.testing.assert_close(model(X), expected.output)

@@ -1,4 +1,4 @@
-"""A place is read from its text, and a path leads to a layer or to the names that are nearest."""
+"""A path is read from its text, and a path leads to a layer or to the names that are nearest."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from tutelage.layers.paths import LayerPath, submodule
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
+    ("text", "path"),
     [
         ("layer3", LayerPath("layer3")),
         ("encoder.layer.3", LayerPath("encoder.layer.3")),
@@ -23,8 +23,8 @@ from tutelage.layers.paths import LayerPath, submodule
         ("a:input[0]", LayerPath("a", input=True, item=0)),
     ],
 )
-def test_what_a_text_means(text, place):
-    assert LayerPath.parse(text) == place
+def test_what_a_text_means(text, path):
+    assert LayerPath.parse(text) == path
 
 
 _names = st.from_regex(r"[A-Za-z_0-9][A-Za-z_0-9-]{0,6}", fullmatch=True)

@@ -32,7 +32,7 @@ def averages(row, size):
 
 
 def interpolated(row, size):
-    """Linear between the middles of the old places, constant beyond the first and last."""
+    """Linear between the middles of the old paths, constant beyond the first and last."""
     middles = (np.arange(size) + 0.5) * len(row) / size - 0.5
     return np.interp(middles, np.arange(len(row)), row)
 

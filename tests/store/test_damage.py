@@ -21,9 +21,9 @@ from tutelage.store.manifest import NAME
 FIELDS = [dense(), dense("layer1", "float16", (2, 2))]
 
 
-def flip(path, place, bits):
+def flip(path, position, bits):
     data = bytearray(path.read_bytes())
-    data[place] ^= bits
+    data[position] ^= bits
     path.write_bytes(data)
 
 
@@ -33,20 +33,20 @@ def test_any_flipped_byte_of_a_shard_is_found(tmp_path):
     assert list(store.verify()) == []
     for _ in range(150):
         path = rng.choice(files)
-        place, bits = rng.randrange(path.stat().st_size), rng.randrange(1, 256)
-        flip(path, place, bits)
+        position, bits = rng.randrange(path.stat().st_size), rng.randrange(1, 256)
+        flip(path, position, bits)
         (found,) = store.verify()
-        assert found.file == path.name, (path, place, bits)
-        assert len(found.blocks) == (place >= 128)
-        flip(path, place, bits)
+        assert found.file == path.name, (path, position, bits)
+        assert len(found.blocks) == (position >= 128)
+        flip(path, position, bits)
     assert list(store.verify()) == []
 
 
 def test_any_flipped_byte_of_the_manifest_is_found(store):
     path, rng = store.path / NAME, random.Random(2)
     whole = path.read_bytes()
-    for place in rng.sample(range(len(whole)), 300):
-        flip(path, place, rng.randrange(1, 256))
+    for position in rng.sample(range(len(whole)), 300):
+        flip(path, position, rng.randrange(1, 256))
         with pytest.raises(StoreError):
             Manifest.read(store.path)
         path.write_bytes(whole)

@@ -35,8 +35,8 @@ def test_a_block_lies_in_one_shard_and_one_view(layout):
         rows = list(span(layout.block(block)))
         assert 0 < len(rows) <= layout.block_rows
         assert [first + row for row in span(within)] == rows
-        assert [view * layout.examples + place for place in span(positions)] == rows
-        assert all(0 <= place < layout.examples for place in span(positions))
+        assert [view * layout.examples + position for position in span(positions)] == rows
+        assert all(0 <= position < layout.examples for position in span(positions))
 
 
 @given(layouts, st.data())

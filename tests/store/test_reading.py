@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.conftest import dense, make, said
+from store.conftest import dense, make, output_of
 from tutelage.errors import StoreError
 from tutelage.store import TargetStore
 
@@ -22,7 +22,7 @@ def large(tmp_path_factory):
 
 @given(rows=st.lists(st.integers(0, 37 * 3 - 1), max_size=40))
 def test_rows_come_in_the_order_asked(large, rows):
-    expected = said(rows, large.fields)
+    expected = output_of(rows, large.fields)
     found = large.read("output", rows)
     assert torch.equal(found, expected.output.reshape(len(rows), 3))
     feature = large.read("layer1", torch.tensor(rows))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from store.conftest import content, dense, fill, make, manifest, said
+from store.conftest import content, dense, fill, make, manifest, output_of
 from tutelage import files
 from tutelage.errors import StoreError
 from tutelage.signals import Signals
@@ -116,7 +116,7 @@ def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path):
         lines.write({number: checksums})
     lines.close()
     text = (tmp_path / "journal.0003").read_bytes()
-    ends = [place + 1 for place in range(len(text)) if text[place : place + 1] == b"\n"]
+    ends = [position + 1 for position in range(len(text)) if text[position : position + 1] == b"\n"]
     for length in range(len(text) + 1):
         for tail in (b"", b" 00000000\n", b"1 2 3\n")[length % 3 :]:
             (tmp_path / "journal.0003").write_bytes(text[:length] + tail)
@@ -153,7 +153,7 @@ def test_headers_are_flushed_once_with_the_first_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(journal, "flush", lambda _: flushed.append("journal"))
     with StoreWriter(tmp_path, made) as one:
         for block in (4, 0):
-            one.write(block, [said(range(8), made.fields)])
+            one.write(block, [output_of(range(8), made.fields)])
             one.commit()
     names = [f"output.000{shard}.npy" for shard in (1, 0, 2)]
     assert flushed == [*names, "journal", names[1], "journal"]
@@ -183,7 +183,7 @@ def test_another_number_of_rows_is_refused(count, tmp_path):
         StoreWriter(tmp_path, made) as one,
         pytest.raises(StoreError, match="block 0 must have 8 rows"),
     ):
-        one.write(0, [said(range(count), made.fields)])
+        one.write(0, [output_of(range(count), made.fields)])
     assert read_journals(tmp_path, 1, 7) == {}
 
 
@@ -194,7 +194,7 @@ def test_a_field_that_does_not_come_is_refused(tmp_path):
         StoreWriter(tmp_path, made) as one,
         pytest.raises(StoreError, match="must return 'layer1' for every batch"),
     ):
-        one.write(0, [Signals(said(range(8), FIELDS).output)])
+        one.write(0, [Signals(output_of(range(8), FIELDS).output)])
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
@@ -213,7 +213,7 @@ def test_what_the_disk_failed_to_keep_is_not_written_down_later(tmp_path, monkey
             raise error
 
     with StoreWriter(tmp_path, made) as one:
-        one.write(0, [said(range(8), made.fields)])
+        one.write(0, [output_of(range(8), made.fields)])
         monkeypatch.setattr(shards, "flush", fail_once)
         with pytest.raises(StoreError, match="Input/output error"):
             one.commit()
