@@ -286,18 +286,18 @@ class TestWhatCannotBeRead:
         )
         (message,) = self.output_of(caplog)
         assert "`train` (Held)" in message
-        assert "(x, y, strength) alone tell a run" in message
+        assert "(x, y, strength) only" in message
         assert "Use another folder `out`" in message
 
     def test_where_nothing_can_be_read_there_is_no_fingerprint(self, caplog):
         counter = iter(range(10**6))
         assert fingerprint(Opaque(lambda _: next(counter))) is None
-        assert "its size alone" in self.output_of(caplog)[0]
+        assert "identified by its size only" in self.output_of(caplog)[0]
 
     def test_a_stream_is_known_by_its_first_examples_and_this_is_said(self, caplog):
         first, again = (fingerprint(Stream(list(X))) for _ in range(2))
         assert first == again != fingerprint(Stream(list(X + 1)))
-        assert "the first 8 examples tell a run" in self.output_of(caplog)[0]
+        assert "identified by its first 8" in self.output_of(caplog)[0]
 
     @pytest.mark.parametrize("level", [logging.WARNING])
     def test_an_iterator_keeps_all_its_examples(self, caplog, level):

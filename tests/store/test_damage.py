@@ -117,7 +117,7 @@ def test_only_damaged_blocks_are_made_anew_and_all_is_as_it_was(tmp_path):
     damaged = {block for each in found for block in each.blocks}
     assert damaged == {1, 3, 4, 5, 6}
     opened = reopen_store(store.path, store.manifest, damaged)
-    with pytest.raises(StoreError, match="must be finished, got one that is being made"):
+    with pytest.raises(StoreError, match="must be finished, got one that is unfinished"):
         TargetStore.open(store.path)
     fill(store.path, opened)
     close_store(store.path, opened)

@@ -58,7 +58,7 @@ def test_domains_listed_in_others_are_not_logged(caplog):
 
 def test_with_others_any_further_domain_is_refused():
     teacher = Specialists({"photo": A}, generalist=C, others=["map"])
-    with pytest.raises(DataError, match=r"one of \['photo', 'map'\], got 'icon'; name it in"):
+    with pytest.raises(DataError, match=r"one of \['photo', 'map'\], got 'icon'; list it in"):
         ask(teacher, "icon")
 
 
