@@ -136,12 +136,12 @@ class TestErrors:
             def forward(self, x):
                 return self.part(x)
 
-        message = rf"must run in the forward pass of the {side}, got nothing from 'idle'; choose"
+        message = rf"must run in the forward pass of the {side}, got no call of 'idle'; choose"
         with pytest.raises(ModelError, match=message):
             take(Skipping(), "idle", "part", side=side)
 
     @pytest.mark.parametrize(
-        ("result", "path", "came"),
+        ("result", "path", "found"),
         [
             (lambda _: None, "0", "NoneType"),
             (lambda _: "text", "0", "str"),
@@ -159,11 +159,11 @@ class TestErrors:
         ],
     )
     @SIDES
-    def test_a_layer_that_gives_no_such_tensor(self, result, path, came, side):
+    def test_a_layer_that_gives_no_such_tensor(self, result, path, found, side):
         model = chain(result, lambda _: X)
-        place_ = path.replace("[", r"\[").replace("]", r"\]")
+        text = path.replace("[", r"\[").replace("]", r"\]")
         message = (
-            rf"layer '{place_}' of the {side} must give a tensor \[batch, …\], got {came}; name"
+            rf"layer '{text}' of the {side} must return a tensor \[batch, …\], got {found}; choose"
         )
         with pytest.raises(ModelError, match=message):
             take(model, path, side=side)
@@ -172,7 +172,7 @@ class TestErrors:
     @pytest.mark.parametrize("path", ["0:input[1]", "0:input[mask]"])
     def test_an_input_that_is_not_given(self, path):
         with pytest.raises(
-            ModelError, match=r"of the student must give a tensor .*got \{0: float32"
+            ModelError, match=r"of the student must return a tensor .*got \{0: float32"
         ):
             take(network(), path)
 

@@ -225,7 +225,7 @@ def test_a_block_that_its_place_does_not_fit_is_refused_with_the_tensor_and_what
     with pytest.raises(
         ModelError,
         match=r"'encoder.block.1' .*T5.*'encoder.block.0'.*relative_attention_bias.weight' must be "
-        r"of shape \[32, 2\], and is absent; keep one of the blocks \[0\]",
+        r"of shape \[32, 2\], got absent; keep one of the blocks \[0\]",
     ):
         every_nth_layer(t5(), path="encoder.block")
 
@@ -245,7 +245,7 @@ class Alternating(hf.PreTrainedModel):
 
 def test_settings_that_follow_the_position_are_looked_at_as_well():
     teacher = Alternating(hf.BertConfig(**WORDS))
-    with pytest.raises(ModelError, match=r"'local' must be True, and is False.*blocks \[1, 3\]"):
+    with pytest.raises(ModelError, match=r"'local' must be True, got False.*blocks \[1, 3\]"):
         keep_layers(teacher, [0, 2])
     student, _ = keep_layers(teacher, [0, 3])
     assert student.config.num_hidden_layers == 2

@@ -70,8 +70,8 @@ def refuse_mixed(batch: Batch) -> None:
     """
     if batch.mixture is not None:
         raise DataError(
-            "a transform that mixes labels must have examples of one label each, got mixed ones; use "
-            "only one such transform in a chain"
+            "a transform that mixes labels must have examples of one label each, got mixed ones; "
+            "use only one such transform in a chain"
         )
 
 
