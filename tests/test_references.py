@@ -79,13 +79,13 @@ def test_a_module_in_a_package(name, tmp_path):
         ("math:pi + 1", "must be `package.module:name`"),
         ("no_such.module:pi", "got 'no_such.module' and no module 'no_such'; run in the folder"),
         ("math.inner:pi", "no module 'math.inner'"),
-        ("nothing.py:pi", "must name a file that is there, got /"),
+        ("nothing.py:pi", "must name an existing file, got /"),
         ("a.b.py:pi", "with a dot in its name; rename it"),
         ("json.py:loads", "hidden by .*json.__init__.py; rename it"),
-        ("{name}:modle", "no 'modle' in it; did you mean 'model'"),
-        ("{name}:one.bst", "no 'bst' in it; did you mean 'best'"),
-        ("{name}:zzz", "no 'zzz' in it; mend the name"),
-        ("{name}:sized", "which asks for some .missing a required argument: 'width'."),
+        ("{name}:modle", "which has no 'modle'; did you mean 'model'"),
+        ("{name}:one.bst", "which has no 'bst'; did you mean 'best'"),
+        ("{name}:zzz", "which has no 'zzz'; correct the name"),
+        ("{name}:sized", "which requires arguments .missing a required argument: 'width'."),
     ],
 )
 def test_what_names_nothing_is_told(reference, message, name, tmp_path):

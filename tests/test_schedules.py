@@ -76,7 +76,7 @@ def test_a_ramp_outside_of_training_is_refused(ramp, span):
 
 @pytest.mark.parametrize("values", [{}, {0.5: 1.0}])
 def test_a_staircase_says_what_holds_from_the_beginning(values):
-    with pytest.raises(ArgumentError, match=r"from progress 0 on, got .*add the key 0\.0"):
+    with pytest.raises(ArgumentError, match=r"begin at progress 0, got .*add the key 0\.0"):
         Step(values)
 
 

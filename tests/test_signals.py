@@ -117,7 +117,7 @@ def test_fields_are_true_where_something_is_wanted():
 
 def test_reading_an_output_that_was_not_wanted_is_refused():
     assert Signals(X).wanted_output() is X
-    with pytest.raises(DataError, match="did not ask for; set it in `wants`"):
+    with pytest.raises(DataError, match="do not contain; add it to `wants`"):
         Signals().wanted_output()
 
 

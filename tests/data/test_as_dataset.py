@@ -85,7 +85,7 @@ class TestArrays:
             ((X, torch.tensor(1)), r"one row per example, got .*lengths \[11, 'none'\]"),
             (np.array(["a", "b"]), r"arrays of numbers, got one of <U1; turn"),
             (np.array([None, X], object), r"arrays of numbers, got one of object"),
-            ([X, Y], r"a tuple where it consists of inputs and labels, .* write \(inputs, labels"),
+            ([X, Y], r"a tuple of inputs and labels, .* write \(inputs, labels"),
         ],
     )
     def test_that_make_no_examples_are_refused(self, data, message):

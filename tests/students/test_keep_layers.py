@@ -328,5 +328,5 @@ def test_a_model_without_blocks_is_named():
 def test_a_model_that_cannot_be_copied_is_named():
     teacher = Net()
     teacher.computed = teacher.stem(X)
-    with pytest.raises(ModelError, match=r"the teacher \(Net\) must be .*copied.*load it anew"):
+    with pytest.raises(ModelError, match=r"the teacher \(Net\) must be .*copied.*load it again"):
         keep_layers(teacher, [0, 1])

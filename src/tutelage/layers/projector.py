@@ -54,7 +54,7 @@ def check_kinds(student: Tensor, teacher: Tensor) -> None:
     kinds = {student.ndim, teacher.ndim}
     if len(kinds) > 1 or not kinds <= {_VECTORS, _TOKENS, _MAPS}:
         raise ModelError(
-            "layers that are compared must both return [batch, d], [batch, tokens, d] or [batch, "
+            "layers that are compared must both give [batch, d], [batch, tokens, d] or [batch, "
             f"channels, height, width], got {describe(student)} (student) and {describe(teacher)} "
             "(teacher); choose other layers, or give a `projector` of your own"
         )

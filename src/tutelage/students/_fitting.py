@@ -55,7 +55,7 @@ def check_first(teacher: nn.Module, paths: Sequence[str], kept: Sequence[int]) -
         return
     names = (first - set().union(*rest)) | (set.intersection(*rest) - first)
     if names:
-        _refuse(teacher, paths, 0, f"which has (or lacks), unlike all others, {min(names)!r}")
+        _refuse(teacher, paths, 0, f"which, unlike all others, has (or lacks) {min(names)!r}")
 
 
 def check_pattern(teacher: nn.Module, paths: Sequence[str], kept: Sequence[int]) -> None:
