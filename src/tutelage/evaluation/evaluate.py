@@ -29,8 +29,8 @@ from tutelage.objectives._valid import valid_examples
 from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants
 from tutelage.teachers import Teacher, ask
 
-STANDARD = ("loss", "accuracy", "agreement", "mse", "r2", "teacher_mse")
-"""The names of the metrics that are always computed."""
+STANDARD = ("loss", "accuracy", "agreement", "kl", "mse", "r2", "teacher_mse")
+"""The names of the metrics that are computed without being asked for; `kl` is in reports."""
 
 _FINAL = 1.0  # progress at which the objective has its final weights and temperatures
 
@@ -277,12 +277,14 @@ class _Losses:
             self._counts[number] += examples if mask is None else mask.sum().item()
 
     def metrics(self) -> dict[str, float]:
-        """Return the weighted sum as `loss`; empty if all final weights are zero."""
-        weights = [term.weight(_FINAL) for term in self._terms]
-        if not any(weights):
-            return {}
-        rows = zip(weights, self._sums, self._counts, strict=True)
-        return {"loss": sum(weight * total / max(count, 1) for weight, total, count in rows)}
+        """Return the weighted sum as `loss`, over the terms that have valid examples.
+
+        A term without any, such as one on labels where the data has none, is left out: a mean of 0
+        would look like a perfect one. There is no loss where no term with a weight is left.
+        """
+        rows = zip(self._terms, self._sums, self._counts, strict=True)
+        means = [(term.weight(_FINAL), total / count) for term, total, count in rows if count]
+        return {"loss": sum(w * mean for w, mean in means)} if any(w for w, _ in means) else {}
 
 
 @contextmanager

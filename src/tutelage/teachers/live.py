@@ -6,7 +6,6 @@ from itertools import chain
 
 import torch
 from torch import nn
-from torch.amp.autocast_mode import is_autocast_available
 
 from tutelage.data import randomness
 from tutelage.data.fingerprint import fingerprint
@@ -83,7 +82,7 @@ class Live(Teacher):
         first = next(chain(self.module.parameters(), self.module.buffers()), None)
         home = None if first is None or first.device == device else first.device
         before = self._device
-        self._device = device if is_autocast_available(device.type) else None
+        self._device = device if torch.amp.is_autocast_available(device.type) else None
         with evaluating(self.module):
             try:
                 if home is not None:
