@@ -107,7 +107,7 @@ def test_an_error_is_one_line(teacher, data, words, message, source, tmp_path):
     assert (done.stderr.count("\n"), done.stdout) == (1, "")
 
 
-def test_what_is_damaged_is_made_anew(source, tmp_path):
+def test_damaged_blocks_are_computed_again(source, tmp_path):
     out = tmp_path / "targets"
     arguments = (f"{source}:teacher", f"{source}:data", "--out", out)
     invoke(*arguments)

@@ -112,7 +112,7 @@ class TestContent:
         assert content({"a": 1, "b": 2}) == content({"b": 2, "a": 1})
 
     @given(position=st.integers(0, 3 * 2**20 + 4))
-    def test_changes_with_any_byte_of_what_is_hashed_in_pieces(self, position):
+    def test_changes_with_any_byte_of_a_large_tensor(self, position):
         value = torch.zeros(3 * 2**20 + 5, dtype=torch.uint8)
         before = content(value)
         value[position] = 1
@@ -201,7 +201,7 @@ class TestFingerprintOfOtherSets:
         ]
         assert len({dataset_fingerprint(each) for each in sets}) == len(sets)
 
-    def test_is_steady_for_an_augmented_set_and_leaves_random_states_alone(self):
+    def test_is_constant_for_an_augmented_set_and_keeps_random_states(self):
         dataset = Made(lambda position: X[position % 100] + torch.randn(4) + np.random.rand())
         before = content(list(randomness.capture().values()))
         first = dataset_fingerprint(dataset)
@@ -230,12 +230,12 @@ class TestDrawsAtRandom:
             lambda: float(random.random() < 0.03),  # rare
         ],
     )
-    def test_sees_what_draws_from_a_global_generator(self, draw):
+    def test_detects_global_generators(self, draw):
         before = content(list(randomness.capture().values()))
         assert draws_at_random(Made(lambda position: (position, draw())))
         assert content(list(randomness.capture().values())) == before
 
-    def test_sees_what_draws_from_a_generator_of_its_own(self):
+    def test_detects_a_generator_of_its_own(self):
         generator = np.random.default_rng(0)
         assert draws_at_random(Made(lambda _: generator.random()))
         assert draws_at_random(Subset(Made(lambda _: generator.random()), [3]))
@@ -256,7 +256,7 @@ class Stream(IterableDataset):
 @pytest.mark.parametrize("ask", [dataset_fingerprint, draws_at_random])
 class TestRefusals:
     @pytest.mark.parametrize("data", [Stream(), DataLoader(Stream()), object()])
-    def test_without_places(self, ask, data):
+    def test_without_indices(self, ask, data):
         with pytest.raises(DataError, match="must have __len__ and __getitem__, got"):
             ask(data)
 

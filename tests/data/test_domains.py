@@ -55,7 +55,7 @@ def equal(one, other):
     )
 
 
-def test_each_example_comes_once_with_the_name_of_its_domain():
+def test_each_example_occurs_once_with_its_domain():
     assert len(JOINED) == 15
     found = [JOINED[position] for position in range(15)]
     assert [name_of(y) for _, y, _ in found] == [name for _, _, name in found]
@@ -88,7 +88,7 @@ def test_batches_carry_names_labels_and_inputs_of_one_example():
     ids=["whole", "subset", "split", "of subsets", "unlabelled part", "of domains", "beside",
          "unlabelled", "labels of two sizes"],
 )  # fmt: skip
-def test_tensors_are_looked_up_by_whole_batches_to_the_same_end(data):
+def test_batches_of_tensors_equal_those_example_by_example(data):
     fast, slow = (as_source("train", each, 4, shuffle=True) for each in (data, as_examples(data)))
     assert isinstance(fast, TensorSource)
     assert isinstance(slow, SetSource)
@@ -162,16 +162,16 @@ def test_other_domains_are_other_data():
 
 class TestBadInput:
     @pytest.mark.parametrize("sets", [{}, [SETS["photo"]], SETS["photo"], None])
-    def test_what_is_no_dict_of_sets(self, sets):
+    def test_an_object_that_is_not_a_dict_of_sets(self, sets):
         with pytest.raises(DataError, match="must be given data sets by name"):
             domains(sets)
 
-    def test_names_that_are_none(self):
+    def test_invalid_names(self):
         with pytest.raises(DataError, match="named by a str, got 3; write '3'"):
             domains({3: SETS["photo"]})
 
     @pytest.mark.parametrize("held", [[], 3, iter([]), TensorDataset(torch.zeros(0, 2))])
-    def test_what_holds_no_examples(self, held):
+    def test_data_without_examples(self, held):
         with pytest.raises(DataError, match=r"'photo' must have a data set .* leave the domain"):
             domains({"photo": held})
 

@@ -77,7 +77,7 @@ def test_the_domain_stays():
     ],
     ids=["tensors", "pairs", "pairs with plain numbers"],
 )
-def test_beside_labelled_data_terms_average_over_what_they_know(labelled):
+def test_terms_average_over_the_examples_with_targets(labelled):
     """Against a loss of twelve rows written out."""
     teacher, student = nn.Linear(4, 3), nn.Linear(4, 3)
     logits, soft = student(X), teacher(X)

@@ -78,7 +78,7 @@ class TestTheSamePixels:
             expected = all_noise(IMAGES.images[position])
             assert torch.equal(NOISY.example(position, view)[0], expected)
 
-    def test_draws_of_the_data_set_itself_are_replayed_too(self):
+    def test_the_data_sets_own_augmentation_is_seeded_too(self):
         views = Views(Images(augment=all_noise), count=2)
         assert torch.equal(pixels(views, 1), pixels(views, 1))
         assert not torch.equal(pixels(views, 0), pixels(views, 1))
@@ -89,7 +89,7 @@ class TestTheSamePixels:
         torch.rand(1)
         assert torch.equal(pixels(views), first)
 
-    def test_examples_do_not_share_draws(self):
+    def test_examples_have_different_random_numbers(self):
         same = Images()
         same.images = same.images[:1].expand(20, 3, 8, 8)
         seen = [
@@ -97,7 +97,7 @@ class TestTheSamePixels:
         ]
         assert len(set(seen)) > 50
 
-    def test_draws_look_random_over_examples_views_and_seeds(self):
+    def test_random_numbers_differ_between_examples_views_and_seeds(self):
         zero = TensorDataset(torch.zeros(400))
         sets = [Views(zero, draw, seed=seed) for draw in ONE_DRAW for seed in (0, 1)]
         table = np.array([pixels(each, view).numpy() for each in sets for view in (0, 1)])
@@ -176,7 +176,7 @@ class TestWhatATransformIsGiven:
         Views(IMAGES, lambda image: seen.append(image.shape) or image)[3]
         assert set(seen) == {(3, 8, 8)}
 
-    def test_the_example_where_there_are_no_labels(self):
+    def test_the_example_without_labels(self):
         inputs = [image for image, _ in IMAGES]
         assert torch.equal(Views(inputs, lambda image: -image)[3], -inputs[3])
 
@@ -186,7 +186,7 @@ class TestWhatATransformIsGiven:
         assert torch.equal(found.pop("image"), -torch.ones(2))
         assert found == {"labels": 1, "index": 5, "domain": "a"}
 
-    def test_the_whole_example_if_asked(self):
+    def test_the_whole_example_with_whole(self):
         views = Views(IMAGES, lambda pair: (pair[0], pair[1] + 10), whole=True)
         assert views[4][1] == IMAGES[4][1] + 10
 
@@ -214,7 +214,7 @@ class TestViewsTakeTurns:
         views.set_epoch(1000)
         assert views.view == 1000
 
-    def test_places_count_from_the_end_too(self):
+    def test_negative_positions_count_from_the_end(self):
         assert torch.equal(NOISY[-1][0], NOISY[19][0])
         with pytest.raises(IndexError):
             NOISY[20]
@@ -227,17 +227,17 @@ class TestRefusals:
         with pytest.raises(DataError, match=r"two that differ.*numpy\.random\.rand"):
             Views(IMAGES, lambda image: image + generator.random())
 
-    def test_a_generator_that_seldom_draws(self):
+    def test_a_rarely_used_generator(self):
         generator = np.random.default_rng(0)
         with pytest.raises(DataError, match="generator of its own"):
             Views(IMAGES, lambda image: image + (generator.random() < 0.5))
 
     @pytest.mark.parametrize("count", [0, -1, 1.5, True])
-    def test_a_count_that_is_none(self, count):
+    def test_an_invalid_count(self, count):
         with pytest.raises(ArgumentError, match="`count`"):
             Views(IMAGES, count=count)
 
-    def test_a_seed_that_is_none(self):
+    def test_an_invalid_seed(self):
         with pytest.raises(ArgumentError, match="`seed`"):
             Views(IMAGES, seed="one")
 
@@ -246,7 +246,7 @@ class TestRefusals:
             Views(IMAGES, "flip")
 
     @pytest.mark.parametrize("view", [3, -1, 0.5])
-    def test_a_view_that_is_not_there(self, view):
+    def test_a_view_out_of_range(self, view):
         with pytest.raises(ArgumentError, match="`view`"):
             NOISY.example(0, view)
         with pytest.raises(ArgumentError, match="`view`"):

@@ -50,7 +50,7 @@ class TestPlaces:
         torch.testing.assert_close(found.feature("0:input"), X)
         torch.testing.assert_close(found.feature("2.1:input"), model[2][0](model[0](X).relu()))
 
-    def test_a_name_that_holds_no_identifier(self):
+    def test_a_name_that_is_not_an_identifier(self):
         model = nn.Module()
         model.forward = lambda x: 2 * model.get_submodule("part-one")(x)
         model.add_module("part-one", nn.Linear(4, 2))
@@ -86,7 +86,7 @@ class TestPlaces:
 
         assert torch.equal(take(Caller(), path).feature(path), factor * X)
 
-    def test_an_input_that_is_given_by_name_alone(self):
+    def test_a_keyword_only_input(self):
         class Caller(nn.Module):
             def __init__(self):
                 super().__init__()
@@ -97,14 +97,14 @@ class TestPlaces:
 
         assert torch.equal(take(Caller(), "part:input").feature("part:input"), X)
 
-    def test_the_first_call_of_a_shared_module_counts(self):
+    def test_the_first_call_of_a_shared_module_is_captured(self):
         shared = nn.Linear(4, 4)
         model = nn.Sequential(shared, nn.ReLU(), shared)
         found = take(model, "0", "2")
         torch.testing.assert_close(found.feature("0"), shared(X))
         assert torch.equal(found.feature("2"), found.feature("0"))
 
-    def test_work_in_place_later_on_does_not_reach_what_was_taken(self):
+    def test_later_in_place_operations_do_not_change_captured_tensors(self):
         class Residual(nn.Module):
             def forward(self, x):
                 x += 100
@@ -121,7 +121,7 @@ class TestPlaces:
 
 class TestErrors:
     @SIDES
-    def test_a_place_that_is_not_there(self, side):
+    def test_a_missing_layer(self, side):
         message = rf"the {side} \(Sequential\) has no layer '2\.5'; nearest are .*'2\.0'"
         with pytest.raises(ArgumentError, match=message):
             take(network(), "2.5", side=side)
@@ -159,7 +159,7 @@ class TestErrors:
         ],
     )
     @SIDES
-    def test_a_layer_that_gives_no_such_tensor(self, result, path, found, side):
+    def test_a_layer_without_such_a_tensor(self, result, path, found, side):
         model = chain(result, lambda _: X)
         text = path.replace("[", r"\[").replace("]", r"\]")
         message = (
@@ -170,13 +170,13 @@ class TestErrors:
         assert hooks(model) == []
 
     @pytest.mark.parametrize("path", ["0:input[1]", "0:input[mask]"])
-    def test_an_input_that_is_not_given(self, path):
+    def test_a_missing_input(self, path):
         with pytest.raises(
             ModelError, match=r"of the student must return a tensor .*got \{0: float32"
         ):
             take(network(), path)
 
-    def test_a_models_own_error_is_the_cause_of_ours(self):
+    def test_a_models_own_error_is_the_cause(self):
         model = chain(lambda x: x, lambda x: x / 0 if isinstance(x, int) else 1 / 0)
         with pytest.raises(ModelError, match="refused its inputs") as caught:
             take(model, "0")
@@ -185,7 +185,7 @@ class TestErrors:
 
 
 class TestTheModelIsAsItWas:
-    def test_hooks_hang_only_while_it_runs(self):
+    def test_hooks_exist_only_while_the_model_runs(self):
         model, seen = network(), []
         model[1].forward = lambda x: seen.append(len(hooks(model))) or x.relu()
         assert hooks(model) == []
@@ -195,7 +195,7 @@ class TestTheModelIsAsItWas:
         take(model, "0", output=False)
         assert hooks(model) == []
 
-    def test_hooks_go_after_an_error_of_any_kind(self):
+    def test_hooks_are_removed_after_any_error(self):
         def interrupted(_):
             raise KeyboardInterrupt
 
@@ -207,7 +207,7 @@ class TestTheModelIsAsItWas:
             take(model, "0", "wrong")  # found only after the first hook hangs
         assert hooks(model) == []
 
-    def test_hooks_of_others_stay_and_see_the_same(self):
+    def test_other_hooks_stay_and_get_the_same_values(self):
         model, seen = network(), []
         handle = model[0].register_forward_hook(lambda *values: seen.append(values[2]))
         take(model, "0")
@@ -224,7 +224,7 @@ class TestTheModelIsAsItWas:
         assert torch.equal(twin(X), model(X))
         assert torch.equal(take(twin, "2").feature("2"), take(model, "2").feature("2"))
 
-    def test_weights_flags_and_modes_stay(self):
+    def test_weights_flags_and_modes_do_not_change(self):
         model = network().train()
         model[0].requires_grad_(requires_grad=False)
         before = copy.deepcopy(model.state_dict())
