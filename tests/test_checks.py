@@ -52,12 +52,12 @@ def test_ends_of_a_range_belong_to_it():
 
 
 @pytest.mark.parametrize("value", [1.0, "1", True, None])
-def test_a_whole_number_is_neither_float_nor_bool(value):
+def test_an_integer_is_neither_float_nor_bool(value):
     with pytest.raises(ArgumentError, match="`n` must be an integer, got"):
         checks.integer("n", value, 1, "mend it")
 
 
-def test_a_whole_number_has_a_least_value():
+def test_an_integer_has_a_minimum():
     assert checks.integer("n", np.int32(2), 2, "mend it") == 2
     with pytest.raises(ArgumentError, match="`n` must be at least 2, got 1; mend it"):
         checks.integer("n", 1, 2, "mend it")

@@ -90,8 +90,8 @@ def test_the_store_is_that_of_the_function(data, words, options, source, tmp_pat
 @pytest.mark.parametrize(
     ("teacher", "data", "words", "message"),
     [
-        ("teachr", "data", [], "`TEACHER` must name something that is there"),
-        ("teacher", "dta", [], "`DATA` must name something that is there"),
+        ("teachr", "data", [], "`TEACHER` must name an existing object"),
+        ("teacher", "dta", [], "`DATA` must name an existing object"),
         ("inputs", "data", [], "`teacher` must be a torch.nn.Module"),
         ("teacher", "data", ["--dtype", "int8"], "`dtype` must be one of"),
         ("teacher", "data", ["--precision", "fp8"], "`precision` must be one of"),
@@ -107,7 +107,7 @@ def test_an_error_is_one_line(teacher, data, words, message, source, tmp_path):
     assert (done.stderr.count("\n"), done.stdout) == (1, "")
 
 
-def test_what_is_damaged_is_made_anew(source, tmp_path):
+def test_damaged_blocks_are_computed_again(source, tmp_path):
     out = tmp_path / "targets"
     arguments = (f"{source}:teacher", f"{source}:data", "--out", out)
     invoke(*arguments)

@@ -29,6 +29,6 @@ def test_every_error_is_caught_as_a_tutelage_error(name, also):
     assert issubclass(error, also)
 
 
-def test_the_drawing_names_every_error():
+def test_the_tree_in_the_docstring_is_complete():
     assert errors.__doc__ is not None
     assert [name for name in defined() if name not in errors.__doc__] == []

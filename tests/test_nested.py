@@ -36,7 +36,7 @@ def test_more_than_four_of_a_kind_are_counted(length, words):
     assert describe(["text"] * length) == words
 
 
-def test_what_is_no_tensor_does_not_move():
+def test_values_without_tensors_do_not_move():
     meta = torch.device("meta")
     inputs = moved({"a": [X, "text"], "b": None}, meta)
     assert inputs["a"][0].device == meta

@@ -46,7 +46,7 @@ def name(request, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("form", ["{name}", "{name}.py", "{folder}/{name}.py"])
-def test_objects_are_taken_and_what_makes_one_is_called(form, name, tmp_path):
+def test_objects_are_returned_and_functions_called(form, name, tmp_path):
     source = form.format(name=name, folder=tmp_path)
     module = sys.modules[type(load("x", f"{source}:one")).__module__]
     assert load("x", f"{source}:one") is module.one
@@ -79,23 +79,23 @@ def test_a_module_in_a_package(name, tmp_path):
         ("math:pi + 1", "must be `package.module:name`"),
         ("no_such.module:pi", "got 'no_such.module' and no module 'no_such'; run in the folder"),
         ("math.inner:pi", "no module 'math.inner'"),
-        ("nothing.py:pi", "must name a file that is there, got /"),
+        ("nothing.py:pi", "must name an existing file, got /"),
         ("a.b.py:pi", "with a dot in its name; rename it"),
         ("json.py:loads", "hidden by .*json.__init__.py; rename it"),
-        ("{name}:modle", "no 'modle' in it; did you mean 'model'"),
-        ("{name}:one.bst", "no 'bst' in it; did you mean 'best'"),
-        ("{name}:zzz", "no 'zzz' in it; mend the name"),
-        ("{name}:sized", "which asks for some .missing a required argument: 'width'."),
+        ("{name}:modle", "which has no 'modle'; did you mean 'model'"),
+        ("{name}:one.bst", "which has no 'bst'; did you mean 'best'"),
+        ("{name}:zzz", "which has no 'zzz'; correct the name"),
+        ("{name}:sized", "which requires arguments .missing a required argument: 'width'."),
     ],
 )
-def test_what_names_nothing_is_told(reference, message, name, tmp_path):
+def test_a_reference_to_nothing_is_refused(reference, message, name, tmp_path):
     for file in ("a.b.py", "json.py"):
         (tmp_path / file).touch()
     with pytest.raises(ArgumentError, match=message):
         load("x", reference.format(name=name))
 
 
-def test_errors_of_the_module_itself_come_through(name, tmp_path):
+def test_errors_of_the_module_are_raised(name, tmp_path):
     """Else nobody could find the line that is wrong."""
     (tmp_path / f"beside_{name}.py").write_text("import no_such_package")
     with pytest.raises(ModuleNotFoundError, match="no_such_package"):

@@ -62,7 +62,7 @@ def test_a_ramp_that_ends_before_it_begins_is_refused(ramp):
 
 @RAMPS
 @pytest.mark.parametrize("arguments", [(math.nan, 1), (1, math.inf), ("1", 2)])
-def test_a_ramp_between_no_numbers_is_refused(ramp, arguments):
+def test_a_ramp_between_invalid_numbers_is_refused(ramp, arguments):
     with pytest.raises(ArgumentError, match=r"`(start|end)` must be .*takes finite numbers"):
         ramp(*arguments)
 
@@ -75,8 +75,8 @@ def test_a_ramp_outside_of_training_is_refused(ramp, span):
 
 
 @pytest.mark.parametrize("values", [{}, {0.5: 1.0}])
-def test_a_staircase_says_what_holds_from_the_beginning(values):
-    with pytest.raises(ArgumentError, match=r"from progress 0 on, got .*add the key 0\.0"):
+def test_a_staircase_must_begin_at_progress_0(values):
+    with pytest.raises(ArgumentError, match=r"begin at progress 0, got .*add the key 0\.0"):
         Step(values)
 
 
@@ -126,7 +126,7 @@ def test_a_weight_may_begin_or_end_at_zero():
     assert weight_schedule(Linear(0, 1))(0.0) == 0.0
 
 
-def test_a_number_becomes_a_schedule_and_a_schedule_stays_itself():
+def test_a_number_becomes_a_schedule_and_a_schedule_does_not_change():
     ramp = Linear(1, 2)
     assert weight_schedule(ramp) is ramp
     assert positive_schedule("temperature", 4, "")(0.3) == 4.0

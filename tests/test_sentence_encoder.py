@@ -75,7 +75,7 @@ def likeness(student, teacher, held_out):
         return torch.cosine_similarity(student.eval()(**inputs), teacher.eval()(**inputs)).numpy()
 
 
-def test_half_of_minilm_learns_what_the_whole_says(teacher, examples):
+def test_half_of_minilm_learns_the_full_models_outputs(teacher, examples):
     held_out, train = examples[:HELD_OUT], examples[HELD_OUT:][:TRAIN]
     assert len(train) == TRAIN
     student, layer_map = tl.students.every_nth_layer(teacher, n=2)

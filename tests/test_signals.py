@@ -14,7 +14,7 @@ Pair = namedtuple("Pair", ["image", "label"])
 
 
 class TestReadingWhatALoaderYields:
-    def test_a_tensor_is_inputs_alone(self):
+    def test_a_tensor_is_inputs_without_labels(self):
         batch = Batch.of(X)
         assert batch.inputs is X
         assert batch.labels is batch.index is batch.domain is None
@@ -69,7 +69,7 @@ def test_a_slice_takes_the_same_examples_of_every_part():
     assert batch.progress == 0.5
 
 
-def test_a_slice_of_inputs_alone_has_inputs_alone():
+def test_a_slice_of_inputs_without_labels():
     assert Batch(X)[:2].labels is None
 
 
@@ -109,15 +109,15 @@ def test_fields_are_a_set_of_layer_paths():
         Fields(features="layer1")
 
 
-def test_fields_are_true_where_something_is_wanted():
+def test_fields_are_true_if_something_is_required():
     assert not Fields()
     assert OUTPUT
     assert (Fields() | OUTPUT) == OUTPUT
 
 
-def test_reading_an_output_that_was_not_wanted_is_refused():
+def test_reading_an_output_that_is_not_in_wants_is_refused():
     assert Signals(X).wanted_output() is X
-    with pytest.raises(DataError, match="did not ask for; set it in `wants`"):
+    with pytest.raises(DataError, match="do not contain; add it to `wants`"):
         Signals().wanted_output()
 
 
@@ -144,7 +144,7 @@ class TestCoarse:
         torch.tensor([0.5, -torch.inf]),
     )
 
-    def test_a_dense_output_has_all_classes_and_nothing_left_over(self):
+    def test_a_dense_output_has_all_classes_and_an_empty_other_class(self):
         known = CoarseLogits.of(X)
         assert known.ids.tolist() == [[0, 1, 2]] * 4
         assert torch.equal(known.logits, X)
@@ -157,14 +157,14 @@ class TestCoarse:
         assert swapped.ids.tolist() == [[2, -1], [4, 1]]
         assert swapped.other.tolist() == [-torch.inf, 0.5]
 
-    def test_rows_of_several_are_joined_and_the_shorter_ones_filled_up(self):
+    def test_rows_of_several_are_joined_and_padded(self):
         joined = CoarseLogits.joined([self.KNOWN, CoarseLogits.of(X[:1])])
         assert joined.ids.tolist() == [[4, 1, -1], [2, -1, -1], [0, 1, 2]]
         assert joined.logits[0].tolist() == [1.0, 2.0, -torch.inf]
         assert joined.logits[2].tolist() == [0.0, 1.0, 2.0]
         assert joined.other.tolist() == [0.5, -torch.inf, -torch.inf]
 
-    def test_moves_to_a_device_alone_and_in_signals(self):
+    def test_moves_to_a_device_directly_and_in_signals(self):
         meta = torch.device("meta")
         moved = Signals(self.KNOWN, {"a": X}).to(meta)
         assert moved.features["a"].device == meta
@@ -230,7 +230,7 @@ class TestSeveralInputs:
             (X, ["a"] * 4, Y),
         ],
     )
-    def test_what_can_be_read_in_two_ways_is_refused(self, raw):
+    def test_ambiguous_tuples_are_refused(self, raw):
         with pytest.raises(
             DataError, match=r"more than two parts must be .*return a dict, or \(\("
         ):
@@ -257,7 +257,7 @@ class TestLabels:
         assert torch.equal(Batch.of({"x": X, "label": labels}).labels, Y)
 
     @pytest.mark.parametrize("labels", [["cat", "dog", "cat", "dog"], [[0], [1, 2]], {"a": 1}])
-    def test_that_are_no_numbers_are_refused(self, labels):
+    def test_that_are_not_numbers_are_refused(self, labels):
         with pytest.raises(DataError, match=r"labels of a batch must be .*number the classes"):
             Batch.of((X, labels))
 
@@ -271,7 +271,7 @@ class TestInputsThatAreNoTensors:
         assert torch.equal(Batch.of([X.numpy(), Y.numpy()]).inputs, X)
 
     @pytest.mark.parametrize("raw", [TEXTS, tuple(TEXTS)])
-    def test_texts_alone_are_inputs(self, raw):
+    def test_strings_are_inputs(self, raw):
         assert (Batch.of(raw).inputs, Batch.of(raw).labels) == (raw, None)
         assert len(Batch.of(raw)) == len(Batch.of((raw, Y))) == 4
 

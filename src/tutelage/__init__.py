@@ -1,10 +1,10 @@
-"""Knowledge distillation: a trained model, or several, teaches a smaller and faster one.
+"""Knowledge distillation: train a small, fast model from a large trained one, or from several.
 
 >>> import tutelage as tl
 >>> 0.1 * tl.HardLabels() + 0.9 * tl.SoftTargets(temperature=4)
 0.1 * HardLabels() + 0.9 * SoftTargets(temperature=4)
 
-Names are loaded when they are first used, so that importing the package costs next to nothing.
+Names are imported when they are first used, so that importing the package takes little time.
 """
 
 from importlib import import_module
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         StoreError,
         TutelageError,
     )
-    from tutelage.objectives import *  # noqa: F403 - the list is theirs
+    from tutelage.objectives import *  # noqa: F403 - the list is kept there
     from tutelage.signals import Batch, Fields, Mixture, Signals, Wants
     from tutelage.store import TargetStore
     from tutelage.studies import Arm, ReportOptions, Study, Training, Trial, study
@@ -120,5 +120,5 @@ def __dir__() -> list[str]:
 
 
 def _objectives() -> list[str]:
-    """Return the names of the objectives, whose list is not repeated here."""
+    """Return the names of the objectives, from the list of their package."""
     return import_module("tutelage.objectives").__all__

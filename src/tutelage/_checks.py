@@ -1,4 +1,4 @@
-"""Argument checks that say what was expected, what came, and how to mend it."""
+"""Argument checks whose errors say what was expected, what was found, and what to do."""
 
 import math
 import os
@@ -11,7 +11,7 @@ from tutelage.errors import ArgumentError
 
 
 def finite_number(name: str, value: object, advice: str) -> float:
-    """Return `value` as a float, or say why it is not a finite number."""
+    """Return `value` as a float; refuse what is not a finite number."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ArgumentError(f"`{name}` must be a number, got {value!r}; {advice}")
     number = float(value)
@@ -63,7 +63,7 @@ def integer(name: str, value: object, least: int, advice: str) -> int:
 
 
 def by_name(name: str, value: object, example: str) -> Mapping[str, Any]:
-    """Return `value` as a dict, or say that it must be one, such as `example`."""
+    """Return a dict; the error for anything else shows `example`."""
     if not isinstance(value, Mapping):
         raise ArgumentError(f"`{name}` must be a dict by name, got {value!r}; write {example}")
     return value

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. Nothing heavy is imported before a command runs."""
+"""The command line: parse, call, print. Heavy modules are imported only when a command runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    """Take the options that belong to no command."""
+    """Take the options without a command."""
 
 
 @app.command()
@@ -85,8 +85,8 @@ def report(
 ) -> None:
     """Write the HTML report of a run or a study from its folder.
 
-    For a run, metrics that run.report() measured before are kept; without them the report shows
-    what is in the log, since the code of the models is not available here.
+    For a run, metrics that run.report() measured before are kept. Without them the report shows
+    what is in the log, since the code of the models is not available.
     """
     with _errors_in_one_line():
         page = _write_report(run, run / "report.html" if out is None else out)
@@ -94,7 +94,7 @@ def report(
 
 
 def _write_report(folder: Path, page: Path) -> Path:
-    """Write the report of what a folder holds: here kinds of folders are told apart."""
+    """Write the report of a run's or a study's folder."""
     from tutelage.reports import read_record  # noqa: PLC0415 - imports torch
     from tutelage.reports.report import report_record  # noqa: PLC0415
     from tutelage.reports.writing import check_path  # noqa: PLC0415
@@ -132,8 +132,8 @@ def label(  # noqa: PLR0913 - the verb's options
 ) -> None:
     """Store a teacher's predictions for all examples of a data set on disk.
 
-    A name refers to the object, or to a function without arguments that returns it. After a kill or
-    a full disk the same command resumes.
+    A reference names the object, or a function without arguments that returns it. After a kill or a
+    full disk, the same command resumes.
     """
     with _errors_in_one_line():
         from tutelage import training  # noqa: PLC0415 - imports torch

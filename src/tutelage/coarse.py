@@ -14,14 +14,14 @@ from tutelage.errors import ModelError
 
 @dataclass(frozen=True, slots=True)
 class CoarseLogits:
-    """The output of a teacher that knows some of the classes, or of which the top k are stored.
+    """The output of a teacher that knows some of the classes, or whose top k classes are stored.
 
     Each row is a distribution over some classes and one "other" class: the probabilities are the
     softmax of `[logits, other]`.
 
-    Classes that were sampled from a distribution represent it only on average, and only at the
-    temperature at which they were sampled, `sampled_at`. Their logits are then the logarithms of
-    their frequencies, and `other` is −∞.
+    Classes sampled from a distribution represent it only on average, and only at the temperature
+    `sampled_at` at which they were sampled. Their logits are then the logarithms of their
+    frequencies, and `other` is −∞.
 
     Args:
         ids: `[batch, k]` of int64: the class ids, distinct in a row; −1 pads short rows.
@@ -70,17 +70,17 @@ class CoarseLogits:
         Raises:
             ModelError: Some were sampled, and others were not or at another temperature.
         """
-        (sampled_at, *others) = {part.sampled_at for part in parts}
-        if others:
+        (sampled_at, *different) = {part.sampled_at for part in parts}
+        if different:
             raise ModelError(
                 "outputs that are joined must all be sampled at one temperature, or none of them, "
-                f"got {[part.sampled_at for part in parts]}; label all data alike"
+                f"got {[part.sampled_at for part in parts]}; label all data with the same settings"
             )
         width = max(part.ids.shape[1] for part in parts)
         ids = [_widened(part.ids, width, -1) for part in parts]
         logits = [_widened(part.logits, width, -torch.inf) for part in parts]
-        rest = torch.cat([part.other for part in parts])
-        return cls(torch.cat(ids), torch.cat(logits), rest, sampled_at)
+        other = torch.cat([part.other for part in parts])
+        return cls(torch.cat(ids), torch.cat(logits), other, sampled_at)
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -92,8 +92,8 @@ class CoarseLogits:
 
     def to(self, device: torch.device) -> CoarseLogits:
         """Return the same on `device`."""
-        there = (each.to(device) for each in (self.ids, self.logits, self.other))
-        return CoarseLogits(*there, sampled_at=self.sampled_at)
+        moved = (each.to(device) for each in (self.ids, self.logits, self.other))
+        return CoarseLogits(*moved, sampled_at=self.sampled_at)
 
 
 def _widened(tensor: Tensor, width: int, filling: float) -> Tensor:

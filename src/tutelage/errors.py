@@ -1,16 +1,16 @@
-"""What can go wrong, as one tree.
+"""The exceptions of tutelage.
 
 ```
 TutelageError
 ├── ArgumentError     an argument is outside its range (also a ValueError)
 ├── DataError         a data set, a batch or its labels cannot be used
 ├── ModelError        a teacher or student cannot be used, or the two do not fit each other
-├── NonFiniteError    a NaN or an infinity where a number is due
-├── RunFolderError    the folder `out` cannot be written, or holds something else
+├── NonFiniteError    a value is NaN or infinite
+├── RunFolderError    the folder `out` cannot be written, or contains something else
 └── StoreError        a teacher's targets on disk cannot be written, read or used
 ```
 
-Every message says what was expected, what came, and what to do.
+Every message says what was expected, what was found, and what to do.
 """
 
 import sys
@@ -33,11 +33,11 @@ class ModelError(TutelageError):
 
 
 class NonFiniteError(TutelageError):
-    """A NaN or an infinity where a number is due."""
+    """A value is NaN or infinite."""
 
 
 class RunFolderError(TutelageError):
-    """The folder `out` cannot be written, or holds something else."""
+    """The folder `out` cannot be written, or contains something else."""
 
 
 class StoreError(TutelageError):
@@ -48,12 +48,12 @@ _LONGEST = 200
 
 
 def in_short(error: BaseException) -> str:
-    """Return an error's kind and first line, at most 200 characters of it."""
+    """Return an error's type and first line, at most 200 characters of it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:_LONGEST] if lines else 'no message'}"
 
 
 def is_of_compiler(error: BaseException) -> bool:
-    """Tell whether `torch.compile` could make no program of a graph, as without a C++ compiler."""
-    known = sys.modules.get("torch._dynamo.exc")  # loaded wherever anything was compiled
-    return known is not None and isinstance(error, known.BackendCompilerFailed)
+    """Tell whether a backend of `torch.compile` failed, as without a C++ compiler."""
+    module = sys.modules.get("torch._dynamo.exc")  # imported if anything was compiled
+    return module is not None and isinstance(error, module.BackendCompilerFailed)

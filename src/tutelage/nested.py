@@ -14,11 +14,11 @@ _FEW = 4
 _LABELLED, _TABLE = 2, 2
 
 LABEL_KEYS = ("labels", "label", "targets", "target", "y")
-"""The keys of a dict that may hold its labels; the first one that is there does."""
+"""Keys of a dict that may contain its labels; the first that exists is used."""
 
 
 def first_tensor(inputs: object) -> Tensor:
-    """Return the first tensor of a model's inputs, from which to read device and dtype.
+    """Return the first tensor of a model's inputs, for its device and dtype.
 
     Raises:
         DataError: There is none.
@@ -35,7 +35,7 @@ def first_tensor(inputs: object) -> Tensor:
 
 
 def is_column(value: object) -> bool:
-    """Tell whether a value is a list of plain values, such as texts: one for each example."""
+    """Tell whether a value is a list of plain values, such as strings, one for each example."""
     plain = (str, bytes, Number)
     return (
         isinstance(value, (tuple, list))
@@ -45,7 +45,7 @@ def is_column(value: object) -> bool:
 
 
 def batch_size(inputs: object) -> int | None:
-    """Return the number of examples in a model's inputs; None where nothing in them tells it."""
+    """Return the number of examples in a model's inputs; None if it is not known."""
     leaves = list(_leaves(inputs))
     tensors = [each for each in leaves if not isinstance(each, (tuple, list))]
     return len((tensors or leaves)[0]) if leaves else None
@@ -65,12 +65,12 @@ def picked_inputs(inputs: Any, rows: slice | Tensor, length: int, nested: bool =
     """Return a model's inputs for some of the examples of a batch.
 
     Tensors, arrays and lists with one item per example are indexed; numbers, strings and tensors
-    without dimensions apply to the whole batch and stay as they are. A tuple or list at the top
-    holds the arguments of the model, unless it is a list of plain values.
+    without dimensions apply to the whole batch and do not change. An outer tuple or list contains
+    the arguments of the model, unless it is a list of plain values.
 
     Args:
-        inputs: As the model is called with them.
-        rows: Which examples.
+        inputs: The model's inputs.
+        rows: The examples.
         length: The number of examples in the batch.
         nested: Whether `inputs` is part of larger inputs.
 
@@ -116,7 +116,7 @@ def describe(value: object) -> str:
 
 
 def moved(value: Any, device: torch.device) -> Any:
-    """Return a value with all its tensors on `device`; None and others as they are."""
+    """Return a value with all its tensors on `device`; other values do not change."""
     if isinstance(value, Tensor) and value.device == device:
         return value
     return on_tensors(value, lambda tensor: tensor.to(device, non_blocking=True))
@@ -137,12 +137,12 @@ def split_batch(raw: object) -> tuple[Any, Tensor | None, Any, Any]:
     """Return the inputs, labels, index and domain of what a data loader yields.
 
     Raises:
-        DataError: It is of no known form; see `tutelage.signals.Batch.of`.
+        DataError: It has another form than `tutelage.signals.Batch.of` accepts.
     """
     if isinstance(raw, Mapping):
-        inputs, rest = split_dict(raw)
-        index, domain = rest.pop("index", None), rest.pop("domain", None)
-        return inputs, _labels(*rest.values()), index, domain
+        inputs, others = split_dict(raw)
+        index, domain = others.pop("index", None), others.pop("domain", None)
+        return inputs, _labels(*others.values()), index, domain
     if isinstance(raw, (Tensor, np.ndarray)):
         return _tensor(raw), None, None, None
     if isinstance(raw, (tuple, list)) and raw:
@@ -165,8 +165,8 @@ def split_batch(raw: object) -> tuple[Any, Tensor | None, Any, Any]:
 def label_key(example: Any) -> Any:
     """Return the key or the position of the labels in an example or a batch; None for none.
 
-    In a tuple of two or more the labels are the last part, or the last before the domain, which is
-    a string or a list of strings.
+    In a tuple of two or more parts the labels are the last part, or the one before the domain,
+    which is a string or a list of strings.
     """
     if isinstance(example, Mapping):
         return next((key for key in LABEL_KEYS if key in example), None)
@@ -177,13 +177,14 @@ def label_key(example: Any) -> Any:
 
 
 def split_dict(example: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a dict's inputs, and the rest: its labels, index and domain, each where there."""
-    rest = {key: example[key] for key in ("index", "domain", label_key(example)) if key in example}
-    return {key: value for key, value in example.items() if key not in rest}, rest
+    """Return a dict's inputs, and a dict of its labels, index and domain, if it has them."""
+    keys = ("index", "domain", label_key(example))
+    others = {key: example[key] for key in keys if key in example}
+    return {key: value for key, value in example.items() if key not in others}, others
 
 
 def _check_several_inputs(inputs: Sequence[Any], labels: Any) -> None:
-    """Refuse a tuple of three or more parts if its labels cannot be told from its inputs."""
+    """Refuse a tuple of three or more parts if it is ambiguous which are the labels."""
     if all(isinstance(each, Tensor) for each in (*inputs, labels)):
         values = labels.ndim == _TABLE and labels.is_floating_point()
         if (labels.ndim == 1 or values) and all(each.ndim > 1 for each in inputs[1:]):
@@ -204,7 +205,7 @@ def _are_names(value: object) -> bool:
 
 
 def _tensor(value: Any) -> Any:
-    """Return an array as a tensor, and several in a tuple as several; all else as it is."""
+    """Convert arrays, also in tuples, to tensors; other values do not change."""
     if isinstance(value, tuple):
         return tuple(_tensor(each) for each in value)
     return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
@@ -231,7 +232,7 @@ def _items(value: object) -> list[Any]:
 
 
 def _leaves(value: object) -> Iterator[Any]:
-    """Yield the tensors, arrays and lists of plain values in a value, in their order."""
+    """Yield the tensors, arrays and lists of plain values in a value, in order."""
     if (isinstance(value, (Tensor, np.ndarray)) and value.ndim > 0) or is_column(value):
         yield value
     else:

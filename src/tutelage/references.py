@@ -1,4 +1,4 @@
-"""From the name of a Python object to the object: `package.module:name` or `file.py:name`."""
+"""Load Python objects by reference: `package.module:name` or `file.py:name`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ _FORMS = "`package.module:name` or `folder/file.py:name`"
 
 
 def load(argument: str, reference: str) -> object:
-    """Return what a reference names; a function or a class is called, and what it returns is meant.
+    """Return the object of a reference; a function or a class is called, and its result returned.
 
-    Modules are looked for in the working folder first, and what a file imports beside the file
-    first, as `python file.py` does. An error that is raised in there is not caught.
+    Modules are searched first in the working folder, and the imports of a file first in the file's
+    folder, as with `python file.py`. Errors raised by the module are not caught.
 
     Args:
-        argument: What the reference is for, for messages.
-        reference: `package.module:name` or `file.py:name`; the name may go on, `name.part`.
+        argument: The argument's name, for messages.
+        reference: `package.module:name` or `file.py:name`; the name may be dotted.
 
     Raises:
-        ArgumentError: It is no reference, or names nothing, or a function that asks for arguments.
+        ArgumentError: The reference is malformed, or its object does not exist or is a function
+            that requires arguments.
 
     >>> load("data", "math:pi")
     3.141592653589793
@@ -34,7 +35,7 @@ def load(argument: str, reference: str) -> object:
     source, _, name = reference.rpartition(":")
     is_file = source.endswith(".py")
     if not _is_path(name) or not (is_file or _is_path(source)):
-        raise ArgumentError(f"`{argument}` must be {_FORMS}, got {reference!r}; write it like that")
+        raise ArgumentError(f"`{argument}` must be {_FORMS}, got {reference!r}; correct it")
     module = _of_file(argument, Path(source)) if is_file else _of_name(argument, source)
     found = functools.reduce(
         lambda holder, part: _part(argument, reference, holder, part), name.split("."), module
@@ -52,7 +53,7 @@ def _of_name(argument: str, name: str) -> ModuleType:
         return import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # the module is there, and one that it imports is not
+            raise  # the module exists, but one that it imports does not
         raise ArgumentError(
             f"`{argument}` must name a module that can be imported, got {name!r} and no module "
             f"{error.name!r}; run in the folder that holds it, install it, or give its file: "
@@ -64,7 +65,9 @@ def _of_file(argument: str, path: Path) -> ModuleType:
     """Import a file under its own name, so that other processes can import it too."""
     path = path.expanduser().resolve()
     if not path.is_file():
-        raise ArgumentError(f"`{argument}` must name a file that is there, got {path}; mend it")
+        raise ArgumentError(
+            f"`{argument}` must name an existing file, got {path}; correct the path"
+        )
     if "." in path.stem:
         raise ArgumentError(
             f"`{argument}` must name a file that can be imported, got {path.name} with a dot in "
@@ -76,13 +79,13 @@ def _of_file(argument: str, path: Path) -> ModuleType:
     if found is None or Path(found).resolve() != path:
         raise ArgumentError(
             f"`{argument}` must name a file whose name no other module has, got {path}, which is "
-            f"hidden by {found or 'a module of Python itself'}; rename it"
+            f"hidden by {found or 'a built-in module'}; rename it"
         )
     return module
 
 
 def _look_first_in(folder: Path) -> None:
-    """Put a folder first where modules are looked for; it stays, for what is imported later."""
+    """Put a folder first in the module search path, also for later imports."""
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
@@ -92,15 +95,15 @@ def _part(argument: str, reference: str, holder: object, name: str) -> object:
         return getattr(holder, name)
     except AttributeError as error:
         close = difflib.get_close_matches(name, dir(holder))
-        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "mend the name"
+        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "correct the name"
         raise ArgumentError(
-            f"`{argument}` must name something that is there, got {reference!r}, and no {name!r} "
-            f"in it; {hint}"
+            f"`{argument}` must name an existing object, got {reference!r}, which has no {name!r}; "
+            f"{hint}"
         ) from error
 
 
 def _called(argument: str, reference: str, found: object) -> object:
-    """Call what makes the object. A module of torch can be called as well, and is none of these."""
+    """Call a function or class. Other callables, such as torch modules, are the object itself."""
     if not (inspect.isroutine(found) or isinstance(found, (type, functools.partial))):
         return found
     try:
@@ -108,6 +111,6 @@ def _called(argument: str, reference: str, found: object) -> object:
     except TypeError as error:
         raise ArgumentError(
             f"`{argument}` must name an object, or a function without arguments that returns it, "
-            f"got {reference!r}, which asks for some ({error}); write a function around it"
+            f"got {reference!r}, which requires arguments ({error}); wrap it in a function"
         ) from error
     return found()

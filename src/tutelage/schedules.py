@@ -1,7 +1,7 @@
 """Values that change over training: a temperature, the weight of an objective.
 
-A schedule is a function of progress, the fraction of training that has gone by: 0 at the first
-step, towards 1 at the last. Wherever an objective takes a number it takes a schedule too:
+A schedule is a function of progress, the fraction of training that is done: 0 at the first step,
+near 1 at the last. Objectives accept a schedule wherever they accept a number:
 
 >>> from tutelage import schedules
 >>> cooling = schedules.Linear(8.0, 1.0)
@@ -29,11 +29,11 @@ class Schedule(ABC):
     @property
     @abstractmethod
     def lowest(self) -> float:
-        """The smallest value that the schedule takes."""
+        """A lower bound of the schedule's values."""
 
 
 class Constant(Schedule):
-    """The same value throughout."""
+    """A constant value."""
 
     def __init__(self, value: float) -> None:
         self.value = finite_number("value", value, "a schedule takes finite numbers")
@@ -64,8 +64,8 @@ class _Ramp(Schedule):
                 f"`begin` must come before `until`, got {begin} and {until}; {_PROGRESS}"
             )
 
-    def _way(self, progress: float) -> float:
-        """Return how much of the ramp lies behind, in [0, 1]."""
+    def _done(self, progress: float) -> float:
+        """Return the fraction of the ramp that is done, in [0, 1]."""
         return min(max((progress - self.begin) / (self.until - self.begin), 0.0), 1.0)
 
     @property
@@ -79,7 +79,7 @@ class _Ramp(Schedule):
 
 
 class Linear(_Ramp):
-    """A straight line: (1 − w)·start + w·end, w the fraction of the ramp that lies behind.
+    """A straight line: (1 − w)·start + w·end, with w the fraction of the ramp that is done.
 
     Args:
         start: Value up to progress `begin`.
@@ -96,21 +96,18 @@ class Linear(_Ramp):
 
     def __call__(self, progress: float) -> float:
         """Return the value at `progress`."""
-        way = self._way(progress)
-        return (1 - way) * self.start + way * self.end
+        done = self._done(progress)
+        return (1 - done) * self.start + done * self.end
 
 
 class Cosine(_Ramp):
     """Half a cosine wave: c·start + (1 − c)·end, c = (1 + cos πw)/2, slow at both ends.
 
     Args:
-        start: Value up to progress `begin`.
+        start: As for `Linear`, as are the others.
         end: Value from progress `until` on.
-        begin: Progress at which the ramp begins, in [0, 1).
-        until: Progress at which it ends, in (0, 1].
-
-    Raises:
-        ArgumentError: A value is not finite, or `begin` does not come before `until`.
+        begin: Progress at which the ramp begins.
+        until: Progress at which it ends.
 
     >>> Cosine(4.0, 2.0)(0.5)
     3.0
@@ -118,18 +115,18 @@ class Cosine(_Ramp):
 
     def __call__(self, progress: float) -> float:
         """Return the value at `progress`."""
-        share = (1 + math.cos(math.pi * self._way(progress))) / 2
-        return share * self.start + (1 - share) * self.end
+        weight = (1 + math.cos(math.pi * self._done(progress))) / 2
+        return weight * self.start + (1 - weight) * self.end
 
 
 class Step(Schedule):
-    """Constant between given points of progress, as a staircase.
+    """Piecewise constant.
 
     Args:
-        values: Progress at which each value begins to hold → the value; one must begin at 0.
+        values: `{progress: value from there on}`, with a key 0.
 
     Raises:
-        ArgumentError: No value begins at 0, a key is outside [0, 1] or a value is not finite.
+        ArgumentError: There is no key 0, a key is outside [0, 1], or a value is not finite.
 
     >>> staircase = Step({0.0: 8, 0.5: 4, 0.9: 1})
     >>> staircase(0.49), staircase(0.5), staircase(1.0)
@@ -146,8 +143,7 @@ class Step(Schedule):
         )
         if not steps or steps[0][0] != 0.0:
             raise ArgumentError(
-                f"`values` must say what holds from progress 0 on, got {dict(values)}; "
-                "add the key 0.0"
+                f"`values` must begin at progress 0, got {dict(values)}; add the key 0.0"
             )
         self.steps = tuple(steps)
 
@@ -184,7 +180,7 @@ class Product(Schedule):
 
 
 def positive_schedule(name: str, value: float | Schedule, advice: str) -> Schedule:
-    """Return `value` as a schedule that stays above zero, or say why it is none."""
+    """Return `value` as a schedule whose values are above zero; refuse any other."""
     schedule = _as_schedule(name, value, advice)
     if schedule.lowest <= 0:
         raise ArgumentError(f"`{name}` must be positive, got {value}; {advice}")
@@ -192,8 +188,8 @@ def positive_schedule(name: str, value: float | Schedule, advice: str) -> Schedu
 
 
 def weight_schedule(value: float | Schedule) -> Schedule:
-    """Return a weight as a schedule that stays at zero or above, or say why it is none."""
-    advice = "a weight says how much its objective counts, so it is zero or more"
+    """Return a weight as a schedule whose values are zero or more; refuse any other."""
+    advice = "it is how much the objective contributes to the loss"
     schedule = _as_schedule("weight", value, advice)
     if schedule.lowest < 0:
         raise ArgumentError(f"`weight` must be zero or more, got {value}; {advice}")

@@ -1,9 +1,9 @@
 """The values that pass between data, models and objectives.
 
-A `Batch` holds the examples that teacher and student are both given. `Signals` hold what one model
-computes from it: its output and the features at named layers. `Fields` say which of these signals
-are required of one model, and `Wants` which fields an objective requires of the student and of the
-teacher; nothing else is computed.
+A `Batch` has the examples, which are the same for teacher and student. `Signals` are what a model
+computes from it: its output and the features of layers, by path. `Fields` are the signals required
+of a model, and `Wants` the fields that an objective requires of student and teacher; nothing else
+is computed.
 """
 
 from __future__ import annotations
@@ -36,24 +36,23 @@ class Mixture:
 
     Args:
         labels: `[batch]` class ids of the partners (−100: no label).
-        fraction: `[batch]` in [0, 1]: how much of each example is its own; the rest is its
-            partner's.
+        fraction: `[batch]` in [0, 1]: the weight of each example; the partner's is 1 minus it.
     """
 
     labels: Tensor
     fraction: Tensor
 
     def known(self, own: Tensor) -> Tensor:
-        """Return which examples have a known label for all that they are mixed from, `[batch]`.
+        """Return which examples have labels for all parts of their mixture, `[batch]`.
 
         Args:
-            own: Which of the examples' own labels are known, `[batch]` of bool.
+            own: Which examples have a label of their own, `[batch]` of bool.
         """
         partner = self.labels.long() != UNLABELLED
         return (own | (self.fraction == 0)) & (partner | (self.fraction == 1))
 
     def __getitem__(self, rows: slice | Tensor) -> Mixture:
-        """Return the part of some examples."""
+        """Return the mixture of some examples."""
         return Mixture(self.labels[rows], self.fraction[rows])
 
     def to(self, device: torch.device) -> Mixture:
@@ -62,12 +61,12 @@ class Mixture:
 
 
 class IndexedExample(NamedTuple):
-    """An example, or a batch of them, with its index in the data set; see `data.Indexed`.
+    """An example, or a batch, with its index in the data set; see `data.Indexed`.
 
     Args:
-        example: What the data set yields.
+        example: The data set's example.
         index: Its position in the data set.
-        view: The view that it is shown in; one for all of a batch.
+        view: Its view; the same for all examples of a batch.
     """
 
     example: Any
@@ -77,21 +76,21 @@ class IndexedExample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Examples that teacher and student are both given.
+    """Examples for both teacher and student.
 
     Args:
-        inputs: What the models are called with: a tensor (`model(x)`), a tuple or list
+        inputs: The models' inputs: a tensor (`model(x)`), a tuple or list
             (`model(*x)`) or a dict (`model(**x)`). The first dimension of each tensor is `batch`.
             A list of strings is one argument, with one item per example.
         labels: `[batch]` class ids (−100: no label), or values `[batch]` or `[batch, outputs]`
             (NaN: no label); None where the data has no labels.
         index: `[batch]` position of each example in its data set, where known.
         domain: The domain of each example (a tensor or a list of names), where known.
-        progress: Fraction of training that is done, in [0, 1]; schedules read it.
-        copies: How many processes hold these same examples (where there are fewer examples than
-            processes); in sums over all processes each example counts for 1/copies here.
-        mixture: The second class label, where each example is mixed from two.
-        view: Which of a data set's views (see `data.Views`) the inputs are; 0 where it has none.
+        progress: Fraction of training that is done, in [0, 1], for schedules.
+        copies: How many processes have the same examples (if there are fewer examples than
+            processes); in sums over all processes each example has weight 1/copies.
+        mixture: The second class label, if each example is mixed from two.
+        view: The number of the inputs' view (see `data.Views`); 0 without views.
     """
 
     inputs: Any
@@ -105,18 +104,19 @@ class Batch:
 
     @classmethod
     def of(cls, raw: object, progress: float = 0.0) -> Batch:
-        """Read what a data loader yields.
+        """Convert what a data loader yields.
 
         Args:
             raw: A tensor or a list of strings (inputs alone); a tuple or list `(x,)`,
-                `(x, labels)` or, for models of several inputs, `(x1, x2, …, labels)`, after which
-                the names of the domains may follow; a dict of inputs and, under `labels`, `label`,
-                `targets`, `target` or `y` (the first that is there), `index` and `domain`, the
-                rest; or a `Batch`, or an `IndexedExample` of any of these. Arrays do for tensors.
+                `(x, labels)` or, for models of several inputs, `(x1, x2, …, labels)`, optionally
+                followed by the names of the domains; a dict of inputs, with labels under `labels`,
+                `label`, `targets`, `target` or `y` (the first of these), and optional `index` and
+                `domain`; a `Batch`; or an `IndexedExample` of any of these. Arrays may replace
+                tensors.
             progress: See `Batch`.
 
         Raises:
-            DataError: `raw` is none of these.
+            DataError: `raw` has another form.
 
         >>> Batch.of((torch.zeros(2, 3), torch.tensor([0, 1]))).labels
         tensor([0, 1])
@@ -210,9 +210,9 @@ class Signals:
 
     Args:
         output: Class logits `[batch, classes]`, values `[batch, outputs]` or an embedding
-            `[batch, d]`; `CoarseLogits` of a teacher that knows some of the classes; None where it
-            is not required.
-        features: By layer path, such as `"layer3"`, what enters or leaves a layer: `[batch, d]`,
+            `[batch, d]`; `CoarseLogits` of a teacher that knows some of the classes; None if not
+            required.
+        features: By layer path, such as `"layer3"`, a layer's output or input: `[batch, d]`,
             `[batch, tokens, d]`, `[batch, channels, height, width]`.
     """
 
@@ -224,13 +224,13 @@ class Signals:
 
         Raises:
             DataError: `wants` do not require it.
-            ModelError: It covers some of the classes only.
+            ModelError: It has some of the classes only.
         """
         if isinstance(self.output, Tensor):
             return self.output
         if self.output is not None:
             raise ModelError(
-                "this objective needs all classes of the teacher, got CoarseLogits, which cover "
+                "this objective needs all classes of the teacher, got CoarseLogits, which have "
                 "some of them; use SoftTargets, which learns from these too, or a teacher that "
                 "knows all classes"
             )
@@ -247,7 +247,7 @@ class Signals:
         return self.output
 
     def full_output(self) -> Tensor | None:
-        """Return the output where it is there and of all classes; None otherwise."""
+        """Return the output if it exists and has all classes; None otherwise."""
         return self.output if isinstance(self.output, Tensor) else None
 
     def to(self, device: torch.device) -> Signals:
@@ -263,18 +263,18 @@ class Signals:
         """
         if path not in self.features:
             raise DataError(
-                f"an objective reads the feature {path!r}, which its `wants` did not ask for, got "
-                f"{sorted(self.features)}; set it in `wants`"
+                f"an objective reads the feature {path!r}, which its `wants` do not contain, got "
+                f"{sorted(self.features)}; add it to `wants`"
             )
         return self.features[path]
 
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Which signals are required of one model, the student or the teacher.
+    """The signals that are required of one model, the student or the teacher.
 
     Args:
-        output: Whether its output is.
+        output: Whether its output is required.
         features: Layer paths: `"layer3"`, `"encoder.layer.2.attention:input"`, `"decoder[1]"`.
 
     Raises:
@@ -302,11 +302,11 @@ class Fields:
 
 @dataclass(frozen=True, slots=True)
 class Wants:
-    """Which signals and labels an objective requires.
+    """The signals and labels that an objective requires.
 
     Args:
-        student: Of the student.
-        teacher: Of the teacher; with none, the teacher does not run.
+        student: The student's.
+        teacher: The teacher's; if there are none, the teacher does not run.
         labels: Whether the batch must carry labels.
     """
 
@@ -328,16 +328,16 @@ OUTPUT = Fields(output=True)
 
 def _unwanted() -> DataError:
     return DataError(
-        "an objective reads an output that its `wants` did not ask for; set it in `wants`"
+        "an objective reads an output that its `wants` do not contain; add it to `wants`"
     )
 
 
 def _one_view(view: Any) -> int:
-    """Return the view that all examples of a batch are shown in."""
+    """Return the view of a batch; refuse a batch of several views."""
     views = torch.as_tensor(view).reshape(-1)
     if not bool((views == views[0]).all()):
         raise DataError(
-            f"the examples of a batch must be shown in one view, got views "
+            f"the examples of a batch must be of one view, got views "
             f"{sorted(set(views.tolist()))}; call set_view between batches, not while they load"
         )
     return int(views[0])

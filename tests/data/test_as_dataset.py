@@ -86,7 +86,7 @@ class TestArrays:
             ((X, torch.tensor(1)), r"one row per example, got .*lengths \[11, 'none'\]"),
             (np.array(["a", "b"]), r"arrays of numbers, got one of <U1; turn"),
             (np.array([None, X], object), r"arrays of numbers, got one of object"),
-            ([X, Y], r"a tuple where it consists of inputs and labels, .* write \(inputs, labels"),
+            ([X, Y], r"a tuple of inputs and labels, .* write \(inputs, labels"),
         ],
     )
     def test_that_make_no_examples_are_refused(self, data, message):
@@ -125,8 +125,8 @@ def test_models_of_several_inputs_are_trained(data):
 
 
 ROWS = [
-    {"input_ids": [7, place, 3], "mask": [[1.0, 0.5]], "label": place % 2, "text": "t"}
-    for place in range(5)
+    {"input_ids": [7, position, 3], "mask": [[1.0, 0.5]], "label": position % 2, "text": "t"}
+    for position in range(5)
 ]
 
 

@@ -142,7 +142,7 @@ class TestContentThatIsHeld:
         assert same == again != other
         assert same != fingerprint(Held(frame=frames[0].rename(columns={"a": "z"})))
 
-    def test_of_a_set_that_is_too_large_to_be_read_whole(self, monkeypatch):
+    def test_of_a_large_set(self, monkeypatch):
         monkeypatch.setattr("tutelage.data.data_fingerprint._LONGEST", 100)
         assert fingerprint(Held()) == fingerprint(Held(X.clone()))
         assert fingerprint(Held()) != fingerprint(Held(X + 1))
@@ -191,7 +191,7 @@ class TestLoaders:
         ]
         assert len(set(map(fingerprint, loaders))) == 4
 
-    def test_change_with_what_collation_makes(self):
+    def test_change_with_the_collated_batch(self):
         def halved(examples):
             x, y = torch.utils.data.default_collate(examples)
             return x / 2, y
@@ -208,7 +208,7 @@ class TestLoaders:
         list(source.epoch(0))
         assert source.fingerprint() == before
 
-    def test_draw_the_same_order_after_they_were_read(self):
+    def test_the_order_is_the_same_after_a_fingerprint(self):
         orders = []
         for read in (True, False):
             torch.manual_seed(0)
@@ -270,7 +270,7 @@ class TestWithoutATrace:
 
 
 class TestWhatCannotBeRead:
-    def said(self, caplog):
+    def output_of(self, caplog):
         return [each.message for each in caplog.records if each.name == "tutelage"]
 
     def unrepeatable(self, y=Y, seed=None):
@@ -284,38 +284,38 @@ class TestWhatCannotBeRead:
         assert fingerprint(DataLoader(self.unrepeatable(), 8)) == fingerprint(
             DataLoader(self.unrepeatable(), 8)
         )
-        (message,) = self.said(caplog)
+        (message,) = self.output_of(caplog)
         assert "`train` (Held)" in message
-        assert "(x, y, strength) alone tell a run" in message
+        assert "(x, y, strength) only" in message
         assert "Use another folder `out`" in message
 
-    def test_where_nothing_can_be_read_there_is_no_fingerprint(self, caplog):
+    def test_unreadable_data_has_no_fingerprint(self, caplog):
         counter = iter(range(10**6))
         assert fingerprint(Opaque(lambda _: next(counter))) is None
-        assert "its size alone" in self.said(caplog)[0]
+        assert "identified by its size only" in self.output_of(caplog)[0]
 
-    def test_a_stream_is_known_by_its_first_examples_and_this_is_said(self, caplog):
+    def test_a_stream_is_identified_by_its_first_examples_with_a_warning(self, caplog):
         first, again = (fingerprint(Stream(list(X))) for _ in range(2))
         assert first == again != fingerprint(Stream(list(X + 1)))
-        assert "the first 8 examples tell a run" in self.said(caplog)[0]
+        assert "identified by its first 8" in self.output_of(caplog)[0]
 
     @pytest.mark.parametrize("level", [logging.WARNING])
     def test_an_iterator_keeps_all_its_examples(self, caplog, level):
         stream = Stream(OneLoss(list(X)).items)
         assert fingerprint(stream) is None
         assert len(list(stream)) == 100
-        assert self.said(caplog)[0].startswith("The examples of `train` (Stream)")
+        assert self.output_of(caplog)[0].startswith("The examples of `train` (Stream)")
         assert {each.levelno for each in caplog.records} == {level}
 
-    def test_it_is_said_once(self, caplog):
+    def test_the_warning_is_logged_once(self, caplog):
         for _ in range(3):
             fingerprint(Stream(list(X)))
-        assert len(self.said(caplog)) == 1
+        assert len(self.output_of(caplog)) == 1
 
-    def test_what_is_read_whole_is_silent(self, caplog):
+    def test_data_that_is_read_completely_gives_no_warning(self, caplog):
         for make in KINDS.values():
             fingerprint(make(X, Y))
-        assert self.said(caplog) == []
+        assert self.output_of(caplog) == []
 
     def test_a_set_that_fails_is_left_to_training(self):
         assert fingerprint(Opaque(lambda n: 1 / n)) is None

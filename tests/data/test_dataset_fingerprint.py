@@ -37,7 +37,7 @@ class Example:
 
 
 class Made(Dataset):
-    """Examples made by a function of their place."""
+    """Examples made by a function of their position."""
 
     def __init__(self, make, length=100):
         self.make, self.length = make, length
@@ -45,8 +45,8 @@ class Made(Dataset):
     def __len__(self):
         return self.length
 
-    def __getitem__(self, place):
-        return self.make(place)
+    def __getitem__(self, position):
+        return self.make(position)
 
 
 def image(shade, mode="RGB", size=(4, 3)):
@@ -111,11 +111,11 @@ class TestContent:
         assert content(X.numpy().T) == content(X.numpy().T.copy())
         assert content({"a": 1, "b": 2}) == content({"b": 2, "a": 1})
 
-    @given(place=st.integers(0, 3 * 2**20 + 4))
-    def test_changes_with_any_byte_of_what_is_hashed_in_pieces(self, place):
+    @given(position=st.integers(0, 3 * 2**20 + 4))
+    def test_changes_with_any_byte_of_a_large_tensor(self, position):
         value = torch.zeros(3 * 2**20 + 5, dtype=torch.uint8)
         before = content(value)
-        value[place] = 1
+        value[position] = 1
         assert before != content(value) == content(value.clone())
         assert content(value.numpy()) != content(np.zeros(len(value), np.uint8))
 
@@ -177,21 +177,21 @@ class TestFingerprintOfOtherSets:
 
     @pytest.mark.parametrize("changed", [0, 99])
     def test_changes_with_the_first_and_the_last(self, changed):
-        other = Made(lambda place: -1 if place == changed else place)
+        other = Made(lambda position: -1 if position == changed else position)
         assert dataset_fingerprint(other) != dataset_fingerprint(Made(int))
 
     def test_changes_with_the_length_and_the_order(self):
-        sets = [Made(int), Made(int, 99), Made(lambda place: 99 - place)]
+        sets = [Made(int), Made(int, 99), Made(lambda position: 99 - position)]
         assert len({dataset_fingerprint(each) for each in sets}) == 3
 
     def test_reads_few_examples_of_a_large_set(self):
         seen = []
-        dataset_fingerprint(Made(lambda place: seen.append(place) or place, 10**6))
+        dataset_fingerprint(Made(lambda position: seen.append(position) or position, 10**6))
         assert len(seen) == len(set(seen)) <= 66
         assert {0, 10**6 - 1} <= set(seen)
 
     def test_of_parts_and_joined_sets(self):
-        one, other = Made(int), Made(lambda place: place + 1)
+        one, other = Made(int), Made(lambda position: position + 1)
         sets = [
             Subset(one, [1, 2]),
             Subset(one, [2, 1]),
@@ -201,8 +201,8 @@ class TestFingerprintOfOtherSets:
         ]
         assert len({dataset_fingerprint(each) for each in sets}) == len(sets)
 
-    def test_is_steady_for_an_augmented_set_and_leaves_random_states_alone(self):
-        dataset = Made(lambda place: X[place % 100] + torch.randn(4) + np.random.rand())
+    def test_is_constant_for_an_augmented_set_and_keeps_random_states(self):
+        dataset = Made(lambda position: X[position % 100] + torch.randn(4) + np.random.rand())
         before = content(list(randomness.capture().values()))
         first = dataset_fingerprint(dataset)
         assert content(list(randomness.capture().values())) == before
@@ -230,12 +230,12 @@ class TestDrawsAtRandom:
             lambda: float(random.random() < 0.03),  # rare
         ],
     )
-    def test_sees_what_draws_from_a_global_generator(self, draw):
+    def test_detects_global_generators(self, draw):
         before = content(list(randomness.capture().values()))
-        assert draws_at_random(Made(lambda place: (place, draw())))
+        assert draws_at_random(Made(lambda position: (position, draw())))
         assert content(list(randomness.capture().values())) == before
 
-    def test_sees_what_draws_from_a_generator_of_its_own(self):
+    def test_detects_a_generator_of_its_own(self):
         generator = np.random.default_rng(0)
         assert draws_at_random(Made(lambda _: generator.random()))
         assert draws_at_random(Subset(Made(lambda _: generator.random()), [3]))
@@ -245,7 +245,7 @@ class TestDrawsAtRandom:
         assert not draws_at_random(TensorDataset(X, Y))
         assert not draws_at_random(Made(int))
         assert not draws_at_random(Made(int, 1))
-        assert not draws_at_random(Made(lambda place: (place, torch.rand(2) * 0)))
+        assert not draws_at_random(Made(lambda position: (position, torch.rand(2) * 0)))
 
 
 class Stream(IterableDataset):
@@ -256,7 +256,7 @@ class Stream(IterableDataset):
 @pytest.mark.parametrize("ask", [dataset_fingerprint, draws_at_random])
 class TestRefusals:
     @pytest.mark.parametrize("data", [Stream(), DataLoader(Stream()), object()])
-    def test_without_places(self, ask, data):
+    def test_without_indices(self, ask, data):
         with pytest.raises(DataError, match="must have __len__ and __getitem__, got"):
             ask(data)
 
@@ -266,4 +266,4 @@ class TestRefusals:
 
     def test_that_cannot_be_loaded(self, ask):
         with pytest.raises(DataError, match=r"load its example 0, got ZeroDivisionError.*correct"):
-            ask(Made(lambda place: 1 / place))
+            ask(Made(lambda position: 1 / position))

@@ -30,7 +30,7 @@ def part(first, length):
 
 def as_examples(held):
     """The same examples in a plain list, which is served example by example."""
-    return [held[place] for place in range(len(held))]
+    return [held[position] for position in range(len(held))]
 
 
 SETS = {"photo": part(0, 7), "sketch": part(100, 5), "drawing": part(200, 3)}
@@ -55,9 +55,9 @@ def equal(one, other):
     )
 
 
-def test_each_example_comes_once_with_the_name_of_its_domain():
+def test_each_example_occurs_once_with_its_domain():
     assert len(JOINED) == 15
-    found = [JOINED[place] for place in range(15)]
+    found = [JOINED[position] for position in range(15)]
     assert [name_of(y) for _, y, _ in found] == [name for _, _, name in found]
     assert len({y.item() for _, y, _ in found}) == 15
     assert JOINED[-1][1] == 202
@@ -69,7 +69,7 @@ def test_batches_carry_names_labels_and_inputs_of_one_example():
     for batch in batches(JOINED):
         assert list(batch.domain) == [name_of(y) for y in batch.labels.tolist()]
         assert torch.equal(batch.inputs[:, 0].long(), batch.labels)
-        assert [JOINED[place][1] for place in batch.index.tolist()] == batch.labels.tolist()
+        assert [JOINED[position][1] for position in batch.index.tolist()] == batch.labels.tolist()
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_batches_carry_names_labels_and_inputs_of_one_example():
     ids=["whole", "subset", "split", "of subsets", "unlabelled part", "of domains", "beside",
          "unlabelled", "labels of two sizes"],
 )  # fmt: skip
-def test_tensors_are_looked_up_by_whole_batches_to_the_same_end(data):
+def test_batches_of_tensors_equal_those_example_by_example(data):
     fast, slow = (as_source("train", each, 4, shuffle=True) for each in (data, as_examples(data)))
     assert isinstance(fast, TensorSource)
     assert isinstance(slow, SetSource)
@@ -97,13 +97,13 @@ def test_tensors_are_looked_up_by_whole_batches_to_the_same_end(data):
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.integers(1, 8), st.integers(0, 99))
 def test_any_sizes(lengths, batch_size, seed):
-    """The plain reference: one list of examples, each looked up by its place."""
-    sets = {str(place): part(100 * place, length) for place, length in enumerate(lengths)}
+    """The plain reference: one list of examples, each looked up by its position."""
+    sets = {str(position): part(100 * position, length) for position, length in enumerate(lengths)}
     plain = [(label, name) for name, held in sets.items() for _, label in as_examples(held)]
     source = as_source("train", domains(sets), batch_size, shuffle=True, seed=seed)
     for batch in source.epoch(0):
         found = list(zip(batch.labels, batch.domain, strict=True))
-        assert found == [plain[place] for place in batch.index.tolist()]
+        assert found == [plain[position] for position in batch.index.tolist()]
 
 
 def test_tensors_of_several_kinds_are_left_to_the_collation():
@@ -162,16 +162,16 @@ def test_other_domains_are_other_data():
 
 class TestBadInput:
     @pytest.mark.parametrize("sets", [{}, [SETS["photo"]], SETS["photo"], None])
-    def test_what_is_no_dict_of_sets(self, sets):
+    def test_an_object_that_is_not_a_dict_of_sets(self, sets):
         with pytest.raises(DataError, match="must be given data sets by name"):
             domains(sets)
 
-    def test_names_that_are_none(self):
+    def test_invalid_names(self):
         with pytest.raises(DataError, match="named by a str, got 3; write '3'"):
             domains({3: SETS["photo"]})
 
     @pytest.mark.parametrize("held", [[], 3, iter([]), TensorDataset(torch.zeros(0, 2))])
-    def test_what_holds_no_examples(self, held):
+    def test_data_without_examples(self, held):
         with pytest.raises(DataError, match=r"'photo' must have a data set .* leave the domain"):
             domains({"photo": held})
 

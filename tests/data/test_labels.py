@@ -24,8 +24,8 @@ class Inputs(Dataset):
     def __len__(self):
         return 6
 
-    def __getitem__(self, place):
-        return self.make(place)
+    def __getitem__(self, position):
+        return self.make(position)
 
 
 @pytest.mark.parametrize(
@@ -34,8 +34,8 @@ class Inputs(Dataset):
         X[6:],
         TensorDataset(X[6:]),
         TensorDataset(X[6:], Y),
-        Inputs(lambda place: X[6 + place]),
-        Inputs(lambda place: (X[6 + place], 2)),
+        Inputs(lambda position: X[6 + position]),
+        Inputs(lambda position: (X[6 + position], 2)),
     ],
     ids=["tensor", "tensors", "with labels", "bare", "pairs"],
 )
@@ -72,12 +72,12 @@ def test_the_domain_stays():
     "labelled",
     [
         LABELLED,
-        Inputs(lambda place: (X[place], Y[place])),
-        Inputs(lambda place: (X[place], int(Y[place]))),
+        Inputs(lambda position: (X[position], Y[position])),
+        Inputs(lambda position: (X[position], int(Y[position]))),
     ],
     ids=["tensors", "pairs", "pairs with plain numbers"],
 )
-def test_beside_labelled_data_terms_average_over_what_they_know(labelled):
+def test_terms_average_over_the_examples_with_targets(labelled):
     """Against a loss of twelve rows written out."""
     teacher, student = nn.Linear(4, 3), nn.Linear(4, 3)
     logits, soft = student(X), teacher(X)

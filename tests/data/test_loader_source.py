@@ -29,17 +29,17 @@ class Augmented(Dataset):
     def __len__(self):
         return EXAMPLES
 
-    def __getitem__(self, place):
+    def __getitem__(self, position):
         noise = torch.rand(2, dtype=torch.float64)
-        return noise + place + np.random.rand(), place
+        return noise + position + np.random.rand(), position
 
 
 class Stream(IterableDataset):
     """Examples in a random order, without a length."""
 
     def __iter__(self):
-        for place in torch.randperm(EXAMPLES).tolist():
-            yield torch.rand(2, dtype=torch.float64) + place, place
+        for position in torch.randperm(EXAMPLES).tolist():
+            yield torch.rand(2, dtype=torch.float64) + position, position
 
 
 class OwnBatches(Sampler):
@@ -88,8 +88,8 @@ class StreamOfPairs(Dataset):
     def __len__(self):
         return 5
 
-    def __getitem__(self, place):
-        return torch.rand(2, 2, dtype=torch.float64) + place, torch.tensor([place, place])
+    def __getitem__(self, position):
+        return torch.rand(2, 2, dtype=torch.float64) + position, torch.tensor([position, position])
 
 
 EVERY_LOADER = pytest.mark.parametrize("make", LOADERS.values(), ids=LOADERS)
@@ -156,14 +156,14 @@ def test_the_order_is_exactly_the_loaders(make):
 
 @EVERY_LOADER
 @pytest.mark.parametrize("stop", [0, 1, 2])
-def test_a_run_taken_up_again_sees_exactly_the_remaining_batches(make, stop):
+def test_a_resumed_run_gets_exactly_the_remaining_batches(make, stop):
     kept, expected = interrupted(make, stop)
     assert len(expected[0]) + stop == len(expected[1])
     assert resumed(make, kept, stop) == expected
 
 
 @EVERY_LOADER
-def test_a_run_taken_up_after_the_last_batch_of_an_epoch_goes_on_with_the_next(make):
+def test_a_run_resumed_after_an_epoch_continues_with_the_next(make):
     length = len(content(source(make()).epoch(0)))
     kept, expected = interrupted(make, length)
     assert expected[0] == []
@@ -202,7 +202,7 @@ def test_a_run_with_workers_sees_exactly_the_remaining_batches(generator):
     assert len(expected) == 2
 
 
-def test_samplers_that_order_by_epoch_are_told_which_it_is():
+def test_set_epoch_of_samplers_is_called():
     def make():
         sampler = DistributedSampler(Augmented(), num_replicas=1, rank=0, seed=2)
         return DataLoader(Augmented(), 4, sampler=sampler)
@@ -225,7 +225,7 @@ def test_a_stream_needs_no_loader():
     assert sorted(batches[0][1]) == list(range(EXAMPLES))
 
 
-def test_description_tells_how_batches_are_drawn():
+def test_the_description_contains_the_sampler():
     assert source(LOADERS["shuffled"]()).description == {
         "batches": 3,
         "batch_size": 4,
@@ -249,7 +249,7 @@ class TestShards:
         monkeypatch.setattr(torch.distributed, "broadcast_object_list", broadcast)
 
     @pytest.mark.parametrize("name", ["shuffled", "generator", "sampler", "batch sampler"])
-    def test_processes_draw_the_order_of_the_first(self, wire, name):
+    def test_all_processes_use_the_order_of_rank_0(self, wire, name):
         torch.manual_seed(1)
         whole = [y for _, y in content(source(LOADERS[name]()).epoch(0))]
         parts = []
@@ -259,13 +259,13 @@ class TestShards:
             parts.append([y for _, y in content(ours.epoch(0))])
         assert [first + second for first, second in zip(*parts, strict=True)] == whole
 
-    def test_a_batch_smaller_than_the_processes_is_taken_whole_by_each(self, wire):
+    def test_each_process_gets_all_of_a_batch_smaller_than_their_number(self, wire):
         loader = DataLoader(TensorDataset(torch.arange(6.0)[:, None]), 5)
         parts = [list(source(loader, Shard(rank, 2)).epoch(0)) for rank in range(2)]
         assert [part[-1].inputs.tolist() for part in parts] == [[[5.0]], [[5.0]]]
         assert [[batch.copies for batch in part] for part in parts] == [[1, 2], [1, 2]]
 
-    def test_each_process_goes_on_drawing_from_its_own_state(self, wire):
+    def test_each_process_keeps_its_own_random_state(self, wire):
         draws = []
         for rank in range(2):
             torch.manual_seed(40 + rank)

@@ -34,8 +34,8 @@ class Examples(Dataset):
     def __len__(self):
         return 11
 
-    def __getitem__(self, place):
-        return X[place], Y[place]
+    def __getitem__(self, position):
+        return X[position], Y[position]
 
 
 def positions(order, epoch=0, start=0):
@@ -43,7 +43,7 @@ def positions(order, epoch=0, start=0):
 
 
 def flat(order, epoch=0):
-    return [place for batch in positions(order, epoch) for place in batch]
+    return [position for batch in positions(order, epoch) for position in batch]
 
 
 def source(data=TENSORS, *, batch_size=4, shuffle=True, seed=7, shard=None):
@@ -62,7 +62,7 @@ def same(one, other):
 
 class TestOrder:
     @given(SIZES, SIZES, SEEDS, st.integers(0, 1000))
-    def test_each_example_comes_exactly_once(self, examples, size, seed, epoch):
+    def test_each_example_occurs_exactly_once(self, examples, size, seed, epoch):
         order = Order(examples, size, seed)
         assert sorted(flat(order, epoch)) == list(range(examples))
         lengths = [len(batch) for batch in positions(order, epoch)]
@@ -85,15 +85,15 @@ class TestOrder:
         }
         assert len(orders) == 400
 
-    def test_every_place_is_equally_likely(self):
+    def test_every_position_is_equally_likely(self):
         # Over 2000 epochs an example should come first 200 ± 3·√180 times.
         firsts = [flat(Order(10, 10, 0), epoch)[0] for epoch in range(2000)]
-        assert all(abs(firsts.count(place) - 200) < 45 for place in range(10))
+        assert all(abs(firsts.count(position) - 200) < 45 for position in range(10))
 
     def test_without_a_seed_it_is_that_of_the_data(self):
         assert positions(Order(5, 2, None), epoch=3) == [[0, 1], [2, 3], [4]]
 
-    def test_draws_nothing_from_the_global_state(self):
+    def test_the_global_state_does_not_change(self):
         before = torch.get_rng_state()
         positions(Order(20, 4, 0))
         assert torch.equal(torch.get_rng_state(), before)
@@ -115,15 +115,15 @@ class TestShard:
     def test_processes_together_see_the_batches_of_one(self, data):
         whole = list(source(data).epoch(2))
         parts = [list(source(data, shard=Shard(rank, 3)).epoch(2)) for rank in range(3)]
-        for place, batch in enumerate(whole):
-            index = torch.cat([part[place].index for part in parts])
-            inputs = torch.cat([part[place].inputs for part in parts])
-            assert [part[place].copies for part in parts] == [1] * 3
+        for position, batch in enumerate(whole):
+            index = torch.cat([part[position].index for part in parts])
+            inputs = torch.cat([part[position].inputs for part in parts])
+            assert [part[position].copies for part in parts] == [1] * 3
             assert torch.equal(index, batch.index)
             assert torch.equal(inputs, batch.inputs)
 
     @pytest.mark.parametrize("data", [TENSORS, Examples()], ids=["tensors", "examples"])
-    def test_a_last_batch_smaller_than_the_processes_is_taken_whole_by_each(self, data):
+    def test_each_process_gets_all_of_a_small_last_batch(self, data):
         shards = [Shard(rank, 4) for rank in range(4)]
         lasts = [list(source(data, batch_size=5, shard=shard).epoch(0))[-1] for shard in shards]
         assert [len(last) for last in lasts] == [1] * 4
@@ -150,7 +150,7 @@ class TestBothSources:
         batches = list(source(data, shuffle=False).epoch(3))
         assert torch.cat([batch.index for batch in batches]).tolist() == list(range(11))
 
-    def test_draws_nothing_from_the_global_state(self, data):
+    def test_the_global_state_does_not_change(self, data):
         before = randomness.capture()["torch"]
         list(source(data).epoch(0))
         assert torch.equal(torch.get_rng_state(), before)
@@ -158,7 +158,7 @@ class TestBothSources:
     def test_the_order_needs_no_state(self, data):
         assert source(data).state() == {}
 
-    def test_description_tells_what_makes_the_order(self, data):
+    def test_the_description_contains_sizes_and_order(self, data):
         described = source(data).description
         assert (described["examples"], described["batch_size"]) == (11, 4)
 
@@ -172,16 +172,16 @@ def test_other_content_is_other_data():
     assert halves[0] != halves[1]
 
 
-def test_tensors_are_served_whole_and_other_sets_by_example():
+def test_tensors_are_indexed_by_batch_and_other_sets_by_example():
     assert isinstance(source(TENSORS), TensorSource)
     assert isinstance(source(Subset(TENSORS, [1, 2])), TensorSource)
     assert isinstance(source(Examples()), SetSource)
 
 
-def test_a_subclass_may_compute_its_examples_and_is_asked_for_each():
+def test_examples_of_a_subclass_are_loaded_one_by_one():
     class Doubled(TensorDataset):
-        def __getitem__(self, place):
-            inputs, labels = super().__getitem__(place)
+        def __getitem__(self, position):
+            inputs, labels = super().__getitem__(position)
             return 2 * inputs, labels
 
     batch = next(source(Doubled(X, Y)).epoch(0))
@@ -287,7 +287,7 @@ class TestBadInput:
             source(data)
 
     @pytest.mark.parametrize("data", [None, 3, iter(X), object(), {1, 2}])
-    def test_what_is_no_data_set_is_refused(self, data):
+    def test_an_object_that_is_not_a_data_set_is_refused(self, data):
         with pytest.raises(
             DataError, match=r"`train` must be a torch Dataset .*or a DataLoader, got .*TensorDat"
         ):
@@ -315,7 +315,7 @@ class TestBadInput:
             list(source(data).epoch(0))
         assert caught.value.__cause__ is not None
 
-    def test_an_error_of_the_one_who_uses_a_batch_is_not_blamed_on_the_data(self):
+    def test_an_error_in_the_loops_body_is_not_attributed_to_the_data(self):
         def step():
             for _ in source(Examples()).epoch(0):
                 raise RuntimeError("of the step")

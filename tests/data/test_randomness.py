@@ -13,7 +13,7 @@ def draw():
     return random.random(), np.random.randn(), np.random.rand(), torch.rand(2).tolist()
 
 
-def test_a_restored_state_draws_the_same_again():
+def test_a_restored_state_gives_the_same_numbers():
     draw()
     state = randomness.capture()
     first = [draw() for _ in range(3)]
@@ -41,7 +41,7 @@ def test_a_captured_state_does_not_move_on_with_the_generators():
         assert draw() == first
 
 
-def test_capturing_draws_nothing():
+def test_capturing_does_not_change_the_state():
     randomness.seed_everything(1)
     first = draw()
     randomness.seed_everything(1)
@@ -49,7 +49,7 @@ def test_capturing_draws_nothing():
     assert draw() == first
 
 
-def test_what_is_drawn_inside_preserved_leaves_no_trace():
+def test_preserved_restores_the_state():
     state = randomness.capture()
     expected = draw()
     randomness.restore(state)

@@ -51,7 +51,7 @@ def plainly_mixed(value, partner, share):
 
 @pytest.mark.parametrize("transform", EACH, ids=repr)
 class TestEveryTransform:
-    def test_is_drawn_from_torchs_global_generator(self, transform):
+    def test_uses_torchs_global_generator(self, transform):
         torch.manual_seed(3)
         first = transform(batch(fitting(transform)))
         torch.manual_seed(3)
@@ -81,7 +81,7 @@ class TestEveryTransform:
 
 class TestMixup:
     @given(SEEDS, st.floats(0.1, 5), st.booleans())
-    def test_each_example_is_what_its_labels_say(self, seed, alpha, within):
+    def test_each_example_matches_its_labels(self, seed, alpha, within):
         torch.manual_seed(seed)
         found = Mixup(alpha, within)(batch())
         torch.manual_seed(seed)
@@ -106,7 +106,7 @@ class TestMixup:
         assert not torch.equal(Mixup()(batch(column, domain=None)).inputs, column)
 
     @given(SEEDS)
-    def test_at_share_one_it_is_the_identity(self, seed):
+    def test_at_fraction_one_it_is_the_identity(self, seed):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("tutelage.data.mixup.Beta", Always(1.0))
             torch.manual_seed(seed)
@@ -131,7 +131,7 @@ class TestMixup:
         assert found.mixture is None
         torch.testing.assert_close(found.labels, expected, equal_nan=True)
 
-    def test_shares_are_of_the_beta_distribution(self):
+    def test_fractions_have_the_beta_distribution(self):
         """Of Beta(α, α) the variance is 1/(4·(2α + 1))."""
         torch.manual_seed(0)
         for alpha in (0.2, 1.0, 4.0):
@@ -148,7 +148,7 @@ class TestMixup:
         torch.testing.assert_close(found.inputs["two"][1][:, 0].float(), found.inputs["one"])
 
     @pytest.mark.parametrize("inputs", [Y.unsqueeze(1), {"x": X, "ids": Y}, X > 0, X.byte()])
-    def test_whole_numbers_are_refused(self, inputs):
+    def test_integers_are_refused(self, inputs):
         with pytest.raises(DataError, match="Mixup must have inputs of floats"):
             Mixup()(batch(inputs))
 
@@ -158,7 +158,7 @@ class TestMixup:
 
 class TestCutMix:
     @given(SEEDS, st.floats(0.2, 5))
-    def test_each_pixel_is_ones_own_or_the_partners_and_the_share_counts_them(self, seed, alpha):
+    def test_pixels_are_ones_own_or_the_partners_and_the_fraction_counts_them(self, seed, alpha):
         torch.manual_seed(seed)
         found = CutMix(alpha)(batch(IMAGES))
         torch.manual_seed(seed)
@@ -178,7 +178,7 @@ class TestCutMix:
                 assert sides.prod().item() == len(pasted)
         assert torch.equal(found.mixture.labels, Y[partner])
 
-    def test_shares_are_even_but_for_what_is_cut_off_at_the_edges(self):
+    def test_fractions_are_uniform_except_for_clipping_at_the_edges(self):
         torch.manual_seed(0)
         many = Batch(torch.zeros(4000, 1, 32, 32), torch.zeros(4000, dtype=torch.int64))
         share = CutMix()(many).mixture.fraction
@@ -196,7 +196,7 @@ class TestCutMix:
     def test_bytes_can_be_pasted(self):
         assert CutMix()(batch((100 * IMAGES).byte())).inputs.dtype == torch.uint8
 
-    def test_what_is_no_image_is_refused(self):
+    def test_inputs_that_are_not_images_are_refused(self):
         with pytest.raises(DataError, match="use Mixup or Swap"):
             CutMix()(batch())
         with pytest.raises(DataError, match="images of one size, got 8 × 6"):
@@ -225,7 +225,7 @@ class TestSwap:
         assert torch.equal(values[stayed], X[stayed, :2])
 
     @given(SEEDS)
-    def test_or_get_both_by_their_shares_of_the_features(self, seed):
+    def test_labels_can_be_mixed_by_fractions_of_features(self, seed):
         torch.manual_seed(seed)
         found = Swap(0.5, mix_labels=True)(batch())
         stayed = found.inputs == X
@@ -236,13 +236,13 @@ class TestSwap:
             owner = [each for each in range(9) if (X[each][~stayed[row]] == changed).all()]
             assert found.mixture.labels[row] == Y[owner[0]]
 
-    def test_how_often_features_change_places(self):
+    def test_the_fraction_of_swapped_features(self):
         torch.manual_seed(0)
         rows = torch.randn(2000, 20)
         changed = Swap(0.1)(Batch(rows)).inputs != rows
         assert changed.float().mean().item() == pytest.approx(0.1, abs=0.01)
 
-    def test_ids_of_categories_may_change_places_too(self):
+    def test_category_ids_can_be_swapped(self):
         torch.manual_seed(0)
         found = Swap(0.5)(batch({"numbers": X, "town": Y, "job": Y.unsqueeze(1)})).inputs
         assert not torch.equal(found["town"], Y)
@@ -252,7 +252,7 @@ class TestSwap:
         torch.manual_seed(0)
         assert -100 in Swap(0.9)(batch(labels=Y.byte())).labels.tolist()
 
-    def test_what_is_no_table_is_refused(self):
+    def test_inputs_that_are_not_a_table_are_refused(self):
         with pytest.raises(DataError, match="for images use CutMix or Mixup"):
             Swap()(batch(IMAGES))
 
@@ -266,7 +266,7 @@ class TestNoise:
         assert added.mean(dim=0)[1:].tolist() == pytest.approx([0, 0], abs=0.5)
 
     @pytest.mark.parametrize("scale", [X.std(dim=0), X.std(dim=0).numpy(), X.std(dim=0).tolist()])
-    def test_scales_may_come_from_the_data(self, scale):
+    def test_scales_may_be_tensors_or_arrays(self, scale):
         assert Noise(scale) == Noise(tuple(X.std(dim=0).tolist()))
         assert Noise(scale)(batch()).inputs.shape == X.shape
 
@@ -337,7 +337,7 @@ class TestTransformsOfOnesOwn:
         assert transformed(batch(), None).index is INDEX
 
     @pytest.mark.parametrize("returned", [None, X, (X, Y)])
-    def test_what_is_no_batch_is_refused(self, returned):
+    def test_a_result_that_is_not_a_batch_is_refused(self, returned):
         with pytest.raises(DataError, match=r"must return a tl\.Batch"):
             transformed(batch(), lambda _: returned)
 

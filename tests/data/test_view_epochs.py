@@ -37,14 +37,14 @@ def source(data, **options):
 
 
 def check(batches, views, view):
-    """Every example of the batches is that of its place under the view."""
+    """Every example of the batches is that of its position under the view."""
     seen = []
     for batch in batches:
         assert batch.view == view
-        for image, label, place in zip(batch.inputs, batch.labels, batch.index, strict=True):
-            assert torch.equal(image, views.example(int(place), view)[0])
-            assert label == IMAGES.labels[place]
-            seen.append(int(place))
+        for image, label, position in zip(batch.inputs, batch.labels, batch.index, strict=True):
+            assert torch.equal(image, views.example(int(position), view)[0])
+            assert label == IMAGES.labels[position]
+            seen.append(int(position))
     return seen
 
 
@@ -73,7 +73,7 @@ class TestSources:
 
     @pytest.mark.parametrize("kind", LOADERS)
     @pytest.mark.parametrize("start", [0, 1])
-    def test_a_loader_taken_up_later_shows_the_same(self, kind, start):
+    def test_a_resumed_loader_uses_the_same_views(self, kind, start):
         def begin():
             return source(DataLoader(Indexed(make(3)), 6, shuffle=True, **LOADERS[kind]))
 
@@ -95,18 +95,18 @@ class TestSources:
             for a, b in zip(rest, whole[start:], strict=True)
         )
 
-    def test_a_loader_of_views_that_are_not_indexed_knows_the_view_alone(self):
+    def test_batches_of_views_without_indices_have_the_view_only(self):
         views = make()
         batches = list(source(DataLoader(views, 6)).epoch(3))
         assert all(batch.view == 1 and batch.index is None for batch in batches)
         assert torch.equal(batches[0].inputs[2], views.example(2, 1)[0])
 
-    def test_fewer_views_than_there_are_may_take_turns(self):
+    def test_fewer_views_than_available_can_be_used(self):
         views = make(5)
         for data in (views, DataLoader(Indexed(views), 6)):
             check(source(data, views=2).epoch(3), views, 1)
 
-    def test_views_without_a_count_take_turns_as_asked(self):
+    def test_views_without_a_count_are_cycled_as_requested(self):
         views = make(None)
         check(source(views, views=2).epoch(3), views, 1)
         check(source(views).epoch(3), views, 3)
@@ -119,7 +119,7 @@ class TestSources:
         views.set_view(3)
         check(batches + list(running), views, 1)
 
-    def test_two_processes_share_the_pixels(self):
+    def test_two_processes_get_the_same_pixels(self):
         views = make()
         parts = [list(source(views, shard=Shard(rank, 2)).epoch(1)) for rank in (0, 1)]
         seen = [check(part, views, 1) for part in parts]
@@ -147,8 +147,8 @@ class Wrapped(Dataset):
     def __len__(self):
         return len(self.inner)
 
-    def __getitem__(self, place):
-        return self.inner[place]
+    def __getitem__(self, position):
+        return self.inner[position]
 
 
 class TestWrappers:
@@ -170,7 +170,7 @@ class TestWrappers:
             (batch,) = data.epoch(epoch)
             assert batch.view == epoch % 3
             assert batch.index.tolist() == [0, 1]
-            expected = [views.example(place, epoch % 3)[0] for place in (4, 2)]
+            expected = [views.example(position, epoch % 3)[0] for position in (4, 2)]
             assert torch.equal(batch.inputs, torch.stack(expected))
 
     def test_are_looked_through_once_for_each_views(self):
@@ -182,13 +182,13 @@ class TestWrappers:
         with pytest.raises(DataError, match=r"same number of views.*2 and 3|3 and 2.*same `count`"):
             show_epoch(ConcatDataset([make(2), make(3)]), 0)
 
-    def test_with_fewer_views_than_are_asked_for_are_refused(self):
+    def test_too_few_views_are_refused(self):
         with pytest.raises(DataError, match=r"must have the 4 views.*count 2.*larger count"):
             list(source(make(2), views=4).epoch(0))
 
 
 class TestIndexed:
-    def test_tells_place_and_view(self):
+    def test_examples_have_index_and_view(self):
         views = make()
         views.set_view(1)
         example, index, view = Indexed(views)[-1]
@@ -247,7 +247,7 @@ class TestFingerprints:
         ]
         assert len({dataset_fingerprint(each) for each in sets}) == len(sets)
 
-    def test_tell_functions_apart_that_have_one_name(self):
+    def test_distinguish_functions_of_the_same_name(self):
         one, other = (lambda x, by=by: x + by * torch.rand(()) for by in (1, 2))
         assert dataset_fingerprint(Views(IMAGES, one)) != dataset_fingerprint(Views(IMAGES, other))
 
@@ -260,7 +260,7 @@ class TestFingerprints:
         others.append(pickle.loads(pickle.dumps(views)))
         assert {dataset_fingerprint(each) for each in others} == {expected}
 
-    def test_views_are_not_drawn_at_random(self):
+    def test_views_are_not_random(self):
         assert not draws_at_random(make())
         assert draws_at_random(Images(augment=all_noise))
 

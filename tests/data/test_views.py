@@ -35,7 +35,7 @@ def states():
 
 
 def pixels(views, view=0):
-    return torch.stack([views.example(place, view)[0] for place in range(len(views))])
+    return torch.stack([views.example(position, view)[0] for position in range(len(views))])
 
 
 @pytest.fixture(params=TRANSFORMS)
@@ -45,21 +45,23 @@ def views(request):
 
 class TestTheSamePixels:
     @given(PLACES, st.integers(0, 2**32 - 1))
-    def test_in_any_order_and_from_any_random_state(self, places, seed):
-        expected = {(place, view): NOISY.example(place, view)[0] for place, view in places}
+    def test_in_any_order_and_from_any_random_state(self, positions, seed):
+        expected = {
+            (position, view): NOISY.example(position, view)[0] for position, view in positions
+        }
         randomness.seed_everything(seed)
-        for place, view in reversed(places):
+        for position, view in reversed(positions):
             torch.rand(3), np.random.randn(), random.gauss(0, 1)
-            assert torch.equal(NOISY.example(place, view)[0], expected[place, view])
+            assert torch.equal(NOISY.example(position, view)[0], expected[position, view])
 
     @given(st.lists(st.integers(0, 19), min_size=1), st.integers(0, 2))
-    def test_one_by_one_and_by_whole_batches(self, places, view):
+    def test_one_by_one_and_by_whole_batches(self, positions, view):
         NOISY.set_view(view)
-        several = NOISY.__getitems__(places)
-        for place, (image, label) in zip(places, several, strict=True):
-            assert torch.equal(NOISY[place][0], image)
-            assert torch.equal(NOISY.example(place, view)[0], image)
-            assert label == IMAGES.labels[place]
+        several = NOISY.__getitems__(positions)
+        for position, (image, label) in zip(positions, several, strict=True):
+            assert torch.equal(NOISY[position][0], image)
+            assert torch.equal(NOISY.example(position, view)[0], image)
+            assert label == IMAGES.labels[position]
 
     def test_for_each_kind_of_generator(self, views):
         seen = [pixels(views, view) for view in range(3)]
@@ -69,14 +71,14 @@ class TestTheSamePixels:
 
     def test_where_a_plain_loop_seeds_by_hand(self):
         """The draws of an example are those of generators that begin from its own seed."""
-        for place, view in [(0, 0), (7, 2), (19, 1)]:
+        for position, view in [(0, 0), (7, 2), (19, 1)]:
             from tutelage.data.randomness import mixed_seed  # noqa: PLC0415
 
-            randomness.seed_everything(mixed_seed(mixed_seed(11, view), place))
-            expected = all_noise(IMAGES.images[place])
-            assert torch.equal(NOISY.example(place, view)[0], expected)
+            randomness.seed_everything(mixed_seed(mixed_seed(11, view), position))
+            expected = all_noise(IMAGES.images[position])
+            assert torch.equal(NOISY.example(position, view)[0], expected)
 
-    def test_draws_of_the_data_set_itself_are_replayed_too(self):
+    def test_the_data_sets_own_augmentation_is_seeded_too(self):
         views = Views(Images(augment=all_noise), count=2)
         assert torch.equal(pixels(views, 1), pixels(views, 1))
         assert not torch.equal(pixels(views, 0), pixels(views, 1))
@@ -87,7 +89,7 @@ class TestTheSamePixels:
         torch.rand(1)
         assert torch.equal(pixels(views), first)
 
-    def test_examples_do_not_share_draws(self):
+    def test_examples_have_different_random_numbers(self):
         same = Images()
         same.images = same.images[:1].expand(20, 3, 8, 8)
         seen = [
@@ -95,7 +97,7 @@ class TestTheSamePixels:
         ]
         assert len(set(seen)) > 50
 
-    def test_draws_look_random_over_examples_views_and_seeds(self):
+    def test_random_numbers_differ_between_examples_views_and_seeds(self):
         zero = TensorDataset(torch.zeros(400))
         sets = [Views(zero, draw, seed=seed) for draw in ONE_DRAW for seed in (0, 1)]
         table = np.array([pixels(each, view).numpy() for each in sets for view in (0, 1)])
@@ -174,7 +176,7 @@ class TestWhatATransformIsGiven:
         Views(IMAGES, lambda image: seen.append(image.shape) or image)[3]
         assert set(seen) == {(3, 8, 8)}
 
-    def test_the_example_where_there_are_no_labels(self):
+    def test_the_example_without_labels(self):
         inputs = [image for image, _ in IMAGES]
         assert torch.equal(Views(inputs, lambda image: -image)[3], -inputs[3])
 
@@ -184,7 +186,7 @@ class TestWhatATransformIsGiven:
         assert torch.equal(found.pop("image"), -torch.ones(2))
         assert found == {"labels": 1, "index": 5, "domain": "a"}
 
-    def test_the_whole_example_if_asked(self):
+    def test_the_whole_example_with_whole(self):
         views = Views(IMAGES, lambda pair: (pair[0], pair[1] + 10), whole=True)
         assert views[4][1] == IMAGES[4][1] + 10
 
@@ -212,11 +214,11 @@ class TestViewsTakeTurns:
         views.set_epoch(1000)
         assert views.view == 1000
 
-    def test_places_count_from_the_end_too(self):
+    def test_negative_positions_count_from_the_end(self):
         assert torch.equal(NOISY[-1][0], NOISY[19][0])
         with pytest.raises(IndexError):
             NOISY[20]
-        assert len(list(NOISY)) == 20  # iteration by place comes to an end
+        assert len(list(NOISY)) == 20  # iteration by position comes to an end
 
 
 class TestRefusals:
@@ -225,17 +227,17 @@ class TestRefusals:
         with pytest.raises(DataError, match=r"two that differ.*numpy\.random\.rand"):
             Views(IMAGES, lambda image: image + generator.random())
 
-    def test_a_generator_that_seldom_draws(self):
+    def test_a_rarely_used_generator(self):
         generator = np.random.default_rng(0)
         with pytest.raises(DataError, match="generator of its own"):
             Views(IMAGES, lambda image: image + (generator.random() < 0.5))
 
     @pytest.mark.parametrize("count", [0, -1, 1.5, True])
-    def test_a_count_that_is_none(self, count):
+    def test_an_invalid_count(self, count):
         with pytest.raises(ArgumentError, match="`count`"):
             Views(IMAGES, count=count)
 
-    def test_a_seed_that_is_none(self):
+    def test_an_invalid_seed(self):
         with pytest.raises(ArgumentError, match="`seed`"):
             Views(IMAGES, seed="one")
 
@@ -244,7 +246,7 @@ class TestRefusals:
             Views(IMAGES, "flip")
 
     @pytest.mark.parametrize("view", [3, -1, 0.5])
-    def test_a_view_that_is_not_there(self, view):
+    def test_a_view_out_of_range(self, view):
         with pytest.raises(ArgumentError, match="`view`"):
             NOISY.example(0, view)
         with pytest.raises(ArgumentError, match="`view`"):

@@ -62,25 +62,25 @@ class TestReliability:
         found = reliability(SURE, TRUE)
         assert found.confidence == pytest.approx((0.6, 0.8))
         assert found.accuracy == (1.0, 0.5)
-        assert found.share == pytest.approx((1 / 3, 2 / 3))
+        assert found.fraction == pytest.approx((1 / 3, 2 / 3))
 
     def test_a_single_bin(self):
-        assert reliability(SURE, TRUE, bins=1).share == (1.0,)
+        assert reliability(SURE, TRUE, bins=1).fraction == (1.0,)
 
     def test_confidence_1_is_in_the_last_bin(self):
         found = reliability(torch.tensor([[1e4, 0.0], [3.0, 0.0]]), torch.tensor([0, 0]), bins=10)
-        assert len(found.share) == 1
+        assert len(found.fraction) == 1
 
     @given(LOGITS, CLASSES)
     def test_weighted_bin_means_equal_means_over_examples(self, logits, labels):
         output = torch.from_numpy(logits)
         found = reliability(output, torch.from_numpy(labels))
-        assert sum(found.share) == pytest.approx(1)
-        assert np.dot(found.share, found.accuracy) == pytest.approx(
+        assert sum(found.fraction) == pytest.approx(1)
+        assert np.dot(found.fraction, found.accuracy) == pytest.approx(
             np.mean(logits.argmax(axis=1) == labels)
         )
         top = output.softmax(dim=1).amax(dim=1).mean()
-        assert np.dot(found.share, found.confidence) == pytest.approx(top)
+        assert np.dot(found.fraction, found.confidence) == pytest.approx(top)
         assert list(found.confidence) == sorted(found.confidence)
 
 

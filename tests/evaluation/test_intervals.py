@@ -42,8 +42,8 @@ class TestMeanInterval:
     def test_coverage_equals_the_confidence(self):
         draws = np.random.default_rng(0).normal(3.0, size=(1000, 4))
         intervals = [mean_interval(row.tolist(), 0.9) for row in draws]
-        share = np.mean([each.low <= 3.0 <= each.high for each in intervals])
-        assert share == pytest.approx(0.9, abs=0.03)
+        fraction = np.mean([each.low <= 3.0 <= each.high for each in intervals])
+        assert fraction == pytest.approx(0.9, abs=0.03)
 
     def test_half_width(self):
         assert Interval(2.0, 1.5, 2.5).half_width == 0.5

@@ -98,7 +98,7 @@ def test_layers_of_transformers_are_blocks(build, container):
 def test_layers_of_a_hugging_face_vit_are_blocks():
     model = hf.ViTForImageClassification(hf.ViTConfig(image_size=32, patch_size=8, **SMALL))
     found = blocks(model)
-    # Their place is another from one version of transformers to the next.
+    # Their path is another from one version of transformers to the next.
     assert [type(model.get_submodule(path)).__name__ for path in found] == ["ViTLayer"] * 3
 
 
@@ -144,7 +144,7 @@ def test_sibling_containers_of_one_class_are_stages_and_these_the_blocks(build, 
     ],
     ids=["t5", "bart", "two lists of one parent"],
 )
-def test_where_several_would_do_they_are_named_and_a_path_decides(build, first, second):
+def test_several_candidates_are_named_and_a_path_chooses(build, first, second):
     model = build()
     with pytest.raises(
         ArgumentError, match=rf"several parts of the model .*'{first}', '{second}'; pass the path"
@@ -153,23 +153,23 @@ def test_where_several_would_do_they_are_named_and_a_path_decides(build, first, 
     assert blocks(model, second) == [f"{second}.{i}" for i in range(3)]
 
 
-def test_not_all_of_many_rivals_are_named():
+def test_only_some_of_many_candidates_are_named():
     model = Net(**{f"part{i}": nn.ModuleList(linears(2)) for i in range(9)})
     with pytest.raises(ArgumentError, match=r"'part5' and more; pass"):
         blocks(model)
 
 
-def test_a_small_head_is_no_rival():
+def test_a_small_head_is_not_a_candidate():
     model = Net(body=nn.ModuleList(linears(8, width=32)), head=nn.Sequential(*linears(2)))
     assert blocks(model) == [f"body.{i}" for i in range(8)]
 
 
-def test_what_is_inside_blocks_is_none():
+def test_containers_inside_blocks_are_not_candidates():
     body = nn.ModuleList(Net(experts=nn.ModuleList(linears(4))) for _ in range(2))
     assert blocks(Net(body=body)) == ["body.0", "body.1"]
 
 
-def test_plain_containers_are_alike_only_if_their_contents_are():
+def test_containers_are_equal_only_if_their_contents_are():
     stem, body = nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.Sequential(*linears(3))
     assert blocks(nn.Sequential(stem, body)) == ["1.0", "1.1", "1.2"]
     layer = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
@@ -191,24 +191,24 @@ def test_a_block_used_twice_is_counted_twice():
     ],
     ids=["one layer", "mixed", "without parameters", "one child"],
 )
-def test_a_model_without_repeated_blocks_is_told_what_to_do(model):
+def test_a_model_without_repeated_blocks_is_refused(model):
     with pytest.raises(
         ArgumentError, match=r"no repeated blocks .* the model .*; pass the path of"
     ):
         blocks(model)
 
 
-def test_a_path_that_does_not_exist_is_told_the_nearest():
+def test_the_error_for_a_missing_path_names_the_nearest():
     with pytest.raises(ArgumentError, match=r"the model \(Net\) has no layer 'bdy'; .*'body'"):
         blocks(Net(body=nn.ModuleList(linears(2))), "bdy")
 
 
 @pytest.mark.parametrize("part", [nn.Linear(2, 2), nn.ModuleList()], ids=["linear", "empty list"])
-def test_a_path_of_what_holds_no_blocks_is_refused(part):
+def test_a_path_of_a_layer_without_blocks_is_refused(part):
     with pytest.raises(ArgumentError, match=r"nn.Sequential or nn.ModuleList.*got 'part', a .* 0;"):
         blocks(Net(part=part), "part")
 
 
-def test_what_is_no_module_is_refused():
+def test_an_object_that_is_not_a_module_is_refused():
     with pytest.raises(ModelError, match=r"the model must be an nn.Module, got function"):
         blocks(lambda x: x)

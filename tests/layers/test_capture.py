@@ -1,4 +1,4 @@
-"""What passes named places is what the layers gave, and the model is as it was."""
+"""What passes named paths is what the layers gave, and the model is as it was."""
 
 import copy
 import pickle
@@ -22,8 +22,8 @@ def network():
     )
 
 
-def take(model, *places, inputs=X, output=True, side="student"):
-    return observe(model, inputs, Fields(output, frozenset(places)), side)
+def take(model, *paths, inputs=X, output=True, side="student"):
+    return observe(model, inputs, Fields(output, frozenset(paths)), side)
 
 
 def hooks(model):
@@ -40,8 +40,8 @@ class TestPlaces:
         inner = model[2][0](first.relu())
         expected = {"0": first, "2.0": inner, "2": inner.relu(), "3": model(X)}
         assert found.features.keys() == expected.keys()
-        for place, value in expected.items():
-            torch.testing.assert_close(found.feature(place), value)
+        for path, value in expected.items():
+            torch.testing.assert_close(found.feature(path), value)
         torch.testing.assert_close(found.output, model(X))
 
     def test_inputs_of_layers(self):
@@ -50,14 +50,14 @@ class TestPlaces:
         torch.testing.assert_close(found.feature("0:input"), X)
         torch.testing.assert_close(found.feature("2.1:input"), model[2][0](model[0](X).relu()))
 
-    def test_a_name_that_holds_no_identifier(self):
+    def test_a_name_that_is_not_an_identifier(self):
         model = nn.Module()
         model.forward = lambda x: 2 * model.get_submodule("part-one")(x)
         model.add_module("part-one", nn.Linear(4, 2))
         torch.testing.assert_close(2 * take(model, "part-one").feature("part-one"), model(X))
 
     @pytest.mark.parametrize(
-        ("result", "place", "factor"),
+        ("result", "path", "factor"),
         [
             (lambda x: (x, 2 * x), "0", 1),
             (lambda x: ("text", None, 3 * x), "0", 3),
@@ -67,15 +67,15 @@ class TestPlaces:
             (lambda x: {0: x, 1: 5 * x}, "0[1]", 5),
         ],
     )
-    def test_one_of_several_outputs(self, result, place, factor):
+    def test_one_of_several_outputs(self, result, path, factor):
         model = chain(result, lambda _: X)
-        assert torch.equal(take(model, place).feature(place), factor * X)
+        assert torch.equal(take(model, path).feature(path), factor * X)
 
     @pytest.mark.parametrize(
-        ("place", "factor"),
+        ("path", "factor"),
         [("part:input", 1), ("part:input[0]", 1), ("part:input[1]", 2), ("part:input[mask]", 3)],
     )
-    def test_one_of_several_inputs_by_position_or_name(self, place, factor):
+    def test_one_of_several_inputs_by_position_or_name(self, path, factor):
         class Caller(nn.Module):
             def __init__(self):
                 super().__init__()
@@ -84,9 +84,9 @@ class TestPlaces:
             def forward(self, x):
                 return self.part(x, 2 * x, mask=3 * x)
 
-        assert torch.equal(take(Caller(), place).feature(place), factor * X)
+        assert torch.equal(take(Caller(), path).feature(path), factor * X)
 
-    def test_an_input_that_is_given_by_name_alone(self):
+    def test_a_keyword_only_input(self):
         class Caller(nn.Module):
             def __init__(self):
                 super().__init__()
@@ -97,14 +97,14 @@ class TestPlaces:
 
         assert torch.equal(take(Caller(), "part:input").feature("part:input"), X)
 
-    def test_the_first_call_of_a_shared_module_counts(self):
+    def test_the_first_call_of_a_shared_module_is_captured(self):
         shared = nn.Linear(4, 4)
         model = nn.Sequential(shared, nn.ReLU(), shared)
         found = take(model, "0", "2")
         torch.testing.assert_close(found.feature("0"), shared(X))
         assert torch.equal(found.feature("2"), found.feature("0"))
 
-    def test_work_in_place_later_on_does_not_reach_what_was_taken(self):
+    def test_later_in_place_operations_do_not_change_captured_tensors(self):
         class Residual(nn.Module):
             def forward(self, x):
                 x += 100
@@ -121,7 +121,7 @@ class TestPlaces:
 
 class TestErrors:
     @SIDES
-    def test_a_place_that_is_not_there(self, side):
+    def test_a_missing_layer(self, side):
         message = rf"the {side} \(Sequential\) has no layer '2\.5'; nearest are .*'2\.0'"
         with pytest.raises(ArgumentError, match=message):
             take(network(), "2.5", side=side)
@@ -136,12 +136,12 @@ class TestErrors:
             def forward(self, x):
                 return self.part(x)
 
-        message = rf"must run in the forward pass of the {side}, got nothing from 'idle'; choose"
+        message = rf"must run in the forward pass of the {side}, got no call of 'idle'; choose"
         with pytest.raises(ModelError, match=message):
             take(Skipping(), "idle", "part", side=side)
 
     @pytest.mark.parametrize(
-        ("result", "place", "came"),
+        ("result", "path", "found"),
         [
             (lambda _: None, "0", "NoneType"),
             (lambda _: "text", "0", "str"),
@@ -159,24 +159,24 @@ class TestErrors:
         ],
     )
     @SIDES
-    def test_a_layer_that_gives_no_such_tensor(self, result, place, came, side):
+    def test_a_layer_without_such_a_tensor(self, result, path, found, side):
         model = chain(result, lambda _: X)
-        place_ = place.replace("[", r"\[").replace("]", r"\]")
+        text = path.replace("[", r"\[").replace("]", r"\]")
         message = (
-            rf"layer '{place_}' of the {side} must give a tensor \[batch, …\], got {came}; name"
+            rf"layer '{text}' of the {side} must return a tensor \[batch, …\], got {found}; choose"
         )
         with pytest.raises(ModelError, match=message):
-            take(model, place, side=side)
+            take(model, path, side=side)
         assert hooks(model) == []
 
-    @pytest.mark.parametrize("place", ["0:input[1]", "0:input[mask]"])
-    def test_an_input_that_is_not_given(self, place):
+    @pytest.mark.parametrize("path", ["0:input[1]", "0:input[mask]"])
+    def test_a_missing_input(self, path):
         with pytest.raises(
-            ModelError, match=r"of the student must give a tensor .*got \{0: float32"
+            ModelError, match=r"of the student must return a tensor .*got \{0: float32"
         ):
-            take(network(), place)
+            take(network(), path)
 
-    def test_a_models_own_error_is_the_cause_of_ours(self):
+    def test_a_models_own_error_is_the_cause(self):
         model = chain(lambda x: x, lambda x: x / 0 if isinstance(x, int) else 1 / 0)
         with pytest.raises(ModelError, match="refused its inputs") as caught:
             take(model, "0")
@@ -185,7 +185,7 @@ class TestErrors:
 
 
 class TestTheModelIsAsItWas:
-    def test_hooks_hang_only_while_it_runs(self):
+    def test_hooks_exist_only_while_the_model_runs(self):
         model, seen = network(), []
         model[1].forward = lambda x: seen.append(len(hooks(model))) or x.relu()
         assert hooks(model) == []
@@ -195,7 +195,7 @@ class TestTheModelIsAsItWas:
         take(model, "0", output=False)
         assert hooks(model) == []
 
-    def test_hooks_go_after_an_error_of_any_kind(self):
+    def test_hooks_are_removed_after_any_error(self):
         def interrupted(_):
             raise KeyboardInterrupt
 
@@ -207,7 +207,7 @@ class TestTheModelIsAsItWas:
             take(model, "0", "wrong")  # found only after the first hook hangs
         assert hooks(model) == []
 
-    def test_hooks_of_others_stay_and_see_the_same(self):
+    def test_other_hooks_stay_and_get_the_same_values(self):
         model, seen = network(), []
         handle = model[0].register_forward_hook(lambda *values: seen.append(values[2]))
         take(model, "0")
@@ -224,7 +224,7 @@ class TestTheModelIsAsItWas:
         assert torch.equal(twin(X), model(X))
         assert torch.equal(take(twin, "2").feature("2"), take(model, "2").feature("2"))
 
-    def test_weights_flags_and_modes_stay(self):
+    def test_weights_flags_and_modes_do_not_change(self):
         model = network().train()
         model[0].requires_grad_(requires_grad=False)
         before = copy.deepcopy(model.state_dict())

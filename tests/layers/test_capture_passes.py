@@ -23,25 +23,25 @@ def network():
     )
 
 
-def take(model, *places, inputs=X, output=True, side="student"):
-    return observe(model, inputs, Fields(output, frozenset(places)), side)
+def take(model, *paths, inputs=X, output=True, side="student"):
+    return observe(model, inputs, Fields(output, frozenset(paths)), side)
 
 
 class TestItStopsEarly:
     @SIDES
-    def test_behind_the_last_layer_wanted_nothing_runs(self, side):
+    def test_nothing_runs_after_the_last_required_layer(self, side):
         model = chain(*[lambda x: x + 1] * 4)
         found = take(model, "0", "2", output=False, side=side)
         assert calls(model) == [1, 1, 1, 0]
         assert found.output is None
         assert torch.equal(found.feature("2"), X + 3)
 
-    def test_nor_does_a_layer_whose_input_is_enough(self):
+    def test_a_layer_whose_input_is_required_does_not_run(self):
         model = chain(*[lambda x: x + 1] * 4)
         take(model, "2:input", output=False)
         assert calls(model) == [1, 1, 0, 0]
 
-    def test_with_the_output_wanted_all_runs(self):
+    def test_everything_runs_if_the_output_is_required(self):
         model = chain(*[lambda x: x + 1] * 4)
         take(model, "0")
         assert calls(model) == [1, 1, 1, 1]
@@ -87,7 +87,7 @@ class TestItStopsEarly:
 
 class TestNothingElseIsKept:
     @pytest.mark.parametrize("output", [True, False])
-    def test_what_is_not_wanted_is_dead_after_the_pass(self, output):
+    def test_tensors_that_are_not_required_are_freed_after_the_pass(self, output):
         alive = {}
 
         def watched(name):
@@ -112,7 +112,7 @@ class TestNothingElseIsKept:
                 gc.enable()
         assert torch.equal(found.feature("2"), X + 3)
 
-    def test_features_of_a_dead_result_are_dead(self):
+    def test_features_are_freed_with_the_result(self):
         gc.disable()
         try:
             found = take(network(), "0", "2")
@@ -124,7 +124,7 @@ class TestNothingElseIsKept:
 
 
 class TestGradients:
-    def test_they_flow_through_what_was_taken_as_without_us(self):
+    def test_gradients_through_features_equal_those_of_the_plain_model(self):
         model = network()
         take(model, "2", output=False).feature("2").square().sum().backward()
         found = [each.grad for each in model.parameters()]
@@ -144,8 +144,8 @@ class TestGradients:
             model[0].weight.grad, torch.autograd.grad(total, model[0].weight)[0]
         )
 
-    @pytest.mark.parametrize("place", ["0", "2", "0:input", "1:input", "same", "weight"])
-    def test_a_teachers_features_need_no_gradient_and_can_be_saved_for_one(self, place):
+    @pytest.mark.parametrize("path", ["0", "2", "0:input", "1:input", "same", "weight"])
+    def test_a_teachers_features_need_no_gradient_and_can_be_saved_for_one(self, path):
         """Also those that are no fresh result: its own input, and a parameter."""
 
         class Parts(nn.Module):
@@ -158,8 +158,8 @@ class TestGradients:
             def forward(self, x):
                 return self.body(self.same(x) + self.weight())
 
-        place = f"body.{place}" if place[0].isdigit() else place
-        feature = Live(Parts()).signals(Batch(X), Fields(True, frozenset([place]))).feature(place)
+        path = f"body.{path}" if path[0].isdigit() else path
+        feature = Live(Parts()).signals(Batch(X), Fields(True, frozenset([path]))).feature(path)
         assert not feature.requires_grad
         assert not feature.is_inference()
         student = torch.zeros_like(feature, requires_grad=True)

@@ -25,8 +25,8 @@ def network(width=6):
     )  # fmt: skip
 
 
-def take(model, *places, inputs=X, output=True):
-    return observe(model, inputs, Fields(output, frozenset(places)), "student")
+def take(model, *paths, inputs=X, output=True):
+    return observe(model, inputs, Fields(output, frozenset(paths)), "student")
 
 
 class Meeting(nn.Module):
@@ -43,7 +43,7 @@ class Meeting(nn.Module):
 
 class TestThreads:
     @pytest.mark.parametrize("outputs", [(True, True), (False, False), (True, False)])
-    def test_two_that_run_one_model_at_once_each_get_their_own(self, outputs):
+    def test_two_threads_with_one_model_get_their_own_features(self, outputs):
         """Both hang hooks before either goes on; one may stop early while the other does not."""
         model = nn.Sequential(Meeting(), nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2), Meeting())
         if outputs != (True, True):
@@ -62,7 +62,7 @@ class TestThreads:
             assert (each.output is not None) == output
         assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
 
-    def test_one_that_only_runs_the_model_is_not_disturbed(self):
+    def test_another_thread_that_runs_the_model_is_not_affected(self):
         model = nn.Sequential(Meeting(), nn.Linear(4, 2), nn.Linear(2, 2))
         with ThreadPoolExecutor(2) as pool, torch.no_grad():
             mine = pool.submit(take, model, "1", output=False)
@@ -88,7 +88,7 @@ class TestThreads:
 
 
 class TestTwoDistillers:
-    def test_with_one_teacher_they_do_not_touch_each_other(self):
+    def test_runs_that_share_a_teacher_do_not_affect_each_other(self):
         teacher, students = network(), [network(), network(8)]
         objectives = [FeatureMatch({"0": "0"}), FeatureMatch({"2": "2", "0": "1"}) + SoftTargets(2)]
         distillers = [
@@ -106,7 +106,7 @@ class TestTwoDistillers:
         again = distillers[0](Batch(X))
         assert torch.equal(again.total, alone[0].total)
 
-    def test_a_student_may_be_another_ones_teacher_at_the_same_time(self):
+    def test_a_student_may_be_the_teacher_of_another_run(self):
         big, middle, small = network(), network(), network()
         first, second = (
             Distiller(student, teacher, FeatureMatch({"2": "2"}))
@@ -156,7 +156,7 @@ class TestCompiled:
         ],
         ids=["whole", "aot", "in place", "child", "child in place"],
     )
-    def test_layers_inside_are_seen(self, compiled, run_before):
+    def test_layers_inside_are_captured(self, compiled, run_before):
         plain = network()
         expected = take(plain, "0", "2", "2.0", "2.0:input")
         model = compiled(plain)
@@ -164,8 +164,8 @@ class TestCompiled:
             model(X)
         for output in (True, False):
             found = take(model, "0", "2", "2.0", "2.0:input", output=output)
-            for place, value in expected.features.items():
-                torch.testing.assert_close(found.feature(place), value)
+            for path, value in expected.features.items():
+                torch.testing.assert_close(found.feature(path), value)
         found.feature("2").sum().backward()
         assert plain[0].weight.grad is not None
         torch.testing.assert_close(model(X), expected.output)
@@ -197,7 +197,7 @@ class TestCompiled:
         assert len(graphs) == 1
 
     @needs_compiler
-    def test_with_the_compiler_of_every_day(self):
+    def test_with_the_default_compiler(self):
         plain = network()
         student, teacher = torch.compile(plain), network()
         with torch.no_grad():
@@ -219,7 +219,7 @@ def test_a_compiled_model_that_refuses_its_inputs_needs_no_compiler():
 
 
 @compilers_warnings
-def test_a_forward_compiled_behind_our_back():
+def test_a_forward_that_was_compiled_elsewhere():
     """`forward` itself replaced: nothing tells of it, but hooks make the compiler look again."""
     model = network()
     model.forward = torch.compile(model.forward, backend="eager")

@@ -43,7 +43,7 @@ def test_a_feature_within_a_reentrant_checkpoint_is_refused(layer):
         distiller(student, whole)(tl.Batch(X, Y))
 
 
-def test_a_layer_cut_off_is_refused_also_where_another_of_the_term_is_not():
+def test_a_cut_off_layer_is_refused_beside_others_of_its_term():
     student = Checkpointed(reentrant=True)
     objective = tl.FeatureMatch({"body": "body", "stem": "stem"})
     with pytest.raises(ModelError, match=r"layer 'body' .*use_reentrant=False"):
@@ -57,7 +57,7 @@ def test_features_outside_of_it_and_in_other_checkpoints_train_the_student(layer
     assert student.stem.weight.grad.abs().sum() > 0
 
 
-def test_a_term_on_frozen_layers_is_refused_by_name_though_others_train():
+def test_a_term_on_frozen_layers_is_refused_although_others_train():
     student = Checkpointed(None)
     student.stem.requires_grad_(False)
     objective = tl.HardLabels() + tl.FeatureMatch({"stem": "body"})
@@ -65,7 +65,7 @@ def test_a_term_on_frozen_layers_is_refused_by_name_though_others_train():
         distiller(student, objective)(tl.Batch(X, Y))
 
 
-def test_a_term_with_one_layer_behind_the_frozen_ones_is_fine():
+def test_a_term_with_one_layer_after_the_frozen_ones_is_accepted():
     student = Checkpointed(None)
     student.stem.requires_grad_(False)
     objective = tl.FeatureMatch({"stem": "stem", "body": "body"})
@@ -87,7 +87,7 @@ def test_an_output_without_a_gradient_is_refused():
         distiller(student, tl.SoftTargets(2))(tl.Batch(X))
 
 
-def test_evaluation_and_passes_without_gradients_are_not_looked_at():
+def test_passes_without_gradients_are_not_checked():
     student = Checkpointed(None).requires_grad_(False)
     made = distiller(student, tl.SoftTargets(2))
     made.eval()
@@ -97,7 +97,7 @@ def test_evaluation_and_passes_without_gradients_are_not_looked_at():
         assert not made(tl.Batch(X)).total.requires_grad
 
 
-def test_only_the_first_training_batch_is_looked_at(monkeypatch):
+def test_only_the_first_training_batch_is_checked(monkeypatch):
     made = distiller(Checkpointed(None), tl.SoftTargets(2))
     made(tl.Batch(X))
     monkeypatch.setattr("tutelage.distiller.check_gradients", None)

@@ -1,4 +1,4 @@
-"""A place is read from its text, and a path leads to a layer or to the names that are nearest."""
+"""A path is read from its text, and a path leads to a layer or to the names that are nearest."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from tutelage.layers.paths import LayerPath, submodule
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
+    ("text", "path"),
     [
         ("layer3", LayerPath("layer3")),
         ("encoder.layer.3", LayerPath("encoder.layer.3")),
@@ -23,8 +23,8 @@ from tutelage.layers.paths import LayerPath, submodule
         ("a:input[0]", LayerPath("a", input=True, item=0)),
     ],
 )
-def test_what_a_text_means(text, place):
-    assert LayerPath.parse(text) == place
+def test_parsed_paths(text, path):
+    assert LayerPath.parse(text) == path
 
 
 _names = st.from_regex(r"[A-Za-z_0-9][A-Za-z_0-9-]{0,6}", fullmatch=True)
@@ -32,14 +32,14 @@ _items = st.none() | st.integers(0, 20) | st.from_regex(r"[a-z_]{1,8}", fullmatc
 
 
 @given(st.lists(_names, min_size=1, max_size=4), st.booleans(), _items)
-def test_any_place_is_read_back_as_it_was_written(names, is_input, item):
+def test_any_path_is_parsed_as_it_was_written(names, is_input, item):
     path = ".".join(names)
     text = path + ":input" * is_input + (f"[{item}]" if item is not None else "")
     assert LayerPath.parse(text) == LayerPath(path, is_input, item)
 
 
 @pytest.mark.parametrize("text", ["", 3, None, ["layer3"], b"layer3"])
-def test_what_is_no_text_is_refused(text):
+def test_invalid_paths_are_refused(text):
     with pytest.raises(
         ArgumentError, match=r"must be the path of a module, got .*; write 'layer3'"
     ):
@@ -57,13 +57,13 @@ class Net(nn.Module):
         self.twin = self.layer2
 
 
-def test_each_name_that_a_model_lists_leads_to_its_module():
+def test_each_listed_name_finds_its_module():
     model = Net()
     for name, module in model.named_modules(remove_duplicate=False):
         assert submodule(model, name, "student") is module
 
 
-def test_the_twin_of_a_module_has_a_path_too():
+def test_a_shared_module_has_several_paths():
     model = Net()
     assert submodule(model, "twin.0", "student") is model.layer2[0]
 
@@ -82,22 +82,22 @@ def test_the_twin_of_a_module_has_a_path_too():
         ("forward", r"its parts are|nearest are"),  # an attribute is no layer
     ],
 )
-def test_a_path_that_is_not_there_is_answered_by_those_that_are(side, path, near):
+def test_the_error_for_a_missing_path_names_existing_ones(side, path, near):
     with pytest.raises(ArgumentError, match=rf"the {side} \(Net\) has no layer '{path}'; {near}"):
         submodule(Net(), path, side)
 
 
-def test_a_model_without_layers_says_so():
+def test_a_model_without_layers():
     with pytest.raises(ArgumentError, match=r"\(ReLU\) has no layer 'a'; it has no layers inside"):
         submodule(nn.ReLU(), "a", "student")
 
 
-def test_a_path_must_be_text():
+def test_a_path_must_be_a_str():
     with pytest.raises(ArgumentError, match=r"named by its path, a str, got 3"):
         submodule(Net(), 3, "student")
 
 
-def test_a_compiled_module_is_looked_into_under_either_name():
+def test_a_compiled_module_is_found_under_either_name():
     model = Net()
     compiled = torch.compile(model, backend="eager")
     for path in ("layer1.0", "_orig_mod.layer1.0"):

@@ -41,7 +41,7 @@ def test_uniform_is_every_nth_where_it_divides(n):
     assert uniform(student, teacher) == every_nth(student, teacher, n)
 
 
-def test_first_begins_at_the_start_and_last_ends_at_the_end():
+def test_first_maps_the_first_blocks_and_last_the_last():
     student, teacher = model(3), model(5)
     assert positions(first(student, teacher)) == {0: 0}
     assert positions(first(student, teacher, 2)) == {0: 0, 1: 1}
@@ -50,7 +50,7 @@ def test_first_begins_at_the_start_and_last_ends_at_the_end():
 
 
 @pytest.mark.parametrize("make", [every_nth, uniform, first, last])
-def test_paths_say_where_the_blocks_are(make):
+def test_paths_choose_the_containers(make):
     twin = nn.ModuleDict({"a": nn.ModuleList(model(2)), "b": nn.ModuleList(model(4))})
     layer_map = make(twin, twin, student_path="a", teacher_path="b")
     assert all(path.startswith("a.") for path in layer_map)
@@ -79,6 +79,6 @@ def test_too_few_blocks_are_refused_with_both_numbers(make, need):
 
 @pytest.mark.parametrize("make", [every_nth, first, last])
 @pytest.mark.parametrize("value", [0, 1.5, True])
-def test_numbers_of_blocks_are_whole_and_positive(make, value):
+def test_numbers_of_blocks_are_positive_integers(make, value):
     with pytest.raises(ArgumentError, match=r"`(n|count)` must be"):
         make(model(2), model(4), value)

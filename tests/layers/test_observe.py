@@ -42,7 +42,7 @@ def output_of(function, inputs=X):
     ],
     ids=["tensor", "tuple", "list", "dict", "ordered dict", "object", "named tuple"],
 )
-def test_output_is_found_in_whatever_a_model_returns(wrap):
+def test_the_output_is_found_in_all_forms_of_results(wrap):
     assert torch.equal(output_of(wrap), X)
 
 
@@ -51,11 +51,11 @@ def test_one_value_per_example_becomes_a_column():
 
 
 @pytest.mark.parametrize("inputs", [(X, X + 1), [X, X + 1], {"b": X + 1, "a": X}])
-def test_inputs_are_spread_over_the_arguments(inputs):
+def test_inputs_are_passed_as_arguments(inputs):
     assert torch.equal(output_of(lambda a, b: 10 * a + b, inputs), 10 * X + X + 1)
 
 
-def test_nothing_wanted_runs_nothing():
+def test_nothing_runs_if_nothing_is_required():
     model = Function(lambda x: x)
     assert observe(model, X, Fields(), "student").output is None
     assert model.calls == 0
@@ -74,7 +74,7 @@ def test_nothing_wanted_runs_nothing():
         (X.numpy(), "ndarray"),
     ],
 )
-def test_a_model_that_returns_rubbish_is_named(result, came):
+def test_a_model_without_an_output_is_named(result, came):
     with pytest.raises(ModelError, match=rf"the teacher must return .*got {came}; wrap it"):
         observe(Function(lambda _: result), X, OUTPUT, "teacher")
 
@@ -95,7 +95,7 @@ def test_wrong_keywords_are_refused_inputs_too():
 
 
 @pytest.mark.parametrize("error", [DataError("ours"), torch.OutOfMemoryError("full")])
-def test_errors_that_say_enough_pass_unchanged(error):
+def test_errors_of_tutelage_are_not_wrapped(error):
     def fail(_):
         raise error
 
@@ -114,7 +114,7 @@ class TestEvaluating:
     def modes(self, model):
         return [part.training for part in model.modules()]
 
-    def test_every_part_is_in_eval_mode_inside_and_in_its_own_mode_after(self):
+    def test_all_parts_are_in_eval_mode_inside_and_restored_after(self):
         model = self.model()
         before = self.modes(model)
         with evaluating(model):
@@ -122,7 +122,7 @@ class TestEvaluating:
         assert self.modes(model) == before
         assert before == [True, True, True, False, True]
 
-    def test_modes_come_back_after_an_error(self):
+    def test_modes_are_restored_after_an_error(self):
         model = self.model()
         before = self.modes(model)
         with pytest.raises(KeyError), evaluating(model):

@@ -25,7 +25,7 @@ def bert(hidden=16):
     return BertModel(config)
 
 
-def test_an_encoder_without_logits_is_refused_with_the_way_out():
+def test_the_error_for_an_encoder_without_logits_names_output():
     way = r'got .*tl\.layers\.Output\(model, "last_hidden_state"\) or .*"pooler_output"'
     with pytest.raises(ModelError, match=way):
         observe(bert(), IDS, OUTPUT, "teacher")
@@ -55,7 +55,7 @@ def test_layer_paths_and_state_dict_are_the_models():
     wrapped.load_state_dict(bert().state_dict())
 
 
-def test_a_copy_has_weights_of_its_own_and_is_trained_whole():
+def test_a_copy_has_its_own_weights_and_can_be_trained():
     wrapped = Output(bert(), "pooler_output")
     twin = copy.deepcopy(wrapped)
     before = wrapped.state_dict()["pooler.dense.weight"].clone()
@@ -92,15 +92,15 @@ def test_distils_an_encoder():
 
 class TestBadInput:
     @pytest.mark.parametrize("output", [None, 1.5, True, ["a"]])
-    def test_what_names_no_part_is_refused(self, output):
+    def test_an_invalid_part_is_refused(self, output):
         with pytest.raises(ArgumentError, match=r"`output` must be the name .*last_hidden_state"):
             Output(nn.Linear(1, 1), output)
 
-    def test_what_is_no_module_is_refused(self):
+    def test_an_object_that_is_not_a_module_is_refused(self):
         with pytest.raises(ArgumentError, match=r"`model` must be a torch\.nn\.Module, got str"):
             Output("model", "logits")
 
     @pytest.mark.parametrize("output", ["hidden", 7])
-    def test_a_part_that_is_not_there_is_refused(self, output):
+    def test_a_missing_part_is_refused(self, output):
         with pytest.raises(ModelError, match=rf"with the part {output!r}, got .*last_hidden"):
             Output(bert(), output)(**IDS)

@@ -32,14 +32,14 @@ def averages(row, size):
 
 
 def interpolated(row, size):
-    """Linear between the middles of the old places, constant beyond the first and last."""
+    """Linear between the middles of the old paths, constant beyond the first and last."""
     middles = (np.arange(size) + 0.5) * len(row) / size - 0.5
     return np.interp(middles, np.arange(len(row)), row)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("narrow", "wide"), WIDTHS)
-def test_leads_from_the_students_width_to_the_teachers(kind, narrow, wide):
+def test_maps_the_students_width_to_the_teachers(kind, narrow, wide):
     student, teacher = torch.randn(KINDS[kind](narrow)), torch.randn(KINDS[kind](wide))
     module = projector(student, teacher)
     assert module(student).shape == teacher.shape
@@ -48,7 +48,7 @@ def test_leads_from_the_students_width_to_the_teachers(kind, narrow, wide):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_equal_widths_need_none(kind):
+def test_equal_widths_give_the_identity(kind):
     student = torch.randn(KINDS[kind](5))
     module = projector(student, torch.randn(KINDS[kind](5)))
     assert module(student) is student
@@ -56,7 +56,7 @@ def test_equal_widths_need_none(kind):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_is_of_the_students_type(dtype):
+def test_has_the_students_dtype(dtype):
     module = projector(torch.zeros(2, 3, dtype=dtype), torch.zeros(2, 4))
     assert {each.dtype for each in module.parameters()} == {dtype}
 
@@ -86,7 +86,7 @@ def test_tokens_are_averaged_or_interpolated(sizes):
 
 
 @given(SIZES, SIZES)
-def test_maps_are_brought_to_the_teachers_height_and_width(before, after):
+def test_maps_are_resized_to_the_teachers(before, after):
     maps = torch.randn(2, 3, *before, dtype=torch.float64)
     ours = resize(maps, torch.zeros(2, 5, *after))
     assert ours.shape == (2, 3, *after)
@@ -99,7 +99,7 @@ def test_maps_are_brought_to_the_teachers_height_and_width(before, after):
     np.testing.assert_allclose(ours.numpy(), expected, atol=1e-6)
 
 
-def test_averaging_to_one_place_is_the_mean():
+def test_resizing_to_one_token_is_the_mean():
     maps = torch.randn(2, 3, 5, 7)
     torch.testing.assert_close(
         resize(maps, torch.zeros(2, 9, 1, 1)), maps.mean(dim=(2, 3), keepdim=True)
@@ -107,7 +107,7 @@ def test_averaging_to_one_place_is_the_mean():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_equal_sizes_stay_as_they_are(kind):
+def test_equal_sizes_are_not_resized(kind):
     student = torch.randn(KINDS[kind](5))
     assert resize(student, torch.zeros(KINDS[kind](9))) is student
 

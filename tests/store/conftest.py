@@ -47,8 +47,8 @@ def dense(name="output", dtype="float32", shape=(5,)):
     return Field(name=name, form="dense", dtype=dtype, shape=shape)
 
 
-def said(rows, fields):
-    """What a teacher says of rows: numbers that tell the row and the place."""
+def output_of(rows, fields):
+    """What a teacher says of rows: numbers that tell the row and the position."""
     signals = {}
     for number, field in enumerate(fields):
         size = int(np.prod(field.shape))
@@ -65,7 +65,7 @@ def fill(folder, made, blocks=None, process=0):
         for block in writer.pending() if blocks is None else blocks:
             rows = list(range(made.layout.block(block).start, made.layout.block(block).stop))
             pieces = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
-            writer.write(block, (said(piece, made.fields) for piece in pieces if piece))
+            writer.write(block, (output_of(piece, made.fields) for piece in pieces if piece))
 
 
 def make(folder, fields=None, **options):

@@ -21,9 +21,9 @@ from tutelage.store.manifest import NAME
 FIELDS = [dense(), dense("layer1", "float16", (2, 2))]
 
 
-def flip(path, place, bits):
+def flip(path, position, bits):
     data = bytearray(path.read_bytes())
-    data[place] ^= bits
+    data[position] ^= bits
     path.write_bytes(data)
 
 
@@ -33,20 +33,20 @@ def test_any_flipped_byte_of_a_shard_is_found(tmp_path):
     assert list(store.verify()) == []
     for _ in range(150):
         path = rng.choice(files)
-        place, bits = rng.randrange(path.stat().st_size), rng.randrange(1, 256)
-        flip(path, place, bits)
+        position, bits = rng.randrange(path.stat().st_size), rng.randrange(1, 256)
+        flip(path, position, bits)
         (found,) = store.verify()
-        assert found.file == path.name, (path, place, bits)
-        assert len(found.blocks) == (place >= 128)
-        flip(path, place, bits)
+        assert found.file == path.name, (path, position, bits)
+        assert len(found.blocks) == (position >= 128)
+        flip(path, position, bits)
     assert list(store.verify()) == []
 
 
 def test_any_flipped_byte_of_the_manifest_is_found(store):
     path, rng = store.path / NAME, random.Random(2)
     whole = path.read_bytes()
-    for place in rng.sample(range(len(whole)), 300):
-        flip(path, place, rng.randrange(1, 256))
+    for position in rng.sample(range(len(whole)), 300):
+        flip(path, position, rng.randrange(1, 256))
         with pytest.raises(StoreError):
             Manifest.read(store.path)
         path.write_bytes(whole)
@@ -67,7 +67,7 @@ def test_a_damaged_block_is_named_by_its_examples(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["header", "short", "long", "gone", "first", "last"])
-def test_opening_sees_what_is_cheap_to_see(how, tmp_path):
+def test_opening_checks_sizes_and_headers(how, tmp_path):
     store = make(tmp_path / "store", examples=400)
     path = sorted(store.path.glob("*.npy"))[-1 if how == "last" else 0]
     size = path.stat().st_size
@@ -81,7 +81,7 @@ def test_opening_sees_what_is_cheap_to_see(how, tmp_path):
         TargetStore.open(store.path)
 
 
-def test_opening_looks_at_other_blocks_each_time(tmp_path):
+def test_opening_checks_a_random_sample_of_blocks(tmp_path):
     """One damaged block of 50 is among the 6 drawn between first and last in one call of 8."""
     store = make(tmp_path / "store", examples=400)
     flip(store.path / "output.0008.npy", 200, 1)
@@ -98,7 +98,7 @@ def test_opening_reads_few_of_many_blocks(tmp_path, monkeypatch):
     assert {0, 49} < set(read)
 
 
-def test_many_damages_are_told_in_short(tmp_path):
+def test_the_message_for_much_damage_is_short(tmp_path):
     store = make(tmp_path / "store", examples=400)
     for path in store.path.glob("*.npy"):
         flip(path, 20, 1)
@@ -106,7 +106,7 @@ def test_many_damages_are_told_in_short(tmp_path):
         TargetStore.open(store.path)
 
 
-def test_only_damaged_blocks_are_made_anew_and_all_is_as_it_was(tmp_path):
+def test_only_damaged_blocks_are_computed_again(tmp_path):
     store = make(tmp_path / "store", FIELDS)
     whole = content(store.path)
     flip(store.path / "output.0000.npy", 128 + 5 * 4 * 8 + 1, 9)  # block 1
@@ -117,7 +117,7 @@ def test_only_damaged_blocks_are_made_anew_and_all_is_as_it_was(tmp_path):
     damaged = {block for each in found for block in each.blocks}
     assert damaged == {1, 3, 4, 5, 6}
     opened = reopen_store(store.path, store.manifest, damaged)
-    with pytest.raises(StoreError, match="must be finished, got one that is being made"):
+    with pytest.raises(StoreError, match="must be finished, got one that is unfinished"):
         TargetStore.open(store.path)
     fill(store.path, opened)
     close_store(store.path, opened)
@@ -160,19 +160,19 @@ def test_a_wrong_manifest_is_refused_entry_by_entry(change, message, store):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "\xff"])
-def test_what_is_no_manifest_at_all_is_refused(text, store):
+def test_a_file_that_is_not_a_manifest_is_refused(text, store):
     (store.path / NAME).write_text(text, encoding="latin-1")
     with pytest.raises(StoreError, match=r"manifest.json must be as it was written, got"):
         TargetStore.open(store.path)
 
 
-def test_a_manifest_that_says_more_than_it_should_is_refused(store):
+def test_a_manifest_with_unknown_entries_is_refused(store):
     text = (store.path / NAME).read_text().replace('"teacher"', '"extra": 1,\n "teacher"', 1)
     (store.path / NAME).write_text(text)
     with pytest.raises(StoreError, match="extra: Extra inputs are not permitted"):
         Manifest.read(store.path)
 
 
-def test_manifests_of_one_content_have_one_text(store):
+def test_equal_manifests_have_equal_text(store):
     again = manifest([dense()]).model_copy(update={"checksums": store.manifest.checksums})
     assert again.text() == (store.path / NAME).read_bytes()

@@ -13,7 +13,7 @@ def every_pattern(dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_of_all_bit_patterns_exactly_the_finite_ones_are_kept(dtype):
+def test_exactly_the_finite_bit_patterns_are_stored(dtype):
     values, field = every_pattern(dtype), dense(dtype=str(dtype)[6:], shape=(3,))
     finite = values[values.isfinite()]
     kept = encode(dense(dtype=field.dtype, shape=()), finite, 0)[0]

@@ -14,13 +14,13 @@ layouts = st.builds(
 
 
 @given(layouts)
-def test_blocks_hold_each_row_once_and_in_order(layout):
+def test_blocks_contain_each_row_once_and_in_order(layout):
     rows = [row for block in range(layout.blocks) for row in span(layout.block(block))]
     assert rows == list(range(layout.examples * layout.views))
 
 
 @given(layouts)
-def test_shards_hold_each_row_once_and_in_order(layout):
+def test_shards_contain_each_row_once_and_in_order(layout):
     rows = [row for shard in range(layout.shards) for row in span(layout.shard(shard))]
     assert rows == list(range(layout.rows))
     assert list(layout.shard_starts()) == [layout.shard(n).start for n in range(layout.shards)]
@@ -35,8 +35,8 @@ def test_a_block_lies_in_one_shard_and_one_view(layout):
         rows = list(span(layout.block(block)))
         assert 0 < len(rows) <= layout.block_rows
         assert [first + row for row in span(within)] == rows
-        assert [view * layout.examples + place for place in span(positions)] == rows
-        assert all(0 <= place < layout.examples for place in span(positions))
+        assert [view * layout.examples + position for position in span(positions)] == rows
+        assert all(0 <= position < layout.examples for position in span(positions))
 
 
 @given(layouts, st.data())
@@ -49,7 +49,7 @@ def test_runs_are_neighbours_of_one_view(layout, data):
 
 
 @pytest.mark.parametrize(("batch", "row_bytes"), [(1, 1), (256, 200), (300, 4000), (64, 10**6)])
-def test_a_block_is_whole_batches_of_some_megabytes(batch, row_bytes):
+def test_a_block_is_some_megabytes_of_whole_batches(batch, row_bytes):
     layout = Layout.fitting(10**6, 2, batch, row_bytes)
     assert layout.block_rows % batch == 0
     assert layout.block_rows - batch < 1024

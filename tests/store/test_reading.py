@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.conftest import dense, make, said
+from store.conftest import dense, make, output_of
 from tutelage.errors import StoreError
 from tutelage.store import TargetStore
 
@@ -21,8 +21,8 @@ def large(tmp_path_factory):
 
 
 @given(rows=st.lists(st.integers(0, 37 * 3 - 1), max_size=40))
-def test_rows_come_in_the_order_asked(large, rows):
-    expected = said(rows, large.fields)
+def test_rows_are_returned_in_the_requested_order(large, rows):
+    expected = output_of(rows, large.fields)
     found = large.read("output", rows)
     assert torch.equal(found, expected.output.reshape(len(rows), 3))
     feature = large.read("layer1", torch.tensor(rows))
@@ -50,14 +50,14 @@ def test_a_header_is_aligned_and_of_any_size(tmp_path):
         assert np.load(tmp_path / "h.npy").shape == (2, *shape)
 
 
-def test_a_store_goes_to_another_process(large):
+def test_a_store_can_be_pickled(large):
     large.read("output", [0])
     again = pickle.loads(pickle.dumps(large))
     assert again._maps == {}
     assert torch.equal(again.read("output", [1, 40]), large.read("output", [1, 40]))
 
 
-def test_what_it_says_of_itself(large):
+def test_repr_and_properties(large):
     assert len(large) == 37
     assert large.views == 3
     assert "37 examples, 3 views, ['output', 'layer1', 'b:input']" in repr(large)
@@ -65,17 +65,17 @@ def test_what_it_says_of_itself(large):
 
 
 @pytest.mark.parametrize("rows", [[-1], [111], [0, 5, 10**12]])
-def test_a_row_outside_is_refused(rows, large):
+def test_a_row_out_of_range_is_refused(rows, large):
     with pytest.raises(StoreError, match="rows must lie between 0 and 110, got"):
         large.read("output", rows)
 
 
-def test_a_field_that_is_not_there_is_refused(large):
+def test_a_missing_field_is_refused(large):
     with pytest.raises(StoreError, match=r"contain the field 'layer2', got one with \['output'"):
         large.read("layer2", [0])
 
 
-def test_maps_cannot_be_written(store):
+def test_memory_maps_are_read_only(store):
     with pytest.raises(ValueError, match="read-only"):
         store._shards(0)[0][0][0] = 1
 

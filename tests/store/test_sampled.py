@@ -40,21 +40,23 @@ def test_ids_are_counted_as_numpy_counts_them(seed, count, classes, temperature)
 
 
 @given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from(TEMPERATURES))
-def test_no_class_is_further_from_its_share_than_two_draws(seed, count, temperature):
+def test_no_frequency_differs_from_its_probability_by_more_than_two_samples(
+    seed, count, temperature
+):
     """So much for one draw from each k-th; independent draws would be further off."""
     logits = 2 * torch.randn(4, 6, generator=torch.Generator().manual_seed(seed))
     found = shares(drawn(logits, count, temperature, seed), 6)
     assert float((found - (logits / temperature).softmax(1)).abs().max()) <= 2 / count + 1e-5
 
 
-def test_a_class_without_mass_is_never_drawn():
+def test_a_class_of_probability_zero_is_never_sampled():
     logits = torch.tensor([[-1e4, 0.0, -1e4, 0.0, -1e4]]).repeat(3000, 1)
     assert set(sample_classes(logits, 4, 1.0, 0).flatten().tolist()) == {1, 3}
 
 
 @pytest.mark.parametrize("temperature", TEMPERATURES)
 @pytest.mark.parametrize("count", [1, 3])
-def test_shares_and_gradient_are_right_on_average(count, temperature):
+def test_frequencies_and_gradients_are_unbiased(count, temperature):
     """Over 40,000 draws, within five of the standard errors that are seen."""
     generator, rows, classes = torch.Generator().manual_seed(5), 40_000, 6
     logits, student = 2 * torch.randn(2, classes, generator=generator)
@@ -74,7 +76,7 @@ def test_shares_and_gradient_are_right_on_average(count, temperature):
 
 
 @given(st.integers(0, 10**6), st.sampled_from(TEMPERATURES))
-def test_the_loss_is_cross_entropy_with_the_shares_less_their_entropy(seed, temperature):
+def test_the_loss_is_cross_entropy_with_the_frequencies_minus_their_entropy(seed, temperature):
     generator = torch.Generator().manual_seed(seed)
     logits, student = torch.randn(2, 4, 5, generator=generator)
     answer = drawn(logits, 3, temperature, seed)
@@ -92,7 +94,7 @@ def test_at_another_temperature_they_are_refused():
         coarse_soft_targets(torch.zeros(2, 3), answer, 2.0)
 
 
-def test_they_stay_drawn_and_mix_with_no_others():
+def test_sampled_outputs_cannot_be_joined_with_others():
     answer, other = drawn(torch.zeros(2, 3), 2, 4.0), tl.CoarseLogits.of(torch.zeros(2, 3))
     assert answer[1:].sampled_at == answer.to(torch.device("cpu")).sampled_at == 4.0
     assert tl.CoarseLogits.joined([answer, answer]).sampled_at == 4.0

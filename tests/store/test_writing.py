@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from store.conftest import content, dense, fill, make, manifest, said
+from store.conftest import content, dense, fill, make, manifest, output_of
 from tutelage import files
 from tutelage.errors import StoreError
 from tutelage.signals import Signals
@@ -35,7 +35,7 @@ def test_in_any_order_by_any_number_of_processes(seed, whole, tmp_path):
     assert content(tmp_path / "store") == whole
 
 
-def test_processes_share_what_is_left(tmp_path):
+def test_processes_divide_the_remaining_blocks(tmp_path):
     made = manifest(FIELDS)
     fill(tmp_path, made, [2, 3])
     for several in range(1, 9):
@@ -46,7 +46,7 @@ def test_processes_share_what_is_left(tmp_path):
 
 
 @pytest.mark.parametrize("number", [1, 5, 12, 23, 36])
-def test_a_full_disk_is_told_and_what_is_finished_stays(number, whole, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_finished_blocks_are_kept(number, whole, tmp_path, monkeypatch):
     """The n-th write of rows fails after half of its bytes."""
     made, count, real = manifest(FIELDS, views=2), [0], shards.write_at
 
@@ -109,14 +109,14 @@ def test_a_full_disk_at_the_end(whole, tmp_path, monkeypatch):
     assert content(tmp_path / "store") == whole
 
 
-def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path):
+def test_a_truncated_log_keeps_its_complete_lines(tmp_path):
     lines = Journal(tmp_path, 3)
     entries = {number: (number * 7, 2**32 - 1 - number) for number in (5, 0, 11)}
     for number, checksums in entries.items():
         lines.write({number: checksums})
     lines.close()
     text = (tmp_path / "journal.0003").read_bytes()
-    ends = [place + 1 for place in range(len(text)) if text[place : place + 1] == b"\n"]
+    ends = [position + 1 for position in range(len(text)) if text[position : position + 1] == b"\n"]
     for length in range(len(text) + 1):
         for tail in (b"", b" 00000000\n", b"1 2 3\n")[length % 3 :]:
             (tmp_path / "journal.0003").write_bytes(text[:length] + tail)
@@ -129,7 +129,7 @@ def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path):
     assert read_journals(tmp_path, 2, 12) == entries | {1: (1, 1)}
 
 
-def test_lines_of_another_store_do_not_count(tmp_path):
+def test_log_lines_of_another_store_are_ignored(tmp_path):
     lines = Journal(tmp_path, 0)
     lines.write({1: (1, 1), 12: (2, 2), 3: (3, 3)})
     lines.close()
@@ -137,7 +137,7 @@ def test_lines_of_another_store_do_not_count(tmp_path):
     assert read_journals(tmp_path, 3, 12) == {}
 
 
-def test_rows_are_on_the_disk_before_the_journal_says_so(tmp_path, monkeypatch):
+def test_rows_are_flushed_before_they_are_logged(tmp_path, monkeypatch):
     made, order = manifest([dense()]), []
     monkeypatch.setattr(shards, "flush", lambda _: order.append("rows"))
     monkeypatch.setattr(journal, "flush", lambda _: order.append("journal"))
@@ -153,13 +153,13 @@ def test_headers_are_flushed_once_with_the_first_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(journal, "flush", lambda _: flushed.append("journal"))
     with StoreWriter(tmp_path, made) as one:
         for block in (4, 0):
-            one.write(block, [said(range(8), made.fields)])
+            one.write(block, [output_of(range(8), made.fields)])
             one.commit()
     names = [f"output.000{shard}.npy" for shard in (1, 0, 2)]
     assert flushed == [*names, "journal", names[1], "journal"]
 
 
-def test_blocks_are_written_down_about_once_a_second(tmp_path, monkeypatch):
+def test_blocks_are_logged_about_once_a_second(tmp_path, monkeypatch):
     made, lines = manifest([dense()]), []
     monkeypatch.setattr(Journal, "write", lambda _, finished: lines.append(list(finished)))
     times = iter([0.0, 0.4, 0.9, 1.5, 1.5, 1.9, 2.0, 2.1, 2.2, 2.3])
@@ -168,7 +168,7 @@ def test_blocks_are_written_down_about_once_a_second(tmp_path, monkeypatch):
     assert lines == [[0, 1, 2], [3, 4, 5, 6]]
 
 
-def test_a_store_with_holes_is_not_closed(tmp_path):
+def test_an_incomplete_store_is_not_closed(tmp_path):
     made = manifest(FIELDS)
     fill(tmp_path, made, [0, 1, 6])
     with pytest.raises(StoreError, match=r"all 7 blocks of .* got 4 that are not"):
@@ -176,33 +176,33 @@ def test_a_store_with_holes_is_not_closed(tmp_path):
 
 
 @pytest.mark.parametrize("count", [7, 9])
-def test_another_number_of_rows_is_refused(count, tmp_path):
+def test_a_wrong_number_of_rows_is_refused(count, tmp_path):
     made = manifest([dense()])
     made.write(tmp_path)
     with (
         StoreWriter(tmp_path, made) as one,
         pytest.raises(StoreError, match="block 0 must have 8 rows"),
     ):
-        one.write(0, [said(range(count), made.fields)])
+        one.write(0, [output_of(range(count), made.fields)])
     assert read_journals(tmp_path, 1, 7) == {}
 
 
-def test_a_field_that_does_not_come_is_refused(tmp_path):
+def test_a_batch_without_a_field_is_refused(tmp_path):
     made = manifest(FIELDS)
     made.write(tmp_path)
     with (
         StoreWriter(tmp_path, made) as one,
         pytest.raises(StoreError, match="must return 'layer1' for every batch"),
     ):
-        one.write(0, [Signals(said(range(8), FIELDS).output)])
+        one.write(0, [Signals(output_of(range(8), FIELDS).output)])
 
 
-def test_a_folder_that_cannot_be_written(tmp_path):
+def test_a_read_only_folder_is_refused(tmp_path):
     with pytest.raises(StoreError, match=r"must be writable, got .*nowhere"):
         StoreWriter(tmp_path / "nowhere", manifest([dense()]))
 
 
-def test_what_the_disk_failed_to_keep_is_not_written_down_later(tmp_path, monkeypatch):
+def test_blocks_that_were_not_flushed_are_not_logged_later(tmp_path, monkeypatch):
     """After a failed flush a second one may succeed though the rows are lost."""
     made = manifest([dense()])
     made.write(tmp_path)
@@ -213,7 +213,7 @@ def test_what_the_disk_failed_to_keep_is_not_written_down_later(tmp_path, monkey
             raise error
 
     with StoreWriter(tmp_path, made) as one:
-        one.write(0, [said(range(8), made.fields)])
+        one.write(0, [output_of(range(8), made.fields)])
         monkeypatch.setattr(shards, "flush", fail_once)
         with pytest.raises(StoreError, match="Input/output error"):
             one.commit()

@@ -126,7 +126,7 @@ def logits(model, inputs):
     return model(**inputs).logits
 
 
-def test_saved_and_loaded_it_gives_the_same(case, tmp_path):
+def test_a_loaded_student_has_the_same_outputs(case, tmp_path):
     *_, inputs, _, _, (student, _) = case
     student.save_pretrained(tmp_path)
     loaded, account = type(student).from_pretrained(tmp_path, output_loading_info=True)
@@ -134,7 +134,7 @@ def test_saved_and_loaded_it_gives_the_same(case, tmp_path):
     assert torch.equal(logits(loaded, inputs), logits(student, inputs))
 
 
-def test_it_computes_what_the_teacher_does_when_it_passes_over_the_others(case):
+def test_outputs_equal_the_teachers_with_the_other_blocks_skipped(case):
     teacher, _, _, inputs, kept, path, (student, layer_map) = case
     every = blocks(teacher, path)
     assert list(layer_map) == every[: len(kept)]
@@ -159,7 +159,7 @@ def test_kept_weights_equal_the_teachers_and_the_teacher_is_unchanged(case):
         assert torch.equal(tensor, before[original])
 
 
-def test_the_config_counts_what_is_left(case):
+def test_the_config_has_the_new_number_of_layers(case):
     _, _, before, _, kept, path, (student, _) = case
     changed = {
         name: value for name, value in student.config.to_dict().items() if value != before[name]
@@ -175,7 +175,7 @@ def test_the_config_counts_what_is_left(case):
 @pytest.mark.parametrize(
     "case", ["gpt2", "llama", "gemma3", "t5 decoder", "bart encoder", "bart decoder"], indirect=True
 )
-def test_it_generates_with_a_cache_what_it_does_without(case):
+def test_generation_with_a_cache_equals_that_without(case):
     *_, inputs, _, _, (student, _) = case
     settings = {"max_new_tokens": 6, "do_sample": False, "pad_token_id": 0}
     ids = inputs["input_ids"]
@@ -183,13 +183,13 @@ def test_it_generates_with_a_cache_what_it_does_without(case):
     assert torch.equal(cached, student.generate(ids, **settings, use_cache=False))
 
 
-def test_layers_know_their_new_position():
+def test_layers_have_their_new_position():
     student, layer_map = keep_layers(llama(), [1, 3])
     positions = [student.get_submodule(block).self_attn.layer_idx for block in layer_map]
     assert positions == [0, 1]
 
 
-def test_every_second_layer_of_bert_is_distilberts_start():
+def test_every_second_layer_of_bert_is_distilberts_initialization():
     student, layer_map = every_nth_layer(bert())
     assert student.config.num_hidden_layers == 2
     assert layer_map == {
@@ -198,7 +198,7 @@ def test_every_second_layer_of_bert_is_distilberts_start():
     }
 
 
-def test_a_model_within_a_module_is_put_right_too(tmp_path):
+def test_the_config_of_a_model_inside_a_module_is_updated_too(tmp_path):
     teacher = nn.ModuleDict({"backbone": bert(), "head": nn.Linear(2, 2)}).eval()
     student, layer_map = keep_layers(teacher, [0, 2])
     assert layer_map["backbone.bert.encoder.layer.1"] == "backbone.bert.encoder.layer.2"
@@ -207,7 +207,7 @@ def test_a_model_within_a_module_is_put_right_too(tmp_path):
     assert torch.equal(logits(loaded, IDS), logits(student["backbone"], IDS))
 
 
-def test_a_composite_model_counts_on_its_side_alone(tmp_path):
+def test_only_one_side_of_an_encoder_decoder_is_updated(tmp_path):
     side = {"is_decoder": True, "add_cross_attention": True}
     teacher = hf.EncoderDecoderModel(
         encoder=hf.BertModel(hf.BertConfig(**WORDS)),
@@ -221,11 +221,11 @@ def test_a_composite_model_counts_on_its_side_alone(tmp_path):
     assert torch.equal(logits(loaded, BOTH), logits(student, BOTH))
 
 
-def test_a_block_that_its_place_does_not_fit_is_refused_with_the_tensor_and_what_to_keep():
+def test_a_block_of_another_structure_is_refused_with_the_blocks_to_keep():
     with pytest.raises(
         ModelError,
         match=r"'encoder.block.1' .*T5.*'encoder.block.0'.*relative_attention_bias.weight' must be "
-        r"of shape \[32, 2\], and is absent; keep one of the blocks \[0\]",
+        r"of shape \[32, 2\], got absent; keep one of the blocks \[0\]",
     ):
         every_nth_layer(t5(), path="encoder.block")
 
@@ -243,15 +243,15 @@ class Alternating(hf.PreTrainedModel):
         self.post_init()
 
 
-def test_settings_that_follow_the_position_are_looked_at_as_well():
+def test_settings_that_depend_on_the_position_are_checked():
     teacher = Alternating(hf.BertConfig(**WORDS))
-    with pytest.raises(ModelError, match=r"'local' must be True, and is False.*blocks \[1, 3\]"):
+    with pytest.raises(ModelError, match=r"'local' must be True, got False.*blocks \[1, 3\]"):
         keep_layers(teacher, [0, 2])
     student, _ = keep_layers(teacher, [0, 3])
     assert student.config.num_hidden_layers == 2
 
 
-def test_a_config_that_cannot_be_put_right_is_refused_with_its_own_error():
+def test_a_config_that_rejects_the_new_number_is_refused_with_its_error():
     kinds = [[["global", "local"], 2]]
     config = hf.GPTNeoConfig(
         hidden_size=8,
@@ -279,13 +279,13 @@ class Uncounted(hf.PreTrainedModel):
         self.post_init()
 
 
-def test_a_count_that_is_not_known_is_refused():
+def test_a_config_without_a_known_count_is_refused():
     teacher = Uncounted(hf.BertConfig(**WORDS, how_many=4))
     with pytest.raises(ModelError, match=r"fewer blocks in 'layers'.*BertConfig"):
         keep_layers(teacher, [0, 1])
 
 
-def test_a_teacher_that_was_changed_after_it_was_built_is_taken_as_it_is():
+def test_a_teacher_that_was_changed_after_it_was_built_is_accepted():
     teacher = bert()
     for layer in teacher.bert.encoder.layer:
         layer.adapter = nn.Linear(8, 8)
@@ -295,7 +295,7 @@ def test_a_teacher_that_was_changed_after_it_was_built_is_taken_as_it_is():
     )
 
 
-def test_nothing_is_drawn_from_the_random_generator():
+def test_the_random_state_does_not_change():
     teacher = bert()
     state = torch.get_rng_state()
     keep_layers(teacher, [1, 3])

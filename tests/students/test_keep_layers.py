@@ -50,7 +50,7 @@ def same(left, right):
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 
 
-def test_student_computes_what_the_kept_blocks_do():
+def test_outputs_equal_those_of_the_kept_blocks():
     teacher = Net()
     student, layer_map = keep_layers(teacher, [0, 3])
     by_hand = teacher.head(teacher.body[3](teacher.body[0](teacher.stem(X))))
@@ -110,7 +110,7 @@ def test_blocks_that_are_left_out_are_not_copied():
     assert len(student.body) == 2
 
 
-def test_what_else_refers_to_a_block_or_to_the_container_does_so_in_the_student():
+def test_other_references_to_blocks_and_containers_are_kept():
     teacher = Net()
     teacher.again, teacher.extra, teacher.dropped = teacher.body, teacher.body[3], teacher.body[0]
     student, _ = keep_layers(teacher, [1, 3], "body")
@@ -125,7 +125,7 @@ def test_a_shared_block_stays_shared():
     assert student[0] is student[1]
 
 
-def test_counts_and_positions_are_put_right():
+def test_counts_and_positions_are_updated():
     student, _ = keep_layers(Net(), [1, 3])
     assert student.num_layers == 2
     assert [block.layer_idx for block in student.body] == [0, 1]
@@ -200,13 +200,13 @@ def test_the_student_learns():
 
 
 @pytest.mark.parametrize("kept", [[], [1, 1], [2, 1], [0, 4], [-1], [True], [0.5], 2, "02", None])
-def test_positions_are_whole_increasing_and_in_range(kept):
+def test_positions_are_increasing_integers_in_range(kept):
     with pytest.raises(ArgumentError, match=r"`kept` must .* from 0 to 3, each above the one"):
         keep_layers(Net(), kept)
 
 
 @pytest.mark.parametrize(("n", "why"), [(1, "at least 2"), (5, "no more than the teacher's 4")])
-def test_n_lies_between_two_and_the_number_of_blocks(n, why):
+def test_n_is_between_two_and_the_number_of_blocks(n, why):
     with pytest.raises(ArgumentError, match=f"`n` must be {why}"):
         every_nth_layer(Net(), n)
 
@@ -315,7 +315,7 @@ def test_a_first_block_with_parameters_of_its_own_is_kept():
 
 
 @pytest.mark.parametrize(("start", "why"), [(-1, "at least 0"), (2, "below n"), (0.5, "")])
-def test_start_lies_below_n(start, why):
+def test_start_is_below_n(start, why):
     with pytest.raises(ArgumentError, match=f"`start` must be {why}"):
         every_nth_layer(Net(), 2, start=start)
 
@@ -328,5 +328,5 @@ def test_a_model_without_blocks_is_named():
 def test_a_model_that_cannot_be_copied_is_named():
     teacher = Net()
     teacher.computed = teacher.stem(X)
-    with pytest.raises(ModelError, match=r"the teacher \(Net\) must be .*copied.*load it anew"):
+    with pytest.raises(ModelError, match=r"the teacher \(Net\) must be .*copied.*load it again"):
         keep_layers(teacher, [0, 1])

@@ -35,19 +35,19 @@ def test_a_list_in_a_dict_is_a_domains_ensemble():
 
 
 @pytest.mark.parametrize("nothing", [[], {}, ()])
-def test_no_teachers_are_refused(nothing):
+def test_an_empty_collection_is_refused(nothing):
     with pytest.raises(ArgumentError, match=r"at least one, got"):
         as_teacher(nothing)
 
 
 @pytest.mark.parametrize("wrong", [{"a": 3}, [A, None], b"ab", 3])
-def test_what_is_no_teacher_inside_is_refused(wrong):
+def test_a_member_that_is_not_a_teacher_is_refused(wrong):
     with pytest.raises(ModelError, match=r"a list of these \(an ensemble\) or a dict"):
         as_teacher(wrong)
 
 
 @pytest.mark.parametrize("several", [lambda x: [x, B], lambda x: {"a": B, "b": [x, C]}])
-def test_a_student_that_shares_what_is_trained_with_any_of_its_teachers_is_refused(several):
+def test_a_student_that_shares_trained_parameters_with_a_teacher_is_refused(several):
     student = nn.Sequential(A, nn.ReLU(), nn.Linear(4, 4))
     with pytest.raises(ModelError, match=r"must not share .*`0.weight`"):
         tl.Distiller(student, several(nn.Sequential(A)), tl.SoftTargets())

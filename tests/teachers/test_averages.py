@@ -30,7 +30,7 @@ def kl(log_p, log_q):
 
 
 @given(SEEDS)
-def test_the_mean_of_probabilities_is_nearest_to_all_teachers_seen_from_them(seed):
+def test_the_mean_of_probabilities_minimizes_the_kl_from_the_teachers(seed):
     outputs, weights = draw(seed)
     log_p, best = outputs.log_softmax(dim=-1), mean_of_probabilities(outputs, weights)
 
@@ -43,7 +43,7 @@ def test_the_mean_of_probabilities_is_nearest_to_all_teachers_seen_from_them(see
 
 
 @given(SEEDS)
-def test_the_mean_of_logits_is_nearest_to_all_teachers_seen_from_it(seed):
+def test_the_mean_of_logits_minimizes_the_kl_to_the_teachers(seed):
     outputs, weights = draw(seed)
     log_p = outputs.log_softmax(dim=-1)
     best = mean_of_outputs(outputs, weights).log_softmax(dim=-1)
@@ -58,7 +58,7 @@ def test_the_mean_of_logits_is_nearest_to_all_teachers_seen_from_it(seed):
 
 
 @given(SEEDS)
-def test_the_mean_of_gaussians_is_nearest_to_all_teachers_seen_from_it(seed):
+def test_the_mean_of_gaussians_minimizes_the_kl_to_the_teachers(seed):
     outputs, weights = draw(seed, columns=4)
     best = mean_of_gaussians(outputs, weights)
 
@@ -73,7 +73,7 @@ def test_the_mean_of_gaussians_is_nearest_to_all_teachers_seen_from_it(seed):
 
 
 @given(SEEDS)
-def test_a_gaussian_mean_is_weighed_by_inverse_variance(seed):
+def test_a_gaussian_mean_is_weighted_by_inverse_variance(seed):
     outputs, _ = draw(seed, columns=2)
     precision = (-outputs[..., 1]).exp()
     mean = mean_of_gaussians(outputs, torch.full((3, 1, 1), 1 / 3, dtype=torch.float64))
@@ -93,7 +93,7 @@ def test_equal_teachers_are_their_own_mean(average):
 
 
 @pytest.mark.parametrize("average", [mean_of_outputs, mean_of_probabilities, mean_of_gaussians])
-def test_a_teacher_of_no_weight_says_nothing_even_where_it_says_never(average):
+def test_a_teacher_of_weight_zero_has_no_effect_even_with_infinite_logits(average):
     outputs, _ = draw(0, members=2, columns=4)
     outputs[1] = -torch.inf if average is mean_of_outputs else 1e4
     weights = torch.tensor([1.0, 0.0], dtype=torch.float64).reshape(2, 1, 1)
@@ -112,6 +112,6 @@ def test_a_column_of_values_has_no_probabilities():
         mean_of_probabilities(torch.zeros(2, 3, 1), torch.full((2, 1, 1), 0.5))
 
 
-def test_an_odd_number_of_columns_is_no_gaussian():
+def test_an_odd_number_of_gaussian_columns_is_refused():
     with pytest.raises(ModelError, match="even number of columns, got 3; let all teachers"):
         mean_of_gaussians(torch.zeros(2, 3, 3), torch.full((2, 1, 1), 0.5))

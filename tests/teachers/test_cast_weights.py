@@ -69,7 +69,7 @@ def ask(teacher, inputs, fields=OUTPUT):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_outputs_are_those_without_it_to_the_bit(name):
+def test_outputs_are_equal_to_the_bit(name):
     make, inputs = MODELS[name]
     model = make()
     expected = ask(Live(model), inputs).output
@@ -129,7 +129,7 @@ def test_features_are_equal_too():
             assert torch.equal(ask(teacher, X, fields).features["0"], expected)
 
 
-def test_random_numbers_are_drawn_as_without_it():
+def test_random_numbers_are_the_same():
     class Noisy(nn.Linear):
         def forward(self, x):
             return super().forward(x) + torch.rand(())

@@ -15,7 +15,7 @@ CLASSES, ROWS = 6, 3
 X = torch.randn(ROWS, 3, generator=torch.Generator().manual_seed(1))
 
 
-class Saying(Teacher):
+class Constant(Teacher):
     """Says what it was given."""
 
     def __init__(self, output):
@@ -74,7 +74,7 @@ def test_no_step_makes_the_objective_larger(seed):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("with_generalist", [True, False])
-def test_the_optimum_is_that_of_a_generic_optimiser(seed, with_generalist):
+def test_the_optimum_equals_that_of_a_generic_optimizer(seed, with_generalist):
     teachers, generalist, weights = draw(seed)
     everyone = [*teachers, generalist] if with_generalist else teachers
     weights = weights[: len(everyone)] / weights[: len(everyone)].sum()
@@ -99,7 +99,7 @@ def test_the_optimum_is_that_of_a_generic_optimiser(seed, with_generalist):
         torch.testing.assert_close(found.exp(), expected, rtol=0, atol=1e-5)
 
 
-def test_teachers_that_agree_are_answered_with_what_they_say():
+def test_the_consensus_of_equal_teachers_is_their_output():
     """All coarse views of one distribution, with the whole of it among them: nothing to search."""
     log_p = torch.randn(ROWS, CLASSES, dtype=torch.float64).log_softmax(dim=1)
     ids = torch.tensor([[0, 3], [1, 2], [4, 5]])
@@ -110,7 +110,7 @@ def test_teachers_that_agree_are_answered_with_what_they_say():
     torch.testing.assert_close(found, log_p)
 
 
-def test_disjoint_specialists_that_cover_all_classes_give_the_whole_back():
+def test_disjoint_specialists_of_all_classes_recover_the_distribution():
     log_p = torch.randn(ROWS, CLASSES, dtype=torch.float64).log_softmax(dim=1)
     teachers = []
     for part in ([0, 1], [2, 3], [4, 5]):
@@ -121,7 +121,7 @@ def test_disjoint_specialists_that_cover_all_classes_give_the_whole_back():
     torch.testing.assert_close(found, log_p, rtol=0, atol=1e-8)
 
 
-def test_what_no_teacher_tells_apart_keeps_the_proportions_that_it_began_with():
+def test_ratios_of_classes_that_no_teacher_distinguishes_stay_as_at_the_start():
     known = CoarseLogits(
         torch.tensor([[0]]), torch.tensor([[0.0]]).double(), torch.zeros(1).double()
     )
@@ -134,7 +134,7 @@ def test_what_no_teacher_tells_apart_keeps_the_proportions_that_it_began_with():
 
 
 @pytest.mark.parametrize("scale", [1e4, -1e4])
-def test_extreme_answers_stay_finite(scale):
+def test_extreme_outputs_stay_finite(scale):
     known = CoarseLogits(torch.tensor([[0, 1]]), torch.tensor([[scale, 0.0]]), torch.tensor([0.0]))
     begin = torch.tensor([[0.0, 0.0, -torch.inf, -torch.inf, -torch.inf, -torch.inf]])
     found = search([known, CoarseLogits.of(begin)], torch.tensor([0.5, 0.5]), begin, 1e-6, 100)
@@ -143,11 +143,11 @@ def test_extreme_answers_stay_finite(scale):
 
 
 class TestTeacher:
-    def test_it_answers_for_all_classes_with_the_specialists_and_the_generalist(self):
+    def test_its_output_has_all_classes(self):
         teachers, generalist, weights = draw(5)
         consensus = Consensus(
-            {f"k{place}": Saying(each) for place, each in enumerate(teachers)},
-            Saying(generalist.logits), None, weights.tolist(), 1e-12, 20000,
+            {f"k{position}": Constant(each) for position, each in enumerate(teachers)},
+            Constant(generalist.logits), None, weights.tolist(), 1e-12, 20000,
         )  # fmt: skip
         output = consensus.signals(Batch(X), OUTPUT).output
         torch.testing.assert_close(
@@ -169,7 +169,7 @@ class TestTeacher:
         only = Consensus(named, general).signals(Batch(X), Fields(features=wanted.features))
         assert only.output is None
 
-    def test_a_student_may_learn_from_it_by_any_objective(self):
+    def test_a_student_can_learn_from_it_with_any_objective(self):
         named = [Specialist(nn.Linear(3, 3), [0, 1]), Specialist(nn.Linear(3, 3), [2, 3])]
         student = nn.Linear(3, 4)
         objective = tl.LogitRegression() + tl.SoftTargets(2.0)
@@ -178,7 +178,7 @@ class TestTeacher:
         assert losses.total.isfinite()
 
     def test_fingerprint_changes_with_its_settings(self):
-        one, all_ = Saying(draw(0)[0][0]), Saying(X)
+        one, all_ = Constant(draw(0)[0][0]), Constant(X)
         prints = {
             Consensus([one], classes=6).fingerprint(),
             Consensus([one], classes=7).fingerprint(),
@@ -191,11 +191,11 @@ class TestTeacher:
 
 
 class TestBadInput:
-    ONE = Saying(
+    ONE = Constant(
         CoarseLogits(torch.tensor([[0, 4]] * ROWS), torch.zeros(ROWS, 2), torch.zeros(ROWS))
     )
 
-    def test_a_teacher_without_a_cell_for_elsewhere(self):
+    def test_a_teacher_without_an_other_class(self):
         teacher = Specialist(nn.Linear(3, 2), [0, 1], other_class=False)
         with pytest.raises(ModelError, match=r"neither of \['1'\]; .*other_class=True"):
             Consensus([self.ONE, teacher], classes=6).signals(Batch(X), OUTPUT)
@@ -204,15 +204,15 @@ class TestBadInput:
         with pytest.raises(ModelError, match=r"classes=None and no teacher of all .*set `classes`"):
             Consensus([self.ONE]).signals(Batch(X), OUTPUT)
 
-    def test_numbers_of_classes_that_do_not_agree(self):
+    def test_different_numbers_of_classes(self):
         with pytest.raises(ModelError, match=r"classes=7 and \{'generalist': 6\}"):
             Consensus([self.ONE], nn.Linear(3, 6), 7).signals(Batch(X), OUTPUT)
 
-    def test_a_class_that_is_not_there(self):
+    def test_a_class_id_out_of_range(self):
         with pytest.raises(ModelError, match=r"class ids from 0 to 2, got 4"):
             Consensus([self.ONE], classes=3).signals(Batch(X), OUTPUT)
 
-    def test_a_generalist_that_knows_some(self):
+    def test_a_generalist_of_some_classes(self):
         with pytest.raises(ModelError, match="generalist must know all classes"):
             Consensus([self.ONE], self.ONE, 6).signals(Batch(X), OUTPUT)
 
@@ -224,7 +224,7 @@ class TestBadInput:
         "wrong",
         [{"tolerance": 0}, {"max_steps": 0}, {"classes": 1}, {"weights": [1]}, {"weights": [0, 0]}],
     )
-    def test_numbers(self, wrong):
+    def test_invalid_numbers(self, wrong):
         with pytest.raises(ArgumentError, match=f"`{next(iter(wrong))}` must be"):
             Consensus([self.ONE, self.ONE], **wrong)
 
@@ -232,16 +232,16 @@ class TestBadInput:
 def test_a_weight_of_zero_leaves_a_teacher_out():
     """What it alone knows is not used, and a class that the others rule out is impossible."""
     one = CoarseLogits(torch.tensor([[0, 1]]), torch.tensor([[1.0, 2.0]]), torch.tensor([0.5]))
-    whole = Saying(torch.tensor([[1.0, 0.0, -torch.inf, -torch.inf]]))
-    joined = Consensus([Saying(one), whole], weights=[0, 1]).signals(Batch(X[:1]), OUTPUT).output
+    whole = Constant(torch.tensor([[1.0, 0.0, -torch.inf, -torch.inf]]))
+    joined = Consensus([Constant(one), whole], weights=[0, 1]).signals(Batch(X[:1]), OUTPUT).output
     torch.testing.assert_close(joined.softmax(dim=1), whole.output.softmax(dim=1))
 
 
-def test_who_is_left_out_needs_no_cell_for_elsewhere():
+def test_a_teacher_of_weight_zero_needs_no_other_class():
     open_ = CoarseLogits(torch.tensor([[0]]), torch.tensor([[1.0]]), torch.tensor([-torch.inf]))
-    whole = Saying(torch.tensor([[1.0, 0.0, 2.0]]))
-    joined = Consensus({"open": Saying(open_), "all": whole}, weights=[0, 1])
+    whole = Constant(torch.tensor([[1.0, 0.0, 2.0]]))
+    joined = Consensus({"open": Constant(open_), "all": whole}, weights=[0, 1])
     found = joined.signals(Batch(X[:1]), OUTPUT).output
     torch.testing.assert_close(found.softmax(dim=1), whole.output.softmax(dim=1))
     with pytest.raises(ModelError, match=r"got neither of \['open'\]"):
-        Consensus({"all": whole, "open": Saying(open_)}).signals(Batch(X[:1]), OUTPUT)
+        Consensus({"all": whole, "open": Constant(open_)}).signals(Batch(X[:1]), OUTPUT)

@@ -25,23 +25,23 @@ def data(*domains):
 
 
 @pytest.mark.parametrize(("domain", "name"), [("photo", "phto"), ("Sketch", "sketch")])
-def test_a_name_like_that_of_a_specialist_does_not_go_to_the_generalist(domain, name):
+def test_a_name_similar_to_a_specialists_is_refused_despite_a_generalist(domain, name):
     teacher = Specialists({"phto": A, "sketch": B}, generalist=C)
     with pytest.raises(DataError, match=rf"got '{domain}', which resembles '{name}'; .*`others`"):
         ask(teacher, "sketch", domain)
 
 
-def test_nor_is_it_just_unknown_without_a_generalist():
+def test_without_a_generalist_the_error_names_the_similar_specialist():
     with pytest.raises(DataError, match=r"got 'photo', which resembles 'phto'; name a teacher"):
         ask(Specialists({"phto": A, "sketch": B}), "photo")
 
 
-def test_a_name_that_is_alike_and_meant_is_declared():
+def test_a_similar_name_listed_in_others_is_accepted():
     teacher = Specialists({"photo": A}, generalist=C, others=["photos"])
     torch.testing.assert_close(ask(teacher, "photo", "photos")[1], C(X[1]).detach())
 
 
-def test_what_goes_to_the_generalist_is_logged_once(caplog):
+def test_a_domain_of_the_generalist_is_logged_once(caplog):
     teacher = Specialists({"photo": A}, generalist=C)
     for _ in range(3):
         torch.testing.assert_close(ask(teacher, "photo", "map")[1], C(X[1]).detach())
@@ -50,15 +50,15 @@ def test_what_goes_to_the_generalist_is_logged_once(caplog):
     assert "domain 'map': the generalist" in record.getMessage()
 
 
-def test_nothing_is_logged_of_declared_domains(caplog):
+def test_domains_listed_in_others_are_not_logged(caplog):
     teacher = Specialists({"photo": A}, generalist=C, others=["map", "icon"])
     ask(teacher, "photo", "map", "icon")
     assert not caplog.records
 
 
-def test_beside_declared_domains_no_others_go_to_the_generalist():
+def test_with_others_any_further_domain_is_refused():
     teacher = Specialists({"photo": A}, generalist=C, others=["map"])
-    with pytest.raises(DataError, match=r"one of \['photo', 'map'\], got 'icon'; name it in"):
+    with pytest.raises(DataError, match=r"one of \['photo', 'map'\], got 'icon'; list it in"):
         ask(teacher, "icon")
 
 
@@ -97,13 +97,13 @@ def test_classes_that_no_specialist_knows_are_logged_by_name(caplog):
     assert "no specialist knows the classes ['bird', 'van']" in caplog.text
 
 
-def test_classes_below_the_largest_are_known_to_be_missing_without_a_number(caplog):
+def test_missing_classes_below_the_largest_are_logged_without_a_class_count(caplog):
     Specialists({"a": Specialist(A, [0, 1]), "b": Specialist(B, [3])})
     assert "knows the classes [2]" in caplog.text
 
 
 @pytest.mark.parametrize("generalist", [None, C])
-def test_nothing_is_logged_where_all_classes_are_known(generalist, caplog):
+def test_nothing_is_logged_if_all_classes_are_known(generalist, caplog):
     last = [2, 3] if generalist is None else [2]
     parts = {"a": Specialist(A, [0, 1], classes=4), "b": Specialist(B, last, classes=4)}
     Specialists(parts, generalist)
@@ -111,7 +111,7 @@ def test_nothing_is_logged_where_all_classes_are_known(generalist, caplog):
 
 
 @pytest.mark.parametrize("others", ["map", 3])
-def test_others_that_are_no_list(others):
+def test_others_must_be_a_list(others):
     with pytest.raises(ArgumentError, match="`others` must be a list of the domains"):
         Specialists({"photo": A}, C, others=others)
 

@@ -31,7 +31,7 @@ def net(seed, columns=4):
         return nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, columns))
 
 
-def said(model):
+def output_of(model):
     with torch.no_grad():
         return model(X)
 
@@ -69,60 +69,61 @@ class Recording(Teacher):
 
 
 def test_the_default_is_the_mean_of_outputs():
-    expected = (said(A) + said(B) + said(C)) / 3
+    expected = (output_of(A) + output_of(B) + output_of(C)) / 3
     torch.testing.assert_close(ask(Ensemble([A, B, C])).output, expected)
 
 
-def test_weights_are_made_to_sum_to_one():
-    expected = 0.75 * said(A) + 0.25 * said(B)
+def test_weights_are_normalized():
+    expected = 0.75 * output_of(A) + 0.25 * output_of(B)
     torch.testing.assert_close(ask(Ensemble([A, B], weights=[3, 1])).output, expected)
 
 
 @pytest.mark.parametrize("kind", [tuple, torch.tensor, np.array])
 def test_weights_may_be_in_any_list(kind):
     torch.testing.assert_close(
-        ask(Ensemble([A, B], weights=kind([1.0, 3.0]))).output, (said(A) + 3 * said(B)) / 4
+        ask(Ensemble([A, B], weights=kind([1.0, 3.0]))).output,
+        (output_of(A) + 3 * output_of(B)) / 4,
     )
 
 
 def test_a_weight_of_zero_leaves_a_teacher_out():
-    torch.testing.assert_close(ask(Ensemble([A, B], weights=[1, 0])).output, said(A))
+    torch.testing.assert_close(ask(Ensemble([A, B], weights=[1, 0])).output, output_of(A))
 
 
 def test_probabilities_may_be_averaged():
     output = ask(Ensemble([A, B], [1, 3], mean_of_probabilities)).output
-    expected = 0.25 * said(A).softmax(dim=1) + 0.75 * said(B).softmax(dim=1)
+    expected = 0.25 * output_of(A).softmax(dim=1) + 0.75 * output_of(B).softmax(dim=1)
     torch.testing.assert_close(output.exp(), expected)
 
 
 @pytest.mark.parametrize("weighting", [by_label_confidence, by_entropy])
-def test_weights_may_be_of_each_example(weighting):
+def test_weights_may_differ_between_examples(weighting):
     batch = Batch(X, LABELS)
-    weights = weighting(torch.stack([said(A), said(B)]), batch)
+    weights = weighting(torch.stack([output_of(A), output_of(B)]), batch)
     assert weights.std() > 0.01
-    expected = weights[0, :, None] * said(A) + weights[1, :, None] * said(B)
+    expected = weights[0, :, None] * output_of(A) + weights[1, :, None] * output_of(B)
     output = Ensemble([A, B], weights=weighting).signals(batch, OUTPUT).output
     torch.testing.assert_close(output, expected)
 
 
-def test_weights_of_a_function_of_ones_own_are_made_to_sum_to_one():
+def test_weights_of_a_users_function_are_normalized():
     ensemble = Ensemble([A, B], weights=lambda outputs, _: torch.full(outputs.shape[:2], 5.0))
-    torch.testing.assert_close(ask(ensemble).output, (said(A) + said(B)) / 2)
+    torch.testing.assert_close(ask(ensemble).output, (output_of(A) + output_of(B)) / 2)
 
 
 def test_regressors_are_averaged():
     one, other = net(0, 1), net(1, 1)
     output = ask(Ensemble([one, other], weights=tl.teachers.inverse_variance([1.0, 3.0]))).output
-    torch.testing.assert_close(output, 0.75 * said(one) + 0.25 * said(other))
+    torch.testing.assert_close(output, 0.75 * output_of(one) + 0.25 * output_of(other))
 
 
 def test_gaussian_heads_are_averaged():
-    outputs = torch.stack([said(A), said(B)])
+    outputs = torch.stack([output_of(A), output_of(B)])
     expected = mean_of_gaussians(outputs, torch.full((2, 1, 1), 0.5))
     torch.testing.assert_close(ask(Ensemble([A, B], average=mean_of_gaussians)).output, expected)
 
 
-def test_the_answer_is_a_plain_tensor_in_float32_at_least():
+def test_the_output_is_a_plain_tensor_in_float32_at_least():
     half = copy.deepcopy(B).to(torch.bfloat16)
     low = tl.teachers.Predictor(lambda x: half(torch.from_numpy(x).bfloat16()).float().detach())
     for ensemble in (Ensemble([A, B]), Ensemble([A, low])):
@@ -133,38 +134,38 @@ def test_the_answer_is_a_plain_tensor_in_float32_at_least():
 
 
 class TestFeatures:
-    def test_a_members_layer_is_named_with_it(self):
-        places = frozenset({"big/1", "small/0:input", "small/2"})
+    def test_a_layer_path_begins_with_the_members_name(self):
+        paths = frozenset({"big/1", "small/0:input", "small/2"})
         ensemble = Ensemble({"big": A, "small": B})
-        signals = ask(ensemble, Fields(True, places))
-        assert signals.features.keys() == places
+        signals = ask(ensemble, Fields(True, paths))
+        assert signals.features.keys() == paths
         torch.testing.assert_close(signals.features["big/1"], A[:2](X))
         torch.testing.assert_close(signals.features["small/0:input"], X)
-        torch.testing.assert_close(signals.features["small/2"], said(B))
-        torch.testing.assert_close(signals.output, (said(A) + said(B)) / 2)
+        torch.testing.assert_close(signals.features["small/2"], output_of(B))
+        torch.testing.assert_close(signals.output, (output_of(A) + output_of(B)) / 2)
 
-    def test_members_of_a_list_have_numbers(self):
+    def test_members_of_a_list_are_numbered(self):
         signals = ask(Ensemble([A, B]), Fields(features=frozenset({"1/0"})))
         torch.testing.assert_close(signals.features["1/0"], B[0](X))
         assert signals.output is None
 
-    def test_who_is_not_wanted_is_not_asked_for_anything(self):
+    def test_members_that_are_not_required_do_not_run(self):
         idle = Recording()
         ask(Ensemble({"a": A, "idle": idle}), Fields(features=frozenset({"a/0"})))
         assert not any(idle.fields)
 
-    def test_a_layers_name_may_hold_the_sign_between(self):
+    def test_a_layer_name_may_contain_the_separator(self):
         odd = nn.Sequential()
         odd.add_module("a/b", nn.Linear(3, 2))
         signals = ask(Ensemble({"odd": odd}), Fields(features=frozenset({"odd/a/b"})))
         assert signals.features["odd/a/b"].shape == (8, 2)
 
-    @pytest.mark.parametrize("place", ["layer3", "large/0", "/0"])
-    def test_other_places_are_refused_with_the_way_out(self, place):
+    @pytest.mark.parametrize("path", ["layer3", "large/0", "/0"])
+    def test_other_layer_paths_are_refused(self, path):
         with pytest.raises(ArgumentError, match=r"written member/layer .*\['big'\].*'big/"):
-            ask(Ensemble({"big": A}), Fields(features=frozenset({place})))
+            ask(Ensemble({"big": A}), Fields(features=frozenset({path})))
 
-    def test_a_student_learns_a_members_layer(self):
+    def test_a_student_can_learn_from_a_members_layer(self):
         objective = tl.FeatureMatch({"0": "big/0"}) + tl.SoftTargets(2.0)
         student = net(5)
         run = tl.distill(
@@ -175,13 +176,13 @@ class TestFeatures:
 
 
 class TestDevices:
-    def test_members_are_made_ready_on_the_device_and_put_back(self):
+    def test_members_are_moved_to_the_device_and_back(self):
         members = Recording(), Recording()
         with Ensemble(members).ready(torch.device("meta")):
             assert [each.homes for each in members] == [[torch.device("meta")]] * 2
         assert [each.homes[-1] for each in members] == ["back", "back"]
 
-    def test_a_member_may_have_a_device_of_its_own_and_inputs_go_there(self):
+    def test_a_member_may_have_a_device_of_its_own(self):
         here, there = Recording(), Recording()
         ensemble = Ensemble([here, there], devices=[None, "meta"])
         with ensemble.ready(CPU):
@@ -190,9 +191,9 @@ class TestDevices:
             ask(ensemble)
         assert (here.devices, there.devices) == ([CPU], [torch.device("meta")])
 
-    def test_answers_come_back_to_the_batch(self):
+    def test_outputs_return_to_the_device_of_the_batch(self):
         ensemble = Ensemble([A, B], devices=["cpu", None])
-        torch.testing.assert_close(ask(ensemble).output, (said(A) + said(B)) / 2)
+        torch.testing.assert_close(ask(ensemble).output, (output_of(A) + output_of(B)) / 2)
 
 
 class TestFingerprint:
@@ -210,7 +211,7 @@ class TestFingerprint:
         ]
         assert len({each.fingerprint() for each in ensembles}) == len(ensembles)
 
-    def test_it_stays_with_equal_ones(self):
+    def test_equal_teachers_have_equal_fingerprints(self):
         again = Ensemble([copy.deepcopy(A), B], weights=[2, 2])
         assert again.fingerprint() == Ensemble([A, B]).fingerprint()
         one, other = (Ensemble([A], weights=partial(sharpened, power=2)) for _ in range(2))
@@ -246,34 +247,34 @@ class TestBadInput:
             ask(Ensemble([A, B], weights=lambda *_: None))
 
     @pytest.mark.parametrize("wrong", [[0.0, 0], [2, -1], [torch.nan, 1]])
-    def test_weights_of_a_function_with_nothing_to_weigh_by(self, wrong):
+    def test_weights_of_a_function_must_have_a_positive_sum(self, wrong):
         weights = torch.ones(2, 8)
         weights[:, 3] = torch.tensor(wrong)
-        with pytest.raises(ModelError, match=r"a sum above 0 for each example.* least"):
+        with pytest.raises(ModelError, match=r"a sum above 0 for each example.* minimum"):
             ask(Ensemble([A, B], weights=lambda *_: weights))
 
-    def test_an_average_is_a_function(self):
+    def test_average_must_be_a_function(self):
         with pytest.raises(ArgumentError, match="`average` must be a function"):
             Ensemble([A, B], average="mean")
 
     def test_devices(self):
-        with pytest.raises(ArgumentError, match=r"one for each of the 2 teachers, got \['cpu'\]"):
+        with pytest.raises(ArgumentError, match=r"one entry for each of 2 teachers, got \['cpu'\]"):
             Ensemble([A, B], devices=["cpu"])
-        with pytest.raises(ArgumentError, match=r"a list of one for each .* got 'cpu'"):
+        with pytest.raises(ArgumentError, match=r"a list with one entry for each .* got 'cpu'"):
             Ensemble([A, B, C], devices="cpu")
-        with pytest.raises(ArgumentError, match=r"must name devices, got 'gpu', of which torch"):
+        with pytest.raises(ArgumentError, match=r"must name devices, got 'gpu' \(torch"):
             Ensemble([A, B], devices=["gpu", None])
 
     def test_members(self):
         with pytest.raises(ModelError, match=r"must be a torch.nn.Module, a Teacher, .* got int"):
             Ensemble([A, 3])
 
-    def test_other_numbers_of_classes(self):
+    def test_members_of_different_numbers_of_classes(self):
         with pytest.raises(
             ModelError, match=r"outputs of one shape, got \{'0': \[8, 4\], '1': \[8, 5\]\}"
         ):
             ask(Ensemble([A, net(1, 5)]))
 
-    def test_a_member_that_knows_some_classes(self):
+    def test_a_member_of_some_classes(self):
         with pytest.raises(ModelError, match=r"got one that knows some; .*Consensus"):
             ask(Ensemble([A, Specialist(B, labels=[0, 1, 2])]))

@@ -15,11 +15,11 @@ X = torch.ones(4, 3)
 class Custom(Teacher):
     """A teacher of the user's own."""
 
-    def __init__(self, answer):
-        self.answer = answer
+    def __init__(self, output):
+        self.output = output
 
     def signals(self, batch, fields):
-        return self.answer(batch)
+        return self.output(batch)
 
     def fingerprint(self):
         return "custom"
@@ -45,14 +45,14 @@ def test_an_error_of_a_teacher_is_the_cause_of_one_that_names_it(wrap):
     assert isinstance(caught.value.__cause__, KeyError)
 
 
-@pytest.mark.parametrize(("answer", "message"), [
+@pytest.mark.parametrize(("output", "message"), [
     (lambda batch: batch.inputs, "must return tl.Signals, got Tensor"),
     (lambda _: None, "must return tl.Signals, got NoneType"),
     (lambda _: tl.Signals(), "got signals without its output"),
 ])  # fmt: skip
 @pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
-def test_what_a_teacher_does_not_return_is_named(wrap, answer, message):
-    distiller = tl.Distiller(nn.Linear(3, 3), wrap(Custom(answer)), tl.SoftTargets(2))
+def test_a_missing_output_is_named(wrap, output, message):
+    distiller = tl.Distiller(nn.Linear(3, 3), wrap(Custom(output)), tl.SoftTargets(2))
     with pytest.raises(ModelError, match=rf"teacher \(Custom\) .*{message}"):
         distiller(Batch(X, domain=["a"] * 4))
 
@@ -71,12 +71,12 @@ def test_an_error_of_an_ensembles_function_names_the_argument(name):
     assert isinstance(caught.value.__cause__, KeyError)
 
 
-def test_running_out_of_memory_stays_what_it_is():
-    def answer(_):
+def test_out_of_memory_errors_are_not_wrapped():
+    def output(_):
         raise torch.OutOfMemoryError("full")
 
     with pytest.raises(torch.OutOfMemoryError):
-        tl.teachers.ask(Custom(answer), Batch(X), OUTPUT)
+        tl.teachers.ask(Custom(output), Batch(X), OUTPUT)
 
 
 class TestStorePaths:
@@ -95,7 +95,7 @@ class TestStorePaths:
         )
         assert run.history
 
-    def test_so_it_is_within_a_list_and_a_dict(self, folder):
+    def test_a_path_may_be_in_a_list_or_a_dict(self, folder):
         path, _ = folder
         assert isinstance(as_teacher([path, str(path)]).members[1], Stored)
         assert isinstance(as_teacher({"a": path}).members[0], Stored)
@@ -105,7 +105,7 @@ class TestStorePaths:
         with pytest.raises(StoreError, match=r"folder with manifest.json, .*give the module"):
             as_teacher(tmp_path / path)
 
-    def test_other_data_names_how_to_give_stores_for_all(self, folder):
+    def test_the_error_for_other_data_shows_how_to_pass_several_stores(self, folder):
         path, _ = folder
         other = torch.utils.data.TensorDataset(torch.randn(5, 3))
         with pytest.raises(StoreError, match=r"`test` must .*Stored\(store, val_store\).*study"):

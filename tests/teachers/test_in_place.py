@@ -36,7 +36,7 @@ def expected(model):
 
 @pytest.mark.parametrize("inference", [False, True])
 @pytest.mark.parametrize("side", ["teacher", "student"])
-def test_inputs_stay_as_they_were(side, inference):
+def test_inputs_do_not_change(side, inference):
     model = Normalized()
     with torch.inference_mode(inference):
         x = X.clone()
@@ -46,7 +46,7 @@ def test_inputs_stay_as_they_were(side, inference):
 
 
 @pytest.mark.parametrize("kind", [dict, tuple])
-def test_so_do_those_within_tuples_and_dicts(kind):
+def test_inputs_in_tuples_and_dicts_do_not_change(kind):
     extra = (torch.ones(6, 1),)
     inputs = {"x": X.clone(), "extra": extra} if kind is dict else (X.clone(), extra)
     Live(Normalized()).signals(Batch(inputs), OUTPUT)
@@ -69,7 +69,7 @@ def test_members_do_not_change_each_others_inputs(make):
     assert torch.equal(x, X)
 
 
-def test_the_student_sees_what_the_data_holds():
+def test_the_student_is_given_the_original_inputs():
     teacher = Normalized()
     student = nn.Linear(3, 3)
     losses = tl.Distiller(student, teacher, tl.LogitRegression())(Batch(X.clone()))
@@ -77,7 +77,7 @@ def test_the_student_sees_what_the_data_holds():
     torch.testing.assert_close(losses.teacher.output, expected(teacher))
 
 
-def test_gradients_reach_inputs_that_want_them():
+def test_gradients_reach_inputs_that_require_them():
     x = X.clone().requires_grad_()
     observe(nn.Linear(3, 3), x, OUTPUT, "student").output.sum().backward()
     assert x.grad is not None

@@ -36,7 +36,7 @@ def same(one, other):
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_the_answer_in_train_mode_is_that_in_eval_mode():
+def test_the_output_in_train_mode_is_that_in_eval_mode():
     model = noisy()
     with torch.no_grad():
         expected = copy.deepcopy(model).eval()(X)
@@ -69,7 +69,7 @@ def test_nothing_of_the_module_changes_when_it_raises():
     assert not torch.is_inference_mode_enabled()
 
 
-def test_the_answer_is_a_plain_tensor_that_autograd_may_save():
+def test_the_output_is_a_plain_tensor_that_autograd_may_save():
     weight = torch.ones(4, requires_grad=True)
     output = ask(noisy())
     assert not output.requires_grad
@@ -79,7 +79,7 @@ def test_the_answer_is_a_plain_tensor_that_autograd_may_save():
     torch.testing.assert_close(weight.grad, output.sum(dim=0))
 
 
-def test_the_answer_is_not_overwritten_by_the_next():
+def test_the_output_is_not_overwritten_by_the_next():
     buffer = torch.zeros(2, 2)
 
     class Reusing(nn.Module):
@@ -91,11 +91,11 @@ def test_the_answer_is_not_overwritten_by_the_next():
     assert first.tolist() == [[1.0, 1.0], [1.0, 1.0]]
 
 
-def test_nothing_wanted_runs_nothing():
+def test_nothing_runs_if_nothing_is_required():
     assert Live(Stumbling()).signals(Batch(X), Fields()).output is None
 
 
-def test_ready_holds_eval_mode_and_gives_the_former_back():
+def test_ready_sets_eval_mode_and_restores_the_former():
     model = noisy().train()
     with Live(model).ready(torch.device("cpu")):
         assert not any(part.training for part in model.modules())
@@ -129,7 +129,7 @@ class TestFingerprint:
         model.state_dict()[name].view(-1)[0] += 1e-6
         assert Live(model).fingerprint() != before
 
-    def test_shapes_names_and_dtypes_count(self):
+    def test_shapes_names_and_dtypes_change_it(self):
         tensor = torch.zeros(6)
         models = [nn.Module() for _ in range(4)]
         models[0].register_buffer("a", tensor)
@@ -138,7 +138,7 @@ class TestFingerprint:
         models[3].register_buffer("a", tensor.to(torch.int32))
         assert len({Live(model).fingerprint() for model in models}) == 4
 
-    def test_any_dtype_and_shape_can_be_read(self):
+    def test_any_dtype_and_shape(self):
         model = nn.Module()
         for name, tensor in {
             "brief": torch.ones(2, dtype=torch.bfloat16),
@@ -160,7 +160,7 @@ def test_a_module_becomes_a_live_teacher_and_a_teacher_stays():
 
 
 @pytest.mark.parametrize("teacher", [None, len])
-def test_anything_else_is_refused_with_the_way_out(teacher):
+def test_anything_else_is_refused(teacher):
     with pytest.raises(
         ModelError, match=rf"got {type(teacher).__name__}; wrap a callable .*Predic"
     ):

@@ -21,7 +21,7 @@ PREDICTOR = Predictor(lambda inputs: inputs)
         (as_teacher({"a": [OTHER, PREDICTOR], "b": ONE}), [OTHER, ONE], False),
     ],
 )
-def test_each_module_is_told_once(teacher, modules, whole):
+def test_each_module_is_listed_once(teacher, modules, whole):
     found = teacher.modules()
     assert [id(each) for each in found] == [id(each) for each in modules]
     assert teacher.is_made_of_modules() is whole
@@ -37,7 +37,7 @@ def test_each_module_is_told_once(teacher, modules, whole):
         (Specialist(nn.Sequential(ONE), [0, 1, 2], other_class=False), "0", "1"),
     ],
 )
-def test_layers_that_are_not_there_are_found_before_anything_runs(teacher, right, wrong):
+def test_missing_layers_are_refused_before_anything_runs(teacher, right, wrong):
     student = nn.Sequential(nn.Linear(2, 3))
     if right is not None:
         tl.Distiller(student, teacher, tl.FeatureMatch({"0": right}))

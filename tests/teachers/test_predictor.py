@@ -16,7 +16,7 @@ def ask(predict, inputs=X, **options):
     return Predictor(predict, **options).signals(Batch(inputs), OUTPUT).output
 
 
-def test_probabilities_become_logits_whose_softmax_they_are():
+def test_probabilities_become_logits_with_the_same_softmax():
     forest = RandomForestClassifier(5, max_depth=1, random_state=0).fit(X.numpy(), LABELS)
     expected = torch.from_numpy(forest.predict_proba(X.numpy())).float()
     logits = ask(forest.predict_proba, probabilities=True)
@@ -36,11 +36,11 @@ def test_values_become_a_column():
     torch.testing.assert_close(output[:, 0], X[:, 0], rtol=1e-4, atol=1e-5)
 
 
-def test_the_answer_may_be_a_list_of_any_numbers():
+def test_the_output_may_be_a_list_of_any_numbers():
     assert ask(lambda x: [[1, 2]] * len(x), X[:2]).tolist() == [[1.0, 2.0], [1.0, 2.0]]
 
 
-def test_the_answer_is_not_overwritten_by_the_next():
+def test_the_output_is_not_overwritten_by_the_next():
     buffer = np.ones(2, dtype=np.float32)
     predictor = Predictor(lambda _: buffer)
     first = predictor.signals(Batch(X[:2]), OUTPUT).output
@@ -53,11 +53,11 @@ def test_several_inputs_are_refused():
         ask(lambda x: x[:, 0], {"features": X, "mask": X + 1})
 
 
-def test_one_input_with_a_name_is_asked_about():
+def test_a_single_named_input_is_used():
     assert ask(lambda x: x[:, 0], {"features": X})[:, 0].tolist() == X[:, 0].tolist()
 
 
-def test_probabilities_taken_for_logits_are_refused():
+def test_probabilities_instead_of_logits_are_refused():
     """The softmax of probabilities is a nearly even distribution: a quiet, weak teacher."""
     with pytest.raises(ModelError, match="pass probabilities=True"):
         ask(lambda x: np.full((len(x), 4), 0.25), X)
@@ -71,16 +71,16 @@ def test_a_few_rows_of_values_may_sum_to_one():
         ask(lambda x: x, row.expand(4, 2))
 
 
-def test_what_cannot_be_called_is_refused():
+def test_an_object_that_is_not_callable_is_refused():
     with pytest.raises(ArgumentError, match="`predict` must be a function of arrays"):
         Predictor(LinearRegression())
 
 
-def test_inputs_that_track_gradients_are_read_all_the_same():
+def test_inputs_may_require_gradients():
     assert ask(lambda x: x[:, 0], X.clone().requires_grad_()).requires_grad is False
 
 
-def test_nothing_wanted_asks_nothing():
+def test_nothing_is_computed_if_nothing_is_required():
     def fail(_):
         raise AssertionError
 
@@ -98,17 +98,17 @@ def test_wrong_shapes_are_refused(shape):
 
 
 @pytest.mark.parametrize("wrong", [-0.5, 1.5, 7.0, np.nan, np.inf])
-def test_what_is_no_probability_is_refused_with_the_way_out(wrong):
+def test_invalid_probabilities_are_refused(wrong):
     with pytest.raises(ModelError, match=r"must lie in \[0, 1\], got .*probabilities=False"):
         ask(lambda x: np.full((len(x), 2), [wrong, 0.5]), probabilities=True)
 
 
-def test_rounding_above_one_is_forgiven():
+def test_rounding_errors_above_one_are_accepted():
     logits = ask(lambda x: np.full((len(x), 1), 1.00001), probabilities=True)
     assert logits[0].item() == pytest.approx(1e-5, rel=0.1)
 
 
-def test_a_callable_that_refuses_is_named_and_its_own_error_is_the_cause():
+def test_an_error_of_the_callable_is_the_cause_of_one_that_names_it():
     model = LinearRegression().fit(np.zeros((4, 7)), np.zeros(4))
     with pytest.raises(
         ModelError, match=r"teacher \(.*predict\) refused its inputs float32 \[20, 3\] with ValueEr"
@@ -117,12 +117,12 @@ def test_a_callable_that_refuses_is_named_and_its_own_error_is_the_cause():
     assert isinstance(caught.value.__cause__, ValueError)
 
 
-def test_an_answer_that_is_no_array_of_numbers_is_refused():
+def test_an_output_that_is_not_an_array_of_numbers_is_refused():
     with pytest.raises(ModelError, match="refused its inputs"):
         ask(lambda x: ["cat"] * len(x))
 
 
-def test_inputs_that_numpy_cannot_hold_are_refused():
+def test_inputs_of_a_dtype_that_numpy_lacks_are_refused():
     with pytest.raises(ModelError, match=r"refused its inputs bfloat16 \[20, 3\]"):
         ask(lambda x: x[:, 0], X.bfloat16())
 
@@ -134,11 +134,11 @@ def test_floor_must_be_a_small_probability(floor):
 
 
 def test_fingerprint_changes_with_the_fitted_model():
-    one, other = (LinearRegression().fit(X.numpy(), X[:, place].numpy()) for place in (0, 1))
+    one, other = (LinearRegression().fit(X.numpy(), X[:, position].numpy()) for position in (0, 1))
     again = LinearRegression().fit(X.numpy(), X[:, 0].numpy())
     assert Predictor(one.predict).fingerprint() == Predictor(again.predict).fingerprint()
     assert Predictor(one.predict).fingerprint() != Predictor(other.predict).fingerprint()
 
 
-def test_a_callable_that_cannot_be_pickled_has_its_name_for_a_fingerprint():
+def test_the_fingerprint_of_an_unpicklable_callable_is_its_name():
     assert Predictor(lambda x: x).fingerprint().endswith("<lambda>")

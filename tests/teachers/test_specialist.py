@@ -21,7 +21,7 @@ def ask(teacher, fields=OUTPUT):
     return teacher.signals(Batch(X), fields)
 
 
-def said(model):
+def output_of(model):
     return model(X).detach()
 
 
@@ -29,24 +29,24 @@ def test_the_last_logit_is_that_of_the_other_class():
     model = net(3)
     known = ask(Specialist(model, labels=[5, 2])).output
     assert known.ids.tolist() == [[5, 2]] * 4
-    torch.testing.assert_close(known.logits, said(model)[:, :2])
-    torch.testing.assert_close(known.other, said(model)[:, 2])
+    torch.testing.assert_close(known.logits, output_of(model)[:, :2])
+    torch.testing.assert_close(known.other, output_of(model)[:, 2])
 
 
-def test_without_an_other_class_the_others_have_no_probability():
+def test_without_an_other_class_the_other_classes_have_probability_zero():
     known = ask(Specialist(net(2), labels=[5, 2], other_class=False)).output
     assert known.other.tolist() == [-torch.inf] * 4
 
 
 @pytest.mark.parametrize("classes", [4, CLASSES])
-def test_who_knows_all_classes_answers_in_the_students_order(classes):
+def test_the_output_of_a_teacher_of_all_classes_is_in_the_students_order(classes):
     model = net(4)
     output = ask(Specialist(model, [2, 0, 3, 1], other_class=False, classes=classes)).output
     for column, label in enumerate([2, 0, 3, 1]):
-        torch.testing.assert_close(output[:, label], said(model)[:, column])
+        torch.testing.assert_close(output[:, label], output_of(model)[:, column])
 
 
-def test_names_stand_for_the_students_classes():
+def test_labels_may_be_names_of_the_students_classes():
     assert Specialist(net(3), ["dog", "bus"], classes=CLASSES).ids == (2, 0)
 
 
@@ -55,7 +55,7 @@ def test_names_may_differ_between_teacher_and_student():
     assert Specialist(net(4), ["hound", "cat", "lorry"], True, CLASSES, names).ids == (2, 1, 3)
 
 
-def test_teachers_with_other_orders_and_names_agree_once_named():
+def test_equal_teachers_with_other_orders_and_names_have_equal_outputs():
     """The same model three times, its columns in another order and named in another tongue."""
     model = net(4)
     order = [3, 1, 0, 2]
@@ -65,13 +65,13 @@ def test_teachers_with_other_orders_and_names_agree_once_named():
             return model(inputs)[:, order]
 
     german = {"Bus": "bus", "Katze": "cat", "Hund": "dog", "Wagen": "van"}
-    theirs = [list(german)[place] for place in order]
+    theirs = [list(german)[position] for position in order]
     teacher = tl.teachers.Ensemble([
         model,
         Specialist(Reordered(), order, False, 4),
         Specialist(Reordered(), theirs, False, CLASSES, german),
     ])  # fmt: skip
-    torch.testing.assert_close(ask(teacher).output, said(model))
+    torch.testing.assert_close(ask(teacher).output, output_of(model))
 
 
 def test_features_pass_through():
@@ -82,7 +82,7 @@ def test_features_pass_through():
     assert ask(Specialist(model, [0, 1]), Fields(True, frozenset({"0"}))).features.keys() == {"0"}
 
 
-def test_ready_and_fingerprint_are_the_teachers():
+def test_ready_and_fingerprint_use_the_teachers():
     model = net(3)
     teacher = Specialist(model, [0, 1])
     with teacher.ready(torch.device("cpu")):
@@ -102,7 +102,7 @@ def test_ready_and_fingerprint_are_the_teachers():
 
 class TestBadInput:
     @pytest.mark.parametrize(("other", "columns"), [(True, 2), (True, 4), (False, 3)])
-    def test_other_numbers_of_logits(self, other, columns):
+    def test_a_wrong_number_of_logits(self, other, columns):
         with pytest.raises(ModelError, match=r"must have [23] logits, one for each label.*got \[4"):
             ask(Specialist(net(columns), [0, 1], other))
 
@@ -114,11 +114,11 @@ class TestBadInput:
         ):
             Specialist(net(4), ["hound", "cat", "lorry", "van"], True, CLASSES, {"kitty": "cat"})
 
-    def test_a_name_mapped_onto_none(self):
+    def test_a_name_mapped_to_an_unknown_class(self):
         with pytest.raises(ArgumentError, match=r"got \['hound'\]"):
             Specialist(net(3), ["hound"], True, CLASSES, {"hound": "wolf"})
 
-    def test_two_labels_mapped_onto_one_class(self):
+    def test_two_labels_mapped_to_one_class(self):
         with pytest.raises(ArgumentError, match=r"different classes, got \['dog', 'hound'\]"):
             Specialist(net(3), ["dog", "hound"], True, CLASSES, {"hound": "dog"})
 
@@ -131,7 +131,7 @@ class TestBadInput:
             Specialist(net(2), ["cat"], True, ["cat", "dog", "cat"])
 
     @pytest.mark.parametrize("labels", [[0, 4], [-1], [1.5], [True, 2]])
-    def test_no_class_of_the_students(self, labels):
+    def test_labels_that_are_not_classes_of_the_student(self, labels):
         with pytest.raises(ArgumentError, match=r"`labels` must"):
             Specialist(net(2), labels, classes=4)
 
@@ -149,7 +149,7 @@ class TestBadInput:
         with pytest.raises(ArgumentError, match="must be the student's class names where labels"):
             Specialist(net(2), ["cat"], classes=classes)
 
-    def test_what_is_no_list_of_labels_and_no_map_of_names(self):
+    def test_invalid_labels_and_names(self):
         with pytest.raises(ArgumentError, match=r"must be class ids or names, .* got 3"):
             Specialist(net(2), 3)
         with pytest.raises(ArgumentError, match=r"`names` must be a dict .* got \['dog'\]"):
@@ -159,7 +159,7 @@ class TestBadInput:
         with pytest.raises(ArgumentError, match=r"`names` must map labels that are names"):
             Specialist(net(2), [1], names={"a": "cat"})
 
-    def test_an_other_class_where_all_are_known(self):
+    def test_an_other_class_beside_all_classes(self):
         with pytest.raises(ArgumentError, match=r"all 2 classes must have no"):
             Specialist(net(3), [0, 1], True, 2)
 

@@ -53,7 +53,7 @@ def by_own_teacher(batch=X, layer=slice(None)):
     return torch.cat(rows).detach()
 
 
-def test_each_example_is_answered_by_its_own_domains_teacher():
+def test_each_example_gets_the_output_of_its_domains_teacher():
     output = Specialists(NETS).signals(BATCH, OUTPUT).output
     torch.testing.assert_close(output, by_own_teacher())
     assert not output.is_inference()
@@ -66,7 +66,7 @@ def test_the_order_of_the_batch_does_not_matter(seed):
     torch.testing.assert_close(output, by_own_teacher()[order])
 
 
-def test_each_teacher_sees_its_rows_and_no_others():
+def test_each_teacher_is_given_its_own_rows_only():
     members = {name: Recording() for name in NETS}
     mixture = Mixture(torch.arange(6), torch.rand(6))
     batch = Batch({"x": X, "y": (X, X)}, torch.arange(6), torch.arange(6), DOMAINS, 0.5, 2, mixture)
@@ -86,7 +86,7 @@ def test_each_teacher_sees_its_rows_and_no_others():
         assert (seen.progress, seen.copies) == (0.5, 2)
 
 
-def test_a_batch_of_one_domain_is_handed_on_as_it_is():
+def test_a_batch_of_one_domain_is_passed_on_unchanged():
     members = {name: Recording() for name in NETS}
     batch = Batch(X, domain=("b",) * 6)
     Specialists(members).signals(batch, OUTPUT)
@@ -94,9 +94,9 @@ def test_a_batch_of_one_domain_is_handed_on_as_it_is():
     assert not members["a"].batches
 
 
-def test_of_an_empty_batch_the_shapes_are_told():
-    said = Specialists(NETS).signals(Batch(X[:0], domain=[]), OUTPUT)
-    assert said.output.shape == (0, 4)
+def test_an_empty_batch_has_outputs_of_the_right_shape():
+    found = Specialists(NETS).signals(Batch(X[:0], domain=[]), OUTPUT)
+    assert found.output.shape == (0, 4)
 
 
 def test_domains_may_be_numbers():
@@ -106,12 +106,12 @@ def test_domains_may_be_numbers():
     torch.testing.assert_close(output, by_own_teacher())
 
 
-def test_the_generalist_answers_the_other_domains():
+def test_the_generalist_is_used_for_other_domains():
     teacher = Specialists({"a": NETS["a"], "b": NETS["b"]}, generalist=NETS["c"])
     torch.testing.assert_close(teacher.signals(BATCH, OUTPUT).output, by_own_teacher())
 
 
-def test_features_are_put_together_too():
+def test_features_are_joined_too():
     signals = Specialists(NETS).signals(BATCH, Fields(features=frozenset({"0", "2:input"})))
     torch.testing.assert_close(signals.features["0"], by_own_teacher(layer=slice(1)))
     torch.testing.assert_close(signals.features["2:input"], by_own_teacher(layer=slice(2)))
@@ -125,12 +125,12 @@ def test_values_are_routed_as_logits_are():
     torch.testing.assert_close(output, X[:, :1] * factors)
 
 
-def test_nothing_wanted_asks_nobody():
+def test_no_teacher_runs_if_nothing_is_required():
     assert Specialists({"a": Recording()}).signals(Batch(X), Fields()).output is None
 
 
 class TestMixedKinds:
-    def test_teachers_of_all_and_of_some_classes_answer_together(self):
+    def test_teachers_of_all_and_of_some_classes_can_be_combined(self):
         teacher = Specialists({
             "a": NETS["a"],
             "b": Specialist(NETS["b"], labels=[3, 1, 0]),
@@ -164,7 +164,7 @@ class TestMixedKinds:
 
 
 class TestReady:
-    def test_all_are_moved_and_put_back(self):
+    def test_all_are_moved_to_the_device_and_back(self):
         log = []
         teacher = Specialists({"a": Recording(log, "a")}, generalist=Recording(log, "g"))
         with teacher.ready(torch.device("meta")):
@@ -186,7 +186,7 @@ class TestReady:
         assert moves[1::2] == [(name, "from") for name in "abac"]
         assert log[-3:] == [(name, "from", "cpu") for name in "cba"]
 
-    def test_after_a_failure_nobody_is_left_on_the_device(self):
+    def test_after_an_error_no_teacher_is_left_on_the_device(self):
         log = []
         teacher = Specialists({"a": Recording(log, "a")}, offload=True)
         batch = Batch(X[:2], domain=["a", "z"])
@@ -196,7 +196,7 @@ class TestReady:
                 teacher.signals(batch, OUTPUT)
         assert log[-2:] == [("a", "from", "meta"), ("a", "from", "cpu")]
 
-    def test_a_real_module_is_where_it_was_and_as_it_was(self):
+    def test_a_real_module_is_unchanged_afterwards(self):
         class Moving(nn.Linear):
             moves = ()
 
@@ -231,7 +231,7 @@ class TestFingerprint:
         ]
         assert len({each.fingerprint() for each in teachers}) == len(teachers)
 
-    def test_it_stays_with_equal_ones_wherever_they_are_kept(self):
+    def test_it_does_not_depend_on_offload(self):
         again = Specialists(
             {name: copy.deepcopy(each) for name, each in NETS.items()}, offload=True
         )
@@ -258,13 +258,13 @@ class TestBadInput:
         "domain",
         [[["a"]] * 3, torch.zeros(3, 1, dtype=torch.long), [torch.tensor(0)] * 3, [0.5] * 3],
     )
-    def test_domains_that_are_neither_text_nor_whole_numbers(self, domain):
+    def test_domains_that_are_neither_text_nor_integers(self, domain):
         teacher = Specialists(NETS, generalist=NETS["a"])
         with pytest.raises(DataError, match="must be a str or an integer, got a"):
             teacher.signals(Batch(X[:3], domain=domain), OUTPUT)
 
     def test_fewer_domains_than_examples(self):
-        with pytest.raises(DataError, match="one for each of 6 examples, got 2"):
+        with pytest.raises(DataError, match="one entry for each of 6 examples, got 2"):
             Specialists(NETS).signals(Batch(X, domain=["a", "b"]), OUTPUT)
 
     @pytest.mark.parametrize("teachers", [{}, [NETS["a"]], None])
@@ -277,11 +277,11 @@ class TestBadInput:
         with pytest.raises(ArgumentError, match="a domain must be a str or an integer, got"):
             Specialists({key: NETS["a"]})
 
-    def test_what_is_no_teacher(self):
+    def test_a_value_that_is_not_a_teacher(self):
         with pytest.raises(ModelError, match=r"Module, a Teacher.*got int"):
             Specialists({"a": 3})
 
-    def test_outputs_of_other_shapes(self):
+    def test_outputs_of_different_shapes(self):
         with pytest.raises(
             ModelError,
             match=r"outputs of one shape, got \{\"'a'\": \[4\], \"'b'\": \[5\]\}; .*Spec",
@@ -290,7 +290,7 @@ class TestBadInput:
                 Batch(X[:2], domain=["a", "b"]), OUTPUT
             )
 
-    def test_features_of_other_shapes(self):
+    def test_features_of_different_shapes(self):
         with pytest.raises(ModelError, match=r"features of one shape, got .*generalist.*\[7\]"):
             Specialists({"a": NETS["a"]}, net(1, hidden=7)).signals(
                 Batch(X[:2], domain=["a", "b"]), Fields(features=frozenset({"0"}))

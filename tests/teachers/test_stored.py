@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
 
 import tutelage as tl
-from store.conftest import dense, make, said
+from store.conftest import dense, make, output_of
 from tutelage.teachers import Live, Stored, as_teacher
 
 OUTPUT = tl.Fields(output=True)
@@ -39,7 +39,7 @@ def distill(teacher, train, student=None, objective=None, **options):
     )  # fmt: skip
 
 
-def test_it_answers_by_place_in_float32(store, teacher):
+def test_targets_are_found_by_index_in_float32(store, teacher):
     index = torch.tensor([5, 59, 0, 5])
     batch = tl.Batch(torch.zeros(4, 4), index=index)
     found = Stored(store).signals(batch, OUTPUT)
@@ -50,12 +50,12 @@ def test_it_answers_by_place_in_float32(store, teacher):
     assert Stored(store).signals(batch, tl.Fields()) == tl.Signals()
 
 
-def test_of_top_k_it_says_coarse_logits(teacher, tmp_path):
+def test_the_output_of_a_top_k_store_is_coarse_logits(teacher, tmp_path):
     store = tl.label(teacher, data(), out=tmp_path, top_k=2, engine=quiet())
-    said = Stored(store).signals(tl.Batch(torch.zeros(1, 4), index=torch.tensor([3])), OUTPUT)
-    assert isinstance(said.output, tl.CoarseLogits)
-    assert said.output.logits.dtype == said.output.other.dtype == torch.float32
-    assert said.output.ids.dtype == torch.int64
+    found = Stored(store).signals(tl.Batch(torch.zeros(1, 4), index=torch.tensor([3])), OUTPUT)
+    assert isinstance(found.output, tl.CoarseLogits)
+    assert found.output.logits.dtype == found.output.other.dtype == torch.float32
+    assert found.output.ids.dtype == torch.int64
 
 
 def test_each_view_has_rows_of_its_own(tmp_path):
@@ -63,23 +63,25 @@ def test_each_view_has_rows_of_its_own(tmp_path):
     stored = Stored(store)
 
     batch = tl.Batch(torch.zeros(2, 4), index=torch.tensor([9, 0]), view=2)
-    assert torch.equal(stored.signals(batch, OUTPUT).output, said([29, 20], store.fields).output)
+    assert torch.equal(
+        stored.signals(batch, OUTPUT).output, output_of([29, 20], store.fields).output
+    )
 
 
-def test_a_view_outside_is_refused(tmp_path):
+def test_a_view_out_of_range_is_refused(tmp_path):
     stored = Stored(make(tmp_path / "store", [dense()], examples=10, views=3))
     with pytest.raises(tl.StoreError, match=r"targets for 3 views, got a batch of view 3.*count=3"):
         stored.signals(tl.Batch(torch.zeros(2, 4), index=torch.tensor([0, 1]), view=3), OUTPUT)
 
 
 @pytest.mark.parametrize("index", [[-1, 3], [3, 60]])
-def test_an_example_outside_is_refused(index, store):
+def test_an_index_out_of_range_is_refused(index, store):
     batch = tl.Batch(torch.zeros(2, 4), index=torch.tensor(index))
     with pytest.raises(tl.StoreError, match="has targets for examples 0 to 59, got example"):
         Stored(store).signals(batch, OUTPUT)
 
 
-def test_a_batch_without_places_is_refused(store):
+def test_a_batch_without_an_index_is_refused(store):
     with pytest.raises(
         tl.DataError, match=r"the data set itself, or a DataLoader over tl\.data\.Indexed"
     ):
@@ -88,7 +90,7 @@ def test_a_batch_without_places_is_refused(store):
         distill(store, DataLoader(data(), 8))
 
 
-def test_a_field_that_is_not_kept_is_refused(store):
+def test_a_field_that_is_not_stored_is_refused(store):
     objective = tl.FeatureMatch({"0": "0"})
     student = nn.Sequential(nn.Linear(4, 3))
     with pytest.raises(tl.StoreError, match=r"contain the field '0', got one with \['output'\]"):
@@ -110,7 +112,7 @@ def test_other_data_is_refused(other, message, store):
         distill(store, other)
 
 
-def test_the_teacher_asked_for_must_have_filled_it(store, teacher):
+def test_targets_of_another_teacher_are_refused(store, teacher):
     assert Stored(store, teacher=teacher).stores == (store,)
     assert Stored(store, teacher=Live(teacher)).stores == (store,)
     with pytest.raises(
@@ -125,19 +127,19 @@ def test_anything_but_stores_is_refused(stores):
         Stored(*stores)
 
 
-def test_a_folder_will_do_and_a_store_becomes_a_teacher(store):
+def test_a_store_or_its_folder_becomes_a_teacher(store):
     assert isinstance(as_teacher(store), Stored)
     assert Stored(store.path).fingerprint() == as_teacher(store).fingerprint()
     assert Stored(str(store.path)).stores[0].manifest == store.manifest
 
 
-def test_the_fingerprint_changes_with_the_answers(store, tmp_path):
+def test_the_fingerprint_changes_with_the_targets(store, tmp_path):
     other = tl.label(nn.Linear(4, 3), data(), out=tmp_path / "other", engine=quiet())
     assert Stored(store).fingerprint() != Stored(other).fingerprint()
     assert Stored(store).fingerprint() != Stored(store, other).fingerprint()
 
 
-def test_a_transform_that_changes_inputs_has_no_stored_answer(store):
+def test_a_transform_that_changes_inputs_is_refused(store):
     changed = tl.data.transformed(
         tl.Batch(torch.zeros(2, 4), torch.zeros(2).long(), torch.arange(2)), tl.data.Noise(0.1)
     )
@@ -145,7 +147,7 @@ def test_a_transform_that_changes_inputs_has_no_stored_answer(store):
         Stored(store).signals(changed, OUTPUT)
 
 
-def test_validation_without_a_store_goes_by_labels(store):
+def test_validation_without_a_store_uses_labels(store):
     run = distill(store, data(), val=data(20, seed=9))
     assert "val/accuracy" in run.history[0]
     assert "val/loss" not in run.history[0]
@@ -153,7 +155,7 @@ def test_validation_without_a_store_goes_by_labels(store):
     assert run.teacher is None  # nobody answers for `val`, so nothing is reported of a teacher
 
 
-def test_validation_with_a_store_of_its_own_is_as_live(store, teacher, tmp_path):
+def test_validation_with_a_store_equals_that_with_a_live_teacher(store, teacher, tmp_path):
     val = data(20, seed=9)
     more = tl.label(teacher, val, out=tmp_path / "val", engine=quiet())
     torch.manual_seed(1)
@@ -173,7 +175,7 @@ def test_validation_with_neither_labels_nor_a_store_is_refused(store):
         distill(store, data(), val=val)
 
 
-def test_a_run_on_a_store_is_reported_and_taken_up(store, tmp_path):
+def test_a_run_on_a_store_is_reported_and_resumed(store, tmp_path):
     out = tmp_path / "run"
     run = distill(store, data(), val=data(20, seed=9), out=out)
     assert run.report().exists()

@@ -42,17 +42,17 @@ def test_members_are_checked_against_the_data(kind, store):
     assert found.fingerprint() == team.fingerprint()
 
 
-def test_each_answers_with_the_store_of_the_data(store, tmp_path):
+def test_each_member_uses_the_store_of_the_data(store, tmp_path):
     val = data(20, seed=9)
     other = tl.label(nn.Linear(4, 3), val, out=tmp_path / "val", dtype="float32")
     team = Ensemble([Stored(store, other)])
     batch = tl.Batch(val.tensors[0][:3], index=torch.arange(3))
-    said = team.for_data("val", val).signals(batch, OUTPUT).output
-    assert torch.equal(said, other.read("output", [0, 1, 2]))
-    assert not torch.equal(said, store.read("output", [0, 1, 2]))
+    found = team.for_data("val", val).signals(batch, OUTPUT).output
+    assert torch.equal(found, other.read("output", [0, 1, 2]))
+    assert not torch.equal(found, store.read("output", [0, 1, 2]))
 
 
-def test_a_team_without_stores_stays_itself():
+def test_for_data_returns_the_same_ensemble_without_stores():
     team = Ensemble([nn.Linear(4, 3), Ensemble([nn.Linear(4, 3)])])
     assert team.for_data("train", data()) is team
     assert team.views is None

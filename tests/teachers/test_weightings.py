@@ -35,28 +35,28 @@ def test_by_entropy_follows_its_formula():
 
 @pytest.mark.parametrize("weighting", [by_label_confidence, by_entropy])
 @pytest.mark.parametrize("members", [1, 2, 5])
-def test_equal_teachers_weigh_the_same_and_all_weigh_one(weighting, members):
+def test_equal_teachers_have_equal_weights_that_sum_to_one(weighting, members):
     same = OUTPUTS[:1].expand(members, -1, -1)
     torch.testing.assert_close(weighting(same, BATCH), torch.full((members, 4), 1 / members))
     torch.testing.assert_close(weighting(OUTPUTS, BATCH).sum(dim=0), torch.ones(4))
 
 
 @pytest.mark.parametrize("weighting", [by_label_confidence, by_entropy])
-def test_extreme_logits_have_weights(weighting):
+def test_weights_of_extreme_logits_are_finite(weighting):
     outputs = torch.tensor([[[1e4, -1e4]], [[-1e4, 1e4]]])
     weights = weighting(outputs, Batch(X[:1], torch.tensor([0])))
     assert weights.isfinite().all()
     assert weights.sum() == pytest.approx(1)
 
 
-def test_the_teacher_that_knows_the_label_weighs_more_than_the_sure_one():
+def test_label_confidence_prefers_a_correct_teacher_to_a_confident_one():
     outputs = torch.tensor([[[0.5, 0.0]], [[-5.0, 5.0]]])
     batch = Batch(X[:1], torch.tensor([0]))
     assert by_label_confidence(outputs, batch).argmax() == 0
     assert by_entropy(outputs, batch).argmax() == 1
 
 
-def test_an_example_without_a_label_weighs_its_teachers_equally():
+def test_teachers_have_equal_weights_for_an_example_without_a_label():
     labels = torch.tensor([0, -100, 2, -100])
     weights = by_label_confidence(OUTPUTS, Batch(X, labels))
     torch.testing.assert_close(weights[:, [1, 3]], torch.full((3, 2), 1 / 3))

@@ -1,9 +1,9 @@
-"""Data sets and loaders as batches whose order can be resumed in the middle of an epoch.
+"""Data sets, loaders and transforms, as batches that can be resumed in the middle of an epoch.
 
-`domains` joins sets whose examples have the name of their domain, `labelled` says which column
-holds the labels, `unlabelled` puts inputs without labels beside others, `Views` makes random
-augmentations reproducible, and transforms (`Mixup`, `CutMix`, `Swap`, `Noise`, a `Chain` of them,
-or any function from a `Batch` to a `Batch`) change the inputs of both teacher and student.
+`domains` joins data sets under domain names, `labelled` names the column of the labels,
+`unlabelled` marks examples without labels, and `Views` makes random augmentation reproducible.
+Transforms (`Mixup`, `CutMix`, `Swap`, `Noise`, a `Chain` of them, or any function from a `Batch` to
+a `Batch`) change the inputs of both teacher and student.
 """
 
 from tutelage.data.as_dataset import as_dataset

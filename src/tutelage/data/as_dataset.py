@@ -1,4 +1,4 @@
-"""Data sets from what users give, and which data sets a wrapper holds."""
+"""Conversion of tensors and arrays to data sets, and the data sets inside a wrapper."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from tutelage.nested import describe
 def as_dataset(name: str, data: Any) -> Any:
     """Return a `TensorDataset` of tensors and NumPy arrays; anything else as it is.
 
-    Float64 arrays become tensors of torch's default dtype, since models are of that; tensors keep
+    Float64 arrays become tensors of torch's default dtype, which is that of models; tensors keep
     their dtype.
 
     Args:
@@ -32,8 +32,8 @@ def as_dataset(name: str, data: Any) -> Any:
     arrays = (Tensor, np.ndarray)
     if isinstance(data, list) and len({each.ndim for each in data if isinstance(each, arrays)}) > 1:
         raise DataError(
-            f"`{name}` must be a tuple where it consists of inputs and labels, got a list "
-            f"{describe(data)}, which is a list of examples; write (inputs, labels)"
+            f"`{name}` must be a tuple of inputs and labels, got a list {describe(data)}, which "
+            "would be a list of examples; write (inputs, labels)"
         )
     columns = (data,) if isinstance(data, arrays) else data
     if not isinstance(columns, tuple) or not columns:
@@ -64,12 +64,12 @@ def _tensor(name: str, column: Any) -> Tensor:
 
 
 def is_map_style(data: object) -> bool:
-    """Tell whether data has examples by position: `__len__` and `__getitem__`."""
+    """Tell whether data has `__len__` and `__getitem__`."""
     return hasattr(data, "__getitem__") and hasattr(data, "__len__")
 
 
 def held_datasets(dataset: object) -> dict[str, Dataset[Any]]:
-    """Return the data sets that a wrapper holds, by its attributes' names."""
+    """Return the data sets in a wrapper's attributes, by the attributes' names."""
     found: dict[str, Dataset[Any]] = {}
     for name, value in vars(dataset).items() if isinstance(dataset, Dataset) else ():
         if isinstance(value, Dataset):

@@ -1,4 +1,4 @@
-"""The source of batches for whatever a user gives as data."""
+"""The source of batches for what a user passes as data."""
 
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -25,15 +25,14 @@ def as_source(
 
     Args:
         name: The argument's name, for messages.
-        data: A `DataLoader` (its order is kept exactly; `batch_size`, `shuffle` and `seed` do not
-            matter), a data set, or tensors or arrays: inputs, alone or in a tuple
-            `(inputs, labels)`.
+        data: A `DataLoader` (it keeps its own order and batches), a data set, or tensors or arrays:
+            inputs, alone or in a tuple `(inputs, labels)`.
         batch_size: Examples in a batch, over all processes.
-        shuffle: Whether each epoch has an order of its own, drawn from `seed` and its number.
-        seed: From which the orders are drawn.
-        shard: The part of each batch that this process takes; None for all of it.
-        views: How many views of the data (see `Views`) to cycle through, epoch by epoch; None for
-            as many as it has.
+        shuffle: Whether to shuffle each epoch, by a seed from `seed` and the epoch's number.
+        seed: See `shuffle`.
+        shard: The part of each batch for this process; None for all of it.
+        views: The number of views (see `Views`) to cycle through, one per epoch; None for as many
+            as the data has.
 
     Raises:
         DataError: The data is empty, or none of these.

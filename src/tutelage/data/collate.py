@@ -18,7 +18,7 @@ from tutelage.signals import IndexedExample
 def collate(examples: list[Any]) -> Any:
     """Return a batch of examples.
 
-    Unlike `default_collate`, this takes rows of lists as the `datasets` library yields them, and
+    Unlike `default_collate`, this accepts rows of lists as the `datasets` library yields them, and
     labels that are numbers in some examples and tensors in others.
 
     Raises:
@@ -35,7 +35,7 @@ def collate(examples: list[Any]) -> Any:
 
 
 def _with_tensors(example: Any) -> Any:
-    """Return an example whose parts are tensors where they were lists of numbers."""
+    """Convert an example's lists of numbers to tensors."""
     if isinstance(example, Mapping):
         return {key: _as_tensor(value) for key, value in example.items()}
     if isinstance(example, IndexedExample):
@@ -76,10 +76,10 @@ def _with_label_as_tensor(example: Any) -> Any:
 
 
 def _check_shapes(examples: list[Any], error: Exception) -> None:
-    """Refuse parts of dicts or tuples that must be padded, with the way out."""
+    """Refuse parts of dicts or tuples that must be padded."""
     first = examples[0]
-    parts = first if isinstance(first, Mapping) else range(len(first)) if _is_tuple(first) else ()
-    for part in parts:
+    positions = range(len(first)) if isinstance(first, (tuple, list)) else ()
+    for part in first if isinstance(first, Mapping) else positions:
         column = [each[part] for each in examples]
         if all(isinstance(each, Tensor) for each in column):
             kinds = list(dict.fromkeys(map(describe, column)))
@@ -89,7 +89,3 @@ def _check_shapes(examples: list[Any], error: Exception) -> None:
                     f"{kinds[1]}; pad them to one length, or give a DataLoader with a collate "
                     "function that pads, such as transformers.DataCollatorWithPadding(tokenizer)"
                 ) from error
-
-
-def _is_tuple(value: Any) -> bool:
-    return isinstance(value, (tuple, list))

@@ -1,4 +1,4 @@
-"""CutMix: a rectangle of another image in each."""
+"""CutMix: replace a rectangle of each image by that of another."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _IMAGES = 4
 
 @dataclass(frozen=True)
 class CutMix:
-    """A rectangle of a partner's image in place of one's own, at the same spot.
+    """Replace a rectangle of each image by the same rectangle of a partner's image.
 
-    It covers 1 − λ of the image, λ from Beta(α, α), around a uniformly drawn centre, and is clipped
-    at the edges; the labels are weighted by the pixels that remain (Yun et al. 2019,
-    https://arxiv.org/abs/1905.04899). Rectangle and partner are drawn for each example, from
+    It covers 1 − λ of the image, λ from Beta(α, α), around a uniformly random centre, and is
+    clipped at the edges; the labels are weighted by their fractions of the pixels (Yun et al. 2019,
+    https://arxiv.org/abs/1905.04899). Rectangle and partner are sampled for each example, from
     torch's global generator.
 
     Args:
-        alpha: α > 0; 1, the authors' choice, draws λ evenly from [0, 1].
+        alpha: α > 0; with 1, the authors' choice, λ is uniform in [0, 1].
         within_domain: As in `Mixup`.
 
     Shape:
@@ -41,7 +41,7 @@ class CutMix:
     within_domain: bool = True
 
     def __post_init__(self) -> None:
-        positive("alpha", self.alpha, "1 draws the fractions evenly from [0, 1]")
+        positive("alpha", self.alpha, "with 1 the fractions are uniform in [0, 1]")
 
     def __call__(self, batch: Batch) -> Batch:
         """Return the batch of mixed images.
@@ -52,10 +52,10 @@ class CutMix:
         refuse_mixed(batch)
         height, width = _size(first_tensor(batch.inputs))
         partner = partners(batch, self.within_domain)
-        left = Beta(self.alpha, self.alpha, validate_args=False).sample((len(batch),))
-        cut = _span(left, height).unsqueeze(2) & _span(left, width).unsqueeze(1)
+        kept = Beta(self.alpha, self.alpha, validate_args=False).sample((len(batch),))
+        cut = _span(kept, height).unsqueeze(2) & _span(kept, width).unsqueeze(1)
 
-        def joined(tensor: Tensor) -> Tensor:
+        def mixed(tensor: Tensor) -> Tensor:
             if _size(tensor) != (height, width):
                 raise DataError(
                     f"CutMix must have images of one size, got {height} × {width} and "
@@ -65,7 +65,7 @@ class CutMix:
             return torch.where(cut.unsqueeze(1).to(tensor.device), other, tensor)
 
         fraction = 1 - cut.flatten(1).float().mean(dim=1)
-        return with_mixed_labels(batch, on_tensors(batch.inputs, joined), partner, fraction)
+        return with_mixed_labels(batch, on_tensors(batch.inputs, mixed), partner, fraction)
 
 
 def _size(images: Tensor) -> tuple[int, int]:
@@ -77,10 +77,10 @@ def _size(images: Tensor) -> tuple[int, int]:
     return images.shape[2], images.shape[3]
 
 
-def _span(left: Tensor, length: int) -> Tensor:
-    """Return which of so many pixels a side of the rectangle covers, `[batch, length]` of bool."""
-    half = (1 - left).sqrt() * length / 2
-    centre = torch.randint(length, left.shape)
+def _span(kept: Tensor, length: int) -> Tensor:
+    """Return which pixels of a side are in the rectangle, `[batch, length]` of bool."""
+    half = (1 - kept).sqrt() * length / 2
+    centre = torch.randint(length, kept.shape)
     first, last = (centre - half).round().unsqueeze(1), (centre + half).round().unsqueeze(1)
     pixels = torch.arange(length)
     return (pixels >= first) & (pixels < last)

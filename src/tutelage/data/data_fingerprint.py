@@ -1,4 +1,4 @@
-"""What tells a run's data from other data, as far as it can be read at a bearable cost."""
+"""A fingerprint of a run's data, from as much of it as can be read in a short time."""
 
 from __future__ import annotations
 
@@ -39,19 +39,18 @@ _SEARCHED = 64
 def data_fingerprint(name: str, dataset: Any, loader: DataLoader[Any] | None = None) -> str | None:
     """Return a text that changes with the content of data; None if none of it can be read.
 
-    Data sets of tensors are read whole. Of others are read:
+    Data sets of tensors are read completely. For others it includes:
 
-    - examples, as `dataset_fingerprint` does, or the first 8 of an iterable data set, twice: only
-      if both times are equal do they count, since those of a set that draws from a generator of its
-      own would differ from process to process;
-    - attributes of the data set, and of those within it, that are data: tensors, arrays, tables,
-      numbers and strings, alone and in lists and dicts. Of absolute paths the last part counts, so
-      that a folder may move. What changes by loading examples (caches, counters) does not count;
-    - of a loader, tensors and lists that its sampler holds, and what its collate function makes of
-      two examples.
+    - examples, as in `dataset_fingerprint`, or the first 8 of an iterable data set. They are loaded
+      twice and left out if they differ, as with a data set that has its own random generator;
+    - attributes of the data set, and of the data sets inside it, that are data: tensors, arrays,
+      tables, numbers and strings, also in lists and dicts. Only the last part of absolute paths is
+      used, so that a folder may move. Attributes that loading changes (caches, counters) are left
+      out;
+    - for a loader, tensors and lists in its sampler, and the collated batch of two examples.
 
-    Global random states, generators that a data set holds, and its attributes are restored. What
-    cannot be read is logged as a warning of the logger `tutelage`, once.
+    Global random states, the data set's own generators and its attributes are restored. A warning
+    of the logger `tutelage` says, once, what cannot be read.
 
     Args:
         name: The argument's name, for messages.
@@ -70,13 +69,13 @@ def data_fingerprint(name: str, dataset: Any, loader: DataLoader[Any] | None = N
         seen = f"its size and attributes ({', '.join(attributes)})" if attributes else "its size"
         _warn_once(
             f"The examples of `{name}` ({kind}) cannot be read, or differ each time they are "
-            f"loaded, so {seen} alone tell a run on this data from a run on other data. Use another"
-            " folder `out` for other data."
+            f"loaded, so a run on this data is identified by {seen} only. Use another folder `out` "
+            "for other data."
         )
     elif isinstance(dataset, IterableDataset):
         _warn_once(
-            f"Of `{name}` ({kind}), which has no length, the first {_FIRST} examples tell a run on "
-            "this data from a run on other data. Use another folder `out` for other data."
+            f"`{name}` ({kind}) has no length, so a run on it is identified by its first {_FIRST} "
+            "examples only. Use another folder `out` for other data."
         )
     if examples is None and not attributes:
         return None
@@ -90,7 +89,7 @@ def _warn_once(message: str) -> None:
 
 
 def _examples(dataset: Any, times: int) -> str | None:
-    """Return a hash over some examples; None where they cannot be read or do not repeat."""
+    """Return a hash over some examples; None if they cannot be read, or differ between reads."""
     read = _first_examples if isinstance(dataset, IterableDataset) else dataset_fingerprint
     try:
         found = {read(dataset) for _ in range(times)}
@@ -106,7 +105,7 @@ def _first_examples(dataset: IterableDataset[Any]) -> str:
         DataError: It can be iterated only once.
     """
     if any(hasattr(each, "__next__") for each in (dataset, *vars(dataset).values())):
-        raise DataError("an iterator or an open file would lose the examples that are read")
+        raise DataError("reading examples from an iterator or an open file would consume them")
     randomness.seed_everything(0)
     return content(list(islice(iter(dataset), _FIRST)))
 
@@ -117,7 +116,7 @@ def _attributes(dataset: Any, path: str = "", depth: int = _DEPTH) -> dict[str, 
     listed = isinstance(dataset, (list, tuple))
     found = {}
     for key, value in ({"items": dataset} if listed else getattr(dataset, "__dict__", {})).items():
-        with suppress(Exception):  # attributes may be anything, and not data
+        with suppress(Exception):  # attributes may be anything
             found[path + key] = content(_portable(value))
     for key, each in inner.items() if depth else ():
         found |= _attributes(each, f"{path}{key}.", depth - 1)
@@ -128,7 +127,7 @@ def _portable(value: Any) -> Any:
     """Return data in a form that is the same on another machine.
 
     Raises:
-        DataError: It is something else than data.
+        DataError: It is not data.
     """
     if isinstance(value, (str, PurePath)):
         return os.path.basename(value) if os.path.isabs(value) else str(value)  # noqa: PTH117, PTH119
@@ -137,7 +136,7 @@ def _portable(value: Any) -> Any:
     if value is None or isinstance(value, (bytes, Number, np.generic, np.ndarray, Tensor)):
         return _sampled_rows(value) if getattr(value, "nbytes", 0) > _LONGEST else value
     if isinstance(value, (list, tuple, dict)):
-        try:  # of a million paths, much faster than one by one
+        try:  # much faster than one by one, for a million paths
             return _FOLDER.sub('"', json.dumps(value))
         except (TypeError, ValueError):
             pass
@@ -152,13 +151,13 @@ def _portable(value: Any) -> Any:
 
 
 def _sampled_rows(value: Any) -> list[Any]:
-    """Return the size and some rows of what is too large to be read whole."""
+    """Return the shape and some rows of a large array."""
     rows = [turn * len(value) // _SAMPLED_ROWS for turn in range(_SAMPLED_ROWS)]
     return [list(value.shape), *(value[row] for row in rows), value[-1]]
 
 
 def _loader_content(loader: DataLoader[Any], repeats: bool) -> list[str]:
-    """Return hashes over the data that samplers hold, and over a collated batch."""
+    """Return hashes over the data in samplers, and over a collated batch."""
     found = []
     for owner in (loader.sampler, loader.batch_sampler):
         for key, value in sorted(getattr(owner, "__dict__", {}).items()):
@@ -180,10 +179,10 @@ def _loader_content(loader: DataLoader[Any], repeats: bool) -> list[str]:
 
 @contextmanager
 def _undisturbed(dataset: Any) -> Iterator[None]:
-    """Restore the attributes of a data set and of those within it, and the generators they hold.
+    """Restore the attributes and random generators of a data set and of those inside it.
 
-    A file that is opened when the first example is loaded is thus closed again: worker processes
-    must not inherit it.
+    This also closes a file that was opened when the first example was loaded: worker processes must
+    not inherit it.
     """
     attributes = [(own, dict(own)) for own in _all_attributes(dataset, _DEPTH)]
     restore = _generators(dataset, _DEPTH, set())
@@ -205,7 +204,7 @@ def _all_attributes(dataset: Any, depth: int) -> Iterator[dict[str, Any]]:
 
 
 def _generators(value: Any, depth: int, seen: set[int]) -> list[Callable[[], Any]]:
-    """Return functions that restore the present states of the random generators in a value."""
+    """Return functions that restore the present state of each random generator in a value."""
     if isinstance(value, (torch.Generator, np.random.RandomState)):
         return [partial(value.set_state, value.get_state())]
     if isinstance(value, np.random.Generator):

@@ -1,4 +1,4 @@
-"""Fingerprints of data sets, and whether their examples are drawn at random."""
+"""Fingerprints of data sets, and a test for random augmentation."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ _LEAST, _MOST = 8, 256
 def dataset_fingerprint(dataset: Any) -> str:
     """Return a short text that is the same in every process and changes with a data set's content.
 
-    It covers all content of a data set that consists of tensors (see `tensor_table`), and of
-    others the length and the examples, inputs and labels, at the first, the last and 64 more
-    positions, the same each time. The global random states are restored, and random augmentations
-    are seeded.
+    It includes all content of a data set of tensors (see `tensor_table`). For others it
+    includes the length and the first, the last and 64 more examples, at fixed positions and under
+    fixed seeds. The global random states are restored.
 
     Args:
         dataset: A data set with `__len__` and `__getitem__`, tensors or arrays, or a `DataLoader`
@@ -48,10 +47,10 @@ def dataset_fingerprint(dataset: Any) -> str:
 
 
 def draws_at_random(dataset: Any) -> bool:
-    """Tell whether examples differ each time they are loaded, as augmented ones do.
+    """Tell whether examples differ each time they are loaded, because of random augmentation.
 
-    A few examples are loaded twice, with two seeds. If they are equal although random numbers were
-    drawn, up to 256 are loaded, since an augmentation may be rare. The global random states are
+    A few examples are loaded twice, under two seeds. If they are equal although random numbers were
+    used, up to 256 are loaded, since an augmentation may be rare. The global random states are
     restored.
 
     Args:
@@ -71,11 +70,11 @@ def draws_at_random(dataset: Any) -> bool:
     with randomness.preserved():
         for turn in range(_MOST):
             spread = turn * max(1, length // _LEAST) if turn < _LEAST else turn
-            first, drew = _loaded_under(2 * turn, dataset, spread % length)
+            first, is_random = _loaded_under(2 * turn, dataset, spread % length)
             second, _ = _loaded_under(2 * turn + 1, dataset, spread % length)
             if first != second:
                 return True
-            if turn >= _LEAST - 1 and not drew:
+            if turn >= _LEAST - 1 and not is_random:
                 return False
     return False
 
@@ -96,7 +95,7 @@ def load(dataset: Any, index: int) -> Any:
 
 
 def _loaded_under(seed: int, dataset: Any, index: int) -> tuple[str, bool]:
-    """Return the content of an example under a seed, and whether it drew random numbers."""
+    """Return the hash of an example under a seed, and whether loading it used random numbers."""
     randomness.seed_everything(seed)
     before = content(list(randomness.capture().values()))
     found = content(load(dataset, index))
@@ -104,14 +103,14 @@ def _loaded_under(seed: int, dataset: Any, index: int) -> tuple[str, bool]:
 
 
 def _map_style(dataset: Any) -> Any:
-    """Return the data set, without a loader around it, if it is map-style."""
+    """Return the data set, also from inside a loader; refuse one that is not map-style."""
     inner: Any = dataset
     inner = inner.dataset if isinstance(dataset, DataLoader) else as_dataset("dataset", dataset)
     if not is_map_style(inner) or isinstance(inner, IterableDataset):
         raise DataError(
             "a data set whose examples are identified by index must have __len__ and __getitem__, "
-            f"got {type(inner).__name__}; wrap tensors in torch.utils.data.TensorDataset, and read "
-            "an iterable data set into such a one"
+            f"got {type(inner).__name__}; wrap tensors in torch.utils.data.TensorDataset, and load "
+            "an iterable data set into one"
         )
     if len(inner) == 0:
         raise DataError("a data set must have at least one example, got an empty one; fill it")
@@ -126,19 +125,19 @@ def _fingerprint(dataset: Any) -> str:
 
 
 def _described(dataset: Any) -> list[object]:
-    """Return what distinguishes a data set from others."""
+    """Return the parts of a data set's fingerprint."""
     table = table_of(dataset)
     if table is not None:
         return ["tensors", *table.names, *map(content, table.pieces())]
     if isinstance(dataset, Views):
-        # The text of a transform may not tell what it does; a few examples do.
+        # A few examples, since the text of a transform may not show what it does.
         few = sorted({number * len(dataset) // _FEW for number in range(_FEW)})
         examples = [content(dataset.example(index, 0)) for index in few]
         return ["views", dataset.description, *examples, _fingerprint(dataset.dataset)]
     if isinstance(dataset, Indexed):
         raise DataError(
-            "`Indexed` must be the outermost of a data set's wrappers, since it gives the "
-            "positions, got one inside another; write Indexed(Subset(dataset, indices))"
+            "`Indexed` must be the outermost wrapper, since it gives the positions, got one inside "
+            "another; write Indexed(Subset(dataset, indices))"
         )
     parts = wrapped_in(dataset)
     if parts is not None:
@@ -147,7 +146,7 @@ def _described(dataset: Any) -> list[object]:
 
 
 def wrapped_in(dataset: Any) -> tuple[list[object], list[Any]] | None:
-    """Return what a known wrapper adds to data sets, and these data sets; None for others."""
+    """Return the description of a known wrapper, and the data sets inside; None for others."""
     if type(dataset) is Subset:
         indices = torch.as_tensor(dataset.indices, dtype=torch.int64)
         return ["subset", content(indices)], [dataset.dataset]

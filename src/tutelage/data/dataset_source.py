@@ -1,4 +1,4 @@
-"""Batches of map-style data sets, in a seeded order: by row of tensors, or example by example."""
+"""Batches of map-style data sets in a seeded order: by rows of tensors, or example by example."""
 
 from __future__ import annotations
 

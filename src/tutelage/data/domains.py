@@ -1,4 +1,4 @@
-"""Data sets joined into one whose examples have the name of their domain."""
+"""Data sets joined into one, each example with the name of its domain."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _LABELLED = 2
 
 
 class Domains(Dataset[Any]):
-    """Concatenated data sets whose examples have the name of their domain; made by `domains`.
+    """Concatenated data sets; each example has the name of its domain. Made by `domains`.
 
     Args:
-        sets: Map-style data sets by the name of their domain.
+        sets: Map-style data sets by domain.
     """
 
     def __init__(self, sets: Mapping[str, Any]) -> None:
@@ -42,21 +42,21 @@ class Domains(Dataset[Any]):
 
 
 def domains(sets: Mapping[str, Any]) -> Domains:
-    """Join data sets into one whose examples have the name of their domain.
+    """Join data sets into one, each example with the name of its domain.
 
-    It is given to `distill`, `fit` or a `DataLoader` as any other set. Batches hold the names
-    (`Batch.domain`), which `teachers.Specialists` and transforms use, and validation metrics are
-    computed for each domain too. Your own data may have names without this: after the labels in a
-    tuple, `(inputs, labels, name)`, or under the key `domain` of a dict.
+    The result is a data set for `distill`, `fit` or a `DataLoader`. `teachers.Specialists` and
+    transforms read the names (`Batch.domain`), and validation metrics are also computed for each
+    domain. Your own data may contain the names instead: third in a tuple, `(inputs, labels, name)`,
+    or under the key `domain` of a dict.
 
     Args:
-        sets: Map-style data sets (or `(inputs, labels)` as tensors or arrays) by the name of their
-            domain, such as `{"photo": photos, "sketch": sketches}`. Examples are
-            `(inputs, labels)`, `(x1, x2, …, labels)` or dicts.
+        sets: Map-style data sets (or `(inputs, labels)` as tensors or arrays) by domain, such as
+            `{"photo": photos, "sketch": sketches}`. Examples are `(inputs, labels)`,
+            `(x1, x2, …, labels)` or dicts.
 
     Raises:
         DataError: There are none, one is empty or not map-style, or its examples have no labels
-            (`unlabelled` marks them as such).
+            (wrap it in `unlabelled`).
 
     >>> import torch
     >>> day = torch.utils.data.TensorDataset(torch.zeros(2, 3), torch.tensor([0, 1]))
@@ -75,8 +75,8 @@ def domains(sets: Mapping[str, Any]) -> Domains:
         if not isinstance(name, str):
             raise DataError(f"a domain must be named by a str, got {name!r}; write {str(name)!r}")
         found[name] = as_dataset(name, each)
-        if not is_map_style(found[name]) or not len(found[name]):
-            empty = is_map_style(found[name])
+        empty = is_map_style(found[name]) and not len(found[name])
+        if empty or not is_map_style(found[name]):
             raise DataError(
                 f"the domain {name!r} must have a data set (with __len__ and __getitem__) of at "
                 f"least one example, got {'none' if empty else type(each).__name__}; wrap tensors "

@@ -18,7 +18,7 @@ _PIECE = 2**20
 
 
 def fingerprint(tensors: Mapping[str, Any]) -> str:
-    """Return a hash over the names, dtypes, shapes and bytes of tensors; others are left out."""
+    """Return a hash over names, dtypes, shapes and bytes of tensors; other values are left out."""
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(tensors.items(), key=lambda pair: pair[0]):
         if isinstance(tensor, Tensor):
@@ -31,7 +31,7 @@ def content(value: object) -> str:
     """Return a hash over a value's types, shapes and bytes, in nested collections too.
 
     Raises:
-        DataError: A part of it is of an unknown kind.
+        DataError: A part of it has an unknown type.
 
     >>> content((torch.zeros(2), 1)) == content((torch.zeros(2), 1))
     True
@@ -44,7 +44,7 @@ def content(value: object) -> str:
 
 
 def _feed(digest: Any, value: object) -> None:
-    """Add a value to a hash, with lengths, so that different nestings differ."""
+    """Add a value to a hash, with lengths, so that different nestings give different hashes."""
     if isinstance(value, Tensor):
         digest.update(f"tensor {value.dtype} {list(value.shape)};".encode())
         _feed_bytes(digest, _bytes(value))
@@ -60,7 +60,7 @@ def _feed(digest: Any, value: object) -> None:
 
 
 def _feed_bytes(digest: Any, content: Any) -> None:
-    """Add bytes to a hash: directly, or if they are many, as hashes of pieces, in threads."""
+    """Add bytes to a hash; large ones as hashes of pieces, computed in threads."""
     if len(content) <= _PIECE:
         digest.update(content)
         return

@@ -1,4 +1,4 @@
-"""Examples with their index, for loaders that shuffle by themselves."""
+"""Examples with their index, for loaders that shuffle."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from tutelage.signals import IndexedExample
 
 
 class Indexed(Dataset[Any]):
-    """A data set whose examples come with their index, and with the view that they are shown in.
+    """A data set whose examples have their index, and the view that they are shown in.
 
-    A shuffling `DataLoader` does not tell which examples are in a batch. Over this set it does:
-    each item is an `IndexedExample(example, index, view)`, which torch's collation turns into an
-    `IndexedExample` of a batch and the library into a `Batch` with `index` and `view`. A data set
-    given to `distill` without a loader does not need this. A `collate_fn` of your own gets a list
-    of `IndexedExample` and must return `IndexedExample(your_batch, indices, view)`.
+    It is for a shuffling `DataLoader`, whose batches otherwise have no indices; a data set given to
+    `distill` without a loader does not need it. Each item is an
+    `IndexedExample(example, index, view)`. A `collate_fn` of your own gets a list of these and must
+    return `IndexedExample(your_batch, indices, view)`, as torch's collation does.
 
     Args:
         dataset: A map-style data set, such as `Views`.
@@ -54,7 +53,7 @@ class Indexed(Dataset[Any]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[IndexedExample]:
-        """Return the examples of a batch, as loaders ask for them."""
+        """Return several examples, as loaders of batches do."""
         several: Any = getattr(self.dataset, "__getitems__", None)
         positions = [range(len(self))[index] for index in indices]
         examples = several(positions) if several else [self.dataset[at] for at in positions]

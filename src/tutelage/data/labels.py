@@ -1,4 +1,4 @@
-"""Data sets whose labels are named, chosen or left out."""
+"""Data sets with a chosen column of labels, or without labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tutelage.signals import UNLABELLED
 
 
 class Labelled(Dataset[Any]):
-    """A data set of which one column holds the labels; made by `labelled`.
+    """A data set with a chosen column of labels; made by `labelled`.
 
     Args:
         dataset: A map-style data set.
@@ -59,10 +59,10 @@ class Labelled(Dataset[Any]):
 def labelled(
     dataset: Any, labels: str | int, inputs: Sequence[str | int] | None = None
 ) -> Labelled:
-    """Say which column of a data set holds the labels, and which the inputs.
+    """Choose the column of a data set that holds the labels, and those of the inputs.
 
-    This is needed only where neither a tuple `(inputs, labels)` nor the keys `labels`, `label`,
-    `targets`, `target` or `y` tell it.
+    Not needed for tuples `(inputs, labels)`, nor for dicts with a key `labels`, `label`, `targets`,
+    `target` or `y`.
 
     Args:
         dataset: A map-style data set of dicts or tuples.
@@ -97,11 +97,11 @@ def labelled(
 
 
 class Unlabelled(Dataset[Any]):
-    """A data set whose examples have the mark for no label; made by `unlabelled`.
+    """A data set whose examples are marked as unlabelled; made by `unlabelled`.
 
     Args:
         inputs: A map-style data set.
-        label: The mark.
+        label: The mark, −100 or NaN.
     """
 
     def __init__(self, inputs: Any, label: Tensor) -> None:
@@ -112,7 +112,7 @@ class Unlabelled(Dataset[Any]):
         return len(self.inputs)
 
     def __getitem__(self, index: int) -> Any:
-        """Return an example with the mark in place of its label, if it had one."""
+        """Return an example with the mark as its label."""
         example, label = self.inputs[index], self.label.clone()
         at = label_key(example)
         if isinstance(example, Mapping):
@@ -125,16 +125,16 @@ class Unlabelled(Dataset[Any]):
 
 
 def unlabelled(inputs: Any, values: Sequence[int] | None = None) -> Unlabelled:
-    """Return inputs as examples without a label, to be joined with labelled ones.
+    """Return a data set whose examples are marked as unlabelled, to be joined with labelled ones.
 
-    Loss terms on labels average over the labelled examples, terms on the teacher over all, so one
-    run takes `ConcatDataset([labelled, unlabelled(more_inputs)])`.
+    Loss terms on labels average over the labelled examples, terms on the teacher over all, so a run
+    can train on `ConcatDataset([labelled, unlabelled(more_inputs)])`.
 
     Args:
-        inputs: A map-style data set, whose labels, if any, are left out; or a tensor or array
+        inputs: A map-style data set, whose labels, if any, are replaced; or a tensor or array
             `[examples, …]`.
-        values: None where labels are class ids (the mark is −100); for values, the shape of one
-            label, `()` or `(outputs,)` (the mark is NaN).
+        values: None if labels are class ids (the mark is −100); for values, the shape of one label,
+            `()` or `(outputs,)` (the mark is NaN).
 
     Raises:
         ArgumentError: `values` are not positive integers.

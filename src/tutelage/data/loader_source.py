@@ -21,20 +21,20 @@ from tutelage.signals import Batch, IndexedExample
 class LoaderSource(Source):
     """Epochs of a DataLoader.
 
-    A loader draws from random generators when its iterator is created: from its own, its sampler's,
-    or the global one. So the state *before* that moment is saved; to resume in the middle of an
-    epoch, the iterator is created from that state again and the batches already used are loaded
-    and dropped. This is exact, also with workers, for samplers that draw when they are iterated, or
-    from a torch generator that is their attribute `generator`, as torch's own do. It is not for
-    random augmentation in persistent workers (except for `Views`) and for samplers that keep random
-    state elsewhere. (torchdata's `StatefulDataLoader` saves neither the global random states nor
-    those of samplers, so what follows a resume would differ.)
+    A loader uses random generators when its iterator is created: its own, its sampler's, or the
+    global one. So the state *before* that moment is saved. To resume in the middle of an epoch, the
+    iterator is created from that state again, and the batches already used are loaded and dropped.
+    This is exact, also with workers, for samplers that use the global generators or a torch
+    generator in their attribute `generator`, as torch's own do. It is not exact for random
+    augmentation in persistent workers (except for `Views`), and for samplers with other random
+    state. (torchdata's `StatefulDataLoader` saves neither the global random states nor those of
+    samplers, so batches after a resume would differ.)
 
     Args:
         name: The argument's name, for messages.
         loader: The loader; its batches are global, see `Shard`.
-        shard: The part of each batch that this process takes.
-        views: How many views of the data to cycle through; None for as many as it has.
+        shard: The part of each batch for this process.
+        views: The number of views to cycle through; None for as many as the data has.
 
     Raises:
         DataError: The loader is known to be empty.
@@ -44,7 +44,7 @@ class LoaderSource(Source):
         self, name: str, loader: DataLoader[Any], shard: Shard, views: int | None = None
     ) -> None:
         self.name, self.loader, self.shard, self.views = name, loader, shard, views
-        self._begun: dict[str, Any] | None = None
+        self._start_state: dict[str, Any] | None = None
         if self.batches_per_epoch() == 0:
             raise DataError(
                 f"`{name}` must yield at least one batch, got an empty DataLoader; "
@@ -64,18 +64,18 @@ class LoaderSource(Source):
                 batch = replace(batch, view=view)
             if self.shard.of > 1:
                 length = len(batch)
-                ours = batch[self.shard.rows(length)]
-                batch = replace(ours, copies=self.shard.copies(length))
+                own = batch[self.shard.rows(length)]
+                batch = replace(own, copies=self.shard.copies(length))
             yield batch
-        self._begun = None
+        self._start_state = None
 
     def state(self) -> dict[str, Any]:
         """Return the random state at the start of the current epoch."""
-        return self._begun or self._capture()
+        return self._start_state or self._capture()
 
     def load(self, state: dict[str, Any]) -> None:
         """Restore a state; the next `epoch` starts from it."""
-        self._begun = state
+        self._start_state = state
         for generator, saved in zip(self._generators(), state["generators"], strict=True):
             generator.set_state(saved)
 
@@ -86,7 +86,7 @@ class LoaderSource(Source):
 
     @property
     def description(self) -> dict[str, Any]:
-        """The number of batches and how they are drawn."""
+        """The number of batches, their size and the sampler."""
         sampler = type(getattr(self.loader, "sampler", None)).__name__
         sizes = {"batches": self.batches_per_epoch(), "batch_size": self.loader.batch_size}
         return sizes | {"sampler": sampler} | describe_views(self.loader.dataset, self.views)
@@ -97,10 +97,10 @@ class LoaderSource(Source):
 
     def _iterator(self, number: int, start: int) -> Iterator[Any]:
         """Return the loader's batches from `start` on; see the class for the random states."""
-        self._tell_epoch(number)
-        self._wake_workers()
+        self._set_epoch(number)
+        self._start_workers()
         if start == 0:
-            self._begun = self._capture()
+            self._start_state = self._capture()
             return iter(self.loader) if self.shard.of == 1 else self._synchronized()
         now = randomness.capture()
         randomness.restore(self.state()["global"])
@@ -110,31 +110,31 @@ class LoaderSource(Source):
         return batches
 
     def _synchronized(self) -> Iterator[Any]:
-        """Return the loader's batches in an order that all processes draw from rank 0's state."""
-        ours, rank_0s = randomness.capture(), [self._begun]
-        torch.distributed.broadcast_object_list(rank_0s, src=0)
-        self.load(cast("dict[str, Any]", rank_0s[0]))
+        """Return the loader's batches in the same order on all processes, from rank 0's state."""
+        own, shared = randomness.capture(), [self._start_state]
+        torch.distributed.broadcast_object_list(shared, src=0)
+        self.load(cast("dict[str, Any]", shared[0]))
         randomness.restore(self.state()["global"])
         batches = iter(self.loader)
-        # The sampler may draw as late as with the first batch.
+        # Loaded now, since the sampler may use random numbers as late as the first batch.
         batches = chain(list(islice(batches, 1)), batches)
         if self.shard.rank != 0:
-            randomness.restore(ours)
+            randomness.restore(own)
         return batches
 
-    def _wake_workers(self) -> None:
+    def _start_workers(self) -> None:
         """Start persistent workers, if they ran when the restored state was captured.
 
-        A loader draws once more in the epoch that starts them than in later ones.
+        A loader uses one more random number in the epoch that starts them than in later ones.
         """
-        begun = self._begun
-        if begun is None or not begun.get("awake", False) or self._awake():
+        start_state = self._start_state
+        if start_state is None or not start_state.get("workers", False) or self._has_workers():
             return
         with randomness.preserved():
             iter(self.loader)
-        self.load(begun)
+        self.load(start_state)
 
-    def _awake(self) -> bool:
+    def _has_workers(self) -> bool:
         """Tell whether the loader has running persistent workers."""
         return (
             self.loader.persistent_workers and getattr(self.loader, "_iterator", None) is not None
@@ -143,7 +143,7 @@ class LoaderSource(Source):
     def _capture(self) -> dict[str, Any]:
         generators = [generator.get_state() for generator in self._generators()]
         state = {"global": randomness.capture(), "generators": generators}
-        return state | {"awake": self._awake()}
+        return state | {"workers": self._has_workers()}
 
     def _generators(self) -> list[torch.Generator]:
         """Return the generators of the loader and its samplers, without duplicates."""
@@ -155,7 +155,7 @@ class LoaderSource(Source):
             {id(each): each for each in found if isinstance(each, torch.Generator)}.values()
         )
 
-    def _tell_epoch(self, number: int) -> None:
+    def _set_epoch(self, number: int) -> None:
         """Call `set_epoch` of samplers that have it, such as torch's DistributedSampler."""
         for owner in (self.loader, self.loader.batch_sampler, self.loader.sampler):
             set_epoch = getattr(owner, "set_epoch", None)

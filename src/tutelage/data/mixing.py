@@ -1,4 +1,4 @@
-"""What transforms that mix two examples have in common: partners, inputs and labels."""
+"""Common parts of transforms that mix two examples: partners, inputs and labels."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def refuse_integers(tensor: Tensor, transform: str) -> None:
     """
     if not tensor.is_floating_point():
         raise DataError(
-            f"{transform} must have inputs of floats, got {describe(tensor)}; ids cannot be mixed: "
-            "turn images of bytes into floats, or mix embeddings in a transform of your own"
+            f"{transform} must have inputs of floats, got {describe(tensor)}; convert images to "
+            "floats; for token ids, mix embeddings in a transform of your own"
         )
 
 
 def with_mixed_labels(batch: Batch, inputs: Any, partner: Tensor, fraction: Tensor) -> Batch:
     """Return a batch of mixed examples, with both labels and the fraction of each.
 
-    The second class label goes into `Batch.mixture`; values are mixed right away, and NaN in either
-    stays NaN. The index is dropped, since it no longer tells what the inputs are.
+    The partner's class label is in `Batch.mixture`. Values are mixed directly; NaN in either gives
+    NaN. The index is dropped, since it does not identify mixed inputs.
 
     Args:
-        batch: As it was.
+        batch: The original batch.
         inputs: The mixed inputs.
         partner: `[batch]`: the rows of the partners.
         fraction: `[batch]` in [0, 1]: how much of each example is its own.
@@ -55,7 +55,7 @@ def with_mixed_labels(batch: Batch, inputs: Any, partner: Tensor, fraction: Tens
     if not labels.is_floating_point():
         return replace(batch, inputs=inputs, index=None, mixture=Mixture(other, fraction))
     own = as_columns(fraction, labels)
-    # At 0 and 1 one label alone counts, even if the other is NaN.
+    # At 0 and 1 the result is one of the labels, even if the other is NaN.
     mixed = torch.where(
         own == 1, labels, torch.where(own == 0, other, own * labels + (1 - own) * other)
     )
@@ -70,19 +70,19 @@ def refuse_mixed(batch: Batch) -> None:
     """
     if batch.mixture is not None:
         raise DataError(
-            "a transform that mixes labels must have examples of one label each, got examples that "
-            "are mixed already; use one such transform in a chain"
+            "a transform that mixes labels must have examples of one label each, got mixed ones; "
+            "use only one such transform in a chain"
         )
 
 
 def partners(batch: Batch, within_domain: bool = True) -> Tensor:
     """Return for each example the row of its partner, `[batch]`: a random permutation.
 
-    An example may be its own partner, and is if it is alone in its domain.
+    An example may be its own partner.
 
     Args:
         batch: The examples.
-        within_domain: Whether partners are of one domain, where the batch has domains.
+        within_domain: Whether partners are of the same domain, if the batch has domains.
     """
     domains = _numbers(batch, within_domain)
     rows, others = domains.argsort(stable=True), _shuffled(domains)
@@ -90,13 +90,13 @@ def partners(batch: Batch, within_domain: bool = True) -> Tensor:
 
 
 def pairs(batch: Batch, within_domain: bool = True) -> Tensor:
-    """Return for each example the row of the one it is paired with, `[batch]`, at random.
+    """Pair examples at random, and return for each the row of the other, `[batch]`.
 
-    Pairs are mutual; where a domain has an odd number of examples, one is paired with itself.
+    In a domain with an odd number of examples, one is paired with itself.
 
     Args:
         batch: The examples.
-        within_domain: Whether pairs are of one domain, where the batch has domains.
+        within_domain: Whether pairs are of the same domain, if the batch has domains.
     """
     domains = _numbers(batch, within_domain)
     rows = _shuffled(domains)
@@ -109,13 +109,13 @@ def pairs(batch: Batch, within_domain: bool = True) -> Tensor:
 
 
 def _shuffled(domains: Tensor) -> Tensor:
-    """Return all rows, domain by domain, in an order drawn within each."""
+    """Return all rows, domain by domain, in random order within each."""
     order = torch.randperm(len(domains))
     return order[domains[order].argsort(stable=True)]
 
 
 def _numbers(batch: Batch, within_domain: bool) -> Tensor:
-    """Return each example's domain as a number, on the CPU; one for all where none matters."""
+    """Return each example's domain as a number, on the CPU; zeros where domains are not used."""
     domain = batch.domain if within_domain else None
     if domain is None:
         return torch.zeros(len(batch), dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Mix each example with another."""
+"""Mixup: interpolate each example with another."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from tutelage.signals import Batch
 
 @dataclass(frozen=True)
 class Mixup:
-    """λ·x + (1 − λ)·x', the partner x' drawn from the batch and λ from Beta(α, α).
+    """λ·x + (1 − λ)·x', with the partner x' from the batch and λ from Beta(α, α).
 
     Teacher and student are given the same mixed inputs, so the student matches the teacher
     between the examples too ("function matching", Beyer et al. 2022,
     https://arxiv.org/abs/2106.05237). Class labels are mixed in the hard-label term, λ·CE(y) +
     (1 − λ)·CE(y'), and values directly (Zhang et al. 2018, https://arxiv.org/abs/1710.09412).
-    Partner and λ are drawn for each example, from torch's global generator.
+    Partner and λ are sampled for each example, from torch's global generator.
 
     Args:
-        alpha: α > 0. 1 draws λ evenly from [0, 1], as function matching does; on labels alone
+        alpha: α > 0. With 1, as in function matching, λ is uniform in [0, 1]. Without a teacher
             Zhang et al. use 0.1 to 0.4 on ImageNet and 1 on CIFAR-10.
-        within_domain: Whether partners are of one domain, where the data has domains: a
-            specialist knows inputs of its own domain.
+        within_domain: Whether partners are of the same domain, if the data has domains, since a
+            specialist knows inputs of its own domain only.
 
     Raises:
         ArgumentError: `alpha` is not positive and finite.
@@ -49,7 +49,7 @@ class Mixup:
     within_domain: bool = True
 
     def __post_init__(self) -> None:
-        positive("alpha", self.alpha, "1 draws the fractions evenly from [0, 1]")
+        positive("alpha", self.alpha, "with 1 the fractions are uniform in [0, 1]")
 
     def __call__(self, batch: Batch) -> Batch:
         """Return the mixed batch.
@@ -64,7 +64,7 @@ class Mixup:
         def mixed(tensor: Tensor) -> Tensor:
             refuse_integers(tensor, "Mixup")
             own = as_columns(fraction, tensor)
-            # Not x' + λ·(x − x'), which at λ = 1 is x but for rounding.
+            # Not x' + λ·(x − x'), which at λ = 1 differs from x by rounding.
             return own * tensor + (1 - own) * tensor[partner.to(tensor.device)]
 
         return with_mixed_labels(batch, on_tensors(batch.inputs, mixed), partner, fraction)

@@ -18,13 +18,13 @@ from tutelage.signals import Batch
 
 @dataclass(frozen=True)
 class Noise:
-    """x + σ·ε, ε standard normal for each value, from torch's global generator.
+    """x + σ·ε, with ε standard normal for each value, from torch's global generator.
 
     Labels are unchanged, so the noise should be small.
 
     Args:
-        scale: σ, zero or more, in the inputs' unit; or one for each column (the last dimension),
-            such as a tenth of the columns' standard deviations, AutoGluon's choice for tables.
+        scale: σ, zero or more; or one for each column (the last dimension), such as a tenth of the
+            columns' standard deviations, AutoGluon's choice for tables.
 
     Raises:
         ArgumentError: A scale is negative or not finite, or there is none.

@@ -1,4 +1,4 @@
-"""Random states of Python, numpy and torch: seeded, captured, restored and left undisturbed."""
+"""Seed, capture and restore the random states of Python, numpy and torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def seed_everything(seed: int) -> None:
 
 
 def seed_augmentation(seed: int) -> None:
-    """Do as `seed_everything` for the CPU, and CUDA if in use, much faster: once per example."""
+    """Seed the CPU's generators, and CUDA's if in use; faster than `seed_everything`."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.default_generator.manual_seed(seed)
@@ -60,7 +60,7 @@ def restore(state: State) -> None:
 
 @contextmanager
 def preserved() -> Iterator[None]:
-    """Restore all generators on exit, whatever is drawn inside."""
+    """Restore all generators on exit."""
     state = capture()
     try:
         yield

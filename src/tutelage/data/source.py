@@ -18,11 +18,11 @@ from tutelage.signals import Batch
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The part of every batch that this process takes: that of process `rank` of `of`.
+    """The part of every batch for this process: process `rank` of `of`.
 
     Batches are global: with more processes, each takes fewer examples of the same batches, so the
-    number of processes changes the speed and not the result. A batch with fewer examples than
-    there are processes is taken whole by each, as that many copies.
+    number of processes changes the speed and not the result. A batch of fewer examples than
+    processes is given to each as a whole, as a copy.
     """
 
     rank: int = 0
@@ -35,7 +35,7 @@ class Shard:
         return slice(length * self.rank // self.of, length * (self.rank + 1) // self.of)
 
     def copies(self, length: int) -> int:
-        """Return how many processes take the same rows of a batch of `length` examples."""
+        """Return how many processes have the same rows of a batch of `length` examples."""
         return self.of if length < self.of else 1
 
 
@@ -76,13 +76,13 @@ class Source(ABC):
     def fingerprint(self) -> str | None:
         """Return a text that changes with the content of the data; None if it cannot be read.
 
-        What of the content could not be read is logged as a warning, once.
+        A warning says, once, which content could not be read.
         """
 
     @property
     @abstractmethod
     def description(self) -> dict[str, Any]:
-        """Sizes and order, which must be equal for a run to be the same run."""
+        """Sizes and order, as part of a run's identity."""
 
     def batches_per_epoch(self) -> int | None:
         """Return the number of batches in an epoch; None where it is not known in advance."""
@@ -99,7 +99,7 @@ class Order:
     Args:
         examples: Number of examples.
         batch_size: Number of examples in a batch; the last may be smaller.
-        seed: From which the order of each epoch is drawn; None for the order of the data.
+        seed: Seeds the order of each epoch; None for the order of the data.
     """
 
     examples: int

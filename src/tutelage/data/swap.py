@@ -1,4 +1,4 @@
-"""Swap features between the rows of a table."""
+"""Swap: exchange features between the rows of a table."""
 
 from __future__ import annotations
 
@@ -18,23 +18,21 @@ _TABLE = 2
 
 @dataclass(frozen=True)
 class Swap:
-    """Rows are paired, and each feature is swapped within its pair with a probability.
+    """Pair rows at random, and swap each feature within its pair with a probability.
 
-    Each column keeps its values, and the teacher labels the new rows: the idea of MUNGE
-    (Bucila et al. 2006, https://doi.org/10.1145/1150402.1150464), which pairs nearest neighbours.
-    As AutoGluon's simplified form does, this takes any two rows; it changes at most a tenth of the
-    features. Drawn from torch's global generator.
+    Each column keeps its values, and the teacher labels the new rows, as in MUNGE (Bucila et al.
+    2006, https://doi.org/10.1145/1150402.1150464), which pairs nearest neighbours. Random pairs are
+    AutoGluon's simplification, with a probability of at most 0.1. Uses torch's global generator.
 
     Args:
-        probability: Of each feature to be swapped, in [0, 1]. At 0.5 a row is half its own and
-            half its partner's.
+        probability: The probability that a feature is swapped, in [0, 1].
         within_domain: As in `Mixup`.
-        mix_labels: Whether a changed row gets both labels, weighted by their fractions of its
-            features, as `CutMix` does with pixels. Otherwise it has none, since the true one is
-            unknown, and the hard-label term uses the unchanged rows.
+        mix_labels: Whether a changed row has both labels, weighted by their fractions of its
+            features, as in `CutMix`. Otherwise it has no label, since the true one is unknown, and
+            the hard-label term uses the unchanged rows only.
 
     Shape:
-        Inputs `[batch, features]` or `[batch]`, of any dtype: ids of categories too.
+        Inputs `[batch, features]` or `[batch]`, of any dtype, including category ids.
 
     Raises:
         ArgumentError: `probability` is outside [0, 1].
@@ -49,7 +47,7 @@ class Swap:
     mix_labels: bool = False
 
     def __post_init__(self) -> None:
-        fraction("probability", self.probability, "AutoGluon changes at most a tenth")
+        fraction("probability", self.probability, "AutoGluon uses at most 0.1")
 
     def __call__(self, batch: Batch) -> Batch:
         """Return the batch with features swapped.
@@ -60,19 +58,19 @@ class Swap:
         refuse_mixed(batch)
         mate = pairs(batch, self.within_domain)
         first = torch.minimum(mate, torch.arange(len(mate)))
-        own: list[Tensor] = []  # which cells of each table are unchanged
+        unchanged: list[Tensor] = []
 
         def exchanged(tensor: Tensor) -> Tensor:
-            cells = _as_table(tensor)
-            drawn = torch.rand(cells.shape) < self.probability
-            # One draw for a pair, that of its first row, so that cells are swapped in both.
-            moved = drawn[first] & (mate != torch.arange(len(mate))).unsqueeze(1)
-            own.append(~moved)
-            other = cells[mate.to(tensor.device)]
-            return torch.where(moved.to(tensor.device), other, cells).reshape(tensor.shape)
+            table = _as_table(tensor)
+            chosen = torch.rand(table.shape) < self.probability
+            # The choice for a pair's first row holds for both, so that values are exchanged.
+            moved = chosen[first] & (mate != torch.arange(len(mate))).unsqueeze(1)
+            unchanged.append(~moved)
+            other = table[mate.to(tensor.device)]
+            return torch.where(moved.to(tensor.device), other, table).reshape(tensor.shape)
 
         inputs = on_tensors(batch.inputs, exchanged)
-        fraction = torch.cat(own, dim=1).float().mean(dim=1)
+        fraction = torch.cat(unchanged, dim=1).float().mean(dim=1)
         if self.mix_labels:
             return with_mixed_labels(batch, inputs, mate, fraction)
         labels = None if batch.labels is None else _kept(batch.labels, fraction == 1)
@@ -88,10 +86,10 @@ def _as_table(tensor: Tensor) -> Tensor:
     return tensor if tensor.ndim == _TABLE else tensor.unsqueeze(1)
 
 
-def _kept(labels: Tensor, stayed: Tensor) -> Tensor:
-    """Return the labels of unchanged rows, and the mark for no label elsewhere."""
+def _kept(labels: Tensor, unchanged: Tensor) -> Tensor:
+    """Return the labels of unchanged rows; other rows have none."""
     if not labels.is_floating_point():
-        # Labels in bytes cannot hold −100.
-        return torch.where(stayed.to(labels.device), labels.long(), UNLABELLED)
-    stayed = stayed.to(labels.device).reshape(-1, *[1] * (labels.ndim - 1))
-    return labels.where(stayed, torch.nan)
+        # As int64, since uint8 cannot represent −100.
+        return torch.where(unchanged.to(labels.device), labels.long(), UNLABELLED)
+    unchanged = unchanged.to(labels.device).reshape(-1, *[1] * (labels.ndim - 1))
+    return labels.where(unchanged, torch.nan)

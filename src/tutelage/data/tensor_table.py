@@ -1,4 +1,4 @@
-"""Data sets that consist of tensors, as a table that is indexed by whole batches."""
+"""Data sets that consist of tensors, as tables that are indexed by batch."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ class Column:
         return found
 
     def fits(self, other: Column) -> bool:
-        """Tell whether both can be one column; labels may be integers of several sizes."""
-        mine, theirs = self.parts[0], other.parts[0]
-        integers = not (mine.dtype.is_floating_point or theirs.dtype.is_floating_point)
-        fit = mine.shape[1:] == theirs.shape[1:] and mine.device == theirs.device
-        return fit and (mine.dtype == theirs.dtype or integers)
+        """Tell whether both can be one column; integer dtypes may differ."""
+        one, two = self.parts[0], other.parts[0]
+        integers = not (one.dtype.is_floating_point or two.dtype.is_floating_point)
+        fit = one.shape[1:] == two.shape[1:] and one.device == two.device
+        return fit and (one.dtype == two.dtype or integers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Table:
 
 
 def table_of(data: object) -> Table | None:
-    """Return the tensors of a data set that consists of nothing else; None for others.
+    """Return a data set of tensors as a table; None for any other data set.
 
     These are a `TensorDataset`, `Domains` and `Unlabelled` sets of such, a `ConcatDataset` of
     several with equal columns, and a `Subset` of any of these (what `random_split` returns).
@@ -162,7 +162,7 @@ def _joined(tables: Sequence[Table | None]) -> Table | None:
 def _fits(one: Table, other: Table) -> bool:
     same = len(one.columns) == len(other.columns) and bool(one.names) == bool(other.names)
     pairs = zip(one.columns, other.columns, strict=False)
-    return same and all(mine.fits(theirs) for mine, theirs in pairs)
+    return same and all(column.fits(another) for column, another in pairs)
 
 
 def _rows(table: Table) -> Tensor:

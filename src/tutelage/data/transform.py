@@ -12,17 +12,16 @@ from tutelage.nested import describe
 from tutelage.signals import Batch
 
 Transform = Callable[[Batch], Batch]
-"""From a batch to the one that teacher and student are given in its place."""
+"""Callable: batch → the batch for both teacher and student."""
 
 
 def transformed(batch: Batch, transform: Transform | None) -> Batch:
     """Return the batch after a transform.
 
-    If the inputs changed, the index is dropped, since targets stored by index do not match changed
-    inputs.
+    If the inputs changed, the index is dropped, since targets stored by index do not match them.
 
     Args:
-        batch: As the data yields it, on the device.
+        batch: A batch of the data, on the device.
         transform: None for none.
 
     Raises:
@@ -47,7 +46,7 @@ def transformed(batch: Batch, transform: Transform | None) -> Batch:
 
 
 def _lengths(batch: Batch) -> set[int]:
-    """Return the lengths of all that a batch has beside its inputs."""
+    """Return the lengths of a batch's labels, domains and mixture."""
     mixture = batch.mixture
     carried = [batch.labels, batch.domain, mixture and mixture.labels, mixture and mixture.fraction]
     return {len(each) for each in carried if isinstance(each, (Tensor, tuple, list))}
@@ -58,7 +57,7 @@ class Chain:
     """Several transforms, one after another.
 
     Args:
-        transforms: In their order; at most one of them may mix labels.
+        transforms: In the order of application; at most one may mix labels.
 
     Raises:
         ArgumentError: There is none, or one cannot be called.
@@ -85,7 +84,7 @@ class Chain:
         """Return what the last transform returns.
 
         Raises:
-            DataError: A transform cannot take what the one before it returns.
+            DataError: A transform refuses the batch, or does not return one.
         """
         for transform in self.transforms:
             batch = transformed(batch, transform)

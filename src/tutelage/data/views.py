@@ -1,4 +1,4 @@
-"""Augmented views of a data set that are reproducible, and which of them an epoch shows."""
+"""Reproducible augmented views of a data set, and the view of each epoch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _SharedNumber:
         self._value = state["_value"].share_memory_()  # in a worker it is shared already
 
     def __repr__(self) -> str:
-        return "view"  # the same for all: it is not a setting of the data set
+        return "view"  # always the same, since the current view is not a setting of the data set
 
     def get(self) -> int:
         return int(self._value)
@@ -42,31 +42,30 @@ class _SharedNumber:
 class Views(Dataset[Any]):
     """A data set whose random augmentations are seeded by (seed, view, example).
 
-    Example `i` in view `v` is `transform(dataset[i])`, while torch's, numpy's and Python's global
-    generators (and CUDA's, where it is in use) are seeded from (`seed`, `v`, `i`), for the data
-    set's own augmentations too. So its pixels are the same in another process, in workers, in
-    another order and after a restart; the global generators are restored. The outputs of a teacher
-    for view `v`, computed once, therefore belong to the very pixels that a student sees later.
+    Example `i` in view `v` is `transform(dataset[i])`, with torch's, numpy's and Python's global
+    generators (and CUDA's, if in use) seeded from (`seed`, `v`, `i`); this includes the data set's
+    own augmentation. So its pixels are the same in another process, in workers, in another order
+    and after a restart, and a teacher's stored outputs for view `v` belong to exactly the pixels
+    that the student is given. The global generators are restored.
 
-    Epoch `e` of a training, counted from 0, shows view `e mod count`. `distill`, `fit` and `label`
-    set it, also for a `DataLoader` over the set, with workers; in a loop of your own call
-    `set_epoch(e)` before each epoch.
+    Epoch `e`, counted from 0, uses view `e mod count`. `distill`, `fit` and `label` set it, also
+    for a `DataLoader` over the set, with workers; in a loop of your own call `set_epoch(e)` before
+    each epoch.
 
     Args:
         dataset: A map-style data set, which may augment its examples itself, or `(inputs, labels)`
             as tensors or arrays.
-        transform: What augments an example: a transform of torchvision (v2), or any callable; None
-            where the data set's own augmentation is all.
-        count: How many views there are; None for a new one in each epoch.
-        seed: From which all views are drawn.
-        whole: Whether `transform` is given the whole example, with labels; else the inputs alone:
-            the first item of a tuple, or a dict without labels, `index` and `domain`.
+        transform: The augmentation of an example: a transform of torchvision (v2), or any callable;
+            None if the data set itself augments.
+        count: The number of views; None for a new one in each epoch.
+        seed: Seeds all views.
+        whole: Whether `transform` is given the whole example, with labels; otherwise the inputs
+            only: the first item of a tuple, or a dict without labels, `index` and `domain`.
 
     Raises:
         ArgumentError: An argument is outside its range.
         DataError: `dataset` is empty or not map-style, an example cannot be loaded, or an example
-            differs when it is loaded twice in one view, since it is drawn from a generator that is
-            not global.
+            differs when it is loaded twice in one view, because of a generator of its own.
 
     >>> import torch
     >>> from torch.utils.data import TensorDataset
@@ -95,7 +94,7 @@ class Views(Dataset[Any]):
             )
         if count is not None:
             count = integer("count", count, 1, "it is the number of views")
-        self.seed = integer("seed", seed, 0, "all views are drawn from it")
+        self.seed = integer("seed", seed, 0, "it seeds all views")
         self.dataset, self.transform, self.count, self.whole = dataset, transform, count, whole
         self._current = _SharedNumber()
         self._check_reproducible()
@@ -109,7 +108,7 @@ class Views(Dataset[Any]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
-        """Return the examples of a batch, as loaders ask for them."""
+        """Return several examples, as loaders of batches do."""
         return self._examples(indices, self.view)
 
     def example(self, index: int, view: int) -> Any:
@@ -122,7 +121,7 @@ class Views(Dataset[Any]):
         return self._current.get()
 
     def set_view(self, view: int) -> None:
-        """Show another view from now on, in running worker processes too.
+        """Use another view from now on, also in running worker processes.
 
         Raises:
             ArgumentError: There is no such view.
@@ -130,7 +129,7 @@ class Views(Dataset[Any]):
         self._current.set(self._checked(view))
 
     def set_epoch(self, epoch: int) -> None:
-        """Show the view of an epoch, counted from 0: `epoch mod count`."""
+        """Use the view of an epoch, counted from 0: `epoch mod count`."""
         epoch = integer("epoch", epoch, 0, "epochs are counted from 0")
         self.set_view(epoch if self.count is None else epoch % self.count)
 
@@ -149,10 +148,10 @@ class Views(Dataset[Any]):
         return view
 
     def _examples(self, indices: Sequence[int], view: int) -> list[Any]:
-        positions, of_view, found = range(len(self)), mixed_seed(self.seed, view), []
+        positions, view_seed, found = range(len(self)), mixed_seed(self.seed, view), []
         with preserved():
             for index in indices:
-                seed_augmentation(mixed_seed(of_view, positions[index]))
+                seed_augmentation(mixed_seed(view_seed, positions[index]))
                 found.append(self._augmented(positions[index]))
         return found
 
@@ -178,9 +177,8 @@ class Views(Dataset[Any]):
                 raise DataError(
                     f"an example must be the same each time it is loaded in one view, got two that "
                     f"differ (example {position}); it depends on a generator of its own, such as "
-                    "numpy.random.default_rng, or on a counter: draw from torch's, numpy's or "
-                    "Python's global generator instead (torch.rand, numpy.random.rand, "
-                    "random.random)"
+                    "numpy.random.default_rng, or on a counter: use torch's, numpy's or Python's "
+                    "global generator instead (torch.rand, numpy.random.rand, random.random)"
                 )
 
 
@@ -212,7 +210,7 @@ def _named(transform: object) -> str:
 
 
 def views_in(dataset: object, depth: int = _DEPTH) -> list[Views]:
-    """Return the `Views` that a data set is or is made of, through subsets and other wrappers."""
+    """Return the `Views` in a data set, also inside subsets and other wrappers."""
     if isinstance(dataset, Views):
         return [dataset]
     inner = held_datasets(dataset).values() if depth else ()
@@ -220,7 +218,7 @@ def views_in(dataset: object, depth: int = _DEPTH) -> list[Views]:
 
 
 def describe_views(dataset: object, views: int | None) -> dict[str, Any]:
-    """Return the number of views in use and how they are made; empty without views."""
+    """Return the number of views in use and their settings; empty without views."""
     found = views_in(dataset)
     in_use = found[0].count if found and views is None else views
     return {"views": in_use, "view": [each.description for each in found]} if found else {}
@@ -232,7 +230,7 @@ def show_epoch(dataset: object, epoch: int, views: int | None = None) -> int:
     Args:
         dataset: Any data set.
         epoch: Counted from 0.
-        views: How many views to cycle through; None for as many as the data set has.
+        views: The number of views to cycle through; None for as many as the data set has.
 
     Raises:
         DataError: Its parts have different numbers of views, or fewer than `views`.
@@ -249,7 +247,7 @@ def show_epoch(dataset: object, epoch: int, views: int | None = None) -> int:
     (count,) = counts
     if views is not None and count is not None and count < views:
         raise DataError(
-            f"the data set must have the {views} views that are asked for, got Views of count "
+            f"the data set must have the {views} views that are required, got Views of count "
             f"{count}; make Views of a larger count"
         )
     in_use = count if views is None else views

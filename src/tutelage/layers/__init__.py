@@ -1,8 +1,8 @@
-"""Run a model and capture its output and layers; find its repeated blocks; map layers.
+"""Capture outputs and layers of models; find repeated blocks; map student layers to teacher layers.
 
 `blocks` finds repeated blocks; `every_nth`, `uniform`, `first` and `last` return layer maps
-(student block: teacher block) for objectives that compare layers. `Output` says which part of what
-a model returns is its output.
+(student block: teacher block) for objectives that compare layers. `Output` chooses the output among
+the parts of what a model returns.
 """
 
 from tutelage.layers.blocks import blocks

@@ -7,10 +7,10 @@ from torch import nn
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers.paths import submodule
 
-# Candidates with less than this fraction of the largest one's parameters are ignored: beside twelve
-# encoder layers, the two linear layers of a head are not meant.
+# Candidates with less than this fraction of the largest one's parameters are ignored, such as
+# the two linear layers of a head beside twelve encoder layers.
 _RIVAL = 1 / 20
-_NAMED = 6  # the most candidates in a message
+_MOST_NAMED = 6  # candidates in a message
 
 
 def blocks(model: nn.Module, path: str | None = None) -> list[str]:
@@ -24,7 +24,7 @@ def blocks(model: nn.Module, path: str | None = None) -> list[str]:
     Args:
         model: Any network.
         path: The `nn.Sequential` or `nn.ModuleList` whose children are the blocks; `""` is the
-            model itself. Needed where there are several, as in an encoder-decoder.
+            model itself. Needed if there are several, as in an encoder-decoder.
 
     Raises:
         ArgumentError: There is no container at the path; or without a path, none or more than one
@@ -38,7 +38,7 @@ def blocks(model: nn.Module, path: str | None = None) -> list[str]:
 
 
 def blocks_of(model: nn.Module, path: str | None, side: str) -> list[str]:
-    """Return the paths of the blocks of a model, which messages call by its `side`."""
+    """Return the paths of the blocks of a model; `side` is its name in messages."""
     found = containers(model, path, side)
     return found if len(found) > 1 else children(model, found[0])
 
@@ -80,10 +80,10 @@ def _search(model: nn.Module, side: str) -> list[str]:
         group for group, size in zip(groups, sizes, strict=True) if size >= _RIVAL * max(sizes)
     ]
     if len(rivals) > 1:
-        names = ", ".join(repr(group[0]) for group in rivals[:_NAMED])
+        names = ", ".join(repr(group[0]) for group in rivals[:_MOST_NAMED])
         raise ArgumentError(
             f"several parts of the {side} ({type(model).__name__}) could be its blocks, those of "
-            f"{names}{' and more' * (len(rivals) > _NAMED)}; pass the path of the one meant"
+            f"{names}{' and more' * (len(rivals) > _MOST_NAMED)}; pass the path of one"
         )
     return rivals[0]
 
@@ -95,7 +95,7 @@ def _groups(model: nn.Module) -> Iterator[list[str]]:
         if not isinstance(module, (nn.Sequential, nn.ModuleList)) or not _is_repeated(module):
             continue
         key: object = path
-        # A ModuleList is never called itself, so that it cannot be a stage with an output.
+        # A ModuleList is never called, so it cannot be a stage with an output.
         if isinstance(module, nn.Sequential) and path:
             key = path.rpartition(".")[0], _kind(module)
         groups.setdefault(key, []).append(path)
@@ -105,7 +105,7 @@ def _groups(model: nn.Module) -> Iterator[list[str]]:
 
 
 def _is_repeated(container: nn.Sequential | nn.ModuleList) -> bool:
-    """Tell whether its children are of one class: several, or one with children of its own."""
+    """Tell whether its children are of one class: several, or a single composite one."""
     parts = [part for part in container._modules.values() if part is not None]  # noqa: SLF001
     if not all(next(part.parameters(), None) is not None for part in parts):
         return False
@@ -114,7 +114,7 @@ def _is_repeated(container: nn.Sequential | nn.ModuleList) -> bool:
 
 
 def _kind(module: nn.Module) -> object:
-    """Return a key that equal layers share: the class, and for a container those inside."""
+    """Return the class of a layer; for a container, also the classes inside."""
     if type(module) in {nn.Sequential, nn.ModuleList}:
         return type(module), frozenset(map(_kind, module.children()))
     return type(module)

@@ -19,7 +19,7 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Complete(BaseException):
-    """Everything required has been captured: the rest of the forward pass is not needed.
+    """Ends the forward pass, since everything required has been captured.
 
     Like KeyboardInterrupt it is not an Exception, so that models do not catch it.
     """
@@ -64,7 +64,7 @@ def capturing(
     thread = get_ident()
 
     def keep(text: str, path: LayerPath, value: Any) -> None:
-        # Another thread may run the same model at the same time; its tensors are not ours.
+        # Ignore the tensors of another thread that runs the same model at the same time.
         if text not in found and get_ident() == thread:
             found[text] = _copy(_tensor(_item(value, path), text, side))
             if not output and len(found) == len(paths):
@@ -82,8 +82,8 @@ def capturing(
     missing = sorted(set(paths) - set(found))
     if missing:
         raise ModelError(
-            f"every layer that is required must run in the forward pass of the {side}, got nothing "
-            f"from {missing[0]!r}; choose one that its forward calls"
+            f"every required layer must run in the forward pass of the {side}, got no call of "
+            f"{missing[0]!r}; choose a layer that its forward calls"
         )
 
 
@@ -125,9 +125,9 @@ def _tensor(value: Any, path: str, side: str) -> Tensor:
     if isinstance(value, Tensor) and value.ndim > 1:
         return value
     raise ModelError(
-        f"layer {path!r} of the {side} must give a tensor [batch, …], got {describe(value)}; "
-        "name one item of several by its index or key, such as 'layer3[0]', and write no item "
-        "where the layer returns a tensor"
+        f"layer {path!r} of the {side} must return a tensor [batch, …], got {describe(value)}; "
+        "choose one item of several by its index or key, such as 'layer3[0]', and no item if the "
+        "layer returns a tensor"
     )
 
 

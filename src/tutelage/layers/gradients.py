@@ -1,4 +1,4 @@
-"""Check that every loss term trains the student, before a run spends time on one that does not."""
+"""Check that every loss term trains the student."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tutelage.signals import Fields, Signals
 def check_gradients(student: nn.Module, signals: Signals, terms: Mapping[str, Fields]) -> None:
     """Refuse outputs and features of the student from which no gradient reaches its parameters.
 
-    A projector would still be trained, and the loss would fall, while the student learns nothing.
+    Otherwise a projector may be trained and the loss fall, while the student learns nothing.
 
     Args:
         student: In training mode.
         signals: Its output and features for one batch, computed with gradients enabled.
-        terms: What each loss term needs of the student, by the term's name.
+        terms: The student's signals that each loss term requires, by the term's name.
 
     Raises:
         ModelError: A feature was cut off from the trainable layer that computes it, or a term
@@ -29,8 +29,8 @@ def check_gradients(student: nn.Module, signals: Signals, terms: Mapping[str, Fi
         if _is_cut_off(student, path, feature):
             raise ModelError(
                 f"the student's layer {path!r} has trainable parameters, got a feature without a "
-                "gradient, from which they cannot learn; it was computed under torch.no_grad, as "
-                "torch.utils.checkpoint(use_reentrant=True) does: set use_reentrant=False (in "
+                "gradient; it was computed under torch.no_grad, as in "
+                "torch.utils.checkpoint(use_reentrant=True): set use_reentrant=False (in "
                 "transformers: model.gradient_checkpointing_enable("
                 "gradient_checkpointing_kwargs={'use_reentrant': False})), or choose a layer "
                 "outside of the checkpointed part"

@@ -1,7 +1,7 @@
 """Layer maps: which block of a student learns from which block of its teacher.
 
 Each function returns `{student path: teacher path}`, in the student's order. `student_path` and
-`teacher_path` are the containers of the blocks, for models where `blocks` cannot tell.
+`teacher_path` are the containers of the blocks, where `blocks` does not find them.
 """
 
 from torch import nn
@@ -39,11 +39,10 @@ def every_nth(
     {'0': '1', '1': '3'}
     """
     integer("n", n, 1, "pass the number of teacher blocks for each student block")
-    ours, theirs = _both(student, teacher, student_path, teacher_path)
-    _require(
-        len(theirs) >= n * len(ours), f"{n} teacher blocks for each student block", ours, theirs
-    )
-    return {block: theirs[n * i + n - 1] for i, block in enumerate(ours)}
+    student_blocks, teacher_blocks = both = _both(student, teacher, student_path, teacher_path)
+    enough = len(teacher_blocks) >= n * len(student_blocks)
+    _require(enough, f"{n} teacher blocks for each student block", both)
+    return {block: teacher_blocks[n * i + n - 1] for i, block in enumerate(student_blocks)}
 
 
 def uniform(
@@ -53,9 +52,9 @@ def uniform(
     student_path: str | None = None,
     teacher_path: str | None = None,
 ) -> dict[str, str]:
-    """Map student block i of s to teacher block ⌈(i + 1)·t / s⌉ − 1 of t, evenly spread.
+    """Map student block i of s to teacher block ⌈(i + 1)·t / s⌉ − 1 of t, evenly spaced.
 
-    The last learns from the last. Where t is a multiple of s this is `every_nth`, with n = t / s.
+    The last block learns from the last. If t is a multiple of s this is `every_nth`, n = t / s.
 
     Args:
         student: The student model; it has s blocks.
@@ -70,10 +69,13 @@ def uniform(
     >>> uniform(nn.Sequential(*[nn.Linear(2, 2)] * 2), nn.Sequential(*[nn.Linear(2, 2)] * 5))
     {'0': '2', '1': '4'}
     """
-    ours, theirs = _both(student, teacher, student_path, teacher_path)
-    _require(len(theirs) >= len(ours), "a teacher block for each student block", ours, theirs)
-    s, t = len(ours), len(theirs)
-    return {block: theirs[((i + 1) * t + s - 1) // s - 1] for i, block in enumerate(ours)}
+    student_blocks, teacher_blocks = both = _both(student, teacher, student_path, teacher_path)
+    s, t = len(student_blocks), len(teacher_blocks)
+    _require(t >= s, "a teacher block for each student block", both)
+    return {
+        block: teacher_blocks[((i + 1) * t + s - 1) // s - 1]
+        for i, block in enumerate(student_blocks)
+    }
 
 
 def first(
@@ -100,8 +102,10 @@ def first(
     >>> first(nn.Sequential(*[nn.Linear(2, 2)] * 2), nn.Sequential(*[nn.Linear(2, 2)] * 5))
     {'0': '0'}
     """
-    ours, theirs = _at_least(count, *_both(student, teacher, student_path, teacher_path))
-    return dict(zip(ours[:count], theirs[:count], strict=True))
+    student_blocks, teacher_blocks = _at_least(
+        count, _both(student, teacher, student_path, teacher_path)
+    )
+    return dict(zip(student_blocks[:count], teacher_blocks[:count], strict=True))
 
 
 def last(
@@ -130,28 +134,32 @@ def last(
     >>> last(nn.Sequential(*[nn.Linear(2, 2)] * 2), nn.Sequential(*[nn.Linear(2, 2)] * 5))
     {'1': '4'}
     """
-    ours, theirs = _at_least(count, *_both(student, teacher, student_path, teacher_path))
-    return dict(zip(ours[-count:], theirs[-count:], strict=True))
+    student_blocks, teacher_blocks = _at_least(
+        count, _both(student, teacher, student_path, teacher_path)
+    )
+    return dict(zip(student_blocks[-count:], teacher_blocks[-count:], strict=True))
 
 
 def _both(
     student: nn.Module, teacher: nn.Module, student_path: str | None, teacher_path: str | None
 ) -> tuple[list[str], list[str]]:
-    """Return the blocks of the two models."""
     return blocks_of(student, student_path, "student"), blocks_of(teacher, teacher_path, "teacher")
 
 
-def _at_least(count: int, ours: list[str], theirs: list[str]) -> tuple[list[str], list[str]]:
-    """Return both lists, after a check that each has `count` blocks."""
+def _at_least(count: int, both: tuple[list[str], list[str]]) -> tuple[list[str], list[str]]:
+    """Return the blocks of both models; refuse fewer than `count` in either."""
     integer("count", count, 1, "pass the number of blocks to map")
-    _require(min(len(ours), len(theirs)) >= count, f"{count} blocks of each model", ours, theirs)
-    return ours, theirs
+    _require(min(map(len, both)) >= count, f"{count} blocks of each model", both)
+    return both
 
 
-def _require(enough: bool, what: str, ours: list[str], theirs: list[str]) -> None:
+def _require(enough: bool, what: str, both: tuple[list[str], list[str]]) -> None:
     if not enough:
+        found = [
+            f"{len(blocks)} ({side}, {blocks[0]!r} to {blocks[-1]!r})"
+            for side, blocks in zip(("student", "teacher"), both, strict=True)
+        ]
         raise ModelError(
-            f"this map needs {what}, got {len(ours)} (student, {ours[0]!r} to {ours[-1]!r}) and "
-            f"{len(theirs)} (teacher, {theirs[0]!r} to {theirs[-1]!r}); ask for less, or choose "
-            "models that have them"
+            f"this map needs {what}, got {' and '.join(found)}; map fewer blocks, or choose models "
+            "that have them"
         )

@@ -12,17 +12,17 @@ from tutelage.nested import describe
 
 
 class Output(nn.Module):
-    """A model of which one part of the result is the output, such as an encoder's hidden states.
+    """A model whose output is one part of what it returns, such as an encoder's hidden states.
 
-    Models of transformers without a head return an object without `logits`; this says what to take
-    in their place. The wrapper shares the model's layers, parameters and buffers under the same
-    names, so layer paths and the keys of `state_dict` stay as they are, and attributes that it
-    does not have itself, such as `config` and `save_pretrained`, are the model's.
+    It is for models that return no `logits`, such as those of transformers without a head. The
+    wrapper shares the model's layers, parameters and buffers under the same names, so layer paths
+    and the keys of `state_dict` do not change. Other attributes, such as `config` and
+    `save_pretrained`, are the model's.
 
     Args:
         model: Any module.
         output: The name of the part (a key or an attribute), its position in a tuple, or a function
-            from what the model returns to a tensor `[batch, …]`.
+            of what the model returns that returns a tensor `[batch, …]`.
 
     Raises:
         ArgumentError: `model` is not a module, or `output` none of these.
@@ -48,13 +48,13 @@ class Output(nn.Module):
                 f'function, got {output!r}; for instance "last_hidden_state"'
             )
         training = model.training
-        # In a tuple, since a module as an attribute would add its name to every path.
+        # In a tuple, since an attribute that is a module would be part of every path.
         self.__dict__["_wrapped"] = (model,)
         super().__init__()
         self.output = output
         for shared in ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set"):
             self.__dict__[shared] = model.__dict__[shared]
-        model.training = training  # which `nn.Module` has set to True
+        model.training = training  # `nn.Module` sets True
 
     @property
     def wrapped(self) -> nn.Module:

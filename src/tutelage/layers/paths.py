@@ -1,4 +1,4 @@
-"""Layer paths, and the layer at a path, or an error that names the nearest ones."""
+"""Layer paths, and the layer at a path."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class LayerPath:
 
     Args:
         path: The module, as `named_modules()` lists it.
-        input: Whether the input is meant instead of the output.
-        item: Which one of several: an index in a tuple, a key of a dict or the name of an argument;
-            None for the first that is a tensor.
+        input: Whether it is the module's input instead of its output.
+        item: The one among several: an index in a tuple, a key of a dict or the name of an
+            argument; None for the first tensor.
     """
 
     path: str
@@ -59,7 +59,7 @@ def submodule(model: nn.Module, path: str, side: str) -> nn.Module:
     """Return the layer at a path.
 
     Args:
-        model: The model that has it.
+        model: The model.
         path: A name that `model.named_modules()` lists, such as `"encoder.layer.0"`; `""` is the
             model itself.
         side: `"student"`, `"teacher"` or `"model"`, for messages.
@@ -101,7 +101,7 @@ def along(model: nn.Module, path: str) -> Iterator[nn.Module | None]:
 
 def _not_found(model: nn.Module, path: str, side: str) -> str:
     """Return an error message with the nearest names, or with the first layers of the model."""
-    # A module shared by two parents has two paths, and either may be meant.
+    # With duplicates, since a module that is shared by two parents has two paths.
     names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
     near, word = get_close_matches(path, names, n=3), "nearest are"
     if not near:

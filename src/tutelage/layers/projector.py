@@ -1,4 +1,4 @@
-"""Projectors from the student's width to the teacher's: trained with it and then discarded."""
+"""Projectors from the student's width to the teacher's, trained with the student and discarded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def projector(student: Tensor, teacher: Tensor) -> nn.Module:
 
     Args:
         student: A feature of the student, for its shape, device and dtype.
-        teacher: The feature of the teacher that it is to be compared with.
+        teacher: The teacher's feature, for its shape.
 
     Raises:
         ModelError: The two have different numbers of dimensions.
@@ -83,7 +83,7 @@ def project(module: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
 def resize(student: Tensor, teacher: Tensor) -> Tensor:
     """Resize the student's tokens, or height and width, to the teacher's number.
 
-    Fewer are averaged, more are interpolated linearly.
+    To fewer by averaging, to more by linear interpolation.
 
     >>> import torch
     >>> resize(torch.tensor([[[1.0], [3.0]]]), torch.zeros(1, 1, 8))

@@ -1,4 +1,4 @@
-"""A teacher's targets for a data set, on disk: format, writer, reader and verification.
+"""A teacher's targets for a data set on disk: format, writer, reader, verification.
 
 ```
 targets/

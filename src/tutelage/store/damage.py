@@ -1,4 +1,4 @@
-"""Search for damage: in all of a store, or in a sample of its blocks."""
+"""Find damage in a store, or in a sample of its blocks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tutelage.store.fields import Column
+from tutelage.store.layout import Layout
 from tutelage.store.manifest import Manifest
 from tutelage.store.shards import block_checksum, check_file
 from tutelage.store.writer import known_checksums
@@ -22,8 +23,7 @@ class Damage:
     Args:
         file: The file's name.
         what: What is wrong with it.
-        blocks: The numbers of the blocks that must be computed again; empty for a header, which is
-            written again without them.
+        blocks: The blocks that must be computed again; none for a header, which is only rewritten.
     """
 
     file: str
@@ -37,13 +37,13 @@ class Damage:
 def find_damage(folder: Path, manifest: Manifest, sampled: bool = False) -> Iterator[Damage]:
     """Yield the faults of the files of a store.
 
-    Sizes and headers are always checked. Checksums are checked for all blocks, or for a sample: the
-    first and the last of each column and a few random ones between.
+    Sizes and headers are always checked. Checksums are checked for all blocks, or for the first,
+    the last and a few random blocks.
 
     Args:
         folder: The store.
         manifest: Its manifest; in an unfinished store, only finished blocks are checked.
-        sampled: Whether to check a sample of blocks only.
+        sampled: Whether to check checksums of a sample of blocks only.
     """
     layout, columns = manifest.layout, manifest.columns
     for column in columns:
@@ -52,22 +52,17 @@ def find_damage(folder: Path, manifest: Manifest, sampled: bool = False) -> Iter
             if what is not None:
                 yield Damage(column.file(shard), what)
     known = known_checksums(folder, manifest)
-    chosen = _sample(sorted(known)) if sampled else sorted(known)
+    blocks = sorted(known)
+    if sampled and len(blocks) > _SAMPLED:
+        between = random.Random().sample(blocks[1:-1], _SAMPLED - 2)  # noqa: S311 - not for security
+        blocks = [blocks[0], *sorted(between), blocks[-1]]
     for number, column in enumerate(columns):
-        for block in chosen:
+        for block in blocks:
             if block_checksum(folder, column, layout, block) != known[block][number]:
-                yield _damaged_block(manifest, column, block)
+                yield _damaged_block(layout, column, block)
 
 
-def _sample(blocks: list[int]) -> list[int]:
-    if len(blocks) <= _SAMPLED:
-        return blocks
-    between = random.Random().sample(blocks[1:-1], _SAMPLED - 2)  # noqa: S311 - no secret
-    return [blocks[0], *sorted(between), blocks[-1]]
-
-
-def _damaged_block(manifest: Manifest, column: Column, block: int) -> Damage:
-    layout = manifest.layout
+def _damaged_block(layout: Layout, column: Column, block: int) -> Damage:
     shard, _ = layout.location(block)
     view, positions = layout.view_of(block)
     where = f"examples {positions.start} to {positions.stop - 1}"

@@ -17,7 +17,7 @@ from tutelage.errors import StoreError
 from tutelage.signals import Fields
 
 OUTPUT_NAME = "output"
-_MOST_UINT16 = 2**16 - 1  # ids are below; this one marks an unused column
+_MOST_UINT16 = 2**16 - 1  # larger than any id; marks an unused column
 
 _MAGIC = b"\x93NUMPY\x01\x00"
 _ALIGNMENT = 64
@@ -28,13 +28,13 @@ Float = Literal["float16", "float32", "bfloat16"]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One array with a row for each example of each view.
+    """An array with a row for each example of each view.
 
     Args:
-        stem: Of its file names.
+        stem: The beginning of its file names.
         dtype: `"float16"`, `"float32"`, `"uint16"`, `"int32"`, or `"bfloat16"`, which numpy does
             not have: its bits are stored as unsigned integers.
-        shape: Of a row.
+        shape: The shape of a row.
     """
 
     stem: str
@@ -85,12 +85,12 @@ class Field(Entry):
         name: `"output"`, or the layer path of a feature.
         form: `"dense"`: all values. `"coarse"`: the ids of the k most probable classes, their
             logits, and the logsumexp of the remaining classes (`CoarseLogits`). The row's largest
-            logit is subtracted: the distribution stays the same, and float16 is most precise near
-            0. `"sampled"`: the ids of k classes sampled from the distribution.
-        dtype: Of values and logits; not used for sampled classes.
-        shape: Of an example's values; `[k]` for a coarse or a sampled field.
-        classes: The number of classes of a coarse or a sampled field, or 0 where not known.
-        temperature: At which classes are sampled; 1 for the other forms.
+            logit is subtracted, which does not change the distribution; float16 is most precise
+            near 0. `"sampled"`: the ids of k classes sampled from the distribution.
+        dtype: The dtype of values and logits; not used for sampled classes.
+        shape: The shape of an example's values; `[k]` for a coarse or a sampled field.
+        classes: The number of classes of a coarse or a sampled field; 0 where not known.
+        temperature: The temperature at which classes are sampled; 1 for the other forms.
     """
 
     name: str
@@ -102,11 +102,11 @@ class Field(Entry):
 
     @property
     def id_dtype(self) -> str:
-        """The type of class ids: two bytes where the number of classes is known and fits."""
+        """The dtype of class ids: two bytes if the number of classes is known and small enough."""
         return "uint16" if 0 < self.classes <= _MOST_UINT16 else "int32"
 
     def columns(self, number: int) -> tuple[Column, ...]:
-        """Return the columns of the field, which is the store's field of that number."""
+        """Return the columns of the field, which is field `number` of the store."""
         stem = OUTPUT_NAME if self.name == OUTPUT_NAME else f"feature{number}"
         if self.form == "dense":
             return (Column(stem, self.dtype, self.shape),)
@@ -127,10 +127,10 @@ class Settings(Entry):
         features: The layer paths of the features, sorted.
         top_k: The number of classes that are stored; None for all.
         sampled_classes: The number of sampled classes; None for none.
-        temperature: At which they are sampled.
-        dtype: Of what is stored.
-        batch_size: Of the teacher's batches; with another its outputs may differ in the last bit.
-        precision: Of the engine.
+        temperature: The temperature at which they are sampled.
+        dtype: The dtype of stored values.
+        batch_size: Of the teacher's batches; other sizes may change the last bit of its outputs.
+        precision: The engine's precision.
         compile: Whether the teacher was compiled.
     """
 
@@ -146,7 +146,7 @@ class Settings(Entry):
 
     @property
     def fields(self) -> Fields:
-        """What is required of the teacher."""
+        """The signals that are required of the teacher."""
         return Fields(self.output, frozenset(self.features))
 
 

@@ -68,9 +68,9 @@ def decode(field: Field, arrays: Arrays) -> Tensor | CoarseLogits:
 
 
 def narrowed(coarse: CoarseLogits, k: int) -> CoarseLogits:
-    """Return the k most probable classes of each row; the others are added to "other".
+    """Keep the k most probable classes of each row; the others are added to "other".
 
-    Rows with fewer are padded with −1.
+    Shorter rows are padded with −1.
     """
     width = coarse.ids.shape[1]
     if width > k:
@@ -92,9 +92,10 @@ def narrowed(coarse: CoarseLogits, k: int) -> CoarseLogits:
 def sample_classes(logits: Tensor, count: int, temperature: float, first_row: int) -> Tensor:
     """Return ids `[batch, count]`, sorted, sampled from softmax(logits / T) with replacement.
 
-    One sample is taken from each k-th of the unit interval, through the cumulative probabilities
-    (stratified sampling): on average a class's frequency is its probability, as with independent
-    samples, with less variance. The seed is the row, so that a block made again is the same.
+    Stratified sampling: one sample falls in each k-th of the unit interval, mapped through the
+    cumulative probabilities. The expected frequency of a class is its probability, as with
+    independent samples, with less variance. The seed is the row, so that a block that is made again
+    is the same.
 
     Args:
         logits: `[batch, classes]`, finite.
@@ -103,15 +104,15 @@ def sample_classes(logits: Tensor, count: int, temperature: float, first_row: in
         first_row: The row of the first example in its store.
     """
     cumulative = (logits.double() / temperature).softmax(dim=1).cumsum(dim=1)
-    cumulative = cumulative / cumulative[:, -1:]  # ends at 1, above every sample
+    cumulative = cumulative / cumulative[:, -1:]  # ends at exactly 1
     numbers = np.random.Generator(np.random.Philox(key=first_row)).random((len(logits), count))
     points = (torch.arange(count) + torch.from_numpy(numbers)) / count
-    # Rounding may make the last of them 1 itself.
+    # Rounding may give 1 for the last point.
     return torch.searchsorted(cumulative, points.clamp(max=1 - 2**-53), right=True)
 
 
 def counted(ids: NDArray[np.int64], temperature: float) -> CoarseLogits:
-    """Return sorted ids `[batch, k]` as different classes, with their log-frequencies."""
+    """Return the distinct classes of sorted ids `[batch, k]`, with their log-frequencies."""
     sampled = torch.from_numpy(ids)
     is_new = torch.ones_like(sampled)
     is_new[:, 1:] = sampled[:, 1:] != sampled[:, :-1]
@@ -120,15 +121,15 @@ def counted(ids: NDArray[np.int64], temperature: float) -> CoarseLogits:
         1, columns, torch.full(sampled.shape, 1 / sampled.shape[1])
     )
     classes = torch.full_like(sampled, -1).scatter_(1, columns, sampled)
-    rest = frequencies.new_full(frequencies.shape[:1], -torch.inf)
-    return CoarseLogits(classes, frequencies.log(), rest, sampled_at=temperature)
+    other = frequencies.new_full(frequencies.shape[:1], -torch.inf)
+    return CoarseLogits(classes, frequencies.log(), other, sampled_at=temperature)
 
 
 def _encode_coarse(field: Field, values: Tensor | CoarseLogits, first_row: int) -> Arrays:
     (k,) = field.shape
     if isinstance(values, CoarseLogits) and values.sampled_at is not None:
         raise ModelError(
-            "a teacher must return probabilities to label with, got sampled classes; label with "
+            "a teacher that labels must return probabilities, got sampled classes; label with "
             "the teacher from which they were sampled"
         )
     coarse = values if isinstance(values, CoarseLogits) else CoarseLogits.of(values)
@@ -136,18 +137,19 @@ def _encode_coarse(field: Field, values: Tensor | CoarseLogits, first_row: int) 
     stored = narrowed(coarse, k)
     top = stored.logits[:, 0].where(stored.ids[:, 0] >= 0, 0)
     logits = (stored.logits - top[:, None]).to(_TORCH[field.dtype])
-    rest = (stored.other - top).to(_TORCH[field.dtype])
-    finite = (logits.isfinite() | (stored.ids < 0)).all(dim=1) & ~rest.isnan() & (rest != torch.inf)
+    other = (stored.other - top).to(_TORCH[field.dtype])
+    finite = (logits.isfinite() | (stored.ids < 0)).all(dim=1) & ~other.isnan()
+    finite &= other != torch.inf
     _check_finite(field, finite, coarse.logits, first_row)
     ids = stored.ids.numpy()
-    return [ids.astype(field.id_dtype), _bits(logits), _bits(rest)]  # −1 becomes 65535
+    return [ids.astype(field.id_dtype), _bits(logits), _bits(other)]  # −1 becomes 65535
 
 
 def _encode_sampled(field: Field, values: Tensor, first_row: int) -> Arrays:
     if tuple(values.shape[1:]) != (field.classes,):
         raise ModelError(
             f"the teacher must return {field.name!r} for {field.classes} classes in every batch, "
-            f"got {describe(values)}; give one that does"
+            f"got {describe(values)}; give a teacher that does"
         )
     logits = values.detach().cpu()
     _check_finite(field, logits.isfinite().all(dim=1), values, first_row)
@@ -156,7 +158,7 @@ def _encode_sampled(field: Field, values: Tensor, first_row: int) -> Arrays:
 
 
 def _all_finite(values: NDArray[np.generic], dtype: str) -> bool:
-    """Tell whether no exponent is all ones, as in NaN and infinities.
+    """Tell whether no value is NaN or infinite: no exponent is all ones.
 
     Compares the bits as integers, which numpy vectorizes; torch's isfinite is far slower on
     float16. The largest signed integer is the largest positive float, the largest unsigned one the
@@ -177,21 +179,21 @@ def _check_finite(field: Field, finite: Tensor, values: Tensor, first_row: int) 
         field: What is stored.
         finite: `[batch]`: which rows are finite in that dtype.
         values: As the teacher returned them.
-        first_row: The row of the first.
+        first_row: The row of the first of them.
     """
     if bool(finite.all()):
         return
     index = int((~finite).nonzero()[0])
     row = values[index].detach().float()
-    worst = row.flatten()[row.abs().nan_to_num(torch.inf, posinf=torch.inf).argmax()].item()
+    largest = row.flatten()[row.abs().nan_to_num(torch.inf, posinf=torch.inf).argmax()].item()
     where = f"in row {first_row + index}"
-    if field.form == "coarse" or not np.isfinite(worst):
+    if field.form == "coarse" or not np.isfinite(largest):
         raise NonFiniteError(
-            f"the teacher's {field.name!r} must be finite, got {worst} {where}; correct the "
+            f"the teacher's {field.name!r} must be finite, got {largest} {where}; correct the "
             "teacher, or that example"
         )
     raise StoreError(
-        f"the teacher's {field.name!r} must fit {field.dtype}, got {worst:g} {where}; label with "
+        f"the teacher's {field.name!r} must fit {field.dtype}, got {largest:g} {where}; label with "
         "dtype='float32'"
     )
 

@@ -1,7 +1,7 @@
-"""The log of finished blocks while a store is being made: one line a block, one file a process.
+"""The log of finished blocks while a store is written: a line per block, a file per process.
 
 A line has the block's number, the CRC-32 of the block in each column, and the CRC-32 of the line
-itself; a last line that a kill cut off is ignored.
+itself. A last line that a kill cut short is ignored.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ Checksums = tuple[int, ...]
 
 
 class Journal:
-    """The log writer of one process.
+    """Writes the log of one process.
 
     Args:
         folder: The store.
-        process: Its number.
+        process: The number of the process.
     """
 
     def __init__(self, folder: Path, process: int) -> None:

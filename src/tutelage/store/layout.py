@@ -1,7 +1,7 @@
-"""The order of rows on disk: rows in blocks, blocks in shards, views one after another.
+"""The order of rows on disk: rows in blocks, blocks in shards, one view after another.
 
-Row number = view · examples + index. A block is a range of rows of one view, the unit that is
-finished, checked and computed again; a shard is one `.npy` file of several blocks of one column.
+Row number = view · examples + index. A block is a range of rows of one view, and the unit that is
+logged, checked and computed again. A shard is one `.npy` file of several blocks of one column.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SHARD_BYTES = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A range of rows or blocks, from `start` up to, not including, `stop`."""
+    """A range of rows or blocks, `stop` excluded."""
 
     start: int
     stop: int
@@ -48,8 +48,8 @@ class Layout:
     def fitting(cls, examples: int, views: int, batch_size: int, row_bytes: int) -> Layout:
         """Return a layout for rows whose widest column takes `row_bytes`.
 
-        A block consists of whole batches, since the last bit of a teacher's output may depend on
-        the rest of the batch: about 1,024 rows or 4 MiB, whichever is less. A shard is about 1 GiB.
+        A block is about 1,024 rows or 4 MiB, whichever is less, in whole batches, since the last
+        bit of a teacher's output may depend on the rest of the batch. A shard is about 1 GiB.
         """
         rows = min(_BLOCK_ROWS, max(1, _BLOCK_BYTES // row_bytes))
         block_rows = batch_size * -(-rows // batch_size)
@@ -58,7 +58,7 @@ class Layout:
 
     @property
     def rows(self) -> int:
-        """Of all views."""
+        """The number of rows, of all views."""
         return self.examples * self.views
 
     @property
@@ -68,12 +68,12 @@ class Layout:
 
     @property
     def blocks(self) -> int:
-        """Of all views."""
+        """The number of blocks, of all views."""
         return self.blocks_per_view * self.views
 
     @property
     def shards(self) -> int:
-        """Files of each column."""
+        """The number of files of each column."""
         return -(-self.blocks // self.shard_blocks)
 
     def block(self, number: int) -> Span:

@@ -1,7 +1,7 @@
 """The manifest: the contents of a store, its teacher and data, and the checksum of each block.
 
-It is readable JSON, and checked to the byte: the text must be exactly what its content serialises
-to, and its last entry is a checksum of all others, so that a flipped byte is always detected.
+It is JSON, whose last entry is a checksum of all others. The text must be exactly the serialisation
+of its content, so that any flipped byte is detected.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Data(Entry):
 
 
 class Views(Entry):
-    """The views of each example, and what determines their augmentation.
+    """The views of each example, and the source of their augmentation.
 
     Args:
         count: 1 where there is no augmentation.
-        seed: With (example, view), the seed of the augmentation; None for none.
-        transform: A description of the augmentation; None for none.
+        seed: Seeds the augmentation, with example and view; None for no augmentation.
+        transform: A description of the augmentation; None for no augmentation.
     """
 
     count: PositiveInt = 1
@@ -49,7 +49,7 @@ class Manifest(Entry):
 
     Args:
         format: The version of the format.
-        made_with: Versions of packages when it was begun; for information.
+        made_with: Versions of packages when the store was begun; for information.
         teacher: The teacher's fingerprint.
         data: The labelled data.
         views: The views of each example.
@@ -57,8 +57,8 @@ class Manifest(Entry):
         fields: What is stored, and how.
         block_rows: See `Layout`.
         shard_blocks: See `Layout`.
-        checksums: Of a finished store: for each file the CRC-32 of each of its blocks, eight
-            hexadecimal digits each, in order. None while it is being made.
+        checksums: For each file, the CRC-32 of each of its blocks, as eight hexadecimal digits
+            each. None while the store is unfinished.
     """
 
     format: int = FORMAT
@@ -85,7 +85,7 @@ class Manifest(Entry):
         )
 
     def identity(self) -> dict[str, Any]:
-        """Return by name what must be equal for a call to resume the store."""
+        """Return the entries that must be equal for a call to resume the store."""
         content = self.model_dump(mode="json", include={"teacher", "data", "views", "settings"})
         return {"teacher": content.pop("teacher")} | {
             f"{part}.{name}": value
@@ -116,7 +116,7 @@ class Manifest(Entry):
         except OSError as error:
             raise StoreError(
                 f"a store must be a folder with {NAME}, got {folder} ({error.strerror}); make one "
-                "with tl.label (a model in a file is no store: load it, and give the module)"
+                "with tl.label (to use a model in a file, load it and give the module)"
             ) from error
         content = _parsed(path, text)
         _check_format(path, content)

@@ -25,7 +25,7 @@ _MOST_NAMED = 3
 class TargetStore:
     """A teacher's targets for a data set, on disk; made by `tl.label`.
 
-    Rows are read through memory maps, only when they are used, and do not stay in memory.
+    Rows are read through memory maps when they are used, and are not kept in memory.
 
     Args:
         path: The folder.
@@ -42,8 +42,8 @@ class TargetStore:
     def open(cls, path: str | Path) -> TargetStore:
         """Open a store after a quick check.
 
-        It checks the manifest, each file's size and header, and the checksums of a random sample of
-        blocks; `verify` checks all of them.
+        The check covers the manifest, each file's size and header, and the checksums of a random
+        sample of blocks; `verify` checks all blocks.
 
         Raises:
             StoreError: There is no store, it is not finished, of another format, or damaged.
@@ -52,7 +52,7 @@ class TargetStore:
         manifest = Manifest.read(folder)
         if manifest.checksums is None:
             raise StoreError(
-                f"the store {folder} must be finished, got one that is being made; call tl.label "
+                f"the store {folder} must be finished, got one that is unfinished; call tl.label "
                 "with the same arguments to finish it"
             )
         refuse_damaged(folder, list(find_damage(folder, manifest, sampled=True)))
@@ -81,7 +81,7 @@ class TargetStore:
 
     @property
     def bytes(self) -> int:
-        """Size of all files of rows."""
+        """The size of all files of rows."""
         layout, columns = self.layout, self.manifest.columns
         shards = [len(layout.shard(shard)) for shard in range(layout.shards)]
         return sum(column.file_bytes(rows) for column in columns for rows in shards)
@@ -109,7 +109,7 @@ class TargetStore:
         return decode(self.fields[number], columns)
 
     def verify(self) -> Iterator[Damage]:
-        """Yield all damage, after a check of every byte."""
+        """Check every byte and yield all damage."""
         return find_damage(self.path, self.manifest)
 
     def _shards(self, number: int) -> list[list[NDArray[np.generic]]]:
@@ -139,8 +139,8 @@ class TargetStore:
         result = np.empty((len(rows), *shards[0].shape[1:]), dtype=shards[0].dtype)
         owners = np.searchsorted(self._starts, rows, side="right") - 1
         for shard in np.unique(owners):
-            ours = owners == shard
-            result[ours] = shards[shard].take(rows[ours] - self._starts[shard], axis=0)
+            inside = owners == shard
+            result[inside] = shards[shard].take(rows[inside] - self._starts[shard], axis=0)
         return result
 
 

@@ -21,10 +21,10 @@ _BYTES_AT_ONCE = 2**20
 
 
 class ShardFiles:
-    """The open files of a store that is being made.
+    """The open files of a store that is being written.
 
-    A file has its full size from the beginning, sparse where nothing has been written yet, so that
-    several processes can each write their own rows.
+    A file has its full size from the beginning (it is sparse), so that each of several processes
+    can write its own rows.
 
     Args:
         folder: The store.
@@ -57,7 +57,7 @@ class ShardFiles:
         write_at(self._file(column, shard), begin + row * each.row_bytes, content)
 
     def flush(self) -> None:
-        """Flush all that was written to disk, headers too, and close the files."""
+        """Flush rows and headers to disk, and close the files."""
         made, self._made = self._made - self._open.keys(), set()
         for file in self._open.values():
             flush(file)

@@ -23,7 +23,7 @@ class Resemblance:
         predicted: The class with the largest probability.
         examples: The number of rows where it is predicted.
         own: Its mean probability in these rows.
-        others: The classes with the largest mean probability besides, with that, in order.
+        others: The other classes with the largest mean probabilities, and these, in order.
     """
 
     predicted: int
@@ -41,11 +41,10 @@ class Example:
 
 
 def resemblances(store: TargetStore, rows: int = 50_000, others: int = 3) -> list[Resemblance]:
-    """Return for each predicted class the classes that get probability besides.
+    """Return for each predicted class the other classes with the largest mean probabilities.
 
-    That is the mean of softmax(logits) over the first rows with the same predicted class; of a
-    coarse output only the stored classes count. Empty where there is no output, where it is not
-    `[classes]`, or has one column or more than 2,000.
+    The mean is over the first rows with the same predicted class; for a coarse output, over the
+    stored classes only. Empty if there is no output `[classes]` with 2 to 2,000 classes.
     """
     classes = _classes(store)
     if not 1 < classes <= _MOST_CLASSES:

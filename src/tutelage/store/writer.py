@@ -26,13 +26,13 @@ _SECONDS_BETWEEN_COMMITS = 1.0
 class StoreWriter:
     """Writes blocks of a store, as one of several processes or alone.
 
-    A block is finished once it has a line in a log, which is written after its rows are on disk:
-    after a kill, at most about a second's work and the current block are repeated.
+    A block is finished when it has a line in a log, which is written after its rows are on disk.
+    After a kill, about a second's work and the current block are repeated.
 
     Args:
         folder: The store, with its manifest.
         manifest: That manifest, of an unfinished store.
-        process: The number of this process, each with a log of its own.
+        process: The number of this process, which has its own log.
 
     Raises:
         StoreError: The folder cannot be written.
@@ -60,7 +60,7 @@ class StoreWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Log the finished blocks, after an error as far as possible."""
+        """Log the finished blocks; after an error, if possible."""
         try:
             if error is None:
                 self.commit()
@@ -84,8 +84,8 @@ class StoreWriter:
             pieces: The teacher's signals for its rows, in order, batch by batch.
 
         Raises:
-            StoreError: The disk is full or cannot be written, a value does not fit, or the pieces
-                have another number of rows than the block.
+            StoreError: The disk is full or cannot be written, a value does not fit the dtype, or
+                the number of rows differs from the block's.
             TutelageError: As `tutelage.store.forms.encode`.
         """
         rows, done = self.layout.block(block), 0
@@ -114,8 +114,8 @@ class StoreWriter:
 
     def commit(self) -> None:
         """Flush the blocks that were written, and log them as finished."""
-        # After a failure these are not tried again: a second flush may succeed although the system
-        # has dropped what the first one could not write.
+        # Not retried after a failure: a second flush may succeed although the system has dropped
+        # what the first one could not write.
         waiting, self._waiting = self._waiting, {}
         try:
             self._files.flush()
@@ -146,7 +146,7 @@ class StoreWriter:
 
 
 def _check_width(field: Field, output: CoarseLogits) -> None:
-    """Refuse a teacher that knows more classes than in its first batch."""
+    """Refuse an output of more classes than in the first batch."""
     width = output.ids.shape[1]
     if field.form == "coarse" and width > field.shape[0]:
         raise ModelError(

@@ -1,4 +1,4 @@
-"""Make a smaller model out of a teacher, as a student that starts from what the teacher knows."""
+"""Make a student from some of a teacher's layers, with their weights."""
 
 from tutelage.students.keep_layers import Kept, every_nth_layer, keep_layers
 

@@ -1,4 +1,4 @@
-"""A deep copy of a model that leaves out blocks, and numbers the others anew."""
+"""Copy a model without some of its blocks, and renumber the others."""
 
 from collections.abc import Iterable
 from copy import copy, deepcopy
@@ -10,14 +10,14 @@ from tutelage.errors import ModelError
 
 Model = TypeVar("Model", bound=nn.Module)
 
-# What blocks call their own position; Hugging Face's caches are indexed by it.
+# Names of a block's own position; caches of Hugging Face models are indexed by it.
 _POSITIONS = ("layer_idx", "layer_id", "layer_index", "layer_number", "layer_num", "block_idx")
 
 
 def copy_with(model: Model, container: str, kept: list[int]) -> Model:
-    """Return a deep copy of a model in which a container holds only the kept children.
+    """Return a deep copy of a model in which a container has only the kept children.
 
-    What is left out is not copied either, unless the model holds it elsewhere, too.
+    The other children are not copied, unless the model has a second reference to them.
 
     Raises:
         ModelError: The model cannot be copied.
@@ -26,17 +26,17 @@ def copy_with(model: Model, container: str, kept: list[int]) -> Model:
         return _copy_with(model, container, kept)
     except Exception as error:
         raise ModelError(
-            f"the teacher ({type(model).__name__}) must be a model that can be copied, but "
-            f"copy.deepcopy failed with {type(error).__name__}: {error}; build or load it anew, "
-            "and keep in it no tensors that were computed"
+            f"the teacher ({type(model).__name__}) must be a model that can be copied, got "
+            f"{type(error).__name__}: {error} of copy.deepcopy; build or load it again, and store "
+            "no computed tensors in it"
         ) from error
 
 
 def _copy_with(model: Model, container: str, kept: list[int]) -> Model:
     memo: dict[int, Any] = {}
     original = model.get_submodule(container)
-    # The smaller container stands in the memo before the model is copied, so that whatever refers
-    # to the original refers to it in the copy.
+    # The smaller container is in the memo before the model is copied, so that in the copy all
+    # references to the original are to the smaller one.
     memo[id(original)] = smaller = copy(original)
     state = {name: value for name, value in vars(original).items() if name != "_modules"}
     smaller.__dict__ = {"_modules": {}} | deepcopy(state, memo)
@@ -48,7 +48,7 @@ def _copy_with(model: Model, container: str, kept: list[int]) -> Model:
 
 
 def renumber(model: nn.Module, paths: Iterable[str], kept: list[int]) -> None:
-    """Give the parts of each block that know its position the new one."""
+    """Update the position in those parts of each block that store it."""
     for new, (path, old) in enumerate(zip(paths, kept, strict=True)):
         for part in model.get_submodule(path).modules():
             for name in _POSITIONS:

@@ -1,4 +1,4 @@
-"""Check which blocks of a network can be left out, without running it."""
+"""Check which blocks of a network can be removed, without running it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _Shapes = dict[str, tuple[int, ...]]
 
 
 def check_left_out(teacher: nn.Module, paths: Sequence[str], kept: Sequence[int]) -> None:
-    """Refuse to leave out a block that may return another shape than it takes.
+    """Refuse to remove a block that may change the shape of its input.
 
-    Two neighbours with weights of equal shapes return what they take, so that either can be left
-    out, and so does a block whose last layer is as wide as its first one's input. The first block
-    of a stage of a ResNet, which changes the number of channels, is neither.
+    A block does not if a neighbour has weights of equal shapes, or if the width of its last layer
+    equals that of its first layer's input. The first block of a stage of a ResNet, which changes
+    the number of channels, meets neither condition.
 
     Args:
         teacher: The model that has the blocks.
@@ -40,7 +40,7 @@ def check_left_out(teacher: nn.Module, paths: Sequence[str], kept: Sequence[int]
 
 
 def check_first(teacher: nn.Module, paths: Sequence[str], kept: Sequence[int]) -> None:
-    """Refuse to leave out a first block that has parameters of its own kind, as T5's biases.
+    """Refuse to remove a first block with parameters that the others lack, as T5's biases.
 
     Args:
         teacher: The model that has the blocks.
@@ -51,15 +51,15 @@ def check_first(teacher: nn.Module, paths: Sequence[str], kept: Sequence[int]) -
         ArgumentError: Such a block is not kept.
     """
     first, *rest = (set(_shapes(teacher.get_submodule(path))) for path in paths)
-    if kept[0] == 0 or len(rest) < 2:  # noqa: PLR2004 - of two, neither is the usual one
+    if kept[0] == 0 or len(rest) < 2:  # noqa: PLR2004 - of two, neither is the exception
         return
     names = (first - set().union(*rest)) | (set.intersection(*rest) - first)
     if names:
-        _refuse(teacher, paths, 0, f"which alone of all blocks has (or lacks) {min(names)!r}")
+        _refuse(teacher, paths, 0, f"which, unlike all others, has (or lacks) {min(names)!r}")
 
 
 def check_pattern(teacher: nn.Module, paths: Sequence[str], kept: Sequence[int]) -> None:
-    """Refuse kept blocks that break a pattern, as a Swin's windows, shifted in every second block.
+    """Refuse kept blocks that break a pattern, such as a Swin's alternately shifted windows.
 
     Args:
         teacher: The model that has the blocks.
@@ -67,7 +67,7 @@ def check_pattern(teacher: nn.Module, paths: Sequence[str], kept: Sequence[int])
         kept: Positions of those that stay.
 
     Raises:
-        ArgumentError: A setting that repeats from block to block would no longer do so.
+        ArgumentError: A periodic setting would no longer be periodic.
     """
     settings = [_settings(teacher.get_submodule(path)) for path in paths]
     for name in settings[0]:
@@ -98,12 +98,12 @@ def _shapes(block: nn.Module) -> _Shapes:
 def _other_shape(
     block: dict[str, tuple[int, ...]], other: dict[str, tuple[int, ...]]
 ) -> str | None:
-    """Return a name that both blocks have, with different shapes."""
+    """Return a name that both blocks have with different shapes; None if there is none."""
     return next((name for name in block if block[name] != other.get(name, block[name])), None)
 
 
 def _keeps_width(block: nn.Module) -> bool:
-    """Tell whether a block seems to return the shape that it takes."""
+    """Tell whether a block seems to keep the shape of its input."""
     layers = [each for each in block.modules() if isinstance(each, (nn.Linear, _ConvNd))]
     if not layers or any(max(each.stride) > 1 for each in layers if isinstance(each, _ConvNd)):
         return False
@@ -114,7 +114,7 @@ def _keeps_width(block: nn.Module) -> bool:
 
 
 def _settings(block: nn.Module) -> dict[str, object]:
-    """Return the settings of all parts of a block, by name; not those that count positions."""
+    """Return the settings of all parts of a block, by name."""
     return {
         f"{path}.{name}".removeprefix("."): tuple(value) if isinstance(value, list) else value
         for path, part in block.named_modules()
@@ -136,7 +136,7 @@ def _repeated(values: Sequence[object], period: int) -> list[object]:
 def _refuse(teacher: nn.Module, paths: Sequence[str], position: int, why: str) -> None:
     first = " (every_nth_layer(..., start=0) does)" if position == 0 else ""
     raise ArgumentError(
-        f"blocks that are left out must be like their neighbours, got {paths[position]!r} of the "
+        f"blocks that are removed must be like their neighbours, got {paths[position]!r} of the "
         f"teacher ({type(teacher).__name__}), {why}; keep block {position}{first}, or give "
-        "`inputs`, on which the student is then tried instead"
+        "`inputs`, to test the student on them instead"
     )

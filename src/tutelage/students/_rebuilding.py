@@ -1,4 +1,4 @@
-"""Check that a Hugging Face model matches its config, so that it can be saved and loaded."""
+"""Check that a Hugging Face student matches its config, so that it can be saved and loaded."""
 
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -15,13 +15,13 @@ _CONFIG = "config"  # the name under which a config that builds no model is repo
 def check_rebuilding(
     student: nn.Module, teacher: nn.Module, container: str, layer_map: dict[str, str]
 ) -> bool:
-    """Compare a student with what its config describes; without a config, return False.
+    """Compare a student with what its config describes; return False if it has no config.
 
-    Saved weights are loaded by name, and the structure of a block may depend on its position (T5's
-    block 0 holds the position biases), so the two have to be alike.
+    Saved weights are loaded by name, and the structure of a block may depend on its position (only
+    T5's block 0 has position biases), so the two must match.
 
     Raises:
-        ModelError: They are not, although the teacher is as its config describes it.
+        ModelError: They do not, although the teacher matches its own config.
     """
     owner = _owner(student, container)
     if owner is None:
@@ -30,7 +30,7 @@ def check_rebuilding(
     within, blocks = container[start:], {new[start:]: old[start:] for new, old in layer_map.items()}
     student, teacher = student.get_submodule(owner), teacher.get_submodule(owner)
     faults = _faults(student, within)
-    # A teacher that was changed after it was built (by adapters) does not match its config either.
+    # The faults of a teacher that was changed after it was built (by adapters) are ignored.
     known = _faults(teacher, within) if faults else {}
     for name, due in faults.items():
         block = next((new for new in blocks if name.startswith(f"{new}.")), None)
@@ -55,20 +55,20 @@ def _owner(model: nn.Module, container: str) -> str | None:
 
 
 def _faults(model: Any, within: str) -> dict[str, object]:
-    """Return where a model differs from what its config describes, `{name: expected}`."""
+    """Return the differences between a model and what its config describes, `{name: expected}`."""
     try:
-        # As loading does: from the serialised config, and without memory for weights.
+        # As loading does, from the serialised config, and without allocating weights.
         config = type(model.config).from_dict(model.config.to_dict())
         with torch.device("meta"):
             due = dict(_facts(type(model)(config), within))
-    except Exception as error:  # noqa: BLE001 - raised later, unless the teacher has it too
+    except Exception as error:  # noqa: BLE001 - reported later, unless the teacher has it too
         return {_CONFIG: f"{type(error).__name__}: {error}"}
     found = dict(_facts(model, within))
     return {name: due.get(name) for name in due | found if found.get(name) != due.get(name)}
 
 
 def _facts(model: nn.Module, within: str) -> Iterator[tuple[str, object]]:
-    """Yield the shapes of a model's tensors, and the settings of what is in a layer, by name."""
+    """Yield the shapes of a model's tensors, and the settings of layers inside a path, by name."""
     for name, value in model.state_dict().items():
         yield name, list(value.shape) if isinstance(value, Tensor) else None
     for path, part in model.named_modules():
@@ -80,26 +80,26 @@ def _facts(model: nn.Module, within: str) -> Iterator[tuple[str, object]]:
 
 def _refuse_config(teacher: nn.Module, within: str, name: str, due: object) -> NoReturn:
     kind = type(getattr(teacher, "config", None)).__name__
-    came = due if name == _CONFIG else f"{name!r} is not as it describes it"
+    fault = due if name == _CONFIG else f"{name!r} does not match"
     raise ModelError(
-        f"the student's config must describe fewer blocks in {within!r}, but none of the entries "
-        f"of a {kind} that are known to count them did it ({came}); build a smaller "
-        f"{type(teacher).__name__} from a config of your own and copy the weights by name"
+        f"the student's config must describe fewer blocks in {within!r}, got a {kind} without a "
+        f"known entry for their number ({fault}); build a smaller {type(teacher).__name__} from a "
+        "config of your own and copy the weights by name"
     )
 
 
 def _refuse_block(
     teacher: nn.Module, within: str, block: tuple[str, str], name: str, due: object
 ) -> NoReturn:
-    """Raise an error that names what is wrong with a block, and which ones would fit."""
+    """Raise an error that names a block's fault, and the blocks that could be kept instead."""
     new, old = block
-    rest = name.removeprefix(f"{new}.")
+    entry = name.removeprefix(f"{new}.")
     facts, paths = dict(_facts(teacher, within)), children(teacher, within)
-    fitting = [i for i, path in enumerate(paths) if facts.get(f"{path}.{rest}") == due]
+    fitting = [i for i, path in enumerate(paths) if facts.get(f"{path}.{entry}") == due]
     raise ModelError(
         f"block {old!r} of the teacher ({type(teacher).__name__}) does not have the structure that "
-        f"the student needs at {new!r}: {rest!r} must be {_as_text(due)}, and is "
-        f"{_as_text(facts.get(f'{old}.{rest}'))}; keep one of the blocks {fitting} there"
+        f"the student needs at {new!r}: {entry!r} must be {_as_text(due)}, got "
+        f"{_as_text(facts.get(f'{old}.{entry}'))}; keep one of the blocks {fitting} there"
         f"{' (every_nth_layer(..., start=0) does)' if 0 in fitting and new == paths[0] else ''}"
     )
 

@@ -1,4 +1,4 @@
-"""A student that is the teacher with fewer blocks."""
+"""Students that are the teacher with fewer blocks."""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -19,7 +19,7 @@ from tutelage.students._rebuilding import check_rebuilding
 
 
 class Kept(NamedTuple, Generic[Model]):
-    """A student made of a teacher's blocks, and where each of them came from.
+    """A student made of a teacher's blocks, and the origin of each block.
 
     Args:
         student: The teacher with only the kept blocks, in the teacher's mode and dtype.
@@ -58,7 +58,7 @@ def every_nth_layer(
     >>> every_nth_layer(teacher).layer_map
     {'0': '1', '1': '3'}
     """
-    integer("n", n, 2, "pass the number of blocks to one that is kept")
+    integer("n", n, 2, "of every n blocks one is kept")
     first = n - 1
     if start is not None:
         first = integer("start", start, 0, f"it is a position from 0 to {n - 1}")
@@ -91,29 +91,29 @@ def keep_layers(
     """Return the teacher with only some of its blocks.
 
     DistilBERT (Sanh et al., arXiv:1910.01108) starts from every second layer of BERT. The student
-    is a deep copy without the blocks that are left out; parameters frozen in the teacher are frozen
-    in the student. Block j of the student has the name of block j of the teacher. In a Hugging Face
-    model, the number of layers in the config and each `layer_idx` are updated, so that the student
-    can be saved and loaded like any model of its kind.
+    is a deep copy without the other blocks; parameters frozen in the teacher are frozen in the
+    student. Block j of the student has the name of block j of the teacher. In a Hugging Face model,
+    the number of layers in the config and each `layer_idx` are updated, so that the student can be
+    saved and loaded like any model of its class.
 
     Args:
         teacher: Any network of repeated blocks, each of which takes what the one before returns; it
             is not changed.
         kept: Positions of the blocks to keep, from 0, in increasing order.
-        path: The container of the blocks, an `nn.Sequential` or `nn.ModuleList`, where
-            `tutelage.layers.blocks` cannot tell (in an encoder-decoder), or to keep blocks within
+        path: The container of the blocks, an `nn.Sequential` or `nn.ModuleList`, if
+            `tutelage.layers.blocks` does not find it (in an encoder-decoder), or to keep blocks of
             one stage of several.
-        inputs: An example batch of inputs. With it, the student is run once, and blocks whose
-            shapes differ from their neighbours' may be left out if it runs.
+        inputs: An example batch of inputs. With it, the student is run once, and any blocks may be
+            removed with which it runs.
 
     Returns:
         The student and its layer map, `(student, layer_map)`.
 
     Raises:
-        ArgumentError: `kept` is out of its range, blocks are not found, they are stages, or a block
-            is left out that changes the shape, or that starts or continues a pattern.
-        ModelError: The student does not run on `inputs`, or it would not be an ordinary Hugging
-            Face model of its kind, as a T5 without block 0, which alone holds the position biases.
+        ArgumentError: `kept` is out of its range, blocks are not found, they are stages, or a
+            removed block changes the shape, has parameters of its own, or is part of a pattern.
+        ModelError: The student does not run on `inputs`, or does not match its Hugging Face config,
+            as a T5 without block 0, which has the position biases.
 
     >>> teacher = nn.Sequential(*[nn.Linear(2, 2) for _ in range(4)])
     >>> student, layer_map = keep_layers(teacher, [0, 3])
@@ -137,7 +137,7 @@ def keep_layers(
 
 
 def _keep(teacher: Model, container: str, positions: list[int], check: bool) -> Kept[Model]:
-    """Return the student that has only some of the blocks of a container."""
+    """Return the student with only some of the blocks of a container."""
     old = children(teacher, container)
     if check:
         check_left_out(teacher, old, positions)

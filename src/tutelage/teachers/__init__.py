@@ -1,8 +1,8 @@
 """Teachers: modules, callables such as scikit-learn's, stored targets, and combinations of them.
 
-Several teachers of the same classes are an `Ensemble`; one for each domain, `Specialists`; a
-teacher of some of the classes is a `Specialist`; where domains are not known, `Consensus` combines
-teachers of different classes.
+`Ensemble` averages teachers of the same classes, `Specialists` has one teacher for each domain, a
+`Specialist` knows some of the classes, and `Consensus` combines teachers of different classes where
+domains are not known.
 """
 
 from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask

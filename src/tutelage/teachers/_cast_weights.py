@@ -1,4 +1,4 @@
-"""The weights of a frozen module in autocast's precision, cast once and not at every call."""
+"""The weights of a frozen module in autocast's precision, cast once instead of at every call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LAYERS = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d,
     nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
 )  # fmt: skip
-"""Exactly these classes use their weights only in operations that autocast gives its precision."""
+"""Classes (not their subclasses) whose weights are used in low precision under autocast."""
 
 
 class _Weight(NamedTuple):
@@ -30,36 +30,38 @@ class _Weight(NamedTuple):
 class CastWeights:
     """Copies of the float32 weights of a module's linear and convolution layers.
 
-    Parameters that another kind of layer uses too (an embedding tied to the output layer) are left
-    out, and so is all of a compiled module, which would be compiled again.
+    Parameters that another kind of layer shares (an embedding tied to the output layer) are left
+    out. A compiled module is left out as a whole, since it would be recompiled.
 
     Args:
-        module: Whose weights.
-        dtype: Autocast's.
+        module: The module that has the weights.
+        dtype: Autocast's dtype.
     """
 
     def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
         self.dtype = dtype
         layers = list(module.modules())
-        uses = Counter(id(each) for layer in layers for each in _parameters(layer).values())
-        ours = [layer for layer in layers if type(layer) in _LAYERS]
-        by_us = Counter(id(each) for layer in ours for each in _parameters(layer).values())
+        castable = [layer for layer in layers if type(layer) in _LAYERS]
+        uses, castable_uses = (
+            Counter(id(each) for layer in several for each in _parameters(layer).values())
+            for several in (layers, castable)
+        )
         compiled = any(
             layer._compiled_call_impl or COMPILED in layer._modules  # noqa: SLF001
             for layer in layers
         )
         self.weights = [
             _Weight(_parameters(layer), name, each, each._version, each.detach().to(dtype))  # noqa: SLF001
-            for layer in ([] if compiled else ours)
+            for layer in ([] if compiled else castable)
             for name, each in _parameters(layer).items()
             if each is not None
             and each.dtype == torch.float32
             and not each.is_inference()
-            and uses[id(each)] == by_us[id(each)]
+            and uses[id(each)] == castable_uses[id(each)]
         ]
 
     def is_current(self, dtype: torch.dtype) -> bool:
-        """Tell whether the copies are those of the weights as they are now, in this dtype."""
+        """Tell whether the copies are up to date and of this dtype."""
         return dtype == self.dtype and all(
             each.parameters.get(each.name) is each.original
             and each.original._version == each.version  # noqa: SLF001
@@ -68,7 +70,7 @@ class CastWeights:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Put the copies in the place of the weights; afterwards the weights are back."""
+        """Use the copies instead of the weights inside this context."""
         for each in self.weights:
             each.parameters[each.name] = each.cast  # pyright: ignore[reportArgumentType]
         try:

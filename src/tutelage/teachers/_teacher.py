@@ -1,4 +1,4 @@
-"""What every teacher can do, and what users may give for one."""
+"""The base class of teachers, and the conversion of what users pass as a teacher."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Teacher(ABC):
     """A source of outputs and features to learn from; never trained, and no part of the student.
 
     Attributes:
-        module: The module that computes them, if there is one, so that its size can be measured.
-        members: The teachers that this one combines, if it combines several.
-        views: For how many of a data set's views (see `data.Views`) it has targets; None where it
-            computes them for any input.
+        module: The module that computes them, if there is one.
+        members: The teachers that this one combines, if any.
+        views: The number of a data set's views (see `data.Views`) for which it has targets; None
+            if it computes them for any input.
     """
 
     module: nn.Module | None = None
@@ -43,12 +43,12 @@ class Teacher(ABC):
         """Return a short text that changes when the teacher's outputs may change."""
 
     def for_data(self, name: str, data: object) -> Teacher:
-        """Return the teacher for one data set; itself where it computes targets for any input.
+        """Return the teacher for one data set; itself if it computes targets for any input.
 
-        A teacher with members selects each member's.
+        A teacher with members does so for each of them.
 
         Args:
-            name: The argument that the data was, for messages.
+            name: The argument's name, for messages.
             data: A data set or a `DataLoader`.
 
         Raises:
@@ -76,11 +76,11 @@ class Teacher(ABC):
     def modules(self) -> tuple[nn.Module, ...]:
         """Return the modules of the teacher and of its members, each once."""
         own = () if self.module is None else (self.module,)
-        theirs = (module for member in self.members for module in member.modules())
-        return tuple({id(module): module for module in (*own, *theirs)}.values())
+        inner = (module for member in self.members for module in member.modules())
+        return tuple({id(module): module for module in (*own, *inner)}.values())
 
     def is_made_of_modules(self) -> bool:
-        """Tell whether it and all members are modules, so that its size can be measured."""
+        """Tell whether its size can be measured: it, or each of its members, is a module."""
         if not self.members:
             return self.module is not None
         return all(member.is_made_of_modules() for member in self.members)
@@ -95,8 +95,8 @@ def ask(teacher: Teacher, batch: Batch, fields: Fields) -> Signals:
     """Return a teacher's signals, or an error that names it.
 
     Raises:
-        ModelError: It raised an error of its own (which is the cause), or returned something else
-            than what was asked for.
+        ModelError: It raised an error of its own (which is the cause), or did not return the
+            required signals.
     """
     try:
         signals = teacher.signals(batch, fields)
@@ -118,8 +118,8 @@ def ask(teacher: Teacher, batch: Batch, fields: Fields) -> Signals:
         missing += map(repr, sorted(fields.features - signals.features.keys()))
         raise ModelError(
             f"the teacher ({type(teacher).__name__}) must return what the objective needs, got "
-            f"signals without {', '.join(missing)}; use an objective that does without, or return "
-            "them from `signals`"
+            f"signals without {', '.join(missing)}; use another objective, or return them from "
+            "`signals`"
         )
     return signals
 
@@ -140,7 +140,7 @@ def as_teacher(teacher: object) -> Teacher:
         ModelError: It is none of these.
         StoreError: A path is not that of a finished store.
     """
-    # These combine or wrap teachers, and so import this module.
+    # These modules import this one.
     from tutelage.teachers.ensemble import Ensemble  # noqa: PLC0415
     from tutelage.teachers.live import Live  # noqa: PLC0415
     from tutelage.teachers.specialists import Specialists  # noqa: PLC0415

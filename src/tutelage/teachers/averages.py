@@ -1,4 +1,4 @@
-"""Means of several teachers' outputs, and the weights of the teachers in them.
+"""Means of several teachers' outputs, and weights of the teachers.
 
 A mean takes outputs `[members, batch, n]` and weights `[members, batch, 1]` that sum to 1 over the
 members (or `[members, 1, 1]`, the same for all examples), and returns `[batch, n]`. A weighting
@@ -21,7 +21,7 @@ def mean_of_outputs(outputs: Tensor, weights: Tensor) -> Tensor:
     """Return Σ_k w_k·z_k: for values their mean, for logits the normalised geometric mean.
 
     For probabilities p_k = softmax(z_k) the softmax of the result is q ∝ Π_k p_k^{w_k}, which
-    minimizes Σ_k w_k KL(q‖p_k). A class to which one teacher gives no probability gets none.
+    minimizes Σ_k w_k KL(q‖p_k). A class has probability 0 if any teacher gives it 0.
 
     >>> mean_of_outputs(torch.tensor([[[1.0, 2.0]], [[3.0, 6.0]]]), torch.full((2, 1, 1), 0.5))
     tensor([[2., 4.]])
@@ -33,16 +33,16 @@ def mean_of_outputs(outputs: Tensor, weights: Tensor) -> Tensor:
 def mean_of_probabilities(outputs: Tensor, weights: Tensor) -> Tensor:
     """Return log Σ_k w_k·softmax(z_k): logits of the mean of the teachers' probabilities.
 
-    It minimizes Σ_k w_k KL(p_k‖q). A class keeps probability if one teacher gives it some.
+    It minimizes Σ_k w_k KL(p_k‖q). A class has probability 0 only if all teachers give it 0.
 
     Raises:
-        ModelError: There is one column, which is a value and no logits.
+        ModelError: There is a single column, which is a value.
 
     >>> logits = torch.tensor([[[0.9, 0.1]], [[0.5, 0.5]]]).log()
     >>> mean_of_probabilities(logits, torch.full((2, 1, 1), 0.5)).exp()
     tensor([[0.7000, 0.3000]])
     """
-    if outputs.shape[-1] < 2:  # noqa: PLR2004 - of one class all is certain
+    if outputs.shape[-1] < 2:  # noqa: PLR2004 - a single value
         raise ModelError(
             "the mean of probabilities needs logits of two classes or more, got one column; for "
             "values use average=mean_of_outputs"
@@ -64,8 +64,8 @@ def mean_of_gaussians(outputs: Tensor, weights: Tensor) -> Tensor:
     Raises:
         ModelError: The number of columns is odd.
 
-    >>> sure, unsure = [0.0, 0.0], [4.0, 1.0986]  # variances of 1 and 3
-    >>> mean_of_gaussians(torch.tensor([[sure], [unsure]]), torch.full((2, 1, 1), 0.5))
+    >>> first, second = [0.0, 0.0], [4.0, 1.0986]  # variances of 1 and 3
+    >>> mean_of_gaussians(torch.tensor([[first], [second]]), torch.full((2, 1, 1), 0.5))
     tensor([[1.0000, 0.4055]])
     """
     if outputs.shape[-1] % 2:
@@ -82,8 +82,8 @@ def mean_of_gaussians(outputs: Tensor, weights: Tensor) -> Tensor:
 def by_label_confidence(outputs: Tensor, batch: Batch) -> Tensor:
     """Weight teachers by their confidence in the true label (CA-MKD).
 
-    w_k = (1 − softmax_k(c_k))/(K − 1) with c_k the cross-entropy of teacher k with the label. Equal
-    teachers weigh 1/K each, and so do all where there is no label.
+    w_k = (1 − softmax_k(c_k))/(K − 1) with c_k the cross-entropy of teacher k with the label. The
+    weights are 1/K for equal teachers, and for examples without a label.
 
     Source: Zhang, Chen and Wang 2022, "Confidence-aware multi-teacher knowledge distillation",
     https://arxiv.org/abs/2201.00007.
@@ -96,7 +96,7 @@ def by_label_confidence(outputs: Tensor, batch: Batch) -> Tensor:
         `[members, batch]`, with a sum of 1 over the members.
 
     Raises:
-        DataError: The batch has no labels, or they are no class ids.
+        DataError: The batch has no labels, or they are not class ids.
 
     >>> logits = torch.tensor([[[4.0, 0.0]], [[0.0, 4.0]]])
     >>> by_label_confidence(logits, Batch(torch.zeros(1, 3), torch.tensor([0])))
@@ -114,12 +114,12 @@ def by_label_confidence(outputs: Tensor, batch: Batch) -> Tensor:
         partners = torch.stack([hard_labels(each, mixture.labels) for each in outputs])
         fraction = mixture.fraction.to(costs.dtype)
         costs = fraction * costs + (1 - fraction) * partners
-    # Equal costs make equal weights.
-    return _low_costs_first(costs.where(batch.labelled(), 0))
+    # Equal costs give equal weights.
+    return _weights_of(costs.where(batch.labelled(), 0))
 
 
 def by_entropy(outputs: Tensor, batch: Batch) -> Tensor:
-    """Weight teachers by the entropy of their predictions, low entropy most; no label is needed.
+    """Weight teachers by the entropy of their predictions: low entropy, high weight.
 
     w_k = (1 − softmax_k(H_k))/(K − 1) with H_k the entropy of teacher k's probabilities. A teacher
     may be confident and wrong; where labels are known, `by_label_confidence` is more reliable.
@@ -142,14 +142,14 @@ def by_entropy(outputs: Tensor, batch: Batch) -> Tensor:
     del batch
     log_p = F.log_softmax(outputs, dim=-1)
     terms = (log_p.exp() * log_p).masked_fill(log_p == -torch.inf, 0)
-    return _low_costs_first(-terms.sum(dim=-1))
+    return _weights_of(-terms.sum(dim=-1))
 
 
 def inverse_variance(variances: Sequence[float]) -> list[float]:
     """Return weights 1/σ_k² for teachers whose squared error is known, as on validation data.
 
-    The weighted mean of estimates with independent errors then has the least variance. For teachers
-    that predict a variance for each example, use `mean_of_gaussians`.
+    These weights minimize the variance of the mean of estimates with independent errors. For
+    teachers that predict a variance for each example, use `mean_of_gaussians`.
 
     Args:
         variances: Each teacher's mean squared error, above 0.
@@ -164,7 +164,7 @@ def inverse_variance(variances: Sequence[float]) -> list[float]:
     return [1 / positive("variances", each, advice) for each in variances]
 
 
-def _low_costs_first(costs: Tensor) -> Tensor:
+def _weights_of(costs: Tensor) -> Tensor:
     """Return (1 − softmax_k(c_k))/(K − 1), `[members, batch]`; 1 for a single member."""
     if len(costs) == 1:
         return torch.ones_like(costs)

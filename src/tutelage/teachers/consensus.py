@@ -1,4 +1,4 @@
-"""One distribution over all classes from teachers that each know some of them."""
+"""Combine teachers that each know some of the classes into one distribution over all classes."""
 
 from __future__ import annotations
 
@@ -25,28 +25,27 @@ _LEAST = -1e4
 class Consensus(Team):
     """Teachers of different classes, all applied to each example: for data without domains.
 
-    For each example it finds the q over all classes that minimizes Σ_k w_k KL(p_k ‖ q_k), where q_k
-    is q over the classes that teacher k knows and one "other" class for the sum of the rest, by
-    the fixed-point iteration
+    For each example it computes the q over all classes that minimizes Σ_k w_k KL(p_k ‖ q_k), where
+    q_k is q over the classes that teacher k knows, with the sum of the remaining ones as "other".
+    The fixed-point iteration
 
         q_i ← Σ_k w_k · p_k(i),
 
-    with p_k(i) = p_k(other) · q_i / q_k(other) for a class i that teacher k does not know. It
-    never increases the sum. Classes between which no teacher distinguishes keep the ratios
-    that they start with: the generalist's, or equal ones. Where an example's domain is known, use
-    `Specialists` instead.
+    with p_k(i) = p_k(other) · q_i / q_k(other) for a class i that teacher k does not know, never
+    increases the objective. The ratios of classes that no teacher distinguishes stay as at the
+    start: the generalist's, or equal. Where an example's domain is known, use `Specialists`.
 
     Source: Hinton, Vinyals and Dean 2015, section 5, https://arxiv.org/abs/1503.02531.
 
     Args:
         teachers: A list or a dict by name: a `Specialist` with an "other" class, or any teacher of
             all classes.
-        generalist: One more, which knows all classes and at whose output the iteration starts.
+        generalist: One more, which knows all classes; the iteration starts from its output.
         classes: The number of the student's classes; None where some teacher knows all of them.
-        weights: One number for each of `teachers`, and one more for the generalist; 0 leaves a
-            teacher out (the iteration may still start at it); None for equal ones.
-        tolerance: The iteration ends once no probability changes by more.
-        max_steps: Most iterations.
+        weights: One number for each of `teachers`, then one for the generalist; 0 leaves a teacher
+            out (the iteration may still start from it); None for equal weights.
+        tolerance: The iteration ends when no probability changes by more.
+        max_steps: Maximum number of iterations.
 
     Raises:
         ArgumentError: There is no teacher, or a number is outside its range.
@@ -82,8 +81,14 @@ class Consensus(Team):
             return Signals(None, features)
         classes = self._classes(outputs)
         used = self.weights.nonzero().flatten().tolist()
-        targets = Targets.of([_coarse(outputs[member]) for member in used], classes)
-        self._check(targets, [self.names[member] for member in used])
+        targets = Targets.of([outputs[member] for member in used], classes)
+        without = [self.names[used[member]] for member in targets.without_other()]
+        if without:
+            raise ModelError(
+                'each teacher of a Consensus must know all classes, or have an "other" class, got '
+                f"neither of {without}; train it with one more output and set other_class=True, or "
+                "use Specialists, by domain"
+            )
         last = outputs[-1]
         start = last if self.has_generalist and isinstance(last, Tensor) else None
         log_q = pooled(targets, self.weights[used], start, self.tolerance, self.max_steps)
@@ -99,7 +104,7 @@ class Consensus(Team):
         found = {*dense.values(), *([] if self.classes is None else [self.classes])}
         if len(found) != 1:
             raise ModelError(
-                "teachers of a Consensus must have one number of classes, got "
+                "teachers of a Consensus must have the same number of classes, got "
                 f"classes={self.classes} and {dense or 'no teacher of all classes'}; set `classes`,"
                 " and name the classes of each teacher that knows some by Specialist"
             )
@@ -109,16 +114,6 @@ class Consensus(Team):
                 "`teachers`"
             )
         return found.pop()
-
-    def _check(self, targets: Targets, names: Sequence[str]) -> None:
-        """Refuse teachers that have no "other" class for what they do not know."""
-        without = targets.without_other()
-        if without:
-            raise ModelError(
-                'each teacher of a Consensus must know all classes, or have an "other" class, got '
-                f"neither of {[names[member] for member in without]}; train it with one more "
-                "output and set other_class=True, or use Specialists, by domain"
-            )
 
     def _settings(self) -> str:
         weights = [round(each, 9) for each in self.weights.tolist()]
@@ -140,10 +135,6 @@ def _with(
     return {**named, GENERALIST: generalist}
 
 
-def _coarse(output: Tensor | CoarseLogits) -> CoarseLogits:
-    return CoarseLogits.of(output) if isinstance(output, Tensor) else output
-
-
 @dataclass(frozen=True)
 class Targets:
     """Several teachers' distributions over their own classes and the "other" class.
@@ -159,23 +150,24 @@ class Targets:
     other: Tensor
 
     @classmethod
-    def of(cls, teachers: Sequence[CoarseLogits], classes: int) -> Targets:
-        """Scatter coarse logits over all classes, in float32 at least.
+    def of(cls, outputs: Sequence[Tensor | CoarseLogits], classes: int) -> Targets:
+        """Scatter outputs over all classes, in float32 at least.
 
         Raises:
             ModelError: A teacher has a class id that is too large (checked on the CPU only).
         """
-        parts = [_scattered(each, classes) for each in teachers]
+        coarse = [CoarseLogits.of(each) if isinstance(each, Tensor) else each for each in outputs]
+        parts = [_scattered(each, classes) for each in coarse]
         known, log_p, other = (torch.stack(column) for column in zip(*parts, strict=True))
         return cls(known, log_p, other)
 
     def without_other(self) -> list[int]:
-        """Return the members that know only some classes and give the others no probability."""
+        """Return the members that know some classes only and give the others probability 0."""
         without = (self.other == -torch.inf) & ~self.known.all(dim=-1, keepdim=True)
         return without.flatten(1).any(dim=1).nonzero().flatten().tolist()
 
     def completed(self, log_q: Tensor) -> Tensor:
-        """Return each teacher's log-probabilities, with its "other" class divided in q's ratios.
+        """Return each teacher's log-probabilities, with its "other" class split in q's ratios.
 
         Args:
             log_q: `[batch, classes]`.
@@ -202,12 +194,12 @@ def pooled(
         targets: The teachers' distributions.
         weights: `[members]`, with a sum of 1.
         start: Logits at which the iteration starts; None for equal probabilities.
-        tolerance: It ends once no probability changes by more.
-        max_steps: Most iterations.
+        tolerance: See `Consensus`.
+        max_steps: See `Consensus`.
     """
     log_w = weights.to(targets.log_p).log().reshape(-1, 1, 1)
     begin = torch.zeros_like(targets.log_p[0]) if start is None else start.to(targets.log_p)
-    # Kept finite: where all classes of "other" have probability 0, they have no ratios.
+    # Kept finite: ratios between classes of probability 0 are not defined.
     log_q = F.log_softmax(begin, dim=1).clamp(min=_LEAST)
     for _ in range(max_steps):
         # Normalised at each step, so that rounding errors do not accumulate.
@@ -227,7 +219,7 @@ def _scattered(teacher: CoarseLogits, classes: int) -> tuple[Tensor, Tensor, Ten
     ids = teacher.ids
     if teacher.sampled_at is not None:
         raise ModelError(
-            "teachers of a Consensus must give probabilities, got sampled classes; label with "
+            "teachers of a Consensus must return probabilities, got sampled classes; label with "
             "`top_k`, or with all classes"
         )
     if ids.device.type == "cpu" and len(ids) and int(ids.amax()) >= classes:

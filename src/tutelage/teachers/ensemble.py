@@ -1,4 +1,4 @@
-"""Several teachers that all see every example, and their mean."""
+"""Several teachers that all run on every example, and their mean."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tutelage.teachers.averages import mean_of_outputs
 from tutelage.teachers.predictor import callable_fingerprint
 
 SEPARATOR = "/"
-"""Between a member's name and the path of its layer: `"big/layer3"`. Names must not contain it."""
+"""Between a member's name and a layer path, as in `"big/layer3"`; names must not contain it."""
 
 Average = Callable[[Tensor, Tensor], Tensor]
-"""From outputs `[members, batch, …]` and weights `[members, batch, 1…]` to their mean."""
+"""Callable: outputs `[members, batch, …]`, weights `[members, batch, 1…]` → their mean."""
 Weighting = Callable[[Tensor, Batch], Tensor]
-"""From outputs `[members, batch, …]` and their batch to weights `[members, batch]`."""
+"""Callable: outputs `[members, batch, …]`, their batch → weights `[members, batch]`."""
 
 
 class Team(Teacher):
@@ -53,7 +53,7 @@ class Team(Teacher):
         given = [None] * len(named) if devices is None else devices
         if isinstance(given, str) or len(given) != len(named):
             raise ArgumentError(
-                f"`devices` must be a list of one for each of the {len(named)} teachers, got "
+                f"`devices` must be a list with one entry for each of {len(named)} teachers, got "
                 f"{given!r}; write None for those on the device of the batch"
             )
         self.devices = tuple(None if each is None else _device(each) for each in given)
@@ -62,20 +62,20 @@ class Team(Teacher):
         self, batch: Batch, fields: Fields
     ) -> tuple[list[Tensor | CoarseLogits], dict[str, Tensor]]:
         """Return all members' outputs, where required, and the features by `name/path`."""
-        home, wanted = first_tensor(batch.inputs).device, self._wanted(fields)
+        home, required = first_tensor(batch.inputs).device, self._required(fields)
         outputs, features = [], {}
         for name, member, device in zip(self.names, self.members, self.devices, strict=True):
-            there = batch if device is None else batch.to(device)
-            signals = ask(member, there, wanted[name]).to(home)
+            on_device = batch if device is None else batch.to(device)
+            signals = ask(member, on_device, required[name]).to(home)
             outputs += [signals.wanted_answer()] if fields.output else []
             features |= {f"{name}{SEPARATOR}{path}": x for path, x in signals.features.items()}
         return outputs, features
 
     def check_layers(self, paths: Collection[str]) -> None:
-        """Refuse paths that do not begin with a member's name, or that it does not have."""
-        wanted = self._wanted(Fields(features=frozenset(paths)))
+        """Refuse paths that do not begin with a member's name, or are not in that member."""
+        required = self._required(Fields(features=frozenset(paths)))
         for name, member in zip(self.names, self.members, strict=True):
-            member.check_layers(wanted[name].features)
+            member.check_layers(required[name].features)
 
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:
@@ -94,10 +94,10 @@ class Team(Teacher):
         return f"{type(self).__name__}({self._settings()}; {'; '.join(prints)})"
 
     def _settings(self) -> str:
-        """Return what else determines the output."""
+        """Return a text for the settings that determine the output."""
         return ""
 
-    def _wanted(self, fields: Fields) -> dict[str, Fields]:
+    def _required(self, fields: Fields) -> dict[str, Fields]:
         """Return what is required of each member."""
         paths: dict[str, set[str]] = {name: set() for name in self.names}
         for text in fields.features:
@@ -115,24 +115,24 @@ class Team(Teacher):
 class Ensemble(Team):
     """The mean of several teachers that know the same classes, or predict the same values.
 
-    Do not average teachers of different domains: outside of its own domain a teacher's output is
-    noise. `Specialists` asks for each example only the teacher of its domain.
+    Do not average teachers of different domains: outside of its domain a teacher is confident and
+    wrong. `Specialists` runs only the teacher of each example's domain.
 
     Args:
         teachers: A list of modules or teachers, or a dict by name. A layer of a member is written
             `name/path`, such as `"big/layer3"`; in a list the names are `"0"`, `"1"`, ….
         weights: One number for each member, zero or more (they are normalised to sum to 1); or a
             function from outputs and batch to weights for each example, such as
-            `by_label_confidence` and `by_entropy`; None for equal ones.
-        average: A function of outputs and weights: `mean_of_outputs` (the default, since it holds
-            for values as for logits: of logits it is the normalised geometric mean of the
-            probabilities), `mean_of_probabilities`, or `mean_of_gaussians` for models that return
-            means and log-variances.
+            `by_label_confidence` and `by_entropy`; None for equal weights.
+        average: A function of outputs and weights: `mean_of_outputs` (the default, for values and
+            logits; of logits it is the normalised geometric mean of the probabilities),
+            `mean_of_probabilities`, or `mean_of_gaussians` for models that return means and
+            log-variances.
         devices: The device of each member; None for that of the batch.
 
     Raises:
-        ArgumentError: There is no member, weights or devices do not fit them, or `average` is no
-            function.
+        ArgumentError: There is no member, weights or devices do not match the members, or
+            `average` is not a function.
         ModelError: A member is not a teacher.
 
     >>> one, other = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
@@ -169,7 +169,7 @@ class Ensemble(Team):
         return Signals(_call("average", self.average, stacked, weights), features)
 
     def _weigh(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Return weights that sum to 1 over the members, `[members, batch]` or `[members, 1]`."""
+        """Return weights `[members, batch]` or `[members, 1]`, with a sum of 1 over the members."""
         if isinstance(self.weights, Tensor):
             return self.weights.to(outputs.device, outputs.dtype).unsqueeze(1)
         weights = _call("weights", self.weights, outputs, batch)
@@ -179,23 +179,22 @@ class Ensemble(Team):
                 f"example, got {describe(weights)}; correct the function"
             )
         total = weights.sum(dim=0, keepdim=True)
-        # Only on the CPU, where reading a value does not wait for a device.
+        # Checked on the CPU only, where reading a value needs no synchronization.
         if weights.device.type == "cpu" and not bool((weights >= 0).all() & (total > 0).all()):
             raise ModelError(
                 "`weights` must return zero or more for each teacher, and a sum above 0 for each "
-                f"example, got {weights.amin().item():g} as the least weight and "
-                f"{total.amin().item():g} as the least sum; give all teachers equal weights where "
-                "none is to be preferred"
+                f"example, got a minimum weight of {weights.amin().item():g} and a minimum sum of "
+                f"{total.amin().item():g}; return equal weights where no teacher is preferred"
             )
         return weights / total
 
     def _stacked(self, outputs: Sequence[Tensor | CoarseLogits]) -> Tensor:
-        """Return `[members, batch, …]` in float32 at least, or an error if they have no mean."""
+        """Return `[members, batch, …]` in float32 at least; refuse outputs that have no mean."""
         dense = [each for each in outputs if isinstance(each, Tensor)]
         if len(dense) < len(outputs):
             raise ModelError(
-                "an Ensemble averages teachers that know all classes, got one that knows some; "
-                "join these in Specialists, by domain, or in Consensus"
+                "an Ensemble must have teachers of all classes, got one that knows some; combine "
+                "these in Specialists, by domain, or in Consensus"
             )
         shapes = {name: list(each.shape) for name, each in zip(self.names, dense, strict=True)}
         if len({each.shape for each in dense}) > 1:
@@ -215,7 +214,7 @@ class Ensemble(Team):
 
 
 def _call(name: str, function: Callable[..., Tensor], outputs: Tensor, other: object) -> Tensor:
-    """Call a function of the user's, so that its errors name the argument that it was."""
+    """Call a user's function; its errors name the argument."""
     try:
         result = function(outputs, other)
     except TutelageError:
@@ -238,7 +237,7 @@ def _device(device: torch.device | str) -> torch.device:
         return torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ArgumentError(
-            f"`devices` must name devices, got {device!r}, of which torch says: {error}; write "
+            f"`devices` must name devices, got {device!r} (torch: {error}); write "
             "'cuda:0' or 'cpu', or None for that of the batch"
         ) from error
 
@@ -247,7 +246,7 @@ def normalized(weights: Sequence[float] | None, names: Sequence[str]) -> Tensor:
     """Return weights that sum to 1, `[members]` in float64: those given, or equal ones.
 
     Raises:
-        ArgumentError: A weight is negative or not finite, their number is another, or all are 0.
+        ArgumentError: A weight is negative or not finite, the number is wrong, or all are 0.
     """
     if weights is None:
         return torch.full((len(names),), 1 / len(names), dtype=torch.float64)
@@ -257,7 +256,7 @@ def normalized(weights: Sequence[float] | None, names: Sequence[str]) -> Tensor:
     values = [not_negative("weights", each, advice) for each in numbers] if listed else []
     if len(values) != len(names) or sum(values) <= 0:
         raise ArgumentError(
-            f"`weights` must be one for each of the {len(names)} teachers, in a list, with a sum "
+            f"`weights` must be a list with one for each of the {len(names)} teachers and a sum "
             f"above 0, got {numbers!r}; for equal weights leave them out"
         )
     given = torch.tensor(values, dtype=torch.float64)

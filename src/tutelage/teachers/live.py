@@ -17,16 +17,16 @@ from tutelage.teachers._teacher import Teacher
 
 
 class Live(Teacher):
-    """A frozen module: in eval mode and inference mode at every call, whatever mode it is in.
+    """A frozen module; each call is in eval mode and inference mode.
 
     The module does not change: its training flags are restored after each call, its `requires_grad`
     is not touched (in inference mode no gradient can arise), and it is no part of the student's
     `state_dict`.
 
-    Under autocast, weights are cast at every call. During a run (within `ready`) those of linear
-    and convolution layers are cast once and kept, at half the memory of the weights, if the first
-    batch shows that the outputs are equal to the bit. Weights that change are cast again, unless
-    they are changed through `.data`, which PyTorch does not record.
+    Under autocast, PyTorch casts weights at every call. During a run (within `ready`), the weights
+    of linear and convolution layers are cast once and kept, if the outputs for the first batch are
+    equal to the bit; this takes half the memory of the weights. Weights that change are cast again,
+    unless they are changed through `.data`, which PyTorch does not record.
 
     Args:
         module: Any module; see `tutelage.layers.observe` for how it is called.
@@ -34,7 +34,7 @@ class Live(Teacher):
 
     def __init__(self, module: nn.Module) -> None:
         self.module: nn.Module = module  # pyright: ignore[reportIncompatibleVariableOverride]
-        self._device: torch.device | None = None  # within `ready`
+        self._device: torch.device | None = None  # within `ready`, if it has autocast
         self._cast: CastWeights | None = None
         self._is_exact: dict[torch.dtype, bool] = {}
 
@@ -65,7 +65,7 @@ class Live(Teacher):
             return observe(self.module, batch.inputs, fields, "teacher")
 
     def _try_cast(self, cast: CastWeights, batch: Batch, fields: Fields) -> Signals:
-        """Find out, with a first batch, whether the outputs with cast weights are the same."""
+        """Check on a first batch whether cast weights give the same outputs."""
         with randomness.preserved(), cast.in_use():
             signals = observe(self.module, batch.inputs, fields, "teacher")
         expected = observe(self.module, batch.inputs, fields, "teacher")
@@ -81,7 +81,8 @@ class Live(Teacher):
         """Move the module to `device` and into eval mode; afterwards back to where it was."""
         first = next(chain(self.module.parameters(), self.module.buffers()), None)
         home = None if first is None or first.device == device else first.device
-        before, self._device = self._device, device
+        before = self._device
+        self._device = device if torch.amp.is_autocast_available(device.type) else None
         with evaluating(self.module):
             try:
                 if home is not None:

@@ -1,4 +1,4 @@
-"""A teacher that is a function of arrays, as of scikit-learn or ONNX Runtime."""
+"""A teacher that is a function of arrays, such as a model of scikit-learn or ONNX Runtime."""
 
 import hashlib
 import pickle
@@ -28,7 +28,7 @@ class Predictor(Teacher):
         probabilities: Whether the outputs are probabilities; their logarithms are then the logits
             (softmax of log p is p).
         floor: Least probability before the logarithm is taken, in (0, 1): a tree may return exactly
-            0, whose logarithm is not finite.
+            0.
 
     Raises:
         ArgumentError: `predict` cannot be called, or `floor` does not lie between 0 and 1.
@@ -52,14 +52,14 @@ class Predictor(Teacher):
             )
         self.predict = predict
         self.probabilities = probabilities
-        advice = "it is the least probability, which keeps the logarithm finite: above 0, below 1"
+        advice = "it is the smallest probability whose logarithm is taken"
         self.floor = inner_fraction("floor", floor, advice)
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return the callable's output, in float32 on the device of the inputs."""
         if fields.features:
             raise ModelError(
-                f"a Predictor has an output and no layers, got {sorted(fields.features)} wanted; "
+                f"a Predictor has an output and no layers, got {sorted(fields.features)}; "
                 "use an objective on the output, or a teacher that is a module"
             )
         if not fields:
@@ -86,7 +86,7 @@ class Predictor(Teacher):
 
     def _predict(self, inputs: Tensor) -> Tensor:
         try:
-            array = inputs.detach().cpu().numpy().copy()  # which `predict` may overwrite
+            array = inputs.detach().cpu().numpy().copy()  # since `predict` may overwrite it
             output = np.asarray(self.predict(array), dtype=np.float32)
         except Exception as error:
             raise ModelError(
@@ -126,7 +126,7 @@ def callable_fingerprint(function: object) -> str:
 
 
 def _look_like_probabilities(output: Tensor) -> bool:
-    """Tell whether all rows sum to 1, of two columns or more, and too many for chance."""
+    """Tell whether all rows sum to 1, with several columns, and enough rows to exclude chance."""
     if len(output) < _ENOUGH or output.shape[1] < 2 or output.amin() < 0:  # noqa: PLR2004 - a value
         return False
     return bool(((output.sum(dim=1) - 1).abs() < _ROUNDING).all())

@@ -1,4 +1,4 @@
-"""A teacher of some of the student's classes, or of classes in another order or by other names."""
+"""A teacher of some of the student's classes, or with other names or another order of classes."""
 
 from __future__ import annotations
 
@@ -16,25 +16,24 @@ from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask
 
 
 class Specialist(Teacher):
-    """A teacher with the student's class of each of its outputs.
+    """A teacher whose outputs are assigned to the student's classes.
 
-    Its output is `CoarseLogits`, which `SoftTargets` takes; where it knows all classes, logits in
-    the student's order, which any objective takes.
+    Its output is `CoarseLogits`, from which `SoftTargets` can learn. If it knows all classes, its
+    output is logits in the student's order, from which any objective can learn.
 
     Args:
         teacher: A module or teacher with logits for its classes, in the order of `labels`.
         labels: The teacher's classes, in the order of its outputs: the student's class ids, or
             names.
-        other_class: Whether the teacher has one logit more, the last, for all other classes
-            together. Without, it assigns each example to one of its own classes; then use it for
-            such examples only (as `Specialists` does), or it teaches that the probability of all
-            other classes is 0.
+        other_class: Whether the teacher's last logit stands for all other classes together.
+            Otherwise the probability of all other classes is 0, so use it only for examples of its
+            own classes, as `Specialists` does.
         classes: The student's classes: their names in the order of its outputs, or their number.
-            Needed where `labels` are names, or are all classes.
+            Needed if `labels` are names, or are all classes.
         names: From the teacher's names to the student's, where they differ.
 
     Raises:
-        ArgumentError: Labels are not among the student's classes, or repeated; or there is an
+        ArgumentError: Labels are not among the student's classes, or are repeated; or there is an
             "other" class although the teacher knows all classes.
         ModelError: `teacher` is not a teacher.
 
@@ -57,8 +56,8 @@ class Specialist(Teacher):
         self.members = (as_teacher(teacher),)
         if not isinstance(other_class, bool):
             raise ArgumentError(
-                f"`other_class` must be True or False, got {other_class!r}; True where the last "
-                "logit is that of all other classes together"
+                f"`other_class` must be True or False, got {other_class!r}; True if the last "
+                "logit stands for all other classes together"
             )
         self.ids = class_ids(labels, classes, names or {})
         self.other_class, self.classes = other_class, classes
@@ -111,8 +110,8 @@ class Specialist(Teacher):
         ids = torch.tensor(self.ids, device=logits.device)
         if self.knows_all:
             return logits[:, ids.argsort()]
-        rest = logits[:, -1] if self.other_class else logits.new_full(logits.shape[:1], -torch.inf)
-        return CoarseLogits(ids.expand(len(logits), known), logits[:, :known], rest)
+        other = logits[:, -1] if self.other_class else logits.new_full(logits.shape[:1], -torch.inf)
+        return CoarseLogits(ids.expand(len(logits), known), logits[:, :known], other)
 
 
 def class_ids(
@@ -123,9 +122,9 @@ def class_ids(
     """Return the student's class id for each of a teacher's labels.
 
     Args:
-        labels: The teacher's, in the order of its outputs: class ids, or names.
-        classes: The student's: their number, or their names in order; None where not known.
-        names: From the teacher's names to the student's.
+        labels: As for `Specialist`, as are the others.
+        classes: None where not known.
+        names: Empty for none.
 
     Raises:
         ArgumentError: A label is not a class of the student, two are the same class, or `names` has
@@ -176,27 +175,27 @@ def _from_names(
 ) -> tuple[int, ...]:
     _check_different(classes, classes, "`classes`")
     ids = {name: number for number, name in enumerate(classes)}
-    meant = [names.get(each, each) if isinstance(each, str) else each for each in labels]
-    unknown = [each for each, name in zip(labels, meant, strict=True) if name not in ids]
+    renamed = [names.get(each, each) if isinstance(each, str) else each for each in labels]
+    unknown = [each for each, name in zip(labels, renamed, strict=True) if name not in ids]
     unused = [each for each in names if each not in labels]
     if unknown or unused:
-        free = [name for name in classes if name not in meant]
+        free = [name for name in classes if name not in renamed]
         raise ArgumentError(
-            f"labels must be classes of the student, got {unknown}, which are not; its classes "
+            f"`labels` must be classes of the student, got {unknown}, which are not; its classes "
             f"without a label are {free}; the keys {unused} of `names` are not labels; map the "
             "teacher's names to the student's by `names`"
         )
-    _check_different(meant, labels)
-    return tuple(ids[str(name)] for name in meant)
+    _check_different(renamed, labels)
+    return tuple(ids[str(name)] for name in renamed)
 
 
 def _check_different(
-    meant: Sequence[object], labels: Sequence[object], what: str = "`labels`"
+    names: Sequence[object], labels: Sequence[object], what: str = "`labels`"
 ) -> None:
     """Refuse two labels of one class."""
-    twice = [each for each, name in zip(labels, meant, strict=True) if meant.count(name) > 1]
-    if twice:
+    repeated = [each for each, name in zip(labels, names, strict=True) if names.count(name) > 1]
+    if repeated:
         raise ArgumentError(
-            f"{what} must be different classes, got {twice} for the same; keep one of them, or sum "
-            "their probabilities in the teacher"
+            f"{what} must be different classes, got {repeated} for the same; keep one of them, or "
+            "sum their probabilities in the teacher"
         )

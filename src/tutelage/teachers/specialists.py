@@ -1,4 +1,4 @@
-"""One teacher for each domain, and every example's target from the teacher of its domain."""
+"""One teacher for each domain; each example's target comes from the teacher of its domain."""
 
 from __future__ import annotations
 
@@ -21,35 +21,33 @@ from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask
 from tutelage.teachers.specialist import Specialist
 
 _CPU = torch.device("cpu")
-_SIMILAR = 0.8  # from which similarity on, by difflib, one name is taken for a misspelling
+_SIMILAR = 0.8  # difflib's similarity from which a name is treated as misspelt
 _log = logging.getLogger(__name__)
 
 Domain = str | int | None
 
 
 class Specialists(Teacher):
-    """One teacher for each domain; each sees the examples of its own domain and no others.
+    """One teacher for each domain; each runs on the examples of its own domain only.
 
-    A batch is split by `Batch.domain`, each teacher computes its examples, and the outputs are
-    joined in the batch's order, so that all teachers together cost as much as one. Data gets its
-    domains from `tutelage.data.domains`, or from a third item or a key `domain` of its examples.
+    A batch is split by `Batch.domain`, each teacher computes its part, and the outputs are joined
+    in the batch's order, so that all teachers together cost as much as one. Domains come from
+    `tutelage.data.domains`, or from the third item or the key `domain` of your own examples.
 
-    A domain without a specialist is an error, or is logged once where there is a generalist;
-    domains that `others` names go to the generalist without a message. A name that resembles a
-    specialist's is refused as misspelt.
+    A domain without a specialist is an error. With a generalist it is logged once instead, unless
+    it is listed in `others`. A name that resembles a specialist's is refused as misspelt.
 
     Args:
-        teachers: By domain: modules or teachers. The keys are the domains' names, or their numbers
-            where the data numbers its domains.
+        teachers: Modules or teachers by domain: by its name, or by its number if the data has
+            numbers.
         generalist: The teacher of all other domains; None refuses these.
-        others: The domains that the generalist is meant for; with it, all further ones are refused.
-            None for any.
-        offload: Whether to keep at most one teacher on the device, and the others on the CPU, where
-            they do not fit together. Best with batches of one domain: each change moves a teacher.
+        others: The domains meant for the generalist; any further ones are refused. None for any.
+        offload: Whether to keep at most one teacher on the device and the others on the CPU, if
+            they do not fit together. Each change of domain then moves a teacher.
 
     Raises:
-        ArgumentError: There is no teacher, a domain is neither a str nor an integer, or `others`
-            does not fit.
+        ArgumentError: There is no teacher, a domain is neither a str nor an integer, or `others` is
+            invalid.
         ModelError: A member is not a teacher.
 
     >>> pictures, drawings = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
@@ -69,8 +67,8 @@ class Specialists(Teacher):
     ) -> None:
         _check(teachers, generalist, others)
         self.domains: tuple[Domain, ...] = tuple(teachers)
-        everyone = [*teachers.values(), *([] if generalist is None else [generalist])]
-        self.members = tuple(map(as_teacher, everyone))
+        members = [*teachers.values(), *([] if generalist is None else [generalist])]
+        self.members = tuple(map(as_teacher, members))
         self.others, self.offload = others, offload
         self._generalist = None if generalist is None else len(teachers)
         self._member_of: dict[Domain, int] = {domain: i for i, domain in enumerate(teachers)}
@@ -82,8 +80,8 @@ class Specialists(Teacher):
         """Return each example's output and features from the teacher of its domain.
 
         Raises:
-            DataError: The batch has no domains, or one that no teacher knows.
-            ModelError: A teacher fails on its examples, or the outputs do not fit together.
+            DataError: The batch has no domains, or one without a teacher.
+            ModelError: A teacher fails on its examples, or the shapes of the outputs differ.
         """
         if not fields:
             return Signals()
@@ -93,14 +91,14 @@ class Specialists(Teacher):
         device = batch.domain.device if isinstance(batch.domain, Tensor) else _CPU
         rows = torch.tensor([row for own in rows_of.values() for row in own], device=device)
         parts = rows.split([len(own) for own in rows_of.values()])
-        answers = [
+        signals = [
             self._ask(member, batch[own], fields)
             for member, own in zip(rows_of, parts, strict=True)
         ]
-        return joined(answers, rows, [self._name(member) for member in rows_of])
+        return joined(signals, rows, [self._name(member) for member in rows_of])
 
     def for_data(self, name: str, data: object) -> Teacher:
-        """Return the teacher for a data set, after a check of its domains where it lists them.
+        """Return the teacher for a data set; check the domains of a `Domains` set.
 
         Raises:
             DataError: A domain has no teacher.
@@ -146,7 +144,7 @@ class Specialists(Teacher):
         return ask(teacher, batch, fields)
 
     def _rows_by_member(self, batch: Batch) -> dict[int, list[int]]:
-        """Return the rows of the batch that belong to each member, by the member's number."""
+        """Return each member's rows of the batch, by the member's number."""
         if batch.domain is None:
             raise DataError(
                 "specialists need each example's domain, got a batch without; build the data with "
@@ -156,8 +154,8 @@ class Specialists(Teacher):
         names: Sequence[object] = domains.tolist() if isinstance(domains, Tensor) else domains
         if len(names) != len(batch):
             raise DataError(
-                f"`domain` must be one for each of {len(batch)} examples, got {len(names)}; give "
-                "as many domains as examples"
+                f"`domain` must have one entry for each of {len(batch)} examples, got "
+                f"{len(names)}; give as many domains as examples"
             )
         found: dict[int, list[int]] = {}
         for row, name in enumerate(names):
@@ -172,7 +170,7 @@ class Specialists(Teacher):
         return found
 
     def _assign(self, domain: object) -> int:
-        """Return the generalist's number for a new domain, or say why that cannot be meant."""
+        """Return the generalist's number for a new domain; refuse a probable mistake."""
         near = _similar(domain, [*self.domains, *(self.others or ())])
         if self._generalist is None or self.others is not None or near is not None:
             known = [*self.domains, *(self.others or ())]
@@ -180,15 +178,15 @@ class Specialists(Teacher):
             advice = (
                 "name a teacher for it, give Specialists a `generalist`"
                 if self._generalist is None
-                else "name it in `others` if the generalist is meant for it"
+                else "list it in `others` if the generalist is meant for it"
             )
             raise DataError(
                 f"each domain of the data must be one of {known}, got {domain!r}{hint}; {advice}, "
                 "or correct the names in tl.data.domains or in Specialists"
             )
         _log.warning(
-            "no specialist for the domain %r: the generalist is used for its examples; name it in "
-            "`others` if that is meant",
+            "no specialist for the domain %r: the generalist is used for its examples; list it in "
+            "`others` if that is intended",
             domain,
         )
         self._member_of[domain] = self._generalist  # pyright: ignore[reportArgumentType]
@@ -207,7 +205,7 @@ class _Loaded:
         self._stack = ExitStack()
 
     def load(self, teacher: Teacher) -> None:
-        """Move a teacher to the device; the one before it moves back first."""
+        """Move a teacher to the device, after the present one has moved back."""
         if teacher is self._teacher:
             return
         self.clear()
@@ -220,30 +218,30 @@ class _Loaded:
         self._stack.close()
 
 
-def joined(answers: Sequence[Signals], rows: Tensor, names: Sequence[str]) -> Signals:
-    """Return several teachers' signals for parts of a batch as those of the whole batch.
+def joined(parts: Sequence[Signals], rows: Tensor, names: Sequence[str]) -> Signals:
+    """Join several teachers' signals for parts of a batch into those of the whole batch.
 
     Args:
-        answers: Of each teacher, for its part.
-        rows: `[batch]`: the parts' rows in the batch, one part after another.
-        names: Of the teachers' domains, for messages.
+        parts: Each teacher's signals.
+        rows: `[batch]`: the parts' rows in the batch, concatenated.
+        names: The teachers' domains, for messages.
 
     Raises:
         ModelError: The shapes of an example differ between teachers.
     """
     order = torch.empty_like(rows).scatter_(0, rows, torch.arange(len(rows), device=rows.device))
     features = {
-        path: _concatenated("feature", [each.features[path] for each in answers], names)[order]
-        for path in answers[0].features
+        path: _concatenated("feature", [each.features[path] for each in parts], names)[order]
+        for path in parts[0].features
     }
-    outputs = [each.output for each in answers if each.output is not None]
+    outputs = [each.output for each in parts if each.output is not None]
     return Signals(_outputs(outputs, names)[order] if outputs else None, features)
 
 
 def _outputs(
     outputs: Sequence[Tensor | CoarseLogits], names: Sequence[str]
 ) -> Tensor | CoarseLogits:
-    """Concatenate outputs; as CoarseLogits where a teacher knows only some classes."""
+    """Concatenate outputs, as CoarseLogits if a teacher knows only some classes."""
     dense = [each for each in outputs if isinstance(each, Tensor)]
     if len(dense) == len(outputs):
         return _concatenated("output", dense, names)
@@ -253,13 +251,13 @@ def _outputs(
 
 
 def _check_widths(outputs: Sequence[Tensor | CoarseLogits], names: Sequence[str]) -> None:
-    """Refuse plain logits of fewer classes than others name: which ones they are is not known."""
+    """Refuse logits of fewer classes than others name, whose class ids are unknown."""
     widths = {
         name: each.shape[1]
         for name, each in zip(names, outputs, strict=True)
         if isinstance(each, Tensor)
     }
-    # Only on the CPU, where reading a value does not wait for a device.
+    # Checked on the CPU only, where reading a value needs no synchronization.
     ids = [each.ids for each in outputs if isinstance(each, CoarseLogits)]
     named = max((int(each.amax()) + 1 for each in ids if each.device.type == "cpu"), default=0)
     if len(set(widths.values())) > 1 or min(widths.values(), default=named) < named:
@@ -304,12 +302,12 @@ def _check(teachers: object, generalist: object, others: object) -> None:
     both = [each for each in teachers if each in (others or ())]  # pyright: ignore[reportOperatorIssue]
     if both:
         raise ArgumentError(
-            f"`others` must be domains without a specialist, got {both}; leave these out"
+            f"`others` must be domains without a specialist, got {both}; remove these"
         )
 
 
 def _similar(domain: object, names: Sequence[object]) -> str | None:
-    """Return the name that a domain may be a misspelling of; None if there is none."""
+    """Return the name of which a domain may be a misspelling; None if there is none."""
     if not isinstance(domain, str):
         return None
     lowered = {each.lower(): each for each in names if isinstance(each, str)}

@@ -24,12 +24,12 @@ class Stored(Teacher):
     own among those given; without, the student is evaluated by labels only.
 
     Args:
-        stores: That of the training data, and of others such as the validation data; stores, or
-            their folders.
+        stores: Stores, or their folders: that of the training data, and of other data such as the
+            validation data.
         teacher: The module or `Teacher` that must have computed them; None for any.
 
     Raises:
-        ModelError: No store is given, or something else.
+        ModelError: No store is given, or something that is not a store.
         StoreError: A store is damaged or not finished, or another teacher computed its targets.
 
     >>> import tempfile, tutelage as tl
@@ -109,16 +109,16 @@ class Stored(Teacher):
 
 
 def _check_teacher(store: TargetStore, teacher: AnyTeacher) -> None:
-    asked = as_teacher(teacher).fingerprint()
-    if store.manifest.teacher != asked:
+    expected = as_teacher(teacher).fingerprint()
+    if store.manifest.teacher != expected:
         raise StoreError(
-            f"the targets in {store.path} must be those of the teacher {asked!r}, got those of "
+            f"the targets in {store.path} must be those of the teacher {expected!r}, got those of "
             f"{store.manifest.teacher!r}; label with this teacher, into another folder"
         )
 
 
 def _rows(store: TargetStore, index: Tensor, view: int) -> Tensor:
-    """Return the row numbers of examples in a view, after a check that they are within it."""
+    """Return the row numbers of examples in a view; refuse indices that are out of range."""
     indices = index.detach().cpu()
     if len(indices) and not (int(indices.min()) >= 0 and int(indices.max()) < len(store)):
         raise StoreError(
@@ -130,13 +130,13 @@ def _rows(store: TargetStore, index: Tensor, view: int) -> Tensor:
 
 def _float(stored: Tensor | CoarseLogits, device: torch.device) -> Tensor | CoarseLogits:
     if isinstance(stored, CoarseLogits):
-        logits, rest = stored.logits.float(), stored.other.float()
-        return CoarseLogits(stored.ids, logits, rest, stored.sampled_at).to(device)
+        logits, other = stored.logits.float(), stored.other.float()
+        return CoarseLogits(stored.ids, logits, other, stored.sampled_at).to(device)
     return stored.to(device).float()
 
 
 def _other_data(name: str, data: Any, stores: tuple[TargetStore, ...]) -> str:
-    """Return an error message with the difference between data and that of the stores."""
+    """Return the message for data that is not that of any store, with what differs."""
     inner = getattr(data, "dataset", data) if not hasattr(data, "__getitem__") else data
     length = len(inner)
     held = " or ".join(f"{len(store):,}" for store in stores)
