@@ -102,12 +102,14 @@ class Loop:
         try:
             while group := list(islice(batches, self.settings.engine.accumulation)):
                 yield group
-        except TutelageError:
-            raise
         except Exception as error:
+            where = f"in epoch {state.epoch + 1} after batch {state.batch}"
+            if isinstance(error, TutelageError):
+                error.add_note(f"(raised {where})")
+                raise
             raise DataError(
-                f"`train` must yield all batches of an epoch, got {in_short(error)} in epoch "
-                f"{state.epoch + 1} after batch {state.batch}; see the error above, its cause"
+                f"`train` must yield all batches of an epoch, got {in_short(error)} {where}; see "
+                "the error above, its cause"
             ) from error
 
     def _step(self, group: list[Batch]) -> None:
