@@ -7,9 +7,11 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from tutelage.errors import TutelageError
 
 try:
     import fcntl
@@ -116,6 +118,41 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
         else:
             ours = True
         yield ours
+
+
+@contextmanager
+def owned(folder: Path, error: type[TutelageError]) -> Iterator[None]:
+    """Make a folder, and keep every other process from writing it meanwhile.
+
+    Args:
+        folder: The argument `out`.
+        error: What to raise.
+
+    Raises:
+        TutelageError: Of that type: it cannot be written, or another process writes it now.
+    """
+    with ExitStack() as stack:
+        with writing(folder, error):
+            folder.mkdir(parents=True, exist_ok=True)
+            ours = stack.enter_context(locked(folder / ".lock"))
+        if not ours:
+            raise error(
+                f"`out` must not be in use, got {folder}, which another process is writing now; "
+                "wait for it, or choose another folder"
+            )
+        yield
+
+
+@contextmanager
+def writing(folder: Path, error: type[TutelageError]) -> Iterator[None]:
+    """Turn errors of the system, in writing `out`, into one that says what to do."""
+    try:
+        yield
+    except OSError as cause:
+        raise error(
+            f"`out` must be a folder that can be written, got {folder} with {cause}; choose "
+            "another, or mend its permissions"
+        ) from cause
 
 
 class LogWriter:

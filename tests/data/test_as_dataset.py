@@ -73,8 +73,9 @@ class TestArrays:
             arms=arms,
             seeds=2,
             controls={},
+            epochs=1,
+            training=tl.Training(batch_size=4),
             **data,
-            **ONCE,
         )
         assert "soft" in str(found)
 

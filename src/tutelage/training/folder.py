@@ -15,13 +15,13 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tutelage.errors import RunFolderError
-from tutelage.files import locked, remove_drafts, write_json
+from tutelage.files import owned, remove_drafts, write_json, writing
 
 _OURS = ("last.pt", "metrics.jsonl", "student.safetensors")
 
@@ -51,20 +51,9 @@ class RunFolder:
         Raises:
             RunFolderError: It cannot be written, holds another run, or is in use.
         """
-        with ExitStack() as stack:
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
-                if not stack.enter_context(locked(self.path / ".lock")):
-                    raise RunFolderError(
-                        f"`out` must not be in use, got {self.path}, which another process is "
-                        "writing now; wait for it, or choose another folder"
-                    )
+        with owned(self.path, RunFolderError):
+            with writing(self.path, RunFolderError):
                 self._claim(why_not_longer)
-            except OSError as error:
-                raise RunFolderError(
-                    f"`out` must be a folder that can be written, got {self.path} with {error}; "
-                    "choose another, or mend its permissions"
-                ) from error
             yield
 
     def best(self, epoch: int) -> Path:

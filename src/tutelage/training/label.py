@@ -14,17 +14,16 @@ from torch.utils.data import DataLoader
 from tutelage._checks import folder_path, integer, positive
 from tutelage.data import (
     as_dataset,
-    dataset_fingerprint,
     draws_at_random,
     randomness,
     show_epoch,
     views_in,
 )
-from tutelage.errors import ArgumentError, DataError
+from tutelage.errors import ArgumentError, DataError, StoreError
+from tutelage.files import owned
 from tutelage.objectives import Objective
 from tutelage.signals import OUTPUT, Fields
 from tutelage.store import (
-    Data,
     Manifest,
     Settings,
     StoreWriter,
@@ -36,10 +35,9 @@ from tutelage.store import (
 )
 from tutelage.store.layout import runs
 from tutelage.teachers import AnyTeacher, Live, Teacher, as_teacher
-from tutelage.training.answers import Answers
 from tutelage.training.engine import Engine, as_engine
+from tutelage.training.labelling import TeacherOutputs, claim
 from tutelage.training.progress import LabellingBar
-from tutelage.training.store_folder import claim, described_views, locked
 
 _DTYPES = ("float16", "float32", "bfloat16")
 
@@ -117,16 +115,13 @@ def label(  # noqa: PLR0913 - a verb with its options
         stack.enter_context(randomness.preserved())
         accelerator = stack.enter_context(engine.accelerator(None))
         if accelerator.is_main_process:
-            stack.enter_context(locked(folder))
+            stack.enter_context(owned(folder, StoreError))
         source = _compiled(asked) if compile else asked
         stack.enter_context(source.ready(accelerator.device))
-        answers = Answers(source, dataset, settings, accelerator)
-        data = Data(fingerprint=dataset_fingerprint(dataset), examples=len(cast("Any", dataset)))
-        manifest = claim(
-            folder, asked.fingerprint(), data, described_views(dataset, views), answers
-        )
+        outputs = TeacherOutputs(source, dataset, settings, accelerator)
+        manifest = claim(folder, asked.fingerprint(), views, outputs)
         shown = engine.progress and accelerator.is_main_process
-        _make(folder, manifest, answers, verify, LabellingBar(shown, manifest.layout.rows))
+        _fill(folder, manifest, outputs, verify, LabellingBar(shown, manifest.layout.rows))
     return TargetStore.open(folder)
 
 
@@ -181,11 +176,11 @@ def _draws(settings: Settings, sampled_classes: int | None, temperature: float) 
     }
 
 
-def _make(
-    folder: Path, manifest: Manifest, answers: Answers, verify: bool, bar: LabellingBar
+def _fill(
+    folder: Path, manifest: Manifest, outputs: TeacherOutputs, verify: bool, bar: LabellingBar
 ) -> None:
     """Fill a store, unless it is finished, together with the other processes."""
-    accelerator: Accelerator = answers.accelerator
+    accelerator = outputs.accelerator
     if verify:
         manifest = _repaired(folder, manifest, accelerator)
     if manifest.checksums is not None:
@@ -199,7 +194,7 @@ def _make(
         layout = manifest.layout
         bar.begin(sum(len(layout.block(block)) for block in ours), several)
         for span in runs(ours, layout):
-            for block, pieces in answers.blocks(span, layout):
+            for block, pieces in outputs.blocks(span, layout):
                 writer.write(block, pieces)
                 bar.add(len(layout.block(block)))
     accelerator.wait_for_everyone()

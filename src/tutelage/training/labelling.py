@@ -1,29 +1,33 @@
-"""A teacher's outputs for a data set, in its order, some blocks at a time."""
+"""What `label` does: a teacher's outputs for a data set, and the store that they go to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch.utils.data import Subset
 
-from tutelage.data import as_source
-from tutelage.errors import ArgumentError, DataError
+from tutelage.data import as_source, dataset_fingerprint, views_in
+from tutelage.errors import ArgumentError, DataError, StoreError
+from tutelage.files import writing
 from tutelage.nested import describe
 from tutelage.signals import Batch, CoarseLogits, Signals
-from tutelage.store import Field, Layout, Settings
+from tutelage.store import Data, Field, Layout, Manifest, Settings, Views
 from tutelage.store.layout import Span
+from tutelage.store.manifest import NAME
 from tutelage.teachers import Teacher
+from tutelage.training.folder import versions
 
 _BLOCKS_AT_ONCE = 16
 
 
-class Answers:
-    """A teacher in front of a data set.
+class TeacherOutputs:
+    """A teacher's outputs for a data set, in its order, some blocks at a time.
 
     Args:
         teacher: Ready on the device.
@@ -147,3 +151,69 @@ def _check_rows(signals: Signals, batch: Batch, done: int) -> None:
                 f"{len(batch)} from example {done} on; give inputs whose first dimension is "
                 "the batch"
             )
+
+
+def _described_views(dataset: object, count: int) -> Views:
+    """Return what says how each of so many views of the data set is made."""
+    found = views_in(dataset)
+    if not found:
+        return Views(count=count)
+    seeds = {each.seed for each in found}
+    described = sorted({each.description for each in found})
+    return Views(
+        count=count,
+        seed=seeds.pop() if len(seeds) == 1 else None,
+        transform="; ".join(described),
+    )
+
+
+def claim(folder: Path, teacher: str, views: int, outputs: TeacherOutputs) -> Manifest:
+    """Return the manifest of the store in a folder; a new one where there is none.
+
+    Args:
+        folder: Where.
+        teacher: The teacher's fingerprint.
+        views: How many views of the data are labelled.
+        outputs: What is to be stored.
+
+    Raises:
+        StoreError: The folder holds another store, or something else, or cannot be written.
+    """
+    dataset, settings = outputs.dataset, outputs.settings
+    data = Data(fingerprint=dataset_fingerprint(dataset), examples=len(dataset))
+    asked: dict[str, Any] = {"teacher": teacher, "data": data, "settings": settings}
+    asked["views"] = _described_views(dataset, views)
+    if (folder / NAME).exists():
+        found = Manifest.read(folder)
+        _compare(folder, found, found.model_copy(update=asked))
+        return found
+    fields = outputs.fields()
+    draft = Manifest(made_with=versions(), fields=fields, block_rows=1, shard_blocks=1, **asked)
+    widest = max(1, *(column.row_bytes for column in draft.columns))
+    layout = Layout.fitting(data.examples, views, settings.batch_size, widest)
+    sizes = {"block_rows": layout.block_rows, "shard_blocks": layout.shard_blocks}
+    with writing(folder, StoreError):
+        folder.mkdir(parents=True, exist_ok=True)
+        found = sorted(path.name for path in folder.glob("*.npy"))
+        # A manifest may have come meanwhile, of another process of this call, and files with it.
+        if found and not (folder / NAME).exists():
+            raise StoreError(
+                f"`out` must be empty or hold a store, got {folder} with {found[0]} but without "
+                f"{NAME}; choose another folder"
+            )
+        draft.model_copy(update=sizes).write(folder, replace=False)
+    return Manifest.read(folder)
+
+
+def _compare(folder: Path, found: Manifest, asked: Manifest) -> None:
+    there, now = found.identity(), asked.identity()
+    lines = [
+        f"  {name}: {there[name]!r} there, {now[name]!r} now"
+        for name in there
+        if there[name] != now[name]
+    ]
+    if lines:
+        raise StoreError(
+            f"`out` must be empty or hold this very store, got {folder} with a store that differs "
+            "in\n" + "\n".join(lines) + "\nchoose another folder, or remove that one"
+        )
