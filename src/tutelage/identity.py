@@ -9,7 +9,7 @@ process, wherever things lie in memory.
 >>> from functools import partial
 >>> identity(partial(print, sep="")) == identity(partial(print, sep=""))
 True
->>> identity(lambda x: x + 1) == identity(lambda x: x + 2)
+>>> identity(partial(print, sep="")) == identity(partial(print, sep=" "))
 False
 """
 

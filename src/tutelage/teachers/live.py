@@ -34,7 +34,7 @@ class Live(Teacher):
 
     def __init__(self, module: nn.Module) -> None:
         self.module: nn.Module = module  # pyright: ignore[reportIncompatibleVariableOverride]
-        self._device: torch.device | None = None  # within `ready`
+        self._device: torch.device | None = None  # within `ready`, if it has autocast
         self._cast: CastWeights | None = None
         self._is_exact: dict[torch.dtype, bool] = {}
 
@@ -81,7 +81,8 @@ class Live(Teacher):
         """Move the module to `device` and into eval mode; afterwards back to where it was."""
         first = next(chain(self.module.parameters(), self.module.buffers()), None)
         home = None if first is None or first.device == device else first.device
-        before, self._device = self._device, device
+        before = self._device
+        self._device = device if torch.amp.is_autocast_available(device.type) else None
         with evaluating(self.module):
             try:
                 if home is not None:
