@@ -96,7 +96,7 @@ def ask(teacher: Teacher, batch: Batch, fields: Fields) -> Signals:
 
     Raises:
         ModelError: It raised an error of its own (which is the cause), or returned something else
-            than what was asked for.
+            than what is required.
     """
     try:
         signals = teacher.signals(batch, fields)

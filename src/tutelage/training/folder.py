@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and what lies where.
+"""The folder of a run: which run it belongs to, and its files.
 
 ```
 out/
@@ -45,8 +45,8 @@ class RunFolder:
         """Make the folder ours, or find that it is already; no other process writes it meanwhile.
 
         Args:
-            why_not_longer: Tells what forbids that a run is continued to more epochs than it was
-                begun with; an empty text where nothing does.
+            why_not_longer: Returns why the run may not continue to more epochs than it began with;
+                an empty text if it may.
 
         Raises:
             RunFolderError: It cannot be written, holds another run, or is in use.
@@ -77,7 +77,7 @@ class RunFolder:
             found = dict(content["run"])
         except (ValueError, KeyError, TypeError) as error:
             raise RunFolderError(
-                f"{self.run} must say which run it is, got a damaged file ({error}); choose "
+                f"{self.run} must identify the run, got a damaged file ({error}); choose "
                 "another folder, or remove that one"
             ) from error
         keys = sorted(found.keys() | self._identity.keys())
@@ -103,7 +103,7 @@ class RunFolder:
             for key in different
         ]
         advice = (
-            "(…_content stands for attributes, code and data); choose another folder, or remove it"
+            "(…_content: a hash of attributes, code and data); choose another folder, or remove it"
         )
         if obstacle:
             advice = (

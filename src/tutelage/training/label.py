@@ -84,7 +84,7 @@ def label(  # noqa: PLR0913 - a verb with its options
             float32) or `"float32"` (exact).
         batch_size: Examples in a batch of the teacher's, in each process.
         compile: Whether to compile the teacher, a module, with `torch.compile`.
-        verify: Whether to read all finished blocks, and to make damaged ones anew.
+        verify: Whether to read all finished blocks and to label damaged ones again.
         engine: Device and precision of the teacher; its other settings have no effect here.
 
     Returns:
@@ -108,7 +108,7 @@ def label(  # noqa: PLR0913 - a verb with its options
     """
     engine, folder, dataset = as_engine(engine), folder_path(out), as_dataset("dataset", dataset)
     settings = _settings(_asked(fields), top_k, dtype, batch_size, compile, engine)
-    settings = settings.model_copy(update=_draws(settings, sampled_classes, temperature))
+    settings = settings.model_copy(update=_sampling(settings, sampled_classes, temperature))
     _check_data(dataset, integer("views", views, 1, "1 is for data without augmentation"))
     asked = as_teacher(teacher)
     with ExitStack() as stack:
@@ -139,7 +139,7 @@ def _settings(
     if top_k is not None and not fields.output:
         raise ArgumentError(
             f"`top_k` counts classes of the output, got {top_k} without the output in `fields`; "
-            "leave it out, or want the output too"
+            "leave it out, or require the output too"
         )
     return Settings(
         output=fields.output,
@@ -152,9 +152,11 @@ def _settings(
     )
 
 
-def _draws(settings: Settings, sampled_classes: int | None, temperature: float) -> dict[str, Any]:
+def _sampling(
+    settings: Settings, sampled_classes: int | None, temperature: float
+) -> dict[str, Any]:
     """Return the settings of sampled classes, checked against the rest."""
-    found = positive("temperature", temperature, "at which classes are drawn")
+    found = positive("temperature", temperature, "classes are sampled at it")
     if sampled_classes is None:
         if found != 1:
             raise ArgumentError(
@@ -166,7 +168,7 @@ def _draws(settings: Settings, sampled_classes: int | None, temperature: float) 
         raise ArgumentError(
             "`sampled_classes` are of all classes of the output, got "
             f"sampled_classes={sampled_classes} with top_k={settings.top_k} and "
-            f"output={settings.output}; leave `top_k` out, and want the output"
+            f"output={settings.output}; leave `top_k` out, and require the output"
         )
     return {
         "sampled_classes": integer(
@@ -222,7 +224,7 @@ def _asked(fields: Objective | Fields | None) -> Fields:
         )
     if not asked:
         raise ArgumentError(
-            f"`fields` must want something of the teacher, got {fields}; leave it out for the "
+            f"`fields` must require something of the teacher, got {fields}; leave it out for the "
             "output"
         )
     return asked

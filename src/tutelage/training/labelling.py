@@ -68,16 +68,16 @@ class TeacherOutputs:
         signals = next(self._outputs(range(min(self.settings.batch_size, len(self.dataset)))))
         self._first = signals
         found = [] if signals.output is None else [self._output(signals.output)]
-        for place in self.settings.features:
-            shape = tuple(signals.features[place].shape[1:])
+        for path in self.settings.features:
+            shape = tuple(signals.features[path].shape[1:])
             dtype = self.settings.dtype
-            found.append(Field(name=place, form="dense", dtype=dtype, shape=shape))
+            found.append(Field(name=path, form="dense", dtype=dtype, shape=shape))
         return tuple(found)
 
     def _output(self, output: torch.Tensor | CoarseLogits) -> Field:
         top_k, dtype = self.settings.top_k, self.settings.dtype
         if self.settings.sampled_classes is not None:
-            return self._drawn(output, self.settings.sampled_classes)
+            return self._sampled(output, self.settings.sampled_classes)
         if isinstance(output, CoarseLogits):
             shape = (top_k or output.ids.shape[1],)
             return Field(name="output", form="coarse", dtype=dtype, shape=shape)
@@ -92,7 +92,7 @@ class TeacherOutputs:
             )
         return Field(name="output", form="coarse", dtype=dtype, shape=(top_k,), classes=classes)
 
-    def _drawn(self, output: torch.Tensor | CoarseLogits, sampled_classes: int) -> Field:
+    def _sampled(self, output: torch.Tensor | CoarseLogits, sampled_classes: int) -> Field:
         if isinstance(output, CoarseLogits) or output.ndim != 2:  # noqa: PLR2004
             shown = "CoarseLogits" if isinstance(output, CoarseLogits) else describe(output)
             raise ArgumentError(
@@ -108,19 +108,19 @@ class TeacherOutputs:
             temperature=self.settings.temperature,
         )
 
-    def _outputs(self, places: range, view: int = 0) -> Iterator[Signals]:
+    def _outputs(self, positions: range, view: int = 0) -> Iterator[Signals]:
         """Yield the outputs for a range of examples under a view, batch by batch."""
         # A part of the data at a time: the order of all of it would take much memory.
-        part = Subset(self.dataset, places)  # pyright: ignore[reportArgumentType]
+        part = Subset(self.dataset, positions)  # pyright: ignore[reportArgumentType]
         source = as_source("dataset", part, self.settings.batch_size, shuffle=False)
-        done, skipped = places.start, 0
-        if self._first is not None and places.start == 0 and view == 0:
+        done, skipped = positions.start, 0
+        if self._first is not None and positions.start == 0 and view == 0:
             first, self._first = self._first, None
-            done, skipped = min(self.settings.batch_size, len(places)), 1
+            done, skipped = min(self.settings.batch_size, len(positions)), 1
             yield first
         for raw in source.epoch(view, skipped):
             index = torch.arange(done, done + len(raw))  # in all of the data, not in the part
-            _check_index(raw, index, places.start)
+            _check_index(raw, index, positions.start)
             batch = replace(raw, index=index).to(self.accelerator.device)
             with torch.inference_mode(), self.accelerator.autocast():
                 signals = self.teacher.signals(batch, self.settings.fields)
@@ -136,15 +136,14 @@ def _check_index(batch: Batch, index: torch.Tensor, start: int) -> None:
         return
     raise DataError(
         "the `index` of an example must be its position in the data set, got data whose examples "
-        f"from {int(index[0])} on say {found[:4].tolist()}; leave `index` out of what it yields, "
+        f"from {int(index[0])} on have {found[:4].tolist()}; leave `index` out of what it yields, "
         "or rename it"
     )
 
 
 def _check_rows(signals: Signals, batch: Batch, done: int) -> None:
     """Refuse outputs that are not one for each example."""
-    said = {"output": signals.output, **signals.features}
-    for name, each in said.items():
+    for name, each in {"output": signals.output, **signals.features}.items():
         if each is not None and len(each) != len(batch):
             raise DataError(
                 f"the teacher must return one {name!r} for each example, got {len(each)} for the "
@@ -154,7 +153,7 @@ def _check_rows(signals: Signals, batch: Batch, done: int) -> None:
 
 
 def _described_views(dataset: object, count: int) -> Views:
-    """Return what says how each of so many views of the data set is made."""
+    """Describe how the labelled views of a data set are made."""
     found = views_in(dataset)
     if not found:
         return Views(count=count)

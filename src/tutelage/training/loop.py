@@ -230,7 +230,7 @@ class Loop:
 
 
 def _refuse_step(what: str, of: object, step: int, error: Exception) -> NoReturn:
-    """Say which of the user's parts failed in a step.
+    """Raise an error that names the user's part that failed in a step.
 
     Raises:
         ArgumentError: Always, but for what is an error of ours or a full device, which stay.

@@ -28,8 +28,8 @@ class Setup:
         scheduler: Stepped after each optimizer step; None for a constant learning rate.
         train: Training batches.
         val: Validation batches; None for none.
-        val_teacher: Answers for them; None where nobody does, as where targets were stored for the
-            training data alone.
+        val_teacher: The teacher on them; None if there is none, or if targets were stored only for
+            the training data.
         settings: All else.
     """
 
@@ -103,21 +103,21 @@ def _val_teacher(
         )
     if settings.metrics and not objective.wants.student.output:
         raise ArgumentError(
-            f"`metrics` look at the student's output, which the objective {objective} does not ask "
-            "for; leave them out, or add an objective on the output"
+            f"`metrics` look at the student's output, which the objective {objective} does not "
+            "require; leave them out, or add an objective on the output"
         )
     check_metric_names(settings.metrics)
     found = None
     if teacher is not None and val is not None:
         try:
             found = teacher.for_data("val", val)
-        except StoreError:  # stored for the training data alone: then labels judge the student
+        except StoreError:  # stored only for the training data: then labels judge the student
             found = None
     if with_feedback(objective) and found is None:
-        lacking = "no `val`" if val is None else "a teacher with stored answers to `train` alone"
+        lacking = "no `val`" if val is None else "a teacher with stored targets for `train` only"
         raise ArgumentError(
             f"the objective {objective} compares student and teacher on validation data, got "
-            f"{lacking}; give `val`, and with stored answers a store of it too: "
+            f"{lacking}; give `val`, and with stored targets a store of it too: "
             "tl.teachers.Stored(store, val_store)"
         )
     return found
