@@ -50,7 +50,7 @@ class Distiller(nn.Module):
     >>> sorted(distiller.state_dict())
     ['student.bias', 'student.weight']
 
-    The teacher is asked in eval and inference mode and is no submodule: it is in neither
+    The teacher runs in eval and inference mode and is no submodule: it is in neither
     `parameters()` nor `state_dict()`, and `train()` and `to()` do not reach it. Optimise
     `distiller.parameters()`: an objective may have parameters of its own, and one that compares
     layers has them from `build` on, which a loop of your own calls with one batch before it makes
@@ -85,7 +85,7 @@ class Distiller(nn.Module):
         if teacher is None and objective.wants.teacher:
             raise ArgumentError(
                 f"the objective {objective} learns from a teacher, got none; "
-                "give one, or learn from labels alone"
+                "give one, or train on labels with HardLabels"
             )
         self.student = student
         self.objective = objective
@@ -125,28 +125,28 @@ class Distiller(nn.Module):
             teacher, student = self._observe(batch)
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}
-        numbers: list[int | Tensor] = []
-        for place, term in enumerate(self._terms):
+        divisors: list[int | Tensor] = []
+        for number, term in enumerate(self._terms):
             values = term.objective(student, teacher, batch)
             if getattr(values, "shape", None) != (examples,):
                 raise _wrong_shape(term.objective, values, examples)
-            mask = masks[place]
+            mask = masks[number]
             if mask is not None:
                 values = values.where(mask, 0)
             if counts is not None:
-                number = counts[place]
+                valid = counts[number]
             else:
-                number = examples if mask is None else mask.sum()
-            numbers.append(number)
-            if isinstance(number, int) and batch.copies == 1:
+                valid = examples if mask is None else mask.sum()
+            divisors.append(valid)
+            if isinstance(valid, int) and batch.copies == 1:
                 mean = values.mean()
             else:
-                least = number.clamp(min=1) if isinstance(number, Tensor) else max(number, 1)
+                least = valid.clamp(min=1) if isinstance(valid, Tensor) else max(valid, 1)
                 mean = values.sum() / (least * batch.copies)
             parts[term.name] = mean.detach()
             weight = term.weight(batch.progress)
             total = mean * weight if total is None else total.add(mean, alpha=weight)
-        return Losses(cast("Tensor", total), parts, tuple(numbers), student, teacher)
+        return Losses(cast("Tensor", total), parts, tuple(divisors), student, teacher)
 
     def _observe(self, batch: Batch) -> tuple[Signals, Signals]:
         """Return the signals of teacher and student."""
@@ -193,14 +193,14 @@ class Distiller(nn.Module):
     def counts(self, batch: Batch) -> Tensor:
         """Return how many examples of the batch are valid for each term, `[terms]`.
 
-        Copies share one.
+        The copies of an example count as one.
         """
         examples, masks = valid_examples(self._terms, batch)
         numbers = [float(examples if mask is None else mask.sum()) for mask in masks]
         return torch.tensor(numbers, dtype=torch.float32) / batch.copies
 
     def check_learned(self, counts: Sequence[float]) -> None:
-        """Refuse data without a valid example for a term: nothing was learned from it.
+        """Refuse data without a valid example for a term.
 
         Args:
             counts: How many examples of an epoch were valid for each term.

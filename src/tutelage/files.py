@@ -1,4 +1,4 @@
-"""Files that survive a kill: written whole or not at all, logs of lines, locks."""
+"""Files that survive a kill: atomic writes, append-only logs, locks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from tutelage.errors import TutelageError
 
 try:
     import fcntl
@@ -22,14 +24,14 @@ _DRAFT = ".draft"
 def write_whole(
     path: Path, content: bytes | Callable[[Path], object], *, replace: bool = True
 ) -> None:
-    """Put a file in its place in one step: readers find the old one or the new, even after a kill.
+    """Write a file atomically: readers find the old content or the new, even after a kill.
 
-    It is flushed to the disk before, and so is its name after.
+    Content and name are flushed to the disk.
 
     Args:
         path: Where.
-        content: Of the whole file, or a function that writes it to the path that it is given.
-        replace: Whether to take the place of a file that is there; else that one stays.
+        content: The whole content, or a function that writes it to a given path.
+        replace: Whether to replace an existing file; if not, that one stays.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}{_DRAFT}")
     try:
@@ -56,7 +58,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def remove_drafts(folder: Path) -> None:
-    """Remove what killed processes left of files that they were to put in place."""
+    """Remove the unfinished files of killed processes."""
     for path in folder.glob(f".*{_DRAFT}"):
         path.unlink(missing_ok=True)
 
@@ -93,8 +95,8 @@ def flush_path(path: Path) -> None:
 def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
     """Hold a lock file, and yield whether it is ours: False where another process holds it.
 
-    The lock is this process's alone: a data loader's workers do not inherit it, and it ends with
-    the process even if that is killed. Where the system has no such locks, it is always ours.
+    The lock belongs to this process only: a data loader's workers do not inherit it, and it ends
+    with the process even if that is killed. Where the system has no such locks, it is always ours.
 
     Args:
         path: The lock file; its folder must be there.
@@ -116,6 +118,41 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
         else:
             ours = True
         yield ours
+
+
+@contextmanager
+def owned(folder: Path, error: type[TutelageError]) -> Iterator[None]:
+    """Make a folder, and keep every other process from writing it meanwhile.
+
+    Args:
+        folder: The argument `out`.
+        error: What to raise.
+
+    Raises:
+        TutelageError: Of that type: it cannot be written, or another process writes it now.
+    """
+    with ExitStack() as stack:
+        with writing(folder, error):
+            folder.mkdir(parents=True, exist_ok=True)
+            ours = stack.enter_context(locked(folder / ".lock"))
+        if not ours:
+            raise error(
+                f"`out` must not be in use, got {folder}, which another process is writing now; "
+                "wait for it, or choose another folder"
+            )
+        yield
+
+
+@contextmanager
+def writing(folder: Path, error: type[TutelageError]) -> Iterator[None]:
+    """Turn an OSError in writing `out` into an error that names a way out."""
+    try:
+        yield
+    except OSError as cause:
+        raise error(
+            f"`out` must be a folder that can be written, got {folder} with {cause}; choose "
+            "another, or mend its permissions"
+        ) from cause
 
 
 class LogWriter:

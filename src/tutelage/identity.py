@@ -1,7 +1,7 @@
-"""What a setting, a model or a function is, as a short text: equal texts mean equal things.
+"""The identity of a setting, a model or a function as a short text: equal for equal objects.
 
-Runs, studies and stores use it to tell whether a call is the one that a folder belongs to. Read are
-the attributes of objects, the content of tensors and arrays, parameters and buffers of modules, and
+Runs, studies and stores use it to find out whether a folder belongs to a call. It covers the
+attributes of objects, the content of tensors and arrays, parameters and buffers of modules, and
 the code of the user's own functions and classes with what they close over and the globals that they
 name; functions and classes of installed packages go by their names. The text is the same in every
 process, wherever things lie in memory.
@@ -9,7 +9,7 @@ process, wherever things lie in memory.
 >>> from functools import partial
 >>> identity(partial(print, sep="")) == identity(partial(print, sep=""))
 True
->>> identity(lambda x: x + 1) == identity(lambda x: x + 2)
+>>> identity(partial(print, sep="")) == identity(partial(print, sep=" "))
 False
 """
 
@@ -38,7 +38,7 @@ Tensors = Literal["all", "fixed", "none"]
 
 _PLAIN = (type(None), str, bytes, int, float, complex)
 _INTERNAL = {*vars(nn.Module()), "_compiled_call_impl"}
-"""Attributes that every module has: its parts, which are read by themselves, its hooks and mode."""
+"""Attributes that every module has: its parts, which are read separately, its hooks and mode."""
 
 
 def identity(
@@ -54,7 +54,7 @@ def identity(
     Args:
         value: Anything.
         tensors: Whose content is read.
-        known: Texts to use, by `id`, for objects that need not be read.
+        known: By `id`, the texts of objects that need not be read.
         unread: Receives the types of the objects that could not be read.
         visit: Called with every object that is read, but for plain numbers and texts.
     """

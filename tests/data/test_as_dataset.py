@@ -73,9 +73,9 @@ class TestArrays:
             arms=arms,
             seeds=2,
             controls={},
-            **data,
             epochs=1,
             training=tl.Training(batch_size=4),
+            **data,
         )
         assert "soft" in str(found)
 

@@ -198,7 +198,7 @@ class TestARun:
         train = self.data(1)
         store = tl.label(self.teacher(), train, out=tmp_path)
         objective = tl.Selective(tl.SoftTargets())
-        with pytest.raises(ArgumentError, match=r"answers to `train` alone; .*val_store"):
+        with pytest.raises(ArgumentError, match=r"targets for `train` only; .*val_store"):
             tl.distill(
                 store, self.student(), train=train, val=self.data(2), objective=objective, epochs=1
             )

@@ -154,7 +154,7 @@ def damage(name, text):
         (damage("run.json", "[]"), "run.json must be as the run wrote it, got a damaged file"),
         (damage("run.json", '{"run": {}, "made_with": {}}'), "damaged file .KeyError: 'student'"),
         (lambda folder: (folder / "metrics.jsonl").unlink(), "must hold the run's log, got no"),
-        (damage("metrics.jsonl", ""), "must tell of one epoch at least, got none; wait"),
+        (damage("metrics.jsonl", ""), "must contain one epoch at least, got none; wait"),
         (damage("metrics.jsonl", '{"kind"\n'), "metrics.jsonl must be as the run wrote it"),
         (damage("metrics.jsonl", '{"kind": "epoch"}\n'), "damaged file .KeyError: 'epoch'"),
         (damage("report.json", "{"), "report.json must be a record of the format"),

@@ -112,7 +112,7 @@ CASES = {
     "student a class": ({"student": nn.Linear}, tl.ModelError, r"`student` must be"),
     "objective a string": ({"objective": "kl"}, tl.ArgumentError, r"`objective` must be"),
     "epochs": ({"epochs": 0}, tl.ArgumentError, r"`epochs` must be at least 1, got 0"),
-    "batch size": ({"batch_size": 2.5}, tl.ArgumentError, r"`batch_size` must be a whole number"),
+    "batch size": ({"batch_size": 2.5}, tl.ArgumentError, r"`batch_size` must be an integer"),
     "seed": ({"seed": -1}, tl.ArgumentError, r"`seed` must be at least 0"),
     "optimizer made": (
         {"optimizer": torch.optim.SGD(nn.Linear(1, 1).parameters())},

@@ -48,10 +48,10 @@ class TestArguments:
         [
             ({"objective": "hint"}, "a stage must have an Objective, got 'hint'; for instance"),
             ({"epochs": 0}, "`epochs` must be at least 1, got 0"),
-            ({"epochs": 1.5}, "`epochs` must be a whole number"),
+            ({"epochs": 1.5}, "`epochs` must be an integer"),
             ({"trainable": "layer3"}, r"`trainable` must be a list of paths.*write \['layer3'\]"),
             ({"trainable": []}, "`trainable` must be a list of paths"),
-            ({"name": 3}, "`name` must be a text, got 3"),
+            ({"name": 3}, "`name` must be a string, got 3"),
             ({"monitor": 3}, "`monitor` must be the name of a metric or a tl.Monitor, got 3"),
         ],
     )

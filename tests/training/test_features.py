@@ -223,7 +223,7 @@ def test_two_processes_equal_one(tmp_path):
 
 
 def test_metrics_are_refused_where_no_output_is_wanted():
-    with pytest.raises(tl.ArgumentError, match="does not ask for"):
+    with pytest.raises(tl.ArgumentError, match="does not require"):
         tl.distill(
             nn.Sequential(nn.Linear(5, 3)),
             nn.Sequential(nn.Linear(5, 3)),

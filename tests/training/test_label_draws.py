@@ -103,7 +103,7 @@ def test_other_objectives_and_temperatures_are_refused(tmp_path):
     [
         ({"sampled_classes": 0}, "`sampled_classes` must be at least 1"),
         ({"top_k": 2}, "leave `top_k` out"),
-        ({"fields": tl.Fields(features=frozenset({""}))}, "want the output"),
+        ({"fields": tl.Fields(features=frozenset({""}))}, "require the output"),
         ({"temperature": 0}, "`temperature` must be positive"),
         (
             {"sampled_classes": None, "temperature": 4},

@@ -61,7 +61,7 @@ class Noisy(Dataset):
         ({"top_k": 6}, tl.ArgumentError, r"most the number of classes, got 6 .* \[256, 5\]"),
         ({"batch_size": 0}, tl.ArgumentError, "`batch_size` must be at least 1"),
         ({"views": 0}, tl.ArgumentError, "`views` must be at least 1"),
-        ({"fields": tl.HardLabels()}, tl.ArgumentError, "must want something of the teacher"),
+        ({"fields": tl.HardLabels()}, tl.ArgumentError, "must require something of the teacher"),
         ({"fields": "output"}, tl.ArgumentError, "must be an objective or tl.Fields, got 'output'"),
         (
             {"fields": tl.Fields(features=frozenset({"hidden"})), "top_k": 2},
@@ -150,7 +150,7 @@ def test_a_folder_that_is_a_file_or_holds_arrays_of_others(tmp_path):
 def test_data_that_numbers_its_examples_otherwise_is_refused(tmp_path):
     inputs, _ = data().tensors
     order = torch.arange(300).flip(0)
-    with pytest.raises(tl.DataError, match=r"its position.*from 0 on say \[299, 298.*rename"):
+    with pytest.raises(tl.DataError, match=r"its position.*from 0 on have \[299, 298.*rename"):
         label(Rows(), StackDataset(inputs=inputs, index=order), tmp_path / "other")
     label(Rows(), StackDataset(inputs=inputs, index=order.flip(0)), tmp_path / "same")
     label(Rows(), tl.data.Indexed(data()), tmp_path / "indexed")

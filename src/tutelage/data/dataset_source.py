@@ -109,7 +109,7 @@ class SetSource(_OrderedSource):
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches, each collated from its examples."""
         batches = self._ours(number, start)
-        # With a generator of its own, or the loader would draw from the global one.
+        # With its own generator, since the loader would otherwise use the global one.
         lists, own = [positions.tolist() for positions, _ in batches], torch.Generator()
         loader = DataLoader(self.dataset, batch_sampler=lists, generator=own, collate_fn=collate)
         raws = iter(loader)

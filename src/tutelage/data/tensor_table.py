@@ -172,5 +172,5 @@ def _rows(table: Table) -> Tensor:
 def _renumbered(table: Table, names: tuple[str, ...]) -> Tensor:
     """Return the domains as numbers within the names of a larger table."""
     numbers = torch.tensor([names.index(name) for name in table.names])
-    assert table.domain is not None  # noqa: S101 - the caller asks those that have one
+    assert table.domain is not None  # noqa: S101 - the caller passes only tables that have one
     return numbers[table.domain]

@@ -99,10 +99,10 @@ def _output(result: Any, side: str) -> Tensor:
 
 
 def _way_out(result: Any) -> str:
-    """Say how to choose the output among several, or what else to do."""
+    """Return advice on how to choose the output."""
     if isinstance(result, Mapping):
         tensors = [key for key, value in result.items() if isinstance(value, Tensor) and value.ndim]
         if tensors:
             names = " or ".join(f'tl.layers.Output(model, "{key}")' for key in tensors)
-            return f"say which part is the output: {names}, or a function in place of the name"
+            return f"choose the output: {names}, or a function in place of the name"
     return "wrap it in a module that does"

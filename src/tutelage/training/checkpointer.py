@@ -176,7 +176,7 @@ def load(path: Path) -> dict[str, Any] | None:
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
         raise RunFolderError(
             f"{path} must be a checkpoint of tutelage, got a file that cannot be read ({error}); "
-            "remove it to begin the run anew"
+            "remove it to restart the run"
         ) from error
     if content.get("format") != FORMAT:
         raise RunFolderError(
@@ -222,5 +222,5 @@ def _load_student(student: nn.Module, path: Path) -> None:
     except (OSError, RuntimeError, SafetensorError) as error:
         raise RunFolderError(
             f"{path} must hold the student of the best epoch, got {error}; the run needs the whole "
-            "folder: bring the file back, or begin anew in another folder"
+            "folder: restore the file, or start in another folder"
         ) from error

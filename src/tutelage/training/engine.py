@@ -19,12 +19,12 @@ from tutelage.errors import ArgumentError
 
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 _FORCED = "ACCELERATE_TORCH_DEVICE"
-"""The variable by which a single process tells Accelerate its device."""
+"""The variable from which Accelerate reads the device of a single process."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """How a run is carried out, apart from what is learnt.
+    """How a run is carried out, apart from what is learned.
 
     Args:
         precision: `"fp32"`, or `"bf16"` or `"fp16"` for mixed precision.
@@ -103,8 +103,8 @@ class Engine:
     def accelerator(self, out: Path | None) -> Iterator[Accelerator]:
         """Make an Accelerator for one run, whatever other Accelerators this process has or had.
 
-        Accelerate keeps its settings in state that all Accelerators of a process share and that
-        must not change; it is set aside for the length of the run and restored afterwards.
+        Accelerate keeps its settings in state that is common to all Accelerators of a process
+        and must not change; it is set aside for the length of the run and restored afterwards.
 
         Raises:
             ArgumentError: This machine lacks the device, the precision or a tracker's package.
@@ -147,7 +147,7 @@ class Engine:
         if self.device is not None and accelerator.device.type != device.type:
             raise ArgumentError(
                 f"`device` must be the one that Accelerate was set up with, "
-                f"{accelerator.device}, got {self.device!r}; start the program anew, without "
+                f"{accelerator.device}, got {self.device!r}; restart the program without "
                 "ACCELERATE_USE_CPU or `accelerate launch --cpu`, or leave `device` out"
             )
         return accelerator

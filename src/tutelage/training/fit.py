@@ -41,7 +41,7 @@ def fit(  # noqa: PLR0913, D417 - the options of `distill`, explained there
     """Train a model on labels: a future teacher, or the baseline that shows what a teacher adds.
 
     Data order, steps and logs are those of `distill` with the same arguments, so that two runs
-    differ in the objective alone; what is not explained here is as there.
+    differ only in the objective. Arguments that are not explained here are those of `distill`.
 
     Args:
         model: The module to train, in place.

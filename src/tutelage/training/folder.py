@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and what lies where.
+"""The folder of a run: which run it belongs to, and its files.
 
 ```
 out/
@@ -15,13 +15,13 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tutelage.errors import RunFolderError
-from tutelage.files import locked, remove_drafts, write_json
+from tutelage.files import owned, remove_drafts, write_json, writing
 
 _OURS = ("last.pt", "metrics.jsonl", "student.safetensors")
 
@@ -45,26 +45,15 @@ class RunFolder:
         """Make the folder ours, or find that it is already; no other process writes it meanwhile.
 
         Args:
-            why_not_longer: Tells what forbids that a run is continued to more epochs than it was
-                begun with; an empty text where nothing does.
+            why_not_longer: Returns why the run may not continue to more epochs than it began with;
+                an empty text if it may.
 
         Raises:
             RunFolderError: It cannot be written, holds another run, or is in use.
         """
-        with ExitStack() as stack:
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
-                if not stack.enter_context(locked(self.path / ".lock")):
-                    raise RunFolderError(
-                        f"`out` must not be in use, got {self.path}, which another process is "
-                        "writing now; wait for it, or choose another folder"
-                    )
+        with owned(self.path, RunFolderError):
+            with writing(self.path, RunFolderError):
                 self._claim(why_not_longer)
-            except OSError as error:
-                raise RunFolderError(
-                    f"`out` must be a folder that can be written, got {self.path} with {error}; "
-                    "choose another, or mend its permissions"
-                ) from error
             yield
 
     def best(self, epoch: int) -> Path:
@@ -88,7 +77,7 @@ class RunFolder:
             found = dict(content["run"])
         except (ValueError, KeyError, TypeError) as error:
             raise RunFolderError(
-                f"{self.run} must say which run it is, got a damaged file ({error}); choose "
+                f"{self.run} must identify the run, got a damaged file ({error}); choose "
                 "another folder, or remove that one"
             ) from error
         keys = sorted(found.keys() | self._identity.keys())
@@ -114,7 +103,7 @@ class RunFolder:
             for key in different
         ]
         advice = (
-            "(…_content stands for attributes, code and data); choose another folder, or remove it"
+            "(…_content: a hash of attributes, code and data); choose another folder, or remove it"
         )
         if obstacle:
             advice = (

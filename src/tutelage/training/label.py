@@ -14,17 +14,16 @@ from torch.utils.data import DataLoader
 from tutelage._checks import folder_path, integer, positive
 from tutelage.data import (
     as_dataset,
-    dataset_fingerprint,
     draws_at_random,
     randomness,
     show_epoch,
     views_in,
 )
-from tutelage.errors import ArgumentError, DataError
+from tutelage.errors import ArgumentError, DataError, StoreError
+from tutelage.files import owned
 from tutelage.objectives import Objective
 from tutelage.signals import OUTPUT, Fields
 from tutelage.store import (
-    Data,
     Manifest,
     Settings,
     StoreWriter,
@@ -36,10 +35,9 @@ from tutelage.store import (
 )
 from tutelage.store.layout import runs
 from tutelage.teachers import AnyTeacher, Live, Teacher, as_teacher
-from tutelage.training.answers import Answers
 from tutelage.training.engine import Engine, as_engine
+from tutelage.training.labelling import TeacherOutputs, claim
 from tutelage.training.progress import LabellingBar
-from tutelage.training.store_folder import claim, described_views, locked
 
 _DTYPES = ("float16", "float32", "bfloat16")
 
@@ -86,7 +84,7 @@ def label(  # noqa: PLR0913 - a verb with its options
             float32) or `"float32"` (exact).
         batch_size: Examples in a batch of the teacher's, in each process.
         compile: Whether to compile the teacher, a module, with `torch.compile`.
-        verify: Whether to read all finished blocks, and to make damaged ones anew.
+        verify: Whether to read all finished blocks and to label damaged ones again.
         engine: Device and precision of the teacher; its other settings have no effect here.
 
     Returns:
@@ -110,23 +108,20 @@ def label(  # noqa: PLR0913 - a verb with its options
     """
     engine, folder, dataset = as_engine(engine), folder_path(out), as_dataset("dataset", dataset)
     settings = _settings(_asked(fields), top_k, dtype, batch_size, compile, engine)
-    settings = settings.model_copy(update=_draws(settings, sampled_classes, temperature))
+    settings = settings.model_copy(update=_sampling(settings, sampled_classes, temperature))
     _check_data(dataset, integer("views", views, 1, "1 is for data without augmentation"))
     asked = as_teacher(teacher)
     with ExitStack() as stack:
         stack.enter_context(randomness.preserved())
         accelerator = stack.enter_context(engine.accelerator(None))
         if accelerator.is_main_process:
-            stack.enter_context(locked(folder))
+            stack.enter_context(owned(folder, StoreError))
         source = _compiled(asked) if compile else asked
         stack.enter_context(source.ready(accelerator.device))
-        answers = Answers(source, dataset, settings, accelerator)
-        data = Data(fingerprint=dataset_fingerprint(dataset), examples=len(cast("Any", dataset)))
-        manifest = claim(
-            folder, asked.fingerprint(), data, described_views(dataset, views), answers
-        )
+        outputs = TeacherOutputs(source, dataset, settings, accelerator)
+        manifest = claim(folder, asked.fingerprint(), views, outputs)
         shown = engine.progress and accelerator.is_main_process
-        _make(folder, manifest, answers, verify, LabellingBar(shown, manifest.layout.rows))
+        _fill(folder, manifest, outputs, verify, LabellingBar(shown, manifest.layout.rows))
     return TargetStore.open(folder)
 
 
@@ -144,7 +139,7 @@ def _settings(
     if top_k is not None and not fields.output:
         raise ArgumentError(
             f"`top_k` counts classes of the output, got {top_k} without the output in `fields`; "
-            "leave it out, or want the output too"
+            "leave it out, or require the output too"
         )
     return Settings(
         output=fields.output,
@@ -157,9 +152,11 @@ def _settings(
     )
 
 
-def _draws(settings: Settings, sampled_classes: int | None, temperature: float) -> dict[str, Any]:
+def _sampling(
+    settings: Settings, sampled_classes: int | None, temperature: float
+) -> dict[str, Any]:
     """Return the settings of sampled classes, checked against the rest."""
-    found = positive("temperature", temperature, "at which classes are drawn")
+    found = positive("temperature", temperature, "classes are sampled at it")
     if sampled_classes is None:
         if found != 1:
             raise ArgumentError(
@@ -171,7 +168,7 @@ def _draws(settings: Settings, sampled_classes: int | None, temperature: float) 
         raise ArgumentError(
             "`sampled_classes` are of all classes of the output, got "
             f"sampled_classes={sampled_classes} with top_k={settings.top_k} and "
-            f"output={settings.output}; leave `top_k` out, and want the output"
+            f"output={settings.output}; leave `top_k` out, and require the output"
         )
     return {
         "sampled_classes": integer(
@@ -181,11 +178,11 @@ def _draws(settings: Settings, sampled_classes: int | None, temperature: float) 
     }
 
 
-def _make(
-    folder: Path, manifest: Manifest, answers: Answers, verify: bool, bar: LabellingBar
+def _fill(
+    folder: Path, manifest: Manifest, outputs: TeacherOutputs, verify: bool, bar: LabellingBar
 ) -> None:
     """Fill a store, unless it is finished, together with the other processes."""
-    accelerator: Accelerator = answers.accelerator
+    accelerator = outputs.accelerator
     if verify:
         manifest = _repaired(folder, manifest, accelerator)
     if manifest.checksums is not None:
@@ -199,7 +196,7 @@ def _make(
         layout = manifest.layout
         bar.begin(sum(len(layout.block(block)) for block in ours), several)
         for span in runs(ours, layout):
-            for block, pieces in answers.blocks(span, layout):
+            for block, pieces in outputs.blocks(span, layout):
                 writer.write(block, pieces)
                 bar.add(len(layout.block(block)))
     accelerator.wait_for_everyone()
@@ -227,7 +224,7 @@ def _asked(fields: Objective | Fields | None) -> Fields:
         )
     if not asked:
         raise ArgumentError(
-            f"`fields` must want something of the teacher, got {fields}; leave it out for the "
+            f"`fields` must require something of the teacher, got {fields}; leave it out for the "
             "output"
         )
     return asked

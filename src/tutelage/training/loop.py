@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import islice
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
 from accelerate import Accelerator
@@ -18,12 +18,11 @@ from accelerate.utils import (
 from torch import Tensor
 
 from tutelage.data import transformed
-from tutelage.errors import DataError, TutelageError, in_short
+from tutelage.errors import ArgumentError, DataError, TutelageError, in_short
 from tutelage.evaluation import evaluate
 from tutelage.objectives import with_feedback
 from tutelage.signals import Batch
 from tutelage.training.checkpointer import Checkpointer
-from tutelage.training.optimization import refuse_step
 from tutelage.training.parts import ByPart, scaled_rates
 from tutelage.training.progress import TrainingBar
 from tutelage.training.state import RunningLosses
@@ -102,12 +101,14 @@ class Loop:
         try:
             while group := list(islice(batches, self.settings.engine.accumulation)):
                 yield group
-        except TutelageError:
-            raise
         except Exception as error:
+            where = f"in epoch {state.epoch + 1} after batch {state.batch}"
+            if isinstance(error, TutelageError):
+                error.add_note(f"(raised {where})")
+                raise
             raise DataError(
-                f"`train` must yield all batches of an epoch, got {in_short(error)} in epoch "
-                f"{state.epoch + 1} after batch {state.batch}; see the error above, its cause"
+                f"`train` must yield all batches of an epoch, got {in_short(error)} {where}; see "
+                "the error above, its cause"
             ) from error
 
     def _step(self, group: list[Batch]) -> None:
@@ -152,7 +153,7 @@ class Loop:
             with scaled_rates(self.setup.optimizer) if self._by_part else nullcontext():
                 optimizer.step()
         except Exception as error:  # noqa: BLE001 - other people's optimizers may raise anything
-            refuse_step("`optimizer`", self.setup.optimizer, step, error)
+            _refuse_step("`optimizer`", self.setup.optimizer, step, error)
         for each in self._parameters:  # as zero_grad does, without its entry in the profiler
             each.grad = None
         # With float16 a step whose gradient overflows is skipped and the scale lowered.
@@ -161,14 +162,14 @@ class Loop:
             try:
                 scheduler.step()
             except Exception as error:  # noqa: BLE001
-                refuse_step("`scheduler`", scheduler, step, error)
+                _refuse_step("`scheduler`", scheduler, step, error)
 
     def _transformed(self, batch: Batch) -> Batch:
         try:
             with torch.no_grad():
                 return transformed(batch, self.settings.transform)
         except Exception as error:  # noqa: BLE001 - as above
-            refuse_step("`transform`", self.settings.transform, self.state.step + 1, error)
+            _refuse_step("`transform`", self.settings.transform, self.state.step + 1, error)
 
     def _counts(self, group: list[Batch]) -> tuple[Tensor, Tensor]:
         """Return by how many examples to divide each term, and how many the step has."""
@@ -226,3 +227,17 @@ class Loop:
             device=self.accelerator.device,
         ).metrics
         return broadcast_object_list([metrics])[0] if self._several else metrics
+
+
+def _refuse_step(what: str, of: object, step: int, error: Exception) -> NoReturn:
+    """Raise an error that names the user's part that failed in a step.
+
+    Raises:
+        ArgumentError: Always, but for what is an error of ours or a full device, which stay.
+    """
+    if isinstance(error, (TutelageError, torch.OutOfMemoryError)):
+        raise error
+    raise ArgumentError(
+        f"{what} must work in every step, got a {type(of).__name__} that fails in step {step} with "
+        f"{in_short(error)}; see the error above, its cause"
+    ) from error

@@ -23,7 +23,7 @@ class Monitor:
     Args:
         name: `"loss"`, `"accuracy"`, `"agreement"`, `"mse"`, `"r2"`, `"teacher_mse"`, or a name
             from the metrics that you give; of one domain, `"accuracy/photo"`.
-        higher_is_better: None where the name says it.
+        higher_is_better: None for a metric whose direction is known.
         patience: Epochs without a better value after which training stops; None for no early
             stopping.
 
@@ -41,7 +41,7 @@ class Monitor:
         if self.higher_is_better is None and self._metric not in _DIRECTIONS:
             raise ArgumentError(
                 f"the monitor does not know whether higher values of {self.name!r} are better; "
-                f"say it: Monitor({self.name!r}, higher_is_better=...)"
+                f"write Monitor({self.name!r}, higher_is_better=...)"
             )
 
     @property
@@ -64,7 +64,7 @@ def choose_monitor(names: Collection[str]) -> Monitor:
     teacher or the distance from it.
 
     Args:
-        names: The metrics that there are; what the data cannot tell is not among them.
+        names: The metrics that were computed.
 
     Raises:
         ArgumentError: None of them is a standard one.
@@ -108,7 +108,7 @@ class Best:
         self.waited = 0
 
     def improves(self, epoch: int, metrics: Mapping[str, float]) -> bool:
-        """Take in an epoch's validation metrics; tell whether they are the best so far.
+        """Record an epoch's validation metrics; return whether they are the best so far.
 
         Raises:
             ArgumentError: The monitored metric is not among them.
@@ -148,5 +148,5 @@ class Best:
         return {"value": self.value, "epoch": self.epoch, "waited": self.waited}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take up a state."""
+        """Restore a state."""
         self.value, self.epoch, self.waited = state["value"], state["epoch"], state["waited"]

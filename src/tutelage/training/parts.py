@@ -1,4 +1,4 @@
-"""Parts of a model that are trained apart: frozen, or with learning rates of their own."""
+"""Parts of a model that are frozen or have learning rates of their own."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class ByPart:
                 f"{expected}, got {self.make!r}, which fails with {in_short(error)}"
             ) from error
         if not isinstance(optimizer, Optimizer):
-            return optimizer  # the run says what is wrong with it
+            return optimizer  # refused by the caller
         if not all({"factor", "lr"} <= group.keys() for group in optimizer.param_groups):
             raise ArgumentError(f"{expected}, got {self.make!r}, which makes groups of its own")
         return optimizer
@@ -174,7 +174,7 @@ def _decayed(model: nn.Module, decay: float) -> tuple[dict[str, float], dict[int
     except ArgumentError as error:
         raise ArgumentError(
             f"`layer_decay` needs a model with repeated blocks, but {error}; here, give "
-            "`lr_factors` by path in its place"
+            "`lr_factors` by path instead"
         ) from error
     factors = {path: decay ** (len(paths) - place) for place, path in enumerate(paths)}
     inside = {id(each): path for path in paths for each in model.get_submodule(path).parameters()}

@@ -91,7 +91,7 @@ class TrainingBar(Bar):
 class LabellingBar(Bar):
     """A bar over the rows of a store, with the examples a second.
 
-    Several processes share the work; one shows the bar and counts for all of them.
+    The work is divided among processes; one shows the bar and counts for all of them.
     """
 
     def __init__(self, shown: bool, rows: int, console: Console | None = None) -> None:

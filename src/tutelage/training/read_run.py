@@ -1,8 +1,8 @@
-"""A run as its folder tells it, without the code of its models.
+"""A run's record, read from its folder without the code of its models.
 
 `run.json` holds settings and versions, `metrics.jsonl` the log, `best-EPOCH.safetensors` and
-`student.safetensors` weights. What `report.json` says was measured with the models at hand is taken
-over, if it is of this very run; else the log has to do.
+`student.safetensors` weights. `report.json` has what was measured with the
+models and is used if it belongs to this very run; otherwise the record is made from the log.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BEST = re.compile(r"best-(\d+)\.safetensors")
 
 
 def read_run(folder: Path) -> Record:
-    """Return what a run's folder tells: what was measured before, else what the log has.
+    """Return the record of a run's folder: what was measured before, else what was logged.
 
     Raises:
         RunFolderError: The folder holds no run, or a file of it is missing or damaged.
@@ -42,7 +42,7 @@ def read_run(folder: Path) -> Record:
         return logged
     found = read_record(report)
     ours, theirs = found.arms[0], logged.arms[0]
-    # A report of another run in the same folder, or of fewer epochs, tells nothing of this one.
+    # A report of another run in the same folder, or of fewer epochs, does not describe this one.
     same = ours.settings == theirs.settings and ours.trials[0].curves == theirs.trials[0].curves
     same = same and ours.trials[0].best_epoch == theirs.trials[0].best_epoch
     return found if same and found.measured and logged.finished else logged
@@ -50,7 +50,7 @@ def read_run(folder: Path) -> Record:
 
 @dataclass(frozen=True)
 class _Found:
-    """What the folder of one training, or of several stages, tells."""
+    """The content of the folder of one training, or of several stages."""
 
     settings: dict[str, Any]
     versions: dict[str, str]
@@ -133,7 +133,7 @@ def _history(log: Path) -> list[dict[str, Any]]:
         *lines, _unfinished = log.read_bytes().split(b"\n")
     except OSError as error:
         raise RunFolderError(
-            f"{log} must hold the run's log, got {_why(error)}; without it there is nothing to tell"
+            f"{log} must hold the run's log, got {_why(error)}; without it nothing can be reported"
         ) from error
     try:
         records = [json.loads(line) for line in lines]
@@ -142,13 +142,13 @@ def _history(log: Path) -> list[dict[str, Any]]:
         raise _damaged(log, error) from error
     if not epochs:
         raise RunFolderError(
-            f"{log} must tell of one epoch at least, got none; wait until the first one is done"
+            f"{log} must contain one epoch at least, got none; wait until the first one is done"
         )
     return epochs
 
 
 def _has_epochs(log: Path) -> bool:
-    """Tell whether a stage has begun and has something to tell."""
+    """Tell whether a stage has finished an epoch."""
     return log.exists() and b'"kind": "epoch"' in log.read_bytes()
 
 
@@ -161,7 +161,7 @@ def _epoch(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _best_epoch(folder: Path, history: Sequence[Mapping[str, Any]]) -> int:
-    """Return whose weights are kept: the file says it, where there was validation."""
+    """Return the epoch whose weights are kept, from the file's name if there was validation."""
     logged = [epoch["epoch"] for epoch in history]
     found = (_BEST.fullmatch(path.name) for path in folder.glob("best-*.safetensors"))
     kept = [int(match[1]) for match in found if match is not None]
@@ -169,13 +169,13 @@ def _best_epoch(folder: Path, history: Sequence[Mapping[str, Any]]) -> int:
 
 
 def _cost(weights: Path) -> Cost:
-    """Count the numbers in a safetensors file by what its head says: they are not read."""
+    """Count the numbers in a safetensors file from its header, without reading them."""
     try:
         with weights.open("rb") as file:
             length = int.from_bytes(file.read(_HEAD_BYTES), "little")
             size = weights.stat().st_size
             if length > size:
-                raise ValueError("its head is longer than the file")
+                raise ValueError("its header is longer than the file")
             head = json.loads(file.read(length))
         shapes = [each["shape"] for name, each in head.items() if name != "__metadata__"]
         return Cost(sum(math.prod(shape) for shape in shapes), size)

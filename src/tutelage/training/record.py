@@ -1,4 +1,4 @@
-"""The record of a run: what its log tells, and what is measured with its models at hand."""
+"""The record of a run: what it logged, and what is measured with its models."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def joined_history(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> list
     """Return the logs of all stages as one, with epochs, steps and seconds counted on.
 
     >>> first, last = {"epoch": 1, "step": 5, "seconds": 2.0}, {"epoch": 1, "step": 3, "seconds": 1}
-    >>> joined_history({"hint": [first], "answer": [last]})[1]
-    {'epoch': 2, 'step': 8, 'seconds': 3.0, 'stage': 'answer'}
+    >>> joined_history({"hint": [first], "output": [last]})[1]
+    {'epoch': 2, 'step': 8, 'seconds': 3.0, 'stage': 'output'}
     """
     joined: list[dict[str, Any]] = []
     for name, history in histories.items():
@@ -121,7 +121,7 @@ def logged_record(
     best_epoch: int,
     made_with: dict[str, str],
 ) -> Record:
-    """Return what settings and log tell; the metrics are those of the best epoch."""
+    """Return the record that settings and log give; the metrics are those of the best epoch."""
     plain = json.loads(json.dumps(dict(settings), default=str))
     best = next(each for each in history if each["epoch"] == best_epoch)
     metrics = {key[4:]: value for key, value in best.items() if key.startswith("val/")}
@@ -163,7 +163,7 @@ def logged_record(
 
 
 def _judged(run: Run, student: ArmRecord, outputs: Outputs) -> tuple[ArmRecord, ArmRecord | None]:
-    """Return student and teacher with what their outputs tell."""
+    """Return student and teacher with what is measured on their outputs."""
     objective, labels = run.objective, outputs.labels
     ours = cast("Tensor", outputs.student)
     metrics = measure(objective, outputs) | divergence(objective, outputs)

@@ -1,4 +1,4 @@
-"""What a finished run gives back."""
+"""The result of a finished run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_SHOWN = 6
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """A trained student and how it came about.
+    """A trained student and the record of its training.
 
     Args:
         student: The module that was given, trained, in eval mode: with the weights of the best
@@ -24,10 +24,10 @@ class Run:
         history: One record for each epoch: `epoch`, `step`, `lr`, `seconds`, and the means
             `train/loss`, `train/<term>` and `val/<metric>`.
         best_epoch: The epoch whose weights the student has.
-        settings: What makes this run this run, as in `run.json`.
+        settings: What identifies the run, as in `run.json`.
         out: The folder of the run, if it has one.
-        objective: What it was asked for, as the run left it.
-        teacher: Whom it learnt from.
+        objective: The loss, as the run left it.
+        teacher: The teacher; None for a run without one.
         val: The validation data that was given.
     """
 

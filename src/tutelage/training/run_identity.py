@@ -1,4 +1,4 @@
-"""What makes a run this run: what must be equal for a call to resume a folder's run."""
+"""The identity of a run: what must be equal for a call to resume a folder's run."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def content_in_use(
     """Describe what may change by being used: student, transform and metrics.
 
     An object that is as an earlier run of this process left it, such as a transform that counts,
-    is described as that run found it. So it is in another process, which has it anew.
+    is described as that run found it. In another process it is new and has the same description.
 
     Args:
         setup: The run.
@@ -149,13 +149,13 @@ def _content(value: object, name: str, known: Mapping[int, str], unread: list[st
 def objective_content(objective: Objective, unread: list[str]) -> str:
     """Return a text that changes with an objective's attributes, buffers and code.
 
-    What it trains itself counts by its shape alone, as the student does.
+    Of its own trained parameters only the shapes count, as for the student.
     """
     return identity(objective, tensors="fixed", unread=unread)
 
 
 def why_not_longer(setup: Setup, in_stages: bool) -> str:
-    """Tell what of a run depends on its number of epochs; an empty text for nothing."""
+    """Return what in a run depends on its number of epochs; an empty text for nothing."""
     if in_stages:
         return "a stage begins where the one before it ends"
     if setup.scheduler is not None:
@@ -173,7 +173,7 @@ def why_not_longer(setup: Setup, in_stages: bool) -> str:
 
 
 def _known(setup: Setup, data: tuple[object, object | None]) -> dict[int, str]:
-    """Return names for what is described by itself, since functions may refer to it."""
+    """Return names for objects that are described separately, since functions may refer to them."""
     student, teacher = setup.distiller.student, setup.distiller.teacher
     named = [(each, f"student.{name}") for name, each in setup.distiller.named_parameters()]
     named += [(each, f"student.{name}") for name, each in student.named_modules()]

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 import torch
 from accelerate import Accelerator
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from tutelage.data import Shard, Source, as_source, randomness
 from tutelage.distiller import Distiller
-from tutelage.errors import ArgumentError, StoreError
+from tutelage.errors import ArgumentError, ModelError, StoreError, TutelageError, in_short
 from tutelage.evaluation import check_metric_names
 from tutelage.objectives import Objective, with_feedback
 from tutelage.teachers import Teacher
-from tutelage.training.optimization import make_optimizer, make_scheduler
-from tutelage.training.settings import Settings
+from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,8 @@ class Setup:
         scheduler: Stepped after each optimizer step; None for a constant learning rate.
         train: Training batches.
         val: Validation batches; None for none.
-        val_teacher: Answers for them; None where nobody does, as where targets were stored for the
-            training data alone.
+        val_teacher: The teacher on them; None if there is none, or if targets were stored only for
+            the training data.
         settings: All else.
     """
 
@@ -85,10 +84,10 @@ def make_setup(
     val_source = None
     if val is not None:
         val_source = as_source("val", val, settings.batch_size, shuffle=False)
-    optimizer = make_optimizer(settings.optimizer, distiller)
+    optimizer = _make_optimizer(settings.optimizer, distiller)
     batches, every = source.batches_per_epoch(), settings.engine.accumulation
     steps = None if batches is None else -(-batches // every) * settings.epochs
-    scheduler = make_scheduler(settings.scheduler, optimizer, steps)
+    scheduler = _make_scheduler(settings.scheduler, optimizer, steps)
     return Setup(distiller, optimizer, scheduler, source, val_source, val_teacher, settings)
 
 
@@ -104,21 +103,104 @@ def _val_teacher(
         )
     if settings.metrics and not objective.wants.student.output:
         raise ArgumentError(
-            f"`metrics` look at the student's output, which the objective {objective} does not ask "
-            "for; leave them out, or add an objective on the output"
+            f"`metrics` look at the student's output, which the objective {objective} does not "
+            "require; leave them out, or add an objective on the output"
         )
     check_metric_names(settings.metrics)
     found = None
     if teacher is not None and val is not None:
         try:
             found = teacher.for_data("val", val)
-        except StoreError:  # stored for the training data alone: then labels judge the student
+        except StoreError:  # stored only for the training data: then labels judge the student
             found = None
     if with_feedback(objective) and found is None:
-        lacking = "no `val`" if val is None else "a teacher with stored answers to `train` alone"
+        lacking = "no `val`" if val is None else "a teacher with stored targets for `train` only"
         raise ArgumentError(
             f"the objective {objective} compares student and teacher on validation data, got "
-            f"{lacking}; give `val`, and with stored answers a store of it too: "
+            f"{lacking}; give `val`, and with stored targets a store of it too: "
             "tl.teachers.Stored(store, val_store)"
         )
     return found
+
+
+def _make_optimizer(make: MakeOptimizer | None, distiller: Distiller) -> Optimizer:
+    """Make the optimizer of all that is trained; None makes AdamW at a learning rate of 1e-3.
+
+    Raises:
+        ArgumentError: `make` fails, makes something else, or leaves out what is to be trained.
+        ModelError: The student has nothing to train.
+    """
+    parameters = [each for each in distiller.parameters() if each.requires_grad]
+    if not any(each.requires_grad for each in distiller.student.parameters()):
+        raise ModelError(
+            f"the student ({type(distiller.student).__name__}) must have parameters to train, got "
+            "none with requires_grad; unfreeze some, or give another module"
+        )
+    if make is None:
+        return torch.optim.AdamW(parameters, lr=1e-3)
+    try:
+        optimizer = make(parameters) if callable(make) else make
+    except TutelageError:
+        raise
+    except Exception as error:
+        raise _no_optimizer(make, f", which fails with {in_short(error)}") from error
+    if not isinstance(optimizer, Optimizer) or optimizer is make:
+        raise _no_optimizer(make)
+    _check_covers(optimizer, distiller)
+    return optimizer
+
+
+def _no_optimizer(make: object, how: str = "") -> ArgumentError:
+    return ArgumentError(
+        f"`optimizer` must be a callable from parameters to an optimizer, got {make!r}{how}; for "
+        "instance functools.partial(torch.optim.SGD, lr=0.1)"
+    )
+
+
+def _check_covers(optimizer: Optimizer, distiller: Distiller) -> None:
+    """Refuse an optimizer that trains nothing of the student, or leaves out the objective."""
+    held = {id(each) for group in optimizer.param_groups for each in group["params"]}
+    student = [each for each in distiller.student.parameters() if each.requires_grad]
+    objective = [each for each in distiller.objective.parameters() if each.requires_grad]
+    if not any(id(each) in held for each in student):
+        raise ArgumentError(
+            "`optimizer` must hold parameters of the student, got one that holds none; build it "
+            "from the parameters that it is called with"
+        )
+    if not all(id(each) in held for each in objective):
+        raise ArgumentError(
+            "`optimizer` must hold the objective's own parameters, got one without them; build it "
+            "from the parameters that it is called with"
+        )
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise ArgumentError("`optimizer` must step without a closure, got LBFGS; choose another")
+
+
+def _make_scheduler(
+    make: MakeScheduler | None, optimizer: Optimizer, steps: int | None
+) -> LRScheduler | None:
+    """Make the scheduler over so many optimizer steps.
+
+    Raises:
+        ArgumentError: `make` fails or makes something else, or the number of steps is not known.
+    """
+    if make is None:
+        return None
+    expected = (
+        "`scheduler` must be a callable from (optimizer, steps) to a scheduler that is stepped "
+        "after each optimizer step, for instance torch.optim.lr_scheduler.CosineAnnealingLR"
+    )
+    if steps is None:
+        raise ArgumentError(
+            f"{expected}; the number of steps must be known, got a `train` without a length: give "
+            "it one, or leave the scheduler out"
+        )
+    try:
+        scheduler = make(optimizer, steps)
+    except Exception as error:
+        raise ArgumentError(
+            f"{expected}, got {make!r}, which fails with {in_short(error)}"
+        ) from error
+    if not isinstance(scheduler, LRScheduler) or isinstance(scheduler, ReduceLROnPlateau):
+        raise ArgumentError(f"{expected}, got one that makes {type(scheduler).__name__}")
+    return scheduler

@@ -3,7 +3,7 @@
 ```
 out/
 ├── run.json               the names of the stages, in order, and what they are to do
-├── 1-hint/ 2-answer/ …    a run each, with log, checkpoints and student
+├── 1-hint/ 2-output/ …    a run each, with log, checkpoints and student
 └── student.safetensors    the student, once the last stage is finished
 ```
 """
@@ -149,9 +149,9 @@ def train_stages(
 
     Args:
         sides: Student and teacher.
-        stages: What is learnt, in order.
+        stages: The stages, in order.
         data: `train` and `val`.
-        settings: What all stages share.
+        settings: What is common to all stages.
 
     Raises:
         ArgumentError: `stages` is empty or holds something else, or a path of a `trainable` names

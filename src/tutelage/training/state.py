@@ -1,4 +1,4 @@
-"""Where a run stands: its place in the data, its history, the losses of the present epoch."""
+"""The state of a run: its position in the data, its history, the losses of the present epoch."""
 
 from __future__ import annotations
 
@@ -118,9 +118,9 @@ class RunningLosses:
             first += batches
             if not math.isfinite(sum(losses)):
                 self._refuse(step, losses)
-            for place, count in enumerate(step_counts):  # in turn: sums do not depend on the reads
-                sums[place] += losses[place] * float(count)
-                counts[place] += float(count)
+            for term, count in enumerate(step_counts):  # in turn: sums do not depend on the reads
+                sums[term] += losses[term] * float(count)
+                counts[term] += float(count)
         self._values, self._steps = [], []
         return self._means(
             [now - old for now, old in zip(sums, before[0], strict=True)],
@@ -163,6 +163,6 @@ def _probe(losses: Losses) -> Tensor:
     if output is None:
         return torch.zeros_like(losses.total)
     if isinstance(output, CoarseLogits):
-        cells = torch.cat([output.logits.flatten(), output.other])
-        output = cells.masked_fill(cells == -torch.inf, 0)  # a class without mass
+        logits = torch.cat([output.logits.flatten(), output.other])
+        output = logits.masked_fill(logits == -torch.inf, 0)  # a class without mass
     return output.abs().amax().to(losses.total.dtype)

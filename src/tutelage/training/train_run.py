@@ -1,4 +1,4 @@
-"""From a student, data and settings to a finished run."""
+"""Train a student from data and settings, or resume that."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def train_run(
             if accelerator.is_main_process:
                 stack.enter_context(folder.claimed(partial(why_not_longer, setup, in_stages)))
             accelerator.wait_for_everyone()
-        # Data order and dropout come from here; processes draw apart from each other.
+        # Data order and dropout come from here; each process has its own seed.
         randomness.seed_everything(settings.seed + accelerator.process_index)
         state = RunState(Best(settings.monitor))
         checkpointer = Checkpointer(setup, state, accelerator, folder)
@@ -88,7 +88,7 @@ def train_run(
             tracker.finish()
         if accelerator.num_processes > 1:
             # What talks to the other processes goes now, not when the interpreter is torn down. The
-            # group stays for the next run: made again at the same place, it may wait for ever.
+            # group stays for the next run: made again at the same address, it may wait for ever.
             accelerator.free_memory()
             atexit.unregister(_leave_processes)
             atexit.register(_leave_processes)
@@ -130,7 +130,7 @@ def _train(checkpointer: Checkpointer, accelerator: Accelerator, unread: list[st
 def own_copies(objectives: Sequence[Objective]) -> list[Objective]:
     """Return copies for one run.
 
-    What is one object in several of them stays one, and what was compiled in place
+    An object that several of them contain stays one object, and what was compiled in place
     (`objective.compile()`) is compiled in the copy too, with PyTorch's usual settings.
     """
     copies = copy.deepcopy(list(objectives))

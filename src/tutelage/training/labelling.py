@@ -1,29 +1,33 @@
-"""A teacher's outputs for a data set, in its order, some blocks at a time."""
+"""What `label` does: a teacher's outputs for a data set, and the store that they go to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch.utils.data import Subset
 
-from tutelage.data import as_source
-from tutelage.errors import ArgumentError, DataError
+from tutelage.data import as_source, dataset_fingerprint, views_in
+from tutelage.errors import ArgumentError, DataError, StoreError
+from tutelage.files import writing
 from tutelage.nested import describe
 from tutelage.signals import Batch, CoarseLogits, Signals
-from tutelage.store import Field, Layout, Settings
+from tutelage.store import Data, Field, Layout, Manifest, Settings, Views
 from tutelage.store.layout import Span
+from tutelage.store.manifest import NAME
 from tutelage.teachers import Teacher
+from tutelage.training.folder import versions
 
 _BLOCKS_AT_ONCE = 16
 
 
-class Answers:
-    """A teacher in front of a data set.
+class TeacherOutputs:
+    """A teacher's outputs for a data set, in its order, some blocks at a time.
 
     Args:
         teacher: Ready on the device.
@@ -64,16 +68,16 @@ class Answers:
         signals = next(self._outputs(range(min(self.settings.batch_size, len(self.dataset)))))
         self._first = signals
         found = [] if signals.output is None else [self._output(signals.output)]
-        for place in self.settings.features:
-            shape = tuple(signals.features[place].shape[1:])
+        for path in self.settings.features:
+            shape = tuple(signals.features[path].shape[1:])
             dtype = self.settings.dtype
-            found.append(Field(name=place, form="dense", dtype=dtype, shape=shape))
+            found.append(Field(name=path, form="dense", dtype=dtype, shape=shape))
         return tuple(found)
 
     def _output(self, output: torch.Tensor | CoarseLogits) -> Field:
         top_k, dtype = self.settings.top_k, self.settings.dtype
         if self.settings.sampled_classes is not None:
-            return self._drawn(output, self.settings.sampled_classes)
+            return self._sampled(output, self.settings.sampled_classes)
         if isinstance(output, CoarseLogits):
             shape = (top_k or output.ids.shape[1],)
             return Field(name="output", form="coarse", dtype=dtype, shape=shape)
@@ -88,7 +92,7 @@ class Answers:
             )
         return Field(name="output", form="coarse", dtype=dtype, shape=(top_k,), classes=classes)
 
-    def _drawn(self, output: torch.Tensor | CoarseLogits, sampled_classes: int) -> Field:
+    def _sampled(self, output: torch.Tensor | CoarseLogits, sampled_classes: int) -> Field:
         if isinstance(output, CoarseLogits) or output.ndim != 2:  # noqa: PLR2004
             shown = "CoarseLogits" if isinstance(output, CoarseLogits) else describe(output)
             raise ArgumentError(
@@ -104,19 +108,19 @@ class Answers:
             temperature=self.settings.temperature,
         )
 
-    def _outputs(self, places: range, view: int = 0) -> Iterator[Signals]:
+    def _outputs(self, positions: range, view: int = 0) -> Iterator[Signals]:
         """Yield the outputs for a range of examples under a view, batch by batch."""
         # A part of the data at a time: the order of all of it would take much memory.
-        part = Subset(self.dataset, places)  # pyright: ignore[reportArgumentType]
+        part = Subset(self.dataset, positions)  # pyright: ignore[reportArgumentType]
         source = as_source("dataset", part, self.settings.batch_size, shuffle=False)
-        done, skipped = places.start, 0
-        if self._first is not None and places.start == 0 and view == 0:
+        done, skipped = positions.start, 0
+        if self._first is not None and positions.start == 0 and view == 0:
             first, self._first = self._first, None
-            done, skipped = min(self.settings.batch_size, len(places)), 1
+            done, skipped = min(self.settings.batch_size, len(positions)), 1
             yield first
         for raw in source.epoch(view, skipped):
             index = torch.arange(done, done + len(raw))  # in all of the data, not in the part
-            _check_index(raw, index, places.start)
+            _check_index(raw, index, positions.start)
             batch = replace(raw, index=index).to(self.accelerator.device)
             with torch.inference_mode(), self.accelerator.autocast():
                 signals = self.teacher.signals(batch, self.settings.fields)
@@ -132,18 +136,83 @@ def _check_index(batch: Batch, index: torch.Tensor, start: int) -> None:
         return
     raise DataError(
         "the `index` of an example must be its position in the data set, got data whose examples "
-        f"from {int(index[0])} on say {found[:4].tolist()}; leave `index` out of what it yields, "
+        f"from {int(index[0])} on have {found[:4].tolist()}; leave `index` out of what it yields, "
         "or rename it"
     )
 
 
 def _check_rows(signals: Signals, batch: Batch, done: int) -> None:
     """Refuse outputs that are not one for each example."""
-    said = {"output": signals.output, **signals.features}
-    for name, each in said.items():
+    for name, each in {"output": signals.output, **signals.features}.items():
         if each is not None and len(each) != len(batch):
             raise DataError(
                 f"the teacher must return one {name!r} for each example, got {len(each)} for the "
                 f"{len(batch)} from example {done} on; give inputs whose first dimension is "
                 "the batch"
             )
+
+
+def _described_views(dataset: object, count: int) -> Views:
+    """Describe how the labelled views of a data set are made."""
+    found = views_in(dataset)
+    if not found:
+        return Views(count=count)
+    seeds = {each.seed for each in found}
+    described = sorted({each.description for each in found})
+    return Views(
+        count=count,
+        seed=seeds.pop() if len(seeds) == 1 else None,
+        transform="; ".join(described),
+    )
+
+
+def claim(folder: Path, teacher: str, views: int, outputs: TeacherOutputs) -> Manifest:
+    """Return the manifest of the store in a folder; a new one where there is none.
+
+    Args:
+        folder: Where.
+        teacher: The teacher's fingerprint.
+        views: How many views of the data are labelled.
+        outputs: What is to be stored.
+
+    Raises:
+        StoreError: The folder holds another store, or something else, or cannot be written.
+    """
+    dataset, settings = outputs.dataset, outputs.settings
+    data = Data(fingerprint=dataset_fingerprint(dataset), examples=len(dataset))
+    asked: dict[str, Any] = {"teacher": teacher, "data": data, "settings": settings}
+    asked["views"] = _described_views(dataset, views)
+    if (folder / NAME).exists():
+        found = Manifest.read(folder)
+        _compare(folder, found, found.model_copy(update=asked))
+        return found
+    fields = outputs.fields()
+    draft = Manifest(made_with=versions(), fields=fields, block_rows=1, shard_blocks=1, **asked)
+    widest = max(1, *(column.row_bytes for column in draft.columns))
+    layout = Layout.fitting(data.examples, views, settings.batch_size, widest)
+    sizes = {"block_rows": layout.block_rows, "shard_blocks": layout.shard_blocks}
+    with writing(folder, StoreError):
+        folder.mkdir(parents=True, exist_ok=True)
+        found = sorted(path.name for path in folder.glob("*.npy"))
+        # A manifest may have come meanwhile, of another process of this call, and files with it.
+        if found and not (folder / NAME).exists():
+            raise StoreError(
+                f"`out` must be empty or hold a store, got {folder} with {found[0]} but without "
+                f"{NAME}; choose another folder"
+            )
+        draft.model_copy(update=sizes).write(folder, replace=False)
+    return Manifest.read(folder)
+
+
+def _compare(folder: Path, found: Manifest, asked: Manifest) -> None:
+    there, now = found.identity(), asked.identity()
+    lines = [
+        f"  {name}: {there[name]!r} there, {now[name]!r} now"
+        for name in there
+        if there[name] != now[name]
+    ]
+    if lines:
+        raise StoreError(
+            f"`out` must be empty or hold this very store, got {folder} with a store that differs "
+            "in\n" + "\n".join(lines) + "\nchoose another folder, or remove that one"
+        )
