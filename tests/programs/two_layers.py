@@ -32,7 +32,7 @@ def main(weights):
     }
     alone = tl.distill(teacher, student, objective=hint, epochs=3, **common)
     after = {name: each.clone() for name, each in student.state_dict().items()}
-    staged = [tl.Stage(hint, 1), tl.Stage(tl.SoftTargets(2) + hint, 2, trainable=["2"])]
+    staged = [tl.Stage(hint, 1), tl.Stage(tl.SoftTargets(2), 2, trainable=["2"])]
     run = tl.distill(teacher, student, stages=staged, **common)
     if os.environ.get("RANK", "0") == "0":
         content = {
