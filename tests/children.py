@@ -97,6 +97,7 @@ def _run(program, arguments, errors, environment):
     sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb", closefd=False), line_buffering=True)
     sys.stderr = io.TextIOWrapper(os.fdopen(2, "wb", closefd=False), line_buffering=True)
     os.environ.update(environment)
+    os.fsync = lambda _: None  # see conftest.py
     # Workers of loaders would come from a fork server of this process, which outlives its death.
     multiprocessing.set_start_method("fork", force=True)
     sys.argv = [program, *arguments]

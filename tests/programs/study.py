@@ -48,7 +48,7 @@ def main(out, marks, pause=0.0):
         arms={"taught": taught, "soft": tl.SoftTargets(2)},
         controls={"labels": tl.Arm(sweep={"learning_rate": [1e-3, 1e-2]})},
         seeds=4,
-        epochs=8,
+        epochs=2,
         training=tl.Training(engine=tl.Engine(device="cpu", progress=False, checkpoint_seconds=0)),
         out=out,
         progress=False,
