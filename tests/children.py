@@ -4,10 +4,12 @@ A process of this interpreter's fork server has the libraries already and runs a
 `python -W error` would. What needs hashes and imports of its own is run by `subprocess`.
 """
 
+import atexit
 import io
 import multiprocessing
 import os
 import runpy
+import socket
 import sys
 import traceback
 import warnings
@@ -16,7 +18,20 @@ from pathlib import Path
 PROGRAMS = Path(__file__).parent / "programs"
 
 _SERVED = multiprocessing.get_context("forkserver")
-_SERVED.set_forkserver_preload(["accelerate", "sklearn.metrics", "tutelage", "tutelage.training"])
+_SERVED.set_forkserver_preload(
+    [
+        *("accelerate", "sklearn.metrics", "tutelage", "tutelage.studies", "tutelage.training"),
+        "torch._inductor.compile_fx",  # every optimiser imports most of the compiler
+    ]
+)
+_STARTED = []
+
+
+@atexit.register
+def _kill_what_still_runs():
+    """Let no child of a failed test keep this process from its end, which waits for them."""
+    for child in _STARTED:
+        child.kill()
 
 
 class Child:
@@ -34,7 +49,7 @@ class Child:
         call = (str(program), [str(each) for each in arguments], str(errors), environment)
         self._process = _SERVED.Process(target=_run, args=call, daemon=False)
         self._process.start()
-        self.pid = self._process.pid
+        _STARTED.append(self)
 
     def poll(self):
         """Return its exit code, negative for a signal; None while it runs."""
@@ -49,12 +64,29 @@ class Child:
         return self._process.exitcode
 
     def kill(self):
-        """End it as `kill -9` does."""
+        """End it as `kill -9` does, and wait until it has ended."""
         self._process.kill()
+        self._process.join()
 
     def finish(self):
         """Wait for its end, which must be a good one."""
         assert self.wait() == 0, self.errors.read_text()[-2000:]
+
+
+def start_two(program, arguments, errors, **environment):
+    """Start a program in two processes that know of each other, as `torchrun` does.
+
+    The errors of the second go to a file beside that of the first.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    environment |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    return [
+        Child(program, arguments, each, RANK=rank, LOCAL_RANK=rank, **environment)
+        for rank, each in (("0", errors), ("1", errors.with_suffix(".second")))
+    ]
 
 
 def _run(program, arguments, errors, environment):
@@ -65,6 +97,9 @@ def _run(program, arguments, errors, environment):
     sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb", closefd=False), line_buffering=True)
     sys.stderr = io.TextIOWrapper(os.fdopen(2, "wb", closefd=False), line_buffering=True)
     os.environ.update(environment)
+    os.fsync = lambda _: None  # see conftest.py
+    # Workers of loaders would come from a fork server of this process, which outlives its death.
+    multiprocessing.set_start_method("fork", force=True)
     sys.argv = [program, *arguments]
     sys.path.insert(0, str(Path(program).parent))
     warnings.resetwarnings()

@@ -12,6 +12,10 @@ import pytest
 import torch
 from hypothesis import settings
 
+# What was written survives the death of a process, which is all that tests try; a power cut they do
+# not, so that none needs to wait for the disk.
+os.fsync = lambda _: None
+
 collect_ignore = ["programs"]  # run as programs by the tests, and importing each other as such
 
 # The same examples at every run: a failure is one of the change at hand, never of the draw.

@@ -1,23 +1,19 @@
-"""A run to be killed that learns layers, in one training or in stages; `killed_layers.py OUT KIND`.
+"""A run to be killed that learns layers: `killed_layers.py OUT KIND STEP`.
 
-The student has dropout and batch norm; a projector is learnt beside it, and in stages goes from the
-first to the second.
+KIND is `features` for one training, or `stages`; it dies in that step (0: none). The student has
+dropout and batch norm; a projector is learnt beside it, and in stages goes from the first to the
+second.
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
-from killed_run import slow_step, training_data
+from killed_run import die_in_step, training_data
 from torch import nn
 
 import tutelage as tl
-
-
-def optimizer(parameters):
-    made = torch.optim.AdamW(parameters, lr=0.01)
-    made.register_step_post_hook(slow_step)
-    return made
 
 
 def asked(kind):
@@ -32,7 +28,8 @@ def asked(kind):
     }
 
 
-def main(out, kind):
+def main(out, kind, step):
+    die_in_step(step)
     torch.manual_seed(7)
     teacher = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(216, 5))
     student = nn.Sequential(
@@ -45,7 +42,7 @@ def main(out, kind):
         **asked(kind),
         batch_size=16,
         seed=3,
-        optimizer=optimizer,
+        optimizer=partial(torch.optim.AdamW, lr=0.01),
         scheduler=torch.optim.lr_scheduler.CosineAnnealingLR,
         out=out,
         engine=tl.Engine(checkpoint_seconds=0, clip_norm=1.0, progress=False),
@@ -54,4 +51,4 @@ def main(out, kind):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

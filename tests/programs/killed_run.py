@@ -3,6 +3,7 @@
 Arguments: the run's folder, the kind of data, and the write to die in (0: none).
 """
 
+import itertools
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import tutelage as tl
@@ -60,6 +62,17 @@ def die_in_write(number):
         flush(path)
 
     files.flush_path = flush_or_die
+
+
+def die_in_step(number):
+    """Kill this process after the n-th step of its optimisers, before that is kept; 0: never."""
+    steps = itertools.count(1)
+
+    def hook(*_):
+        if next(steps) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    register_optimizer_step_post_hook(hook)
 
 
 def slow_step(*_):

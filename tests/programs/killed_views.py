@@ -1,13 +1,15 @@
 """A run to be killed: a student of stored answers to views, loaded by persistent workers.
 
-Arguments: the run's folder, and that of the store, which is made if it is not there.
+Arguments: the run's folder, that of the store, which is made if it is not there, and the step to
+die in (0: none).
 """
 
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import torch
+from killed_run import die_in_step
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -42,18 +44,8 @@ class Checked(tl.Objective):
         return tl.objectives.soft_targets(student.wanted_output(), teacher.wanted_output(), 2.0)
 
 
-def slow_step(*_):
-    """Make the run last long enough to be killed in the middle."""
-    time.sleep(0.015)
-
-
-def optimizer(parameters):
-    made = torch.optim.SGD(parameters, lr=0.05, momentum=0.9)
-    made.register_step_post_hook(slow_step)
-    return made
-
-
-def main(out, place):
+def main(out, place, step):
+    die_in_step(step)
     torch.manual_seed(7)
     teacher = nn.Sequential(nn.Flatten(), nn.Linear(36, 5))
     student = nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.Dropout(0.2), nn.Linear(8, 5))
@@ -68,7 +60,7 @@ def main(out, place):
         train=loader,
         objective=Checked(teacher),
         epochs=4,
-        optimizer=optimizer,
+        optimizer=partial(torch.optim.SGD, lr=0.05, momentum=0.9),
         out=out,
         engine=quiet,
     )
@@ -76,4 +68,4 @@ def main(out, place):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -1,4 +1,7 @@
-"""A study of four trials whose trainings leave a line each; `python study.py OUT MARKS [PAUSE]`."""
+"""A study of four trials whose trainings leave a line each; `python study.py OUT MARKS`.
+
+Each waits for as long as the environment's PAUSE says, which is no part of their identity.
+"""
 
 import os
 import sys
@@ -13,7 +16,7 @@ import tutelage as tl
 from tutelage.studies import models
 
 
-def main(out, marks, pause=0.0):
+def main(out, marks):
     torch.set_num_threads(1)
     models._SECONDS, models._ROUNDS = 0.002, 2  # figures of time are not what is looked at
     torch.manual_seed(0)
@@ -29,7 +32,7 @@ def main(out, marks, pause=0.0):
     def taught(trial):
         with Path(marks).open("a", encoding="utf-8") as file:
             file.write(f"{trial.seed} {os.getpid()}\n")
-        time.sleep(pause)
+        time.sleep(float(os.environ.get("PAUSE", "0")))
         return tl.distill(
             trial.teacher,
             trial.student,
@@ -48,7 +51,7 @@ def main(out, marks, pause=0.0):
         arms={"taught": taught, "soft": tl.SoftTargets(2)},
         controls={"labels": tl.Arm(sweep={"learning_rate": [1e-3, 1e-2]})},
         seeds=4,
-        epochs=8,
+        epochs=2,
         training=tl.Training(engine=tl.Engine(device="cpu", progress=False, checkpoint_seconds=0)),
         out=out,
         progress=False,
@@ -57,4 +60,4 @@ def main(out, marks, pause=0.0):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], *map(float, sys.argv[3:]))
+    main(sys.argv[1], sys.argv[2])

@@ -5,6 +5,7 @@ Arguments: where to write the weights, the kind of data, and the run's folder (o
 
 import os
 import sys
+import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -62,6 +63,7 @@ def main(weights, kind, out):
     if kind == "selective":  # groups close and open by the validation figures of the main process
         soft = tl.Selective(soft, by=tl.objectives.by_class)
     if kind == "compiled":
+        warnings.simplefilter("default")  # the compiler uses what torch advises against
         soft.compile()
     run = tl.distill(
         teacher,

@@ -1,11 +1,8 @@
 """Layers learnt through `distill`: projectors train, are clipped, kept, and thrown away."""
 
 import random
-import subprocess
-import sys
-import time
+import signal
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,8 +11,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import tutelage as tl
+from children import PROGRAMS, Child, start_two
 
-PROGRAMS = Path(__file__).parents[1] / "programs"
 INPUTS = torch.randn(48, 5, generator=torch.Generator().manual_seed(1))
 DATA = TensorDataset(INPUTS, torch.arange(48) % 3)
 QUIET = tl.Engine(device="cpu", progress=False)
@@ -158,14 +155,12 @@ def test_an_optimiser_without_the_projector_is_refused():
 
 
 class TestKilled:
-    def start(self, out):
-        command = [sys.executable, "-W", "error", str(PROGRAMS / "killed_layers.py"), str(out)]
-        return subprocess.Popen([*command, "features"], stderr=subprocess.PIPE, text=True)
+    def run(self, out, step=0):
+        program = PROGRAMS / "killed_layers.py"
+        return Child(program, (out, "features", step), out.with_suffix(".errors"))
 
     def finish(self, out):
-        process = self.start(out)
-        assert process.wait(timeout=120) == 0, process.stderr.read()
-        process.stderr.close()
+        self.run(out).finish()
         kept = torch.load(out / "last.pt", weights_only=True)
         assert kept["finished"]
         moments = {
@@ -177,39 +172,26 @@ class TestKilled:
 
     def test_student_projector_and_their_momenta_end_bit_for_bit_as_without(self, tmp_path):
         whole, out = self.finish(tmp_path / "whole"), tmp_path / "run"
-        process = self.start(out)
-        while not (out / "last.pt").exists():
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.005)
-        wait = random.Random().uniform(0.05, 0.25)
-        time.sleep(wait)
-        process.kill()
-        process.wait()
-        process.stderr.close()
+        step = random.Random().randrange(2, 32)
+        assert self.run(out, step).wait() == -signal.SIGKILL
         kept = torch.load(out / "last.pt", weights_only=True)
-        assert not kept["finished"]
-        assert 0 < kept["state"]["step"] < 32
+        assert kept["state"]["step"] == step - 1
         found = self.finish(out)
         assert found.keys() == whole.keys()
         assert any(name.startswith("objective.") for name in whole)
         for name, tensor in whole.items():
-            assert torch.equal(found[name], tensor), f"{name} differs, killed after {wait} s"
+            assert torch.equal(found[name], tensor), f"{name} differs, killed in step {step}"
 
 
 def test_two_processes_equal_one(tmp_path):
     """Where the output is not wanted too, so that a part of the student gets no gradient."""
-    contents = []
-    for processes in (1, 2):
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-        weights = tmp_path / f"{processes}.pt"
-        command = [sys.executable, *(launcher if processes > 1 else [])]
-        done = subprocess.run(
-            [*command, str(PROGRAMS / "two_layers.py"), str(weights)],
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        contents.append(torch.load(weights, weights_only=True))
-    one, two = contents
+    program = PROGRAMS / "two_layers.py"
+    for child in [
+        Child(program, [tmp_path / "1.pt"], tmp_path / "1.errors"),
+        *start_two(program, [tmp_path / "2.pt"], tmp_path / "2.errors"),
+    ]:
+        child.finish()
+    one, two = (torch.load(tmp_path / f"{count}.pt", weights_only=True) for count in (1, 2))
     for what in ("hint", "staged", "projector"):
         for name, tensor in one[what].items():
             torch.testing.assert_close(two[what][name], tensor, rtol=0, atol=1e-6)

@@ -1,9 +1,6 @@
 """Fine-tuning: which parts learn, how fast, and that a kill changes nothing."""
 
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,10 +9,10 @@ from torch.optim import lr_scheduler
 from torch.utils.data import TensorDataset
 
 import tutelage as tl
+from children import PROGRAMS, Child
 from tutelage.errors import ArgumentError, ModelError, RunFolderError
 from tutelage.training.parts import by_part, parameters_at
 
-PROGRAM = Path(__file__).parents[1] / "programs" / "killed_fine_tuning.py"
 X = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
 Y = (X[:, 0] > 0).long() + (X[:, 1] > 0).long()
 DATA = TensorDataset(X, Y)
@@ -277,13 +274,10 @@ class TestTheFolderOfARun:
 
     def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(self, tmp_path):
         """Killed in the write of a checkpoint, after some steps; then the same call again."""
-        for name, deaths in (("whole", [0]), ("killed", [6, 0])):
-            for death in deaths:
-                command = [sys.executable, "-W", "error", str(PROGRAM), str(tmp_path / name)]
-                done = subprocess.run(
-                    [*command, str(death)], capture_output=True, text=True, timeout=120, check=False
-                )
-                assert done.returncode == (-9 if death else 0), done.stderr
+        for name, death in (("whole", 0), ("killed", 6), ("killed", 0)):
+            program, errors = PROGRAMS / "killed_fine_tuning.py", tmp_path / "errors"
+            code = Child(program, (tmp_path / name, death), errors).wait()
+            assert code == (-9 if death else 0), errors.read_text()
         whole, killed = (
             torch.load(tmp_path / name / "last.pt", weights_only=True)
             for name in ("whole", "killed")

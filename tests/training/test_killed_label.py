@@ -1,21 +1,18 @@
 """A labelling that is killed and called again ends with the bytes of one that was not."""
 
-import os
 import random
-import socket
+import signal
 import subprocess
 import sys
 import time
-import traceback
-import warnings
-from pathlib import Path
 
 import pytest
 
+from children import PROGRAMS, Child, start_two
 from programs import killed_label
 from tutelage.store import TargetStore
 
-PROGRAM = Path(__file__).parents[1] / "programs" / "killed_label.py"
+PROGRAM = PROGRAMS / "killed_label.py"
 WRITES = 115  # of an uninterrupted labelling
 
 
@@ -43,41 +40,17 @@ def whole(tmp_path_factory):
     return content(out)
 
 
-def forked(out, how="0", **environment):
-    """Label in a child of this process, which spares it the imports; return its id."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of other threads, which sleep
-        child = os.fork()
-    if child == 0:
-        code = 1
-        os.environ.update(environment)
-        try:
-            killed_label.main(str(out), str(marks_of(out)), how)
-            code = 0
-        except BaseException:  # noqa: BLE001 - nothing of the parent's may run in the child
-            traceback.print_exc()
-        os._exit(code)
-    return child
+def start(out, how="0"):
+    return Child(PROGRAM, (out, marks_of(out), how), out.with_suffix(".errors"))
 
 
-def pair(out, how="0"):
-    """Label in two children that know of each other, as `torchrun` starts them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
-    common |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    return [forked(out, how, RANK=rank, LOCAL_RANK=rank, **common) for rank in "01"]
-
-
-def ended(child):
-    """Wait for a child's end and return how it ended."""
-    return os.waitpid(child, 0)[1]
+def start_pair(out, how="0"):
+    return start_two(PROGRAM, (out, marks_of(out), how), out.with_suffix(".errors"))
 
 
 def done(out):
-    """Carry a labelling to its end, in a child."""
-    assert ended(forked(out)) == 0
+    """Carry a labelling to its end."""
+    start(out).finish()
     return content(out)
 
 
@@ -96,7 +69,7 @@ def test_killed_in_the_middle_of_any_write(whole, tmp_path):
     torn = 0
     for kill in [1, 3, *kills]:
         out = tmp_path / f"store{kill}"
-        torn += os.WIFSIGNALED(ended(forked(out, str(kill))))
+        torn += start(out, str(kill)).wait() == -signal.SIGKILL
         assert done(out) == whole, f"killed in write {kill}; seed {seed}"
     assert torn >= 2
 
@@ -106,11 +79,13 @@ def test_killed_again_and_again_at_random_moments(whole, tmp_path):
     seed = random.randrange(10**6)
     rng, out = random.Random(seed), tmp_path / "store"
     kills = 0
-    for _ in range(12):
-        child = forked(out, "slow")
-        time.sleep(rng.uniform(0.04, 0.18))  # the pauses of a whole labelling alone take longer
-        os.kill(child, 9)
-        if not os.WIFSIGNALED(ended(child)):
+    for _ in range(4):
+        child, before = start(out, "slow"), len(asked(out))
+        while len(asked(out)) == before and child.poll() is None:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.12))  # the pauses of a whole labelling alone take longer
+        child.kill()
+        if child.poll() != -signal.SIGKILL:
             break
         kills += 1
     assert done(out) == whole, f"seed {seed}"
@@ -123,17 +98,18 @@ def test_killed_again_and_again_at_random_moments(whole, tmp_path):
 
 def test_two_processes_fill_one_store_and_one_takes_it_up(whole, tmp_path):
     out = tmp_path / "store"
-    assert [ended(child) for child in pair(out)] == [0, 0]
+    for child in start_pair(out):
+        child.finish()
     assert content(out) == whole
     batches = -(-killed_label.EXAMPLES // killed_label.BATCH)
     assert len(asked(out)) == batches + 1  # the second process asks for a first batch, for shapes
     cut = tmp_path / "cut"
-    children = pair(cut, "slow")
+    children = start_pair(cut, "slow")
     until = time.monotonic() + 60
     while not any(path.stat().st_size for path in cut.glob("journal.*")):
         assert time.monotonic() < until
         time.sleep(0.001)
     for child in children:
-        os.kill(child, 9)
-    assert all(os.WIFSIGNALED(ended(child)) for child in children)
+        child.kill()
+    assert all(child.poll() == -signal.SIGKILL for child in children)
     assert done(cut) == whole

@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import IterableDataset, TensorDataset
 
 import tutelage as tl
+from children import Child
 
 X = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
 DATA = TensorDataset(X, torch.arange(40) % 3)
@@ -172,13 +173,16 @@ tl.distill(teacher, nn.Linear(6, 3), train=data, objective=Mine({{"a", "b", "c"}
 
 def test_another_process_is_the_same_run_unless_the_code_differs(tmp_path):
     """Names of sets are hashed otherwise in each process, and the first weights are others."""
-
-    def run(power):
-        command = [sys.executable, "-c", PROGRAM.format(power=power), str(tmp_path)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    assert [run("square").returncode for _ in range(2)] == [0, 0], run("square").stderr
-    assert "objective_content" in run("abs").stderr
+    out, errors = tmp_path / "run", tmp_path / "errors"
+    same, other = tmp_path / "same.py", tmp_path / "other.py"
+    same.write_text(PROGRAM.format(power="square"))
+    other.write_text(PROGRAM.format(power="abs"))
+    Child(same, [out], errors).finish()
+    command = [sys.executable, "-W", "error", str(same), str(out)]
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert Child(other, [out], errors).wait() != 0
+    assert "objective_content" in errors.read_text()
 
 
 def test_a_function_may_refer_to_the_student(tmp_path):

@@ -1,24 +1,23 @@
 """Stages: the runs that they stand for, one after another, as one run."""
 
-import subprocess
-import sys
-import time
+import signal
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import TensorDataset
+from typer.testing import CliRunner
 
 import tutelage as tl
+from children import PROGRAMS, Child
+from tutelage.cli import app
 from tutelage.reports import render
 from tutelage.reports.report import record_page
 from tutelage.training.read_run import read_run
 from tutelage.training.stages import _SEEDS_APART
 
-PROGRAM = Path(__file__).parents[1] / "programs" / "killed_layers.py"
 INPUTS = torch.randn(48, 5, generator=torch.Generator().manual_seed(1))
 DATA = TensorDataset(INPUTS, torch.arange(48) % 3)
 QUIET = tl.Engine(device="cpu", progress=False)
@@ -203,29 +202,20 @@ class TestFolder:
 
 
 class TestKilled:
-    def start(self, out):
-        with out.with_name(f"{out.name}.errors").open("w") as errors:
-            return subprocess.Popen(
-                [sys.executable, str(PROGRAM), str(out), "stages"], stderr=errors
-            )
+    def run(self, out, step=0):
+        program = PROGRAMS / "killed_layers.py"
+        return Child(program, (out, "stages", step), out.with_suffix(".errors"))
 
     def finish(self, out):
-        process = self.start(out)
-        assert process.wait(timeout=120) == 0, out.with_name(f"{out.name}.errors").read_text()
+        self.run(out).finish()
         kept = torch.load(out / "2-answer" / "last.pt", weights_only=True)
         return load_file(out / "student.safetensors") | kept["distiller"]
 
     def test_in_the_middle_of_the_second_stage(self, tmp_path):
         whole, out = self.finish(tmp_path / "whole"), tmp_path / "run"
-        process, last = self.start(out), out / "2-answer" / "last.pt"
-        while not last.exists():
-            assert process.poll() is None
-            time.sleep(0.005)
-        time.sleep(0.15)
-        process.kill()
-        process.wait()
-        kept = torch.load(last, weights_only=True)
-        assert 0 < kept["state"]["step"] < 24
+        assert self.run(out, step=2 * 8 + 12).wait() == -signal.SIGKILL
+        kept = torch.load(out / "2-answer" / "last.pt", weights_only=True)
+        assert kept["state"]["step"] == 11
         assert not kept["finished"]
         first = (out / "1-hint" / "last.pt").stat().st_mtime_ns
         self.report_of_what_is_there(out)
@@ -236,9 +226,8 @@ class TestKilled:
             assert torch.equal(found[name], tensor), name
 
     def report_of_what_is_there(self, out):
-        command = [str(Path(sys.executable).with_name("tutelage")), "report", str(out)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr
+        done = CliRunner().invoke(app, ["report", str(out)])
+        assert done.exit_code == 0, done.output
         html = (out / "report.html").read_text()
         assert "This run is not finished" in html
         assert "of 5 epochs are done" in html

@@ -1,10 +1,7 @@
 """Stored answers to augmented views: the student sees the very pixels that the teacher saw."""
 
 import random
-import subprocess
-import sys
-import time
-from pathlib import Path
+import signal
 
 import pytest
 import torch
@@ -13,8 +10,8 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
 
 import tutelage as tl
 from augmentations import TRANSFORMS, Images, all_noise
+from children import PROGRAMS, Child
 
-PROGRAM = Path(__file__).parents[1] / "programs" / "killed_views.py"
 IMAGES = Images()
 
 
@@ -224,36 +221,24 @@ class TestMisuse:
             tl.distill(None, student, train=tl.data.Views(IMAGES, all_noise, seed=1), **options)
 
 
-def start(out, store):
-    command = [sys.executable, "-W", "error", str(PROGRAM), str(out), str(store)]
-    with out.with_suffix(".errors").open("w") as errors:
-        return subprocess.Popen(command, stderr=errors)
+def run(out, store, step=0):
+    return Child(PROGRAMS / "killed_views.py", (out, store, step), out.with_suffix(".errors"))
 
 
 def finish(out, store):
-    process = start(out, store)
-    assert process.wait(timeout=240) == 0, out.with_suffix(".errors").read_text()
+    run(out, store).finish()
     return torch.load(out / "last.pt", weights_only=True)
 
 
 def test_a_run_on_stored_views_that_is_killed_ends_as_one_that_was_not(tmp_path):
-    """Killed in its third epoch or so; each batch checks its targets against the live teacher."""
+    """Killed in its second epoch or later; each batch checks its targets by the live teacher."""
     store = tmp_path / "store"
     expected = finish(tmp_path / "whole", store)
-    out, seed = tmp_path / "run", random.randrange(10**6)
-    process = start(out, store)
-    due = random.Random(seed).randrange(9, 26)  # of 32 steps
-    step = 0
-    while step < due:
-        assert process.poll() is None, out.with_suffix(".errors").read_text()
-        time.sleep(0.01)
-        if (out / "last.pt").exists():
-            step = torch.load(out / "last.pt", weights_only=True)["state"]["step"]
-    process.kill()
-    process.wait()
+    out, step = tmp_path / "run", random.Random().randrange(10, 32)
+    assert run(out, store, step).wait() == -signal.SIGKILL
     found = finish(out, store)
     for name, tensor in expected["distiller"].items():
-        assert torch.equal(found["distiller"][name], tensor), f"{name}, step {step}, seed {seed}"
+        assert torch.equal(found["distiller"][name], tensor), f"{name}, killed in step {step}"
 
 
 def test_tensors_with_a_transform_are_no_tensors_any_more(tmp_path):
