@@ -28,7 +28,7 @@ def table(found: dict[str, Any]) -> str:
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     teacher = found["teacher"]
-    accuracy = f"{100 * teacher['metrics']['accuracy']:.1f}"
+    accuracy = f"{100 * _values(teacher, 'accuracy')[0]:.1f}"
     lines.append(_row("teacher", accuracy, "–", found["models"][teacher["model"]]))
     for arm in found["arms"]:
         metrics = [_spread(_values(arm, name)) for name in ("accuracy", "agreement")]
@@ -59,7 +59,7 @@ def draw_seeds(axes: Axes, found: dict[str, Any]) -> None:
     for column, (values, colour) in enumerate(zip(accuracies, COLOURS, strict=True)):
         axes.scatter([column] * len(values), values, color=colour, marker="os^"[column], zorder=2)
         axes.hlines(values.mean(), column - 0.2, column + 0.2, color=colour, linewidth=2.5)
-    teacher = 100 * found["teacher"]["metrics"]["accuracy"]
+    teacher = 100 * _values(found["teacher"], "accuracy")[0]
     axes.axhline(teacher, color="black", linestyle="--", linewidth=1)
     axes.text(-0.2, teacher - 0.3, "teacher", va="top", fontsize=9)
     axes.set_xticks(

@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 import tutelage as tl
 from objective_samples import Sample
 from tutelage.coarse import CoarseLogits
-from tutelage.errors import ArgumentError, DataError
+from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.objectives import Selective, SoftTargets, by_class, soft_targets, with_feedback
 from tutelage.signals import Batch, Signals
 
@@ -146,11 +146,12 @@ class TestARun:
             torch.manual_seed(0)
             return nn.Linear(5, 3)
 
-    def run(self, objective, **more):
+    def run(self, objective, student=None, **more):
         options = {"train": self.data(1), "val": self.data(2), "epochs": 4, "batch_size": 16}
         options["optimizer"] = partial(torch.optim.SGD, lr=0.2, momentum=0.9)
         whole = tl.HardLabels() + objective
-        return tl.distill(self.teacher(), self.student(), objective=whole, **options | more)
+        student = self.student() if student is None else student
+        return tl.distill(self.teacher(), student, objective=whole, **options | more)
 
     def test_what_the_teacher_does_not_know_is_not_learnt_from_it(self):
         always = self.run(2 * tl.SoftTargets(1))
@@ -168,22 +169,17 @@ class TestARun:
         objective = 2 * tl.Selective(tl.SoftTargets(1))
         whole = self.run(objective)
 
-        class StopError(Exception):
-            pass
+        broken, steps = self.student(), iter(range(20))  # it fails in the third epoch
 
-        calls = 0
+        def fail(module, _):
+            if module.training and next(steps, None) is None:
+                raise OSError("the machine is on fire")
 
-        def transform(batch):
-            nonlocal calls
-            calls += 1
-            if calls == 20:  # in the third epoch
-                raise StopError
-            return batch
-
+        broken.register_forward_pre_hook(fail)
         engine = tl.Engine(checkpoint_seconds=0)
-        with pytest.raises(StopError):
-            self.run(objective, out=tmp_path, engine=engine, transform=transform)
-        again = self.run(objective, out=tmp_path, engine=engine, transform=transform)
+        with pytest.raises(ModelError, match="the machine is on fire"):
+            self.run(objective, student=broken, out=tmp_path, engine=engine)
+        again = self.run(objective, out=tmp_path, engine=engine)
         for name, tensor in whole.student.state_dict().items():
             assert torch.equal(again.student.state_dict()[name], tensor)
         text = again.report(tmp_path / "selective.html").with_suffix(".md").read_text()
