@@ -253,7 +253,7 @@ class TestRefusals:
             NOISY.set_view(view)
 
     def test_no_data_set(self):
-        with pytest.raises(DataError, match="put the loader around the Views"):
+        with pytest.raises(DataError, match="put the loader around `Views`"):
             Views(DataLoader(IMAGES))
         with pytest.raises(DataError, match="at least one example"):
             Views([])
