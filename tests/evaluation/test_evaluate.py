@@ -102,7 +102,7 @@ class TestFinalWeights:
         assert found.keys() == {"accuracy", "agreement"}
 
 
-class TestWithoutATeacher:
+class TestNobodyAnswers:
     def test_there_is_no_loss_then(self):
         found = evaluate(model(), None, tl.SoftTargets(4), source())
         assert found.metrics.keys() == {"accuracy"}

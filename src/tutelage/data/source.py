@@ -99,7 +99,7 @@ class Order:
     Args:
         examples: Number of examples.
         batch_size: Number of examples in a batch; the last may be smaller.
-        seed: Seeds the order of each epoch; None for the order of the data.
+        seed: Determines the order of each epoch; None for the order of the data.
     """
 
     examples: int

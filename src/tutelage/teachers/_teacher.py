@@ -95,8 +95,8 @@ def ask(teacher: Teacher, batch: Batch, fields: Fields) -> Signals:
     """Return a teacher's signals, or an error that names it.
 
     Raises:
-        ModelError: It raised an error of its own (which is the cause), or did not return the
-            required signals.
+        ModelError: It raised an error of its own (which is the cause), or returned something else
+            than what is required.
     """
     try:
         signals = teacher.signals(batch, fields)
@@ -112,9 +112,10 @@ def ask(teacher: Teacher, batch: Batch, fields: Fields) -> Signals:
             f"the teacher ({type(teacher).__name__}) must return tl.Signals, got "
             f"{type(signals).__name__}; return tl.Signals(output)"
         )
-    missing = ["its output"] if fields.output and signals.output is None else []
-    missing += [repr(path) for path in sorted(fields.features - signals.features.keys())]
-    if missing:
+    lacks_output = fields.output and signals.output is None
+    if lacks_output or not fields.features <= signals.features.keys():
+        missing = ["its output"] if lacks_output else []
+        missing += map(repr, sorted(fields.features - signals.features.keys()))
         raise ModelError(
             f"the teacher ({type(teacher).__name__}) must return what the objective needs, got "
             f"signals without {', '.join(missing)}; use another objective, or return them from "
