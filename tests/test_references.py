@@ -1,4 +1,4 @@
-"""References: what names an object, what does not, and what is said then."""
+"""References to objects, and errors for invalid ones."""
 
 import sys
 
@@ -96,7 +96,7 @@ def test_a_reference_to_nothing_is_refused(reference, message, name, tmp_path):
 
 
 def test_errors_of_the_module_are_raised(name, tmp_path):
-    """Else nobody could find the line that is wrong."""
+    """Otherwise the faulty line could not be found."""
     (tmp_path / f"beside_{name}.py").write_text("import no_such_package")
     with pytest.raises(ModuleNotFoundError, match="no_such_package"):
         load("x", f"{name}:one")

@@ -104,10 +104,10 @@ class Cosine(_Ramp):
     """Half a cosine wave: c·start + (1 − c)·end, c = (1 + cos πw)/2, slow at both ends.
 
     Args:
-        start: As for `Linear`, as are the others.
+        start: Value up to progress `begin`.
         end: Value from progress `until` on.
-        begin: Progress at which the ramp begins.
-        until: Progress at which it ends.
+        begin: Progress at which the ramp begins, in [0, 1).
+        until: Progress at which it ends, in (0, 1].
 
     >>> Cosine(4.0, 2.0)(0.5)
     3.0

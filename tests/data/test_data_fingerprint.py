@@ -108,7 +108,7 @@ KINDS = {
 EVERY_KIND = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 
 
-class TestContentThatIsHeld:
+class TestContentInAttributes:
     @EVERY_KIND
     def test_is_known_again(self, make):
         first = fingerprint(make(X, Y))
@@ -149,7 +149,7 @@ class TestContentThatIsHeld:
         assert fingerprint(Held()) != fingerprint(Held(X + 1))
 
 
-class TestContentThatIsComputed:
+class TestComputedContent:
     def test_changes_with_the_examples(self):
         sets = [Opaque(lambda n, by=by: (X[n] + by, Y[n])) for by in (0, 0, 1)]
         same, again, other = map(fingerprint, sets)
@@ -266,7 +266,7 @@ class TestWithoutATrace:
         assert fingerprint(data) == first
 
 
-class TestWhatCannotBeRead:
+class TestUnreadableData:
     def output_of(self, caplog):
         return [each.message for each in caplog.records if each.name == "tutelage"]
 

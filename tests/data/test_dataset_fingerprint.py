@@ -1,4 +1,4 @@
-"""Fingerprints of data sets, and whether their examples are drawn at random."""
+"""Fingerprints of data sets, and the test for random augmentation."""
 
 import random
 import subprocess
@@ -220,7 +220,7 @@ class TestFingerprintOfOtherSets:
         assert printed.strip() == content({"a": (torch.arange(3), {"x", "y", "z"}), "b": "text"})
 
 
-class TestDrawsAtRandom:
+class TestRandomExamples:
     @pytest.mark.parametrize(
         "draw",
         [

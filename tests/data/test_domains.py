@@ -186,7 +186,7 @@ class TestBadInput:
 
 
 class Counting(tl.teachers.Predictor):
-    """A teacher of texts that says how many of them it was given."""
+    """A teacher of strings that records how many it was given."""
 
     def __init__(self, seen):
         self.seen = seen

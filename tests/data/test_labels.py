@@ -164,7 +164,7 @@ class TestLabelled:
             tl.data.labelled(self.ROWS, labels="breed", inputs=["z"])[0]
         with pytest.raises(DataError, match=r"labels at 7, got"):
             tl.data.labelled([(1, 2)], labels=7)[0]
-        with pytest.raises(DataError, match=r"map-style .*put the loader around it"):
+        with pytest.raises(DataError, match=r"map-style .*put the loader around `labelled`"):
             tl.data.labelled(iter([1]), labels="a")
         for labels in (None, 1.5, True):
             with pytest.raises(ArgumentError, match="`labels` must be a key"):

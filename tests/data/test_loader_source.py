@@ -1,4 +1,4 @@
-"""A user's DataLoader: its own order, and the same order when a run is taken up again."""
+"""A user's DataLoader: its own order, and the same order when a run is resumed."""
 
 import io
 

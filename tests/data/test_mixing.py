@@ -1,4 +1,4 @@
-"""Who is joined with whom: a permutation, pairs, within domains."""
+"""Partners and pairs of examples: permutations, within domains."""
 
 import pytest
 import torch

@@ -29,7 +29,7 @@ def fitting(transform):
 
 
 class Always:
-    """A stand-in for the distribution of shares, so that a test can say them."""
+    """Replaces the distribution of fractions by given ones."""
 
     def __init__(self, share):
         self.share = share
@@ -327,7 +327,7 @@ class TestChain:
         assert not found.labelled().all()
 
 
-class TestTransformsOfOnesOwn:
+class TestUsersTransforms:
     def test_progress_copies_and_a_true_index_are_kept(self):
         found = transformed(batch(), lambda each: Batch(2 * each.inputs, each.labels))
         assert torch.equal(found.inputs, 2 * X)

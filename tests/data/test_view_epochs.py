@@ -215,7 +215,7 @@ class TestIndexed:
 
     def test_a_batch_of_several_views_is_refused(self):
         raw = IndexedExample(torch.zeros(2, 1), torch.arange(2), torch.tensor([0, 1]))
-        with pytest.raises(DataError, match=r"in one view, got views \[0, 1\]; call set_view"):
+        with pytest.raises(DataError, match=r"of one view, got views \[0, 1\]; call set_view"):
             Batch.of(raw)
 
 

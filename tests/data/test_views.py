@@ -170,7 +170,7 @@ class TestWorkers:
             assert torch.equal(pixels(other, 2), pixels(NOISY, 2))
 
 
-class TestWhatATransformIsGiven:
+class TestTransformInputs:
     def test_the_image_of_a_pair(self):
         seen = []
         Views(IMAGES, lambda image: seen.append(image.shape) or image)[3]
@@ -202,7 +202,7 @@ class TestWhatATransformIsGiven:
         assert Views([(torch.ones(1), 0, "photo")], torch_noise)[0][2] == "photo"
 
 
-class TestViewsTakeTurns:
+class TestViewsCycle:
     @given(st.integers(0, 1000), st.integers(1, 7))
     def test_by_epochs(self, epoch, count):
         views = Views([0.0], count=count)
@@ -253,7 +253,7 @@ class TestRefusals:
             NOISY.set_view(view)
 
     def test_no_data_set(self):
-        with pytest.raises(DataError, match="put the loader around the Views"):
+        with pytest.raises(DataError, match="put the loader around `Views`"):
             Views(DataLoader(IMAGES))
         with pytest.raises(DataError, match="at least one example"):
             Views([])

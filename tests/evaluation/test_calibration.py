@@ -29,7 +29,7 @@ TRUE = torch.tensor([0, 0, 0])
 
 
 def drawn(number=20_000, classes=5, scale=2.0, seed=0):
-    """Logits, and labels that come as often as the logits say."""
+    """Logits, and labels sampled from their probabilities."""
     generator = torch.Generator().manual_seed(seed)
     logits = scale * torch.randn(number, classes, generator=generator)
     return logits, logits.softmax(dim=1).multinomial(1, generator=generator)[:, 0]

@@ -1,4 +1,4 @@
-"""The one evaluation: what it measures, what it shows to whom, and what it leaves alone."""
+"""The one evaluation: its metrics, its calls of models and metrics, its lack of side effects."""
 
 import copy
 
@@ -143,7 +143,7 @@ class TestNobodyAnswers:
             evaluate(model(), None, tl.SoftTargets(4), source(TensorDataset(X)))
 
     def test_labels_of_the_wrong_kind_without_a_teacher_are_refused(self):
-        """Class labels say nothing of values."""
+        """Class labels cannot be compared with values."""
         with pytest.raises(DataError, match=r"must have labels .*or a teacher"):
             evaluate(model(), None, tl.OutputRegression(), source())
 
@@ -253,7 +253,7 @@ class TestMetricsOfTheUser:
             check_metric_names({"accuracy": lambda *_: 0.0, "mine": lambda *_: 0.0})
 
 
-class TestWhatIsLeftAlone:
+class TestNoSideEffects:
     def test_modes_weights_and_random_states(self):
         student, teacher = model().train(), Live(model(1))
         student[1].eval()

@@ -118,7 +118,7 @@ class TestAnyMetric:
     @pytest.mark.parametrize("result", [None, "much", torch.zeros(2), {"accuracy": 1.0}])
     def test_a_result_that_is_not_a_number_is_refused(self, result):
         with pytest.raises(
-            ArgumentError, match=r"metric `mine` must return one number, got .*reduce"
+            ArgumentError, match=r"metric `mine` must give one number, got .*reduce"
         ):
             self.value(lambda *_: result)
 

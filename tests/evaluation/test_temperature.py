@@ -16,7 +16,7 @@ CLASSES = arrays(np.int64, 12, elements=st.integers(0, 3))
 
 
 def drawn(number=20_000, classes=5, seed=0):
-    """Logits, and labels that come as often as the logits say."""
+    """Logits, and labels sampled from their probabilities."""
     generator = torch.Generator().manual_seed(seed)
     logits = 2 * torch.randn(number, classes, generator=generator, dtype=torch.float64)
     return logits, logits.softmax(dim=1).multinomial(1, generator=generator)[:, 0]

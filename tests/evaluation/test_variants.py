@@ -211,7 +211,7 @@ def test_a_missing_real_compiler_is_named(monkeypatch, tmp_path, capfd):
 
 
 def test_many_models_of_a_class_are_all_compiled(monkeypatch):
-    """PyTorch leaves models uncompiled, and silent, after as many of a class as its limit says."""
+    """Beyond a limit for each class, PyTorch leaves models uncompiled in silence."""
     without("export", monkeypatch)
     with torch._dynamo.config.patch(recompile_limit=1):
         for width in (2, 3):

@@ -27,7 +27,7 @@ def take(model, *paths, inputs=X, output=True, side="student"):
     return observe(model, inputs, Fields(output, frozenset(paths)), side)
 
 
-class TestItStopsEarly:
+class TestEarlyStop:
     @SIDES
     def test_nothing_runs_after_the_last_required_layer(self, side):
         model = chain(*[lambda x: x + 1] * 4)

@@ -44,7 +44,7 @@ class Meeting(nn.Module):
 class TestThreads:
     @pytest.mark.parametrize("outputs", [(True, True), (False, False), (True, False)])
     def test_two_threads_with_one_model_get_their_own_features(self, outputs):
-        """Both hang hooks before either goes on; one may stop early while the other does not."""
+        """Both register hooks before either continues; one may stop early."""
         model = nn.Sequential(Meeting(), nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2), Meeting())
         if outputs != (True, True):
             model = model[:-1]  # whoever stops early does not come to the second meeting

@@ -48,7 +48,7 @@ def dense(name="output", dtype="float32", shape=(5,)):
 
 
 def output_of(rows, fields):
-    """What a teacher says of rows: numbers that tell the row and the position."""
+    """A teacher's outputs for rows: numbers that contain the row and the column."""
     signals = {}
     for number, field in enumerate(fields):
         size = int(np.prod(field.shape))

@@ -82,7 +82,7 @@ def test_opening_checks_sizes_and_headers(how, tmp_path):
 
 
 def test_opening_checks_a_random_sample_of_blocks(tmp_path):
-    """One damaged block of 50 is among the 6 drawn between first and last in one call of 8."""
+    """A damaged block of 50 is among the 6 random ones in one of 8 calls."""
     store = make(tmp_path / "store", examples=400)
     flip(store.path / "output.0008.npy", 200, 1)
     found = [list(find_damage(store.path, store.manifest, sampled=True)) for _ in range(200)]

@@ -1,4 +1,4 @@
-"""Between answers and columns."""
+"""Encoding of outputs as columns, and decoding."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Drawn classes: what they are on average, and that they are drawn again alike."""
+"""Sampled classes: unbiased, and the same when they are sampled again."""
 
 import numpy as np
 import pytest

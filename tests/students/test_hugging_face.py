@@ -269,7 +269,7 @@ def test_a_config_that_rejects_the_new_number_is_refused_with_its_error():
 
 
 class Uncounted(hf.PreTrainedModel):
-    """Its number of blocks is an entry of the config that nobody knows."""
+    """Its number of blocks is an unknown entry of the config."""
 
     config_class = hf.BertConfig
 

@@ -28,7 +28,7 @@ class Constant(Teacher):
         return "saying"
 
 
-def draw(seed, members=3):
+def sample(seed, members=3):
     """Teachers of different classes, some in another order for each row, and weights."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -57,15 +57,14 @@ def search(teachers, weights, begin=None, tolerance=1e-12, steps=20000):
 @given(st.integers(0, 10**6))
 @settings(max_examples=20)
 def test_no_step_makes_the_objective_larger(seed):
-    teachers, generalist, weights = draw(seed)
-    everyone = [*teachers, generalist]
-    cells = Targets.of(everyone, CLASSES)
+    teachers, generalist, weights = sample(seed)
+    members = [*teachers, generalist]
+    targets = Targets.of(members, CLASSES)
     log_q = torch.randn(ROWS, CLASSES, dtype=torch.float64).log_softmax(dim=1)
     costs = []
     for _ in range(30):
-        costs.append(cost(log_q, everyone, weights))
-        torch.testing.assert_close(cells.divergence(log_q, weights), costs[-1])
-        log_q = step(cells, weights.log().reshape(-1, 1, 1), log_q)
+        costs.append(cost(log_q, members, weights))
+        log_q = step(targets, weights.log().reshape(-1, 1, 1), log_q)
         torch.testing.assert_close(log_q.logsumexp(dim=1), torch.zeros(ROWS).double())
     falls = torch.stack(costs).diff(dim=0)
     assert falls.max() <= 1e-12
@@ -75,9 +74,9 @@ def test_no_step_makes_the_objective_larger(seed):
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("with_generalist", [True, False])
 def test_the_optimum_equals_that_of_a_generic_optimizer(seed, with_generalist):
-    teachers, generalist, weights = draw(seed)
-    everyone = [*teachers, generalist] if with_generalist else teachers
-    weights = weights[: len(everyone)] / weights[: len(everyone)].sum()
+    teachers, generalist, weights = sample(seed)
+    members = [*teachers, generalist] if with_generalist else teachers
+    weights = weights[: len(members)] / weights[: len(members)].sum()
     logits = torch.zeros(ROWS, CLASSES, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS(
         [logits], max_iter=2000, tolerance_grad=1e-12, tolerance_change=0, history_size=30,
@@ -86,14 +85,14 @@ def test_the_optimum_equals_that_of_a_generic_optimizer(seed, with_generalist):
 
     def closure():
         optimizer.zero_grad()
-        total = cost(logits, everyone, weights).sum()
+        total = cost(logits, members, weights).sum()
         total.backward()
         return total
 
     optimizer.step(closure)
-    found = search(everyone, weights, generalist.logits if with_generalist else None)
-    theirs = cost(logits.detach(), everyone, weights)
-    torch.testing.assert_close(cost(found, everyone, weights), theirs, rtol=0, atol=1e-9)
+    found = search(members, weights, generalist.logits if with_generalist else None)
+    theirs = cost(logits.detach(), members, weights)
+    torch.testing.assert_close(cost(found, members, weights), theirs, rtol=0, atol=1e-9)
     if with_generalist:  # then the optimum is one point
         expected = logits.detach().softmax(dim=1)
         torch.testing.assert_close(found.exp(), expected, rtol=0, atol=1e-5)
@@ -144,7 +143,7 @@ def test_extreme_outputs_stay_finite(scale):
 
 class TestTeacher:
     def test_its_output_has_all_classes(self):
-        teachers, generalist, weights = draw(5)
+        teachers, generalist, weights = sample(5)
         consensus = Consensus(
             {f"k{position}": Constant(each) for position, each in enumerate(teachers)},
             Constant(generalist.logits), None, weights.tolist(), 1e-12, 20000,
@@ -178,7 +177,7 @@ class TestTeacher:
         assert losses.total.isfinite()
 
     def test_fingerprint_changes_with_its_settings(self):
-        one, all_ = Constant(draw(0)[0][0]), Constant(X)
+        one, all_ = Constant(sample(0)[0][0]), Constant(X)
         prints = {
             Consensus([one], classes=6).fingerprint(),
             Consensus([one], classes=7).fingerprint(),

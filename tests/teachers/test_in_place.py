@@ -1,4 +1,4 @@
-"""Models that work in place on their inputs change nothing for anyone else."""
+"""Models that work in place on their inputs do not affect other models."""
 
 import pytest
 import torch

@@ -17,7 +17,7 @@ class Stumbling(nn.Module):
 
 
 def noisy():
-    """A teacher that answers differently in training mode: dropout and batch statistics."""
+    """A teacher whose outputs differ in training mode: dropout and batch statistics."""
     model = nn.Sequential(nn.Linear(3, 16), nn.BatchNorm1d(16), nn.Dropout(0.5), nn.Linear(16, 4))
     with torch.no_grad():
         model[1].running_mean.normal_()

@@ -1,4 +1,4 @@
-"""Which modules answer, whatever teachers they are wrapped in."""
+"""The modules of a teacher, also inside other teachers."""
 
 import pytest
 from torch import nn

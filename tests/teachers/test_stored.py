@@ -1,4 +1,4 @@
-"""A store in place of the teacher: what it answers, and whom it refuses."""
+"""A store instead of the teacher: its outputs and errors."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Stored answers as members of other teachers: the data is checked there too."""
+"""Stored targets as members of other teachers: the data is checked there too."""
 
 import pytest
 import torch

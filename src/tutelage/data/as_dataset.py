@@ -68,6 +68,25 @@ def is_map_style(data: object) -> bool:
     return hasattr(data, "__getitem__") and hasattr(data, "__len__")
 
 
+def as_map_style(name: str, data: Any) -> Any:
+    """Return `as_dataset` of what a wrapper is given; refuse anything that is not map-style.
+
+    Args:
+        name: The wrapper's name, for messages.
+        data: As for `as_dataset`.
+
+    Raises:
+        DataError: It has no `__len__` and `__getitem__`.
+    """
+    dataset = as_dataset("dataset", data)
+    if not is_map_style(dataset):
+        raise DataError(
+            f"`{name}` must be given a map-style data set (with __len__ and __getitem__), got "
+            f"{type(dataset).__name__}; give the data set and put the loader around `{name}`"
+        )
+    return dataset
+
+
 def held_datasets(dataset: object) -> dict[str, Dataset[Any]]:
     """Return the data sets in a wrapper's attributes, by the attributes' names."""
     found: dict[str, Dataset[Any]] = {}

@@ -7,9 +7,8 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from tutelage.data.as_dataset import as_dataset, is_map_style
+from tutelage.data.as_dataset import as_map_style
 from tutelage.data.views import views_in
-from tutelage.errors import DataError
 from tutelage.signals import IndexedExample
 
 
@@ -36,13 +35,7 @@ class Indexed(Dataset[Any]):
     """
 
     def __init__(self, dataset: Any) -> None:
-        dataset = as_dataset("dataset", dataset)
-        if not is_map_style(dataset):
-            raise DataError(
-                "`Indexed` must be given a map-style data set (with __len__ and __getitem__), got "
-                f"{type(dataset).__name__}; give the data set and put the loader around it"
-            )
-        self.dataset = dataset
+        self.dataset = as_map_style("Indexed", dataset)
 
     def __len__(self) -> int:
         """Return the number of examples."""

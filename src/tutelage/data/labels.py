@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tutelage._checks import integer
-from tutelage.data.as_dataset import as_dataset, is_map_style
+from tutelage.data.as_dataset import as_dataset, as_map_style, is_map_style
 from tutelage.errors import ArgumentError, DataError
 from tutelage.nested import describe, label_key
 from tutelage.signals import UNLABELLED
@@ -87,13 +87,8 @@ def labelled(
             f"`inputs` must be a list of keys or positions, got {inputs!r}; for instance "
             'labelled(dataset, labels="breed", inputs=["image"])'
         )
-    dataset = as_dataset("dataset", dataset)
-    if not is_map_style(dataset):
-        raise DataError(
-            "`labelled` must be given a map-style data set (with __len__ and __getitem__), got "
-            f"{type(dataset).__name__}; give the data set and put the loader around it"
-        )
-    return Labelled(dataset, labels, None if inputs is None else tuple(inputs))
+    keys = None if inputs is None else tuple(inputs)
+    return Labelled(as_map_style("labelled", dataset), labels, keys)
 
 
 class Unlabelled(Dataset[Any]):

@@ -26,8 +26,8 @@ def refuse_integers(tensor: Tensor, transform: str) -> None:
     """
     if not tensor.is_floating_point():
         raise DataError(
-            f"{transform} must have inputs of floats, got {describe(tensor)}; convert images to "
-            "floats; for token ids, mix embeddings in a transform of your own"
+            f"{transform} must have inputs of floats, got {describe(tensor)}; ids cannot be mixed: "
+            "convert images to floats, or mix embeddings in a transform of your own"
         )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from tutelage._checks import integer
-from tutelage.data.as_dataset import as_dataset, held_datasets, is_map_style
+from tutelage.data.as_dataset import as_map_style, held_datasets
 from tutelage.data.fingerprint import content
 from tutelage.data.randomness import mixed_seed, preserved, seed_augmentation
 from tutelage.errors import ArgumentError, DataError
@@ -85,8 +85,9 @@ class Views(Dataset[Any]):
         seed: int = 0,
         whole: bool = False,
     ) -> None:
-        dataset = as_dataset("dataset", dataset)
-        _check_dataset(dataset)
+        dataset = as_map_style("Views", dataset)
+        if len(dataset) == 0:
+            raise DataError("`Views` must be given at least one example, got an empty data set")
         if transform is not None and not callable(transform):
             raise ArgumentError(
                 f"`transform` must be a callable or None, got {transform!r}; for instance "
@@ -191,16 +192,6 @@ def _dict(made: Any) -> Mapping[str, Any]:
     )
 
 
-def _check_dataset(dataset: Any) -> None:
-    if not is_map_style(dataset):
-        raise DataError(
-            "`Views` must be given a map-style data set (with __len__ and __getitem__), got "
-            f"{type(dataset).__name__}; give the data set and put the loader around the Views"
-        )
-    if len(dataset) == 0:
-        raise DataError("`Views` must be given at least one example, got an empty data set")
-
-
 def _named(transform: object) -> str:
     """Return a text for a transform that is the same in every process."""
     name = getattr(transform, "__qualname__", type(transform).__qualname__)
@@ -247,7 +238,7 @@ def show_epoch(dataset: object, epoch: int, views: int | None = None) -> int:
     (count,) = counts
     if views is not None and count is not None and count < views:
         raise DataError(
-            f"the data set must have the {views} views that are required, got Views of count "
+            f"the data set must have the {views} views that are asked for, got Views of count "
             f"{count}; make Views of a larger count"
         )
     in_use = count if views is None else views

@@ -204,7 +204,7 @@ def check_metric_names(metrics: Mapping[str, Metric]) -> None:
     taken = sorted(set(STANDARD) & set(metrics))
     if taken:
         raise ArgumentError(
-            f"`metrics` must not have names of standard metrics, got {taken}; rename yours"
+            f"`metrics` must not be named as the standard metrics are, got {taken}; rename yours"
         )
 
 

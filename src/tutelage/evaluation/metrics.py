@@ -130,7 +130,7 @@ def evaluate_metric(name: str, metric: Metric, output: Tensor, labels: Tensor) -
         return float(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ArgumentError(
-            f"metric `{name}` must return one number, got {value!r}; reduce it to one"
+            f"metric `{name}` must give one number, got {value!r}; reduce it to one"
         ) from error
 
 

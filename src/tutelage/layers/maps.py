@@ -59,8 +59,8 @@ def uniform(
     Args:
         student: The student model; it has s blocks.
         teacher: The teacher model; it has t ≥ s blocks.
-        student_path: The container of the student's blocks, as for `blocks`.
-        teacher_path: The container of the teacher's blocks.
+        student_path: As for `every_nth`.
+        teacher_path: As for `every_nth`.
 
     Raises:
         ArgumentError: Blocks are not found.

@@ -22,8 +22,8 @@ def check_left_out(teacher: nn.Module, paths: Sequence[str], kept: Sequence[int]
 
     Args:
         teacher: The model that has the blocks.
-        paths: Of all blocks.
-        kept: Positions of those that stay.
+        paths: The layer paths of all blocks.
+        kept: Positions of those to keep.
 
     Raises:
         ArgumentError: Such a block is not kept.
@@ -42,10 +42,7 @@ def check_left_out(teacher: nn.Module, paths: Sequence[str], kept: Sequence[int]
 def check_first(teacher: nn.Module, paths: Sequence[str], kept: Sequence[int]) -> None:
     """Refuse to remove a first block with parameters that the others lack, as T5's biases.
 
-    Args:
-        teacher: The model that has the blocks.
-        paths: Of all blocks.
-        kept: Positions of those that stay.
+    Arguments as for `check_left_out`.
 
     Raises:
         ArgumentError: Such a block is not kept.
@@ -61,10 +58,7 @@ def check_first(teacher: nn.Module, paths: Sequence[str], kept: Sequence[int]) -
 def check_pattern(teacher: nn.Module, paths: Sequence[str], kept: Sequence[int]) -> None:
     """Refuse kept blocks that break a pattern, such as a Swin's alternately shifted windows.
 
-    Args:
-        teacher: The model that has the blocks.
-        paths: Of all blocks.
-        kept: Positions of those that stay.
+    Arguments as for `check_left_out`.
 
     Raises:
         ArgumentError: A periodic setting would no longer be periodic.

@@ -95,8 +95,8 @@ def ask(teacher: Teacher, batch: Batch, fields: Fields) -> Signals:
     """Return a teacher's signals, or an error that names it.
 
     Raises:
-        ModelError: It raised an error of its own (which is the cause), or did not return the
-            required signals.
+        ModelError: It raised an error of its own (which is the cause), or returned something else
+            than what is required.
     """
     try:
         signals = teacher.signals(batch, fields)

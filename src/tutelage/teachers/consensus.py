@@ -175,15 +175,6 @@ class Targets:
         outside = log_q.masked_fill(self.known, -torch.inf).logsumexp(dim=-1, keepdim=True)
         return torch.where(self.known, self.log_p, self.other + log_q - outside)
 
-    def divergence(self, log_q: Tensor, weights: Tensor) -> Tensor:
-        """Return Σ_k w_k KL(p_k ‖ q_k), `[batch]`, which `pooled` minimizes."""
-        outside = log_q.masked_fill(self.known, -torch.inf).logsumexp(dim=-1, keepdim=True)
-        log_p = torch.cat([self.log_p, self.other], dim=-1)
-        log_q_k = torch.cat([log_q.expand_as(self.log_p), outside], dim=-1)
-        possible = log_p > -torch.inf
-        terms = log_p.exp() * (log_p - log_q_k)
-        return (terms.where(possible, 0).sum(dim=-1) * weights.to(terms).unsqueeze(1)).sum(dim=0)
-
 
 def pooled(
     targets: Targets, weights: Tensor, start: Tensor | None, tolerance: float, max_steps: int

@@ -122,9 +122,9 @@ def class_ids(
     """Return the student's class id for each of a teacher's labels.
 
     Args:
-        labels: As for `Specialist`, as are the others.
-        classes: None where not known.
-        names: Empty for none.
+        labels: As for `Specialist`.
+        classes: As for `Specialist`.
+        names: As for `Specialist`; empty for none.
 
     Raises:
         ArgumentError: A label is not a class of the student, two are the same class, or `names` has
