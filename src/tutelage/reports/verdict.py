@@ -45,6 +45,11 @@ def metric_name(metric: DecidingMetric) -> str:
     return _NAMES.get(metric.name, metric.name.replace("_", " "))
 
 
+def axis_label(metric: DecidingMetric) -> str:
+    """Return the deciding metric's name with its unit, for an axis."""
+    return f"{metric_name(metric)}, %" if metric.is_fraction else metric_name(metric)
+
+
 def shown(value: float, metric: DecidingMetric, decimals: int = 1) -> str:
     """Return a value of the deciding metric: a fraction in per cent, else three digits."""
     return percent(value, decimals) if metric.is_fraction else significant(value)
