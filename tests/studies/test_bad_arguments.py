@@ -18,6 +18,7 @@ def _untouched(trial):
     [
         ({"arms": {}}, tl.ArgumentError, "at least one arm"),
         ({"arms": {"labels": tl.SoftTargets(2)}}, tl.ArgumentError, "different names"),
+        ({"arms": {"teacher": tl.SoftTargets(2)}}, tl.ArgumentError, "must not be named 'teacher'"),
         ({"arms": {"x": 3}}, tl.ArgumentError, "arm 'x' must be an objective, an Arm"),
         ({"arms": {"x": nn.Linear(2, 2)}}, tl.ArgumentError, "got Linear"),
         ({"arms": [tl.SoftTargets(2)]}, tl.ArgumentError, "`arms` must be a dict by name, got"),

@@ -300,7 +300,7 @@ def test_the_verdict_is_honest(setup):
         epochs=6, training=tl.Training(optimizer=partial(torch.optim.Adam, lr=0.02)),
     )  # fmt: skip
     assert "worse in accuracy than the strongest control, “labels”" in study.verdict
-    assert "distillation lost" in study.verdict
+    assert "distillation made it worse" in study.verdict
     mean = np.mean(study.results.comparisons[0].differences)
     assert f"{abs(100 * mean):.1f} points worse" in study.verdict
     assert not math.isnan(mean)

@@ -1,4 +1,4 @@
-"""A page as Markdown: all of its text and tables, and its figures in words."""
+"""A report as Markdown: its text and tables, and descriptions of its figures."""
 
 from __future__ import annotations
 
@@ -77,6 +77,6 @@ def _figure(figure: Figure) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Return a text as one line in which nothing has a meaning to Markdown."""
+    """Return a text as one line, escaped for Markdown."""
     escaped = _SPECIAL.sub(r"\\\1", " ".join(text.split()))
     return _LIST.sub(lambda found: f"{found[1][:-1]}\\{found[1][-1]}", escaped)

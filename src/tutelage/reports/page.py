@@ -1,4 +1,4 @@
-"""A page as data, and its rendering: one HTML file without links to anything."""
+"""A report as data, and its rendering: one HTML file that needs no other."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell whose order among the others of its column is not what its text says.
+    """A cell that is not sorted by its text.
 
     Args:
         text: What is read.
@@ -54,12 +54,12 @@ class Table:
     """Rows of text; the first cell of each names the row.
 
     Args:
-        caption: What the table shows, for those who cannot see it.
+        caption: What the table shows, for screen readers.
         columns: Heads, one for each cell of a row.
-        rows: Cells as they are to be read. Numbers such as `96.7 ± 1.2` or `363 kB` are sorted by
-            their size; where that cannot be told from the text, a `Cell` says it.
+        rows: Texts; numbers such as `96.7 ± 1.2` or `363 kB` are sorted by value. A `Cell` has a
+            sort value of its own.
         note: Below the table: how to read it.
-        emphasis: The number of the row that the page is about; None for none.
+        emphasis: Number of the primary row; None for none.
         sortable: Whether a click on a head sorts the rows, where there are several.
     """
 
@@ -71,7 +71,7 @@ class Table:
     sortable: bool = True
 
     def without_empty(self) -> Table:
-        """Return the table without the columns, beyond the first, of which nothing is known."""
+        """Return the table without empty columns, beyond the first."""
         kept = [
             place
             for place in range(len(self.columns))
@@ -102,7 +102,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A drawing and what it says.
+    """A drawing with its title.
 
     Args:
         svg: From `tutelage.reports.figures`: inline SVG, which is taken as it is.
@@ -121,7 +121,7 @@ class Figure:
 
     @property
     def description(self) -> str:
-        """What the drawing shows, in words; empty if it does not say it."""
+        """What the drawing shows, in words; empty without."""
         label = re.search(r'aria-label="([^"]*)"', self.svg)
         return unescape(label[1]) if label else ""
 
@@ -166,10 +166,10 @@ class Page:
 
     Args:
         title: Its head.
-        verdict: What came out, in words; it comes first.
+        verdict: The result in words; it comes first.
         sections: Parts in their order.
         lead: A line below the title: what this is.
-        warning: What a reader must know before the verdict, such as that this was a quick look.
+        warning: What a reader must know before the verdict.
         highlights: A few numbers in large type below the verdict.
         footer: The last line.
     """
@@ -184,7 +184,7 @@ class Page:
 
     @property
     def sorts(self) -> bool:
-        """Whether any of its tables can be sorted, which takes a script."""
+        """Whether any of its tables can be sorted, which needs a script."""
         return any(section.table is not None and section.table.sorts for section in self.sections)
 
 

@@ -1,4 +1,4 @@
-"""What a run or a study found, as plain data: the JSON beside every report, read back for a page.
+"""The results of a run or a study as plain data: the JSON beside every report.
 
 A run is the case of one arm without seeds or controls.
 """
@@ -213,7 +213,7 @@ class ModelRecord:
 
 @dataclass(frozen=True)
 class DecidingMetric:
-    """The metric that decides.
+    """The deciding metric.
 
     Args:
         name: Such as "accuracy".
@@ -235,9 +235,9 @@ class Record:
 
     Args:
         title: Its name.
-        metric: The metric that decides; None for a run of which no metric is known.
+        metric: The deciding metric; None for a run without metrics.
         arms: In their order, controls first.
-        primary: The arm that the verdict speaks of.
+        primary: The arm that the verdict is about.
         models: What they cost, by key; arms may share one.
         examples: How many there are in `val` and `test`, where known.
         versions: Of what it was made with.
@@ -292,7 +292,7 @@ class Record:
 
     @property
     def is_run(self) -> bool:
-        """Whether this is one run, judged on the validation data that chose its epoch."""
+        """Whether this is one run, judged on the validation data that its epoch was selected on."""
         return not self.seeds
 
     def model_of(self, arm: ArmRecord | None) -> ModelRecord | None:

@@ -1,4 +1,4 @@
-"""The report of a record: verdict first, then what it rests on."""
+"""The report of a record: the verdict first, then the evidence."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def report_record(record: Record, path: Path) -> Path:
 
 
 def record_page(record: Record) -> Page:
-    """Return the page of a run or a study."""
+    """Return the report of a run or a study as data."""
     sections = (
         *outcome_sections(record),
         *cost_sections(record),

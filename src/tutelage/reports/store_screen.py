@@ -123,4 +123,4 @@ def _resemblances(store: TargetStore) -> tuple[str, Table] | None:
 
 
 def _pairs(pairs: Iterable[tuple[int, float]]) -> str:
-    return "  ".join(f"{name}: {percent(share)}" for name, share in pairs)
+    return "  ".join(f"{name}: {percent(fraction)}" for name, fraction in pairs)

@@ -45,6 +45,11 @@ def metric_name(metric: DecidingMetric) -> str:
     return _NAMES.get(metric.name, metric.name.replace("_", " "))
 
 
+def axis_label(metric: DecidingMetric) -> str:
+    """Return the deciding metric's name with its unit, for an axis."""
+    return f"{metric_name(metric)}, %" if metric.is_fraction else metric_name(metric)
+
+
 def shown(value: float, metric: DecidingMetric, decimals: int = 1) -> str:
     """Return a value of the deciding metric: a fraction in per cent, else three digits."""
     return percent(value, decimals) if metric.is_fraction else significant(value)
@@ -88,7 +93,7 @@ def against_teacher(record: Record) -> AgainstTeacher | None:
 
 
 def decimals_of(found: Comparison) -> int:
-    """Return with how many decimals a difference and its interval can be told from zero."""
+    """Return how many decimals distinguish a difference and its interval from zero."""
     ends = () if found.interval is None else (found.interval.low, found.interval.high)
     smallest = min(abs(each) for each in (fmean(found.differences), *ends))
     return 1 if smallest >= _TENTH_OF_A_POINT else 2
@@ -180,7 +185,7 @@ def _no_worse(found: AgainstTeacher, metric: DecidingMetric) -> str:
             f": on these test examples it is not worse by more than the margin of {margin} stated "
             f"beforehand ({bound})"
         )
-    return f"; a loss within the margin of {margin} is not shown ({bound})"
+    return f"; non-inferiority within the margin of {margin} is not shown ({bound})"
 
 
 def _saving(record: Record) -> str:
@@ -200,7 +205,7 @@ def _saving(record: Record) -> str:
 
 
 def _of_loss(record: Record) -> str:
-    """Return what the training loss says, where nothing else is known."""
+    """Return how the training loss changed, where there is no metric."""
     curve = record.arm(record.primary).trials[0].curves.get("train/loss")
     if curve is None:
         return "There is no metric of the student's quality."
@@ -213,5 +218,5 @@ def _of_loss(record: Record) -> str:
 
 
 def is_fraction(name: str) -> bool:
-    """Tell whether a metric is shown in per cent, as a whole or of a domain."""
+    """Return whether a metric, perhaps of a domain, is shown in per cent."""
     return name.split("/", 1)[0] in FRACTIONS

@@ -1,4 +1,4 @@
-"""A page as files: HTML to look at, Markdown to paste, JSON to compute with."""
+"""A report as files: HTML, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _MARK = "tutelage report"
 
 
 def write_report(page: Page, path: Path, record: Record) -> Path:
-    """Write the page as HTML and, beside it, as Markdown and its record as JSON; return the path.
+    """Write a report as HTML, with Markdown and JSON of its record beside it; return the path.
 
-    Each file is there whole or not at all. Of the page `report.html` the others are `report.md`
-    and `report.json`; files of these names that are no report are left alone.
+    Each file is written atomically. Beside `report.html` the others are `report.md` and
+    `report.json`; other files of these names are not overwritten.
 
     Args:
         page: The page.
-        path: Where, ending in `.html`; its folder is made if need be.
-        record: What the page rests on.
+        path: Ends in `.html`; its folder is created.
+        record: Its content.
 
     Raises:
         ArgumentError: The path ends otherwise, or another file would be overwritten.
@@ -39,9 +39,7 @@ def write_report(page: Page, path: Path, record: Record) -> Path:
 
 
 def check_path(path: Path) -> None:
-    """Tell before any work whether a report can go there.
-
-    Files beside it that are no report are left alone, such as a README or the `run.json` of a run.
+    """Check before any work that a report can be written, and would overwrite no other file.
 
     Raises:
         ArgumentError: The path does not end in `.html`, or another file would be overwritten.
@@ -59,7 +57,7 @@ def check_path(path: Path) -> None:
 
 
 def write_record(record: Record, path: Path) -> Path:
-    """Write a record as JSON, whole; return the path.
+    """Write a record as JSON; return the path.
 
     Raises:
         RunFolderError: The file cannot be written.

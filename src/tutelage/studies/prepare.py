@@ -13,6 +13,7 @@ from tutelage._checks import by_name, folder_path, integer
 from tutelage.errors import ArgumentError, RunFolderError
 from tutelage.studies.arm import Arm, as_arm, usual_controls
 from tutelage.studies.conclude import ReportOptions
+from tutelage.studies.models import TEACHER
 from tutelage.studies.outputs import Truth
 from tutelage.studies.plan import Training
 from tutelage.studies.score import Scorer
@@ -38,6 +39,10 @@ def all_arms(
     if not ours:
         raise ArgumentError("`arms` must have at least one arm, got none; name an objective")
     both = {**theirs, **ours}
+    if TEACHER in both:  # the teacher's own row in the report
+        raise ArgumentError(
+            f"arms and controls must not be named {TEACHER!r}, got one that is; rename it"
+        )
     return {name: _sweeping(arm, sweep) for name, arm in both.items()}, tuple(theirs)
 
 

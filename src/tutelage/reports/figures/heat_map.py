@@ -66,25 +66,25 @@ def _write_numbers(axes: Axes, values: NDArray[np.floating], limits: tuple[float
     """Write each fraction in per cent on its cell, light on dark and dark on light."""
     norm, colors = LogNorm(*limits, clip=True), colormaps["cividis"]
     for row, column in np.ndindex(*values.shape):
-        share = float(values[row, column])
+        fraction = float(values[row, column])
         color = QUIET
         if row != column:
-            red, green, blue, _ = colors(float(norm(np.float64(share))))
+            red, green, blue, _ = colors(float(norm(np.float64(fraction))))
             bright = 0.299 * red + 0.587 * green + 0.114 * blue > _BRIGHT
             color = to_hex("#0b0c0d" if bright else "#f8f9fa")
         axes.text(
-            column + 0.5, row + 0.5, _short(share), ha="center", va="center", color=color,
+            column + 0.5, row + 0.5, _short(fraction), ha="center", va="center", color=color,
             fontsize=8.5,
         )  # fmt: skip
 
 
-def _short(share: float) -> str:
+def _short(fraction: float) -> str:
     """Return a fraction in per cent with two figures at most.
 
     >>> _short(0.123), _short(0.0123), _short(0.0004)
     ('12', '1.2', '0.0')
     """
-    return f"{100 * share:.0f}" if share >= 0.0995 else f"{100 * share:.1f}"  # noqa: PLR2004
+    return f"{100 * fraction:.0f}" if fraction >= 0.0995 else f"{100 * fraction:.1f}"  # noqa: PLR2004
 
 
 def _off_diagonal(matrix: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -20,19 +20,19 @@ class ReliabilityLine:
         label: Its name.
         confidences: Mean confidence of each bin, in [0, 1], ascending.
         accuracies: Fraction of each bin that is right.
-        shares: Fraction of all examples that each bin holds; bins without any are left out.
+        fractions: Fraction of all examples that each bin holds; bins without any are left out.
         look: Number of its look; 0 is the teacher's.
     """
 
     label: str
     confidences: Sequence[float]
     accuracies: Sequence[float]
-    shares: Sequence[float]
+    fractions: Sequence[float]
     look: int = 1
 
     def filled(self) -> list[tuple[float, float, float]]:
         """Return confidence, accuracy and fraction of the bins that hold examples."""
-        bins = zip(self.confidences, self.accuracies, self.shares, strict=True)
+        bins = zip(self.confidences, self.accuracies, self.fractions, strict=True)
         return [each for each in bins if each[2] > 0 and all(map(math.isfinite, each))]
 
 
@@ -49,7 +49,7 @@ def reliability_diagram(name: str, lines: Sequence[ReliabilityLine]) -> str:
             look, bins = look_of(line.look), line.filled()
             x, y = ([100 * each[side] for each in bins] for side in (0, 1))
             axes.plot(x, y, color=look.color, linestyle=look.line, linewidth=1.5)
-            areas = [_LEAST_AREA + _AREA * share for *_, share in bins]
+            areas = [_LEAST_AREA + _AREA * fraction for *_, fraction in bins]
             axes.scatter(x, y, areas, color=look.color, marker=look.marker, alpha=0.7, linewidths=0)
             axes.plot(
                 [], [], color=look.color, linestyle=look.line, marker=look.marker, label=line.label

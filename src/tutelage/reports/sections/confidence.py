@@ -76,7 +76,7 @@ def _diagram(record: Record) -> tuple[Figure, ...]:
             found.confidence,
             found.accuracy,
             found.fraction,
-            0 if arm is record.teacher else look(record, arm.name),
+            look(record, arm.name),
         )
         for arm in (record.teacher, control, primary)
         if arm is not None and (found := arm.reliability) is not None

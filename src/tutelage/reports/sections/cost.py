@@ -11,7 +11,7 @@ from tutelage.reports.numbers import NONE, count, counted, file_size, flops, mil
 from tutelage.reports.page import Cell, Column, Figure, Section, Table
 from tutelage.reports.record import ArmRecord, DecidingMetric, ModelRecord, Record
 from tutelage.reports.sections.outcome import MOST_DRAWN, look, spread
-from tutelage.reports.verdict import metric_name, shown
+from tutelage.reports.verdict import axis_label, metric_name, shown
 
 _FEWEST_MARKS = 3  # of two models the tables say as much
 
@@ -100,10 +100,9 @@ def _against_time(record: Record) -> tuple[Figure, ...]:
     times = {mark.x[0] for mark in marks}
     if len(marks) < _FEWEST_MARKS or len(times) < 2:  # noqa: PLR2004 - no trade-off to see
         return ()
-    label = f"{metric_name(metric)}{', %' if metric.is_fraction else ''}"
     return (
         Figure(
-            trade_off("time", marks, label, as_percent=metric.is_fraction),
+            trade_off("time", marks, axis_label(metric), as_percent=metric.is_fraction),
             "Quality against time for one input",
             "Bars are 95 % intervals over seeds; the teacher is a single model and has none. "
             "Models of equal time are drawn side by side.",
@@ -117,9 +116,8 @@ def _mark(record: Record, arm: ArmRecord, metric: DecidingMetric) -> Line | None
         return None
     mean, interval = fmean(values), spread(values)
     low, high = (mean, mean) if interval is None else (interval.low, interval.high)
-    number = 0 if arm is record.teacher else look(record, arm.name)
     time = 1000 * model.latencies[0].per_input
-    return Line(arm.name, [time], [mean], [low], [high], number)
+    return Line(arm.name, [time], [mean], [low], [high], look(record, arm.name))
 
 
 def _variants(record: Record) -> Section | None:

@@ -10,7 +10,7 @@ from tutelage.reports.figures._palette import LOOKS
 from tutelage.reports.page import Figure, Section
 from tutelage.reports.record import FRACTIONS, ArmRecord, Curve, DecidingMetric, Record
 from tutelage.reports.sections.outcome import MOST_DRAWN, look
-from tutelage.reports.verdict import is_fraction, metric_name
+from tutelage.reports.verdict import axis_label, is_fraction
 
 _LOSSES = ("train/loss", "val/loss")
 _FRACTIONS = tuple(f"val/{name}" for name in FRACTIONS)
@@ -94,8 +94,7 @@ def _grouped(
         return None
     name = "run-" + "-".join("".join(c if c.isalnum() else "-" for c in key) for key in keys)
     as_percent = is_fraction(keys[0].removeprefix("val/"))
-    values = [value for line in lines for value in line.values]
-    log = not as_percent and min(values) > 0 and max(values) > 10 * min(values)
+    log = not as_percent and _spans_a_decade(lines)
     svg = figures.curves(name, lines, y_label, log=log, as_percent=as_percent)
     return Figure(svg, title, f"{caption} The scale is logarithmic." if log else caption)
 
@@ -110,13 +109,17 @@ def _of_arms(record: Record, key: str, metric: DecidingMetric | None = None) -> 
     if not lines:
         return None
     as_percent = metric is not None and metric.is_fraction
-    log = metric is None and all(value > 0 for line in lines for value in line.values)
-    unit = ", %" if as_percent else ""
-    label = "training loss" if metric is None else f"{metric_name(metric)}{unit}"
+    log = metric is None and _spans_a_decade(lines)
+    label = "training loss" if metric is None else axis_label(metric)
     svg = figures.curves(key.replace("/", "-"), lines, label, log=log, as_percent=as_percent)
     title = "Training loss" if metric is None else "On validation data"
     note = "Arms have different losses: their heights cannot be compared." if metric is None else ""
     return Figure(svg, title, note)
+
+
+def _spans_a_decade(lines: Sequence[figures.Line]) -> bool:
+    values = [value for line in lines for value in line.values]
+    return min(values) > 0 and max(values) > 10 * min(values)
 
 
 def _over_seeds(record: Record, arm: ArmRecord, key: str) -> figures.Line:

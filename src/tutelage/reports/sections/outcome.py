@@ -11,6 +11,7 @@ from tutelage.reports.page import Cell, Column, Figure, Section, Table
 from tutelage.reports.record import ArmRecord, Comparison, DecidingMetric, Record
 from tutelage.reports.verdict import (
     against_control,
+    axis_label,
     difference,
     examples,
     is_fraction,
@@ -44,7 +45,8 @@ def outcome_sections(record: Record) -> tuple[Section | None, ...]:
 
 def look(record: Record, name: str) -> int:
     """Return the number of an arm's look; 0 is the teacher's."""
-    return 1 + [arm.name for arm in record.arms].index(name)
+    teacher = record.teacher is not None and name == record.teacher.name
+    return 0 if teacher else 1 + [arm.name for arm in record.arms].index(name)
 
 
 def spread(values: tuple[float, ...]) -> Interval | None:
@@ -171,7 +173,7 @@ def _differences(record: Record, metric: DecidingMetric) -> Section | None:
         return None
     drawn = record.arms[:MOST_DRAWN]
     columns = [(_wrapped(arm.name), arm.values(metric.name)) for arm in drawn]
-    label = f"{metric_name(metric)} on test data{', %' if metric.is_fraction else ''}"
+    label = f"{axis_label(metric)}, on test data"
     looks = [look(record, arm.name) for arm in drawn]
     figures = [
         Figure(
@@ -255,7 +257,7 @@ def _series(record: Record, metric: DecidingMetric) -> Section | None:
         "along",
         lines,
         record.axis or "value",
-        f"{metric_name(metric)}{', %' if metric.is_fraction else ''}",
+        axis_label(metric),
         log_x=at[0] > 0 and at[-1] > 10 * at[0],
         as_percent=metric.is_fraction,
     )

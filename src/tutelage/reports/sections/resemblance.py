@@ -99,6 +99,6 @@ def _in_words(title: str, matrix: Sequence[Sequence[float]], classes: Sequence[s
     """Describe a map in words: for each class the one that it resembles most."""
     likest = []
     for place, row in enumerate(matrix):
-        others = [(share, other) for other, share in enumerate(row) if other != place]
+        others = [(value, other) for other, value in enumerate(row) if other != place]
         likest.append(f"{classes[place]}: {classes[max(others)[1]]}")
     return f"{title}, the class that each class resembles most. {', '.join(likest)}."

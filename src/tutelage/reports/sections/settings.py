@@ -16,6 +16,7 @@ _PACKAGES = {
     "torch": "PyTorch",
     "accelerate": "Accelerate",
     "numpy": "NumPy",
+    "threads": "CPU threads",
 }
 _TWO = (Column("Setting", numeric=False), Column("Value", numeric=False))
 
