@@ -42,8 +42,10 @@ types: $(VENV)/dev
 imports: $(VENV)/dev
 	$(BIN)/lint-imports
 
-# One worker for each core; those that run out of tests take some of the others'.
-test: lint types imports
+# First what is quick, side by side; then one worker of the tests for each core. Those that run out
+# of tests take some of the others'.
+test: $(VENV)/dev
+	$(MAKE) --no-print-directory --jobs lint types imports
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # Where $(PYTHON) already has a PyTorch that sees the GPU it is used; otherwise pip installs one,

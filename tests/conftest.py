@@ -12,6 +12,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tutelage.evaluation import latency
+
 # What was written survives the death of a process, which is all that tests try; a power cut they do
 # not, so that none needs to wait for the disk.
 os.fsync = lambda _: None
@@ -31,6 +33,14 @@ def _seeded():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _briefly_timed():
+    """Time models but for a moment: tests of pages and studies do not look at how fast they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "_loops", lambda timer, _, loops=latency._loops: loops(timer, 1e-3))
+        yield
 
 
 def pytest_xdist_auto_num_workers():
