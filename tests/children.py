@@ -51,6 +51,11 @@ class Child:
         self._process.start()
         _STARTED.append(self)
 
+    @property
+    def pid(self):
+        """The id of the process."""
+        return self._process.pid
+
     def poll(self):
         """Return its exit code, negative for a signal; None while it runs."""
         return self._process.exitcode

@@ -1,8 +1,11 @@
 """Files are there whole or not at all, and a lock is one process's."""
 
 import json
+import os
+import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +24,24 @@ def test_an_error_in_the_middle_leaves_the_former_file_and_no_draft(tmp_path):
         write_whole(path, half)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_content_is_on_the_disk_before_the_name_and_the_name_after(tmp_path, monkeypatch):
+    events, replace = [], Path.replace
+
+    def flushed(descriptor):
+        events.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "content")
+
+    def renamed(draft, path):
+        events.append("name")
+        return replace(draft, path)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", renamed)
+    for content in (b"text", lambda draft: draft.write_bytes(b"text")):
+        events.clear()
+        write_whole(tmp_path / "file", content)
+        assert events == ["content", "name", "folder"]
 
 
 def test_content_and_functions_write_the_same(tmp_path):

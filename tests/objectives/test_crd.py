@@ -269,7 +269,7 @@ def test_matches_examples_that_it_was_not_trained_on():
     ("settings", "message"),
     [
         ({"dim": 0}, r"`dim` must be at least 1, got 0; the authors embed in 128"),
-        ({"dim": 2.5}, r"`dim` must be a whole number"),
+        ({"dim": 2.5}, r"`dim` must be an integer"),
         ({"memory": 0}, r"`memory` must be at least 1, got 0; the authors take 16384"),
         ({"temperature": 0}, r"`temperature` must be positive, got 0.0; the authors take 0.07"),
         ({"temperature": float("nan")}, r"`temperature` must be finite"),

@@ -90,7 +90,7 @@ def test_the_loss_is_cross_entropy_with_the_frequencies_minus_their_entropy(seed
 def test_at_another_temperature_they_are_refused():
     answer = drawn(torch.zeros(2, 3), 2, 4.0)
     assert bool((coarse_soft_targets(torch.zeros(2, 3), answer, 4.0) >= 0).all())
-    with pytest.raises(ModelError, match=r"`temperature` must be that .* got 2 in place of 4; set"):
+    with pytest.raises(ModelError, match=r"`temperature` must be that .* got 2 instead of 4; set"):
         coarse_soft_targets(torch.zeros(2, 3), answer, 2.0)
 
 
