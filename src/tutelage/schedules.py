@@ -189,10 +189,10 @@ def positive_schedule(name: str, value: float | Schedule, advice: str) -> Schedu
 
 def weight_schedule(value: float | Schedule) -> Schedule:
     """Return a weight as a schedule whose values are zero or more; refuse any other."""
-    advice = "it is the factor of the loss, zero or more"
+    advice = "it is how much the objective counts in the loss, zero or more"
     schedule = _as_schedule("weight", value, advice)
     if schedule.lowest < 0:
-        raise ArgumentError(f"`weight` must be zero or more, got {value}; give another")
+        raise ArgumentError(f"`weight` must be zero or more, got {value}; {advice}")
     return schedule
 
 
