@@ -52,7 +52,7 @@ _STYLE: Any = {
 
 @contextmanager
 def canvas(width: float = 4.7, height: float = 3.5) -> Iterator[tuple[Figure, Axes]]:
-    """Give a figure of so many inches and its axes, in the style of the page."""
+    """Return a figure of this size in inches, and its axes, in the style of the report."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure, figure.subplots()

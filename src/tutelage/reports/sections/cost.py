@@ -63,7 +63,7 @@ def _time(latency: Latency) -> Cell:
 
 
 def _sizes(models: Iterable[ModelRecord]) -> list[int]:
-    """Return the batch sizes that were timed; not every model answers to inputs alone."""
+    """Return the batch sizes that were timed; not every model can be timed."""
     timed = next((model.latencies for model in models if model.latencies), ())
     return [each.batch_size for each in timed]
 
