@@ -9,6 +9,7 @@ import io
 import multiprocessing
 import os
 import runpy
+import signal
 import socket
 import sys
 import traceback
@@ -102,6 +103,8 @@ def _run(program, arguments, errors, environment):
     sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb", closefd=False), line_buffering=True)
     sys.stderr = io.TextIOWrapper(os.fdopen(2, "wb", closefd=False), line_buffering=True)
     os.environ.update(environment)
+    # A shell's job in the background ignores Ctrl-C, and so would its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.fsync = lambda _: None  # see conftest.py
     # Workers of loaders would come from a fork server of this process, which outlives its death.
     multiprocessing.set_start_method("fork", force=True)
