@@ -255,6 +255,33 @@ def test_what_cannot_be_read_is_said_when_a_run_is_resumed(tmp_path, caplog):
     assert "the content of `train`" in caplog.text
 
 
+class Numbered(torch.utils.data.Dataset):
+    """Examples that no attribute holds, as those of files."""
+
+    def __init__(self, length):
+        self.length = length
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        if not 0 <= index < self.length:
+            raise IndexError
+        return torch.full((6,), index / self.length)
+
+
+@pytest.mark.parametrize(("length", "said"), [(66, False), (67, True)])
+def test_that_only_some_examples_are_compared_is_said_when_a_run_is_resumed(
+    tmp_path, caplog, length, said
+):
+    caplog.set_level(logging.WARNING, "tutelage")
+    data = torch.utils.data.Subset(Numbered(length), range(8))
+    distill(tmp_path, train=data)
+    assert "is resumed" not in caplog.text
+    distill(tmp_path, train=data)
+    assert ("every example of `train`" in caplog.text) == said
+
+
 def test_an_attribute_that_cannot_be_read_is_said(tmp_path, caplog):
     caplog.set_level(logging.WARNING, "tutelage")
     transform = Scale(0.1)

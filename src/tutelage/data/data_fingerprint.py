@@ -24,10 +24,13 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from tutelage.data import randomness
 from tutelage.data.as_dataset import held_datasets
-from tutelage.data.dataset_fingerprint import dataset_fingerprint, load
+from tutelage.data.dataset_fingerprint import dataset_fingerprint, is_sampled, load
 from tutelage.data.fingerprint import content
 from tutelage.data.tensor_table import table_of
 from tutelage.errors import DataError
+
+SAMPLED = " (sampled)"
+"""The end of a fingerprint that does not include all examples."""
 
 _FIRST = 8
 _FOLDER = re.compile('"/[^"]*/')  # of an absolute path in JSON
@@ -48,6 +51,8 @@ def data_fingerprint(name: str, dataset: Any, loader: DataLoader[Any] | None = N
       used, so that a folder may move. Attributes that loading changes (caches, counters) are left
       out;
     - for a loader, tensors and lists in its sampler, and the collated batch of two examples.
+
+    Where examples are left out, the text ends with `SAMPLED`.
 
     Global random states, the data set's own generators and its attributes are restored. A warning
     of the logger `tutelage` says, once, what cannot be read.
@@ -80,7 +85,8 @@ def data_fingerprint(name: str, dataset: Any, loader: DataLoader[Any] | None = N
     if examples is None and not attributes:
         return None
     parts = [str(examples), *(f"{key}={each}" for key, each in sorted(attributes.items())), *around]
-    return f"{kind} {hashlib.blake2b(';'.join(parts).encode(), digest_size=16).hexdigest()}"
+    digest = hashlib.blake2b(";".join(parts).encode(), digest_size=16).hexdigest()
+    return f"{kind} {digest}{SAMPLED if is_sampled(dataset) else ''}"
 
 
 @cache

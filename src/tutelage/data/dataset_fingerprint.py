@@ -161,6 +161,18 @@ def wrapped_in(dataset: Any) -> tuple[list[object], list[Any]] | None:
     return None
 
 
+def is_sampled(dataset: Any) -> bool:
+    """Tell whether the fingerprint of a data set leaves out some of its examples."""
+    if table_of(dataset) is not None:
+        return False
+    if isinstance(dataset, (Views, Indexed)):
+        return is_sampled(dataset.dataset)
+    parts = wrapped_in(dataset)
+    if parts is not None:
+        return any(map(is_sampled, parts[1]))
+    return not is_map_style(dataset) or len(dataset) > _SAMPLED + 2
+
+
 def _sampled(dataset: Any) -> list[str]:
     """Return the content of the examples at some positions, each loaded under a seed of its own."""
     length = len(dataset)

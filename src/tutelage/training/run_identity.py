@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tutelage.data.data_fingerprint import SAMPLED
 from tutelage.identity import digest, identity, names_of
 from tutelage.objectives import Objective
 from tutelage.schedules import Constant, Schedule
@@ -78,8 +79,11 @@ def content_of_run(
         "scheduler_content": _content(setup.scheduler, "the scheduler", known, unread),
     } | content_in_use(setup, data, unread)
     for name, source in (("train", setup.train), ("val", setup.val)):
-        if source is not None and found[f"{name}_content"] in (None, "not seen"):
+        content = found[f"{name}_content"]
+        if source is not None and content in (None, "not seen"):
             unread.append(f"the content of `{name}`")
+        elif source is not None and content.endswith(SAMPLED):
+            unread.append(f"every example of `{name}`")
     return {name: each for name, each in found.items() if each is not None}
 
 

@@ -117,7 +117,7 @@ def _train(checkpointer: Checkpointer, accelerator: Accelerator, unread: list[st
     if checkpointer.resume() and unread and shown:
         logging.getLogger("tutelage").warning(
             "The run in %s is resumed, or returned if it is finished, though it cannot be told "
-            "whether all is as it was, for this cannot be read: %s. If it has changed, choose "
+            "whether all is as it was, for this is not read: %s. If it has changed, choose "
             "another folder.",
             settings.out,
             ", ".join(dict.fromkeys(unread)),

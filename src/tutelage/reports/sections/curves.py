@@ -79,7 +79,7 @@ def _by_domain(keys: Sequence[str]) -> dict[str, list[str]]:
 def _grouped(
     curves: dict[str, Curve], keys: Sequence[str], title: str, y_label: str, caption: str
 ) -> Figure | None:
-    """Return the figure of those keys that there are; None if there is none of them."""
+    """Return a figure of the metrics that exist among those keys; None without any."""
     lines = [
         figures.Line(
             _LABELS.get(key, _name(key).rsplit("/", 1)[-1]),
