@@ -264,17 +264,17 @@ def _spread(
     (seeds, units), mean = table.shape, float(table.mean())
     rows, columns = table.mean(axis=1), table.mean(axis=0)
     between_seeds = float(rows.var(ddof=1)) / seeds if seeds > 1 else 0.0
-    if units == 1 and between_seeds == 0:
-        raise ArgumentError(
-            f"`differences` of seeds must not all be equal, got {table[:, 0].tolist()}: they may "
-            "tie by chance; give them for each example, [seeds, examples]"
-        )
     total = float(columns.var(ddof=1)) / units if units > 1 else 0.0
     rest = 0.0
     if seeds > 1 and units > 1:
         residuals = table - rows[:, None] - columns + mean
         rest = float(np.square(residuals).mean()) / ((seeds - 1) * (units - 1))
     between_units = max(0.0, total - rest)
+    if between_seeds == between_units == rest == 0 and (units == 1 or resolution == 0):
+        raise ArgumentError(
+            f"`differences` must not all be equal, got {mean:g} throughout: they may tie by chance; "
+            "give them for each example, [seeds, examples], with the `resolution` of the metric"
+        )
     return _Spread(mean, seeds, units, between_seeds, rest, between_units, resolution)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, NonFiniteError
-from tutelage.evaluation import Outputs, divergence, measure
+from tutelage.evaluation import Outputs, divergence, label_metrics, measure
 from tutelage.objectives import Objective
 from tutelage.reports.record import DecidingMetric
 from tutelage.reports.summary import finite
@@ -126,17 +126,18 @@ class Scorer:
 
         None where the metric is no mean over examples.
         """
-        prediction = objective.prediction(output)
-        if name == "agreement" and self.teacher_test is not None:
+        if name in self.plan.metrics:
+            return None
+        prediction, labels = objective.prediction(output), self.test.labels
+        if name == "agreement" and self.teacher_test is not None and not objective.predicts_values:
             teacher = objective.prediction(self.teacher_test)
-            return torch.arange(len(output)), prediction.argmax(dim=1) == teacher.argmax(dim=1)
-        labels = self.test.labels
-        if labels is None or name not in ("accuracy", "mse") or name in self.plan.metrics:
+            if teacher.shape == prediction.shape:
+                return torch.arange(len(output)), prediction.argmax(1) == teacher.argmax(1)
+        if labels is None or name not in label_metrics(objective, prediction, labels):
             return None
         known = Batch(output, labels).labelled()
         if name == "accuracy":
-            correct = prediction.argmax(dim=1) == labels
-            return known.nonzero().ravel(), correct[known]
+            return known.nonzero().ravel(), (prediction.argmax(dim=1) == labels)[known]
         errors = (prediction.double() - labels.reshape(prediction.shape).double()).square()
         known = errors.flatten(1).isfinite().all(dim=1)
         if bool(known.logical_xor(Batch(output, labels).labelled()).any()):

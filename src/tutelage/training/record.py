@@ -195,7 +195,7 @@ def decided(record: Record) -> Record:
         monitor = choose_monitor(ours)
     except ArgumentError:  # nothing but a loss is known
         return record
-    against: tuple[AgainstTeacher, ...] = ()
+    against: tuple[Comparison, ...] = ()
     if record.teacher is not None and record.teacher.values(monitor.name):
         gain = ours[monitor.name] - record.teacher.metrics[monitor.name]
         against = (Comparison(STUDENT, _TEACHER, (gain if monitor.higher else -gain,)),)

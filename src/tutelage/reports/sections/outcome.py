@@ -155,8 +155,8 @@ def _note(record: Record) -> str:
             "data would give unbiased ones."
         )
     text = (
-        f"± is the 95 % interval over {counted(len(record.seeds), 'seed')} and the test examples; for "
-        "metrics that are no means over examples, over seeds alone. The difference is the mean "
+        f"± is the 95 % interval over {counted(len(record.seeds), 'seed')} and the test examples; "
+        "for metrics that are no means over examples, over seeds alone. The difference is the mean "
         "over pairs of equal seeds; above zero the arm is better. "
     )
     if record.examples.get("val"):
