@@ -272,8 +272,8 @@ def _spread(
     between_units = max(0.0, total - rest)
     if between_seeds == between_units == rest == 0 and (units == 1 or resolution == 0):
         raise ArgumentError(
-            f"`differences` must not all be equal, got {mean:g} throughout: they may tie by chance; "
-            "give them for each example, [seeds, examples], with the `resolution` of the metric"
+            f"`differences` must not all be equal, got {mean:g} throughout: they may tie by "
+            "chance; give them for each example, [seeds, examples], with the metric's `resolution`"
         )
     return _Spread(mean, seeds, units, between_seeds, rest, between_units, resolution)
 
