@@ -72,7 +72,7 @@ def test_an_arm_may_have_a_control_of_its_own(setup):
         "other": tl.Arm(objective=tl.SoftTargets(2), against="smoothed labels"),
     }
     study = setup.study(arms=arms, seeds=2)
-    assert [(each.arm, each.control) for each in study.results.comparisons] == [
+    assert [(each.arm, each.other) for each in study.results.comparisons] == [
         ("one", "labels"),
         ("other", "smoothed labels"),
     ]

@@ -62,7 +62,7 @@ def test_results_survive_writing_and_reading(classes, values, along, tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["{", "[]", '{"format": "tutelage report 1"}', '{"format": "tutelage report 2"}', "{}"],
+    ["{", "[]", '{"format": "tutelage report 1"}', '{"format": "tutelage report 3"}', "{}"],
 )
 def test_damaged_results_are_refused(content, tmp_path):
     path = tmp_path / "results.json"
@@ -124,8 +124,8 @@ def with_differences(results, *differences):
     spread = max(differences) - min(differences)
     changed = tuple(
         Comparison(
-            each.arm, each.control, differences, Interval(mean, mean - spread, mean + spread),
-            None, None,
+            each.arm, each.other, differences, Interval(mean, mean - spread, mean + spread),
+            "seeds and examples",
         )
         for each in results.comparisons
     )  # fmt: skip

@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tutelage.demo.settings import DemoSettings
-from tutelage.evaluation import mean_interval
 from tutelage.reports import Record
 from tutelage.reports.numbers import NONE, count, file_size, milliseconds, percent, plus_minus
-from tutelage.reports.record import ModelRecord
+from tutelage.reports.record import ArmRecord, ModelRecord
 from tutelage.reports.verdict import verdict
 
 _UNIT_WIDTH = 9
@@ -33,8 +32,8 @@ def rows(results: Record) -> list[tuple[str, ...]]:
     students = [
         (
             arm.name,
-            _per_cent(arm.values("accuracy")),
-            _per_cent(arm.values("agreement")),
+            _per_cent(arm, "accuracy"),
+            _per_cent(arm, "agreement"),
             *_costs(results.models[arm.model]),
         )
         for arm in results.arms
@@ -42,14 +41,14 @@ def rows(results: Record) -> list[tuple[str, ...]]:
     if teacher is None:
         return students
     costs = _costs(results.models[teacher.model])
-    return [("Teacher", _per_cent((teacher.metrics["accuracy"],)), NONE, *costs), *students]
+    return [("Teacher", _per_cent(teacher, "accuracy"), NONE, *costs), *students]
 
 
-def _per_cent(values: tuple[float, ...]) -> str:
-    """Return the mean with its interval where there are several; the column says per cent."""
-    if len(values) == 1:
-        return percent(values[0]).removesuffix(" %")
-    return plus_minus(fmean(values), mean_interval(values).half_width).removesuffix(" %")
+def _per_cent(arm: ArmRecord, metric: str) -> str:
+    """Return the mean with its interval where there is one; the column says per cent."""
+    mean, interval = fmean(arm.values(metric)), arm.intervals.get(metric)
+    text = percent(mean) if interval is None else plus_minus(mean, interval.half_width)
+    return text.removesuffix(" %")
 
 
 def _costs(model: ModelRecord) -> tuple[str, ...]:
@@ -81,9 +80,9 @@ def _table(results: Record) -> Table:
 def _note(results: Record) -> str:
     threads = results.versions["threads"]
     return (
-        f"± is the 95 % interval of the mean over {len(results.seeds)} seeds (Student's t): "
-        "another draw of the labelled images and other first weights. There is one teacher, and so "
-        f"no such interval. Times are medians on {threads} CPU "
+        f"± is the 95 % interval over {len(results.seeds)} seeds (another draw of the labelled "
+        f"images and other first weights) and {results.examples['test']} test images. There is one "
+        f"teacher, and so no such interval. Times are medians on {threads} CPU "
         f"{'thread' if threads == '1' else 'threads'}, teacher and student in turns; the students "
         "are one architecture, so one of them was timed."
     )

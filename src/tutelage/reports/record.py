@@ -14,7 +14,7 @@ from typing import Any, Literal
 from tutelage.errors import RunFolderError
 from tutelage.evaluation import Calibration, Cost, Interval, Latency, NonInferiority, Reliability
 
-FORMAT = "tutelage report 2"
+FORMAT = "tutelage report 3"
 FRACTIONS = ("accuracy", "agreement")
 """Metrics in [0, 1] that are shown in per cent."""
 
@@ -105,6 +105,8 @@ class ArmRecord:
         against: The one control that it is compared with; None for all.
         series: Which line of the figure over `at` it belongs to.
         at: Where on it.
+        intervals: Of metrics that are means over examples, and of the deciding one: 95 %, over
+            seeds and test examples.
     """
 
     name: str
@@ -122,6 +124,7 @@ class ArmRecord:
     against: str | None = None
     series: str = ""
     at: float | None = None
+    intervals: dict[str, Interval] = field(default_factory=dict)
 
     def values(self, metric: str) -> tuple[float, ...]:
         """Return a metric of each seed; empty if any has none."""
@@ -138,41 +141,47 @@ class ArmRecord:
 
 @dataclass(frozen=True)
 class Comparison:
-    """An arm against a control, seed by seed; above zero the arm is better.
+    """An arm against a control or the teacher, seed by seed; above zero the arm is better.
 
     Args:
         arm: Its name.
-        control: The name of what it is compared with.
+        other: The name of what it is compared with.
         differences: One for each seed, signed so that more is better.
-        interval: 95 %, Student's t over seeds; None for a single seed.
-        bootstrap: 95 %, over seeds and examples; None where the metric is no mean over examples.
+        interval: 95 %; None where one seed or ties leave nothing to estimate it from.
+        over: What varies in the interval: "seeds and examples", "examples" or "seeds".
+        resolution: Half of the least width that an interval of so few test examples can have.
         seeds_needed: How many seeds it takes to see this difference with a power of 80 %; None
-            where there is no difference or it takes too many.
+            where there is no difference or no number of seeds shows it on these test examples.
+        non_inferiority: Against the teacher, whether it is no worse than the margin.
     """
 
     arm: str
-    control: str
+    other: str
     differences: tuple[float, ...]
-    interval: Interval | None
-    bootstrap: Interval | None
-    seeds_needed: int | None
+    interval: Interval | None = None
+    over: str = ""
+    resolution: float = 0.0
+    seeds_needed: int | None = None
+    non_inferiority: NonInferiority | None = None
 
 
 @dataclass(frozen=True)
-class AgainstTeacher:
-    """An arm against the teacher.
+class PartDifference:
+    """The primary arm against its control, on the test examples of one domain or class.
 
     Args:
-        arm: Its name.
-        differences: One for each seed; above zero the student is better.
-        interval: 95 %, Student's t over seeds; None for a single seed.
-        non_inferiority: Whether it is no worse than the margin; None without a margin.
+        kind: "domain" or "class".
+        name: Of the domain; the class id.
+        examples: How many.
+        difference: Mean over seeds, signed so that more is better.
+        interval: Its interval; all those of a kind hold together with 95 % (Bonferroni).
     """
 
-    arm: str
-    differences: tuple[float, ...]
+    kind: str
+    name: str
+    examples: int
+    difference: float
     interval: Interval | None = None
-    non_inferiority: NonInferiority | None = None
 
 
 @dataclass(frozen=True)
@@ -245,6 +254,8 @@ class Record:
         seeds: The repetitions; none for a run.
         comparisons: Each arm against each control.
         against_teacher: Each arm against the teacher.
+        parts: The primary arm against its control, by domain and by class.
+        groups: How many groups the test examples form; None where they are independent.
         chosen_by: How the primary arm was chosen, in words.
         margin: What a student may lose against the teacher, as stated beforehand.
         axis: What arms of a series stand along.
@@ -268,7 +279,9 @@ class Record:
     teacher: ArmRecord | None = None
     seeds: tuple[int, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
-    against_teacher: tuple[AgainstTeacher, ...] = ()
+    against_teacher: tuple[Comparison, ...] = ()
+    parts: tuple[PartDifference, ...] = ()
+    groups: int | None = None
     chosen_by: str = ""
     margin: float | None = None
     axis: str = ""
@@ -279,7 +292,7 @@ class Record:
     measured: bool = True
     unmeasured: str = ""
     finished: bool = True
-    format: Literal["tutelage report 2"] = FORMAT
+    format: Literal["tutelage report 3"] = FORMAT
 
     def arm(self, name: str) -> ArmRecord:
         """Return an arm by its name."""

@@ -107,7 +107,7 @@ def _highlights(record: Record) -> tuple[Highlight, ...]:
         found = against_control(record, record.primary)
         if found is not None:
             value = difference(fmean(found.differences), metric, decimals_of(found)) + unit
-            shown.append(Highlight(value, f"{metric_name(metric)}, against “{found.control}”"))
+            shown.append(Highlight(value, f"{metric_name(metric)}, against “{found.other}”"))
         distilled = against_teacher(record)
         if distilled is not None:
             value = difference(fmean(distilled.differences), metric) + unit

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tutelage.reports.record import ArmRecord, ModelRecord, Record
 from tutelage.reports.summary import SIMILARITY_TEMPERATURE, versions
+from tutelage.reports.verdict import control_of
 from tutelage.studies.collect import Collector, Finished
 from tutelage.studies.models import TEACHER, TeacherModule, architecture, measure, measure_variants
 
@@ -57,7 +58,7 @@ def conclude(
     if variants:
         model = models[keys[primary]]
         models[keys[primary]] = _with_variants(finished, model, students[primary], primary)
-    return Record(
+    record = Record(
         title=options.title,
         metric=scorer.metric,
         seeds=plan.seeds,
@@ -76,7 +77,11 @@ def conclude(
         versions=versions(),
         command=_command(),
         seconds=sum(trial.seconds for arm in arms for trial in arm.trials),
+        groups=None if plan.groups is None else len(set(plan.groups)),
     )
+    control = control_of(record, primary)
+    parts = () if control is None else collector.parts(primary, control.name)
+    return replace(record, parts=parts)
 
 
 def _models(

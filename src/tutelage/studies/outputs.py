@@ -31,12 +31,14 @@ class Truth:
         domains: Of all examples; None without.
         inputs: Of the first batch.
         fingerprint: A text that changes with inputs and labels.
+        examples: How many there are.
     """
 
     labels: Tensor | None
     domains: tuple[str, ...] | None
     inputs: Any
     fingerprint: str
+    examples: int
 
 
 def truth(name: str, data: object) -> Truth:
@@ -45,15 +47,16 @@ def truth(name: str, data: object) -> Truth:
     Raises:
         DataError: The data cannot be read.
     """
-    labels, domains, prints, inputs = [], [], [], None
+    labels, domains, prints, inputs, examples = [], [], [], None, 0
     with randomness.preserved():
         randomness.seed_everything(0)
         for batch in source_of(name, data).epoch(0):
+            examples += len(batch)
             labels.append(batch.labels)
             domains.append(batch.domain)
             prints.append(fingerprint(dict(_named((batch.inputs, batch.labels)))))
             inputs = batch.inputs if inputs is None else inputs
-    return Truth(_joined(labels), _domains(domains), inputs, digest(*prints))
+    return Truth(_joined(labels), _domains(domains), inputs, digest(*prints), examples)
 
 
 def ask(model: Teacher, name: str, data: object, device: torch.device) -> Tensor | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,6 +83,7 @@ class StudyPlan:
         metrics: The user's own.
         monitor: The metric that decides; None for the default one of the task.
         margin: What the student may lose against its teacher and still be as good.
+        groups: The group of each test example; None if they are independent.
         folder: Where trials are kept.
     """
 
@@ -100,6 +101,7 @@ class StudyPlan:
     metrics: Mapping[str, Metric]
     monitor: Monitor | None
     margin: float | None
+    groups: Sequence[Hashable] | None
     folder: Path
 
     def __post_init__(self) -> None:

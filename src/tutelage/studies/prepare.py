@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
@@ -123,6 +123,15 @@ def check_names(class_names: Sequence[str], scorer: Scorer) -> None:
         raise ArgumentError(
             f"`class_names` must name the {output.shape[-1]} logits, got {len(class_names)}; give "
             "one for each, in their order"
+        )
+
+
+def check_groups(groups: Sequence[Hashable] | None, test: Truth) -> None:
+    """Refuse groups that are not one for each test example."""
+    if groups is not None and len(groups) != test.examples:
+        raise ArgumentError(
+            f"`groups` must give the group of each of {test.examples} test examples, got "
+            f"{len(groups)}; write one for each, in their order"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from tutelage.studies.prepare import (
     all_arms,
     arms_of,
     check_against,
+    check_groups,
     check_kinds,
     check_names,
     check_options,
@@ -131,6 +132,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     metrics: Mapping[str, Metric] | None = None,
     monitor: Monitor | str | None = None,
     margin: float | None = None,
+    groups: Sequence[Hashable] | None = None,
     primary: str | None = None,
     variants: bool = False,
     report: ReportOptions | None = None,
@@ -167,6 +169,8 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
             the agreement with the teacher or the distance from it.
         margin: Acceptable loss against the teacher in that metric, for a test of non-inferiority
             (state it beforehand); None for no such test.
+        groups: For each test example what it belongs to, such as a document or a patient, where
+            examples of one are not independent: intervals then rest on the number of groups.
         primary: The arm that the verdict is about, named beforehand; None for the best on `val`,
             without `val` for the first.
         variants: Whether to measure cheaper variants of the primary arm's student too: compiled,
@@ -191,6 +195,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     ours = arms_of("arms", arms)
     check_options(ours, primary, margin, teacher)
     known = truth("test", test)
+    check_groups(groups, known)
     values = predicts_values(ours, known)
     every_arm, control_names = all_arms(ours, controls, sweep or {}, values)
     check_against(every_arm, control_names)
@@ -209,6 +214,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         metrics=own_metrics,
         monitor=as_monitor(monitor),
         margin=margin,
+        groups=None if groups is None else list(groups),
         folder=folder_of(out),
     )
     with study_progress(progress) as tell:

@@ -25,8 +25,8 @@ from tutelage.evaluation import (
     measure_cost,
 )
 from tutelage.reports.record import (
-    AgainstTeacher,
     ArmRecord,
+    Comparison,
     DecidingMetric,
     ModelRecord,
     Record,
@@ -195,10 +195,10 @@ def decided(record: Record) -> Record:
         monitor = choose_monitor(ours)
     except ArgumentError:  # nothing but a loss is known
         return record
-    against: tuple[AgainstTeacher, ...] = ()
+    against: tuple[Comparison, ...] = ()
     if record.teacher is not None and record.teacher.values(monitor.name):
         gain = ours[monitor.name] - record.teacher.metrics[monitor.name]
-        against = (AgainstTeacher(STUDENT, (gain if monitor.higher else -gain,)),)
+        against = (Comparison(STUDENT, _TEACHER, (gain if monitor.higher else -gain,)),)
     metric = DecidingMetric(monitor.name, monitor.higher)
     return replace(record, metric=metric, against_teacher=against)
 
