@@ -23,10 +23,8 @@ from tutelage.layers.observe import arguments, output_of
 from tutelage.nested import batch_size, describe, moved, on_tensors
 from tutelage.signals import OUTPUT, Batch
 
-_LOSSY = ("bf16", "int8")
-# Relative to the largest output: rounding of float32 in another order, and at most half of it where
-# fewer bits are meant to lose something; what they lose is measured on data.
-_ROUNDING, _FAR = 1e-3, 0.5
+_LOSSY, _LOST = ("bf16", "int8"), 1.0
+_ROUNDING = 1e-3
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -49,11 +47,11 @@ class Variant:
 
 
 def variants(model: nn.Module, inputs: Any) -> tuple[Variant, ...]:
-    """Return cheaper forms of a model, whose outputs for inputs are close to the model's.
+    """Return cheaper forms of a model, whose outputs for the inputs are close to the model's.
 
-    They are compared for all the inputs and for the first alone. `compiled` and `onnx` may be off
-    by rounding only; `bf16` and `int8` are refused where no more than half of the largest output
-    is left, and how much they lose short of that is to be measured on data.
+    They are compared for all the inputs, and for the first alone. The tolerance is relative to the
+    largest output: 0.001 for forms in float32, and 1 for `bf16` and `int8`, whose loss is to be
+    measured on data.
 
     - `plain`: the model as it is, for comparison;
     - `compiled`: by `torch.compile`, which needs a C++ compiler;
@@ -117,7 +115,7 @@ class _OutputOnly(nn.Module):
 def _variant(
     name: str, form: Form, model: nn.Module, expected: Sequence[tuple[Any, Tensor]]
 ) -> Variant:
-    tolerance = _FAR if name in _LOSSY else _ROUNDING
+    tolerance = _LOST if name in _LOSSY else _ROUNDING
     try:
         with _silenced():
             built = form(copy.deepcopy(model), expected[0][0])

@@ -9,15 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-import torch
 from torch import Tensor, nn
 
-from tutelage.reports.models import first_batch, measure_models, measure_variants
+from tutelage.reports.models import measure_models, measure_variants
 from tutelage.reports.record import ArmRecord, ModelRecord, Record
 from tutelage.reports.summary import SIMILARITY_TEMPERATURE, versions
-from tutelage.signals import Batch
 from tutelage.studies.collect import Collector, Finished
-from tutelage.studies.models import BATCH, TEACHER, architecture, timing
+from tutelage.studies.models import TEACHER, architecture, timing
 from tutelage.teachers import Live
 
 _FEW = 3
@@ -52,12 +50,11 @@ def conclude(
     collector = Collector(finished, keys)
     ours = collector.teacher(TEACHER)
     arms = collector.arms(ours)
-    batch = first_batch("test", plan.test, BATCH)
-    models = _models(finished, students, keys, batch)
+    models = _models(finished, students, keys)
     primary = named or _primary(arms, scorer.higher)
     if variants:
         model = models[keys[primary]]
-        models[keys[primary]] = _with_variants(finished, model, students[primary], primary, batch)
+        models[keys[primary]] = _with_variants(finished, model, students[primary], primary)
     return Record(
         title=options.title,
         metric=scorer.metric,
@@ -84,7 +81,6 @@ def _models(
     finished: Finished,
     students: Mapping[str, nn.Module],
     keys: Mapping[str, str],
-    batch: Batch,
 ) -> dict[str, ModelRecord]:
     """Measure the teacher and one student of each architecture."""
     distinct = {key: students[name] for name, key in reversed(list(keys.items()))}
@@ -96,11 +92,12 @@ def _models(
     teacher = finished.plan.teacher
     first = {} if teacher is None else {TEACHER: teacher}
     everyone = first | {keys[name]: Live(distinct[keys[name]]) for name in keys}
-    return measure_models(everyone, batch, torch.device("cpu"), timing(), names)
+    found = measure_models(everyone, timing(finished.plan.test))
+    return {key: replace(each, name=names.get(key, each.name)) for key, each in found.items()}
 
 
 def _with_variants(
-    finished: Finished, model: ModelRecord, student: nn.Module, primary: str, batch: Batch
+    finished: Finished, model: ModelRecord, student: nn.Module, primary: str
 ) -> ModelRecord:
     scorer = finished.scorer
     reading = finished.plan.reading(finished.done[primary][0].planned.arm)
@@ -108,7 +105,7 @@ def _with_variants(
     def metric(output: Tensor) -> float | None:
         return scorer.on_test(reading, output)[scorer.monitor.name]
 
-    found = measure_variants(student, batch, finished.plan.test, metric, timing())
+    found = measure_variants(student, timing(finished.plan.test), metric)
     return replace(model, variants=found)
 
 

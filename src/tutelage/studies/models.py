@@ -8,13 +8,12 @@ from tutelage.identity import digest
 from tutelage.reports.models import Timing
 
 TEACHER = "teacher"
-BATCH = 256
-_SECONDS, _ROUNDS = 0.5, 20
+_BATCH, _SECONDS, _ROUNDS = 256, 0.5, 20
 
 
-def timing() -> Timing:
+def timing(test: object) -> Timing:
     """Return how the models of a study are timed."""
-    return Timing(BATCH, _SECONDS, _ROUNDS)
+    return Timing("test", test, _BATCH, _SECONDS, _ROUNDS)
 
 
 def architecture(model: nn.Module) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 from tutelage.data import as_source, randomness
 from tutelage.errors import ArgumentError, ModelError, StoreError
 from tutelage.evaluation import Outputs, divergence, evaluate, label_metrics, measure
-from tutelage.reports.models import Timing, first_batch, measure_models
+from tutelage.reports.models import Timing, measure_models
 from tutelage.reports.record import (
     AgainstTeacher,
     ArmRecord,
@@ -30,7 +30,8 @@ from tutelage.training.monitor import choose_monitor
 if TYPE_CHECKING:
     from tutelage.training.run import Run
 
-_BATCH, _TIMING = 256, Timing(32, 0.2, 5)
+_BATCH = 256
+_TIMED_BATCH, _SECONDS, _ROUNDS = 32, 0.2, 5
 STUDENT, _TEACHER = "student", "teacher"
 
 
@@ -43,14 +44,14 @@ def record_of(run: Run) -> Record:
     """
     first = next(chain(run.student.parameters(), run.student.buffers()), None)
     device = torch.device("cpu") if first is None else first.device
-    outputs, batch, unmeasured = None, None, ""
+    outputs, unmeasured = None, ""
     everyone = {} if run.teacher is None else {_TEACHER: run.teacher}
+    timing = Timing("val", run.val, _TIMED_BATCH, _SECONDS, _ROUNDS)
     with randomness.preserved():
         if run.val is not None:
             with nullcontext() if run.teacher is None else run.teacher.ready(device):
                 outputs, unmeasured = _outputs(run, run.val)
-            batch = first_batch("val", run.val, _TIMING.batch_size)
-        models = measure_models(everyone | {STUDENT: Live(run.student)}, batch, device, _TIMING)
+        models = measure_models(everyone | {STUDENT: Live(run.student)}, timing, device)
     record = logged_record(run.settings, run.history, run.best_epoch, versions())
     record = replace(record, unmeasured=unmeasured)
     student, teacher = record.arm(STUDENT), None
