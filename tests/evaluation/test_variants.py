@@ -254,6 +254,15 @@ def test_only_the_output_of_a_model_is_returned(wrap):
         torch.testing.assert_close(outputs(each.model, inputs), expected, rtol=0, atol=0.05)
 
 
+def test_one_value_for_each_input_is_a_column(monkeypatch):
+    without("compile", monkeypatch)
+    model, inputs = nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)), torch.randn(4, 3)
+    for each in variants(model, inputs):
+        if each.name != "compiled":
+            expected = outputs(model, inputs).unsqueeze(1)
+            torch.testing.assert_close(outputs(each.model, inputs), expected, rtol=0, atol=0.05)
+
+
 @pytest.mark.parametrize("inputs", [{"x": torch.zeros(0, 3)}, torch.zeros(0, 3), torch.tensor(1.0)])
 def test_inputs_that_are_not_a_batch_are_refused(inputs):
     with pytest.raises(ModelError, match=r"`inputs` must be a batch of at least one example"):

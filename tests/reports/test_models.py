@@ -98,6 +98,24 @@ def test_modes_and_random_states_do_not_change():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_models_of_a_teachers_own_are_in_eval_mode():
+    """A teacher may not see to it by itself; in training mode this one refuses a single input."""
+
+    class Own(tl.teachers.Teacher):
+        module = nn.BatchNorm1d(4)
+
+        def signals(self, batch, _):
+            return tl.Signals(self.module(batch.inputs))
+
+        def fingerprint(self):
+            return "own"
+
+    before = Own.module.running_mean.clone()
+    assert one(Own()).untimed == ""
+    assert Own.module.training
+    assert torch.equal(Own.module.running_mean, before)
+
+
 class TestVariants:
     @pytest.fixture(autouse=True)
     def _without_what_takes_long(self, monkeypatch):

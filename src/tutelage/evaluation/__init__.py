@@ -18,7 +18,6 @@ from tutelage.evaluation.evaluate import (
     label_metrics,
     measure,
     predict,
-    run_model,
 )
 from tutelage.evaluation.fidelity import divergence, mean_kl
 from tutelage.evaluation.intervals import (
@@ -71,7 +70,6 @@ __all__ = [
     "predict",
     "r2",
     "reliability",
-    "run_model",
     "seeds_needed",
     "similarity_correlation",
     "variants",

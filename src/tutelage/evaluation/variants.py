@@ -95,7 +95,9 @@ def variants(model: nn.Module, inputs: Any) -> tuple[Variant, ...]:
             for each in (inputs, batch[:1].inputs)
         ]
         args, kwargs = arguments(on_tensors(inputs, Tensor.clone))
-        whole = isinstance(own(*args, **kwargs), Tensor) and any(own.children())
+        returned = own(*args, **kwargs)
+        whole = isinstance(returned, Tensor) and returned.shape == expected[0][1].shape
+        whole = whole and next(own.children(), None) is not None
         # Quantization replaces layers inside a module; a module that is a single layer it ignores.
         own = own if whole else _OutputOnly(own)
         return tuple(_variant(name, form, own, expected) for name, form in FORMS.items())

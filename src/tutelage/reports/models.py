@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from tutelage.data import as_source, randomness
 from tutelage.errors import TutelageError, in_short
-from tutelage.evaluation import Cost, Latency, latencies, measure_cost, predict, run_model, variants
+from tutelage.evaluation import Cost, Latency, latencies, measure_cost, predict, variants
+from tutelage.evaluation.evaluate import run_model
+from tutelage.layers import evaluating
 from tutelage.reports.record import ModelRecord, VariantRecord
 from tutelage.signals import OUTPUT, Batch
 from tutelage.teachers import Stored, Teacher
@@ -54,7 +56,7 @@ def measure_models(
     with ExitStack() as stack:
         for each in models.values():
             stack.enter_context(each.ready(device))
-        parts = {name: each.module or each for name, each in models.items()}
+        parts = {key: each if each.module is None else each.module for key, each in models.items()}
         times, reasons = _times(parts, timing, batch)
         costs = {name: _cost(part, batch) for name, part in parts.items()}
     return {
@@ -111,7 +113,7 @@ def _not_timed(model: nn.Module | Teacher, timing: Timing, batch: Batch | None) 
     if batch is None or _is_stored(model):
         return _STORED if _is_stored(model) else _NO_DATA
     try:
-        with torch.inference_mode():
+        with evaluating(*model.modules()), torch.inference_mode():
             for size in timing.sizes(batch):
                 run_model(model, batch[:size], OUTPUT, "model")
     except Exception as error:  # noqa: BLE001 - whatever a part of another library raises
