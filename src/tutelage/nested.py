@@ -133,6 +133,16 @@ def on_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return value
 
 
+def named_tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a nested value in the order of `on_tensors`, each with its path."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, (Mapping, list, tuple)):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, each in items:
+            yield from named_tensors(each, f"{name}/{key}")
+
+
 def split_batch(raw: object) -> tuple[Any, Tensor | None, Any, Any]:
     """Return the inputs, labels, index and domain of what a data loader yields.
 

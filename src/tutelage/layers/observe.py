@@ -30,11 +30,11 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
             output, or a required layer did not run or returned no tensor.
     """
     if not fields.features:
-        return Signals(_output(_call(model, inputs, side), side)) if fields.output else Signals()
+        return Signals(output_of(_call(model, inputs, side), side)) if fields.output else Signals()
     result: Any = None
     with capturing(model, fields.features, side, fields.output) as features, suppress(Complete):
         result = _call(model, inputs, side)
-    return Signals(_output(result, side) if fields.output else None, features)
+    return Signals(output_of(result, side) if fields.output else None, features)
 
 
 @contextmanager
@@ -54,16 +54,22 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
             part.training = True
 
 
+def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the positional and the keyword arguments by which a model is given its inputs."""
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    if isinstance(inputs, (tuple, list)) and not is_column(inputs):
+        return tuple(inputs), {}
+    return (inputs,), {}
+
+
 def _call(model: nn.Module, inputs: Any, side: str) -> Any:
     # A copy, since a model may work in place on its inputs (`x.sub_(mean)`), which others see too.
     # Tensors' version counters would not tell: `x.data` and arrays bypass them.
     inputs = inputs.clone() if isinstance(inputs, Tensor) else on_tensors(inputs, Tensor.clone)
     try:
-        if isinstance(inputs, Mapping):
-            return model(**inputs)
-        if isinstance(inputs, (tuple, list)) and not is_column(inputs):
-            return model(*inputs)
-        return model(inputs)
+        args, kwargs = arguments(inputs)
+        return model(*args, **kwargs)
     except (TutelageError, torch.OutOfMemoryError):
         raise
     except Exception as error:
@@ -81,7 +87,7 @@ def _advice(error: Exception) -> str:
     return "give it the inputs that its forward takes, all of them and no others"
 
 
-def _output(result: Any, side: str) -> Tensor:
+def output_of(result: Any, side: str) -> Tensor:
     """Return the output in what a model returned, as `[batch, …]` of two dimensions or more."""
     output = result
     if isinstance(result, Mapping):

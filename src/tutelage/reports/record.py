@@ -190,7 +190,7 @@ class VariantRecord:
 
     Args:
         name: Which.
-        reason: Why it could not be made; "" if it was.
+        reason: Why it could not be made or measured; "" if it was.
         file_bytes: Its size, where it is a file of its own.
         metric: The deciding metric.
         latencies: For each batch size.
@@ -210,14 +210,20 @@ class ModelRecord:
     Args:
         name: For readers.
         cost: Parameters, bytes, FLOPs; None for a teacher that is no module.
-        latencies: For each batch size; empty where inputs are not one tensor.
+        latencies: For each batch size; empty where `untimed` has a reason.
         variants: Cheaper forms of it, if they were asked for.
+        untimed: Why it was not timed; "" if it was.
+        uncounted: Why FLOPs and memory, or without `cost` anything of it, were not measured.
+        device: Where it was measured, such as "cpu".
     """
 
     name: str
     cost: Cost | None = None
     latencies: tuple[Latency, ...] = ()
     variants: tuple[VariantRecord, ...] = ()
+    untimed: str = ""
+    uncounted: str = ""
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)

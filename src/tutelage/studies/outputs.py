@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from tutelage.errors import DataError
 from tutelage.evaluation import evaluate
 from tutelage.files import write_whole
 from tutelage.identity import digest
+from tutelage.nested import named_tensors
 from tutelage.teachers import Teacher
 
 BATCH = 256
@@ -29,14 +29,12 @@ class Truth:
     Args:
         labels: Of all examples, on the CPU; None without.
         domains: Of all examples; None without.
-        inputs: Of the first batch.
         fingerprint: A text that changes with inputs and labels.
         examples: How many there are.
     """
 
     labels: Tensor | None
     domains: tuple[str, ...] | None
-    inputs: Any
     fingerprint: str
     examples: int
 
@@ -47,16 +45,15 @@ def truth(name: str, data: object) -> Truth:
     Raises:
         DataError: The data cannot be read.
     """
-    labels, domains, prints, inputs, examples = [], [], [], None, 0
+    labels, domains, prints, examples = [], [], [], 0
     with randomness.preserved():
         randomness.seed_everything(0)
         for batch in source_of(name, data).epoch(0):
             examples += len(batch)
             labels.append(batch.labels)
             domains.append(batch.domain)
-            prints.append(fingerprint(dict(_named((batch.inputs, batch.labels)))))
-            inputs = batch.inputs if inputs is None else inputs
-    return Truth(_joined(labels), _domains(domains), inputs, digest(*prints), examples)
+            prints.append(fingerprint(dict(named_tensors((batch.inputs, batch.labels)))))
+    return Truth(_joined(labels), _domains(domains), digest(*prints), examples)
 
 
 def ask(model: Teacher, name: str, data: object, device: torch.device) -> Tensor | None:
@@ -108,16 +105,6 @@ def load(path: Path) -> Tensor | None:
             f"{path} must hold a model's outputs, got {error}; remove the file, and they are "
             "recomputed"
         ) from error
-
-
-def _named(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of a possibly nested value, each with a name of its own."""
-    if isinstance(value, Tensor):
-        yield name, value
-    elif isinstance(value, (Mapping, list, tuple)):
-        items = value.items() if isinstance(value, Mapping) else enumerate(value)
-        for key, each in items:
-            yield from _named(each, f"{name}/{key}")
 
 
 def _joined(column: list[Tensor | None]) -> Tensor | None:
