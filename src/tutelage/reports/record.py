@@ -212,6 +212,31 @@ class ModelRecord:
 
 
 @dataclass(frozen=True)
+class Overlap:
+    """What two data sets of a study have in common, compared by the inputs of their examples.
+
+    Args:
+        data: The smaller one: "train", "val" or "test", perhaps of an arm or a seed.
+        other: The larger one.
+        examples: How many of the smaller one are in the larger one too.
+        of: How many of the smaller one were compared; 0 if they could not be.
+        expected: How many of them duplicates within the larger one explain.
+        indices: Some of them, as positions in the smaller one.
+        is_leak: Whether they are more than duplicates and chance explain.
+        unchecked: What was not compared, in words; empty if all was.
+    """
+
+    data: str
+    other: str
+    examples: int
+    of: int
+    expected: float = 0.0
+    indices: tuple[int, ...] = ()
+    is_leak: bool = False
+    unchecked: str = ""
+
+
+@dataclass(frozen=True)
 class DecidingMetric:
     """The deciding metric.
 
@@ -255,6 +280,8 @@ class Record:
         measured: Whether the models were at hand; else the record rests on the log alone.
         unmeasured: Why the teacher's output could not be measured; empty if it could.
         finished: Whether training has ended.
+        overlaps: What each two data sets of a study have in common; none for a run.
+        notes: What else a reader must know of how a study was done, in sentences.
         format: Of the file.
     """
 
@@ -279,6 +306,8 @@ class Record:
     measured: bool = True
     unmeasured: str = ""
     finished: bool = True
+    overlaps: tuple[Overlap, ...] = ()
+    notes: tuple[str, ...] = ()
     format: Literal["tutelage report 2"] = FORMAT
 
     def arm(self, name: str) -> ArmRecord:
@@ -294,6 +323,11 @@ class Record:
     def is_run(self) -> bool:
         """Whether this is one run, judged on the validation data that its epoch was selected on."""
         return not self.seeds
+
+    @property
+    def leaks(self) -> tuple[Overlap, ...]:
+        """What two data sets have in common beyond duplicates, where the user insisted on it."""
+        return tuple(each for each in self.overlaps if each.is_leak)
 
     def model_of(self, arm: ArmRecord | None) -> ModelRecord | None:
         """Return what an arm's, or the teacher's, model costs; None if that is not known."""

@@ -14,6 +14,7 @@ from tutelage.reports.sections.curves import curves_section
 from tutelage.reports.sections.outcome import outcome_sections
 from tutelage.reports.sections.parts import parts_sections
 from tutelage.reports.sections.resemblance import resemblance_section
+from tutelage.reports.sections.data import data_section, overlap_text
 from tutelage.reports.sections.settings import settings_sections
 from tutelage.reports.verdict import (
     against_control,
@@ -46,6 +47,7 @@ def record_page(record: Record) -> Page:
         resemblance_section(record),
         *parts_sections(record),
         curves_section(record),
+        data_section(record),
         *settings_sections(record),
     )
     trained = (
@@ -92,6 +94,7 @@ def _warning(record: Record) -> str:
         )
     if record.unmeasured:
         warnings.append(f"The teacher's output was not measured: {record.unmeasured}.")
+    warnings += map(overlap_text, record.leaks)
     if len(record.seeds) == 1:
         warnings.append(
             "One seed does not show the variation between seeds: run more before you rely on a "

@@ -17,6 +17,7 @@ from tutelage.errors import DataError
 from tutelage.evaluation import evaluate
 from tutelage.files import write_whole
 from tutelage.identity import digest
+from tutelage.studies.example_keys import domains_of, example_keys, kind_of
 from tutelage.teachers import Teacher
 
 BATCH = 256
@@ -31,12 +32,16 @@ class Truth:
         domains: Of all examples; None without.
         inputs: Of the first batch.
         fingerprint: A text that changes with inputs and labels.
+        keys: A hash of the inputs of each example; see `example_keys`.
+        kind: The types of the inputs.
     """
 
     labels: Tensor | None
     domains: tuple[str, ...] | None
     inputs: Any
     fingerprint: str
+    keys: tuple[bytes, ...]
+    kind: str
 
 
 def truth(name: str, data: object) -> Truth:
@@ -45,15 +50,18 @@ def truth(name: str, data: object) -> Truth:
     Raises:
         DataError: The data cannot be read.
     """
-    labels, domains, prints, inputs = [], [], [], None
+    labels, domains, prints, keys, first = [], [], [], [], None
     with randomness.preserved():
         randomness.seed_everything(0)
         for batch in source_of(name, data).epoch(0):
             labels.append(batch.labels)
-            domains.append(batch.domain)
+            domains.append(domains_of(batch))
             prints.append(fingerprint(dict(_named((batch.inputs, batch.labels)))))
-            inputs = batch.inputs if inputs is None else inputs
-    return Truth(_joined(labels), _domains(domains), inputs, digest(*prints))
+            keys += example_keys(batch)
+            first = batch if first is None else first
+    inputs, kind = (None, "") if first is None else (first.inputs, kind_of(first))
+    found = _joined(labels), _domains(domains), inputs, digest(*prints)
+    return Truth(*found, tuple(keys), kind)
 
 
 def ask(model: Teacher, name: str, data: object, device: torch.device) -> Tensor | None:
@@ -122,8 +130,6 @@ def _joined(column: list[Tensor | None]) -> Tensor | None:
     return torch.cat(present) if len(present) == len(column) else None
 
 
-def _domains(column: list[Any]) -> tuple[str, ...] | None:
-    if any(each is None for each in column):
-        return None
-    rows = (each.tolist() if isinstance(each, Tensor) else each for each in column)
-    return tuple(str(item) for row in rows for item in row)
+def _domains(column: list[list[str] | None]) -> tuple[str, ...] | None:
+    known = [each for each in column if each is not None]
+    return tuple(name for each in known for name in each) if len(known) == len(column) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -25,6 +25,7 @@ from tutelage.studies.collect import Finished
 from tutelage.studies.conclude import ReportOptions, conclude
 from tutelage.studies.folder import exclusive
 from tutelage.studies.outputs import Truth, truth
+from tutelage.studies.overlap import check_overlaps
 from tutelage.studies.plan import StudyPlan, Training
 from tutelage.studies.prepare import (
     all_arms,
@@ -132,7 +133,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     monitor: Monitor | str | None = None,
     margin: float | None = None,
     primary: str | None = None,
-    variants: bool = False,
+    allow_overlap: bool = False,
     report: ReportOptions | None = None,
     out: str | Path | None = None,
     progress: bool = True,
@@ -169,9 +170,10 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
             (state it beforehand); None for no such test.
         primary: The arm that the verdict is about, named beforehand; None for the best on `val`,
             without `val` for the first.
-        variants: Whether to measure cheaper variants of the primary arm's student too: compiled,
-            in bfloat16, in int8, in ONNX Runtime.
-        report: Title, class names and axis of the report.
+        allow_overlap: Whether to go on where two of `train`, `val` and `test` have more examples in
+            common than duplicates explain; the report then states how many.
+        report: Title, class names and axis of the report; whether to measure cheaper variants of
+            the primary arm's student too.
         out: The study's folder; None to keep nothing.
         progress: Whether to show a progress bar (on a terminal only).
 
@@ -180,6 +182,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
 
     Raises:
         ArgumentError: An argument is outside its range.
+        DataError: Two of `train`, `val` and `test` have examples in common.
         TutelageError: As `distill`.
     """
     training, words = training or Training(), report or ReportOptions()
@@ -213,6 +216,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     )
     with study_progress(progress) as tell:
         known_val = None if val is None else truth("val", val)
+        overlaps = check_overlaps(plan, known_val, known, allow_overlap)
         trials = Trials(plan, tell, known_val, known)
         if out is None:  # its students stay as long as the study does
             finalize(trials, rmtree, plan.folder, ignore_errors=True)
@@ -222,7 +226,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         with shared(partial(_help, plan, known_val, known), training.processes):
             finished = _carry_out(plan, trials, scorer)
         with exclusive(plan.folder):  # one process at a time measures, or they disturb each other
-            results = conclude(finished, words, primary, variants)
+            results = replace(conclude(finished, words, primary), overlaps=overlaps)
             write_record(results, plan.folder / "results.json")
     return Study(results, None if out is None else plan.folder, finished)
 
