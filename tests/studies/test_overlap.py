@@ -227,7 +227,7 @@ def test_the_data_are_compared_before_any_work(setup):
         ),
         (
             {"arms": {"own": tl.Arm(objective=tl.SoftTargets(1), train=half)}},
-            "`train of arm 'own'` and `test`",
+            "`test` and `train of arm 'own'`",
         ),
     ):
         with pytest.raises(tl.DataError, match=words) as caught:

@@ -11,10 +11,10 @@ from tutelage.reports.record import Record
 from tutelage.reports.sections.confidence import confidence_section
 from tutelage.reports.sections.cost import cost_sections
 from tutelage.reports.sections.curves import curves_section
+from tutelage.reports.sections.data import data_section, overlap_text
 from tutelage.reports.sections.outcome import outcome_sections
 from tutelage.reports.sections.parts import parts_sections
 from tutelage.reports.sections.resemblance import resemblance_section
-from tutelage.reports.sections.data import data_section, overlap_text
 from tutelage.reports.sections.settings import settings_sections
 from tutelage.reports.verdict import (
     against_control,

@@ -13,13 +13,11 @@ from torch import nn
 from tutelage._checks import by_name, integer, positive
 from tutelage.data import Transform
 from tutelage.errors import ArgumentError
-from tutelage.objectives import HardLabels, LabelRegression, Objective
+from tutelage.objectives import Objective
 from tutelage.teachers import AnyTeacher, Teacher
 from tutelage.training import Engine, Stage
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
 from tutelage.training.stages import checked_stages
-
-SMOOTHING = 0.1
 
 
 @dataclass(frozen=True)
@@ -176,18 +174,3 @@ def as_arm(name: str, arm: object) -> Arm:
         f"arm {name!r} must be an objective, an Arm, or a function from a Trial to a trained "
         f"module, got {type(arm).__name__}; wrap what is special in an Arm"
     )
-
-
-def usual_controls(values: bool) -> dict[str, Arm]:
-    """Return the controls that every study should have: the same student without a teacher.
-
-    Args:
-        values: Whether the task is regression rather than classification.
-    """
-    if values:
-        return {"labels": Arm(objective=LabelRegression(), note="labels only (baseline)")}
-    smooth = HardLabels(smoothing=SMOOTHING)
-    return {
-        "labels": Arm(objective=HardLabels(), note="labels only (baseline)"),
-        "smoothed labels": Arm(objective=smooth, note=f"labels, smoothed by {SMOOTHING:g}"),
-    }

@@ -23,6 +23,7 @@ from tutelage.studies.carry_out import Done, Trials
 from tutelage.studies.choose import all_trials, choose
 from tutelage.studies.collect import Finished
 from tutelage.studies.conclude import ReportOptions, conclude
+from tutelage.studies.controls import built_in_controls
 from tutelage.studies.folder import exclusive
 from tutelage.studies.outputs import Truth, truth
 from tutelage.studies.overlap import check_overlaps
@@ -155,7 +156,8 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         arms: By name: an objective, an `Arm`, or a function from a `Trial` to a trained module.
         val: Data to select the best epoch, swept settings and the calibration temperature.
         controls: What the arms are compared with; None for the baseline (the same student trained
-            on labels only) and the same with smoothed labels.
+            on labels only), the same with smoothed labels, and the baseline with each transform,
+            training data, batch size and greater length that an arm has of its own.
         seeds: How many seeds (then 0, 1, …), or which.
         epochs: Passes over `train`, from which the steps of all arms follow.
         training: Other common settings: steps in place of `epochs`, batch size, optimizer,
@@ -195,8 +197,13 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     check_options(ours, primary, margin, teacher)
     known = truth("test", test)
     values = predicts_values(ours, known)
-    every_arm, control_names = all_arms(ours, controls, sweep or {}, values)
-    check_against(every_arm, control_names)
+    numbers, notes = seeds_of(seeds), ()
+    if controls is None:
+        theirs, notes = built_in_controls(ours, values, train, epochs, numbers[0])
+    else:
+        theirs = arms_of("controls", controls)
+    every_arm = all_arms(ours, theirs, sweep or {})
+    check_against(every_arm, tuple(theirs))
     plan = StudyPlan(
         teacher=None if teacher is None else as_teacher(teacher),
         make_student=student,
@@ -205,8 +212,8 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         val=val,
         test=test,
         arms=every_arm,
-        controls=control_names,
-        seeds=seeds_of(seeds),
+        controls=tuple(theirs),
+        seeds=numbers,
         epochs=epochs,
         training=training,
         metrics=own_metrics,
@@ -226,7 +233,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         with shared(partial(_help, plan, known_val, known), training.processes):
             finished = _carry_out(plan, trials, scorer)
         with exclusive(plan.folder):  # one process at a time measures, or they disturb each other
-            results = replace(conclude(finished, words, primary), overlaps=overlaps)
+            results = replace(conclude(finished, words, primary), overlaps=overlaps, notes=notes)
             write_record(results, plan.folder / "results.json")
     return Study(results, None if out is None else plan.folder, finished)
 

@@ -8,8 +8,8 @@ from tutelage.reports.record import Overlap, Record
 
 
 def data_section(record: Record) -> Section | None:
-    """Return what each two data sets have in common, and what could not be compared."""
-    if not record.overlaps:
+    """Return what each two data sets have in common, what was not compared, and other notes."""
+    if not record.overlaps and not record.notes:
         return None
     apart = [
         f"“{each.other}” and “{each.data}”"
@@ -23,6 +23,7 @@ def data_section(record: Record) -> Section | None:
         *(none if apart else ()),
         *found,
         *(f"{each[0].upper()}{each[1:]}." for each in unchecked),
+        *record.notes,
     )
     return Section("Data", text)
 
