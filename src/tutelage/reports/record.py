@@ -79,10 +79,42 @@ class Tried:
         setting: In words.
         value: The deciding metric on validation data, the mean over the tuning seeds; None where
             training diverged.
+        is_beyond: Whether it lies beyond the edge of what was to be tried at first.
     """
 
     setting: str
     value: float | None
+    is_beyond: bool = False
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A chosen number at the edge of those that were tried: the best may lie beyond.
+
+    Args:
+        name: Of the setting.
+        chosen: Its value.
+        values: All that were tried, in order.
+    """
+
+    name: str
+    chosen: float
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What it took to choose an arm's setting.
+
+    Args:
+        steps: Optimizer steps of all trials; None where those of one are not known.
+        seconds: Training time of all trials.
+        further: How many settings beyond its grid it was allowed to try.
+    """
+
+    steps: int | None
+    seconds: float
+    further: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,6 +129,8 @@ class ArmRecord:
         settings: What it was trained with.
         model: Which of the record's models it has: a key of `Record.models`.
         tried: The settings of its sweep; the chosen one is the best.
+        edges: The chosen numbers that are at an edge of those tried.
+        tuning: What choosing took; None without a sweep.
         similarity: Mean softened probabilities for each true class, over all seeds.
         similarity_correlation: Of its similarities with the teacher's.
         by_class: Recall of each class, the mean over seeds.
@@ -114,6 +148,8 @@ class ArmRecord:
     settings: dict[str, Any] = field(default_factory=dict)
     model: str = ""
     tried: tuple[Tried, ...] = ()
+    edges: tuple[Edge, ...] = ()
+    tuning: Tuning | None = None
     similarity: tuple[tuple[float, ...], ...] = ()
     similarity_correlation: float | None = None
     by_class: dict[int, float] = field(default_factory=dict)

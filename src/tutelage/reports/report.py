@@ -8,6 +8,7 @@ from statistics import fmean
 from tutelage.reports.numbers import counted
 from tutelage.reports.page import Highlight, Page
 from tutelage.reports.record import Record
+from tutelage.reports.sections.budget import tuned_more
 from tutelage.reports.sections.confidence import confidence_section
 from tutelage.reports.sections.cost import cost_sections
 from tutelage.reports.sections.curves import curves_section
@@ -95,6 +96,8 @@ def _warning(record: Record) -> str:
     if record.unmeasured:
         warnings.append(f"The teacher's output was not measured: {record.unmeasured}.")
     warnings += map(overlap_text, record.leaks)
+    if more := tuned_more(record):
+        warnings.append(more)
     if len(record.seeds) == 1:
         warnings.append(
             "One seed does not show the variation between seeds: run more before you rely on a "

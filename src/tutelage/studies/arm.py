@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from tutelage._checks import by_name, integer, positive
 from tutelage.data import Transform
 from tutelage.errors import ArgumentError
 from tutelage.objectives import Objective
+from tutelage.studies.sweep import as_sweep
 from tutelage.teachers import AnyTeacher, Teacher
 from tutelage.training import Engine, Stage
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
@@ -70,8 +70,9 @@ class Arm:
         scheduler: From the optimizer and the number of steps to a scheduler.
         engine: Precision, clipping and the like.
         transform: Of the training batches, such as `tl.data.Mixup()`; None for none.
-        sweep: For names of the arguments above, values to try; the combination that does best on
-            validation data is the arm's. A function (`run`) may have names of its own.
+        sweep: For names of the arguments above, values to try, as a dict or a `Sweep`; the
+            combination that does best on validation data is the arm's. A function (`run`) may have
+            names of its own.
         against: The control that it is compared with, where controls have different students or
             data; None for all of them.
         series: Arms of one series are drawn as one line, over `at`.
@@ -144,9 +145,8 @@ class Arm:
                 )
 
     def settings(self) -> Iterator[dict[str, Any]]:
-        """Yield each combination of the swept values; one empty dict where there is no sweep."""
-        for values in product(*self.sweep.values()):
-            yield dict(zip(self.sweep, values, strict=True))
+        """Yield each setting to try; one empty dict where there is no sweep."""
+        yield from as_sweep(self.sweep).settings()
 
     def at_setting(self, setting: Mapping[str, Any]) -> Arm:
         """Return the arm with these values in place of its sweep."""

@@ -17,6 +17,7 @@ from tutelage.studies.models import TEACHER
 from tutelage.studies.outputs import Truth
 from tutelage.studies.plan import Training
 from tutelage.studies.score import Scorer
+from tutelage.studies.sweep import as_sweep, joined
 
 
 def all_arms(
@@ -53,7 +54,8 @@ def arms_of(name: str, given: object) -> dict[str, Arm]:
 def _sweeping(arm: Arm, sweep: Mapping[str, Any]) -> Arm:
     swept = by_name("sweep", sweep, "{'learning_rate': [1e-3, 3e-3]}").items()
     common = {name: each for name, each in swept if getattr(arm, name, None) is None}
-    return replace(arm, sweep={**common, **arm.sweep})
+    options = as_sweep(sweep)
+    return replace(arm, sweep=joined(replace(options, grid=common), arm.sweep))
 
 
 def check_options(

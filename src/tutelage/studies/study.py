@@ -163,8 +163,8 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         training: Other common settings: steps in place of `epochs`, batch size, optimizer,
             scheduler, engine.
         sweep: Values that every arm and control tries, such as
-            `{"learning_rate": [0.1, 0.03, 0.01]}`. An arm's own sweep is added; what an arm sets
-            is not swept.
+            `{"learning_rate": [0.1, 0.03, 0.01]}`, or a `Sweep` for some of them at random, or to
+            go on beyond them. An arm's own sweep is added; what an arm sets is not swept.
         metrics: Metrics of your own, as for `distill`.
         monitor: The deciding metric; None for accuracy, mean squared error, or, without labels,
             the agreement with the teacher or the distance from it.
@@ -253,7 +253,7 @@ def _help(plan: StudyPlan, val: Truth | None, test: Truth) -> None:
 
 def _carry_out(plan: StudyPlan, trials: Trials, scorer: Scorer) -> Finished:
     """Tune, and carry all trials out."""
-    chosen = choose(plan, trials, scorer, plan.training.sweep_seeds)
+    chosen = choose(plan, trials, scorer)
     done: dict[str, list[Done]] = {}
     for each in trials.all(all_trials(plan, trials, chosen)):
         done.setdefault(each.planned.name, []).append(each)
