@@ -8,7 +8,7 @@ import torch
 
 import tutelage as tl
 from tutelage.reports import read_record, render, write_record
-from tutelage.reports.record import Tried
+from tutelage.reports.conduct import Tried
 from tutelage.reports.report import record_page
 from tutelage.reports.sections.budget import budget_section
 

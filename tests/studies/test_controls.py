@@ -20,6 +20,10 @@ def shift(batch):
     return batch
 
 
+def fails(_):
+    raise ZeroDivisionError
+
+
 def no_labels(batch):
     return tl.Batch(batch.inputs, torch.full_like(batch.labels, -100))
 
@@ -51,6 +55,7 @@ SOFT_ARM = tl.Arm(objective=SOFT)
             {"transform": tl.data.Chain([tl.data.Noise(0.1), tl.data.Mixup()])},
             "labels, with Noise and Mixup",
         ),
+        ({"transform": fails}, "labels, with fails"),  # on a CPU, perhaps
         ({"epochs": 11}, "labels, 11 epochs"),
         ({"batch_size": 8}, "labels, batches of 8"),
         ({"train": TensorDataset(INPUTS, LABELS)}, "labels, data of arm"),

@@ -267,3 +267,17 @@ def test_training_is_the_same_with_and_without_the_comparison(setup):
         strict=True,
     ):
         assert torch.equal(one, other)
+
+
+def test_a_function_of_the_seed_without_overlap_is_named_without_a_seed(setup):
+    results = setup.study(train=lambda seed: setup.part(100 * seed, 100 * seed + 100)).results
+    assert [(each.data, each.other, each.examples) for each in results.overlaps] == [
+        ("train", "test", 0)
+    ]
+
+
+def test_test_data_of_one_class_are_said(setup):
+    inputs, labels = setup.test.tensors
+    study = setup.study(test=TensorDataset(inputs[labels == 3], labels[labels == 3]), seeds=1)
+    assert "test examples are of class 3" in render(record_page(study.results))
+    assert setup.study(seeds=1).results.notes == ()

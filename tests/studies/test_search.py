@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 import tutelage as tl
@@ -82,6 +83,7 @@ class TestRandomSearch:
         ("epochs", [1, 3, 9], 1, None),
         ("epochs", [50, 150, 450], 150, None),
         ("epochs", [150], 150, None),
+        ("epochs", [np.int64(50), np.int64(150)], 150, 450),
         ("learning_rate", [0.3, 1.0], 1.0, 3.33),
         ("learning_rate", [1e-2, 1e-3], 1e-3, 1e-4),
         ("weight", [-2.0, 0.0, 2.0], 2.0, 4.0),
@@ -198,3 +200,11 @@ def test_without_extend_an_edge_is_said_and_not_passed(setup):
         (edge,) = each.edges
         assert (edge.chosen, edge.values) == (8, (1, 8))
     assert "chose epochs 8 of 1, 8: the best may lie beyond" in render(record_page(study.results))
+
+
+def test_numbers_of_numpy_are_plain_ones(setup, tmp_path):
+    """A checkpoint that holds others cannot be read."""
+    sweep = tl.Sweep({"learning_rate": list(np.logspace(-3, -1, 3))}, trials=2, extend=True)
+    study = setup.study(val=setup.val, sweep=sweep, seeds=1, controls={}, out=tmp_path)
+    assert read_record(tmp_path / "results.json") == study.results
+    assert type(tl.Arm(epochs=np.int64(3)).epochs) is int

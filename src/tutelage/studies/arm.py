@@ -117,11 +117,11 @@ class Arm:
                     "an arm's stages have epochs of their own, got `epochs` beside them; leave "
                     "that out, or sweep over `stages`"
                 )
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) is not None:
-                integer(name, getattr(self, name), 1, "None is as the study has it")
-        if self.learning_rate is not None:
-            positive("learning_rate", self.learning_rate, "None leaves the optimizer's own")
+        checks = {"epochs": _count, "batch_size": _count, "learning_rate": positive}
+        for name, check in checks.items():
+            if getattr(self, name) is not None:  # as plain numbers: checkpoints hold no NumPy ones
+                value = check(name, getattr(self, name), "None is as the study has it")
+                object.__setattr__(self, name, value)
         self._check_sweep()
 
     @property
@@ -152,6 +152,10 @@ class Arm:
         """Return the arm with these values in place of its sweep."""
         known = {name: value for name, value in setting.items() if name in _SWEPT}
         return replace(self, sweep={}, **known)
+
+
+def _count(name: str, value: object, advice: str) -> int:
+    return integer(name, value, 1, advice)
 
 
 _SWEEP = "{'learning_rate': [1e-3, 3e-3]}"

@@ -148,7 +148,8 @@ def _with_labels(
 def _has_labels(data: object, transform: Transform | None, seed: int) -> bool:
     """Return whether one of the first examples has a label, after a transform.
 
-    A stream, which can perhaps be read only once, is taken to have some.
+    A stream, which can perhaps be read only once, is taken to have some; so are data and transforms
+    that fail here, since training says it better.
     """
     if isinstance(getattr(data, "dataset", data), IterableDataset):
         return True
@@ -156,10 +157,13 @@ def _has_labels(data: object, transform: Transform | None, seed: int) -> bool:
         randomness.seed_everything(seed)
         source = as_source("train", train_of(data, seed), _BATCH, shuffle=True, seed=seed)
         state = source.state()
-        batches = islice(source.epoch(0), _BATCHES)
-        found = any(
-            each.labels is not None and bool(transformed(each, transform).labelled().any())
-            for each in batches
-        )
-        source.load(state)
-    return found
+        try:
+            batches = islice(source.epoch(0), _BATCHES)
+            return any(
+                each.labels is not None and bool(transformed(each, transform).labelled().any())
+                for each in batches
+            )
+        except Exception:  # noqa: BLE001 - a transform may raise anything
+            return True
+        finally:
+            source.load(state)

@@ -17,6 +17,7 @@ from tutelage.errors import DataError
 from tutelage.evaluation import evaluate
 from tutelage.files import write_whole
 from tutelage.identity import digest
+from tutelage.signals import UNLABELLED
 from tutelage.studies.example_keys import domains_of, example_keys, kind_of
 from tutelage.teachers import Teacher
 
@@ -62,6 +63,20 @@ def truth(name: str, data: object) -> Truth:
     inputs, kind = (None, "") if first is None else (first.inputs, kind_of(first))
     found = _joined(labels), _domains(domains), inputs, digest(*prints)
     return Truth(*found, tuple(keys), kind)
+
+
+def notes_on(test: Truth) -> tuple[str, ...]:
+    """Return what a reader must know of the labels of test data, in sentences."""
+    labels = test.labels
+    if labels is None or labels.is_floating_point() or labels.ndim != 1:
+        return ()
+    classes = labels.unique()
+    if len(classes) > 1 or classes.tolist() == [UNLABELLED]:
+        return ()
+    return (
+        f"All {len(labels):,} test examples are of class {int(classes[0])}, so a student that "
+        "always predicts it has an accuracy of 100 %.",
+    )
 
 
 def ask(model: Teacher, name: str, data: object, device: torch.device) -> Tensor | None:

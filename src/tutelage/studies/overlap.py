@@ -19,7 +19,7 @@ from tutelage.data.fingerprint import content
 from tutelage.data.tensor_table import table_of
 from tutelage.errors import DataError
 from tutelage.nested import label_key, split_dict
-from tutelage.reports.record import Overlap
+from tutelage.reports.conduct import Overlap
 from tutelage.studies.describe import seeded
 from tutelage.studies.example_keys import domains_of, example_keys, kind_of
 from tutelage.studies.outputs import BATCH, Truth, truth
@@ -76,10 +76,13 @@ def check_overlaps(
     found = [_checked(compare(*judged), allowed)] if val is not None else []
     for sources in _train_data(plan):
         worst: dict[str, Overlap] = {}
-        for name, data in sources:
-            train = train_examples(name, data)
+        for name, seed, data in sources:
+            train = train_examples(name + seed, data)
             for other in judged:
                 each = _checked(compare(train, other), allowed)
+                if not each.examples:  # true of all seeds if it is the worst
+                    names = each.data.removesuffix(seed), each.other.removesuffix(seed)
+                    each = replace(each, data=names[0], other=names[1])
                 worst[other.name] = max(each, worst.get(other.name, each), key=_severity)
         found += worst.values()
     return tuple(found)
@@ -169,10 +172,10 @@ def _severity(found: Overlap) -> tuple[bool, float, str]:
     return found.is_leak, found.examples / max(1, found.of), found.unchecked
 
 
-def _train_data(plan: StudyPlan) -> Iterator[Iterator[tuple[str, Any]]]:
-    """Yield each training data set of the study, for each seed, with its name."""
+def _train_data(plan: StudyPlan) -> Iterator[Iterator[tuple[str, str, Any]]]:
+    """Yield each training data set of the study, for each seed, with its name and the seed's."""
     seen: set[int] = set()
-    for name, arm in plan.arms.items():
+    for name, arm in sorted(plan.arms.items(), key=lambda pair: pair[0] in plan.controls):
         for given in (arm.train, *arm.sweep.get("train", ())):
             own = given is not None and given is not plan.train
             data = given if own else plan.train
@@ -181,12 +184,12 @@ def _train_data(plan: StudyPlan) -> Iterator[Iterator[tuple[str, Any]]]:
                 yield _for_seeds(plan, f"train of arm {name!r}" if own else "train", data)
 
 
-def _for_seeds(plan: StudyPlan, name: str, data: Any) -> Iterator[tuple[str, Any]]:
+def _for_seeds(plan: StudyPlan, name: str, data: Any) -> Iterator[tuple[str, str, Any]]:
     if seeded(data) is None:
-        yield name, data
+        yield name, "", data
         return
     for seed in plan.seeds:
-        yield f"{name} (seed {seed})", train_of(data, seed)
+        yield name, f" (seed {seed})", train_of(data, seed)
 
 
 def _keys(examples: Examples, domains: bool) -> Sequence[Any]:

@@ -86,7 +86,7 @@ def check_options(
         )
 
 
-def check_kinds(training: object, report: object) -> None:
+def check_kinds(training: object, report: object, allow_overlap: object) -> None:
     """Refuse options that are none.
 
     Raises:
@@ -101,6 +101,11 @@ def check_kinds(training: object, report: object) -> None:
         raise ArgumentError(
             f"`report` must be a tl.ReportOptions, got {report!r}; for instance "
             'tl.ReportOptions(title="Digits")'
+        )
+    if not isinstance(allow_overlap, bool):
+        raise ArgumentError(
+            f"`allow_overlap` must be True or False, got {allow_overlap!r}; True reports examples "
+            "that two data sets have in common"
         )
 
 

@@ -25,7 +25,7 @@ from tutelage.studies.collect import Finished
 from tutelage.studies.conclude import ReportOptions, conclude
 from tutelage.studies.controls import built_in_controls
 from tutelage.studies.folder import exclusive
-from tutelage.studies.outputs import Truth, truth
+from tutelage.studies.outputs import Truth, notes_on, truth
 from tutelage.studies.overlap import check_overlaps
 from tutelage.studies.plan import StudyPlan, Training
 from tutelage.studies.prepare import (
@@ -188,7 +188,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         TutelageError: As `distill`.
     """
     training, words = training or Training(), report or ReportOptions()
-    check_kinds(training, words)
+    check_kinds(training, words, allow_overlap)
     if margin is not None:
         not_negative("margin", margin, "it is what may be lost, such as 0.01 of accuracy")
     own_metrics = by_name("metrics", metrics or {}, "{'mine': function}")
@@ -233,7 +233,11 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         with shared(partial(_help, plan, known_val, known), training.processes):
             finished = _carry_out(plan, trials, scorer)
         with exclusive(plan.folder):  # one process at a time measures, or they disturb each other
-            results = replace(conclude(finished, words, primary), overlaps=overlaps, notes=notes)
+            results = replace(
+                conclude(finished, words, primary),
+                overlaps=overlaps,
+                notes=(*notes, *notes_on(known)),
+            )
             write_record(results, plan.folder / "results.json")
     return Study(results, None if out is None else plan.folder, finished)
 

@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from tutelage._checks import by_name, integer
@@ -144,4 +144,4 @@ def _numbers(values: Sequence[Any]) -> list[Any]:
 
 
 def _whole(numbers: Sequence[Any]) -> bool:
-    return all(isinstance(each, int) for each in numbers)
+    return all(isinstance(each, Integral) for each in numbers)

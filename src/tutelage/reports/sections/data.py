@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from tutelage.reports.conduct import Overlap
 from tutelage.reports.numbers import count, counted, significant
 from tutelage.reports.page import Section
-from tutelage.reports.record import Overlap, Record
+from tutelage.reports.record import Record
+
+_NAMED = 3
 
 
 def data_section(record: Record) -> Section | None:
@@ -18,7 +21,8 @@ def data_section(record: Record) -> Section | None:
     ]
     found = [overlap_text(each) for each in record.overlaps if each.examples]
     unchecked = dict.fromkeys(each.unchecked for each in record.overlaps if each.unchecked)
-    none = [f"Compared by their inputs, {', '.join(apart)} have no examples in common."]
+    pairs = ", ".join(apart) if len(apart) <= _NAMED else f"{len(apart)} pairs of data sets"
+    none = [f"Compared by their inputs, {pairs} have no examples in common."]
     text = (
         *(none if apart else ()),
         *found,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from statistics import fmean
 from typing import Any
 
+from tutelage.reports.conduct import Edge, Tried
 from tutelage.reports.numbers import NONE, significant
 from tutelage.reports.page import Column, Section, Table
-from tutelage.reports.record import ArmRecord, Edge, Record, Tried
+from tutelage.reports.record import ArmRecord, Record
 from tutelage.reports.sections.budget import budget_section
 from tutelage.reports.sections.outcome import heading
 from tutelage.reports.verdict import shown
