@@ -27,6 +27,7 @@ def _untouched(trial):
         ({"training": tl.Training(steps=3)}, tl.ArgumentError, "got both"),
         ({"epochs": None}, tl.ArgumentError, "got neither"),
         ({"report": "Digits"}, tl.ArgumentError, r"must be a tl.ReportOptions, got 'Digits'"),
+        ({"allow_overlap": "stated"}, tl.ArgumentError, "`allow_overlap` must be True or False"),
         ({"seeds": 0}, tl.ArgumentError, "`seeds` must be at least 1"),
         ({"seeds": [1, 1]}, tl.ArgumentError, "different numbers"),
         ({"margin": -1}, tl.ArgumentError, "`margin` must be zero or more"),

@@ -63,7 +63,7 @@ def data_fingerprint(name: str, dataset: Any, loader: DataLoader[Any] | None = N
         loader: The loader around it, if there is one.
     """
     kind = type(dataset).__name__
-    with randomness.preserved(), _undisturbed(dataset):
+    with randomness.preserved(), undisturbed(dataset):
         whole = table_of(dataset) is not None
         attributes = {} if whole else _attributes(dataset)
         examples = _examples(dataset, times=1 if whole else 2)
@@ -184,7 +184,7 @@ def _loader_content(loader: DataLoader[Any], repeats: bool) -> list[str]:
 
 
 @contextmanager
-def _undisturbed(dataset: Any) -> Iterator[None]:
+def undisturbed(dataset: Any) -> Iterator[None]:
     """Restore the attributes and random generators of a data set and of those inside it.
 
     This also closes a file that was opened when the first example was loaded: worker processes must

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from tutelage.errors import RunFolderError
 from tutelage.evaluation import Calibration, Cost, Interval, Latency, NonInferiority, Reliability
+from tutelage.reports.conduct import Edge, Overlap, Tried, Tuning
 
 FORMAT = "tutelage report 3"
 FRACTIONS = ("accuracy", "agreement")
@@ -72,20 +73,6 @@ class TrialRecord:
 
 
 @dataclass(frozen=True)
-class Tried:
-    """One setting of a sweep.
-
-    Args:
-        setting: In words.
-        value: The deciding metric on validation data, the mean over the tuning seeds; None where
-            training diverged.
-    """
-
-    setting: str
-    value: float | None
-
-
-@dataclass(frozen=True)
 class ArmRecord:
     """One arm over all seeds; a run's student and a teacher are arms with one trial.
 
@@ -97,6 +84,8 @@ class ArmRecord:
         settings: What it was trained with.
         model: Which of the record's models it has: a key of `Record.models`.
         tried: The settings of its sweep; the chosen one is the best.
+        edges: The chosen numbers that are at an edge of those tried.
+        tuning: What choosing took; None without a sweep.
         similarity: Mean softened probabilities for each true class, over all seeds.
         similarity_correlation: Of its similarities with the teacher's.
         by_class: Recall of each class, the mean over seeds.
@@ -116,6 +105,8 @@ class ArmRecord:
     settings: dict[str, Any] = field(default_factory=dict)
     model: str = ""
     tried: tuple[Tried, ...] = ()
+    edges: tuple[Edge, ...] = ()
+    tuning: Tuning | None = None
     similarity: tuple[tuple[float, ...], ...] = ()
     similarity_correlation: float | None = None
     by_class: dict[int, float] = field(default_factory=dict)
@@ -272,6 +263,8 @@ class Record:
         measured: Whether the models were at hand; else the record rests on the log alone.
         unmeasured: Why the teacher's output could not be measured; empty if it could.
         finished: Whether training has ended.
+        overlaps: What each two data sets of a study have in common; none for a run.
+        notes: What else a reader must know of how a study was done, in sentences.
         format: Of the file.
     """
 
@@ -298,6 +291,8 @@ class Record:
     measured: bool = True
     unmeasured: str = ""
     finished: bool = True
+    overlaps: tuple[Overlap, ...] = ()
+    notes: tuple[str, ...] = ()
     format: Literal["tutelage report 3"] = FORMAT
 
     def arm(self, name: str) -> ArmRecord:
@@ -313,6 +308,11 @@ class Record:
     def is_run(self) -> bool:
         """Whether this is one run, judged on the validation data that its epoch was selected on."""
         return not self.seeds
+
+    @property
+    def leaks(self) -> tuple[Overlap, ...]:
+        """What two data sets have in common beyond duplicates, where the user insisted on it."""
+        return tuple(each for each in self.overlaps if each.is_leak)
 
     def model_of(self, arm: ArmRecord | None) -> ModelRecord | None:
         """Return what an arm's, or the teacher's, model costs; None if that is not known."""

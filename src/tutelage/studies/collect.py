@@ -134,6 +134,8 @@ class Collector:
             settings=self._settings(name),
             model=self.models[name],
             tried=self.chosen[name].tried,
+            edges=self.chosen[name].edges,
+            tuning=self.chosen[name].tuning,
             similarity_correlation=resemblance(found["similarity"], theirs),
             against=arm.against,
             series=arm.series,

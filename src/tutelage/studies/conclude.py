@@ -24,22 +24,23 @@ _FEW = 3
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Texts of a study's report.
+    """What a study's report has beside the results.
 
     Args:
         title: Of the report.
         axis: Name of the arms' `at`, such as "temperature".
         class_names: In the order of the logits.
+        variants: Whether to measure cheaper variants of the primary arm's student too: compiled,
+            in bfloat16, in int8, in ONNX Runtime.
     """
 
     title: str = "Study"
     axis: str = ""
     class_names: Sequence[str] = ()
+    variants: bool = False
 
 
-def conclude(
-    finished: Finished, options: ReportOptions, named: str | None, variants: bool
-) -> Record:
+def conclude(finished: Finished, options: ReportOptions, named: str | None) -> Record:
     """Return the record; the models are measured on the first seed's students."""
     plan, scorer = finished.plan, finished.scorer
     students = {
@@ -53,7 +54,7 @@ def conclude(
     arms = collector.arms(ours)
     models = _models(finished, students, keys)
     primary = named or _primary(arms, scorer.higher)
-    if variants:
+    if options.variants:
         model = models[keys[primary]]
         models[keys[primary]] = _with_variants(finished, model, students[primary], primary)
     record = Record(

@@ -151,13 +151,7 @@ class StudyPlan:
 
     def train_data(self, arm: Arm, seed: int) -> object:
         """Return an arm's training data for a seed."""
-        data = self.train if arm.train is None else arm.train
-        make = seeded(data)
-        if make is None:
-            return data
-        with randomness.preserved():
-            randomness.seed_everything(seed)
-            return make(seed)
+        return train_of(self.train if arm.train is None else arm.train, seed)
 
     @property
     def engine(self) -> Engine:
@@ -214,6 +208,16 @@ class StudyPlan:
             each = _steps(ours, self.training.batch_size, self.engine)
             steps = (self.epochs or 1) * each
         return max(1, round(steps / _steps(train, batch_size, engine)))
+
+
+def train_of(data: object, seed: int) -> object:
+    """Return training data for a seed: what a function makes of it, else the data itself."""
+    make = seeded(data)
+    if make is None:
+        return data
+    with randomness.preserved():
+        randomness.seed_everything(seed)
+        return make(seed)
 
 
 @dataclass(frozen=True)

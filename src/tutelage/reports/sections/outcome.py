@@ -163,10 +163,10 @@ def _note(record: Record) -> str:
         text += f"All selection used {count(record.examples['val'])} validation examples; the "
     else:
         text += "The "
-    return (
-        f"{text}{examples(record)} were never used for selection. The marked arm "
-        f"{record.chosen_by}."
-    )
+    held_out = "are not held out (see the warning above)" if record.leaks else (
+        "were never used for selection"
+    )  # fmt: skip
+    return f"{text}{examples(record)} {held_out}. The marked arm {record.chosen_by}."
 
 
 def _differences(record: Record, metric: DecidingMetric) -> Section | None:
