@@ -193,6 +193,7 @@ def compare(
             processes=processes,
         ),
         primary=TAUGHT,
+        groups=[*range(letters.TEST.stop - letters.TEST.start)] * len(letters.DOMAINS),
         report=tl.ReportOptions(title="Three domains, one student"),
         out=RUNS / "three-domains",
     )
