@@ -15,7 +15,7 @@ from tutelage.errors import ArgumentError
 from tutelage.objectives import Objective
 from tutelage.studies.sweep import as_sweep
 from tutelage.teachers import AnyTeacher, Teacher
-from tutelage.training import Engine, Stage
+from tutelage.training import Engine, Run, Stage
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
 from tutelage.training.stages import checked_stages
 
@@ -47,8 +47,8 @@ class Trial:
     swept: Mapping[str, Any] = field(default_factory=dict)
 
 
-Run = Callable[[Trial], nn.Module]
-"""A function that trains a student in its own way and returns it."""
+TrainStudent = Callable[[Trial], nn.Module | Run]
+"""A function that trains a student in its own way and returns it, or its run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,8 @@ class Arm:
         objective: What the student is asked for; None, without a function, for the labels.
         stages: Several trainings one after another, in place of an objective; their epochs are
             theirs, so that it is for you to make the steps of the arms equal.
-        run: A function of a `Trial` that returns a trained model, in place of an objective.
+        run: A function of a `Trial` that returns a trained model, or the `Run` that trained it (then
+            the report knows its steps), in place of an objective.
         student: Makes another student than the study's.
         teacher: Another teacher.
         train: Other training data, or a function from a seed to such.
@@ -86,7 +87,7 @@ class Arm:
 
     objective: Objective | None = None
     stages: Sequence[Stage] | None = None
-    run: Run | None = None
+    run: TrainStudent | None = None
     student: Callable[[], nn.Module] | None = None
     teacher: AnyTeacher | None = None
     train: object | None = None
