@@ -236,7 +236,7 @@ class Signals:
             )
         raise _unwanted()
 
-    def wanted_answer(self) -> Tensor | CoarseLogits:
+    def wanted_targets(self) -> Tensor | CoarseLogits:
         """Return the output, which the objective's `wants` require, of all classes or of some.
 
         Raises:
