@@ -21,12 +21,7 @@ _INFINITY = {"float16": 0x7C00, "bfloat16": 0x7F80, "float32": 0x7F800000}
 
 
 def encode(field: Field, values: Tensor | CoarseLogits, first_row: int) -> Arrays:
-    """Return the rows of each of a field's columns.
-
-    Args:
-        field: What is stored.
-        values: The teacher's output, or one of its features, for some examples.
-        first_row: The row of the first of them, for messages.
+    """Return the rows of each of a field's columns; `first_row` is the store's row of the first.
 
     Raises:
         ModelError: The values have another form or shape than the field.
@@ -96,12 +91,6 @@ def sample_classes(logits: Tensor, count: int, temperature: float, first_row: in
     cumulative probabilities. The expected frequency of a class is its probability, as with
     independent samples, with less variance. The seed is the row, so that a block that is made again
     is the same.
-
-    Args:
-        logits: `[batch, classes]`, finite.
-        count: Samples of each example.
-        temperature: T > 0.
-        first_row: The row of the first example in its store.
     """
     cumulative = (logits.double() / temperature).softmax(dim=1).cumsum(dim=1)
     cumulative = cumulative / cumulative[:, -1:]  # ends at exactly 1
@@ -173,14 +162,7 @@ def _all_finite(values: NDArray[np.generic], dtype: str) -> bool:
 
 
 def _check_finite(field: Field, finite: Tensor, values: Tensor, first_row: int) -> None:
-    """Refuse values that are NaN or infinite in the field's dtype.
-
-    Args:
-        field: What is stored.
-        finite: `[batch]`: which rows are finite in that dtype.
-        values: As the teacher returned them.
-        first_row: The row of the first of them.
-    """
+    """Refuse values whose rows are not all `finite`, `[batch]`, in the field's dtype."""
     if bool(finite.all()):
         return
     index = int((~finite).nonzero()[0])
