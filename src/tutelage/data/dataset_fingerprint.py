@@ -41,9 +41,13 @@ def dataset_fingerprint(dataset: Any) -> str:
     >>> dataset_fingerprint(one) == dataset_fingerprint(other)
     False
     """
+    return examples_fingerprint(dataset)[0]
+
+
+def examples_fingerprint(dataset: Any) -> tuple[str, bool]:
+    """Return a data set's fingerprint, and whether it leaves out some of the examples."""
     dataset = _map_style(dataset)
-    dataset = dataset.dataset if isinstance(dataset, Indexed) else dataset
-    return _fingerprint(dataset)
+    return _fingerprint(dataset.dataset if isinstance(dataset, Indexed) else dataset)
 
 
 def draws_at_random(dataset: Any) -> bool:
@@ -80,11 +84,7 @@ def draws_at_random(dataset: Any) -> bool:
 
 
 def load(dataset: Any, index: int) -> Any:
-    """Return an example.
-
-    Raises:
-        DataError: The data set cannot load it.
-    """
+    """Return an example; its error is turned into a `DataError`."""
     try:
         return dataset[index]
     except Exception as error:
@@ -117,36 +117,36 @@ def _map_style(dataset: Any) -> Any:
     return inner
 
 
-def _fingerprint(dataset: Any) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for part in _described(dataset):
-        digest.update(f"{part};".encode())
-    return digest.hexdigest()
-
-
-def _described(dataset: Any) -> list[object]:
-    """Return the parts of a data set's fingerprint."""
-    table = table_of(dataset)
+def _fingerprint(dataset: Any) -> tuple[str, bool]:
+    """Return the fingerprint of a data set, and whether it leaves out some examples."""
+    sampled, inside = False, []
+    table, wrapper = table_of(dataset), _wrapper(dataset)
     if table is not None:
-        return ["tensors", *table.names, *map(content, table.pieces())]
+        parts = ["tensors", *table.names, *map(content, table.pieces())]
+    elif wrapper is not None:
+        parts, inside = wrapper
+    else:
+        sampled = len(dataset) > _SAMPLED + 2
+        parts = ["examples", len(dataset), *_sampled(dataset)]
+    prints = list(map(_fingerprint, inside))
+    digest = hashlib.blake2b(digest_size=16)
+    for part in [*parts, *(each for each, _ in prints)]:
+        digest.update(f"{part};".encode())
+    return digest.hexdigest(), sampled or any(each for _, each in prints)
+
+
+def _wrapper(dataset: Any) -> tuple[list[object], list[Any]] | None:
+    """Return the description of a known wrapper, and the data sets inside; None for others."""
     if isinstance(dataset, Views):
         # A few examples, since the text of a transform may not show what it does.
         few = sorted({number * len(dataset) // _FEW for number in range(_FEW)})
         examples = [content(dataset.example(index, 0)) for index in few]
-        return ["views", dataset.description, *examples, _fingerprint(dataset.dataset)]
+        return ["views", dataset.description, *examples], [dataset.dataset]
     if isinstance(dataset, Indexed):
         raise DataError(
             "`Indexed` must be the outermost wrapper, since it gives the positions, got one inside "
             "another; write Indexed(Subset(dataset, indices))"
         )
-    parts = wrapped_in(dataset)
-    if parts is not None:
-        return [*parts[0], *map(_fingerprint, parts[1])]
-    return ["examples", len(dataset), *_sampled(dataset)]
-
-
-def wrapped_in(dataset: Any) -> tuple[list[object], list[Any]] | None:
-    """Return the description of a known wrapper, and the data sets inside; None for others."""
     if type(dataset) is Subset:
         indices = torch.as_tensor(dataset.indices, dtype=torch.int64)
         return ["subset", content(indices)], [dataset.dataset]
@@ -159,18 +159,6 @@ def wrapped_in(dataset: Any) -> tuple[list[object], list[Any]] | None:
     if type(dataset) is Labelled:
         return ["labelled", repr(dataset.labels), repr(dataset.inputs)], [dataset.dataset]
     return None
-
-
-def is_sampled(dataset: Any) -> bool:
-    """Tell whether the fingerprint of a data set leaves out some of its examples."""
-    if table_of(dataset) is not None:
-        return False
-    if isinstance(dataset, (Views, Indexed)):
-        return is_sampled(dataset.dataset)
-    parts = wrapped_in(dataset)
-    if parts is not None:
-        return any(map(is_sampled, parts[1]))
-    return not is_map_style(dataset) or len(dataset) > _SAMPLED + 2
 
 
 def _sampled(dataset: Any) -> list[str]:

@@ -82,10 +82,10 @@ class Field(Entry):
             logits, and the logsumexp of the remaining classes (`CoarseLogits`). The row's largest
             logit is subtracted, which does not change the distribution; float16 is most precise
             near 0. `"sampled"`: the ids of k classes sampled from the distribution.
-        dtype: The dtype of values and logits; not used for sampled classes.
-        shape: The shape of an example's values; `[k]` for a coarse or a sampled field.
-        classes: The number of classes of a coarse or a sampled field; 0 where not known.
-        temperature: The temperature at which classes are sampled; 1 for the other forms.
+        dtype: Of values and logits; not used for sampled classes.
+        shape: Of an example's values; `[k]` for a coarse or a sampled field.
+        classes: How many there are, for a coarse or a sampled field; 0 where not known.
+        temperature: At which classes are sampled; 1 for the other forms.
     """
 
     name: str

@@ -48,18 +48,8 @@ class Views(Entry):
 class Manifest(Entry):
     """The description of a store.
 
-    Args:
-        format: The version of the format.
-        made_with: Versions of packages when the store was begun; for information.
-        teacher: The teacher's fingerprint.
-        data: The labelled data.
-        views: The views of each example.
-        settings: The arguments of `label`.
-        fields: What is stored, and how.
-        block_rows: See `Layout`.
-        shard_blocks: See `Layout`.
-        checksums: For each file, the CRC-32 of each of its blocks, as eight hexadecimal digits
-            each. None while the store is unfinished.
+    `made_with` has the versions of packages, for information. `checksums` has for each file the
+    CRC-32 of each of its blocks, as eight hexadecimal digits; None while the store is unfinished.
     """
 
     format: int = FORMAT

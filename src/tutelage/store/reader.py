@@ -25,10 +25,6 @@ class TargetStore:
     """A teacher's targets for a data set, on disk; made by `tl.label`.
 
     Rows are read through memory maps when they are used, and are not kept in memory.
-
-    Args:
-        path: The folder.
-        manifest: Its manifest, of a finished store.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
