@@ -56,11 +56,6 @@ def data_fingerprint(name: str, dataset: Any, loader: DataLoader[Any] | None = N
 
     Global random states, the data set's own generators and its attributes are restored. A warning
     of the logger `tutelage` says, once, what cannot be read.
-
-    Args:
-        name: The argument's name, for messages.
-        dataset: Any data set.
-        loader: The loader around it, if there is one.
     """
     kind = type(dataset).__name__
     with randomness.preserved(), _undisturbed(dataset):

@@ -1,4 +1,4 @@
-"""Fingerprints of data sets, and a test for random augmentation."""
+"""Fingerprints of data sets by their examples, and a test for random augmentation."""
 
 from __future__ import annotations
 
@@ -27,11 +27,8 @@ def dataset_fingerprint(dataset: Any) -> str:
 
     It includes all content of a data set of tensors (see `tensor_table`). For others it
     includes the length and the first, the last and 64 more examples, at fixed positions and under
-    fixed seeds. The global random states are restored.
-
-    Args:
-        dataset: A data set with `__len__` and `__getitem__`, tensors or arrays, or a `DataLoader`
-            over a data set, whose order and collation do not matter.
+    fixed seeds. The global random states are restored. Order and collation of a `DataLoader` do not
+    matter.
 
     Raises:
         DataError: It has no length, is empty, cannot be loaded, or its examples cannot be hashed.
@@ -54,14 +51,8 @@ def draws_at_random(dataset: Any) -> bool:
     """Tell whether examples differ each time they are loaded, because of random augmentation.
 
     A few examples are loaded twice, under two seeds. If they are equal although random numbers were
-    used, up to 256 are loaded, since an augmentation may be rare. The global random states are
-    restored.
-
-    Args:
-        dataset: As for `dataset_fingerprint`.
-
-    Raises:
-        DataError: As `dataset_fingerprint`.
+    used, up to 256 are loaded, since an augmentation may be rare. Data sets, errors and random
+    states as for `dataset_fingerprint`.
 
     >>> from torch.utils.data import TensorDataset
     >>> draws_at_random(TensorDataset(torch.zeros(3, 2)))
@@ -123,6 +114,11 @@ def _fingerprint(dataset: Any) -> tuple[str, bool]:
     table, wrapper = table_of(dataset), _wrapper(dataset)
     if table is not None:
         parts = ["tensors", *table.names, *map(content, table.pieces())]
+    elif isinstance(dataset, Indexed):
+        raise DataError(
+            "`Indexed` must be the outermost wrapper, since it gives the positions, got one inside "
+            "another; write Indexed(Subset(dataset, indices))"
+        )
     elif wrapper is not None:
         parts, inside = wrapper
     else:
@@ -135,18 +131,13 @@ def _fingerprint(dataset: Any) -> tuple[str, bool]:
     return digest.hexdigest(), sampled or any(each for _, each in prints)
 
 
-def _wrapper(dataset: Any) -> tuple[list[object], list[Any]] | None:
+def _wrapper(dataset: Any) -> tuple[list[object], list[Any]] | None:  # noqa: PLR0911
     """Return the description of a known wrapper, and the data sets inside; None for others."""
     if isinstance(dataset, Views):
         # A few examples, since the text of a transform may not show what it does.
         few = sorted({number * len(dataset) // _FEW for number in range(_FEW)})
         examples = [content(dataset.example(index, 0)) for index in few]
         return ["views", dataset.description, *examples], [dataset.dataset]
-    if isinstance(dataset, Indexed):
-        raise DataError(
-            "`Indexed` must be the outermost wrapper, since it gives the positions, got one inside "
-            "another; write Indexed(Subset(dataset, indices))"
-        )
     if type(dataset) is Subset:
         indices = torch.as_tensor(dataset.indices, dtype=torch.int64)
         return ["subset", content(indices)], [dataset.dataset]
@@ -154,10 +145,10 @@ def _wrapper(dataset: Any) -> tuple[list[object], list[Any]] | None:
         return ["joined"], dataset.datasets
     if type(dataset) is Domains:
         return ["domains", *dataset.sets], list(dataset.sets.values())
-    if type(dataset) is Unlabelled:
-        return ["unlabelled", content(dataset.label)], [dataset.inputs]
     if type(dataset) is Labelled:
         return ["labelled", repr(dataset.labels), repr(dataset.inputs)], [dataset.dataset]
+    if type(dataset) is Unlabelled:
+        return ["unlabelled", content(dataset.label)], [dataset.inputs]
     return None
 
 

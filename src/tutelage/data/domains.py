@@ -17,11 +17,7 @@ _LABELLED = 2
 
 
 class Domains(Dataset[Any]):
-    """Concatenated data sets; each example has the name of its domain. Made by `domains`.
-
-    Args:
-        sets: Map-style data sets by domain.
-    """
+    """Concatenated map-style data sets by domain; made by `domains`."""
 
     def __init__(self, sets: Mapping[str, Any]) -> None:
         self.sets = dict(sets)

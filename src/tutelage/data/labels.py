@@ -17,13 +17,7 @@ from tutelage.signals import UNLABELLED
 
 
 class Labelled(Dataset[Any]):
-    """A data set with a chosen column of labels; made by `labelled`.
-
-    Args:
-        dataset: A map-style data set.
-        labels: The key of the labels, or their position in a tuple.
-        inputs: The keys or positions of the inputs; None for all others.
-    """
+    """A data set with a chosen column of labels; made by `labelled`."""
 
     def __init__(
         self, dataset: Any, labels: str | int, inputs: tuple[str | int, ...] | None
@@ -92,12 +86,7 @@ def labelled(
 
 
 class Unlabelled(Dataset[Any]):
-    """A data set whose examples are marked as unlabelled; made by `unlabelled`.
-
-    Args:
-        inputs: A map-style data set.
-        label: The mark, −100 or NaN.
-    """
+    """A data set whose examples have a mark, −100 or NaN, as label; made by `unlabelled`."""
 
     def __init__(self, inputs: Any, label: Tensor) -> None:
         self.inputs, self.label = inputs, label

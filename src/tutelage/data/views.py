@@ -164,7 +164,13 @@ class Views(Dataset[Any]):
             return self.transform(example)
         if isinstance(example, Mapping):
             inputs, rest = split_dict(example)
-            return {**_dict(self.transform(inputs)), **rest}
+            made = self.transform(inputs)
+            if not isinstance(made, Mapping):
+                raise DataError(
+                    "the transform of examples that are dicts is called with a dict of their "
+                    f"inputs and must return a dict, got {describe(made)}; return the changed dict"
+                )
+            return {**made, **rest}
         if isinstance(example, (tuple, list)):
             return (self.transform(example[0]), *example[1:])
         return self.transform(example)
@@ -181,15 +187,6 @@ class Views(Dataset[Any]):
                     "numpy.random.default_rng, or on a counter: use torch's, numpy's or Python's "
                     "global generator instead (torch.rand, numpy.random.rand, random.random)"
                 )
-
-
-def _dict(made: Any) -> Mapping[str, Any]:
-    if isinstance(made, Mapping):
-        return made
-    raise DataError(
-        "the transform of examples that are dicts is called with a dict of their inputs and must "
-        f"return a dict, got {describe(made)}; return the changed dict"
-    )
 
 
 def _named(transform: object) -> str:
@@ -218,10 +215,7 @@ def describe_views(dataset: object, views: int | None) -> dict[str, Any]:
 def show_epoch(dataset: object, epoch: int, views: int | None = None) -> int:
     """Set the view of an epoch, `epoch mod views`, and return it; 0 where there are no views.
 
-    Args:
-        dataset: Any data set.
-        epoch: Counted from 0.
-        views: The number of views to cycle through; None for as many as the data set has.
+    `views` is the number to cycle through; None for as many as the data set has.
 
     Raises:
         DataError: Its parts have different numbers of views, or fewer than `views`.

@@ -26,11 +26,7 @@ class Complete(BaseException):
 
 
 def check_layers(model: nn.Module, paths: Collection[str], side: str) -> None:
-    """Refuse paths that do not exist, before the model runs.
-
-    Raises:
-        ArgumentError: The model has no layer of that name; the nearest ones are named.
-    """
+    """Refuse paths that do not exist, before the model runs; the nearest ones are named."""
     for text in sorted(paths):
         submodule(model, LayerPath.parse(text).path, side)
 
@@ -46,15 +42,8 @@ def capturing(
     mode can be used in training. Of a module that runs several times, only the first call is
     captured.
 
-    Args:
-        model: Called by the caller.
-        paths: As `LayerPath.parse` takes them.
-        side: `"student"` or `"teacher"`, for messages.
-        output: Whether the model's output is required too; if not, `Complete` ends the forward pass
-            at the last path, and must be caught by the caller.
-
-    Yields:
-        The clones by path, filled in while the model runs.
+    The clones are filled in, by path, while the model runs. If the model's output is not required,
+    `Complete` ends the forward pass at the last path, and must be caught by the caller.
 
     Raises:
         ArgumentError: There is no module at a path.

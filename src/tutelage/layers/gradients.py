@@ -16,10 +16,8 @@ def check_gradients(student: nn.Module, signals: Signals, terms: Mapping[str, Fi
 
     Otherwise a projector may be trained and the loss fall, while the student learns nothing.
 
-    Args:
-        student: In training mode.
-        signals: Its output and features for one batch, computed with gradients enabled.
-        terms: The student's signals that each loss term requires, by the term's name.
+    `signals` are the student's for one batch, in training mode and with gradients; `terms` are the
+    signals that each loss term requires, by the term's name.
 
     Raises:
         ModelError: A feature was cut off from the trainable layer that computes it, or a term
