@@ -34,7 +34,16 @@ class Domains(Dataset[Any]):
         number = bisect_right(self._ends, position)
         name = self._names[number]
         start = self._ends[number - 1] if number else 0
-        return _with_domain(self.sets[name][position - start], name)
+        example = self.sets[name][position - start]
+        if isinstance(example, Mapping):
+            return {**example, "domain": name}
+        if isinstance(example, (tuple, list)) and len(example) >= _LABELLED:
+            return (*example, name)
+        raise DataError(
+            f"examples of the domain {name!r} must be (inputs, labels) or dicts, got "
+            f"{describe(example)}; where there are no labels, wrap the set: "
+            "tl.data.unlabelled(set)"
+        )
 
 
 def domains(sets: Mapping[str, Any]) -> Domains:
@@ -79,14 +88,3 @@ def domains(sets: Mapping[str, Any]) -> Domains:
                 "in torch.utils.data.TensorDataset, or leave the domain out"
             )
     return Domains(found)
-
-
-def _with_domain(example: Any, name: str) -> Any:
-    if isinstance(example, Mapping):
-        return {**example, "domain": name}
-    if isinstance(example, (tuple, list)) and len(example) >= _LABELLED:
-        return (*example, name)
-    raise DataError(
-        f"examples of the domain {name!r} must be (inputs, labels) or dicts, got "
-        f"{describe(example)}; where there are no labels, wrap the set: tl.data.unlabelled(set)"
-    )

@@ -56,7 +56,10 @@ def _feed(digest: Any, value: object) -> None:
         text = repr(value)
         digest.update(f"{type(value).__name__} {len(text)} {text};".encode("utf-8", "replace"))
     else:
-        _feed_parts(digest, value)
+        parts = _parts(value)
+        digest.update(f"{type(value).__name__} {len(parts)};".encode())
+        for part in parts:
+            _feed(digest, part)
 
 
 def _feed_bytes(digest: Any, content: Any) -> None:
@@ -72,13 +75,6 @@ def _feed_bytes(digest: Any, content: Any) -> None:
 
 def _hashed(content: Any) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()
-
-
-def _feed_parts(digest: Any, value: object) -> None:
-    parts = _parts(value)
-    digest.update(f"{type(value).__name__} {len(parts)};".encode())
-    for part in parts:
-        _feed(digest, part)
 
 
 def _parts(value: object) -> list[object]:

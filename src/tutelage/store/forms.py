@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tutelage.coarse import CoarseLogits, widened
 from tutelage.errors import ModelError, NonFiniteError, StoreError
 from tutelage.nested import describe
-from tutelage.signals import CoarseLogits
 from tutelage.store.fields import Field
 
 Arrays = list[NDArray[np.generic]]
@@ -67,21 +67,11 @@ def narrowed(coarse: CoarseLogits, k: int) -> CoarseLogits:
 
     Shorter rows are padded with −1.
     """
-    width = coarse.ids.shape[1]
-    if width > k:
-        logits, columns = coarse.logits.topk(k, dim=1)
-        others = coarse.logits.scatter(1, columns, -torch.inf).logsumexp(dim=1)
-        return CoarseLogits(
-            coarse.ids.gather(1, columns), logits, torch.logaddexp(coarse.other, others)
-        )
-    logits, columns = coarse.logits.sort(dim=1, descending=True)
-    ids = coarse.ids.gather(1, columns)
-    missing = (0, k - width)
-    return CoarseLogits(
-        torch.nn.functional.pad(ids, missing, value=-1),
-        torch.nn.functional.pad(logits, missing, value=-torch.inf),
-        coarse.other,
-    )
+    padded = widened(coarse, k)
+    logits, columns = padded.logits.topk(k, dim=1)
+    others = padded.logits.scatter(1, columns, -torch.inf).logsumexp(dim=1)
+    ids = padded.ids.gather(1, columns)
+    return CoarseLogits(ids, logits, torch.logaddexp(coarse.other, others))
 
 
 def sample_classes(logits: Tensor, count: int, temperature: float, first_row: int) -> Tensor:

@@ -19,15 +19,15 @@ def copy_with(model: Model, container: str, kept: list[int]) -> Model:
 
     The other children are not copied, unless the model has a second reference to them.
     """
-    original = model.get_submodule(container)
-    # The smaller container is in the memo before the model is copied, so that in the copy all
-    # references to the original are to the smaller one.
-    smaller = copy(original)
-    memo: dict[int, Any] = {id(original): smaller}
-    state = {name: value for name, value in vars(original).items() if name != "_modules"}
-    parts = [part for part in original._modules.items() if part[1] is not None]  # noqa: SLF001
     try:
+        original = model.get_submodule(container)
+        # The smaller container is in the memo before the model is copied, so that in the copy all
+        # references to the original are to the smaller one.
+        smaller = copy(original)
+        memo: dict[int, Any] = {id(original): smaller}
+        state = {name: value for name, value in vars(original).items() if name != "_modules"}
         smaller.__dict__ = {"_modules": {}} | deepcopy(state, memo)
+        parts = [part for part in original._modules.items() if part[1] is not None]  # noqa: SLF001
         smaller.__dict__["_modules"] |= {
             parts[new][0]: deepcopy(parts[old][1], memo) for new, old in enumerate(kept)
         }
