@@ -134,8 +134,11 @@ def _portable(value: Any) -> Any:
         return os.path.basename(value) if os.path.isabs(value) else str(value)  # noqa: PTH117, PTH119
     if isinstance(value, np.ndarray) and value.dtype.hasobject:
         value = value.tolist()
+    if isinstance(value, (np.ndarray, Tensor)) and value.nbytes > _LONGEST:
+        rows = [turn * len(value) // _SAMPLED_ROWS for turn in range(_SAMPLED_ROWS)]
+        value = [list(value.shape), *(value[row] for row in rows), value[-1]]
     if value is None or isinstance(value, (bytes, Number, np.generic, np.ndarray, Tensor)):
-        return _sampled_rows(value) if getattr(value, "nbytes", 0) > _LONGEST else value
+        return value
     if isinstance(value, (list, tuple, dict)):
         try:  # much faster than one by one, for a million paths
             return _FOLDER.sub('"', json.dumps(value))
@@ -149,12 +152,6 @@ def _portable(value: Any) -> Any:
     if hasattr(value, "to_numpy"):  # tables and columns of pandas and Polars
         return [*map(str, getattr(value, "columns", ())), _portable(value.to_numpy())]
     raise DataError(f"{type(value).__name__} is not data")
-
-
-def _sampled_rows(value: Any) -> list[Any]:
-    """Return the shape and some rows of a large array."""
-    rows = [turn * len(value) // _SAMPLED_ROWS for turn in range(_SAMPLED_ROWS)]
-    return [list(value.shape), *(value[row] for row in rows), value[-1]]
 
 
 def _loader_content(loader: DataLoader[Any], repeats: bool) -> list[str]:

@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from numbers import Number
 from typing import Any
 
@@ -69,12 +70,8 @@ def _feed_bytes(digest: Any, content: Any) -> None:
         return
     pieces = (content[start : start + _PIECE] for start in range(0, len(content), _PIECE))
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for each in threads.map(_hashed, pieces):
-            digest.update(each)
-
-
-def _hashed(content: Any) -> bytes:
-    return hashlib.blake2b(content, digest_size=16).digest()
+        for each in threads.map(partial(hashlib.blake2b, digest_size=16), pieces):
+            digest.update(each.digest())
 
 
 def _parts(value: object) -> list[object]:

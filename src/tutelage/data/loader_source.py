@@ -86,7 +86,10 @@ class LoaderSource(Source):
 
     def _iterator(self, number: int, start: int) -> Iterator[Any]:
         """Return the loader's batches from `start` on; see the class for the random states."""
-        self._set_epoch(number)
+        for owner in (self.loader, self.loader.batch_sampler, self.loader.sampler):
+            set_epoch = getattr(owner, "set_epoch", None)
+            if callable(set_epoch):  # as torch's DistributedSampler has it
+                set_epoch(number)
         self._start_workers()
         if start == 0:
             self._start_state = self._capture()
@@ -142,10 +145,3 @@ class LoaderSource(Source):
         return list(
             {id(each): each for each in found if isinstance(each, torch.Generator)}.values()
         )
-
-    def _set_epoch(self, number: int) -> None:
-        """Call `set_epoch` of samplers that have it, such as torch's DistributedSampler."""
-        for owner in (self.loader, self.loader.batch_sampler, self.loader.sampler):
-            set_epoch = getattr(owner, "set_epoch", None)
-            if callable(set_epoch):
-                set_epoch(number)

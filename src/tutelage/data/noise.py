@@ -52,16 +52,17 @@ class Noise:
         Raises:
             DataError: An input is not of floats, or the number of columns differs.
         """
-        return replace(batch, inputs=on_tensors(batch.inputs, self._noisy), index=None)
-
-    def _noisy(self, tensor: Tensor) -> Tensor:
-        refuse_integers(tensor, "Noise")
         scale: Any = self.scale
-        if isinstance(scale, tuple):
+
+        def noisy(tensor: Tensor) -> Tensor:
+            refuse_integers(tensor, "Noise")
+            if not isinstance(scale, tuple):
+                return tensor + scale * torch.randn_like(tensor)
             if tensor.shape[-1] != len(scale):
                 raise DataError(
                     f"Noise with {len(scale)} scales must have inputs of as many columns, got "
                     f"{describe(tensor)}; give one scale for each, or one number for all"
                 )
-            scale = tensor.new_tensor(scale)
-        return tensor + scale * torch.randn_like(tensor)
+            return tensor + tensor.new_tensor(scale) * torch.randn_like(tensor)
+
+        return replace(batch, inputs=on_tensors(batch.inputs, noisy), index=None)

@@ -61,7 +61,12 @@ class Swap:
         unchanged: list[Tensor] = []
 
         def exchanged(tensor: Tensor) -> Tensor:
-            table = _as_table(tensor)
+            if tensor.ndim > _TABLE:
+                raise DataError(
+                    f"Swap must have tables [batch, features], got {describe(tensor)}; for images "
+                    "use CutMix or Mixup"
+                )
+            table = tensor.reshape(len(tensor), -1)
             chosen = torch.rand(table.shape) < self.probability
             # The choice for a pair's first row holds for both, so that values are exchanged.
             moved = chosen[first] & (mate != torch.arange(len(mate))).unsqueeze(1)
@@ -75,15 +80,6 @@ class Swap:
             return with_mixed_labels(batch, inputs, mate, fraction)
         labels = None if batch.labels is None else _kept(batch.labels, fraction == 1)
         return replace(batch, inputs=inputs, labels=labels, index=None)
-
-
-def _as_table(tensor: Tensor) -> Tensor:
-    if tensor.ndim > _TABLE:
-        raise DataError(
-            f"Swap must have tables [batch, features], got {describe(tensor)}; for images use "
-            "CutMix or Mixup"
-        )
-    return tensor if tensor.ndim == _TABLE else tensor.unsqueeze(1)
 
 
 def _kept(labels: Tensor, unchanged: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import accumulate
@@ -124,16 +124,15 @@ def table_of(data: object) -> Table | None:
         inputs = inner.columns[: max(1, len(inner.columns) - 1)]
         labels = data.label.expand(len(inputs[0]), *data.label.shape)
         return replace(inner, columns=(*inputs, Column((labels,))))
+    tables: list[Table | None] = []
     if type(data) is ConcatDataset:
-        return _joined([table_of(each) for each in data.datasets])
-    return _with_domains(data.sets) if type(data) is Domains else None
-
-
-def _with_domains(sets: Mapping[str, object]) -> Table | None:
-    found = [(name, table_of(each)) for name, each in sets.items()]
-    # A set without labels is refused by `Domains` itself.
-    complete = all(table is not None and len(table.columns) > 1 for _, table in found)
-    return _joined([each and each.named(name) for name, each in found]) if complete else None
+        tables = [table_of(each) for each in data.datasets]
+    elif type(data) is Domains:
+        found = [(name, table_of(each)) for name, each in data.sets.items()]
+        # A set without labels is refused by `Domains` itself.
+        if all(table is not None and len(table.columns) > 1 for _, table in found):
+            tables = [table and table.named(name) for name, table in found]
+    return _joined(tables)
 
 
 def _joined(tables: Sequence[Table | None]) -> Table | None:
@@ -149,7 +148,11 @@ def _joined(tables: Sequence[Table | None]) -> Table | None:
     starts = accumulate(lengths[:-1], initial=0)
     rows = [table.positions() + start for table, start in zip(known, starts, strict=True)]
     names = tuple(dict.fromkeys(name for table in known for name in table.names))
-    domains = [_renumbered(table, names) for table in known if table.domain is not None]
+    domains = [
+        torch.tensor([names.index(name) for name in table.names])[table.domain]
+        for table in known
+        if table.domain is not None
+    ]
     return Table(columns, torch.cat(rows), torch.cat(domains) if domains else None, names)
 
 
@@ -157,10 +160,3 @@ def _fits(one: Table, other: Table) -> bool:
     same = len(one.columns) == len(other.columns) and bool(one.names) == bool(other.names)
     pairs = zip(one.columns, other.columns, strict=False)
     return same and all(column.fits(another) for column, another in pairs)
-
-
-def _renumbered(table: Table, names: tuple[str, ...]) -> Tensor:
-    """Return the domains as numbers within the names of a larger table."""
-    numbers = torch.tensor([names.index(name) for name in table.names])
-    assert table.domain is not None  # noqa: S101 - the caller passes only tables that have one
-    return numbers[table.domain]

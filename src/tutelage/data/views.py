@@ -24,19 +24,13 @@ class _SharedNumber:
     """The number of the current view, in memory shared with (persistent) worker processes."""
 
     def __init__(self) -> None:
-        self._value = torch.zeros((), dtype=torch.int64).share_memory_()
+        self.value = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def __setstate__(self, state: dict[str, torch.Tensor]) -> None:
-        self._value = state["_value"].share_memory_()  # in a worker it is shared already
+        self.value = state["value"].share_memory_()  # in a worker it is shared already
 
     def __repr__(self) -> str:
         return "view"  # always the same, since the current view is not a setting of the data set
-
-    def get(self) -> int:
-        return int(self._value)
-
-    def set(self, value: int) -> None:
-        self._value.fill_(value)
 
 
 class Views(Dataset[Any]):
@@ -119,7 +113,7 @@ class Views(Dataset[Any]):
     @property
     def view(self) -> int:
         """The current view; 0 at first."""
-        return self._current.get()
+        return int(self._current.value)
 
     def set_view(self, view: int) -> None:
         """Use another view from now on, also in running worker processes.
@@ -127,7 +121,7 @@ class Views(Dataset[Any]):
         Raises:
             ArgumentError: There is no such view.
         """
-        self._current.set(self._checked(view))
+        self._current.value.fill_(self._checked(view))
 
     def set_epoch(self, epoch: int) -> None:
         """Use the view of an epoch, counted from 0: `epoch mod count`."""
