@@ -42,7 +42,6 @@ class CoarseLogits:
     sampled_at: float | None = None
 
     def __post_init__(self) -> None:
-        """Check the shapes."""
         parts = (self.ids, self.logits, self.other)
         if not all(isinstance(each, Tensor) for each in parts):
             raise ModelError(
@@ -82,11 +81,9 @@ class CoarseLogits:
         return cls(*map(torch.cat, zip(*columns, strict=True)), sampled_at=sampled_at)
 
     def __len__(self) -> int:
-        """Return the number of examples."""
         return len(self.other)
 
     def __getitem__(self, rows: slice | Tensor) -> CoarseLogits:
-        """Return some of the rows."""
         return CoarseLogits(self.ids[rows], self.logits[rows], self.other[rows], self.sampled_at)
 
     def to(self, device: torch.device) -> CoarseLogits:

@@ -41,7 +41,6 @@ class Mixture:
         return (own | (self.fraction == 0)) & (partner | (self.fraction == 1))
 
     def __getitem__(self, rows: slice | Tensor) -> Mixture:
-        """Return the mixture of some examples."""
         return Mixture(self.labels[rows], self.fraction[rows])
 
     def to(self, device: torch.device) -> Mixture:
@@ -115,7 +114,6 @@ class Batch:
         return cls(inputs, labels, index, domain, progress)
 
     def __len__(self) -> int:
-        """Return the number of examples."""
         top = self.inputs.values() if isinstance(self.inputs, Mapping) else self.inputs
         if isinstance(top, (Tensor, str, bytes)):
             return len(top)
@@ -274,11 +272,9 @@ class Fields:
             )
 
     def __or__(self, other: Fields) -> Fields:
-        """Return what either requires."""
         return Fields(self.output or other.output, self.features | other.features)
 
     def __bool__(self) -> bool:
-        """Tell whether anything is required."""
         return self.output or bool(self.features)
 
 
@@ -297,7 +293,6 @@ class Wants:
     labels: bool = False
 
     def __or__(self, other: Wants) -> Wants:
-        """Return what either requires."""
         student, teacher = self.student | other.student, self.teacher | other.teacher
         return Wants(student, teacher, self.labels or other.labels)
 

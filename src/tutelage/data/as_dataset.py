@@ -19,13 +19,6 @@ def as_dataset(name: str, data: Any) -> Any:
 
     `data` is inputs `[examples, …]`, alone or in a tuple `(inputs, labels)`, or
     `(x1, x2, …, labels)` for models of several inputs; or any data set.
-
-    Raises:
-        DataError: Tensors or arrays differ in length, or an array does not hold numbers.
-
-    >>> import numpy as np
-    >>> len(as_dataset("train", (np.zeros((5, 2)), np.arange(5))))
-    5
     """
     arrays = (Tensor, np.ndarray)
     if isinstance(data, list) and len({each.ndim for each in data if isinstance(each, arrays)}) > 1:

@@ -25,9 +25,6 @@ def as_source(
 
     A `DataLoader` keeps its own order and batches. `batch_size` is over all processes. `views` is
     the number of views (see `Views`) to cycle through, one per epoch; None for all.
-
-    Raises:
-        DataError: The data is empty, or none of these.
     """
     shard = shard or Shard()
     if isinstance(data, DataLoader):

@@ -20,9 +20,6 @@ def collate(examples: list[Any]) -> Any:
 
     Unlike `default_collate`, this accepts rows of lists as the `datasets` library yields them, and
     labels that are numbers in some examples and tensors in others.
-
-    Raises:
-        DataError: The parts of dicts or tuples have different shapes.
     """
     prepared = [_with_tensors(each) for each in examples]
     keys = [label_key(each) for each in prepared]

@@ -32,11 +32,6 @@ def dataset_fingerprint(dataset: Any) -> str:
 
     Raises:
         DataError: It has no length, is empty, cannot be loaded, or its examples cannot be hashed.
-
-    >>> from torch.utils.data import TensorDataset
-    >>> one, other = TensorDataset(torch.zeros(3, 2)), TensorDataset(torch.zeros(4, 2))
-    >>> dataset_fingerprint(one) == dataset_fingerprint(other)
-    False
     """
     return examples_fingerprint(dataset)[0]
 
@@ -53,10 +48,6 @@ def draws_at_random(dataset: Any) -> bool:
     A few examples are loaded twice, under two seeds. If they are equal although random numbers were
     used, up to 256 are loaded, since an augmentation may be rare. Data sets, errors and random
     states as for `dataset_fingerprint`.
-
-    >>> from torch.utils.data import TensorDataset
-    >>> draws_at_random(TensorDataset(torch.zeros(3, 2)))
-    False
     """
     dataset = _map_style(dataset)
     if table_of(dataset) is not None:

@@ -25,7 +25,6 @@ class Domains(Dataset[Any]):
         self._ends = list(accumulate(len(each) for each in self.sets.values()))
 
     def __len__(self) -> int:
-        """Return the number of examples of all domains."""
         return self._ends[-1]
 
     def __getitem__(self, index: int) -> Any:

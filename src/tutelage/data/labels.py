@@ -25,7 +25,6 @@ class Labelled(Dataset[Any]):
         self.dataset, self.labels, self.inputs = dataset, labels, inputs
 
     def __len__(self) -> int:
-        """Return the number of examples."""
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
@@ -92,7 +91,6 @@ class Unlabelled(Dataset[Any]):
         self.inputs, self.label = inputs, label
 
     def __len__(self) -> int:
-        """Return the number of examples."""
         return len(self.inputs)
 
     def __getitem__(self, index: int) -> Any:

@@ -33,11 +33,8 @@ def with_mixed_labels(batch: Batch, inputs: Any, partner: Tensor, fraction: Tens
     The partner's class label is in `Batch.mixture`. Values are mixed directly; NaN in either gives
     NaN. The index is dropped, since it does not identify mixed inputs.
 
-    Args:
-        batch: The original batch.
-        inputs: The mixed inputs.
-        partner: `[batch]`: the rows of the partners.
-        fraction: `[batch]` in [0, 1]: how much of each example is its own.
+    `partner`, `[batch]`, are the rows of the partners; `fraction`, `[batch]` in [0, 1], is how much
+    of each example is its own.
     """
     refuse_mixed(batch)
     labels = batch.labels

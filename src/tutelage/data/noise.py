@@ -28,6 +28,7 @@ class Noise:
 
     Raises:
         ArgumentError: A scale is negative or not finite, or there is none.
+        DataError: When called: an input is not of floats, or the number of columns differs.
 
     >>> Noise(0.0)(Batch(torch.ones(1, 2))).inputs
     tensor([[1., 1.]])
@@ -47,11 +48,7 @@ class Noise:
             not_negative("scale", each, "0 adds nothing")
 
     def __call__(self, batch: Batch) -> Batch:
-        """Return the noisy batch.
-
-        Raises:
-            DataError: An input is not of floats, or the number of columns differs.
-        """
+        """Return the changed batch."""
         scale: Any = self.scale
 
         def noisy(tensor: Tensor) -> Tensor:

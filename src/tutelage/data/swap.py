@@ -36,6 +36,7 @@ class Swap:
 
     Raises:
         ArgumentError: `probability` is outside [0, 1].
+        DataError: When called: an input is not a table, or the examples are mixed already.
 
     >>> table = Batch(torch.arange(6.0).reshape(3, 2))
     >>> sorted(Swap(0.5)(table).inputs[:, 1].tolist())
@@ -50,11 +51,7 @@ class Swap:
         fraction("probability", self.probability, "AutoGluon uses at most 0.1")
 
     def __call__(self, batch: Batch) -> Batch:
-        """Return the batch with features swapped.
-
-        Raises:
-            DataError: An input is not a table, or labels are to be mixed twice.
-        """
+        """Return the changed batch."""
         refuse_mixed(batch)
         mate = pairs(batch, self.within_domain)
         first = torch.minimum(mate, torch.arange(len(mate)))

@@ -108,9 +108,6 @@ def table_of(data: object) -> Table | None:
     These are a `TensorDataset`, `Domains` and `Unlabelled` sets of such, a `ConcatDataset` of
     several with equal columns, and a `Subset` of any of these (what `random_split` returns).
     Anything else, a subclass too, may compute its examples.
-
-    Raises:
-        DataError: A `Subset` has an index outside of its data.
     """
     if type(data) is TensorDataset:
         return Table(tuple(Column((each,)) for each in data.tensors)) if data.tensors else None

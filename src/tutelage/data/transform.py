@@ -70,11 +70,7 @@ class Chain:
         object.__setattr__(self, "transforms", tuple(self.transforms))
 
     def __call__(self, batch: Batch) -> Batch:
-        """Return what the last transform returns.
-
-        Raises:
-            DataError: A transform refuses the batch, or does not return one.
-        """
+        """Return the changed batch."""
         for transform in self.transforms:
             batch = transformed(batch, transform)
         return batch

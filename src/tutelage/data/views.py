@@ -95,7 +95,6 @@ class Views(Dataset[Any]):
         self._check_reproducible()
 
     def __len__(self) -> int:
-        """Return the number of examples, of each view."""
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
@@ -210,9 +209,6 @@ def show_epoch(dataset: object, epoch: int, views: int | None = None) -> int:
     """Set the view of an epoch, `epoch mod views`, and return it; 0 where there are no views.
 
     `views` is the number to cycle through; None for as many as the data set has.
-
-    Raises:
-        DataError: Its parts have different numbers of views, or fewer than `views`.
     """
     found = views_in(dataset)
     if not found:

@@ -45,10 +45,6 @@ def capturing(
 
     The clones are filled in, by path, while the model runs. If the model's output is not required,
     `Complete` ends the forward pass at the last path, and must be caught by the caller.
-
-    Raises:
-        ArgumentError: There is no module at a path.
-        ModelError: There is no tensor at it, or the module did not run.
     """
     found: dict[str, Tensor] = {}
     thread = get_ident()

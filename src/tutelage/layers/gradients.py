@@ -18,10 +18,6 @@ def check_gradients(student: nn.Module, signals: Signals, terms: Mapping[str, Fi
 
     `signals` are the student's for one batch, in training mode and with gradients; `terms` are the
     signals that each loss term requires, by the term's name.
-
-    Raises:
-        ModelError: A feature was cut off from the trainable layer that computes it, or a term
-            depends on frozen parts only.
     """
     for path, feature in signals.features.items():
         layer = LayerPath.parse(path)

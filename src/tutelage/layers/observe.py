@@ -19,11 +19,6 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
     The model is called as `model(x)` for a tensor or a list of strings, `model(*x)` for another
     tuple or list and `model(**x)` for a dict. Without required signals it does not run, and without
     the output it runs no further than the last layer required. `side` is for messages.
-
-    Raises:
-        ArgumentError: A required layer does not exist.
-        ModelError: The model raises an error (which is the cause), returns something without an
-            output, or a required layer did not run or returned no tensor.
     """
     if not fields.features:
         return Signals(_output(_call(model, inputs, side), side)) if fields.output else Signals()

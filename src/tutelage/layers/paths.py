@@ -54,9 +54,6 @@ def submodule(model: nn.Module, path: str, side: str) -> nn.Module:
     """Return the layer at a path that `named_modules()` lists; `""` is the model itself.
 
     `side` is `"student"`, `"teacher"` or `"model"`, for messages.
-
-    Raises:
-        ArgumentError: The model has no layer of this name.
     """
     if not isinstance(path, str):
         raise ArgumentError(

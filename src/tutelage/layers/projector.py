@@ -23,10 +23,6 @@ def projector(student: Tensor, teacher: Tensor) -> nn.Module:
     `[batch, channels, height, width]`; where the widths are equal, the identity.
 
     Source: Romero et al. 2015 (the regressor of FitNets), https://arxiv.org/abs/1412.6550.
-
-    >>> import torch
-    >>> projector(torch.zeros(2, 5, 3), torch.zeros(2, 5, 4))
-    Linear(in_features=3, out_features=4, bias=True)
     """
     check_kinds(student, teacher)
     narrow, wide = width(student), width(teacher)
@@ -69,10 +65,6 @@ def resize(student: Tensor, teacher: Tensor) -> Tensor:
     """Resize the student's tokens, or height and width, to the teacher's number.
 
     To fewer by averaging, to more by linear interpolation.
-
-    >>> import torch
-    >>> resize(torch.tensor([[[1.0], [3.0]]]), torch.zeros(1, 1, 8))
-    tensor([[[2.]]])
     """
     if student.ndim == _TOKENS and student.shape[1] != teacher.shape[1]:
         sized = _interpolate(student.transpose(1, 2), list(teacher.shape[1:2]), "linear")

@@ -21,13 +21,7 @@ _INFINITY = {"float16": 0x7C00, "bfloat16": 0x7F80, "float32": 0x7F800000}
 
 
 def encode(field: Field, values: Tensor | CoarseLogits, first_row: int) -> Arrays:
-    """Return the rows of each of a field's columns; `first_row` is the store's row of the first.
-
-    Raises:
-        ModelError: The values have another form or shape than the field.
-        NonFiniteError: A value is NaN or infinite.
-        StoreError: A value does not fit the field's dtype.
-    """
+    """Return the rows of each of a field's columns; `first_row` is the store's row of the first."""
     if field.form == "coarse":
         return _encode_coarse(field, values, first_row)
     if isinstance(values, CoarseLogits):

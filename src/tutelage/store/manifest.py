@@ -111,11 +111,7 @@ class Manifest(Entry):
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """Read and check a store's manifest.
-
-        Raises:
-            StoreError: There is none, it is of another format, or it is damaged.
-        """
+        """Read a store's manifest; refuse a damaged one, or one of another format."""
         path = folder / NAME
         try:
             text = path.read_bytes()

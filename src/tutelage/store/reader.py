@@ -61,7 +61,6 @@ class TargetStore:
         return cls(folder, manifest)
 
     def __len__(self) -> int:
-        """Return the number of examples."""
         return self.layout.examples
 
     def __repr__(self) -> str:

@@ -58,13 +58,7 @@ class StoreWriter:
         return left[len(left) * process // of : len(left) * (process + 1) // of]
 
     def write(self, block: int, pieces: Iterable[Signals]) -> None:
-        """Write a block, from the teacher's signals for its rows, in order, batch by batch.
-
-        Raises:
-            StoreError: The disk is full or cannot be written, a value does not fit the dtype, or
-                the number of rows differs from the block's.
-            TutelageError: As `tutelage.store.forms.encode`.
-        """
+        """Write a block, from the teacher's signals for its rows, in order, batch by batch."""
         rows, done = self.layout.block(block), 0
         checksums = [0] * len(self._columns)
         for signals in pieces:
@@ -121,11 +115,7 @@ class StoreWriter:
 
 
 def close_store(folder: Path, manifest: Manifest) -> None:
-    """Finish a store whose blocks are all finished: write the checksums to its manifest.
-
-    Raises:
-        StoreError: Blocks are missing, or the folder cannot be written.
-    """
+    """Finish a store whose blocks are all finished: write the checksums to its manifest."""
     layout, columns = manifest.layout, manifest.columns
     with _writing(folder):
         finished = read_journals(folder, len(columns), layout.blocks)
@@ -147,11 +137,7 @@ def close_store(folder: Path, manifest: Manifest) -> None:
 
 
 def reopen_store(folder: Path, manifest: Manifest, damaged: set[int]) -> Manifest:
-    """Make a store unfinished again, without its damaged blocks.
-
-    Raises:
-        StoreError: The folder cannot be written.
-    """
+    """Make a store unfinished again, without its damaged blocks."""
     known = known_checksums(folder, manifest).items()
     opened = manifest.model_copy(update={"checksums": None})
     with _writing(folder):
