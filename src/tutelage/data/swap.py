@@ -63,7 +63,7 @@ class Swap:
                     f"Swap must have tables [batch, features], got {describe(tensor)}; for images "
                     "use CutMix or Mixup"
                 )
-            table = tensor.reshape(len(tensor), -1)
+            table = tensor if tensor.ndim == _TABLE else tensor.unsqueeze(1)
             chosen = torch.rand(table.shape) < self.probability
             # The choice for a pair's first row holds for both, so that values are exchanged.
             moved = chosen[first] & (mate != torch.arange(len(mate))).unsqueeze(1)

@@ -24,8 +24,8 @@ class ShardFiles:
 
     def __init__(self, folder: Path, columns: tuple[Column, ...], layout: Layout) -> None:
         self.folder, self.columns, self.layout = folder, columns, layout
-        self._open: dict[Path, IO[bytes]] = {}
-        self._made: set[Path] = set()
+        self._open: dict[str, IO[bytes]] = {}
+        self._made: set[str] = set()
 
     def make_all(self) -> None:
         """Create missing files, and write the header and set the size of all."""
@@ -37,15 +37,14 @@ class ShardFiles:
                 with path.open("r+b", buffering=0) as file:
                     file.truncate(column.file_bytes(rows))
                     write_at(file, 0, column.header(rows))
-                self._made.add(path)
+                self._made.add(path.name)
 
     def write(self, column: Column, block: int, row: int, content: memoryview) -> None:
         """Write rows of a block, beginning at its row `row`."""
-        shard, begin = _begin(column, self.layout, block)
-        path = self.folder / column.file(shard)
-        if path not in self._open:
-            self._open[path] = path.open("r+b", buffering=0)
-        write_at(self._open[path], begin + row * column.row_bytes, content)
+        name, begin = _begin(column, self.layout, block)
+        if name not in self._open:
+            self._open[name] = (self.folder / name).open("r+b", buffering=0)
+        write_at(self._open[name], begin + row * column.row_bytes, content)
 
     def flush(self) -> None:
         """Flush rows and headers to disk, and close the files."""
@@ -53,8 +52,8 @@ class ShardFiles:
         for file in self._open.values():
             flush(file)
         self.close()
-        for path in sorted(made):  # one at a time, since there may be thousands
-            with path.open("r+b", buffering=0) as file:
+        for name in sorted(made):  # one at a time, since there may be thousands
+            with (self.folder / name).open("r+b", buffering=0) as file:
                 flush(file)
 
     def close(self) -> None:
@@ -65,10 +64,11 @@ class ShardFiles:
 
 
 @lru_cache(maxsize=256)  # a block is written in several pieces
-def _begin(column: Column, layout: Layout, block: int) -> tuple[int, int]:
-    """Return the shard of a block, and the offset of its first byte in the shard's file."""
-    shard, span = layout.location(block)
-    return shard, len(column.header(len(layout.shard(shard)))) + span.start * column.row_bytes
+def _begin(column: Column, layout: Layout, block: int) -> tuple[str, int]:
+    """Return the name of a block's file, and the offset of its first byte."""
+    shard, rows = layout.location(block)
+    header = column.header(len(layout.shard(shard)))
+    return column.file(shard), len(header) + rows.start * column.row_bytes
 
 
 def check_file(folder: Path, column: Column, layout: Layout, shard: int) -> str | None:
@@ -87,10 +87,10 @@ def check_file(folder: Path, column: Column, layout: Layout, shard: int) -> str 
 
 def block_checksum(folder: Path, column: Column, layout: Layout, block: int) -> int | None:
     """Return the CRC-32 of a block on disk; None if it cannot be read completely."""
-    shard, begin = _begin(column, layout, block)
+    name, begin = _begin(column, layout, block)
     left, value = len(layout.block(block)) * column.row_bytes, 0
     try:
-        with (folder / column.file(shard)).open("rb", buffering=0) as file:
+        with (folder / name).open("rb", buffering=0) as file:
             file.seek(begin)
             while left and (piece := file.read(min(left, _BYTES_AT_ONCE))):
                 left, value = left - len(piece), crc32(piece, value)
