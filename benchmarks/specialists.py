@@ -104,7 +104,7 @@ class Restricted(tl.Objective):
 
     def forward(self, student: tl.Signals, teacher: tl.Signals, batch: tl.Batch) -> Tensor:
         """Return the divergences, `[batch]`."""
-        known = teacher.wanted_answer()
+        known = teacher.wanted_targets()
         assert isinstance(known, tl.CoarseLogits)
         absent = known.ids < 0
         ours = student.wanted_output().gather(1, known.ids.clamp(min=0))

@@ -133,7 +133,7 @@ class Selective(Objective):
             DataError: There are no labels, or they do not fit the outputs.
         """
         ours = self._scores(student.wanted_output(), batch)
-        lead = ours - self._scores(teacher.wanted_answer(), batch)
+        lead = ours - self._scores(teacher.wanted_targets(), batch)
         rows: dict[str, list[int]] = {}
         known = batch.labelled().tolist()
         for row, group in enumerate(self._groups(batch, len(lead))):

@@ -59,8 +59,8 @@ class Arm:
         objective: What the student is asked for; None, without a function, for the labels.
         stages: Several trainings one after another, in place of an objective; their epochs are
             theirs, so that it is for you to make the steps of the arms equal.
-        run: A function of a `Trial` that returns a trained model, or the `Run` that trained it (then
-            the report knows its steps), in place of an objective.
+        run: A function of a `Trial`, in place of an objective, that returns a trained model or the
+            `Run` that trained it; then the report knows its steps.
         student: Makes another student than the study's.
         teacher: Another teacher.
         train: Other training data, or a function from a seed to such.

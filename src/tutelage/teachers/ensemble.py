@@ -67,7 +67,7 @@ class Team(Teacher):
         for name, member, device in zip(self.names, self.members, self.devices, strict=True):
             on_device = batch if device is None else batch.to(device)
             signals = ask(member, on_device, required[name]).to(home)
-            outputs += [signals.wanted_answer()] if fields.output else []
+            outputs += [signals.wanted_targets()] if fields.output else []
             features |= {f"{name}{SEPARATOR}{path}": x for path, x in signals.features.items()}
         return outputs, features
 

@@ -18,7 +18,6 @@ from tutelage.files import writing
 from tutelage.nested import describe
 from tutelage.signals import Batch, CoarseLogits, Signals
 from tutelage.store import Data, Field, Layout, Manifest, Settings, Views
-from tutelage.store.layout import Span
 from tutelage.store.manifest import NAME
 from tutelage.teachers import Teacher
 from tutelage.training.folder import versions
@@ -43,7 +42,7 @@ class TeacherOutputs:
         self.settings, self.accelerator = settings, accelerator
         self._first: Signals | None = None
 
-    def blocks(self, span: Span, layout: Layout) -> Iterator[tuple[int, Iterator[Signals]]]:
+    def blocks(self, span: range, layout: Layout) -> Iterator[tuple[int, Iterator[Signals]]]:
         """Yield neighbouring blocks of one view, each with the teacher's outputs for its rows.
 
         Those of one block must be read before the next.
