@@ -25,10 +25,10 @@ MATRIX = ((0.9, 0.06, 0.04), (0.1, 0.8, 0.1), (0.02, 0.03, 0.95))
 
 def drawings():
     return {
-        "curves": curves("c", [Line("one", [1, 2], [0.5, 0.25], [0.4, 0.2], [0.6, 0.3])], "loss"),
-        "trade_off": trade_off("t", [Line("one", [0.1], [0.9], [0.8], [0.95], 0)], "accuracy"),
-        "paired": paired("p", [("a", [0.5, 0.6]), ("b", [0.7, 0.9])], "accuracy", [1, 2]),
-        "heat_map": heat_map("h", MATRIX, ["x", "y", "z"], shared_range(MATRIX), "alike"),
+        "curves": curves([Line("one", [1, 2], [0.5, 0.25], [0.4, 0.2], [0.6, 0.3])], "loss"),
+        "trade_off": trade_off([Line("one", [0.1], [0.9], [0.8], [0.95], 0)], "y", as_percent=True),
+        "paired": paired([("a", [0.5, 0.6], 1), ("b", [0.7, 0.9], 2)], "y", as_percent=True),
+        "heat_map": heat_map(MATRIX, ["x", "y", "z"], shared_range(MATRIX), "alike"),
     }
 
 
@@ -148,7 +148,7 @@ def test_the_diagonal_of_a_heat_map_has_no_colour():
 
 
 def test_a_description_is_escaped():
-    assert '"<&' not in heat_map("h", MATRIX, ["x", "y", "z"], (0.01, 0.2), '"<&')
+    assert '"<&' not in heat_map(MATRIX, ["x", "y", "z"], (0.01, 0.2), '"<&')
 
 
 def test_cells_know_what_they_are_sorted_by():
