@@ -12,7 +12,7 @@ from rich.table import Table
 from tutelage.demo.settings import DemoSettings
 from tutelage.evaluation import mean_interval
 from tutelage.reports import Record
-from tutelage.reports.numbers import NONE, count, file_size, milliseconds, percent, plus_minus
+from tutelage.reports.numbers import NONE, count, file_size, milliseconds
 from tutelage.reports.record import ModelRecord
 from tutelage.reports.verdict import verdict
 
@@ -48,8 +48,8 @@ def rows(results: Record) -> list[tuple[str, ...]]:
 def _per_cent(values: tuple[float, ...]) -> str:
     """Return the mean with its interval where there are several; the column says per cent."""
     if len(values) == 1:
-        return percent(values[0]).removesuffix(" %")
-    return plus_minus(fmean(values), mean_interval(values).half_width).removesuffix(" %")
+        return f"{100 * values[0]:.1f}"
+    return f"{100 * fmean(values):.1f} ± {100 * mean_interval(values).half_width:.1f}"
 
 
 def _costs(model: ModelRecord) -> tuple[str, ...]:

@@ -20,15 +20,6 @@ def percent(fraction: float, decimals: int = 1) -> str:
     return f"{100 * fraction:.{decimals}f} %"
 
 
-def plus_minus(mean: float, half_width: float) -> str:
-    """Return a fraction and the half width of its interval as per cent.
-
-    >>> plus_minus(0.9666, 0.0123)
-    '96.7 ± 1.2 %'
-    """
-    return f"{100 * mean:.1f} ± {100 * half_width:.1f} %"
-
-
 def points(difference: float) -> str:
     """Return a difference of fractions in percentage points, with its sign.
 
