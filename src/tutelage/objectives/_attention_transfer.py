@@ -39,12 +39,8 @@ def attention_transfer(student: Tensor, teacher: Tensor, mask: Tensor | None = N
     >>> attention_transfer(student, torch.tensor([[[0.0, 0.0], [5.0, 5.0]]]))  # only the second
     tensor([1.])
     """
-    kinds = {student.ndim, teacher.ndim}
-    if (
-        len(kinds) > 1
-        or not kinds <= {_TOKENS, _MAPS}
-        or _positions(student) != _positions(teacher)
-    ):
+    one_kind = student.ndim == teacher.ndim and student.ndim in (_TOKENS, _MAPS)
+    if not one_kind or _positions(student) != _positions(teacher):
         raise ModelError(
             "attention is compared between features [batch, tokens, d], or [batch, channels, "
             f"height, width], with the same positions, got {list(student.shape)} (student) and "

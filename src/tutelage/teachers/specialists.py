@@ -115,10 +115,15 @@ class Specialists(Teacher):
         with ExitStack() as stack:
             for member in self.members:
                 stack.enter_context(member.ready(_CPU if self.offload else device))
-            if self.offload:
-                self._device, self._moved = device, ExitStack()
-                stack.callback(self._unload)
-            yield
+            if not self.offload:
+                yield
+                return
+            self._device, self._moved = device, ExitStack()
+            try:
+                yield
+            finally:
+                self._device = None
+                self._unload()
 
     def fingerprint(self) -> str:
         """Return the domains, in any order, with the fingerprints of their teachers."""
@@ -128,15 +133,14 @@ class Specialists(Teacher):
     def _ask(self, member: int, batch: Batch, fields: Fields) -> Signals:
         teacher = self.members[member]
         if self._device is not None and teacher is not self._loaded:
-            device = self._device
             self._unload()
-            self._moved.enter_context(teacher.ready(device))
-            self._device, self._loaded = device, teacher
+            self._moved.enter_context(teacher.ready(self._device))
+            self._loaded = teacher
         return ask(teacher, batch, fields)
 
     def _unload(self) -> None:
         """Move back the teacher that is on the device."""
-        self._device = self._loaded = None
+        self._loaded = None
         self._moved.close()
 
     def _rows_by_member(self, batch: Batch) -> dict[int, list[int]]:
