@@ -11,7 +11,7 @@ from rich.table import Table
 
 from tutelage.demo.settings import DemoSettings
 from tutelage.reports import Record
-from tutelage.reports.numbers import NONE, count, file_size, milliseconds, percent, plus_minus
+from tutelage.reports.numbers import NONE, count, file_size, milliseconds
 from tutelage.reports.record import ArmRecord, ModelRecord
 from tutelage.reports.verdict import verdict
 
@@ -46,9 +46,8 @@ def rows(results: Record) -> list[tuple[str, ...]]:
 
 def _per_cent(arm: ArmRecord, metric: str) -> str:
     """Return the mean with its interval where there is one; the column says per cent."""
-    mean, interval = fmean(arm.values(metric)), arm.intervals.get(metric)
-    text = percent(mean) if interval is None else plus_minus(mean, interval.half_width)
-    return text.removesuffix(" %")
+    mean, interval = 100 * fmean(arm.values(metric)), arm.intervals.get(metric)
+    return f"{mean:.1f}" if interval is None else f"{mean:.1f} ± {100 * interval.half_width:.1f}"
 
 
 def _costs(model: ModelRecord) -> tuple[str, ...]:

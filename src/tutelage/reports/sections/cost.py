@@ -115,7 +115,7 @@ def _against_time(record: Record) -> tuple[Figure, ...]:
         return ()
     return (
         Figure(
-            trade_off("time", marks, axis_label(metric), as_percent=metric.is_fraction),
+            trade_off(marks, axis_label(metric), as_percent=metric.is_fraction),
             "Quality against time for one input",
             "Bars are 95 % intervals over seeds; the teacher is a single model and has none. "
             "Models of equal time are drawn side by side.",

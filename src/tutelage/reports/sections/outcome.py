@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 
 from tutelage.evaluation import Interval, mean_interval
-from tutelage.reports.figures import Line, Row, intervals, paired, series
+from tutelage.reports.figures import Line, intervals, paired, series
 from tutelage.reports.numbers import NONE, count, counted, significant
 from tutelage.reports.page import Cell, Column, Figure, Section, Table
 from tutelage.reports.record import ArmRecord, Comparison, DecidingMetric, Record
@@ -174,44 +174,39 @@ def _differences(record: Record, metric: DecidingMetric) -> Section | None:
     if len(record.seeds) < 2:  # noqa: PLR2004 - nothing to join
         return None
     drawn = record.arms[:MOST_DRAWN]
-    columns = [(_wrapped(arm.name), arm.values(metric.name)) for arm in drawn]
+    columns = [
+        (_wrapped(arm.name), arm.values(metric.name), look(record, arm.name)) for arm in drawn
+    ]
     label = f"{axis_label(metric)}, on test data"
-    looks = [look(record, arm.name) for arm in drawn]
     figures = [
         Figure(
-            paired("seeds", columns, label, looks, as_percent=metric.is_fraction),
+            paired(columns, label, as_percent=metric.is_fraction),
             "Seed by seed",
             "A thin line joins the arms of one seed, which share initial weights and data order. "
             "Bars are means.",
         )
     ]
-    rows = _interval_rows(record, 100 if metric.is_fraction else 1)
+    found = [against_control(record, arm.name) for arm in record.arms if not arm.is_control]
+    rows = [
+        (each.arm, each.interval, look(record, each.arm))
+        for each in found
+        if each is not None and each.interval is not None
+    ]
     if rows:
         unit = "points of " if metric.is_fraction else "gain in "
         figures.append(
             Figure(
-                intervals("differences", rows, f"{unit}{metric_name(metric)} {_against(record)}"),
+                intervals(
+                    rows,
+                    f"{unit}{metric_name(metric)} {_against(record)}",
+                    as_percent=metric.is_fraction,
+                ),
                 f"A{_against(record)[1:]}",
                 "Mean difference of paired seeds with its 95 % interval over seeds and test "
                 "examples. An interval that includes zero shows no difference.",
             )
         )
     return Section("Uncertainty", figures=tuple(figures), table=_comparisons(record, metric))
-
-
-def _interval_rows(record: Record, factor: int) -> list[Row]:
-    found = [against_control(record, arm.name) for arm in record.arms if not arm.is_control]
-    return [
-        Row(
-            each.arm,
-            factor * fmean(each.differences),
-            factor * each.interval.low,
-            factor * each.interval.high,
-            look(record, each.arm),
-        )
-        for each in found
-        if each is not None and each.interval is not None
-    ]
 
 
 def _comparisons(record: Record, metric: DecidingMetric) -> Table | None:
@@ -254,7 +249,6 @@ def _series(record: Record, metric: DecidingMetric) -> Section | None:
     lines = [_line(record, metric, name, 1 + place) for place, name in enumerate(names)]
     at = sorted({value for line in lines for value in line.x})
     svg = series(
-        "along",
         lines,
         record.axis or "value",
         axis_label(metric),

@@ -73,7 +73,6 @@ def _deltas(record: Record, ours: ArmRecord, theirs: ArmRecord) -> Figure | None
     common = sorted(ours.by_class.keys() & theirs.by_class.keys())
     if len(common) < 2:  # noqa: PLR2004 - nothing to compare
         return None
-    of_teacher = theirs is record.teacher
     caption = "Recall of each class: the student's minus the other's, in points."
     if len(common) > MOST:
         caption += (
@@ -81,13 +80,12 @@ def _deltas(record: Record, ours: ArmRecord, theirs: ArmRecord) -> Figure | None
             f"{MOST // 2} that gain most."
         )
     svg = deltas(
-        f"classes-{'teacher' if of_teacher else 'control'}",
         [record.class_names[each] if record.class_names else str(each) for each in common],
         [theirs.by_class[each] for each in common],
         [ours.by_class[each] for each in common],
         f"points of recall, student minus {theirs.name}",
     )
-    other = "the teacher" if of_teacher else f"“{theirs.name}”"
+    other = "the teacher" if theirs is record.teacher else f"“{theirs.name}”"
     student = "The student" if record.is_run else f"“{ours.name}”"
     means = "" if record.is_run else " Means over seeds."
     return Figure(svg, f"{student} against {other}", caption + means)
@@ -152,8 +150,7 @@ def _residuals(record: Record) -> Section | None:
         for place, each in enumerate(arm.residuals, start=1):
             output = f"output {place}" if len(arm.residuals) > 1 else "Predicted minus true"
             title = output.capitalize() if record.is_run else f"“{arm.name}”, {output.lower()}"
-            name = f"residuals-{look(record, arm.name)}-{place}"
-            svg = residuals(name, each.true, each.predicted, look=look(record, arm.name))
+            svg = residuals(each.true, each.predicted, look=look(record, arm.name))
             figures.append(Figure(svg, title))
     if not figures:
         return None
