@@ -22,7 +22,7 @@ from tutelage.training.folder import RunFolder
 from tutelage.training.run_setup import Setup
 from tutelage.training.state import RunState
 
-FORMAT = 2
+FORMAT = 3
 _FRACTION_OF_TIME = 0.05
 _STEPS_BETWEEN_VOTES = 16
 
@@ -94,14 +94,14 @@ class Checkpointer:
         pause = max(self._seconds, took / _FRACTION_OF_TIME) if self._seconds else 0.0
         self._next = time.monotonic() + pause
 
-    def keep_best(self, epoch: int) -> None:
-        """Keep the student of an epoch, which is the best so far."""
-        student: nn.Module = self.setup.distiller.student
+    def keep_best(self) -> None:
+        """Keep the student of the epoch that has just ended, the best so far."""
+        student, best = self.setup.distiller.student, self._best_file()
         refuse_non_finite(student, self.state.step)
-        if self.folder is None:
+        if best is None:
             self._best_in_memory = copy.deepcopy(student.state_dict())
         elif self._main:
-            save_student(student, self.folder.best(epoch))
+            save_student(student, best)
 
     def finish(self) -> int:
         """Give the student the weights of the best epoch, or of the last; return which it is."""

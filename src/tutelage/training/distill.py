@@ -109,6 +109,11 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
             f"{given[0] if given else 'neither'}; for instance objective=tl.SoftTargets(4), "
             "epochs=20"
         )
+    if transform is not None and (not callable(transform) or isinstance(transform, type)):
+        raise ArgumentError(
+            f"`transform` must be a function from a batch to a batch, got {transform!r}; for "
+            "instance tl.data.Mixup()"
+        )
     passes = 1 if epochs is None else epochs
     settings = Settings(
         epochs=integer("epochs", passes, 1, "it counts the passes over `train`"),

@@ -58,13 +58,17 @@ class Loop:
         plain = accelerator.scaler is None and accelerator.distributed_type in _PLAIN
         self._wrapped = None if plain else accelerator.prepare(self.setup.optimizer)
 
-    def run(self, bar: TrainingBar) -> None:
+    def run(self) -> None:
         """Train until the last epoch, or until patience runs out."""
-        while not self.state.finished(self.settings.epochs):
-            began = time.monotonic() - self.state.seconds
-            self._train_epoch(began, bar)
-            self._end_epoch(began)
-        self.checkpointer.save()
+        epochs, shown = self.settings.epochs, self.accelerator.is_main_process
+        if self.state.finished(epochs):
+            return
+        with TrainingBar(self.settings.engine.progress and shown, epochs) as bar:
+            while not self.state.finished(epochs):
+                began = time.monotonic() - self.state.seconds
+                self._train_epoch(began, bar)
+                self._end_epoch(began)
+            self.checkpointer.save()
 
     def _train_epoch(self, began: float, bar: TrainingBar) -> None:
         state, batches = self.state, self.setup.train.batches_per_epoch()
@@ -199,7 +203,7 @@ class Loop:
         scalars = {key: value for key, value in record.items() if key != "epoch"}
         self.accelerator.log(scalars, state.step)
         if metrics and state.is_best(metrics):
-            self.checkpointer.keep_best(state.epoch)
+            self.checkpointer.keep_best()
 
     def _validate(self, val: Source) -> dict[str, float]:
         """Return the metrics of the main process, whose buffers (batch norm's) all have now."""

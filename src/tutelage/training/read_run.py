@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from tutelage.errors import RunFolderError
 from tutelage.evaluation import Cost
 from tutelage.reports.record import ModelRecord, Record, read_record
@@ -27,16 +29,11 @@ from tutelage.training.record import (
     logged_record,
 )
 
-_HEAD_BYTES = 8
 _BEST = re.compile(r"best-(\d+)\.safetensors")
 
 
 def read_run(folder: Path) -> Record:
-    """Return the record of a run's folder: what was measured before, else what was logged.
-
-    Raises:
-        RunFolderError: The folder holds no run, or a file of it is missing or damaged.
-    """
+    """Return the record of a run's folder: what was measured before, else what was logged."""
     logged, report = _read(folder), folder / "report.json"
     if not report.exists():
         return logged
@@ -62,10 +59,10 @@ class _Found:
 def _read(folder: Path) -> Record:
     found = _training(folder)
     record = logged_record(found.settings, found.history, found.best_epoch, found.versions)
-    student = record.arm(STUDENT)
     best = next(each for each in found.history if each["epoch"] == found.best_epoch)
     metrics = finite({key[4:]: each for key, each in best.items() if key.startswith("val/")})
     own = {key: each for key, each in metrics.items() if "/" not in key and key != "loss"}
+    student = record.arm(STUDENT)
     student = replace(student, trials=(replace(student.trials[0], metrics=own),))
     cost = None if found.weights is None else _cost(found.weights)
     return decided(
@@ -137,7 +134,14 @@ def _history(log: Path) -> list[dict[str, Any]]:
         ) from error
     try:
         records = [json.loads(line) for line in lines]
-        epochs = [_epoch(each) for each in records if each["kind"] == "epoch"]
+        epochs = [  # as the run had them: JSON's null was NaN or infinite
+            {key: math.nan if value is None else value for key, value in each.items()}
+            for each in records
+            if each["kind"] == "epoch"
+        ]
+        for each in epochs:
+            del each["kind"]
+            _require(each, "epoch", "step", "train/loss")
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(log, error) from error
     if not epochs:
@@ -152,14 +156,6 @@ def _has_epochs(log: Path) -> bool:
     return log.exists() and b'"kind": "epoch"' in log.read_bytes()
 
 
-def _epoch(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an epoch as the run had it: JSON's null was NaN or infinite."""
-    _require(record, "epoch", "step", "train/loss")
-    return {
-        key: math.nan if value is None else value for key, value in record.items() if key != "kind"
-    }
-
-
 def _best_epoch(folder: Path, history: Sequence[Mapping[str, Any]]) -> int:
     """Return the epoch whose weights are kept, from the file's name if there was validation."""
     logged = [epoch["epoch"] for epoch in history]
@@ -169,18 +165,13 @@ def _best_epoch(folder: Path, history: Sequence[Mapping[str, Any]]) -> int:
 
 
 def _cost(weights: Path) -> Cost:
-    """Count the numbers in a safetensors file from its header, without reading them."""
+    """Count the numbers in a safetensors file, without reading them."""
     try:
-        with weights.open("rb") as file:
-            length = int.from_bytes(file.read(_HEAD_BYTES), "little")
-            size = weights.stat().st_size
-            if length > size:
-                raise ValueError("its header is longer than the file")
-            head = json.loads(file.read(length))
-        shapes = [each["shape"] for name, each in head.items() if name != "__metadata__"]
-        return Cost(sum(math.prod(shape) for shape in shapes), size)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        with safe_open(weights, "pt") as file:
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
         raise _damaged(weights, error) from error
+    return Cost(sum(math.prod(shape) for shape in shapes), weights.stat().st_size)
 
 
 def _require(record: Mapping[str, Any], *keys: str) -> None:

@@ -6,6 +6,7 @@ import re
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -97,7 +98,7 @@ def note_use(setup: Setup, described: Mapping[str, Any]) -> None:
     """Remember how a run leaves what may change by being used."""
     for name, (value, now) in _in_use(setup, []).items():
         with suppress(TypeError):  # what cannot be referred to weakly is not remembered
-            used = weakref.ref(value, lambda _, key=id(value): _USED.pop(key, None))
+            used = weakref.ref(value, partial(_USED.pop, id(value)))  # the reference: a default
             _USED[id(value)] = used, described[f"{name}_content"], now
 
 
@@ -108,7 +109,8 @@ _USED: dict[int, tuple[Any, str, str]] = {}
 def _in_use(setup: Setup, unread: list[str]) -> dict[str, tuple[Any, str]]:
     """Return by name what may change by being used, and how it is now."""
     settings, known, student = setup.settings, _known(setup), setup.distiller.student
-    found = {"student": (student, identity(student, tensors="none", unread=unread))}
+    found: dict[str, tuple[Any, str]] = {}
+    found["student"] = (student, identity(student, tensors="none", unread=unread))
     named = {f"metric {name}": each for name, each in settings.metrics.items()}
     for name, each in (named | {"transform": settings.transform}).items():
         reset = getattr(each, "reset", None)
@@ -133,9 +135,12 @@ def objective_content(objective: Objective, unread: list[str]) -> str:
     return identity(objective, tensors="fixed", unread=unread)
 
 
-def why_not_longer(setup: Setup, in_stages: bool) -> str:
-    """Return what in a run depends on its number of epochs; an empty text for nothing."""
-    if in_stages:
+def why_not_longer(setup: Setup | None) -> str:
+    """Return what in a run depends on its number of epochs; an empty text for nothing.
+
+    Without a setup it is for stages.
+    """
+    if setup is None:
         return "a stage begins where the one before it ends"
     if setup.scheduler is not None:
         return f"the scheduler ({type(setup.scheduler).__name__}) goes over all steps"

@@ -11,7 +11,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from tutelage.data import Transform
-from tutelage.errors import ArgumentError
 from tutelage.evaluation.metrics import Metric
 from tutelage.training.engine import Engine
 from tutelage.training.monitor import Monitor
@@ -34,12 +33,3 @@ class Settings:
     out: Path | None
     engine: Engine
     transform: Transform | None
-
-    def __post_init__(self) -> None:
-        if not (self.transform is None or callable(self.transform)) or isinstance(
-            self.transform, type
-        ):
-            raise ArgumentError(
-                "`transform` must be a function from a batch to a batch, got "
-                f"{self.transform!r}; for instance tl.data.Mixup()"
-            )

@@ -146,7 +146,7 @@ class RunningLosses:
         sums, counts = self.state.loss_sums, self.state.loss_counts
         sums_before, counts_before = list(sums), list(counts)
         for step, batches in groupby(self._batches, itemgetter(0)):
-            step_counts = [each for _, each in batches]  # equal for all batches of a step
+            step_counts = list(map(itemgetter(1), batches))  # equal for all batches of a step
             losses = list(map(sum, zip(*islice(rows, len(step_counts)), strict=True)))
             if not all(map(math.isfinite, losses)):
                 self._refuse(step, losses)

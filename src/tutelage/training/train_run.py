@@ -17,7 +17,6 @@ from tutelage.teachers import AnyTeacher, as_teacher
 from tutelage.training.checkpointer import Checkpointer
 from tutelage.training.folder import RunFolder
 from tutelage.training.loop import Loop
-from tutelage.training.progress import TrainingBar
 from tutelage.training.run import Run
 from tutelage.training.run_identity import (
     content_of_run,
@@ -67,19 +66,19 @@ def train_run(
             described |= content_of_run(setup, as_given, unread)
             folder = RunFolder(settings.out, described)
             if accelerator.is_main_process:
-                stack.enter_context(folder.claimed(lambda: why_not_longer(setup, in_stages)))
+                alone = None if in_stages else setup
+                stack.enter_context(folder.claimed(lambda: why_not_longer(alone)))
             accelerator.wait_for_everyone()
+            stack.callback(note_use, setup, described)
         # Data order and dropout come from here; each process has its own seed.
         randomness.seed_everything(settings.seed + accelerator.process_index)
         state = RunState(settings.monitor)
         checkpointer = Checkpointer(setup, state, accelerator, folder)
-        stack.callback(lambda: checkpointer.log.close())
-        if folder is not None:
-            stack.callback(note_use, setup, described)
+        stack.callback(lambda: checkpointer.log.close())  # noqa: PLW0108 - resuming opens it
         if settings.engine.trackers:
             accelerator.init_trackers("tutelage")
-        loop, shown = Loop(accelerator, checkpointer), accelerator.is_main_process
-        if checkpointer.resume() and unread and shown:
+        loop = Loop(accelerator, checkpointer)
+        if checkpointer.resume() and unread and accelerator.is_main_process:
             logging.getLogger("tutelage").warning(
                 "The run in %s is resumed, or returned if it is finished, though it cannot be told "
                 "whether all is as it was, for this is not read: %s. If it has changed, choose "
@@ -87,9 +86,7 @@ def train_run(
                 settings.out,
                 ", ".join(dict.fromkeys(unread)),
             )
-        if not state.finished(settings.epochs):
-            with TrainingBar(settings.engine.progress and shown, settings.epochs) as bar:
-                loop.run(bar)
+        loop.run()
         epoch = checkpointer.finish()
         for tracker in accelerator.trackers:
             tracker.finish()
