@@ -21,9 +21,20 @@ _UNIT_WIDTH = 9
 
 def show(results: Record, settings: DemoSettings, console: Console) -> None:
     """Print the table of models and the verdict."""
-    console.print(f"\n{_title(settings)}", style="bold", highlight=False)
+    title = "Handwritten digits: one teacher, one small student, three methods"
+    if settings.quick:
+        title += "\nThis is a quick look with fewer seeds and steps, not the full demo."
+    threads = results.versions["threads"]
+    note = (
+        f"± is the 95 % interval of the mean over {len(results.seeds)} seeds (Student's t): "
+        "another draw of the labelled images and other first weights. There is one teacher, and so "
+        f"no such interval. Times are medians on {threads} CPU "
+        f"{'thread' if threads == '1' else 'threads'}, teacher and student in turns; the students "
+        "are one architecture, so one of them was timed."
+    )
+    console.print(f"\n{title}", style="bold", highlight=False)
     console.print(_table(results))
-    console.print(f"\n[dim]{_note(results)}[/dim]\n", highlight=False)
+    console.print(f"\n[dim]{note}[/dim]\n", highlight=False)
     console.print(verdict(results), style="bold", highlight=False)
 
 
@@ -76,21 +87,3 @@ def _table(results: Record) -> Table:
     for row in rows(results):
         table.add_row(*row, style="bold" if row[0] == results.primary else None)
     return table
-
-
-def _note(results: Record) -> str:
-    threads = results.versions["threads"]
-    return (
-        f"± is the 95 % interval of the mean over {len(results.seeds)} seeds (Student's t): "
-        "another draw of the labelled images and other first weights. There is one teacher, and so "
-        f"no such interval. Times are medians on {threads} CPU "
-        f"{'thread' if threads == '1' else 'threads'}, teacher and student in turns; the students "
-        "are one architecture, so one of them was timed."
-    )
-
-
-def _title(settings: DemoSettings) -> str:
-    title = "Handwritten digits: one teacher, one small student, three methods"
-    if settings.quick:
-        title += "\nThis is a quick look with fewer seeds and steps, not the full demo."
-    return title
