@@ -18,14 +18,8 @@ LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 
 
 def first_tensor(inputs: object) -> Tensor:
-    """Return the first tensor of a model's inputs, for its device and dtype.
-
-    Raises:
-        DataError: There is none.
-    """
-    if isinstance(inputs, Tensor):
-        return inputs
-    for value in _items(inputs):
+    """Return the first tensor of a model's inputs, for its device and dtype."""
+    for value in (inputs, *_items(inputs)):
         if isinstance(value, Tensor):
             return value
     raise DataError(
@@ -36,12 +30,12 @@ def first_tensor(inputs: object) -> Tensor:
 
 def is_column(value: object) -> bool:
     """Tell whether a value is a list of plain values, such as strings, one for each example."""
-    plain = (str, bytes, Number)
-    return (
-        isinstance(value, (tuple, list))
-        and len(value) > 0
-        and all(isinstance(each, plain) for each in value)
-    )
+    return _is_list_of(value, (str, bytes, Number))
+
+
+def _is_list_of(value: object, kinds: Any) -> bool:
+    items = value if isinstance(value, (tuple, list)) else ()
+    return len(items) > 0 and all(isinstance(each, kinds) for each in items)
 
 
 def batch_size(inputs: object) -> int | None:
@@ -134,11 +128,7 @@ def on_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def split_batch(raw: object) -> tuple[Any, Tensor | None, Any, Any]:
-    """Return the inputs, labels, index and domain of what a data loader yields.
-
-    Raises:
-        DataError: It has another form than `tutelage.signals.Batch.of` accepts.
-    """
+    """Return the inputs, labels, index and domain of what a data loader yields."""
     if isinstance(raw, Mapping):
         inputs, others = split_dict(raw)
         index, domain = others.pop("index", None), others.pop("domain", None)
@@ -199,9 +189,7 @@ def _check_several_inputs(inputs: Sequence[Any], labels: Any) -> None:
 
 def _are_names(value: object) -> bool:
     """Tell whether a value is a string or a list of strings."""
-    return isinstance(value, str) or (
-        isinstance(value, (tuple, list)) and bool(value) and all(isinstance(x, str) for x in value)
-    )
+    return isinstance(value, str) or _is_list_of(value, str)
 
 
 def _tensor(value: Any) -> Any:

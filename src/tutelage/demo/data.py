@@ -21,7 +21,7 @@ _SPLIT_SEED = 0
 
 @dataclass(frozen=True)
 class Digits:
-    """Images `[images, 1, 8, 8]` in [0, 1] and their digits `[images]`, for training and testing."""
+    """Images `[images, 1, 8, 8]` in [0, 1] and their digits `[images]`, for training and test."""
 
     train_images: Tensor
     train_labels: Tensor

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,13 +79,16 @@ def _read(folder: Path) -> Record:
 
 def _training(folder: Path) -> _Found:
     """Read the folder of a training, or of the stages that have begun."""
-    run = _object(folder / "run.json")
-    try:
+    path = folder / "run.json"
+    missing = (
+        f"{folder} must be the folder that `distill(..., out=...)` made, got none with a run.json; "
+        "give the folder of a run"
+    )
+    with _reading(path, missing):
+        run = json.loads(path.read_text(encoding="utf-8"))
         settings, made_with = dict(run["run"]), dict(run["made_with"])
         names = list(settings.pop("stages", ()))
         _require(settings, *(("objective",) if names else ("student", "objective")))
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(folder / "run.json", error) from error
     if names:
         return _stages(folder, names, settings)
     history = _history(folder / "metrics.jsonl")
@@ -96,9 +100,13 @@ def _training(folder: Path) -> _Found:
 
 def _stages(folder: Path, names: list[str], planned: dict[str, Any]) -> _Found:
     """Read the stages as far as they have come; the first must have begun."""
-    first, *later = names
-    begun = [first, *(each for each in later if _has_epochs(folder / each / "metrics.jsonl"))]
-    stages = {name: _training(folder / name) for name in begun}
+    logs = {name: folder / name / "metrics.jsonl" for name in names[1:]}
+    has_epochs = [
+        name
+        for name, log in logs.items()
+        if log.exists() and b'"kind": "epoch"' in log.read_bytes()
+    ]
+    stages = {name: _training(folder / name) for name in (names[0], *has_epochs)}
     *earlier, last = stages.values()
     return replace(
         last,
@@ -108,31 +116,11 @@ def _stages(folder: Path, names: list[str], planned: dict[str, Any]) -> _Found:
     )
 
 
-def _object(path: Path) -> Mapping[str, Any]:
-    """Read a JSON object."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunFolderError(
-            f"{path.parent} must be the folder that `distill(..., out=...)` made, got none with a "
-            f"{path.name} ({_why(error)}); give the folder of a run"
-        ) from error
-    except ValueError as error:
-        raise _damaged(path, error) from error
-    if not isinstance(content, dict):
-        raise _damaged(path, TypeError(f"a {type(content).__name__}"))
-    return content
-
-
 def _history(log: Path) -> list[dict[str, Any]]:
     """Return the log's epochs; a last line that is being written does not count yet."""
-    try:
+    missing = f"{log} must hold the run's log, got no such file; without it there is no report"
+    with _reading(log, missing):
         *lines, _unfinished = log.read_bytes().split(b"\n")
-    except OSError as error:
-        raise RunFolderError(
-            f"{log} must hold the run's log, got {_why(error)}; without it nothing can be reported"
-        ) from error
-    try:
         records = [json.loads(line) for line in lines]
         epochs = [  # as the run had them: JSON's null was NaN or infinite
             {key: math.nan if value is None else value for key, value in each.items()}
@@ -142,18 +130,11 @@ def _history(log: Path) -> list[dict[str, Any]]:
         for each in epochs:
             del each["kind"]
             _require(each, "epoch", "step", "train/loss")
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(log, error) from error
     if not epochs:
         raise RunFolderError(
             f"{log} must contain one epoch at least, got none; wait until the first one is done"
         )
     return epochs
-
-
-def _has_epochs(log: Path) -> bool:
-    """Tell whether a stage has finished an epoch."""
-    return log.exists() and b'"kind": "epoch"' in log.read_bytes()
 
 
 def _best_epoch(folder: Path, history: Sequence[Mapping[str, Any]]) -> int:
@@ -166,12 +147,9 @@ def _best_epoch(folder: Path, history: Sequence[Mapping[str, Any]]) -> int:
 
 def _cost(weights: Path) -> Cost:
     """Count the numbers in a safetensors file, without reading them."""
-    try:
-        with safe_open(weights, "pt") as file:
-            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise _damaged(weights, error) from error
-    return Cost(sum(math.prod(shape) for shape in shapes), weights.stat().st_size)
+    with _reading(weights), safe_open(weights, "pt") as file:
+        shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+        return Cost(sum(math.prod(shape) for shape in shapes), weights.stat().st_size)
 
 
 def _require(record: Mapping[str, Any], *keys: str) -> None:
@@ -181,12 +159,15 @@ def _require(record: Mapping[str, Any], *keys: str) -> None:
             raise KeyError(key)
 
 
-def _damaged(path: Path, error: Exception) -> RunFolderError:
-    return RunFolderError(
-        f"{path} must be as the run wrote it, got a damaged file ({type(error).__name__}: "
-        f"{error}); bring it back, or remove what was not written by the run"
-    )
-
-
-def _why(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+@contextmanager
+def _reading(path: Path, missing: str = "") -> Iterator[None]:
+    """Turn what goes wrong in reading a file into an error that names it."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        if missing and isinstance(error, OSError):
+            raise RunFolderError(missing) from error
+        raise RunFolderError(
+            f"{path} must be as the run wrote it, got a damaged file ({type(error).__name__}: "
+            f"{error}); bring it back, or remove what was not written by the run"
+        ) from error
