@@ -21,6 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+Targets = Annotated[Path, typer.Argument(help="Folder of targets that tl.label wrote.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -149,9 +150,7 @@ def label(  # noqa: PLR0913 - the verb's options
 
 
 @app.command()
-def show(
-    store: Annotated[Path, typer.Argument(help="Folder of targets that tl.label wrote.")],
-) -> None:
+def show(store: Targets) -> None:
     """Print a summary of stored targets: sizes, the teacher's confusions, a few examples."""
     with _errors_in_one_line():
         from tutelage.reports.store_screen import show_store  # noqa: PLC0415 - imports torch
@@ -160,9 +159,7 @@ def show(
 
 
 @app.command()
-def verify(
-    store: Annotated[Path, typer.Argument(help="Folder of targets that tl.label wrote.")],
-) -> None:
+def verify(store: Targets) -> None:
     """Check all stored targets and list what is damaged; exit with 1 if anything is."""
     with _errors_in_one_line():
         from tutelage.reports.store_screen import verify_store  # noqa: PLC0415 - imports torch

@@ -143,35 +143,29 @@ def writing(folder: Path, error: type[TutelageError]) -> Iterator[None]:
 
 
 class LogWriter:
-    """Appends records to a log of JSON lines; without a path it does nothing.
+    """Appends records to a log of JSON lines.
 
     What a killed process wrote beyond `length` bytes is cut off, since the run that resumes writes
     it again.
     """
 
-    def __init__(self, path: Path | None, length: int = 0) -> None:
-        self._file = None
-        if path is not None:
-            self._file = path.open("ab")
-            self._file.truncate(min(length, path.stat().st_size))
+    def __init__(self, path: Path, length: int = 0) -> None:
+        self._file = path.open("ab")
+        self._file.truncate(min(length, path.stat().st_size))
 
     def write(self, record: dict[str, Any]) -> None:
         """Append a record; NaN and infinities, which JSON does not have, become null."""
-        if self._file is not None:
-            plain = {
-                key: None if isinstance(each, float) and not math.isfinite(each) else each
-                for key, each in record.items()
-            }
-            self._file.write(json.dumps(plain, allow_nan=False).encode() + b"\n")
+        plain = {
+            key: None if isinstance(each, float) and not math.isfinite(each) else each
+            for key, each in record.items()
+        }
+        self._file.write(json.dumps(plain, allow_nan=False).encode() + b"\n")
 
     def length(self) -> int:
         """Return the bytes written so far, after handing them to the system."""
-        if self._file is None:
-            return 0
         self._file.flush()
         return self._file.tell()
 
     def close(self) -> None:
         """Close the file."""
-        if self._file is not None:
-            self._file.close()
+        self._file.close()

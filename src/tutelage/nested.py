@@ -60,16 +60,8 @@ def picked_inputs(inputs: Any, rows: slice | Tensor, length: int, nested: bool =
 
     Tensors, arrays and lists with one item per example are indexed; numbers, strings and tensors
     without dimensions apply to the whole batch and do not change. An outer tuple or list contains
-    the arguments of the model, unless it is a list of plain values.
-
-    Args:
-        inputs: The model's inputs.
-        rows: The examples.
-        length: The number of examples in the batch.
-        nested: Whether `inputs` is part of larger inputs.
-
-    Raises:
-        DataError: A part cannot be split by example, or could be split in two ways.
+    the arguments of the model, unless it is a list of plain values; below it `nested` is true. A
+    part that cannot be split by example, or could be in two ways, is refused.
     """
     if inputs is None or isinstance(inputs, (str, bytes, Number)):
         return inputs

@@ -32,15 +32,7 @@ _MOST_PROCESSES = 4
 
 
 def run_demo(settings: DemoSettings | None = None, progress: bool = False) -> Record:
-    """Train one small student by three methods and return the results.
-
-    Args:
-        settings: None for the full demo.
-        progress: Whether to show how far it is (on a terminal only).
-
-    Raises:
-        ArgumentError: A setting is outside its range.
-    """
+    """Train one small student by three methods and return the results."""
     settings, content = settings or DemoSettings(), digits()
     threads = torch.get_num_threads()
     with ExitStack() as stack:
@@ -60,15 +52,7 @@ def demo_study(
     progress: bool = False,
     processes: int = 1,
 ) -> Study:
-    """Return the study: the same start, steps, optimiser and labels in all arms of a seed.
-
-    Args:
-        teacher: The trained teacher.
-        content: The images, divided.
-        settings: How often, how long, how softened.
-        progress: Whether to show how far it is (on a terminal only).
-        processes: How many train students at the same time.
-    """
+    """Return the study: the same start, steps, optimiser and labels in all arms of a seed."""
 
     def few(seed: int) -> TensorDataset:
         return labelled_set(content, draw(content.train_labels, LABELLED, seed))

@@ -49,7 +49,7 @@ class Checkpointer:
         self._seconds = setup.settings.engine.checkpoint_seconds
         self._next = time.monotonic() + self._seconds
         self._best_in_memory: dict[str, Any] | None = None
-        self.log = LogWriter(None)
+        self._log: LogWriter | None = None
 
     def resume(self) -> bool:
         """Restore the last checkpoint; tell whether there was one."""
@@ -59,7 +59,7 @@ class Checkpointer:
         if kept is not None:
             self._restore(kept)
         if self._main:
-            self.log = LogWriter(self.folder.log, 0 if kept is None else kept["log_bytes"])
+            self._log = LogWriter(self.folder.log, 0 if kept is None else kept["log_bytes"])
         if kept is None:
             self.save()  # the first weights, so that a run begun twice begins alike
         return kept is not None
@@ -76,12 +76,7 @@ class Checkpointer:
         return broadcast_object_list([time.monotonic() >= self._next])[0]
 
     def save(self) -> None:
-        """Write a checkpoint: a kill at any moment leaves the former or this one.
-
-        Raises:
-            NonFiniteError: A weight is NaN or infinite.
-            RunFolderError: The disk is full or the folder cannot be written.
-        """
+        """Write a checkpoint: a kill at any moment leaves the former or this one."""
         if self.folder is None:
             return
         began = time.monotonic()
@@ -123,6 +118,16 @@ class Checkpointer:
         self.accelerator.wait_for_everyone()
         return self.state.best_epoch or self.state.epoch
 
+    def log(self, record: dict[str, Any]) -> None:
+        """Append a record to the log, if there is a folder."""
+        if self._log is not None:
+            self._log.write(record)
+
+    def close(self) -> None:
+        """Close the log."""
+        if self._log is not None:
+            self._log.close()
+
     def _best_file(self) -> Path | None:
         epoch = self.state.best_epoch
         return None if self.folder is None or epoch is None else self.folder.best(epoch)
@@ -135,7 +140,7 @@ class Checkpointer:
             "finished": self.state.finished(self.setup.settings.epochs),
             "source": self.setup.train.state(),
             "random": gather_object([randomness.capture()]),
-            "log_bytes": self.log.length(),
+            "log_bytes": 0 if self._log is None else self._log.length(),
         }
 
     def _restore(self, kept: dict[str, Any]) -> None:

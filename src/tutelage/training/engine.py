@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,14 +149,14 @@ class Engine:
     def _check_trackers(self) -> None:
         """Refuse what Accelerate would leave out with no more than a warning."""
         known = {str(name) for name in LOGGER_TYPE_TO_CLASS}
-        missing = known - {str(name) for name in get_available_trackers()}
-        for tracker in (str(each) for each in self.trackers):
+        installed = {str(name) for name in get_available_trackers()}
+        for tracker in map(str, self.trackers):
             if tracker not in {*known, "all"}:
                 raise ArgumentError(
                     f"`trackers` must name trackers of Accelerate ({', '.join(sorted(known))}), "
                     f"got {tracker!r}"
                 )
-            if tracker in missing:
+            if tracker in known - installed:
                 raise ArgumentError(
                     f"`trackers` must be installed, got {tracker!r} without its package; "
                     f"pip install {tracker.replace('_', '-')}, or leave it out"
@@ -175,17 +175,14 @@ def as_engine(engine: Engine | None) -> Engine:
 
 def _parsed(name: str) -> torch.device:
     """Return the device of that name, on whatever machine."""
-    cause = None
-    try:
+    with suppress(RuntimeError, TypeError):
         device = torch.device(name)
         if isinstance(name, str) and device.type != "meta":
             return device
-    except (RuntimeError, TypeError) as error:
-        cause = error
     raise ArgumentError(
         "`device` must be None or PyTorch's name of a device, such as 'cpu', 'cuda', 'cuda:1', "
         f"'mps' or 'xpu', got {name!r}"
-    ) from cause
+    )
 
 
 def _local_rank() -> int | None:

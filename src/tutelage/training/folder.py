@@ -36,12 +36,8 @@ class RunFolder:
     def claimed(self, why_not_longer: Callable[[], str]) -> Iterator[None]:
         """Make the folder ours, or find that it is already; no other process writes it meanwhile.
 
-        Args:
-            why_not_longer: Returns why the run may not continue to more epochs than it began with;
-                an empty text if it may.
-
-        Raises:
-            RunFolderError: It cannot be written, holds another run, or is in use.
+        `why_not_longer` returns why the run may not continue to more epochs than it began with; an
+        empty text if it may.
         """
         with owned(self.path, RunFolderError):
             with writing(self.path, RunFolderError):

@@ -65,11 +65,8 @@ class TeacherOutputs:
         return tuple(found)
 
     def _output(self, output: torch.Tensor | CoarseLogits) -> Field:
-        top_k, sampled, dtype = (
-            self.settings.top_k,
-            self.settings.sampled_classes,
-            self.settings.dtype,
-        )
+        settings, dtype = self.settings, self.settings.dtype
+        top_k, sampled = settings.top_k, settings.sampled_classes
         coarse = isinstance(output, CoarseLogits)
         if sampled is not None and (coarse or output.ndim != 2):  # noqa: PLR2004
             raise ArgumentError(
@@ -94,7 +91,7 @@ class TeacherOutputs:
             dtype=dtype,
             shape=(kept,),
             classes=output.shape[1],
-            temperature=self.settings.temperature,
+            temperature=settings.temperature,
         )
 
     def _outputs(self, positions: range, view: int = 0) -> Iterator[Signals]:
@@ -144,14 +141,7 @@ def _check_rows(signals: Signals, batch: Batch, done: int) -> None:
 def claim(folder: Path, teacher: str, views: int, outputs: TeacherOutputs) -> Manifest:
     """Return the manifest of the store in a folder; a new one where there is none.
 
-    Args:
-        folder: Where.
-        teacher: The teacher's fingerprint.
-        views: How many views of the data are labelled.
-        outputs: What is to be stored.
-
-    Raises:
-        StoreError: The folder holds another store, or something else, or cannot be written.
+    `teacher` is its fingerprint.
     """
     dataset, settings, augmented = outputs.dataset, outputs.settings, views_in(outputs.dataset)
     data = Data(fingerprint=dataset_fingerprint(dataset), examples=len(dataset))

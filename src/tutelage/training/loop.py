@@ -184,8 +184,7 @@ class Loop:
         """Read the losses since the last time, refuse non-finite ones, log the rest."""
         means = self.losses.read()
         if means:
-            record: dict[str, Any] = {"kind": "steps", "step": self.state.step}
-            self.checkpointer.log.write(record | means)
+            self.checkpointer.log({"kind": "steps", "step": self.state.step} | means)
 
     def _end_epoch(self, began: float) -> None:
         """Validate, log, and keep the student if it is the best so far."""
@@ -199,7 +198,7 @@ class Loop:
         self.losses.clear()
         state.epoch, state.batch = state.epoch + 1, 0
         state.history.append(record)
-        self.checkpointer.log.write({"kind": "epoch"} | record)
+        self.checkpointer.log({"kind": "epoch"} | record)
         scalars = {key: value for key, value in record.items() if key != "epoch"}
         self.accelerator.log(scalars, state.step)
         if metrics and state.is_best(metrics):

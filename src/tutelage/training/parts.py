@@ -57,16 +57,11 @@ class ByPart:
 
     The learning rate of each group is the full one, so that schedulers move all groups alike; it is
     multiplied by the group's factor for the length of each step, by `scaled_rates`.
-
-    Args:
-        make: The user's: from groups of parameters to an optimizer.
-        factors: By part.
-        part_of: The part of a parameter, by its id; others belong to the rest, at factor 1.
     """
 
-    make: Callable[[Any], Optimizer]
-    factors: Mapping[str, float]
-    part_of: Mapping[int, str]
+    make: Callable[[Any], Optimizer]  # the user's: from groups of parameters
+    factors: Mapping[str, float]  # by part; 1 for others
+    part_of: Mapping[int, str]  # by a parameter's id
 
     def groups(self, parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
         """Return parameters as groups for an optimizer, the rest first."""

@@ -80,11 +80,7 @@ def _read(folder: Path) -> Record:
 def _training(folder: Path) -> _Found:
     """Read the folder of a training, or of the stages that have begun."""
     path = folder / "run.json"
-    missing = (
-        f"{folder} must be the folder that `distill(..., out=...)` made, got none with a run.json; "
-        "give the folder of a run"
-    )
-    with _reading(path, missing):
+    with _reading(path, f"{folder} must be the folder that `distill(..., out=...)` made"):
         run = json.loads(path.read_text(encoding="utf-8"))
         settings, made_with = dict(run["run"]), dict(run["made_with"])
         names = list(settings.pop("stages", ()))
@@ -118,8 +114,7 @@ def _stages(folder: Path, names: list[str], planned: dict[str, Any]) -> _Found:
 
 def _history(log: Path) -> list[dict[str, Any]]:
     """Return the log's epochs; a last line that is being written does not count yet."""
-    missing = f"{log} must hold the run's log, got no such file; without it there is no report"
-    with _reading(log, missing):
+    with _reading(log, f"{log} must hold the run's log"):
         *lines, _unfinished = log.read_bytes().split(b"\n")
         records = [json.loads(line) for line in lines]
         epochs = [  # as the run had them: JSON's null was NaN or infinite
@@ -160,13 +155,14 @@ def _require(record: Mapping[str, Any], *keys: str) -> None:
 
 
 @contextmanager
-def _reading(path: Path, missing: str = "") -> Iterator[None]:
-    """Turn what goes wrong in reading a file into an error that names it."""
+def _reading(path: Path, expected: str = "") -> Iterator[None]:
+    """Turn what goes wrong in reading a file into an error; `expected` is for a file not there."""
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        if missing and isinstance(error, OSError):
-            raise RunFolderError(missing) from error
+        if expected and isinstance(error, OSError):
+            why = (error.strerror or str(error)).lower()
+            raise RunFolderError(f"{expected}, got {why}; give the folder of a run") from error
         raise RunFolderError(
             f"{path} must be as the run wrote it, got a damaged file ({type(error).__name__}: "
             f"{error}); bring it back, or remove what was not written by the run"

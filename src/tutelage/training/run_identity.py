@@ -66,12 +66,7 @@ def content_of_run(setup: Setup, objective: str, unread: list[str]) -> dict[str,
     The student's first weights are not part of it, so that a script that does not seed them can
     be resumed. What an earlier run of this process changed by using it, such as a transform that
     counts, is described as that run found it: in another process it is new and has that
-    description again.
-
-    Args:
-        setup: The run.
-        objective: The text of `objective_content`, from before it was trained.
-        unread: Receives what could not be read.
+    description again. `unread` receives what could not be read.
     """
     teacher, known = setup.distiller.teacher, _known(setup)
     found = {

@@ -21,27 +21,15 @@ from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
 
 @dataclass(frozen=True)
 class Setup:
-    """What the loop works with.
-
-    Args:
-        distiller: Student, teacher and objective, on the device.
-        optimizer: Over the distiller's parameters.
-        scheduler: Stepped after each optimizer step; None for a constant learning rate.
-        train: Training batches.
-        val: Validation batches; None for none.
-        val_teacher: The teacher on them; None if there is none, or if targets were stored only for
-            the training data.
-        data: `train` and `val` as they were given.
-        settings: All else.
-    """
+    """What the loop works with."""
 
     distiller: Distiller
     optimizer: Optimizer
     scheduler: LRScheduler | None
     train: Source
     val: Source | None
-    val_teacher: Teacher | None
-    data: tuple[object, object | None]
+    val_teacher: Teacher | None  # none either where targets were stored only for `train`
+    data: tuple[object, object | None]  # `train` and `val` as they were given
     settings: Settings
 
 

@@ -20,31 +20,18 @@ from tutelage.training.monitor import Monitor, choose_monitor
 
 @dataclass
 class RunState:
-    """Where a run stands, between two steps; all but the monitor is in its checkpoint.
+    """Where a run stands, between two steps; all but the monitor is in its checkpoint."""
 
-    Args:
-        monitor: Selects the best epoch; None until the first validation tells which metrics exist.
-        epoch: Epochs finished.
-        batch: Batches of the present epoch that are done.
-        step: Optimizer steps done.
-        seconds: Time spent training, over all processes that carried the run in turn.
-        history: The logs of the finished epochs.
-        best_epoch: None without validation.
-        best_value: Of the monitored metric.
-        waited: Epochs since the best one.
-        loss_sums: Of the present epoch: the total and each loss term, summed over examples.
-        loss_counts: Of the present epoch: the examples that each of these sums has.
-    """
-
-    monitor: Monitor | None = None
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
+    monitor: Monitor | None = None  # until the first validation None may be the usual one
+    epoch: int = 0  # finished
+    batch: int = 0  # finished, of the present epoch
+    step: int = 0  # finished
+    seconds: float = 0.0  # over all processes that carried the run in turn
+    history: list[dict[str, Any]] = field(default_factory=list)  # a record for each epoch
     best_epoch: int | None = None
-    best_value: float | None = None
-    waited: int = 0
+    best_value: float | None = None  # of the monitored metric
+    waited: int = 0  # epochs since the best
+    # Of the present epoch: the total and each loss term, summed over examples, and their number.
     loss_sums: list[float] = field(default_factory=list)
     loss_counts: list[float] = field(default_factory=list)
 
@@ -54,12 +41,7 @@ class RunState:
         return self.epoch >= epochs or (patience is not None and self.waited >= patience)
 
     def is_best(self, metrics: Mapping[str, float]) -> bool:
-        """Record the validation metrics of the epoch that has just ended; tell if it is the best.
-
-        Raises:
-            ArgumentError: The monitored metric is not among them.
-            NonFiniteError: It is NaN.
-        """
+        """Record the validation metrics of the epoch just ended; tell whether it is the best."""
         self.monitor = self.monitor or choose_monitor(metrics)
         name = self.monitor.name
         if name not in metrics:
@@ -94,12 +76,8 @@ class RunningLosses:
     """Collects losses on their device and reads them a few steps at a time.
 
     Reading a number makes the CPU wait for the device, so single losses are not read; a non-finite
-    one is still named with its step, before anything that follows it is kept.
-
-    Args:
-        names: Of the loss terms.
-        state: Has the sums of the present epoch.
-        reduce: Sums a tensor over all processes; None for one process.
+    one is still named with its step, before anything that follows it is kept. `reduce` sums a
+    tensor over all processes; None for one process.
     """
 
     def __init__(
@@ -115,12 +93,7 @@ class RunningLosses:
         """Take the losses of a batch.
 
         Where a step has several batches, or other processes have more of it, each is divided by the
-        examples of the whole step, so that they add up.
-
-        Args:
-            losses: Of the batch.
-            step: The number of its step.
-            examples: How many the whole step has, over all processes.
+        `examples` of the whole step, so that they add up.
         """
         output = losses.teacher.output
         if output is None:
@@ -134,11 +107,7 @@ class RunningLosses:
         self._batches.append((step, (examples, *losses.counts)))
 
     def read(self) -> dict[str, float]:
-        """Read what was added since, and return its means; empty if that is nothing.
-
-        Raises:
-            NonFiniteError: The teacher's output, a loss term or the total is NaN or infinite.
-        """
+        """Read what was added since, and return its means; empty if that is nothing."""
         if not self._batches:
             return {}
         values = torch.stack(self._values).view(-1, len(self.names) + 1)

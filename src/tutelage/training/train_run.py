@@ -39,14 +39,9 @@ def train_run(
 ) -> Run:
     """Train a student, or resume that, or find it done.
 
-    Args:
-        sides: Student and teacher.
-        objective: A copy of it is built and trained, since what it learns in this run must not
-            reach the next; a stage's is such a copy already.
-        data: `train` and `val`.
-        settings: All else.
-        as_given: Of a stage's, its `objective_content` from before an earlier one trained it; None
-            for a run without stages.
+    A copy of the objective is built and trained, since what it learns in this run must not reach
+    the next. A stage's is such a copy already, and comes with its `objective_content` from before
+    an earlier stage trained it, `as_given`.
     """
     student, teacher = sides[0], None if sides[1] is None else as_teacher(sides[1])
     unread: list[str] = []
@@ -74,7 +69,7 @@ def train_run(
         randomness.seed_everything(settings.seed + accelerator.process_index)
         state = RunState(settings.monitor)
         checkpointer = Checkpointer(setup, state, accelerator, folder)
-        stack.callback(lambda: checkpointer.log.close())  # noqa: PLW0108 - resuming opens it
+        stack.callback(checkpointer.close)
         if settings.engine.trackers:
             accelerator.init_trackers("tutelage")
         loop = Loop(accelerator, checkpointer)
