@@ -12,7 +12,15 @@ from rich.table import Table
 from tutelage.demo.settings import DemoSettings
 from tutelage.evaluation import mean_interval
 from tutelage.reports import Record
-from tutelage.reports.numbers import NONE, count, file_size, milliseconds, percent, plus_minus
+from tutelage.reports.numbers import (
+    NONE,
+    count,
+    counted,
+    file_size,
+    milliseconds,
+    percent,
+    plus_minus,
+)
 from tutelage.reports.record import ModelRecord
 from tutelage.reports.verdict import verdict
 
@@ -24,13 +32,12 @@ def show(results: Record, settings: DemoSettings, console: Console) -> None:
     title = "Handwritten digits: one teacher, one small student, three methods"
     if settings.quick:
         title += "\nThis is a quick look with fewer seeds and steps, not the full demo."
-    threads = results.versions["threads"]
+    threads = counted(int(results.versions["threads"]), "CPU thread")
     note = (
         f"± is the 95 % interval of the mean over {len(results.seeds)} seeds (Student's t): "
         "another draw of the labelled images and other first weights. There is one teacher, and so "
-        f"no such interval. Times are medians on {threads} CPU "
-        f"{'thread' if threads == '1' else 'threads'}, teacher and student in turns; the students "
-        "are one architecture, so one of them was timed."
+        f"no such interval. Times are medians on {threads}, teacher and student in turns; the "
+        "students are one architecture, so one of them was timed."
     )
     console.print(f"\n{title}", style="bold", highlight=False)
     console.print(_table(results))
@@ -40,26 +47,21 @@ def show(results: Record, settings: DemoSettings, console: Console) -> None:
 
 def rows(results: Record) -> list[tuple[str, ...]]:
     """Return each model's name, accuracy, agreement with the teacher, size and times."""
-    teacher = results.teacher
-    students = [
+    return [
         (
-            arm.name,
-            _per_cent(arm.values("accuracy")),
-            _per_cent(arm.values("agreement")),
-            *_costs(results.models[arm.model]),
+            each.name.capitalize(),
+            _per_cent(each.values("accuracy")),
+            _per_cent(each.values("agreement")),
+            *_costs(results.models[each.model]),
         )
-        for arm in results.arms
+        for each in results.judged().values()
     ]
-    if teacher is None:
-        return students
-    costs = _costs(results.models[teacher.model])
-    return [("Teacher", _per_cent((teacher.metrics["accuracy"],)), NONE, *costs), *students]
 
 
 def _per_cent(values: tuple[float, ...]) -> str:
     """Return the mean with its interval where there are several; the column says per cent."""
-    if len(values) == 1:
-        return percent(values[0]).removesuffix(" %")
+    if len(values) < 2:  # noqa: PLR2004
+        return percent(values[0]).removesuffix(" %") if values else NONE
     return plus_minus(fmean(values), mean_interval(values).half_width).removesuffix(" %")
 
 

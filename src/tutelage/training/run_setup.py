@@ -79,12 +79,13 @@ def _val_teacher(
             "`monitor` and `metrics` look at validation data, got no `val`; give some, or leave "
             "them out"
         )
-    if settings.metrics and not objective.wants.student.output:
-        raise ArgumentError(
-            f"`metrics` look at the student's output, which the objective {objective} does not "
-            "require; leave them out, or add an objective on the output"
-        )
-    check_metric_names(settings.metrics)
+    if settings.metrics:
+        check_metric_names(settings.metrics)
+        if not objective.wants.student.output:
+            raise ArgumentError(
+                f"`metrics` look at the student's output, which the objective {objective} does not "
+                "require; leave them out, or add an objective on the output"
+            )
     found = None
     if teacher is not None and val is not None:
         with suppress(StoreError):  # stored only for the training data: labels judge the student
