@@ -22,7 +22,7 @@ from tutelage.training.monitor import Monitor, choose_monitor
 class RunState:
     """Where a run stands, between two steps; all but the monitor is in its checkpoint."""
 
-    monitor: Monitor | None = None  # until the first validation None may be the usual one
+    monitor: Monitor | None = None  # None: chosen at the first validation
     epoch: int = 0  # finished
     batch: int = 0  # finished, of the present epoch
     step: int = 0  # finished
