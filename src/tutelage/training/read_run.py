@@ -80,7 +80,8 @@ def _read(folder: Path) -> Record:
 def _training(folder: Path) -> _Found:
     """Read the folder of a training, or of the stages that have begun."""
     path = folder / "run.json"
-    with _reading(path, f"{folder} must be the folder that `distill(..., out=...)` made"):
+    expected = f"{folder} must be the folder that `distill(..., out=...)` made, with a run.json"
+    with _reading(path, expected):
         run = json.loads(path.read_text(encoding="utf-8"))
         settings, made_with = dict(run["run"]), dict(run["made_with"])
         names = list(settings.pop("stages", ()))
