@@ -27,8 +27,8 @@ def show(results: Record, settings: DemoSettings, console: Console) -> None:
     note = (
         f"± is the 95 % interval over {len(results.seeds)} seeds (another draw of the labelled "
         f"images and other first weights) and {results.examples['test']} test images. There is one "
-        f"teacher, and so no such interval. Times are medians on {threads}, teacher and student in turns; the "
-        "students are one architecture, so one of them was timed."
+        f"teacher, and so no such interval. Times are medians on {threads}, teacher and student in "
+        "turns; the students are one architecture, so one of them was timed."
     )
     console.print(f"\n{title}", style="bold", highlight=False)
     console.print(_table(results))
