@@ -113,6 +113,21 @@ def test_padding_that_a_mask_marks_does_not_hide_an_example():
     assert common(train, test) == (7, 20)
 
 
+def test_loaders_with_batches_of_their_own_are_read_too():
+    batches = [list(range(at, at + 5)) for at in range(0, 40, 5)]
+    sampled = DataLoader(list(range(40)), batch_sampler=batches, collate_fn=_padded)
+    test = DataLoader(list(range(33, 53)), 8, collate_fn=_padded)
+    assert common(sampled, test) == (7, 20)
+    whole = [(INPUTS[at : at + 20], LABELS[at : at + 20]) for at in range(0, 200, 20)]
+    assert common(DataLoader(whole, batch_size=None), pairs(slice(150, 250))) == (50, 100)
+
+
+def test_a_study_trains_on_whole_batches(setup):
+    parts = [setup.part(at, at + 50).tensors for at in range(0, 300, 50)]
+    study = setup.study(train=DataLoader(parts, batch_size=None), seeds=1, controls={})
+    assert set(study.results.arm("soft").trials[0].train) == {"agreement", "kl"}
+
+
 def test_one_input_in_two_domains_is_two_examples():
     first, second = pairs(slice(0, 100)), pairs(slice(100, 200))
     train = tl.data.domains({"a": first, "b": second})

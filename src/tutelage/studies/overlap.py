@@ -24,6 +24,7 @@ from tutelage.studies.describe import seeded
 from tutelage.studies.example_keys import domains_of, example_keys, kind_of
 from tutelage.studies.outputs import BATCH, Truth, truth
 from tutelage.studies.plan import StudyPlan, train_of
+from tutelage.studies.trial import in_order
 
 MOST = 20_000
 """How many training examples are loaded, of data that is no tensors."""
@@ -229,8 +230,7 @@ def _source(data: Any, dataset: Any, rows: np.ndarray) -> Source:
     """Return batches of some examples in their order."""
     part = dataset if len(rows) == len(dataset) else Subset(dataset, rows.tolist())
     if isinstance(data, DataLoader) and data.collate_fn is not default_collate:
-        return LoaderSource("train", DataLoader(part, data.batch_size, collate_fn=data.collate_fn),
-                            Shard())  # fmt: skip
+        return LoaderSource("train", in_order(data, part), Shard())
     return as_source("train", part, BATCH, shuffle=False)
 
 
