@@ -7,6 +7,7 @@ from torch.utils.data import (
     DataLoader,
     Dataset,
     IterableDataset,
+    Sampler,
     Subset,
     SubsetRandomSampler,
     TensorDataset,
@@ -170,6 +171,42 @@ def test_what_cannot_be_compared_is_said():
         found = compare(train_examples("train", data), test)
         assert found.examples == 0
         assert words in found.unchecked
+
+
+def test_random_training_data_and_a_stream_to_test_on():
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter([(INPUTS[at], LABELS[at]) for at in range(9)])
+
+    noisy = Augmented(pairs(slice(0, 100)), lambda x: x + torch.randn(4))
+    found = compare(train_examples("train", noisy), examples_of("test", Stream()))
+    assert (found.of, found.unchecked) == (
+        0,
+        "test has no length, so its examples were not compared",
+    )
+
+
+class Sized(Sampler):
+    """As in detection: an index and a size for each example."""
+
+    def __iter__(self):
+        return iter([(at, 32) for at in range(100)])
+
+    def __len__(self):
+        return 100
+
+
+class Sizes(Dataset):
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, place):
+        return pairs(slice(0, 100))[place[0] if isinstance(place, tuple) else place]
+
+
+def test_a_sampler_of_more_than_indices_means_all_examples():
+    loader = DataLoader(Sizes(), 10, sampler=Sized())
+    assert common(loader, pairs(slice(50, 150))) == (50, 100)
 
 
 def test_rows_of_few_integers_coincide_innocently():

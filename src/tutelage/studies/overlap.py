@@ -133,7 +133,7 @@ def train_examples(name: str, data: Any) -> Examples:
     """
     dataset: Any = data.dataset if isinstance(data, DataLoader) else as_dataset("train", data)
     if isinstance(dataset, IterableDataset) or not is_map_style(dataset):
-        return Examples(name, unread=f"{name} has no length, so its examples were not compared")
+        return Examples(name, unread=_no_length(name))
     with randomness.preserved(), undisturbed(dataset):
         rows = _rows(data, len(dataset))
         table = table_of(dataset) is not None
@@ -151,6 +151,10 @@ def train_examples(name: str, data: Any) -> Examples:
     total = round(len(rows) * len(keys) / max(1, len(few)))  # batches that a data set yields whole
     domains = domains if len(domains) == len(keys) else None
     return replace(found, keys=keys, domains=domains, kinds=kinds, total=total)
+
+
+def _no_length(name: str) -> str:
+    return f"{name} has no length, so its examples were not compared"
 
 
 def _evaluated(name: str, data: object, known: Truth) -> Examples:
@@ -255,9 +259,11 @@ def _rows(data: Any, length: int) -> np.ndarray:
     source = LoaderSource("train", data, Shard())
     state = source.state()
     sampled: Any = data.sampler if data.batch_sampler is None else data.batch_sampler
-    rows = np.unique(np.hstack([np.asarray(each).reshape(-1) for each in sampled]))
+    drawn = [np.asarray(each) for each in sampled]
     source.load(state)
-    return rows
+    if any(each.dtype.kind not in "iu" or each.ndim > 1 for each in drawn):
+        return np.arange(length)  # not indices alone
+    return np.unique(np.hstack(drawn))
 
 
 # Below a random augmentation: data sets inside of wrappers.
@@ -273,6 +279,8 @@ def _unaugmented(examples: Examples) -> Examples:
     if examples.unread or data is None:
         return examples
     dataset: Any = data.dataset if isinstance(data, DataLoader) else as_dataset("data", data)
+    if isinstance(dataset, IterableDataset) or not is_map_style(dataset):
+        return replace(examples, unread=_no_length(examples.name))
     with randomness.preserved(), undisturbed(dataset):
         rows = _rows(data, len(dataset))
         for leaf, inside, domain in _leaves(dataset, rows[:: math.ceil(len(rows) / MOST)]):
