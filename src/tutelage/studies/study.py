@@ -229,10 +229,10 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     )
     with study_progress(progress) as tell:
         known_val = None if val is None else truth("val", val)
-        overlaps = check_overlaps(plan, known_val, known, allow_overlap)
         trials = Trials(plan, tell, known_val, known)
         if out is None:  # its students stay as long as the study does
             finalize(trials, rmtree, plan.folder, ignore_errors=True)
+        overlaps = check_overlaps(plan, known_val, known, allow_overlap)
         scorer = _scorer(plan, trials, known_val, known)
         scorer.check_monitor()
         check_names(words.class_names, scorer)
