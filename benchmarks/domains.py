@@ -105,8 +105,8 @@ def views(kind: str) -> Task:
         precision="fp32",
         batches=(32, 64),
         rates=((1e-3, 3e-3), (1e-3, 3e-3)),
-        teacher_epochs=(30, 90),
-        student_epochs=(4, 16),
+        teacher_epochs=(20, 60),
+        student_epochs=(3, 12),
     )
 
 
