@@ -65,7 +65,9 @@ def classes() -> dict[str, list[int]]:
     """Return the classes of each domain: intents first, then the two of each other data set."""
     found: dict[str, list[int]] = {name: [] for name in _WORDS}
     for number, intent in enumerate(intents()):
-        found[next(n for n, words in _WORDS.items() if any(w in intent.lower() for w in words))] += [number]
+        name = intent.lower()
+        group = next(key for key, words in _WORDS.items() if any(each in name for each in words))
+        found[group].append(number)
     first = len(intents())
     return found | {
         name: [first + 2 * number, first + 2 * number + 1]
