@@ -23,11 +23,11 @@ from torch.utils.data import ConcatDataset, TensorDataset
 import tutelage as tl
 from sentences import Sentences, minilm
 
-TOKENS, SEPARATOR, WIDTH, FROZEN = 20, 102, 384, 4
+TOKENS, SEPARATOR, WIDTH, FROZEN = 20, 102, 384, 5
 """Most tokens of a text; the last token of each; the encoder's width; its layers not trained."""
 EACH_INTENT, EACH_SENTIMENT = 5, 100
 """Labelled texts of an intent, and of each of the two other data sets."""
-UNLABELLED = {"banking77": 1600, "sentence_polarity": 600, "subjectivity": 600}
+UNLABELLED = {"banking77": 1000, "sentence_polarity": 400, "subjectivity": 400}
 VAL = {"banking77": 4, "sentence_polarity": 50, "subjectivity": 50}
 """Validation texts of each class."""
 TEST = {"banking77": 1540, "sentence_polarity": 500, "subjectivity": 500}
@@ -184,7 +184,7 @@ class Classifier(nn.Module):
 
 
 class Upper(nn.Module):
-    """The last two of the six layers, on the outputs of the first four, which are computed once."""
+    """The last of the six layers, on the outputs of the first five, which are computed once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -236,7 +236,7 @@ def _known() -> dict[bytes, np.ndarray]:
 
 
 def lower(tokens: Tensor) -> Tensor:
-    """Return the outputs of the first four layers, `[batch, tokens, d]`; each is computed once."""
+    """Return the outputs of the first five layers, `[batch, tokens, d]`; each is computed once."""
     keys, known = [row.numpy().tobytes().rstrip(b"\0") for row in tokens], _known()
     missing = [row for row, key in enumerate(keys) if key not in known]
     if missing:
