@@ -24,6 +24,7 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
+import transformers
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
@@ -105,7 +106,7 @@ def views(kind: str) -> Task:
         precision="fp32",
         batches=(32, 64),
         rates=((1e-3, 3e-3), (1e-3, 3e-3)),
-        teacher_epochs=(20, 60),
+        teacher_epochs=(20, 60, 180),
         student_epochs=(3, 12),
     )
 
@@ -343,6 +344,8 @@ def by_domain(
 
 def main() -> None:
     """Run the named tasks, or all."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     parser = argparse.ArgumentParser()
     parser.add_argument("tasks", nargs="*", choices=[*TASKS, []], default=[])
     names = parser.parse_args().tasks or list(TASKS)
