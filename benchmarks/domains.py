@@ -31,6 +31,7 @@ from torch.utils.data import TensorDataset
 import domain_intents
 import domain_views
 import tutelage as tl
+from domain_tables import ALL, Scores, by_domain, models
 from mnist import RUNS, adamw, warm_cosine
 from remembered import timed
 from tutelage.studies import SpecialistComparison, Trial
@@ -151,19 +152,18 @@ class WithinDomains:
         if self.classes is None:
             return tl.evaluation.accuracy(output, labels)
         return fmean(
-            within(output[rows], labels[rows], own)
+            right(output[rows], labels[rows], own).mean().item()
             for own in self.classes.values()
             for rows in [torch.isin(labels, torch.tensor(own))]
             if rows.any()
         )
 
 
-def within(output: Tensor, labels: Tensor, classes: Sequence[int] | None) -> float:
-    """Return the accuracy among some of the classes; None for all."""
+def right(output: Tensor, labels: Tensor, classes: Sequence[int] | None) -> Tensor:
+    """Return 1 for each correct prediction among some of the classes, else 0; None for all."""
     if classes is None:
-        return tl.evaluation.accuracy(output, labels)
-    found = torch.tensor(classes)[output[:, list(classes)].argmax(dim=1)]
-    return (found == labels).double().mean().item()
+        return (output.argmax(dim=1) == labels).double()
+    return (torch.tensor(classes)[output[:, list(classes)].argmax(dim=1)] == labels).double()
 
 
 class Columns(nn.Module):
@@ -222,7 +222,7 @@ def store_targets(task: Task, found: SpecialistComparison) -> Path:
                 Specialists(teachers),
                 task.sample(True, seed),
                 out=folder / f"{which}-{seed}",
-                top_k=task.classes and max(map(len, task.classes.values())),
+                top_k=None if task.classes is None else max(map(len, task.classes.values())),
                 engine=task.engine,
             )
     return folder
@@ -273,26 +273,15 @@ def students(task: Task, folder: Path) -> tl.Study:
     )
 
 
-Scores = dict[str, float]
-"""The accuracy in each domain."""
-
-
 def scores(task: Task, model: nn.Module | Mapping[str, nn.Module]) -> Scores:
-    """Return the test accuracy in each domain, of one model or of one for each."""
+    """Return what one model, or one for each domain, predicts correctly of the test data."""
     found = {}
     for name, own in task.test.sets.items():
         one = model if isinstance(model, nn.Module) else model[name]
-        output = tl.evaluation.predict(one, own)
         classes = None if task.classes is None else task.classes[name]
         assert isinstance(own, TensorDataset)
-        found[name] = within(output, own.tensors[1], classes)
+        found[name] = right(tl.evaluation.predict(one, own), own.tensors[1], classes)
     return found
-
-
-def interval(values: Sequence[float], confidence: float = 0.95) -> str:
-    """Return the mean in points and its interval."""
-    found = tl.evaluation.mean_interval(values, confidence)
-    return f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
 
 
 def show(task: Task, found: SpecialistComparison, study: tl.Study) -> None:
@@ -301,45 +290,19 @@ def show(task: Task, found: SpecialistComparison, study: tl.Study) -> None:
         arm.name: [scores(task, study.student(arm.name, seed)) for seed in range(SEEDS)]
         for arm in study.results.arms
     }
-    for which in FROM:
-        name = f"the {which} themselves" if which == SPECIALISTS else f"the {which} itself"
+    teachers = {SPECIALISTS: "the specialists themselves", GENERALIST: "the generalist itself"}
+    for which, name in teachers.items():
         rows[name] = [scores(task, members(found, which, seed)) for seed in range(SEEDS)]
-    print(
-        f"\n{found.advice}\n\n| | accuracy, % | each seed | gain of {FROM[SPECIALISTS]} | chosen |"
-    )
-    print("|---|---:|---|---:|---|")
-    means = {name: [fmean(each.values()) for each in own] for name, own in rows.items()}
-    chosen = {
-        arm.name: arm.settings["chosen"] for arm in (*study.results.arms, *found.study.results.arms)
-    }
-    best = means[FROM[SPECIALISTS]]
-    for name, own in means.items():
-        each = ", ".join(f"{100 * value:.1f}" for value in own)
-        gain = [ours - theirs for ours, theirs in zip(best, own, strict=True)]
-        which = next((each for each in FROM if name.startswith(f"the {each} ")), name)
-        shown = "" if own is best else interval(gain)
-        print(f"| {name} | {100 * fmean(own):.1f} | {each} | {shown} | {chosen[which]} |")
+    arms = {arm.name: arm for arm in study.results.arms}
+    arms |= {teachers[arm.name]: arm for arm in found.study.results.arms}
+    chosen = {name: arm.settings["chosen"] for name, arm in arms.items()}
+    models(rows, FROM[SPECIALISTS], chosen)
     if task.classes is not None:
         for arm in study.results.arms:
             print(f"{arm.name}, among all classes: {100 * fmean(arm.values('accuracy')):.1f}")
-    by_domain(rows, list(task.test.sets), found)
+    pairs = [(rows[each[SPECIALISTS]], rows[each[GENERALIST]]) for each in (teachers, FROM)]
+    by_domain({**found.by_domain, ALL: found.difference}, pairs)
     print(f"\n{study.report()}", flush=True)
-
-
-def by_domain(
-    rows: Mapping[str, Sequence[Scores]], names: Sequence[str], found: SpecialistComparison
-) -> None:
-    """Print what specialists gain in each domain, as teachers and in the student."""
-    level, (ours, theirs) = 1 - 0.05 / len(names), list(rows)[-2:]
-    head = "teachers, validation | teachers, test | students distilled from them, test"
-    print(f"\nspecialists − generalist | {head} |\n|---|---:|---:|---:|")
-    for name in names:
-        before = found.by_domain[name]
-        cells = [f"{100 * before.mean:+.1f} ({100 * before.low:+.1f} to {100 * before.high:+.1f})"]
-        for one, other in ((ours, theirs), (FROM[SPECIALISTS], FROM[GENERALIST])):
-            pairs = zip(rows[one], rows[other], strict=True)
-            cells.append(interval([a[name] - b[name] for a, b in pairs], level))
-        print(f"| {name} | {' | '.join(cells)} |")
 
 
 def main() -> None:

@@ -32,8 +32,8 @@ POOL, VAL = slice(0, 15_000), slice(15_000, 16_000)
 TEST = slice(16_000, 20_000)
 DOMAINS = ("first", "second", "third")
 ENGINE = tl.Engine(device="cpu", precision="bf16", progress=False, checkpoint_seconds=120)
-DECAY, SOFT_DECAY = 0.3, 0.02
-"""Weight decay with labels, and with soft targets."""
+DECAY = 0.3
+"""Weight decay with labels."""
 MIXUP = tl.data.Mixup()
 MIXUP_AND_NOISE = tl.data.Chain([MIXUP, tl.data.Noise(0.1)])
 NETS = 3
@@ -217,6 +217,6 @@ def guide(data: tl.data.Domains, seed: int) -> nn.Module:
     return run.student
 
 
-optimizer, soft_optimizer = adamw(3e-3, DECAY), adamw(3e-3, SOFT_DECAY)
+optimizer = adamw(3e-3, DECAY)
 student = partial(mlp, 512)
 wide = partial(mlp, 1024)

@@ -177,7 +177,7 @@ def study(
         teacher(),
         STARTS["every second layer"],
         train=partial(buckets, known.train, BATCH, EPOCH),
-        val=in_order(known.val),
+        val=None if on_held_out else in_order(known.val),
         test=in_order(known.val if on_held_out else known.test),
         arms=arms,
         controls={},

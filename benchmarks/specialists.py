@@ -1,12 +1,12 @@
 """Specialists for one domain each, distilled into one student for all domains.
 
-    TUTELAGE_DATA=... python benchmarks/specialists.py [letters] [classes] [digits]
+    TUTELAGE_DATA=... python benchmarks/specialists.py [classes] [digits]
 
-`letters`: letter recognition in three domains, 700 labels in each, nothing else. `classes`: three
-specialists that each know a third of the letters. `digits`: MNIST, USPS and optdigits, from few and
-from many labels. Without a name all are run. In every study each seed samples its own labelled rows
-and trains its own specialists on them; all arms of a seed use both. Each arm chooses its learning
-rate and epochs on validation rows.
+`classes`: three specialists that each know a third of the letters. `digits`: MNIST, USPS and
+optdigits, from few and from many labels. Without a name both are run. In every study each seed
+samples its own labelled rows and trains its own specialists on them; all arms of a seed use both.
+Each arm chooses its learning rate and epochs on validation rows. Letters in three domains, every
+row tuned alike: three_domains.py.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ import sources
 import tutelage as tl
 from mnist import RUNS, warm_cosine
 from remembered import timed
-from specialists_tables import show, show_models, show_teachers
+from specialists_tables import show, show_teachers
 from tutelage.studies import Trial
 from tutelage.teachers import Ensemble, Specialist, Specialists, Teacher
 from tutelage.teachers.averages import mean_of_probabilities
 
 SEEDS = 5
 MIXUP = letters.MIXUP
-LENGTHS, LONG = [200, 600], 1200
-"""Epochs to choose from, on letters; and the most for the distilled student."""
+EPOCHS = 200
+"""Of the students on thirds of the letters."""
 ROUTED = "student, distilled from routed specialists"
 FINE_TUNED = f"{ROUTED} fine-tuned from one generalist"
 UNROUTED = "student, distilled from the specialists' average, unrouted"
@@ -88,90 +88,6 @@ def compare(name: str, options: dict[str, Any], arms: dict[str, tl.Arm]) -> tl.S
     )
 
 
-def letter_specialists(data: tl.data.Domains, seed: int) -> dict[str, Ensemble]:
-    """Return a specialist for each domain of rotated letters."""
-    return {
-        name: letters.specialist(f"letters-{name}", own, seed) for name, own in data.sets.items()
-    }
-
-
-def routed_letters(trial: Trial) -> Teacher:
-    """Return the specialists, routed by domain."""
-    return Specialists(letter_specialists(_domains(trial), trial.seed))
-
-
-def averaged_letters(trial: Trial) -> Teacher:
-    """Return the specialists' average on every row: the trap."""
-    everyone = letter_specialists(_domains(trial), trial.seed)
-    return Ensemble(list(everyone.values()), average=mean_of_probabilities)
-
-
-def guided_letters(data: tl.data.Domains, seed: int) -> nn.Module:
-    """Return the specialists and a network that predicts the domain."""
-    members = [
-        letters.Average(letters.parts(f"letters-{name}", own, seed))
-        for name, own in data.sets.items()
-    ]
-    return letters.Guided(letters.guide(data, seed), members).eval()
-
-
-def all_letters(trial: Trial) -> nn.Module:
-    """Train the members of a specialist on the labels of all domains, without a teacher."""
-    columns = zip(*(each.tensors for each in _domains(trial).sets.values()), strict=True)
-    every = TensorDataset(*(torch.cat(column) for column in columns))
-    return letters.Average(letters.parts("letters-all", every, trial.seed))
-
-
-def run_letters() -> None:
-    """Compare direct training with specialists on three domains of rotated letters."""
-    sample = partial(letters.labelled, each=700)
-    soft = tl.SoftTargets(1)
-    study = compare(
-        "letters",
-        {
-            "student": letters.student,
-            "train": sample,
-            "val": letters.everywhere(letters.VAL),
-            "test": letters.everywhere(letters.TEST),
-            "controls": direct(letters.student, "student", LENGTHS)
-            | direct(letters.wide, "twice as wide", LENGTHS)
-            | {
-                "student, labels, mixup and noise": tl.Arm(transform=letters.MIXUP_AND_NOISE),
-                f"student, labels, mixup and noise, {LONG:,} epochs": tl.Arm(
-                    transform=letters.MIXUP_AND_NOISE, epochs=LONG, learning_rate=3e-3
-                ),
-                "networks and support vector machine like one specialist, on all labels": tl.Arm(
-                    run=all_letters, epochs=300, learning_rate=2e-3
-                ),
-            },
-            "epochs": LENGTHS[-1],
-            "training": training(128, letters.optimizer, letters.ENGINE),
-            "sweep": {"learning_rate": [1e-3, 3e-3], "epochs": LENGTHS},
-        },
-        {
-            ROUTED: tl.Arm(
-                run=partial(distilled, teacher=routed_letters, objective=soft),
-                optimizer=letters.soft_optimizer,
-                sweep={"learning_rate": [3e-3], "epochs": [LENGTHS[-1], LONG]},
-            ),
-            UNROUTED: tl.Arm(
-                run=partial(distilled, teacher=averaged_letters, objective=soft),
-                optimizer=letters.soft_optimizer,
-                epochs=LENGTHS[0],
-                learning_rate=3e-3,
-            ),
-        },
-    )
-    show(study)
-    samples = list(enumerate(map(sample, range(SEEDS))))
-    everyone = [letter_specialists(data, seed) for seed, data in samples]
-    show_teachers("The specialists themselves", everyone, letters.everywhere(letters.TEST))
-    guided = [guided_letters(data, seed) for seed, data in samples]
-    show_models(
-        "weighted by a network that predicts the domain", guided, letters.everywhere(letters.TEST)
-    )
-
-
 def _domains(trial: Trial) -> tl.data.Domains:
     assert isinstance(trial.train, tl.data.Domains)
     return trial.train
@@ -188,7 +104,7 @@ class Restricted(tl.Objective):
 
     def forward(self, student: tl.Signals, teacher: tl.Signals, batch: tl.Batch) -> Tensor:
         """Return the divergences, `[batch]`."""
-        known = teacher.wanted_answer()
+        known = teacher.wanted_targets()
         assert isinstance(known, tl.CoarseLogits)
         absent = known.ids < 0
         ours = student.wanted_output().gather(1, known.ids.clamp(min=0))
@@ -236,10 +152,10 @@ def run_classes() -> None:
             "train": by_third,
             "val": val,
             "test": test,
-            "controls": direct(letters.student, "student", LENGTHS[:1]),
-            "epochs": LENGTHS[0],
+            "controls": direct(letters.student, "student", [EPOCHS]),
+            "epochs": EPOCHS,
             "training": training(128, letters.optimizer, letters.ENGINE),
-            "sweep": {"learning_rate": [1e-3, 3e-3], "epochs": LENGTHS[:1]},
+            "sweep": {"learning_rate": [1e-3, 3e-3], "epochs": [EPOCHS]},
         },
         {
             "student, distilled: coarsened divergence": tl.Arm(
@@ -332,7 +248,7 @@ def show_digit_teachers(samples: Sequence[tl.data.Domains], labels: int) -> None
     show_teachers("The generalist", [dict.fromkeys(test.sets, each) for each in whole], test)
 
 
-PARTS = {"letters": run_letters, "classes": run_classes, "digits": run_digits}
+PARTS = {"classes": run_classes, "digits": run_digits}
 
 
 def main() -> None:

@@ -17,6 +17,9 @@ CLASSES = torch.tensor([0, 3, -100, 1, 2, -100])
 VALUES = torch.randn(6, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 VALUES[1, 2], VALUES[4] = torch.nan, torch.nan
 
+TRUTH = torch.arange(64) % 10
+"""Labels of `logits()`."""
+
 VECTORS, TOKENS, MAPS = (6, 4), (6, 5, 4), (6, 4, 3, 2)
 LAYER_MAPS = {1: {"mix": "mix"}, 2: {"mix": "mix", "embed": "attention.value"}}
 
@@ -70,6 +73,18 @@ class Formula:
     shapes: tuple[tuple[int, ...], ...]
     over_the_batch: bool = False
     zero_at_equality: bool = True
+
+
+def logits(rows=64, classes=10):
+    """Return logits of a student, which takes a gradient, and of a teacher, in float64."""
+    generator = torch.Generator().manual_seed(0)
+    both = torch.randn(2, rows, classes, generator=generator, dtype=torch.float64) * 3
+    return both[0].requires_grad_(), both[1]
+
+
+def gradient(loss, student):
+    """Return the gradient of the sum of an objective's values."""
+    return torch.autograd.grad(loss.sum(), student)[0]
 
 
 def found(kind: type) -> dict[str, Any]:

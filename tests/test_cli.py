@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from statistics import fmean
 
 import pytest
 import torch
@@ -10,7 +11,6 @@ from typer.testing import CliRunner
 
 import tutelage
 from tutelage.cli import app
-from tutelage.evaluation import mean_interval
 
 
 @pytest.fixture
@@ -85,8 +85,10 @@ def test_the_quick_demo_writes_what_it_prints(tmp_path):
     assert f"{100 * record['teacher']['trials'][0]['metrics']['accuracy']:.1f}" in done.stdout
     for arm in record["arms"]:
         for figure in ("accuracy", "agreement"):
-            found = mean_interval([trial["metrics"][figure] for trial in arm["trials"]])
-            expected = f"{100 * found.mean:.1f} ± {100 * found.half_width:.1f}"
+            mean = fmean(trial["metrics"][figure] for trial in arm["trials"])
+            found = arm["intervals"][figure]
+            assert found["mean"] == pytest.approx(mean)
+            expected = f"{100 * mean:.1f} ± {50 * (found['high'] - found['low']):.1f}"
             assert expected in done.stdout
     for model in record["models"].values():
         assert f"{model['cost']['parameters']:,}" in done.stdout

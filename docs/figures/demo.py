@@ -14,8 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from tutelage.evaluation import mean_interval
-
 COLOURS = ("#C14F00", "#0072B2", "#00855F")
 LOOK = {"svg.hashsalt": "tutelage", "svg.fonttype": "none", "font.family": "sans-serif"}
 
@@ -31,7 +29,7 @@ def table(found: dict[str, Any]) -> str:
     accuracy = f"{100 * _values(teacher, 'accuracy')[0]:.1f}"
     lines.append(_row("teacher", accuracy, "–", found["models"][teacher["model"]]))
     for arm in found["arms"]:
-        metrics = [_spread(_values(arm, name)) for name in ("accuracy", "agreement")]
+        metrics = [_spread(arm, name) for name in ("accuracy", "agreement")]
         name = f"student: {arm['name'].lower()}"
         lines.append(_row(name, metrics[0], metrics[1], found["models"][arm["model"]]))
     return "\n".join(lines)
@@ -47,9 +45,9 @@ def _values(arm: dict[str, Any], metric: str) -> list[float]:
     return [trial["metrics"][metric] for trial in arm["trials"]]
 
 
-def _spread(values: list[float]) -> str:
-    interval = mean_interval(values)
-    return f"{100 * interval.mean:.1f} ± {100 * interval.half_width:.1f}"
+def _spread(arm: dict[str, Any], metric: str) -> str:
+    found = arm["intervals"][metric]
+    return f"{100 * found['mean']:.1f} ± {50 * (found['high'] - found['low']):.1f}"
 
 
 def draw_seeds(axes: Axes, found: dict[str, Any]) -> None:

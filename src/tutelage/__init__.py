@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tutelage.objectives import *  # noqa: F403 - the list is kept there
     from tutelage.signals import Batch, Fields, Mixture, Signals, Wants
     from tutelage.store import TargetStore
-    from tutelage.studies import Arm, ReportOptions, Study, Training, Trial, study
+    from tutelage.studies import Arm, ReportOptions, Study, Sweep, Training, Trial, study
     from tutelage.training import (
         Engine,
         Monitor,
@@ -83,6 +83,7 @@ __all__ = [
     "Stage",
     "StoreError",
     "Study",
+    "Sweep",
     "TargetStore",
     "Training",
     "Trial",

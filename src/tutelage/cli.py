@@ -21,6 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+Targets = Annotated[Path, typer.Argument(help="Folder of targets that tl.label wrote.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -33,12 +34,7 @@ def _print_version(wanted: bool) -> None:
 def _options(
     _version: Annotated[
         bool,
-        typer.Option(
-            "--version",
-            help="Print the version and stop.",
-            is_eager=True,
-            callback=_print_version,
-        ),
+        typer.Option("--version", help="Print the version and stop.", callback=_print_version),
     ] = False,
 ) -> None:
     """Take the options without a command."""
@@ -89,20 +85,15 @@ def report(
     what is in the log, since the code of the models is not available.
     """
     with _errors_in_one_line():
-        page = _write_report(run, run / "report.html" if out is None else out)
+        from tutelage.reports import read_record  # noqa: PLC0415 - imports torch
+        from tutelage.reports.report import report_record  # noqa: PLC0415
+        from tutelage.reports.writing import check_path  # noqa: PLC0415
+        from tutelage.training.read_run import read_run  # noqa: PLC0415
+
+        study, page = run / "results.json", out or run / "report.html"
+        check_path(page)
+        report_record(read_record(study) if study.exists() else read_run(run), page)
     typer.echo(f"Report: {page}")
-
-
-def _write_report(folder: Path, page: Path) -> Path:
-    """Write the report of a run's or a study's folder."""
-    from tutelage.reports import read_record  # noqa: PLC0415 - imports torch
-    from tutelage.reports.report import report_record  # noqa: PLC0415
-    from tutelage.reports.writing import check_path  # noqa: PLC0415
-    from tutelage.training.read_run import read_run  # noqa: PLC0415
-
-    check_path(page)
-    study = folder / "results.json"
-    return report_record(read_record(study) if study.exists() else read_run(folder), page)
 
 
 @app.command()
@@ -159,9 +150,7 @@ def label(  # noqa: PLR0913 - the verb's options
 
 
 @app.command()
-def show(
-    store: Annotated[Path, typer.Argument(help="Folder of targets that tl.label wrote.")],
-) -> None:
+def show(store: Targets) -> None:
     """Print a summary of stored targets: sizes, the teacher's confusions, a few examples."""
     with _errors_in_one_line():
         from tutelage.reports.store_screen import show_store  # noqa: PLC0415 - imports torch
@@ -170,9 +159,7 @@ def show(
 
 
 @app.command()
-def verify(
-    store: Annotated[Path, typer.Argument(help="Folder of targets that tl.label wrote.")],
-) -> None:
+def verify(store: Targets) -> None:
     """Check all stored targets and list what is damaged; exit with 1 if anything is."""
     with _errors_in_one_line():
         from tutelage.reports.store_screen import verify_store  # noqa: PLC0415 - imports torch

@@ -42,7 +42,6 @@ class CoarseLogits:
     sampled_at: float | None = None
 
     def __post_init__(self) -> None:
-        """Check the shapes."""
         parts = (self.ids, self.logits, self.other)
         if not all(isinstance(each, Tensor) for each in parts):
             raise ModelError(
@@ -77,17 +76,14 @@ class CoarseLogits:
                 f"got {[part.sampled_at for part in parts]}; label all data with the same settings"
             )
         width = max(part.ids.shape[1] for part in parts)
-        ids = [_widened(part.ids, width, -1) for part in parts]
-        logits = [_widened(part.logits, width, -torch.inf) for part in parts]
-        other = torch.cat([part.other for part in parts])
-        return cls(torch.cat(ids), torch.cat(logits), other, sampled_at)
+        same = [widened(part, width) for part in parts]
+        columns = ([part.ids, part.logits, part.other] for part in same)
+        return cls(*map(torch.cat, zip(*columns, strict=True)), sampled_at=sampled_at)
 
     def __len__(self) -> int:
-        """Return the number of examples."""
         return len(self.other)
 
     def __getitem__(self, rows: slice | Tensor) -> CoarseLogits:
-        """Return some of the rows."""
         return CoarseLogits(self.ids[rows], self.logits[rows], self.other[rows], self.sampled_at)
 
     def to(self, device: torch.device) -> CoarseLogits:
@@ -96,6 +92,11 @@ class CoarseLogits:
         return CoarseLogits(*moved, sampled_at=self.sampled_at)
 
 
-def _widened(tensor: Tensor, width: int, filling: float) -> Tensor:
-    missing = width - tensor.shape[1]
-    return F.pad(tensor, (0, missing), value=filling) if missing else tensor
+def widened(coarse: CoarseLogits, width: int) -> CoarseLogits:
+    """Return the same, with shorter rows padded to `width` classes."""
+    missing = (0, width - coarse.ids.shape[1])
+    if missing[1] <= 0:
+        return coarse
+    ids = F.pad(coarse.ids, missing, value=-1)
+    logits = F.pad(coarse.logits, missing, value=-torch.inf)
+    return CoarseLogits(ids, logits, coarse.other, coarse.sampled_at)

@@ -91,9 +91,9 @@ class Distiller(nn.Module):
         self.objective = objective
         # Past nn.Module's bookkeeping, in case the teacher is a module as well: no part of ours.
         self.__dict__["teacher"] = None if teacher is None else as_teacher(teacher)
-        _refuse_shared(student, self.teacher)
         check_layers(student, objective.wants.student.features, "student")
         if self.teacher is not None:
+            _refuse_shared(student, self.teacher)
             self.teacher.check_layers(objective.wants.teacher.features)
         self._wants, self._terms = objective.wants, objective.terms()
         self._built = objective.built
@@ -116,7 +116,13 @@ class Distiller(nn.Module):
         """
         examples, masks = valid_examples(self._terms, batch)
         if not self._built:
-            self._check_built()
+            self._built = self.objective.built
+            if not self._built:
+                raise ArgumentError(
+                    f"the objective {self.objective} has projectors that are made from the shapes "
+                    "of one batch, got none yet; call distiller.build(batch) before you make the "
+                    "optimiser"
+                )
         if torch.compiler.is_compiling() and self._captures:
             # The compiler cannot follow hooks that come and go: models run beside what it makes.
             observed: Any = torch.compiler.disable(self._observe)
@@ -130,13 +136,11 @@ class Distiller(nn.Module):
             values = term.objective(student, teacher, batch)
             if getattr(values, "shape", None) != (examples,):
                 raise _wrong_shape(term.objective, values, examples)
-            mask = masks[number]
+            mask, valid = masks[number], examples
             if mask is not None:
-                values = values.where(mask, 0)
+                values, valid = values.where(mask, 0), mask.sum()
             if counts is not None:
                 valid = counts[number]
-            else:
-                valid = examples if mask is None else mask.sum()
             divisors.append(valid)
             if isinstance(valid, int) and batch.copies == 1:
                 mean = values.mean()
@@ -200,13 +204,13 @@ class Distiller(nn.Module):
         return torch.tensor(numbers, dtype=torch.float32) / batch.copies
 
     def check_learned(self, counts: Sequence[float]) -> None:
-        """Refuse data without a valid example for a term.
+        """Refuse data of which no example of a whole epoch was valid for a term.
 
         Args:
-            counts: How many examples of an epoch were valid for each term.
+            counts: How many were, for each term.
 
         Raises:
-            DataError: A term had none.
+            DataError: There was none.
         """
         for term, number in zip(self._terms, counts, strict=True):
             if not number and term.objective.wants.labels:
@@ -221,26 +225,9 @@ class Distiller(nn.Module):
                     "epoch has more than one; set batch_size to 2 or more, or leave it out"
                 )
 
-    def _check_built(self) -> None:
-        """Refuse an objective that is not built; the look is not repeated."""
-        if not self.objective.built:
-            raise ArgumentError(
-                f"the objective {self.objective} has projectors that are made from the shapes of "
-                "one batch, got none yet; call distiller.build(batch) before you make the optimiser"
-            )
-        self._built = True
-
 
 def check_learner(name: str, model: object) -> None:
-    """Refuse what cannot learn.
-
-    Args:
-        name: What the argument is called, for messages.
-        model: The argument.
-
-    Raises:
-        ModelError: It is no module, or one whose parameters are not made yet.
-    """
+    """Refuse what is no module, or has parameters that are not made yet."""
     if not isinstance(model, nn.Module):
         raise ModelError(
             f"`{name}` must be a torch.nn.Module, got {type(model).__name__}; "
@@ -270,10 +257,8 @@ def _wrong_shape(objective: Objective, values: object, examples: int) -> Argumen
     )
 
 
-def _refuse_shared(student: nn.Module, teacher: Teacher | None) -> None:
+def _refuse_shared(student: nn.Module, teacher: Teacher) -> None:
     """Refuse a student whose training would change its teacher."""
-    if teacher is None:
-        return
     theirs = {id(each) for module in teacher.modules() for each in module.parameters()}
     for name, each in student.named_parameters():
         if each.requires_grad and id(each) in theirs:

@@ -26,18 +26,16 @@ def write_whole(
 ) -> None:
     """Write a file atomically: readers find the old content or the new, even after a kill.
 
-    Content and name are flushed to the disk.
-
-    Args:
-        path: Where.
-        content: The whole content, or a function that writes it to a given path.
-        replace: Whether to replace an existing file; if not, that one stays.
+    Content and name are flushed to the disk. `content` is the whole of it, or a function that
+    writes it to a given path. Without `replace` an existing file stays.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}{_DRAFT}")
     try:
         if callable(content):
             content(draft)
-            draft.chmod(0o666 & ~_umask())  # libraries may write files for the user alone
+            umask = os.umask(0)  # can only be read by setting it
+            os.umask(umask)
+            draft.chmod(0o666 & ~umask)  # libraries may write files for the user alone
         else:
             with draft.open("wb", buffering=0) as file:
                 write_at(file, 0, content)
@@ -45,7 +43,11 @@ def write_whole(
         if replace:
             draft.replace(path)
         else:
-            _link(draft, path)
+            try:
+                path.hardlink_to(draft)
+            except (NotImplementedError, OSError):  # another process was first, or no links here
+                if not path.exists():
+                    draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
     flush_path(path.parent)
@@ -97,40 +99,25 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
 
     The lock belongs to this process only: a data loader's workers do not inherit it, and it ends
     with the process even if that is killed. Where the system has no such locks, it is always ours.
-
-    Args:
-        path: The lock file; its folder must be there.
-        wait: Whether to wait until it is ours.
-
-    Raises:
-        OSError: The file cannot be written, or its file system has no locks.
+    A file that cannot be written, or whose file system has no locks, is an OSError.
     """
     with path.open("w") as file:
         if fcntl is None:
             yield True
             return
+        ours = True
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 raise
             ours = False
-        else:
-            ours = True
         yield ours
 
 
 @contextmanager
 def owned(folder: Path, error: type[TutelageError]) -> Iterator[None]:
-    """Make a folder, and keep every other process from writing it meanwhile.
-
-    Args:
-        folder: The argument `out`.
-        error: What to raise.
-
-    Raises:
-        TutelageError: Of that type: it cannot be written, or another process writes it now.
-    """
+    """Make the folder `out`, and keep every other process from writing it meanwhile."""
     with ExitStack() as stack:
         with writing(folder, error):
             folder.mkdir(parents=True, exist_ok=True)
@@ -156,55 +143,29 @@ def writing(folder: Path, error: type[TutelageError]) -> Iterator[None]:
 
 
 class LogWriter:
-    """Appends records to a log of JSON lines; without a path it does nothing.
+    """Appends records to a log of JSON lines.
 
-    Args:
-        path: The file; None for no log.
-        length: Bytes of it to keep; what a killed process wrote beyond them is cut off, since the
-            run that resumes writes it again.
+    What a killed process wrote beyond `length` bytes is cut off, since the run that resumes writes
+    it again.
     """
 
-    def __init__(self, path: Path | None, length: int = 0) -> None:
-        self._file = None
-        if path is not None:
-            self._file = path.open("ab")
-            self._file.truncate(min(length, path.stat().st_size))
+    def __init__(self, path: Path, length: int = 0) -> None:
+        self._file = path.open("ab")
+        self._file.truncate(min(length, path.stat().st_size))
 
     def write(self, record: dict[str, Any]) -> None:
         """Append a record; NaN and infinities, which JSON does not have, become null."""
-        if self._file is not None:
-            plain = {key: None if _non_finite(value) else value for key, value in record.items()}
-            self._file.write(json.dumps(plain, allow_nan=False).encode() + b"\n")
+        plain = {
+            key: None if isinstance(each, float) and not math.isfinite(each) else each
+            for key, each in record.items()
+        }
+        self._file.write(json.dumps(plain, allow_nan=False).encode() + b"\n")
 
     def length(self) -> int:
         """Return the bytes written so far, after handing them to the system."""
-        if self._file is None:
-            return 0
         self._file.flush()
         return self._file.tell()
 
     def close(self) -> None:
         """Close the file."""
-        if self._file is not None:
-            self._file.close()
-
-
-def _link(draft: Path, path: Path) -> None:
-    try:
-        path.hardlink_to(draft)
-    except FileExistsError:
-        return  # another process was first
-    except (NotImplementedError, OSError):  # a file system without links
-        if not path.exists():
-            draft.replace(path)
-
-
-def _umask() -> int:
-    """Return the process's umask, which can only be read by setting it."""
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
-
-
-def _non_finite(value: Any) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)
+        self._file.close()

@@ -58,11 +58,11 @@ def identity(
         unread: Receives the types of the objects that could not be read.
         visit: Called with every object that is read, but for plain numbers and texts.
     """
-    reader = _Reader(tensors, known or {}, [] if unread is None else unread, visit)
+    unread = [] if unread is None else unread
     try:
-        return reader.read(value)
+        return _Reader(tensors, known or {}, unread, visit).read(value)
     except RecursionError:
-        reader.unread.append(f"{type(value).__qualname__} (nested too deeply)")
+        unread.append(f"{type(value).__qualname__} (nested too deeply)")
         return type(value).__qualname__
 
 
@@ -73,8 +73,14 @@ def digest(*parts: str) -> str:
 
 def names_of(code: CodeType) -> set[str]:
     """Return the names of globals and attributes in a function's code and in functions inside."""
-    inner = (names_of(each) for each in code.co_consts if isinstance(each, CodeType))
-    return set(code.co_names).union(*inner)
+    return {name for each in _codes(code) for name in each.co_names}
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield from _codes(each)
 
 
 class _Reader:
@@ -112,11 +118,8 @@ class _Reader:
         return self._done[key][1]
 
     def _text(self, value: object) -> str:  # noqa: PLR0911 - a case for each kind
-        if isinstance(value, (Tensor, np.ndarray)) and not isinstance(value, nn.Parameter):
-            return self._array(value, self.tensors != "none")
-        if isinstance(value, nn.Parameter):
-            fixed = not value.requires_grad and self.tensors == "fixed"
-            return self._array(value, fixed or self.tensors == "all")
+        if isinstance(value, (Tensor, np.ndarray)):
+            return self._array(value)
         if isinstance(value, nn.Module):
             return self._module(value)
         if isinstance(value, FunctionType):
@@ -134,14 +137,14 @@ class _Reader:
             self._reduced(value) if parts is None else str([self.read(each) for each in parts])
         )
 
-    def _array(self, value: Tensor | np.ndarray[Any, Any], content: bool) -> str:
+    def _array(self, value: Tensor | np.ndarray[Any, Any]) -> str:
         shape = f"{value.dtype} {list(value.shape)}"
         if isinstance(value, nn.Parameter):
             shape += f" {value.requires_grad}"
-        elif not content:
+            if self.tensors == "none" or (self.tensors == "fixed" and value.requires_grad):
+                return shape
+        elif self.tensors == "none":
             return "tensor"  # of a passing size, as caches are
-        if not content:
-            return shape
         if isinstance(value, np.ndarray):
             if value.dtype.hasobject:
                 return f"{shape} {self.read(value.tolist())}"
@@ -223,7 +226,13 @@ def _parts(value: object) -> list[Any] | None:  # noqa: PLR0911 - a case for eac
 def _globals(function: FunctionType) -> list[Any]:
     """Return the globals that a function reads; of the user's modules, what is named of them."""
     found, named = [], names_of(function.__code__)
-    for name in sorted(_global_names(function.__code__) & function.__globals__.keys()):
+    read = {
+        each.argval
+        for code in _codes(function.__code__)
+        for each in dis.get_instructions(code)
+        if each.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+    }
+    for name in sorted(read & function.__globals__.keys()):
         value = function.__globals__[name]
         if not isinstance(value, ModuleType):
             found += [name, value]
@@ -231,15 +240,6 @@ def _globals(function: FunctionType) -> list[Any]:
             attributes = sorted(named & vars(value).keys())
             found += [name, *(vars(value)[each] for each in attributes)]
     return found
-
-
-def _global_names(code: CodeType) -> set[str]:
-    own = {each.argval for each in dis.get_instructions(code) if each.opname in _READ_GLOBALS}
-    inner = (_global_names(each) for each in code.co_consts if isinstance(each, CodeType))
-    return own.union(*inner)
-
-
-_READ_GLOBALS = {"LOAD_GLOBAL", "LOAD_NAME"}
 
 
 def _content(cell: Any) -> object:

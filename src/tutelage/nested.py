@@ -18,14 +18,8 @@ LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 
 
 def first_tensor(inputs: object) -> Tensor:
-    """Return the first tensor of a model's inputs, for its device and dtype.
-
-    Raises:
-        DataError: There is none.
-    """
-    if isinstance(inputs, Tensor):
-        return inputs
-    for value in _items(inputs):
+    """Return the first tensor of a model's inputs, for its device and dtype."""
+    for value in (inputs, *_items(inputs)):
         if isinstance(value, Tensor):
             return value
     raise DataError(
@@ -36,12 +30,12 @@ def first_tensor(inputs: object) -> Tensor:
 
 def is_column(value: object) -> bool:
     """Tell whether a value is a list of plain values, such as strings, one for each example."""
-    plain = (str, bytes, Number)
-    return (
-        isinstance(value, (tuple, list))
-        and len(value) > 0
-        and all(isinstance(each, plain) for each in value)
-    )
+    return _is_list_of(value, (str, bytes, Number))
+
+
+def _is_list_of(value: object, kinds: Any) -> bool:
+    items = value if isinstance(value, (tuple, list)) else ()
+    return len(items) > 0 and all(isinstance(each, kinds) for each in items)
 
 
 def batch_size(inputs: object) -> int | None:
@@ -66,16 +60,8 @@ def picked_inputs(inputs: Any, rows: slice | Tensor, length: int, nested: bool =
 
     Tensors, arrays and lists with one item per example are indexed; numbers, strings and tensors
     without dimensions apply to the whole batch and do not change. An outer tuple or list contains
-    the arguments of the model, unless it is a list of plain values.
-
-    Args:
-        inputs: The model's inputs.
-        rows: The examples.
-        length: The number of examples in the batch.
-        nested: Whether `inputs` is part of larger inputs.
-
-    Raises:
-        DataError: A part cannot be split by example, or could be split in two ways.
+    the arguments of the model, unless it is a list of plain values; below it `nested` is true. A
+    part that cannot be split by example, or could be in two ways, is refused.
     """
     if inputs is None or isinstance(inputs, (str, bytes, Number)):
         return inputs
@@ -133,12 +119,18 @@ def on_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return value
 
 
-def split_batch(raw: object) -> tuple[Any, Tensor | None, Any, Any]:
-    """Return the inputs, labels, index and domain of what a data loader yields.
+def named_tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a nested value in the order of `on_tensors`, each with its path."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, (Mapping, list, tuple)):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, each in items:
+            yield from named_tensors(each, f"{name}/{key}")
 
-    Raises:
-        DataError: It has another form than `tutelage.signals.Batch.of` accepts.
-    """
+
+def split_batch(raw: object) -> tuple[Any, Tensor | None, Any, Any]:
+    """Return the inputs, labels, index and domain of what a data loader yields."""
     if isinstance(raw, Mapping):
         inputs, others = split_dict(raw)
         index, domain = others.pop("index", None), others.pop("domain", None)
@@ -199,9 +191,7 @@ def _check_several_inputs(inputs: Sequence[Any], labels: Any) -> None:
 
 def _are_names(value: object) -> bool:
     """Tell whether a value is a string or a list of strings."""
-    return isinstance(value, str) or (
-        isinstance(value, (tuple, list)) and bool(value) and all(isinstance(x, str) for x in value)
-    )
+    return isinstance(value, str) or _is_list_of(value, str)
 
 
 def _tensor(value: Any) -> Any:

@@ -21,13 +21,7 @@ def load(argument: str, reference: str) -> object:
     Modules are searched first in the working folder, and the imports of a file first in the file's
     folder, as with `python file.py`. Errors raised by the module are not caught.
 
-    Args:
-        argument: The argument's name, for messages.
-        reference: `package.module:name` or `file.py:name`; the name may be dotted.
-
-    Raises:
-        ArgumentError: The reference is malformed, or its object does not exist or is a function
-            that requires arguments.
+    `argument` is its name, for messages; the name in the reference may be dotted.
 
     >>> load("data", "math:pi")
     3.141592653589793
@@ -37,10 +31,28 @@ def load(argument: str, reference: str) -> object:
     if not _is_path(name) or not (is_file or _is_path(source)):
         raise ArgumentError(f"`{argument}` must be {_FORMS}, got {reference!r}; correct it")
     module = _of_file(argument, Path(source)) if is_file else _of_name(argument, source)
-    found = functools.reduce(
-        lambda holder, part: _part(argument, reference, holder, part), name.split("."), module
-    )
-    return _called(argument, reference, found)
+    found: object = module
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError as error:
+            close = difflib.get_close_matches(part, dir(found))
+            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "correct the name"
+            raise ArgumentError(
+                f"`{argument}` must name an existing object, got {reference!r}, which has no "
+                f"{part!r}; {hint}"
+            ) from error
+    # Other callables than functions and classes, such as torch modules, are the object itself.
+    if not (inspect.isroutine(found) or isinstance(found, (type, functools.partial))):
+        return found
+    try:
+        inspect.signature(found).bind()
+    except TypeError as error:
+        raise ArgumentError(
+            f"`{argument}` must name an object, or a function without arguments that returns it, "
+            f"got {reference!r}, which requires arguments ({error}); wrap it in a function"
+        ) from error
+    return found()
 
 
 def _is_path(dotted: str) -> bool:
@@ -88,29 +100,3 @@ def _look_first_in(folder: Path) -> None:
     """Put a folder first in the module search path, also for later imports."""
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
-
-
-def _part(argument: str, reference: str, holder: object, name: str) -> object:
-    try:
-        return getattr(holder, name)
-    except AttributeError as error:
-        close = difflib.get_close_matches(name, dir(holder))
-        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "correct the name"
-        raise ArgumentError(
-            f"`{argument}` must name an existing object, got {reference!r}, which has no {name!r}; "
-            f"{hint}"
-        ) from error
-
-
-def _called(argument: str, reference: str, found: object) -> object:
-    """Call a function or class. Other callables, such as torch modules, are the object itself."""
-    if not (inspect.isroutine(found) or isinstance(found, (type, functools.partial))):
-        return found
-    try:
-        inspect.signature(found).bind()
-    except TypeError as error:
-        raise ArgumentError(
-            f"`{argument}` must name an object, or a function without arguments that returns it, "
-            f"got {reference!r}, which requires arguments ({error}); wrap it in a function"
-        ) from error
-    return found()

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from tutelage._checks import finite_number, fraction
 from tutelage.errors import ArgumentError
 
+_FINITE = "a schedule takes finite numbers"
 _PROGRESS = "progress runs from 0 (first step) to 1 (end of training)"
 
 
@@ -36,7 +37,7 @@ class Constant(Schedule):
     """A constant value."""
 
     def __init__(self, value: float) -> None:
-        self.value = finite_number("value", value, "a schedule takes finite numbers")
+        self.value = finite_number("value", value, _FINITE)
 
     def __call__(self, progress: float) -> float:
         """Return the value, whatever `progress` is."""
@@ -55,8 +56,8 @@ class _Ramp(Schedule):
     """From `start` to `end` while progress goes from `begin` to `until`; constant outside."""
 
     def __init__(self, start: float, end: float, begin: float = 0.0, until: float = 1.0) -> None:
-        self.start = finite_number("start", start, "a schedule takes finite numbers")
-        self.end = finite_number("end", end, "a schedule takes finite numbers")
+        self.start = finite_number("start", start, _FINITE)
+        self.end = finite_number("end", end, _FINITE)
         self.begin = fraction("begin", begin, _PROGRESS)
         self.until = fraction("until", until, _PROGRESS)
         if self.begin >= self.until:
@@ -103,11 +104,7 @@ class Linear(_Ramp):
 class Cosine(_Ramp):
     """Half a cosine wave: c·start + (1 − c)·end, c = (1 + cos πw)/2, slow at both ends.
 
-    Args:
-        start: Value up to progress `begin`.
-        end: Value from progress `until` on.
-        begin: Progress at which the ramp begins, in [0, 1).
-        until: Progress at which it ends, in (0, 1].
+    Arguments and errors are those of `Linear`.
 
     >>> Cosine(4.0, 2.0)(0.5)
     3.0
@@ -135,10 +132,7 @@ class Step(Schedule):
 
     def __init__(self, values: Mapping[float, float]) -> None:
         steps = sorted(
-            (
-                fraction("progress", at, _PROGRESS),
-                finite_number("value", value, "a schedule takes finite numbers"),
-            )
+            (fraction("progress", at, _PROGRESS), finite_number("value", value, _FINITE))
             for at, value in values.items()
         )
         if not steps or steps[0][0] != 0.0:

@@ -17,14 +17,7 @@ from torch import Tensor
 
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, DataError, ModelError
-from tutelage.nested import (
-    batch_size,
-    describe,
-    moved,
-    picked,
-    picked_inputs,
-    split_batch,
-)
+from tutelage.nested import batch_size, describe, moved, picked, picked_inputs, split_batch
 
 UNLABELLED = -100
 """The label of an example without one, in classification (in regression it is NaN)."""
@@ -43,16 +36,11 @@ class Mixture:
     fraction: Tensor
 
     def known(self, own: Tensor) -> Tensor:
-        """Return which examples have labels for all parts of their mixture, `[batch]`.
-
-        Args:
-            own: Which examples have a label of their own, `[batch]` of bool.
-        """
+        """Return which examples have all labels, `[batch]`; `own` tells which have their own."""
         partner = self.labels.long() != UNLABELLED
         return (own | (self.fraction == 0)) & (partner | (self.fraction == 1))
 
     def __getitem__(self, rows: slice | Tensor) -> Mixture:
-        """Return the mixture of some examples."""
         return Mixture(self.labels[rows], self.fraction[rows])
 
     def to(self, device: torch.device) -> Mixture:
@@ -61,13 +49,7 @@ class Mixture:
 
 
 class IndexedExample(NamedTuple):
-    """An example, or a batch, with its index in the data set; see `data.Indexed`.
-
-    Args:
-        example: The data set's example.
-        index: Its position in the data set.
-        view: Its view; the same for all examples of a batch.
-    """
+    """An example, or a batch of one view, with its index in the data set; see `data.Indexed`."""
 
     example: Any
     index: Any
@@ -132,7 +114,6 @@ class Batch:
         return cls(inputs, labels, index, domain, progress)
 
     def __len__(self) -> int:
-        """Return the number of examples."""
         top = self.inputs.values() if isinstance(self.inputs, Mapping) else self.inputs
         if isinstance(top, (Tensor, str, bytes)):
             return len(top)
@@ -153,15 +134,13 @@ class Batch:
         Raises:
             DataError: A part of the inputs cannot be split by example.
         """
-        return Batch(
-            picked_inputs(self.inputs, rows, len(self)),
-            None if self.labels is None else self.labels[rows],
-            None if self.index is None else self.index[rows],
-            None if self.domain is None else picked(self.domain, rows),
-            self.progress,
-            self.copies,
-            None if self.mixture is None else self.mixture[rows],
-            self.view,
+        return replace(
+            self,
+            inputs=picked_inputs(self.inputs, rows, len(self)),
+            labels=None if self.labels is None else self.labels[rows],
+            index=None if self.index is None else self.index[rows],
+            domain=None if self.domain is None else picked(self.domain, rows),
+            mixture=None if self.mixture is None else self.mixture[rows],
         )
 
     def labelled(self) -> Tensor:
@@ -226,24 +205,25 @@ class Signals:
             DataError: `wants` do not require it.
             ModelError: It has some of the classes only.
         """
-        if isinstance(self.output, Tensor):
-            return self.output
-        if self.output is not None:
-            raise ModelError(
-                "this objective needs all classes of the teacher, got CoarseLogits, which have "
-                "some of them; use SoftTargets, which learns from these too, or a teacher that "
-                "knows all classes"
-            )
-        raise _unwanted()
+        output = self.wanted_targets()
+        if isinstance(output, Tensor):
+            return output
+        raise ModelError(
+            "this objective needs all classes of the teacher, got CoarseLogits, which have some of "
+            "them; use SoftTargets, which learns from these too, or a teacher that knows all "
+            "classes"
+        )
 
-    def wanted_answer(self) -> Tensor | CoarseLogits:
+    def wanted_targets(self) -> Tensor | CoarseLogits:
         """Return the output, which the objective's `wants` require, of all classes or of some.
 
         Raises:
             DataError: `wants` do not require it.
         """
         if self.output is None:
-            raise _unwanted()
+            raise DataError(
+                "an objective reads an output that its `wants` do not contain; add it to `wants`"
+            )
         return self.output
 
     def full_output(self) -> Tensor | None:
@@ -292,11 +272,9 @@ class Fields:
             )
 
     def __or__(self, other: Fields) -> Fields:
-        """Return what either requires."""
         return Fields(self.output or other.output, self.features | other.features)
 
     def __bool__(self) -> bool:
-        """Tell whether anything is required."""
         return self.output or bool(self.features)
 
 
@@ -315,21 +293,11 @@ class Wants:
     labels: bool = False
 
     def __or__(self, other: Wants) -> Wants:
-        """Return what either requires."""
-        return Wants(
-            self.student | other.student,
-            self.teacher | other.teacher,
-            self.labels or other.labels,
-        )
+        student, teacher = self.student | other.student, self.teacher | other.teacher
+        return Wants(student, teacher, self.labels or other.labels)
 
 
 OUTPUT = Fields(output=True)
-
-
-def _unwanted() -> DataError:
-    return DataError(
-        "an objective reads an output that its `wants` do not contain; add it to `wants`"
-    )
 
 
 def _one_view(view: Any) -> int:

@@ -66,7 +66,7 @@ class TestArrays:
 
     def test_are_taken_by_a_study(self):
         arms = {"soft": tl.Arm(objective=tl.SoftTargets())}
-        data = {"train": (X.numpy(), Y.numpy()), "val": (X, Y), "test": (X, Y)}
+        data = {"train": (X.numpy(), Y.numpy()), "val": (X + 1, Y), "test": (X + 2, Y)}
         found = tl.study(
             nn.Linear(3, 2),
             lambda: nn.Linear(3, 2),

@@ -11,6 +11,7 @@ from tutelage.demo import DemoSettings, demo_settings, demo_study, run, run_demo
 from tutelage.demo.data import digits, draw, labelled_set, mixed_set
 from tutelage.demo.models import Remembering, train_teacher
 from tutelage.demo.run import CONTROL, DISTILLED, MORE_IMAGES
+from tutelage.demo.settings import BATCH_SIZE, LABELLED
 
 ARMS = (CONTROL, DISTILLED, MORE_IMAGES)
 
@@ -120,9 +121,9 @@ def test_the_control_learns_from_labels_alone(plan, settings):
         assert repr(plan.reading(plan.arms[name])) == repr(settings.objective())
 
 
-def test_a_teacher_that_remembers_gives_the_same_bits(content, teacher, settings):
+def test_a_teacher_that_remembers_gives_the_same_bits(content, teacher):
     """Also in batches of other images, and for images that it does not know."""
-    known = Remembering(teacher, content.train_images, settings.batch_size)
+    known = Remembering(teacher, content.train_images)
     rows = torch.randperm(1200, generator=torch.Generator().manual_seed(0))
     for images in (*content.train_images[rows].split(50), content.test_images[:50]):
         batch = tl.Batch(images)
@@ -131,8 +132,8 @@ def test_a_teacher_that_remembers_gives_the_same_bits(content, teacher, settings
         assert torch.equal(found, expected)
 
 
-def test_a_teacher_that_remembers_runs_once_for_each_image(content, teacher, settings):
-    known = Remembering(teacher, content.train_images, settings.batch_size)
+def test_a_teacher_that_remembers_runs_once_for_each_image(content, teacher):
+    known = Remembering(teacher, content.train_images)
     calls = []
     handle = teacher.register_forward_hook(lambda *_: calls.append(1))
     known.signals(tl.Batch(content.train_images[7:57]), tl.Fields(output=True))
@@ -179,8 +180,8 @@ def test_the_demo_uses_one_thread_and_leaves_the_number_as_it_was(results, setti
 @pytest.mark.parametrize("quick", [False, True])
 def test_steps_are_whole_passes_for_all_arms(content, quick):
     settings = demo_settings(quick=quick)
-    for examples in (settings.labelled, len(content.train_labels)):
-        batches, rest = divmod(examples, settings.batch_size)
+    for examples in (LABELLED, len(content.train_labels)):
+        batches, rest = divmod(examples, BATCH_SIZE)
         assert (rest, settings.steps % batches) == (0, 0)
 
 

@@ -62,7 +62,7 @@ def test_a_folder_that_cannot_be_made_is_named_before_any_work(settings, tmp_pat
 @pytest.mark.usefixtures("idle")
 def test_a_folder_that_cannot_be_written_is_named_before_any_work(settings, tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda *_: False)
-    with pytest.raises(RunFolderError, match="give another with --out"):
+    with pytest.raises(RunFolderError, match="choose another"):
         show_demo(settings, tmp_path)
 
 

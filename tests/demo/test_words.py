@@ -10,6 +10,7 @@ from rich.console import Console
 
 from tutelage.demo.page import demo_page
 from tutelage.demo.screen import rows, show
+from tutelage.evaluation import mean_interval
 from tutelage.reports import render
 from tutelage.reports.verdict import verdict
 
@@ -69,7 +70,8 @@ def with_accuracies(arm, accuracies):
         replace(trial, metrics=trial.metrics | {"accuracy": value})
         for trial, value in zip(arm.trials, accuracies, strict=True)
     )
-    return replace(arm, trials=trials)
+    interval = mean_interval(accuracies)
+    return replace(arm, trials=trials, intervals=arm.intervals | {"accuracy": interval})
 
 
 def test_rows_are_the_means_of_the_seeds(results):

@@ -8,6 +8,8 @@ from torch import nn
 from tutelage.data import randomness
 from tutelage.errors import ModelError
 from tutelage.evaluation import Cost, measure_cost
+from tutelage.signals import Batch
+from tutelage.teachers import Ensemble, Predictor, Specialists
 
 
 def plain():
@@ -154,6 +156,41 @@ def test_several_inputs():
 
     for inputs in ({"a": torch.ones(4, 5), "b": torch.ones(4, 5)}, (torch.ones(4, 5),) * 2):
         assert measure_cost(Two(), inputs).flops == 2 * 5 * 3
+
+
+def test_teachers_together_cost_what_they_all_do_and_specialists_one_of_them_at_a_time():
+    first, second = nn.Linear(5, 3), nn.Linear(5, 3, bias=False)
+    batch = Batch(torch.ones(4, 5), domain=["b"] * 4)
+    team = measure_cost(Ensemble([first, second]), batch)
+    routed = measure_cost(Specialists({"a": first, "b": second}), batch)
+    assert team.parameters == routed.parameters == 18 + 15
+    assert team.flops == 2 * routed.flops == 2 * (2 * 5 * 3)
+    assert routed.activation_bytes >= FLOAT * 3
+    assert measure_cost(Ensemble([first, second])).flops is None
+
+
+def test_a_teacher_that_is_no_module_has_no_size():
+    with pytest.raises(ModelError, match=r"must be made of PyTorch modules.*got Predictor"):
+        measure_cost(Predictor(lambda inputs: inputs), torch.ones(2, 5))
+
+
+def test_inputs_without_a_tensor():
+    class Letters(nn.Linear):
+        def forward(self, texts):
+            return super().forward(torch.tensor([[float(len(each))] for each in texts]))
+
+    cost = measure_cost(Letters(1, 3), ["one", "two"])
+    assert cost.flops == 2 * 3
+
+
+def test_inputs_do_not_change():
+    class Working(nn.Module):
+        def forward(self, inputs):
+            return inputs.add_(1)
+
+    inputs = torch.zeros(1, 3)
+    assert measure_cost(Working(), inputs).activation_bytes == 0
+    assert torch.equal(inputs, torch.zeros(1, 3))
 
 
 def test_model_kernels_and_random_state_do_not_change():

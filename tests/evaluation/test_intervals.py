@@ -12,9 +12,9 @@ from scipy import stats
 import tutelage as tl
 from tutelage.evaluation import (
     Interval,
-    bootstrap_interval,
     mean_interval,
     non_inferiority,
+    paired_interval,
     seeds_needed,
 )
 
@@ -86,40 +86,129 @@ class TestNonInferiority:
         assert passed == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / 4000))
 
 
-class TestBootstrap:
-    def test_one_seed_equals_the_bootstrap_of_scipy(self):
+class TestPairedInterval:
+    def test_one_seed_equals_scipys_t_interval_over_examples(self):
         scores = np.random.default_rng(1).integers(-1, 2, 300).astype(float)
-        interval = bootstrap_interval(scores, resamples=20_000)
-        reference = stats.bootstrap(
-            (scores,), np.mean, n_resamples=20_000, method="percentile", rng=2
+        interval = paired_interval(scores[None], resolution=1)
+        reference = stats.ttest_1samp(scores, 0).confidence_interval(0.95)
+        assert (interval.low, interval.high) == pytest.approx(tuple(reference))
+
+    @given(numbers, st.floats(0.5, 0.999))
+    def test_without_examples_it_is_the_t_interval_over_seeds(self, differences, confidence):
+        interval = paired_interval(differences, confidence=confidence)
+        reference = mean_interval(differences, confidence)
+        assert (interval.low, interval.high) == pytest.approx((reference.low, reference.high))
+
+    def test_its_parts_are_the_mean_squares_of_the_analysis_of_variance(self):
+        """Written out with sums over all cells, as in a textbook."""
+        seeds, examples = 4, 30
+        table = np.random.default_rng(2).integers(-1, 2, (seeds, examples)).astype(float)
+        grand, rows, columns = table.mean(), table.mean(axis=1), table.mean(axis=0)
+        of_seeds = examples * sum((row - grand) ** 2 for row in rows) / (seeds - 1)
+        of_examples = seeds * sum((column - grand) ** 2 for column in columns) / (examples - 1)
+        rest = sum(
+            (table[s, i] - rows[s] - columns[i] + grand) ** 2
+            for s in range(seeds)
+            for i in range(examples)
+        ) / ((seeds - 1) * (examples - 1))
+        t_seeds, t_rest, t_examples = (
+            stats.t.ppf(0.975, freedom)
+            for freedom in (seeds - 1, (seeds - 1) * (examples - 1), examples - 1)
         )
-        assert interval.low == pytest.approx(reference.confidence_interval.low, abs=0.005)
-        assert interval.high == pytest.approx(reference.confidence_interval.high, abs=0.005)
+        square = max(t_seeds**2 * of_seeds, t_rest**2 * rest)
+        square += t_examples**2 * max(0, of_examples - rest)
+        half = math.sqrt(square / table.size)
+        interval = paired_interval(table)
+        assert (interval.mean, interval.half_width) == pytest.approx((grand, half))
 
-    def test_coverage_when_seeds_and_examples_vary(self):
-        """The interval is allowed to be too wide, and not to be too narrow."""
-        generator = np.random.default_rng(3)
-        inside = 0
-        for _ in range(200):
-            by_seed = generator.normal(0, 0.3, (8, 1))
-            by_example = generator.normal(0, 1, (1, 40))
-            table = 0.5 + by_seed + by_example + generator.normal(0, 0.5, (8, 40))
-            interval = bootstrap_interval(table, resamples=300)
-            inside += interval.low <= 0.5 <= interval.high
-        assert inside / 200 > 0.90
+    def test_seeds_that_tie_give_no_certainty(self):
+        """Both seeds gain 2 of 24 examples, and not the same ones."""
+        table = np.zeros((2, 24))
+        table[0, :2] = table[1, 2:4] = 1
+        assert table.mean(axis=1).tolist() == [2 / 24, 2 / 24]
+        interval = paired_interval(table, resolution=1)
+        assert interval.low < 0 < interval.high
 
-    def test_equal_arms_differ_by_exactly_zero(self):
-        interval = bootstrap_interval(np.zeros((3, 10)))
-        assert (interval.mean, interval.low, interval.high) == (0, 0, 0)
+    @given(st.integers(1, 5), st.integers(2, 40), st.integers(0, 99))
+    def test_it_is_never_narrower_than_the_test_set_resolves(self, seeds, examples, seed):
+        rare = np.random.default_rng(seed).random((seeds, examples)) < 0.02
+        interval = paired_interval(rare.astype(float), resolution=1)
+        assert interval.half_width >= math.log(40) / examples - 1e-12
 
-    def test_a_tensor_is_accepted_and_the_same_seed_gives_the_same_interval(self):
+    def test_equal_outputs_differ_by_at_most_the_resolution(self):
+        """With no difference in N examples, one in more than 1 − 0.025^(1/N) of all is refuted."""
+        interval = paired_interval(np.zeros((3, 100)), resolution=1)
+        exact = stats.binomtest(0, 100).proportion_ci(0.95).high
+        assert interval.mean == 0
+        assert interval.high == pytest.approx(exact, rel=0.02)
+
+    def test_groups_of_one_change_nothing(self):
         table = torch.randn(3, 20)
-        assert bootstrap_interval(table) == bootstrap_interval(table)
+        grouped, plain = paired_interval(table, groups=range(20)), paired_interval(table)
+        assert grouped.mean == pytest.approx(plain.mean, abs=1e-9)
+        assert grouped.half_width == pytest.approx(plain.half_width)
 
-    @pytest.mark.parametrize("bad", [[], [[0.0, float("nan")]], np.zeros((2, 2, 2))])
+    def test_copies_of_examples_add_nothing_if_they_are_one_group(self):
+        table = np.random.default_rng(3).normal(size=(3, 20))
+        copied = np.repeat(table, 5, axis=1)
+        grouped = paired_interval(copied, groups=np.repeat(np.arange(20), 5).tolist())
+        plain, naive = paired_interval(table), paired_interval(copied)
+        assert grouped.half_width == pytest.approx(plain.half_width)
+        assert naive.half_width < plain.half_width
+
+    def test_groups_of_unequal_size_equal_the_linearised_ratio(self):
+        """One seed: the standard error of a ratio of sums over groups, as for cluster samples."""
+        generator = np.random.default_rng(4)
+        sizes = generator.integers(1, 9, 15)
+        groups = np.repeat(np.arange(15), sizes)
+        values = generator.normal(size=len(groups)) + generator.normal(size=15)[groups]
+        mean, count = values.mean(), len(sizes)
+        sums = np.array([(values[groups == each] - mean).sum() for each in range(count)])
+        error = math.sqrt(count / (count - 1) * (sums**2).sum()) / len(values)
+        interval = paired_interval(values[None], groups=groups.tolist())
+        assert interval.mean == pytest.approx(mean)
+        assert interval.half_width == pytest.approx(stats.t.ppf(0.975, count - 1) * error)
+
+    @pytest.mark.parametrize(
+        ("seeds", "by_seed"),
+        [(2, 0.3), (5, 0.3), (10, 0.3), (10, 0)],
+    )
+    def test_coverage_when_seeds_and_examples_vary(self, seeds, by_seed):
+        generator = np.random.default_rng(5)
+        inside = 0
+        for _ in range(600):
+            table = (
+                0.5
+                + generator.normal(0, by_seed, (seeds, 1))
+                + generator.normal(0, 1, (1, 100))
+                + generator.normal(0, 0.5, (seeds, 100))
+            )
+            interval = paired_interval(table)
+            inside += interval.low <= 0.5 <= interval.high
+        assert 0.93 <= inside / 600 <= 0.985
+
+    @pytest.mark.parametrize("bad", [[], [0.5], [[0.0, float("nan")]], np.zeros((2, 2, 2))])
     def test_an_invalid_table_is_refused(self, bad):
         with pytest.raises(tl.ArgumentError, match=r"table \[seeds, examples\]"):
-            bootstrap_interval(bad)
+            paired_interval(bad)
+
+    @pytest.mark.parametrize(
+        ("groups", "message"),
+        [([0, 1], "each of 4 examples, got 2"), ([0, 0, 0, 0], "at least two groups")],
+    )
+    def test_invalid_groups_are_refused(self, groups, message):
+        with pytest.raises(tl.ArgumentError, match=message):
+            paired_interval(np.eye(4), groups=groups)
+
+
+@pytest.mark.parametrize("measure", [
+    paired_interval,
+    lambda values: non_inferiority(values, 0.005),
+    lambda values: seeds_needed(values, 0.004),
+])  # fmt: skip
+def test_ties_of_seeds_without_examples_are_refused(measure):
+    with pytest.raises(tl.ArgumentError, match=r"must not all be equal.*give them for each"):
+        measure([-0.004, -0.004])
 
 
 class TestSeedsNeeded:
@@ -140,8 +229,15 @@ class TestSeedsNeeded:
     def test_a_larger_effect_never_needs_more(self, differences, effect):
         assert seeds_needed(differences, 2 * effect) <= seeds_needed(differences, effect)
 
-    def test_pairs_without_spread_need_two(self):
-        assert seeds_needed([0.25, 0.25, 0.25], 0.1) == 2
+    def test_seeds_cannot_make_up_for_few_test_examples(self):
+        table = np.random.default_rng(0).normal(0.1, 1, (1, 50)) + np.zeros((3, 1))
+        table += np.random.default_rng(1).normal(0, 0.01, table.shape)
+        with pytest.raises(tl.ArgumentError, match="more test examples"):
+            seeds_needed(table, 0.1)
+
+    def test_one_seed_is_refused(self):
+        with pytest.raises(tl.ArgumentError, match="at least two seeds"):
+            seeds_needed(np.eye(3)[:1], 0.1)
 
     def test_an_effect_that_is_too_small_is_refused(self):
         with pytest.raises(tl.ArgumentError, match="larger effect"):
@@ -155,7 +251,7 @@ class TestSeedsNeeded:
         (lambda: non_inferiority([0.1, math.nan], 0.01), "finite"),
         (lambda: non_inferiority(SOME, -0.01), "`margin` must be zero or more"),
         (lambda: non_inferiority(SOME, 0.01, confidence=95), "`confidence` must lie between"),
-        (lambda: bootstrap_interval(SOME, resamples=5), "`resamples` must be at least 100"),
+        (lambda: paired_interval(SOME, resolution=-1), "`resolution` must be zero or more"),
         (lambda: seeds_needed(SOME, 0), "`effect` must be positive"),
         (lambda: seeds_needed(SOME, 0.01, power=1), "`power` must lie between 0 and 1"),
     ],

@@ -5,10 +5,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import BatchEncoding
 
-from tutelage.errors import ArgumentError
+from tutelage.errors import ArgumentError, DataError
 from tutelage.evaluation import latencies
 from tutelage.evaluation.latency import _latency
+from tutelage.layers import observe
+from tutelage.signals import OUTPUT, Batch
+from tutelage.teachers import Predictor, Specialists
 
 
 class Counting(nn.Module):
@@ -72,16 +76,71 @@ def test_latency_is_seconds_for_a_batch():
     assert times["fast"][0].median < 0.001
 
 
-def test_several_inputs():
-    times = latencies(
-        {"sum": Adding()}, {"a": torch.ones(4, 1), "b": torch.ones(4, 1)}, (2,), 0.002
-    )
-    assert times["sum"][0].batch_size == 2
+class Taking(nn.Module):
+    """A model of any inputs that notes how it was called."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def forward(self, *args, **kwargs):
+        self.calls.append((args, kwargs))
+        return torch.zeros(2, 1)
 
 
-class Adding(nn.Module):
-    def forward(self, a, b):
-        return a + b
+PART = torch.arange(8.0).reshape(4, 2)
+NESTED = {
+    "dict": {"a": PART, "b": PART + 1},
+    "dict of nested parts": {"a": {"b": PART}, "c": (PART, [PART])},
+    "mapping of a tokenizer": BatchEncoding({"a": PART, "b": PART + 1}),
+    "tuple": (PART, PART + 1),
+    "list": [PART, PART + 1],
+    "tuple with a dict": (PART, {"a": PART}),
+    "strings": ["one", "two", "three", "four"],
+    "strings among tensors": {"a": PART, "texts": ["one", "two", "three", "four"]},
+    "one value for all": {"a": PART, "scale": 2.0, "flag": None},
+}
+
+
+@pytest.mark.parametrize("inputs", NESTED.values(), ids=NESTED)
+def test_a_model_is_timed_by_calls_as_the_evaluation_calls_it(inputs):
+    timed, observed = Taking(), Taking()
+    latencies({"model": timed}, inputs, (2,), 0.001)
+    observe(observed, Batch(inputs)[:2].inputs, OUTPUT, "model")
+    assert repr(timed.calls[-1]) == repr(observed.calls[0])
+    assert len(timed.calls) > 1
+
+
+def test_inputs_are_the_same_for_each_model_and_do_not_change():
+    class Working(nn.Module):
+        def forward(self, inputs):
+            return inputs.add_(1)
+
+    inputs, second = torch.zeros(4, 3), Taking()
+    latencies({"first": Working(), "second": second}, inputs, (4,), 0.001)
+    assert torch.equal(inputs, torch.zeros(4, 3))
+    assert all(torch.equal(args[0], inputs) for args, _ in second.calls)
+
+
+def test_a_teacher_of_domains_is_timed_with_the_domains_of_the_batch():
+    photo, sketch = Counting(), Counting()
+    teacher = Specialists({"photo": photo, "sketch": sketch})
+    batch = Batch(torch.zeros(4, 3), domain=["sketch", "photo", "sketch", "sketch"])
+    times = latencies({"teacher": teacher}, batch, (1, 4), 0.001)
+    assert [each.batch_size for each in times["teacher"]] == [1, 4]
+    assert {size for size, *_ in sketch.seen} == {1, 3}
+    assert {size for size, *_ in photo.seen} == {1}
+    with pytest.raises(DataError, match="specialists need each example's domain"):
+        latencies({"teacher": teacher}, batch.inputs, (1, 4), 0.001)
+
+
+def test_a_teacher_that_is_no_module_is_timed():
+    def slow(inputs):
+        time.sleep(0.002)
+        return inputs[:, :1]
+
+    times = latencies({"teacher": Predictor(slow)}, torch.zeros(4, 3), (4,), 0.02)
+    assert 0.002 <= times["teacher"][0].median < 0.02
 
 
 def test_median_and_percentile_equal_numpys():

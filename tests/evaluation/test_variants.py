@@ -10,7 +10,7 @@ from torch._dynamo.utils import counters
 from torch._inductor import config
 
 from tutelage.data import randomness
-from tutelage.errors import ModelError
+from tutelage.errors import DataError, ModelError
 from tutelage.evaluation import accuracy, agreement, latencies, variants
 
 NAMES = ["plain", "compiled", "bf16", "int8", "onnx"]
@@ -254,10 +254,24 @@ def test_only_the_output_of_a_model_is_returned(wrap):
         torch.testing.assert_close(outputs(each.model, inputs), expected, rtol=0, atol=0.05)
 
 
-@pytest.mark.parametrize("inputs", [{"x": torch.zeros(2, 3)}, torch.zeros(0, 3), torch.tensor(1.0)])
+def test_one_value_for_each_input_is_a_column(monkeypatch):
+    without("compile", monkeypatch)
+    model, inputs = nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)), torch.randn(4, 3)
+    for each in variants(model, inputs):
+        if each.name != "compiled":
+            expected = outputs(model, inputs).unsqueeze(1)
+            torch.testing.assert_close(outputs(each.model, inputs), expected, rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("inputs", [{"x": torch.zeros(0, 3)}, torch.zeros(0, 3), torch.tensor(1.0)])
 def test_inputs_that_are_not_a_batch_are_refused(inputs):
-    with pytest.raises(ModelError, match=r"`inputs` must be a tensor .* of at least one example"):
+    with pytest.raises(ModelError, match=r"`inputs` must be a batch of at least one example"):
         variants(nn.Linear(3, 2), inputs)
+
+
+def test_inputs_that_cannot_be_split_by_example_are_refused():
+    with pytest.raises(DataError, match=r"must be tensors .* to be split by example"):
+        variants(nn.Linear(3, 2), (torch.zeros(4, 3), torch.zeros(3, 3)))
 
 
 def test_a_model_that_refuses_the_inputs_is_named():

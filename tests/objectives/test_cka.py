@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from objective_samples import LAYER_MAPS, MAPS, TOKENS, VECTORS, Formula, LayerSample
-from tutelage.errors import ModelError
 from tutelage.objectives import CKA, cka
 
 SAMPLES = [
@@ -162,16 +161,3 @@ def test_a_common_level_far_above_the_spread_does_not_spoil_the_value():
         rtol=1e-3,
         atol=1e-3,
     )
-
-
-def test_maps_are_flattened():
-    student, teacher = torch.randn(9, 2, 3, 3), torch.randn(9, 5, 2)
-    torch.testing.assert_close(cka(student, teacher), cka(student.flatten(1), teacher.flatten(1)))
-
-
-@pytest.mark.parametrize("shape", [(3, 4), (2,)])
-def test_other_examples_are_refused(shape):
-    with pytest.raises(
-        ModelError, match=r"of the same examples, got \[2, 4\] \(student\) and \[.*"
-    ):
-        cka(torch.zeros(2, 4), torch.zeros(shape))

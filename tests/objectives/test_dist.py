@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
 
-from objective_samples import Sample
-from tutelage.errors import ArgumentError, ModelError
+from objective_samples import Sample, gradient, logits
+from tutelage.errors import ArgumentError
 from tutelage.objectives import DIST, dist
 
 SAMPLES = [
@@ -36,16 +36,6 @@ def parts(z, v, temperature):
     rows = np.array([1 - correlation(a, b) for a, b in zip(p, q, strict=True)])
     columns = np.mean([1 - correlation(a, b) for a, b in zip(p.T, q.T, strict=True)])
     return rows * temperature**2, columns * temperature**2
-
-
-def logits(rows=64, classes=10):
-    generator = torch.Generator().manual_seed(0)
-    both = torch.randn(2, rows, classes, generator=generator, dtype=torch.float64) * 3
-    return both[0].requires_grad_(), both[1]
-
-
-def gradient(loss, student):
-    return torch.autograd.grad(loss.sum(), student)[0]
 
 
 def test_value_by_hand():
@@ -174,49 +164,6 @@ def test_a_class_that_is_improbable_throughout_weighs_as_much_as_the_others(offs
     np.testing.assert_allclose(
         gradient(rare, half).numpy(), slopes.numpy(), atol=1e-5 * slopes.abs().max().item()
     )
-
-
-@given(LOGITS, LOGITS, st.permutations(range(4)), st.permutations(range(5)))
-def test_follows_a_permutation_of_the_batch_and_ignores_one_of_the_classes(z, v, rows, columns):
-    student, teacher = torch.from_numpy(z), torch.from_numpy(v)
-    torch.testing.assert_close(
-        dist(student[rows][:, columns], teacher[rows][:, columns]),
-        dist(student, teacher)[rows],
-    )
-
-
-def test_gradcheck():
-    student, teacher = logits(rows=3, classes=4)
-    assert torch.autograd.gradcheck(lambda z: dist(z, teacher, 2.0, 3.0, 4.0), student)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_float32(dtype):
-    student, teacher = (each.detach().to(dtype) for each in logits())
-    ours = dist(student, teacher, temperature=2.0)
-    assert ours.dtype == torch.float32
-    rows, columns = parts(student.double().numpy(), teacher.double().numpy(), 2.0)
-    np.testing.assert_allclose(ours.numpy(), rows + columns, rtol=1e-4)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_extreme_logits_give_finite_values_and_gradients(dtype):
-    student = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4]], dtype=dtype, requires_grad=True)
-    teacher = torch.tensor([[-1e4, 1e4, 0.0], [-1e4, 1e4, 1e4]], dtype=dtype)
-    values = dist(student, teacher)
-    assert values.isfinite().all()
-    assert gradient(values, student).isfinite().all()
-
-
-def test_other_numbers_of_classes_are_refused():
-    with pytest.raises(ModelError, match=r"number of classes, got 4 \(student\) and 5 \(teacher\)"):
-        dist(torch.zeros(2, 4), torch.zeros(2, 5))
-
-
-@pytest.mark.parametrize("shape", [(2,), (2, 3, 4), (3, 4)])
-def test_outputs_that_are_no_comparable_tables_are_refused(shape):
-    with pytest.raises(ModelError, match=r"must both be \[batch, classes\].*let the models return"):
-        dist(torch.zeros(shape), torch.zeros(2, 4))
 
 
 @pytest.mark.parametrize("weight", [-1, float("nan"), "1"])

@@ -1,12 +1,16 @@
 """Checks that every objective on outputs must pass."""
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from torch import nn
 from torch._dynamo.utils import counters
 
 from compiling import compilers_warnings
-from objective_samples import CLASSES, Sample, found
+from objective_samples import CLASSES, Sample, found, gradient
 from tutelage import objectives
 from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError, ModelError
@@ -15,6 +19,8 @@ from tutelage.schedules import Linear
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
 
 EACH = found(Sample)
+# On a grid, so that rows and columns either vary plainly or not at all.
+SIDES = arrays(np.float64, (6, 4), elements=st.integers(-8, 8).map(lambda k: k / 2))
 EVERY = pytest.mark.parametrize(
     ("objective", "labels"), [(each.objective, each.labels) for each in EACH.values()], ids=EACH
 )
@@ -23,6 +29,7 @@ EVERY_LOSS = pytest.mark.parametrize(
     [(each.objective, each.labels, each.loss) for each in EACH.values()],
     ids=EACH,
 )
+OF_CLASSES = {name: each for name, each in EACH.items() if not each.objective.predicts_values}
 LEARNS_FROM_TEACHER = [each for each in EACH.values() if each.objective.wants.teacher]
 WITH_TEMPERATURE = {
     type(each.objective): None for each in EACH.values() if hasattr(each.objective, "temperature")
@@ -70,13 +77,39 @@ def test_gradcheck(objective, labels):
 
 
 @EVERY
-def test_follows_a_permutation_of_the_batch(objective, labels):
-    student, teacher = outputs()
-    rows = torch.tensor([5, 2, 0, 4, 1, 3])
-    shuffled = value(
-        objective, student[rows], teacher[rows], None if labels is None else labels[rows]
+@given(SIDES, SIDES, st.permutations(range(6)))
+def test_follows_a_permutation_of_the_batch(objective, labels, student, teacher, rows):
+    student, teacher = torch.from_numpy(student), torch.from_numpy(teacher)
+    moved = None if labels is None else labels[rows]
+    torch.testing.assert_close(
+        value(objective, student[rows], teacher[rows], moved),
+        value(objective, student, teacher, labels)[rows],
     )
-    torch.testing.assert_close(shuffled, value(objective, student, teacher, labels)[rows])
+
+
+@pytest.mark.parametrize("sample", OF_CLASSES.values(), ids=OF_CLASSES)
+@given(SIDES, SIDES, st.permutations(range(4)))
+def test_ignores_a_permutation_of_the_classes(sample, student, teacher, columns):
+    student, teacher, labels = torch.from_numpy(student), torch.from_numpy(teacher), sample.labels
+    number = {-100: -100} | {label: column for column, label in enumerate(columns)}
+    renamed = None if labels is None else torch.tensor([number[each] for each in labels.tolist()])
+    torch.testing.assert_close(
+        value(sample.objective, student[:, columns], teacher[:, columns], renamed),
+        value(sample.objective, student, teacher, labels),
+    )
+
+
+@pytest.mark.parametrize("sample", OF_CLASSES.values(), ids=OF_CLASSES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_extreme_logits_give_finite_values_and_gradients(sample, dtype):
+    other = [-1e4, 1e4, 1e4, 0.0]
+    student = torch.tensor([[1e4, -1e4, 0.0, -1e4], other] * 3, dtype=dtype, requires_grad=True)
+    teacher = torch.tensor([[-1e4, 1e4, 0.0, 1e4], other] * 3, dtype=dtype)
+    for shift in range(4) if sample.labels is not None else (0,):
+        labels = None if sample.labels is None else (torch.arange(6) // 2 + shift) % 4
+        values = value(sample.objective, student, teacher, labels)
+        assert values.isfinite().all()
+        assert gradient(values, student).isfinite().all()
 
 
 @EVERY
@@ -149,6 +182,13 @@ def test_other_numbers_of_outputs_are_refused(sample):
         value(sample.objective, torch.zeros(6, 4), torch.zeros(6, 6), torch.zeros(6, 4))
 
 
+@pytest.mark.parametrize("sample", LEARNS_FROM_TEACHER, ids=lambda each: each.shown)
+@pytest.mark.parametrize("shape", [(6,), (6, 3, 4), (5, 4)])
+def test_outputs_that_are_no_comparable_tables_are_refused(sample, shape):
+    with pytest.raises(ModelError, match=r"must both be \[batch, \w+\].*let the models return"):
+        value(sample.objective, torch.zeros(shape), torch.zeros(6, 4), sample.labels)
+
+
 @pytest.mark.parametrize("kind", WITH_TEMPERATURE)
 def test_temperature_changes_over_training(kind):
     student, teacher = map(Signals, outputs())
@@ -160,10 +200,12 @@ def test_temperature_changes_over_training(kind):
         )
 
 
-@pytest.mark.parametrize("temperature", [0, -1.0, Linear(4, 0)])
+@pytest.mark.parametrize(
+    "temperature", [0, -1.0, float("nan"), float("inf"), Linear(4, 0), "4", True]
+)
 @pytest.mark.parametrize("kind", WITH_TEMPERATURE)
 def test_a_temperature_that_is_not_positive_is_refused(kind, temperature):
-    with pytest.raises(ArgumentError, match=r"`temperature` must be positive, got .*; "):
+    with pytest.raises(ArgumentError, match=r"`temperature` must be .*, got .*; "):
         kind(temperature=temperature)
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from objective_samples import TOKENS, Formula, found
+from objective_samples import MAPS, TOKENS, Formula, found
+from tutelage.errors import ModelError
 
 EACH = found(Formula)
 EVERY = pytest.mark.parametrize(
@@ -12,6 +13,14 @@ EVERY = pytest.mark.parametrize(
         pytest.param(formula, shape, id=f"{name} {len(shape)}d")
         for name, formula in EACH.items()
         for shape in formula.shapes
+    ],
+)
+OF_BATCHES = pytest.mark.parametrize(
+    "formula",
+    [
+        pytest.param(each, id=name)
+        for name, each in EACH.items()
+        if each.over_the_batch and MAPS in each.shapes
     ],
 )
 OF_TOKENS = pytest.mark.parametrize(
@@ -156,6 +165,21 @@ def test_the_arguments_stay_as_they_are(formula, shape):
     formula.loss(student, teacher).sum().backward()
     assert torch.equal(student, before[0])
     assert torch.equal(teacher, before[1])
+
+
+@OF_BATCHES
+def test_maps_are_flattened_where_examples_are_related(formula):
+    student, teacher = torch.randn(9, 2, 3, 3), torch.randn(9, 5, 2)
+    torch.testing.assert_close(
+        formula.loss(student, teacher), formula.loss(student.flatten(1), teacher.flatten(1))
+    )
+
+
+@OF_BATCHES
+@pytest.mark.parametrize("shape", [(3, 4), (2,)])
+def test_other_examples_are_refused_where_examples_are_related(formula, shape):
+    with pytest.raises(ModelError, match=r"of the same examples, got \[2, 4\] \(student\) and \["):
+        formula.loss(torch.zeros(2, 4), torch.zeros(shape))
 
 
 @OF_TOKENS

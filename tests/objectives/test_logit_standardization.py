@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax
 
-from objective_samples import Sample
-from tutelage.errors import ModelError
+from objective_samples import Sample, gradient, logits
 from tutelage.objectives import LogitStandardization, logit_standardization
 
 SAMPLES = [
@@ -34,16 +33,6 @@ def reference(student, teacher, temperature):
     log_q = log_softmax(standardized(student) / temperature, axis=1)
     log_p = log_softmax(standardized(teacher) / temperature, axis=1)
     return temperature**2 * (np.exp(log_p) * (log_p - log_q)).sum(axis=1)
-
-
-def logits(rows=64, classes=10):
-    generator = torch.Generator().manual_seed(0)
-    both = torch.randn(2, rows, classes, generator=generator, dtype=torch.float64) * 3
-    return both[0].requires_grad_(), both[1]
-
-
-def gradient(loss, student):
-    return torch.autograd.grad(loss.sum(), student)[0]
 
 
 def test_value_by_hand():
@@ -112,47 +101,3 @@ def test_rows_that_do_not_vary_become_zeros_and_have_no_gradient(dtype, level):
     expected = reference(np.zeros((2, 7)), teacher.double().numpy(), 2.0)
     assert gradient(values, student).tolist() == [[0.0] * 7] * 2
     np.testing.assert_allclose(values.detach().numpy(), expected, rtol=1e-4)
-
-
-@given(LOGITS, LOGITS, st.permutations(range(3)), st.permutations(range(5)))
-def test_follows_a_permutation_of_the_batch_and_ignores_one_of_the_classes(z, v, rows, columns):
-    student, teacher = torch.from_numpy(z), torch.from_numpy(v)
-    torch.testing.assert_close(
-        logit_standardization(student[rows][:, columns], teacher[rows][:, columns]),
-        logit_standardization(student, teacher)[rows],
-    )
-
-
-def test_gradcheck():
-    student, teacher = logits(rows=3, classes=4)
-    assert torch.autograd.gradcheck(lambda z: logit_standardization(z, teacher, 3.0), student)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_float32(dtype):
-    student, teacher = (each.detach().to(dtype) for each in logits())
-    ours = logit_standardization(student, teacher)
-    assert ours.dtype == torch.float32
-    expected = reference(student.double().numpy(), teacher.double().numpy(), 2.0)
-    np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-4)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_extreme_logits_give_finite_values_and_gradients(dtype):
-    student = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4]], dtype=dtype, requires_grad=True)
-    teacher = torch.tensor([[-1e4, 1e4, 0.0], [-1e4, 1e4, 1e4]], dtype=dtype)
-    values = logit_standardization(student, teacher)
-    assert values.isfinite().all()
-    assert gradient(values, student).isfinite().all()
-    assert values[1].item() == 0.0
-
-
-def test_other_numbers_of_classes_are_refused():
-    with pytest.raises(ModelError, match=r"number of classes, got 4 \(student\) and 5 \(teacher\)"):
-        logit_standardization(torch.zeros(2, 4), torch.zeros(2, 5))
-
-
-@pytest.mark.parametrize("shape", [(2,), (2, 3, 4), (3, 4)])
-def test_outputs_that_are_no_comparable_tables_are_refused(shape):
-    with pytest.raises(ModelError, match=r"must both be \[batch, classes\].*let the models return"):
-        logit_standardization(torch.zeros(shape), torch.zeros(2, 4))

@@ -8,6 +8,7 @@ from torch.nn.utils import clip_grad_norm_
 from tutelage.errors import ModelError
 from tutelage.objectives._vkd import Orthogonal, orthogonal_projector
 
+DOUBLE = torch.empty(0, dtype=torch.float64)
 WIDTHS = [(3, 5), (5, 3), (4, 4), (1, 6), (6, 1), (64, 96)]
 OPTIMIZERS = {
     "SGD": partial(torch.optim.SGD, lr=0.1),
@@ -79,7 +80,7 @@ def test_learns_the_rotation_that_made_the_targets(optimizer, seed, narrow, wide
 @pytest.mark.parametrize(("narrow", "wide"), [(2, 4), (4, 2), (3, 3)])
 def test_the_gradient_is_the_projection_to_what_keeps_it_orthonormal(narrow, wide, training):
     """G − Q (QᵀG + GᵀQ)/2, Absil et al. 2008, equation 3.35; in Q's tall form."""
-    module = Orthogonal(narrow, wide, dtype=torch.float64).train(training)
+    module = Orthogonal(narrow, wide, DOUBLE).train(training)
     pull = torch.randn(wide, narrow, dtype=torch.float64)
     (pull * module.matrix()).sum().backward()
     q, g = (each.T if module.narrows else each for each in (module.matrix().detach(), pull))
@@ -88,7 +89,7 @@ def test_the_gradient_is_the_projection_to_what_keeps_it_orthonormal(narrow, wid
 
 @pytest.mark.parametrize(("narrow", "wide"), [(2, 4), (4, 2), (3, 3)])
 def test_the_gradient_is_the_slope_along_every_way_it_can_go(narrow, wide):
-    module = Orthogonal(narrow, wide, dtype=torch.float64)
+    module = Orthogonal(narrow, wide, DOUBLE)
     pull = torch.randn(module.weight.shape, dtype=torch.float64)
     # A way: Q turned by the exponential of a skew matrix.
     skew = torch.randn(len(pull), len(pull), dtype=torch.float64)
@@ -103,7 +104,7 @@ def test_the_gradient_is_the_slope_along_every_way_it_can_go(narrow, wide):
 
 @pytest.mark.parametrize(("narrow", "wide"), [(2, 4), (4, 2), (3, 3)])
 def test_gradcheck_of_what_it_is_given(narrow, wide):
-    module = Orthogonal(narrow, wide, dtype=torch.float64)
+    module = Orthogonal(narrow, wide, DOUBLE)
     inputs = torch.randn(3, narrow, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(module, inputs)
 
@@ -129,7 +130,7 @@ def test_two_passes_before_one_backward_are_one_matrix():
 
 def test_is_the_gram_schmidt_of_the_trained_matrix():
     """Column by column: less its parts along those before, made of length 1."""
-    module = Orthogonal(3, 5, dtype=torch.float64)
+    module = Orthogonal(3, 5, DOUBLE)
     module.weight.data.normal_()
     columns = []
     for column in module.weight.detach().T:
@@ -140,13 +141,13 @@ def test_is_the_gram_schmidt_of_the_trained_matrix():
 
 def test_widening_keeps_all_lengths_and_angles():
     feature = torch.randn(8, 5, dtype=torch.float64)
-    ours = Orthogonal(5, 9, dtype=torch.float64)(feature)
+    ours = Orthogonal(5, 9, DOUBLE)(feature)
     torch.testing.assert_close(ours @ ours.T, feature @ feature.T)
 
 
 def test_narrowing_never_increases_a_length():
     feature = torch.randn(8, 9, dtype=torch.float64)
-    ours = Orthogonal(9, 5, dtype=torch.float64)(feature)
+    ours = Orthogonal(9, 5, DOUBLE)(feature)
     assert (ours.norm(dim=1) <= feature.norm(dim=1) * (1 + 1e-12)).all()
     assert (ours.norm(dim=1) > 0).all()
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax, softmax
 
-from objective_samples import Sample
-from tutelage.errors import ArgumentError, ModelError
+from objective_samples import Sample, gradient, logits
+from tutelage.errors import ArgumentError
 from tutelage.objectives import WTTM, wttm
 
 SAMPLES = [
@@ -25,22 +25,17 @@ def reference(student, teacher, gamma):
     return weight * (p * (np.log(p) - log_softmax(student, axis=1))).sum(axis=1)
 
 
-def logits(rows=64, classes=10):
-    generator = torch.Generator().manual_seed(0)
-    both = torch.randn(2, rows, classes, generator=generator, dtype=torch.float64) * 3
-    return both[0].requires_grad_(), both[1]
-
-
-def gradient(loss, student):
-    return torch.autograd.grad(loss.sum(), student)[0]
-
-
 def weights(v, gamma):
     """U as the loss has it: how much steeper it is than the divergence from softmax(γ v)."""
     student = torch.zeros(v.shape, dtype=torch.float64, requires_grad=True)
     ours = gradient(wttm(student, torch.from_numpy(v), gamma), student)
     plain = 1 / v.shape[1] - softmax(gamma * v, axis=1)
     return (ours.numpy() * plain).sum(axis=1) / (plain**2).sum(axis=1)
+
+
+def test_value_where_the_student_excludes_what_the_teacher_is_sure_of():
+    student, teacher = torch.tensor([[1e4, -1e4, 0.0]]), torch.tensor([[-1e4, 1e4, 0.0]])
+    assert wttm(student, teacher).item() == pytest.approx(2e4, rel=0.01)
 
 
 def test_value_by_hand():
@@ -103,50 +98,6 @@ def test_shifting_either_sides_logits_changes_nothing(z, v, shift_z, shift_v):
         rtol=1e-9,
         atol=1e-9,
     )
-
-
-@given(LOGITS, LOGITS, st.permutations(range(3)), st.permutations(range(5)))
-def test_follows_a_permutation_of_the_batch_and_ignores_one_of_the_classes(z, v, rows, columns):
-    student, teacher = torch.from_numpy(z), torch.from_numpy(v)
-    torch.testing.assert_close(
-        wttm(student[rows][:, columns], teacher[rows][:, columns]),
-        wttm(student, teacher)[rows],
-    )
-
-
-def test_gradcheck():
-    student, teacher = logits(rows=3, classes=4)
-    assert torch.autograd.gradcheck(lambda z: wttm(z, teacher, 0.2), student)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_float32(dtype):
-    student, teacher = (each.detach().to(dtype) for each in logits())
-    ours = wttm(student, teacher, 0.2)
-    assert ours.dtype == torch.float32
-    expected = reference(student.double().numpy(), teacher.double().numpy(), 0.2)
-    np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-4)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_extreme_logits_give_finite_values_and_gradients(dtype):
-    student = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4]], dtype=dtype, requires_grad=True)
-    teacher = torch.tensor([[-1e4, 1e4, 0.0], [-1e4, 1e4, 1e4]], dtype=dtype)
-    values = wttm(student, teacher)
-    assert values.isfinite().all()
-    assert gradient(values, student).isfinite().all()
-    assert values[0].item() == pytest.approx(2e4, rel=0.01)
-
-
-def test_other_numbers_of_classes_are_refused():
-    with pytest.raises(ModelError, match=r"number of classes, got 4 \(student\) and 5 \(teacher\)"):
-        wttm(torch.zeros(2, 4), torch.zeros(2, 5))
-
-
-@pytest.mark.parametrize("shape", [(2,), (2, 3, 4), (3, 4)])
-def test_outputs_that_are_no_comparable_tables_are_refused(shape):
-    with pytest.raises(ModelError, match=r"must both be \[batch, classes\].*let the models return"):
-        wttm(torch.zeros(shape), torch.zeros(2, 4))
 
 
 @pytest.mark.parametrize("gamma", [0, -0.5, 1.5, float("nan")])

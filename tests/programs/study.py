@@ -25,9 +25,8 @@ def main(out, marks):
     teacher = nn.Linear(8, 3)
     with torch.no_grad():
         teacher.weight.copy_(3 * torch.eye(3, 8))
-    train, test = TensorDataset(inputs[:400], labels[:400]), TensorDataset(
-        inputs[400:], labels[400:]
-    )  # fmt: skip
+    parts = (slice(0, 400), slice(400, 500), slice(500, 600))
+    train, val, test = (TensorDataset(inputs[part], labels[part]) for part in parts)
 
     def taught(trial):
         with Path(marks).open("a", encoding="utf-8") as file:
@@ -46,7 +45,7 @@ def main(out, marks):
         teacher,
         lambda: nn.Linear(8, 3),
         train=train,
-        val=test,
+        val=val,
         test=test,
         arms={"taught": taught, "soft": tl.SoftTargets(2)},
         controls={"labels": tl.Arm(sweep={"learning_rate": [1e-3, 1e-2]})},

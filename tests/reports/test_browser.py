@@ -5,11 +5,10 @@ import re
 import pytest
 
 from browser import dump, look, needs_browser
+from tutelage.evaluation import Interval, Reliability
 from tutelage.reports import Cell, Column, Figure, Highlight, Page, Section, Table, render
 from tutelage.reports.figures import (
     Line,
-    ReliabilityLine,
-    Row,
     curves,
     deltas,
     intervals,
@@ -25,12 +24,20 @@ def drawings():
     names = [f"a rather long name of a class, number {k}" for k in range(40)]
     values, later = [k / 40 for k in range(40)], [(39 - k) / 40 for k in range(40)]
     return (
-        curves("c", [Line("one", [1, 2], [0.5, 0.25])], "loss"),
-        intervals("i", [Row(name, 2.7, 1.3, 4.1) for name in names[:5]], "points", margin=1),
-        reliability_diagram("r", [ReliabilityLine("Student", values, later, values)]),
-        series("s", [Line(name, [1, 2], [1, 2]) for name in names[:7]], "share", "accuracy"),
-        residuals("e", values, later),
-        deltas("d", names, values, later, "points"),
+        curves([Line("one", [1, 2], [0.5, 0.25])], "loss"),
+        intervals(
+            [(name, Interval(2.7, 1.3, 4.1), 1) for name in names[:5]], "points", as_percent=False
+        ),
+        reliability_diagram([("Student", Reliability(values, later, values), 1)]),
+        series(
+            [Line(name, [1, 2], [1, 2]) for name in names[:7]],
+            "share",
+            "accuracy",
+            log_x=False,
+            as_percent=False,
+        ),
+        residuals(values, later),
+        deltas(names, values, later, "points"),
     )
 
 

@@ -21,7 +21,7 @@ TABLE = Table(
     "A note.",
     emphasis=1,
 )
-SVG = deltas("d", ["cat", "dog & <co>"], [0.5, 0.5], [0.4, 0.75], "points")
+SVG = deltas(["cat", "dog & <co>"], [0.5, 0.5], [0.4, 0.75], "points")
 
 
 def page(**options):

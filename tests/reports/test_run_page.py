@@ -207,8 +207,10 @@ def test_a_teacher_that_is_no_module_has_no_size(tmp_path):
     assert "On 40 validation examples the student has a mean squared error of" in verdict(html)
     teacher = rows(html, "Results")["teacher"]
     assert (teacher["Mean squared error"], teacher["R²"]) == ("0", "1.00")
-    assert set(rows(html, "Cost")["teacher"].values()) == {"–"}
-    assert "not a PyTorch module" in html
+    cost = rows(html, "Cost")["teacher"]
+    assert {cost[name] for name in ("Parameters", "File", "FLOPs", "Activations")} == {"–"}
+    assert {"–"}.isdisjoint({cost["Batch 1"], cost["Batch 32"]})
+    assert "Not measured: size of teacher (not a PyTorch module)." in html
 
 
 def test_the_size_of_several_teachers_is_that_of_all_together(tmp_path):
@@ -253,22 +255,76 @@ def test_without_labels_the_teacher_is_the_measure(objective, outputs, says, tmp
     assert says in verdict(report(tmp_path, run))
 
 
-def test_inputs_that_are_no_single_tensor_are_not_timed(tmp_path):
-    class Sum(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.linear = nn.Linear(4, 2)
+class Sum(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
 
-        def forward(self, first, second):
-            return self.linear(first + second)
+    def forward(self, first, second):
+        return self.linear(first + second)
 
-    pairs = [
-        {"first": one, "second": one, "labels": label}
-        for one, label in zip(INPUTS, CLASSES, strict=True)
-    ]
-    html = report(tmp_path, tl.fit(Sum(), train=pairs, val=pairs, epochs=1))
-    assert "ms per input" not in html
-    assert "accuracy" in html
+
+NAMED = [
+    {"first": one, "second": one, "labels": label}
+    for one, label in zip(INPUTS, CLASSES, strict=True)
+]
+PAIRS = TensorDataset(INPUTS, INPUTS, CLASSES)
+
+
+@pytest.mark.parametrize("data", [NAMED, PAIRS], ids=["dict", "tuple"])
+def test_models_of_several_inputs_are_timed_and_counted(data, tmp_path):
+    html = report(tmp_path, tl.distill(Sum(), Sum(), train=data, val=data,
+                                       objective=tl.SoftTargets(), epochs=1))  # fmt: skip
+    for cost in rows(html, "Cost").values():
+        assert cost.keys() >= {"FLOPs", "Activations", "Batch 1", "Batch 32"}
+        assert "–" not in cost.values()
+    assert "Not measured" not in html
+
+
+def test_teachers_of_domains_are_timed_with_the_domains_of_the_data(tmp_path):
+    data = tl.data.domains({"a": LABELLED, "b": LABELLED})
+    teachers = {"a": nn.Linear(4, 2), "b": nn.Linear(4, 2)}
+    run = tl.distill(
+        teachers, nn.Linear(4, 2), train=data, val=data, objective=tl.SoftTargets(), epochs=1
+    )
+    cost = rows(report(tmp_path, run), "Cost")["2 teachers together"]
+    assert "–" not in cost.values()
+
+
+def test_a_store_has_nothing_to_time_and_the_page_says_so(tmp_path):
+    store = tl.label(nn.Linear(4, 2), LABELLED, out=tmp_path / "store")
+    run = tl.distill(
+        store, nn.Linear(4, 2), train=LABELLED, val=LABELLED, objective=tl.SoftTargets(), epochs=1
+    )
+    html = report(tmp_path, run)
+    assert "–" in rows(html, "Cost")["teacher"]["Batch 32"]
+    why = "Not measured: time of teacher, size of teacher (its outputs are read from a store)."
+    assert why in html
+
+
+def test_without_validation_data_the_page_says_why_nothing_is_timed(tmp_path):
+    html = report(tmp_path, tl.fit(nn.Linear(4, 2), train=LABELLED, epochs=1))
+    assert (
+        "Not measured: time of student, FLOPs and memory of student (there is no validation data"
+    ) in html
+
+
+def test_a_model_that_refuses_a_single_input_is_not_timed_and_the_page_says_why(tmp_path):
+    class AtLeastTwo(nn.Linear):
+        def forward(self, inputs):
+            if len(inputs) < 2:
+                raise ValueError("at least two")
+            return super().forward(inputs)
+
+    run = tl.distill(
+        AtLeastTwo(4, 2), nn.Linear(4, 2), train=LABELLED, val=LABELLED,
+        objective=tl.SoftTargets(), epochs=1,
+    )  # fmt: skip
+    html = report(tmp_path, run)
+    assert "Not measured: time of teacher, FLOPs and memory of teacher (the model (AtLeas" in html
+    assert "at least two" in html
+    assert rows(html, "Cost")["teacher"]["Parameters"] == "10"
+    assert "–" not in rows(html, "Cost")["student"].values()
 
 
 def test_names_of_own_metrics_are_escaped(tmp_path):

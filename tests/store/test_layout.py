@@ -15,15 +15,14 @@ layouts = st.builds(
 
 @given(layouts)
 def test_blocks_contain_each_row_once_and_in_order(layout):
-    rows = [row for block in range(layout.blocks) for row in span(layout.block(block))]
+    rows = [row for block in range(layout.blocks) for row in layout.block(block)]
     assert rows == list(range(layout.examples * layout.views))
 
 
 @given(layouts)
 def test_shards_contain_each_row_once_and_in_order(layout):
-    rows = [row for shard in range(layout.shards) for row in span(layout.shard(shard))]
+    rows = [row for shard in range(layout.shards) for row in layout.shard(shard)]
     assert rows == list(range(layout.rows))
-    assert list(layout.shard_starts()) == [layout.shard(n).start for n in range(layout.shards)]
 
 
 @given(layouts)
@@ -32,20 +31,20 @@ def test_a_block_lies_in_one_shard_and_one_view(layout):
         shard, within = layout.location(block)
         view, positions = layout.view_of(block)
         first = layout.shard(shard).start
-        rows = list(span(layout.block(block)))
+        rows = list(layout.block(block))
         assert 0 < len(rows) <= layout.block_rows
-        assert [first + row for row in span(within)] == rows
-        assert [view * layout.examples + position for position in span(positions)] == rows
-        assert all(0 <= position < layout.examples for position in span(positions))
+        assert [first + row for row in within] == rows
+        assert [view * layout.examples + position for position in positions] == rows
+        assert all(0 <= position < layout.examples for position in positions)
 
 
 @given(layouts, st.data())
 def test_runs_are_neighbours_of_one_view(layout, data):
     chosen = sorted(data.draw(st.sets(st.integers(0, layout.blocks - 1))))
     found = list(runs(chosen, layout))
-    assert [block for run in found for block in span(run)] == chosen
+    assert [block for run in found for block in run] == chosen
     for run in found:
-        assert len({layout.view_of(block)[0] for block in span(run)}) == 1
+        assert len({layout.view_of(block)[0] for block in run}) == 1
 
 
 @pytest.mark.parametrize(("batch", "row_bytes"), [(1, 1), (256, 200), (300, 4000), (64, 10**6)])
@@ -55,7 +54,3 @@ def test_a_block_is_some_megabytes_of_whole_batches(batch, row_bytes):
     assert layout.block_rows - batch < 1024
     assert layout.block_rows == batch or layout.block_rows * row_bytes <= 2**22 + batch * row_bytes
     assert layout.shard_blocks * layout.block_rows * row_bytes <= 2**30
-
-
-def span(rows):
-    return range(rows.start, rows.stop)

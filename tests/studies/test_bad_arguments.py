@@ -27,6 +27,7 @@ def _untouched(trial):
         ({"training": tl.Training(steps=3)}, tl.ArgumentError, "got both"),
         ({"epochs": None}, tl.ArgumentError, "got neither"),
         ({"report": "Digits"}, tl.ArgumentError, r"must be a tl.ReportOptions, got 'Digits'"),
+        ({"allow_overlap": "stated"}, tl.ArgumentError, "`allow_overlap` must be True or False"),
         ({"seeds": 0}, tl.ArgumentError, "`seeds` must be at least 1"),
         ({"seeds": [1, 1]}, tl.ArgumentError, "different numbers"),
         ({"margin": -1}, tl.ArgumentError, "`margin` must be zero or more"),
@@ -72,7 +73,7 @@ def test_an_arm_may_have_a_control_of_its_own(setup):
         "other": tl.Arm(objective=tl.SoftTargets(2), against="smoothed labels"),
     }
     study = setup.study(arms=arms, seeds=2)
-    assert [(each.arm, each.control) for each in study.results.comparisons] == [
+    assert [(each.arm, each.other) for each in study.results.comparisons] == [
         ("one", "labels"),
         ("other", "smoothed labels"),
     ]

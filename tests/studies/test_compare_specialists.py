@@ -1,6 +1,7 @@
 """Whether specialists beat a generalist: what is found, and the advice."""
 
 from copy import deepcopy
+from dataclasses import astuple
 from functools import partial
 
 import pytest
@@ -10,7 +11,7 @@ from torch.optim.lr_scheduler import ConstantLR
 from torch.utils.data import Dataset, TensorDataset
 
 import tutelage as tl
-from tutelage.evaluation import Interval, accuracy, mean_interval, predict
+from tutelage.evaluation import Interval, accuracy, paired_interval, predict
 from tutelage.studies import SpecialistComparison, compare_specialists
 from tutelage.studies.compare_specialists import _one_for_all, _one_per_domain
 
@@ -47,9 +48,13 @@ def compare(make_model=make, **changes):
     return compare_specialists(make_model, **(options | changes))
 
 
+def right(model, data):
+    return (predict(model, data).argmax(1) == data.tensors[1]).double()
+
+
 def test_the_differences_are_those_of_models_trained_by_hand():
     found, train, val = compare(), table(0, flipped=["night"]), table(1, 50, ["night"])
-    by_domain = {name: [] for name in NAMES}
+    tables = {name: [] for name in NAMES}  # by domain, [seeds, examples]
     for seed in range(3):
         torch.manual_seed(seed)
         first = make()
@@ -60,18 +65,13 @@ def test_the_differences_are_those_of_models_trained_by_hand():
         everyone = tl.fit(deepcopy(first), train=train, **settings).student
         for name in NAMES:
             own = tl.fit(deepcopy(first), train=train.sets[name], **settings).student
-            data = val.sets[name]
-            ours, theirs = (
-                accuracy(predict(each, data), data.tensors[1]) for each in (own, everyone)
-            )
-            by_domain[name].append(ours - theirs)
+            tables[name].append(right(own, val.sets[name]) - right(everyone, val.sets[name]))
+    by_domain = {name: torch.stack(rows) for name, rows in tables.items()}
     for name in NAMES:
-        expected = mean_interval(by_domain[name], 1 - 0.05 / 3)
-        assert found.by_domain[name].mean == pytest.approx(expected.mean)
-        assert found.by_domain[name].low == pytest.approx(expected.low)
-    means = [sum(each) / 3 for each in zip(*by_domain.values(), strict=True)]
-    assert found.difference.mean == pytest.approx(mean_interval(means).mean)
-    assert found.difference.high == pytest.approx(mean_interval(means).high)
+        expected = paired_interval(by_domain[name], resolution=1, confidence=1 - 0.05 / 3)
+        assert astuple(found.by_domain[name]) == pytest.approx(astuple(expected))
+    whole = paired_interval(torch.cat(list(by_domain.values()), 1), resolution=1)
+    assert astuple(found.difference) == pytest.approx(astuple(whole))
 
 
 def test_where_domains_contradict_each_other_specialists_are_advised():
@@ -169,7 +169,7 @@ def test_a_function_of_the_seed_gives_each_seed_its_examples():
 
     def sample(seed):
         seen.append(seed)
-        return table(seed, flipped=["night"])
+        return table(seed + 10, flipped=["night"])
 
     found = compare(train=sample)
     assert set(seen) == {0, 1, 2}
@@ -293,6 +293,14 @@ def test_nothing_is_trained_twice(tmp_path, monkeypatch):
     assert compare(out=tmp_path).by_domain == first.by_domain
     with pytest.raises(tl.ArgumentError, match="`optimizer`"):
         compare(out=tmp_path, epochs=9)
+
+
+def test_examples_in_both_train_and_val_are_refused():
+    with pytest.raises(tl.DataError, match="`train` and `val` must have no examples in common"):
+        compare(train=table(1))
+    with pytest.raises(tl.DataError, match="no examples in common"):
+        compare(train=table)  # seed 1 gives what `val` is made of
+    compare(train=table(1), seeds=2, epochs=1, allow_overlap=True)
 
 
 PLAIN = TensorDataset(torch.zeros(2, 4), torch.zeros(2).long())

@@ -45,21 +45,26 @@ def study(teacher, out, **changes):
     return tl.study(teacher, lambda: nn.Linear(5, 4), **(options | changes))
 
 
-def test_teachers_of_some_classes_have_no_figures_and_their_students_do(tmp_path):
+def test_teachers_of_some_classes_have_only_a_cost_and_their_students_have_metrics(tmp_path):
     teacher = {name: Specialist(net(3), part) for name, part in CLASSES.items()}
     done = study(teacher, tmp_path)
     assert done.results.teacher is None
     assert done.results.arm("soft").values("accuracy")
     assert set(done.results.arm("soft").trials[0].domains) == set(CLASSES)
-    assert "teacher" not in done.results.models
+    model = done.results.models["teacher"]
+    assert model.cost.parameters == 2 * 18
+    assert [each.batch_size for each in model.latencies] == [1, 80]
     assert done.report(tmp_path / "page.html").exists()
 
 
-def test_teachers_by_domain_have_figures_and_no_time_of_their_own(tmp_path):
+def test_teachers_by_domain_have_figures_and_a_time(tmp_path):
     done = study({name: net(4) for name in CLASSES}, tmp_path)
     assert set(done.results.teacher.trials[0].domains) == set(CLASSES)
-    assert done.results.models["teacher"].latencies == ()
-    assert done.results.models["teacher"].cost.parameters == 2 * 24
+    model = done.results.models["teacher"]
+    assert [each.batch_size for each in model.latencies] == [1, 80]
+    assert model.cost.parameters == 2 * 24
+    assert model.cost.flops == 2 * 5 * 4  # an input runs through one of them
+    assert model.untimed == model.uncounted == ""
     assert done.results.models["teacher"].name == "2 teachers together"
     assert 0 <= done.results.arm("soft").values("agreement")[0] <= 1
     assert done.report(tmp_path / "page.html").exists()

@@ -36,10 +36,12 @@ def values():
     inputs = torch.randn(300, 4)
     labels = inputs[:, :2].sin().sum(dim=1)
     teacher = nn.Sequential(nn.Linear(4, 32), nn.Tanh(), nn.Linear(32, 1))
-    data = TensorDataset(inputs, labels)
-    tl.fit(teacher, train=data, epochs=10, objective=tl.LabelRegression(), engine=QUIET)
+    train, test = (
+        TensorDataset(inputs[part], labels[part]) for part in (slice(200), slice(200, 300))
+    )
+    tl.fit(teacher, train=train, epochs=10, objective=tl.LabelRegression(), engine=QUIET)
     return tl.study(
-        teacher, lambda: nn.Linear(4, 1), train=data, test=data, seeds=2, epochs=2,
+        teacher, lambda: nn.Linear(4, 1), train=train, test=test, seeds=2, epochs=2,
         training=tl.Training(engine=QUIET),
         arms={"taught": tl.OutputRegression()}, progress=False,
     )  # fmt: skip
@@ -62,7 +64,7 @@ def test_results_survive_writing_and_reading(classes, values, along, tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["{", "[]", '{"format": "tutelage report 1"}', '{"format": "tutelage report 2"}', "{}"],
+    ["{", "[]", '{"format": "tutelage report 1"}', '{"format": "tutelage report 3"}', "{}"],
 )
 def test_damaged_results_are_refused(content, tmp_path):
     path = tmp_path / "results.json"
@@ -124,8 +126,8 @@ def with_differences(results, *differences):
     spread = max(differences) - min(differences)
     changed = tuple(
         Comparison(
-            each.arm, each.control, differences, Interval(mean, mean - spread, mean + spread),
-            None, None,
+            each.arm, each.other, differences, Interval(mean, mean - spread, mean + spread),
+            "seeds and examples",
         )
         for each in results.comparisons
     )  # fmt: skip

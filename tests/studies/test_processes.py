@@ -20,6 +20,7 @@ def found(out):
     for arm in content["arms"]:
         for trial in arm["trials"]:
             trial.pop("seconds")
+        (arm["tuning"] or {}).pop("seconds", None)
     return {key: content[key] for key in ("arms", "comparisons", "against_teacher", "primary")}
 
 

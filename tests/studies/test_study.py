@@ -3,14 +3,13 @@ from functools import partial
 
 import numpy as np
 import pytest
-import scipy.stats
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchmetrics.classification import MulticlassF1Score
 
 import tutelage as tl
-from tutelage.evaluation import accuracy, predict
+from tutelage.evaluation import accuracy, paired_interval, predict
 
 QUIET = tl.Engine(device="cpu", progress=False)
 
@@ -100,14 +99,24 @@ def test_a_function_must_return_a_module(setup):
 
 
 def test_the_differences_are_those_of_the_seeds(setup):
-    results = setup.study(seeds=4, controls={"labels": tl.HardLabels()}).results
+    study = setup.study(seeds=4, controls={"labels": tl.HardLabels()})
+    results = study.results
     (found,) = results.comparisons
     soft, labels = (results.arm(name).values("accuracy") for name in ("soft", "labels"))
     assert found.differences == pytest.approx(np.subtract(soft, labels))
-    expected = scipy.stats.ttest_rel(soft, labels).confidence_interval(0.95)
-    assert (found.interval.low, found.interval.high) == pytest.approx(tuple(expected))
-    assert found.bootstrap.low <= found.bootstrap.mean <= found.bootstrap.high
-    assert found.bootstrap.mean == pytest.approx(np.mean(found.differences))
+    right = {
+        name: np.stack(
+            [
+                (predict(study.student(name, seed), setup.test).argmax(1) == setup.test.tensors[1])
+                for seed in range(4)
+            ]
+        ).astype(float)
+        for name in ("soft", "labels")
+    }
+    table = right["soft"] - right["labels"]
+    assert found.interval == paired_interval(table, resolution=1)
+    assert found.over == "seeds and examples"
+    assert results.arm("soft").intervals["accuracy"] == paired_interval(right["soft"], resolution=1)
 
 
 def test_not_inferior_only_within_the_margin(setup):
@@ -205,21 +214,24 @@ def test_figures_for_each_domain(setup):
 
 
 def test_metrics_of_ones_own_decide(setup):
-    def worst_class(output, labels):
+    def recall(output, labels):
         right = output.argmax(dim=1) == labels
-        return min(right[labels == each].double().mean().item() for each in range(10))
+        return sum(right[labels == each].double().mean().item() for each in range(10)) / 10
 
     study = setup.study(
-        metrics={"worst": worst_class, "f1": MulticlassF1Score(10)},
-        monitor=tl.Monitor("worst", higher_is_better=True),
+        metrics={"recall": recall, "f1": MulticlassF1Score(10)},
+        monitor=tl.Monitor("recall", higher_is_better=True),
     )
     figures = study.results.arm("soft").trials[0].metrics
     labels = setup.test.tensors[1]
     output = predict(study.student("soft", 0), setup.test)
-    assert figures["worst"] == worst_class(output, labels)
+    assert figures["recall"] == recall(output, labels)
     assert 0 < figures["f1"] < 1
-    assert study.results.metric.name == "worst"
-    assert all(each.bootstrap is None for each in study.results.comparisons)
+    assert study.results.metric.name == "recall"
+    for found in study.results.comparisons:
+        arms = [study.results.arm(name).values("recall") for name in (found.arm, found.other)]
+        assert found.differences == pytest.approx(np.subtract(*arms))
+        assert found.interval.low < np.mean(found.differences) < found.interval.high
 
 
 def test_regression_is_judged_by_its_error():
@@ -242,7 +254,13 @@ def test_regression_is_judged_by_its_error():
     (found,) = results.comparisons
     ours, control = (results.arm(name).values("mse") for name in ("taught", "labels"))
     assert found.differences == pytest.approx(np.subtract(control, ours))  # less error is a gain
-    assert found.bootstrap.mean == pytest.approx(np.mean(found.differences), rel=1e-5)
+    assert found.interval.mean == pytest.approx(np.mean(found.differences))
+    outputs = {name: [predict(study.student(name, seed), test) for seed in (0, 1)]
+               for name in ("taught", "labels")}  # fmt: skip
+    errors = {name: torch.stack([(each - values[300:]).square()[:, 0] for each in found])
+              for name, found in outputs.items()}  # fmt: skip
+    expected = paired_interval((errors["labels"] - errors["taught"]).double())
+    assert found.interval.half_width == pytest.approx(expected.half_width, rel=1e-4)
     assert results.arm("taught").residuals
 
 
@@ -307,7 +325,7 @@ def test_the_verdict_is_honest(setup):
 
 
 def test_cheaper_forms_of_the_student_are_measured_too(setup):
-    study = setup.study(seeds=1, variants=True, epochs=4)
+    study = setup.study(seeds=1, report=tl.ReportOptions(variants=True), epochs=4)
     results = study.results
     forms = {each.name: each for each in results.models[results.arm("soft").model].variants}
     plain = results.arm("soft").trials[0].metrics["accuracy"]

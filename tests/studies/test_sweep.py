@@ -163,11 +163,13 @@ def test_what_an_arm_sets_itself_it_does_not_sweep_over(setup):
 
 def test_swept_objectives_tell_the_task():
     inputs = torch.randn(200, 3)
-    data = TensorDataset(inputs, inputs[:, :1].clone())
+    train, val, test = (
+        TensorDataset(part, part[:, :1].clone()) for part in inputs.split([100, 50, 50])
+    )
     teacher = torch.nn.Linear(3, 1)
     objectives = [tl.OutputRegression(), 2.0 * tl.OutputRegression()]
     study = tl.study(
-        teacher, lambda: torch.nn.Linear(3, 1), train=data, val=data, test=data, seeds=1, epochs=1,
+        teacher, lambda: torch.nn.Linear(3, 1), train=train, val=val, test=test, seeds=1, epochs=1,
         arms={"taught": tl.Arm(sweep={"objective": objectives})},
         training=tl.Training(engine=QUIET), progress=False,
     )  # fmt: skip

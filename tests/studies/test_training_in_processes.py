@@ -37,6 +37,7 @@ def finished(folder, *options):
     for arm in content["arms"]:
         for trial in arm["trials"]:
             trial.pop("seconds")
+        (arm["tuning"] or {}).pop("seconds", None)
     kept = ("arms", "comparisons", "against_teacher", "primary")
     return {key: content[key] for key in kept}
 

@@ -196,6 +196,26 @@ class TestReady:
                 teacher.signals(batch, OUTPUT)
         assert log[-2:] == [("a", "from", "meta"), ("a", "from", "cpu")]
 
+    def test_a_teacher_that_could_not_be_moved_is_moved_for_the_next_batch(self):
+        class Full(Recording):
+            @contextmanager
+            def ready(self, device):
+                if device.type == "meta" and not self.batches:
+                    self.batches.append("failed")
+                    raise torch.OutOfMemoryError("full")
+                with super().ready(device):
+                    yield
+
+        log = []
+        teacher = Specialists({"a": Recording(log, "a"), "b": Full(log, "b")}, offload=True)
+        with teacher.ready(torch.device("meta")):
+            teacher.signals(Batch(X[:1], domain=["a"]), OUTPUT)
+            with pytest.raises(torch.OutOfMemoryError):
+                teacher.signals(Batch(X[:1], domain=["b"]), OUTPUT)
+            teacher.signals(Batch(X[:1], domain=["b"]), OUTPUT)
+        moves = [(name, way) for name, way, device in log if device == "meta"]
+        assert moves == [("a", "to"), ("a", "from"), ("b", "to"), ("b", "from")]
+
     def test_a_real_module_is_unchanged_afterwards(self):
         class Moving(nn.Linear):
             moves = ()

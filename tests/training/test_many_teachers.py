@@ -123,7 +123,7 @@ class TestClasses:
         wants = tl.SoftTargets().wants
 
         def forward(self, student, teacher, batch):
-            known = teacher.wanted_answer()
+            known = teacher.wanted_targets()
             return soft_targets(student.wanted_output().gather(1, known.ids), known.logits, 1.0)
 
     def specialists(self):

@@ -9,7 +9,8 @@ from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from tutelage.errors import ArgumentError, DataError, NonFiniteError
-from tutelage.training.monitor import Best, Monitor, choose_monitor
+from tutelage.training.monitor import Monitor, choose_monitor
+from tutelage.training.state import RunState
 
 X = torch.randn(96, 6, generator=torch.Generator().manual_seed(0))
 LABELS = (X[:, 0] > 0).long() + (X[:, 1] > 0).long()
@@ -179,7 +180,7 @@ def test_a_student_whose_outputs_are_nan_is_not_scored_as_if_it_named_a_class():
 
 
 def test_an_infinite_value_is_worse_than_any_other():
-    best = Best(Monitor("loss"))
-    assert best.improves(1, {"loss": math.inf})
-    assert best.improves(2, {"loss": 5.0})
-    assert not best.improves(3, {"loss": math.inf})
+    state = RunState(Monitor("loss"))
+    assert state.is_best({"loss": math.inf})
+    assert state.is_best({"loss": 5.0})
+    assert not state.is_best({"loss": math.inf})

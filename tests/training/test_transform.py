@@ -131,6 +131,7 @@ def test_an_arm_of_a_study_has_it_and_others_have_not(tmp_path):
             "mixed": tl.Arm(objective=tl.SoftTargets(2), transform=tl.data.Mixup()),
             "plain": tl.SoftTargets(2),
         },
+        controls={"labels": tl.HardLabels()},
         seeds=2,
         epochs=1,
         training=tl.Training(batch_size=16),

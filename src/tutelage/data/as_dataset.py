@@ -17,17 +17,8 @@ def as_dataset(name: str, data: Any) -> Any:
     Float64 arrays become tensors of torch's default dtype, which is that of models; tensors keep
     their dtype.
 
-    Args:
-        name: The argument's name, for messages.
-        data: Inputs `[examples, …]`, alone or in a tuple `(inputs, labels)`, or
-            `(x1, x2, …, labels)` for models of several inputs; or any data set.
-
-    Raises:
-        DataError: Tensors or arrays differ in length, or an array does not hold numbers.
-
-    >>> import numpy as np
-    >>> len(as_dataset("train", (np.zeros((5, 2)), np.arange(5))))
-    5
+    `data` is inputs `[examples, …]`, alone or in a tuple `(inputs, labels)`, or
+    `(x1, x2, …, labels)` for models of several inputs; or any data set.
     """
     arrays = (Tensor, np.ndarray)
     if isinstance(data, list) and len({each.ndim for each in data if isinstance(each, arrays)}) > 1:
@@ -69,15 +60,7 @@ def is_map_style(data: object) -> bool:
 
 
 def as_map_style(name: str, data: Any) -> Any:
-    """Return `as_dataset` of what a wrapper is given; refuse anything that is not map-style.
-
-    Args:
-        name: The wrapper's name, for messages.
-        data: As for `as_dataset`.
-
-    Raises:
-        DataError: It has no `__len__` and `__getitem__`.
-    """
+    """Return `as_dataset` of what the wrapper `name` is given; refuse what is not map-style."""
     dataset = as_dataset("dataset", data)
     if not is_map_style(dataset):
         raise DataError(

@@ -21,21 +21,10 @@ def as_source(
     shard: Shard | None = None,
     views: int | None = None,
 ) -> Source:
-    """Return the source of batches for data.
+    """Return the source of batches for a loader, a data set, tensors or arrays.
 
-    Args:
-        name: The argument's name, for messages.
-        data: A `DataLoader` (it keeps its own order and batches), a data set, or tensors or arrays:
-            inputs, alone or in a tuple `(inputs, labels)`.
-        batch_size: Examples in a batch, over all processes.
-        shuffle: Whether to shuffle each epoch, by a seed from `seed` and the epoch's number.
-        seed: See `shuffle`.
-        shard: The part of each batch for this process; None for all of it.
-        views: The number of views (see `Views`) to cycle through, one per epoch; None for as many
-            as the data has.
-
-    Raises:
-        DataError: The data is empty, or none of these.
+    A `DataLoader` keeps its own order and batches. `batch_size` is over all processes. `views` is
+    the number of views (see `Views`) to cycle through, one per epoch; None for all.
     """
     shard = shard or Shard()
     if isinstance(data, DataLoader):
@@ -43,22 +32,17 @@ def as_source(
     size = integer("batch_size", batch_size, 1, "it is the number of examples in a batch")
     if isinstance(data, IterableDataset):
         return LoaderSource(name, DataLoader(data, size), shard)
-    data = as_dataset(name, data)
-    order = Order(_length(name, data), size, seed if shuffle else None)
-    table = table_of(data)
-    if table is not None:
-        return TensorSource(table, order, shard)
-    return SetSource(name, data, order, shard, views)  # pyright: ignore[reportArgumentType]
-
-
-def _length(name: str, data: object) -> int:
-    if not is_map_style(data):
+    dataset = as_dataset(name, data)
+    if not is_map_style(dataset):
         raise DataError(
             f"`{name}` must be a torch Dataset (with __len__ and __getitem__) or a DataLoader, got "
             f"{type(data).__name__}; wrap tensors in torch.utils.data.TensorDataset, or give them "
             "as (inputs, labels)"
         )
-    length = len(data)  # pyright: ignore[reportArgumentType]
-    if length == 0:
+    if len(dataset) == 0:
         raise DataError(f"`{name}` must have at least one example, got an empty data set")
-    return length
+    order = Order(len(dataset), size, seed if shuffle else None)
+    table = table_of(dataset)
+    if table is not None:
+        return TensorSource(table, order, shard)
+    return SetSource(name, dataset, order, shard, views)

@@ -20,12 +20,11 @@ def collate(examples: list[Any]) -> Any:
 
     Unlike `default_collate`, this accepts rows of lists as the `datasets` library yields them, and
     labels that are numbers in some examples and tensors in others.
-
-    Raises:
-        DataError: The parts of dicts or tuples have different shapes.
     """
     prepared = [_with_tensors(each) for each in examples]
-    if len({type(_label(each)) for each in prepared}) > 1:
+    keys = [label_key(each) for each in prepared]
+    labels = [key if key is None else each[key] for key, each in zip(keys, prepared, strict=True)]
+    if len(set(map(type, labels))) > 1:
         prepared = [_with_label_as_tensor(each) for each in prepared]
     try:
         return default_collate(prepared)
@@ -58,11 +57,6 @@ def _is_numeric(value: Any) -> bool:
     if isinstance(value, list):
         return bool(value) and all(map(_is_numeric, value))
     return isinstance(value, Number)
-
-
-def _label(example: Any) -> Any:
-    key = label_key(example)
-    return None if key is None else example[key]
 
 
 def _with_label_as_tensor(example: Any) -> Any:

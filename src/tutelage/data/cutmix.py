@@ -35,6 +35,7 @@ class CutMix:
 
     Raises:
         ArgumentError: `alpha` is not positive and finite.
+        DataError: When called: an input is not an image, or the examples are mixed already.
     """
 
     alpha: float = 1.0
@@ -44,11 +45,7 @@ class CutMix:
         positive("alpha", self.alpha, "with 1 the fractions are uniform in [0, 1]")
 
     def __call__(self, batch: Batch) -> Batch:
-        """Return the batch of mixed images.
-
-        Raises:
-            DataError: An input is not an image, or the examples are mixed already.
-        """
+        """Return the changed batch."""
         refuse_mixed(batch)
         height, width = _size(first_tensor(batch.inputs))
         partner = partners(batch, self.within_domain)

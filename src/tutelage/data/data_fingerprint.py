@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from tutelage.data import randomness
 from tutelage.data.as_dataset import held_datasets
-from tutelage.data.dataset_fingerprint import dataset_fingerprint, is_sampled, load
+from tutelage.data.dataset_fingerprint import examples_fingerprint, load
 from tutelage.data.fingerprint import content
 from tutelage.data.tensor_table import table_of
 from tutelage.errors import DataError
@@ -56,17 +56,12 @@ def data_fingerprint(name: str, dataset: Any, loader: DataLoader[Any] | None = N
 
     Global random states, the data set's own generators and its attributes are restored. A warning
     of the logger `tutelage` says, once, what cannot be read.
-
-    Args:
-        name: The argument's name, for messages.
-        dataset: Any data set.
-        loader: The loader around it, if there is one.
     """
     kind = type(dataset).__name__
-    with randomness.preserved(), _undisturbed(dataset):
+    with randomness.preserved(), undisturbed(dataset):
         whole = table_of(dataset) is not None
         attributes = {} if whole else _attributes(dataset)
-        examples = _examples(dataset, times=1 if whole else 2)
+        examples, sampled = _examples(dataset, times=1 if whole else 2)
         after = attributes and _attributes(dataset)
         attributes = {key: each for key, each in attributes.items() if after.get(key) == each}
         around = [] if loader is None else _loader_content(loader, examples is not None)
@@ -86,7 +81,7 @@ def data_fingerprint(name: str, dataset: Any, loader: DataLoader[Any] | None = N
         return None
     parts = [str(examples), *(f"{key}={each}" for key, each in sorted(attributes.items())), *around]
     digest = hashlib.blake2b(";".join(parts).encode(), digest_size=16).hexdigest()
-    return f"{kind} {digest}{SAMPLED if is_sampled(dataset) else ''}"
+    return f"{kind} {digest}{SAMPLED if sampled else ''}"
 
 
 @cache
@@ -94,53 +89,56 @@ def _warn_once(message: str) -> None:
     logging.getLogger("tutelage").warning(message)
 
 
-def _examples(dataset: Any, times: int) -> str | None:
-    """Return a hash over some examples; None if they cannot be read, or differ between reads."""
-    read = _first_examples if isinstance(dataset, IterableDataset) else dataset_fingerprint
+def _examples(dataset: Any, times: int) -> tuple[str | None, bool]:
+    """Return a hash over examples, and whether some are left out.
+
+    The hash is None if the examples cannot be read, or differ between reads.
+    """
+    read = _first_examples if isinstance(dataset, IterableDataset) else examples_fingerprint
     try:
         found = {read(dataset) for _ in range(times)}
     except Exception:  # noqa: BLE001 - a data set may raise anything, and will again in training
-        return None
-    return found.pop() if len(found) == 1 else None
+        return None, True
+    return found.pop() if len(found) == 1 else (None, True)
 
 
-def _first_examples(dataset: IterableDataset[Any]) -> str:
-    """Return a hash over the first examples of an iterable data set.
-
-    Raises:
-        DataError: It can be iterated only once.
-    """
+def _first_examples(dataset: IterableDataset[Any]) -> tuple[str, bool]:
+    """Hash the first examples of an iterable data set, unless it can be iterated only once."""
     if any(hasattr(each, "__next__") for each in (dataset, *vars(dataset).values())):
         raise DataError("reading examples from an iterator or an open file would consume them")
     randomness.seed_everything(0)
-    return content(list(islice(iter(dataset), _FIRST)))
+    return content(list(islice(iter(dataset), _FIRST))), True
 
 
-def _attributes(dataset: Any, path: str = "", depth: int = _DEPTH) -> dict[str, str]:
+def _nested(dataset: Any, path: str = "", depth: int = _DEPTH) -> Iterator[tuple[str, Any]]:
+    """Yield a data set and those inside it, each with the path of its attributes."""
+    yield path, dataset
+    for key, each in held_datasets(dataset).items() if depth else ():
+        yield from _nested(each, f"{path}{key}.", depth - 1)
+
+
+def _attributes(dataset: Any) -> dict[str, str]:
     """Return hashes over the attributes that are data, by their path."""
-    inner = held_datasets(dataset)
-    listed = isinstance(dataset, (list, tuple))
     found = {}
-    for key, value in ({"items": dataset} if listed else getattr(dataset, "__dict__", {})).items():
-        with suppress(Exception):  # attributes may be anything
-            found[path + key] = content(_portable(value))
-    for key, each in inner.items() if depth else ():
-        found |= _attributes(each, f"{path}{key}.", depth - 1)
+    for path, each in _nested(dataset):
+        listed = isinstance(each, (list, tuple))
+        for key, value in ({"items": each} if listed else getattr(each, "__dict__", {})).items():
+            with suppress(Exception):  # attributes may be anything
+                found[path + key] = content(_portable(value))
     return found
 
 
 def _portable(value: Any) -> Any:
-    """Return data in a form that is the same on another machine.
-
-    Raises:
-        DataError: It is not data.
-    """
+    """Return data in a form that is the same on another machine; refuse what is not data."""
     if isinstance(value, (str, PurePath)):
         return os.path.basename(value) if os.path.isabs(value) else str(value)  # noqa: PTH117, PTH119
     if isinstance(value, np.ndarray) and value.dtype.hasobject:
         value = value.tolist()
+    if isinstance(value, (np.ndarray, Tensor)) and value.nbytes > _LONGEST:
+        rows = [turn * len(value) // _SAMPLED_ROWS for turn in range(_SAMPLED_ROWS)]
+        value = [list(value.shape), *(value[row] for row in rows), value[-1]]
     if value is None or isinstance(value, (bytes, Number, np.generic, np.ndarray, Tensor)):
-        return _sampled_rows(value) if getattr(value, "nbytes", 0) > _LONGEST else value
+        return value
     if isinstance(value, (list, tuple, dict)):
         try:  # much faster than one by one, for a million paths
             return _FOLDER.sub('"', json.dumps(value))
@@ -154,12 +152,6 @@ def _portable(value: Any) -> Any:
     if hasattr(value, "to_numpy"):  # tables and columns of pandas and Polars
         return [*map(str, getattr(value, "columns", ())), _portable(value.to_numpy())]
     raise DataError(f"{type(value).__name__} is not data")
-
-
-def _sampled_rows(value: Any) -> list[Any]:
-    """Return the shape and some rows of a large array."""
-    rows = [turn * len(value) // _SAMPLED_ROWS for turn in range(_SAMPLED_ROWS)]
-    return [list(value.shape), *(value[row] for row in rows), value[-1]]
 
 
 def _loader_content(loader: DataLoader[Any], repeats: bool) -> list[str]:
@@ -184,29 +176,23 @@ def _loader_content(loader: DataLoader[Any], repeats: bool) -> list[str]:
 
 
 @contextmanager
-def _undisturbed(dataset: Any) -> Iterator[None]:
+def undisturbed(dataset: Any) -> Iterator[None]:
     """Restore the attributes and random generators of a data set and of those inside it.
 
     This also closes a file that was opened when the first example was loaded: worker processes must
     not inherit it.
     """
-    attributes = [(own, dict(own)) for own in _all_attributes(dataset, _DEPTH)]
+    own = [vars(each) for _, each in _nested(dataset) if hasattr(each, "__dict__")]
+    before = list(map(dict, own))
     restore = _generators(dataset, _DEPTH, set())
     try:
         yield
     finally:
-        for own, before in attributes:
-            own.clear()
-            own.update(before)
+        for attributes, each in zip(own, before, strict=True):
+            attributes.clear()
+            attributes.update(each)
         for each in restore:
             each()
-
-
-def _all_attributes(dataset: Any, depth: int) -> Iterator[dict[str, Any]]:
-    if hasattr(dataset, "__dict__"):
-        yield vars(dataset)
-    for each in held_datasets(dataset).values() if depth else ():
-        yield from _all_attributes(each, depth - 1)
 
 
 def _generators(value: Any, depth: int, seen: set[int]) -> list[Callable[[], Any]]:

@@ -1,4 +1,4 @@
-"""Fingerprints of data sets, and a test for random augmentation."""
+"""Fingerprints of data sets by their examples, and a test for random augmentation."""
 
 from __future__ import annotations
 
@@ -27,41 +27,27 @@ def dataset_fingerprint(dataset: Any) -> str:
 
     It includes all content of a data set of tensors (see `tensor_table`). For others it
     includes the length and the first, the last and 64 more examples, at fixed positions and under
-    fixed seeds. The global random states are restored.
-
-    Args:
-        dataset: A data set with `__len__` and `__getitem__`, tensors or arrays, or a `DataLoader`
-            over a data set, whose order and collation do not matter.
+    fixed seeds. The global random states are restored. Order and collation of a `DataLoader` do not
+    matter.
 
     Raises:
         DataError: It has no length, is empty, cannot be loaded, or its examples cannot be hashed.
-
-    >>> from torch.utils.data import TensorDataset
-    >>> one, other = TensorDataset(torch.zeros(3, 2)), TensorDataset(torch.zeros(4, 2))
-    >>> dataset_fingerprint(one) == dataset_fingerprint(other)
-    False
     """
+    return examples_fingerprint(dataset)[0]
+
+
+def examples_fingerprint(dataset: Any) -> tuple[str, bool]:
+    """Return a data set's fingerprint, and whether it leaves out some of the examples."""
     dataset = _map_style(dataset)
-    dataset = dataset.dataset if isinstance(dataset, Indexed) else dataset
-    return _fingerprint(dataset)
+    return _fingerprint(dataset.dataset if isinstance(dataset, Indexed) else dataset)
 
 
 def draws_at_random(dataset: Any) -> bool:
     """Tell whether examples differ each time they are loaded, because of random augmentation.
 
     A few examples are loaded twice, under two seeds. If they are equal although random numbers were
-    used, up to 256 are loaded, since an augmentation may be rare. The global random states are
-    restored.
-
-    Args:
-        dataset: As for `dataset_fingerprint`.
-
-    Raises:
-        DataError: As `dataset_fingerprint`.
-
-    >>> from torch.utils.data import TensorDataset
-    >>> draws_at_random(TensorDataset(torch.zeros(3, 2)))
-    False
+    used, up to 256 are loaded, since an augmentation may be rare. Data sets, errors and random
+    states as for `dataset_fingerprint`.
     """
     dataset = _map_style(dataset)
     if table_of(dataset) is not None:
@@ -80,11 +66,7 @@ def draws_at_random(dataset: Any) -> bool:
 
 
 def load(dataset: Any, index: int) -> Any:
-    """Return an example.
-
-    Raises:
-        DataError: The data set cannot load it.
-    """
+    """Return an example; its error is turned into a `DataError`."""
     try:
         return dataset[index]
     except Exception as error:
@@ -117,36 +99,36 @@ def _map_style(dataset: Any) -> Any:
     return inner
 
 
-def _fingerprint(dataset: Any) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for part in _described(dataset):
-        digest.update(f"{part};".encode())
-    return digest.hexdigest()
-
-
-def _described(dataset: Any) -> list[object]:
-    """Return the parts of a data set's fingerprint."""
-    table = table_of(dataset)
+def _fingerprint(dataset: Any) -> tuple[str, bool]:
+    """Return the fingerprint of a data set, and whether it leaves out some examples."""
+    sampled, inside = False, []
+    table, wrapper = table_of(dataset), _wrapper(dataset)
     if table is not None:
-        return ["tensors", *table.names, *map(content, table.pieces())]
-    if isinstance(dataset, Views):
-        # A few examples, since the text of a transform may not show what it does.
-        few = sorted({number * len(dataset) // _FEW for number in range(_FEW)})
-        examples = [content(dataset.example(index, 0)) for index in few]
-        return ["views", dataset.description, *examples, _fingerprint(dataset.dataset)]
-    if isinstance(dataset, Indexed):
+        parts = ["tensors", *table.names, *map(content, table.pieces())]
+    elif isinstance(dataset, Indexed):
         raise DataError(
             "`Indexed` must be the outermost wrapper, since it gives the positions, got one inside "
             "another; write Indexed(Subset(dataset, indices))"
         )
-    parts = wrapped_in(dataset)
-    if parts is not None:
-        return [*parts[0], *map(_fingerprint, parts[1])]
-    return ["examples", len(dataset), *_sampled(dataset)]
+    elif wrapper is not None:
+        parts, inside = wrapper
+    else:
+        sampled = len(dataset) > _SAMPLED + 2
+        parts = ["examples", len(dataset), *_sampled(dataset)]
+    prints = list(map(_fingerprint, inside))
+    digest = hashlib.blake2b(digest_size=16)
+    for part in [*parts, *(each for each, _ in prints)]:
+        digest.update(f"{part};".encode())
+    return digest.hexdigest(), sampled or any(each for _, each in prints)
 
 
-def wrapped_in(dataset: Any) -> tuple[list[object], list[Any]] | None:
+def _wrapper(dataset: Any) -> tuple[list[object], list[Any]] | None:  # noqa: PLR0911
     """Return the description of a known wrapper, and the data sets inside; None for others."""
+    if isinstance(dataset, Views):
+        # A few examples, since the text of a transform may not show what it does.
+        few = sorted({number * len(dataset) // _FEW for number in range(_FEW)})
+        examples = [content(dataset.example(index, 0)) for index in few]
+        return ["views", dataset.description, *examples], [dataset.dataset]
     if type(dataset) is Subset:
         indices = torch.as_tensor(dataset.indices, dtype=torch.int64)
         return ["subset", content(indices)], [dataset.dataset]
@@ -154,23 +136,11 @@ def wrapped_in(dataset: Any) -> tuple[list[object], list[Any]] | None:
         return ["joined"], dataset.datasets
     if type(dataset) is Domains:
         return ["domains", *dataset.sets], list(dataset.sets.values())
-    if type(dataset) is Unlabelled:
-        return ["unlabelled", content(dataset.label)], [dataset.inputs]
     if type(dataset) is Labelled:
         return ["labelled", repr(dataset.labels), repr(dataset.inputs)], [dataset.dataset]
+    if type(dataset) is Unlabelled:
+        return ["unlabelled", content(dataset.label)], [dataset.inputs]
     return None
-
-
-def is_sampled(dataset: Any) -> bool:
-    """Tell whether the fingerprint of a data set leaves out some of its examples."""
-    if table_of(dataset) is not None:
-        return False
-    if isinstance(dataset, (Views, Indexed)):
-        return is_sampled(dataset.dataset)
-    parts = wrapped_in(dataset)
-    if parts is not None:
-        return any(map(is_sampled, parts[1]))
-    return not is_map_style(dataset) or len(dataset) > _SAMPLED + 2
 
 
 def _sampled(dataset: Any) -> list[str]:

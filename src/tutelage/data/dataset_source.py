@@ -45,13 +45,7 @@ class _OrderedSource(Source):
 
 
 class TensorSource(_OrderedSource):
-    """Batches of a data set that consists of tensors, indexed by whole batches.
-
-    Args:
-        table: The data.
-        order: Which positions make a batch.
-        shard: The part of each batch that this process takes.
-    """
+    """Batches of a data set that consists of tensors, indexed by whole batches."""
 
     def __init__(self, table: Table, order: Order, shard: Shard) -> None:
         super().__init__(order, shard)
@@ -90,15 +84,7 @@ class TensorSource(_OrderedSource):
 
 
 class SetSource(_OrderedSource):
-    """Batches of any map-style data set, loaded and collated in this process.
-
-    Args:
-        name: The argument's name, for messages.
-        dataset: A set with `__len__` and `__getitem__`.
-        order: Which positions make a batch.
-        shard: The part of each batch that this process takes.
-        views: How many views of the data to cycle through; None for as many as it has.
-    """
+    """Batches of any map-style data set, loaded and collated in this process."""
 
     def __init__(
         self, name: str, dataset: Dataset[Any], order: Order, shard: Shard, views: int | None = None
@@ -112,11 +98,11 @@ class SetSource(_OrderedSource):
         # With its own generator, since the loader would otherwise use the global one.
         lists, own = [positions.tolist() for positions, _ in batches], torch.Generator()
         loader = DataLoader(self.dataset, batch_sampler=lists, generator=own, collate_fn=collate)
-        raws = iter(loader)
+        raws = loaded(iter(loader), self.name, self.dataset)
         for positions, copies in batches:
             # For each batch, since another epoch of the same set may have changed the view.
             view = show_epoch(self.dataset, number, self.views)
-            batch = Batch.of(loaded(raws, self.name, self.dataset))
+            batch = Batch.of(next(raws))
             index = positions if batch.index is None else batch.index
             yield replace(batch, index=index, copies=copies, view=view)
 
@@ -130,18 +116,10 @@ class SetSource(_OrderedSource):
         return data_fingerprint(self.name, self.dataset)
 
 
-END = object()
-"""Stands for the end of an iterator."""
-
-
-def loaded(raws: Iterator[Any], name: str, dataset: object) -> Any:
-    """Return the next item of a loader's iterator; `END` at its end.
-
-    Raises:
-        DataError: The user's data set or collate function fails; its error is the cause.
-    """
+def loaded(raws: Iterator[Any], name: str, dataset: object) -> Iterator[Any]:
+    """Yield what a loader yields; an error of the user's data set becomes a `DataError`."""
     try:
-        return next(raws, END)
+        yield from raws
     except (TutelageError, MemoryError):
         raise
     except Exception as error:

@@ -17,11 +17,7 @@ _LABELLED = 2
 
 
 class Domains(Dataset[Any]):
-    """Concatenated data sets; each example has the name of its domain. Made by `domains`.
-
-    Args:
-        sets: Map-style data sets by domain.
-    """
+    """Concatenated map-style data sets by domain; made by `domains`."""
 
     def __init__(self, sets: Mapping[str, Any]) -> None:
         self.sets = dict(sets)
@@ -29,7 +25,6 @@ class Domains(Dataset[Any]):
         self._ends = list(accumulate(len(each) for each in self.sets.values()))
 
     def __len__(self) -> int:
-        """Return the number of examples of all domains."""
         return self._ends[-1]
 
     def __getitem__(self, index: int) -> Any:
@@ -38,7 +33,16 @@ class Domains(Dataset[Any]):
         number = bisect_right(self._ends, position)
         name = self._names[number]
         start = self._ends[number - 1] if number else 0
-        return _with_domain(self.sets[name][position - start], name)
+        example = self.sets[name][position - start]
+        if isinstance(example, Mapping):
+            return {**example, "domain": name}
+        if isinstance(example, (tuple, list)) and len(example) >= _LABELLED:
+            return (*example, name)
+        raise DataError(
+            f"examples of the domain {name!r} must be (inputs, labels) or dicts, got "
+            f"{describe(example)}; where there are no labels, wrap the set: "
+            "tl.data.unlabelled(set)"
+        )
 
 
 def domains(sets: Mapping[str, Any]) -> Domains:
@@ -83,14 +87,3 @@ def domains(sets: Mapping[str, Any]) -> Domains:
                 "in torch.utils.data.TensorDataset, or leave the domain out"
             )
     return Domains(found)
-
-
-def _with_domain(example: Any, name: str) -> Any:
-    if isinstance(example, Mapping):
-        return {**example, "domain": name}
-    if isinstance(example, (tuple, list)) and len(example) >= _LABELLED:
-        return (*example, name)
-    raise DataError(
-        f"examples of the domain {name!r} must be (inputs, labels) or dicts, got "
-        f"{describe(example)}; where there are no labels, wrap the set: tl.data.unlabelled(set)"
-    )

@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from numbers import Number
 from typing import Any
 
@@ -28,16 +29,7 @@ def fingerprint(tensors: Mapping[str, Any]) -> str:
 
 
 def content(value: object) -> str:
-    """Return a hash over a value's types, shapes and bytes, in nested collections too.
-
-    Raises:
-        DataError: A part of it has an unknown type.
-
-    >>> content((torch.zeros(2), 1)) == content((torch.zeros(2), 1))
-    True
-    >>> content((torch.zeros(2), 1)) == content((torch.zeros(2), 2))
-    False
-    """
+    """Return a hash over a value's types, shapes and bytes, in nested collections too."""
     digest = hashlib.blake2b(digest_size=16)
     _feed(digest, value)
     return digest.hexdigest()
@@ -56,7 +48,10 @@ def _feed(digest: Any, value: object) -> None:
         text = repr(value)
         digest.update(f"{type(value).__name__} {len(text)} {text};".encode("utf-8", "replace"))
     else:
-        _feed_parts(digest, value)
+        parts = _parts(value)
+        digest.update(f"{type(value).__name__} {len(parts)};".encode())
+        for part in parts:
+            _feed(digest, part)
 
 
 def _feed_bytes(digest: Any, content: Any) -> None:
@@ -66,19 +61,8 @@ def _feed_bytes(digest: Any, content: Any) -> None:
         return
     pieces = (content[start : start + _PIECE] for start in range(0, len(content), _PIECE))
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for each in threads.map(_hashed, pieces):
-            digest.update(each)
-
-
-def _hashed(content: Any) -> bytes:
-    return hashlib.blake2b(content, digest_size=16).digest()
-
-
-def _feed_parts(digest: Any, value: object) -> None:
-    parts = _parts(value)
-    digest.update(f"{type(value).__name__} {len(parts)};".encode())
-    for part in parts:
-        _feed(digest, part)
+        for each in threads.map(partial(hashlib.blake2b, digest_size=16), pieces):
+            digest.update(each.digest())
 
 
 def _parts(value: object) -> list[object]:

@@ -38,11 +38,9 @@ class Indexed(Dataset[Any]):
         self.dataset = as_map_style("Indexed", dataset)
 
     def __len__(self) -> int:
-        """Return the number of examples."""
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> IndexedExample:
-        """Return an example with its index."""
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[IndexedExample]:

@@ -17,13 +17,7 @@ from tutelage.signals import UNLABELLED
 
 
 class Labelled(Dataset[Any]):
-    """A data set with a chosen column of labels; made by `labelled`.
-
-    Args:
-        dataset: A map-style data set.
-        labels: The key of the labels, or their position in a tuple.
-        inputs: The keys or positions of the inputs; None for all others.
-    """
+    """A data set with a chosen column of labels; made by `labelled`."""
 
     def __init__(
         self, dataset: Any, labels: str | int, inputs: tuple[str | int, ...] | None
@@ -31,7 +25,6 @@ class Labelled(Dataset[Any]):
         self.dataset, self.labels, self.inputs = dataset, labels, inputs
 
     def __len__(self) -> int:
-        """Return the number of examples."""
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
@@ -92,18 +85,12 @@ def labelled(
 
 
 class Unlabelled(Dataset[Any]):
-    """A data set whose examples are marked as unlabelled; made by `unlabelled`.
-
-    Args:
-        inputs: A map-style data set.
-        label: The mark, −100 or NaN.
-    """
+    """A data set whose examples have a mark, −100 or NaN, as label; made by `unlabelled`."""
 
     def __init__(self, inputs: Any, label: Tensor) -> None:
         self.inputs, self.label = inputs, label
 
     def __len__(self) -> int:
-        """Return the number of examples."""
         return len(self.inputs)
 
     def __getitem__(self, index: int) -> Any:

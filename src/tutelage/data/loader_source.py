@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from tutelage.data import randomness
 from tutelage.data.data_fingerprint import data_fingerprint
-from tutelage.data.dataset_source import END, loaded
+from tutelage.data.dataset_source import loaded
 from tutelage.data.source import Shard, Source
 from tutelage.data.views import describe_views, show_epoch
 from tutelage.errors import DataError
@@ -29,15 +29,6 @@ class LoaderSource(Source):
     augmentation in persistent workers (except for `Views`), and for samplers with other random
     state. (torchdata's `StatefulDataLoader` saves neither the global random states nor those of
     samplers, so batches after a resume would differ.)
-
-    Args:
-        name: The argument's name, for messages.
-        loader: The loader; its batches are global, see `Shard`.
-        shard: The part of each batch for this process.
-        views: The number of views to cycle through; None for as many as the data has.
-
-    Raises:
-        DataError: The loader is known to be empty.
     """
 
     def __init__(
@@ -57,15 +48,13 @@ class LoaderSource(Source):
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield this process's shard of the batches of an epoch, from batch `start` on."""
         view = show_epoch(self.loader.dataset, number, self.views)
-        raws = self._iterator(number, start)
-        while (raw := loaded(raws, self.name, self.loader.dataset)) is not END:
+        for raw in loaded(self._iterator(number, start), self.name, self.loader.dataset):
             batch = Batch.of(raw)
             if view and not isinstance(raw, IndexedExample):
                 batch = replace(batch, view=view)
             if self.shard.of > 1:
-                length = len(batch)
-                own = batch[self.shard.rows(length)]
-                batch = replace(own, copies=self.shard.copies(length))
+                own = batch[self.shard.rows(len(batch))]
+                batch = replace(own, copies=self.shard.copies(len(batch)))
             yield batch
         self._start_state = None
 
@@ -97,7 +86,10 @@ class LoaderSource(Source):
 
     def _iterator(self, number: int, start: int) -> Iterator[Any]:
         """Return the loader's batches from `start` on; see the class for the random states."""
-        self._set_epoch(number)
+        for owner in (self.loader, self.loader.batch_sampler, self.loader.sampler):
+            set_epoch = getattr(owner, "set_epoch", None)
+            if callable(set_epoch):  # as torch's DistributedSampler has it
+                set_epoch(number)
         self._start_workers()
         if start == 0:
             self._start_state = self._capture()
@@ -128,11 +120,10 @@ class LoaderSource(Source):
         A loader uses one more random number in the epoch that starts them than in later ones.
         """
         start_state = self._start_state
-        if start_state is None or not start_state.get("workers", False) or self._has_workers():
-            return
-        with randomness.preserved():
-            iter(self.loader)
-        self.load(start_state)
+        if start_state and start_state["workers"] and not self._has_workers():
+            with randomness.preserved():
+                iter(self.loader)
+            self.load(start_state)
 
     def _has_workers(self) -> bool:
         """Tell whether the loader has running persistent workers."""
@@ -154,10 +145,3 @@ class LoaderSource(Source):
         return list(
             {id(each): each for each in found if isinstance(each, torch.Generator)}.values()
         )
-
-    def _set_epoch(self, number: int) -> None:
-        """Call `set_epoch` of samplers that have it, such as torch's DistributedSampler."""
-        for owner in (self.loader, self.loader.batch_sampler, self.loader.sampler):
-            set_epoch = getattr(owner, "set_epoch", None)
-            if callable(set_epoch):
-                set_epoch(number)

@@ -19,11 +19,7 @@ def as_columns(fraction: Tensor, like: Tensor) -> Tensor:
 
 
 def refuse_integers(tensor: Tensor, transform: str) -> None:
-    """Refuse inputs that cannot be interpolated.
-
-    Raises:
-        DataError: The tensor is of integers or booleans.
-    """
+    """Refuse inputs that cannot be interpolated: integers and booleans."""
     if not tensor.is_floating_point():
         raise DataError(
             f"{transform} must have inputs of floats, got {describe(tensor)}; ids cannot be mixed: "
@@ -32,19 +28,13 @@ def refuse_integers(tensor: Tensor, transform: str) -> None:
 
 
 def with_mixed_labels(batch: Batch, inputs: Any, partner: Tensor, fraction: Tensor) -> Batch:
-    """Return a batch of mixed examples, with both labels and the fraction of each.
+    """Return a batch of mixed inputs, with both labels and the fraction of each.
 
     The partner's class label is in `Batch.mixture`. Values are mixed directly; NaN in either gives
     NaN. The index is dropped, since it does not identify mixed inputs.
 
-    Args:
-        batch: The original batch.
-        inputs: The mixed inputs.
-        partner: `[batch]`: the rows of the partners.
-        fraction: `[batch]` in [0, 1]: how much of each example is its own.
-
-    Raises:
-        DataError: The examples are mixed already.
+    `partner`, `[batch]`, are the rows of the partners; `fraction`, `[batch]` in [0, 1], is how much
+    of each example is its own.
     """
     refuse_mixed(batch)
     labels = batch.labels
@@ -63,11 +53,7 @@ def with_mixed_labels(batch: Batch, inputs: Any, partner: Tensor, fraction: Tens
 
 
 def refuse_mixed(batch: Batch) -> None:
-    """Refuse examples that are mixed already.
-
-    Raises:
-        DataError: They are.
-    """
+    """Refuse examples that are mixed already."""
     if batch.mixture is not None:
         raise DataError(
             "a transform that mixes labels must have examples of one label each, got mixed ones; "
@@ -78,11 +64,7 @@ def refuse_mixed(batch: Batch) -> None:
 def partners(batch: Batch, within_domain: bool = True) -> Tensor:
     """Return for each example the row of its partner, `[batch]`: a random permutation.
 
-    An example may be its own partner.
-
-    Args:
-        batch: The examples.
-        within_domain: Whether partners are of the same domain, if the batch has domains.
+    An example may be its own partner. `within_domain`, partners are of the same domain, if known.
     """
     domains = _numbers(batch, within_domain)
     rows, others = domains.argsort(stable=True), _shuffled(domains)
@@ -93,10 +75,6 @@ def pairs(batch: Batch, within_domain: bool = True) -> Tensor:
     """Pair examples at random, and return for each the row of the other, `[batch]`.
 
     In a domain with an odd number of examples, one is paired with itself.
-
-    Args:
-        batch: The examples.
-        within_domain: Whether pairs are of the same domain, if the batch has domains.
     """
     domains = _numbers(batch, within_domain)
     rows = _shuffled(domains)

@@ -37,6 +37,7 @@ class Mixup:
 
     Raises:
         ArgumentError: `alpha` is not positive and finite.
+        DataError: When called: an input is not of floats, or the examples are mixed already.
 
     >>> import torch
     >>> batch = Batch(torch.zeros(4, 2), torch.tensor([0, 1, 2, 3]))
@@ -52,11 +53,7 @@ class Mixup:
         positive("alpha", self.alpha, "with 1 the fractions are uniform in [0, 1]")
 
     def __call__(self, batch: Batch) -> Batch:
-        """Return the mixed batch.
-
-        Raises:
-            DataError: An input is not of floats, or the examples are mixed already.
-        """
+        """Return the changed batch."""
         refuse_mixed(batch)
         partner = partners(batch, self.within_domain)
         fraction = Beta(self.alpha, self.alpha, validate_args=False).sample((len(batch),))

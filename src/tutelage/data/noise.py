@@ -28,6 +28,7 @@ class Noise:
 
     Raises:
         ArgumentError: A scale is negative or not finite, or there is none.
+        DataError: When called: an input is not of floats, or the number of columns differs.
 
     >>> Noise(0.0)(Batch(torch.ones(1, 2))).inputs
     tensor([[1., 1.]])
@@ -47,21 +48,18 @@ class Noise:
             not_negative("scale", each, "0 adds nothing")
 
     def __call__(self, batch: Batch) -> Batch:
-        """Return the noisy batch.
-
-        Raises:
-            DataError: An input is not of floats, or the number of columns differs.
-        """
-        return replace(batch, inputs=on_tensors(batch.inputs, self._noisy), index=None)
-
-    def _noisy(self, tensor: Tensor) -> Tensor:
-        refuse_integers(tensor, "Noise")
+        """Return the changed batch."""
         scale: Any = self.scale
-        if isinstance(scale, tuple):
+
+        def noisy(tensor: Tensor) -> Tensor:
+            refuse_integers(tensor, "Noise")
+            if not isinstance(scale, tuple):
+                return tensor + scale * torch.randn_like(tensor)
             if tensor.shape[-1] != len(scale):
                 raise DataError(
                     f"Noise with {len(scale)} scales must have inputs of as many columns, got "
                     f"{describe(tensor)}; give one scale for each, or one number for all"
                 )
-            scale = tensor.new_tensor(scale)
-        return tensor + scale * torch.randn_like(tensor)
+            return tensor + tensor.new_tensor(scale) * torch.randn_like(tensor)
+
+        return replace(batch, inputs=on_tensors(batch.inputs, noisy), index=None)

@@ -44,11 +44,7 @@ class Source(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Return the number of batches in an epoch.
-
-        Raises:
-            TypeError: It is not known in advance.
-        """
+        """Return the number of batches in an epoch; a TypeError says that it is not known."""
 
     @abstractmethod
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
@@ -74,10 +70,7 @@ class Source(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str | None:
-        """Return a text that changes with the content of the data; None if it cannot be read.
-
-        A warning says, once, which content could not be read.
-        """
+        """Return a text that changes with the content of the data; None if it cannot be read."""
 
     @property
     @abstractmethod
@@ -96,10 +89,7 @@ class Source(ABC):
 class Order:
     """The positions in each batch of an epoch, a pure function of seed and epoch.
 
-    Args:
-        examples: Number of examples.
-        batch_size: Number of examples in a batch; the last may be smaller.
-        seed: Determines the order of each epoch; None for the order of the data.
+    Without a seed it is the order of the data. The last batch may be smaller.
     """
 
     examples: int

@@ -36,6 +36,7 @@ class Swap:
 
     Raises:
         ArgumentError: `probability` is outside [0, 1].
+        DataError: When called: an input is not a table, or the examples are mixed already.
 
     >>> table = Batch(torch.arange(6.0).reshape(3, 2))
     >>> sorted(Swap(0.5)(table).inputs[:, 1].tolist())
@@ -50,18 +51,19 @@ class Swap:
         fraction("probability", self.probability, "AutoGluon uses at most 0.1")
 
     def __call__(self, batch: Batch) -> Batch:
-        """Return the batch with features swapped.
-
-        Raises:
-            DataError: An input is not a table, or labels are to be mixed twice.
-        """
+        """Return the changed batch."""
         refuse_mixed(batch)
         mate = pairs(batch, self.within_domain)
         first = torch.minimum(mate, torch.arange(len(mate)))
         unchanged: list[Tensor] = []
 
         def exchanged(tensor: Tensor) -> Tensor:
-            table = _as_table(tensor)
+            if tensor.ndim > _TABLE:
+                raise DataError(
+                    f"Swap must have tables [batch, features], got {describe(tensor)}; for images "
+                    "use CutMix or Mixup"
+                )
+            table = tensor if tensor.ndim == _TABLE else tensor.unsqueeze(1)
             chosen = torch.rand(table.shape) < self.probability
             # The choice for a pair's first row holds for both, so that values are exchanged.
             moved = chosen[first] & (mate != torch.arange(len(mate))).unsqueeze(1)
@@ -75,15 +77,6 @@ class Swap:
             return with_mixed_labels(batch, inputs, mate, fraction)
         labels = None if batch.labels is None else _kept(batch.labels, fraction == 1)
         return replace(batch, inputs=inputs, labels=labels, index=None)
-
-
-def _as_table(tensor: Tensor) -> Tensor:
-    if tensor.ndim > _TABLE:
-        raise DataError(
-            f"Swap must have tables [batch, features], got {describe(tensor)}; for images use "
-            "CutMix or Mixup"
-        )
-    return tensor if tensor.ndim == _TABLE else tensor.unsqueeze(1)
 
 
 def _kept(labels: Tensor, unchanged: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import accumulate
 
@@ -20,11 +20,7 @@ _ROWS_AT_ONCE = 2**14
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Tensors of consecutive rows, indexed as if they were concatenated, without a copy.
-
-    Args:
-        parts: `[rows, …]` each, of equal shape but for the rows.
-    """
+    """Tensors `[rows, …]` of consecutive rows, indexed as if they were concatenated."""
 
     parts: tuple[Tensor, ...]
 
@@ -64,8 +60,9 @@ class Table:
     Args:
         columns: Inputs, or inputs and labels (the last), of equal length.
         rows: Which rows of the columns are the data, `[examples]`; None for all.
-        domain: `[rows of the columns]`: the number of each row's domain; None for no domains.
-        names: Of the domains, by number.
+        domain: `[rows of the columns]`: the number of each row's domain, an index of `names`; None
+            for no domains.
+        names: Of the domains.
     """
 
     columns: tuple[Column, ...]
@@ -83,16 +80,17 @@ class Table:
                 f"{int(rows[outside][0])}; leave it out"
             )
         rows = torch.where(rows < 0, rows + length, rows)
-        return Table(
-            self.columns, rows if self.rows is None else self.rows[rows], self.domain, self.names
-        )
+        return replace(self, rows=rows if self.rows is None else self.rows[rows])
+
+    def positions(self) -> Tensor:
+        """Return which rows of the columns are the data."""
+        return torch.arange(len(self.columns[0])) if self.rows is None else self.rows
 
     def pieces(self) -> Iterator[Tensor]:
         """Yield the columns, and the domains' numbers if there are any, in pieces of some rows."""
         own = self.columns if self.domain is None else (*self.columns, Column((self.domain,)))
-        rows = torch.arange(len(self.columns[0])) if self.rows is None else self.rows
         for column in own:
-            for piece in rows.split(_ROWS_AT_ONCE):
+            for piece in self.positions().split(_ROWS_AT_ONCE):
                 if self.rows is None and len(column.parts) == 1:
                     yield column.parts[0][piece[0] : piece[-1] + 1]  # without a copy
                 else:
@@ -101,7 +99,7 @@ class Table:
     def named(self, name: str) -> Table:
         """Return the table with all rows in one domain."""
         domain = torch.zeros(len(self.columns[0]), dtype=torch.int64)
-        return Table(self.columns, self.rows, domain, (name,))
+        return replace(self, domain=domain, names=(name,))
 
 
 def table_of(data: object) -> Table | None:
@@ -110,9 +108,6 @@ def table_of(data: object) -> Table | None:
     These are a `TensorDataset`, `Domains` and `Unlabelled` sets of such, a `ConcatDataset` of
     several with equal columns, and a `Subset` of any of these (what `random_split` returns).
     Anything else, a subclass too, may compute its examples.
-
-    Raises:
-        DataError: A `Subset` has an index outside of its data.
     """
     if type(data) is TensorDataset:
         return Table(tuple(Column((each,)) for each in data.tensors)) if data.tensors else None
@@ -120,26 +115,21 @@ def table_of(data: object) -> Table | None:
         inner = table_of(data.dataset)
         return None if inner is None else inner.chosen(torch.as_tensor(data.indices).long())
     if type(data) is Unlabelled:
-        return _without_labels(data)
+        inner = table_of(data.inputs)
+        if inner is None:
+            return None
+        inputs = inner.columns[: max(1, len(inner.columns) - 1)]
+        labels = data.label.expand(len(inputs[0]), *data.label.shape)
+        return replace(inner, columns=(*inputs, Column((labels,))))
+    tables: list[Table | None] = []
     if type(data) is ConcatDataset:
-        return _joined([table_of(each) for each in data.datasets])
-    return _with_domains(data.sets) if type(data) is Domains else None
-
-
-def _with_domains(sets: Mapping[str, object]) -> Table | None:
-    found = [(name, table_of(each)) for name, each in sets.items()]
-    # A set without labels is refused by `Domains` itself.
-    complete = all(table is not None and len(table.columns) > 1 for _, table in found)
-    return _joined([each and each.named(name) for name, each in found]) if complete else None
-
-
-def _without_labels(data: Unlabelled) -> Table | None:
-    inner = table_of(data.inputs)
-    if inner is None:
-        return None
-    inputs = inner.columns[: max(1, len(inner.columns) - 1)]
-    labels = data.label.expand(len(inputs[0]), *data.label.shape)
-    return Table((*inputs, Column((labels,))), inner.rows, inner.domain, inner.names)
+        tables = [table_of(each) for each in data.datasets]
+    elif type(data) is Domains:
+        found = [(name, table_of(each)) for name, each in data.sets.items()]
+        # A set without labels is refused by `Domains` itself.
+        if all(table is not None and len(table.columns) > 1 for _, table in found):
+            tables = [table and table.named(name) for name, table in found]
+    return _joined(tables)
 
 
 def _joined(tables: Sequence[Table | None]) -> Table | None:
@@ -153,9 +143,13 @@ def _joined(tables: Sequence[Table | None]) -> Table | None:
     )
     lengths = [len(table.columns[0]) for table in known]
     starts = accumulate(lengths[:-1], initial=0)
-    rows = [_rows(table) + start for table, start in zip(known, starts, strict=True)]
+    rows = [table.positions() + start for table, start in zip(known, starts, strict=True)]
     names = tuple(dict.fromkeys(name for table in known for name in table.names))
-    domains = [_renumbered(table, names) for table in known if table.domain is not None]
+    domains = [
+        torch.tensor([names.index(name) for name in table.names])[table.domain]
+        for table in known
+        if table.domain is not None
+    ]
     return Table(columns, torch.cat(rows), torch.cat(domains) if domains else None, names)
 
 
@@ -163,14 +157,3 @@ def _fits(one: Table, other: Table) -> bool:
     same = len(one.columns) == len(other.columns) and bool(one.names) == bool(other.names)
     pairs = zip(one.columns, other.columns, strict=False)
     return same and all(column.fits(another) for column, another in pairs)
-
-
-def _rows(table: Table) -> Tensor:
-    return torch.arange(len(table.columns[0])) if table.rows is None else table.rows
-
-
-def _renumbered(table: Table, names: tuple[str, ...]) -> Tensor:
-    """Return the domains as numbers within the names of a larger table."""
-    numbers = torch.tensor([names.index(name) for name in table.names])
-    assert table.domain is not None  # noqa: S101 - the caller passes only tables that have one
-    return numbers[table.domain]

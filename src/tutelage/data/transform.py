@@ -19,13 +19,6 @@ def transformed(batch: Batch, transform: Transform | None) -> Batch:
     """Return the batch after a transform.
 
     If the inputs changed, the index is dropped, since targets stored by index do not match them.
-
-    Args:
-        batch: A batch of the data, on the device.
-        transform: None for none.
-
-    Raises:
-        DataError: The transform does not return a batch, or one of another length.
     """
     if transform is None:
         return batch
@@ -35,7 +28,10 @@ def transformed(batch: Batch, transform: Transform | None) -> Batch:
             f"`transform` must return a tl.Batch, got {describe(found)}; return "
             "dataclasses.replace(batch, inputs=...)"
         )
-    if len(found) != len(batch) or _lengths(found) - {len(batch)}:
+    mixture = found.mixture
+    parts = [found.labels, found.domain, mixture and mixture.labels, mixture and mixture.fraction]
+    lengths = {len(each) for each in parts if isinstance(each, (Tensor, tuple, list))}
+    if len(found) != len(batch) or lengths - {len(batch)}:
         raise DataError(
             f"`transform` must return as many examples and labels as it is given, {len(batch)}, "
             f"got {len(found)} with inputs {describe(found.inputs)} and labels "
@@ -43,13 +39,6 @@ def transformed(batch: Batch, transform: Transform | None) -> Batch:
         )
     index = found.index if found.inputs is batch.inputs else None
     return replace(found, index=index, progress=batch.progress, copies=batch.copies)
-
-
-def _lengths(batch: Batch) -> set[int]:
-    """Return the lengths of a batch's labels, domains and mixture."""
-    mixture = batch.mixture
-    carried = [batch.labels, batch.domain, mixture and mixture.labels, mixture and mixture.fraction]
-    return {len(each) for each in carried if isinstance(each, (Tensor, tuple, list))}
 
 
 @dataclass(frozen=True)
@@ -81,11 +70,7 @@ class Chain:
         object.__setattr__(self, "transforms", tuple(self.transforms))
 
     def __call__(self, batch: Batch) -> Batch:
-        """Return what the last transform returns.
-
-        Raises:
-            DataError: A transform refuses the batch, or does not return one.
-        """
+        """Return the changed batch."""
         for transform in self.transforms:
             batch = transformed(batch, transform)
         return batch

@@ -24,19 +24,13 @@ class _SharedNumber:
     """The number of the current view, in memory shared with (persistent) worker processes."""
 
     def __init__(self) -> None:
-        self._value = torch.zeros((), dtype=torch.int64).share_memory_()
+        self.value = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def __setstate__(self, state: dict[str, torch.Tensor]) -> None:
-        self._value = state["_value"].share_memory_()  # in a worker it is shared already
+        self.value = state["value"].share_memory_()  # in a worker it is shared already
 
     def __repr__(self) -> str:
         return "view"  # always the same, since the current view is not a setting of the data set
-
-    def get(self) -> int:
-        return int(self._value)
-
-    def set(self, value: int) -> None:
-        self._value.fill_(value)
 
 
 class Views(Dataset[Any]):
@@ -101,7 +95,6 @@ class Views(Dataset[Any]):
         self._check_reproducible()
 
     def __len__(self) -> int:
-        """Return the number of examples, of each view."""
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
@@ -119,7 +112,7 @@ class Views(Dataset[Any]):
     @property
     def view(self) -> int:
         """The current view; 0 at first."""
-        return self._current.get()
+        return int(self._current.value)
 
     def set_view(self, view: int) -> None:
         """Use another view from now on, also in running worker processes.
@@ -127,7 +120,7 @@ class Views(Dataset[Any]):
         Raises:
             ArgumentError: There is no such view.
         """
-        self._current.set(self._checked(view))
+        self._current.value.fill_(self._checked(view))
 
     def set_epoch(self, epoch: int) -> None:
         """Use the view of an epoch, counted from 0: `epoch mod count`."""
@@ -164,7 +157,13 @@ class Views(Dataset[Any]):
             return self.transform(example)
         if isinstance(example, Mapping):
             inputs, rest = split_dict(example)
-            return {**_dict(self.transform(inputs)), **rest}
+            made = self.transform(inputs)
+            if not isinstance(made, Mapping):
+                raise DataError(
+                    "the transform of examples that are dicts is called with a dict of their "
+                    f"inputs and must return a dict, got {describe(made)}; return the changed dict"
+                )
+            return {**made, **rest}
         if isinstance(example, (tuple, list)):
             return (self.transform(example[0]), *example[1:])
         return self.transform(example)
@@ -181,15 +180,6 @@ class Views(Dataset[Any]):
                     "numpy.random.default_rng, or on a counter: use torch's, numpy's or Python's "
                     "global generator instead (torch.rand, numpy.random.rand, random.random)"
                 )
-
-
-def _dict(made: Any) -> Mapping[str, Any]:
-    if isinstance(made, Mapping):
-        return made
-    raise DataError(
-        "the transform of examples that are dicts is called with a dict of their inputs and must "
-        f"return a dict, got {describe(made)}; return the changed dict"
-    )
 
 
 def _named(transform: object) -> str:
@@ -218,13 +208,7 @@ def describe_views(dataset: object, views: int | None) -> dict[str, Any]:
 def show_epoch(dataset: object, epoch: int, views: int | None = None) -> int:
     """Set the view of an epoch, `epoch mod views`, and return it; 0 where there are no views.
 
-    Args:
-        dataset: Any data set.
-        epoch: Counted from 0.
-        views: The number of views to cycle through; None for as many as the data set has.
-
-    Raises:
-        DataError: Its parts have different numbers of views, or fewer than `views`.
+    `views` is the number to cycle through; None for as many as the data set has.
     """
     found = views_in(dataset)
     if not found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from sklearn.datasets import load_digits
@@ -21,14 +21,7 @@ _SPLIT_SEED = 0
 
 @dataclass(frozen=True)
 class Digits:
-    """Images `[images, 1, 8, 8]` in [0, 1] and their digits `[images]`.
-
-    Args:
-        train_images: Those to learn from.
-        train_labels: Their digits.
-        test_images: Those that only the final metrics are measured on.
-        test_labels: Their digits.
-    """
+    """Images `[images, 1, 8, 8]` in [0, 1] and their digits `[images]`, for training and test."""
 
     train_images: Tensor
     train_labels: Tensor
@@ -36,14 +29,8 @@ class Digits:
     test_labels: Tensor
 
 
-@dataclass(frozen=True)
-class Draw:
-    """Which training images carry their label for the students, and which do not.
-
-    Args:
-        labelled: Positions among the training images.
-        unlabelled: All other positions.
-    """
+class Draw(NamedTuple):
+    """The positions of the training images with a label for the students, and of all others."""
 
     labelled: Tensor
     unlabelled: Tensor
@@ -54,41 +41,31 @@ def digits() -> Digits:
     content: Any = load_digits()
     images = torch.tensor(content.images, dtype=torch.float32).unsqueeze(1) / _BRIGHTEST
     labels = torch.tensor(content.target, dtype=torch.int64)
-    train, test = train_test_split(
-        range(len(labels)),
-        train_size=TRAIN_IMAGES,
-        stratify=content.target,
-        random_state=_SPLIT_SEED,
-    )
+    train, test = _divided(labels, TRAIN_IMAGES, _SPLIT_SEED)
     return Digits(images[train], labels[train], images[test], labels[test])
 
 
 def draw(labels: Tensor, labelled: int, seed: int) -> Draw:
-    """Draw the images that keep their label, each digit in proportion.
-
-    Args:
-        labels: Of all training images.
-        labelled: How many to draw.
-        seed: Another seed, other images.
-    """
-    chosen, rest = train_test_split(
-        range(len(labels)), train_size=labelled, stratify=labels.numpy(), random_state=seed
-    )
-    return Draw(torch.tensor(chosen), torch.tensor(rest))
+    """Draw the images that keep their label, each digit in proportion."""
+    return Draw(*_divided(labels, labelled, seed))
 
 
 def labelled_set(content: Digits, images: Draw) -> TensorDataset:
     """Return the drawn images with their labels."""
-    return TensorDataset(content.train_images[images.labelled], _labels(content, images))
+    rows = images.labelled
+    return TensorDataset(content.train_images[rows], content.train_labels[rows])
 
 
 def mixed_set(content: Digits, images: Draw) -> TensorDataset:
     """Return the drawn images with their labels, and all others without (−100)."""
-    positions = torch.cat([images.labelled, images.unlabelled])
     unknown = torch.full((len(images.unlabelled),), UNLABELLED)
-    labels = torch.cat([_labels(content, images), unknown])
-    return TensorDataset(content.train_images[positions], labels)
+    labels = torch.cat([content.train_labels[images.labelled], unknown])
+    return TensorDataset(content.train_images[torch.cat(images)], labels)
 
 
-def _labels(content: Digits, images: Draw) -> Tensor:
-    return content.train_labels[images.labelled]
+def _divided(labels: Tensor, first: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the positions of so many images, each digit in proportion, and of the rest."""
+    chosen, rest = train_test_split(
+        range(len(labels)), train_size=first, stratify=labels.numpy(), random_state=seed
+    )
+    return torch.tensor(chosen), torch.tensor(rest)

@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 
 from tutelage.data import randomness
 from tutelage.demo.data import CLASSES, Digits
-from tutelage.demo.settings import DemoSettings
+from tutelage.demo.settings import BATCH_SIZE, TEACHER_LEARNING_RATE, DemoSettings
 from tutelage.signals import Batch, Fields, Signals
 from tutelage.teachers.live import Live
 from tutelage.training import Engine, fit
@@ -51,13 +51,7 @@ def make_student() -> nn.Sequential:
 
 
 def train_teacher(content: Digits, settings: DemoSettings, progress: bool = False) -> nn.Module:
-    """Train the teacher on all training images and their labels.
-
-    Args:
-        content: The images.
-        settings: How.
-        progress: Whether to show a bar (on a terminal only).
-    """
+    """Train the teacher on all training images and their labels."""
     with randomness.preserved():
         torch.manual_seed(_TEACHER_SEED)
         teacher = make_teacher()
@@ -65,9 +59,9 @@ def train_teacher(content: Digits, settings: DemoSettings, progress: bool = Fals
         teacher,
         train=TensorDataset(content.train_images, content.train_labels),
         epochs=settings.teacher_epochs,
-        batch_size=settings.batch_size,
+        batch_size=BATCH_SIZE,
         seed=_TEACHER_SEED,
-        optimizer=partial(torch.optim.AdamW, lr=settings.teacher_learning_rate),
+        optimizer=partial(torch.optim.AdamW, lr=TEACHER_LEARNING_RATE),
         scheduler=CosineAnnealingLR,
         engine=Engine(device="cpu", progress=progress),
     )
@@ -75,18 +69,13 @@ def train_teacher(content: Digits, settings: DemoSettings, progress: bool = Fals
 
 
 class Remembering(Live):
-    """A teacher that predicts known images once, since students see each of them many times.
+    """A teacher that predicts known images once, since students see each of them many times."""
 
-    Args:
-        module: The trained teacher.
-        images: Those to remember the outputs of.
-        batch_size: As in training, so that the remembered outputs are the same bits.
-    """
-
-    def __init__(self, module: nn.Module, images: Tensor, batch_size: int) -> None:
+    def __init__(self, module: nn.Module, images: Tensor) -> None:
         super().__init__(module)
         ask, output = super().signals, Fields(output=True)
-        batches = [Batch(each) for each in images.split(batch_size)]
+        # In batches as large as in training, so that the outputs are the same bits.
+        batches = [Batch(each) for each in images.split(BATCH_SIZE)]
         self._outputs = torch.cat([ask(each, output).wanted_output() for each in batches])
         self._rows = {image.tobytes(): row for row, image in enumerate(images.numpy())}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tutelage.demo.data import TRAIN_IMAGES
-from tutelage.demo.settings import DemoSettings
+from tutelage.demo.settings import BATCH_SIZE, LABELLED, TEACHER_LEARNING_RATE, DemoSettings
 from tutelage.reports import Column, Page, Record, Section, Table
 from tutelage.reports.numbers import count
 from tutelage.reports.report import record_page
@@ -13,26 +13,21 @@ from tutelage.reports.report import record_page
 
 def demo_page(results: Record, settings: DemoSettings) -> Page:
     """Return the report of a demo."""
-    page = record_page(results)
-    labelled, unlabelled = count(settings.labelled), count(TRAIN_IMAGES - settings.labelled)
+    page, warning = record_page(results), ""
+    if settings.quick:
+        warning = (
+            "This is a quick look with fewer seeds and steps than the full demo; its intervals are "
+            "wide. Run it without --quick for reliable numbers."
+        )
     return replace(
         page,
         lead=(
             "Handwritten digits, one teacher, and one small student trained by three methods: from "
-            f"{labelled} labels only, with a teacher, and with a teacher and {unlabelled} more "
-            "images that nobody labelled for it."
+            f"{LABELLED} labels only, with a teacher, and with a teacher and "
+            f"{count(TRAIN_IMAGES - LABELLED)} more images that nobody labelled for it."
         ),
-        warning=_warning(settings) or page.warning,
+        warning=warning or page.warning,
         sections=(_idea(results), *page.sections, _method(results, settings)),
-    )
-
-
-def _warning(settings: DemoSettings) -> str:
-    if not settings.quick:
-        return ""
-    return (
-        "This is a quick look with fewer seeds and steps than the full demo; its intervals are "
-        "wide. Run it without --quick for reliable numbers."
     )
 
 
@@ -58,7 +53,7 @@ def _idea(results: Record) -> Section:
 
 
 def _method(results: Record, settings: DemoSettings) -> Section:
-    train, labelled = count(TRAIN_IMAGES), count(settings.labelled)
+    train, epochs = count(TRAIN_IMAGES), settings.teacher_epochs
     return Section(
         "What was done",
         (
@@ -67,13 +62,13 @@ def _method(results: Record, settings: DemoSettings) -> Section:
             f"{count(results.examples['test'])} are the test: they are held out and used only for "
             "the final metrics.",
             f"The teacher learnt from all {train} training images and their labels, in "
-            f"{_passes(settings.teacher_epochs)} with AdamW at a rate of "
-            f"{settings.teacher_learning_rate:g} that falls along a cosine. It has seen the labels "
+            f"{'one pass' if epochs == 1 else f'{epochs} passes'} with AdamW at a rate of "
+            f"{TEACHER_LEARNING_RATE:g} that falls along a cosine. It has seen the labels "
             "of images that are unlabelled for the student, and its predictions for them pass on "
             "what it learnt from these labels.",
-            f"For each seed, {labelled} training images are drawn that keep their label, the same "
+            f"For each seed, {LABELLED} training images are drawn that keep their label, the same "
             "fraction of every digit. All three students of a seed begin with the same weights and "
-            f"take the same {count(settings.steps)} optimiser steps of {settings.batch_size} "
+            f"take the same {count(settings.steps)} optimiser steps of {BATCH_SIZE} "
             "images, with the same optimiser and schedule. The labels of the other images never "
             "reach a student.",
             "The full demo's learning rate, weight decay and number of steps are those at which "
@@ -83,7 +78,3 @@ def _method(results: Record, settings: DemoSettings) -> Section:
             "each measurement ran on one CPU thread.",
         ),
     )
-
-
-def _passes(number: int) -> str:
-    return "one pass" if number == 1 else f"{number} passes"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
@@ -14,7 +13,13 @@ from torch.utils.data import TensorDataset
 
 from tutelage.demo.data import Digits, digits, draw, labelled_set, mixed_set
 from tutelage.demo.models import Remembering, make_student, train_teacher
-from tutelage.demo.settings import DemoSettings
+from tutelage.demo.settings import (
+    BATCH_SIZE,
+    LABELLED,
+    LEARNING_RATE,
+    WEIGHT_DECAY,
+    DemoSettings,
+)
 from tutelage.objectives import HardLabels
 from tutelage.reports import Record
 from tutelage.reports.numbers import count
@@ -27,19 +32,15 @@ _MOST_PROCESSES = 4
 
 
 def run_demo(settings: DemoSettings | None = None, progress: bool = False) -> Record:
-    """Train one small student by three methods and return the results.
-
-    Args:
-        settings: None for the full demo.
-        progress: Whether to show how far it is (on a terminal only).
-
-    Raises:
-        ArgumentError: A setting is outside its range.
-    """
+    """Train one small student by three methods and return the results."""
     settings, content = settings or DemoSettings(), digits()
-    processes = min(torch.get_num_threads(), _MOST_PROCESSES)
-    with _one_thread():
+    threads = torch.get_num_threads()
+    with ExitStack() as stack:
+        stack.callback(torch.set_num_threads, threads)
+        # For models this small one thread is as fast, and sums are alike on all machines.
+        torch.set_num_threads(1)
         teacher = train_teacher(content, settings, progress)
+        processes = min(threads, _MOST_PROCESSES)
         found = demo_study(teacher, content, settings, progress, processes).results
     return replace(found, command=_command(settings))
 
@@ -51,30 +52,24 @@ def demo_study(
     progress: bool = False,
     processes: int = 1,
 ) -> Study:
-    """Return the study: the same start, steps, optimiser and labels in all arms of a seed.
-
-    Args:
-        teacher: The trained teacher.
-        content: The images, divided.
-        settings: How often, how long, how softened.
-        progress: Whether to show how far it is (on a terminal only).
-        processes: How many train students at the same time.
-    """
+    """Return the study: the same start, steps, optimiser and labels in all arms of a seed."""
 
     def few(seed: int) -> TensorDataset:
-        return labelled_set(content, draw(content.train_labels, settings.labelled, seed))
+        return labelled_set(content, draw(content.train_labels, LABELLED, seed))
 
     def many(seed: int) -> TensorDataset:
-        return mixed_set(content, draw(content.train_labels, settings.labelled, seed))
+        return mixed_set(content, draw(content.train_labels, LABELLED, seed))
 
-    alone, distilled, more = _learn_from(content, settings)
-    objective = settings.objective()
+    objective, predictions = settings.objective(), "the teacher's predictions"
+    unlabelled = f"{count(len(content.train_labels) - LABELLED)} images without labels"
+    distilled = f"the same {LABELLED} images and {predictions}"
+    more = f"the same {LABELLED}, {unlabelled} and {predictions}"
     return study(
-        Remembering(teacher, content.train_images, settings.batch_size),
+        Remembering(teacher, content.train_images),
         make_student,
         train=few,
         test=TensorDataset(content.test_images, content.test_labels),
-        controls={CONTROL: Arm(objective=HardLabels(), note=alone)},
+        controls={CONTROL: Arm(objective=HardLabels(), note=f"{LABELLED} labelled images")},
         arms={
             DISTILLED: Arm(objective=objective, note=distilled),
             MORE_IMAGES: Arm(objective=objective, train=many, note=more),
@@ -82,10 +77,8 @@ def demo_study(
         seeds=settings.seeds,
         training=Training(
             steps=settings.steps,
-            batch_size=settings.batch_size,
-            optimizer=partial(
-                torch.optim.AdamW, lr=settings.learning_rate, weight_decay=settings.weight_decay
-            ),
+            batch_size=BATCH_SIZE,
+            optimizer=partial(torch.optim.AdamW, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY),
             scheduler=CosineAnnealingLR,
             engine=Engine(device="cpu"),
             processes=processes,
@@ -94,28 +87,6 @@ def demo_study(
         report=ReportOptions(title=TITLE),
         progress=progress,
     )
-
-
-def _learn_from(content: Digits, settings: DemoSettings) -> tuple[str, str, str]:
-    """Return what each arm's student is given, in words."""
-    labelled = count(settings.labelled)
-    unlabelled = count(len(content.train_labels) - settings.labelled)
-    return (
-        f"{labelled} labelled images",
-        f"the same {labelled} images and the teacher's predictions",
-        f"the same {labelled}, {unlabelled} images without labels and the teacher's predictions",
-    )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Use one thread: for models this small it is as fast, and sums are alike on all machines."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _command(settings: DemoSettings) -> str:

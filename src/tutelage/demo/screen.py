@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tutelage.demo.settings import DemoSettings
-from tutelage.evaluation import mean_interval
 from tutelage.reports import Record
-from tutelage.reports.numbers import NONE, count, file_size, milliseconds, percent, plus_minus
-from tutelage.reports.record import ModelRecord
+from tutelage.reports.numbers import NONE, count, counted, file_size, milliseconds
+from tutelage.reports.record import ArmRecord, ModelRecord
 from tutelage.reports.verdict import verdict
 
 _UNIT_WIDTH = 9
@@ -21,35 +20,42 @@ _UNIT_WIDTH = 9
 
 def show(results: Record, settings: DemoSettings, console: Console) -> None:
     """Print the table of models and the verdict."""
-    console.print(f"\n{_title(settings)}", style="bold", highlight=False)
+    title = "Handwritten digits: one teacher, one small student, three methods"
+    if settings.quick:
+        title += "\nThis is a quick look with fewer seeds and steps, not the full demo."
+    threads = counted(int(results.versions["threads"]), "CPU thread")
+    note = (
+        f"± is the 95 % interval over {len(results.seeds)} seeds (another draw of the labelled "
+        f"images and other first weights) and {results.examples['test']} test images. There is one "
+        f"teacher, and so no such interval. Times are medians on {threads}, teacher and student in "
+        "turns; the students are one architecture, so one of them was timed."
+    )
+    console.print(f"\n{title}", style="bold", highlight=False)
     console.print(_table(results))
-    console.print(f"\n[dim]{_note(results)}[/dim]\n", highlight=False)
+    console.print(f"\n[dim]{note}[/dim]\n", highlight=False)
     console.print(verdict(results), style="bold", highlight=False)
 
 
 def rows(results: Record) -> list[tuple[str, ...]]:
     """Return each model's name, accuracy, agreement with the teacher, size and times."""
-    teacher = results.teacher
-    students = [
+    return [
         (
-            arm.name,
-            _per_cent(arm.values("accuracy")),
-            _per_cent(arm.values("agreement")),
-            *_costs(results.models[arm.model]),
+            each.name.capitalize(),
+            _per_cent(each, "accuracy"),
+            _per_cent(each, "agreement"),
+            *_costs(results.models[each.model]),
         )
-        for arm in results.arms
+        for each in results.judged().values()
     ]
-    if teacher is None:
-        return students
-    costs = _costs(results.models[teacher.model])
-    return [("Teacher", _per_cent((teacher.metrics["accuracy"],)), NONE, *costs), *students]
 
 
-def _per_cent(values: tuple[float, ...]) -> str:
-    """Return the mean with its interval where there are several; the column says per cent."""
-    if len(values) == 1:
-        return percent(values[0]).removesuffix(" %")
-    return plus_minus(fmean(values), mean_interval(values).half_width).removesuffix(" %")
+def _per_cent(arm: ArmRecord, metric: str) -> str:
+    """Return the mean with its interval where there is one; the column says per cent."""
+    values, interval = arm.values(metric), arm.intervals.get(metric)
+    if not values:
+        return NONE
+    mean = 100 * fmean(values)
+    return f"{mean:.1f}" if interval is None else f"{mean:.1f} ± {100 * interval.half_width:.1f}"
 
 
 def _costs(model: ModelRecord) -> tuple[str, ...]:
@@ -76,21 +82,3 @@ def _table(results: Record) -> Table:
     for row in rows(results):
         table.add_row(*row, style="bold" if row[0] == results.primary else None)
     return table
-
-
-def _note(results: Record) -> str:
-    threads = results.versions["threads"]
-    return (
-        f"± is the 95 % interval of the mean over {len(results.seeds)} seeds (Student's t): "
-        "another draw of the labelled images and other first weights. There is one teacher, and so "
-        f"no such interval. Times are medians on {threads} CPU "
-        f"{'thread' if threads == '1' else 'threads'}, teacher and student in turns; the students "
-        "are one architecture, so one of them was timed."
-    )
-
-
-def _title(settings: DemoSettings) -> str:
-    title = "Handwritten digits: one teacher, one small student, three methods"
-    if settings.quick:
-        title += "\nThis is a quick look with fewer seeds and steps, not the full demo."
-    return title

@@ -12,24 +12,21 @@ from tutelage.demo.run import run_demo
 from tutelage.demo.screen import show
 from tutelage.demo.settings import DemoSettings
 from tutelage.errors import RunFolderError
+from tutelage.files import writing
 from tutelage.reports import Record, write_record, write_report
 from tutelage.reports.writing import check_path
 
 
 def show_demo(settings: DemoSettings, out: Path) -> Record:
-    """Run the demo, print its table and verdict, write `results.json` and the report.
+    """Run the demo, print its table and verdict, write `results.json` and the report to a folder.
 
-    Args:
-        settings: What to do.
-        out: The folder for `results.json` and for `report.html`, `.md` and `.json`; it is made
-            before any work is done.
-
-    Raises:
-        ArgumentError: The report would overwrite files that are none.
-        RunFolderError: The folder cannot be written.
+    That these can be written is made sure before any work is done.
     """
     page = out / "report.html"
-    _make_writable(out)
+    with writing(out, RunFolderError):
+        out.mkdir(parents=True, exist_ok=True)
+        if not os.access(out, os.W_OK):
+            raise PermissionError(f"{out} is not to be written")
     check_path(page)
     on_screen = Console(stderr=True)
     if on_screen.is_terminal:
@@ -45,14 +42,3 @@ def show_demo(settings: DemoSettings, out: Path) -> Record:
         soft_wrap=True,
     )
     return results
-
-
-def _make_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(f"{folder} is not to be written")
-    except OSError as error:
-        raise RunFolderError(
-            f"`out` must be a folder that can be written, got {error}; give another with --out"
-        ) from error

@@ -23,9 +23,9 @@ from tutelage.evaluation.fidelity import divergence, mean_kl
 from tutelage.evaluation.intervals import (
     Interval,
     NonInferiority,
-    bootstrap_interval,
     mean_interval,
     non_inferiority,
+    paired_interval,
     seeds_needed,
 )
 from tutelage.evaluation.latency import Latency, latencies
@@ -47,7 +47,6 @@ __all__ = [
     "Variant",
     "accuracy",
     "agreement",
-    "bootstrap_interval",
     "by_class",
     "by_group",
     "calibration",
@@ -67,6 +66,7 @@ __all__ = [
     "mse",
     "negative_log_likelihood",
     "non_inferiority",
+    "paired_interval",
     "predict",
     "r2",
     "reliability",

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from tutelage.errors import ModelError, in_short
 from tutelage.evaluation.cost import measure_cost
+from tutelage.layers.observe import arguments
+from tutelage.nested import batch_size, describe, named_tensors, on_tensors
+from tutelage.signals import Batch
 
 _MANY = 1000  # compilations of one class of models
 
@@ -26,8 +29,8 @@ class Built(NamedTuple):
     file_bytes: int
 
 
-Form = Callable[[nn.Module, Tensor], Built]
-"""Callable: (a copy of a model, which it may change; a batch of two or more inputs) → the form."""
+Form = Callable[[nn.Module, Any], Built]
+"""Callable: (a copy of a model, which it may change; two or more inputs, nested) → the form."""
 
 
 class _Wrapped(nn.Module):
@@ -36,24 +39,29 @@ class _Wrapped(nn.Module):
         self.model = model
 
 
-def plain(model: nn.Module, _: Tensor) -> Built:
+def plain(model: nn.Module, _: Any) -> Built:
     """Return the model as it is."""
     return Built(model, measure_cost(model).file_bytes)
 
 
-def compiled(model: nn.Module, inputs: Tensor) -> Built:
+def compiled(model: nn.Module, inputs: Any) -> Built:
     """Compile the model twice: for a batch of one, and for all other sizes."""
     from torch._dynamo import config, maybe_mark_dynamic  # noqa: PLC0415 - slow to import
 
+    def of_any_size(tensor: Tensor) -> Tensor:
+        tensor = tensor.clone()
+        if tensor.ndim and len(tensor) == batch_size(inputs):
+            maybe_mark_dynamic(tensor, 0)
+        return tensor
+
     size = measure_cost(model).file_bytes
-    several = inputs.clone()
-    maybe_mark_dynamic(several, 0)
     # All models of a class share a limit, beyond which PyTorch runs them uncompiled in silence.
     with config.patch(recompile_limit=_MANY, fail_on_recompile_limit_hit=True):
         try:
             fast = _Inference(cast("nn.Module", torch.compile(model)))
-            for batch in (several, inputs[:1]):
-                fast(batch)
+            for batch in (inputs, Batch(inputs)[:1].inputs):
+                args, kwargs = arguments(on_tensors(batch, of_any_size))
+                fast(*args, **kwargs)
         except Exception as error:
             raise ModelError(
                 f"torch.compile failed with {in_short(getattr(error, 'inner_exception', error))}; "
@@ -65,24 +73,28 @@ def compiled(model: nn.Module, inputs: Tensor) -> Built:
 class _Inference(_Wrapped):
     """A compiled model, always in inference mode; PyTorch would recompile it for each grad mode."""
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         with torch.inference_mode():
-            return self.model(inputs)
+            return self.model(*args, **kwargs)
 
 
-def bfloat16(model: nn.Module, _: Tensor) -> Built:
+def bfloat16(model: nn.Module, _: Any) -> Built:
     """Convert weights and computation to bfloat16; inputs and outputs are float32."""
     short = model.bfloat16()
     return Built(_Bfloat16(short), measure_cost(short).file_bytes)
 
 
 class _Bfloat16(_Wrapped):
-    def forward(self, inputs: Tensor) -> Tensor:
-        short = inputs.bfloat16() if inputs.is_floating_point() else inputs
-        return self.model(short).float()
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        args, kwargs = on_tensors((args, kwargs), _short)
+        return self.model(*args, **kwargs).float()
 
 
-def int8(model: nn.Module, _: Tensor) -> Built:
+def _short(tensor: Tensor) -> Tensor:
+    return tensor.bfloat16() if tensor.is_floating_point() else tensor
+
+
+def int8(model: nn.Module, _: Any) -> Built:
     """Quantize Linear layers dynamically: weights once, activations at each call."""
     if not any(isinstance(part, nn.Linear) for part in model.modules()):
         raise ModelError("the model has no Linear layers, which are the layers that are quantized")
@@ -98,7 +110,7 @@ def int8(model: nn.Module, _: Tensor) -> Built:
     return Built(small, file.getbuffer().nbytes)
 
 
-def onnx(model: nn.Module, inputs: Tensor) -> Built:
+def onnx(model: nn.Module, inputs: Any) -> Built:
     """Export the model for any batch size, weights included, and open it in ONNX Runtime."""
     try:
         # The exporter imports the first two itself, with a less helpful error.
@@ -107,6 +119,9 @@ def onnx(model: nn.Module, inputs: Tensor) -> Built:
         raise ModelError(
             f"{error.name} is not installed; install it with pip install 'tutelage[onnx]'"
         ) from error
+    size, given = batch_size(inputs), dict(named_tensors(arguments(inputs)))
+    if not given:
+        raise ModelError(f"ONNX models take tensors, got {describe(inputs)}; export its layers")
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -114,11 +129,12 @@ def onnx(model: nn.Module, inputs: Tensor) -> Built:
         with TemporaryDirectory() as folder:
             file = Path(folder) / "model.onnx"
             torch.onnx.export(
-                model,
-                (inputs,),
+                _OfTensors(model, arguments(inputs)),
+                tuple(given.values()),
                 str(file),
                 dynamo=True,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                input_names=list(given),
+                dynamic_shapes=(tuple(_dynamic(each, size) for each in given.values()),),
                 external_data=False,
                 verbose=False,
             )
@@ -131,16 +147,39 @@ def onnx(model: nn.Module, inputs: Tensor) -> Built:
     return Built(_Session(session), len(content))
 
 
+def _dynamic(tensor: Tensor, size: int | None) -> dict[int, Any]:
+    """Return the dimensions that may vary: examples, and in texts (of integers) their length."""
+    dim = torch.export.Dim
+    batch = {0: dim.DYNAMIC} if tensor.ndim and len(tensor) == size else {}
+    return batch | {k: dim.AUTO for k in range(1, tensor.ndim) if not tensor.is_floating_point()}
+
+
+class _OfTensors(nn.Module):
+    """A model of the tensors in its arguments, in order; the other parts are fixed."""
+
+    def __init__(self, model: nn.Module, inputs: Any) -> None:
+        super().__init__()
+        self.model, self.inputs = model, inputs
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        rest = iter(tensors)
+        args, kwargs = on_tensors(self.inputs, lambda _: next(rest))
+        return self.model(*args, **kwargs)
+
+
 class _Session(nn.Module):
-    """A model of ONNX Runtime, of one input and one output."""
+    """A model of ONNX Runtime with one output, whose inputs are named by their places."""
 
     def __init__(self, session: Any) -> None:
         super().__init__()
         self._session = session
-        self._input = session.get_inputs()[0].name
+        self._names = {each.name for each in session.get_inputs()}
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        output, *_ = self._session.run(None, {self._input: inputs.numpy()})
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        given = named_tensors((args, kwargs))
+        # An input that the model does not use is not in the graph.
+        used = {name: each.numpy() for name, each in given if name in self._names}
+        output, *_ = self._session.run(None, used)
         return torch.from_numpy(output)
 
 

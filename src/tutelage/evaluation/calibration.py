@@ -74,9 +74,7 @@ def reliability(output: Tensor, labels: Tensor, bins: int = 15) -> Reliability:
         bins: B ≥ 1, the number of bins, of equal width.
 
     Raises:
-        ArgumentError: `bins` is not one or more.
-        DataError: As `negative_log_likelihood`.
-        NonFiniteError: A logit is NaN or infinite.
+        TutelageError: `bins` is not one or more, or as for `negative_log_likelihood`.
 
     >>> import torch
     >>> logits = torch.tensor([[0.8, 0.2], [0.8, 0.2], [0.5, 0.5]]).log()
@@ -106,15 +104,7 @@ def calibration_error(output: Tensor, labels: Tensor, bins: int = 15) -> float:
 
     Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599.
 
-    Args:
-        output: Logits, `[examples, classes]`, finite.
-        labels: Class ids, `[examples]`; −100 is left out.
-        bins: As for `reliability`.
-
-    Raises:
-        ArgumentError: `bins` is not one or more.
-        DataError: As `negative_log_likelihood`.
-        NonFiniteError: A logit is NaN or infinite.
+    Arguments and errors as for `reliability`.
 
     >>> import torch
     >>> logits = torch.tensor([[0.8, 0.2]]).log().expand(4, 2)  # 80 % confident, 75 % correct
@@ -131,14 +121,8 @@ def calibration(
 ) -> Calibration:
     """Return likelihood and calibration error, with held-out data also at the fitted temperature.
 
-    Args:
-        output: Logits of the test examples, `[examples, classes]`, finite.
-        labels: Their class ids, `[examples]`; −100 is left out.
-        held_out: Logits and labels of other examples, such as the validation set, to fit T on.
-
-    Raises:
-        DataError: As `negative_log_likelihood`.
-        NonFiniteError: A logit is NaN or infinite.
+    `held_out` are logits and labels of other examples, such as the validation set, to fit T on.
+    Other arguments and errors as for `negative_log_likelihood`.
     """
     nll, ece = negative_log_likelihood(output, labels), calibration_error(output, labels)
     if held_out is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,9 +15,13 @@ from torch import nn
 from torch.backends import cudnn, mha, mkldnn
 
 from tutelage.data import randomness
+from tutelage.errors import ModelError
 from tutelage.evaluation._allocations import Allocations
-from tutelage.layers import evaluating, observe
-from tutelage.signals import OUTPUT, Batch
+from tutelage.evaluation.evaluate import run_model
+from tutelage.evaluation.latency import as_batch, bound, copied
+from tutelage.layers import evaluating
+from tutelage.signals import OUTPUT
+from tutelage.teachers import Teacher
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Cost:
     activation_bytes: int | None = None
 
 
-def measure_cost(model: nn.Module, inputs: Any = None) -> Cost:
+def measure_cost(model: nn.Module | Teacher, inputs: Any = None) -> Cost:
     """Measure what a model costs; tied parameters count once.
 
     FLOPs are those of matrix products, convolutions and attention, as `torch.utils.flop_counter`
@@ -49,45 +53,47 @@ def measure_cost(model: nn.Module, inputs: Any = None) -> Cost:
     The model's mode and the global random state do not change.
 
     Args:
-        model: Runs in eval mode, without gradients.
-        inputs: A batch of its inputs, on its device; the first example is used. None to measure
-            neither FLOPs nor memory.
+        model: Runs in eval mode, without gradients; of a teacher all modules count together.
+        inputs: A batch of its inputs, on its device, or a `Batch` of them; the first example is
+            used. None to measure neither FLOPs nor memory.
 
     Raises:
-        ModelError: The model refuses the input.
+        DataError: The inputs cannot be split by example, or a teacher lacks a domain.
+        ModelError: The model refuses the input, or a teacher is not made of modules.
 
     >>> cost = measure_cost(nn.Linear(10, 5), torch.zeros(8, 10))
     >>> cost.parameters, cost.flops, cost.activation_bytes
     (55, 100, 20)
     """
+    module = _module(model)
     with TemporaryDirectory() as folder:
         file = Path(folder) / "model.safetensors"
-        save_model(model, str(file))
+        save_model(module, str(file))
         size = file.stat().st_size
-    parameters = sum(each.numel() for each in model.parameters())
+    parameters = sum(each.numel() for each in module.parameters())
     if inputs is None:
         return Cost(parameters, size)
     from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415 - slow to import
 
-    one = Batch(inputs)[slice(1)].inputs
-    with randomness.preserved(), evaluating(model), torch.no_grad(), _unfused_kernels():
+    one = as_batch(inputs)[:1]
+    own = copied(one)
+    with randomness.preserved(), evaluating(module), torch.no_grad(), _unfused_kernels():
         with FlopCounterMode(display=False) as counter:
-            observe(model, one, OUTPUT, "model")
-        peak = _activation_bytes(model, one)
-    return Cost(parameters, size, counter.get_total_flops(), peak)
+            run_model(model, one, OUTPUT, "model")
+        with Allocations(module, own.inputs) as held:
+            bound(model, own)()
+    return Cost(parameters, size, counter.get_total_flops(), held.peak)
 
 
-def _activation_bytes(model: nn.Module, one: Any) -> int:
-    started: list[Allocations] = []
-    with ExitStack() as stack:
-
-        def start(_module: nn.Module, args: Any, kwargs: Any) -> None:
-            # From here on, since `observe` calls the model with a copy of its inputs.
-            started.append(stack.enter_context(Allocations(model, (args, kwargs))))
-
-        stack.callback(model.register_forward_pre_hook(start, with_kwargs=True).remove)
-        observe(model, one, OUTPUT, "model")
-    return started[0].peak
+def _module(model: nn.Module | Teacher) -> nn.Module:
+    if isinstance(model, nn.Module):
+        return model
+    if not model.is_made_of_modules():
+        raise ModelError(
+            f"a teacher must be made of PyTorch modules to be measured, got {type(model).__name__}"
+            "; measure its modules alone"
+        )
+    return nn.ModuleList(model.modules())
 
 
 @contextmanager

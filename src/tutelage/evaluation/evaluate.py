@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -44,14 +44,12 @@ class Outputs:
         teacher: The teacher's outputs; None without a teacher, or if it knows only some classes.
         labels: Of all examples; None where the data has none.
         domains: The domain of each example; None where the data has none.
-        inputs: The inputs of the first batch, on the device, for instance to time models on.
     """
 
     student: Tensor | None
     teacher: Tensor | None = None
     labels: Tensor | None = None
     domains: Sequence[str] | None = None
-    inputs: Any = None
 
     def __getitem__(self, rows: Sequence[int]) -> Outputs:
         """Return the outputs for some examples."""
@@ -119,14 +117,12 @@ def evaluate(
         wants |= Wants(student=OUTPUT, teacher=Fields(output=teacher is not None))
     losses = _Losses(objective if scored else None)
     results: list[tuple[Signals, Signals, Batch]] = []
-    inputs: Any = None
     device = _device(model) if device is None else device
     modules = [each for each in (model, objective) if isinstance(each, nn.Module)]
     with _evaluating(*modules):
         for raw in source.epoch(0):
             batch = raw.to(device, _FINAL)
-            inputs = batch.inputs if inputs is None else inputs
-            student = _ask(model, batch, wants.student, "student" if objective else "model")
+            student = run_model(model, batch, wants.student, "student" if objective else "model")
             target = Signals() if teacher is None else ask(teacher, batch, wants.teacher)
             losses.add(student, target, batch)
             results.append((_output(student), _output(target), replace(batch, inputs=None)))
@@ -134,7 +130,7 @@ def evaluate(
     student, target = _joined_outputs(students), _joined_outputs(targets)
     batch = _joined_batches(batches)
     domains = cast("list[str] | None", batch.domain)
-    found = Outputs(student.full_output(), target.full_output(), batch.labels, domains, inputs)
+    found = Outputs(student.full_output(), target.full_output(), batch.labels, domains)
     if objective is None:
         return Evaluation({}, found)
     values = losses.metrics()
@@ -296,7 +292,8 @@ def _evaluating(*modules: nn.Module) -> Iterator[None]:
         yield
 
 
-def _ask(model: nn.Module | Teacher, batch: Batch, wanted: Fields, side: str) -> Signals:
+def run_model(model: nn.Module | Teacher, batch: Batch, wanted: Fields, side: str) -> Signals:
+    """Return what is required of a model or a teacher for a batch; `side` names it in errors."""
     if isinstance(model, Teacher):
         return ask(model, batch, wanted)
     return observe(model, batch.inputs, wanted, side)

@@ -1,20 +1,21 @@
-"""Confidence intervals over repetitions, tests of paired differences, number of seeds needed.
+"""Confidence intervals over seeds and examples, tests of paired differences, seeds needed.
 
 Two arms are paired where the same seed gives both the same initialization, data order and test
-examples. Only the difference of each pair is then compared.
+examples. Only their differences are then compared, in a table `[seeds, examples]`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from tutelage._checks import inner_fraction, integer, not_negative, positive
+from tutelage._checks import inner_fraction, not_negative, positive
 from tutelage.errors import ArgumentError
 
 _MOST_SEEDS = 10_000
@@ -60,7 +61,8 @@ class NonInferiority:
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """Mean ± t_{(1+c)/2, n−1} · s/√n (Student's t), s the sample's standard deviation.
 
-    For paired repetitions (the same seed in two arms) give the differences.
+    For values that repetitions alone make vary. Equal values give an interval of width 0, which
+    shows nothing where few test examples make ties likely: see `paired_interval`.
 
     Args:
         values: One value per repetition, at least two.
@@ -73,138 +75,250 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     >>> round(interval.mean, 2), round(interval.half_width, 2)
     (2.0, 2.48)
     """
-    from scipy.special import stdtrit  # noqa: PLC0415 - slow to import
-
     if len(values) < 2:  # noqa: PLR2004 - one value has no spread
         raise ArgumentError(
             f"an interval needs at least two repetitions, got {len(values)}; run more seeds"
         )
-    level = inner_fraction("confidence", confidence, _USUAL)
-    mean = fmean(values)
-    quantile = float(stdtrit(len(values) - 1, (1 + level) / 2))
-    half = quantile * stdev(values) / math.sqrt(len(values))
+    mean, level = fmean(values), inner_fraction("confidence", confidence, _USUAL)
+    half = _quantile(len(values) - 1, (1 + level) / 2) * stdev(values) / math.sqrt(len(values))
     return Interval(mean, mean - half, mean + half)
 
 
-def non_inferiority(
-    differences: Sequence[float], margin: float, confidence: float = 0.95
-) -> NonInferiority:
-    """Test whether a student is practically as good: d̄ − t_{c, n−1} · s/√n > −margin.
+def paired_interval(
+    differences: ArrayLike,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    resolution: float = 0.0,
+    confidence: float = 0.95,
+) -> Interval:
+    """Mean difference of two arms with an interval over both sources of chance, seeds and examples.
 
-    The one-sided t test of a shifted null hypothesis (Schuirmann 1987). A "not significant"
-    difference does not show that two arms are equally good; a bound above −margin does, if the
-    margin was chosen before the results were seen.
+    With d_si the difference on example i of seed s, S seeds, N examples, and the mean squares of
+    the two-way analysis of variance, M_S between seeds, M_N between examples and M_e of the rest,
+    the interval is d̄ ± h,
+
+        h² = [max(t²_{S−1} M_S, t²_{(S−1)(N−1)} M_e) + t²_{N−1} max(0, M_N − M_e)] / (S N),
+
+    the root of the sum of the squared half widths of independent parts (Howe 1974,
+    https://doi.org/10.1080/01621459.1974.10480170). The variation between seeds is never taken for
+    less than what examples alone make of it, so that seeds which tie by chance give no certainty.
+    Nor is h less than `resolution` · ln(2/(1−c))/N: a difference that is seen in none of N examples
+    may still exist in that part of all. `benchmarks/coverage.py` measures the coverage.
 
     Args:
-        differences: Student minus reference, one for each pair, at least two; higher is better.
-        margin: The largest acceptable loss, zero or more, in the unit of the differences.
+        differences: `[seeds, examples]`, or one value per seed, `[seeds]`, where examples are not
+            known; at least two values. A single row gives an interval over examples only.
+        groups: For each example the document, patient or the like that it belongs to. Examples of
+            a group are not independent: variation between groups takes the place of that between
+            examples, and N is their number.
+        resolution: By how much arms may differ on one example: 1 for accuracy, 0 for values.
         confidence: c in (0, 1).
 
     Raises:
-        ArgumentError: There are fewer than two differences, or a number is outside its range.
+        ArgumentError: The differences are no such table or, without examples, all equal; or another
+            argument is outside its range.
+
+    >>> found = paired_interval([[0, 1, 0, 1], [0, 1, 1, 1]])
+    >>> found.mean, round(found.half_width, 2)
+    (0.625, 1.89)
+    """
+    level = inner_fraction("confidence", confidence, _USUAL)
+    spread = _spread(differences, groups, resolution)
+    half = spread.half_width((1 + level) / 2)
+    return Interval(spread.mean, spread.mean - half, spread.mean + half)
+
+
+def non_inferiority(
+    differences: ArrayLike,
+    margin: float,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    resolution: float = 0.0,
+    confidence: float = 0.95,
+) -> NonInferiority:
+    """Test whether a student is practically as good: the one-sided lower bound is above −margin.
+
+    The test of a shifted null hypothesis (Schuirmann 1987). A "not significant" difference does not
+    show that two arms are equally good; a bound above −margin does, if the margin was chosen before
+    the results were seen. The bound is d̄ − h, h as in `paired_interval` with one-sided quantiles;
+    without examples it is that of the one-sided t test.
+
+    Args:
+        differences: Student minus reference, higher is better, as for `paired_interval`.
+        margin: The largest acceptable loss, zero or more, in the unit of the differences.
+        groups: As for `paired_interval`.
+        resolution: As for `paired_interval`.
+        confidence: c in (0, 1).
+
+    Raises:
+        ArgumentError: As `paired_interval`.
 
     >>> test = non_inferiority([-0.010, -0.004, -0.007, -0.003], margin=0.015)
     >>> test.shown, round(test.bound, 4)
     (True, -0.0097)
     """
-    from scipy.special import stdtrit  # noqa: PLC0415 - slow to import
-
     not_negative("margin", margin, "it is the largest acceptable loss, such as 0.01 of accuracy")
-    values, level = _at_least_two(differences), inner_fraction("confidence", confidence, _USUAL)
-    error = stdev(values) / math.sqrt(len(values))
-    mean = fmean(values)
-    bound = mean - float(stdtrit(len(values) - 1, level)) * error
-    return NonInferiority(mean, bound, margin, level)
-
-
-def bootstrap_interval(
-    differences: ArrayLike, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> Interval:
-    """Mean difference with its percentile bootstrap interval over seeds and examples.
-
-    Seeds and examples are resampled with replacement, independently of each other, so the interval
-    covers variation over seeds *and* over examples (Owen and Eckles 2012,
-    https://arxiv.org/abs/1106.2125; this bootstrap of both factors is conservative). With a single
-    row it covers variation over examples only.
-
-    Args:
-        differences: `[seeds, examples]`, or `[examples]` for one seed: one arm's score on an
-            example minus the other's, such as 1 for correct minus 1 for correct.
-        confidence: In (0, 1).
-        resamples: The number of resamples, at least 100.
-        seed: Of the random generator.
-
-    Raises:
-        ArgumentError: The differences are not a table of finite numbers, or an argument is outside
-            its range.
-
-    >>> interval = bootstrap_interval([[0, 1, 0, 1], [0, 1, 1, 1]])
-    >>> interval.mean
-    0.625
-    """
-    table = np.atleast_2d(np.asarray(differences, dtype=np.float64))
-    if table.ndim != 2 or not table.size or not np.isfinite(table).all():  # noqa: PLR2004
-        raise ArgumentError(
-            "`differences` must be a table [seeds, examples] of finite numbers, got shape "
-            f"{list(table.shape)}; leave out seeds and examples that were not measured in both arms"
-        )
-    integer("resamples", resamples, 100, "2000 is a good number")
-    tail = (1 - inner_fraction("confidence", confidence, _USUAL)) / 2
-    generator, (seeds, examples) = np.random.default_rng(seed), table.shape
-    # Sampling with replacement is drawing how often each row and column occurs.
-    by_seed = generator.multinomial(seeds, np.full(seeds, 1 / seeds), resamples)
-    means = np.empty(resamples)
-    for number, counts in enumerate(by_seed):
-        by_example = generator.multinomial(examples, np.full(examples, 1 / examples))
-        means[number] = counts @ table @ by_example / table.size
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(float(table.mean()), float(low), float(high))
+    level = inner_fraction("confidence", confidence, _USUAL)
+    spread = _spread(differences, groups, resolution)
+    return NonInferiority(spread.mean, spread.mean - spread.half_width(level), margin, level)
 
 
 def seeds_needed(
-    differences: Sequence[float], effect: float, power: float = 0.8, confidence: float = 0.95
+    differences: ArrayLike,
+    effect: float,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    power: float = 0.8,
+    confidence: float = 0.95,
 ) -> int:
-    """Return how many pairs are needed to detect an effect, given the spread of those measured.
+    """Return how many paired seeds are needed to detect an effect, given the spread of those run.
 
-    The least n at which a two-sided paired t test at level 1 − c detects a true difference `effect`
-    with probability `power`: 1 − F_{n−1, effect·√n/s}(t_{(1+c)/2, n−1}), F the noncentral t
-    distribution.
+    The least n at which the interval of `paired_interval` excludes zero with probability `power`
+    if the true difference is `effect`, by the normal approximation. More seeds do not reduce the
+    variation between test examples.
 
     Args:
-        differences: Those measured so far, at least two, for their standard deviation s.
+        differences: Those measured so far, of at least two seeds, as for `paired_interval`.
         effect: The true difference to detect, above zero, in their unit.
+        groups: As for `paired_interval`.
         power: In (0, 1).
         confidence: c in (0, 1).
 
     Raises:
-        ArgumentError: A number is outside its range, or more than 10,000 pairs would be needed.
+        ArgumentError: A number is outside its range, or 10,000 seeds would be too few.
 
     >>> seeds_needed([0.01, 0.02, 0.03], effect=0.01)
     10
     """
-    from scipy.special import nctdtr, stdtrit  # noqa: PLC0415 - slow to import
+    from scipy.special import ndtr  # noqa: PLC0415 - slow to import
 
     positive("effect", effect, "it is the difference to detect")
     target = inner_fraction("power", power, "0.8 is usual")
-    spread = stdev(_at_least_two(differences))
-    if spread == 0:
-        return 2
     level = (1 + inner_fraction("confidence", confidence, _USUAL)) / 2
+    spread = _spread(differences, groups, 0.0)
+    if spread.seeds < 2:  # noqa: PLR2004 - one has no spread
+        raise ArgumentError("`differences` must be of at least two seeds, got one; run more seeds")
     for number in range(2, _MOST_SEEDS + 1):
-        limit = float(stdtrit(number - 1, level))
-        shift = effect * math.sqrt(number) / spread
-        if 1 - float(nctdtr(number - 1, shift, limit)) >= target:
+        planned = spread.of(number)
+        if float(ndtr((effect - planned.half_width(level)) / planned.error)) >= target:
             return number
     raise ArgumentError(
-        f"`effect` must be large enough for {_MOST_SEEDS} pairs to detect, got {effect} with a "
-        f"standard deviation of {spread:g} between pairs; look for a larger effect"
+        f"`effect` must be large enough for {_MOST_SEEDS} seeds to detect, got {effect}; look for "
+        "a larger effect, or use more test examples"
     )
 
 
-def _at_least_two(differences: Sequence[float]) -> list[float]:
-    values = [float(each) for each in differences]
-    if len(values) < 2 or not all(map(math.isfinite, values)):  # noqa: PLR2004
-        raise ArgumentError(
-            f"`differences` must be at least two finite numbers, got {values}; run more seeds"
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """Parts of a mean difference's variance: between seeds, of the rest, between examples.
+
+    `seeds` and `units` are their numbers; `between_seeds` includes the rest, `between_units` not.
+    """
+
+    mean: float
+    seeds: int
+    units: int
+    between_seeds: float
+    rest: float
+    between_units: float
+    resolution: float = 0.0
+
+    def half_width(self, level: float) -> float:
+        """Return the distance of a bound at a one-sided level from the mean."""
+        square = 0.0
+        if self.seeds > 1:
+            square += _quantile(self.seeds - 1, level) ** 2 * self.between_seeds
+            if self.units > 1:
+                freedom = (self.seeds - 1) * (self.units - 1)
+                square = max(square, _quantile(freedom, level) ** 2 * self.rest)
+        if self.units > 1:
+            square += _quantile(self.units - 1, level) ** 2 * self.between_units
+        unseen = -math.log1p(-level) / self.units  # the share that none of N examples may show
+        return max(math.sqrt(square), self.resolution * unseen)
+
+    @property
+    def error(self) -> float:
+        """The standard error of the mean."""
+        return math.sqrt(max(self.between_seeds, self.rest) + self.between_units)
+
+    def of(self, seeds: int) -> _Spread:
+        """Return what another number of seeds would give."""
+        less = self.seeds / seeds
+        return _Spread(
+            self.mean,
+            seeds,
+            self.units,
+            max(self.between_seeds, self.rest) * less,
+            self.rest * less,
+            self.between_units,
         )
-    return values
+
+
+def _spread(
+    differences: ArrayLike, groups: Sequence[Hashable] | None, resolution: float
+) -> _Spread:
+    not_negative("resolution", resolution, "1 for accuracy, 0 for values")
+    table = _table(differences)
+    if groups is not None:
+        table = _by_group(table, groups)
+    (seeds, units), mean = table.shape, float(table.mean())
+    rows, columns = table.mean(axis=1), table.mean(axis=0)
+    between_seeds = float(rows.var(ddof=1)) / seeds if seeds > 1 else 0.0
+    total = float(columns.var(ddof=1)) / units if units > 1 else 0.0
+    rest = 0.0
+    if seeds > 1 and units > 1:
+        residuals = table - rows[:, None] - columns + mean
+        rest = float(np.square(residuals).mean()) / ((seeds - 1) * (units - 1))
+    between_units = max(0.0, total - rest)
+    if between_seeds == between_units == rest == 0 and (units == 1 or resolution == 0):
+        raise ArgumentError(
+            f"`differences` must not all be equal, got {mean:g} throughout: they may tie by "
+            "chance; give them for each example, [seeds, examples], with the metric's `resolution`"
+        )
+    return _Spread(mean, seeds, units, between_seeds, rest, between_units, resolution)
+
+
+def _table(differences: ArrayLike) -> NDArray[np.float64]:
+    """Return differences as `[seeds, examples]`; one value per seed is one column."""
+    table = np.asarray(differences, dtype=np.float64)
+    table = table[:, None] if table.ndim == 1 else table
+    if table.ndim != 2 or table.size < 2 or not np.isfinite(table).all():  # noqa: PLR2004
+        raise ArgumentError(
+            "`differences` must be a table [seeds, examples], or [seeds], of at least two finite "
+            f"numbers, got {_described(differences)}; leave out what was not measured in both "
+            "arms, or run more seeds"
+        )
+    return table
+
+
+def _described(differences: Any) -> str:
+    shape = np.shape(differences)
+    return f"shape {list(shape)}" if np.size(differences) > 8 else repr(differences)  # noqa: PLR2004
+
+
+def _by_group(table: NDArray[np.float64], groups: Sequence[Hashable]) -> NDArray[np.float64]:
+    """Return a column for each group, whose mean over columns is that of the table.
+
+    With groups of unequal size the mean over examples is a ratio of two sums; its linearisation is
+    d̄ + G/N · Σ_{i in g} (d_si − d̄), with G groups.
+    """
+    if len(groups) != table.shape[1]:
+        raise ArgumentError(
+            f"`groups` must give the group of each of {table.shape[1]} examples, got "
+            f"{len(groups)}; write one for each, in their order"
+        )
+    numbers = {name: place for place, name in enumerate(dict.fromkeys(groups))}
+    if len(numbers) < 2:  # noqa: PLR2004 - one has no spread
+        raise ArgumentError(
+            "`groups` must tell at least two groups apart, got one; leave it out if examples are "
+            "independent"
+        )
+    mean, place = table.mean(), [numbers[each] for each in groups]
+    sums = [np.bincount(place, row, len(numbers)) for row in table - mean]
+    return mean + np.stack(sums) * (len(numbers) / table.shape[1])
+
+
+def _quantile(freedom: int, level: float) -> float:
+    from scipy.special import stdtrit  # noqa: PLC0415 - slow to import
+
+    return float(stdtrit(freedom, level))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tutelage.errors import ArgumentError
 from tutelage.layers import evaluating
-from tutelage.signals import Batch
+from tutelage.layers.observe import arguments
+from tutelage.nested import on_tensors
+from tutelage.signals import OUTPUT, Batch
+from tutelage.teachers import Teacher, ask
 
 if TYPE_CHECKING:
     from torch.utils.benchmark import Timer
@@ -41,7 +45,7 @@ class Latency:
 
 
 def latencies(
-    models: Mapping[str, nn.Module],
+    models: Mapping[str, nn.Module | Teacher],
     inputs: Any,
     batch_sizes: Sequence[int],
     seconds: float = 0.2,
@@ -50,8 +54,10 @@ def latencies(
     """Time models in alternation, once in each round, so that noise affects all of them alike.
 
     Args:
-        models: By name; each runs in eval and inference mode.
-        inputs: At least as many as the largest batch, on the models' device.
+        models: By name; each runs in eval and inference mode, and is called as the evaluation
+            calls it: `model(x)`, `model(*x)` for a tuple or list, `model(**x)` for a dict.
+        inputs: At least as many as the largest batch, on the models' device; or a `Batch` of them,
+            whose domains and labels teachers may need.
         batch_sizes: Numbers of inputs per call.
         seconds: Total time for each model and batch size, after a warm-up.
         rounds: Measurements of each.
@@ -61,18 +67,22 @@ def latencies(
 
     Raises:
         ArgumentError: A batch size exceeds the number of inputs.
+        DataError: The inputs cannot be split by example, or a teacher lacks a domain.
     """
+    batch = as_batch(inputs)
     for size in batch_sizes:
-        if not 1 <= size <= len(Batch(inputs)):
+        if not 1 <= size <= len(batch):
             raise ArgumentError(
-                f"`batch_sizes` must lie from 1 to {len(Batch(inputs))}, the number of inputs, got "
+                f"`batch_sizes` must lie from 1 to {len(batch)}, the number of inputs, got "
                 f"{size}; give more inputs or smaller batches"
             )
     result: dict[str, list[Latency]] = {name: [] for name in models}
-    with evaluating(*models.values()), torch.inference_mode():
+    modules = (each for model in models.values() for each in model.modules())
+    with evaluating(*modules), torch.inference_mode():
         for size in batch_sizes:
-            batch = Batch(inputs)[slice(size)].inputs
-            timers = {name: _timer(model, batch) for name, model in models.items()}
+            timers = {
+                name: _timer(bound(each, copied(batch[:size]))) for name, each in models.items()
+            }
             loops = {name: _loops(timer, seconds / rounds) for name, timer in timers.items()}
             times: dict[str, list[float]] = {name: [] for name in models}
             for _ in range(rounds):
@@ -83,12 +93,28 @@ def latencies(
     return result
 
 
-def _timer(model: nn.Module, batch: Any) -> Timer:
+def as_batch(inputs: Any) -> Batch:
+    """Return a batch of inputs, or the batch itself."""
+    return inputs if isinstance(inputs, Batch) else Batch(inputs)
+
+
+def copied(batch: Batch) -> Batch:
+    """Return a batch whose inputs a model may change in place."""
+    return replace(batch, inputs=on_tensors(batch.inputs, Tensor.clone))
+
+
+def bound(model: nn.Module | Teacher, batch: Batch) -> partial[Any]:
+    """Return a call of a model for a batch, as the evaluation calls it but without a copy."""
+    if isinstance(model, Teacher):
+        return partial(ask, model, batch, OUTPUT)
+    args, kwargs = arguments(batch.inputs)
+    return partial(model, *args, **kwargs)
+
+
+def _timer(call: partial[Any]) -> Timer:
     from torch.utils.benchmark import Timer  # noqa: PLC0415 - slow to import
 
-    stars = "**" if isinstance(batch, Mapping) else "*" if isinstance(batch, tuple) else ""
-    names = {"model": model, "batch": batch}
-    return Timer(f"model({stars}batch)", globals=names, num_threads=torch.get_num_threads())
+    return Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
 
 
 def _loops(timer: Timer, seconds: float) -> int:

@@ -48,9 +48,8 @@ def accuracy(output: Tensor, labels: Tensor) -> float:
 def agreement(student: Tensor, teacher: Tensor) -> float:
     """Fraction of examples for which student and teacher predict the same class, in [0, 1].
 
-    Args:
-        student: Student logits, `[examples, classes]`.
-        teacher: Teacher logits, `[examples, classes]`.
+    Shape:
+        Logits of both, `[examples, classes]`.
     """
     same = student.argmax(dim=1) == teacher.argmax(dim=1)
     return _correct(_correct(same, student), teacher).mean().item()
@@ -75,9 +74,7 @@ def mse(output: Tensor, labels: Tensor) -> float:
 def r2(output: Tensor, labels: Tensor) -> float:
     """1 − Σ(o − y)²/Σ(y − ȳ)², averaged over the outputs; predicting the mean gives 0.
 
-    Args:
-        output: `[examples, outputs]`.
-        labels: The same shape, or `[examples]` for one output; NaN is left out.
+    Arguments as for `mse`.
     """
     known, output, labels = _known(output, labels)
     output, labels = output.where(known, torch.nan), labels.where(known, torch.nan)
@@ -87,11 +84,7 @@ def r2(output: Tensor, labels: Tensor) -> float:
 
 
 def check_class_ids(labels: Tensor, classes: int) -> None:
-    """Refuse class ids that are out of range; −100 marks an example without a label.
-
-    Raises:
-        DataError: A class id is negative or too large.
-    """
+    """Refuse class ids that are out of range; −100 marks an example without a label."""
     known = labels[labels.long() != UNLABELLED]
     if len(known) and not (int(known.min()) >= 0 and int(known.max()) < classes):
         raise DataError(
@@ -102,12 +95,7 @@ def check_class_ids(labels: Tensor, classes: int) -> None:
 
 
 def evaluate_metric(name: str, metric: Metric, output: Tensor, labels: Tensor) -> float:
-    """Return a metric's value for outputs and labels, as a float.
-
-    Raises:
-        ArgumentError: It is not a metric, it fails (its error is the cause), or its value is not a
-            number.
-    """
+    """Return a metric's value as a float; an `ArgumentError` says that it fails or has none."""
     accumulates = isinstance(metric, UpdatedMetric)
     if not (accumulates or callable(metric)):
         raise ArgumentError(

@@ -29,9 +29,7 @@ def class_similarity(output: Tensor, labels: Tensor, temperature: float = 1.0) -
         NaN.
 
     Raises:
-        ArgumentError: `temperature` is not positive.
-        DataError: The shapes do not match, no example has a label, or a class id is out of range.
-        NonFiniteError: A logit is NaN or infinite.
+        TutelageError: As `negative_log_likelihood`, or `temperature` is not positive.
 
     >>> class_similarity(torch.tensor([[0.75, 0.25], [0.25, 0.75]]).log(), torch.tensor([0, 0]))
     tensor([[0.5000, 0.5000],

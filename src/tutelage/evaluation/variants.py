@@ -7,9 +7,10 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +19,12 @@ from tutelage.data import randomness
 from tutelage.errors import ModelError, in_short
 from tutelage.evaluation._forms import FORMS, Form
 from tutelage.layers import observe
-from tutelage.nested import describe
-from tutelage.signals import OUTPUT
+from tutelage.layers.observe import arguments, output_of
+from tutelage.nested import batch_size, describe, moved, on_tensors
+from tutelage.signals import OUTPUT, Batch
 
+_LOSSY, _LOST = ("bf16", "int8"), 1.0
+_ROUNDING = 1e-3
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -30,8 +34,8 @@ class Variant:
 
     Args:
         name: `"plain"`, `"compiled"`, `"bf16"`, `"int8"` or `"onnx"`.
-        model: Called as the model is, with a tensor `[batch, …]` of any batch size, on the CPU and
-            without gradients; returns float32. None if it could not be built.
+        model: Called as the model is, with inputs of any batch size, on the CPU and without
+            gradients; returns the output alone, in float32. None if it could not be built.
         reason: Why it could not be built; empty if it was.
         file_bytes: Size of its weights file; None if it could not be built.
     """
@@ -42,49 +46,61 @@ class Variant:
     file_bytes: int | None = None
 
 
-def variants(model: nn.Module, inputs: Tensor) -> tuple[Variant, ...]:
-    """Return cheaper forms of a model, each tested on inputs.
+def variants(model: nn.Module, inputs: Any) -> tuple[Variant, ...]:
+    """Return cheaper forms of a model, whose outputs for the inputs are close to the model's.
+
+    They are compared for all the inputs, and for the first alone. The tolerance is relative to the
+    largest output: 0.001 for forms in float32, and 1 for `bf16` and `int8`, whose loss is to be
+    measured on data.
 
     - `plain`: the model as it is, for comparison;
     - `compiled`: by `torch.compile`, which needs a C++ compiler;
     - `bf16`: weights and computation in bfloat16;
     - `int8`: weights and activations of Linear layers in 8 bits (dynamic quantization);
     - `onnx`: exported, and run by ONNX Runtime with PyTorch's present number of threads; needs the
-      extra `tutelage[onnx]`.
+      extra `tutelage[onnx]`. Numbers and other parts of the inputs that are not tensors are fixed.
 
     Args:
-        model: Any module of one tensor, in float32. A copy is used, on the CPU and in eval mode.
-        inputs: An example batch, `[batch, …]`.
+        model: Any module in float32. A copy is used, on the CPU and in eval mode.
+        inputs: A batch of its inputs, of any form that `Batch` may have.
 
     Returns:
         The forms in that order; a form that cannot be built here has the reason instead of a model.
 
     Raises:
-        ModelError: The inputs are not a tensor with an example, or the model refuses them.
+        DataError: The inputs cannot be split by example.
+        ModelError: There is no example, or the model refuses the inputs.
 
     >>> reasons = {each.name: each.reason for each in variants(nn.Flatten(), torch.zeros(2, 3))}
     >>> reasons["int8"]
     'the model has no Linear layers, which are the layers that are quantized'
     """
-    if not isinstance(inputs, Tensor) or not inputs.ndim or not len(inputs):
+    size = batch_size(inputs)
+    if not size:
         raise ModelError(
-            "`inputs` must be a tensor [batch, …] of at least one example, got "
-            f"{describe(inputs)}; wrap a model of several inputs in a module of one"
+            f"`inputs` must be a batch of at least one example, got {describe(inputs)}; give some "
+            "of the data"
         )
-    batch = inputs.detach().cpu()
+    batch = Batch(on_tensors(moved(inputs, torch.device("cpu")), Tensor.detach))
     # Given a batch of one, an exporter fixes the batch size at 1.
-    batch = batch if len(batch) > 1 else torch.cat([batch, batch])
+    inputs = batch[slice(size) if size > 1 else torch.tensor([0, 0])].inputs
     with randomness.preserved(), torch.no_grad():
         try:
             own = copy.deepcopy(model).cpu().eval().requires_grad_(False)
         except Exception as error:  # noqa: BLE001 - whatever a part of another library raises
             reason = f"the model cannot be copied: {in_short(error)}"
             return tuple(Variant(name, None, reason) for name in FORMS)
-        observe(own, batch, OUTPUT, "model")
-        own = own if isinstance(own(batch), Tensor) else _OutputOnly(own)
+        expected = [
+            (each, observe(own, each, OUTPUT, "model").wanted_output())
+            for each in (inputs, batch[:1].inputs)
+        ]
+        args, kwargs = arguments(on_tensors(inputs, Tensor.clone))
+        returned = own(*args, **kwargs)
+        whole = isinstance(returned, Tensor) and returned.shape == expected[0][1].shape
+        whole = whole and next(own.children(), None) is not None
         # Quantization replaces layers inside a module; a module that is a single layer it ignores.
-        own = own if next(own.children(), None) is not None else nn.Sequential(own)
-        return tuple(_variant(name, form, own, batch) for name, form in FORMS.items())
+        own = own if whole else _OutputOnly(own)
+        return tuple(_variant(name, form, own, expected) for name, form in FORMS.items())
 
 
 class _OutputOnly(nn.Module):
@@ -94,21 +110,22 @@ class _OutputOnly(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        return observe(self.model, inputs, OUTPUT, "model").wanted_output()
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        return output_of(self.model(*args, **kwargs), "model")
 
 
-def _variant(name: str, form: Form, model: nn.Module, batch: Tensor) -> Variant:
+def _variant(
+    name: str, form: Form, model: nn.Module, expected: Sequence[tuple[Any, Tensor]]
+) -> Variant:
+    tolerance = _LOST if name in _LOSSY else _ROUNDING
     try:
         with _silenced():
-            built = form(copy.deepcopy(model), batch)
-            for inputs in (batch, batch[:1]):
-                output = built.model.eval()(inputs)
-                if not isinstance(output, Tensor) or len(output) != len(inputs):
-                    raise ModelError(
-                        f"it must return a tensor with one row for each of {len(inputs)} inputs, "
-                        f"got {describe(output)}; wrap the model in a module that does"
-                    )
+            built = form(copy.deepcopy(model), expected[0][0])
+            built.model.eval()
+            for inputs, output in expected:
+                # A copy, since a model may work in place on its inputs.
+                args, kwargs = arguments(on_tensors(inputs, Tensor.clone))
+                _check(built.model(*args, **kwargs), output, batch_size(inputs), tolerance)
     except ModelError as error:
         return Variant(name, None, _COLOURS.sub("", str(error)))
     except Exception as error:  # noqa: BLE001 - compilers and exporters raise errors of any kind
@@ -117,6 +134,22 @@ def _variant(name: str, form: Form, model: nn.Module, batch: Tensor) -> Variant:
             cause = cause.__cause__
         return Variant(name, None, _COLOURS.sub("", in_short(cause)))
     return Variant(name, built.model, "", built.file_bytes)
+
+
+def _check(found: Any, expected: Tensor, size: int | None, tolerance: float) -> None:
+    """Refuse outputs that are not one row for each input, or far from the model's own."""
+    if not isinstance(found, Tensor) or len(found) != size or found.shape != expected.shape:
+        raise ModelError(
+            f"it must return a tensor with one row for each of {size} inputs, got "
+            f"{describe(found)}; wrap the model in a module that does"
+        )
+    scale = expected[expected.isfinite()].abs().amax().item() if expected.numel() else 0.0
+    difference = (found - expected).abs()
+    if not torch.isclose(found, expected, rtol=0, atol=tolerance * scale, equal_nan=True).all():
+        raise ModelError(
+            f"its outputs must be close to the model's, whose largest is {scale:.3g}, got a "
+            f"difference of {difference.nan_to_num(0).amax().item():.3g}; use another form"
+        )
 
 
 @contextmanager

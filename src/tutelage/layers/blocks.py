@@ -75,7 +75,9 @@ def _search(model: nn.Module, side: str) -> list[str]:
             "nn.Sequential nor an nn.ModuleList of two or more layers of one class; pass the path "
             "of the container of the blocks, or name layers by their own paths"
         )
-    sizes = [_size(model, group) for group in groups]
+    # The number of parameters of each group.
+    parts = [nn.ModuleList(map(model.get_submodule, group)) for group in groups]
+    sizes = [sum(each.numel() for each in part.parameters()) for part in parts]
     rivals = [
         group for group, size in zip(groups, sizes, strict=True) if size >= _RIVAL * max(sizes)
     ]
@@ -125,9 +127,3 @@ def _inside(group: list[str], other: list[str]) -> bool:
     return group is not other and any(
         path == "" or group[0].startswith(f"{path}.") for path in other
     )
-
-
-def _size(model: nn.Module, paths: list[str]) -> int:
-    """Return the number of parameters of some layers."""
-    parts = nn.ModuleList(model.get_submodule(path) for path in paths)
-    return sum(parameter.numel() for parameter in parts.parameters())

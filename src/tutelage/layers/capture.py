@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from threading import get_ident
 from types import MappingProxyType
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from tutelage.errors import ModelError
 from tutelage.layers.paths import COMPILED, LayerPath, along, submodule
@@ -26,11 +27,7 @@ class Complete(BaseException):
 
 
 def check_layers(model: nn.Module, paths: Collection[str], side: str) -> None:
-    """Refuse paths that do not exist, before the model runs.
-
-    Raises:
-        ArgumentError: The model has no layer of that name; the nearest ones are named.
-    """
+    """Refuse paths that do not exist, before the model runs; the nearest ones are named."""
     for text in sorted(paths):
         submodule(model, LayerPath.parse(text).path, side)
 
@@ -46,19 +43,8 @@ def capturing(
     mode can be used in training. Of a module that runs several times, only the first call is
     captured.
 
-    Args:
-        model: Called by the caller.
-        paths: As `LayerPath.parse` takes them.
-        side: `"student"` or `"teacher"`, for messages.
-        output: Whether the model's output is required too; if not, `Complete` ends the forward pass
-            at the last path, and must be caught by the caller.
-
-    Yields:
-        The clones by path, filled in while the model runs.
-
-    Raises:
-        ArgumentError: There is no module at a path.
-        ModelError: There is no tensor at it, or the module did not run.
+    The clones are filled in, by path, while the model runs. If the model's output is not required,
+    `Complete` ends the forward pass at the last path, and must be caught by the caller.
     """
     found: dict[str, Tensor] = {}
     thread = get_ident()
@@ -70,13 +56,22 @@ def capturing(
             if not output and len(found) == len(paths):
                 raise Complete
 
+    def hook(text: str, path: LayerPath) -> RemovableHandle:
+        module = submodule(model, path.path, side)
+        if not path.input:
+            return module.register_forward_hook(lambda _, __, result: keep(text, path, result))
+
+        def before(_: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any] = _NONE) -> None:
+            keep(text, path, {**dict(enumerate(args)), **named})
+
+        return module.register_forward_pre_hook(before, with_kwargs=True)
+
+    parsed = {text: LayerPath.parse(text) for text in sorted(paths)}
     with ExitStack() as stack:
-        for text in sorted(paths):
-            path = LayerPath.parse(text)
-            module = submodule(model, path.path, side)
-            stack.callback(_hook(module, text, path, keep).remove)
-        if any(_compiled(model, LayerPath.parse(text).path) for text in paths):
-            # Hooks inside a compiled graph do not run, so the model runs uncompiled.
+        for text, path in parsed.items():
+            stack.callback(hook(text, path).remove)
+        # Hooks inside a compiled graph do not run, so the model runs uncompiled.
+        if any(_compiled(model, path.path) for path in parsed.values()):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield found
     missing = sorted(set(paths) - set(found))
@@ -85,25 +80,6 @@ def capturing(
             f"every required layer must run in the forward pass of the {side}, got no call of "
             f"{missing[0]!r}; choose a layer that its forward calls"
         )
-
-
-def _hook(
-    module: nn.Module, text: str, path: LayerPath, keep: Callable[[str, LayerPath, Any], None]
-) -> torch.utils.hooks.RemovableHandle:
-    """Register a hook that passes on the module's output or input."""
-    if path.input:
-
-        def before(
-            _module: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any] = _NONE
-        ) -> None:
-            keep(text, path, {**dict(enumerate(args)), **named})
-
-        return module.register_forward_pre_hook(before, with_kwargs=True)
-
-    def after(_module: nn.Module, _args: tuple[Any, ...], result: Any) -> None:
-        keep(text, path, result)
-
-    return module.register_forward_hook(after)
 
 
 def _item(value: Any, path: LayerPath) -> Any:

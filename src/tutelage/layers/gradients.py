@@ -16,17 +16,14 @@ def check_gradients(student: nn.Module, signals: Signals, terms: Mapping[str, Fi
 
     Otherwise a projector may be trained and the loss fall, while the student learns nothing.
 
-    Args:
-        student: In training mode.
-        signals: Its output and features for one batch, computed with gradients enabled.
-        terms: The student's signals that each loss term requires, by the term's name.
-
-    Raises:
-        ModelError: A feature was cut off from the trainable layer that computes it, or a term
-            depends on frozen parts only.
+    `signals` are the student's for one batch, in training mode and with gradients; `terms` are the
+    signals that each loss term requires, by the term's name.
     """
     for path, feature in signals.features.items():
-        if _is_cut_off(student, path, feature):
+        layer = LayerPath.parse(path)
+        parameters = submodule(student, layer.path, "student").parameters()
+        due = not layer.input and feature.is_floating_point()
+        if due and not feature.requires_grad and any(each.requires_grad for each in parameters):
             raise ModelError(
                 f"the student's layer {path!r} has trainable parameters, got a feature without a "
                 "gradient; it was computed under torch.no_grad, as in "
@@ -48,12 +45,3 @@ def check_gradients(student: nn.Module, signals: Signals, terms: Mapping[str, Fi
                 "or one before it (in a Stage: name it in `trainable`), choose a later layer, or "
                 "leave the term out"
             )
-
-
-def _is_cut_off(student: nn.Module, path: str, feature: Tensor) -> bool:
-    """Tell whether a layer's own output does not depend on its trainable parameters."""
-    if feature.requires_grad or not feature.is_floating_point():
-        return False
-    parsed = LayerPath.parse(path)
-    parameters = submodule(student, parsed.path, "student").parameters()
-    return not parsed.input and any(each.requires_grad for each in parameters)

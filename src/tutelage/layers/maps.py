@@ -25,8 +25,8 @@ def every_nth(
     Distillation for BERT Model Compression", EMNLP 2019).
 
     Args:
-        student: The student model; it has s blocks.
-        teacher: The teacher model; it has n·s blocks or more.
+        student: A model of s blocks.
+        teacher: A model of n·s blocks or more.
         n: At least 1; with 1, block i learns from block i.
         student_path: The container of the student's blocks, as for `blocks`.
         teacher_path: The container of the teacher's blocks.
@@ -54,17 +54,8 @@ def uniform(
 ) -> dict[str, str]:
     """Map student block i of s to teacher block ⌈(i + 1)·t / s⌉ − 1 of t, evenly spaced.
 
-    The last block learns from the last. If t is a multiple of s this is `every_nth`, n = t / s.
-
-    Args:
-        student: The student model; it has s blocks.
-        teacher: The teacher model; it has t ≥ s blocks.
-        student_path: As for `every_nth`.
-        teacher_path: As for `every_nth`.
-
-    Raises:
-        ArgumentError: Blocks are not found.
-        ModelError: The teacher has fewer blocks than the student.
+    The last block learns from the last. If t is a multiple of s this is `every_nth`, n = t / s;
+    arguments and errors as for it. The teacher must have t ≥ s blocks.
 
     >>> uniform(nn.Sequential(*[nn.Linear(2, 2)] * 2), nn.Sequential(*[nn.Linear(2, 2)] * 5))
     {'0': '2', '1': '4'}
@@ -88,24 +79,14 @@ def first(
 ) -> dict[str, str]:
     """Map the first `count` blocks of the student to the first of the teacher, one by one.
 
-    Args:
-        student: The student model.
-        teacher: The teacher model.
-        count: At least 1 and no more than either model has blocks.
-        student_path: The container of the student's blocks, as for `blocks`.
-        teacher_path: The container of the teacher's blocks.
-
-    Raises:
-        ArgumentError: `count` is out of its range, or blocks are not found.
-        ModelError: One of the models has fewer blocks.
+    Both models must have `count` blocks, 1 or more; arguments and errors as for `every_nth`.
 
     >>> first(nn.Sequential(*[nn.Linear(2, 2)] * 2), nn.Sequential(*[nn.Linear(2, 2)] * 5))
     {'0': '0'}
     """
-    student_blocks, teacher_blocks = _at_least(
-        count, _both(student, teacher, student_path, teacher_path)
-    )
-    return dict(zip(student_blocks[:count], teacher_blocks[:count], strict=True))
+    both = _both(student, teacher, student_path, teacher_path)
+    _require_count(count, both)
+    return dict(zip(both[0][:count], both[1][:count], strict=True))
 
 
 def last(
@@ -118,26 +99,15 @@ def last(
 ) -> dict[str, str]:
     """Map the last `count` blocks of the student to the last of the teacher, end to end.
 
-    MiniLM (Wang et al., NeurIPS 2020) uses the last layer only.
-
-    Args:
-        student: The student model.
-        teacher: The teacher model.
-        count: At least 1 and no more than either model has blocks.
-        student_path: The container of the student's blocks, as for `blocks`.
-        teacher_path: The container of the teacher's blocks.
-
-    Raises:
-        ArgumentError: `count` is out of its range, or blocks are not found.
-        ModelError: One of the models has fewer blocks.
+    MiniLM (Wang et al., NeurIPS 2020) uses the last layer only. Both models must have `count`
+    blocks, 1 or more; arguments and errors as for `every_nth`.
 
     >>> last(nn.Sequential(*[nn.Linear(2, 2)] * 2), nn.Sequential(*[nn.Linear(2, 2)] * 5))
     {'1': '4'}
     """
-    student_blocks, teacher_blocks = _at_least(
-        count, _both(student, teacher, student_path, teacher_path)
-    )
-    return dict(zip(student_blocks[-count:], teacher_blocks[-count:], strict=True))
+    both = _both(student, teacher, student_path, teacher_path)
+    _require_count(count, both)
+    return dict(zip(both[0][-count:], both[1][-count:], strict=True))
 
 
 def _both(
@@ -146,11 +116,9 @@ def _both(
     return blocks_of(student, student_path, "student"), blocks_of(teacher, teacher_path, "teacher")
 
 
-def _at_least(count: int, both: tuple[list[str], list[str]]) -> tuple[list[str], list[str]]:
-    """Return the blocks of both models; refuse fewer than `count` in either."""
+def _require_count(count: int, both: tuple[list[str], list[str]]) -> None:
     integer("count", count, 1, "pass the number of blocks to map")
     _require(min(map(len, both)) >= count, f"{count} blocks of each model", both)
-    return both
 
 
 def _require(enough: bool, what: str, both: tuple[list[str], list[str]]) -> None:

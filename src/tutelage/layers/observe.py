@@ -16,25 +16,16 @@ from tutelage.signals import Fields, Signals
 def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals:
     """Return the output and the features of a model for some inputs.
 
-    Args:
-        model: Called as `model(x)` for a tensor or a list of strings, `model(*x)` for another
-            tuple or list and `model(**x)` for a dict.
-        inputs: Its inputs, on its device.
-        fields: The signals required; with none, the model does not run, and without the output it
-            runs no further than the last layer required.
-        side: `"student"` or `"teacher"`, for messages.
-
-    Raises:
-        ArgumentError: A required layer does not exist.
-        ModelError: The model raises an error (which is the cause), returns something without an
-            output, or a required layer did not run or returned no tensor.
+    The model is called as `model(x)` for a tensor or a list of strings, `model(*x)` for another
+    tuple or list and `model(**x)` for a dict. Without required signals it does not run, and without
+    the output it runs no further than the last layer required. `side` is for messages.
     """
     if not fields.features:
-        return Signals(_output(_call(model, inputs, side), side)) if fields.output else Signals()
+        return Signals(output_of(_call(model, inputs, side), side)) if fields.output else Signals()
     result: Any = None
     with capturing(model, fields.features, side, fields.output) as features, suppress(Complete):
         result = _call(model, inputs, side)
-    return Signals(_output(result, side) if fields.output else None, features)
+    return Signals(output_of(result, side) if fields.output else None, features)
 
 
 @contextmanager
@@ -54,16 +45,22 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
             part.training = True
 
 
+def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the positional and the keyword arguments by which a model is given its inputs."""
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    if isinstance(inputs, (tuple, list)) and not is_column(inputs):
+        return tuple(inputs), {}
+    return (inputs,), {}
+
+
 def _call(model: nn.Module, inputs: Any, side: str) -> Any:
     # A copy, since a model may work in place on its inputs (`x.sub_(mean)`), which others see too.
     # Tensors' version counters would not tell: `x.data` and arrays bypass them.
     inputs = inputs.clone() if isinstance(inputs, Tensor) else on_tensors(inputs, Tensor.clone)
     try:
-        if isinstance(inputs, Mapping):
-            return model(**inputs)
-        if isinstance(inputs, (tuple, list)) and not is_column(inputs):
-            return model(*inputs)
-        return model(inputs)
+        args, kwargs = arguments(inputs)
+        return model(*args, **kwargs)
     except (TutelageError, torch.OutOfMemoryError):
         raise
     except Exception as error:
@@ -81,7 +78,7 @@ def _advice(error: Exception) -> str:
     return "give it the inputs that its forward takes, all of them and no others"
 
 
-def _output(result: Any, side: str) -> Tensor:
+def output_of(result: Any, side: str) -> Tensor:
     """Return the output in what a model returned, as `[batch, …]` of two dimensions or more."""
     output = result
     if isinstance(result, Mapping):
@@ -91,18 +88,14 @@ def _output(result: Any, side: str) -> Tensor:
     elif isinstance(result, Sequence) and len(result):
         output = result[0]
     if not isinstance(output, Tensor) or output.ndim == 0:
-        raise ModelError(
-            f"the {side} must return a tensor [batch, …], a tuple that begins with it, or an "
-            f"object or dict with `logits`, got {describe(result)}; {_way_out(result)}"
-        )
-    return output.unsqueeze(1) if output.ndim == 1 else output
-
-
-def _way_out(result: Any) -> str:
-    """Return advice on how to choose the output."""
-    if isinstance(result, Mapping):
-        tensors = [key for key, value in result.items() if isinstance(value, Tensor) and value.ndim]
+        parts = result if isinstance(result, Mapping) else {}
+        tensors = [key for key, value in parts.items() if isinstance(value, Tensor) and value.ndim]
+        advice = "wrap it in a module that does"
         if tensors:
             names = " or ".join(f'tl.layers.Output(model, "{key}")' for key in tensors)
-            return f"choose the output: {names}, or a function in place of the name"
-    return "wrap it in a module that does"
+            advice = f"choose the output: {names}, or a function in place of the name"
+        raise ModelError(
+            f"the {side} must return a tensor [batch, …], a tuple that begins with it, or an "
+            f"object or dict with `logits`, got {describe(result)}; {advice}"
+        )
+    return output.unsqueeze(1) if output.ndim == 1 else output

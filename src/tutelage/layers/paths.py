@@ -24,8 +24,8 @@ class LayerPath:
     Args:
         path: The module, as `named_modules()` lists it.
         input: Whether it is the module's input instead of its output.
-        item: The one among several: an index in a tuple, a key of a dict or the name of an
-            argument; None for the first tensor.
+        item: An index in a tuple, a key of a dict or the name of an argument; None for the first
+            tensor.
     """
 
     path: str
@@ -36,11 +36,6 @@ class LayerPath:
     def parse(cls, text: str) -> LayerPath:
         """Parse `path`, `path:input`, `path[1]` or `path:input[mask]`.
 
-        Raises:
-            ArgumentError: The text has another form.
-
-        >>> LayerPath.parse("encoder.layer.3")
-        LayerPath(path='encoder.layer.3', input=False, item=None)
         >>> LayerPath.parse("attention:input[1]")
         LayerPath(path='attention', input=True, item=1)
         """
@@ -56,19 +51,9 @@ class LayerPath:
 
 
 def submodule(model: nn.Module, path: str, side: str) -> nn.Module:
-    """Return the layer at a path.
+    """Return the layer at a path that `named_modules()` lists; `""` is the model itself.
 
-    Args:
-        model: The model.
-        path: A name that `model.named_modules()` lists, such as `"encoder.layer.0"`; `""` is the
-            model itself.
-        side: `"student"`, `"teacher"` or `"model"`, for messages.
-
-    Raises:
-        ArgumentError: The model has no layer of this name.
-
-    >>> submodule(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), "1", "student")
-    ReLU()
+    `side` is `"student"`, `"teacher"` or `"model"`, for messages.
     """
     if not isinstance(path, str):
         raise ArgumentError(
@@ -76,9 +61,18 @@ def submodule(model: nn.Module, path: str, side: str) -> nn.Module:
             "pass a name that model.named_modules() lists"
         )
     *_, layer = along(model, path)
-    if layer is None:
-        raise ArgumentError(_not_found(model, path, side))
-    return layer
+    if layer is not None:
+        return layer
+    # With duplicates, since a module that is shared by two parents has two paths.
+    names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
+    near, word = get_close_matches(path, names, n=3), "nearest are"
+    if not near:
+        near, word = [name for name, _ in model.named_children()][:5], "its parts are"
+    found = f"{word} {', '.join(map(repr, near))}" if near else "it has no layers inside"
+    raise ArgumentError(
+        f"the {side} ({type(model).__name__}) has no layer {path!r}; {found}; "
+        "all are listed by [name for name, _ in model.named_modules()]"
+    )
 
 
 def along(model: nn.Module, path: str) -> Iterator[nn.Module | None]:
@@ -97,17 +91,3 @@ def along(model: nn.Module, path: str) -> Iterator[nn.Module | None]:
         if layer is None and wrapped is not None:
             layer = wrapped._modules.get(name)  # noqa: SLF001
         yield layer
-
-
-def _not_found(model: nn.Module, path: str, side: str) -> str:
-    """Return an error message with the nearest names, or with the first layers of the model."""
-    # With duplicates, since a module that is shared by two parents has two paths.
-    names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
-    near, word = get_close_matches(path, names, n=3), "nearest are"
-    if not near:
-        near, word = [name for name, _ in model.named_children()][:5], "its parts are"
-    found = f"{word} {', '.join(map(repr, near))}" if near else "it has no layers inside"
-    return (
-        f"the {side} ({type(model).__name__}) has no layer {path!r}; {found}; "
-        "all are listed by [name for name, _ in model.named_modules()]"
-    )

@@ -23,17 +23,6 @@ def projector(student: Tensor, teacher: Tensor) -> nn.Module:
     `[batch, channels, height, width]`; where the widths are equal, the identity.
 
     Source: Romero et al. 2015 (the regressor of FitNets), https://arxiv.org/abs/1412.6550.
-
-    Args:
-        student: A feature of the student, for its shape, device and dtype.
-        teacher: The teacher's feature, for its shape.
-
-    Raises:
-        ModelError: The two have different numbers of dimensions.
-
-    >>> import torch
-    >>> projector(torch.zeros(2, 5, 3), torch.zeros(2, 5, 4))
-    Linear(in_features=3, out_features=4, bias=True)
     """
     check_kinds(student, teacher)
     narrow, wide = width(student), width(teacher)
@@ -46,11 +35,7 @@ def projector(student: Tensor, teacher: Tensor) -> nn.Module:
 
 
 def check_kinds(student: Tensor, teacher: Tensor) -> None:
-    """Refuse features between which there is no projector.
-
-    Raises:
-        ModelError: The two have different numbers of dimensions.
-    """
+    """Refuse features of different numbers of dimensions, between which there is no projector."""
     kinds = {student.ndim, teacher.ndim}
     if len(kinds) > 1 or not kinds <= {_VECTORS, _TOKENS, _MAPS}:
         raise ModelError(
@@ -69,13 +54,9 @@ def project(module: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
     """Project the student's feature to the teacher's width, and resize it to the teacher's size.
 
     Both steps are linear and commute; the projection is done at the smaller size.
-
-    Args:
-        module: The projector.
-        student: `[batch, d]`, `[batch, tokens, d]` or `[batch, channels, height, width]`.
-        teacher: Its number of tokens, or height and width, is the target size.
     """
-    if _size(student) > _size(teacher):
+    # By the number of tokens or pixels.
+    if student[0].numel() // width(student) > teacher[0].numel() // width(teacher):
         return module(resize(student, teacher))
     return resize(module(student), teacher)
 
@@ -84,10 +65,6 @@ def resize(student: Tensor, teacher: Tensor) -> Tensor:
     """Resize the student's tokens, or height and width, to the teacher's number.
 
     To fewer by averaging, to more by linear interpolation.
-
-    >>> import torch
-    >>> resize(torch.tensor([[[1.0], [3.0]]]), torch.zeros(1, 1, 8))
-    tensor([[[2.]]])
     """
     if student.ndim == _TOKENS and student.shape[1] != teacher.shape[1]:
         sized = _interpolate(student.transpose(1, 2), list(teacher.shape[1:2]), "linear")
@@ -102,8 +79,3 @@ def _interpolate(feature: Tensor, size: list[int], mode: str) -> Tensor:
     if shrinks:
         return F.interpolate(feature, size, mode="area")
     return F.interpolate(feature, size, mode=mode, align_corners=False)
-
-
-def _size(feature: Tensor) -> int:
-    """Return the number of tokens or pixels."""
-    return feature[0].numel() // width(feature)

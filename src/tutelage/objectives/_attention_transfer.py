@@ -39,7 +39,13 @@ def attention_transfer(student: Tensor, teacher: Tensor, mask: Tensor | None = N
     >>> attention_transfer(student, torch.tensor([[[0.0, 0.0], [5.0, 5.0]]]))  # only the second
     tensor([1.])
     """
-    _check(student, teacher)
+    one_kind = student.ndim == teacher.ndim and student.ndim in (_TOKENS, _MAPS)
+    if not one_kind or _positions(student) != _positions(teacher):
+        raise ModelError(
+            "attention is compared between features [batch, tokens, d], or [batch, channels, "
+            f"height, width], with the same positions, got {list(student.shape)} (student) and "
+            f"{list(teacher.shape)} (teacher); choose layers of one kind, and resize one of the two"
+        )
     ours, theirs = (_attention(feature, mask) for feature in (student, teacher))
     mask = fitting(mask, student)
     return mean_per_example((ours - theirs).square().unsqueeze(2), mask)
@@ -75,17 +81,6 @@ def _attention(feature: Tensor, mask: Tensor | None) -> Tensor:
     # The sum: normalization makes it equal to the mean.
     sums = squares.sum(dim=1 if feature.ndim == _MAPS else 2).flatten(1)
     return F.normalize(shrunk(sums, dim=1), dim=1)
-
-
-def _check(student: Tensor, teacher: Tensor) -> None:
-    kinds = {student.ndim, teacher.ndim}
-    if len(kinds) == 1 and kinds <= {_TOKENS, _MAPS} and _positions(student) == _positions(teacher):
-        return
-    raise ModelError(
-        "attention is compared between features [batch, tokens, d], or [batch, channels, height, "
-        f"width], with the same positions, got {list(student.shape)} (student) and "
-        f"{list(teacher.shape)} (teacher); choose layers of one kind, and resize one of the two"
-    )
 
 
 def _positions(feature: Tensor) -> tuple[int, ...]:

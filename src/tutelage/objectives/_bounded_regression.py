@@ -60,6 +60,5 @@ class BoundedRegression(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the errors, `[batch]`."""
-        return bounded_regression(
-            student.wanted_output(), teacher.wanted_output(), labels_of(batch), self.margin
-        )
+        output, bound = student.wanted_output(), teacher.wanted_output()
+        return bounded_regression(output, bound, labels_of(batch), self.margin)

@@ -92,13 +92,7 @@ def _products(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _is_moderate(norm: Tensor, examples: int, mean: Tensor) -> bool:
-    """Tell whether products neither underflow nor overflow, and are more than rounding errors.
-
-    Args:
-        norm: ‖XᵀX‖.
-        examples: The number of rows of X.
-        mean: The mean that was subtracted, `[d]`.
-    """
+    """Tell whether ‖XᵀX‖ is more than rounding errors, and can be multiplied without overflow."""
     noise = examples * rounding(mean) ** 2 * torch.dot(mean, mean).item()
     return max(noise, 1 / _MODERATE) < norm.item() < _MODERATE
 

@@ -42,7 +42,11 @@ def coarse_soft_targets(student: Tensor, teacher: CoarseLogits, temperature: flo
     >>> coarse_soft_targets(torch.zeros(1, 4), known, temperature=1.0)  # ½ log(½/¼) + ½ log(½/¾)
     tensor([0.1438])
     """
-    _check_shapes(student, teacher)
+    if student.ndim != 2 or len(student) != len(teacher):  # noqa: PLR2004 - rows and columns
+        raise ModelError(
+            f"student logits must be [{len(teacher)}, classes] where the teacher has outputs for "
+            f"{len(teacher)} examples, got {list(student.shape)}; let the student return that shape"
+        )
     ids = _known_classes(teacher.ids, teacher.other, student.shape[1])
     logits = at_least_float32(student)
     # The filling −1 has a column of its own, past the last class.
@@ -83,15 +87,6 @@ def _log_sum(logits: Tensor, outside: Tensor) -> Tensor:
     # A row of −∞ only has a gradient of NaN, so it is filled with finite values first.
     marked = logits.masked_fill(~outside, -torch.inf).masked_fill(none, 0)
     return marked.logsumexp(dim=1, keepdim=True).masked_fill(none, -torch.inf)
-
-
-def _check_shapes(student: Tensor, teacher: CoarseLogits) -> None:
-    if student.ndim == 2 and len(student) == len(teacher):  # noqa: PLR2004 - rows and columns
-        return
-    raise ModelError(
-        f"student logits must be [{len(teacher)}, classes] where the teacher has outputs for "
-        f"{len(teacher)} examples, got {list(student.shape)}; let the student return that shape"
-    )
 
 
 def _check_ids(ids: Tensor, other: Tensor, classes: int) -> None:

@@ -129,15 +129,10 @@ class CRD(LayerObjective):
 
 
 class Memory(nn.Module):
-    """A queue of the latest embeddings and the indices of their examples.
+    """A queue of the latest embeddings and the indices of their examples, in the `state_dict`.
 
-    Both are buffers, so they are part of `state_dict()`. They are changed in place, because
-    DistributedDataParallel keeps references to buffers: before each step it copies those of the
-    first process to all others.
-
-    Args:
-        size: How many embeddings are kept.
-        like: An example of embeddings, for their width, device and dtype.
+    Its buffers are changed in place, because DistributedDataParallel keeps references to buffers:
+    before each step it copies those of the first process to all others.
     """
 
     rows: Tensor
@@ -160,12 +155,7 @@ class Memory(nn.Module):
 
     @torch.no_grad()
     def add(self, embeddings: Tensor, index: Tensor) -> None:
-        """Replace the oldest embeddings; if more come than fit, the last are kept.
-
-        Args:
-            embeddings: `[batch, d]`.
-            index: Of their examples, `[batch]`; −1 for unknown.
-        """
+        """Replace the oldest embeddings; the index of an example is −1 where it is not known."""
         size = len(self.rows)
         new = embeddings[-size:]
         slots = (self.added + torch.arange(len(new), device=self.rows.device)) % size

@@ -87,13 +87,8 @@ class DIST(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the losses, `[batch]`."""
-        return dist(
-            student.wanted_output(),
-            teacher.wanted_output(),
-            self.beta,
-            self.gamma,
-            self.temperature(batch.progress),
-        )
+        z, v = student.wanted_output(), teacher.wanted_output()
+        return dist(z, v, self.beta, self.gamma, self.temperature(batch.progress))
 
 
 def _columns(probabilities: Tensor, logits: Tensor) -> Tensor:

@@ -86,14 +86,8 @@ class DKD(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the weighted divergences, `[batch]`."""
-        return dkd(
-            student.wanted_output(),
-            teacher.wanted_output(),
-            labels_of(batch),
-            self.alpha,
-            self.beta,
-            self.temperature(batch.progress),
-        )
+        z, v, labels = student.wanted_output(), teacher.wanted_output(), labels_of(batch)
+        return dkd(z, v, labels, self.alpha, self.beta, self.temperature(batch.progress))
 
 
 def _parts(logits: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:

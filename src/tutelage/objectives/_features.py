@@ -11,11 +11,7 @@ _VECTORS, _TOKENS, _MAPS = 2, 3, 4
 
 
 def same_features(student: Tensor, teacher: Tensor) -> None:
-    """Refuse features of different shapes.
-
-    Raises:
-        ModelError: The shapes differ.
-    """
+    """Refuse features of different shapes."""
     if student.shape != teacher.shape:
         raise ModelError(
             f"the features of student and teacher must have one shape, got {list(student.shape)} "
@@ -24,13 +20,8 @@ def same_features(student: Tensor, teacher: Tensor) -> None:
 
 
 def same_examples(student: Tensor, teacher: Tensor) -> None:
-    """Refuse features that are not of the same number of examples.
-
-    Raises:
-        ModelError: They are not, or have no second dimension.
-    """
-    least = min(student.ndim, teacher.ndim)
-    if least < _VECTORS or len(student) != len(teacher):
+    """Refuse features that are not `[batch, …]` of the same number of examples."""
+    if min(student.ndim, teacher.ndim) < _VECTORS or len(student) != len(teacher):
         raise ModelError(
             "the features of student and teacher must be [batch, …] of the same examples, got "
             f"{list(student.shape)} (student) and {list(teacher.shape)} (teacher); choose layers "
@@ -61,13 +52,7 @@ def pooled(feature: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def mean_per_example(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the mean of each example's values, `[batch]`, over valid tokens.
-
-    Args:
-        values: `[batch, …]`.
-        mask: The token mask, `[batch, tokens]`; used only for `[batch, tokens, d]` with as
-            many tokens.
-    """
+    """Return the mean of each example's values, `[batch]`, over valid tokens if the mask fits."""
     mask = fitting(mask, values)
     if mask is None:
         return mean_of_rows(values.flatten(1))

@@ -10,11 +10,7 @@ from tutelage.signals import UNLABELLED, Batch
 
 
 def labels_of(batch: Batch) -> Tensor:
-    """Return the labels of a batch.
-
-    Raises:
-        DataError: It has none.
-    """
+    """Return the labels of a batch, which must have some."""
     if batch.labels is None:
         raise DataError(
             "an objective that learns from labels got a batch without any; yield (inputs, labels) "
@@ -61,24 +57,12 @@ def check_label_range(labels: Tensor, classes: int) -> None:
 in_range = value_check(
     "labels_in_range", check_label_range, "(Tensor labels, SymInt classes) -> Tensor"
 )
-"""Return the labels; raises as `check_label_range` does."""
 
 
 def columns_of(student: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the columns of the true classes, and which examples have one.
+    """Check labels; return the true classes' columns, `[batch, 1]`, and which examples have one.
 
-    Args:
-        student: Student logits, `[batch, classes]`.
-        labels: Class ids from 0 to classes − 1, `[batch]`, integers; −100 means no label.
-
-    Returns:
-        The true classes' columns, `[batch, 1]`, 0 for an example without label; and which
-        examples have a label, `[batch]` of bool.
-
-    Raises:
-        DataError: The labels have the wrong dtype, shape or range (which is checked on the CPU
-            only).
-        ModelError: The logits are not `[batch, classes]`.
+    The column is 0 for an example without label.
     """
     check_label_shapes(student, labels)
     labels = in_range(labels, student.shape[1]).long()  # unsigned bytes know no −100
@@ -88,11 +72,7 @@ def columns_of(student: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def without_true(logits: Tensor, columns: Tensor) -> Tensor:
-    """Replace the true class's logit by the lowest finite number, so that its probability is 0.
-
-    Raises:
-        ModelError: There is no other class.
-    """
+    """Replace the true class's logit by the lowest finite number, so that its probability is 0."""
     if logits.shape[1] < 2:  # noqa: PLR2004 - the true class and another
         raise ModelError(
             "an objective on the classes other than the true one needs at least two classes, got "

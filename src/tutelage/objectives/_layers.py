@@ -34,37 +34,25 @@ class LayerObjective(Objective):
         if self.layer_map is None:
             self.wants = Wants(student=OUTPUT, teacher=OUTPUT)
         else:
-            self.wants = Wants(
-                student=Fields(features=frozenset(self.layer_map)),
-                teacher=Fields(features=frozenset(self.layer_map.values())),
-            )
+            ours, theirs = frozenset(self.layer_map), frozenset(self.layer_map.values())
+            self.wants = Wants(student=Fields(features=ours), teacher=Fields(features=theirs))
 
     @abstractmethod
     def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
-        """Return `[batch]`: how far the student's feature is from the teacher's.
+        """Return `[batch]`: how far the student's feature, `[batch, …]`, is from the teacher's.
 
-        Args:
-            pair: The position of the pair in the map.
-            student: The student's feature, `[batch, …]`.
-            teacher: The teacher's.
-            batch: The examples.
+        `pair` is the position in the map, for parts that belong to one pair.
         """
 
     def pairs(self, student: Signals, teacher: Signals) -> list[tuple[Tensor, Tensor]]:
         """Return the features that are compared."""
         if self.layer_map is None:
             return [(student.wanted_output(), teacher.wanted_output())]
-        return [
-            (student.feature(ours), teacher.feature(theirs))
-            for ours, theirs in self.layer_map.items()
-        ]
+        pairs = self.layer_map.items()
+        return [(student.feature(ours), teacher.feature(theirs)) for ours, theirs in pairs]
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return the mean over the pairs, `[batch]`.
-
-        Raises:
-            ArgumentError: The objective is not built.
-        """
+        """Return the mean over the pairs, `[batch]`."""
         if not self.built:
             raise ArgumentError(
                 f"{self} has projectors that depend on the shapes of features, got none yet; call "
@@ -78,11 +66,7 @@ class LayerObjective(Objective):
 
 
 def checked_map(layer_map: Mapping[str, str]) -> dict[str, str]:
-    """Return the map of layers.
-
-    Raises:
-        ArgumentError: It is empty or has invalid layer paths.
-    """
+    """Return the map of layers; refuse an empty one, and invalid layer paths."""
     if not isinstance(layer_map, Mapping) or not layer_map:
         raise ArgumentError(
             "`layer_map` must map layers of the student to layers of the teacher, got "

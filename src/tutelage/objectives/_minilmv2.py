@@ -14,7 +14,6 @@ from tutelage.objectives._layers import LayerObjective, checked_map
 from tutelage.objectives._tensors import at_least_float32, full_precision, kl_divergence
 from tutelage.signals import Batch
 
-_TOKENS = 3
 _PARTS = ("query", "key", "value")
 
 
@@ -46,7 +45,19 @@ def minilmv2(
     >>> minilmv2(torch.ones(1, 2, 1), teacher, relation_heads=1)
     tensor([0.4779])
     """
-    _check(student, teacher, relation_heads)
+    if not student.ndim == teacher.ndim == 3 or student.shape[:2] != teacher.shape[:2]:  # noqa: PLR2004
+        raise ModelError(
+            "queries, keys or values of student and teacher must be [batch, tokens, d] of the same "
+            f"tokens, got {list(student.shape)} (student) and {list(teacher.shape)} (teacher); "
+            "choose the linear layers that make them"
+        )
+    widths = student.shape[2], teacher.shape[2]
+    if any(width % relation_heads for width in widths):
+        raise ModelError(
+            f"the widths of queries, keys or values must be multiples of `relation_heads`, "
+            f"{relation_heads}, got {widths[0]} (student) and {widths[1]} (teacher); choose a "
+            "divisor of both"
+        )
     mask = fitting(mask, student)
     with full_precision(student):
         log_q = _log_relations(student, relation_heads, mask)
@@ -96,12 +107,18 @@ class MiniLMv2(LayerObjective):
         student_parts: Sequence[str] = _PARTS,
         teacher_parts: Sequence[str] = _PARTS,
     ) -> None:
-        pairs = _paired(student_parts, teacher_parts)
+        lists = not isinstance(student_parts, str) and not isinstance(teacher_parts, str)
+        if not lists or not student_parts or len(student_parts) != len(teacher_parts):
+            raise ArgumentError(
+                "`student_parts` and `teacher_parts` must name the same linear layers of the two "
+                f"sides, got {student_parts!r} and {teacher_parts!r}; write ('q_lin', 'k_lin', "
+                "'v_lin') and ('query', 'key', 'value')"
+            )
         super().__init__(
             {
                 f"{student}.{ours}": f"{teacher}.{theirs}"
                 for student, teacher in checked_map(layer_map).items()
-                for ours, theirs in pairs
+                for ours, theirs in zip(student_parts, teacher_parts, strict=True)
             }
         )
         advice = "it must divide the widths of both sides"
@@ -120,30 +137,3 @@ def _log_relations(feature: Tensor, heads: int, mask: Tensor | None) -> Tensor:
         # Not −∞: the difference of two would be NaN, and a text may be padding only.
         scores = scores.masked_fill(~mask[:, None, None, :], torch.finfo(scores.dtype).min)
     return scores.log_softmax(dim=3)
-
-
-def _check(student: Tensor, teacher: Tensor, heads: int) -> None:
-    tokens = student.ndim == teacher.ndim == _TOKENS
-    if not tokens or student.shape[:2] != teacher.shape[:2]:
-        raise ModelError(
-            "queries, keys or values of student and teacher must be [batch, tokens, d] of the same "
-            f"tokens, got {list(student.shape)} (student) and {list(teacher.shape)} (teacher); "
-            "choose the linear layers that make them"
-        )
-    widths = student.shape[2], teacher.shape[2]
-    if any(width % heads for width in widths):
-        raise ModelError(
-            f"the widths of queries, keys or values must be multiples of `relation_heads`, {heads},"
-            f" got {widths[0]} (student) and {widths[1]} (teacher); choose a divisor of both"
-        )
-
-
-def _paired(student: Sequence[str], teacher: Sequence[str]) -> list[tuple[str, str]]:
-    lists = not isinstance(student, str) and not isinstance(teacher, str)
-    if not lists or not student or len(student) != len(teacher):
-        raise ArgumentError(
-            "`student_parts` and `teacher_parts` must name the same linear layers of the two "
-            f"sides, got {student!r} and {teacher!r}; write ('q_lin', 'k_lin', 'v_lin') and "
-            "('query', 'key', 'value')"
-        )
-    return list(zip(student, teacher, strict=True))

@@ -74,10 +74,5 @@ class NKD(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the cross-entropies, `[batch]`."""
-        return nkd(
-            student.wanted_output(),
-            teacher.wanted_output(),
-            labels_of(batch),
-            self.gamma,
-            self.temperature(batch.progress),
-        )
+        z, v, labels = student.wanted_output(), teacher.wanted_output(), labels_of(batch)
+        return nkd(z, v, labels, self.gamma, self.temperature(batch.progress))

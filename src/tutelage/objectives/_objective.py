@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
-from inspect import signature
+from inspect import Parameter, signature
 from itertools import chain, count
 from operator import or_
 from types import FunctionType
@@ -93,12 +93,9 @@ class Objective(nn.Module):
 
     def extra_repr(self) -> str:
         """Show the arguments of `__init__`, but no defaults that are off."""
-        shown = [
-            _shown(each.name, getattr(self, each.name))
-            for each in signature(type(self)).parameters.values()
-            if not _is_off(getattr(self, each.name, None), each.default)
-        ]
-        return ", ".join(filter(None, shown))
+        arguments = signature(type(self)).parameters.values()
+        values = ((each, getattr(self, each.name, None)) for each in arguments)
+        return ", ".join(filter(None, (_shown(each, value) for each, value in values)))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"
@@ -116,10 +113,7 @@ class ValidationFeedback(Protocol):
     ) -> dict[str, float]:
         """Return the objective's own metrics on all validation data, by name.
 
-        Args:
-            student: The student's output for all examples, on the CPU, without features.
-            teacher: The teacher's.
-            batch: All examples, with labels and domains, without inputs.
+        Outputs are of all examples, on the CPU, without features; the batch has no inputs.
         """
         ...
 
@@ -130,13 +124,7 @@ class ValidationFeedback(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One term of a weighted sum.
-
-    Args:
-        name: For the logs, such as `soft_targets`.
-        weight: Its weight over training.
-        objective: The weighted objective.
-    """
+    """One term of a weighted sum, under its name in the logs, such as `soft_targets`."""
 
     name: str
     weight: Schedule
@@ -224,13 +212,11 @@ def _times(first: Schedule, second: Schedule) -> Schedule:
     return Product(first, second)
 
 
-def _is_off(value: object, default: object) -> bool:
-    """Tell whether a setting is None, or a default that is 0, empty or a flag."""
-    return value is None or (value == default and (not value or isinstance(value, bool)))
-
-
-def _shown(name: str, value: object) -> str:
-    """Return an argument as text; empty if it has no short one, such as a module."""
+def _shown(argument: Parameter, value: object) -> str:
+    """Return an argument as text; empty if it is off, or has no short text, such as a module."""
+    name = argument.name
+    if value is None or (value == argument.default and (not value or isinstance(value, bool))):
+        return ""
     if isinstance(value, (dict, Objective)):
         return repr(value)
     if isinstance(value, FunctionType):

@@ -43,7 +43,15 @@ def regression(
     tensor([4., 0.])
     """
     output = at_least_float32(output)
-    target = column(target, output)
+    if target.ndim == 1:
+        target = target.unsqueeze(1)
+    if target.shape != output.shape or not target.is_floating_point():  # never broadcast
+        raise DataError(
+            f"values to be predicted must be floating numbers of shape {list(output.shape)}, like "
+            f"the student's output, got {describe(target)}; convert the labels, or change the "
+            "student's last layer"
+        )
+    target = target.to(output.dtype)
     if known is None:
         return mean_of_rows(_errors(output, target, huber_delta))
     known = known.reshape(target.shape)
@@ -64,23 +72,6 @@ def regression_to_labels(
     return regression(output, labels, huber_delta, ~labels.isnan())
 
 
-def column(target: Tensor, output: Tensor) -> Tensor:
-    """Return `target` in the shape and dtype of `output`, without ever broadcasting it.
-
-    Raises:
-        DataError: The shapes do not agree, or the target is not of a floating type.
-    """
-    if target.ndim == 1:
-        target = target.unsqueeze(1)
-    if target.shape != output.shape or not target.is_floating_point():
-        raise DataError(
-            f"values to be predicted must be floating numbers of shape {list(output.shape)}, like "
-            f"the student's output, got {describe(target)}; convert the labels, or change the "
-            "student's last layer"
-        )
-    return target.to(output.dtype)
-
-
 class HuberOption(Objective):
     """An objective whose error is squared (`huber_delta=None`) or Huber's."""
 
@@ -89,9 +80,9 @@ class HuberOption(Objective):
     def __init__(self, huber_delta: float | None = None) -> None:
         super().__init__()
         advice = "the error is squared below it and linear above; None for squares"
-        self.huber_delta = (
-            None if huber_delta is None else positive("huber_delta", huber_delta, advice)
-        )
+        if huber_delta is not None:
+            huber_delta = positive("huber_delta", huber_delta, advice)
+        self.huber_delta = huber_delta
 
 
 class LabelRegression(HuberOption):

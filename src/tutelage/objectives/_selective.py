@@ -89,7 +89,21 @@ class Selective(Objective):
 
     def __init__(self, objective: Objective, by: Grouping = by_domain) -> None:
         super().__init__()
-        _check(objective, by)
+        if not isinstance(objective, Objective) or isinstance(objective, (WeightedSum, Selective)):
+            raise ArgumentError(
+                f"`objective` must be one Objective, without a weight, got {objective!r}; write "
+                "0.9 * tl.Selective(tl.SoftTargets(4))"
+            )
+        if not objective.wants.teacher:
+            raise ArgumentError(
+                f"`objective` must learn from the teacher, got {objective}; add an objective on "
+                "labels beside it: tl.HardLabels() + tl.Selective(tl.SoftTargets(4))"
+            )
+        if not callable(by):
+            raise ArgumentError(
+                f"`by` must be a function from a batch to groups, got {by!r}; for instance "
+                "tl.objectives.by_domain or tl.objectives.by_class"
+            )
         self.objective, self.by = objective, by
         self.wants = objective.wants | Wants(student=OUTPUT, teacher=OUTPUT)
         self.predicts_values = objective.predicts_values
@@ -119,21 +133,16 @@ class Selective(Objective):
         values = self.objective(student, teacher, batch)
         if not self.closed:
             return values
-        open_ = torch.tensor(
-            [group not in self.closed for group in self._groups(batch, len(values))]
-        )
-        return values.where(open_.to(values.device), 0)
+        groups = self._groups(batch, len(values))
+        open_ = torch.tensor([group not in self.closed for group in groups], device=values.device)
+        return values.where(open_, 0)
 
     def validation_metrics(
         self, student: Signals, teacher: Signals, batch: Batch
     ) -> dict[str, float]:
-        """Return the student's advantage in each group, as `lead/GROUP`.
-
-        Raises:
-            DataError: There are no labels, or they do not fit the outputs.
-        """
+        """Return the student's advantage in each group, as `lead/GROUP`."""
         ours = self._scores(student.wanted_output(), batch)
-        lead = ours - self._scores(teacher.wanted_answer(), batch)
+        lead = ours - self._scores(teacher.wanted_targets(), batch)
         rows: dict[str, list[int]] = {}
         known = batch.labelled().tolist()
         for row, group in enumerate(self._groups(batch, len(lead))):
@@ -190,21 +199,3 @@ def _choices(output: Tensor | CoarseLogits) -> Tensor:
     logits = torch.cat([output.logits, output.other.unsqueeze(1)], dim=1)
     ids = torch.cat([output.ids, torch.full_like(output.ids[:, :1], -1)], dim=1)
     return ids.gather(1, logits.argmax(dim=1, keepdim=True)).squeeze(1)
-
-
-def _check(objective: Objective, by: object) -> None:
-    if not isinstance(objective, Objective) or isinstance(objective, (WeightedSum, Selective)):
-        raise ArgumentError(
-            f"`objective` must be one Objective, without a weight, got {objective!r}; write "
-            "0.9 * tl.Selective(tl.SoftTargets(4))"
-        )
-    if not objective.wants.teacher:
-        raise ArgumentError(
-            f"`objective` must learn from the teacher, got {objective}; add an objective on "
-            "labels beside it: tl.HardLabels() + tl.Selective(tl.SoftTargets(4))"
-        )
-    if not callable(by):
-        raise ArgumentError(
-            f"`by` must be a function from a batch to groups, got {by!r}; for instance "
-            "tl.objectives.by_domain or tl.objectives.by_class"
-        )

@@ -61,7 +61,7 @@ class SoftTargets(Objective):
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the divergences, `[batch]`."""
         temperature = self.temperature(batch.progress)
-        logits, targets = student.wanted_output(), teacher.wanted_answer()
+        logits, targets = student.wanted_output(), teacher.wanted_targets()
         if isinstance(targets, CoarseLogits):
             return coarse_soft_targets(logits, targets, temperature)
         return soft_targets(logits, targets, temperature)

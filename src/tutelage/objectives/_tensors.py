@@ -8,8 +8,6 @@ from torch import Tensor
 
 from tutelage.errors import ModelError
 
-_ROWS_AND_COLUMNS = 2
-
 
 def at_least_float32(tensor: Tensor) -> Tensor:
     """Return the tensor in float32 if it has fewer bits."""
@@ -29,10 +27,8 @@ def rounding(tensor: Tensor) -> float:
 
 
 def mean_of_rows(values: Tensor) -> Tensor:
-    """Return the mean of each row, `[batch]`.
-
-    The gradient of a sum takes less memory and time than that of `mean`.
-    """
+    """Return the mean of each row, `[batch]`."""
+    # The gradient of a sum takes less memory and time than that of `mean`.
     return values.sum(dim=1) / max(values.shape[1], 1)
 
 
@@ -52,17 +48,8 @@ def shrunk(tensor: Tensor, dim: int | tuple[int, ...]) -> Tensor:
 
 
 def same_shape(student: Tensor, teacher: Tensor, unit: str) -> None:
-    """Refuse outputs of the two sides that cannot be compared.
-
-    Args:
-        student: `[batch, n]`.
-        teacher: The same shape.
-        unit: What the n columns are, for the message.
-
-    Raises:
-        ModelError: The shapes differ, or are not `[batch, n]`.
-    """
-    tables = student.ndim == teacher.ndim == _ROWS_AND_COLUMNS
+    """Refuse outputs that are not of one shape `[batch, n]`; `unit` says what the n columns are."""
+    tables = student.ndim == teacher.ndim == 2  # noqa: PLR2004 - rows and columns
     if tables and student.shape == teacher.shape:
         return
     if tables and student.shape[0] == teacher.shape[0]:
@@ -78,18 +65,10 @@ def same_shape(student: Tensor, teacher: Tensor, unit: str) -> None:
 
 
 def directions(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Subtract the mean along `dim` and divide by the length of the difference.
+    """Return values minus their mean, made of length 1 along `dim`, and which of them exist.
 
     Values that are constant but for rounding have no direction: it is set to 0, without a gradient,
     which would explode.
-
-    Args:
-        values: `[rows, columns]`.
-        dim: 1 for the directions of the rows, 0 for those of the columns.
-
-    Returns:
-        The directions, in the shape of `values`, of length 1 or 0; and which of them exist, bool,
-        with `dim` of size 1.
     """
     mean = values.mean(dim=dim, keepdim=True)
     centred = values - mean

@@ -20,10 +20,6 @@ def valid_examples(terms: Sequence[Term], batch: Batch) -> tuple[int, Sequence[T
 
     A term that reads labels is valid for the labelled examples; one that compares the examples of
     a batch is valid for none where there is only one.
-
-    Raises:
-        DataError: This is not a batch, labels are missing, or an example has two labels and a term
-            reads one.
     """
     if not isinstance(batch, Batch):
         raise DataError(

@@ -18,12 +18,8 @@ def value_check(name: str, check: Callable[..., None], schema: str) -> Callable[
     """Return a function that checks a tensor's values on the CPU and returns the tensor.
 
     It does so in compiled code too, where an index out of range would end the process without a
-    traceback: there the check is an operator, which the compiler does not trace.
-
-    Args:
-        name: Of the operator.
-        check: Raises if the values of its first argument, a tensor, are wrong.
-        schema: The arguments of `check` and a returned tensor, in PyTorch's notation.
+    traceback: there the check is an operator, which the compiler does not trace. `schema` has the
+    arguments of `check` and a returned tensor, in PyTorch's notation.
     """
 
     def body(values: Tensor, *others: Any) -> Tensor:

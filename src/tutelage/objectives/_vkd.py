@@ -78,19 +78,11 @@ class VkD(FeatureMatch):
 def orthogonal_projector(student: Tensor, teacher: Tensor) -> nn.Module:
     """Return an orthogonal projector from the student's width to the teacher's, also if equal.
 
-    Args:
-        student: A feature of the student, for its shape, device and dtype.
-        teacher: The feature of the teacher that it is to be compared with.
-
-    Raises:
-        ModelError: The two have different numbers of dimensions.
-
     >>> orthogonal_projector(torch.zeros(2, 5, 3), torch.zeros(2, 5, 4))
     Orthogonal(3 → 4)
     """
     check_kinds(student, teacher)
-    like = at_least_float32(student[:1])
-    return Orthogonal(width(student), width(teacher), device=like.device, dtype=like.dtype)
+    return Orthogonal(width(student), width(teacher), like=at_least_float32(student[:1]))
 
 
 class Orthogonal(nn.Module):
@@ -105,28 +97,16 @@ class Orthogonal(nn.Module):
     Section 3 of the paper reaches the same matrices by a matrix exponential. The retraction is from
     Absil, Mahony and Sepulchre 2008, "Optimization Algorithms on Matrix Manifolds", chapter 4.
 
-    Args:
-        narrow: Width of the input.
-        wide: Width of the output.
-        device: Of the matrix.
-        dtype: Of the matrix, with at least 32 bits.
-
     Shape:
         `[…, narrow]` to `[…, wide]`; or `[batch, narrow, height, width]` to
         `[batch, wide, height, width]`.
     """
 
-    def __init__(
-        self,
-        narrow: int,
-        wide: int,
-        device: torch.device | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
+    def __init__(self, narrow: int, wide: int, like: Tensor | None = None) -> None:
         super().__init__()
         self.narrows = wide < narrow
         shape = (max(narrow, wide), min(narrow, wide))
-        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self.weight = nn.Parameter(torch.empty(shape) if like is None else like.new_empty(shape))
         nn.init.orthogonal_(self.weight)
 
     def matrix(self) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tutelage.reports.page import Column, Figure, Page, Section, Table
+from tutelage.reports.page import Page, Section, Table
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|])")
 _LIST = re.compile(r"^(#+|[+-]|\d+[.)])(?=\s)")
@@ -45,35 +45,25 @@ def _section(section: Section) -> Iterator[str]:
         if section.table.note:
             yield _text(section.table.note)
     for figure in section.figures:
-        yield from _figure(figure)
+        yield f"### {_text(figure.title)}"
+        if figure.caption:
+            yield _text(figure.caption)
+        if figure.description:
+            yield f"*Figure:* {_text(figure.description)}"
     if section.caption:
         yield _text(section.caption)
 
 
 def _table(table: Table) -> str:
-    heads = [_head(column) for column in table.columns]
-    rules = ["---:" if column.numeric else "---" for column in table.columns]
-    rows = [
-        [_emphasised(_text(str(cell)), number == table.emphasis) for cell in row]
-        for number, row in enumerate(table.rows)
+    heads = [
+        _text(f"{column.name}, {column.unit}" if column.unit else column.name)
+        for column in table.columns
     ]
+    rules = ["---:" if column.numeric else "---" for column in table.columns]
+    rows = [[_text(str(cell)) for cell in row] for row in table.rows]
+    if table.emphasis is not None:
+        rows[table.emphasis] = [cell and f"**{cell}**" for cell in rows[table.emphasis]]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rules, *rows))
-
-
-def _head(column: Column) -> str:
-    return _text(f"{column.name}, {column.unit}" if column.unit else column.name)
-
-
-def _emphasised(text: str, wanted: bool) -> str:
-    return f"**{text}**" if wanted and text else text
-
-
-def _figure(figure: Figure) -> Iterator[str]:
-    yield f"### {_text(figure.title)}"
-    if figure.caption:
-        yield _text(figure.caption)
-    if figure.description:
-        yield f"*Figure:* {_text(figure.description)}"
 
 
 def _text(text: str) -> str:

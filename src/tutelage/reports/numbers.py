@@ -5,12 +5,8 @@ from __future__ import annotations
 import math
 import re
 
-_LARGE = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-
 NONE = "–"
 """What stands for a number that there is none of."""
-
-
 _NUMBER = re.compile(r"([+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)\s*([kMG]?B\b)?")
 _BYTES = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 
@@ -22,15 +18,6 @@ def percent(fraction: float, decimals: int = 1) -> str:
     '96.7 %'
     """
     return f"{100 * fraction:.{decimals}f} %"
-
-
-def plus_minus(mean: float, half_width: float) -> str:
-    """Return a fraction and the half width of its interval as per cent.
-
-    >>> plus_minus(0.9666, 0.0123)
-    '96.7 ± 1.2 %'
-    """
-    return f"{100 * mean:.1f} ± {100 * half_width:.1f} %"
 
 
 def points(difference: float) -> str:
@@ -77,22 +64,24 @@ def file_size(number: int) -> str:
     >>> file_size(940), file_size(9400), file_size(365_000), file_size(45_200_000)
     ('940 B', '9.4 kB', '365 kB', '45.2 MB')
     """
-    size, units = float(number), ["B", "kB", "MB", "GB"]
-    while size >= 999.5 and len(units) > 1:  # noqa: PLR2004 - what would read as 1000
-        size, units = size / 1000, units[1:]
-    return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:.3g} {units[0]}"
+    return _in_units(number, ("B", "kB", "MB", "GB"))
 
 
 def flops(number: int) -> str:
     """Return a number of FLOPs in a unit that fits.
 
-    >>> flops(940), flops(2_400_000), flops(3_000_000_000)
-    ('940', '2.4 M', '3 G')
+    >>> flops(940), flops(999_900), flops(2_400_000), flops(3_000_000_000)
+    ('940', '1 M', '2.4 M', '3 G')
     """
-    for size, unit in _LARGE:
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
-    return str(number)
+    return _in_units(number, ("", "k", "M", "G", "T")).strip()
+
+
+def _in_units(number: int, units: tuple[str, ...]) -> str:
+    """Return a number in the first unit in which it has three figures; each is 1000 of the last."""
+    power = 0
+    while power < len(units) - 1 and number >= 999.5 * 1000**power:  # what would read as 1000
+        power += 1
+    return f"{number / 1000**power:.3g} {units[power]}"
 
 
 def milliseconds(seconds: float) -> str:

@@ -15,13 +15,7 @@ from tutelage.reports.numbers import NONE, sort_value
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The head of a table's column.
-
-    Args:
-        name: What stands above it.
-        unit: A second, quieter line: a unit, or a qualification.
-        numeric: Whether its cells are numbers, which are set to the right.
-    """
+    """The head of a table's column; the unit, or a qualification, is a second, quieter line."""
 
     name: str
     unit: str = ""
@@ -30,37 +24,24 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell that is not sorted by its text.
-
-    Args:
-        text: What is read.
-        value: What it is sorted by; None for last.
-    """
+    """A cell that is not sorted by its text but by its value; None for last."""
 
     text: str
     value: float | None = None
 
     def __str__(self) -> str:
-        """Return what is read."""
         return self.text
 
-    def __rich__(self) -> str:
-        """Return what is read, for a table on a terminal."""
-        return self.text
+    __rich__ = __str__  # for a table on a terminal
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """Rows of text; the first cell of each names the row.
 
-    Args:
-        caption: What the table shows, for screen readers.
-        columns: Heads, one for each cell of a row.
-        rows: Texts; numbers such as `96.7 ± 1.2` or `363 kB` are sorted by value. A `Cell` has a
-            sort value of its own.
-        note: Below the table: how to read it.
-        emphasis: Number of the primary row; None for none.
-        sortable: Whether a click on a head sorts the rows, where there are several.
+    The caption is for screen readers, the note below the table says how to read it, and `emphasis`
+    is the number of the primary row. Where there are several rows, a click on a head sorts them:
+    numbers such as `96.7 ± 1.2` or `363 kB` by value.
     """
 
     caption: str
@@ -91,24 +72,18 @@ class Table:
     @property
     def cells(self) -> list[list[Cell]]:
         """The rows with what each cell is sorted by."""
-        return [
-            [
-                cell if isinstance(cell, Cell) else Cell(cell, _order(cell, column))
-                for cell, column in zip(row, self.columns, strict=True)
-            ]
-            for row in self.rows
-        ]
+
+        def of(cell: str | Cell, column: Column) -> Cell:
+            if isinstance(cell, Cell):
+                return cell
+            return Cell(cell, sort_value(cell) if column.numeric else None)
+
+        return [list(map(of, row, self.columns)) for row in self.rows]
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A drawing with its title.
-
-    Args:
-        svg: From `tutelage.reports.figures`: inline SVG, which is taken as it is.
-        title: A few words.
-        caption: A sentence or two that explain it.
-    """
+    """A drawing of `tutelage.reports.figures`, which is taken as it is, with its title."""
 
     svg: str
     title: str
@@ -128,12 +103,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Highlight:
-    """One number of the page in large type.
-
-    Args:
-        value: Such as "+3.1 points".
-        label: What it is.
-    """
+    """One number of the page in large type, such as "+3.1 points", and what it is."""
 
     value: str
     label: str
@@ -141,16 +111,7 @@ class Highlight:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of a page.
-
-    Args:
-        heading: Its head.
-        text: Paragraphs of plain text.
-        table: Below the text, if any.
-        figures: Side by side where there is room.
-        caption: A sentence or two below all of the figures.
-        code: Lines to be copied, such as a command.
-    """
+    """A part of a page: paragraphs, code to be copied, a table, and figures with their caption."""
 
     heading: str
     text: tuple[str, ...] = ()
@@ -162,17 +123,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A whole page.
-
-    Args:
-        title: Its head.
-        verdict: The result in words; it comes first.
-        sections: Parts in their order.
-        lead: A line below the title: what this is.
-        warning: What a reader must know before the verdict.
-        highlights: A few numbers in large type below the verdict.
-        footer: The last line.
-    """
+    """A whole page: title, lead (what this is), warning, verdict, highlights, sections, footer."""
 
     title: str
     verdict: str
@@ -204,7 +155,3 @@ def render(page: Page) -> str:
 def _unbroken(value: object) -> object:
     """Keep a number and its per cent sign on one line."""
     return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
-
-
-def _order(text: str, column: Column) -> float | None:
-    return sort_value(text) if column.numeric else None

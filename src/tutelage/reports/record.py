@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from tutelage.errors import RunFolderError
 from tutelage.evaluation import Calibration, Cost, Interval, Latency, NonInferiority, Reliability
+from tutelage.reports.conduct import Edge, Overlap, Tried, Tuning
 
-FORMAT = "tutelage report 2"
+FORMAT = "tutelage report 3"
 FRACTIONS = ("accuracy", "agreement")
 """Metrics in [0, 1] that are shown in per cent."""
 
@@ -72,20 +73,6 @@ class TrialRecord:
 
 
 @dataclass(frozen=True)
-class Tried:
-    """One setting of a sweep.
-
-    Args:
-        setting: In words.
-        value: The deciding metric on validation data, the mean over the tuning seeds; None where
-            training diverged.
-    """
-
-    setting: str
-    value: float | None
-
-
-@dataclass(frozen=True)
 class ArmRecord:
     """One arm over all seeds; a run's student and a teacher are arms with one trial.
 
@@ -97,6 +84,8 @@ class ArmRecord:
         settings: What it was trained with.
         model: Which of the record's models it has: a key of `Record.models`.
         tried: The settings of its sweep; the chosen one is the best.
+        edges: The chosen numbers that are at an edge of those tried.
+        tuning: What choosing took; None without a sweep.
         similarity: Mean softened probabilities for each true class, over all seeds.
         similarity_correlation: Of its similarities with the teacher's.
         by_class: Recall of each class, the mean over seeds.
@@ -105,6 +94,8 @@ class ArmRecord:
         against: The one control that it is compared with; None for all.
         series: Which line of the figure over `at` it belongs to.
         at: Where on it.
+        intervals: Of metrics that are means over examples, and of the deciding one: 95 %, over
+            seeds and test examples.
     """
 
     name: str
@@ -114,6 +105,8 @@ class ArmRecord:
     settings: dict[str, Any] = field(default_factory=dict)
     model: str = ""
     tried: tuple[Tried, ...] = ()
+    edges: tuple[Edge, ...] = ()
+    tuning: Tuning | None = None
     similarity: tuple[tuple[float, ...], ...] = ()
     similarity_correlation: float | None = None
     by_class: dict[int, float] = field(default_factory=dict)
@@ -122,6 +115,7 @@ class ArmRecord:
     against: str | None = None
     series: str = ""
     at: float | None = None
+    intervals: dict[str, Interval] = field(default_factory=dict)
 
     def values(self, metric: str) -> tuple[float, ...]:
         """Return a metric of each seed; empty if any has none."""
@@ -138,41 +132,47 @@ class ArmRecord:
 
 @dataclass(frozen=True)
 class Comparison:
-    """An arm against a control, seed by seed; above zero the arm is better.
+    """An arm against a control or the teacher, seed by seed; above zero the arm is better.
 
     Args:
         arm: Its name.
-        control: The name of what it is compared with.
+        other: The name of what it is compared with.
         differences: One for each seed, signed so that more is better.
-        interval: 95 %, Student's t over seeds; None for a single seed.
-        bootstrap: 95 %, over seeds and examples; None where the metric is no mean over examples.
+        interval: 95 %; None where one seed or ties leave nothing to estimate it from.
+        over: What varies in the interval: "seeds and examples", "examples" or "seeds".
+        resolution: Half of the least width that an interval of so few test examples can have.
         seeds_needed: How many seeds it takes to see this difference with a power of 80 %; None
-            where there is no difference or it takes too many.
+            where there is no difference or no number of seeds shows it on these test examples.
+        non_inferiority: Against the teacher, whether it is no worse than the margin.
     """
 
     arm: str
-    control: str
+    other: str
     differences: tuple[float, ...]
-    interval: Interval | None
-    bootstrap: Interval | None
-    seeds_needed: int | None
+    interval: Interval | None = None
+    over: str = ""
+    resolution: float = 0.0
+    seeds_needed: int | None = None
+    non_inferiority: NonInferiority | None = None
 
 
 @dataclass(frozen=True)
-class AgainstTeacher:
-    """An arm against the teacher.
+class PartDifference:
+    """The primary arm against its control, on the test examples of one domain or class.
 
     Args:
-        arm: Its name.
-        differences: One for each seed; above zero the student is better.
-        interval: 95 %, Student's t over seeds; None for a single seed.
-        non_inferiority: Whether it is no worse than the margin; None without a margin.
+        kind: "domain" or "class".
+        name: Of the domain; the class id.
+        examples: How many.
+        difference: Mean over seeds, signed so that more is better.
+        interval: Its interval; all those of a kind hold together with 95 % (Bonferroni).
     """
 
-    arm: str
-    differences: tuple[float, ...]
+    kind: str
+    name: str
+    examples: int
+    difference: float
     interval: Interval | None = None
-    non_inferiority: NonInferiority | None = None
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class VariantRecord:
 
     Args:
         name: Which.
-        reason: Why it could not be made; "" if it was.
+        reason: Why it could not be made or measured; "" if it was.
         file_bytes: Its size, where it is a file of its own.
         metric: The deciding metric.
         latencies: For each batch size.
@@ -201,14 +201,20 @@ class ModelRecord:
     Args:
         name: For readers.
         cost: Parameters, bytes, FLOPs; None for a teacher that is no module.
-        latencies: For each batch size; empty where inputs are not one tensor.
+        latencies: For each batch size; empty where `untimed` has a reason.
         variants: Cheaper forms of it, if they were asked for.
+        untimed: Why it was not timed; "" if it was.
+        uncounted: Why FLOPs and memory, or without `cost` anything of it, were not measured.
+        device: Where it was measured, such as "cpu".
     """
 
     name: str
     cost: Cost | None = None
     latencies: tuple[Latency, ...] = ()
     variants: tuple[VariantRecord, ...] = ()
+    untimed: str = ""
+    uncounted: str = ""
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -245,6 +251,8 @@ class Record:
         seeds: The repetitions; none for a run.
         comparisons: Each arm against each control.
         against_teacher: Each arm against the teacher.
+        parts: The primary arm against its control, by domain and by class.
+        groups: How many groups the test examples form; None where they are independent.
         chosen_by: How the primary arm was chosen, in words.
         margin: What a student may lose against the teacher, as stated beforehand.
         axis: What arms of a series stand along.
@@ -255,6 +263,8 @@ class Record:
         measured: Whether the models were at hand; else the record rests on the log alone.
         unmeasured: Why the teacher's output could not be measured; empty if it could.
         finished: Whether training has ended.
+        overlaps: What each two data sets of a study have in common; none for a run.
+        notes: What else a reader must know of how a study was done, in sentences.
         format: Of the file.
     """
 
@@ -268,7 +278,9 @@ class Record:
     teacher: ArmRecord | None = None
     seeds: tuple[int, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
-    against_teacher: tuple[AgainstTeacher, ...] = ()
+    against_teacher: tuple[Comparison, ...] = ()
+    parts: tuple[PartDifference, ...] = ()
+    groups: int | None = None
     chosen_by: str = ""
     margin: float | None = None
     axis: str = ""
@@ -279,7 +291,9 @@ class Record:
     measured: bool = True
     unmeasured: str = ""
     finished: bool = True
-    format: Literal["tutelage report 2"] = FORMAT
+    overlaps: tuple[Overlap, ...] = ()
+    notes: tuple[str, ...] = ()
+    format: Literal["tutelage report 3"] = FORMAT
 
     def arm(self, name: str) -> ArmRecord:
         """Return an arm by its name."""
@@ -294,6 +308,11 @@ class Record:
     def is_run(self) -> bool:
         """Whether this is one run, judged on the validation data that its epoch was selected on."""
         return not self.seeds
+
+    @property
+    def leaks(self) -> tuple[Overlap, ...]:
+        """What two data sets have in common beyond duplicates, where the user insisted on it."""
+        return tuple(each for each in self.overlaps if each.is_leak)
 
     def model_of(self, arm: ArmRecord | None) -> ModelRecord | None:
         """Return what an arm's, or the teacher's, model costs; None if that is not known."""

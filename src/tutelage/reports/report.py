@@ -8,9 +8,11 @@ from statistics import fmean
 from tutelage.reports.numbers import counted
 from tutelage.reports.page import Highlight, Page
 from tutelage.reports.record import Record
+from tutelage.reports.sections.budget import tuned_more
 from tutelage.reports.sections.confidence import confidence_section
 from tutelage.reports.sections.cost import cost_sections
 from tutelage.reports.sections.curves import curves_section
+from tutelage.reports.sections.data import data_section, overlap_text
 from tutelage.reports.sections.outcome import outcome_sections
 from tutelage.reports.sections.parts import parts_sections
 from tutelage.reports.sections.resemblance import resemblance_section
@@ -46,6 +48,7 @@ def record_page(record: Record) -> Page:
         resemblance_section(record),
         *parts_sections(record),
         curves_section(record),
+        data_section(record),
         *settings_sections(record),
     )
     trained = (
@@ -92,6 +95,9 @@ def _warning(record: Record) -> str:
         )
     if record.unmeasured:
         warnings.append(f"The teacher's output was not measured: {record.unmeasured}.")
+    warnings += map(overlap_text, record.leaks)
+    if more := tuned_more(record):
+        warnings.append(more)
     if len(record.seeds) == 1:
         warnings.append(
             "One seed does not show the variation between seeds: run more before you rely on a "
@@ -107,7 +113,7 @@ def _highlights(record: Record) -> tuple[Highlight, ...]:
         found = against_control(record, record.primary)
         if found is not None:
             value = difference(fmean(found.differences), metric, decimals_of(found)) + unit
-            shown.append(Highlight(value, f"{metric_name(metric)}, against “{found.control}”"))
+            shown.append(Highlight(value, f"{metric_name(metric)}, against “{found.other}”"))
         distilled = against_teacher(record)
         if distilled is not None:
             value = difference(fmean(distilled.differences), metric) + unit

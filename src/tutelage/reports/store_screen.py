@@ -18,11 +18,7 @@ _MOST_CLASSES = 30
 
 
 def show_store(folder: Path, console: Console) -> None:
-    """Print what a store holds.
-
-    Raises:
-        StoreError: There is none, or it is not finished or damaged.
-    """
+    """Print what a store holds."""
     store = TargetStore.open(folder)
     for line in _facts(store):
         console.print(Text(line), soft_wrap=True)
@@ -37,11 +33,7 @@ def show_store(folder: Path, console: Console) -> None:
 
 
 def verify_store(folder: Path, console: Console) -> bool:
-    """Read all of a store, print what is damaged, and tell whether nothing is.
-
-    Raises:
-        StoreError: There is none, or its manifest is damaged.
-    """
+    """Read all of a store, print what is damaged, and tell whether nothing is."""
     manifest = Manifest.read(folder)
     found = list(find_damage(folder, manifest))
     for each in found:
@@ -75,10 +67,8 @@ def _facts(store: TargetStore) -> Iterator[str]:
     yield f"Targets in {store.path}, format {manifest.format}"
     yield f"  teacher      {manifest.teacher}"
     yield f"  data         {count(len(store))} examples, {manifest.data.fingerprint}"
-    shown = f"{views.count}"
-    if views.transform is not None:
-        shown += f", {views.transform}"
-    yield f"  views        {shown}"
+    transform = "" if views.transform is None else f", {views.transform}"
+    yield f"  views        {views.count}{transform}"
     compiled = ", compiled" if settings.compile else ""
     yield f"  asked with   batches of {settings.batch_size}, {settings.precision}{compiled}"
     made = ", ".join(f"{name} {version}" for name, version in manifest.made_with.items())

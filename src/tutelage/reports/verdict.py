@@ -8,14 +8,14 @@ from tutelage.evaluation import Interval
 from tutelage.reports.numbers import counted, percent, points, significant, times
 from tutelage.reports.record import (
     FRACTIONS,
-    AgainstTeacher,
     ArmRecord,
     Comparison,
     DecidingMetric,
+    PartDifference,
     Record,
 )
 
-_TENTH_OF_A_POINT = 0.001
+_TENTH_OF_A_POINT, _A_POINT = 0.001, 0.01
 _NAMES = {
     "mse": "mean squared error",
     "teacher_mse": "distance from the teacher (mean squared)",
@@ -30,6 +30,7 @@ def verdict(record: Record) -> str:
         return _of_loss(record)
     parts = (
         _reached(record, record.metric),
+        _worst_domain(record, record.metric),
         _against_teacher(record, record.metric),
         _saving(record),
     )
@@ -84,10 +85,10 @@ def against_control(record: Record, arm: str) -> Comparison | None:
     """Return an arm's comparison with its own control, or with the strongest."""
     control = control_of(record, arm)
     pairs = (each for each in record.comparisons if each.arm == arm)
-    return next((each for each in pairs if control and each.control == control.name), None)
+    return next((each for each in pairs if control and each.other == control.name), None)
 
 
-def against_teacher(record: Record) -> AgainstTeacher | None:
+def against_teacher(record: Record) -> Comparison | None:
     """Return the primary arm's comparison with the teacher."""
     return next((each for each in record.against_teacher if each.arm == record.primary), None)
 
@@ -135,7 +136,8 @@ def _reached(record: Record, metric: DecidingMetric) -> str:
     which = "the strongest control" if arm.against is None else "its control"
     return (
         f"On {examples(record)} the {name} is {size} {better} in {metric_name(metric)} than "
-        f"{which}, “{found.control}” ({_certainty(found, metric)})."
+        f"{which}, “{found.other}” ({_certainty(record, found, metric)})."
+        f"{_limits(found, metric)}"
     )
 
 
@@ -144,15 +146,67 @@ def _article(metric: DecidingMetric) -> str:
     return f"{'an' if name[0] in 'aeio' else 'a'} {name}"
 
 
-def _certainty(found: Comparison, metric: DecidingMetric) -> str:
+def _certainty(record: Record, found: Comparison, metric: DecidingMetric) -> str:
+    one = "one seed only, so the variation between seeds is unknown"
     if found.interval is None:
-        return "one seed only, so the variation between seeds is unknown"
+        return one if len(found.differences) == 1 else "all seeds differ equally: no interval"
     ends = (found.interval.low, found.interval.high)
     low, high = (difference(end, metric, decimals_of(found)) for end in ends)
-    text = f"95 % interval {low} to {high}, {len(found.differences)} paired seeds"
-    if _clear(found.interval):
-        return text if found.interval.low > 0 else f"{text}: distillation made it worse"
-    return f"{text}: it includes zero, so no difference is shown"
+    text = f"95 % interval {low} to {high}, {_over(record, found)}"
+    if len(found.differences) == 1:
+        text += f"; {one}"
+    if not _clear(found.interval):
+        return f"{text}: it includes zero, so no difference is shown"
+    return text if found.interval.low > 0 else f"{text}: distillation made it worse"
+
+
+def _over(record: Record, found: Comparison) -> str:
+    """Return what an interval covers, such as `5 paired seeds and 597 test examples`."""
+    parts = []
+    if "seeds" in found.over:
+        parts.append(counted(len(found.differences), "paired seed"))
+    if "examples" in found.over:
+        groups = "" if record.groups is None else f" in {counted(record.groups, 'group')}"
+        parts.append(examples(record) + groups)
+    return " and ".join(parts)
+
+
+def _limits(found: Comparison, metric: DecidingMetric) -> str:
+    """Return what so few seeds or examples cannot show."""
+    texts = []
+    if len(found.differences) == 2:  # noqa: PLR2004
+        texts.append(
+            "Two seeds say little about the variation between seeds, which widens the interval."
+        )
+    if found.resolution >= _A_POINT:
+        least = difference(found.resolution, metric).lstrip("+") + _unit(metric)
+        texts.append(f"So few test examples cannot show a difference below {least}.")
+    return "".join(f" {text}" for text in texts)
+
+
+def worst(record: Record, kind: str) -> PartDifference | None:
+    """Return the domain, or class, in which the primary arm gains least or loses most."""
+    known = [each for each in record.parts if each.kind == kind]
+    return min(known, key=lambda each: each.difference, default=None)
+
+
+def part_interval(found: PartDifference, metric: DecidingMetric) -> str:
+    """Return the ends of a part's interval; "" where there is none."""
+    if found.interval is None:
+        return ""
+    ends = (found.interval.low, found.interval.high)
+    return " to ".join(difference(end, metric) for end in ends)
+
+
+def _worst_domain(record: Record, metric: DecidingMetric) -> str:
+    found = worst(record, "domain")
+    if found is None:
+        return ""
+    number = sum(each.kind == "domain" for each in record.parts)
+    ends = part_interval(found, metric)
+    interval = f" ({ends}, corrected for {number} domains)" if ends else ""
+    size = difference(found.difference, metric) + _unit(metric)
+    return f"By domain the difference is lowest in “{found.name}”: {size}{interval}."
 
 
 def _clear(interval: Interval) -> bool:
@@ -171,19 +225,20 @@ def _against_teacher(record: Record, metric: DecidingMetric) -> str:
     side = "above" if (mean >= 0) == metric.higher else "below"
     size = difference(abs(mean), metric).lstrip("+") + _unit(metric)
     value = shown(record.teacher.metrics[metric.name], metric)
-    return f"It is {size} {side} its teacher's {value}{_no_worse(found, metric)}."
+    return f"It is {size} {side} its teacher's {value}{_no_worse(record, found, metric)}."
 
 
-def _no_worse(found: AgainstTeacher, metric: DecidingMetric) -> str:
+def _no_worse(record: Record, found: Comparison, metric: DecidingMetric) -> str:
     test = found.non_inferiority
     if test is None:
-        return ""
+        untested = "; non-inferiority cannot be tested with one seed, or where all seeds tie"
+        return "" if record.margin is None else untested
     margin = difference(test.margin, metric, 2).lstrip("+") + _unit(metric)
     bound = f"one-sided 95 % bound {difference(test.bound, metric, 2)}"
     if test.shown:
         return (
-            f": on these test examples it is not worse by more than the margin of {margin} stated "
-            f"beforehand ({bound})"
+            f": it is not worse by more than the margin of {margin} stated beforehand ({bound}, "
+            f"{_over(record, found)})"
         )
     return f"; non-inferiority within the margin of {margin} is not shown ({bound})"
 

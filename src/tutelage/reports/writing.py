@@ -19,15 +19,6 @@ def write_report(page: Page, path: Path, record: Record) -> Path:
 
     Each file is written atomically. Beside `report.html` the others are `report.md` and
     `report.json`; other files of these names are not overwritten.
-
-    Args:
-        page: The page.
-        path: Ends in `.html`; its folder is created.
-        record: Its content.
-
-    Raises:
-        ArgumentError: The path ends otherwise, or another file would be overwritten.
-        RunFolderError: A file cannot be written.
     """
     check_path(path)
     beside = {
@@ -39,11 +30,7 @@ def write_report(page: Page, path: Path, record: Record) -> Path:
 
 
 def check_path(path: Path) -> None:
-    """Check before any work that a report can be written, and would overwrite no other file.
-
-    Raises:
-        ArgumentError: The path does not end in `.html`, or another file would be overwritten.
-    """
+    """Check before any work that a report can be written, and would overwrite no other file."""
     if path.suffix != ".html":
         raise ArgumentError(
             f"`path` must end in .html, got {path}; the Markdown and the JSON are written beside it"
@@ -57,11 +44,7 @@ def check_path(path: Path) -> None:
 
 
 def write_record(record: Record, path: Path) -> Path:
-    """Write a record as JSON; return the path.
-
-    Raises:
-        RunFolderError: The file cannot be written.
-    """
+    """Write a record as JSON; return the path."""
     _write({path: record_json(record)})
     return path
 

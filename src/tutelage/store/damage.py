@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tutelage.store.fields import Column
-from tutelage.store.layout import Layout
 from tutelage.store.manifest import Manifest
 from tutelage.store.shards import block_checksum, check_file
 from tutelage.store.writer import known_checksums
@@ -18,13 +16,7 @@ _SAMPLED = 8
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One fault of one file.
-
-    Args:
-        file: The file's name.
-        what: What is wrong with it.
-        blocks: The blocks that must be computed again; none for a header, which is only rewritten.
-    """
+    """One fault of one file, and the blocks to compute again; a header is only rewritten."""
 
     file: str
     what: str
@@ -35,15 +27,10 @@ class Damage:
 
 
 def find_damage(folder: Path, manifest: Manifest, sampled: bool = False) -> Iterator[Damage]:
-    """Yield the faults of the files of a store.
+    """Yield the faults of the files of a store; of an unfinished one, of its finished blocks.
 
-    Sizes and headers are always checked. Checksums are checked for all blocks, or for the first,
-    the last and a few random blocks.
-
-    Args:
-        folder: The store.
-        manifest: Its manifest; in an unfinished store, only finished blocks are checked.
-        sampled: Whether to check checksums of a sample of blocks only.
+    Sizes and headers are always checked. Checksums are checked for all blocks, or with `sampled`
+    for the first, the last and a few random blocks.
     """
     layout, columns = manifest.layout, manifest.columns
     for column in columns:
@@ -59,13 +46,8 @@ def find_damage(folder: Path, manifest: Manifest, sampled: bool = False) -> Iter
     for number, column in enumerate(columns):
         for block in blocks:
             if block_checksum(folder, column, layout, block) != known[block][number]:
-                yield _damaged_block(layout, column, block)
-
-
-def _damaged_block(layout: Layout, column: Column, block: int) -> Damage:
-    shard, _ = layout.location(block)
-    view, positions = layout.view_of(block)
-    where = f"examples {positions.start} to {positions.stop - 1}"
-    if layout.views > 1:
-        where += f" of view {view}"
-    return Damage(column.file(shard), f"is damaged in block {block} ({where})", (block,))
+                view, indices = layout.view_of(block)
+                where = f"examples {indices[0]} to {indices[-1]}"
+                where += f" of view {view}" if layout.views > 1 else ""
+                file = column.file(layout.location(block)[0])
+                yield Damage(file, f"is damaged in block {block} ({where})", (block,))

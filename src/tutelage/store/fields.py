@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 
-from tutelage.errors import StoreError
 from tutelage.signals import Fields
 
 OUTPUT_NAME = "output"
@@ -28,13 +27,9 @@ Float = Literal["float16", "float32", "bfloat16"]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """An array with a row for each example of each view.
+    """An array with a row of some shape for each example of each view.
 
-    Args:
-        stem: The beginning of its file names.
-        dtype: `"float16"`, `"float32"`, `"uint16"`, `"int32"`, or `"bfloat16"`, which numpy does
-            not have: its bits are stored as unsigned integers.
-        shape: The shape of a row.
+    Numpy does not have bfloat16: its bits are stored as unsigned integers.
     """
 
     stem: str
@@ -87,10 +82,10 @@ class Field(Entry):
             logits, and the logsumexp of the remaining classes (`CoarseLogits`). The row's largest
             logit is subtracted, which does not change the distribution; float16 is most precise
             near 0. `"sampled"`: the ids of k classes sampled from the distribution.
-        dtype: The dtype of values and logits; not used for sampled classes.
-        shape: The shape of an example's values; `[k]` for a coarse or a sampled field.
-        classes: The number of classes of a coarse or a sampled field; 0 where not known.
-        temperature: The temperature at which classes are sampled; 1 for the other forms.
+        dtype: Of values and logits; not used for sampled classes.
+        shape: Of an example's values; `[k]` for a coarse or a sampled field.
+        classes: How many there are, for a coarse or a sampled field; 0 where not known.
+        temperature: At which classes are sampled; 1 for the other forms.
     """
 
     name: str
@@ -122,16 +117,7 @@ class Field(Entry):
 class Settings(Entry):
     """The arguments of `label`, which must be equal for a call to resume a store.
 
-    Args:
-        output: Whether the output is stored.
-        features: The layer paths of the features, sorted.
-        top_k: The number of classes that are stored; None for all.
-        sampled_classes: The number of sampled classes; None for none.
-        temperature: The temperature at which they are sampled.
-        dtype: The dtype of stored values.
-        batch_size: Of the teacher's batches; other sizes may change the last bit of its outputs.
-        precision: The engine's precision.
-        compile: Whether the teacher was compiled.
+    The batch size is one of them, since another may change the last bit of the teacher's outputs.
     """
 
     output: bool
@@ -148,18 +134,3 @@ class Settings(Entry):
     def fields(self) -> Fields:
         """The signals that are required of the teacher."""
         return Fields(self.output, frozenset(self.features))
-
-
-def field_named(fields: tuple[Field, ...], name: str) -> int:
-    """Return the number of a field.
-
-    Raises:
-        StoreError: There is none.
-    """
-    names = [field.name for field in fields]
-    if name not in names:
-        raise StoreError(
-            f"the store must contain the field {name!r}, got one with {names}; label again with an "
-            "objective that needs it, into another folder"
-        )
-    return names.index(name)

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tutelage.coarse import CoarseLogits, widened
 from tutelage.errors import ModelError, NonFiniteError, StoreError
 from tutelage.nested import describe
-from tutelage.signals import CoarseLogits
 from tutelage.store.fields import Field
 
 Arrays = list[NDArray[np.generic]]
@@ -21,18 +21,7 @@ _INFINITY = {"float16": 0x7C00, "bfloat16": 0x7F80, "float32": 0x7F800000}
 
 
 def encode(field: Field, values: Tensor | CoarseLogits, first_row: int) -> Arrays:
-    """Return the rows of each of a field's columns.
-
-    Args:
-        field: What is stored.
-        values: The teacher's output, or one of its features, for some examples.
-        first_row: The row of the first of them, for messages.
-
-    Raises:
-        ModelError: The values have another form or shape than the field.
-        NonFiniteError: A value is NaN or infinite.
-        StoreError: A value does not fit the field's dtype.
-    """
+    """Return the rows of each of a field's columns; `first_row` is the store's row of the first."""
     if field.form == "coarse":
         return _encode_coarse(field, values, first_row)
     if isinstance(values, CoarseLogits):
@@ -72,21 +61,11 @@ def narrowed(coarse: CoarseLogits, k: int) -> CoarseLogits:
 
     Shorter rows are padded with −1.
     """
-    width = coarse.ids.shape[1]
-    if width > k:
-        logits, columns = coarse.logits.topk(k, dim=1)
-        others = coarse.logits.scatter(1, columns, -torch.inf).logsumexp(dim=1)
-        return CoarseLogits(
-            coarse.ids.gather(1, columns), logits, torch.logaddexp(coarse.other, others)
-        )
-    logits, columns = coarse.logits.sort(dim=1, descending=True)
-    ids = coarse.ids.gather(1, columns)
-    missing = (0, k - width)
-    return CoarseLogits(
-        torch.nn.functional.pad(ids, missing, value=-1),
-        torch.nn.functional.pad(logits, missing, value=-torch.inf),
-        coarse.other,
-    )
+    padded = widened(coarse, k)
+    logits, columns = padded.logits.topk(k, dim=1)
+    others = padded.logits.scatter(1, columns, -torch.inf).logsumexp(dim=1)
+    ids = padded.ids.gather(1, columns)
+    return CoarseLogits(ids, logits, torch.logaddexp(coarse.other, others))
 
 
 def sample_classes(logits: Tensor, count: int, temperature: float, first_row: int) -> Tensor:
@@ -96,12 +75,6 @@ def sample_classes(logits: Tensor, count: int, temperature: float, first_row: in
     cumulative probabilities. The expected frequency of a class is its probability, as with
     independent samples, with less variance. The seed is the row, so that a block that is made again
     is the same.
-
-    Args:
-        logits: `[batch, classes]`, finite.
-        count: Samples of each example.
-        temperature: T > 0.
-        first_row: The row of the first example in its store.
     """
     cumulative = (logits.double() / temperature).softmax(dim=1).cumsum(dim=1)
     cumulative = cumulative / cumulative[:, -1:]  # ends at exactly 1
@@ -173,14 +146,7 @@ def _all_finite(values: NDArray[np.generic], dtype: str) -> bool:
 
 
 def _check_finite(field: Field, finite: Tensor, values: Tensor, first_row: int) -> None:
-    """Refuse values that are NaN or infinite in the field's dtype.
-
-    Args:
-        field: What is stored.
-        finite: `[batch]`: which rows are finite in that dtype.
-        values: As the teacher returned them.
-        first_row: The row of the first of them.
-    """
+    """Refuse values whose rows are not all `finite`, `[batch]`, in the field's dtype."""
     if bool(finite.all()):
         return
     index = int((~finite).nonzero()[0])

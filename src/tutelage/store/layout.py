@@ -9,35 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 _BLOCK_ROWS = 1024
 _BLOCK_BYTES = 4 * 2**20
 _SHARD_BYTES = 2**30
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """A range of rows or blocks, `stop` excluded."""
-
-    start: int
-    stop: int
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-
-@dataclass(frozen=True, slots=True)
 class Layout:
-    """How rows are divided into blocks and shards.
-
-    Args:
-        examples: In each view.
-        views: The number of views.
-        block_rows: Rows of a block; the last block of a view may have fewer.
-        shard_blocks: Blocks of a shard; the last shard may have fewer.
-    """
+    """How rows are divided; the last block of a view and the last shard may be smaller."""
 
     examples: int
     views: int
@@ -63,7 +42,7 @@ class Layout:
 
     @property
     def blocks_per_view(self) -> int:
-        """Blocks of one view."""
+        """The number of blocks of one view."""
         return -(-self.examples // self.block_rows)
 
     @property
@@ -76,46 +55,38 @@ class Layout:
         """The number of files of each column."""
         return -(-self.blocks // self.shard_blocks)
 
-    def block(self, number: int) -> Span:
-        """Return the rows of a block."""
-        view, index = divmod(number, self.blocks_per_view)
-        first = index * self.block_rows
-        begin = view * self.examples
-        return Span(begin + first, begin + min(first + self.block_rows, self.examples))
+    def view_of(self, block: int) -> tuple[int, range]:
+        """Return the view of a block, and the indices of its examples in the data set."""
+        view, number = divmod(block, self.blocks_per_view)
+        first = number * self.block_rows
+        return view, range(first, min(first + self.block_rows, self.examples))
 
-    def shard(self, number: int) -> Span:
+    def block(self, number: int) -> range:
+        """Return the rows of a block."""
+        view, indices = self.view_of(number)
+        return range(view * self.examples + indices.start, view * self.examples + indices.stop)
+
+    def blocks_of_shard(self, number: int) -> range:
+        """Return the blocks of a shard."""
+        return range(self.blocks)[number * self.shard_blocks :][: self.shard_blocks]
+
+    def shard(self, number: int) -> range:
         """Return the rows of a shard."""
         blocks = self.blocks_of_shard(number)
-        return Span(self.block(blocks.start).start, self.block(blocks.stop - 1).stop)
+        return range(self.block(blocks[0]).start, self.block(blocks[-1]).stop)
 
-    def blocks_of_shard(self, number: int) -> Span:
-        """Return the blocks of a shard."""
-        first = number * self.shard_blocks
-        return Span(first, min(first + self.shard_blocks, self.blocks))
-
-    def shard_starts(self) -> NDArray[np.int64]:
-        """Return the first row of each shard."""
-        starts = [self.shard(number).start for number in range(self.shards)]
-        return np.array(starts, dtype=np.int64)
-
-    def location(self, number: int) -> tuple[int, Span]:
+    def location(self, block: int) -> tuple[int, range]:
         """Return the shard of a block, and the block's rows within it."""
-        shard, rows = number // self.shard_blocks, self.block(number)
+        shard, rows = block // self.shard_blocks, self.block(block)
         first = self.shard(shard).start
-        return shard, Span(rows.start - first, rows.stop - first)
-
-    def view_of(self, block: int) -> tuple[int, Span]:
-        """Return the view of a block, and the indices of its examples in the data set."""
-        view, rows = block // self.blocks_per_view, self.block(block)
-        begin = view * self.examples
-        return view, Span(rows.start - begin, rows.stop - begin)
+        return shard, range(rows.start - first, rows.stop - first)
 
 
-def runs(blocks: list[int], layout: Layout) -> Iterator[Span]:
+def runs(blocks: list[int], layout: Layout) -> Iterator[range]:
     """Yield the longest ranges of consecutive blocks of one view, in order."""
     first = 0
     for i in range(1, len(blocks) + 1):
         ends = i == len(blocks) or blocks[i] != blocks[i - 1] + 1
         if ends or blocks[i] % layout.blocks_per_view == 0:
-            yield Span(blocks[first], blocks[i - 1] + 1)
+            yield range(blocks[first], blocks[i - 1] + 1)
             first = i

@@ -9,9 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import NonNegativeInt, PositiveInt, ValidationError
+from pydantic import (
+    NonNegativeInt,
+    PositiveInt,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from tutelage.errors import StoreError
 from tutelage.files import write_whole
@@ -24,20 +31,14 @@ _AGAIN = "call tl.label with the same arguments and another folder, or remove th
 
 
 class Data(Entry):
-    """The labelled data: a fingerprint of its content, and the number of examples."""
+    """The labelled data."""
 
     fingerprint: str
     examples: PositiveInt
 
 
 class Views(Entry):
-    """The views of each example, and the source of their augmentation.
-
-    Args:
-        count: 1 where there is no augmentation.
-        seed: Seeds the augmentation, with example and view; None for no augmentation.
-        transform: A description of the augmentation; None for no augmentation.
-    """
+    """The views of each example, and the seed and description of their augmentation, if any."""
 
     count: PositiveInt = 1
     seed: NonNegativeInt | None = None
@@ -47,18 +48,8 @@ class Views(Entry):
 class Manifest(Entry):
     """The description of a store.
 
-    Args:
-        format: The version of the format.
-        made_with: Versions of packages when the store was begun; for information.
-        teacher: The teacher's fingerprint.
-        data: The labelled data.
-        views: The views of each example.
-        settings: The arguments of `label`.
-        fields: What is stored, and how.
-        block_rows: See `Layout`.
-        shard_blocks: See `Layout`.
-        checksums: For each file, the CRC-32 of each of its blocks, as eight hexadecimal digits
-            each. None while the store is unfinished.
+    `made_with` has the versions of packages, for information. `checksums` has for each file the
+    CRC-32 of each of its blocks, as eight hexadecimal digits; None while the store is unfinished.
     """
 
     format: int = FORMAT
@@ -70,7 +61,22 @@ class Manifest(Entry):
     fields: tuple[Field, ...]
     block_rows: PositiveInt
     shard_blocks: PositiveInt
-    checksums: dict[str, str] | None = None
+    checksums: dict[str, Annotated[str, StringConstraints(pattern="^[0-9a-f]*$")]] | None = None
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if not self.fields:
+            raise ValueError("there must be fields")
+        if self.checksums is not None:
+            layout = self.layout
+            due = {
+                column.file(shard): 8 * len(layout.blocks_of_shard(shard))
+                for column in self.columns
+                for shard in range(layout.shards)
+            }
+            if {file: len(digits) for file, digits in self.checksums.items()} != due:
+                raise ValueError("checksums must match the blocks")
+        return self
 
     @property
     def layout(self) -> Layout:
@@ -105,11 +111,7 @@ class Manifest(Entry):
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """Read and check a store's manifest.
-
-        Raises:
-            StoreError: There is none, it is of another format, or it is damaged.
-        """
+        """Read a store's manifest; refuse a damaged one, or one of another format."""
         path = folder / NAME
         try:
             text = path.read_bytes()
@@ -118,10 +120,15 @@ class Manifest(Entry):
                 f"a store must be a folder with {NAME}, got {folder} ({error.strerror}); make one "
                 "with tl.label (to use a model in a file, load it and give the module)"
             ) from error
-        content = _parsed(path, text)
-        _check_format(path, content)
-        content.pop("checksum", None)
         try:
+            content = TypeAdapter(dict[str, Any]).validate_json(text)
+            found = content.get("format")
+            if found != FORMAT and type(found) is int:
+                raise StoreError(
+                    f"{path} must have format {FORMAT}, got {found}, of another version of "
+                    f"tutelage; upgrade tutelage, or {_AGAIN}"
+                )
+            content.pop("checksum", None)
             manifest = cls.model_validate_json(json.dumps(content))
         except ValidationError as error:
             first = error.errors()[0]
@@ -129,7 +136,6 @@ class Manifest(Entry):
             raise _damaged(path, f"{where or 'it'}: {first['msg']}") from error
         if manifest.text() != text:
             raise _damaged(path, "content that does not match its checksum")
-        _check_complete(path, manifest)
         return manifest
 
 
@@ -139,43 +145,3 @@ def _rendered(content: dict[str, Any]) -> bytes:
 
 def _damaged(path: Path, what: str) -> StoreError:
     return StoreError(f"{path} must be as it was written, got {what}; {_AGAIN}")
-
-
-def _parsed(path: Path, text: bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise _damaged(path, f"invalid JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise _damaged(path, f"a {type(content).__name__}")
-    return content
-
-
-def _check_format(path: Path, content: dict[str, Any]) -> None:
-    found = content.get("format")
-    if type(found) is not int:
-        raise _damaged(path, f"format {found!r}")
-    if found > FORMAT:
-        raise StoreError(
-            f"{path} must have format {FORMAT}, got {found}, of a newer tutelage; upgrade tutelage"
-        )
-    if found < FORMAT:
-        raise StoreError(f"{path} must have format {FORMAT}, got the older {found}; {_AGAIN}")
-
-
-def _check_complete(path: Path, manifest: Manifest) -> None:
-    """Refuse a manifest whose parts contradict each other, as after a manual edit."""
-    if not manifest.fields:
-        raise _damaged(path, "no fields")
-    if manifest.checksums is None:
-        return
-    layout = manifest.layout
-    due = {
-        column.file(shard): 8 * len(layout.blocks_of_shard(shard))
-        for column in manifest.columns
-        for shard in range(layout.shards)
-    }
-    if {name: len(digits) for name, digits in manifest.checksums.items()} != due:
-        raise _damaged(path, "checksums that do not match its blocks")
-    if any(set(digits) - set("0123456789abcdef") for digits in manifest.checksums.values()):
-        raise _damaged(path, "checksums that are not hexadecimal")

@@ -13,11 +13,10 @@ from torch import Tensor
 from tutelage.errors import StoreError
 from tutelage.signals import CoarseLogits
 from tutelage.store.damage import Damage, find_damage
-from tutelage.store.fields import Field, field_named
+from tutelage.store.fields import Field
 from tutelage.store.forms import decode
 from tutelage.store.layout import Layout
 from tutelage.store.manifest import Manifest
-from tutelage.store.shards import open_shards
 
 _MOST_NAMED = 3
 
@@ -26,16 +25,12 @@ class TargetStore:
     """A teacher's targets for a data set, on disk; made by `tl.label`.
 
     Rows are read through memory maps when they are used, and are not kept in memory.
-
-    Args:
-        path: The folder.
-        manifest: Its manifest, of a finished store.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path, self.manifest = path, manifest
         self.layout: Layout = manifest.layout
-        self._starts = self.layout.shard_starts()
+        self._starts = np.array([self.layout.shard(n).start for n in range(self.layout.shards)])
         self._maps: dict[int, list[list[NDArray[np.generic]]]] = {}
 
     @classmethod
@@ -55,11 +50,17 @@ class TargetStore:
                 f"the store {folder} must be finished, got one that is unfinished; call tl.label "
                 "with the same arguments to finish it"
             )
-        refuse_damaged(folder, list(find_damage(folder, manifest, sampled=True)))
+        found = list(map(str, find_damage(folder, manifest, sampled=True)))
+        if found:
+            more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+            raise StoreError(
+                f"the store {folder} must be as it was written, got damage: "
+                f"{'; '.join(found[:_MOST_NAMED])}{more}; call tl.label with the same arguments "
+                "and verify=True, which computes the damaged blocks again"
+            )
         return cls(folder, manifest)
 
     def __len__(self) -> int:
-        """Return the number of examples."""
         return self.layout.examples
 
     def __repr__(self) -> str:
@@ -98,7 +99,13 @@ class TargetStore:
         Raises:
             StoreError: There is no such field or row.
         """
-        number = field_named(self.fields, name)
+        names = [field.name for field in self.fields]
+        if name not in names:
+            raise StoreError(
+                f"the store must contain the field {name!r}, got one with {names}; label again "
+                "with an objective that needs it, into another folder"
+            )
+        number = names.index(name)
         indices = np.asarray(rows, dtype=np.int64)
         if len(indices) and not (indices.min() >= 0 and indices.max() < self.layout.rows):
             raise StoreError(
@@ -113,16 +120,16 @@ class TargetStore:
         return find_damage(self.path, self.manifest)
 
     def _shards(self, number: int) -> list[list[NDArray[np.generic]]]:
-        """Return the memory maps of each column of a field.
-
-        Raises:
-            StoreError: A file cannot be opened.
-        """
+        """Return the read-only memory maps of each column of a field."""
         if number not in self._maps:
-            columns = self.fields[number].columns(number)
             try:
+                # As plain views: memmap's own indexing costs several times more.
                 self._maps[number] = [
-                    list(open_shards(self.path, column, self.layout)) for column in columns
+                    [
+                        np.asarray(np.load(self.path / column.file(shard), mmap_mode="r"))
+                        for shard in range(self.layout.shards)
+                    ]
+                    for column in self.fields[number].columns(number)
                 ]
             except (OSError, ValueError) as error:
                 raise StoreError(
@@ -142,19 +149,3 @@ class TargetStore:
             inside = owners == shard
             result[inside] = shards[shard].take(rows[inside] - self._starts[shard], axis=0)
         return result
-
-
-def refuse_damaged(folder: Path, found: list[Damage]) -> None:
-    """Raise an error that names what is damaged, if anything is.
-
-    Raises:
-        StoreError: Something is.
-    """
-    if not found:
-        return
-    named = "; ".join(map(str, found[:_MOST_NAMED]))
-    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
-    raise StoreError(
-        f"the store {folder} must be as it was written, got damage: {named}{more}; call tl.label "
-        "with the same arguments and verify=True, which computes the damaged blocks again"
-    )

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from typing import IO
 from zlib import crc32
-
-import numpy as np
-from numpy.typing import NDArray
 
 from tutelage.files import flush, write_at
 from tutelage.store.fields import Column
@@ -21,40 +16,35 @@ _BYTES_AT_ONCE = 2**20
 
 
 class ShardFiles:
-    """The open files of a store that is being written.
+    """The files of a store that is being written.
 
     A file has its full size from the beginning (it is sparse), so that each of several processes
     can write its own rows.
-
-    Args:
-        folder: The store.
-        columns: Of all fields.
-        layout: How rows are divided.
     """
 
     def __init__(self, folder: Path, columns: tuple[Column, ...], layout: Layout) -> None:
         self.folder, self.columns, self.layout = folder, columns, layout
-        self._open: dict[tuple[int, int], IO[bytes]] = {}
-        self._made: set[tuple[int, int]] = set()
-        self._stack = ExitStack()
+        self._open: dict[str, IO[bytes]] = {}
+        self._made: set[str] = set()
 
     def make_all(self) -> None:
         """Create missing files, and write the header and set the size of all."""
         for shard in range(self.layout.shards):
             rows = len(self.layout.shard(shard))
-            for number, column in enumerate(self.columns):
-                path = self._path(number, shard)
+            for column in self.columns:
+                path = self.folder / column.file(shard)
                 path.touch()
                 with path.open("r+b", buffering=0) as file:
                     file.truncate(column.file_bytes(rows))
                     write_at(file, 0, column.header(rows))
-                self._made.add((number, shard))
+                self._made.add(path.name)
 
-    def write(self, column: int, block: int, row: int, content: memoryview) -> None:
+    def write(self, column: Column, block: int, row: int, content: memoryview) -> None:
         """Write rows of a block, beginning at its row `row`."""
-        each = self.columns[column]
-        shard, begin = _begin(each, self.layout, block)
-        write_at(self._file(column, shard), begin + row * each.row_bytes, content)
+        name, begin = _begin(column, self.layout, block)
+        if name not in self._open:
+            self._open[name] = (self.folder / name).open("r+b", buffering=0)
+        write_at(self._open[name], begin + row * column.row_bytes, content)
 
     def flush(self) -> None:
         """Flush rows and headers to disk, and close the files."""
@@ -62,31 +52,23 @@ class ShardFiles:
         for file in self._open.values():
             flush(file)
         self.close()
-        for column, shard in sorted(made):  # one at a time, since there may be thousands
-            with self._path(column, shard).open("r+b", buffering=0) as file:
+        for name in sorted(made):  # one at a time, since there may be thousands
+            with (self.folder / name).open("r+b", buffering=0) as file:
                 flush(file)
 
     def close(self) -> None:
         """Close the files."""
+        for file in self._open.values():
+            file.close()
         self._open.clear()
-        self._stack.close()
-
-    def _file(self, column: int, shard: int) -> IO[bytes]:
-        key = (column, shard)
-        if key not in self._open:
-            path = self._path(column, shard)
-            self._open[key] = self._stack.enter_context(path.open("r+b", buffering=0))
-        return self._open[key]
-
-    def _path(self, column: int, shard: int) -> Path:
-        return self.folder / self.columns[column].file(shard)
 
 
 @lru_cache(maxsize=256)  # a block is written in several pieces
-def _begin(column: Column, layout: Layout, block: int) -> tuple[int, int]:
-    """Return the shard of a block, and the offset of its first byte in the shard's file."""
-    shard, span = layout.location(block)
-    return shard, len(column.header(len(layout.shard(shard)))) + span.start * column.row_bytes
+def _begin(column: Column, layout: Layout, block: int) -> tuple[str, int]:
+    """Return the name of a block's file, and the offset of its first byte."""
+    shard, rows = layout.location(block)
+    header = column.header(len(layout.shard(shard)))
+    return column.file(shard), len(header) + rows.start * column.row_bytes
 
 
 def check_file(folder: Path, column: Column, layout: Layout, shard: int) -> str | None:
@@ -105,20 +87,13 @@ def check_file(folder: Path, column: Column, layout: Layout, shard: int) -> str 
 
 def block_checksum(folder: Path, column: Column, layout: Layout, block: int) -> int | None:
     """Return the CRC-32 of a block on disk; None if it cannot be read completely."""
-    shard, begin = _begin(column, layout, block)
+    name, begin = _begin(column, layout, block)
     left, value = len(layout.block(block)) * column.row_bytes, 0
     try:
-        with (folder / column.file(shard)).open("rb", buffering=0) as file:
+        with (folder / name).open("rb", buffering=0) as file:
             file.seek(begin)
             while left and (piece := file.read(min(left, _BYTES_AT_ONCE))):
                 left, value = left - len(piece), crc32(piece, value)
     except OSError:
         return None
     return None if left else value
-
-
-def open_shards(folder: Path, column: Column, layout: Layout) -> Iterator[NDArray[np.generic]]:
-    """Yield a column's shards as read-only memory maps."""
-    for shard in range(layout.shards):
-        mapped = np.load(folder / column.file(shard), mmap_mode="r", allow_pickle=False)
-        yield np.asarray(mapped)  # a plain view: memmap's own indexing costs several times more

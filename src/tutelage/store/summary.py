@@ -14,22 +14,20 @@ from tutelage.store.reader import TargetStore
 _ROWS_AT_ONCE = 4096
 _MOST_CLASSES = 2000
 
+_Pairs = tuple[tuple[int, float], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Resemblance:
-    """The classes that the teacher finds similar to one class.
+    """The rows where a class is predicted, and the largest mean probabilities in them.
 
-    Args:
-        predicted: The class with the largest probability.
-        examples: The number of rows where it is predicted.
-        own: Its mean probability in these rows.
-        others: The other classes with the largest mean probabilities, and these, in order.
+    They are that of the class itself, `own`, and those of `others`, by class, in order.
     """
 
     predicted: int
     examples: int
     own: float
-    others: tuple[tuple[int, float], ...]
+    others: _Pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ class Example:
     """One row: its number, and its most probable classes with their probabilities."""
 
     row: int
-    top: tuple[tuple[int, float], ...]
+    top: _Pairs
 
 
 def resemblances(store: TargetStore, rows: int = 50_000, others: int = 3) -> list[Resemblance]:
@@ -56,11 +54,13 @@ def resemblances(store: TargetStore, rows: int = 50_000, others: int = 3) -> lis
         totals.index_add_(0, predicted, probabilities.double())
         counts += predicted.bincount(minlength=classes)
     means = totals / counts.clamp(min=1)[:, None]
-    return [
-        _resemblance(number, int(counts[number]), means[number], others)
-        for number in range(classes)
-        if counts[number]
-    ]
+    found = []
+    for predicted in counts.nonzero().flatten().tolist():
+        own = float(means[predicted, predicted])
+        means[predicted, predicted] = -1
+        (pairs,) = _largest(means[predicted : predicted + 1], min(others, classes - 1))
+        found.append(Resemblance(predicted, int(counts[predicted]), own, pairs))
+    return found
 
 
 def examples(store: TargetStore, count: int = 3, top: int = 3) -> list[Example]:
@@ -71,11 +71,8 @@ def examples(store: TargetStore, count: int = 3, top: int = 3) -> list[Example]:
     last = store.layout.rows - 1
     rows = sorted({last * i // max(count - 1, 1) for i in range(count)})
     (probabilities,) = _probabilities(store, rows, classes)
-    best = probabilities.topk(min(top, classes), dim=1)
-    return [
-        Example(row, tuple(zip(ids.tolist(), values.tolist(), strict=True)))
-        for row, ids, values in zip(rows, best.indices, best.values, strict=True)
-    ]
+    largest = _largest(probabilities, min(top, classes))
+    return [Example(row, pairs) for row, pairs in zip(rows, largest, strict=True)]
 
 
 def _classes(store: TargetStore) -> int:
@@ -95,24 +92,18 @@ def _probabilities(store: TargetStore, rows: range | list[int], classes: int) ->
     """Yield probabilities `[rows, classes]`; those of classes that are not stored are 0."""
     for first in range(0, len(rows), _ROWS_AT_ONCE):
         output = store.read("output", list(rows[first : first + _ROWS_AT_ONCE]))
-        if isinstance(output, CoarseLogits):
-            yield _scattered(output, classes)
-        else:
+        if not isinstance(output, CoarseLogits):
             yield output.float().softmax(dim=1)
+            continue
+        logits = torch.cat([output.logits, output.other[:, None]], dim=1).float()
+        probabilities = logits.softmax(dim=1)[:, :-1]
+        known = (output.ids >= 0) & (output.ids < classes)
+        full = torch.zeros(len(probabilities), classes)
+        yield full.scatter_add_(1, output.ids.where(known, 0), probabilities.where(known, 0))
 
 
-def _scattered(output: CoarseLogits, classes: int) -> Tensor:
-    logits = torch.cat([output.logits, output.other[:, None]], dim=1).float()
-    probabilities = logits.softmax(dim=1)[:, :-1]
-    known = (output.ids >= 0) & (output.ids < classes)
-    full = torch.zeros(len(probabilities), classes)
-    return full.scatter_add_(1, output.ids.where(known, 0), probabilities.where(known, 0))
-
-
-def _resemblance(predicted: int, count: int, means: Tensor, others: int) -> Resemblance:
-    own = float(means[predicted])
-    beside = means.clone()
-    beside[predicted] = -1
-    top = beside.topk(min(others, len(means) - 1))
-    pairs = tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
-    return Resemblance(predicted, count, own, pairs)
+def _largest(probabilities: Tensor, count: int) -> list[_Pairs]:
+    """Return the classes with the largest probabilities of each row, and these, in order."""
+    top = probabilities.topk(count, dim=1)
+    rows = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    return [tuple(zip(ids, values, strict=True)) for ids, values in rows]

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from zlib import crc32
-
-from torch import Tensor
 
 from tutelage.errors import ModelError, StoreError
 from tutelage.files import remove_drafts
 from tutelage.signals import CoarseLogits, Signals
-from tutelage.store.fields import OUTPUT_NAME, Field
-from tutelage.store.forms import encode
-from tutelage.store.journal import Journal, read_journals, remove_journals
+from tutelage.store.fields import OUTPUT_NAME
+from tutelage.store.forms import Arrays, encode
+from tutelage.store.journal import Checksums, Journal, journals, read_journals
 from tutelage.store.manifest import Manifest
 from tutelage.store.shards import ShardFiles
 
@@ -24,49 +21,33 @@ _SECONDS_BETWEEN_COMMITS = 1.0
 
 
 class StoreWriter:
-    """Writes blocks of a store, as one of several processes or alone.
+    """Writes blocks of an unfinished store, as one of several processes or alone.
 
-    A block is finished when it has a line in a log, which is written after its rows are on disk.
-    After a kill, about a second's work and the current block are repeated.
-
-    Args:
-        folder: The store, with its manifest.
-        manifest: That manifest, of an unfinished store.
-        process: The number of this process, which has its own log.
-
-    Raises:
-        StoreError: The folder cannot be written.
+    A block is finished when it has a line in its process's log, which is written after its rows are
+    on disk. After a kill, about a second's work and the current block are repeated.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, process: int = 0) -> None:
         self.folder, self.manifest, self.layout = folder, manifest, manifest.layout
         self._columns = manifest.columns
         self._files = ShardFiles(folder, self._columns, self.layout)
-        self._waiting: dict[int, tuple[int, ...]] = {}
+        self._waiting: dict[int, Checksums] = {}
         self._last_commit = time.monotonic()
-        try:
+        with _writing(folder):
             self.finished = set(read_journals(folder, len(self._columns), self.layout.blocks))
             self._journal = Journal(folder, process)
             self._files.make_all()
-        except OSError as error:
-            raise self._stopped(error) from error
 
     def __enter__(self) -> StoreWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Log the finished blocks; after an error, if possible."""
         try:
+            self.commit()
+        except StoreError:
             if error is None:
-                self.commit()
-            else:
-                with suppress(StoreError):
-                    self.commit()
+                raise
         finally:
             self._files.close()
             self._journal.close()
@@ -77,17 +58,7 @@ class StoreWriter:
         return left[len(left) * process // of : len(left) * (process + 1) // of]
 
     def write(self, block: int, pieces: Iterable[Signals]) -> None:
-        """Write a block.
-
-        Args:
-            block: Its number.
-            pieces: The teacher's signals for its rows, in order, batch by batch.
-
-        Raises:
-            StoreError: The disk is full or cannot be written, a value does not fit the dtype, or
-                the number of rows differs from the block's.
-            TutelageError: As `tutelage.store.forms.encode`.
-        """
+        """Write a block, from the teacher's signals for its rows, in order, batch by batch."""
         rows, done = self.layout.block(block), 0
         checksums = [0] * len(self._columns)
         for signals in pieces:
@@ -95,13 +66,11 @@ class StoreWriter:
             count = len(arrays[0])
             if done + count > len(rows):
                 break
-            for number, (column, array) in enumerate(zip(self._columns, arrays, strict=True)):
-                content = column.bytes_of(array)
-                checksums[number] = crc32(content, checksums[number])
-                try:
-                    self._files.write(number, block, done, content)
-                except OSError as error:
-                    raise self._stopped(error) from error
+            with _writing(self.folder):
+                for number, (column, array) in enumerate(zip(self._columns, arrays, strict=True)):
+                    content = column.bytes_of(array)
+                    checksums[number] = crc32(content, checksums[number])
+                    self._files.write(column, block, done, content)
             done += count
         if done != len(rows):
             raise StoreError(
@@ -117,64 +86,38 @@ class StoreWriter:
         # Not retried after a failure: a second flush may succeed although the system has dropped
         # what the first one could not write.
         waiting, self._waiting = self._waiting, {}
-        try:
+        with _writing(self.folder):
             self._files.flush()
             if waiting:
                 self._journal.write(waiting)
-        except OSError as error:
-            raise self._stopped(error) from error
         self._last_commit = time.monotonic()
 
-    def _encoded(self, signals: Signals, first_row: int) -> list:
-        values: Mapping[str, Tensor | CoarseLogits | None] = {
-            OUTPUT_NAME: signals.output,
-            **signals.features,
-        }
-        if self.manifest.settings.top_k is None and isinstance(signals.output, CoarseLogits):
-            _check_width(self.manifest.fields[0], signals.output)
-        return [
-            array
-            for field in self.manifest.fields
-            for array in encode(field, _required(values, field.name), first_row)
-        ]
-
-    def _stopped(self, error: OSError) -> StoreError:
-        return StoreError(
-            f"the store's folder must be writable, got {self.folder} with {error}; free space or "
-            "repair it, and call again: finished blocks are kept"
-        )
-
-
-def _check_width(field: Field, output: CoarseLogits) -> None:
-    """Refuse an output of more classes than in the first batch."""
-    width = output.ids.shape[1]
-    if field.form == "coarse" and width > field.shape[0]:
-        raise ModelError(
-            f"the teacher must know at most {field.shape[0]} classes of an example, as in its "
-            f"first batch, got {width}; give `top_k`, the largest number to store"
-        )
+    def _encoded(self, signals: Signals, first_row: int) -> Arrays:
+        fields, output = self.manifest.fields, signals.output
+        values = {OUTPUT_NAME: output, **signals.features}
+        if isinstance(output, CoarseLogits) and self.manifest.settings.top_k is None:
+            width, known = output.ids.shape[1], fields[0].shape[0]
+            if fields[0].form == "coarse" and width > known:
+                raise ModelError(
+                    f"the teacher must know at most {known} classes of an example, as in its first "
+                    f"batch, got {width}; give `top_k`, the largest number to store"
+                )
+        arrays: Arrays = []
+        for field in fields:
+            value = values.get(field.name)
+            if value is None:
+                raise StoreError(
+                    f"the teacher must return {field.name!r} for every batch, got a batch without "
+                    "it; give fields that it has"
+                )
+            arrays += encode(field, value, first_row)
+        return arrays
 
 
-def _required(
-    values: Mapping[str, Tensor | CoarseLogits | None], name: str
-) -> Tensor | CoarseLogits:
-    value = values.get(name)
-    if value is None:
-        raise StoreError(
-            f"the teacher must return {name!r} for every batch, got a batch without it; give "
-            "fields that it has"
-        )
-    return value
-
-
-def close_store(folder: Path, manifest: Manifest) -> Manifest:
-    """Finish a store whose blocks are all finished: write the checksums to its manifest.
-
-    Raises:
-        StoreError: Blocks are missing, or the folder cannot be written.
-    """
+def close_store(folder: Path, manifest: Manifest) -> None:
+    """Finish a store whose blocks are all finished: write the checksums to its manifest."""
     layout, columns = manifest.layout, manifest.columns
-    try:
+    with _writing(folder):
         finished = read_journals(folder, len(columns), layout.blocks)
         missing = layout.blocks - len(finished)
         if missing:
@@ -184,58 +127,36 @@ def close_store(folder: Path, manifest: Manifest) -> Manifest:
             )
         checksums = {
             column.file(shard): "".join(
-                f"{finished[block][number]:08x}"
-                for block in range(layout.blocks)[shard * layout.shard_blocks :][
-                    : layout.shard_blocks
-                ]
+                f"{finished[block][number]:08x}" for block in layout.blocks_of_shard(shard)
             )
             for number, column in enumerate(columns)
             for shard in range(layout.shards)
         }
-        closed = manifest.model_copy(update={"checksums": checksums})
-        closed.write(folder)
+        manifest.model_copy(update={"checksums": checksums}).write(folder)
         tidy(folder)
-    except OSError as error:
-        raise StoreError(
-            f"the manifest in {folder} must be writable, got {error}; free space or repair the "
-            "folder, and call again: finished blocks are kept"
-        ) from error
-    return closed
 
 
 def reopen_store(folder: Path, manifest: Manifest, damaged: set[int]) -> Manifest:
-    """Make a store unfinished again, without its damaged blocks.
-
-    Raises:
-        StoreError: The folder cannot be written.
-    """
-    sound = {
-        block: checksums
-        for block, checksums in known_checksums(folder, manifest).items()
-        if block not in damaged
-    }
+    """Make a store unfinished again, without its damaged blocks."""
+    known = known_checksums(folder, manifest).items()
     opened = manifest.model_copy(update={"checksums": None})
-    try:
+    with _writing(folder):
         tidy(folder)
         journal = Journal(folder, 0)
-        journal.write(sound)
+        journal.write({block: checksums for block, checksums in known if block not in damaged})
         journal.close()
         opened.write(folder)
-    except OSError as error:
-        raise StoreError(
-            f"the store's folder must be writable, got {folder} with {error}; free space or repair "
-            "it, and call again"
-        ) from error
     return opened
 
 
 def tidy(folder: Path) -> None:
     """Remove logs and drafts, which a finished store does not need."""
-    remove_journals(folder)
+    for path in journals(folder):
+        path.unlink(missing_ok=True)
     remove_drafts(folder)
 
 
-def known_checksums(folder: Path, manifest: Manifest) -> dict[int, tuple[int, ...]]:
+def known_checksums(folder: Path, manifest: Manifest) -> dict[int, Checksums]:
     """Return the checksums of each finished block, in each column."""
     layout, known = manifest.layout, manifest.checksums
     if known is None:
@@ -248,3 +169,14 @@ def known_checksums(folder: Path, manifest: Manifest) -> dict[int, tuple[int, ..
         block: tuple(int(digits[8 * block : 8 * block + 8], 16) for digits in columns)
         for block in range(layout.blocks)
     }
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"the store's folder must be writable, got {folder} with {error}; free space or "
+            "repair it, and call again: finished blocks are kept"
+        ) from error

@@ -14,13 +14,9 @@ _PER_BLOCK = ("layer_types", "mlp_layer_types", "layers_block_type", "no_rope_la
 
 
 def recount(model: nn.Module, container: str, kept: list[int], count: int) -> None:
-    """Update the number of blocks in the modules and configs from the model down to the container.
+    """Update the number of blocks, `count`, in modules and configs from the model to the container.
 
-    Args:
-        model: The student, whose configs are its own copies.
-        container: The path of the container of its blocks.
-        kept: The old positions of its blocks.
-        count: The old number of blocks.
+    `kept` are the old positions of the student's blocks; its configs are its own copies.
     """
     sides = [part for part in container.split(".") if part in _SIDES]
     names = _SIDES[sides[-1]] if sides else ()

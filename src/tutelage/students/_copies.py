@@ -18,33 +18,26 @@ def copy_with(model: Model, container: str, kept: list[int]) -> Model:
     """Return a deep copy of a model in which a container has only the kept children.
 
     The other children are not copied, unless the model has a second reference to them.
-
-    Raises:
-        ModelError: The model cannot be copied.
     """
     try:
-        return _copy_with(model, container, kept)
+        original = model.get_submodule(container)
+        # The smaller container is in the memo before the model is copied, so that in the copy all
+        # references to the original are to the smaller one.
+        smaller = copy(original)
+        memo: dict[int, Any] = {id(original): smaller}
+        state = {name: value for name, value in vars(original).items() if name != "_modules"}
+        smaller.__dict__ = {"_modules": {}} | deepcopy(state, memo)
+        parts = [part for part in original._modules.items() if part[1] is not None]  # noqa: SLF001
+        smaller.__dict__["_modules"] |= {
+            parts[new][0]: deepcopy(parts[old][1], memo) for new, old in enumerate(kept)
+        }
+        return deepcopy(model, memo)
     except Exception as error:
         raise ModelError(
             f"the teacher ({type(model).__name__}) must be a model that can be copied, got "
             f"{type(error).__name__}: {error} of copy.deepcopy; build or load it again, and store "
             "no computed tensors in it"
         ) from error
-
-
-def _copy_with(model: Model, container: str, kept: list[int]) -> Model:
-    memo: dict[int, Any] = {}
-    original = model.get_submodule(container)
-    # The smaller container is in the memo before the model is copied, so that in the copy all
-    # references to the original are to the smaller one.
-    memo[id(original)] = smaller = copy(original)
-    state = {name: value for name, value in vars(original).items() if name != "_modules"}
-    smaller.__dict__ = {"_modules": {}} | deepcopy(state, memo)
-    parts = [part for part in original._modules.items() if part[1] is not None]  # noqa: SLF001
-    smaller.__dict__["_modules"] |= {
-        parts[new][0]: deepcopy(parts[old][1], memo) for new, old in enumerate(kept)
-    }
-    return deepcopy(model, memo)
 
 
 def renumber(model: nn.Module, paths: Iterable[str], kept: list[int]) -> None:

@@ -14,19 +14,11 @@ _Shapes = dict[str, tuple[int, ...]]
 
 
 def check_left_out(teacher: nn.Module, paths: Sequence[str], kept: Sequence[int]) -> None:
-    """Refuse to remove a block that may change the shape of its input.
+    """Refuse to remove a block that may change the shape of its input; `kept` are positions.
 
     A block does not if a neighbour has weights of equal shapes, or if the width of its last layer
     equals that of its first layer's input. The first block of a stage of a ResNet, which changes
     the number of channels, meets neither condition.
-
-    Args:
-        teacher: The model that has the blocks.
-        paths: The layer paths of all blocks.
-        kept: Positions of those to keep.
-
-    Raises:
-        ArgumentError: Such a block is not kept.
     """
     shapes = [_shapes(teacher.get_submodule(path)) for path in paths]
     for position in sorted(set(range(len(paths))) - set(kept)):
@@ -40,13 +32,7 @@ def check_left_out(teacher: nn.Module, paths: Sequence[str], kept: Sequence[int]
 
 
 def check_first(teacher: nn.Module, paths: Sequence[str], kept: Sequence[int]) -> None:
-    """Refuse to remove a first block with parameters that the others lack, as T5's biases.
-
-    Arguments as for `check_left_out`.
-
-    Raises:
-        ArgumentError: Such a block is not kept.
-    """
+    """Refuse to remove a first block with parameters that the others lack, as T5's biases."""
     first, *rest = (set(_shapes(teacher.get_submodule(path))) for path in paths)
     if kept[0] == 0 or len(rest) < 2:  # noqa: PLR2004 - of two, neither is the exception
         return
@@ -56,17 +42,11 @@ def check_first(teacher: nn.Module, paths: Sequence[str], kept: Sequence[int]) -
 
 
 def check_pattern(teacher: nn.Module, paths: Sequence[str], kept: Sequence[int]) -> None:
-    """Refuse kept blocks that break a pattern, such as a Swin's alternately shifted windows.
-
-    Arguments as for `check_left_out`.
-
-    Raises:
-        ArgumentError: A periodic setting would no longer be periodic.
-    """
+    """Refuse kept blocks that break a pattern, such as a Swin's alternately shifted windows."""
     settings = [_settings(teacher.get_submodule(path)) for path in paths]
     for name in settings[0]:
         values = [each.get(name) for each in settings]
-        period = next(p for p in range(1, len(values) + 1) if values == _repeated(values, p))
+        period = next(p for p in range(1, len(values) + 1) if values[p:] == values[:-p])
         if period == 1 or 2 * period > len(values):
             continue
         for new, old in enumerate(kept):
@@ -89,9 +69,7 @@ def _shapes(block: nn.Module) -> _Shapes:
     return dict(chain(((name, each.shape) for name, each in block.named_parameters()), strides))
 
 
-def _other_shape(
-    block: dict[str, tuple[int, ...]], other: dict[str, tuple[int, ...]]
-) -> str | None:
+def _other_shape(block: _Shapes, other: _Shapes) -> str | None:
     """Return a name that both blocks have with different shapes; None if there is none."""
     return next((name for name in block if block[name] != other.get(name, block[name])), None)
 
@@ -113,18 +91,10 @@ def _settings(block: nn.Module) -> dict[str, object]:
         f"{path}.{name}".removeprefix("."): tuple(value) if isinstance(value, list) else value
         for path, part in block.named_modules()
         for name, value in vars(part).items()
-        if name[0] != "_" and name != "training" and _is_setting(value)
+        if name[0] != "_" and name != "training"
+        if isinstance(value, (bool, int, str))
+        or (isinstance(value, (list, tuple)) and all(isinstance(each, int) for each in value))
     }
-
-
-def _is_setting(value: object) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(isinstance(each, int) for each in value)
-    return isinstance(value, (bool, int, str))
-
-
-def _repeated(values: Sequence[object], period: int) -> list[object]:
-    return [values[position % period] for position in range(len(values))]
 
 
 def _refuse(teacher: nn.Module, paths: Sequence[str], position: int, why: str) -> None:

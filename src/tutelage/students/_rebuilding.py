@@ -18,10 +18,7 @@ def check_rebuilding(
     """Compare a student with what its config describes; return False if it has no config.
 
     Saved weights are loaded by name, and the structure of a block may depend on its position (only
-    T5's block 0 has position biases), so the two must match.
-
-    Raises:
-        ModelError: They do not, although the teacher matches its own config.
+    T5's block 0 has position biases), so the two must match, where the teacher matches its own.
     """
     owner = _owner(student, container)
     if owner is None:

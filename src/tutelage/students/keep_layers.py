@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any, Generic, NamedTuple
+from typing import Generic, NamedTuple
 
 import torch
 from torch import nn
@@ -19,11 +19,9 @@ from tutelage.students._rebuilding import check_rebuilding
 
 
 class Kept(NamedTuple, Generic[Model]):
-    """A student made of a teacher's blocks, and the origin of each block.
+    """A student, in the teacher's mode and dtype, and the origin of each block.
 
-    Args:
-        student: The teacher with only the kept blocks, in the teacher's mode and dtype.
-        layer_map: `{student block: teacher block}`, layer paths, in order.
+    `layer_map` is `{student block: teacher block}`, layer paths, in order.
     """
 
     student: Model
@@ -51,8 +49,8 @@ def every_nth_layer(
         inputs: As for `keep_layers`.
 
     Raises:
-        ArgumentError: `n` or `start` is out of its range, or as for `keep_layers`.
-        ModelError: As for `keep_layers`.
+        ArgumentError: `n` or `start` is out of its range.
+        TutelageError: As for `keep_layers`.
 
     >>> teacher = nn.Sequential(*[nn.Linear(2, 2) for _ in range(4)])
     >>> every_nth_layer(teacher).layer_map
@@ -88,7 +86,7 @@ def every_nth_layer(
 def keep_layers(
     teacher: Model, kept: Iterable[int], path: str | None = None, inputs: object = None
 ) -> Kept[Model]:
-    """Return the teacher with only some of its blocks.
+    """Return the teacher with only some of its blocks, and the layer map.
 
     DistilBERT (Sanh et al., arXiv:1910.01108) starts from every second layer of BERT. The student
     is a deep copy without the other blocks; parameters frozen in the teacher are frozen in the
@@ -106,9 +104,6 @@ def keep_layers(
         inputs: An example batch of inputs. With it, the student is run once, and any blocks may be
             removed with which it runs.
 
-    Returns:
-        The student and its layer map, `(student, layer_map)`.
-
     Raises:
         ArgumentError: `kept` is out of its range, blocks are not found, they are stages, or a
             removed block changes the shape, has parameters of its own, or is part of a pattern.
@@ -117,13 +112,8 @@ def keep_layers(
 
     >>> teacher = nn.Sequential(*[nn.Linear(2, 2) for _ in range(4)])
     >>> student, layer_map = keep_layers(teacher, [0, 3])
-    >>> student
-    Sequential(
-      (0): Linear(in_features=2, out_features=2, bias=True)
-      (1): Linear(in_features=2, out_features=2, bias=True)
-    )
-    >>> layer_map
-    {'0': '0', '1': '3'}
+    >>> len(student), layer_map
+    (2, {'0': '0', '1': '3'})
     """
     found = _containers(teacher, path)
     if len(found) > 1:
@@ -151,7 +141,7 @@ def _keep(teacher: Model, container: str, positions: list[int], check: bool) -> 
     return Kept(student, layer_map)
 
 
-def _tried(kept: Kept[Model], inputs: Any) -> Kept[Model]:
+def _tried(kept: Kept[Model], inputs: object) -> Kept[Model]:
     """Run the student once on the inputs, if there are any."""
     if inputs is not None:
         with evaluating(kept.student), torch.no_grad():

@@ -6,12 +6,14 @@ from tutelage.studies.conclude import ReportOptions
 from tutelage.studies.plan import Training
 from tutelage.studies.specialist_comparison import SpecialistComparison
 from tutelage.studies.study import Study, study
+from tutelage.studies.sweep import Sweep
 
 __all__ = [
     "Arm",
     "ReportOptions",
     "SpecialistComparison",
     "Study",
+    "Sweep",
     "Training",
     "Trial",
     "compare_specialists",

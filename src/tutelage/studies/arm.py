@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,12 @@ from torch import nn
 from tutelage._checks import by_name, integer, positive
 from tutelage.data import Transform
 from tutelage.errors import ArgumentError
-from tutelage.objectives import HardLabels, LabelRegression, Objective
+from tutelage.objectives import Objective
+from tutelage.studies.sweep import as_sweep
 from tutelage.teachers import AnyTeacher, Teacher
-from tutelage.training import Engine, Stage
+from tutelage.training import Engine, Run, Stage
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
 from tutelage.training.stages import checked_stages
-
-SMOOTHING = 0.1
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,8 @@ class Trial:
     swept: Mapping[str, Any] = field(default_factory=dict)
 
 
-Run = Callable[[Trial], nn.Module]
-"""A function that trains a student in its own way and returns it."""
+TrainStudent = Callable[[Trial], nn.Module | Run]
+"""A function that trains a student in its own way and returns it, or its run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +59,8 @@ class Arm:
         objective: What the student is asked for; None, without a function, for the labels.
         stages: Several trainings one after another, in place of an objective; their epochs are
             theirs, so that it is for you to make the steps of the arms equal.
-        run: A function of a `Trial` that returns a trained model, in place of an objective.
+        run: A function of a `Trial`, in place of an objective, that returns a trained model or the
+            `Run` that trained it; then the report knows its steps.
         student: Makes another student than the study's.
         teacher: Another teacher.
         train: Other training data, or a function from a seed to such.
@@ -72,8 +71,9 @@ class Arm:
         scheduler: From the optimizer and the number of steps to a scheduler.
         engine: Precision, clipping and the like.
         transform: Of the training batches, such as `tl.data.Mixup()`; None for none.
-        sweep: For names of the arguments above, values to try; the combination that does best on
-            validation data is the arm's. A function (`run`) may have names of its own.
+        sweep: For names of the arguments above, values to try, as a dict or a `Sweep`; the
+            combination that does best on validation data is the arm's. A function (`run`) may have
+            names of its own.
         against: The control that it is compared with, where controls have different students or
             data; None for all of them.
         series: Arms of one series are drawn as one line, over `at`.
@@ -87,7 +87,7 @@ class Arm:
 
     objective: Objective | None = None
     stages: Sequence[Stage] | None = None
-    run: Run | None = None
+    run: TrainStudent | None = None
     student: Callable[[], nn.Module] | None = None
     teacher: AnyTeacher | None = None
     train: object | None = None
@@ -118,11 +118,11 @@ class Arm:
                     "an arm's stages have epochs of their own, got `epochs` beside them; leave "
                     "that out, or sweep over `stages`"
                 )
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) is not None:
-                integer(name, getattr(self, name), 1, "None is as the study has it")
-        if self.learning_rate is not None:
-            positive("learning_rate", self.learning_rate, "None leaves the optimizer's own")
+        checks = {"epochs": _count, "batch_size": _count, "learning_rate": positive}
+        for name, check in checks.items():
+            if getattr(self, name) is not None:  # as plain numbers: checkpoints hold no NumPy ones
+                value = check(name, getattr(self, name), "None is as the study has it")
+                object.__setattr__(self, name, value)
         self._check_sweep()
 
     @property
@@ -146,14 +146,17 @@ class Arm:
                 )
 
     def settings(self) -> Iterator[dict[str, Any]]:
-        """Yield each combination of the swept values; one empty dict where there is no sweep."""
-        for values in product(*self.sweep.values()):
-            yield dict(zip(self.sweep, values, strict=True))
+        """Yield each setting to try; one empty dict where there is no sweep."""
+        yield from as_sweep(self.sweep).settings()
 
     def at_setting(self, setting: Mapping[str, Any]) -> Arm:
         """Return the arm with these values in place of its sweep."""
         known = {name: value for name, value in setting.items() if name in _SWEPT}
         return replace(self, sweep={}, **known)
+
+
+def _count(name: str, value: object, advice: str) -> int:
+    return integer(name, value, 1, advice)
 
 
 _SWEEP = "{'learning_rate': [1e-3, 3e-3]}"
@@ -176,18 +179,3 @@ def as_arm(name: str, arm: object) -> Arm:
         f"arm {name!r} must be an objective, an Arm, or a function from a Trial to a trained "
         f"module, got {type(arm).__name__}; wrap what is special in an Arm"
     )
-
-
-def usual_controls(values: bool) -> dict[str, Arm]:
-    """Return the controls that every study should have: the same student without a teacher.
-
-    Args:
-        values: Whether the task is regression rather than classification.
-    """
-    if values:
-        return {"labels": Arm(objective=LabelRegression(), note="labels only (baseline)")}
-    smooth = HardLabels(smoothing=SMOOTHING)
-    return {
-        "labels": Arm(objective=HardLabels(), note="labels only (baseline)"),
-        "smoothed labels": Arm(objective=smooth, note=f"labels, smoothed by {SMOOTHING:g}"),
-    }

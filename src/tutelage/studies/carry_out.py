@@ -141,11 +141,13 @@ class Trials:
             return ours
 
     def _carry_out(self, planned: Planned, folder: TrialFolder, tuning: bool) -> None:
+        began = time.monotonic()
         try:
             trained = train(self.plan, planned, folder.run)
         except NonFiniteError as error:
             if tuning:
-                folder.finish({"diverged": str(error)})
+                seconds = time.monotonic() - began
+                folder.finish({"diverged": str(error), "seconds": seconds})
                 return
             raise NonFiniteError(f"arm {planned.name!r}, seed {planned.seed}: {error}") from error
         student = Live(trained.student)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
 from tutelage.errors import NonFiniteError
-from tutelage.reports.record import Tried
+from tutelage.reports.conduct import Edge, Tried, Tuning
+from tutelage.studies.arm import Arm
 from tutelage.studies.carry_out import Trials
 from tutelage.studies.describe import readable_setting
 from tutelage.studies.plan import StudyPlan
 from tutelage.studies.score import Scorer
+from tutelage.studies.sweep import FURTHER, as_sweep, at_edge, beyond
 from tutelage.studies.trial import Planned
 
 
@@ -24,44 +26,35 @@ class Chosen:
     Args:
         setting: The values of its sweep; empty without one.
         tried: All settings with their metrics.
+        edges: The numbers of the setting that are at an edge of those tried.
+        tuning: What it took; None without a sweep.
     """
 
     setting: Mapping[str, Any]
-    tried: tuple[Tried, ...]
+    tried: tuple[Tried, ...] = ()
+    edges: tuple[Edge, ...] = ()
+    tuning: Tuning | None = None
 
 
-def choose(plan: StudyPlan, trials: Trials, scorer: Scorer, seeds: int) -> dict[str, Chosen]:
+def choose(plan: StudyPlan, trials: Trials, scorer: Scorer) -> dict[str, Chosen]:
     """Return each arm's setting, tried out on the first seeds.
 
     Args:
         plan: The study.
         trials: Carries them out.
         scorer: Gives the deciding metric.
-        seeds: How many seeds each setting is tried with.
     """
-    chosen = {name: Chosen({}, ()) for name in plan.arms}
-    swept = {name: list(arm.settings()) for name, arm in plan.arms.items() if arm.sweep}
-    places = [
-        (name, place)
-        for name, settings in swept.items()
-        for place in range(len(settings))
-        for _ in plan.seeds[:seeds]
-    ]
-    wanted = [
-        trials.keys.trial(name, plan.arms[name], setting, seed)
-        for name, settings in swept.items()
-        for setting in settings
-        for seed in plan.seeds[:seeds]
-    ]
-    values: dict[tuple[str, int], list[float | None]] = {}
-    for place, done in zip(places, trials.all(wanted, tuning=True), strict=True):
-        values.setdefault(place, []).append(scorer.on_validation(done))
-    for name, settings in swept.items():
-        means = [_mean(values[name, place]) for place in range(len(settings))]
-        texts = _told_apart([readable_setting(setting) for setting in settings])
-        tried = tuple(map(Tried, texts, means))
-        chosen[name] = Chosen(settings[_best(name, means, scorer)], tried)
-    return chosen
+    searches = {name: _Search(name, arm, scorer) for name, arm in plan.arms.items() if arm.sweep}
+    grids = {name: list(each.arm.settings()) for name, each in searches.items()}
+    _try(plan, trials, grids, searches)
+    extends = any(as_sweep(each.arm.sweep).extend for each in searches.values())
+    for _ in range(FURTHER if extends else 0):
+        further = {name: each.further() for name, each in searches.items()}
+        _try(plan, trials, further, searches)
+    return {
+        name: searches[name].chosen(FURTHER if extends else 0) if name in searches else Chosen({})
+        for name in plan.arms
+    }
 
 
 def all_trials(plan: StudyPlan, trials: Trials, chosen: Mapping[str, Chosen]) -> list[Planned]:
@@ -71,6 +64,95 @@ def all_trials(plan: StudyPlan, trials: Trials, chosen: Mapping[str, Chosen]) ->
         for seed in plan.seeds
         for name, arm in plan.arms.items()
     ]
+
+
+@dataclass
+class _Search:
+    """The settings that an arm has tried."""
+
+    name: str
+    arm: Arm
+    scorer: Scorer
+    settings: list[dict[str, Any]] = field(default_factory=list)
+    values: list[float | None] = field(default_factory=list)
+    steps: int | None = 0
+    seconds: float = 0.0
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The setting with the best metric; the first of equals."""
+        finite = [(value, place) for place, value in enumerate(self.values) if value is not None]
+        if not finite:
+            raise NonFiniteError(
+                f"arm {self.name!r} must train at one of its settings at least, got no finite loss "
+                f"or no {self.scorer.monitor.name} on `val` at any; sweep over lower learning "
+                "rates, and let `val` have labels"
+            )
+        sign = 1 if self.scorer.higher else -1
+        return self.settings[max(finite, key=lambda pair: (sign * pair[0], -pair[1]))[1]]
+
+    def known(self, name: str) -> list[Any]:
+        """Return the values of a setting: of the grid, and beyond it."""
+        return [*self.arm.sweep[name], *(each[name] for each in self.settings)]
+
+    def further(self) -> list[dict[str, Any]]:
+        """Return the best setting with one number beyond its edge, if it is at one."""
+        best = self.best
+        for name, value in best.items():
+            found = beyond(name, self.known(name), value)
+            if found is not None:
+                return [{**best, name: found}]
+        return []
+
+    def chosen(self, further: int) -> Chosen:
+        """Return what was chosen.
+
+        Args:
+            further: How many settings beyond the grid were allowed.
+        """
+        best, texts = self.best, _told_apart([readable_setting(each) for each in self.settings])
+        grid = len(list(self.arm.settings()))
+        tried = (
+            Tried(text, value, place >= grid)
+            for place, (text, value) in enumerate(zip(texts, self.values, strict=True))
+        )
+        edges = (
+            Edge(name, float(value), tuple(sorted({float(each) for each in self.known(name)})))
+            for name, value in best.items()
+            if at_edge(name, self.known(name), value)
+        )
+        tuning = Tuning(self.steps, self.seconds, further)
+        return Chosen(best, tuple(tried), tuple(edges), tuning)
+
+
+def _try(
+    plan: StudyPlan,
+    trials: Trials,
+    wanted: Mapping[str, Sequence[dict[str, Any]]],
+    searches: Mapping[str, _Search],
+) -> None:
+    """Carry out the trials of some settings of each arm, and note how good they are."""
+    seeds = plan.seeds[: plan.training.sweep_seeds]
+    planned = [
+        trials.keys.trial(name, plan.arms[name], setting, seed)
+        for name, settings in wanted.items()
+        for setting in settings
+        for seed in seeds
+    ]
+    done = iter(trials.all(planned, tuning=True))
+    for name, settings in wanted.items():
+        search = searches[name]
+        for setting in settings:
+            tried = [next(done) for _ in seeds]
+            search.settings.append(setting)
+            search.values.append(_mean([search.scorer.on_validation(each) for each in tried]))
+            for each in tried:
+                steps: int | None = each.record.get("steps")  # unknown where it diverged
+                if steps is None or search.steps is None:
+                    search.steps = None
+                else:
+                    search.steps += steps
+                search.seconds += each.record.get("seconds", 0.0)
 
 
 def _mean(values: list[float | None]) -> float | None:
@@ -85,15 +167,3 @@ def _told_apart(texts: list[str]) -> list[str]:
         f"{text} ({texts[: place + 1].count(text)})" if texts.count(text) > 1 else text
         for place, text in enumerate(texts)
     ]
-
-
-def _best(name: str, values: list[float | None], scorer: Scorer) -> int:
-    finite = [(value, place) for place, value in enumerate(values) if value is not None]
-    if not finite:
-        raise NonFiniteError(
-            f"arm {name!r} must train at one of its settings at least, got no finite loss or no "
-            f"{scorer.monitor.name} on `val` at any; sweep over lower learning rates, and let "
-            "`val` have labels"
-        )
-    sign = 1 if scorer.higher else -1
-    return max(finite, key=lambda pair: (sign * pair[0], -pair[1]))[1]

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 from torch import Tensor
 
-from tutelage.errors import ArgumentError
-from tutelage.evaluation import (
-    Calibration,
-    Interval,
-    bootstrap_interval,
-    mean_interval,
-    non_inferiority,
-    seeds_needed,
-)
+from tutelage.evaluation import Calibration
 from tutelage.objectives import Objective
-from tutelage.reports.record import (
-    AgainstTeacher,
-    ArmRecord,
-    Comparison,
-    DecidingMetric,
-    TrialRecord,
-)
+from tutelage.reports.record import ArmRecord, Comparison, PartDifference, TrialRecord
 from tutelage.reports.summary import calibrate, curves, finite, resemblance, summarize
 from tutelage.studies.arm import Arm
 from tutelage.studies.carry_out import Done, Trials
 from tutelage.studies.choose import Chosen
 from tutelage.studies.describe import readable, readable_setting
+from tutelage.studies.differences import Differences
 from tutelage.studies.plan import StudyPlan
 from tutelage.studies.score import Scorer
 
@@ -65,6 +50,13 @@ class Collector:
     def __init__(self, finished: Finished, models: Mapping[str, str]) -> None:
         self.plan, self.scorer = finished.plan, finished.scorer
         self.done, self.chosen, self.models = finished.done, finished.chosen, models
+        self.differences = Differences(self.scorer, self.plan.groups)
+        self.scores = {
+            name: self.differences.scores(
+                self.plan.reading(done[0].planned.arm), [_given(each) for each in done]
+            )
+            for name, done in finished.done.items()
+        }
 
     def arms(self, teacher: ArmRecord | None) -> tuple[ArmRecord, ...]:
         """Return all arms, controls first.
@@ -102,7 +94,9 @@ class Collector:
         """Return each arm against each control."""
         controls = [arm for arm in arms if arm.is_control]
         return tuple(
-            self._compared(arm, control)
+            self.differences.comparison(
+                arm.name, control.name, self.scores[arm.name] - self.scores[control.name]
+            )
             for arm in arms
             for control in controls
             if not arm.is_control and arm.against in (None, control.name)
@@ -110,33 +104,22 @@ class Collector:
 
     def against_teacher(
         self, arms: Sequence[ArmRecord], teacher: ArmRecord | None
-    ) -> tuple[AgainstTeacher, ...]:
+    ) -> tuple[Comparison, ...]:
         """Return each arm against the teacher, where the teacher has the deciding metric."""
-        metric = self.scorer.metric
-        value = None if teacher is None else teacher.metrics.get(metric.name)
-        if value is None:
+        output, metric = self.scorer.teacher_test, self.scorer.metric
+        if teacher is None or output is None or metric.name not in teacher.metrics:
             return ()
-        margin, found = self.plan.margin, []
-        for arm in arms:
-            differences = tuple(_better(each, value, metric) for each in arm.values(metric.name))
-            test = None
-            if margin is not None and len(differences) > 1:
-                test = non_inferiority(differences, margin)
-            found.append(AgainstTeacher(arm.name, differences, _interval(differences), test))
-        return tuple(found)
-
-    def _compared(self, arm: ArmRecord, control: ArmRecord) -> Comparison:
-        metric = self.scorer.metric
-        pairs = zip(arm.values(metric.name), control.values(metric.name), strict=True)
-        differences = tuple(_better(ours, theirs, metric) for ours, theirs in pairs)
-        return Comparison(
-            arm.name,
-            control.name,
-            differences,
-            _interval(differences),
-            _bootstrap(self._scores(arm.name), self._scores(control.name)),
-            _seeds_needed(differences),
+        theirs = self.differences.scores(self.scorer.reading_of_teacher, [output])
+        return tuple(
+            self.differences.comparison(
+                arm.name, teacher.name, self.scores[arm.name] - theirs, self.plan.margin
+            )
+            for arm in arms
         )
+
+    def parts(self, arm: str, control: str) -> tuple[PartDifference, ...]:
+        """Return an arm against a control by domain and by class."""
+        return self.differences.parts(self.scores[arm] - self.scores[control])
 
     def _arm(self, name: str, teacher: ArmRecord | None) -> ArmRecord:
         arm, done = self.plan.arms[name], self.done[name]
@@ -151,10 +134,13 @@ class Collector:
             settings=self._settings(name),
             model=self.models[name],
             tried=self.chosen[name].tried,
+            edges=self.chosen[name].edges,
+            tuning=self.chosen[name].tuning,
             similarity_correlation=resemblance(found["similarity"], theirs),
             against=arm.against,
             series=arm.series,
             at=arm.at,
+            intervals=self.differences.intervals(reading, [_given(each) for each in done]),
             **found,
         )
 
@@ -192,10 +178,6 @@ class Collector:
         shown = {key: readable(value) for key, value in used.items() if key not in left_out}
         return own | swept | shown | {"precision": used["engine"].precision}
 
-    def _scores(self, name: str) -> list[Tensor | None]:
-        reading = self.plan.reading(self.done[name][0].planned.arm)
-        return [self.scorer.per_example(reading, _given(each)) for each in self.done[name]]
-
 
 def _given(done: Done) -> Tensor:
     if done.test is None:
@@ -207,30 +189,3 @@ def _learns_from(plan: StudyPlan, arm: Arm) -> str:
     if arm.run:
         return "a function of its own"
     return "; then ".join(map(readable, arm.asked or (plan.reading(arm),)))
-
-
-def _better(ours: float, theirs: float, metric: DecidingMetric) -> float:
-    return ours - theirs if metric.higher else theirs - ours
-
-
-def _interval(differences: Sequence[float]) -> Interval | None:
-    return mean_interval(differences) if len(differences) > 1 else None
-
-
-def _bootstrap(ours: Sequence[Tensor | None], theirs: Sequence[Tensor | None]) -> Interval | None:
-    rows = [
-        (one - other).numpy()
-        for one, other in zip(ours, theirs, strict=True)
-        if one is not None and other is not None
-    ]
-    return bootstrap_interval(np.stack(rows)) if rows and len(rows) == len(ours) else None
-
-
-def _seeds_needed(differences: Sequence[float]) -> int | None:
-    mean = math.fsum(differences) / max(1, len(differences))
-    if len(differences) < 2 or mean == 0 or not math.isfinite(mean):  # noqa: PLR2004 - no spread
-        return None
-    try:
-        return seeds_needed(differences, abs(mean))
-    except ArgumentError:  # more than can be asked for
-        return None

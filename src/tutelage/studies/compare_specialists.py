@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -14,21 +15,20 @@ from torch import nn
 from tutelage.data import Transform
 from tutelage.data.domains import Domains
 from tutelage.errors import ArgumentError, DataError
-from tutelage.evaluation import mean_interval
+from tutelage.evaluation import Interval
 from tutelage.objectives import HardLabels, LabelRegression, Objective
 from tutelage.signals import Batch
 from tutelage.studies.arm import Arm, Trial
 from tutelage.studies.conclude import ReportOptions
 from tutelage.studies.describe import seeded
 from tutelage.studies.outputs import truth
-from tutelage.studies.plan import Training
+from tutelage.studies.overlap import checked, compare, examples_of, train_examples
+from tutelage.studies.plan import Training, train_of
 from tutelage.studies.prepare import seeds_of
 from tutelage.studies.routed import Routed, classes_of, every_second, numbered
 from tutelage.studies.specialist_comparison import GENERALIST, SPECIALISTS, SpecialistComparison
-from tutelage.studies.study import Study, study
+from tutelage.studies.study import study
 from tutelage.training import fit
-
-_CONFIDENCE = 0.95
 
 
 def compare_specialists(  # noqa: PLR0913 - the options of `study`
@@ -42,6 +42,7 @@ def compare_specialists(  # noqa: PLR0913 - the options of `study`
     transform: Transform | None = None,
     sweep: Mapping[str, Sequence[Any]] | None = None,
     seeds: int | Sequence[int] = 5,
+    allow_overlap: bool = False,
     out: str | Path | None = None,
     progress: bool = True,
 ) -> SpecialistComparison:
@@ -68,6 +69,7 @@ def compare_specialists(  # noqa: PLR0913 - the options of `study`
         sweep: Values that both try, as in `study`. Every second example of a domain in `val` then
             chooses, and only the others measure.
         seeds: How many seeds (then 0, 1, …), or which; at least two.
+        allow_overlap: As in `study`, for `train` and `val`.
         out: A folder to resume from; None to keep nothing.
         progress: Whether to show a progress bar (on a terminal only).
 
@@ -77,10 +79,10 @@ def compare_specialists(  # noqa: PLR0913 - the options of `study`
     Raises:
         ArgumentError: There are fewer than two seeds or domains, `train` or `val` has no domains,
             or an argument is outside its range.
-        DataError: `train` and `val` have different domains, or no labels.
+        DataError: `train` and `val` have different domains, no labels, or examples in common.
         TutelageError: As `study`.
     """
-    _check(train, val, seeds)
+    _check(train, val, seeds, allow_overlap)
     settings: dict[str, Any] = {"val": val, "objective": objective or _usual(val)}
     routable = numbered(val)
     chooses, measures = (every_second(routable, start) for start in (0, 1))
@@ -98,14 +100,20 @@ def compare_specialists(  # noqa: PLR0913 - the options of `study`
         sweep=sweep,
         report=ReportOptions(title="Specialists against a generalist"),
         out=out,
+        allow_overlap=allow_overlap,
         progress=progress,
     )
-    level = 1 - (1 - _CONFIDENCE) / len(val.sets)
+    record = found.results
     return SpecialistComparison(
-        mean_interval(found.results.comparisons[0].differences, _CONFIDENCE),
-        {name: mean_interval(_differences(found, name), level) for name in val.sets},
+        _known(record.comparisons[0].interval),
+        {each.name: _known(each.interval) for each in record.parts if each.kind == "domain"},
         found,
     )
+
+
+def _known(interval: Interval | None) -> Interval:
+    """Return an interval, of infinite width where there is none."""
+    return interval or Interval(math.nan, -math.inf, math.inf)
 
 
 def _one_per_domain(trial: Trial, val: Domains, objective: Objective) -> nn.Module:
@@ -142,19 +150,6 @@ def _batches(examples: int, size: int) -> int:
     return -(-examples // size)
 
 
-def _differences(found: Study, domain: str) -> list[float]:
-    """Return specialists minus generalist in a domain, by seed; above zero they are better."""
-    metric = found.results.metric
-    if metric is None:
-        raise RuntimeError("a study of labelled data has a deciding metric")
-    ours, theirs = (
-        [each.domains[domain][metric.name] for each in found.results.arm(name).trials]
-        for name in (SPECIALISTS, GENERALIST)
-    )
-    sign = 1 if metric.higher else -1
-    return [sign * (one - other) for one, other in zip(ours, theirs, strict=True)]
-
-
 def _own_domains(train: object, val: Domains) -> Domains:
     if not isinstance(train, Domains):
         raise ArgumentError(
@@ -169,7 +164,7 @@ def _own_domains(train: object, val: Domains) -> Domains:
     return train
 
 
-def _check(train: object, val: object, seeds: int | Sequence[int]) -> None:
+def _check(train: object, val: object, seeds: int | Sequence[int], allow_overlap: bool) -> None:
     if not isinstance(val, Domains) or len(val.sets) < 2:  # noqa: PLR2004 - or there is no choice
         raise ArgumentError(
             "`val` must be tl.data.domains({name: data set}) of two domains or more, got "
@@ -178,7 +173,8 @@ def _check(train: object, val: object, seeds: int | Sequence[int]) -> None:
         )
     if seeded(train) is None:
         _own_domains(train, val)
-    if len(seeds_of(seeds)) < 2:  # noqa: PLR2004 - one has no spread
+    numbers = seeds_of(seeds)
+    if len(numbers) < 2:  # noqa: PLR2004 - one has no spread
         raise ArgumentError(
             "`seeds` must be at least two, or there is no interval, got one; 5 is a good number"
         )
@@ -189,3 +185,6 @@ def _check(train: object, val: object, seeds: int | Sequence[int]) -> None:
                 f"all examples of `val` must have labels, got some of the domain {name!r} without; "
                 "leave these out"
             )
+    for seed in numbers if seeded(train) else numbers[:1]:
+        own = train_examples("train", _own_domains(train_of(train, seed), val))
+        checked(compare(own, examples_of("val", val)), allow_overlap)

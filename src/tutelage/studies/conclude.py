@@ -9,35 +9,38 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-import torch
 from torch import Tensor, nn
 
+from tutelage.reports.models import measure_models, measure_variants
 from tutelage.reports.record import ArmRecord, ModelRecord, Record
 from tutelage.reports.summary import SIMILARITY_TEMPERATURE, versions
+from tutelage.reports.verdict import control_of
 from tutelage.studies.collect import Collector, Finished
-from tutelage.studies.models import TEACHER, TeacherModule, architecture, measure, measure_variants
+from tutelage.studies.models import TEACHER, architecture, timing
+from tutelage.teachers import Live
 
 _FEW = 3
 
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Texts of a study's report.
+    """What a study's report has beside the results.
 
     Args:
         title: Of the report.
         axis: Name of the arms' `at`, such as "temperature".
         class_names: In the order of the logits.
+        variants: Whether to measure cheaper variants of the primary arm's student too: compiled,
+            in bfloat16, in int8, in ONNX Runtime.
     """
 
     title: str = "Study"
     axis: str = ""
     class_names: Sequence[str] = ()
+    variants: bool = False
 
 
-def conclude(
-    finished: Finished, options: ReportOptions, named: str | None, variants: bool
-) -> Record:
+def conclude(finished: Finished, options: ReportOptions, named: str | None) -> Record:
     """Return the record; the models are measured on the first seed's students."""
     plan, scorer = finished.plan, finished.scorer
     students = {
@@ -46,18 +49,15 @@ def conclude(
     keys = {name: architecture(each) for name, each in students.items()}
     total = sum(map(len, finished.done.values()))
     finished.trials.tell("measuring the models", total, total)
-    teacher = None
-    if plan.teacher is not None and scorer.teacher_test is not None:
-        teacher = plan.teacher.module or TeacherModule(plan.teacher)
     collector = Collector(finished, keys)
     ours = collector.teacher(TEACHER)
     arms = collector.arms(ours)
-    models = _models(finished, students, keys, teacher)
+    models = _models(finished, students, keys)
     primary = named or _primary(arms, scorer.higher)
-    if variants:
+    if options.variants:
         model = models[keys[primary]]
         models[keys[primary]] = _with_variants(finished, model, students[primary], primary)
-    return Record(
+    record = Record(
         title=options.title,
         metric=scorer.metric,
         seeds=plan.seeds,
@@ -76,14 +76,17 @@ def conclude(
         versions=versions(),
         command=_command(),
         seconds=sum(trial.seconds for arm in arms for trial in arm.trials),
+        groups=None if plan.groups is None else len(set(plan.groups)),
     )
+    control = control_of(record, primary)
+    parts = () if control is None else collector.parts(primary, control.name)
+    return replace(record, parts=parts)
 
 
 def _models(
     finished: Finished,
     students: Mapping[str, nn.Module],
     keys: Mapping[str, str],
-    teacher: nn.Module | None,
 ) -> dict[str, ModelRecord]:
     """Measure the teacher and one student of each architecture."""
     distinct = {key: students[name] for name, key in reversed(list(keys.items()))}
@@ -92,18 +95,11 @@ def _models(
         key: "student" if len(distinct) == 1 else f"student: {_some(sharing[key])}"
         for key in distinct
     }
+    teacher = finished.plan.teacher
     first = {} if teacher is None else {TEACHER: teacher}
-    everyone = first | {keys[name]: distinct[keys[name]] for name in keys}
-    homes = {key: _device(model) for key, model in everyone.items()}
-    found = measure(everyone, names | {TEACHER: _called(teacher)}, finished.scorer.test.inputs)
-    for key, model in everyone.items():
-        model.to(homes[key])
-    return found
-
-
-def _called(teacher: nn.Module | None) -> str:
-    several = len(teacher.teacher.modules()) if isinstance(teacher, TeacherModule) else 1
-    return "teacher" if several <= 1 else f"{several} teachers together"
+    everyone = first | {keys[name]: Live(distinct[keys[name]]) for name in keys}
+    found = measure_models(everyone, timing(finished.plan.test))
+    return {key: replace(each, name=names.get(key, each.name)) for key, each in found.items()}
 
 
 def _with_variants(
@@ -115,7 +111,8 @@ def _with_variants(
     def metric(output: Tensor) -> float | None:
         return scorer.on_test(reading, output)[scorer.monitor.name]
 
-    return replace(model, variants=measure_variants(student, finished.plan.test, metric))
+    found = measure_variants(student, timing(finished.plan.test), metric)
+    return replace(model, variants=found)
 
 
 def _chosen_by(named: str | None, arms: Sequence[ArmRecord]) -> str:
@@ -155,8 +152,3 @@ def _command() -> str:
     if not name or name == "-c" or name.startswith("ipykernel"):
         return ""  # a notebook's command reproduces nothing
     return shlex.join(["python", name, *rest] if name.endswith(".py") else [name, *rest])
-
-
-def _device(model: nn.Module) -> torch.device:
-    first = next(model.parameters(), None)
-    return torch.device("cpu") if first is None else first.device

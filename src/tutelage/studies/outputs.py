@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +15,9 @@ from tutelage.errors import DataError
 from tutelage.evaluation import evaluate
 from tutelage.files import write_whole
 from tutelage.identity import digest
+from tutelage.nested import named_tensors
+from tutelage.signals import UNLABELLED
+from tutelage.studies.example_keys import domains_of, example_keys, kind_of
 from tutelage.teachers import Teacher
 
 BATCH = 256
@@ -29,14 +30,21 @@ class Truth:
     Args:
         labels: Of all examples, on the CPU; None without.
         domains: Of all examples; None without.
-        inputs: Of the first batch.
         fingerprint: A text that changes with inputs and labels.
+        keys: A hash of the inputs of each example; see `example_keys`.
+        kind: The types of the inputs.
     """
 
     labels: Tensor | None
     domains: tuple[str, ...] | None
-    inputs: Any
     fingerprint: str
+    keys: tuple[bytes, ...]
+    kind: str
+
+    @property
+    def examples(self) -> int:
+        """How many examples there are."""
+        return len(self.keys)
 
 
 def truth(name: str, data: object) -> Truth:
@@ -45,15 +53,30 @@ def truth(name: str, data: object) -> Truth:
     Raises:
         DataError: The data cannot be read.
     """
-    labels, domains, prints, inputs = [], [], [], None
+    labels, domains, prints, keys, kind = [], [], [], [], ""
     with randomness.preserved():
         randomness.seed_everything(0)
         for batch in source_of(name, data).epoch(0):
             labels.append(batch.labels)
-            domains.append(batch.domain)
-            prints.append(fingerprint(dict(_named((batch.inputs, batch.labels)))))
-            inputs = batch.inputs if inputs is None else inputs
-    return Truth(_joined(labels), _domains(domains), inputs, digest(*prints))
+            domains.append(domains_of(batch))
+            prints.append(fingerprint(dict(named_tensors((batch.inputs, batch.labels)))))
+            keys += example_keys(batch)
+            kind = kind or kind_of(batch)
+    return Truth(_joined(labels), _domains(domains), digest(*prints), tuple(keys), kind)
+
+
+def notes_on(test: Truth) -> tuple[str, ...]:
+    """Return what a reader must know of the labels of test data, in sentences."""
+    labels = test.labels
+    if labels is None or labels.is_floating_point() or labels.ndim != 1:
+        return ()
+    classes = labels.unique()
+    if len(classes) > 1 or classes.tolist() == [UNLABELLED]:
+        return ()
+    return (
+        f"All {len(labels):,} test examples are of class {int(classes[0])}, so a student that "
+        "always predicts it has an accuracy of 100 %.",
+    )
 
 
 def ask(model: Teacher, name: str, data: object, device: torch.device) -> Tensor | None:
@@ -107,23 +130,11 @@ def load(path: Path) -> Tensor | None:
         ) from error
 
 
-def _named(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of a possibly nested value, each with a name of its own."""
-    if isinstance(value, Tensor):
-        yield name, value
-    elif isinstance(value, (Mapping, list, tuple)):
-        items = value.items() if isinstance(value, Mapping) else enumerate(value)
-        for key, each in items:
-            yield from _named(each, f"{name}/{key}")
-
-
 def _joined(column: list[Tensor | None]) -> Tensor | None:
     present = [each.cpu() for each in column if each is not None]
     return torch.cat(present) if len(present) == len(column) else None
 
 
-def _domains(column: list[Any]) -> tuple[str, ...] | None:
-    if any(each is None for each in column):
-        return None
-    rows = (each.tolist() if isinstance(each, Tensor) else each for each in column)
-    return tuple(str(item) for row in rows for item in row)
+def _domains(column: list[list[str] | None]) -> tuple[str, ...] | None:
+    known = [each for each in column if each is not None]
+    return tuple(name for each in known for name in each) if len(known) == len(column) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,6 +83,7 @@ class StudyPlan:
         metrics: The user's own.
         monitor: The metric that decides; None for the default one of the task.
         margin: What the student may lose against its teacher and still be as good.
+        groups: The group of each test example; None if they are independent.
         folder: Where trials are kept.
     """
 
@@ -100,6 +101,7 @@ class StudyPlan:
     metrics: Mapping[str, Metric]
     monitor: Monitor | None
     margin: float | None
+    groups: Sequence[Hashable] | None
     folder: Path
 
     def __post_init__(self) -> None:
@@ -149,13 +151,7 @@ class StudyPlan:
 
     def train_data(self, arm: Arm, seed: int) -> object:
         """Return an arm's training data for a seed."""
-        data = self.train if arm.train is None else arm.train
-        make = seeded(data)
-        if make is None:
-            return data
-        with randomness.preserved():
-            randomness.seed_everything(seed)
-            return make(seed)
+        return train_of(self.train if arm.train is None else arm.train, seed)
 
     @property
     def engine(self) -> Engine:
@@ -212,6 +208,16 @@ class StudyPlan:
             each = _steps(ours, self.training.batch_size, self.engine)
             steps = (self.epochs or 1) * each
         return max(1, round(steps / _steps(train, batch_size, engine)))
+
+
+def train_of(data: object, seed: int) -> object:
+    """Return training data for a seed: what a function makes of it, else the data itself."""
+    make = seeded(data)
+    if make is None:
+        return data
+    with randomness.preserved():
+        randomness.seed_everything(seed)
+        return make(seed)
 
 
 @dataclass(frozen=True)

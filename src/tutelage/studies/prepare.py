@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
@@ -11,39 +11,34 @@ from typing import Any
 
 from tutelage._checks import by_name, folder_path, integer
 from tutelage.errors import ArgumentError, RunFolderError
-from tutelage.studies.arm import Arm, as_arm, usual_controls
+from tutelage.studies.arm import Arm, as_arm
 from tutelage.studies.conclude import ReportOptions
 from tutelage.studies.models import TEACHER
 from tutelage.studies.outputs import Truth
 from tutelage.studies.plan import Training
 from tutelage.studies.score import Scorer
+from tutelage.studies.sweep import as_sweep, joined
 
 
 def all_arms(
-    ours: Mapping[str, Arm],
-    controls: Mapping[str, object] | None,
-    sweep: Mapping[str, Any],
-    values: bool,
-) -> tuple[dict[str, Arm], tuple[str, ...]]:
-    """Return arms and controls by name, all with the common sweep, and the controls' names.
+    ours: Mapping[str, Arm], theirs: Mapping[str, Arm], sweep: Mapping[str, Any]
+) -> dict[str, Arm]:
+    """Return controls and arms by name, all with the common sweep.
 
     What an arm sets itself it does not sweep over.
     """
-    theirs = usual_controls(values) if controls is None else arms_of("controls", controls)
     twice = sorted(ours.keys() & theirs.keys())
     if twice:
         raise ArgumentError(
             f"arms and controls must have different names, got {twice} in both; rename one, or "
             "pass controls={} for none"
         )
-    if not ours:
-        raise ArgumentError("`arms` must have at least one arm, got none; name an objective")
     both = {**theirs, **ours}
     if TEACHER in both:  # the teacher's own row in the report
         raise ArgumentError(
             f"arms and controls must not be named {TEACHER!r}, got one that is; rename it"
         )
-    return {name: _sweeping(arm, sweep) for name, arm in both.items()}, tuple(theirs)
+    return {name: _sweeping(arm, sweep) for name, arm in both.items()}
 
 
 def arms_of(name: str, given: object) -> dict[str, Arm]:
@@ -59,7 +54,8 @@ def arms_of(name: str, given: object) -> dict[str, Arm]:
 def _sweeping(arm: Arm, sweep: Mapping[str, Any]) -> Arm:
     swept = by_name("sweep", sweep, "{'learning_rate': [1e-3, 3e-3]}").items()
     common = {name: each for name, each in swept if getattr(arm, name, None) is None}
-    return replace(arm, sweep={**common, **arm.sweep})
+    options = as_sweep(sweep)
+    return replace(arm, sweep=joined(replace(options, grid=common), arm.sweep))
 
 
 def check_options(
@@ -68,9 +64,11 @@ def check_options(
     """Refuse options that do not go together.
 
     Raises:
-        ArgumentError: The primary is no arm, there is a margin without a teacher, or this is one of
-            several processes of one trainer.
+        ArgumentError: There is no arm, the primary is none of them, there is a margin without a
+            teacher, or this is one of several processes of one trainer.
     """
+    if not arms:
+        raise ArgumentError("`arms` must have at least one arm, got none; name an objective")
     if primary is not None and primary not in arms:
         raise ArgumentError(
             f"`primary` must be one of the arms {list(arms)}, got {primary!r}; name one of them, "
@@ -88,7 +86,7 @@ def check_options(
         )
 
 
-def check_kinds(training: object, report: object) -> None:
+def check_kinds(training: object, report: object, allow_overlap: object) -> None:
     """Refuse options that are none.
 
     Raises:
@@ -103,6 +101,11 @@ def check_kinds(training: object, report: object) -> None:
         raise ArgumentError(
             f"`report` must be a tl.ReportOptions, got {report!r}; for instance "
             'tl.ReportOptions(title="Digits")'
+        )
+    if not isinstance(allow_overlap, bool):
+        raise ArgumentError(
+            f"`allow_overlap` must be True or False, got {allow_overlap!r}; True reports examples "
+            "that two data sets have in common"
         )
 
 
@@ -123,6 +126,15 @@ def check_names(class_names: Sequence[str], scorer: Scorer) -> None:
         raise ArgumentError(
             f"`class_names` must name the {output.shape[-1]} logits, got {len(class_names)}; give "
             "one for each, in their order"
+        )
+
+
+def check_groups(groups: Sequence[Hashable] | None, test: Truth) -> None:
+    """Refuse groups that are not one for each test example."""
+    if groups is not None and len(groups) != test.examples:
+        raise ArgumentError(
+            f"`groups` must give the group of each of {test.examples} test examples, got "
+            f"{len(groups)}; write one for each, in their order"
         )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, NonFiniteError
-from tutelage.evaluation import Outputs, divergence, measure
+from tutelage.evaluation import Outputs, divergence, label_metrics, measure
 from tutelage.objectives import Objective
 from tutelage.reports.record import DecidingMetric
 from tutelage.reports.summary import finite
@@ -117,23 +119,39 @@ class Scorer:
         values = {each: found.get(f"{name}/{each}") for each in self.test.domains or ()}
         return {each: {name: value} for each, value in finite(values).items()}
 
-    def per_example(self, objective: Objective, output: Tensor) -> Tensor | None:
-        """Return what each test example adds to the deciding metric, signed so that more is better.
+    def per_example(
+        self, name: str, objective: Objective, output: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """Return which test examples count, and what each adds to a metric.
 
-        None where the metric is no mean over examples, or where labels are missing.
+        None where the metric is no mean over examples.
         """
-        labels = self.test.labels
-        if labels is None or not Batch(output, labels).labelled().all():
+        if name in self.plan.metrics:
             return None
-        if labels.is_floating_point() and not labels.isfinite().all():
+        prediction, labels = objective.prediction(output), self.test.labels
+        if name == "agreement" and self.teacher_test is not None and not objective.predicts_values:
+            teacher = objective.prediction(self.teacher_test)
+            if teacher.shape == prediction.shape:
+                return torch.arange(len(output)), prediction.argmax(1) == teacher.argmax(1)
+        if labels is None or name not in label_metrics(objective, prediction, labels):
             return None
-        prediction = objective.prediction(output)
-        if self.monitor.name == "accuracy":
-            return (prediction.argmax(dim=1) == labels).double()
-        if self.monitor.name == "mse":
-            errors = (prediction.double() - labels.reshape(prediction.shape).double()).square()
-            return -errors.flatten(1).mean(dim=1)
-        return None
+        known = Batch(output, labels).labelled()
+        if name == "accuracy":
+            return known.nonzero().ravel(), (prediction.argmax(dim=1) == labels)[known]
+        errors = (prediction.double() - labels.reshape(prediction.shape).double()).square()
+        known = errors.flatten(1).isfinite().all(dim=1)
+        if bool(known.logical_xor(Batch(output, labels).labelled()).any()):
+            return None  # an example with some of its values: the mean is over values
+        return known.nonzero().ravel(), errors.flatten(1).mean(dim=1)[known]
+
+    def value(self, objective: Objective, output: Tensor, rows: Sequence[int] | None) -> float:
+        """Return the deciding metric on some test examples; None for all."""
+        outputs = Outputs(output, self.teacher_test, self.test.labels)
+        outputs = outputs if rows is None else outputs[rows]
+        name = self.monitor.name
+        metrics = {key: each for key, each in self.plan.metrics.items() if key == name}
+        found = measure(objective, outputs, metrics) | divergence(objective, outputs)
+        return found.get(name, math.nan)
 
     def _metrics(
         self, objective: Objective, output: Tensor, data: Truth, teacher: Tensor | None

@@ -20,9 +20,9 @@ class SpecialistComparison:
     """Specialists against a generalist of the same size and steps; above zero they are better.
 
     Args:
-        difference: Over all measured examples: the mean over seeds with its 95 % interval.
-        by_domain: For each domain, with intervals that hold for all domains together (Bonferroni:
-            each at a confidence of 1 − 0.05 / domains).
+        difference: Over all measured examples, with its 95 % interval over seeds and examples.
+        by_domain: For each domain, with intervals that hold for all domains together with 95 %
+            (Bonferroni).
         study: The study behind it, with the arms "specialists" and "generalist".
     """
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -23,13 +23,16 @@ from tutelage.studies.carry_out import Done, Trials
 from tutelage.studies.choose import all_trials, choose
 from tutelage.studies.collect import Finished
 from tutelage.studies.conclude import ReportOptions, conclude
+from tutelage.studies.controls import built_in_controls
 from tutelage.studies.folder import exclusive
-from tutelage.studies.outputs import Truth, truth
+from tutelage.studies.outputs import Truth, notes_on, truth
+from tutelage.studies.overlap import check_overlaps
 from tutelage.studies.plan import StudyPlan, Training
 from tutelage.studies.prepare import (
     all_arms,
     arms_of,
     check_against,
+    check_groups,
     check_kinds,
     check_names,
     check_options,
@@ -131,8 +134,9 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     metrics: Mapping[str, Metric] | None = None,
     monitor: Monitor | str | None = None,
     margin: float | None = None,
+    groups: Sequence[Hashable] | None = None,
     primary: str | None = None,
-    variants: bool = False,
+    allow_overlap: bool = False,
     report: ReportOptions | None = None,
     out: str | Path | None = None,
     progress: bool = True,
@@ -154,24 +158,28 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         arms: By name: an objective, an `Arm`, or a function from a `Trial` to a trained module.
         val: Data to select the best epoch, swept settings and the calibration temperature.
         controls: What the arms are compared with; None for the baseline (the same student trained
-            on labels only) and the same with smoothed labels.
+            on labels only), the same with smoothed labels, and the baseline with each transform,
+            training data, batch size and greater length that an arm has of its own.
         seeds: How many seeds (then 0, 1, …), or which.
         epochs: Passes over `train`, from which the steps of all arms follow.
         training: Other common settings: steps in place of `epochs`, batch size, optimizer,
             scheduler, engine.
         sweep: Values that every arm and control tries, such as
-            `{"learning_rate": [0.1, 0.03, 0.01]}`. An arm's own sweep is added; what an arm sets
-            is not swept.
+            `{"learning_rate": [0.1, 0.03, 0.01]}`, or a `Sweep` for some of them at random, or to
+            go on beyond them. An arm's own sweep is added; what an arm sets is not swept.
         metrics: Metrics of your own, as for `distill`.
         monitor: The deciding metric; None for accuracy, mean squared error, or, without labels,
             the agreement with the teacher or the distance from it.
         margin: Acceptable loss against the teacher in that metric, for a test of non-inferiority
             (state it beforehand); None for no such test.
+        groups: For each test example what it belongs to, such as a document or a patient, where
+            examples of one are not independent: intervals then rest on the number of groups.
         primary: The arm that the verdict is about, named beforehand; None for the best on `val`,
             without `val` for the first.
-        variants: Whether to measure cheaper variants of the primary arm's student too: compiled,
-            in bfloat16, in int8, in ONNX Runtime.
-        report: Title, class names and axis of the report.
+        allow_overlap: Whether to go on where two of `train`, `val` and `test` have more examples in
+            common than duplicates explain; the report then states how many.
+        report: Title, class names and axis of the report; whether to measure cheaper variants of
+            the primary arm's student too.
         out: The study's folder; None to keep nothing.
         progress: Whether to show a progress bar (on a terminal only).
 
@@ -180,10 +188,11 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
 
     Raises:
         ArgumentError: An argument is outside its range.
+        DataError: Two of `train`, `val` and `test` have examples in common.
         TutelageError: As `distill`.
     """
     training, words = training or Training(), report or ReportOptions()
-    check_kinds(training, words)
+    check_kinds(training, words, allow_overlap)
     if margin is not None:
         not_negative("margin", margin, "it is what may be lost, such as 0.01 of accuracy")
     own_metrics = by_name("metrics", metrics or {}, "{'mine': function}")
@@ -191,9 +200,15 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     ours = arms_of("arms", arms)
     check_options(ours, primary, margin, teacher)
     known = truth("test", test)
+    check_groups(groups, known)
     values = predicts_values(ours, known)
-    every_arm, control_names = all_arms(ours, controls, sweep or {}, values)
-    check_against(every_arm, control_names)
+    numbers, notes = seeds_of(seeds), ()
+    if controls is None:
+        theirs, notes = built_in_controls(ours, values, train, epochs, numbers[0])
+    else:
+        theirs = arms_of("controls", controls)
+    every_arm = all_arms(ours, theirs, sweep or {})
+    check_against(every_arm, tuple(theirs))
     plan = StudyPlan(
         teacher=None if teacher is None else as_teacher(teacher),
         make_student=student,
@@ -202,17 +217,19 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         val=val,
         test=test,
         arms=every_arm,
-        controls=control_names,
-        seeds=seeds_of(seeds),
+        controls=tuple(theirs),
+        seeds=numbers,
         epochs=epochs,
         training=training,
         metrics=own_metrics,
         monitor=as_monitor(monitor),
         margin=margin,
+        groups=None if groups is None else list(groups),
         folder=folder_of(out),
     )
     with study_progress(progress) as tell:
         known_val = None if val is None else truth("val", val)
+        overlaps = check_overlaps(plan, known_val, known, allow_overlap)
         trials = Trials(plan, tell, known_val, known)
         if out is None:  # its students stay as long as the study does
             finalize(trials, rmtree, plan.folder, ignore_errors=True)
@@ -222,7 +239,11 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         with shared(partial(_help, plan, known_val, known), training.processes):
             finished = _carry_out(plan, trials, scorer)
         with exclusive(plan.folder):  # one process at a time measures, or they disturb each other
-            results = conclude(finished, words, primary, variants)
+            results = replace(
+                conclude(finished, words, primary),
+                overlaps=overlaps,
+                notes=(*notes, *notes_on(known)),
+            )
             write_record(results, plan.folder / "results.json")
     return Study(results, None if out is None else plan.folder, finished)
 
@@ -242,7 +263,7 @@ def _help(plan: StudyPlan, val: Truth | None, test: Truth) -> None:
 
 def _carry_out(plan: StudyPlan, trials: Trials, scorer: Scorer) -> Finished:
     """Tune, and carry all trials out."""
-    chosen = choose(plan, trials, scorer, plan.training.sweep_seeds)
+    chosen = choose(plan, trials, scorer)
     done: dict[str, list[Done]] = {}
     for each in trials.all(all_trials(plan, trials, chosen)):
         done.setdefault(each.planned.name, []).append(each)

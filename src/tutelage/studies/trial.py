@@ -49,9 +49,9 @@ class Trained:
 
     Args:
         student: In eval mode.
-        record: Plain data: steps, epochs, the log of each epoch; empty for an arm that is
-            a function.
-        seconds: Of the call; few if the run was finished before.
+        record: Plain data: steps, epochs, the log of each epoch; for an arm that is a function
+            those of the run that it returns, empty where it returns a module.
+        seconds: Of training.
     """
 
     student: nn.Module
@@ -78,9 +78,17 @@ def train(plan: StudyPlan, planned: Planned, out: Path) -> Trained:
         with randomness.preserved():
             randomness.seed_everything(planned.seed)
             found = arm.run(trial)
-        return Trained(_module(planned.name, found), {}, time.monotonic() - began)
+        record = _record(found) if isinstance(found, Run) else {}
+        return _trained(_module(planned.name, found), record, began)
     run = _run(plan, arm, student, data={"train": data, "val": val}, out=out, settings=settings)
-    return Trained(run.student, _record(run), time.monotonic() - began)
+    return _trained(run.student, _record(run), began)
+
+
+def _trained(student: nn.Module, record: dict[str, Any], began: float) -> Trained:
+    """Return a trained student; the time of a run that was resumed is that of all its parts."""
+    history = record.get("history", [])
+    before = history[-1].get("seconds", 0.0) if history else 0.0
+    return Trained(student, record, max(before, time.monotonic() - began))
 
 
 def _run(

@@ -28,14 +28,10 @@ class _Weight(NamedTuple):
 
 
 class CastWeights:
-    """Copies of the float32 weights of a module's linear and convolution layers.
+    """Copies, in autocast's dtype, of the float32 weights of linear and convolution layers.
 
     Parameters that another kind of layer shares (an embedding tied to the output layer) are left
     out. A compiled module is left out as a whole, since it would be recompiled.
-
-    Args:
-        module: The module that has the weights.
-        dtype: Autocast's dtype.
     """
 
     def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:

@@ -43,16 +43,9 @@ class Teacher(ABC):
         """Return a short text that changes when the teacher's outputs may change."""
 
     def for_data(self, name: str, data: object) -> Teacher:
-        """Return the teacher for one data set; itself if it computes targets for any input.
+        """Return the teacher for a data set or `DataLoader`, or refuse that of the argument `name`.
 
-        A teacher with members does so for each of them.
-
-        Args:
-            name: The argument's name, for messages.
-            data: A data set or a `DataLoader`.
-
-        Raises:
-            StoreError: It has no targets for this data.
+        That is the teacher itself if it computes targets for any input; with members, theirs.
         """
         members = tuple(each.for_data(name, data) for each in self.members)
         if all(one is other for one, other in zip(members, self.members, strict=True)):
@@ -63,13 +56,7 @@ class Teacher(ABC):
         return selected
 
     def check_layers(self, paths: Collection[str]) -> None:
-        """Refuse layer paths that do not exist, before the first batch.
-
-        A teacher with members checks the same paths in each.
-
-        Raises:
-            ArgumentError: A module has no layer of that name.
-        """
+        """Refuse layer paths that do not exist, in each member, before the first batch."""
         for member in self.members:
             member.check_layers(paths)
 
@@ -92,12 +79,7 @@ class Teacher(ABC):
 
 
 def ask(teacher: Teacher, batch: Batch, fields: Fields) -> Signals:
-    """Return a teacher's signals, or an error that names it.
-
-    Raises:
-        ModelError: It raised an error of its own (which is the cause), or returned something else
-            than what is required.
-    """
+    """Return a teacher's signals; any error of its own becomes one that names it."""
     try:
         signals = teacher.signals(batch, fields)
     except (TutelageError, torch.OutOfMemoryError):

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from tutelage._checks import positive
 from tutelage.errors import DataError, ModelError
-from tutelage.objectives import hard_labels
-from tutelage.signals import Batch
+from tutelage.objectives import HardLabels
+from tutelage.signals import Batch, Signals
+
+_CROSS_ENTROPY = HardLabels()
 
 
 def mean_of_outputs(outputs: Tensor, weights: Tensor) -> Tensor:
@@ -108,14 +110,8 @@ def by_label_confidence(outputs: Tensor, batch: Batch) -> Tensor:
             "weights by label confidence need labels, got a batch without; give data with labels, "
             "or use weights=by_entropy"
         )
-    labels, mixture = batch.labels, batch.mixture
-    costs = torch.stack([hard_labels(each, labels) for each in outputs])
-    if mixture is not None:
-        partners = torch.stack([hard_labels(each, mixture.labels) for each in outputs])
-        fraction = mixture.fraction.to(costs.dtype)
-        costs = fraction * costs + (1 - fraction) * partners
-    # Equal costs give equal weights.
-    return _weights_of(costs.where(batch.labelled(), 0))
+    # An example without a label costs 0 by every teacher, and equal costs give equal weights.
+    return _weights_of(torch.stack([_CROSS_ENTROPY(Signals(x), Signals(), batch) for x in outputs]))
 
 
 def by_entropy(outputs: Tensor, batch: Batch) -> Tensor:

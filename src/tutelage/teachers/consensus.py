@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.signals import Batch, Fields, Signals
 from tutelage.teachers._teacher import AnyTeacher
-from tutelage.teachers.ensemble import Team, named_members, normalized
+from tutelage.teachers.ensemble import Members, Team, named_members, normalized
 
 GENERALIST = "generalist"
 
@@ -54,14 +54,20 @@ class Consensus(Team):
 
     def __init__(
         self,
-        teachers: Sequence[AnyTeacher] | Mapping[str, AnyTeacher],
+        teachers: Members,
         generalist: AnyTeacher | None = None,
         classes: int | None = None,
         weights: Sequence[float] | None = None,
         tolerance: float = 1e-6,
         max_steps: int = 200,
     ) -> None:
-        super().__init__(_with(teachers, generalist))
+        named = named_members(teachers)
+        if generalist is not None and GENERALIST in named:
+            raise ArgumentError(
+                f"`teachers` must have none named {GENERALIST!r} beside the `generalist`, got two; "
+                "rename it"
+            )
+        super().__init__(named if generalist is None else {**named, GENERALIST: generalist})
         self.has_generalist = generalist is not None
         advice = "it is the number of the student's outputs"
         self.classes = None if classes is None else integer("classes", classes, 2, advice)
@@ -120,21 +126,6 @@ class Consensus(Team):
         return f"classes {self.classes}, weights {weights}, {self.tolerance}, {self.max_steps}"
 
 
-def _with(
-    teachers: Sequence[AnyTeacher] | Mapping[str, AnyTeacher], generalist: AnyTeacher | None
-) -> dict[str, AnyTeacher]:
-    """Return teachers by name, the generalist last."""
-    named = named_members(teachers)
-    if generalist is None:
-        return named
-    if GENERALIST in named:
-        raise ArgumentError(
-            f"`teachers` must have none named {GENERALIST!r} beside the `generalist`, got two; "
-            "rename it"
-        )
-    return {**named, GENERALIST: generalist}
-
-
 @dataclass(frozen=True)
 class Targets:
     """Several teachers' distributions over their own classes and the "other" class.
@@ -151,11 +142,7 @@ class Targets:
 
     @classmethod
     def of(cls, outputs: Sequence[Tensor | CoarseLogits], classes: int) -> Targets:
-        """Scatter outputs over all classes, in float32 at least.
-
-        Raises:
-            ModelError: A teacher has a class id that is too large (checked on the CPU only).
-        """
+        """Scatter outputs over all classes, in float32 at least."""
         coarse = [CoarseLogits.of(each) if isinstance(each, Tensor) else each for each in outputs]
         parts = [_scattered(each, classes) for each in coarse]
         known, log_p, other = (torch.stack(column) for column in zip(*parts, strict=True))
@@ -167,11 +154,7 @@ class Targets:
         return without.flatten(1).any(dim=1).nonzero().flatten().tolist()
 
     def completed(self, log_q: Tensor) -> Tensor:
-        """Return each teacher's log-probabilities, with its "other" class split in q's ratios.
-
-        Args:
-            log_q: `[batch, classes]`.
-        """
+        """Return each teacher's log-probabilities, with its "other" class split in q's ratios."""
         outside = log_q.masked_fill(self.known, -torch.inf).logsumexp(dim=-1, keepdim=True)
         return torch.where(self.known, self.log_p, self.other + log_q - outside)
 
@@ -181,12 +164,7 @@ def pooled(
 ) -> Tensor:
     """Return log q, `[batch, classes]`, that minimizes Σ_k w_k KL(p_k ‖ q_k).
 
-    Args:
-        targets: The teachers' distributions.
-        weights: `[members]`, with a sum of 1.
-        start: Logits at which the iteration starts; None for equal probabilities.
-        tolerance: See `Consensus`.
-        max_steps: See `Consensus`.
+    The iteration starts at the logits `start`; None for equal probabilities.
     """
     log_w = weights.to(targets.log_p).log().reshape(-1, 1, 1)
     begin = torch.zeros_like(targets.log_p[0]) if start is None else start.to(targets.log_p)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -21,6 +22,8 @@ from tutelage.teachers.predictor import callable_fingerprint
 SEPARATOR = "/"
 """Between a member's name and a layer path, as in `"big/layer3"`; names must not contain it."""
 
+Members = Sequence[AnyTeacher] | Mapping[str, AnyTeacher]
+Devices = Sequence[torch.device | str | None] | None
 Average = Callable[[Tensor, Tensor], Tensor]
 """Callable: outputs `[members, batch, …]`, weights `[members, batch, 1…]` → their mean."""
 Weighting = Callable[[Tensor, Batch], Tensor]
@@ -28,25 +31,9 @@ Weighting = Callable[[Tensor, Batch], Tensor]
 
 
 class Team(Teacher):
-    """Members that run one after another on each batch.
+    """Members that run one after another on each batch, perhaps on devices of their own."""
 
-    Args:
-        teachers: Modules or teachers: a list (its members are named `"0"`, `"1"`, …) or a dict by
-            name.
-        devices: The device of each member; None for that of the batch. Inputs are moved there and
-            outputs back.
-
-    Raises:
-        ArgumentError: There is no member, a name is not a str or contains a `/`, or the devices
-            are invalid or not one for each member.
-        ModelError: A member is not a teacher.
-    """
-
-    def __init__(
-        self,
-        teachers: Sequence[AnyTeacher] | Mapping[str, AnyTeacher],
-        devices: Sequence[torch.device | str | None] | None = None,
-    ) -> None:
+    def __init__(self, teachers: Members, devices: Devices = None) -> None:
         named = named_members(teachers)
         self.names = tuple(named)
         self.members = tuple(as_teacher(each) for each in named.values())
@@ -67,7 +54,7 @@ class Team(Teacher):
         for name, member, device in zip(self.names, self.members, self.devices, strict=True):
             on_device = batch if device is None else batch.to(device)
             signals = ask(member, on_device, required[name]).to(home)
-            outputs += [signals.wanted_answer()] if fields.output else []
+            outputs += [signals.wanted_targets()] if fields.output else []
             features |= {f"{name}{SEPARATOR}{path}": x for path, x in signals.features.items()}
         return outputs, features
 
@@ -93,9 +80,9 @@ class Team(Teacher):
         ]
         return f"{type(self).__name__}({self._settings()}; {'; '.join(prints)})"
 
+    @abstractmethod
     def _settings(self) -> str:
         """Return a text for the settings that determine the output."""
-        return ""
 
     def _required(self, fields: Fields) -> dict[str, Fields]:
         """Return what is required of each member."""
@@ -142,10 +129,10 @@ class Ensemble(Team):
 
     def __init__(
         self,
-        teachers: Sequence[AnyTeacher] | Mapping[str, AnyTeacher],
+        teachers: Members,
         weights: Sequence[float] | Weighting | None = None,
         average: Average = mean_of_outputs,
-        devices: Sequence[torch.device | str | None] | None = None,
+        devices: Devices = None,
     ) -> None:
         super().__init__(teachers, devices)
         self.weights: Tensor | Weighting = (
@@ -243,11 +230,7 @@ def _device(device: torch.device | str) -> torch.device:
 
 
 def normalized(weights: Sequence[float] | None, names: Sequence[str]) -> Tensor:
-    """Return weights that sum to 1, `[members]` in float64: those given, or equal ones.
-
-    Raises:
-        ArgumentError: A weight is negative or not finite, the number is wrong, or all are 0.
-    """
+    """Return weights that sum to 1, `[members]` in float64: those given, or equal ones."""
     if weights is None:
         return torch.full((len(names),), 1 / len(names), dtype=torch.float64)
     numbers = weights.tolist() if isinstance(weights, (Tensor, np.ndarray)) else weights
@@ -263,14 +246,8 @@ def normalized(weights: Sequence[float] | None, names: Sequence[str]) -> Tensor:
     return given / given.sum()
 
 
-def named_members(
-    teachers: Sequence[AnyTeacher] | Mapping[str, AnyTeacher],
-) -> dict[str, AnyTeacher]:
-    """Return teachers by name; those of a list are numbered.
-
-    Raises:
-        ArgumentError: There is none, or a name is not a str or contains a `/`.
-    """
+def named_members(teachers: Members) -> dict[str, AnyTeacher]:
+    """Return teachers by name; those of a list are numbered."""
     several = isinstance(teachers, (Mapping, Sequence)) and not isinstance(teachers, str)
     if not several or not len(teachers):
         raise ArgumentError(

@@ -48,29 +48,31 @@ class Live(Teacher):
         return signals
 
     def _observe(self, batch: Batch, fields: Fields) -> Signals:
-        device = self._device
-        if device is None or not torch.is_autocast_enabled(device.type) or not fields:
+        cast = self._cast_weights() if fields else None
+        if cast is None:
             return observe(self.module, batch.inputs, fields, "teacher")
-        dtype = torch.get_autocast_dtype(device.type)
-        if self._is_exact.get(dtype) is False:
-            return observe(self.module, batch.inputs, fields, "teacher")
-        if self._cast is None or not self._cast.is_current(dtype):
-            self._cast = CastWeights(self.module, dtype)
-            if not self._cast.weights:
-                self._is_exact[dtype] = False
+        if cast.dtype in self._is_exact:
+            with cast.in_use():
                 return observe(self.module, batch.inputs, fields, "teacher")
-        if dtype not in self._is_exact:
-            return self._try_cast(self._cast, batch, fields)
-        with self._cast.in_use():
-            return observe(self.module, batch.inputs, fields, "teacher")
-
-    def _try_cast(self, cast: CastWeights, batch: Batch, fields: Fields) -> Signals:
-        """Check on a first batch whether cast weights give the same outputs."""
-        with randomness.preserved(), cast.in_use():
+        with randomness.preserved(), cast.in_use():  # the first batch
             signals = observe(self.module, batch.inputs, fields, "teacher")
         expected = observe(self.module, batch.inputs, fields, "teacher")
         self._is_exact[cast.dtype] = _equal(signals, expected)
         return expected
+
+    def _cast_weights(self) -> CastWeights | None:
+        """Return weights in autocast's dtype; None without autocast, or if they are no use."""
+        device = self._device
+        if device is None or not torch.is_autocast_enabled(device.type):
+            return None
+        dtype = torch.get_autocast_dtype(device.type)
+        if self._is_exact.get(dtype) is False:
+            return None
+        if self._cast is None or not self._cast.is_current(dtype):
+            self._cast = CastWeights(self.module, dtype)
+            if not self._cast.weights:
+                self._is_exact[dtype] = False
+        return self._cast if self._cast.weights else None
 
     def check_layers(self, paths: Collection[str]) -> None:
         """Refuse paths of layers that the module does not have; the error names the nearest."""

@@ -76,11 +76,7 @@ class Specialist(Teacher):
         return self.members[0]
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
-        """Return the teacher's signals, with its output in the student's classes.
-
-        Raises:
-            ModelError: The number of logits does not match the labels.
-        """
+        """Return the teacher's signals, with its output in the student's classes."""
         signals = ask(self.teacher, batch, fields)
         if not fields.output:
             return signals
@@ -119,17 +115,7 @@ def class_ids(
     classes: int | Sequence[str] | None,
     names: Mapping[str, str],
 ) -> tuple[int, ...]:
-    """Return the student's class id for each of a teacher's labels.
-
-    Args:
-        labels: As for `Specialist`.
-        classes: As for `Specialist`.
-        names: As for `Specialist`; empty for none.
-
-    Raises:
-        ArgumentError: A label is not a class of the student, two are the same class, or `names` has
-            a key that is not a label. The message lists everything that does not match.
-    """
+    """Return the student's class id for each of a teacher's labels; see `Specialist`."""
     if isinstance(labels, str) or not hasattr(labels, "__len__") or not len(labels):
         raise ArgumentError(
             f"`labels` must be class ids or names, at least one, got {labels!r}; name the "

@@ -73,16 +73,14 @@ class Specialists(Teacher):
         self._generalist = None if generalist is None else len(teachers)
         self._member_of: dict[Domain, int] = {domain: i for i, domain in enumerate(teachers)}
         self._member_of |= dict.fromkeys(others or (), len(teachers))
-        self._loaded: _Loaded | None = None
+        # With `offload`, within `ready`: the device, and the one teacher that is on it.
+        self._device: torch.device | None = None
+        self._loaded: Teacher | None = None
+        self._moved = ExitStack()
         _log_unknown_classes(self.members)
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
-        """Return each example's output and features from the teacher of its domain.
-
-        Raises:
-            DataError: The batch has no domains, or one without a teacher.
-            ModelError: A teacher fails on its examples, or the shapes of the outputs differ.
-        """
+        """Return each example's output and features from the teacher of its domain."""
         if not fields:
             return Signals()
         rows_of = self._rows_by_member(batch)
@@ -95,15 +93,10 @@ class Specialists(Teacher):
             self._ask(member, batch[own], fields)
             for member, own in zip(rows_of, parts, strict=True)
         ]
-        return joined(signals, rows, [self._name(member) for member in rows_of])
+        return _joined(signals, rows, [self._name(member) for member in rows_of])
 
     def for_data(self, name: str, data: object) -> Teacher:
-        """Return the teacher for a data set; check the domains of a `Domains` set.
-
-        Raises:
-            DataError: A domain has no teacher.
-            StoreError: A member has no targets for this data.
-        """
+        """Return the teacher for a data set; check the domains of a `Domains` set."""
         inner = data
         while isinstance(inner, (DataLoader, Indexed, Views)):
             inner = inner.dataset
@@ -125,12 +118,12 @@ class Specialists(Teacher):
             if not self.offload:
                 yield
                 return
-            self._loaded = _Loaded(device)
+            self._device, self._moved = device, ExitStack()
             try:
                 yield
             finally:
-                self._loaded.clear()
-                self._loaded = None
+                self._device = None
+                self._unload()
 
     def fingerprint(self) -> str:
         """Return the domains, in any order, with the fingerprints of their teachers."""
@@ -139,9 +132,16 @@ class Specialists(Teacher):
 
     def _ask(self, member: int, batch: Batch, fields: Fields) -> Signals:
         teacher = self.members[member]
-        if self._loaded is not None:
-            self._loaded.load(teacher)
+        if self._device is not None and teacher is not self._loaded:
+            self._unload()
+            self._moved.enter_context(teacher.ready(self._device))
+            self._loaded = teacher
         return ask(teacher, batch, fields)
+
+    def _unload(self) -> None:
+        """Move back the teacher that is on the device."""
+        self._loaded = None
+        self._moved.close()
 
     def _rows_by_member(self, batch: Batch) -> dict[int, list[int]]:
         """Return each member's rows of the batch, by the member's number."""
@@ -196,39 +196,8 @@ class Specialists(Teacher):
         return repr(self.domains[member]) if member < len(self.domains) else "the generalist"
 
 
-class _Loaded:
-    """The one teacher that is on the device."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self._teacher: Teacher | None = None
-        self._stack = ExitStack()
-
-    def load(self, teacher: Teacher) -> None:
-        """Move a teacher to the device, after the present one has moved back."""
-        if teacher is self._teacher:
-            return
-        self.clear()
-        self._stack.enter_context(teacher.ready(self.device))
-        self._teacher = teacher
-
-    def clear(self) -> None:
-        """Move back the teacher that is on the device."""
-        self._teacher = None
-        self._stack.close()
-
-
-def joined(parts: Sequence[Signals], rows: Tensor, names: Sequence[str]) -> Signals:
-    """Join several teachers' signals for parts of a batch into those of the whole batch.
-
-    Args:
-        parts: Each teacher's signals.
-        rows: `[batch]`: the parts' rows in the batch, concatenated.
-        names: The teachers' domains, for messages.
-
-    Raises:
-        ModelError: The shapes of an example differ between teachers.
-    """
+def _joined(parts: Sequence[Signals], rows: Tensor, names: Sequence[str]) -> Signals:
+    """Join teachers' signals for the parts of a batch, whose `rows` follow one another."""
     order = torch.empty_like(rows).scatter_(0, rows, torch.arange(len(rows), device=rows.device))
     features = {
         path: _concatenated("feature", [each.features[path] for each in parts], names)[order]

@@ -52,20 +52,20 @@ class Stored(Teacher):
             each if isinstance(each, TargetStore) else TargetStore.open(each) for each in stores
         )
         self.views = self.stores[0].views
-        if teacher is not None:
-            for store in self.stores:
-                _check_teacher(store, teacher)
+        expected = None if teacher is None else as_teacher(teacher).fingerprint()
+        for store in self.stores:
+            if expected not in (None, store.manifest.teacher):
+                raise StoreError(
+                    f"the targets in {store.path} must be those of the teacher {expected!r}, got "
+                    f"those of {store.manifest.teacher!r}; label with this teacher, into another "
+                    "folder"
+                )
 
     def __repr__(self) -> str:
         return f"Stored({', '.join(map(repr, self.stores))})"
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
-        """Return the targets of the batch's examples, in float32 on the device of its inputs.
-
-        Raises:
-            DataError: The batch has no `index`.
-            StoreError: A field or an example is not in the store.
-        """
+        """Return the targets of the batch's examples, in float32 on the device of its inputs."""
         if not fields:
             return Signals()
         store = self.stores[0]
@@ -81,12 +81,12 @@ class Stored(Teacher):
                 f"{batch.view} (counted from 0); use tl.data.Views(..., count={store.views})"
             )
         rows = _rows(store, batch.index, batch.view)
-        output = store.read("output", rows) if fields.output else None
         device = batch.index.device
+        output = _float(store.read("output", rows), device) if fields.output else None
         features: Any = {
             path: _float(store.read(path, rows), device) for path in sorted(fields.features)
         }
-        return Signals(None if output is None else _float(output, device), features)
+        return Signals(output, features)
 
     def fingerprint(self) -> str:
         """Return a hash of the manifests, which contain the checksums of all targets."""
@@ -96,25 +96,12 @@ class Stored(Teacher):
         return f"Stored {digest.hexdigest()}"
 
     def for_data(self, name: str, data: object) -> Stored:
-        """Return a teacher with only the store of this data.
-
-        Raises:
-            StoreError: None of the stores is of this data.
-        """
+        """Return a teacher with only the store of this data, which must be one of its own."""
         found = dataset_fingerprint(data)
         for store in self.stores:
             if store.manifest.data.fingerprint == found:
                 return Stored(store)
         raise StoreError(_other_data(name, data, self.stores))
-
-
-def _check_teacher(store: TargetStore, teacher: AnyTeacher) -> None:
-    expected = as_teacher(teacher).fingerprint()
-    if store.manifest.teacher != expected:
-        raise StoreError(
-            f"the targets in {store.path} must be those of the teacher {expected!r}, got those of "
-            f"{store.manifest.teacher!r}; label with this teacher, into another folder"
-        )
 
 
 def _rows(store: TargetStore, index: Tensor, view: int) -> Tensor:

@@ -22,7 +22,7 @@ from tutelage.training.folder import RunFolder
 from tutelage.training.run_setup import Setup
 from tutelage.training.state import RunState
 
-FORMAT = 2
+FORMAT = 3
 _FRACTION_OF_TIME = 0.05
 _STEPS_BETWEEN_VOTES = 16
 
@@ -30,11 +30,7 @@ _STEPS_BETWEEN_VOTES = 16
 class Checkpointer:
     """Saves all that a run needs to continue as if it had never stopped, and restores it.
 
-    Args:
-        setup: Student, objective, optimizer, scheduler and data, whose state is saved.
-        state: Where the run stands.
-        accelerator: On what it runs; only its main process writes.
-        folder: Where to write; None for memory only (then a killed run is lost).
+    Only the main process writes; without a folder all is kept in memory.
     """
 
     def __init__(
@@ -42,11 +38,18 @@ class Checkpointer:
     ) -> None:
         self.setup, self.state, self.folder = setup, state, folder
         self.accelerator = accelerator
+        self._parts: dict[str, Any] = {
+            "state": state,
+            "distiller": setup.distiller,
+            "optimizer": setup.optimizer,
+            "scheduler": setup.scheduler,
+            "scaler": accelerator.scaler,
+        }
         self._main, self._several = accelerator.is_main_process, accelerator.num_processes > 1
         self._seconds = setup.settings.engine.checkpoint_seconds
         self._next = time.monotonic() + self._seconds
         self._best_in_memory: dict[str, Any] | None = None
-        self.log = LogWriter(None)
+        self._log: LogWriter | None = None
 
     def resume(self) -> bool:
         """Restore the last checkpoint; tell whether there was one."""
@@ -56,7 +59,7 @@ class Checkpointer:
         if kept is not None:
             self._restore(kept)
         if self._main:
-            self.log = LogWriter(self.folder.log, 0 if kept is None else kept["log_bytes"])
+            self._log = LogWriter(self.folder.log, 0 if kept is None else kept["log_bytes"])
         if kept is None:
             self.save()  # the first weights, so that a run begun twice begins alike
         return kept is not None
@@ -73,12 +76,7 @@ class Checkpointer:
         return broadcast_object_list([time.monotonic() >= self._next])[0]
 
     def save(self) -> None:
-        """Write a checkpoint: a kill at any moment leaves the former or this one.
-
-        Raises:
-            NonFiniteError: A weight is NaN or infinite.
-            RunFolderError: The disk is full or the folder cannot be written.
-        """
+        """Write a checkpoint: a kill at any moment leaves the former or this one."""
         if self.folder is None:
             return
         began = time.monotonic()
@@ -91,14 +89,14 @@ class Checkpointer:
         pause = max(self._seconds, took / _FRACTION_OF_TIME) if self._seconds else 0.0
         self._next = time.monotonic() + pause
 
-    def keep_best(self, epoch: int) -> None:
-        """Keep the student of an epoch, which is the best so far."""
-        student: nn.Module = self.setup.distiller.student
+    def keep_best(self) -> None:
+        """Keep the student of the epoch that has just ended, the best so far."""
+        student, best = self.setup.distiller.student, self._best_file()
         refuse_non_finite(student, self.state.step)
-        if self.folder is None:
+        if best is None:
             self._best_in_memory = copy.deepcopy(student.state_dict())
         elif self._main:
-            save_student(student, self.folder.best(epoch))
+            save_student(student, best)
 
     def finish(self) -> int:
         """Give the student the weights of the best epoch, or of the last; return which it is."""
@@ -106,54 +104,55 @@ class Checkpointer:
         self.accelerator.wait_for_everyone()
         best = self._best_file()
         if best is not None:
-            _load_student(student, best)
+            try:
+                load_model(student, best)
+            except (OSError, RuntimeError, SafetensorError) as error:
+                raise RunFolderError(
+                    f"{best} must hold the student of the best epoch, got {error}; the run needs "
+                    "the whole folder: restore the file, or start in another folder"
+                ) from error
         elif self._best_in_memory is not None:
             student.load_state_dict(self._best_in_memory)
         if self.folder is not None and self._main:
             save_student(student, self.folder.student)
         self.accelerator.wait_for_everyone()
-        return self.state.best.epoch or self.state.epoch
+        return self.state.best_epoch or self.state.epoch
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append a record to the log, if there is a folder."""
+        if self._log is not None:
+            self._log.write(record)
 
     def close(self) -> None:
         """Close the log."""
-        self.log.close()
+        if self._log is not None:
+            self._log.close()
 
     def _best_file(self) -> Path | None:
-        epoch = self.state.best.epoch
+        epoch = self.state.best_epoch
         return None if self.folder is None or epoch is None else self.folder.best(epoch)
 
     def _content(self) -> dict[str, Any]:
-        scheduler, scaler = self.setup.scheduler, self.accelerator.scaler
-        return {
+        states = {
+            name: None if part is None else part.state_dict() for name, part in self._parts.items()
+        }
+        return states | {
             "finished": self.state.finished(self.setup.settings.epochs),
-            "state": self.state.state_dict(),
-            "distiller": self.setup.distiller.state_dict(),
-            "optimizer": self.setup.optimizer.state_dict(),
-            "scheduler": None if scheduler is None else scheduler.state_dict(),
-            "scaler": None if scaler is None else scaler.state_dict(),
             "source": self.setup.train.state(),
             "random": gather_object([randomness.capture()]),
-            "log_bytes": self.log.length(),
+            "log_bytes": 0 if self._log is None else self._log.length(),
         }
 
     def _restore(self, kept: dict[str, Any]) -> None:
-        self.state.load_state_dict(kept["state"])
-        self.setup.distiller.load_state_dict(kept["distiller"])
-        self.setup.optimizer.load_state_dict(kept["optimizer"])
-        if self.setup.scheduler is not None:
-            self.setup.scheduler.load_state_dict(kept["scheduler"])
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(kept["scaler"])
+        for name, part in self._parts.items():
+            if part is not None:
+                part.load_state_dict(kept[name])
         self.setup.train.load(kept["source"])
         randomness.restore(kept["random"][self.accelerator.process_index])
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint whole.
-
-    Raises:
-        RunFolderError: The disk is full or the folder cannot be written.
-    """
+    """Write a checkpoint whole."""
     try:
         write_whole(path, lambda draft: torch.save({"format": FORMAT} | content, draft))
     except (OSError, RuntimeError) as error:
@@ -164,11 +163,7 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """Read a checkpoint; None if there is none. No code runs from it.
-
-    Raises:
-        RunFolderError: It cannot be read, or is of another format.
-    """
+    """Read a checkpoint; None if there is none. No code runs from it."""
     if not path.exists():
         return None
     try:
@@ -187,11 +182,7 @@ def load(path: Path) -> dict[str, Any] | None:
 
 
 def refuse_non_finite(module: nn.Module, step: int) -> None:
-    """Refuse to keep non-finite weights (a buffer may hold infinities, as masks do).
-
-    Raises:
-        NonFiniteError: A parameter is NaN or infinite, or a buffer NaN.
-    """
+    """Refuse to keep non-finite weights (a buffer may hold infinities, as masks do)."""
     broken = [name for name, each in module.named_parameters() if not torch.isfinite(each).all()]
     broken += [name for name, each in module.named_buffers() if torch.isnan(each).any()]
     if broken:
@@ -202,25 +193,11 @@ def refuse_non_finite(module: nn.Module, step: int) -> None:
 
 
 def save_student(student: nn.Module, path: Path) -> None:
-    """Write the student's weights and buffers whole, as safetensors.
-
-    Raises:
-        RunFolderError: The file cannot be written, or cannot hold what the student keeps.
-    """
+    """Write the student's weights and buffers whole, as safetensors."""
     try:
         write_whole(path, lambda draft: save_model(student, str(draft)))
     except (OSError, RuntimeError, AttributeError, SafetensorError) as error:
         raise RunFolderError(
             f"the student must go to {path} as safetensors, got {error}; make room, or let its "
             "state_dict hold tensors of its own only (the checkpoint beside it has them all)"
-        ) from error
-
-
-def _load_student(student: nn.Module, path: Path) -> None:
-    try:
-        load_model(student, path)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise RunFolderError(
-            f"{path} must hold the student of the best epoch, got {error}; the run needs the whole "
-            "folder: restore the file, or start in another folder"
         ) from error

@@ -8,13 +8,14 @@ from typing import cast
 
 from torch import nn
 
+from tutelage._checks import by_name, folder_path, integer
 from tutelage.data import Transform
 from tutelage.errors import ArgumentError
 from tutelage.evaluation.metrics import Metric
 from tutelage.objectives import Objective
 from tutelage.teachers import AnyTeacher
-from tutelage.training.engine import Engine
-from tutelage.training.monitor import Monitor
+from tutelage.training.engine import Engine, as_engine
+from tutelage.training.monitor import Monitor, as_monitor
 from tutelage.training.run import Run
 from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
 from tutelage.training.stages import Stage, train_stages
@@ -95,37 +96,37 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
     >>> [record["epoch"] for record in run.history]
     [1, 2]
     """
-    _check_one_way(objective, epochs, stages)
-    settings = Settings(
-        epochs=1 if epochs is None else epochs,
-        batch_size=batch_size,
-        seed=seed,
-        optimizer=optimizer,
-        scheduler=scheduler,
-        metrics=metrics,
-        monitor=monitor,
-        out=out,
-        engine=engine,
-        transform=transform,
-    )
-    if stages is not None:
-        return train_stages((student, teacher), stages, (train, val), settings)
-    return train_run((student, teacher), cast("Objective", objective), (train, val), settings)
-
-
-def _check_one_way(
-    objective: Objective | None, epochs: int | None, stages: Sequence[Stage] | None
-) -> None:
-    both = {"objective": objective, "epochs": epochs}
-    given = [f"`{name}`" for name, value in both.items() if value is not None]
+    either = {"objective": objective, "epochs": epochs}
+    given = [f"`{name}`" for name, value in either.items() if value is not None]
     if stages is not None and given:
         raise ArgumentError(
             f"`stages` have objectives and epochs of their own, got {given[0]} beside them; "
             "leave that out"
         )
-    if stages is None and (objective is None or epochs is None):
+    if stages is None and len(given) < len(either):
         raise ArgumentError(
             "`distill` must have an `objective` and `epochs`, or `stages`, got "
-            f"{' and '.join(given) or 'neither'}; for instance "
-            "objective=tl.SoftTargets(4), epochs=20"
+            f"{given[0] if given else 'neither'}; for instance objective=tl.SoftTargets(4), "
+            "epochs=20"
         )
+    if transform is not None and (not callable(transform) or isinstance(transform, type)):
+        raise ArgumentError(
+            f"`transform` must be a function from a batch to a batch, got {transform!r}; for "
+            "instance tl.data.Mixup()"
+        )
+    passes = 1 if epochs is None else epochs
+    settings = Settings(
+        epochs=integer("epochs", passes, 1, "it counts the passes over `train`"),
+        batch_size=integer("batch_size", batch_size, 1, "it counts the examples of a batch"),
+        seed=integer("seed", seed, 0, "it is any integer from 0 on"),
+        optimizer=optimizer,
+        scheduler=scheduler,
+        metrics={} if metrics is None else by_name("metrics", metrics, "{'mine': function}"),
+        monitor=as_monitor(monitor),
+        out=None if out is None else folder_path(out),
+        engine=as_engine(engine),
+        transform=transform,
+    )
+    if stages is not None:
+        return train_stages((student, teacher), stages, (train, val), settings)
+    return train_run((student, teacher), cast("Objective", objective), (train, val), settings)

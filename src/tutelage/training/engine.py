@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,16 +69,13 @@ class Engine:
             positive("clip_norm", self.clip_norm, "None leaves gradients as they are")
 
     def torch_device(self) -> torch.device:
-        """Return the device that models of this process run on.
-
-        Raises:
-            ArgumentError: This machine lacks `device`, or it belongs to another process.
-        """
-        kind, number = _accelerator()
+        """Return the device that models of this process run on."""
+        kind, number = "cpu", 0
+        if torch.accelerator.is_available():
+            found = torch.accelerator.current_accelerator()
+            kind, number = (found or torch.device("cpu")).type, torch.accelerator.device_count()
         rank = _local_rank()
-        own = (
-            torch.device(kind) if rank is None or not number else torch.device(kind, rank % number)
-        )
+        own = torch.device(f"{kind}:{rank % number}" if rank is not None and number else kind)
         if self.device is None:
             if _FORCED in os.environ:
                 return torch.device(os.environ[_FORCED])
@@ -87,10 +84,10 @@ class Engine:
         if wanted.type == "cpu":
             return torch.device("cpu")
         if wanted.type != kind or (wanted.index or 0) >= number:
+            present = ", ".join(("cpu", *(f"{kind}:{index}" for index in range(number))))
             raise ArgumentError(
-                f"`device` must be a device of this machine ({_present(kind, number)}), got "
-                f"{self.device!r}; leave it out to take the best one, or install the PyTorch build "
-                "for that device"
+                f"`device` must be a device of this machine ({present}), got {self.device!r}; "
+                "leave it out to take the best one, or install the PyTorch build for that device"
             )
         if rank is not None and wanted.index not in {None, own.index}:
             raise ArgumentError(
@@ -105,9 +102,6 @@ class Engine:
 
         Accelerate keeps its settings in state that is common to all Accelerators of a process
         and must not change; it is set aside for the length of the run and restored afterwards.
-
-        Raises:
-            ArgumentError: This machine lacks the device, the precision or a tracker's package.
         """
         shared = [vars(state)["_shared_state"] for state in (AcceleratorState, GradientState)]
         if not torch.distributed.is_initialized():
@@ -155,14 +149,14 @@ class Engine:
     def _check_trackers(self) -> None:
         """Refuse what Accelerate would leave out with no more than a warning."""
         known = {str(name) for name in LOGGER_TYPE_TO_CLASS}
-        missing = known - {str(name) for name in get_available_trackers()}
-        for tracker in (str(each) for each in self.trackers):
+        installed = {str(name) for name in get_available_trackers()}
+        for tracker in map(str, self.trackers):
             if tracker not in {*known, "all"}:
                 raise ArgumentError(
                     f"`trackers` must name trackers of Accelerate ({', '.join(sorted(known))}), "
                     f"got {tracker!r}"
                 )
-            if tracker in missing:
+            if tracker in known - installed:
                 raise ArgumentError(
                     f"`trackers` must be installed, got {tracker!r} without its package; "
                     f"pip install {tracker.replace('_', '-')}, or leave it out"
@@ -170,13 +164,8 @@ class Engine:
 
 
 def as_engine(engine: Engine | None) -> Engine:
-    """Return the engine that a user gives, or the usual one.
-
-    Raises:
-        ArgumentError: It is something else.
-    """
-    if engine is None:
-        return Engine()
+    """Return the engine that a user gives, or the usual one."""
+    engine = Engine() if engine is None else engine
     if not isinstance(engine, Engine):
         raise ArgumentError(
             f"`engine` must be a tl.Engine, got {engine!r}; for instance tl.Engine(device='cpu')"
@@ -186,31 +175,17 @@ def as_engine(engine: Engine | None) -> Engine:
 
 def _parsed(name: str) -> torch.device:
     """Return the device of that name, on whatever machine."""
-    cause = None
-    try:
+    with suppress(RuntimeError, TypeError):
         device = torch.device(name)
         if isinstance(name, str) and device.type != "meta":
             return device
-    except (RuntimeError, TypeError) as error:
-        cause = error
     raise ArgumentError(
         "`device` must be None or PyTorch's name of a device, such as 'cpu', 'cuda', 'cuda:1', "
         f"'mps' or 'xpu', got {name!r}"
-    ) from cause
+    )
 
 
 def _local_rank() -> int | None:
     """Return this process's number on its machine under torchrun; None for a single process."""
     rank = int(os.environ.get("LOCAL_RANK", "-1"))
     return rank if rank >= 0 else None
-
-
-def _accelerator() -> tuple[str, int]:
-    """Return the kind of this machine's accelerators and their number; the CPU counts none."""
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return ("cpu", 0) if found is None else (found.type, torch.accelerator.device_count())
-
-
-def _present(kind: str, number: int) -> str:
-    """Return the names of a machine's devices, for a message."""
-    return ", ".join(("cpu", *(f"{kind}:{index}" for index in range(number))))

@@ -13,12 +13,12 @@ from tutelage.data import Transform
 from tutelage.distiller import check_learner
 from tutelage.evaluation.metrics import Metric
 from tutelage.objectives import HardLabels, Objective
+from tutelage.training.distill import distill
 from tutelage.training.engine import Engine
 from tutelage.training.monitor import Monitor
 from tutelage.training.parts import by_part, freezing, parts_of
 from tutelage.training.run import Run
-from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
-from tutelage.training.train_run import train_run
+from tutelage.training.settings import MakeOptimizer, MakeScheduler
 
 
 def fit(  # noqa: PLR0913, D417 - the options of `distill`, explained there
@@ -54,8 +54,13 @@ def fit(  # noqa: PLR0913, D417 - the options of `distill`, explained there
         TutelageError: As `distill`; ArgumentError too if the objective needs a teacher.
     """
     check_learner("model", model)
-    settings = Settings(
+    return distill(
+        None,
+        model,
+        train=train,
+        objective=objective or HardLabels(),
         epochs=epochs,
+        val=val,
         batch_size=batch_size,
         seed=seed,
         optimizer=optimizer,
@@ -66,7 +71,6 @@ def fit(  # noqa: PLR0913, D417 - the options of `distill`, explained there
         engine=engine,
         transform=transform,
     )
-    return train_run((model, None), objective or HardLabels(), (train, val), settings)
 
 
 def fine_tune(  # noqa: PLR0913, D417 - the options of `fit`, and which parts learn how fast
@@ -130,17 +134,20 @@ def fine_tune(  # noqa: PLR0913, D417 - the options of `fit`, and which parts le
     make = optimizer or partial(torch.optim.AdamW, lr=1e-4)
     if (lr_factors or layer_decay is not None) and callable(make):
         make = by_part(make, model, lr_factors or {}, layer_decay, frozen)
-    settings = Settings(
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed,
-        optimizer=make,
-        scheduler=scheduler,
-        metrics=metrics,
-        monitor=monitor,
-        out=out,
-        engine=engine,
-        transform=transform,
-    )
     with freezing(parts_of(model, frozen)):
-        return train_run((model, None), objective or HardLabels(), (train, val), settings)
+        return fit(
+            model,
+            train=train,
+            objective=objective,
+            epochs=epochs,
+            val=val,
+            batch_size=batch_size,
+            seed=seed,
+            optimizer=make,
+            scheduler=scheduler,
+            metrics=metrics,
+            monitor=monitor,
+            out=out,
+            engine=engine,
+            transform=transform,
+        )

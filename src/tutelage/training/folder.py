@@ -13,26 +13,18 @@ out/
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tutelage.errors import RunFolderError
 from tutelage.files import owned, remove_drafts, write_json, writing
-
-_OURS = ("last.pt", "metrics.jsonl", "student.safetensors")
+from tutelage.reports.summary import versions
 
 
 class RunFolder:
-    """A folder that belongs to one run.
-
-    Args:
-        path: Where; made if it is not there.
-        identity: What must be equal for a run to be the same run, as JSON can hold it.
-    """
+    """A folder that belongs to one run; `identity` must be equal for a run to be the same run."""
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         self.path = path
@@ -44,16 +36,16 @@ class RunFolder:
     def claimed(self, why_not_longer: Callable[[], str]) -> Iterator[None]:
         """Make the folder ours, or find that it is already; no other process writes it meanwhile.
 
-        Args:
-            why_not_longer: Returns why the run may not continue to more epochs than it began with;
-                an empty text if it may.
-
-        Raises:
-            RunFolderError: It cannot be written, holds another run, or is in use.
+        `why_not_longer` returns why the run may not continue to more epochs than it began with; an
+        empty text if it may.
         """
         with owned(self.path, RunFolderError):
             with writing(self.path, RunFolderError):
-                self._claim(why_not_longer)
+                remove_drafts(self.path)
+                if self.run.exists():
+                    self._check_same(why_not_longer)
+                else:
+                    self._begin()
             yield
 
     def best(self, epoch: int) -> Path:
@@ -66,65 +58,46 @@ class RunFolder:
             if file != best:
                 file.unlink()
 
-    def _claim(self, why_not_longer: Callable[[], str]) -> None:
-        remove_drafts(self.path)
-        if not self.run.exists():
-            self._refuse_strangers()
-            write_json(self.run, {"run": self._identity, "made_with": versions()})
-            return
-        try:
-            content = json.loads(self.run.read_text(encoding="utf-8"))
-            found = dict(content["run"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunFolderError(
-                f"{self.run} must identify the run, got a damaged file ({error}); choose "
-                "another folder, or remove that one"
-            ) from error
-        keys = sorted(found.keys() | self._identity.keys())
-        different = [key for key in keys if found.get(key) != self._identity.get(key)]
-        of_length = {"epochs", "scheduler", "scheduler_content"}
-        longer = (
-            "epochs" in different
-            and found["epochs"] < self._identity["epochs"]
-            and of_length.issuperset(different)
-        )
-        obstacle = why_not_longer() if longer else ""
-        if different and (obstacle or not longer):
-            raise self._other_run(found, different, obstacle)
-        if longer:
-            self.student.unlink(missing_ok=True)  # of the shorter run
-            write_json(self.run, content | {"run": found | {"epochs": self._identity["epochs"]}})
-
-    def _other_run(
-        self, found: Mapping[str, Any], different: list[str], obstacle: str
-    ) -> RunFolderError:
-        lines = [
-            f"  {key}: {found.get(key)!r} there, {self._identity.get(key)!r} now"
-            for key in different
-        ]
-        advice = (
-            "(…_content: a hash of attributes, code and data); choose another folder, or remove it"
-        )
-        if obstacle:
-            advice = (
-                "a run may be continued to more epochs only where nothing depends on their number, "
-                f"but {obstacle}; choose another folder"
-            )
-        return RunFolderError(
-            f"`out` must be empty or hold this very run, got {self.path} with a run that differs "
-            "in\n" + "\n".join(lines) + f"\n{advice}"
-        )
-
-    def _refuse_strangers(self) -> None:
-        found = [name for name in _OURS if (self.path / name).exists()]
+    def _begin(self) -> None:
+        found = [file.name for file in (self.last, self.log, self.student) if file.exists()]
         if found:
             raise RunFolderError(
                 f"`out` must be empty or hold a run, got {self.path} with {found[0]} but without "
                 "run.json; choose another folder"
             )
+        write_json(self.run, {"run": self._identity, "made_with": versions()})
 
-
-def versions() -> dict[str, str]:
-    """Return the versions that a run was begun with, for whoever wants to repeat it."""
-    packages = ("tutelage", "torch", "accelerate", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+    def _check_same(self, why_not_longer: Callable[[], str]) -> None:
+        """Refuse another run; one that is equal but for fewer epochs becomes longer."""
+        try:
+            content = json.loads(self.run.read_text(encoding="utf-8"))
+            found, now = dict(content["run"]), self._identity
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunFolderError(
+                f"{self.run} must identify the run, got a damaged file ({error}); choose "
+                "another folder, or remove that one"
+            ) from error
+        different = {key for key in found | now if found.get(key) != now.get(key)}
+        if not different:
+            return
+        advice = (
+            "(…_content: a hash of attributes, code and data); choose another folder, or remove it"
+        )
+        of_length = different <= {"epochs", "scheduler", "scheduler_content"}
+        if of_length and "epochs" in different and found["epochs"] < now["epochs"]:
+            obstacle = why_not_longer()
+            if not obstacle:
+                self.student.unlink(missing_ok=True)  # of the shorter run
+                write_json(self.run, content | {"run": found | {"epochs": now["epochs"]}})
+                return
+            advice = (
+                "a run may be continued to more epochs only where nothing depends on their number, "
+                f"but {obstacle}; choose another folder"
+            )
+        lines = [
+            f"  {key}: {found.get(key)!r} there, {now.get(key)!r} now" for key in sorted(different)
+        ]
+        raise RunFolderError(
+            f"`out` must be empty or hold this very run, got {self.path} with a run that differs "
+            "in\n" + "\n".join([*lines, advice])
+        )

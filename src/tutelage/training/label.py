@@ -34,7 +34,7 @@ from tutelage.store import (
     tidy,
 )
 from tutelage.store.layout import runs
-from tutelage.teachers import AnyTeacher, Live, Teacher, as_teacher
+from tutelage.teachers import AnyTeacher, Live, as_teacher
 from tutelage.training.engine import Engine, as_engine
 from tutelage.training.labelling import TeacherOutputs, claim
 from tutelage.training.progress import LabellingBar
@@ -107,115 +107,52 @@ def label(  # noqa: PLR0913 - a verb with its options
     torch.Size([2, 3])
     """
     engine, folder, dataset = as_engine(engine), folder_path(out), as_dataset("dataset", dataset)
-    settings = _settings(_asked(fields), top_k, dtype, batch_size, compile, engine)
-    settings = settings.model_copy(update=_sampling(settings, sampled_classes, temperature))
+    required = _required(fields, top_k, sampled_classes, temperature)
+    if dtype not in _DTYPES:
+        raise ArgumentError(f"`dtype` must be one of {list(_DTYPES)}, got {dtype!r}; choose one")
+    settings = Settings(
+        output=required.output,
+        features=tuple(sorted(required.features)),
+        top_k=_classes("top_k", top_k),
+        sampled_classes=_classes("sampled_classes", sampled_classes),
+        temperature=positive("temperature", temperature, "classes are sampled at it"),
+        dtype=cast("Any", dtype),
+        batch_size=integer("batch_size", batch_size, 1, "it counts the examples of a batch"),
+        precision=engine.precision,
+        compile=compile,
+    )
     _check_data(dataset, integer("views", views, 1, "1 is for data without augmentation"))
     asked = as_teacher(teacher)
+    source = asked
+    if compile:
+        if not isinstance(asked, Live):
+            raise ArgumentError(
+                f"`compile` is for a teacher that is a module, got {type(asked).__name__}; leave "
+                "it out"
+            )
+        source = Live(cast("nn.Module", torch.compile(asked.module)))
     with ExitStack() as stack:
         stack.enter_context(randomness.preserved())
         accelerator = stack.enter_context(engine.accelerator(None))
         if accelerator.is_main_process:
             stack.enter_context(owned(folder, StoreError))
-        source = _compiled(asked) if compile else asked
         stack.enter_context(source.ready(accelerator.device))
         outputs = TeacherOutputs(source, dataset, settings, accelerator)
         manifest = claim(folder, asked.fingerprint(), views, outputs)
+        if verify:
+            manifest = _repaired(folder, manifest, accelerator)
         shown = engine.progress and accelerator.is_main_process
-        _fill(folder, manifest, outputs, verify, LabellingBar(shown, manifest.layout.rows))
+        _fill(folder, manifest, outputs, LabellingBar(shown, manifest.layout.rows))
     return TargetStore.open(folder)
 
 
-def _settings(
-    fields: Fields,
+def _required(
+    fields: Objective | Fields | None,
     top_k: int | None,
-    dtype: str,
-    batch_size: int,
-    compiled: bool,
-    engine: Engine,
-) -> Settings:
-    """Return what is to be stored, checked."""
-    if dtype not in _DTYPES:
-        raise ArgumentError(f"`dtype` must be one of {list(_DTYPES)}, got {dtype!r}; choose one")
-    if top_k is not None and not fields.output:
-        raise ArgumentError(
-            f"`top_k` counts classes of the output, got {top_k} without the output in `fields`; "
-            "leave it out, or require the output too"
-        )
-    return Settings(
-        output=fields.output,
-        features=tuple(sorted(fields.features)),
-        top_k=None if top_k is None else integer("top_k", top_k, 1, "None keeps all classes"),
-        dtype=cast("Any", dtype),
-        batch_size=integer("batch_size", batch_size, 1, "it counts the examples of a batch"),
-        precision=engine.precision,
-        compile=compiled,
-    )
-
-
-def _sampling(
-    settings: Settings, sampled_classes: int | None, temperature: float
-) -> dict[str, Any]:
-    """Return the settings of sampled classes, checked against the rest."""
-    found = positive("temperature", temperature, "classes are sampled at it")
-    if sampled_classes is None:
-        if found != 1:
-            raise ArgumentError(
-                f"`temperature` is that of `sampled_classes`, got {found:g} without them; leave it "
-                "out: outputs are kept at temperature 1 and serve all temperatures"
-            )
-        return {}
-    if settings.top_k is not None or not settings.output:
-        raise ArgumentError(
-            "`sampled_classes` are of all classes of the output, got "
-            f"sampled_classes={sampled_classes} with top_k={settings.top_k} and "
-            f"output={settings.output}; leave `top_k` out, and require the output"
-        )
-    return {
-        "sampled_classes": integer(
-            "sampled_classes", sampled_classes, 1, "None samples no classes"
-        ),
-        "temperature": found,
-    }
-
-
-def _fill(
-    folder: Path, manifest: Manifest, outputs: TeacherOutputs, verify: bool, bar: LabellingBar
-) -> None:
-    """Fill a store, unless it is finished, together with the other processes."""
-    accelerator = outputs.accelerator
-    if verify:
-        manifest = _repaired(folder, manifest, accelerator)
-    if manifest.checksums is not None:
-        if accelerator.is_main_process:
-            tidy(folder)  # a kill may have come between the manifest and this
-        return
-    rank, several = accelerator.process_index, accelerator.num_processes
-    with StoreWriter(folder, manifest, rank) as writer, bar:
-        ours = writer.pending(rank, several)
-        accelerator.wait_for_everyone()  # all have seen the same blocks unfinished
-        layout = manifest.layout
-        bar.begin(sum(len(layout.block(block)) for block in ours), several)
-        for span in runs(ours, layout):
-            for block, pieces in outputs.blocks(span, layout):
-                writer.write(block, pieces)
-                bar.add(len(layout.block(block)))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        close_store(folder, manifest)
-    accelerator.wait_for_everyone()
-
-
-def _repaired(folder: Path, manifest: Manifest, accelerator: Accelerator) -> Manifest:
-    """Mark damaged blocks as not finished; headers and sizes are repaired in writing."""
-    if accelerator.is_main_process:
-        found = list(find_damage(folder, manifest))
-        if found:
-            reopen_store(folder, manifest, {block for each in found for block in each.blocks})
-    accelerator.wait_for_everyone()
-    return Manifest.read(folder)
-
-
-def _asked(fields: Objective | Fields | None) -> Fields:
+    sampled_classes: int | None,
+    temperature: float,
+) -> Fields:
+    """Return what is asked of the teacher, once the forms of its output fit that."""
     asked = fields.wants.teacher if isinstance(fields, Objective) else fields or OUTPUT
     if not isinstance(asked, Fields):
         raise ArgumentError(
@@ -227,21 +164,36 @@ def _asked(fields: Objective | Fields | None) -> Fields:
             f"`fields` must require something of the teacher, got {fields}; leave it out for the "
             "output"
         )
+    if sampled_classes is not None and (top_k is not None or not asked.output):
+        raise ArgumentError(
+            "`sampled_classes` are of all classes of the output, got "
+            f"sampled_classes={sampled_classes} with top_k={top_k} and output={asked.output}; "
+            "leave `top_k` out, and require the output"
+        )
+    if top_k is not None and not asked.output:
+        raise ArgumentError(
+            f"`top_k` counts classes of the output, got {top_k} without the output in `fields`; "
+            "leave it out, or require the output too"
+        )
+    if sampled_classes is None and temperature != 1:
+        raise ArgumentError(
+            f"`temperature` is that of `sampled_classes`, got {temperature} without them; leave it "
+            "out: outputs are kept at temperature 1 and serve all temperatures"
+        )
     return asked
 
 
+def _classes(name: str, number: int | None) -> int | None:
+    return None if number is None else integer(name, number, 1, "it counts classes")
+
+
 def _check_data(dataset: object, views: int) -> None:
+    """Refuse data whose order may change, or whose views are not the same again."""
     if isinstance(dataset, DataLoader):
         raise DataError(
             "`dataset` must be a data set, got a DataLoader, whose order may change; give its "
             "data set: loader.dataset"
         )
-    _check_views(dataset, views)
-    show_epoch(dataset, 0, views)
-
-
-def _check_views(dataset: object, views: int) -> None:
-    """Refuse a data set whose views could not be shown again, or are all the same."""
     wrapped = "tl.data.Views(dataset, count=4), and label and train on that"
     if draws_at_random(dataset):
         raise DataError(
@@ -255,13 +207,36 @@ def _check_views(dataset: object, views: int) -> None:
             f"{type(dataset).__name__}, whose examples never change; leave `views` out, or make it "
             f"{wrapped}"
         )
+    show_epoch(dataset, 0, views)
 
 
-def _compiled(teacher: Teacher) -> Teacher:
-    """Return a module's teacher with its module compiled."""
-    if not isinstance(teacher, Live):
-        raise ArgumentError(
-            f"`compile` is for a teacher that is a module, got {type(teacher).__name__}; leave it "
-            "out"
-        )
-    return Live(cast("nn.Module", torch.compile(teacher.module)))
+def _repaired(folder: Path, manifest: Manifest, accelerator: Accelerator) -> Manifest:
+    """Mark damaged blocks as not finished; headers and sizes are repaired in writing."""
+    if accelerator.is_main_process:
+        found = list(find_damage(folder, manifest))
+        if found:
+            reopen_store(folder, manifest, {block for each in found for block in each.blocks})
+    accelerator.wait_for_everyone()
+    return Manifest.read(folder)
+
+
+def _fill(folder: Path, manifest: Manifest, outputs: TeacherOutputs, bar: LabellingBar) -> None:
+    """Fill a store, unless it is finished, together with the other processes."""
+    accelerator, layout = outputs.accelerator, manifest.layout
+    if manifest.checksums is not None:
+        if accelerator.is_main_process:
+            tidy(folder)  # a kill may have come between the manifest and this
+        return
+    rank, several = accelerator.process_index, accelerator.num_processes
+    with StoreWriter(folder, manifest, rank) as writer, bar:
+        ours = writer.pending(rank, several)
+        accelerator.wait_for_everyone()  # all have seen the same blocks unfinished
+        bar.begin(sum(len(layout.block(block)) for block in ours), several)
+        for span in runs(ours, layout):
+            for block, pieces in outputs.blocks(span, layout):
+                writer.write(block, pieces)
+                bar.add(len(layout.block(block)))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        close_store(folder, manifest)
+    accelerator.wait_for_everyone()

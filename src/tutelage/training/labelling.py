@@ -16,25 +16,17 @@ from tutelage.data import as_source, dataset_fingerprint, views_in
 from tutelage.errors import ArgumentError, DataError, StoreError
 from tutelage.files import writing
 from tutelage.nested import describe
+from tutelage.reports.summary import versions
 from tutelage.signals import Batch, CoarseLogits, Signals
 from tutelage.store import Data, Field, Layout, Manifest, Settings, Views
-from tutelage.store.layout import Span
 from tutelage.store.manifest import NAME
 from tutelage.teachers import Teacher
-from tutelage.training.folder import versions
 
 _BLOCKS_AT_ONCE = 16
 
 
 class TeacherOutputs:
-    """A teacher's outputs for a data set, in its order, some blocks at a time.
-
-    Args:
-        teacher: Ready on the device.
-        dataset: With a length.
-        settings: What is to be stored.
-        accelerator: Device, precision, and the number of processes.
-    """
+    """A teacher's outputs for a data set, in its order, some blocks at a time."""
 
     def __init__(
         self, teacher: Teacher, dataset: Any, settings: Settings, accelerator: Accelerator
@@ -43,7 +35,7 @@ class TeacherOutputs:
         self.settings, self.accelerator = settings, accelerator
         self._first: Signals | None = None
 
-    def blocks(self, span: Span, layout: Layout) -> Iterator[tuple[int, Iterator[Signals]]]:
+    def blocks(self, span: range, layout: Layout) -> Iterator[tuple[int, Iterator[Signals]]]:
         """Yield neighbouring blocks of one view, each with the teacher's outputs for its rows.
 
         Those of one block must be read before the next.
@@ -61,9 +53,6 @@ class TeacherOutputs:
         """Run the teacher on a first batch, and return what is to be stored of each example.
 
         Its outputs are kept for `blocks`, so that the teacher does not run twice.
-
-        Raises:
-            ArgumentError: `top_k` is more than there are classes, or the output has no classes.
         """
         signals = next(self._outputs(range(min(self.settings.batch_size, len(self.dataset)))))
         self._first = signals
@@ -75,37 +64,33 @@ class TeacherOutputs:
         return tuple(found)
 
     def _output(self, output: torch.Tensor | CoarseLogits) -> Field:
-        top_k, dtype = self.settings.top_k, self.settings.dtype
-        if self.settings.sampled_classes is not None:
-            return self._sampled(output, self.settings.sampled_classes)
-        if isinstance(output, CoarseLogits):
+        settings, dtype = self.settings, self.settings.dtype
+        top_k, sampled = settings.top_k, settings.sampled_classes
+        coarse = isinstance(output, CoarseLogits)
+        if sampled is not None and (coarse or output.ndim != 2):  # noqa: PLR2004
+            raise ArgumentError(
+                "`sampled_classes` is for an output of all classes [batch, classes], got a teacher "
+                f"that returns {'CoarseLogits' if coarse else describe(output)}; leave it out, or "
+                "give `top_k`"
+            )
+        if coarse:
             shape = (top_k or output.ids.shape[1],)
             return Field(name="output", form="coarse", dtype=dtype, shape=shape)
-        if top_k is None:
-            shape = tuple(output.shape[1:])
-            return Field(name="output", form="dense", dtype=dtype, shape=shape)
-        classes = output.shape[1]
-        if output.ndim != 2 or top_k > classes:  # noqa: PLR2004
+        if top_k is not None and (output.ndim != 2 or top_k > output.shape[1]):  # noqa: PLR2004
             raise ArgumentError(
                 f"`top_k` must be at most the number of classes, got {top_k} with an output "
                 f"{describe(output)}; lower it, or leave it out to keep all"
             )
-        return Field(name="output", form="coarse", dtype=dtype, shape=(top_k,), classes=classes)
-
-    def _sampled(self, output: torch.Tensor | CoarseLogits, sampled_classes: int) -> Field:
-        if isinstance(output, CoarseLogits) or output.ndim != 2:  # noqa: PLR2004
-            shown = "CoarseLogits" if isinstance(output, CoarseLogits) else describe(output)
-            raise ArgumentError(
-                "`sampled_classes` is for an output of all classes [batch, classes], got a teacher "
-                f"that returns {shown}; leave it out, or give `top_k`"
-            )
+        kept = sampled or top_k
+        if kept is None:
+            return Field(name="output", form="dense", dtype=dtype, shape=tuple(output.shape[1:]))
         return Field(
             name="output",
-            form="sampled",
-            dtype=self.settings.dtype,
-            shape=(sampled_classes,),
+            form="coarse" if sampled is None else "sampled",
+            dtype=dtype,
+            shape=(kept,),
             classes=output.shape[1],
-            temperature=self.settings.temperature,
+            temperature=settings.temperature,
         )
 
     def _outputs(self, positions: range, view: int = 0) -> Iterator[Signals]:
@@ -152,67 +137,50 @@ def _check_rows(signals: Signals, batch: Batch, done: int) -> None:
             )
 
 
-def _described_views(dataset: object, count: int) -> Views:
-    """Describe how the labelled views of a data set are made."""
-    found = views_in(dataset)
-    if not found:
-        return Views(count=count)
-    seeds = {each.seed for each in found}
-    described = sorted({each.description for each in found})
-    return Views(
-        count=count,
-        seed=seeds.pop() if len(seeds) == 1 else None,
-        transform="; ".join(described),
-    )
-
-
 def claim(folder: Path, teacher: str, views: int, outputs: TeacherOutputs) -> Manifest:
     """Return the manifest of the store in a folder; a new one where there is none.
 
-    Args:
-        folder: Where.
-        teacher: The teacher's fingerprint.
-        views: How many views of the data are labelled.
-        outputs: What is to be stored.
-
-    Raises:
-        StoreError: The folder holds another store, or something else, or cannot be written.
+    `teacher` is its fingerprint.
     """
-    dataset, settings = outputs.dataset, outputs.settings
+    dataset, settings, augmented = outputs.dataset, outputs.settings, views_in(outputs.dataset)
     data = Data(fingerprint=dataset_fingerprint(dataset), examples=len(dataset))
-    asked: dict[str, Any] = {"teacher": teacher, "data": data, "settings": settings}
-    asked["views"] = _described_views(dataset, views)
+    shown = Views(count=views)
+    if augmented:
+        seeds, transforms = zip(*((each.seed, each.description) for each in augmented), strict=True)
+        shown = Views(
+            count=views,
+            seed=seeds[0] if len(set(seeds)) == 1 else None,
+            transform="; ".join(sorted(set(transforms))),
+        )
+    asked: dict[str, Any] = {"teacher": teacher, "data": data, "settings": settings, "views": shown}
     if (folder / NAME).exists():
         found = Manifest.read(folder)
-        _compare(folder, found, found.model_copy(update=asked))
+        there, now = found.identity(), found.model_copy(update=asked).identity()
+        lines = [
+            f"  {name}: {there[name]!r} there, {now[name]!r} now"
+            for name in there
+            if there[name] != now[name]
+        ]
+        if lines:
+            raise StoreError(
+                f"`out` must be empty or hold this very store, got {folder} with a store that "
+                "differs in\n" + "\n".join(lines) + "\nchoose another folder, or remove that one"
+            )
         return found
-    fields = outputs.fields()
-    draft = Manifest(made_with=versions(), fields=fields, block_rows=1, shard_blocks=1, **asked)
+    draft = Manifest(
+        made_with=versions(), fields=outputs.fields(), block_rows=1, shard_blocks=1, **asked
+    )
     widest = max(1, *(column.row_bytes for column in draft.columns))
     layout = Layout.fitting(data.examples, views, settings.batch_size, widest)
     sizes = {"block_rows": layout.block_rows, "shard_blocks": layout.shard_blocks}
     with writing(folder, StoreError):
         folder.mkdir(parents=True, exist_ok=True)
-        found = sorted(path.name for path in folder.glob("*.npy"))
+        files = sorted(path.name for path in folder.glob("*.npy"))
         # A manifest may have come meanwhile, of another process of this call, and files with it.
-        if found and not (folder / NAME).exists():
+        if files and not (folder / NAME).exists():
             raise StoreError(
-                f"`out` must be empty or hold a store, got {folder} with {found[0]} but without "
+                f"`out` must be empty or hold a store, got {folder} with {files[0]} but without "
                 f"{NAME}; choose another folder"
             )
         draft.model_copy(update=sizes).write(folder, replace=False)
     return Manifest.read(folder)
-
-
-def _compare(folder: Path, found: Manifest, asked: Manifest) -> None:
-    there, now = found.identity(), asked.identity()
-    lines = [
-        f"  {name}: {there[name]!r} there, {now[name]!r} now"
-        for name in there
-        if there[name] != now[name]
-    ]
-    if lines:
-        raise StoreError(
-            f"`out` must be empty or hold this very store, got {folder} with a store that differs "
-            "in\n" + "\n".join(lines) + "\nchoose another folder, or remove that one"
-        )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any, NoReturn, cast
 
@@ -17,7 +17,7 @@ from accelerate.utils import (
 )
 from torch import Tensor
 
-from tutelage.data import transformed
+from tutelage.data import Source, transformed
 from tutelage.errors import ArgumentError, DataError, TutelageError, in_short
 from tutelage.evaluation import evaluate
 from tutelage.objectives import with_feedback
@@ -34,25 +34,20 @@ _PLAIN = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_G
 
 
 class Loop:
-    """Trains from the state where a run stands to its end.
+    """Trains from the state where a run stands to its end."""
 
-    Args:
-        accelerator: Device, precision and processes.
-        checkpointer: Has the setup and the state of the run.
-        losses: Of the present epoch.
-    """
-
-    def __init__(
-        self, accelerator: Accelerator, checkpointer: Checkpointer, losses: RunningLosses
-    ) -> None:
+    def __init__(self, accelerator: Accelerator, checkpointer: Checkpointer) -> None:
         self.accelerator, self.checkpointer = accelerator, checkpointer
         self.setup, self.state = checkpointer.setup, checkpointer.state
-        self.losses = losses
         self.settings, self.distiller = self.setup.settings, self.setup.distiller
         self._parameters = [each for each in self.distiller.parameters() if each.requires_grad]
-        self._batches_per_epoch = self.setup.train.batches_per_epoch()
-        self._by_part = isinstance(self.settings.optimizer, ByPart)
         self._several = accelerator.num_processes > 1
+        names = [term.name for term in self.distiller.objective.terms()]
+        reduce = accelerator.reduce if self._several else None
+        self.losses = RunningLosses(names, self.state, reduce)
+        self._rates: Callable[[], AbstractContextManager[None]] = nullcontext
+        if isinstance(self.settings.optimizer, ByPart):
+            self._rates = lambda: scaled_rates(self.setup.optimizer)
         if not self.distiller.objective.wants.student.output:
             # What lies behind the last layer that is wanted does not run and gets no gradient.
             unused: Any = DistributedDataParallelKwargs(find_unused_parameters=True)
@@ -63,26 +58,31 @@ class Loop:
         plain = accelerator.scaler is None and accelerator.distributed_type in _PLAIN
         self._wrapped = None if plain else accelerator.prepare(self.setup.optimizer)
 
-    def run(self, bar: TrainingBar) -> None:
+    def run(self) -> None:
         """Train until the last epoch, or until patience runs out."""
-        while not self.state.finished(self.settings.epochs):
-            began = time.monotonic() - self.state.seconds
-            self._train_epoch(began, bar)
-            self._end_epoch(began)
-        self.checkpointer.save()
+        epochs, shown = self.settings.epochs, self.accelerator.is_main_process
+        if self.state.finished(epochs):
+            return
+        with TrainingBar(self.settings.engine.progress and shown, epochs) as bar:
+            while not self.state.finished(epochs):
+                began = time.monotonic() - self.state.seconds
+                self._train_epoch(began, bar)
+                self._end_epoch(began)
+            self.checkpointer.save()
 
     def _train_epoch(self, began: float, bar: TrainingBar) -> None:
-        state = self.state
+        state, batches = self.state, self.setup.train.batches_per_epoch()
         self.model.train()
         for group in self._groups():
-            self._step(group)
+            epochs_done = state.epoch + (state.batch / batches if batches else 0.0)
             state.batch += len(group)
             state.step += 1
+            self._step(group, epochs_done / self.settings.epochs)
             state.seconds = time.monotonic() - began
             due = self.checkpointer.due()
             if due or state.step % STEPS_BETWEEN_READS == 0:
                 self._read_losses()
-                bar.show_epoch(self._epochs_done(), self.losses.means())
+                bar.show_epoch(epochs_done, self.losses.means())
             if due:
                 self.checkpointer.save()
         if state.batch == 0:
@@ -111,49 +111,41 @@ class Loop:
                 "the error above, its cause"
             ) from error
 
-    def _step(self, group: list[Batch]) -> None:
+    def _step(self, group: list[Batch], progress: float) -> None:
         """Take one optimizer step on the examples of all batches of the group."""
-        progress = self._epochs_done() / self.settings.epochs
-        group = [batch.to(self.accelerator.device, progress) for batch in group]
-        if self.settings.transform is not None:
-            group = [self._transformed(batch) for batch in group]
+        for place, batch in enumerate(group):
+            moved = batch.to(self.accelerator.device, progress)
+            group[place] = moved if self.settings.transform is None else self._transformed(moved)
         step_counts: Tensor | None = None  # of a batch that is the whole step: its own
         examples: int | Tensor = len(group[0])
         if self._several or len(group) > 1:
             step_counts, examples = self._counts(group)
-        counts: tuple[int | Tensor, ...] = ()
         for number, batch in enumerate(group, 1):
             last = number == len(group)
             with nullcontext() if last else self.accelerator.no_sync(self.model):
-                counts = self._add_gradient(batch, step_counts)
-        self.losses.end_step(self.state.step + 1, examples, counts)
+                losses = self.model(batch, step_counts)
+                # Gradients are averaged over processes; the counts have divided already.
+                total = losses.total
+                if self._several:
+                    total = total * self.accelerator.num_processes
+                if self._wrapped is None:
+                    total.backward()
+                else:
+                    self.accelerator.backward(total)
+            self.losses.add(losses, self.state.step, examples)
+            del losses, total  # with the graph, before another is made
         self._update_weights()
-
-    def _add_gradient(self, batch: Batch, step_counts: Tensor | None) -> tuple[int | Tensor, ...]:
-        """Add a batch's gradient; return by how many examples each loss term was divided.
-
-        The batch's graph ends with this call.
-        """
-        losses = self.model(batch, step_counts)
-        # Gradients are averaged over processes; the counts have divided already.
-        loss = losses.total * self.accelerator.num_processes if self._several else losses.total
-        if self._wrapped is None:
-            loss.backward()
-        else:
-            self.accelerator.backward(loss)
-        self.losses.add(losses)
-        return losses.counts
 
     def _update_weights(self) -> None:
         optimizer, scheduler = self._wrapped or self.setup.optimizer, self.setup.scheduler
-        step, clip_norm = self.state.step + 1, self.settings.engine.clip_norm
+        clip_norm = self.settings.engine.clip_norm
         if clip_norm is not None:
             self.accelerator.clip_grad_norm_(self._parameters, clip_norm)
         try:
-            with scaled_rates(self.setup.optimizer) if self._by_part else nullcontext():
+            with self._rates():
                 optimizer.step()
         except Exception as error:  # noqa: BLE001 - other people's optimizers may raise anything
-            _refuse_step("`optimizer`", self.setup.optimizer, step, error)
+            self._refuse("`optimizer`", self.setup.optimizer, error)
         for each in self._parameters:  # as zero_grad does, without its entry in the profiler
             each.grad = None
         # With float16 a step whose gradient overflows is skipped and the scale lowered.
@@ -162,14 +154,23 @@ class Loop:
             try:
                 scheduler.step()
             except Exception as error:  # noqa: BLE001
-                _refuse_step("`scheduler`", scheduler, step, error)
+                self._refuse("`scheduler`", scheduler, error)
 
     def _transformed(self, batch: Batch) -> Batch:
         try:
             with torch.no_grad():
                 return transformed(batch, self.settings.transform)
         except Exception as error:  # noqa: BLE001 - as above
-            _refuse_step("`transform`", self.settings.transform, self.state.step + 1, error)
+            self._refuse("`transform`", self.settings.transform, error)
+
+    def _refuse(self, what: str, of: object, error: Exception) -> NoReturn:
+        """Raise an error that names the user's part that failed; errors of ours stay."""
+        if isinstance(error, (TutelageError, torch.OutOfMemoryError)):
+            raise error
+        raise ArgumentError(
+            f"{what} must work in every step, got a {type(of).__name__} that fails in step "
+            f"{self.state.step} with {in_short(error)}; see the error above, its cause"
+        ) from error
 
     def _counts(self, group: list[Batch]) -> tuple[Tensor, Tensor]:
         """Return by how many examples to divide each term, and how many the step has."""
@@ -183,21 +184,12 @@ class Loop:
         """Read the losses since the last time, refuse non-finite ones, log the rest."""
         means = self.losses.read()
         if means:
-            record: dict[str, Any] = {"kind": "steps", "step": self.state.step}
-            self.checkpointer.log.write(record | means)
-
-    def _epochs_done(self) -> float:
-        batches = self._batches_per_epoch
-        return self.state.epoch + (self.state.batch / batches if batches else 0.0)
+            self.checkpointer.log({"kind": "steps", "step": self.state.step} | means)
 
     def _end_epoch(self, began: float) -> None:
         """Validate, log, and keep the student if it is the best so far."""
         state = self.state
-        metrics: dict[str, float] = {}
-        if self.setup.val is not None:
-            metrics = self._validate()
-            for each in with_feedback(self.distiller.objective):
-                each.update(metrics)
+        metrics = {} if self.setup.val is None else self._validate(self.setup.val)
         state.seconds = time.monotonic() - began
         record: dict[str, Any] = {"epoch": state.epoch + 1, "step": state.step}
         record |= {"lr": self.setup.optimizer.param_groups[0]["lr"], "seconds": state.seconds}
@@ -206,13 +198,13 @@ class Loop:
         self.losses.clear()
         state.epoch, state.batch = state.epoch + 1, 0
         state.history.append(record)
-        self.checkpointer.log.write({"kind": "epoch"} | record)
+        self.checkpointer.log({"kind": "epoch"} | record)
         scalars = {key: value for key, value in record.items() if key != "epoch"}
         self.accelerator.log(scalars, state.step)
-        if metrics and state.best.improves(state.epoch, metrics):
-            self.checkpointer.keep_best(state.epoch)
+        if metrics and state.is_best(metrics):
+            self.checkpointer.keep_best()
 
-    def _validate(self) -> dict[str, float]:
+    def _validate(self, val: Source) -> dict[str, float]:
         """Return the metrics of the main process, whose buffers (batch norm's) all have now."""
         if self._several:
             for buffer in self.distiller.buffers():
@@ -222,22 +214,12 @@ class Loop:
             self.distiller.student,
             self.setup.val_teacher if objective.wants.teacher else None,
             objective,
-            cast("Any", self.setup.val),
+            val,
             metrics=self.settings.metrics,
             device=self.accelerator.device,
         ).metrics
-        return broadcast_object_list([metrics])[0] if self._several else metrics
-
-
-def _refuse_step(what: str, of: object, step: int, error: Exception) -> NoReturn:
-    """Raise an error that names the user's part that failed in a step.
-
-    Raises:
-        ArgumentError: Always, but for what is an error of ours or a full device, which stay.
-    """
-    if isinstance(error, (TutelageError, torch.OutOfMemoryError)):
-        raise error
-    raise ArgumentError(
-        f"{what} must work in every step, got a {type(of).__name__} that fails in step {step} with "
-        f"{in_short(error)}; see the error above, its cause"
-    ) from error
+        if self._several:
+            [metrics] = broadcast_object_list([metrics])
+        for each in with_feedback(objective):
+            each.update(metrics)
+        return metrics

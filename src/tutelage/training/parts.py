@@ -33,20 +33,12 @@ def freezing(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
 
 
 def parts_of(model: nn.Module, paths: Sequence[str]) -> list[nn.Parameter]:
-    """Return the parameters of the parts of a model that are to be frozen.
-
-    Raises:
-        ArgumentError: A path names no part with parameters.
-    """
+    """Return the parameters of the parts of a model that are to be frozen."""
     return [each for path in _checked(paths) for each in parameters_at(model, path)]
 
 
 def parameters_at(model: nn.Module, path: str) -> list[nn.Parameter]:
-    """Return the parameters of a layer, or the one parameter, at a path.
-
-    Raises:
-        ArgumentError: The model has neither, or the layer has none.
-    """
+    """Return the parameters of a layer, or the one parameter, at a path."""
     named = dict(model.named_parameters(remove_duplicate=False))
     if isinstance(path, str) and path in named:
         return [named[path]]
@@ -65,16 +57,11 @@ class ByPart:
 
     The learning rate of each group is the full one, so that schedulers move all groups alike; it is
     multiplied by the group's factor for the length of each step, by `scaled_rates`.
-
-    Args:
-        make: The user's: from groups of parameters to an optimizer.
-        factors: By part, above zero.
-        part_of: The part of a parameter, by its id; others belong to the rest, at factor 1.
     """
 
-    make: Callable[[Any], Optimizer]
-    factors: Mapping[str, float]
-    part_of: Mapping[int, str]
+    make: Callable[[Any], Optimizer]  # the user's: from groups of parameters
+    factors: Mapping[str, float]  # by part; 1 for others
+    part_of: Mapping[int, str]  # by a parameter's id
 
     def groups(self, parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
         """Return parameters as groups for an optimizer, the rest first."""
@@ -88,11 +75,7 @@ class ByPart:
         ]
 
     def __call__(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """Make it.
-
-        Raises:
-            ArgumentError: The user's function takes no groups, or does not keep them.
-        """
+        """Make it."""
         expected = (
             "`optimizer` must take groups of parameters, [{'params': [...], ...}, ...], where "
             "parts have learning rates of their own, and keep them, as torch.optim's do"
@@ -135,34 +118,23 @@ def by_part(
 ) -> ByPart:
     """Return what makes an optimizer in which parts of a model have learning rates of their own.
 
-    Args:
-        make: The user's: from groups of parameters to an optimizer.
-        model: Whose parameters.
-        factors: By path, above zero; these take precedence over the decay.
-        layer_decay: In (0, 1]: the factor from each block to the one before it; None for none.
-        frozen: Paths that may have no factor.
-
-    Raises:
-        ArgumentError: A path names no part, two of them overlap, or a factor is out of its range.
+    `factors` by path take precedence over the decay; frozen parts may have none.
     """
-    owners = {id(each): path for path in _checked(frozen) for each in parameters_at(model, path)}
-    still = set(owners)
+    still = {id(each): path for path in _checked(frozen) for each in parameters_at(model, path)}
+    found: dict[int, str] = {}
     for path, factor in by_name("lr_factors", factors, "{'encoder': 0.1}").items():
         positive(
             f"lr_factors[{path!r}]", factor, "freeze what is not to learn at all: frozen=[...]"
         )
-        for each in parameters_at(model, path):
-            if id(each) in owners:
-                raise ArgumentError(
-                    "each parameter must have one factor or be frozen, got one that belongs to "
-                    f"both {owners[id(each)]!r} and {path!r}; leave one of them out, or name "
-                    "smaller parts"
-                )
-        owners |= {id(each): path for each in parameters_at(model, path)}
-    found = {key: path for key, path in owners.items() if key not in still}
-    if layer_decay is None:
-        return ByPart(make, dict(factors), found)
-    decayed, belongs = _decayed(model, layer_decay)
+        own = {id(each): path for each in parameters_at(model, path)}
+        for key in own.keys() & (still | found).keys():
+            raise ArgumentError(
+                "each parameter must have one factor or be frozen, got one that belongs to both "
+                f"{(still | found)[key]!r} and {path!r}; leave one of them out, or name smaller "
+                "parts"
+            )
+        found |= own
+    decayed, belongs = ({}, {}) if layer_decay is None else _decayed(model, layer_decay)
     return ByPart(make, decayed | dict(factors), belongs | found)
 
 

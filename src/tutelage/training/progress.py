@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -23,43 +22,26 @@ _SECONDS_BETWEEN_REFRESHES = 0.2
 class Bar:
     """A bar with the time left; silent where it is not to be shown or the output is no terminal.
 
-    Args:
-        shown: Whether to show it at all.
-        total: At which it is full.
-        columns: Before the time left; they may show `task.fields[text]`.
-        console: Where; None for the standard error.
+    `columns` stand before the time left; after them comes the text of `show`.
     """
 
     def __init__(
-        self,
-        shown: bool,
-        total: float,
-        columns: tuple[str | ProgressColumn, ...],
-        console: Console | None = None,
+        self, shown: bool, total: float, columns: tuple[str | ProgressColumn, ...], console: Console
     ) -> None:
-        console = console or Console(stderr=True)
         self.total, self._last = total, 0.0
-        self._bar: Progress | None = None
-        if shown and console.is_terminal:
-            # Refreshed by us and not by a thread, which would take turns with the training.
-            self._bar = Progress(
-                *columns, TimeRemainingColumn(), console=console, auto_refresh=False
-            )
-            self._task = self._bar.add_task("", total=total, text="")
+        self._shown = shown and console.is_terminal
+        columns += (TextColumn("{task.fields[text]}"), TimeRemainingColumn())
+        # Refreshed by us and not by a thread, which would take turns with the training.
+        self._bar = Progress(*columns, console=console, auto_refresh=False, disable=not self._shown)
+        self._task = self._bar.add_task("", total=total, text="")
 
     def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._bar.start()
+        self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            if error is None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._shown:
+            if kind is None:
                 self._bar.update(self._task, completed=self.total)
             self._bar.refresh()
             self._bar.stop()
@@ -67,7 +49,7 @@ class Bar:
     def show(self, completed: float, text: str, description: str = "") -> None:
         """Show how far it is, unless that was shown just before."""
         now = time.monotonic()
-        if self._bar is not None and now - self._last >= _SECONDS_BETWEEN_REFRESHES:
+        if self._shown and now - self._last >= _SECONDS_BETWEEN_REFRESHES:
             self._last = now
             self._bar.update(self._task, completed=completed, text=text, description=description)
             self._bar.refresh()
@@ -77,15 +59,14 @@ class TrainingBar(Bar):
     """A bar over all epochs, with the losses beside it."""
 
     def __init__(self, shown: bool, epochs: int, console: Console | None = None) -> None:
-        columns = ("{task.description}", BarColumn(), TextColumn("{task.fields[text]}"))
-        super().__init__(shown, float(epochs), columns, console)
+        columns = ("{task.description}", BarColumn())
+        super().__init__(shown, float(epochs), columns, console or Console(stderr=True))
 
     def show_epoch(self, epochs_done: float, losses: Mapping[str, float]) -> None:
         """Show that so many epochs are done, a fraction included, and the losses."""
-        if self._bar is not None:
-            text = "  ".join(f"{name} {value:.4g}" for name, value in losses.items())
-            epoch = min(int(epochs_done) + 1, int(self.total))
-            self.show(epochs_done, text, f"epoch {epoch}/{self.total:.0f}")
+        text = "  ".join(f"{name} {value:.4g}" for name, value in losses.items())
+        epoch = min(int(epochs_done) + 1, int(self.total))
+        self.show(epochs_done, text, f"epoch {epoch}/{self.total:.0f}")
 
 
 class LabellingBar(Bar):
@@ -95,8 +76,8 @@ class LabellingBar(Bar):
     """
 
     def __init__(self, shown: bool, rows: int, console: Console | None = None) -> None:
-        columns = ("labelled", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
-        super().__init__(shown, rows, columns, console)
+        columns = ("labelled", BarColumn(), MofNCompleteColumn())
+        super().__init__(shown, rows, columns, console or Console(stderr=True))
         self._processes, self._before, self._done = 1, 0, 0
         self._begun = time.monotonic()
 
@@ -104,8 +85,7 @@ class LabellingBar(Bar):
         """Start with the rows that are left to this process, one of several with equal parts."""
         self._processes, self._begun = processes, time.monotonic()
         self._before = self._done = max(0, int(self.total) - rows * processes)
-        if self._bar is not None:
-            self._bar.reset(self._task, completed=self._done, total=self.total)
+        self._bar.reset(self._task, completed=self._done, total=self.total)
 
     def add(self, rows: int) -> None:
         """Count rows that this process has labelled, and as many of each other process."""

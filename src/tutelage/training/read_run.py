@@ -10,10 +10,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from tutelage.errors import RunFolderError
 from tutelage.evaluation import Cost
@@ -27,16 +30,11 @@ from tutelage.training.record import (
     logged_record,
 )
 
-_HEAD_BYTES = 8
 _BEST = re.compile(r"best-(\d+)\.safetensors")
 
 
 def read_run(folder: Path) -> Record:
-    """Return the record of a run's folder: what was measured before, else what was logged.
-
-    Raises:
-        RunFolderError: The folder holds no run, or a file of it is missing or damaged.
-    """
+    """Return the record of a run's folder: what was measured before, else what was logged."""
     logged, report = _read(folder), folder / "report.json"
     if not report.exists():
         return logged
@@ -62,10 +60,10 @@ class _Found:
 def _read(folder: Path) -> Record:
     found = _training(folder)
     record = logged_record(found.settings, found.history, found.best_epoch, found.versions)
-    student = record.arm(STUDENT)
     best = next(each for each in found.history if each["epoch"] == found.best_epoch)
     metrics = finite({key[4:]: each for key, each in best.items() if key.startswith("val/")})
     own = {key: each for key, each in metrics.items() if "/" not in key and key != "loss"}
+    student = record.arm(STUDENT)
     student = replace(student, trials=(replace(student.trials[0], metrics=own),))
     cost = None if found.weights is None else _cost(found.weights)
     return decided(
@@ -81,13 +79,13 @@ def _read(folder: Path) -> Record:
 
 def _training(folder: Path) -> _Found:
     """Read the folder of a training, or of the stages that have begun."""
-    run = _object(folder / "run.json")
-    try:
+    path = folder / "run.json"
+    expected = f"{folder} must be the folder that `distill(..., out=...)` made, with a run.json"
+    with _reading(path, expected):
+        run = json.loads(path.read_text(encoding="utf-8"))
         settings, made_with = dict(run["run"]), dict(run["made_with"])
         names = list(settings.pop("stages", ()))
         _require(settings, *(("objective",) if names else ("student", "objective")))
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(folder / "run.json", error) from error
     if names:
         return _stages(folder, names, settings)
     history = _history(folder / "metrics.jsonl")
@@ -99,9 +97,13 @@ def _training(folder: Path) -> _Found:
 
 def _stages(folder: Path, names: list[str], planned: dict[str, Any]) -> _Found:
     """Read the stages as far as they have come; the first must have begun."""
-    first, *later = names
-    begun = [first, *(each for each in later if _has_epochs(folder / each / "metrics.jsonl"))]
-    stages = {name: _training(folder / name) for name in begun}
+    logs = {name: folder / name / "metrics.jsonl" for name in names[1:]}
+    has_epochs = [
+        name
+        for name, log in logs.items()
+        if log.exists() and b'"kind": "epoch"' in log.read_bytes()
+    ]
+    stages = {name: _training(folder / name) for name in (names[0], *has_epochs)}
     *earlier, last = stages.values()
     return replace(
         last,
@@ -111,53 +113,24 @@ def _stages(folder: Path, names: list[str], planned: dict[str, Any]) -> _Found:
     )
 
 
-def _object(path: Path) -> Mapping[str, Any]:
-    """Read a JSON object."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunFolderError(
-            f"{path.parent} must be the folder that `distill(..., out=...)` made, got none with a "
-            f"{path.name} ({_why(error)}); give the folder of a run"
-        ) from error
-    except ValueError as error:
-        raise _damaged(path, error) from error
-    if not isinstance(content, dict):
-        raise _damaged(path, TypeError(f"a {type(content).__name__}"))
-    return content
-
-
 def _history(log: Path) -> list[dict[str, Any]]:
     """Return the log's epochs; a last line that is being written does not count yet."""
-    try:
+    with _reading(log, f"{log} must hold the run's log"):
         *lines, _unfinished = log.read_bytes().split(b"\n")
-    except OSError as error:
-        raise RunFolderError(
-            f"{log} must hold the run's log, got {_why(error)}; without it nothing can be reported"
-        ) from error
-    try:
         records = [json.loads(line) for line in lines]
-        epochs = [_epoch(each) for each in records if each["kind"] == "epoch"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(log, error) from error
+        epochs = [  # as the run had them: JSON's null was NaN or infinite
+            {key: math.nan if value is None else value for key, value in each.items()}
+            for each in records
+            if each["kind"] == "epoch"
+        ]
+        for each in epochs:
+            del each["kind"]
+            _require(each, "epoch", "step", "train/loss")
     if not epochs:
         raise RunFolderError(
             f"{log} must contain one epoch at least, got none; wait until the first one is done"
         )
     return epochs
-
-
-def _has_epochs(log: Path) -> bool:
-    """Tell whether a stage has finished an epoch."""
-    return log.exists() and b'"kind": "epoch"' in log.read_bytes()
-
-
-def _epoch(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an epoch as the run had it: JSON's null was NaN or infinite."""
-    _require(record, "epoch", "step", "train/loss")
-    return {
-        key: math.nan if value is None else value for key, value in record.items() if key != "kind"
-    }
 
 
 def _best_epoch(folder: Path, history: Sequence[Mapping[str, Any]]) -> int:
@@ -169,18 +142,10 @@ def _best_epoch(folder: Path, history: Sequence[Mapping[str, Any]]) -> int:
 
 
 def _cost(weights: Path) -> Cost:
-    """Count the numbers in a safetensors file from its header, without reading them."""
-    try:
-        with weights.open("rb") as file:
-            length = int.from_bytes(file.read(_HEAD_BYTES), "little")
-            size = weights.stat().st_size
-            if length > size:
-                raise ValueError("its header is longer than the file")
-            head = json.loads(file.read(length))
-        shapes = [each["shape"] for name, each in head.items() if name != "__metadata__"]
-        return Cost(sum(math.prod(shape) for shape in shapes), size)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(weights, error) from error
+    """Count the numbers in a safetensors file, without reading them."""
+    with _reading(weights), safe_open(weights, "pt") as file:
+        shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+        return Cost(sum(math.prod(shape) for shape in shapes), weights.stat().st_size)
 
 
 def _require(record: Mapping[str, Any], *keys: str) -> None:
@@ -190,12 +155,16 @@ def _require(record: Mapping[str, Any], *keys: str) -> None:
             raise KeyError(key)
 
 
-def _damaged(path: Path, error: Exception) -> RunFolderError:
-    return RunFolderError(
-        f"{path} must be as the run wrote it, got a damaged file ({type(error).__name__}: "
-        f"{error}); bring it back, or remove what was not written by the run"
-    )
-
-
-def _why(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+@contextmanager
+def _reading(path: Path, expected: str = "") -> Iterator[None]:
+    """Turn what goes wrong in reading a file into an error; `expected` is for a file not there."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        if expected and isinstance(error, OSError):
+            why = (error.strerror or str(error)).lower()
+            raise RunFolderError(f"{expected}, got {why}; give the folder of a run") from error
+        raise RunFolderError(
+            f"{path} must be as the run wrote it, got a damaged file ({type(error).__name__}: "
+            f"{error}); bring it back, or remove what was not written by the run"
+        ) from error

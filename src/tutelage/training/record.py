@@ -10,35 +10,28 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tutelage.data import as_source, randomness
 from tutelage.errors import ArgumentError, ModelError, StoreError
-from tutelage.evaluation import (
-    Latency,
-    Outputs,
-    divergence,
-    evaluate,
-    label_metrics,
-    latencies,
-    measure,
-    measure_cost,
-)
+from tutelage.evaluation import Outputs, divergence, evaluate, label_metrics, measure
+from tutelage.reports.models import Timing, measure_models
 from tutelage.reports.record import (
-    AgainstTeacher,
     ArmRecord,
+    Comparison,
     DecidingMetric,
-    ModelRecord,
     Record,
     TrialRecord,
 )
 from tutelage.reports.summary import calibrate, curves, finite, resemblance, summarize, versions
+from tutelage.teachers import Live
 from tutelage.training.monitor import choose_monitor
 
 if TYPE_CHECKING:
     from tutelage.training.run import Run
 
-_BATCH, _TIMED_BATCH, _ROUNDS = 256, 32, 5
+_BATCH = 256
+_TIMED_BATCH, _SECONDS, _ROUNDS = 32, 0.2, 5
 STUDENT, _TEACHER = "student", "teacher"
 
 
@@ -52,11 +45,13 @@ def record_of(run: Run) -> Record:
     first = next(chain(run.student.parameters(), run.student.buffers()), None)
     device = torch.device("cpu") if first is None else first.device
     outputs, unmeasured = None, ""
-    ready = nullcontext() if run.teacher is None else run.teacher.ready(device)
-    with randomness.preserved(), ready:
+    everyone = {} if run.teacher is None else {_TEACHER: run.teacher}
+    timing = Timing("val", run.val, _TIMED_BATCH, _SECONDS, _ROUNDS)
+    with randomness.preserved():
         if run.val is not None:
-            outputs, unmeasured = _outputs(run, run.val)
-        models = _models(run, outputs)
+            with nullcontext() if run.teacher is None else run.teacher.ready(device):
+                outputs, unmeasured = _outputs(run, run.val)
+        models = measure_models(everyone | {STUDENT: Live(run.student)}, timing, device)
     record = logged_record(run.settings, run.history, run.best_epoch, versions())
     record = replace(record, unmeasured=unmeasured)
     student, teacher = record.arm(STUDENT), None
@@ -195,31 +190,9 @@ def decided(record: Record) -> Record:
         monitor = choose_monitor(ours)
     except ArgumentError:  # nothing but a loss is known
         return record
-    against: tuple[AgainstTeacher, ...] = ()
+    against: tuple[Comparison, ...] = ()
     if record.teacher is not None and record.teacher.values(monitor.name):
         gain = ours[monitor.name] - record.teacher.metrics[monitor.name]
-        against = (AgainstTeacher(STUDENT, (gain if monitor.higher else -gain,)),)
+        against = (Comparison(STUDENT, _TEACHER, (gain if monitor.higher else -gain,)),)
     metric = DecidingMetric(monitor.name, monitor.higher)
     return replace(record, metric=metric, against_teacher=against)
-
-
-def _models(run: Run, outputs: Outputs | None) -> dict[str, ModelRecord]:
-    """Return what teacher and student cost, timed in turns."""
-    inputs = None if outputs is None else outputs.inputs
-    models, teacher = {STUDENT: run.student}, run.teacher
-    if teacher is not None and teacher.module is not None:
-        models = {_TEACHER: teacher.module} | models
-    times: dict[str, list[Latency]] = {}
-    if isinstance(inputs, Tensor):
-        sizes = sorted({1, min(len(inputs), _TIMED_BATCH)})
-        times = latencies(models, inputs, sizes, rounds=_ROUNDS)
-    found = {
-        name: ModelRecord(name, measure_cost(model, inputs), tuple(times.get(name, ())))
-        for name, model in models.items()
-    }
-    if teacher is None or _TEACHER in found:
-        return found
-    several = len(teacher.modules())
-    cost = measure_cost(nn.ModuleList(teacher.modules())) if teacher.is_made_of_modules() else None
-    name = f"{several} teachers together" if several > 1 else _TEACHER
-    return {_TEACHER: ModelRecord(name, cost)} | found

@@ -10,7 +10,7 @@ from functools import partial
 from types import FunctionType
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from tutelage.data.data_fingerprint import SAMPLED
@@ -26,17 +26,22 @@ _NOT_OF_OPTIMIZER = {"state", "param_groups", "defaults", "step"}  # or changed 
 def describe_run(setup: Setup, processes: int) -> dict[str, Any]:
     """Describe a run by its settings, without reading weights or data."""
     distiller, settings, engine = setup.distiller, setup.settings, setup.settings.engine
-    student = distiller.student
-    frozen = [name for name, each in student.named_parameters() if not each.requires_grad]
+    student, state = distiller.student, distiller.student.state_dict()
+    shapes = [(name, list(each.shape)) for name, each in state.items() if isinstance(each, Tensor)]
+    groups = [
+        {key: value for key, value in group.items() if key != "params"}
+        | {"parameters": sum(each.numel() for each in group["params"])}
+        for group in setup.optimizer.param_groups
+    ]
     described = {
         "teacher": None if distiller.teacher is None else type(distiller.teacher).__name__,
-        "student": _architecture(student),
+        "student": f"{type(student).__name__} {digest(repr(shapes))}",
         "objective": repr(distiller.objective),
         "train": setup.train.description,
         "val": None if setup.val is None else setup.val.description,
         "epochs": settings.epochs,
         "seed": settings.seed,
-        "optimizer": _optimizer(setup.optimizer),
+        "optimizer": f"{type(setup.optimizer).__name__} {groups}",
         "scheduler": None if setup.scheduler is None else _scheduler(setup.scheduler),
         "accumulation": engine.accumulation,
         "clip_norm": engine.clip_norm,
@@ -44,6 +49,7 @@ def describe_run(setup: Setup, processes: int) -> dict[str, Any]:
         "monitor": repr(settings.monitor),
         "processes": processes,
     }
+    frozen = [name for name, each in student.named_parameters() if not each.requires_grad]
     if frozen:
         described["frozen"] = f"{len(frozen)} parameters {digest(*frozen)}"
     if settings.transform is not None:
@@ -54,30 +60,26 @@ def describe_run(setup: Setup, processes: int) -> dict[str, Any]:
     }
 
 
-def content_of_run(
-    setup: Setup, objective: str, data: tuple[object, object | None], unread: list[str]
-) -> dict[str, str]:
+def content_of_run(setup: Setup, objective: str, unread: list[str]) -> dict[str, str]:
     """Describe a run by all that its settings do not show: attributes, code, weights, data.
 
     The student's first weights are not part of it, so that a script that does not seed them can
-    be resumed.
-
-    Args:
-        setup: The run.
-        objective: The text of `objective_content`, from before it was trained.
-        data: `train` and `val` as they were given.
-        unread: Receives what could not be read.
+    be resumed. What an earlier run of this process changed by using it, such as a transform that
+    counts, is described as that run found it: in another process it is new and has that
+    description again. `unread` receives what could not be read.
     """
-    distiller = setup.distiller
-    known = _known(setup, data)
+    teacher, known = setup.distiller.teacher, _known(setup)
     found = {
-        "teacher": None if distiller.teacher is None else distiller.teacher.fingerprint(),
+        "teacher": None if teacher is None else teacher.fingerprint(),
         "train_content": setup.train.fingerprint(),
         "val_content": None if setup.val is None else setup.val.fingerprint(),
         "objective_content": objective,
         "optimizer_content": _content(_parts_of(setup.optimizer), "the optimizer", known, unread),
         "scheduler_content": _content(setup.scheduler, "the scheduler", known, unread),
-    } | content_in_use(setup, data, unread)
+    }
+    for name, (value, now) in _in_use(setup, unread).items():
+        used, first, left = _USED.get(id(value), (None, "", ""))
+        found[f"{name}_content"] = first if used and used() is value and left == now else now
     for name, source in (("train", setup.train), ("val", setup.val)):
         content = found[f"{name}_content"]
         if source is not None and content in (None, "not seen"):
@@ -87,51 +89,21 @@ def content_of_run(
     return {name: each for name, each in found.items() if each is not None}
 
 
-def content_in_use(
-    setup: Setup, data: tuple[object, object | None], unread: list[str]
-) -> dict[str, str]:
-    """Describe what may change by being used: student, transform and metrics.
-
-    An object that is as an earlier run of this process left it, such as a transform that counts,
-    is described as that run found it. In another process it is new and has the same description.
-
-    Args:
-        setup: The run.
-        data: `train` and `val` as they were given.
-        unread: Receives what could not be read.
-    """
-    found = {}
-    for name, (value, now) in _in_use(setup, data, unread).items():
-        used, first, left = _USED.get(id(value), (None, "", ""))
-        found[f"{name}_content"] = first if used and used() is value and left == now else now
-    return found
-
-
-def note_use(
-    setup: Setup, data: tuple[object, object | None], described: Mapping[str, Any]
-) -> None:
-    """Remember how a run leaves what it described by `content_in_use`."""
-    for name, (value, now) in _in_use(setup, data, []).items():
-        key = id(value)
+def note_use(setup: Setup, described: Mapping[str, Any]) -> None:
+    """Remember how a run leaves what may change by being used."""
+    for name, (value, now) in _in_use(setup, []).items():
         with suppress(TypeError):  # what cannot be referred to weakly is not remembered
-            forget = partial(_forget, key)
-            _USED[key] = weakref.ref(value, forget), described[f"{name}_content"], now
+            used = weakref.ref(value, partial(_USED.pop, id(value)))  # the reference: a default
+            _USED[id(value)] = used, described[f"{name}_content"], now
 
 
 _USED: dict[int, tuple[Any, str, str]] = {}
 """By `id`: a weak reference, and the text that the last run found and the one that it left."""
 
 
-def _forget(key: int, _: object) -> None:
-    _USED.pop(key, None)
-
-
-def _in_use(
-    setup: Setup, data: tuple[object, object | None], unread: list[str]
-) -> dict[str, tuple[Any, str]]:
+def _in_use(setup: Setup, unread: list[str]) -> dict[str, tuple[Any, str]]:
     """Return by name what may change by being used, and how it is now."""
-    settings, known = setup.settings, _known(setup, data)
-    student = setup.distiller.student
+    settings, known, student = setup.settings, _known(setup), setup.distiller.student
     found: dict[str, tuple[Any, str]] = {}
     found["student"] = (student, identity(student, tensors="none", unread=unread))
     named = {f"metric {name}": each for name, each in settings.metrics.items()}
@@ -158,9 +130,12 @@ def objective_content(objective: Objective, unread: list[str]) -> str:
     return identity(objective, tensors="fixed", unread=unread)
 
 
-def why_not_longer(setup: Setup, in_stages: bool) -> str:
-    """Return what in a run depends on its number of epochs; an empty text for nothing."""
-    if in_stages:
+def why_not_longer(setup: Setup | None) -> str:
+    """Return what in a run depends on its number of epochs; an empty text for nothing.
+
+    Without a setup it is for stages.
+    """
+    if setup is None:
         return "a stage begins where the one before it ends"
     if setup.scheduler is not None:
         return f"the scheduler ({type(setup.scheduler).__name__}) goes over all steps"
@@ -176,30 +151,15 @@ def why_not_longer(setup: Setup, in_stages: bool) -> str:
     return found[0] if found else ""
 
 
-def _known(setup: Setup, data: tuple[object, object | None]) -> dict[int, str]:
+def _known(setup: Setup) -> dict[int, str]:
     """Return names for objects that are described separately, since functions may refer to them."""
     student, teacher = setup.distiller.student, setup.distiller.teacher
     named = [(each, f"student.{name}") for name, each in setup.distiller.named_parameters()]
     named += [(each, f"student.{name}") for name, each in student.named_modules()]
     named += [(each, f"student.{name}") for name, each in student.named_buffers()]
     named += [(each, "teacher") for each in (teacher.modules() if teacher else ())]
-    named += [(setup.optimizer, "optimizer"), *zip(data, ("train", "val"), strict=True)]
+    named += [(setup.optimizer, "optimizer"), *zip(setup.data, ("train", "val"), strict=True)]
     return {id(each): name for each, name in named if each is not None}
-
-
-def _architecture(module: nn.Module) -> str:
-    state = module.state_dict().items()
-    shapes = [(name, list(each.shape)) for name, each in state if isinstance(each, Tensor)]
-    return f"{type(module).__name__} {digest(repr(shapes))}"
-
-
-def _optimizer(optimizer: Optimizer) -> str:
-    groups = [
-        {key: value for key, value in group.items() if key != "params"}
-        | {"parameters": sum(each.numel() for each in group["params"])}
-        for group in optimizer.param_groups
-    ]
-    return f"{type(optimizer).__name__} {groups}"
 
 
 def _parts_of(optimizer: Optimizer) -> list[Any]:
@@ -216,10 +176,9 @@ def _parts_of(optimizer: Optimizer) -> list[Any]:
 
 
 def _scheduler(scheduler: object) -> str:
-    plain = (int, float, str, bool)
-    settings: Mapping[str, Any] = {
+    settings = {
         key: value
         for key, value in sorted(vars(scheduler).items())
-        if isinstance(value, plain) and not key.startswith("_")
+        if isinstance(value, (int, float, str, bool)) and not key.startswith("_")
     }
     return f"{type(scheduler).__name__} {settings}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -20,25 +21,15 @@ from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
 
 @dataclass(frozen=True)
 class Setup:
-    """What the loop works with.
-
-    Args:
-        distiller: Student, teacher and objective, on the device.
-        optimizer: Over the distiller's parameters.
-        scheduler: Stepped after each optimizer step; None for a constant learning rate.
-        train: Training batches.
-        val: Validation batches; None for none.
-        val_teacher: The teacher on them; None if there is none, or if targets were stored only for
-            the training data.
-        settings: All else.
-    """
+    """What the loop works with."""
 
     distiller: Distiller
     optimizer: Optimizer
     scheduler: LRScheduler | None
     train: Source
     val: Source | None
-    val_teacher: Teacher | None
+    val_teacher: Teacher | None  # none either where targets were stored only for `train`
+    data: tuple[object, object | None]  # `train` and `val` as they were given
     settings: Settings
 
 
@@ -49,24 +40,14 @@ def make_setup(
     settings: Settings,
     accelerator: Accelerator,
 ) -> Setup:
-    """Make all that a run needs; the teacher is bound to the data here, once.
-
-    Args:
-        sides: Student and teacher.
-        objective: The run's own copy.
-        data: `train` and `val`.
-        settings: All else.
-        accelerator: Device and processes.
-
-    Raises:
-        TutelageError: As `distill`.
-    """
+    """Make all that a run needs; the teacher is bound to the data here, once."""
     (student, teacher), (train, val), device = sides, data, accelerator.device
-    bound = teacher
+    bound, views = teacher, None
     if teacher is not None and isinstance(objective, Objective) and objective.wants.teacher:
         bound = teacher.for_data("train", train)
+        views = bound.views
     distiller = Distiller(student, bound, objective)
-    val_teacher = _val_teacher(distiller, teacher, val, settings)
+    val_teacher = _val_teacher(objective, teacher, val, settings)
     distiller.to(device)
     source = as_source(
         "train",
@@ -75,44 +56,40 @@ def make_setup(
         shuffle=True,
         seed=settings.seed,
         shard=Shard(accelerator.process_index, accelerator.num_processes),
-        views=None if bound is None or not objective.wants.teacher else bound.views,
+        views=views,
     )
     if not objective.built and (batch := source.peek()) is not None:
         with randomness.preserved():  # seeded, so that projectors are alike in all processes
             randomness.seed_everything(settings.seed)
             distiller.build(batch.to(device))
-    val_source = None
-    if val is not None:
-        val_source = as_source("val", val, settings.batch_size, shuffle=False)
+    val_source = None if val is None else as_source("val", val, settings.batch_size, shuffle=False)
     optimizer = _make_optimizer(settings.optimizer, distiller)
     batches, every = source.batches_per_epoch(), settings.engine.accumulation
     steps = None if batches is None else -(-batches // every) * settings.epochs
     scheduler = _make_scheduler(settings.scheduler, optimizer, steps)
-    return Setup(distiller, optimizer, scheduler, source, val_source, val_teacher, settings)
+    return Setup(distiller, optimizer, scheduler, source, val_source, val_teacher, data, settings)
 
 
 def _val_teacher(
-    distiller: Distiller, teacher: Teacher | None, val: object | None, settings: Settings
+    objective: Objective, teacher: Teacher | None, val: object | None, settings: Settings
 ) -> Teacher | None:
     """Return the teacher for the validation data, once it is known that this data is of use."""
-    objective = distiller.objective
     if val is None and (settings.monitor is not None or settings.metrics):
         raise ArgumentError(
             "`monitor` and `metrics` look at validation data, got no `val`; give some, or leave "
             "them out"
         )
-    if settings.metrics and not objective.wants.student.output:
-        raise ArgumentError(
-            f"`metrics` look at the student's output, which the objective {objective} does not "
-            "require; leave them out, or add an objective on the output"
-        )
-    check_metric_names(settings.metrics)
+    if settings.metrics:
+        check_metric_names(settings.metrics)
+        if not objective.wants.student.output:
+            raise ArgumentError(
+                f"`metrics` look at the student's output, which the objective {objective} does not "
+                "require; leave them out, or add an objective on the output"
+            )
     found = None
     if teacher is not None and val is not None:
-        try:
+        with suppress(StoreError):  # stored only for the training data: labels judge the student
             found = teacher.for_data("val", val)
-        except StoreError:  # stored only for the training data: then labels judge the student
-            found = None
     if with_feedback(objective) and found is None:
         lacking = "no `val`" if val is None else "a teacher with stored targets for `train` only"
         raise ArgumentError(
@@ -124,66 +101,45 @@ def _val_teacher(
 
 
 def _make_optimizer(make: MakeOptimizer | None, distiller: Distiller) -> Optimizer:
-    """Make the optimizer of all that is trained; None makes AdamW at a learning rate of 1e-3.
-
-    Raises:
-        ArgumentError: `make` fails, makes something else, or leaves out what is to be trained.
-        ModelError: The student has nothing to train.
-    """
+    """Make the optimizer of all that is trained; None makes AdamW at a learning rate of 1e-3."""
     parameters = [each for each in distiller.parameters() if each.requires_grad]
-    if not any(each.requires_grad for each in distiller.student.parameters()):
+    student = {id(each) for each in distiller.student.parameters() if each.requires_grad}
+    if not student:
         raise ModelError(
             f"the student ({type(distiller.student).__name__}) must have parameters to train, got "
             "none with requires_grad; unfreeze some, or give another module"
         )
     if make is None:
         return torch.optim.AdamW(parameters, lr=1e-3)
+    expected = (
+        "`optimizer` must be a callable from parameters to an optimizer, for instance "
+        f"functools.partial(torch.optim.SGD, lr=0.1), got {make!r}"
+    )
     try:
         optimizer = make(parameters) if callable(make) else make
     except TutelageError:
         raise
     except Exception as error:
-        raise _no_optimizer(make, f", which fails with {in_short(error)}") from error
+        raise ArgumentError(f"{expected}, which fails with {in_short(error)}") from error
     if not isinstance(optimizer, Optimizer) or optimizer is make:
-        raise _no_optimizer(make)
-    _check_covers(optimizer, distiller)
-    return optimizer
-
-
-def _no_optimizer(make: object, how: str = "") -> ArgumentError:
-    return ArgumentError(
-        f"`optimizer` must be a callable from parameters to an optimizer, got {make!r}{how}; for "
-        "instance functools.partial(torch.optim.SGD, lr=0.1)"
-    )
-
-
-def _check_covers(optimizer: Optimizer, distiller: Distiller) -> None:
-    """Refuse an optimizer that trains nothing of the student, or leaves out the objective."""
+        raise ArgumentError(expected)
     held = {id(each) for group in optimizer.param_groups for each in group["params"]}
-    student = [each for each in distiller.student.parameters() if each.requires_grad]
-    objective = [each for each in distiller.objective.parameters() if each.requires_grad]
-    if not any(id(each) in held for each in student):
+    lacking = "" if student & held else "parameters of the student, got one that holds none"
+    if not lacking and not {id(each) for each in parameters} - student <= held:
+        lacking = "the objective's own parameters, got one without them"
+    if lacking:
         raise ArgumentError(
-            "`optimizer` must hold parameters of the student, got one that holds none; build it "
-            "from the parameters that it is called with"
-        )
-    if not all(id(each) in held for each in objective):
-        raise ArgumentError(
-            "`optimizer` must hold the objective's own parameters, got one without them; build it "
-            "from the parameters that it is called with"
+            f"`optimizer` must hold {lacking}; build it from the parameters that it is called with"
         )
     if isinstance(optimizer, torch.optim.LBFGS):
         raise ArgumentError("`optimizer` must step without a closure, got LBFGS; choose another")
+    return optimizer
 
 
 def _make_scheduler(
     make: MakeScheduler | None, optimizer: Optimizer, steps: int | None
 ) -> LRScheduler | None:
-    """Make the scheduler over so many optimizer steps.
-
-    Raises:
-        ArgumentError: `make` fails or makes something else, or the number of steps is not known.
-    """
+    """Make the scheduler over so many optimizer steps; None for an unknown number."""
     if make is None:
         return None
     expected = (

@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import nn
 
@@ -32,7 +31,7 @@ from tutelage.training.monitor import Monitor, as_monitor
 from tutelage.training.parts import freezing
 from tutelage.training.record import joined_history, joined_settings
 from tutelage.training.run import Run
-from tutelage.training.run_identity import objective_content
+from tutelage.training.run_identity import objective_content, why_not_longer
 from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
 from tutelage.training.train_run import own_copies, train_run
 
@@ -85,11 +84,7 @@ class Stage:
 
 
 def checked_stages(stages: object) -> list[Stage]:
-    """Return stages as a list.
-
-    Raises:
-        ArgumentError: There are none, or something else.
-    """
+    """Return stages as a list."""
     found = list(stages) if isinstance(stages, Sequence) and not isinstance(stages, str) else []
     if not found or not all(isinstance(each, Stage) for each in found):
         raise ArgumentError(
@@ -145,19 +140,11 @@ def train_stages(
     data: tuple[object, object | None],
     settings: Settings,
 ) -> Run:
-    """Train a student stage by stage, or resume that, or find it done.
-
-    Args:
-        sides: Student and teacher.
-        stages: The stages, in order.
-        data: `train` and `val`.
-        settings: What is common to all stages.
-
-    Raises:
-        ArgumentError: `stages` is empty or holds something else, or a path of a `trainable` names
-            no part of the student.
-    """
-    student, named = sides[0], _named(checked_stages(stages))
+    """Train a student stage by stage, or resume that, or find it done."""
+    student, named = sides[0], {}
+    for place, stage in enumerate(checked_stages(stages), 1):  # under names that can be folders
+        name = re.sub(r"[^\w.-]+", "-", stage.name) or "stage"
+        named[f"{place}-{name}"] = stage
     # Copied together, so that an objective of several stages is one and keeps its projectors.
     objectives = own_copies([stage.objective for stage in named.values()])
     for stage, objective in zip(named.values(), objectives, strict=True):
@@ -169,29 +156,29 @@ def train_stages(
         "seed": settings.seed,
     }
     as_given = [objective_content(each, []) for each in objectives]
+    runs: dict[str, Run] = {}
     with ExitStack() as stack:
         folder = None
-        if settings.out is not None:
+        # This process writes, before and between runs that know their processes.
+        if settings.out is not None and os.environ.get("RANK", "0") == "0":
             folder = RunFolder(settings.out, {"stages": list(named)} | planned)
-            if _is_main():
-                obstacle = "a stage begins where the one before it ends"
-                stack.enter_context(folder.claimed(lambda: obstacle))
-        runs: dict[str, Run] = {}
+            stack.enter_context(folder.claimed(lambda: why_not_longer(None)))
         for (name, stage), objective, content in zip(
             named.items(), objectives, as_given, strict=True
         ):
             own = _settings(settings, stage, name, len(runs))
             with _learning_only(student, stage.trainable):
                 runs[name] = train_run(sides, objective, data, own, content)
-        if folder is not None and _is_main():
+        if folder is not None:
             save_student(student, folder.student)
-    return _joined(runs, planned, settings)
-
-
-def _named(stages: Sequence[Stage]) -> dict[str, Stage]:
-    """Return the stages under names that can be folders: `1-hint`."""
-    names = [re.sub(r"[^\w.-]+", "-", stage.name) or "stage" for stage in stages]
-    return {f"{place + 1}-{name}": stages[place] for place, name in enumerate(names)}
+    *earlier, last = runs.values()
+    return replace(
+        last,
+        history=joined_history({name: run.history for name, run in runs.items()}),
+        best_epoch=last.best_epoch + sum(len(run.history) for run in earlier),
+        settings=joined_settings({name: run.settings for name, run in runs.items()}, planned),
+        out=settings.out,
+    )
 
 
 def _settings(settings: Settings, stage: Stage, name: str, place: int) -> Settings:
@@ -209,28 +196,8 @@ def _settings(settings: Settings, stage: Stage, name: str, place: int) -> Settin
     )
 
 
-def _is_main() -> bool:
-    """Tell whether this process writes, before and between runs that know their processes."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _joined(runs: dict[str, Run], planned: dict[str, Any], settings: Settings) -> Run:
-    *earlier, last = runs.values()
-    return replace(
-        last,
-        history=joined_history({name: run.history for name, run in runs.items()}),
-        best_epoch=last.best_epoch + sum(len(run.history) for run in earlier),
-        settings=joined_settings({name: run.settings for name, run in runs.items()}, planned),
-        out=settings.out,
-    )
-
-
 def _learning_only(student: nn.Module, paths: Sequence[str] | None) -> AbstractContextManager[None]:
-    """Freeze all but some parts of a student; None freezes nothing.
-
-    Raises:
-        ArgumentError: A path names no part of the student.
-    """
+    """Freeze all but some parts of a student; None freezes nothing."""
     if paths is None:
         return freezing([])
     parts = [submodule(student, path, "student") for path in paths]

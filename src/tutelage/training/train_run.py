@@ -7,10 +7,8 @@ import copy
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 
 from tutelage.data import randomness
@@ -19,8 +17,6 @@ from tutelage.teachers import AnyTeacher, as_teacher
 from tutelage.training.checkpointer import Checkpointer
 from tutelage.training.folder import RunFolder
 from tutelage.training.loop import Loop
-from tutelage.training.monitor import Best
-from tutelage.training.progress import TrainingBar
 from tutelage.training.run import Run
 from tutelage.training.run_identity import (
     content_of_run,
@@ -31,7 +27,7 @@ from tutelage.training.run_identity import (
 )
 from tutelage.training.run_setup import make_setup
 from tutelage.training.settings import Settings
-from tutelage.training.state import RunningLosses, RunState
+from tutelage.training.state import RunState
 
 
 def train_run(
@@ -43,17 +39,9 @@ def train_run(
 ) -> Run:
     """Train a student, or resume that, or find it done.
 
-    Args:
-        sides: Student and teacher.
-        objective: A copy of it is built and trained, since what it learns in this run must not
-            reach the next; a stage's is such a copy already.
-        data: `train` and `val`.
-        settings: All else.
-        as_given: Of a stage's, its `objective_content` from before an earlier one trained it; None
-            for a run without stages.
-
-    Raises:
-        TutelageError: As `distill`.
+    A copy of the objective is built and trained, since what it learns in this run must not reach
+    the next. A stage's is such a copy already, and comes with its `objective_content` from before
+    an earlier stage trained it, `as_given`.
     """
     student, teacher = sides[0], None if sides[1] is None else as_teacher(sides[1])
     unread: list[str] = []
@@ -70,19 +58,30 @@ def train_run(
         described = describe_run(setup, accelerator.num_processes)
         folder = None
         if settings.out is not None:
-            described |= content_of_run(setup, as_given, data, unread)
+            described |= content_of_run(setup, as_given, unread)
             folder = RunFolder(settings.out, described)
             if accelerator.is_main_process:
-                stack.enter_context(folder.claimed(partial(why_not_longer, setup, in_stages)))
+                alone = None if in_stages else setup
+                stack.enter_context(folder.claimed(lambda: why_not_longer(alone)))
             accelerator.wait_for_everyone()
+            stack.callback(note_use, setup, described)
         # Data order and dropout come from here; each process has its own seed.
         randomness.seed_everything(settings.seed + accelerator.process_index)
-        state = RunState(Best(settings.monitor))
+        state = RunState(settings.monitor)
         checkpointer = Checkpointer(setup, state, accelerator, folder)
         stack.callback(checkpointer.close)
-        if folder is not None:
-            stack.callback(note_use, setup, data, described)
-        _train(checkpointer, accelerator, unread)
+        if settings.engine.trackers:
+            accelerator.init_trackers("tutelage")
+        loop = Loop(accelerator, checkpointer)
+        if checkpointer.resume() and unread and accelerator.is_main_process:
+            logging.getLogger("tutelage").warning(
+                "The run in %s is resumed, or returned if it is finished, though it cannot be told "
+                "whether all is as it was, for this is not read: %s. If it has changed, choose "
+                "another folder.",
+                settings.out,
+                ", ".join(dict.fromkeys(unread)),
+            )
+        loop.run()
         epoch = checkpointer.finish()
         for tracker in accelerator.trackers:
             tracker.finish()
@@ -103,28 +102,6 @@ def train_run(
         teacher=setup.distiller.teacher if setup.val is None else setup.val_teacher,
         val=data[1],
     )
-
-
-def _train(checkpointer: Checkpointer, accelerator: Accelerator, unread: list[str]) -> None:
-    """Resume the run where it stands and carry it to its end."""
-    setup, state = checkpointer.setup, checkpointer.state
-    settings, shown = setup.settings, accelerator.is_main_process
-    if settings.engine.trackers:
-        accelerator.init_trackers("tutelage")
-    names = [term.name for term in setup.distiller.objective.terms()]
-    reduce = None if accelerator.num_processes == 1 else accelerator.reduce
-    loop = Loop(accelerator, checkpointer, RunningLosses(names, state, reduce))
-    if checkpointer.resume() and unread and shown:
-        logging.getLogger("tutelage").warning(
-            "The run in %s is resumed, or returned if it is finished, though it cannot be told "
-            "whether all is as it was, for this is not read: %s. If it has changed, choose "
-            "another folder.",
-            settings.out,
-            ", ".join(dict.fromkeys(unread)),
-        )
-    if not state.finished(settings.epochs):
-        with TrainingBar(settings.engine.progress and shown, settings.epochs) as bar:
-            loop.run(bar)
 
 
 def own_copies(objectives: Sequence[Objective]) -> list[Objective]:

@@ -2,16 +2,14 @@
 
 from tutelage.reports.figures.deltas import deltas
 from tutelage.reports.figures.heat_map import heat_map, shared_range
-from tutelage.reports.figures.intervals import Row, intervals
+from tutelage.reports.figures.intervals import intervals
 from tutelage.reports.figures.lines import Line, curves, series, trade_off
 from tutelage.reports.figures.paired import paired
-from tutelage.reports.figures.reliability_diagram import ReliabilityLine, reliability_diagram
+from tutelage.reports.figures.reliability_diagram import reliability_diagram
 from tutelage.reports.figures.residuals import residuals
 
 __all__ = [
     "Line",
-    "ReliabilityLine",
-    "Row",
     "curves",
     "deltas",
     "heat_map",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from html import escape
 from io import StringIO
 from typing import Any
@@ -58,20 +59,14 @@ def canvas(width: float = 4.7, height: float = 3.5) -> Iterator[tuple[Figure, Ax
         yield figure, figure.subplots()
 
 
-def to_svg(figure: Figure, name: str, description: str) -> str:
-    """Return a figure as SVG to stand within HTML; call it inside `canvas`.
-
-    Args:
-        figure: The figure.
-        name: Makes its ids differ from those of other figures on the page.
-        description: What it shows, for those who cannot see it.
-    """
+def to_svg(figure: Figure, description: str) -> str:
+    """Return a figure as SVG to stand within HTML; call it inside `canvas`."""
     buffer = StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = _with_own_ids(svg, name)
+    svg = _with_own_ids(svg, f"f{blake2b((description + svg).encode(), digest_size=5).hexdigest()}")
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"\s*font-family: [^;\"]*;?", "", svg)
     for color, variable in palette.VARIABLES.items():
@@ -85,7 +80,7 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
 
 
 def _with_own_ids(svg: str, name: str) -> str:
-    """Drop the ids that nothing refers to, and set the figure's name before the others."""
+    """Drop the ids that nothing refers to; set a name of the figure's own before the others."""
     used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', svg))
 
     def renamed(match: re.Match[str]) -> str:

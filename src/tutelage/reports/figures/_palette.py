@@ -31,15 +31,8 @@ class Look:
     line: Any
 
 
-LOOKS = tuple(
-    Look(color, marker, line)
-    for color, marker, line in zip(
-        _SERIES,
-        ("D", "s", "^", "o", "v", "P"),
-        ("-", (0, (5, 2)), (0, (5, 1.5, 1, 1.5)), "-", (0, (1, 1.5)), (0, (3, 1))),
-        strict=True,
-    )
-)
+_LINES: Any = ("-", (0, (5, 2)), (0, (5, 1.5, 1, 1.5)), "-", (0, (1, 1.5)), (0, (3, 1)))
+LOOKS = tuple(map(Look, _SERIES, "Ds^ovP", _LINES))
 """Looks in the order of a table's rows: the teacher, then students."""
 
 

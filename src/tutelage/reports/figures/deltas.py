@@ -20,20 +20,11 @@ _LABEL = 22
 
 
 def deltas(
-    name: str,
-    labels: Sequence[str],
-    before: Sequence[float],
-    after: Sequence[float],
-    x_label: str,
+    labels: Sequence[str], before: Sequence[float], after: Sequence[float], x_label: str
 ) -> str:
-    """Return the change of each class as bars, as SVG: to the right what is gained.
+    """Return the change of each class's fraction as bars, as SVG: to the right what is gained.
 
-    Args:
-        name: Of the figure, unique on its page.
-        labels: Names of the classes.
-        before: A value in [0, 1] for each, such as the control's recall; NaN is left out.
-        after: The same, such as the student's.
-        x_label: What the change is, with its unit.
+    Classes without a value, NaN, are left out.
     """
     changes = [
         (label, 100 * (new - old))
@@ -54,7 +45,8 @@ def deltas(
         axes.set_xlabel(x_label)
         axes.locator_params(axis="x", nbins=6)
         _write(axes, [change for _, change in shown])
-        return to_svg(figure, name, _described(shown, x_label, note))
+        parts = ", ".join(f"{label} {signed(change)}" for label, change in shown)
+        return to_svg(figure, f"{x_label}.{note} {parts or 'There are none'}.")
 
 
 def _chosen(changes: list[tuple[str, float]]) -> tuple[list[tuple[str, float]], str]:
@@ -85,8 +77,3 @@ def _short(label: str) -> str:
     """Leave out the middle of a long name: what tells names apart is often at the end."""
     half = _LABEL // 2
     return label if len(label) <= _LABEL else f"{label[:half]}…{label[-half + 1 :]}"
-
-
-def _described(shown: Sequence[tuple[str, float]], x_label: str, note: str) -> str:
-    parts = ", ".join(f"{label} {signed(change)}" for label, change in shown)
-    return f"{x_label}.{note} {parts or 'There are none'}."

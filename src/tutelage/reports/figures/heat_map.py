@@ -19,26 +19,20 @@ _BRIGHT = 0.42
 
 def shared_range(*matrices: Sequence[Sequence[float]]) -> tuple[float, float]:
     """Return the least and greatest value off the diagonals, so that maps can be compared."""
-    values = np.concatenate([_off_diagonal(np.asarray(each)) for each in matrices])
+    values = np.concatenate([np.asarray(each)[~np.eye(len(each), dtype=bool)] for each in matrices])
     low = max(float(values.min()), _LEAST)
     return low, max(float(values.max()), low * 10)
 
 
 def heat_map(
-    name: str,
     matrix: Sequence[Sequence[float]],
     classes: Sequence[str],
     limits: tuple[float, float],
     description: str,
 ) -> str:
-    """Return a square matrix of fractions as SVG, its diagonal masked, on a logarithmic scale.
+    """Return fractions by true class (row) and predicted class as SVG, on a logarithmic scale.
 
-    Args:
-        name: Of the figure, unique on its page.
-        matrix: Rows are true classes, columns predicted ones, in [0, 1].
-        classes: Their names.
-        limits: What the darkest and the brightest colour stand for.
-        description: What it shows, for those who cannot see it.
+    The diagonal is masked; `limits` are what the darkest and the brightest colour stand for.
     """
     values = np.asarray(matrix, dtype=float)
     size = len(classes)
@@ -59,7 +53,7 @@ def heat_map(
             spine.set_visible(False)
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
-        return to_svg(figure, name, description)
+        return to_svg(figure, description)
 
 
 def _write_numbers(axes: Axes, values: NDArray[np.floating], limits: tuple[float, float]) -> None:
@@ -85,7 +79,3 @@ def _short(fraction: float) -> str:
     ('12', '1.2', '0.0')
     """
     return f"{100 * fraction:.0f}" if fraction >= 0.0995 else f"{100 * fraction:.1f}"  # noqa: PLR2004
-
-
-def _off_diagonal(matrix: NDArray[np.floating]) -> NDArray[np.floating]:
-    return matrix[~np.eye(len(matrix), dtype=bool)]

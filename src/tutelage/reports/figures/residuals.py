@@ -16,18 +16,15 @@ _BINS = (24, 18)
 _SIZES = (1.8, 3.0, 4.2, 5.4, 6.6, 7.8)
 
 
-def residuals(name: str, labels: ArrayLike, predictions: ArrayLike, *, look: int = 1) -> str:
-    """Return predicted minus true values against the true ones, as SVG.
+def residuals(labels: ArrayLike, predictions: ArrayLike, *, look: int = 1) -> str:
+    """Return predicted minus true values against the true ones (NaN: left out), as SVG.
 
     Many examples are counted in squares, so that the figure is a few hundred marks at most.
-
-    Args:
-        name: Of the figure, unique on its page.
-        labels: True values; where they are NaN, the example is left out.
-        predictions: As many.
-        look: Number of the look.
     """
-    true, missed = _known(labels, predictions)
+    true = np.asarray(labels, dtype=float).ravel()
+    missed = np.asarray(predictions, dtype=float).ravel() - true
+    known = np.isfinite(missed)
+    true, missed = true[known], missed[known]
     with canvas() as (figure, axes):
         if len(true) > MOST_POINTS:
             _draw_counts(axes, true, missed, look_of(look).color)
@@ -36,16 +33,7 @@ def residuals(name: str, labels: ArrayLike, predictions: ArrayLike, *, look: int
         axes.axhline(0, color=QUIET, linestyle=(0, (5, 3)), linewidth=1.1)
         axes.set_xlabel("true value")
         axes.set_ylabel("predicted − true")
-        return to_svg(figure, name, _described(true, missed))
-
-
-def _known(
-    labels: ArrayLike, predictions: ArrayLike
-) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    true = np.asarray(labels, dtype=float).ravel()
-    missed = np.asarray(predictions, dtype=float).ravel() - true
-    known = np.isfinite(missed)
-    return true[known], missed[known]
+        return to_svg(figure, _described(true, missed))
 
 
 def _draw_counts(

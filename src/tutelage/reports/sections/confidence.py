@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from tutelage.evaluation import Calibration
-from tutelage.reports.figures import ReliabilityLine, reliability_diagram
+from tutelage.reports.figures import reliability_diagram
 from tutelage.reports.numbers import NONE, significant
 from tutelage.reports.page import Column, Figure, Section, Table
 from tutelage.reports.record import Record
@@ -71,13 +71,7 @@ def _row(name: str, found: Sequence[Calibration]) -> tuple[str, ...]:
 def _diagram(record: Record) -> tuple[Figure, ...]:
     control, primary = control_of(record, record.primary), record.arm(record.primary)
     lines = [
-        ReliabilityLine(
-            arm.name,
-            found.confidence,
-            found.accuracy,
-            found.fraction,
-            look(record, arm.name),
-        )
+        (arm.name, found, look(record, arm.name))
         for arm in (record.teacher, control, primary)
         if arm is not None and (found := arm.reliability) is not None
     ]
@@ -85,7 +79,7 @@ def _diagram(record: Record) -> tuple[Figure, ...]:
         return ()
     return (
         Figure(
-            reliability_diagram("reliability", lines),
+            reliability_diagram(lines),
             "Accuracy by confidence",
             "On the dashed line accuracy equals confidence; below it the model is overconfident. "
             "Larger marks stand for more examples."

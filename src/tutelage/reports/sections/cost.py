@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from statistics import fmean
 
-from tutelage.evaluation import Latency
+from tutelage.evaluation import Latency, mean_interval
 from tutelage.reports.figures import Line, trade_off
 from tutelage.reports.numbers import NONE, count, counted, file_size, flops, milliseconds
 from tutelage.reports.page import Cell, Column, Figure, Section, Table
-from tutelage.reports.record import ArmRecord, DecidingMetric, ModelRecord, Record
-from tutelage.reports.sections.outcome import MOST_DRAWN, look, spread
+from tutelage.reports.record import ArmRecord, DecidingMetric, ModelRecord, Record, VariantRecord
+from tutelage.reports.sections.outcome import MOST_DRAWN, look
 from tutelage.reports.verdict import axis_label, metric_name, shown
 
 _FEWEST_MARKS = 3  # of two models the tables say as much
@@ -62,7 +62,7 @@ def _time(latency: Latency) -> Cell:
     return Cell(f"{milliseconds(latency.per_input)} ({tail})", latency.per_input)
 
 
-def _sizes(models: Iterable[ModelRecord]) -> list[int]:
+def _sizes(models: Iterable[ModelRecord | VariantRecord]) -> list[int]:
     """Return the batch sizes that were timed; not every model can be timed."""
     timed = next((model.latencies for model in models if model.latencies), ())
     return [each.batch_size for each in timed]
@@ -75,20 +75,33 @@ def _note(record: Record) -> str:
     if any(model.cost is not None and model.cost.flops is not None for model in models):
         notes.append("FLOPs are multiplications and additions in matrix products and convolutions.")
     if timed:
+        device = next(model.device for model in models if model.latencies)
+        where = counted(timed[0].threads, "CPU thread") if device == "cpu" else device
         notes.append(
-            "Times are medians (95th percentile in brackets) on "
-            f"{counted(timed[0].threads, 'CPU thread')}; models take turns after a warm-up."
+            f"Times are medians (95th percentile in brackets) on {where}; models take turns after "
+            "a warm-up."
         )
-    elif record.measured:
-        notes.append("Times are measured only if the input is a single tensor.")
-    else:
+    if not record.measured:
         notes.append("Parameters are counted from the weights file and include buffers.")
-    teacher = record.model_of(record.teacher)
-    if teacher is not None and teacher.cost is None:
-        notes.append("The teacher is not a PyTorch module, so its size is not measured.")
-    elif teacher is not None and timed and not teacher.latencies:
-        notes.append("The teachers' size is their total; their time is not measured.")
-    return " ".join(notes)
+    arm, teacher = record.teacher, record.model_of(record.teacher)
+    if arm and teacher and teacher.cost is not None and teacher.name != arm.name:
+        notes.append(
+            "The teachers' size is their total; FLOPs and time are those of the teachers that an "
+            "input is given to."
+        )
+    return " ".join([*notes, *_unmeasured(models)])
+
+
+def _unmeasured(models: Iterable[ModelRecord]) -> list[str]:
+    """Return what could not be measured, with the reasons."""
+    missing: dict[str, list[str]] = {}
+    for model in models:
+        if model.untimed:
+            missing.setdefault(model.untimed, []).append(f"time of {model.name}")
+        if model.uncounted:
+            what = "size" if model.cost is None else "FLOPs and memory"
+            missing.setdefault(model.uncounted, []).append(f"{what} of {model.name}")
+    return [f"Not measured: {', '.join(what)} ({why})." for why, what in missing.items()]
 
 
 def _against_time(record: Record) -> tuple[Figure, ...]:
@@ -102,7 +115,7 @@ def _against_time(record: Record) -> tuple[Figure, ...]:
         return ()
     return (
         Figure(
-            trade_off("time", marks, axis_label(metric), as_percent=metric.is_fraction),
+            trade_off(marks, axis_label(metric), as_percent=metric.is_fraction),
             "Quality against time for one input",
             "Bars are 95 % intervals over seeds; the teacher is a single model and has none. "
             "Models of equal time are drawn side by side.",
@@ -114,7 +127,7 @@ def _mark(record: Record, arm: ArmRecord, metric: DecidingMetric) -> Line | None
     model, values = record.model_of(arm), arm.values(metric.name)
     if model is None or not model.latencies or not values:
         return None
-    mean, interval = fmean(values), spread(values)
+    mean, interval = fmean(values), mean_interval(values) if len(set(values)) > 1 else None
     low, high = (mean, mean) if interval is None else (interval.low, interval.high)
     time = 1000 * model.latencies[0].per_input
     return Line(arm.name, [time], [mean], [low], [high], look(record, arm.name))
@@ -124,7 +137,7 @@ def _variants(record: Record) -> Section | None:
     model, metric = record.model_of(record.arm(record.primary)), record.metric
     if model is None or metric is None or not model.variants:
         return None
-    sizes = _sizes([model])
+    sizes = _sizes((model, *model.variants))
     columns = (
         Column("Variant", numeric=False),
         Column(metric_name(metric).capitalize()),

@@ -92,10 +92,9 @@ def _grouped(
     ]
     if not lines:
         return None
-    name = "run-" + "-".join("".join(c if c.isalnum() else "-" for c in key) for key in keys)
     as_percent = is_fraction(keys[0].removeprefix("val/"))
     log = not as_percent and _spans_a_decade(lines)
-    svg = figures.curves(name, lines, y_label, log=log, as_percent=as_percent)
+    svg = figures.curves(lines, y_label, log=log, as_percent=as_percent)
     return Figure(svg, title, f"{caption} The scale is logarithmic." if log else caption)
 
 
@@ -111,7 +110,7 @@ def _of_arms(record: Record, key: str, metric: DecidingMetric | None = None) -> 
     as_percent = metric is not None and metric.is_fraction
     log = metric is None and _spans_a_decade(lines)
     label = "training loss" if metric is None else axis_label(metric)
-    svg = figures.curves(key.replace("/", "-"), lines, label, log=log, as_percent=as_percent)
+    svg = figures.curves(lines, label, log=log, as_percent=as_percent)
     title = "Training loss" if metric is None else "On validation data"
     note = "Arms have different losses: their heights cannot be compared." if metric is None else ""
     return Figure(svg, title, note)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from statistics import fmean
 
 from tutelage.evaluation import Interval, mean_interval
-from tutelage.reports.figures import Line, Row, intervals, paired, series
-from tutelage.reports.numbers import NONE, count, significant
+from tutelage.reports.figures import Line, intervals, paired, series
+from tutelage.reports.numbers import NONE, count, counted, significant
 from tutelage.reports.page import Cell, Column, Figure, Section, Table
 from tutelage.reports.record import ArmRecord, Comparison, DecidingMetric, Record
 from tutelage.reports.verdict import (
@@ -49,9 +49,12 @@ def look(record: Record, name: str) -> int:
     return 0 if teacher else 1 + [arm.name for arm in record.arms].index(name)
 
 
-def spread(values: tuple[float, ...]) -> Interval | None:
-    """Return the mean with its interval over seeds; None for a single one."""
-    return mean_interval(values) if len(values) > 1 else None
+def spread(arm: ArmRecord, name: str) -> Interval | None:
+    """Return the interval of an arm's metric: over seeds and examples, else over seeds alone."""
+    found, values = arm.intervals.get(name), arm.values(name)
+    if found is None and len(set(values)) > 1:
+        found = mean_interval(values)
+    return found
 
 
 def heading(name: str) -> Column:
@@ -59,12 +62,12 @@ def heading(name: str) -> Column:
     return _HEADINGS.get(name, Column(name.replace("_", " ").capitalize()))
 
 
-def mean_text(values: tuple[float, ...], name: str) -> str | Cell:
+def mean_text(values: tuple[float, ...], name: str, interval: Interval | None = None) -> str | Cell:
     """Return the mean of a metric over seeds, with its interval; fractions in per cent."""
     if not values:
         return NONE
     factor = 100 if is_fraction(name) else 1
-    mean, interval = factor * fmean(values), spread(values)
+    mean = factor * fmean(values)
     if interval is None:
         return f"{mean:.2f}" if factor == 100 else significant(mean)  # noqa: PLR2004
     half = factor * interval.half_width
@@ -83,7 +86,7 @@ def _arms(record: Record, metric: DecidingMetric) -> Section:
         if name != metric.name and all(arm.values(name) for arm in record.arms)
     ]
     unit = ["%"] if metric.is_fraction else []
-    unit += ["± 95 %"] if len(record.seeds) > 1 else []
+    unit += ["± 95 %"] if not record.is_run else []
     columns = (
         Column("Model" if record.is_run else "Arm", numeric=False),
         Column(metric_name(metric).capitalize(), " ".join(unit)),
@@ -114,9 +117,9 @@ def _row(
     steps = arm.trials[0].steps
     return (
         arm.name,
-        mean_text(arm.values(metric.name), metric.name),
+        mean_text(arm.values(metric.name), metric.name, spread(arm, metric.name)),
         *(_compared(found, metric) if compared else ()),
-        *(mean_text(arm.values(name), name) for name in extra),
+        *(mean_text(arm.values(name), name, spread(arm, name)) for name in extra),
         NONE if steps is None else count(steps),
     )
 
@@ -152,19 +155,18 @@ def _note(record: Record) -> str:
             "data would give unbiased ones."
         )
     text = (
-        f"± is the 95 % interval of the mean over {len(record.seeds)} seeds (Student's t). The "
-        "difference is the mean over pairs of equal seeds; above zero the arm is better. "
-        if len(record.seeds) > 1
-        else ""
+        f"± is the 95 % interval over {counted(len(record.seeds), 'seed')} and the test examples; "
+        "for metrics that are no means over examples, over seeds alone. The difference is the mean "
+        "over pairs of equal seeds; above zero the arm is better. "
     )
     if record.examples.get("val"):
         text += f"All selection used {count(record.examples['val'])} validation examples; the "
     else:
         text += "The "
-    return (
-        f"{text}{examples(record)} were never used for selection. The marked arm "
-        f"{record.chosen_by}."
-    )
+    held_out = "are not held out (see the warning above)" if record.leaks else (
+        "were never used for selection"
+    )  # fmt: skip
+    return f"{text}{examples(record)} {held_out}. The marked arm {record.chosen_by}."
 
 
 def _differences(record: Record, metric: DecidingMetric) -> Section | None:
@@ -172,44 +174,39 @@ def _differences(record: Record, metric: DecidingMetric) -> Section | None:
     if len(record.seeds) < 2:  # noqa: PLR2004 - nothing to join
         return None
     drawn = record.arms[:MOST_DRAWN]
-    columns = [(_wrapped(arm.name), arm.values(metric.name)) for arm in drawn]
+    columns = [
+        (_wrapped(arm.name), arm.values(metric.name), look(record, arm.name)) for arm in drawn
+    ]
     label = f"{axis_label(metric)}, on test data"
-    looks = [look(record, arm.name) for arm in drawn]
     figures = [
         Figure(
-            paired("seeds", columns, label, looks, as_percent=metric.is_fraction),
+            paired(columns, label, as_percent=metric.is_fraction),
             "Seed by seed",
             "A thin line joins the arms of one seed, which share initial weights and data order. "
             "Bars are means.",
         )
     ]
-    rows = _interval_rows(record, 100 if metric.is_fraction else 1)
+    found = [against_control(record, arm.name) for arm in record.arms if not arm.is_control]
+    rows = [
+        (each.arm, each.interval, look(record, each.arm))
+        for each in found
+        if each is not None and each.interval is not None
+    ]
     if rows:
         unit = "points of " if metric.is_fraction else "gain in "
         figures.append(
             Figure(
-                intervals("differences", rows, f"{unit}{metric_name(metric)} {_against(record)}"),
+                intervals(
+                    rows,
+                    f"{unit}{metric_name(metric)} {_against(record)}",
+                    as_percent=metric.is_fraction,
+                ),
                 f"A{_against(record)[1:]}",
-                "Mean difference of paired seeds with its 95 % interval (Student's t, over seeds). "
-                "An interval that includes zero shows no difference.",
+                "Mean difference of paired seeds with its 95 % interval over seeds and test "
+                "examples. An interval that includes zero shows no difference.",
             )
         )
     return Section("Uncertainty", figures=tuple(figures), table=_comparisons(record, metric))
-
-
-def _interval_rows(record: Record, factor: int) -> list[Row]:
-    found = [against_control(record, arm.name) for arm in record.arms if not arm.is_control]
-    return [
-        Row(
-            each.arm,
-            factor * fmean(each.differences),
-            factor * each.interval.low,
-            factor * each.interval.high,
-            look(record, each.arm),
-        )
-        for each in found
-        if each is not None and each.interval is not None
-    ]
 
 
 def _comparisons(record: Record, metric: DecidingMetric) -> Table | None:
@@ -219,10 +216,9 @@ def _comparisons(record: Record, metric: DecidingMetric) -> Table | None:
     rows = tuple(
         (
             each.arm,
-            each.control,
+            each.other,
             Cell(difference(fmean(each.differences), metric, 2), fmean(each.differences)),
             _ends(each.interval, metric),
-            _ends(each.bootstrap, metric),
             NONE if each.seeds_needed is None else count(each.seeds_needed),
         )
         for each in record.comparisons
@@ -231,18 +227,17 @@ def _comparisons(record: Record, metric: DecidingMetric) -> Table | None:
         Column("Arm", numeric=False),
         Column("Control", numeric=False),
         Column("Difference"),
-        Column("95 %", "over seeds"),
-        Column("95 %", "seeds and examples"),
+        Column("95 % interval", "of the difference"),
         Column("Seeds needed", "power 80 %"),
     )
     return Table(
         "Every arm against every control",
         columns,
         rows,
-        "The interval over seeds (Student's t) covers variation from initialization and data "
-        "order on these test examples. The other interval (bootstrap) also resamples the test "
-        "examples. “Seeds needed” is the number of paired seeds that would detect a difference of "
-        "this size with a power of 80 %.",
+        "The interval covers both sources of chance: seeds (initialization and data order) and the "
+        "choice of test examples (Howe 1974; see docs/studies.md). “Seeds needed” is the number of "
+        "paired seeds that would show a difference of this size on these test examples with a "
+        "power of 80 %; it is empty where no number would.",
     )
 
 
@@ -254,7 +249,6 @@ def _series(record: Record, metric: DecidingMetric) -> Section | None:
     lines = [_line(record, metric, name, 1 + place) for place, name in enumerate(names)]
     at = sorted({value for line in lines for value in line.x})
     svg = series(
-        "along",
         lines,
         record.axis or "value",
         axis_label(metric),
@@ -271,7 +265,7 @@ def _line(record: Record, metric: DecidingMetric, name: str, number: int) -> Lin
         key=lambda arm: arm.at or 0.0,
     )
     found = [(arm.at or 0.0, arm.values(metric.name)) for arm in arms]
-    ranges = [each for each in (spread(values) for _, values in found) if each is not None]
+    ranges = [each for each in (spread(arm, metric.name) for arm in arms) if each is not None]
     whole = len(ranges) == len(found)
     return Line(
         name,

@@ -77,11 +77,8 @@ def _maps(record: Record) -> tuple[Figure, ...]:
     limits = shared_range(theirs, primary.similarity)
     student = "Student" if record.is_run else f"Student: {primary.name}"
     return tuple(
-        Figure(heat_map(name, matrix, classes, limits, _in_words(title, matrix, classes)), title)
-        for name, title, matrix in (
-            ("alike-teacher", "Teacher", theirs),
-            ("alike-student", student, primary.similarity),
-        )
+        Figure(heat_map(matrix, classes, limits, _in_words(title, matrix, classes)), title)
+        for title, matrix in (("Teacher", theirs), (student, primary.similarity))
     )
 
 

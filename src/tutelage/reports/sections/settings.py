@@ -5,9 +5,11 @@ from __future__ import annotations
 from statistics import fmean
 from typing import Any
 
+from tutelage.reports.conduct import Edge, Tried
 from tutelage.reports.numbers import NONE, significant
 from tutelage.reports.page import Column, Section, Table
 from tutelage.reports.record import ArmRecord, Record
+from tutelage.reports.sections.budget import budget_section
 from tutelage.reports.sections.outcome import heading
 from tutelage.reports.verdict import shown
 
@@ -22,10 +24,10 @@ _TWO = (Column("Setting", numeric=False), Column("Value", numeric=False))
 
 
 def settings_sections(record: Record) -> tuple[Section | None, ...]:
-    """Return the sweeps, the settings, the versions and the command."""
+    """Return the budget, the sweeps, the settings, the versions and the command."""
     if record.is_run:
         return (_of_run(record),)
-    return (_sweeps(record), _of_arms(record), _repeat(record))
+    return (budget_section(record), _sweeps(record), _of_arms(record), _repeat(record))
 
 
 def _of_run(record: Record) -> Section:
@@ -45,7 +47,7 @@ def _versions(record: Record) -> tuple[tuple[str, str], ...]:
 def _sweeps(record: Record) -> Section | None:
     metric = record.metric
     rows = tuple(
-        (arm.name, each.setting, NONE if each.value is None else shown(each.value, metric, 2))
+        (arm.name, _setting(each), NONE if each.value is None else shown(each.value, metric, 2))
         for arm in record.arms
         for each in arm.tried
         if metric is not None
@@ -59,7 +61,18 @@ def _sweeps(record: Record) -> Section | None:
     )
     note = "“–” marks a loss that was not finite. Each arm has its best setting on validation data."
     table = Table("What was tried for each arm", columns, rows, note)
-    return Section("Hyperparameter search", table=table)
+    text = tuple(_edge(arm.name, each) for arm in record.arms for each in arm.edges)
+    return Section("Hyperparameter search", text, table)
+
+
+def _setting(tried: Tried) -> str:
+    return f"{tried.setting} (beyond the first values)" if tried.is_beyond else tried.setting
+
+
+def _edge(arm: str, edge: Edge) -> str:
+    values = ", ".join(f"{each:g}" for each in edge.values)
+    name = _plain(edge.name)
+    return f"“{arm}” chose {name} {edge.chosen:g} of {values}: the best may lie beyond."
 
 
 def _of_arms(record: Record) -> Section:

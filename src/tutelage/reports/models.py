@@ -1,0 +1,144 @@
+"""What the models of a run or a study cost, measured side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from textwrap import shorten
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.data import as_source, randomness
+from tutelage.errors import TutelageError, in_short
+from tutelage.evaluation import Cost, Latency, latencies, measure_cost, predict, variants
+from tutelage.evaluation.evaluate import run_model
+from tutelage.layers import evaluating
+from tutelage.reports.record import ModelRecord, VariantRecord
+from tutelage.signals import OUTPUT, Batch
+from tutelage.teachers import Stored, Teacher
+
+_CPU = torch.device("cpu")
+_LONGEST = 400  # characters of a reason
+_STORED = "its outputs are read from a store"
+_NO_DATA = "there is no validation data to take inputs from"
+
+
+class Timing(NamedTuple):
+    """The data that models are timed on, how many of its examples at most, and how long."""
+
+    name: str
+    data: object
+    batch_size: int
+    seconds: float
+    rounds: int
+
+    def batch(self, device: torch.device) -> Batch | None:
+        """Return the first batch of the data; None without data."""
+        if self.data is None:
+            return None
+        source = as_source(self.name, self.data, self.batch_size, shuffle=False)
+        with randomness.preserved():
+            randomness.seed_everything(0)
+            return next(iter(source.epoch(0))).to(device)
+
+    def sizes(self, batch: Batch) -> list[int]:
+        """Return the numbers of inputs to time a call of."""
+        return sorted({1, min(len(batch), self.batch_size)})
+
+
+def measure_models(
+    models: Mapping[str, Teacher], timing: Timing, device: torch.device = _CPU
+) -> dict[str, ModelRecord]:
+    """Return size, FLOPs, memory and time of models, by name; what is missing has a reason."""
+    batch = timing.batch(device)
+    with ExitStack() as stack:
+        for each in models.values():
+            stack.enter_context(each.ready(device))
+        parts = {key: each if each.module is None else each.module for key, each in models.items()}
+        times, reasons = _times(parts, timing, batch)
+        costs = {name: _cost(part, batch) for name, part in parts.items()}
+    return {
+        name: ModelRecord(
+            f"{several} teachers together" if (several := len(model.modules())) > 1 else name,
+            costs[name][0],
+            times.get(name, ()),
+            untimed=reasons[name],
+            uncounted=costs[name][1],
+            device=device.type,
+        )
+        for name, model in models.items()
+    }
+
+
+def measure_variants(
+    model: nn.Module, timing: Timing, metric: Callable[[Tensor], float | None]
+) -> tuple[VariantRecord, ...]:
+    """Return the deciding metric on the data, and the times, of a model's cheaper forms."""
+    batch = timing.batch(_CPU)
+    try:
+        built = variants(model, None if batch is None else batch.inputs)
+    except TutelageError as error:
+        return (VariantRecord("plain", _reason(error)),)
+    reasons, values = {each.name: each.reason for each in built}, dict[str, float | None]()
+    forms = {each.name: each.model for each in built if each.model is not None}
+    for name, form in forms.items():
+        try:
+            values[name] = metric(predict(form, timing.data).float())
+        except Exception as error:  # noqa: BLE001 - runtimes raise errors of any kind
+            reasons[name] = f"it fails on this data: {_reason(error)}"
+    times, untimed = _times({name: forms[name] for name in values}, timing, batch)
+    return tuple(
+        VariantRecord(name, why, each.file_bytes, values.get(name), times.get(name, ()))
+        for each in built
+        for name, why in [(each.name, reasons[each.name] or untimed.get(each.name, ""))]
+    )
+
+
+def _times(
+    models: Mapping[str, nn.Module | Teacher], timing: Timing, batch: Batch | None
+) -> tuple[dict[str, tuple[Latency, ...]], dict[str, str]]:
+    """Return the latencies of models, and why those without have none."""
+    reasons = {name: _not_timed(model, timing, batch) for name, model in models.items()}
+    timed = {name: model for name, model in models.items() if not reasons[name]}
+    if batch is None or not timed:
+        return {}, reasons
+    found = latencies(timed, batch, timing.sizes(batch), timing.seconds, timing.rounds)
+    return {name: tuple(each) for name, each in found.items()}, reasons
+
+
+def _not_timed(model: nn.Module | Teacher, timing: Timing, batch: Batch | None) -> str:
+    """Return why a model cannot be timed; empty if it can."""
+    if batch is None or _is_stored(model):
+        return _STORED if _is_stored(model) else _NO_DATA
+    try:
+        with evaluating(*model.modules()), torch.inference_mode():
+            for size in timing.sizes(batch):
+                run_model(model, batch[:size], OUTPUT, "model")
+    except Exception as error:  # noqa: BLE001 - whatever a part of another library raises
+        return _reason(error)
+    return ""
+
+
+def _cost(model: nn.Module | Teacher, batch: Batch | None) -> tuple[Cost | None, str]:
+    """Return what a model costs, and why that is not all of it."""
+    if isinstance(model, Teacher) and not model.is_made_of_modules():
+        return None, _STORED if _is_stored(model) else "not a PyTorch module"
+    reason = "" if batch is not None else _NO_DATA
+    for inputs in (None,) if batch is None else (batch, None):
+        try:
+            return measure_cost(model, inputs), reason
+        except Exception as error:  # noqa: BLE001 - not all can be counted, nor all weights saved
+            reason = _reason(error)
+    return None, reason
+
+
+def _is_stored(model: nn.Module | Teacher) -> bool:
+    return isinstance(model, Teacher) and (
+        isinstance(model, Stored) or any(map(_is_stored, model.members))
+    )
+
+
+def _reason(error: Exception) -> str:
+    return shorten(str(error) if isinstance(error, TutelageError) else in_short(error), _LONGEST)

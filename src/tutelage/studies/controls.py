@@ -1,0 +1,169 @@
+"""The built-in controls: the same student on labels only, with all else that the arms have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+from torch.utils.data import IterableDataset
+
+from tutelage.data import Chain, Transform, as_source, randomness, transformed
+from tutelage.identity import identity
+from tutelage.objectives import HardLabels, LabelRegression, Objective
+from tutelage.studies.arm import Arm
+from tutelage.studies.describe import readable
+from tutelage.studies.plan import train_of
+
+_SMOOTHING = 0.1
+_BATCH, _BATCHES = 256, 80
+
+
+def built_in_controls(
+    arms: Mapping[str, Arm], values: bool, train: object, epochs: int | None, seed: int
+) -> tuple[dict[str, Arm], tuple[str, ...]]:
+    """Return the controls that every study should have, and what is missing, in words.
+
+    These are the baseline, the baseline with smoothed labels, and for each transform, training
+    data, batch size or greater length that arms have of their own, the baseline with the same.
+
+    Args:
+        arms: Of the study.
+        values: Whether the task is regression rather than classification.
+        train: The study's training data.
+        epochs: Of the study; None where it has steps.
+        seed: For which training data that are a function are looked at.
+    """
+    usual = LabelRegression() if values else HardLabels()
+    found = {"labels": Arm(objective=usual, note="labels only (baseline)")}
+    if not values:
+        smooth = HardLabels(smoothing=_SMOOTHING)
+        note = f"labels, smoothed by {_SMOOTHING:g}"
+        found["smoothed labels"] = Arm(objective=smooth, note=note)
+    seen, notes = {_key({})}, []
+    for name, arm in arms.items():
+        if arm.run is not None or _is_baseline(arm, usual):
+            continue
+        own, missing = _with_labels(name, _own(arm, epochs), train, seed)
+        notes += missing
+        if _key(own) not in seen:
+            seen.add(_key(own))
+            words = _free(", ".join(["labels", *_words(name, own)]), name, own, found)
+            note = words.replace("labels", "labels only", 1)
+            found[words] = replace(_with(own), objective=usual, note=note)
+    return found, tuple(notes)
+
+
+def _own(arm: Arm, epochs: int | None) -> dict[str, list[Any]]:
+    """Return what an arm has of its own, by name: one value, or those that it sweeps over."""
+    own = {
+        name: list(arm.sweep.get(name, [getattr(arm, name)]))
+        for name in ("transform", "train", "batch_size", "epochs")
+    }
+    if arm.stages or "stages" in arm.sweep:
+        several = arm.sweep.get("stages", [arm.stages])
+        own["epochs"] = sorted({sum(stage.epochs for stage in stages) for stages in several})
+    if epochs is not None and len(own["epochs"]) == 1 and (own["epochs"][0] or 0) <= epochs:
+        own.pop("epochs")  # the baseline is as long
+    return {name: each for name, each in own.items() if each != [None]}
+
+
+def _with(own: Mapping[str, Sequence[Any]]) -> Arm:
+    fixed = {name: each[0] for name, each in own.items() if len(each) == 1}
+    return Arm(**fixed, sweep={name: each for name, each in own.items() if len(each) > 1})
+
+
+def _is_baseline(arm: Arm, usual: Objective) -> bool:
+    """Return whether an arm learns from labels alone, so that it would be its own control."""
+    asked = [*arm.asked, *arm.sweep.get("objective", ())]
+    return "stages" not in arm.sweep and all(identity(each) == identity(usual) for each in asked)
+
+
+def _key(own: Mapping[str, Sequence[Any]]) -> str:
+    return repr([
+        (name, [id(each) if name == "train" else identity(each) for each in values])
+        for name, values in sorted(own.items())
+    ])  # fmt: skip
+
+
+def _words(arm: str, own: Mapping[str, Sequence[Any]], whole: bool = False) -> list[str]:
+    """Return what a control has, in words."""
+    texts = {
+        "transform": lambda each: f"with {readable(each) if whole else _name(each)}",
+        "train": lambda _: f"data of {arm}",
+        "batch_size": lambda each: f"batches of {each}",
+        "epochs": lambda each: f"{each} epochs",
+    }
+    return [
+        texts[name](values[0])
+        if len(values) == 1
+        else f"{name.replace('_', ' ')} as in {arm}"
+        for name, values in own.items()
+    ]  # fmt: skip
+
+
+def _name(transform: Transform) -> str:
+    if isinstance(transform, Chain):
+        return " and ".join(map(_name, transform.transforms))
+    text = readable(transform)
+    return text if text.isidentifier() else type(transform).__name__
+
+
+def _free(
+    words: str, arm: str, own: Mapping[str, Sequence[Any]], taken: Mapping[str, object]
+) -> str:
+    """Return a name that no other control has."""
+    if words in taken:
+        words = ", ".join(["labels", *_words(arm, own, whole=True)])
+    return f"{words}, as in {arm}" if words in taken else words
+
+
+def _with_labels(
+    name: str, own: dict[str, list[Any]], train: object, seed: int
+) -> tuple[dict[str, list[Any]], list[str]]:
+    """Return what a control can have: data, and a transform, that leave labels; and what not."""
+    notes = []
+    if "train" in own:
+        known = [each for each in own["train"] if _has_labels(each or train, None, seed)]
+        if len(known) < len(own["train"]):
+            notes.append(
+                f"There is no control on the training data of “{name}”, which have no label."
+            )
+        own = {**own, "train": known} if known else {k: v for k, v in own.items() if k != "train"}
+    if "transform" in own:
+        data = own.get("train", [train])[0] or train
+        known = [each for each in own["transform"] if _has_labels(data, each, seed)]
+        missing = [_name(each) for each in own["transform"] if each not in known]
+        if missing and _has_labels(data, None, seed):
+            notes.append(
+                f"There is no control with {' or '.join(missing)}, as in “{name}”, which leaves no "
+                "label."
+            )
+        rest = {k: v for k, v in own.items() if k != "transform"}
+        own = {**own, "transform": known} if known else rest
+    return own, notes
+
+
+def _has_labels(data: object, transform: Transform | None, seed: int) -> bool:
+    """Return whether one of the first examples has a label, after a transform.
+
+    A stream, which can perhaps be read only once, is taken to have some; so are data and transforms
+    that fail here, since training says it better.
+    """
+    if isinstance(getattr(data, "dataset", data), IterableDataset):
+        return True
+    with randomness.preserved():
+        randomness.seed_everything(seed)
+        source = as_source("train", train_of(data, seed), _BATCH, shuffle=True, seed=seed)
+        state = source.state()
+        try:
+            batches = islice(source.epoch(0), _BATCHES)
+            return any(
+                each.labels is not None and bool(transformed(each, transform).labelled().any())
+                for each in batches
+            )
+        except Exception:  # noqa: BLE001 - a transform may raise anything
+            return True
+        finally:
+            source.load(state)

@@ -1,0 +1,201 @@
+"""Differences between arms, with intervals over seeds and examples: whole, by domain, by class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tutelage.errors import ArgumentError, TutelageError
+from tutelage.evaluation import (
+    Interval,
+    NonInferiority,
+    non_inferiority,
+    paired_interval,
+    seeds_needed,
+)
+from tutelage.objectives import Objective
+from tutelage.reports.record import Comparison, PartDifference
+from tutelage.studies.score import Scorer
+
+_FOLDS = 20
+_ON_EXAMPLES = ("accuracy", "agreement")  # 0 or 1 on each example
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the deciding metric is the mean of, signed so that more is better.
+
+    Args:
+        table: `[seeds, units]`: scores of examples, or for a metric that is no mean over examples
+            pseudo-values of folds (the jackknife); `[seeds, 1]` where neither can be had.
+        rows: The example of each unit; empty where units are no examples.
+        resolution: The difference that one example can make; 0 for values and pseudo-values.
+    """
+
+    table: NDArray[np.float64]
+    rows: tuple[int, ...]
+    resolution: float
+
+    def __sub__(self, other: Scores) -> Scores:
+        """Return the differences, seed by seed; a single row counts for every seed."""
+        ours, theirs, rows = self.table, other.table, self.rows
+        if ours.shape[1] != theirs.shape[1]:  # one of the two has no parts
+            ours, theirs, rows = ours.mean(1, keepdims=True), theirs.mean(1, keepdims=True), ()
+        return Scores(ours - theirs, rows, self.resolution if rows else 0.0)
+
+
+class Differences:
+    """Computes and compares scores on the test data.
+
+    Args:
+        scorer: Has the deciding metric, the labels and domains.
+        groups: The document, patient or the like of each test example; None if they are
+            independent.
+    """
+
+    def __init__(self, scorer: Scorer, groups: Sequence[Hashable] | None) -> None:
+        self.scorer, self.groups = scorer, groups
+        self._sign = 1.0 if scorer.higher else -1.0
+
+    def scores(self, reading: Objective, outputs: Sequence[Tensor]) -> Scores:
+        """Return the scores of an arm's outputs, one for each seed."""
+        found = self._on_examples(self.scorer.monitor.name, reading, outputs)
+        if found is None:
+            found = Scores(np.array([self._folds(reading, each) for each in outputs]), (), 0.0)
+        return replace(found, table=self._sign * found.table)
+
+    def intervals(self, reading: Objective, outputs: Sequence[Tensor]) -> dict[str, Interval]:
+        """Return the intervals of an arm's own metrics that are means over examples."""
+        found: dict[str, Interval] = {}
+        for name in ("accuracy", "agreement", "mse"):
+            scores = self._on_examples(name, reading, outputs)
+            interval = None if scores is None else self._interval(scores, _CONFIDENCE)
+            found |= {} if interval is None else {name: interval}
+        return found
+
+    def _on_examples(
+        self, name: str, reading: Objective, outputs: Sequence[Tensor]
+    ) -> Scores | None:
+        columns = [self.scorer.per_example(name, reading, each) for each in outputs]
+        known = [each for each in columns if each is not None]
+        if len(known) < len(columns):
+            return None
+        table = torch.stack([values for _, values in known]).double().numpy()
+        return Scores(table, tuple(known[0][0].tolist()), 1.0 if name in _ON_EXAMPLES else 0.0)
+
+    def comparison(
+        self, arm: str, other: str, found: Scores, margin: float | None = None
+    ) -> Comparison:
+        """Return the differences of two arms, or of an arm and the teacher, as a record."""
+        seeds, units = found.table.shape
+        groups = self._groups_of(found)
+        interval = self._interval(found, _CONFIDENCE)
+        over = [
+            name for name, several in (("seeds", seeds > 1), ("examples", units > 1)) if several
+        ]
+        return Comparison(
+            arm=arm,
+            other=other,
+            differences=tuple(found.table.mean(axis=1).tolist()),
+            interval=interval,
+            over=" and ".join(over) if interval else "",
+            resolution=found.resolution * _unseen(units if groups is None else len(set(groups))),
+            seeds_needed=self._seeds_needed(found, groups),
+            non_inferiority=self._non_inferiority(found, groups, margin),
+        )
+
+    def parts(self, found: Scores) -> tuple[PartDifference, ...]:
+        """Return the differences of each domain and of each class, corrected for their number."""
+        return (
+            *self._parts("domain", found, self.scorer.test.domains),
+            *self._parts("class", found, self._classes()),
+        )
+
+    def _parts(
+        self, kind: str, found: Scores, names: Sequence[Hashable] | None
+    ) -> Iterator[PartDifference]:
+        members: dict[Hashable, list[int]] = {}
+        for place, row in enumerate(found.rows):
+            members.setdefault("" if names is None else names[row], []).append(place)
+        if len(members) < 2:  # noqa: PLR2004 - nothing to tell apart
+            return
+        level = 1 - (1 - _CONFIDENCE) / len(members)  # Bonferroni
+        for name, places in members.items():
+            rows = tuple(found.rows[each] for each in places)
+            own = Scores(found.table[:, places], rows, found.resolution)
+            mean = float(own.table.mean())
+            yield PartDifference(kind, str(name), len(rows), mean, self._interval(own, level))
+
+    def _classes(self) -> list[int] | None:
+        labels = self.scorer.test.labels
+        named = self.scorer.monitor.name in _ON_EXAMPLES
+        whole = labels is not None and not labels.is_floating_point() and labels.ndim == 1
+        return labels.tolist() if named and whole and labels is not None else None
+
+    def _groups_of(self, found: Scores) -> list[Hashable] | None:
+        if self.groups is None or not found.rows:
+            return None
+        return [self.groups[row] for row in found.rows]
+
+    def _interval(self, found: Scores, level: float) -> Interval | None:
+        try:
+            return paired_interval(
+                found.table,
+                groups=self._groups_of(found),
+                resolution=found.resolution,
+                confidence=level,
+            )
+        except ArgumentError:  # one seed or ties without examples, or a single group
+            return None
+
+    def _seeds_needed(self, found: Scores, groups: Sequence[Hashable] | None) -> int | None:
+        try:
+            return seeds_needed(found.table, abs(float(found.table.mean())), groups=groups)
+        except ArgumentError:  # no difference, one seed, or more than can be asked for
+            return None
+
+    def _non_inferiority(
+        self, found: Scores, groups: Sequence[Hashable] | None, margin: float | None
+    ) -> NonInferiority | None:
+        if margin is None or len(found.table) < 2:  # noqa: PLR2004 - one seed shows nothing
+            return None
+        try:
+            return non_inferiority(found.table, margin, groups=groups, resolution=found.resolution)
+        except ArgumentError:  # ties without examples, or a single group
+            return None
+
+    def _folds(self, reading: Objective, output: Tensor) -> list[float]:
+        """Return pseudo-values of a metric that is no mean over examples, by the jackknife.
+
+        With G folds, the metric θ and θ_g without fold g, G θ − (G − 1) θ_g, shifted so that their
+        mean is θ. Their variation is that of θ between test sets (Tukey 1958).
+        """
+        whole = self.scorer.value(reading, output, None)
+        names = list(range(len(output))) if self.groups is None else list(self.groups)
+        different = list(dict.fromkeys(names))
+        order = torch.randperm(len(different), generator=torch.Generator().manual_seed(0)).tolist()
+        fold = {different[each]: place % _FOLDS for place, each in enumerate(order)}
+        count = min(_FOLDS, len(different))
+        rows = [
+            [row for row, name in enumerate(names) if fold[name] != number]
+            for number in range(count)
+        ]
+        try:
+            less = [self.scorer.value(reading, output, each) for each in rows if each]
+        except TutelageError:  # a metric that some part of the examples does not allow
+            return [whole]
+        if len(less) < 2 or not all(map(math.isfinite, less)):  # noqa: PLR2004 - no spread
+            return [whole]
+        return [whole + (count - 1) * (float(np.mean(less)) - each) for each in less]
+
+
+def _unseen(units: int) -> float:
+    """Return the share of all examples in which a difference may hide that none of these shows."""
+    return math.log(2 / (1 - _CONFIDENCE)) / units

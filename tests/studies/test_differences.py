@@ -1,0 +1,131 @@
+"""Differences over seeds and examples, of groups of examples, and part by part."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+import tutelage as tl
+from tutelage.evaluation import paired_interval, predict
+from tutelage.reports import render
+from tutelage.reports.report import record_page
+
+LABELS = {"labels": tl.HardLabels()}
+
+
+def right(study, setup, arm, seeds):
+    labels = setup.test.tensors[1]
+    rows = [predict(study.student(arm, seed), setup.test).argmax(1) == labels for seed in seeds]
+    return torch.stack(rows).double().numpy()
+
+
+def test_few_examples_give_no_certainty(setup):
+    """24 test examples, however the seeds agree."""
+    few = TensorDataset(*(each[:24] for each in setup.test.tensors))
+    study = setup.study(test=few, controls=LABELS)
+    (found,) = study.results.comparisons
+    assert found.resolution == pytest.approx(math.log(40) / 24)
+    assert found.interval.half_width >= found.resolution
+    assert "24 test examples" in study.verdict
+    assert "cannot show a difference below 15.4 points" in study.verdict
+    assert "Two seeds say little" in study.verdict
+
+
+def test_one_seed_has_an_interval_over_examples_and_says_so(setup):
+    study = setup.study(seeds=1, controls=LABELS)
+    (found,) = study.results.comparisons
+    assert (found.over, found.seeds_needed) == ("examples", None)
+    table = right(study, setup, "soft", [0]) - right(study, setup, "labels", [0])
+    assert found.interval == paired_interval(table, resolution=1)
+    assert "one seed only, so the variation between seeds is unknown" in study.verdict
+
+
+def test_groups_take_the_place_of_examples(setup):
+    count = len(setup.test)
+    groups = [place // 6 for place in range(count)]
+    study = setup.study(controls=LABELS, groups=groups)
+    (found,) = study.results.comparisons
+    table = right(study, setup, "soft", (0, 1)) - right(study, setup, "labels", (0, 1))
+    assert found.interval == paired_interval(table, groups=groups, resolution=1)
+    assert study.results.groups == len(set(groups))
+    assert f"{count:,} test examples in {len(set(groups))} groups" in study.verdict
+
+
+def test_groups_of_another_number_are_refused_before_training(setup):
+    trained = []
+    with pytest.raises(tl.ArgumentError, match="`groups` must give the group of each of"):
+        setup.study(arms={"own": trained.append}, groups=[1, 2])
+    assert trained == []
+
+
+def test_a_metric_that_is_no_mean_has_the_jackknifes_interval(setup):
+    """For the mean of all examples, pseudo-values are the means of the folds."""
+
+    def accuracy(output, labels):
+        return (output.argmax(1) == labels).double().mean()
+
+    monitor = tl.Monitor("own", higher_is_better=True)
+    study = setup.study(controls=LABELS, metrics={"own": accuracy}, monitor=monitor)
+    (found,) = study.results.comparisons
+    table = right(study, setup, "soft", (0, 1)) - right(study, setup, "labels", (0, 1))
+    assert found.differences == pytest.approx(table.mean(axis=1))
+    order = torch.randperm(table.shape[1], generator=torch.Generator().manual_seed(0))
+    fold = np.empty(table.shape[1], dtype=int)
+    fold[order] = np.arange(table.shape[1]) % 20
+    sums = np.stack([np.bincount(fold, row) for row in table])
+    sizes = np.bincount(fold)
+    less = (table.sum(axis=1, keepdims=True) - sums) / (table.shape[1] - sizes)
+    pseudo = table.mean(axis=1, keepdims=True) + 19 * (less.mean(axis=1, keepdims=True) - less)
+    assert found.interval.half_width == pytest.approx(paired_interval(pseudo).half_width)
+
+
+def test_a_metric_that_no_part_of_the_data_allows_has_an_interval_over_seeds(setup):
+    def needs_all(output, labels):
+        if len(labels) < len(setup.test):
+            raise tl.DataError("all or nothing")
+        return (output.argmax(1) == labels).double().mean() + output.mean()
+
+    monitor = tl.Monitor("own", higher_is_better=True)
+    study = setup.study(controls=LABELS, metrics={"own": needs_all}, monitor=monitor)
+    (found,) = study.results.comparisons
+    assert found.over == "seeds"
+    assert found.interval == paired_interval(found.differences)
+
+
+def test_by_class_and_by_domain_with_corrected_intervals(setup):
+    inputs, labels = setup.test.tensors
+    half = len(labels) // 2
+    test = tl.data.domains({
+        "first": TensorDataset(inputs[:half], labels[:half]),
+        "second": TensorDataset(inputs[half:], labels[half:]),
+    })  # fmt: skip
+    study = setup.study(test=test, controls=LABELS)
+    table = right(study, setup, "soft", (0, 1)) - right(study, setup, "labels", (0, 1))
+    parts = {(each.kind, each.name): each for each in study.results.parts}
+    first = parts["domain", "first"]
+    assert (first.examples, first.difference) == (half, pytest.approx(table[:, :half].mean()))
+    assert first.interval == paired_interval(table[:, :half], resolution=1, confidence=0.975)
+    fours = (labels == 4).numpy()
+    four = parts["class", "4"]
+    assert four.examples == fours.sum()
+    expected = paired_interval(table[:, fours], resolution=1, confidence=0.995)
+    assert four.interval.low == pytest.approx(expected.low)
+    worst = min((each for each in parts.values() if each.kind == "domain"),
+                key=lambda each: each.difference)  # fmt: skip
+    assert f"By domain the difference is lowest in “{worst.name}”" in study.verdict
+    page = render(record_page(study.results))
+    assert "Differences by domain" in page
+    assert "Differences by class" in page
+
+
+def test_examples_without_a_label_are_left_out(setup):
+    inputs, labels = setup.test.tensors
+    unknown = labels.clone()
+    unknown[::3] = -100
+    study = setup.study(test=TensorDataset(inputs, unknown), controls=LABELS)
+    (found,) = study.results.comparisons
+    table = right(study, setup, "soft", (0, 1)) - right(study, setup, "labels", (0, 1))
+    known = (unknown != -100).numpy()
+    assert found.interval == paired_interval(table[:, known], resolution=1)
