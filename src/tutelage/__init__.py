@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         objectives,
         schedules,
         students,
+        studies,
         teachers,
     )
     from tutelage.coarse import CoarseLogits
@@ -57,6 +58,7 @@ _MODULES = (
     "objectives",
     "schedules",
     "students",
+    "studies",
     "teachers",
 )
 
@@ -99,6 +101,7 @@ __all__ = [
     "objectives",
     "schedules",
     "students",
+    "studies",
     "study",
     "teachers",
 ]

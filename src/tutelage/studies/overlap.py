@@ -36,13 +36,13 @@ def check_overlaps(
     """
     judged = [] if val is None else [evaluated("val", plan.val, val)]
     judged.append(evaluated("test", plan.test, test))
-    found = [_checked(compare(*judged), allowed)] if val is not None else []
+    found = [checked(compare(*judged), allowed)] if val is not None else []
     for sources in _train_data(plan):
         worst: dict[str, Overlap] = {}
         for name, seed, data in sources:
             train = train_examples(name + seed, data)
             for other in judged:
-                each = _checked(compare(train, other), allowed)
+                each = checked(compare(train, other), allowed)
                 if not each.examples:  # true of all seeds if it is the worst
                     names = each.data.removesuffix(seed), each.other.removesuffix(seed)
                     each = replace(each, data=names[0], other=names[1])
@@ -83,7 +83,12 @@ def compare(first: Examples, second: Examples) -> Overlap:
     )
 
 
-def _checked(found: Overlap, allowed: bool) -> Overlap:
+def checked(found: Overlap, allowed: bool) -> Overlap:
+    """Refuse an overlap that is a leak, unless it is allowed.
+
+    Raises:
+        DataError: It is.
+    """
     if found.is_leak and not allowed:
         which = " and ".join(map(str, found.indices))
         raise DataError(
