@@ -137,7 +137,7 @@ def test_they_are_trained_and_compared(setup):
     for key in ("transform", "epochs", "batch_size", "optimizer"):
         assert control.settings[key] == mixed.settings[key]
     assert control.trials[0].steps == mixed.trials[0].steps
-    pairs = {(each.arm, each.control) for each in results.comparisons}
+    pairs = {(each.arm, each.other) for each in results.comparisons}
     assert pairs == {(arm, each) for arm in arms for each in (*USUAL, name)}
 
 

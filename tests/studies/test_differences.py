@@ -62,6 +62,23 @@ def test_groups_of_another_number_are_refused_before_training(setup):
     assert trained == []
 
 
+def test_a_single_group_is_refused(setup):
+    with pytest.raises(tl.ArgumentError, match="at least two groups of test examples"):
+        setup.study(groups=["all"] * len(setup.test))
+
+
+def test_one_test_example_shows_nothing(setup):
+    one = TensorDataset(*(each[:1] for each in setup.test.tensors))
+    verdict = setup.study(test=one, controls=LABELS).verdict
+    assert "So few test examples cannot show any difference." in verdict
+
+
+def test_equal_arms_are_called_equal(setup):
+    study = setup.study(arms={"same": tl.HardLabels()}, controls=LABELS)
+    assert "is equal in accuracy to the strongest control" in study.verdict
+    assert "it includes zero, so no difference is shown" in study.verdict
+
+
 def test_a_metric_that_is_no_mean_has_the_jackknifes_interval(setup):
     """For the mean of all examples, pseudo-values are the means of the folds."""
 

@@ -38,7 +38,7 @@ def study():
         return tl.study(
             bert(2), lambda: bert(1), train=texts(0), test=texts(1), seeds=1, epochs=1,
             arms={"soft": tl.SoftTargets()}, training=tl.Training(engine=QUIET),
-            variants=True, progress=False,
+            report=tl.ReportOptions(variants=True), progress=False,
         )  # fmt: skip
 
 

@@ -123,7 +123,7 @@ def paired_interval(
 
     >>> found = paired_interval([[0, 1, 0, 1], [0, 1, 1, 1]])
     >>> found.mean, round(found.half_width, 2)
-    (0.625, 1.89)
+    (0.625, 1.72)
     """
     level = inner_fraction("confidence", confidence, _USUAL)
     spread = _spread(differences, groups, resolution)
@@ -297,6 +297,11 @@ def _described(differences: Any) -> str:
     return f"shape {list(shape)}" if np.size(differences) > 8 else repr(differences)  # noqa: PLR2004
 
 
+def listed(groups: Groups) -> Sequence[Hashable]:
+    """Return groups as objects that are equal where their values are."""
+    return groups.tolist() if isinstance(groups, (np.ndarray, Tensor)) else groups
+
+
 def _by_group(table: NDArray[np.float64], groups: Groups) -> NDArray[np.float64]:
     """Return a column for each group, whose mean over columns is that of the table.
 
@@ -308,7 +313,7 @@ def _by_group(table: NDArray[np.float64], groups: Groups) -> NDArray[np.float64]
             f"`groups` must give the group of each of {table.shape[1]} examples, got "
             f"{len(groups)}; write one for each, in their order"
         )
-    names = groups.tolist() if isinstance(groups, (np.ndarray, Tensor)) else groups
+    names = listed(groups)
     numbers = {name: place for place, name in enumerate(dict.fromkeys(names))}
     if len(numbers) < 2:  # noqa: PLR2004 - one has no spread
         raise ArgumentError(

@@ -131,13 +131,13 @@ def _reached(record: Record, metric: DecidingMetric) -> str:
         lacking = "" if record.is_run else "; there is no control to compare it with"
         return f"On {examples(record)} the {name} has {_article(metric)} of {value}{lacking}."
     mean = fmean(found.differences)
-    better = "better" if mean >= 0 else "worse"
     size = difference(abs(mean), metric, decimals_of(found)).lstrip("+") + _unit(metric)
+    how = f"{size} {'better' if mean > 0 else 'worse'}" if mean else "equal"
     which = "the strongest control" if arm.against is None else "its control"
     return (
-        f"On {examples(record)} the {name} is {size} {better} in {metric_name(metric)} than "
-        f"{which}, “{found.other}” ({_certainty(record, found, metric)})."
-        f"{_limits(found, metric)}"
+        f"On {examples(record)} the {name} is {how} in {metric_name(metric)} "
+        f"{'than' if mean else 'to'} {which}, “{found.other}” "
+        f"({_certainty(record, found, metric)}).{_limits(found, metric)}"
     )
 
 
@@ -178,7 +178,9 @@ def _limits(found: Comparison, metric: DecidingMetric) -> str:
         texts.append(
             "Two seeds say little about the variation between seeds, which widens the interval."
         )
-    if found.resolution >= _A_POINT:
+    if found.resolution >= 1:
+        texts.append("So few test examples cannot show any difference.")
+    elif found.resolution >= _A_POINT:
         least = difference(found.resolution, metric).lstrip("+") + _unit(metric)
         texts.append(f"So few test examples cannot show a difference below {least}.")
     return "".join(f" {text}" for text in texts)

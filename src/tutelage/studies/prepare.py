@@ -11,7 +11,7 @@ from typing import Any
 
 from tutelage._checks import by_name, folder_path, integer
 from tutelage.errors import ArgumentError, RunFolderError
-from tutelage.evaluation.intervals import Groups
+from tutelage.evaluation.intervals import Groups, listed
 from tutelage.studies.arm import Arm, as_arm
 from tutelage.studies.conclude import ReportOptions
 from tutelage.studies.models import TEACHER
@@ -136,6 +136,11 @@ def check_groups(groups: Groups | None, test: Truth) -> None:
         raise ArgumentError(
             f"`groups` must give the group of each of {test.examples} test examples, got "
             f"{len(groups)}; write one for each, in their order"
+        )
+    if groups is not None and len(set(listed(groups))) < 2:  # noqa: PLR2004 - one has no spread
+        raise ArgumentError(
+            "`groups` must tell at least two groups of test examples apart, got one; leave it out "
+            "if examples are independent"
         )
 
 

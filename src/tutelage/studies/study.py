@@ -10,13 +10,12 @@ from shutil import rmtree
 from typing import Any
 from weakref import finalize
 
-import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from tutelage._checks import by_name, not_negative
 from tutelage.errors import ArgumentError
 from tutelage.evaluation import Metric, check_metric_names
-from tutelage.evaluation.intervals import Groups
+from tutelage.evaluation.intervals import Groups, listed
 from tutelage.objectives import Objective
 from tutelage.reports import Record, write_record
 from tutelage.reports.verdict import verdict
@@ -226,7 +225,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         metrics=own_metrics,
         monitor=as_monitor(monitor),
         margin=margin,
-        groups=groups.tolist() if isinstance(groups, (np.ndarray, Tensor)) else groups,
+        groups=None if groups is None else listed(groups),
         folder=folder_of(out),
     )
     with study_progress(progress) as tell:
