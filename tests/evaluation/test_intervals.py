@@ -148,6 +148,13 @@ class TestPairedInterval:
         assert grouped.mean == pytest.approx(plain.mean, abs=1e-9)
         assert grouped.half_width == pytest.approx(plain.half_width)
 
+    @pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+    def test_groups_are_told_apart_by_value(self, kind):
+        """The elements of a tensor are different objects, whatever their values."""
+        table, names = np.random.default_rng(6).normal(size=(3, 20)), [0, 1, 2, 3] * 5
+        found = paired_interval(table, groups=kind(names))
+        assert found == paired_interval(table, groups=[str(each) for each in names])
+
     def test_copies_of_examples_add_nothing_if_they_are_one_group(self):
         table = np.random.default_rng(3).normal(size=(3, 20))
         copied = np.repeat(table, 5, axis=1)

@@ -7,6 +7,7 @@ from torch.utils.data import (
     DataLoader,
     Dataset,
     IterableDataset,
+    Sampler,
     Subset,
     SubsetRandomSampler,
     TensorDataset,
@@ -15,7 +16,8 @@ from torch.utils.data import (
 import tutelage as tl
 from tutelage.reports import read_record, render
 from tutelage.reports.report import record_page
-from tutelage.studies.overlap import Examples, compare, examples_of, train_examples
+from tutelage.studies.examples import Examples, examples_of, train_examples
+from tutelage.studies.overlap import compare
 
 GENERATOR = torch.Generator().manual_seed(0)
 INPUTS = torch.randn(300, 4, generator=GENERATOR)
@@ -113,6 +115,21 @@ def test_padding_that_a_mask_marks_does_not_hide_an_example():
     assert common(train, test) == (7, 20)
 
 
+def test_loaders_with_batches_of_their_own_are_read_too():
+    batches = [list(range(at, at + 5)) for at in range(0, 40, 5)]
+    sampled = DataLoader(list(range(40)), batch_sampler=batches, collate_fn=_padded)
+    test = DataLoader(list(range(33, 53)), 8, collate_fn=_padded)
+    assert common(sampled, test) == (7, 20)
+    whole = [(INPUTS[at : at + 20], LABELS[at : at + 20]) for at in range(0, 200, 20)]
+    assert common(DataLoader(whole, batch_size=None), pairs(slice(150, 250))) == (50, 100)
+
+
+def test_a_study_trains_on_whole_batches(setup):
+    parts = [setup.part(at, at + 50).tensors for at in range(0, 300, 50)]
+    study = setup.study(train=DataLoader(parts, batch_size=None), seeds=1, controls={})
+    assert set(study.results.arm("soft").trials[0].train) == {"agreement", "kl"}
+
+
 def test_one_input_in_two_domains_is_two_examples():
     first, second = pairs(slice(0, 100)), pairs(slice(100, 200))
     train = tl.data.domains({"a": first, "b": second})
@@ -157,6 +174,42 @@ def test_what_cannot_be_compared_is_said():
         assert words in found.unchecked
 
 
+def test_random_training_data_and_a_stream_to_test_on():
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter([(INPUTS[at], LABELS[at]) for at in range(9)])
+
+    noisy = Augmented(pairs(slice(0, 100)), lambda x: x + torch.randn(4))
+    found = compare(train_examples("train", noisy), examples_of("test", Stream()))
+    assert (found.of, found.unchecked) == (
+        0,
+        "test has no length, so its examples were not compared",
+    )
+
+
+class Sized(Sampler):
+    """As in detection: an index and a size for each example."""
+
+    def __iter__(self):
+        return iter([(at, 32) for at in range(100)])
+
+    def __len__(self):
+        return 100
+
+
+class Sizes(Dataset):
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, place):
+        return pairs(slice(0, 100))[place[0] if isinstance(place, tuple) else place]
+
+
+def test_a_sampler_of_more_than_indices_means_all_examples():
+    loader = DataLoader(Sizes(), 10, sampler=Sized())
+    assert common(loader, pairs(slice(50, 150))) == (50, 100)
+
+
 def test_rows_of_few_integers_coincide_innocently():
     """As in the letters of UCI: 7 % of their rows have a twin."""
     rows = torch.randint(0, 2, (4000, 11), generator=torch.Generator().manual_seed(1)).float()
@@ -195,7 +248,7 @@ def test_a_few_examples_in_both_are_no_leak(shared, of, leak):
 
 
 def test_only_some_examples_of_a_large_data_set_are_loaded(monkeypatch):
-    monkeypatch.setattr("tutelage.studies.overlap.MOST", 50)
+    monkeypatch.setattr("tutelage.studies.examples.MOST", 50)
     loaded = []
     train = Rows(range(200), lambda at: (loaded.append(at), (INPUTS[at], LABELS[at]))[1])
     found = compare(train_examples("train", train), examples_of("test", pairs(slice(0, 100))))

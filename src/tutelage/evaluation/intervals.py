@@ -14,12 +14,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from tutelage._checks import inner_fraction, not_negative, positive
 from tutelage.errors import ArgumentError
 
 _MOST_SEEDS = 10_000
 _USUAL = "0.95 is usual"
+Groups = Sequence[Hashable] | NDArray[Any] | Tensor
+"""For each example what it belongs to: a sequence, an array or a tensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
 def paired_interval(
     differences: ArrayLike,
     *,
-    groups: Sequence[Hashable] | None = None,
+    groups: Groups | None = None,
     resolution: float = 0.0,
     confidence: float = 0.95,
 ) -> Interval:
@@ -132,7 +135,7 @@ def non_inferiority(
     differences: ArrayLike,
     margin: float,
     *,
-    groups: Sequence[Hashable] | None = None,
+    groups: Groups | None = None,
     resolution: float = 0.0,
     confidence: float = 0.95,
 ) -> NonInferiority:
@@ -167,7 +170,7 @@ def seeds_needed(
     differences: ArrayLike,
     effect: float,
     *,
-    groups: Sequence[Hashable] | None = None,
+    groups: Groups | None = None,
     power: float = 0.8,
     confidence: float = 0.95,
 ) -> int:
@@ -254,9 +257,7 @@ class _Spread:
         )
 
 
-def _spread(
-    differences: ArrayLike, groups: Sequence[Hashable] | None, resolution: float
-) -> _Spread:
+def _spread(differences: ArrayLike, groups: Groups | None, resolution: float) -> _Spread:
     not_negative("resolution", resolution, "1 for accuracy, 0 for values")
     table = _table(differences)
     if groups is not None:
@@ -296,7 +297,7 @@ def _described(differences: Any) -> str:
     return f"shape {list(shape)}" if np.size(differences) > 8 else repr(differences)  # noqa: PLR2004
 
 
-def _by_group(table: NDArray[np.float64], groups: Sequence[Hashable]) -> NDArray[np.float64]:
+def _by_group(table: NDArray[np.float64], groups: Groups) -> NDArray[np.float64]:
     """Return a column for each group, whose mean over columns is that of the table.
 
     With groups of unequal size the mean over examples is a ratio of two sums; its linearisation is
@@ -307,13 +308,14 @@ def _by_group(table: NDArray[np.float64], groups: Sequence[Hashable]) -> NDArray
             f"`groups` must give the group of each of {table.shape[1]} examples, got "
             f"{len(groups)}; write one for each, in their order"
         )
-    numbers = {name: place for place, name in enumerate(dict.fromkeys(groups))}
+    names = groups.tolist() if isinstance(groups, (np.ndarray, Tensor)) else groups
+    numbers = {name: place for place, name in enumerate(dict.fromkeys(names))}
     if len(numbers) < 2:  # noqa: PLR2004 - one has no spread
         raise ArgumentError(
             "`groups` must tell at least two groups apart, got one; leave it out if examples are "
             "independent"
         )
-    mean, place = table.mean(), [numbers[each] for each in groups]
+    mean, place = table.mean(), [numbers[each] for each in names]
     sums = [np.bincount(place, row, len(numbers)) for row in table - mean]
     return mean + np.stack(sums) * (len(numbers) / table.shape[1])
 

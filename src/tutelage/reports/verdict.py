@@ -152,7 +152,7 @@ def _certainty(record: Record, found: Comparison, metric: DecidingMetric) -> str
         return one if len(found.differences) == 1 else "all seeds differ equally: no interval"
     ends = (found.interval.low, found.interval.high)
     low, high = (difference(end, metric, decimals_of(found)) for end in ends)
-    text = f"95 % interval {low} to {high}, {_over(record, found)}"
+    text = f"95 % interval {low} to {high}, over {_over(record, found)}"
     if len(found.differences) == 1:
         text += f"; {one}"
     if not _clear(found.interval):
@@ -161,13 +161,13 @@ def _certainty(record: Record, found: Comparison, metric: DecidingMetric) -> str
 
 
 def _over(record: Record, found: Comparison) -> str:
-    """Return what an interval covers, such as `5 paired seeds and 597 test examples`."""
+    """Return what an interval covers, such as `5 paired seeds and the test examples`."""
     parts = []
     if "seeds" in found.over:
         parts.append(counted(len(found.differences), "paired seed"))
     if "examples" in found.over:
         groups = "" if record.groups is None else f" in {counted(record.groups, 'group')}"
-        parts.append(examples(record) + groups)
+        parts.append(f"the test examples{groups}")
     return " and ".join(parts)
 
 
@@ -238,7 +238,7 @@ def _no_worse(record: Record, found: Comparison, metric: DecidingMetric) -> str:
     if test.shown:
         return (
             f": it is not worse by more than the margin of {margin} stated beforehand ({bound}, "
-            f"{_over(record, found)})"
+            f"over {_over(record, found)})"
         )
     return f"; non-inferiority within the margin of {margin} is not shown ({bound})"
 

@@ -21,8 +21,9 @@ from tutelage.signals import Batch
 from tutelage.studies.arm import Arm, Trial
 from tutelage.studies.conclude import ReportOptions
 from tutelage.studies.describe import seeded
+from tutelage.studies.examples import examples_of, train_examples
 from tutelage.studies.outputs import truth
-from tutelage.studies.overlap import checked, compare, examples_of, train_examples
+from tutelage.studies.overlap import checked, compare
 from tutelage.studies.plan import Training, train_of
 from tutelage.studies.prepare import seeds_of
 from tutelage.studies.routed import Routed, classes_of, every_second, numbered

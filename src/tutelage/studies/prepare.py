@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
@@ -11,6 +11,7 @@ from typing import Any
 
 from tutelage._checks import by_name, folder_path, integer
 from tutelage.errors import ArgumentError, RunFolderError
+from tutelage.evaluation.intervals import Groups
 from tutelage.studies.arm import Arm, as_arm
 from tutelage.studies.conclude import ReportOptions
 from tutelage.studies.models import TEACHER
@@ -129,7 +130,7 @@ def check_names(class_names: Sequence[str], scorer: Scorer) -> None:
         )
 
 
-def check_groups(groups: Sequence[Hashable] | None, test: Truth) -> None:
+def check_groups(groups: Groups | None, test: Truth) -> None:
     """Refuse groups that are not one for each test example."""
     if groups is not None and len(groups) != test.examples:
         raise ArgumentError(

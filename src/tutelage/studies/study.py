@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,11 +10,13 @@ from shutil import rmtree
 from typing import Any
 from weakref import finalize
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 
 from tutelage._checks import by_name, not_negative
 from tutelage.errors import ArgumentError
 from tutelage.evaluation import Metric, check_metric_names
+from tutelage.evaluation.intervals import Groups
 from tutelage.objectives import Objective
 from tutelage.reports import Record, write_record
 from tutelage.reports.verdict import verdict
@@ -134,7 +136,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     metrics: Mapping[str, Metric] | None = None,
     monitor: Monitor | str | None = None,
     margin: float | None = None,
-    groups: Sequence[Hashable] | None = None,
+    groups: Groups | None = None,
     primary: str | None = None,
     allow_overlap: bool = False,
     report: ReportOptions | None = None,
@@ -224,15 +226,15 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         metrics=own_metrics,
         monitor=as_monitor(monitor),
         margin=margin,
-        groups=None if groups is None else list(groups),
+        groups=groups.tolist() if isinstance(groups, (np.ndarray, Tensor)) else groups,
         folder=folder_of(out),
     )
     with study_progress(progress) as tell:
         known_val = None if val is None else truth("val", val)
-        overlaps = check_overlaps(plan, known_val, known, allow_overlap)
         trials = Trials(plan, tell, known_val, known)
         if out is None:  # its students stay as long as the study does
             finalize(trials, rmtree, plan.folder, ignore_errors=True)
+        overlaps = check_overlaps(plan, known_val, known, allow_overlap)
         scorer = _scorer(plan, trials, known_val, known)
         scorer.check_monitor()
         check_names(words.class_names, scorer)

@@ -22,6 +22,7 @@ from tutelage.teachers import Live
 from tutelage.training import Run, distill, fit
 
 TRAIN_SAMPLE = 2048
+_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -166,4 +167,11 @@ def _sample(data: object) -> object | None:
     if loader is None:
         return Subset(Indexed(examples), rows)  # stored targets are found by the index
     sample = Subset(examples, rows)  # pyright: ignore[reportArgumentType]
-    return DataLoader(sample, loader.batch_size or 1, collate_fn=loader.collate_fn)
+    return in_order(loader, sample)
+
+
+def in_order(loader: DataLoader[Any], dataset: Any) -> DataLoader[Any]:
+    """Return a loader of other examples, in their order, that collates as another one does."""
+    # Without a batch sampler each example is a whole batch.
+    size = None if loader.batch_sampler is None else loader.batch_size or _BATCH
+    return DataLoader(dataset, size, collate_fn=loader.collate_fn)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from statistics import fmean
 
-from tutelage.evaluation import Latency, mean_interval
+from tutelage.evaluation import Latency
 from tutelage.reports.figures import Line, trade_off
 from tutelage.reports.numbers import NONE, count, counted, file_size, flops, milliseconds
 from tutelage.reports.page import Cell, Column, Figure, Section, Table
 from tutelage.reports.record import ArmRecord, DecidingMetric, ModelRecord, Record, VariantRecord
-from tutelage.reports.sections.outcome import MOST_DRAWN, look
+from tutelage.reports.sections.outcome import MOST_DRAWN, look, spread
 from tutelage.reports.verdict import axis_label, metric_name, shown
 
 _FEWEST_MARKS = 3  # of two models the tables say as much
@@ -117,7 +117,7 @@ def _against_time(record: Record) -> tuple[Figure, ...]:
         Figure(
             trade_off(marks, axis_label(metric), as_percent=metric.is_fraction),
             "Quality against time for one input",
-            "Bars are 95 % intervals over seeds; the teacher is a single model and has none. "
+            "Bars are 95 % intervals; the teacher is a single model and has none. "
             "Models of equal time are drawn side by side.",
         ),
     )
@@ -127,7 +127,7 @@ def _mark(record: Record, arm: ArmRecord, metric: DecidingMetric) -> Line | None
     model, values = record.model_of(arm), arm.values(metric.name)
     if model is None or not model.latencies or not values:
         return None
-    mean, interval = fmean(values), mean_interval(values) if len(set(values)) > 1 else None
+    mean, interval = fmean(values), spread(arm, metric.name)
     low, high = (mean, mean) if interval is None else (interval.low, interval.high)
     time = 1000 * model.latencies[0].per_input
     return Line(arm.name, [time], [mean], [low], [high], look(record, arm.name))
