@@ -18,7 +18,7 @@ import tutelage as tl
 from mnist import SIDE, images
 
 SMALL, DIGITS = SIDE // 2, 10
-LABELLED, UNLABELLED, VAL, TEST = 100, 1000, 500, 1500
+LABELLED, UNLABELLED, VAL, TEST = 100, 1000, 500, 1000
 """Images of each domain: for training (of each seed), for validation, for the test."""
 View = Callable[[Tensor], Tensor]
 
@@ -92,9 +92,9 @@ def sample(kind: str, unlabelled: bool, seed: int) -> tl.data.Domains:
 
 
 def held_out(kind: str, part: str) -> tl.data.Domains:
-    """Return the validation images, the last of the training split, or the test images."""
-    number = len(VIEWS[kind]) * (VAL if part == "val" else TEST)
-    rows = torch.arange(60_000 - number, 60_000) if part == "val" else torch.arange(number)
+    """Return the validation or the test images, the last ones of either split."""
+    number, total = (VAL, 60_000) if part == "val" else (TEST, 10_000)
+    rows = torch.arange(total - number * len(VIEWS[kind]), total)
     return tl.data.domains(in_views(kind, "train" if part == "val" else "test", rows))
 
 
