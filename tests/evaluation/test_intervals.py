@@ -133,7 +133,8 @@ class TestPairedInterval:
     def test_it_is_never_narrower_than_the_test_set_resolves(self, seeds, examples, seed):
         rare = np.random.default_rng(seed).random((seeds, examples)) < 0.02
         interval = paired_interval(rare.astype(float), resolution=1)
-        assert interval.half_width >= math.log(40) / examples - 1e-12
+        assert interval.half_width >= min(math.log(40) / examples, 0.5) - 1e-12
+        assert -1 <= interval.low <= interval.mean <= interval.high <= 1
 
     def test_equal_outputs_differ_by_at_most_the_resolution(self):
         """With no difference in N examples, one in more than 1 − 0.025^(1/N) of all is refuted."""

@@ -106,7 +106,8 @@ def paired_interval(
     https://doi.org/10.1080/01621459.1974.10480170). The variation between seeds is never taken for
     less than what examples alone make of it, so that seeds which tie by chance give no certainty.
     Nor is h less than `resolution` · ln(2/(1−c))/N: a difference that is seen in none of N examples
-    may still exist in that part of all. `benchmarks/coverage.py` measures the coverage.
+    may still exist in that part of all. The ends are cut off at ±`resolution`, which no mean
+    difference exceeds. `benchmarks/coverage.py` measures the coverage.
 
     Args:
         differences: `[seeds, examples]`, or one value per seed, `[seeds]`, where examples are not
@@ -128,7 +129,8 @@ def paired_interval(
     level = inner_fraction("confidence", confidence, _USUAL)
     spread = _spread(differences, groups, resolution)
     half = spread.half_width((1 + level) / 2)
-    return Interval(spread.mean, spread.mean - half, spread.mean + half)
+    most = resolution or math.inf
+    return Interval(spread.mean, max(spread.mean - half, -most), min(spread.mean + half, most))
 
 
 def non_inferiority(
