@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import tutelage as tl
 from tutelage.reports import read_record
 from tutelage.reports.numbers import points, significant
+from tutelage.reports.sections.cost import cost_sections
+from tutelage.training.record import record_of
 
 INPUTS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
 CLASSES = (INPUTS[:, 0] > 0).long()
@@ -325,6 +327,13 @@ def test_a_model_that_refuses_a_single_input_is_not_timed_and_the_page_says_why(
     assert "at least two" in html
     assert rows(html, "Cost")["teacher"]["Parameters"] == "10"
     assert "–" not in rows(html, "Cost")["student"].values()
+
+
+@pytest.mark.parametrize(("device", "where"), [("cpu", "CPU thread"), ("cuda", "on cuda;")])
+def test_the_page_says_where_models_were_timed(device, where):
+    record = record_of(tl.fit(nn.Linear(4, 2), train=LABELLED, val=LABELLED, epochs=1))
+    models = {key: replace(each, device=device) for key, each in record.models.items()}
+    assert where in cost_sections(replace(record, models=models))[0].table.note
 
 
 def test_names_of_own_metrics_are_escaped(tmp_path):
