@@ -1,4 +1,4 @@
-"""The tables that specialists.py prints."""
+"""The tables that specialists.py and three_domains.py print."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 import tutelage as tl
@@ -16,23 +15,24 @@ from tutelage.teachers.averages import mean_of_probabilities
 
 
 def show(study: tl.Study) -> None:
-    """Print each arm's accuracy, the gain of the first distilled arm, and the chosen settings."""
+    """Print each arm's accuracy, the gain of the first distilled arm, and the chosen settings.
+
+    Controls have the interval over seeds and test examples beside it.
+    """
     arms = study.results.arms
     first = next(arm for arm in arms if not arm.is_control)
+    found = {each.other: each for each in study.results.comparisons if each.arm == first.name}
     head = "accuracy, % | each seed | gain of the distilled student, points (95 %) | chosen"
     print(f"\n| | {head} |\n|---|---:|---|---|---|")
     for arm in arms:
         values = np.array(arm.values("accuracy"))
         each = ", ".join(f"{100 * value:.1f}" for value in values)
-        gain = "" if arm is first else _gain(first.values("accuracy") - values)
+        gain = "" if arm is first else f"{100 * (first.values('accuracy') - values).mean():+.2f}"
+        ends = found[arm.name].interval if arm.name in found else None
+        gain += "" if ends is None else f" ({100 * ends.low:+.2f} to {100 * ends.high:+.2f})"
         chosen = arm.settings.get("chosen", "")
         print(f"| {arm.name} | {100 * values.mean():.1f} | {each} | {gain} | {chosen} |")
     print(f"\n{study.verdict}\n{study.report()}", flush=True)
-
-
-def _gain(differences: NDArray[np.float64]) -> str:
-    ends = tl.evaluation.mean_interval(differences.tolist())
-    return f"{100 * ends.mean:+.2f} ({100 * ends.low:+.2f} to {100 * ends.high:+.2f})"
 
 
 def show_teachers(

@@ -1,4 +1,4 @@
-"""What is measured of models, and what is said where it cannot be."""
+"""What is measured of models, and the reason given where something cannot be measured."""
 
 import pytest
 import torch

@@ -142,7 +142,7 @@ class Comparison:
         over: What varies in the interval: "seeds and examples", "examples" or "seeds".
         resolution: Half of the least width that an interval of so few test examples can have.
         seeds_needed: How many seeds it takes to see this difference with a power of 80 %; None
-            where there is no difference or no number of seeds shows it on these test examples.
+            where there is no difference, or more seeds alone would not show it.
         non_inferiority: Against the teacher, whether it is no worse than the margin.
     """
 

@@ -137,7 +137,7 @@ def beyond(name: str, values: Sequence[Any], chosen: Any) -> float | None:
 
 
 def _numbers(values: Sequence[Any]) -> list[Any]:
-    """Return different values in order; none if one is no number."""
+    """Return different values in order; an empty list if one is not a number."""
     if not all(isinstance(each, Real) and not isinstance(each, bool) for each in values):
         return []
     return sorted(set(values))

@@ -54,7 +54,7 @@ def intervals(rows: Sequence[tuple[str, Interval, int]], x_label: str, *, as_per
 def _texts(
     means: Sequence[float], ends: Sequence[tuple[float, float]], largest: float
 ) -> list[str]:
-    """Write numbers with two figures of the largest, and one decimal at least."""
+    """Write numbers with two digits of the largest, and one decimal at least."""
     decimals = 1 if largest == 0 else max(1, 1 - math.floor(math.log10(largest)))
     return [
         f"{signed(mean, decimals)} [{signed(low, decimals)}, {signed(high, decimals)}]"

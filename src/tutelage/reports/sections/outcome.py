@@ -237,7 +237,7 @@ def _comparisons(record: Record, metric: DecidingMetric) -> Table | None:
         "The interval covers both sources of chance: seeds (initialization and data order) and the "
         "choice of test examples (Howe 1974; see docs/studies.md). “Seeds needed” is the number of "
         "paired seeds that would show a difference of this size on these test examples with a "
-        "power of 80 %; it is empty where no number would.",
+        "power of 80 %; it is empty where more seeds alone would not.",
     )
 
 
