@@ -1,14 +1,14 @@
 """Three specialists distilled into one student, against models trained directly, all tuned alike.
 
-    TUTELAGE_DATA=... python benchmarks/three_domains.py [--more] [--processes N]
+    TUTELAGE_DATA=... python benchmarks/three_domains.py [--longer] [--more] [--processes N]
 
 Letter recognition in three domains (see letters.py), 700 labelled rows in each and no other data.
 Each seed samples its own rows and trains its own teachers on them. Every row of the table tries the
 same number of settings on the validation rows of the first seed: one that earlier trials on other
 samples favoured, and the same random ones for all rows (length, learning rate, weight decay,
-augmentation, and smoothing or temperature). With --more, students of one generalist and of the
-specialists' average are trained too, and where the longest training is chosen, twice as long is
-tried, until a shorter one is chosen.
+augmentation, and smoothing or temperature). With --longer, where the longest training is chosen,
+twice as long is tried, until a shorter one is chosen. With --more, students of one generalist and
+of the specialists' average are trained too.
 """
 
 from __future__ import annotations
@@ -222,7 +222,8 @@ def tuned(settings: dict[str, list[Setting]], processes: int) -> dict[str, list[
 def main() -> None:
     """Tune, train and print the table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--more", action="store_true", help="more students, and longer training")
+    parser.add_argument("--longer", action="store_true", help="longer training")
+    parser.add_argument("--more", action="store_true", help="more students")
     parser.add_argument("--processes", type=int, default=1, help="how many train at a time")
     given = parser.parse_args()
     samples = [(seed, letters.labelled(seed, 700)) for seed in SEEDS]
@@ -233,7 +234,7 @@ def main() -> None:
     settings = {name: drawn(WITH_LABELS) for name in CONTROLS}
     settings |= {name: drawn(WITH_TARGETS) for name in (ARMS if given.more else [TAUGHT])}
     with timed("study"):
-        settings = tuned(settings, given.processes) if given.more else settings
+        settings = tuned(settings, given.processes) if given.longer else settings
         study = compare(settings, given.processes)
     show(study)
     test = letters.everywhere(letters.TEST)
