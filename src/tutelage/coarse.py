@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -84,12 +84,16 @@ class CoarseLogits:
         return len(self.other)
 
     def __getitem__(self, rows: slice | Tensor) -> CoarseLogits:
-        return CoarseLogits(self.ids[rows], self.logits[rows], self.other[rows], self.sampled_at)
+        return self.changed(lambda part: part[rows])
 
     def to(self, device: torch.device) -> CoarseLogits:
         """Return the same on `device`."""
-        moved = (each.to(device) for each in (self.ids, self.logits, self.other))
-        return CoarseLogits(*moved, sampled_at=self.sampled_at)
+        return self.changed(lambda part: part.to(device))
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> CoarseLogits:
+        """Apply a function, such as one that chooses rows, to ids, logits and "other"."""
+        parts = map(change, (self.ids, self.logits, self.other))
+        return CoarseLogits(*parts, sampled_at=self.sampled_at)
 
 
 def widened(coarse: CoarseLogits, width: int) -> CoarseLogits:

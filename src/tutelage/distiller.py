@@ -14,9 +14,9 @@ from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import evaluating, observe
 from tutelage.layers.capture import check_layers
 from tutelage.layers.gradients import check_gradients
-from tutelage.nested import describe
 from tutelage.objectives import Objective
-from tutelage.objectives._valid import valid_examples
+from tutelage.objectives._valid import valid_examples, values_of
+from tutelage.positions import by_row
 from tutelage.signals import Batch, Signals
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher, ask
 
@@ -133,9 +133,7 @@ class Distiller(nn.Module):
         parts: dict[str, Tensor] = {}
         divisors: list[int | Tensor] = []
         for number, term in enumerate(self._terms):
-            values = term.objective(student, teacher, batch)
-            if getattr(values, "shape", None) != (examples,):
-                raise _wrong_shape(term.objective, values, examples)
+            values = values_of(term.objective, student, teacher, batch)
             mask, valid = masks[number], examples
             if mask is not None:
                 values, valid = values.where(mask, 0), mask.sum()
@@ -158,6 +156,7 @@ class Distiller(nn.Module):
         if self.teacher is not None and self._asks:
             teacher = ask(self.teacher, batch, self._wants.teacher)
         student = observe(self.student, batch.inputs, self._wants.student, "student")
+        student = by_row(student, batch, "student")
         if not self._gradients_checked and self.training and torch.is_grad_enabled():
             self._check_gradients(student)
         return teacher, student
@@ -248,13 +247,6 @@ def _rest(module: nn.Module) -> None:
         return
     for part in module.children():
         _rest(part)
-
-
-def _wrong_shape(objective: Objective, values: object, examples: int) -> ArgumentError:
-    return ArgumentError(
-        f"{objective} must return one value per example, [{examples}], got {describe(values)}; "
-        'leave out the mean over the batch (reduction="none") and average over other dimensions'
-    )
 
 
 def _refuse_shared(student: nn.Module, teacher: Teacher) -> None:

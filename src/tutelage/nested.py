@@ -16,6 +16,9 @@ _LABELLED, _TABLE = 2, 2
 LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 """Keys of a dict that may contain its labels; the first that exists is used."""
 
+_BESIDE = ("index", "domain", "row_mask")
+"""Keys of a dict that are neither inputs nor labels."""
+
 
 def first_tensor(inputs: object) -> Tensor:
     """Return the first tensor of a model's inputs, for its device and dtype."""
@@ -129,23 +132,23 @@ def named_tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from named_tensors(each, f"{name}/{key}")
 
 
-def split_batch(raw: object) -> tuple[Any, Tensor | None, Any, Any]:
-    """Return the inputs, labels, index and domain of what a data loader yields."""
+def split_batch(raw: object) -> tuple[Any, Tensor | None, Any, Any, Any]:
+    """Return the inputs, labels, index, domain and row mask of what a data loader yields."""
     if isinstance(raw, Mapping):
         inputs, others = split_dict(raw)
-        index, domain = others.pop("index", None), others.pop("domain", None)
-        return inputs, _labels(*others.values()), index, domain
+        index, domain, mask = (others.pop(key, None) for key in _BESIDE)
+        return inputs, _labels(*others.values()), index, domain, _mask(mask)
     if isinstance(raw, (Tensor, np.ndarray)):
-        return _tensor(raw), None, None, None
+        return _tensor(raw), None, None, None, None
     if isinstance(raw, (tuple, list)) and raw:
         if _are_names(raw):
-            return raw, None, None, None
+            return raw, None, None, None, None
         parts = [_tensor(each) for each in raw]
         at = label_key(parts) or len(parts)
         *inputs, labels, domain = (*parts, None, None)[: at + 2]
         if at > 1:
             _check_several_inputs(inputs, labels)
-        return inputs[0] if at == 1 else tuple(inputs), _labels(labels), None, domain
+        return inputs[0] if at == 1 else tuple(inputs), _labels(labels), None, domain, None
     raise DataError(
         "a batch must be a tensor, a tuple (inputs,), (inputs, labels) or (inputs, labels, "
         "domains) with the domains' names, or a dict of named inputs with its labels under "
@@ -169,8 +172,8 @@ def label_key(example: Any) -> Any:
 
 
 def split_dict(example: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a dict's inputs, and a dict of its labels, index and domain, if it has them."""
-    keys = ("index", "domain", label_key(example))
+    """Return a dict's inputs, and a dict of its labels, index, domain and row mask, if any."""
+    keys = (*_BESIDE, label_key(example))
     others = {key: example[key] for key in keys if key in example}
     return {key: value for key, value in example.items() if key not in others}, others
 
@@ -213,6 +216,19 @@ def _labels(value: Any = None) -> Tensor | None:
             f"[batch] or [batch, outputs], got {describe(value)}; number the classes (names of "
             "domains come third: (inputs, labels, domains))"
         ) from error
+
+
+def _mask(value: Any) -> Tensor | None:
+    """Return a row mask as a tensor of bool, `[batch, …]`."""
+    if value is None:
+        return None
+    mask = torch.as_tensor(value)
+    if mask.ndim < _LABELLED or (mask.dtype != torch.bool and bool(((mask != 0) & (mask != 1)).any())):
+        raise DataError(
+            "`row_mask` must be true or 1 where a position has an answer, [batch, tokens] or "
+            f"[batch, height, width], got {describe(mask)}; give one value for each position"
+        )
+    return mask.bool()
 
 
 def _items(value: object) -> list[Any]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.nested import batch_size, describe, moved, picked, picked_inputs, split_batch
+from tutelage.rows import Rows
 
 UNLABELLED = -100
 """The label of an example without one, in classification (in regression it is NaN)."""
@@ -38,6 +39,7 @@ class Mixture:
     def known(self, own: Tensor) -> Tensor:
         """Return which examples have all labels, `[batch]`; `own` tells which have their own."""
         partner = self.labels.long() != UNLABELLED
+        partner = partner if partner.ndim == 1 else partner.flatten(1).any(dim=1)
         return (own | (self.fraction == 0)) & (partner | (self.fraction == 1))
 
     def __getitem__(self, rows: slice | Tensor) -> Mixture:
@@ -65,7 +67,8 @@ class Batch:
             (`model(*x)`) or a dict (`model(**x)`). The first dimension of each tensor is `batch`.
             A list of strings is one argument, with one item per example.
         labels: `[batch]` class ids (−100: no label), or values `[batch]` or `[batch, outputs]`
-            (NaN: no label); None where the data has no labels.
+            (NaN: no label); with positions behind `batch` where an example has several answers,
+            such as `[batch, tokens]` or `[batch, height, width]`; None where the data has none.
         index: `[batch]` position of each example in its data set, where known.
         domain: The domain of each example (a tensor or a list of names), where known.
         progress: Fraction of training that is done, in [0, 1], for schedules.
@@ -73,6 +76,10 @@ class Batch:
             processes); in sums over all processes each example has weight 1/copies.
         mixture: The second class label, if each example is mixed from two.
         view: The number of the inputs' view (see `data.Views`); 0 without views.
+        row_mask: Which positions of each example have an answer, `[batch, …]` of bool; None where
+            labels and padding tell (see `tutelage.positions.by_row`).
+        rows: The rows of the output, for an objective that compares rows: labels are then those
+            of rows, `[rows, …]`.
     """
 
     inputs: Any
@@ -83,6 +90,8 @@ class Batch:
     copies: int = 1
     mixture: Mixture | None = None
     view: int = 0
+    row_mask: Tensor | None = None
+    rows: Rows | None = None
 
     @classmethod
     def of(cls, raw: object, progress: float = 0.0) -> Batch:
@@ -92,8 +101,8 @@ class Batch:
             raw: A tensor or a list of strings (inputs alone); a tuple or list `(x,)`,
                 `(x, labels)` or, for models of several inputs, `(x1, x2, …, labels)`, optionally
                 followed by the names of the domains; a dict of inputs, with labels under `labels`,
-                `label`, `targets`, `target` or `y` (the first of these), and optional `index` and
-                `domain`; a `Batch`; or an `IndexedExample` of any of these. Arrays may replace
+                `label`, `targets`, `target` or `y` (the first of these), and optional `index`,
+                `domain` and `row_mask`; a `Batch`; or an `IndexedExample` of any of these. Arrays may replace
                 tensors.
             progress: See `Batch`.
 
@@ -110,8 +119,8 @@ class Batch:
         if isinstance(raw, IndexedExample):
             view = _one_view(raw.view)
             return replace(cls.of(raw.example, progress), index=raw.index, view=view)
-        inputs, labels, index, domain = split_batch(raw)
-        return cls(inputs, labels, index, domain, progress)
+        inputs, labels, index, domain, row_mask = split_batch(raw)
+        return cls(inputs, labels, index, domain, progress, row_mask=row_mask)
 
     def __len__(self) -> int:
         top = self.inputs.values() if isinstance(self.inputs, Mapping) else self.inputs
@@ -141,12 +150,13 @@ class Batch:
             index=None if self.index is None else self.index[rows],
             domain=None if self.domain is None else picked(self.domain, rows),
             mixture=None if self.mixture is None else self.mixture[rows],
+            row_mask=None if self.row_mask is None else self.row_mask[rows],
         )
 
     def labelled(self) -> Tensor:
         """Return which examples have a label, `[batch]` of bool; one known value is enough.
 
-        Of an example that is mixed from two, both labels must be known.
+        With labels of rows it is which rows have one, `[rows]`. Of an example that is mixed from two, both labels must be known.
 
         Raises:
             DataError: The batch has no labels at all.
@@ -157,17 +167,29 @@ class Batch:
             )
         if not self.labels.is_floating_point():
             known = self.labels.long() != UNLABELLED  # unsigned bytes cannot hold −100
-            return known if self.mixture is None else self.mixture.known(known)
-        known = ~torch.isnan(self.labels)
-        return known if known.ndim == 1 else known.any(dim=1)
+        else:
+            known = ~torch.isnan(self.labels)
+        if self.row_mask is not None and known.shape == self.row_mask.shape:
+            known &= self.row_mask
+        known = known if known.ndim == 1 else known.flatten(1).any(dim=1)
+        return known if self.mixture is None else self.mixture.known(known)
 
     def token_mask(self) -> Tensor | None:
         """Return which tokens are not padding, `[batch, tokens]` of bool; None where unknown.
 
-        It is the input `attention_mask`, as tokenizers make it.
+        It is the input `attention_mask`, as tokenizers make it. Rows have no padding.
         """
         mask = self.inputs.get("attention_mask") if isinstance(self.inputs, Mapping) else None
-        return mask.bool() if isinstance(mask, Tensor) and mask.ndim == 2 else None  # noqa: PLR2004
+        if self.rows is not None or not (isinstance(mask, Tensor) and mask.ndim == 2):  # noqa: PLR2004
+            return None
+        return mask.bool()
+
+    def output_token_mask(self) -> Tensor | None:
+        """Return which tokens of the output are not padding: of a decoder's, its own tokens."""
+        if not isinstance(self.inputs, Mapping) or "decoder_input_ids" not in self.inputs:
+            return self.token_mask()
+        mask = self.inputs.get("decoder_attention_mask")
+        return mask.bool() if isinstance(mask, Tensor) else None
 
     def to(self, device: torch.device, progress: float | None = None) -> Batch:
         """Return the batch with its tensors on `device` and, if given, another `progress`."""
@@ -180,6 +202,8 @@ class Batch:
             self.copies,
             None if self.mixture is None else self.mixture.to(device),
             self.view,
+            moved(self.row_mask, device),
+            None if self.rows is None else self.rows.to(device),
         )
 
 
@@ -190,13 +214,16 @@ class Signals:
     Args:
         output: Class logits `[batch, classes]`, values `[batch, outputs]` or an embedding
             `[batch, d]`; `CoarseLogits` of a teacher that knows some of the classes; None if not
-            required.
+            required. Of a model with several answers an example, `[rows, …]`.
         features: By layer path, such as `"layer3"`, a layer's output or input: `[batch, d]`,
             `[batch, tokens, d]`, `[batch, channels, height, width]`.
+        rows: Which positions of the examples are the output's rows; None where each example has
+            one answer.
     """
 
     output: Tensor | CoarseLogits | None = None
     features: Mapping[str, Tensor] = field(default_factory=dict)
+    rows: Rows | None = None
 
     def wanted_output(self) -> Tensor:
         """Return the output, which the objective's `wants` require, of all classes.
@@ -233,7 +260,8 @@ class Signals:
     def to(self, device: torch.device) -> Signals:
         """Return the same on `device`."""
         output = self.output.to(device) if isinstance(self.output, CoarseLogits) else self.output
-        return Signals(moved(output, device), moved(self.features, device))
+        rows = None if self.rows is None else self.rows.to(device)
+        return Signals(moved(output, device), moved(self.features, device), rows)
 
     def feature(self, path: str) -> Tensor:
         """Return the feature at a layer path, which the objective's `wants` require.

@@ -25,7 +25,9 @@ from tutelage.evaluation.metrics import (
 )
 from tutelage.layers import evaluating, observe
 from tutelage.objectives import Objective, with_feedback
-from tutelage.objectives._valid import valid_examples
+from tutelage.objectives._valid import valid_examples, values_of
+from tutelage.positions import by_row, labels_by_row
+from tutelage.rows import Rows
 from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants
 from tutelage.teachers import Teacher, ask
 
@@ -40,24 +42,30 @@ class Outputs:
     """Model outputs for a data set, with labels and domains; all on the CPU.
 
     Args:
-        student: Outputs of the evaluated model, `[examples, …]`; None where nothing requires them.
+        student: Outputs of the evaluated model, `[examples, …]`, or `[rows, …]` with several
+            answers an example; None where nothing requires them.
         teacher: The teacher's outputs; None without a teacher, or if it knows only some classes.
-        labels: Of all examples; None where the data has none.
+        labels: Of all examples, or rows; None where the data has none.
         domains: The domain of each example; None where the data has none.
+        rows: Which rows belong to which example; None with one answer an example.
     """
 
     student: Tensor | None
     teacher: Tensor | None = None
     labels: Tensor | None = None
     domains: Sequence[str] | None = None
+    rows: Rows | None = None
 
-    def __getitem__(self, rows: Sequence[int]) -> Outputs:
+    def __getitem__(self, examples: Sequence[int]) -> Outputs:
         """Return the outputs for some examples."""
+        own = list(examples)
+        places = own if self.rows is None else self.rows.selected(own)
         student, teacher, labels = (
-            None if each is None else each[list(rows)]
+            None if each is None else each[places]
             for each in (self.student, self.teacher, self.labels)
         )
-        return Outputs(student, teacher, labels)
+        rows = None if self.rows is None else self.rows[torch.tensor(own)]
+        return Outputs(student, teacher, labels, rows=rows)
 
     def by_domain(self) -> dict[str, Outputs]:
         """Return the outputs of each domain; empty where the data has no domains."""
@@ -125,12 +133,15 @@ def evaluate(
             student = run_model(model, batch, wants.student, "student" if objective else "model")
             target = Signals() if teacher is None else ask(teacher, batch, wants.teacher)
             losses.add(student, target, batch)
-            results.append((_output(student), _output(target), replace(batch, inputs=None)))
+            labels = replace(labels_by_row(batch, student.rows), inputs=None)
+            results.append((_output(student), _output(target), labels))
     students, targets, batches = zip(*results, strict=True)
     student, target = _joined_outputs(students), _joined_outputs(targets)
     batch = _joined_batches(batches)
     domains = cast("list[str] | None", batch.domain)
-    found = Outputs(student.full_output(), target.full_output(), batch.labels, domains)
+    found = Outputs(
+        student.full_output(), target.full_output(), batch.labels, domains, student.rows
+    )
     if objective is None:
         return Evaluation({}, found)
     values = losses.metrics()
@@ -265,7 +276,7 @@ class _Losses:
     def add(self, student: Signals, teacher: Signals, batch: Batch) -> None:
         examples, masks = valid_examples(self._terms, batch)
         for number, term in enumerate(self._terms):
-            values = term.objective(student, teacher, batch)
+            values = values_of(term.objective, student, teacher, batch)
             mask = masks[number]
             if mask is not None:
                 values = values.where(mask, 0)
@@ -296,12 +307,12 @@ def run_model(model: nn.Module | Teacher, batch: Batch, wanted: Fields, side: st
     """Return what is required of a model or a teacher for a batch; `side` names it in errors."""
     if isinstance(model, Teacher):
         return ask(model, batch, wanted)
-    return observe(model, batch.inputs, wanted, side)
+    return by_row(observe(model, batch.inputs, wanted, side), batch, side)
 
 
 def _output(signals: Signals) -> Signals:
     """Return the output alone, on the CPU: features may be large."""
-    return Signals(signals.output).to(torch.device("cpu"))
+    return Signals(signals.output, rows=signals.rows).to(torch.device("cpu"))
 
 
 def _joined_outputs(parts: Sequence[Signals]) -> Signals:
@@ -310,10 +321,12 @@ def _joined_outputs(parts: Sequence[Signals]) -> Signals:
     dense = [each for each in outputs if isinstance(each, Tensor)]
     if len(outputs) < len(parts) or not parts:
         return Signals()
+    several = [part.rows for part in parts if part.rows is not None]
+    rows = Rows.joined(several) if several else None
     if len(dense) == len(parts):
-        return Signals(torch.cat(dense))
+        return Signals(torch.cat(dense), rows=rows)
     coarse = [CoarseLogits.of(each) if isinstance(each, Tensor) else each for each in outputs]
-    return Signals(CoarseLogits.joined(coarse))
+    return Signals(CoarseLogits.joined(coarse), rows=rows)
 
 
 def _joined_batches(parts: Sequence[Batch]) -> Batch:
@@ -325,10 +338,12 @@ def _joined_batches(parts: Sequence[Batch]) -> Batch:
         if part.domain is not None
     ]
     names = list(map(str, chain.from_iterable(domains)))
+    rows = [part.rows for part in parts if part.rows is not None]
     return Batch(
         None,
         torch.cat(labels) if len(labels) == len(parts) else None,
         domain=names if len(domains) == len(parts) else None,
+        rows=Rows.joined(rows) if rows else None,
     )
 
 

@@ -167,8 +167,10 @@ class Selective(Objective):
         self.closed = frozenset(state["closed"])
 
     def _groups(self, batch: Batch, examples: int) -> Sequence[str | None]:
-        """Return each example's group."""
+        """Return the group of each example, or of each row."""
         found = self.by(batch)
+        if batch.rows is not None and len(found) == len(batch.rows.mask) != examples:
+            found = [found[each] for each in batch.rows.examples.tolist()]
         if not isinstance(found, (list, tuple)) or len(found) != examples:
             raise DataError(
                 f"`by` must return a list of one group for each of {examples} examples, got "

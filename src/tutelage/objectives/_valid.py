@@ -1,4 +1,4 @@
-"""Which examples of a batch each term of an objective is averaged over."""
+"""The value of each example in each term of an objective, and which examples are valid for it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tutelage.errors import DataError
+from tutelage.errors import ArgumentError, DataError
 from tutelage.nested import LABEL_KEYS, describe, first_tensor
 from tutelage.objectives._labels import labels_of
-from tutelage.objectives._objective import Term
+from tutelage.objectives._objective import Objective, Term
 from tutelage.objectives._value_checks import readable
-from tutelage.signals import Batch
+from tutelage.positions import labels_by_row, same_rows
+from tutelage.signals import Batch, Signals
 
 
 def valid_examples(terms: Sequence[Term], batch: Batch) -> tuple[int, Sequence[Tensor | None]]:
     """Return the number of examples, and for each term its mask, `[batch]` of bool; None for all.
 
-    A term that reads labels is valid for the labelled examples; one that compares the examples of
-    a batch is valid for none where there is only one.
+    A term that reads labels is valid for the labelled examples, any other on outputs for those of
+    which the batch's row mask, if it has one, leaves something; one that compares the examples of a
+    batch is valid for none where there is only one.
     """
     if not isinstance(batch, Batch):
         raise DataError(
@@ -29,14 +31,52 @@ def valid_examples(terms: Sequence[Term], batch: Batch) -> tuple[int, Sequence[T
     examples = len(batch)
     reading = [term for term in terms if term.objective.wants.labels]
     labelled = _labelled(reading, batch) if reading else None
-    if labelled is None and examples != 1:
+    answered = None if batch.row_mask is None else batch.row_mask.flatten(1).any(dim=1)
+    if labelled is None and answered is None and examples != 1:
         return examples, (None,) * len(terms)
-    masks = [labelled if term.objective.wants.labels else None for term in terms]
+    masks = []
+    for term in terms:
+        wants = term.objective.wants
+        masks.append(labelled if wants.labels else answered if wants.student.output else None)
     if examples == 1:
         none = torch.zeros(1, dtype=torch.bool, device=first_tensor(batch.inputs).device)
         related = [term.objective.relates_examples for term in terms]
         masks = [none if each else mask for each, mask in zip(related, masks, strict=True)]
     return examples, masks
+
+
+def values_of(objective: Objective, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
+    """Return a term's value for each example, `[batch]`.
+
+    An objective that reads an output with several answers an example compares rows; an example's
+    value is the mean over its rows, for labels over those with one. It is 0 without any.
+
+    Args:
+        objective: The term's.
+        student: The student's signals, by row.
+        teacher: The teacher's, by row.
+        batch: The examples.
+
+    Raises:
+        ArgumentError: The objective does not return one value for each example or row.
+        ModelError: The two sides have answers for different positions.
+    """
+    wants = objective.wants
+    rows = student.rows if wants.student.output else None
+    if wants.student.output and wants.teacher.output and rows is not teacher.rows:
+        same_rows([rows, teacher.rows], ["the student", "the teacher"])
+    batch = labels_by_row(batch, rows)
+    values = objective(student, teacher, batch)
+    expected = len(batch) if rows is None else len(rows)
+    if getattr(values, "shape", None) != (expected,):
+        raise ArgumentError(
+            f"{objective} must return one value per {'example' if rows is None else 'row'}, "
+            f"[{expected}], got {describe(values)}; leave out the mean over the batch "
+            '(reduction="none") and average over other dimensions'
+        )
+    if rows is None:
+        return values
+    return rows.mean(values, batch.labelled() if wants.labels else None)
 
 
 def _labelled(reading: Sequence[Term], batch: Batch) -> Tensor | None:

@@ -83,7 +83,9 @@ class Field(Entry):
             logit is subtracted, which does not change the distribution; float16 is most precise
             near 0. `"sampled"`: the ids of k classes sampled from the distribution.
         dtype: Of values and logits; not used for sampled classes.
-        shape: Of an example's values; `[k]` for a coarse or a sampled field.
+        shape: Of an example's values, or of a row's; `[k]` for a coarse or a sampled field.
+        positions: With several answers an example, the shape of its positions, all of which are
+            stored; empty with one.
         classes: How many there are, for a coarse or a sampled field; 0 where not known.
         temperature: At which classes are sampled; 1 for the other forms.
     """
@@ -94,6 +96,7 @@ class Field(Entry):
     shape: tuple[NonNegativeInt, ...]
     classes: NonNegativeInt = 0
     temperature: PositiveFloat = 1.0
+    positions: tuple[NonNegativeInt, ...] = ()
 
     @property
     def id_dtype(self) -> str:
@@ -103,14 +106,15 @@ class Field(Entry):
     def columns(self, number: int) -> tuple[Column, ...]:
         """Return the columns of the field, which is field `number` of the store."""
         stem = OUTPUT_NAME if self.name == OUTPUT_NAME else f"feature{number}"
+        shape = (*self.positions, *self.shape)
         if self.form == "dense":
-            return (Column(stem, self.dtype, self.shape),)
+            return (Column(stem, self.dtype, shape),)
         if self.form == "sampled":
-            return (Column(f"{stem}.ids", self.id_dtype, self.shape),)
+            return (Column(f"{stem}.ids", self.id_dtype, shape),)
         return (
-            Column(f"{stem}.ids", self.id_dtype, self.shape),
-            Column(f"{stem}.logits", self.dtype, self.shape),
-            Column(f"{stem}.other", self.dtype, ()),
+            Column(f"{stem}.ids", self.id_dtype, shape),
+            Column(f"{stem}.logits", self.dtype, shape),
+            Column(f"{stem}.other", self.dtype, self.positions),
         )
 
 

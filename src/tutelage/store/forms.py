@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,7 +12,9 @@ from torch import Tensor
 from tutelage.coarse import CoarseLogits, widened
 from tutelage.errors import ModelError, NonFiniteError, StoreError
 from tutelage.nested import describe
-from tutelage.store.fields import Field
+from tutelage.rows import Rows
+from tutelage.signals import Signals
+from tutelage.store.fields import OUTPUT_NAME, Field
 
 Arrays = list[NDArray[np.generic]]
 
@@ -20,8 +24,40 @@ _INTEGERS = {2: (np.int16, np.uint16), 4: (np.int32, np.uint32)}
 _INFINITY = {"float16": 0x7C00, "bfloat16": 0x7F80, "float32": 0x7F800000}
 
 
-def encode(field: Field, values: Tensor | CoarseLogits, first_row: int) -> Arrays:
+def encode(field: Field, signals: Signals, first_row: int) -> Arrays:
     """Return the rows of each of a field's columns; `first_row` is the store's row of the first."""
+    values = signals.output if field.name == OUTPUT_NAME else signals.features.get(field.name)
+    if values is None:
+        raise StoreError(
+            f"the teacher must return {field.name!r} for every batch, got a batch without it; give "
+            "fields that it has"
+        )
+    rows = signals.rows if field.name == OUTPUT_NAME else None
+    positions = () if rows is None else rows.positions
+    if positions != field.positions:
+        raise ModelError(
+            f"the teacher must have answers for the same positions of every example, got "
+            f"{list(positions)} after a first batch with {list(field.positions)}; bring all "
+            "examples to one shape (pad to a fixed length)"
+        )
+    if rows is None:
+        return _encode(field, values, first_row)
+    # Positions that are no rows are stored too, as zeros, so that all examples take as much.
+    per_example = math.prod(positions)
+    arrays = _encode(field, _at_all_positions(values, rows), first_row * per_example)
+    return [array.reshape(-1, *positions, *array.shape[1:]) for array in arrays]
+
+
+def _at_all_positions(values: Tensor | CoarseLogits, rows: Rows) -> Tensor | CoarseLogits:
+    """Return values of rows for all positions, one after another."""
+
+    def everywhere(part: Tensor) -> Tensor:
+        return rows.padded(part).flatten(0, rows.mask.ndim - 1)
+
+    return everywhere(values) if isinstance(values, Tensor) else values.changed(everywhere)
+
+
+def _encode(field: Field, values: Tensor | CoarseLogits, first_row: int) -> Arrays:
     if field.form == "coarse":
         return _encode_coarse(field, values, first_row)
     if isinstance(values, CoarseLogits):
@@ -45,7 +81,13 @@ def encode(field: Field, values: Tensor | CoarseLogits, first_row: int) -> Array
 
 
 def decode(field: Field, arrays: Arrays) -> Tensor | CoarseLogits:
-    """Return the output or feature in the rows of a field's columns, in the stored dtype."""
+    """Return the output or feature in the rows of a field's columns, in the stored dtype.
+
+    With several answers an example, those for all its positions follow one another.
+    """
+    several = len(field.positions)
+    if several:
+        arrays = [each.reshape(-1, *each.shape[1 + several :]) for each in arrays]
     if field.form == "dense":
         return _floats(arrays[0], field.dtype)
     if field.form == "sampled":

@@ -94,7 +94,6 @@ class StoreWriter:
 
     def _encoded(self, signals: Signals, first_row: int) -> Arrays:
         fields, output = self.manifest.fields, signals.output
-        values = {OUTPUT_NAME: output, **signals.features}
         if isinstance(output, CoarseLogits) and self.manifest.settings.top_k is None:
             width, known = output.ids.shape[1], fields[0].shape[0]
             if fields[0].form == "coarse" and width > known:
@@ -104,13 +103,7 @@ class StoreWriter:
                 )
         arrays: Arrays = []
         for field in fields:
-            value = values.get(field.name)
-            if value is None:
-                raise StoreError(
-                    f"the teacher must return {field.name!r} for every batch, got a batch without "
-                    "it; give fields that it has"
-                )
-            arrays += encode(field, value, first_row)
+            arrays += encode(field, signals, first_row)
         return arrays
 
 

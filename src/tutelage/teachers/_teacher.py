@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from tutelage.errors import ModelError, TutelageError, in_short
+from tutelage.positions import by_row
 from tutelage.signals import Batch, Fields, Signals
 from tutelage.store import TargetStore
 
@@ -35,7 +36,8 @@ class Teacher(ABC):
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return the teacher's output and features for a batch: plain tensors without a gradient.
 
-        The output may be `CoarseLogits`, where the teacher knows only some of the classes.
+        The output may be `CoarseLogits`, where the teacher knows only some of the classes. With
+        several answers an example it is what its model returns, or rows (see `ask`).
         """
 
     @abstractmethod
@@ -79,7 +81,7 @@ class Teacher(ABC):
 
 
 def ask(teacher: Teacher, batch: Batch, fields: Fields) -> Signals:
-    """Return a teacher's signals; any error of its own becomes one that names it."""
+    """Return a teacher's signals, by row; any error of its own becomes one that names it."""
     try:
         signals = teacher.signals(batch, fields)
     except (TutelageError, torch.OutOfMemoryError):
@@ -103,7 +105,7 @@ def ask(teacher: Teacher, batch: Batch, fields: Fields) -> Signals:
             f"signals without {', '.join(missing)}; use another objective, or return them from "
             "`signals`"
         )
-    return signals
+    return by_row(signals, batch, "teacher")
 
 
 AnyTeacher = nn.Module | Teacher | TargetStore | str | Path | Sequence[Any] | Mapping[Any, Any]

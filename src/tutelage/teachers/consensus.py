@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -82,9 +82,9 @@ class Consensus(Team):
             ModelError: A teacher has neither all classes nor an "other" class, or their classes do
                 not match.
         """
-        outputs, features = self.ask_all(batch, fields)
+        outputs, signals = self.ask_all(batch, fields)
         if not fields.output:
-            return Signals(None, features)
+            return signals
         classes = self._classes(outputs)
         used = self.weights.nonzero().flatten().tolist()
         targets = Targets.of([outputs[member] for member in used], classes)
@@ -98,7 +98,7 @@ class Consensus(Team):
         last = outputs[-1]
         start = last if self.has_generalist and isinstance(last, Tensor) else None
         log_q = pooled(targets, self.weights[used], start, self.tolerance, self.max_steps)
-        return Signals(log_q, features)
+        return replace(signals, output=log_q)
 
     def _classes(self, outputs: Sequence[Tensor | CoarseLogits]) -> int:
         """Return the number of classes."""

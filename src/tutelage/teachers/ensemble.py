@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from tutelage._checks import not_negative
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, ModelError, TutelageError, in_short
 from tutelage.nested import describe, first_tensor
+from tutelage.positions import labels_by_row, same_rows
 from tutelage.signals import Batch, Fields, Signals
 from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask
 from tutelage.teachers.averages import mean_of_outputs
@@ -47,16 +49,23 @@ class Team(Teacher):
 
     def ask_all(
         self, batch: Batch, fields: Fields
-    ) -> tuple[list[Tensor | CoarseLogits], dict[str, Tensor]]:
-        """Return all members' outputs, where required, and the features by `name/path`."""
+    ) -> tuple[list[Tensor | CoarseLogits], Signals]:
+        """Return all members' outputs, where required; and the features by `name/path`, and rows.
+
+        Raises:
+            ModelError: Members have outputs for different positions.
+        """
         home, required = first_tensor(batch.inputs).device, self._required(fields)
-        outputs, features = [], {}
+        outputs, features, rows = [], {}, []
         for name, member, device in zip(self.names, self.members, self.devices, strict=True):
             on_device = batch if device is None else batch.to(device)
             signals = ask(member, on_device, required[name]).to(home)
-            outputs += [signals.wanted_targets()] if fields.output else []
+            if fields.output:
+                outputs.append(signals.wanted_targets())
+                rows.append(signals.rows)
             features |= {f"{name}{SEPARATOR}{path}": x for path, x in signals.features.items()}
-        return outputs, features
+        common = same_rows(rows, [f"teacher {name!r}" for name in self.names])
+        return outputs, Signals(None, features, common)
 
     def check_layers(self, paths: Collection[str]) -> None:
         """Refuse paths that do not begin with a member's name, or are not in that member."""
@@ -147,13 +156,13 @@ class Ensemble(Team):
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return the mean of the members' outputs, and the required features of each."""
-        outputs, features = self.ask_all(batch, fields)
+        outputs, signals = self.ask_all(batch, fields)
         if not fields.output:
-            return Signals(None, features)
+            return signals
         stacked = self._stacked(outputs)
-        weights = self._weigh(stacked, batch)
+        weights = self._weigh(stacked, labels_by_row(batch, signals.rows))
         weights = weights.reshape(*weights.shape, *[1] * (stacked.ndim - weights.ndim))
-        return Signals(_call("average", self.average, stacked, weights), features)
+        return replace(signals, output=_call("average", self.average, stacked, weights))
 
     def _weigh(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return weights `[members, batch]` or `[members, 1]`, with a sum of 1 over the members."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ class Specialist(Teacher):
         signals = ask(self.teacher, batch, fields)
         if not fields.output:
             return signals
-        return Signals(self._in_student_classes(signals.wanted_output()), signals.features)
+        return replace(signals, output=self._in_student_classes(signals.wanted_output()))
 
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:

@@ -16,6 +16,8 @@ from tutelage.coarse import CoarseLogits
 from tutelage.data import Indexed, Views
 from tutelage.data.domains import Domains
 from tutelage.errors import ArgumentError, DataError, ModelError
+from tutelage.positions import same_rows
+from tutelage.rows import Rows
 from tutelage.signals import Batch, Fields, Signals
 from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask
 from tutelage.teachers.specialist import Specialist
@@ -196,15 +198,25 @@ class Specialists(Teacher):
         return repr(self.domains[member]) if member < len(self.domains) else "the generalist"
 
 
-def _joined(parts: Sequence[Signals], rows: Tensor, names: Sequence[str]) -> Signals:
-    """Join teachers' signals for the parts of a batch, whose `rows` follow one another."""
-    order = torch.empty_like(rows).scatter_(0, rows, torch.arange(len(rows), device=rows.device))
+def _joined(parts: Sequence[Signals], examples: Tensor, names: Sequence[str]) -> Signals:
+    """Join teachers' signals for the parts of a batch, whose `examples` follow one another."""
+    order = examples.argsort()
     features = {
         path: _concatenated("feature", [each.features[path] for each in parts], names)[order]
         for path in parts[0].features
     }
     outputs = [each.output for each in parts if each.output is not None]
-    return Signals(_outputs(outputs, names)[order] if outputs else None, features)
+    if not outputs:
+        return Signals(None, features)
+    joined = _outputs(outputs, names)
+    if same_rows([each.rows for each in parts], names) is None:
+        return Signals(joined[order], features)
+    several = [each.rows for each in parts if each.rows is not None]
+    mask = torch.cat([each.mask for each in several])
+    rows = Rows(mask, all(each.complete for each in several))
+    # Rows of an example keep their order.
+    in_order = examples.to(mask.device)[rows.examples].argsort(stable=True)
+    return Signals(joined[in_order], features, rows[order.to(mask.device)])
 
 
 def _outputs(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tutelage.data import dataset_fingerprint
 from tutelage.errors import DataError, ModelError, StoreError
+from tutelage.positions import stored_by_row
 from tutelage.signals import Batch, CoarseLogits, Fields, Signals
 from tutelage.store import TargetStore
 from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher
@@ -82,11 +83,16 @@ class Stored(Teacher):
             )
         rows = _rows(store, batch.index, batch.view)
         device = batch.index.device
-        output = _float(store.read("output", rows), device) if fields.output else None
         features: Any = {
             path: _float(store.read(path, rows), device) for path in sorted(fields.features)
         }
-        return Signals(output, features)
+        if not fields.output:
+            return Signals(None, features)
+        output = _float(store.read("output", rows), device)
+        positions = next(each.positions for each in store.fields if each.name == "output")
+        if not positions:
+            return Signals(output, features)
+        return stored_by_row(Signals(output, features), positions, batch)
 
     def fingerprint(self) -> str:
         """Return a hash of the manifests, which contain the checksums of all targets."""

@@ -20,7 +20,7 @@ from tutelage.reports.summary import versions
 from tutelage.signals import Batch, CoarseLogits, Signals
 from tutelage.store import Data, Field, Layout, Manifest, Settings, Views
 from tutelage.store.manifest import NAME
-from tutelage.teachers import Teacher
+from tutelage.teachers import Teacher, ask
 
 _BLOCKS_AT_ONCE = 16
 
@@ -57,6 +57,8 @@ class TeacherOutputs:
         signals = next(self._outputs(range(min(self.settings.batch_size, len(self.dataset)))))
         self._first = signals
         found = [] if signals.output is None else [self._output(signals.output)]
+        if signals.rows is not None:
+            found = [each.model_copy(update={"positions": signals.rows.positions}) for each in found]
         for path in self.settings.features:
             shape = tuple(signals.features[path].shape[1:])
             dtype = self.settings.dtype
@@ -108,7 +110,7 @@ class TeacherOutputs:
             _check_index(raw, index, positions.start)
             batch = replace(raw, index=index).to(self.accelerator.device)
             with torch.inference_mode(), self.accelerator.autocast():
-                signals = self.teacher.signals(batch, self.settings.fields)
+                signals = ask(self.teacher, batch, self.settings.fields)
             _check_rows(signals, batch, done)
             done += len(batch)
             yield signals
@@ -128,7 +130,8 @@ def _check_index(batch: Batch, index: torch.Tensor, start: int) -> None:
 
 def _check_rows(signals: Signals, batch: Batch, done: int) -> None:
     """Refuse outputs that are not one for each example."""
-    for name, each in {"output": signals.output, **signals.features}.items():
+    answers = signals.output if signals.rows is None else signals.rows.mask
+    for name, each in {"output": answers, **signals.features}.items():
         if each is not None and len(each) != len(batch):
             raise DataError(
                 f"the teacher must return one {name!r} for each example, got {len(each)} for the "

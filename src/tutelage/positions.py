@@ -1,0 +1,207 @@
+"""Find the rows of an output: where its classes are, its resolution, and what is no row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tutelage.errors import ModelError
+from tutelage.nested import describe
+from tutelage.rows import Rows
+from tutelage.signals import UNLABELLED, Batch, Mixture, Signals
+
+_TOKENS = 3  # dimensions of [batch, tokens, classes]
+_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+_SAME_ASPECT = 0.1
+
+
+def by_row(signals: Signals, batch: Batch, side: str) -> Signals:
+    """Return signals with an output of several answers an example as rows, `[rows, classes]`.
+
+    An output `[batch, n]` does not change. One of more dimensions has its classes (or values) last
+    if the dimensions between are those of the labels, and second if those behind the second are.
+    Where labels do not tell, they are last in three dimensions (`[batch, tokens, classes]`) and
+    second in more (`[batch, classes, height, width]`).
+
+    A map whose resolution is not that of the labels (or of `Batch.row_mask`) is resized to it,
+    bilinearly between the centres of pixels (`align_corners=False`).
+
+    All positions are rows but those that `Batch.row_mask` excludes or, without it, those that the
+    tokenizer's attention mask excludes, and those without a label (−100, NaN) in an example that
+    has labels elsewhere. So an example without any label is taught by its teacher everywhere.
+
+    Args:
+        signals: Of a model.
+        batch: What it was asked.
+        side: Names the model in errors.
+
+    Raises:
+        ModelError: The output fits neither the labels nor the mask.
+    """
+    output = signals.output
+    if signals.rows is not None or not isinstance(output, Tensor) or output.ndim < _TOKENS:
+        return signals
+    known = positions_of(batch, output.ndim)
+    output = _classes_last(output, known, side)
+    rows = _rows(batch, output.shape[:-1], output.device)
+    return replace(signals, output=rows.of(output), rows=rows)
+
+
+def stored_by_row(signals: Signals, positions: tuple[int, ...], batch: Batch) -> Signals:
+    """Return signals whose output, of all positions of all examples, has the batch's rows only.
+
+    Args:
+        signals: With an output `[examples · positions, …]`.
+        positions: The shape of the positions.
+        batch: The examples, whose tokens may be padded to fewer positions than were stored.
+
+    Raises:
+        ModelError: The batch has other positions.
+    """
+    known = positions_of(batch, len(positions) + 2)
+    tokens = batch.output_token_mask()
+    if known is None and tokens is not None and len(positions) == 1:
+        known = tuple(tokens.shape[1:])
+    known = known or positions
+    padded = len(positions) == 1 and known < positions
+    if known != positions and not padded:
+        raise ModelError(
+            f"the batch must have the positions that were labelled, {list(positions)}, got "
+            f"{list(known)}; give examples of the same size, or label these"
+        )
+    output = signals.wanted_targets()
+    device = output.device if isinstance(output, Tensor) else output.other.device
+    rows = _rows(batch, torch.Size((len(batch), *known)), device)
+
+    def own(values: Tensor) -> Tensor:
+        return rows.of(values.unflatten(0, (len(batch), *positions))[:, : known[0]])
+
+    found = own(output) if isinstance(output, Tensor) else output.changed(own)
+    return replace(signals, output=found, rows=rows)
+
+
+def positions_of(batch: Batch, dimensions: int) -> tuple[int, ...] | None:
+    """Return the positions that a batch itself has, for an output of so many dimensions."""
+    if batch.row_mask is not None:
+        return tuple(batch.row_mask.shape[1:])
+    labels = batch.labels
+    if labels is None:
+        return None
+    if labels.ndim == dimensions - 1:
+        return tuple(labels.shape[1:])
+    if labels.ndim == dimensions and labels.is_floating_point():  # values, as the output is
+        return tuple(labels.shape[1:-1] if dimensions == _TOKENS else labels.shape[2:])
+    return None
+
+
+def labels_by_row(batch: Batch, rows: Rows | None) -> Batch:
+    """Return the batch with a label for each row, where its labels have positions."""
+    if rows is None:
+        return batch
+    mixture = batch.mixture
+    if mixture is not None:
+        fraction = mixture.fraction[rows.examples]
+        mixture = Mixture(_of_rows(mixture.labels, rows), fraction)
+    labels = None if batch.labels is None else _of_rows(batch.labels, rows)
+    return replace(batch, labels=labels, mixture=mixture, rows=rows)
+
+
+def same_rows(rows: Sequence[Rows | None], names: Sequence[str]) -> Rows | None:
+    """Return the rows of outputs that are compared; refuse outputs for different positions.
+
+    Raises:
+        ModelError: They differ.
+    """
+    shapes = [None if each is None else each.positions for each in rows]
+    if len(set(shapes)) > 1:
+        found = {
+            name: "one answer an example" if each is None else list(each)
+            for name, each in zip(names, shapes, strict=True)
+        }
+        raise ModelError(
+            f"outputs that are compared must be for the same positions, got {found}; give labels "
+            "(−100 where there are none) or a `row_mask`, to whose resolution maps are resized, or "
+            "wrap a model in tl.layers.Output"
+        )
+    return rows[0] if rows else None
+
+
+def _of_rows(labels: Tensor, rows: Rows) -> Tensor:
+    """Return the labels of rows; unchanged if they have other positions."""
+    shape, positions = tuple(labels.shape[1:]), rows.positions
+    if shape == positions or shape[:-1] == positions:
+        return rows.of(labels)
+    if shape[1:] == positions:
+        return rows.of(labels.movedim(1, -1))
+    return labels
+
+
+def _classes_last(output: Tensor, positions: tuple[int, ...] | None, side: str) -> Tensor:
+    """Return an output as `[batch, positions…, classes]`, at the resolution that is known."""
+    last = tuple(output.shape[1:-1]) == positions
+    second = tuple(output.shape[2:]) == positions
+    if positions is None or last == second:
+        last = output.ndim == _TOKENS
+    if last and positions in (None, tuple(output.shape[1:-1])):
+        return output
+    if not last and positions not in (None, tuple(output.shape[2:])):
+        output = _resized(output, positions, side)
+    if last:
+        raise ModelError(
+            f"the {side} must have one output for each of the {list(positions or ())} positions of "
+            f"the labels (or of `row_mask`), got {describe(output)}; give labels of the tokens "
+            "that the model is given, padded as they are"
+        )
+    return output.movedim(1, -1)
+
+
+def _resized(output: Tensor, positions: tuple[int, ...] | None, side: str) -> Tensor:
+    """Return a map `[batch, classes, …]` at another resolution of the same aspect."""
+    assert positions is not None
+    scales = [own / asked for own, asked in zip(output.shape[2:], positions, strict=True)]
+    if max(scales) - min(scales) > _SAME_ASPECT * max(scales):
+        raise ModelError(
+            f"the {side}'s output must be a map of the labels' (or of `row_mask`'s) "
+            f"{list(positions)} positions, or of the same aspect, to be resized to them, got "
+            f"{describe(output)}; its classes must be second or last"
+        )
+    mode = _MODES[len(positions)]
+    return F.interpolate(output, size=positions, mode=mode, align_corners=False)
+
+
+def _rows(batch: Batch, shape: torch.Size, device: torch.device) -> Rows:
+    """Return which positions of an output are rows; `shape` is `[batch, positions…]`."""
+    mask = batch.row_mask
+    if mask is None:
+        tokens = batch.output_token_mask()
+        mask = tokens if tokens is not None and tokens.shape == shape else None
+        labelled = _labelled(batch.labels, shape)
+        if labelled is not None:
+            unlabelled = ~labelled.flatten(1).any(dim=1)
+            judged = labelled | unlabelled[(..., *[None] * (labelled.ndim - 1))]
+            mask = judged if mask is None else mask & judged
+    if mask is None:
+        full = torch.ones((), dtype=torch.bool, device=device).expand(shape)
+        return Rows(full, complete=True)
+    mask = mask.to(device)
+    # On a device the look would wait for it, as the selection of rows itself does.
+    return Rows(mask, complete=bool(mask.all()))
+
+
+def _labelled(labels: Tensor | None, shape: torch.Size) -> Tensor | None:
+    """Return which positions have a label; None where labels have no such positions."""
+    if labels is None:
+        return None
+    known = ~labels.isnan() if labels.is_floating_point() else labels.long() != UNLABELLED
+    if known.shape == shape:
+        return known
+    if known.ndim == len(shape) + 1 and labels.is_floating_point():
+        if known.shape[:-1] == shape:
+            return known.any(dim=-1)
+        if known.shape[:1] + known.shape[2:] == shape:
+            return known.any(dim=1)
+    return None
