@@ -223,7 +223,7 @@ def _mask(value: Any) -> Tensor | None:
     if value is None:
         return None
     mask = torch.as_tensor(value)
-    if mask.ndim < _LABELLED or (mask.dtype != torch.bool and bool(((mask != 0) & (mask != 1)).any())):
+    if mask.ndim < _LABELLED or bool(((mask != 0) & (mask != 1)).any()):
         raise DataError(
             "`row_mask` must be true or 1 where a position has an answer, [batch, tokens] or "
             f"[batch, height, width], got {describe(mask)}; give one value for each position"

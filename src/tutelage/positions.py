@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tutelage.errors import ModelError
-from tutelage.nested import describe
+from tutelage.errors import DataError, ModelError
+from tutelage.nested import describe, first_tensor
 from tutelage.rows import Rows
 from tutelage.signals import UNLABELLED, Batch, Mixture, Signals
 
@@ -62,11 +62,7 @@ def stored_by_row(signals: Signals, positions: tuple[int, ...], batch: Batch) ->
     Raises:
         ModelError: The batch has other positions.
     """
-    known = positions_of(batch, len(positions) + 2)
-    tokens = batch.output_token_mask()
-    if known is None and tokens is not None and len(positions) == 1:
-        known = tuple(tokens.shape[1:])
-    known = known or positions
+    known = positions_of(batch, len(positions) + 2) or positions
     padded = len(positions) == 1 and known < positions
     if known != positions and not padded:
         raise ModelError(
@@ -84,18 +80,27 @@ def stored_by_row(signals: Signals, positions: tuple[int, ...], batch: Batch) ->
     return replace(signals, output=found, rows=rows)
 
 
-def positions_of(batch: Batch, dimensions: int) -> tuple[int, ...] | None:
-    """Return the positions that a batch itself has, for an output of so many dimensions."""
-    if batch.row_mask is not None:
-        return tuple(batch.row_mask.shape[1:])
-    labels = batch.labels
-    if labels is None:
+def rows_of(batch: Batch, dimensions: int) -> Rows | None:
+    """Return the rows of an output of so many dimensions, where the batch itself tells."""
+    positions = positions_of(batch, dimensions)
+    if positions is None:
         return None
-    if labels.ndim == dimensions - 1:
+    shape = torch.Size((len(batch), *positions))
+    return _rows(batch, shape, first_tensor((batch.row_mask, batch.labels, batch.inputs)).device)
+
+
+def positions_of(batch: Batch, dimensions: int) -> tuple[int, ...] | None:
+    """Return the positions of an output of so many dimensions, where the batch itself tells."""
+    mask, labels = batch.row_mask, batch.labels
+    if mask is not None and mask.ndim == dimensions - 1:
+        return tuple(mask.shape[1:])
+    if labels is not None and labels.ndim == dimensions - 1:
         return tuple(labels.shape[1:])
-    if labels.ndim == dimensions and labels.is_floating_point():  # values, as the output is
+    if labels is not None and labels.ndim == dimensions and labels.is_floating_point():
+        # Values, with the shape of the output.
         return tuple(labels.shape[1:-1] if dimensions == _TOKENS else labels.shape[2:])
-    return None
+    tokens = batch.output_token_mask() if dimensions == _TOKENS else None
+    return None if tokens is None else tuple(tokens.shape[1:])
 
 
 def labels_by_row(batch: Batch, rows: Rows | None) -> Batch:
@@ -142,26 +147,23 @@ def _of_rows(labels: Tensor, rows: Rows) -> Tensor:
 
 def _classes_last(output: Tensor, positions: tuple[int, ...] | None, side: str) -> Tensor:
     """Return an output as `[batch, positions…, classes]`, at the resolution that is known."""
-    last = tuple(output.shape[1:-1]) == positions
-    second = tuple(output.shape[2:]) == positions
-    if positions is None or last == second:
+    last = output.shape[1:-1] == positions
+    if last == (output.shape[2:] == positions):
         last = output.ndim == _TOKENS
-    if last and positions in (None, tuple(output.shape[1:-1])):
-        return output
-    if not last and positions not in (None, tuple(output.shape[2:])):
+    found = tuple(output.shape[1:-1] if last else output.shape[2:])
+    if positions is not None and positions != found:
+        if last:
+            raise ModelError(
+                f"the {side} must have one output for each of the {list(positions)} positions of "
+                f"the labels (or of `row_mask`), got {describe(output)}; give labels of the tokens "
+                "that the model is given, padded as they are"
+            )
         output = _resized(output, positions, side)
-    if last:
-        raise ModelError(
-            f"the {side} must have one output for each of the {list(positions or ())} positions of "
-            f"the labels (or of `row_mask`), got {describe(output)}; give labels of the tokens "
-            "that the model is given, padded as they are"
-        )
-    return output.movedim(1, -1)
+    return output if last else output.movedim(1, -1)
 
 
-def _resized(output: Tensor, positions: tuple[int, ...] | None, side: str) -> Tensor:
+def _resized(output: Tensor, positions: tuple[int, ...], side: str) -> Tensor:
     """Return a map `[batch, classes, …]` at another resolution of the same aspect."""
-    assert positions is not None
     scales = [own / asked for own, asked in zip(output.shape[2:], positions, strict=True)]
     if max(scales) - min(scales) > _SAME_ASPECT * max(scales):
         raise ModelError(
@@ -176,6 +178,11 @@ def _resized(output: Tensor, positions: tuple[int, ...] | None, side: str) -> Te
 def _rows(batch: Batch, shape: torch.Size, device: torch.device) -> Rows:
     """Return which positions of an output are rows; `shape` is `[batch, positions…]`."""
     mask = batch.row_mask
+    if mask is not None and mask.shape != shape:
+        raise DataError(
+            f"`row_mask` must have one value for each position of the output, {list(shape)}, got "
+            f"{describe(mask)}; make it as the labels are"
+        )
     if mask is None:
         tokens = batch.output_token_mask()
         mask = tokens if tokens is not None and tokens.shape == shape else None

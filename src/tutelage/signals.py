@@ -102,8 +102,8 @@ class Batch:
                 `(x, labels)` or, for models of several inputs, `(x1, x2, …, labels)`, optionally
                 followed by the names of the domains; a dict of inputs, with labels under `labels`,
                 `label`, `targets`, `target` or `y` (the first of these), and optional `index`,
-                `domain` and `row_mask`; a `Batch`; or an `IndexedExample` of any of these. Arrays may replace
-                tensors.
+                `domain` and `row_mask`; a `Batch`; or an `IndexedExample` of any of these. Arrays
+                may replace tensors.
             progress: See `Batch`.
 
         Raises:
@@ -156,7 +156,8 @@ class Batch:
     def labelled(self) -> Tensor:
         """Return which examples have a label, `[batch]` of bool; one known value is enough.
 
-        With labels of rows it is which rows have one, `[rows]`. Of an example that is mixed from two, both labels must be known.
+        With labels of rows it is which rows have one, `[rows]`. Of an example that is mixed from
+        two, both labels must be known.
 
         Raises:
             DataError: The batch has no labels at all.

@@ -56,6 +56,13 @@ class Outputs:
     domains: Sequence[str] | None = None
     rows: Rows | None = None
 
+    @property
+    def examples(self) -> int:
+        """The number of examples."""
+        if self.rows is not None:
+            return len(self.rows.counts)
+        return 0 if self.student is None else len(self.student)
+
     def __getitem__(self, examples: Sequence[int]) -> Outputs:
         """Return the outputs for some examples."""
         own = list(examples)
@@ -251,9 +258,13 @@ def _measure(
     if outputs.labels is None:
         return found
     known = Batch(student, outputs.labels).labelled()
+    labels, rows = outputs.labels[known], None
+    if outputs.rows is not None:
+        owners = outputs.rows.examples[known]
+        rows = Rows.counted(owners.bincount(minlength=outputs.examples))
     for name, metric in metrics.items() if bool(known.any()) else ():
         try:
-            found[name] = evaluate_metric(name, metric, student[known], outputs.labels[known])
+            found[name] = evaluate_metric(name, metric, student[known], labels, rows)
         except ArgumentError as error:
             # Such as an area under a curve for a domain with a single class.
             if not (tolerant and isinstance(error.__cause__, ValueError)):

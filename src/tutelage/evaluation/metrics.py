@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tutelage.errors import ArgumentError, DataError, TutelageError, in_short
 from tutelage.nested import describe
+from tutelage.rows import Rows
 from tutelage.signals import UNLABELLED
 
 
@@ -27,8 +28,19 @@ class UpdatedMetric(Protocol):
         """Return the value over all that was accumulated."""
 
 
-Metric = Callable[[Tensor, Tensor], Any] | UpdatedMetric
-"""A function of (outputs, labels) of all examples, or an object with update and compute."""
+@runtime_checkable
+class RowMetric(Protocol):
+    """A metric that must know which rows belong to which example, such as one of entities."""
+
+    def of_rows(self, output: Tensor, labels: Tensor, rows: Rows) -> Any:
+        """Return the value over all examples: outputs and labels are those of labelled rows."""
+
+
+Metric = Callable[[Tensor, Tensor], Any] | UpdatedMetric | RowMetric
+"""A function of (outputs, labels) of all examples, or an object with update and compute.
+
+With several answers an example these are outputs `[rows, …]` and labels of rows.
+"""
 
 
 def accuracy(output: Tensor, labels: Tensor) -> float:
@@ -94,19 +106,25 @@ def check_class_ids(labels: Tensor, classes: int) -> None:
         )
 
 
-def evaluate_metric(name: str, metric: Metric, output: Tensor, labels: Tensor) -> float:
+def evaluate_metric(
+    name: str, metric: Metric, output: Tensor, labels: Tensor, rows: Rows | None = None
+) -> float:
     """Return a metric's value as a float; an `ArgumentError` says that it fails or has none."""
-    accumulates = isinstance(metric, UpdatedMetric)
-    if not (accumulates or callable(metric)):
-        raise ArgumentError(
-            f"metric `{name}` must be a function of (outputs, labels), or an object with reset, "
-            f"update and compute, got {type(metric).__name__}; pass one of these"
-        )
     try:
-        if accumulates:
+        if isinstance(metric, RowMetric):
+            alone = Rows(torch.ones(len(output), 1, dtype=torch.bool), complete=True)
+            value = metric.of_rows(output, labels, rows or alone)
+        elif isinstance(metric, UpdatedMetric):
             metric.reset()
             metric.update(output, labels)
-        value = metric.compute() if accumulates else metric(output, labels)
+            value = metric.compute()
+        elif callable(metric):
+            value = metric(output, labels)
+        else:
+            raise ArgumentError(
+                f"metric `{name}` must be a function of (outputs, labels), or an object with "
+                f"reset, update and compute, got {type(metric).__name__}; pass one of these"
+            )
     except TutelageError:
         raise
     except Exception as error:

@@ -11,7 +11,6 @@ from zlib import crc32
 from tutelage.errors import ModelError, StoreError
 from tutelage.files import remove_drafts
 from tutelage.signals import CoarseLogits, Signals
-from tutelage.store.fields import OUTPUT_NAME
 from tutelage.store.forms import Arrays, encode
 from tutelage.store.journal import Checksums, Journal, journals, read_journals
 from tutelage.store.manifest import Manifest

@@ -86,7 +86,7 @@ class Collector:
             calibration=self._calibration(reading, output, scorer.teacher_val),
             domains=scorer.by_domain(reading, output),
         )
-        labels = scorer.test.labels
+        labels = scorer.test.outputs(output).labels
         found = ArmRecord(model, (trial,), model=model, **summarize(reading, [output], labels))
         return replace(found, residuals=())
 
@@ -124,7 +124,8 @@ class Collector:
     def _arm(self, name: str, teacher: ArmRecord | None) -> ArmRecord:
         arm, done = self.plan.arms[name], self.done[name]
         reading = self.plan.reading(done[0].planned.arm)
-        found = summarize(reading, [_given(each) for each in done], self.scorer.test.labels)
+        outputs = [_given(each) for each in done]
+        found = summarize(reading, outputs, self.scorer.test.outputs(outputs[0]).labels)
         theirs = () if teacher is None else teacher.similarity
         return ArmRecord(
             name=name,
@@ -140,7 +141,7 @@ class Collector:
             against=arm.against,
             series=arm.series,
             at=arm.at,
-            intervals=self.differences.intervals(reading, [_given(each) for each in done]),
+            intervals=self.differences.intervals(reading, outputs),
             **found,
         )
 
@@ -164,8 +165,10 @@ class Collector:
     def _calibration(
         self, reading: Objective, output: Tensor, val: Tensor | None
     ) -> Calibration | None:
-        known = None if self.scorer.val is None else self.scorer.val.labels
-        return calibrate(reading, output, self.scorer.test.labels, (val, known))
+        held_out = self.scorer.val
+        known = None if held_out is None or val is None else held_out.outputs(val).labels
+        labels = self.scorer.test.outputs(output).labels
+        return calibrate(reading, output, labels, (val, known))
 
     def _settings(self, name: str) -> dict[str, str]:
         arm = self.done[name][0].planned.arm

@@ -135,9 +135,8 @@ def _primary(arms: Sequence[ArmRecord], higher: bool) -> str:
 
 
 def _examples(finished: Finished) -> dict[str, int]:
-    first = next(iter(finished.done.values()))[0]
-    counted: dict[str, Tensor | None] = {"val": first.val, "test": first.test}
-    return {name: len(each) for name, each in counted.items() if each is not None}
+    known = {"val": finished.scorer.val, "test": finished.scorer.test}
+    return {name: each.examples for name, each in known.items() if each is not None}
 
 
 def _some(names: Sequence[str]) -> str:

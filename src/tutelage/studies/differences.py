@@ -88,7 +88,9 @@ class Differences:
         if len(known) < len(columns):
             return None
         table = torch.stack([values for _, values in known]).double().numpy()
-        return Scores(table, tuple(known[0][0].tolist()), 1.0 if name in _ON_EXAMPLES else 0.0)
+        one_answer = all(len(each) == self.scorer.test.examples for each in outputs)
+        resolution = 1.0 if name in _ON_EXAMPLES and one_answer else 0.0
+        return Scores(table, tuple(known[0][0].tolist()), resolution)
 
     def comparison(
         self, arm: str, other: str, found: Scores, margin: float | None = None
@@ -178,7 +180,8 @@ class Differences:
         mean is θ. Their variation is that of θ between test sets (Tukey 1958).
         """
         whole = self.scorer.value(reading, output, None)
-        names = list(range(len(output))) if self.groups is None else list(self.groups)
+        examples = range(self.scorer.test.examples)
+        names = list(examples) if self.groups is None else list(self.groups)
         different = list(dict.fromkeys(names))
         order = torch.randperm(len(different), generator=torch.Generator().manual_seed(0)).tolist()
         fold = {different[each]: place % _FOLDS for place, each in enumerate(order)}

@@ -12,12 +12,13 @@ from torch import Tensor
 from tutelage.data import Source, as_source, randomness
 from tutelage.data.fingerprint import fingerprint
 from tutelage.errors import DataError
-from tutelage.evaluation import evaluate
+from tutelage.evaluation import Outputs, evaluate
 from tutelage.files import write_whole
 from tutelage.identity import digest
 from tutelage.nested import named_tensors
-from tutelage.signals import UNLABELLED
+from tutelage.signals import UNLABELLED, Batch
 from tutelage.studies.example_keys import domains_of, example_keys, kind_of
+from tutelage.studies.row_labels import RowLabels, RowLabelsReader, row_labels_for
 from tutelage.teachers import Teacher
 
 BATCH = 256
@@ -28,11 +29,13 @@ class Truth:
     """Labels and domains of a data set.
 
     Args:
-        labels: Of all examples, on the CPU; None without.
+        labels: Of all examples, on the CPU; None without, and where examples have different
+            numbers of them.
         domains: Of all examples; None without.
         fingerprint: A text that changes with inputs and labels.
         keys: A hash of the inputs of each example; see `example_keys`.
         kind: The types of the inputs.
+        by_row: The labels of rows, for outputs with several answers an example.
     """
 
     labels: Tensor | None
@@ -40,11 +43,25 @@ class Truth:
     fingerprint: str
     keys: tuple[bytes, ...]
     kind: str
+    by_row: tuple[RowLabels, ...] = ()
 
     @property
     def examples(self) -> int:
         """How many examples there are."""
         return len(self.keys)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether any example has a label."""
+        known = [self.labels, *(each.labels for each in self.by_row)]
+        return any(each is not None and bool(Batch(each, each).labelled().any()) for each in known)
+
+    def outputs(self, student: Tensor, teacher: Tensor | None = None) -> Outputs:
+        """Return a model's outputs for this data, with the labels that belong to them."""
+        if len(student) == self.examples:
+            return Outputs(student, teacher, self.labels, self.domains)
+        found = row_labels_for(self.by_row, len(student), self.examples)
+        return Outputs(student, teacher, found.labels, self.domains, found.rows)
 
 
 def truth(name: str, data: object) -> Truth:
@@ -54,15 +71,24 @@ def truth(name: str, data: object) -> Truth:
         DataError: The data cannot be read.
     """
     labels, domains, prints, keys, kind = [], [], [], [], ""
+    by_row = RowLabelsReader()
     with randomness.preserved():
         randomness.seed_everything(0)
         for batch in source_of(name, data).epoch(0):
             labels.append(batch.labels)
+            by_row.add(batch)
             domains.append(domains_of(batch))
             prints.append(fingerprint(dict(named_tensors((batch.inputs, batch.labels)))))
             keys += example_keys(batch)
             kind = kind or kind_of(batch)
-    return Truth(_joined(labels), _domains(domains), digest(*prints), tuple(keys), kind)
+    return Truth(
+        labels=_joined(labels),
+        domains=_domains(domains),
+        fingerprint=digest(*prints),
+        keys=tuple(keys),
+        kind=kind,
+        by_row=by_row.found(),
+    )
 
 
 def notes_on(test: Truth) -> tuple[str, ...]:
@@ -132,7 +158,8 @@ def load(path: Path) -> Tensor | None:
 
 def _joined(column: list[Tensor | None]) -> Tensor | None:
     present = [each.cpu() for each in column if each is not None]
-    return torch.cat(present) if len(present) == len(column) else None
+    alike = len({each.shape[1:] for each in present}) == 1  # texts are padded batch by batch
+    return torch.cat(present) if alike and len(present) == len(column) else None
 
 
 def _domains(column: list[list[str] | None]) -> tuple[str, ...] | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, NonFiniteError
-from tutelage.evaluation import Outputs, divergence, label_metrics, measure
+from tutelage.evaluation import divergence, label_metrics, measure
 from tutelage.objectives import Objective
 from tutelage.reports.record import DecidingMetric
 from tutelage.reports.summary import finite
@@ -66,11 +66,11 @@ class Scorer:
         """The deciding metric: the user's, else the default one that the test data allow."""
         if self.plan.monitor is not None:
             return self.plan.monitor
-        values, labels = self.plan.values, self.test.labels
+        values = self.plan.values
         names = (
             {"teacher_mse" if values else "agreement"} if self.teacher_test is not None else set()
         )
-        if labels is not None and bool(Batch(labels, labels).labelled().any()):
+        if self.test.has_labels:
             names.add("mse" if values else "accuracy")
         return choose_monitor(names)
 
@@ -113,9 +113,9 @@ class Scorer:
 
     def by_domain(self, objective: Objective, output: Tensor) -> dict[str, dict[str, float]]:
         """Return the deciding metric for each domain of the test data."""
-        name, outputs = self.monitor.name, Outputs(output, self.teacher_test, self.test.labels)
+        name, outputs = self.monitor.name, self.test.outputs(output, self.teacher_test)
         metrics = {key: each for key, each in self.plan.metrics.items() if key == name}
-        found = measure(objective, replace(outputs, domains=self.test.domains), metrics)
+        found = measure(objective, outputs, metrics)
         values = {each: found.get(f"{name}/{each}") for each in self.test.domains or ()}
         return {each: {name: value} for each, value in finite(values).items()}
 
@@ -124,11 +124,20 @@ class Scorer:
     ) -> tuple[Tensor, Tensor] | None:
         """Return which test examples count, and what each adds to a metric.
 
-        None where the metric is no mean over examples.
+        None where the metric is no mean over examples. With several answers an example the metric
+        is a mean over rows, a ratio of two sums over examples; see `_of_examples`.
         """
+        found = self._per_row(name, objective, output)
+        rows = self.test.outputs(output).rows
+        return found if found is None or rows is None else _of_examples(*found, rows.examples)
+
+    def _per_row(
+        self, name: str, objective: Objective, output: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """Return which rows, or examples with one answer, count, and what each adds."""
         if name in self.plan.metrics:
             return None
-        prediction, labels = objective.prediction(output), self.test.labels
+        prediction, labels = objective.prediction(output), self.test.outputs(output).labels
         if name == "agreement" and self.teacher_test is not None and not objective.predicts_values:
             teacher = objective.prediction(self.teacher_test)
             if teacher.shape == prediction.shape:
@@ -146,8 +155,8 @@ class Scorer:
 
     def value(self, objective: Objective, output: Tensor, rows: Sequence[int] | None) -> float:
         """Return the deciding metric on some test examples; None for all."""
-        outputs = Outputs(output, self.teacher_test, self.test.labels)
-        outputs = outputs if rows is None else outputs[rows]
+        outputs = self.test.outputs(output, self.teacher_test)
+        outputs = replace(outputs, domains=None) if rows is None else outputs[rows]
         name = self.monitor.name
         metrics = {key: each for key, each in self.plan.metrics.items() if key == name}
         found = measure(objective, outputs, metrics) | divergence(objective, outputs)
@@ -156,5 +165,17 @@ class Scorer:
     def _metrics(
         self, objective: Objective, output: Tensor, data: Truth, teacher: Tensor | None
     ) -> dict[str, float]:
-        outputs = Outputs(output, teacher, data.labels)
+        outputs = replace(data.outputs(output, teacher), domains=None)
         return measure(objective, outputs, self.plan.metrics) | divergence(objective, outputs)
+
+
+def _of_examples(rows: Tensor, values: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
+    """Return values of examples whose mean is the mean of rows x̄, by linearising the ratio.
+
+    That of example e is x̄ + G/R · Σ_{i in e} (x_i − x̄), with R rows in G examples.
+    """
+    examples, place = owner[rows].unique(return_inverse=True)
+    values = values.double()
+    mean = values.mean()
+    sums = values.new_zeros(len(examples)).index_add_(0, place, values - mean)
+    return examples, mean + sums * (len(examples) / len(rows))

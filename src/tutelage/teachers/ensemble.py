@@ -47,9 +47,7 @@ class Team(Teacher):
             )
         self.devices = tuple(None if each is None else _device(each) for each in given)
 
-    def ask_all(
-        self, batch: Batch, fields: Fields
-    ) -> tuple[list[Tensor | CoarseLogits], Signals]:
+    def ask_all(self, batch: Batch, fields: Fields) -> tuple[list[Tensor | CoarseLogits], Signals]:
         """Return all members' outputs, where required; and the features by `name/path`, and rows.
 
         Raises:

@@ -58,7 +58,8 @@ class TeacherOutputs:
         self._first = signals
         found = [] if signals.output is None else [self._output(signals.output)]
         if signals.rows is not None:
-            found = [each.model_copy(update={"positions": signals.rows.positions}) for each in found]
+            several = {"positions": signals.rows.positions}
+            found = [each.model_copy(update=several) for each in found]
         for path in self.settings.features:
             shape = tuple(signals.features[path].shape[1:])
             dtype = self.settings.dtype

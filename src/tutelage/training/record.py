@@ -57,7 +57,7 @@ def record_of(run: Run) -> Record:
     student, teacher = record.arm(STUDENT), None
     if outputs is not None and outputs.student is not None:
         student, teacher = _judged(run, student, replace(outputs, domains=None))
-        record = replace(record, examples={"val": len(outputs.student)})
+        record = replace(record, examples={"val": outputs.examples})
     elif run.teacher is not None:
         teacher = ArmRecord(_TEACHER, (TrialRecord(),), model=_TEACHER)
     return decided(replace(record, arms=(student,), teacher=teacher, models=models))
