@@ -16,7 +16,6 @@ from tutelage.signals import UNLABELLED, Batch, Mixture, Signals
 
 _TOKENS = 3  # dimensions of [batch, tokens, classes]
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
-_SAME_ASPECT = 0.1
 
 
 def by_row(signals: Signals, batch: Batch, side: str) -> Signals:
@@ -164,8 +163,11 @@ def _classes_last(output: Tensor, positions: tuple[int, ...] | None, side: str) 
 
 def _resized(output: Tensor, positions: tuple[int, ...], side: str) -> Tensor:
     """Return a map `[batch, classes, …]` at another resolution of the same aspect."""
-    scales = [own / asked for own, asked in zip(output.shape[2:], positions, strict=True)]
-    if max(scales) - min(scales) > _SAME_ASPECT * max(scales):
+    sizes = list(zip(output.shape[2:], positions, strict=True))
+    # Strides round sizes up or down, so that the aspect is the same but for one pixel.
+    if max((own - 1) / asked for own, asked in sizes) >= min(
+        (own + 1) / asked for own, asked in sizes
+    ):
         raise ModelError(
             f"the {side}'s output must be a map of the labels' (or of `row_mask`'s) "
             f"{list(positions)} positions, or of the same aspect, to be resized to them, got "

@@ -2,12 +2,23 @@
 
 `blocks` finds repeated blocks; `every_nth`, `uniform`, `first` and `last` return layer maps
 (student block: teacher block) for objectives that compare layers. `Output` chooses the output among
-the parts of what a model returns.
+the parts of what a model returns, and `ByWord` makes a tagger of tokens one of words.
 """
 
 from tutelage.layers.blocks import blocks
+from tutelage.layers.by_word import ByWord
 from tutelage.layers.maps import every_nth, first, last, uniform
 from tutelage.layers.observe import evaluating, observe
 from tutelage.layers.output import Output
 
-__all__ = ["Output", "blocks", "evaluating", "every_nth", "first", "last", "observe", "uniform"]
+__all__ = [
+    "ByWord",
+    "Output",
+    "blocks",
+    "evaluating",
+    "every_nth",
+    "first",
+    "last",
+    "observe",
+    "uniform",
+]
