@@ -86,6 +86,6 @@ class UNet(nn.Module):
             x = block(nn.functional.max_pool2d(x, 2) if level else x)
             kept.append(x)
         for block, skip in zip(self.up, reversed(kept[:-1]), strict=True):
-            larger = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
+            larger = nn.functional.interpolate(x, skip.shape[2:], mode="nearest")
             x = block(torch.cat([larger, skip], dim=1))
         return self.head(x)
