@@ -28,6 +28,15 @@ OF_TOKENS = pytest.mark.parametrize(
     [pytest.param(each, id=name) for name, each in EACH.items() if TOKENS in each.shapes],
 )
 
+OF_MAPS = pytest.mark.parametrize(
+    "formula",
+    [
+        pytest.param(each, id=name)
+        for name, each in EACH.items()
+        if {MAPS, TOKENS} <= set(each.shapes)  # and so a mask
+    ],
+)
+
 
 def features(shape, dtype=torch.float64):
     generator = torch.Generator().manual_seed(1)
@@ -233,3 +242,62 @@ def test_a_mask_of_other_tokens_is_ignored(formula):
     sides = features(TOKENS)
     mask = torch.zeros(6, 9, dtype=torch.bool)
     assert torch.equal(formula.loss(*sides, mask=mask), formula.loss(*sides))
+
+
+@OF_MAPS
+@pytest.mark.parametrize("junk", [0.0, 1e4, torch.nan])
+def test_void_positions_of_maps_are_ignored(formula, junk):
+    """Where valid positions are a rectangle, the values are those of that part of the map."""
+    student, teacher = features(MAPS)
+    mask = torch.zeros(6, 5, 4, dtype=torch.bool)
+    mask[:, 1:4, 2:] = True
+    padded = [torch.full((6, 4, 5, 4), junk, dtype=torch.float64) for _ in range(2)]
+    padded[1] *= -3  # the sides differ there
+    for each, side in zip(padded, (student, teacher), strict=True):
+        each[:, :, 1:4, 2:] = side.detach()
+    larger = padded[0].requires_grad_()
+    values, expected = formula.loss(larger, padded[1], mask=mask), formula.loss(student, teacher)
+    torch.testing.assert_close(values, expected)
+    ours = gradient(values, larger)
+    torch.testing.assert_close(ours[:, :, 1:4, 2:], gradient(expected, student))
+    assert (ours.masked_fill(mask.unsqueeze(1), 0) == 0).all()
+
+
+@OF_MAPS
+def test_a_mask_of_another_size_is_resized(formula):
+    student, teacher = features(MAPS)
+    mask = torch.rand(6, 3, 2, generator=torch.Generator().manual_seed(3)) < 0.6
+    assert mask.flatten(1).any(dim=1).all()
+    finer = mask.repeat_interleave(4, dim=1).repeat_interleave(2, dim=2)
+    expected = formula.loss(student, teacher, mask=mask)
+    assert not torch.allclose(expected, formula.loss(student, teacher))
+    torch.testing.assert_close(formula.loss(student, teacher, mask=finer), expected)
+
+
+@OF_MAPS
+def test_a_map_of_void_positions_only_has_no_loss_and_no_gradient(formula):
+    student, teacher = features(MAPS)
+    mask = torch.ones(6, 3, 2, dtype=torch.bool)
+    mask[2] = False
+    values = finite(lambda *sides: formula.loss(*sides, mask=mask), student.detach(), teacher)
+    everything = torch.zeros(6, 3, 2, dtype=torch.bool)
+    nothing = formula.loss(student, teacher, mask=everything)
+    assert (gradient(nothing, student) == 0).all()
+    if not formula.over_the_batch:
+        assert values[2] == 0
+        assert (nothing == 0).all()
+
+
+@OF_MAPS
+@pytest.mark.parametrize("mask", [torch.ones(5, 3, 2).bool(), torch.ones(6, 3, 2)])
+def test_a_mask_of_other_examples_or_of_numbers_is_refused(formula, mask):
+    with pytest.raises(ModelError, match=r"must be \[batch, height, width\] of bool.*give True"):
+        formula.loss(*features(MAPS), mask=mask)
+
+
+@OF_MAPS
+def test_gradcheck_with_a_mask(formula):
+    student, teacher = features(MAPS)
+    student, teacher = student[:3].detach().requires_grad_(), teacher[:3]
+    mask = torch.tensor([[[1, 0], [1, 1], [0, 1]], [[1, 1]] * 3, [[0, 0], [0, 1], [1, 0]]]).bool()
+    assert torch.autograd.gradcheck(lambda each: formula.loss(each, teacher, mask=mask), student)

@@ -10,6 +10,8 @@ from tutelage.evaluation.calibration import (
     reliability,
 )
 from tutelage.evaluation.cost import Cost, measure_cost
+from tutelage.evaluation.detection import AveragePrecision, mean_average_precision
+from tutelage.evaluation.entities import Entity, entities, entity_f1, tag_sentences
 from tutelage.evaluation.evaluate import (
     Evaluation,
     Outputs,
@@ -31,12 +33,23 @@ from tutelage.evaluation.intervals import (
 from tutelage.evaluation.latency import Latency, latencies
 from tutelage.evaluation.metrics import Metric, accuracy, agreement, evaluate_metric, mse, r2
 from tutelage.evaluation.resemblance import class_similarity, similarity_correlation
+from tutelage.evaluation.segmentation import (
+    confusion_by_example,
+    confusion_matrix,
+    iou_by_class,
+    jackknife_iou,
+    mean_iou,
+    mean_iou_of,
+    pixel_accuracy,
+)
 from tutelage.evaluation.temperature import fit_temperature
 from tutelage.evaluation.variants import Variant, variants
 
 __all__ = [
+    "AveragePrecision",
     "Calibration",
     "Cost",
+    "Entity",
     "Evaluation",
     "Interval",
     "Latency",
@@ -53,13 +66,22 @@ __all__ = [
     "calibration_error",
     "check_metric_names",
     "class_similarity",
+    "confusion_by_example",
+    "confusion_matrix",
     "divergence",
+    "entities",
+    "entity_f1",
     "evaluate",
     "evaluate_metric",
     "fit_temperature",
+    "iou_by_class",
+    "jackknife_iou",
     "label_metrics",
     "latencies",
+    "mean_average_precision",
     "mean_interval",
+    "mean_iou",
+    "mean_iou_of",
     "mean_kl",
     "measure",
     "measure_cost",
@@ -67,10 +89,12 @@ __all__ = [
     "negative_log_likelihood",
     "non_inferiority",
     "paired_interval",
+    "pixel_accuracy",
     "predict",
     "r2",
     "reliability",
     "seeds_needed",
     "similarity_correlation",
+    "tag_sentences",
     "variants",
 ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tutelage.errors import ModelError
+from tutelage.layers.resolution import over_channels, resize, sizes
 from tutelage.nested import describe
 
 MakeProjector = Callable[[Tensor, Tensor], nn.Module]
@@ -50,32 +50,19 @@ def width(feature: Tensor) -> int:
     return feature.shape[1] if feature.ndim == _MAPS else feature.shape[-1]
 
 
-def project(module: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
+def project(
+    module: nn.Module, student: Tensor, teacher: Tensor, mask: Tensor | None = None
+) -> Tensor:
     """Project the student's feature to the teacher's width, and resize it to the teacher's size.
 
-    Both steps are linear and commute; the projection is done at the smaller size.
+    Both steps are linear and commute; the projection is done at the smaller size. `mask` has the
+    student's valid positions, as in `resize`: the projector reads 0 at the others.
     """
+    if mask is not None:
+        student = student.masked_fill(~over_channels(mask, student), 0)
     # By the number of tokens or pixels.
     if student[0].numel() // width(student) > teacher[0].numel() // width(teacher):
-        return module(resize(student, teacher))
-    return resize(module(student), teacher)
-
-
-def resize(student: Tensor, teacher: Tensor) -> Tensor:
-    """Resize the student's tokens, or height and width, to the teacher's number.
-
-    To fewer by averaging, to more by linear interpolation.
-    """
-    if student.ndim == _TOKENS and student.shape[1] != teacher.shape[1]:
-        sized = _interpolate(student.transpose(1, 2), list(teacher.shape[1:2]), "linear")
-        return sized.transpose(1, 2)
-    if student.ndim == _MAPS and student.shape[2:] != teacher.shape[2:]:
-        return _interpolate(student, list(teacher.shape[2:]), "bilinear")
-    return student
-
-
-def _interpolate(feature: Tensor, size: list[int], mode: str) -> Tensor:
-    shrinks = all(new <= old for new, old in zip(size, feature.shape[2:], strict=True))
-    if shrinks:
-        return F.interpolate(feature, size, mode="area")
-    return F.interpolate(feature, size, mode=mode, align_corners=False)
+        return module(resize(student, teacher, mask))
+    projected = module(student)
+    moved = mask is not None and list(mask.shape[1:]) != sizes(projected)  # by a custom projector
+    return resize(projected, teacher, None if moved else mask)

@@ -12,6 +12,7 @@ from tutelage.objectives._bounded_regression import BoundedRegression, bounded_r
 from tutelage.objectives._cka import CKA, cka
 from tutelage.objectives._coarse_soft_targets import coarse_soft_targets
 from tutelage.objectives._crd import CRD, crd
+from tutelage.objectives._cwd import CWD, cwd
 from tutelage.objectives._dist import DIST, dist
 from tutelage.objectives._dkd import DKD, dkd
 from tutelage.objectives._feature_match import FeatureMatch, feature_match
@@ -33,6 +34,7 @@ from tutelage.objectives._ofa import OFA, ofa
 from tutelage.objectives._regression import LabelRegression, OutputRegression, regression
 from tutelage.objectives._rkd import RKD, rkd
 from tutelage.objectives._selective import Selective, by_class, by_domain
+from tutelage.objectives._skd import SKD, skd
 from tutelage.objectives._soft_targets import SoftTargets, soft_targets
 from tutelage.objectives._vkd import VkD, vkd
 from tutelage.objectives._wttm import WTTM, wttm
@@ -40,11 +42,13 @@ from tutelage.objectives._wttm import WTTM, wttm
 __all__ = [
     "CKA",
     "CRD",
+    "CWD",
     "DIST",
     "DKD",
     "NKD",
     "OFA",
     "RKD",
+    "SKD",
     "WTTM",
     "AttentionTransfer",
     "BoundedRegression",
@@ -71,6 +75,7 @@ __all__ = [
     "cka",
     "coarse_soft_targets",
     "crd",
+    "cwd",
     "dist",
     "dkd",
     "feature_match",
@@ -83,6 +88,7 @@ __all__ = [
     "ofa",
     "regression",
     "rkd",
+    "skd",
     "soft_targets",
     "vkd",
     "with_feedback",

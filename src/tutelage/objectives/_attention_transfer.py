@@ -6,8 +6,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage.errors import ModelError
-from tutelage.layers.projector import resize
-from tutelage.objectives._features import fitting, mean_per_example, without_padding
+from tutelage.layers.resolution import fitting
+from tutelage.objectives._features import (
+    at_the_teachers_size,
+    mean_per_example,
+    position_mask,
+    without_padding,
+)
 from tutelage.objectives._layers import LayerObjective
 from tutelage.objectives._tensors import at_least_float32, shrunk
 from tutelage.signals import Batch
@@ -29,7 +34,8 @@ def attention_transfer(student: Tensor, teacher: Tensor, mask: Tensor | None = N
         student: Feature of the student, `[batch, channels, height, width]` or
             `[batch, tokens, d]`.
         teacher: That of the teacher, with as many positions.
-        mask: For `[batch, tokens, d]`: the token mask, `[batch, tokens]`.
+        mask: Valid positions, of bool: `[batch, tokens]`, or `[batch, height, width]` of any size
+            (see `layers.resolution`).
 
     Returns:
         `[batch]`, from 0 to 2/n.
@@ -48,6 +54,7 @@ def attention_transfer(student: Tensor, teacher: Tensor, mask: Tensor | None = N
         )
     ours, theirs = (_attention(feature, mask) for feature in (student, teacher))
     mask = fitting(mask, student)
+    mask = None if mask is None else mask.flatten(1)
     return mean_per_example((ours - theirs).square().unsqueeze(2), mask)
 
 
@@ -64,15 +71,17 @@ class AttentionTransfer(LayerObjective):
 
     Shape:
         Features `[batch, channels, height, width]` or `[batch, tokens, d]`; widths may differ, and
-        where the positions do, the student's feature is brought to the teacher's. Padded tokens
-        (`attention_mask` of the inputs) are ignored.
+        where the positions do, the student's feature is resized to the teacher's
+        (`layers.resolution.resize`). Padded tokens (`attention_mask` of the inputs) and void
+        positions of maps (`row_mask` of the batch) are ignored.
     """
 
     def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         """Return the differences, `[batch]`."""
+        mask = position_mask(batch, teacher)
         if student.ndim == teacher.ndim:  # the loss refuses others
-            student = resize(at_least_float32(student), teacher)
-        return attention_transfer(student, teacher, batch.token_mask())
+            student, mask = at_the_teachers_size(at_least_float32(student), teacher, mask)
+        return attention_transfer(student, teacher, mask)
 
 
 def _attention(feature: Tensor, mask: Tensor | None) -> Tensor:

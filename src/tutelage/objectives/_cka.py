@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from tutelage.objectives._features import same_examples, without_padding
+from tutelage.objectives._features import position_mask, same_examples, without_padding
 from tutelage.objectives._layers import LayerObjective
 from tutelage.objectives._tensors import full_precision, rounding
 from tutelage.objectives._value_checks import readable
@@ -29,8 +29,8 @@ def cka(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     Args:
         student: Feature of the student, `[batch, …]`; what follows the batch is flattened.
         teacher: That of the teacher, `[batch, …]`.
-        mask: For `[batch, tokens, d]`: the token mask, `[batch, tokens]`; padded tokens
-            are set to 0 on both sides.
+        mask: Valid positions, of bool: `[batch, tokens]`, or `[batch, height, width]` of any size
+            (see `layers.resolution`); the others are set to 0 on both sides.
 
     Returns:
         `[batch]`, from 0 to 1, all equal.
@@ -65,14 +65,15 @@ class CKA(LayerObjective):
 
     Shape:
         Features or outputs `[batch, …]`, which are flattened; any two widths. Padded tokens
-        (`attention_mask` of the inputs) are ignored.
+        (`attention_mask` of the inputs) and void positions of maps (`row_mask` of the batch) are
+        ignored.
     """
 
     relates_examples = True
 
     def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         """Return the batch's value for each example, `[batch]`."""
-        return cka(student, teacher, batch.token_mask())
+        return cka(student, teacher, position_mask(batch, student))
 
 
 def _centred(feature: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

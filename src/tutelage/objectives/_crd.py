@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from tutelage._checks import integer, positive
 from tutelage.layers.projector import width
-from tutelage.objectives._features import pooled
+from tutelage.objectives._features import pooled, position_mask
 from tutelage.objectives._layers import LayerObjective
-from tutelage.objectives._tensors import at_least_float32, full_precision, same_shape, shrunk
+from tutelage.objectives._tensors import full_precision, same_shape, unit
 from tutelage.objectives._value_checks import readable
 from tutelage.signals import Batch, Signals
 
@@ -64,13 +64,6 @@ def crd(
     return F.cross_entropy(scores, torch.arange(len(ours), device=ours.device), reduction="none")
 
 
-def unit(vectors: Tensor) -> Tensor:
-    """Return vectors of length 1, in float32 at least; 0 stays 0."""
-    vectors = shrunk(at_least_float32(vectors), dim=1)
-    length = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-    return vectors / torch.where(length > 0, length, 1)
-
-
 class CRD(LayerObjective):
     """Contrastive representation distillation: match an example to the teacher's embedding of it.
 
@@ -100,7 +93,8 @@ class CRD(LayerObjective):
     Shape:
         Features or outputs `[batch, d]`; or `[batch, tokens, d]` and `[batch, channels, height,
         width]`, of which the mean over the positions is taken. Padded tokens (`attention_mask` of
-        the inputs) are ignored. Kinds and widths may differ.
+        the inputs) and void positions of maps (`row_mask` of the batch) are ignored. Kinds and
+        widths may differ.
     """
 
     def __init__(
@@ -173,10 +167,10 @@ class _Embeddings(nn.Module):
         self.memory = Memory(memory, like=self.teacher.weight.T)
 
     def forward(self, student: Tensor, teacher: Tensor, batch: Batch, temperature: float) -> Tensor:
-        mask, memory = batch.token_mask(), self.memory
+        memory = self.memory
         with full_precision(student):
-            ours = self.student(pooled(student, mask))
-            theirs = unit(self.teacher(pooled(teacher, mask)))
+            ours = self.student(pooled(student, position_mask(batch, student)))
+            theirs = unit(self.teacher(pooled(teacher, position_mask(batch, teacher))))
         index = None if batch.index is None else batch.index.to(memory.index)
         rows, negatives = memory.copied(), _negatives(index, len(ours), memory)
         values = crd(ours, theirs, rows, negatives, temperature)

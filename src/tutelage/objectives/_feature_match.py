@@ -8,10 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tutelage.errors import ArgumentError
-from tutelage.layers.projector import MakeProjector, project, projector
-from tutelage.objectives._features import mean_per_example, same_features
+from tutelage.layers.projector import MakeProjector, projector
+from tutelage.objectives._features import (
+    at_the_teachers_size,
+    mean_per_example,
+    position_mask,
+    same_features,
+    without_padding,
+)
 from tutelage.objectives._layers import LayerObjective
-from tutelage.objectives._tensors import at_least_float32
 from tutelage.signals import Batch, Signals
 
 _EXPECTED = "`projector` must be a function from both features to a module between their widths"
@@ -26,7 +31,8 @@ def feature_match(student: Tensor, teacher: Tensor, mask: Tensor | None = None) 
         student: Feature of the student, `[batch, d]`, `[batch, tokens, d]` or
             `[batch, channels, height, width]`.
         teacher: That of the teacher, of the same shape.
-        mask: For `[batch, tokens, d]`: the token mask, `[batch, tokens]`.
+        mask: Valid positions, of bool: `[batch, tokens]`, or `[batch, height, width]` of any size
+            (see `layers.resolution`).
 
     Returns:
         `[batch]`, zero or more.
@@ -36,7 +42,8 @@ def feature_match(student: Tensor, teacher: Tensor, mask: Tensor | None = None) 
     tensor([2.])
     """
     same_features(student, teacher)
-    squares = F.mse_loss(at_least_float32(student), at_least_float32(teacher), reduction="none")
+    ours, theirs = (without_padding(feature, mask) for feature in (student, teacher))
+    squares = F.mse_loss(ours, theirs, reduction="none")
     return mean_per_example(squares, mask)
 
 
@@ -54,9 +61,10 @@ class FeatureMatch(LayerObjective):
             default a linear layer or a 1×1 convolution, or the identity for equal widths.
 
     Shape:
-        Features `[batch, d]`, `[batch, tokens, d]` or `[batch, channels, height, width]`; numbers
-        of tokens and heights and widths may differ. Padded tokens (`attention_mask` of the
-        inputs) are ignored.
+        Features `[batch, d]`, `[batch, tokens, d]` or `[batch, channels, height, width]`; where
+        numbers of tokens or heights and widths differ, the student's feature is resized to the
+        teacher's (`layers.resolution.resize`). Padded tokens (`attention_mask` of the inputs) and
+        void positions of maps (`row_mask` of the batch) are ignored.
 
     Raises:
         ArgumentError: The map is empty or has invalid layer paths, or `projector` is not a
@@ -90,5 +98,6 @@ class FeatureMatch(LayerObjective):
 
     def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         """Return the distances, `[batch]`."""
-        ours = project(self.projectors[pair], student, teacher)
-        return feature_match(ours, teacher, batch.token_mask())
+        mask = position_mask(batch, teacher)
+        ours, mask = at_the_teachers_size(student, teacher, mask, self.projectors[pair])
+        return feature_match(ours, teacher, mask)

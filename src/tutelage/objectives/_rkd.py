@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tutelage._checks import not_negative
 from tutelage.errors import ArgumentError
-from tutelage.objectives._features import same_examples, without_padding
+from tutelage.objectives._features import position_mask, same_examples, without_padding
 from tutelage.objectives._layers import LayerObjective
 from tutelage.objectives._tensors import full_precision, shrunk
 from tutelage.signals import Batch
@@ -43,8 +43,8 @@ def rkd(
         teacher: That of the teacher, `[batch, …]`.
         distance: λ_d ≥ 0.
         angle: λ_a ≥ 0; with 0 no angles are computed.
-        mask: For `[batch, tokens, d]`: the token mask, `[batch, tokens]`; padded tokens
-            are set to 0 on both sides.
+        mask: Valid positions, of bool: `[batch, tokens]`, or `[batch, height, width]` of any size
+            (see `layers.resolution`); the others are set to 0 on both sides.
 
     Returns:
         `[batch]`, zero or more.
@@ -82,7 +82,8 @@ class RKD(LayerObjective):
 
     Shape:
         Features or outputs `[batch, …]`, which are flattened; any two widths. Padded tokens
-        (`attention_mask` of the inputs) are ignored.
+        (`attention_mask` of the inputs) and void positions of maps (`row_mask` of the batch) are
+        ignored.
     """
 
     relates_examples = True
@@ -104,7 +105,7 @@ class RKD(LayerObjective):
 
     def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         """Return the errors, `[batch]`."""
-        return rkd(student, teacher, self.distance, self.angle, batch.token_mask())
+        return rkd(student, teacher, self.distance, self.angle, position_mask(batch, student))
 
 
 def _relations(feature: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -47,6 +47,16 @@ def shrunk(tensor: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     return tensor / torch.where(largest > 0, largest, 1)
 
 
+def unit(vectors: Tensor) -> Tensor:
+    """Return vectors along the first dimension after the batch, made of length 1; 0 stays 0.
+
+    In float32 at least.
+    """
+    vectors = shrunk(at_least_float32(vectors), dim=1)
+    length = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    return vectors / torch.where(length > 0, length, 1)
+
+
 def same_shape(student: Tensor, teacher: Tensor, unit: str) -> None:
     """Refuse outputs that are not of one shape `[batch, n]`; `unit` says what the n columns are."""
     tables = student.ndim == teacher.ndim == 2  # noqa: PLR2004 - rows and columns

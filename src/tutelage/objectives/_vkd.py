@@ -8,9 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tutelage.layers.projector import check_kinds, project, width
+from tutelage.layers.projector import check_kinds, width
 from tutelage.objectives._feature_match import FeatureMatch
-from tutelage.objectives._features import mean_per_example, same_features
+from tutelage.objectives._features import (
+    at_the_teachers_size,
+    mean_per_example,
+    position_mask,
+    same_features,
+    without_padding,
+)
 from tutelage.objectives._tensors import at_least_float32, directions, full_precision
 from tutelage.signals import Batch
 
@@ -32,7 +38,8 @@ def vkd(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
         student: Feature of the student, `[batch, d]`, `[batch, tokens, d]` or
             `[batch, channels, height, width]`.
         teacher: That of the teacher, of the same shape.
-        mask: For `[batch, tokens, d]`: the token mask, `[batch, tokens]`.
+        mask: Valid positions, of bool: `[batch, tokens]`, or `[batch, height, width]` of any size
+            (see `layers.resolution`).
 
     Returns:
         `[batch]`, zero or more.
@@ -43,8 +50,9 @@ def vkd(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     same_features(student, teacher)
     dim = 1 if teacher.ndim == _MAPS else teacher.ndim - 1
-    target = directions(at_least_float32(teacher), dim)[0] * teacher.shape[dim] ** 0.5
-    errors = F.huber_loss(at_least_float32(student), target, reduction="none", delta=1.0)
+    ours, theirs = (without_padding(feature, mask) for feature in (student, teacher))
+    target = directions(theirs, dim)[0] * teacher.shape[dim] ** 0.5
+    errors = F.huber_loss(ours, target, reduction="none", delta=1.0)
     return mean_per_example(errors, mask)
 
 
@@ -61,9 +69,10 @@ class VkD(FeatureMatch):
         layer_map: As in `LayerObjective`.
 
     Shape:
-        Features `[batch, d]`, `[batch, tokens, d]` or `[batch, channels, height, width]`; numbers
-        of tokens and heights and widths may differ. Padded tokens (`attention_mask` of the
-        inputs) are ignored.
+        Features `[batch, d]`, `[batch, tokens, d]` or `[batch, channels, height, width]`; where
+        numbers of tokens or heights and widths differ, the student's feature is resized to the
+        teacher's (`layers.resolution.resize`). Padded tokens (`attention_mask` of the inputs) and
+        void positions of maps (`row_mask` of the batch) are ignored.
     """
 
     def __init__(self, layer_map: Mapping[str, str] | None = None) -> None:
@@ -71,8 +80,9 @@ class VkD(FeatureMatch):
 
     def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         """Return the errors, `[batch]`."""
-        ours = project(self.projectors[pair], at_least_float32(student), teacher)
-        return vkd(ours, teacher, batch.token_mask())
+        student, mask = at_least_float32(student), position_mask(batch, teacher)
+        ours, mask = at_the_teachers_size(student, teacher, mask, self.projectors[pair])
+        return vkd(ours, teacher, mask)
 
 
 def orthogonal_projector(student: Tensor, teacher: Tensor) -> nn.Module:

@@ -1,0 +1,213 @@
+"""Mean average precision (mAP) of detected boxes, as COCO defines it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tutelage.errors import DataError, NonFiniteError
+from tutelage.nested import describe
+
+_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+_RECALLS = np.linspace(0.0, 1.0, 101)
+_MOST = 100  # detections of one class in one image
+_CORNERS = 4
+Boxes = Sequence[Mapping[str, Any]]
+"""For each image a dict of tensors or arrays, as torchvision's detectors take and give them."""
+_Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AveragePrecision:
+    """How well boxes are detected; each in [0, 1].
+
+    Args:
+        ap: Mean over the classes and over the IoU thresholds 0.50, 0.55, …, 0.95.
+        ap50: Mean over the classes at the threshold 0.50.
+        by_class: Each class's mean over the thresholds, by label, ascending.
+    """
+
+    ap: float
+    ap50: float
+    by_class: dict[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Matches:
+    """The detections of one class in one image, in descending order of their scores.
+
+    Args:
+        scores: `[detections]`.
+        correct: Whether each matches a true box, `[thresholds, detections]`.
+        valid: Whether each counts, `[thresholds, detections]`: not if it matches a crowd.
+        truths: How many true boxes there are, without crowds.
+    """
+
+    scores: _Array
+    correct: _Array
+    valid: _Array
+    truths: int
+
+
+def mean_average_precision(predictions: Boxes, targets: Boxes) -> AveragePrecision:
+    """Return the mean over classes of the area under the curve of precision over recall.
+
+    The definition of COCO (Lin, Maire, Belongie, Bourdev, Girshick, Hays, Perona, Ramanan, Zitnick
+    and Dollár 2014, https://arxiv.org/abs/1405.0312; https://cocodataset.org/#detection-eval), for
+    boxes of all sizes. In each image the 100 detections of a class with the highest scores are
+    matched one after another to the true box of that class with the largest intersection over union
+    (IoU) that is not taken and reaches the threshold. Precision at a recall is the largest at that
+    recall or beyond; it is averaged over the recalls 0, 0.01, …, 1. Classes without a true box are
+    left out, so that false detections of them cost nothing.
+
+    Args:
+        predictions: For each image `boxes`, `[n, 4]` as (x1, y1, x2, y2), `scores` `[n]` and
+            `labels` `[n]`, integers. None are needed: n may be 0.
+        targets: For each image `boxes` and `labels`, and optionally `iscrowd` `[n]`: a crowd is not
+            a true box, and detections that lie in it (by the part of their own area) do not count.
+
+    Raises:
+        DataError: The numbers of images or boxes differ, a box is not (x1, y1, x2, y2) with
+            x1 ≤ x2 and y1 ≤ y2, labels are no integers, or there is no true box at all.
+        NonFiniteError: A coordinate or a score is NaN or infinite.
+
+    >>> target = {"boxes": torch.tensor([[0.0, 0.0, 10.0, 10.0]]), "labels": torch.tensor([1])}
+    >>> found = {**target, "boxes": target["boxes"] + 1.0, "scores": torch.tensor([0.9])}
+    >>> mean_average_precision([found], [target])  # IoU 81/119 = 0.68 reaches 4 of 10 thresholds
+    AveragePrecision(ap=0.4, ap50=1.0, by_class={1: 0.4})
+    """
+    if len(predictions) != len(targets):
+        raise DataError(
+            f"predictions and targets must be of the same images, got {len(predictions)} and "
+            f"{len(targets)}; give one dict on each side for every image"
+        )
+    found = [_arrays(each, "predictions", k, ("scores",)) for k, each in enumerate(predictions)]
+    true = [_arrays(each, "targets", k, ()) for k, each in enumerate(targets)]
+    classes = np.unique(np.concatenate([each["labels"][~each["iscrowd"]] for each in true] or [[]]))
+    if not len(classes):
+        raise DataError(
+            f"at least one image must have a true box, got none in {len(targets)} images; give "
+            "targets with boxes"
+        )
+    curves = {int(each): _precision(each, found, true) for each in classes}
+    means = {label: float(curve.mean()) for label, curve in curves.items()}
+    ap50 = float(np.mean([curve[0].mean() for curve in curves.values()]))
+    return AveragePrecision(float(np.mean(list(means.values()))), ap50, means)
+
+
+def _precision(label: int, found: list[dict[str, _Array]], true: list[dict[str, _Array]]) -> _Array:
+    """Return the precision of one class at each threshold and recall, `[thresholds, recalls]`."""
+    images = [
+        _matches(label, *both)
+        for both in zip(found, true, strict=True)
+        if any((side["labels"] == label).any() for side in both)
+    ]
+    order = np.argsort(-np.concatenate([each.scores for each in images]), kind="stable")
+    correct, valid = (
+        np.concatenate([getattr(each, name) for each in images], axis=1)[:, order]
+        for name in ("correct", "valid")
+    )
+    hits, all_ = (correct & valid).cumsum(axis=1), valid.cumsum(axis=1)
+    recall = hits / sum(each.truths for each in images)
+    precision = hits / np.maximum(all_, 1)
+    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    curves = np.zeros((len(_THRESHOLDS), len(_RECALLS)))
+    for curve, reached, values in zip(curves, recall, precision, strict=True):
+        first = np.searchsorted(reached, _RECALLS)  # the first detection with that recall
+        there = first < len(values)
+        curve[there] = values[first[there]]
+    return curves
+
+
+def _matches(label: int, found: dict[str, _Array], true: dict[str, _Array]) -> _Matches:
+    """Match the detections of a class in one image to its true boxes, best score first."""
+    ours, theirs = found["labels"] == label, true["labels"] == label
+    order = np.argsort(-found["scores"][ours], kind="stable")[:_MOST]
+    boxes, scores = found["boxes"][ours][order], found["scores"][ours][order]
+    crowd = true["iscrowd"][theirs]
+    ious = _ious(boxes, true["boxes"][theirs], crowd)
+    correct = np.zeros((len(_THRESHOLDS), len(boxes)), dtype=bool)
+    valid = np.ones_like(correct)
+    free = np.tile(~crowd, (len(_THRESHOLDS), 1))
+    rows = np.arange(len(_THRESHOLDS))
+    for place, row in enumerate(ious if crowd.size else ()):
+        # Of equal ones the last, as in COCO's own code.
+        open_ = np.where(free, row, -1.0)[:, ::-1]
+        best = row.size - 1 - open_.argmax(axis=1)
+        hit = open_.max(axis=1) >= _THRESHOLDS
+        correct[:, place] = hit
+        free[rows[hit], best[hit]] = False
+        in_crowd = np.where(crowd, row, -1.0).max() >= _THRESHOLDS
+        valid[:, place] = hit | ~in_crowd
+    return _Matches(scores, correct, valid, int((~crowd).sum()))
+
+
+def _ious(boxes: _Array, truths: _Array, crowd: _Array) -> _Array:
+    """Return IoUs, `[detections, truths]`; of a crowd: the part of the detection inside it."""
+    low = np.maximum(boxes[:, None, :2], truths[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], truths[None, :, 2:])
+    shared = (high - low).clip(min=0).prod(axis=2)
+    area, others = ((each[:, 2:] - each[:, :2]).prod(axis=1) for each in (boxes, truths))
+    union = np.where(crowd, area[:, None], area[:, None] + others - shared)
+    return shared / np.where(union > 0, union, 1)
+
+
+def _arrays(image: Any, side: str, place: int, also: tuple[str, ...]) -> dict[str, _Array]:
+    """Return the arrays of one image, checked; boxes and scores in float64."""
+    where = f"`{side}[{place}]`"
+    needed = ("boxes", "labels", *also)
+    if not isinstance(image, Mapping) or any(name not in image for name in needed):
+        raise DataError(
+            f"{where} must be a dict with {', '.join(map(repr, needed))}, got {describe(image)}; "
+            "give what torchvision's detectors return, or take"
+        )
+    names = needed if also or "iscrowd" not in image else (*needed, "iscrowd")
+    arrays = {name: _array(image[name]) for name in names}
+    number = len(arrays["labels"]) if arrays["labels"].ndim else -1
+    for name, each in arrays.items():
+        shape = (number, _CORNERS) if name == "boxes" else (number,)
+        if each.size == 0 and number == 0:
+            arrays[name] = each.reshape(shape)
+        elif each.shape != shape:
+            raise DataError(
+                f"boxes must be [n, 4] and the others [n], got '{name}' of {list(each.shape)} with "
+                f"{number} labels in {where}; give one of each for every box"
+            )
+    if number and arrays["labels"].dtype.kind not in "iu":
+        raise DataError(
+            f"labels must be integers, got {arrays['labels'].dtype} in {where}; give class ids"
+        )
+    arrays["labels"] = arrays["labels"].astype(np.int64)
+    arrays["iscrowd"] = arrays.get("iscrowd", np.zeros(number)).astype(bool)
+    for name in ("boxes", *also):
+        arrays[name] = arrays[name].astype(np.float64)
+        if not np.isfinite(arrays[name]).all():
+            raise NonFiniteError(
+                f"boxes and scores must be finite, got '{name}' with NaN or infinite values in "
+                f"{where}; find out why the model diverged"
+            )
+    _check_corners(arrays["boxes"], where)
+    return arrays
+
+
+def _check_corners(boxes: _Array, where: str) -> None:
+    """Refuse boxes whose second corner lies before their first."""
+    wrong = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
+    if wrong.any():
+        raise DataError(
+            "boxes must be (x1, y1, x2, y2) with x1 ≤ x2 and y1 ≤ y2, got "
+            f"{boxes[wrong][0].tolist()} in {where}; convert boxes of another form, such as "
+            "(x, y, width, height), by torchvision.ops.box_convert"
+        )
+
+
+def _array(values: Any) -> _Array:
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.dtype == torch.bfloat16 else values
+    return np.asarray(values)

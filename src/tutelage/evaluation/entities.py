@@ -1,0 +1,181 @@
+"""Metrics of named entities: F1 over entities in tagged sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from torch import Tensor
+
+from tutelage.errors import DataError
+from tutelage.nested import describe
+from tutelage.signals import UNLABELLED
+
+_OUTSIDE = "O"
+Tags = Sequence[Sequence[str]]
+"""The tags of each sentence: `"O"`, or a prefix and a type, such as `"B-PER"`."""
+
+
+class Entity(NamedTuple):
+    """An entity in a sentence: tokens `start` to `end`, without `end`."""
+
+    kind: str
+    start: int
+    end: int
+
+
+def entity_f1(predicted: Tags, true: Tags, *, strict: bool = False) -> float:
+    """2·TP/(P + T): F1 over the entities of all sentences (micro average), in [0, 1].
+
+    TP counts the predicted entities whose type, start and end are those of a true one, P the
+    predicted and T the true entities. Without any entity on either side it is 0, as in seqeval.
+
+    Tjong Kim Sang and Buchholz 2000, "Introduction to the CoNLL-2000 Shared Task: Chunking",
+    https://aclanthology.org/W00-0726 (conlleval); seqeval's `f1_score` gives the same numbers in
+    its default mode and, with `strict`, in the mode "strict" with the scheme IOB2.
+
+    Args:
+        predicted: Tags of each sentence.
+        true: Those that are right, for the same tokens.
+        strict: Which tags make an entity; see `entities`.
+
+    Raises:
+        DataError: The numbers of sentences or tokens differ, or a tag is not one.
+
+    >>> entity_f1([["B-PER", "I-PER", "O"]], [["B-PER", "I-PER", "B-LOC"]])  # one of one, of two
+    0.6666666666666666
+    """
+    _same_tokens(predicted, true)
+    correct = total = 0
+    for ours, right in zip(predicted, true, strict=True):
+        found, expected = set(entities(ours, strict=strict)), set(entities(right, strict=strict))
+        correct += len(found & expected)
+        total += len(found) + len(expected)
+    return 2 * correct / total if total else 0.0
+
+
+def entities(tags: Sequence[str], *, strict: bool = False) -> list[Entity]:
+    """Return the entities of one sentence, in order.
+
+    An entity is a run of tags of one type. By default, as in conlleval, a new one begins at `B-` or
+    `S-`, after `E-` or `S-`, and wherever the type changes; so `I-` may begin an entity. With
+    `strict`, tags are IOB2: an entity is `B-` and the `I-` of its type that follow, and an `I-`
+    elsewhere belongs to none.
+
+    Args:
+        tags: `"O"`, or a prefix and a type: `B-`, `I-`, and if not `strict` also `E-`, `S-`.
+        strict: As above.
+
+    Raises:
+        DataError: A tag is none of these.
+
+    >>> entities(["I-PER", "I-PER", "B-PER", "I-LOC", "O"])
+    [Entity(kind='PER', start=0, end=2), Entity(kind='PER', start=2, end=3), \
+Entity(kind='LOC', start=3, end=4)]
+    >>> entities(["I-PER", "I-PER", "B-PER", "I-LOC", "O"], strict=True)
+    [Entity(kind='PER', start=2, end=3)]
+    """
+    split = [_split(tag, "BI" if strict else "BIES") for tag in tags]
+    found, start = [], None
+    for place, (before, here) in enumerate(pairwise([("", ""), *split, ("", "")])):
+        begins = _begins(before, here, strict)
+        if start is not None and (begins or before[1] != here[1]):
+            found.append(Entity(before[1], start, place))
+            start = None
+        if begins:
+            start = place
+    return found
+
+
+def tag_sentences(
+    predicted: Tensor, labels: Tensor, lengths: Sequence[int], names: Sequence[str]
+) -> tuple[list[list[str]], list[list[str]]]:
+    """Return the tags of each sentence by class ids of tokens: those predicted, and the true ones.
+
+    Args:
+        predicted: Class ids `[rows]`, a row for each token.
+        labels: Class ids `[rows]`. Tokens with −100, such as padding and the later parts of a word,
+            are left out on both sides.
+        lengths: How many rows each sentence has, in order.
+        names: The tag of each class id.
+
+    Raises:
+        DataError: The shapes do not match, the lengths do not add up to the rows, or a class id has
+            no name.
+
+    >>> import torch
+    >>> ids, labels = torch.tensor([1, 2, 0]), torch.tensor([1, -100, 0])
+    >>> tag_sentences(ids, labels, lengths=[2, 1], names=["O", "B-PER", "I-PER"])
+    ([['B-PER'], ['O']], [['B-PER'], ['O']])
+    """
+    integers = not (predicted.is_floating_point() or labels.is_floating_point())
+    if not integers or labels.ndim != 1 or predicted.shape != labels.shape:
+        raise DataError(
+            "predicted classes and labels must be class ids [rows], one of each for a token, got "
+            f"{describe(predicted)} and {describe(labels)}; give output.argmax(1), and flatten "
+            "[sentences, tokens]"
+        )
+    if min(lengths, default=0) < 0 or sum(lengths) != len(labels):
+        raise DataError(
+            f"`lengths` must add up to the number of rows, {len(labels)}, got {sum(lengths)} from "
+            f"{len(lengths)} sentences; give the number of rows of each, padding included"
+        )
+    both = list(zip(predicted.tolist(), labels.long().tolist(), strict=True))
+    sentences, start = [], 0
+    for length in lengths:
+        sentences.append([each for each in both[start : start + length] if each[1] != UNLABELLED])
+        start += length
+    ours, true = (
+        [[_named(pair[side], names) for pair in sentence] for sentence in sentences]
+        for side in (0, 1)
+    )
+    return ours, true
+
+
+def _begins(before: tuple[str, str], here: tuple[str, str], strict: bool) -> bool:
+    """Tell whether an entity begins at a tag, from the one before it."""
+    if strict or not here[0]:
+        return here[0] == "B"
+    return here[0] in "BS" or not before[0] or before[0] in "ES" or before[1] != here[1]
+
+
+def _split(tag: str, prefixes: str) -> tuple[str, str]:
+    """Return prefix and type; both empty outside of entities."""
+    if tag == _OUTSIDE:
+        return "", ""
+    prefix, dash, kind = tag.partition("-") if isinstance(tag, str) else ("", "", "")
+    if not (prefix and prefix in prefixes and len(prefix) == 1 and dash and kind):
+        some = ", ".join(f"'{each}-TYPE'" for each in prefixes)
+        raise DataError(
+            f"a tag must be '{_OUTSIDE}' or one of {some}, got {tag!r}; rename tags of another "
+            "scheme (in BILOU, L is E and U is S)"
+        )
+    return prefix, kind
+
+
+def _named(number: int, names: Sequence[str]) -> str:
+    if not 0 <= number < len(names):
+        raise DataError(
+            f"class ids must lie from 0 to {len(names) - 1}, one for each of `names`, got "
+            f"{number}; name every class"
+        )
+    return names[number]
+
+
+def _same_tokens(predicted: Tags, true: Tags) -> None:
+    """Refuse tags of other sentences or tokens."""
+    if any(isinstance(each, str) for each in (predicted, true, *predicted, *true)):
+        raise DataError(
+            "tags must be a list of sentences, each a list of tags, got a list of tags or a "
+            "string; write [['B-PER', 'O']] for one sentence"
+        )
+    ours, right = [len(each) for each in predicted], [len(each) for each in true]
+    if ours != right:
+        differing = [k for k, pair in enumerate(zip(ours, right, strict=False)) if len({*pair}) > 1]
+        where = f" (sentence {differing[0]})" if differing else ""
+        raise DataError(
+            "predicted and true tags must be of the same sentences and tokens, got "
+            f"{len(ours)} and {len(right)} sentences with {sum(ours)} and {sum(right)} "
+            f"tokens{where}; give one tag on each side for every token"
+        )

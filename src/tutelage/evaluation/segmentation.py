@@ -1,0 +1,243 @@
+"""Metrics of segmentation, from confusion matrices: of all pixels, or of each image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tutelage.errors import DataError, NonFiniteError
+from tutelage.evaluation.metrics import check_class_ids
+from tutelage.nested import describe
+from tutelage.signals import UNLABELLED
+
+_ONE, _MANY = 2, 3
+_SHAPES = {_ONE: "[classes, classes]", _MANY: "[examples, classes, classes]"}
+
+
+def mean_iou(output: Tensor, labels: Tensor) -> float:
+    """Mean over the classes of TP/(TP + FP + FN), the intersection over union (IoU), in [0, 1].
+
+    The counts run over all rows, as in the PASCAL VOC and Cityscapes benchmarks, and not image by
+    image. A class that is neither predicted nor true in any row has no IoU and is left out.
+
+    Everingham, Eslami, Van Gool, Williams, Winn and Zisserman 2015, "The PASCAL Visual Object
+    Classes Challenge: A Retrospective", https://doi.org/10.1007/s11263-014-0733-5.
+
+    Args:
+        output: Logits `[rows, classes]`, a row for each pixel.
+        labels: Class ids `[rows]`; −100 is left out, whatever is predicted there.
+
+    Returns:
+        The mean; NaN if a logit of a labelled row is NaN, where argmax has no meaning.
+
+    Raises:
+        DataError: The shapes do not match, no row has a label, or a class id is out of range.
+
+    >>> logits = torch.tensor([[2.0, 1.0], [2.0, 1.0], [0.0, 1.0]])
+    >>> mean_iou(logits, torch.tensor([0, 1, 1]))  # both classes: one of two
+    0.5
+    """
+    predicted = _predicted(output, labels)
+    if predicted is None:
+        return torch.nan
+    return mean_iou_of(confusion_matrix(predicted, labels, output.shape[1]))
+
+
+def pixel_accuracy(output: Tensor, labels: Tensor) -> float:
+    """Fraction of the labelled rows whose predicted class is the true one, in [0, 1].
+
+    Arguments, NaN and errors as for `mean_iou`.
+    """
+    predicted = _predicted(output, labels)
+    if predicted is None:
+        return torch.nan
+    confusion = confusion_matrix(predicted, labels, output.shape[1])
+    return confusion.trace().item() / confusion.sum().item()
+
+
+def iou_by_class(output: Tensor, labels: Tensor) -> dict[int, float]:
+    """Return each class's IoU by class id, ascending; classes that have none are left out.
+
+    Arguments and errors as for `mean_iou`.
+
+    Raises:
+        NonFiniteError: A logit of a labelled row is NaN.
+    """
+    predicted = _predicted(output, labels)
+    if predicted is None:
+        raise NonFiniteError(
+            "logits of labelled rows must be numbers, got NaN; find out why the model diverged"
+        )
+    ious = _ious(*_overlaps(confusion_matrix(predicted, labels, output.shape[1])))
+    return {k: value for k, value in enumerate(ious.tolist()) if value == value}  # noqa: PLR0124
+
+
+def confusion_matrix(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Count the rows of each true and predicted class.
+
+    Args:
+        predicted: Class ids `[rows]`.
+        labels: Class ids `[rows]`; −100 is left out.
+        classes: Their number.
+
+    Returns:
+        `[classes, classes]` of int64 on the CPU: the true class by row, the predicted by column.
+
+    Raises:
+        DataError: The shapes do not match, no row has a label, or a class id is out of range.
+
+    >>> confusion_matrix(torch.tensor([0, 0, 1]), torch.tensor([0, 1, -100]), classes=2)
+    tensor([[1, 0],
+            [1, 0]])
+    """
+    return confusion_by_example(predicted, labels, torch.zeros_like(labels), classes).sum(dim=0)
+
+
+def confusion_by_example(
+    predicted: Tensor, labels: Tensor, examples: Tensor, classes: int
+) -> Tensor:
+    """Return a confusion matrix for each example (image); their sum is that of all rows.
+
+    Args:
+        predicted: Class ids `[rows]`.
+        labels: Class ids `[rows]`; −100 is left out.
+        examples: The example of each row `[rows]`, numbered from 0.
+        classes: The number of classes.
+
+    Returns:
+        `[examples, classes, classes]` of int64 on the CPU: the true class by row, the predicted by
+        column. An example without a labelled row has zeros.
+
+    Raises:
+        DataError: The shapes do not match, no row has a label, or a class id or an example's number
+            is out of range.
+
+    >>> predicted, labels = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1])
+    >>> confusion_by_example(predicted, labels, torch.tensor([0, 0, 1]), classes=2).tolist()
+    [[[1, 0], [1, 0]], [[0, 0], [0, 1]]]
+    """
+    predicted, labels, examples = (_ids(each) for each in (predicted, labels, examples))
+    if labels.ndim != 1 or not predicted.shape == labels.shape == examples.shape:
+        raise DataError(
+            "predicted classes, labels and examples must be [rows], one of each for a row, got "
+            f"{describe(predicted)}, {describe(labels)} and {describe(examples)}; flatten images"
+        )
+    known = labels != UNLABELLED
+    if not known.any():
+        raise DataError(
+            f"at least one row must have a label, got only {UNLABELLED}; give labelled data"
+        )
+    check_class_ids(labels, classes)
+    lowest, highest = int(predicted[known].min()), int(predicted[known].max())
+    if lowest < 0 or highest >= classes:
+        raise DataError(
+            f"predicted classes must lie from 0 to {classes - 1}, got {lowest} to {highest}; give "
+            "class ids, as output.argmax(1)"
+        )
+    first, last = int(examples.min()), int(examples.max())
+    if first < 0 or last >= len(examples):
+        raise DataError(
+            "examples must be numbered from 0, with no more of them than rows, got numbers from "
+            f"{first} to {last} for {len(examples)} rows; number those of the data in order"
+        )
+    cells = (examples * classes + labels) * classes + predicted
+    counts = torch.bincount(cells[known], minlength=(last + 1) * classes**2)
+    return counts.view(last + 1, classes, classes).cpu()
+
+
+def mean_iou_of(confusion: Tensor) -> float:
+    """Return the mean IoU of a confusion matrix, or of the sum of those of several examples.
+
+    Args:
+        confusion: `[classes, classes]` or `[examples, classes, classes]`, as
+            `confusion_by_example` gives it.
+
+    Raises:
+        DataError: The shape is another one, or there are no counts.
+
+    >>> mean_iou_of(torch.tensor([[1, 0], [1, 1]]))
+    0.5
+    """
+    confusion = _checked(confusion, _ONE, _MANY)
+    total = confusion.sum(dim=0) if confusion.ndim == _MANY else confusion
+    return _ious(*_overlaps(total)).nanmean().item()
+
+
+def jackknife_iou(confusion: Tensor) -> Tensor:
+    """Return n·θ − (n−1)·θ₋ᵢ for each example i, with θ the mean IoU and θ₋ᵢ that without i.
+
+    These pseudo-values take the place of one value per example, which a mean over classes and
+    pixels does not have: their mean is the jackknife's estimate of the mean IoU (θ less its bias of
+    order 1/n), and an interval of their mean, such as `mean_interval` or `paired_interval` of the
+    differences of two models, one over examples.
+
+    Tukey 1958, "Bias and confidence in not quite large samples",
+    https://doi.org/10.1214/aoms/1177706647; Efron and Stein 1981, "The Jackknife Estimate of
+    Variance", https://doi.org/10.1214/aos/1176345462.
+
+    Args:
+        confusion: `[examples, classes, classes]`, of at least two examples. A class that occurs in
+            one example only is left out of the mean without it, as in `mean_iou`.
+
+    Returns:
+        `[examples]` of float64.
+
+    Raises:
+        DataError: The shape is another one, there are too few examples, or all counts are those of
+            one example.
+    """
+    confusion = _checked(confusion, _MANY)
+    number, (both, either) = len(confusion), _overlaps(confusion)
+    all_both, all_either = both.sum(dim=0), either.sum(dim=0)
+    whole = _ious(all_both, all_either).nanmean()
+    others = _ious(all_both - both, all_either - either).nanmean(dim=1)
+    if bool(others.isnan().any()):  # all counts are those of one example
+        raise DataError(
+            "a jackknife needs at least two examples with labelled rows, got "
+            f"{int((confusion.sum(dim=(1, 2)) > 0).sum())}; evaluate more images"
+        )
+    return number * whole - (number - 1) * others
+
+
+def _predicted(output: Tensor, labels: Tensor) -> Tensor | None:
+    """Return the classes of the largest logits, `[rows]`; None if one is NaN where it counts."""
+    if output.ndim != _ONE or labels.shape != output.shape[:1]:
+        raise DataError(
+            "logits must be [rows, classes] and labels [rows], got "
+            f"{describe(output)} and {describe(labels)}; flatten [batch, classes, height, width] "
+            "to a row for each pixel"
+        )
+    known = (labels.long() != UNLABELLED).to(output.device)
+    nan = output.isnan().any(dim=1) & known
+    return None if bool(nan.any()) else output.argmax(dim=1)
+
+
+def _ids(tensor: Tensor) -> Tensor:
+    if tensor.is_floating_point() or tensor.is_complex():
+        raise DataError(
+            f"class ids and examples must be integers, got {describe(tensor)}; give logits to "
+            "`mean_iou`, or output.argmax(1)"
+        )
+    return tensor.detach().cpu().long()
+
+
+def _checked(confusion: Tensor, *ndims: int) -> Tensor:
+    square = confusion.ndim in ndims and confusion.shape[-1] == confusion.shape[-2]
+    if not square or not bool((confusion >= 0).all()) or not bool(confusion.sum() > 0):
+        expected = " or ".join(_SHAPES[each] for each in ndims)
+        raise DataError(
+            f"confusion matrices must be {expected} of counts, not all 0, got "
+            f"{describe(confusion)}; make them by confusion_by_example"
+        )
+    return confusion
+
+
+def _overlaps(confusion: Tensor) -> tuple[Tensor, Tensor]:
+    """Return intersections and unions of each class, `[…, classes]`."""
+    both = confusion.diagonal(dim1=-2, dim2=-1)
+    return both, confusion.sum(dim=-1) + confusion.sum(dim=-2) - both
+
+
+def _ious(intersection: Tensor, union: Tensor) -> Tensor:
+    """Return intersection over union; NaN where a class is neither predicted nor true."""
+    return intersection.double() / union.double().masked_fill(union == 0, torch.nan)

@@ -1,0 +1,128 @@
+"""Channel-wise distillation (CWD)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tutelage.layers.projector import MakeProjector, projector
+from tutelage.layers.resolution import fitting
+from tutelage.objectives._feature_match import FeatureMatch
+from tutelage.objectives._features import (
+    at_the_teachers_size,
+    position_mask,
+    same_features,
+    with_positions,
+)
+from tutelage.objectives._layers import checked_map
+from tutelage.objectives._tensors import at_least_float32, kl_divergence
+from tutelage.schedules import Schedule, positive_schedule
+from tutelage.signals import Batch
+
+_MAPS = 4
+
+
+def cwd(
+    student: Tensor, teacher: Tensor, temperature: float = 4.0, mask: Tensor | None = None
+) -> Tensor:
+    """T²/C · Σ_c KL(softmax(v_c/T) ‖ softmax(z_c/T)), with the softmax over a channel's positions.
+
+    v_c and z_c are channel c of the teacher and of the student, of C. Where a channel is high
+    compared with its other positions counts, not how high it is: a constant that is added to a
+    channel changes nothing. The mean over the batch is the authors' loss.
+
+    Args:
+        student: Feature z of the student, `[batch, channels, height, width]` or
+            `[batch, tokens, channels]`.
+        teacher: That of the teacher, v, of the same shape.
+        temperature: T > 0. The higher, the more of the positions count.
+        mask: Valid positions, of bool: `[batch, tokens]`, or `[batch, height, width]` of any size
+            (see `layers.resolution`); the others are in neither softmax.
+
+    Returns:
+        `[batch]`, in nats (times T²), zero or more; 0 where no position is valid.
+
+    Raises:
+        ModelError: The shapes differ, or have no positions.
+
+    >>> student, teacher = torch.zeros(1, 1, 1, 2), torch.tensor([[[[2.0, 0.0]]]])
+    >>> cwd(student, teacher, temperature=2.0)  # as soft_targets of two classes
+    tensor([0.4438])
+    """
+    same_features(student, teacher)
+    with_positions(student)
+    mask = fitting(mask, student)
+    log_q, log_p = (_log_softmax(each, temperature, mask) for each in (student, teacher))
+    return kl_divergence(log_q, log_p).mean(dim=1) * temperature**2
+
+
+class CWD(FeatureMatch):
+    """Channel-wise distillation: where each channel is active, as a distribution over positions.
+
+    Shu, Liu, Gao, Yan and Shen 2021, "Channel-wise Knowledge Distillation for Dense Prediction",
+    https://arxiv.org/abs/2011.13256. Formula: `tutelage.objectives.cwd`. For maps of logits name
+    the layer that makes them, `{"classifier": "classifier"}`; each class is then a channel.
+    Where the numbers of channels differ, a 1×1 convolution (for tokens a linear layer) maps the
+    student's to the teacher's, as in `FeatureMatch`; without a bias, which would change nothing.
+
+    Args:
+        layer_map: As in `LayerObjective`; it must be given.
+        temperature: T > 0, a number or a schedule over training.
+        projector: As in `FeatureMatch`; None for the above.
+
+    Shape:
+        Features `[batch, channels, height, width]` or `[batch, tokens, channels]`; where numbers of
+        tokens or heights and widths differ, the student's feature is resized to the teacher's
+        (`layers.resolution.resize`). Padded tokens (`attention_mask` of the inputs) and void
+        positions of maps (`row_mask` of the batch) are ignored.
+
+    Raises:
+        ArgumentError: The map is missing, empty or has invalid layer paths, `temperature` is not
+            positive, or `projector` is not a function.
+
+    >>> CWD({"classifier": "classifier"})
+    CWD({'classifier': 'classifier'}, temperature=4)
+    """
+
+    def __init__(
+        self,
+        layer_map: Mapping[str, str],
+        temperature: float | Schedule = 4.0,
+        projector: MakeProjector | None = None,
+    ) -> None:
+        super().__init__(checked_map(layer_map), projector or unbiased_projector)
+        advice = "the authors take 4; the higher, the more of the positions count"
+        self.temperature = positive_schedule("temperature", temperature, advice)
+
+    def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
+        """Return the divergences, `[batch]`."""
+        with_positions(student)
+        mask = position_mask(batch, teacher)
+        ours, mask = at_the_teachers_size(student, teacher, mask, self.projectors[pair])
+        return cwd(ours, teacher, self.temperature(batch.progress), mask)
+
+
+def unbiased_projector(student: Tensor, teacher: Tensor) -> nn.Module:
+    """Return `layers.projector.projector` without its bias.
+
+    >>> unbiased_projector(torch.zeros(2, 5, 3), torch.zeros(2, 5, 4))
+    Linear(in_features=3, out_features=4, bias=False)
+    """
+    made = projector(student, teacher)
+    if isinstance(made, (nn.Linear, nn.Conv2d)):
+        made.register_parameter("bias", None)
+    return made
+
+
+def _log_softmax(feature: Tensor, temperature: float, mask: Tensor | None) -> Tensor:
+    """Return the logarithms of each channel's distribution, `[batch, channels, positions]`."""
+    rows = at_least_float32(feature) / temperature
+    rows = rows.flatten(2) if feature.ndim == _MAPS else rows.transpose(1, 2)
+    if mask is not None:
+        # Not −∞, and far from overflow: the difference of two would be NaN.
+        lowest = torch.finfo(rows.dtype).min / 4
+        rows = rows.masked_fill(~mask.flatten(1).unsqueeze(1), lowest)
+    return F.log_softmax(rows, dim=2)
