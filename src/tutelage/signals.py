@@ -64,8 +64,9 @@ class Batch:
         inputs: The models' inputs: a tensor (`model(x)`), a tuple or list
             (`model(*x)`) or a dict (`model(**x)`). The first dimension of each tensor is `batch`.
             A list of strings is one argument, with one item per example.
-        labels: `[batch]` class ids (−100: no label), or values `[batch]` or `[batch, outputs]`
-            (NaN: no label); None where the data has no labels.
+        labels: `[batch]` class ids (−100: no label), values `[batch]` or `[batch, outputs]` (NaN:
+            no label), or binary labels `[batch, labels]` (integers with −100, or floats with NaN);
+            None where the data has no labels.
         index: `[batch]` position of each example in its data set, where known.
         domain: The domain of each example (a tensor or a list of names), where known.
         progress: Fraction of training that is done, in [0, 1], for schedules.
@@ -157,8 +158,9 @@ class Batch:
             )
         if not self.labels.is_floating_point():
             known = self.labels.long() != UNLABELLED  # unsigned bytes cannot hold −100
-            return known if self.mixture is None else self.mixture.known(known)
-        known = ~torch.isnan(self.labels)
+            known = known if self.mixture is None else self.mixture.known(known)
+        else:
+            known = ~torch.isnan(self.labels)
         return known if known.ndim == 1 else known.any(dim=1)
 
     def token_mask(self) -> Tensor | None:
@@ -188,9 +190,9 @@ class Signals:
     """What a model computes from a batch.
 
     Args:
-        output: Class logits `[batch, classes]`, values `[batch, outputs]` or an embedding
-            `[batch, d]`; `CoarseLogits` of a teacher that knows some of the classes; None if not
-            required.
+        output: Class logits `[batch, classes]`, logits of binary labels `[batch, labels]`, values
+            `[batch, outputs]` or an embedding `[batch, d]`; `CoarseLogits` of a teacher that knows
+            some of the classes; None if not required.
         features: By layer path, such as `"layer3"`, a layer's output or input: `[batch, d]`,
             `[batch, tokens, d]`, `[batch, channels, height, width]`.
     """

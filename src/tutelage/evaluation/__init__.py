@@ -1,5 +1,11 @@
 """Evaluation of a model: its quality, calibration, fidelity to the teacher, and cost."""
 
+from tutelage.evaluation.binary import binary_agreement, binary_metrics, by_label
+from tutelage.evaluation.binary_calibration import (
+    binary_calibration,
+    binary_calibration_error,
+    binary_reliability,
+)
 from tutelage.evaluation.breakdown import by_class, by_group
 from tutelage.evaluation.calibration import (
     Calibration,
@@ -13,9 +19,7 @@ from tutelage.evaluation.cost import Cost, measure_cost
 from tutelage.evaluation.evaluate import (
     Evaluation,
     Outputs,
-    check_metric_names,
     evaluate,
-    label_metrics,
     measure,
     predict,
 )
@@ -31,6 +35,7 @@ from tutelage.evaluation.intervals import (
 from tutelage.evaluation.latency import Latency, latencies
 from tutelage.evaluation.metrics import Metric, accuracy, agreement, evaluate_metric, mse, r2
 from tutelage.evaluation.resemblance import class_similarity, similarity_correlation
+from tutelage.evaluation.standard import check_metric_names, label_metrics
 from tutelage.evaluation.temperature import fit_temperature
 from tutelage.evaluation.variants import Variant, variants
 
@@ -47,8 +52,14 @@ __all__ = [
     "Variant",
     "accuracy",
     "agreement",
+    "binary_agreement",
+    "binary_calibration",
+    "binary_calibration_error",
+    "binary_metrics",
+    "binary_reliability",
     "by_class",
     "by_group",
+    "by_label",
     "calibration",
     "calibration_error",
     "check_metric_names",
