@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import expit, xlogy
-from torch import nn
 
 import tutelage as tl
 from objective_samples import Sample, gradient, logits
@@ -145,13 +144,6 @@ def test_a_teacher_of_classes_that_exclude_each_other_is_refused():
     coarse = CoarseLogits(torch.tensor([[0]]), torch.zeros(1, 1), torch.zeros(1))
     with pytest.raises(ModelError, match=r"every label, got CoarseLogits.*without `top_k`"):
         BinaryTargets()(Signals(torch.zeros(1, 3)), Signals(coarse), Batch(torch.zeros(1, 1)))
-
-
-def test_a_specialist_of_some_classes_is_refused():
-    specialist = tl.teachers.Specialist(nn.Linear(2, 2), labels=[0, 2], other_class=False)
-    distiller = tl.Distiller(nn.Linear(2, 3), specialist, BinaryTargets())
-    with pytest.raises(ModelError, match="BinaryTargets needs the teacher's logit of every label"):
-        distiller(Batch(torch.zeros(4, 2)))
 
 
 def test_fits_in_a_sum_with_binary_labels_and_regression_but_with_no_softmax():

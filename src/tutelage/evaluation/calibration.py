@@ -97,7 +97,7 @@ def binned(confidence: Tensor, correct: Tensor, bins: int) -> Reliability:
     def means(values: Tensor) -> tuple[float, ...]:
         return tuple((bin_of.bincount(values, minlength=bins) / count)[used].tolist())
 
-    fraction = tuple((count[used] / len(confidence)).tolist())
+    fraction = tuple((count[used].double() / len(confidence)).tolist())
     return Reliability(means(confidence), means(correct), fraction)
 
 
