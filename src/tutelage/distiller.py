@@ -95,6 +95,8 @@ class Distiller(nn.Module):
         if self.teacher is not None:
             _refuse_shared(student, self.teacher)
             self.teacher.check_layers(objective.wants.teacher.features)
+            if objective.wants.teacher.output:
+                self.teacher.check_kind(objective.output_kind)
         self._wants, self._terms = objective.wants, objective.terms()
         self._built = objective.built
         self._asks = bool(self._wants.teacher)

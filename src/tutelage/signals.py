@@ -66,9 +66,10 @@ class Batch:
         inputs: The models' inputs: a tensor (`model(x)`), a tuple or list
             (`model(*x)`) or a dict (`model(**x)`). The first dimension of each tensor is `batch`.
             A list of strings is one argument, with one item per example.
-        labels: `[batch]` class ids (−100: no label), or values `[batch]` or `[batch, outputs]`
-            (NaN: no label); with positions behind `batch` where an example has several answers,
-            such as `[batch, tokens]` or `[batch, height, width]`; None where the data has none.
+        labels: `[batch]` class ids (−100: no label), values `[batch]` or `[batch, outputs]` (NaN:
+            no label), or binary labels `[batch, labels]` (integers with −100, or floats with NaN);
+            with positions behind `batch` where an example has several answers, such as
+            `[batch, tokens]` or `[batch, height, width]`; None where the data has no labels.
         index: `[batch]` position of each example in its data set, where known.
         domain: The domain of each example (a tensor or a list of names), where known.
         progress: Fraction of training that is done, in [0, 1], for schedules.
@@ -213,9 +214,10 @@ class Signals:
     """What a model computes from a batch.
 
     Args:
-        output: Class logits `[batch, classes]`, values `[batch, outputs]` or an embedding
-            `[batch, d]`; `CoarseLogits` of a teacher that knows some of the classes; None if not
-            required. Of a model with several answers an example, `[rows, …]`.
+        output: Class logits `[batch, classes]`, logits of binary labels `[batch, labels]`, values
+            `[batch, outputs]` or an embedding `[batch, d]`; `CoarseLogits` of a teacher that knows
+            some of the classes; None if not required. Of a model with several answers an example,
+            `[rows, …]`.
         features: By layer path, such as `"layer3"`, a layer's output or input: `[batch, d]`,
             `[batch, tokens, d]`, `[batch, channels, height, width]`.
         rows: Which positions of the examples are the output's rows; None where each example has

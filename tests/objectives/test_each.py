@@ -29,7 +29,7 @@ EVERY_LOSS = pytest.mark.parametrize(
     [(each.objective, each.labels, each.loss) for each in EACH.values()],
     ids=EACH,
 )
-OF_CLASSES = {name: each for name, each in EACH.items() if not each.objective.predicts_values}
+OF_CLASSES = {name: each for name, each in EACH.items() if each.objective.output_kind == "classes"}
 LEARNS_FROM_TEACHER = [each for each in EACH.values() if each.objective.wants.teacher]
 WITH_TEMPERATURE = {
     type(each.objective): None for each in EACH.values() if hasattr(each.objective, "temperature")
@@ -180,6 +180,14 @@ def test_other_numbers_of_outputs_are_refused(sample):
         ModelError, match=r"same number of \w+, got 4 \(student\) and 6 \(teacher\)"
     ):
         value(sample.objective, torch.zeros(6, 4), torch.zeros(6, 6), torch.zeros(6, 4))
+
+
+@pytest.mark.parametrize("sample", OF_CLASSES.values(), ids=OF_CLASSES)
+def test_a_single_logit_is_refused_as_class_logits(sample):
+    """Its softmax is 1, so that nothing would be learned."""
+    single, labels = torch.zeros(6, 1), torch.zeros(6, dtype=torch.int64)
+    with pytest.raises(ModelError, match=r"at least two classes, got 1; .* use BinaryLabels"):
+        value(sample.objective, single, single, labels)
 
 
 @pytest.mark.parametrize("sample", LEARNS_FROM_TEACHER, ids=lambda each: each.shown)

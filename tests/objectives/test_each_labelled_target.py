@@ -56,7 +56,6 @@ def test_labels_of_another_shape_are_refused(loss, shape):
         loss(*torch.zeros(2, 2, 4), torch.zeros(shape, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("loss", [dkd, nkd])
 def test_a_single_class_is_refused(loss):
-    with pytest.raises(ModelError, match=r"at least two classes, got 1; give the models an output"):
+    with pytest.raises(ModelError, match=r"at least two classes, got 1; .*BinaryLabels"):
         loss(torch.zeros(2, 1), torch.zeros(2, 1), torch.tensor([0, 0]))

@@ -166,7 +166,7 @@ def test_is_a_term_of_a_weighted_sum(make):
     alone, soft = make(), tl.SoftTargets(4)
     both = 0.5 * alone + soft
     assert both.wants == alone.wants | soft.wants
-    assert not both.predicts_values
+    assert both.output_kind == "classes"
     batch = texts()
     distiller = tl.Distiller(*networks(torch.float32), both)
     assert both.built == alone.built

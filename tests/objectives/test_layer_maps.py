@@ -35,7 +35,7 @@ def built(objective, student, teacher):
 def test_without_a_map_the_outputs_are_embeddings_that_are_compared(kind):
     objective = kind()
     assert objective.wants == Wants(student=OUTPUT, teacher=OUTPUT)
-    assert objective.predicts_values
+    assert objective.output_kind == "values"
     inputs = torch.randn(64, 5)
     before = nn.Linear(5, 3)
     run = tl.distill(
@@ -66,21 +66,23 @@ def test_a_map_asks_for_its_layers_and_for_no_output():
     objective = tl.RKD({"layer1": "layer2", "head:input": "fc:input"})
     assert objective.wants.student == Fields(features=frozenset({"layer1", "head:input"}))
     assert objective.wants.teacher == Fields(features=frozenset({"layer2", "fc:input"}))
-    assert objective.predicts_values is None
+    assert objective.output_kind is None
 
 
 @pytest.mark.parametrize(
-    ("objective", "values"),
+    ("objective", "kind"),
     [
-        (tl.FeatureMatch({"a": "b"}) + tl.SoftTargets(4), False),
-        (tl.FeatureMatch({"a": "b"}) + tl.OutputRegression(), True),
-        (tl.FeatureMatch() + 2 * tl.FeatureMatch({"a": "b"}), True),
-        (tl.FeatureMatch() + tl.HardLabels(), False),
-        (2 * tl.FeatureMatch({"a": "b"}), False),
+        (tl.FeatureMatch({"a": "b"}) + tl.SoftTargets(4), "classes"),
+        (tl.FeatureMatch({"a": "b"}) + tl.BinaryTargets(), "binary"),
+        (tl.FeatureMatch({"a": "b"}) + tl.OutputRegression(), "values"),
+        (tl.FeatureMatch() + 2 * tl.FeatureMatch({"a": "b"}), "values"),
+        (tl.FeatureMatch() + tl.HardLabels(), "classes"),
+        (tl.FeatureMatch() + tl.BinaryLabels(), "binary"),
+        (2 * tl.FeatureMatch({"a": "b"}), None),
     ],
 )
-def test_a_sum_says_whether_the_output_is_classes_or_values(objective, values):
-    assert objective.predicts_values is values
+def test_a_sum_says_what_the_output_holds(objective, kind):
+    assert objective.output_kind == kind
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,8 @@ def no_labels(batch):
     return tl.Batch(batch.inputs, torch.full_like(batch.labels, -100))
 
 
-def controls(epochs=10, train=TRAIN, values=False, **arms):
-    found, notes = built_in_controls(arms, values, train, epochs, 0)
+def controls(epochs=10, train=TRAIN, kind="classes", **arms):
+    found, notes = built_in_controls(arms, kind, train, epochs, 0)
     return found, notes
 
 
@@ -114,7 +114,7 @@ def test_data_without_labels_have_no_control_and_that_is_said():
 
 
 def test_values_have_no_smoothing():
-    found, _ = controls(values=True, arm=tl.Arm(objective=SOFT, epochs=20))
+    found, _ = controls(kind="values", arm=tl.Arm(objective=SOFT, epochs=20))
     assert list(found) == ["labels", "labels, 20 epochs"]
 
 

@@ -4,9 +4,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from tutelage.errors import ModelError
-from tutelage.teachers import mean_of_gaussians, mean_of_outputs, mean_of_probabilities
+import tutelage as tl
+from tutelage.errors import ArgumentError, ModelError
+from tutelage.teachers import (
+    Ensemble,
+    by_entropy,
+    by_label_confidence,
+    mean_of_binary_probabilities,
+    mean_of_gaussians,
+    mean_of_outputs,
+    mean_of_probabilities,
+)
 
 SEEDS = st.integers(0, 10**6)
 
@@ -115,3 +125,63 @@ def test_a_column_of_values_has_no_probabilities():
 def test_an_odd_number_of_gaussian_columns_is_refused():
     with pytest.raises(ModelError, match="even number of columns, got 3; let all teachers"):
         mean_of_gaussians(torch.zeros(2, 3, 3), torch.full((2, 1, 1), 0.5))
+
+
+@given(SEEDS)
+def test_the_mean_of_binary_probabilities_is_that_of_two_classes_with_a_logit_of_zero(seed):
+    outputs, weights = draw(seed)
+    pairs = torch.stack([torch.zeros_like(outputs), outputs], dim=-1)
+    expected = mean_of_probabilities(pairs, weights.unsqueeze(-1))
+    ours = mean_of_binary_probabilities(outputs, weights)
+    torch.testing.assert_close(ours, expected[..., 1] - expected[..., 0])
+    torch.testing.assert_close(ours.sigmoid(), (weights * outputs.sigmoid()).sum(dim=0))
+
+
+def test_the_mean_of_binary_probabilities_of_confident_teachers_is_finite():
+    logits = torch.tensor([[[200.0, -200.0, 200.0]], [[200.0, -200.0, -200.0]]])
+    ours = mean_of_binary_probabilities(logits, torch.full((2, 1, 1), 0.5))
+    torch.testing.assert_close(ours, torch.tensor([[200.0, -200.0, 0.0]]))
+    alone = mean_of_binary_probabilities(logits, torch.tensor([1.0, 0.0]).reshape(2, 1, 1))
+    torch.testing.assert_close(alone, logits[0])
+
+
+class TestKinds:
+    TWO = (nn.Linear(2, 3), nn.Linear(2, 3))
+
+    @pytest.mark.parametrize("options", [
+        {"average": mean_of_probabilities},
+        {"weights": by_entropy},
+        {"weights": by_label_confidence},
+    ])  # fmt: skip
+    def test_a_softmax_over_binary_labels_is_refused(self, options):
+        ensemble = Ensemble(self.TWO, **options)
+        for teacher in (ensemble, {"photo": ensemble}):
+            with pytest.raises(ArgumentError, match=r"\(binary\), got .*mean_of_binary_prob"):
+                tl.Distiller(nn.Linear(2, 3), teacher, tl.BinaryTargets())
+        tl.Distiller(nn.Linear(2, 3), ensemble, tl.SoftTargets())
+
+    def test_sigmoids_of_class_logits_are_refused(self):
+        ensemble = Ensemble(self.TWO, average=mean_of_binary_probabilities)
+        with pytest.raises(ArgumentError, match=r"\(classes\), got mean_of_binary_probabilities"):
+            tl.Distiller(nn.Linear(2, 3), ensemble, tl.SoftTargets())
+        tl.Distiller(nn.Linear(2, 3), ensemble, tl.BinaryTargets())
+
+    def test_the_mean_of_logits_is_of_all_kinds(self):
+        for objective in (tl.BinaryTargets(), tl.SoftTargets(), tl.OutputRegression()):
+            tl.Distiller(nn.Linear(2, 3), [*self.TWO], objective)
+
+    def test_teachers_of_classes_that_exclude_each_other_are_refused(self):
+        consensus = tl.teachers.Consensus(self.TWO)
+        some = tl.teachers.Specialist(nn.Linear(2, 2), labels=[0, 2], other_class=False)
+        for teacher, name in ((consensus, "Consensus"), (some, "Specialist")):
+            with pytest.raises(ModelError, match=rf"a {name} .*logits of all labels side by side"):
+                tl.Distiller(nn.Linear(2, 3), teacher, tl.BinaryTargets())
+        reordered = tl.teachers.Specialist(nn.Linear(2, 3), [2, 0, 1], other_class=False, classes=3)
+        tl.Distiller(nn.Linear(2, 3), reordered, tl.BinaryTargets())
+
+    def test_a_teacher_of_layers_only_is_not_asked(self):
+        """Its output is not read."""
+        objective = tl.BinaryLabels() + tl.FeatureMatch({"0": "a/0"})
+        members = {"a": nn.Sequential(nn.Linear(2, 3)), "b": nn.Sequential(nn.Linear(2, 3))}
+        ensemble = Ensemble(members, average=mean_of_probabilities)
+        tl.Distiller(nn.Sequential(nn.Linear(2, 3)), ensemble, objective)

@@ -30,11 +30,15 @@ def refuse_integers(tensor: Tensor, transform: str) -> None:
 def with_mixed_labels(batch: Batch, inputs: Any, partner: Tensor, fraction: Tensor) -> Batch:
     """Return a batch of mixed inputs, with both labels and the fraction of each.
 
-    The partner's class label is in `Batch.mixture`. Values are mixed directly; NaN in either gives
-    NaN. The index is dropped, since it does not identify mixed inputs.
+    The partner's class label is in `Batch.mixture`. Values, and binary labels as floats, are mixed
+    directly; NaN in either gives NaN. The index is dropped, since it does not identify mixed
+    inputs.
 
     `partner`, `[batch]`, are the rows of the partners; `fraction`, `[batch]` in [0, 1], is how much
     of each example is its own.
+
+    Raises:
+        DataError: The examples are mixed already, or have several labels each that are integers.
     """
     refuse_mixed(batch)
     labels = batch.labels
@@ -43,6 +47,11 @@ def with_mixed_labels(batch: Batch, inputs: Any, partner: Tensor, fraction: Tens
     fraction = fraction.to(labels.device)
     other = labels[partner.to(labels.device)]
     if not labels.is_floating_point():
+        if labels.ndim > 1:
+            raise DataError(
+                "labels must be one for each example, or floats, to be mixed, got "
+                f"{describe(labels)}; give binary labels as floats, with NaN for a missing one"
+            )
         return replace(batch, inputs=inputs, index=None, mixture=Mixture(other, fraction))
     own = as_columns(fraction, labels)
     # At 0 and 1 the result is one of the labels, even if the other is NaN.

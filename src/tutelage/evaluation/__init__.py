@@ -1,5 +1,11 @@
 """Evaluation of a model: its quality, calibration, fidelity to the teacher, and cost."""
 
+from tutelage.evaluation.binary import binary_agreement, binary_metrics, by_label
+from tutelage.evaluation.binary_calibration import (
+    binary_calibration,
+    binary_calibration_error,
+    binary_reliability,
+)
 from tutelage.evaluation.breakdown import by_class, by_group
 from tutelage.evaluation.calibration import (
     Calibration,
@@ -15,9 +21,7 @@ from tutelage.evaluation.entities import Entity, entities, entity_f1, tag_senten
 from tutelage.evaluation.evaluate import (
     Evaluation,
     Outputs,
-    check_metric_names,
     evaluate,
-    label_metrics,
     measure,
     predict,
 )
@@ -42,6 +46,7 @@ from tutelage.evaluation.segmentation import (
     mean_iou_of,
     pixel_accuracy,
 )
+from tutelage.evaluation.standard import check_metric_names, label_metrics
 from tutelage.evaluation.temperature import fit_temperature
 from tutelage.evaluation.variants import Variant, variants
 
@@ -60,8 +65,14 @@ __all__ = [
     "Variant",
     "accuracy",
     "agreement",
+    "binary_agreement",
+    "binary_calibration",
+    "binary_calibration_error",
+    "binary_metrics",
+    "binary_reliability",
     "by_class",
     "by_group",
+    "by_label",
     "calibration",
     "calibration_error",
     "check_metric_names",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -84,7 +85,11 @@ def reliability(output: Tensor, labels: Tensor, bins: int = 15) -> Reliability:
     integer("bins", bins, 1, "15 is usual")
     logits, ids = labelled(output, labels)
     confidence = logits.softmax(dim=1).amax(dim=1)
-    correct = (logits.argmax(dim=1) == ids).double()
+    return binned(confidence, (logits.argmax(dim=1) == ids).double(), bins)
+
+
+def binned(confidence: Tensor, correct: Tensor, bins: int) -> Reliability:
+    """Return the means of confidence and correctness, both `[examples]`, in each bin."""
     bin_of = (confidence * bins).ceil().long().clamp(1, bins) - 1
     count = bin_of.bincount(minlength=bins)
     used = count > 0
@@ -92,7 +97,7 @@ def reliability(output: Tensor, labels: Tensor, bins: int = 15) -> Reliability:
     def means(values: Tensor) -> tuple[float, ...]:
         return tuple((bin_of.bincount(values, minlength=bins) / count)[used].tolist())
 
-    fraction = tuple((count[used] / len(ids)).tolist())
+    fraction = tuple((count[used].double() / len(confidence)).tolist())
     return Reliability(means(confidence), means(correct), fraction)
 
 
@@ -111,7 +116,11 @@ def calibration_error(output: Tensor, labels: Tensor, bins: int = 15) -> float:
     >>> round(calibration_error(logits, torch.tensor([0, 0, 0, 1])), 6)
     0.05
     """
-    found = reliability(output, labels, bins)
+    return expected_error(reliability(output, labels, bins))
+
+
+def expected_error(found: Reliability) -> float:
+    """Return Σ_b fraction_b · |accuracy_b − confidence_b|."""
     rows = zip(found.fraction, found.accuracy, found.confidence, strict=True)
     return sum(fraction * abs(accuracy - confidence) for fraction, accuracy, confidence in rows)
 
@@ -124,10 +133,29 @@ def calibration(
     `held_out` are logits and labels of other examples, such as the validation set, to fit T on.
     Other arguments and errors as for `negative_log_likelihood`.
     """
-    nll, ece = negative_log_likelihood(output, labels), calibration_error(output, labels)
-    if held_out is None:
-        return Calibration(nll, ece)
-    temperature = fit_temperature(*held_out)
+    return calibration_of(
+        lambda logits: negative_log_likelihood(logits, labels),
+        lambda logits: calibration_error(logits, labels),
+        output,
+        None if held_out is None else fit_temperature(*held_out),
+    )
+
+
+def calibration_of(
+    nll: Callable[[Tensor], float],
+    ece: Callable[[Tensor], float],
+    output: Tensor,
+    temperature: float | None,
+) -> Calibration:
+    """Return both measures of logits, and of the logits divided by a temperature, if there is one.
+
+    Args:
+        nll: From logits to the mean negative log-likelihood.
+        ece: From logits to the expected calibration error.
+        output: The logits.
+        temperature: Fitted on held-out data; None without them.
+    """
+    if temperature is None:
+        return Calibration(nll(output), ece(output))
     scaled = output.double() / temperature
-    scaled_nll = negative_log_likelihood(scaled, labels)
-    return Calibration(nll, ece, temperature, scaled_nll, calibration_error(scaled, labels))
+    return Calibration(nll(output), ece(output), temperature, nll(scaled), ece(scaled))

@@ -14,15 +14,8 @@ from torch import Tensor, nn
 from tutelage.coarse import CoarseLogits
 from tutelage.data import Source, as_source, randomness
 from tutelage.errors import ArgumentError, DataError
-from tutelage.evaluation.metrics import (
-    Metric,
-    accuracy,
-    agreement,
-    check_class_ids,
-    evaluate_metric,
-    mse,
-    r2,
-)
+from tutelage.evaluation.metrics import Metric, evaluate_metric
+from tutelage.evaluation.standard import label_metrics, teacher_metrics
 from tutelage.layers import evaluating, observe
 from tutelage.objectives import Objective, with_feedback
 from tutelage.objectives._valid import valid_examples, values_of
@@ -30,9 +23,6 @@ from tutelage.positions import by_row, labels_by_row
 from tutelage.rows import Rows
 from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants
 from tutelage.teachers import Teacher, ask
-
-STANDARD = ("loss", "accuracy", "agreement", "kl", "mse", "r2", "teacher_mse")
-"""The names of the metrics that are computed without being asked for; `kl` is in reports."""
 
 _FINAL = 1.0  # progress at which the objective has its final weights and temperatures
 
@@ -114,7 +104,7 @@ def evaluate(
         model: The model to evaluate, in eval mode and without gradients.
         teacher: A teacher with targets for this data (see `Teacher.for_data`), ready on the device;
             None for none, in which case an objective that needs one gives no loss.
-        objective: Gives the loss, distinguishes class logits from values, and may have validation
+        objective: Gives the loss, tells what outputs hold (`output_kind`), and may have validation
             metrics of its own; None for outputs without metrics.
         source: The batches.
         metrics: The user's metrics by name; they are given the labelled examples.
@@ -191,7 +181,7 @@ def measure(
     Metrics that the data does not allow are left out, also where a single domain is too small.
 
     Args:
-        objective: Distinguishes class logits from values, and extracts predictions from outputs.
+        objective: Tells what outputs hold (`output_kind`), and extracts predictions from them.
         outputs: Of the model and its teacher, with the labels.
         metrics: The user's.
 
@@ -209,40 +199,6 @@ def measure(
     }
 
 
-def check_metric_names(metrics: Mapping[str, Metric]) -> None:
-    """Refuse a user's metrics that have the name of a standard one.
-
-    Raises:
-        ArgumentError: A name is taken.
-    """
-    taken = sorted(set(STANDARD) & set(metrics))
-    if taken:
-        raise ArgumentError(
-            f"`metrics` must not be named as the standard metrics are, got {taken}; rename yours"
-        )
-
-
-def label_metrics(
-    objective: Objective, prediction: Tensor, labels: Tensor | None
-) -> dict[str, float]:
-    """Return `accuracy`, or for values `mse` and `r2`.
-
-    Empty where there are no labels, or where they do not match the kind of the predictions.
-
-    Raises:
-        DataError: A class id is out of range.
-    """
-    if labels is None or not bool(Batch(prediction, labels).labelled().any()):
-        return {}
-    if objective.predicts_values:
-        matches = labels.numel() == prediction.numel()
-        return {"mse": mse(prediction, labels), "r2": r2(prediction, labels)} if matches else {}
-    if labels.is_floating_point() or labels.ndim != 1:
-        return {}
-    check_class_ids(labels, prediction.shape[1])
-    return {"accuracy": accuracy(prediction, labels)}
-
-
 def _measure(
     objective: Objective, outputs: Outputs, metrics: Mapping[str, Metric], tolerant: bool
 ) -> dict[str, float]:
@@ -252,9 +208,7 @@ def _measure(
     if outputs.teacher is not None:
         teacher = objective.prediction(outputs.teacher)
         if teacher.shape == student.shape:
-            values = objective.predicts_values
-            name, compare = ("teacher_mse", mse) if values else ("agreement", agreement)
-            found[name] = compare(student, teacher)
+            found |= teacher_metrics(objective, student, teacher, outputs.labels)
     if outputs.labels is None:
         return found
     known = Batch(student, outputs.labels).labelled()

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from tutelage._checks import positive
+from tutelage.evaluation.binary import is_binary, mean_binary_kl
 from tutelage.evaluation.evaluate import Outputs
 from tutelage.objectives import Objective, soft_targets
 
@@ -35,15 +36,21 @@ def mean_kl(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> float
 def divergence(objective: Objective, outputs: Outputs) -> dict[str, float]:
     """Return `kl`, the mean KL divergence from the teacher; empty where there are no classes.
 
+    Of binary labels it is the mean over all labels.
+
     Args:
-        objective: Distinguishes class logits from values.
+        objective: Tells what outputs hold (`output_kind`).
         outputs: Of student and teacher.
     """
-    if objective.predicts_values or outputs.student is None or outputs.teacher is None:
+    values = objective.output_kind == "values"
+    if values or outputs.student is None or outputs.teacher is None:
         return {}
     student, teacher = map(objective.prediction, (outputs.student, outputs.teacher))
-    logits = student.ndim == 2 and student.shape[1] > 1 and student.shape == teacher.shape  # noqa: PLR2004
+    binary = is_binary(objective, student, outputs.labels)
+    columns = 1 if binary else 2  # the softmax of a single logit is 1
+    tables = student.ndim == 2 and student.shape[1] >= columns  # noqa: PLR2004 - rows and columns
+    logits = tables and student.shape == teacher.shape
     # A class that is ruled out by an infinite logit has no finite divergence.
     if not logits or not bool(student.isfinite().all() and teacher.isfinite().all()):
         return {}
-    return {"kl": mean_kl(student, teacher)}
+    return {"kl": (mean_binary_kl if binary else mean_kl)(student, teacher)}

@@ -8,6 +8,8 @@ Objectives raise `ArgumentError` for settings outside their range.
 """
 
 from tutelage.objectives._attention_transfer import AttentionTransfer, attention_transfer
+from tutelage.objectives._binary_labels import BinaryLabels, binary_labels
+from tutelage.objectives._binary_targets import BinaryTargets, binary_targets
 from tutelage.objectives._bounded_regression import BoundedRegression, bounded_regression
 from tutelage.objectives._cka import CKA, cka
 from tutelage.objectives._coarse_soft_targets import coarse_soft_targets
@@ -51,6 +53,8 @@ __all__ = [
     "SKD",
     "WTTM",
     "AttentionTransfer",
+    "BinaryLabels",
+    "BinaryTargets",
     "BoundedRegression",
     "FeatureMatch",
     "GaussianRegression",
@@ -69,6 +73,8 @@ __all__ = [
     "VkD",
     "WeightedSum",
     "attention_transfer",
+    "binary_labels",
+    "binary_targets",
     "bounded_regression",
     "by_class",
     "by_domain",

@@ -51,7 +51,7 @@ class BoundedRegression(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT, labels=True)
-    predicts_values = True
+    output_kind = "values"
 
     def __init__(self, margin: float = 0.0) -> None:
         super().__init__()

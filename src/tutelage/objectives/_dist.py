@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tutelage._checks import not_negative
 from tutelage.objectives._objective import Objective
-from tutelage.objectives._tensors import at_least_float32, directions, same_shape
+from tutelage.objectives._tensors import at_least_float32, directions, same_classes
 from tutelage.objectives._value_checks import readable
 from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
@@ -52,7 +52,7 @@ def dist(
     >>> dist(student, teacher, gamma=0.0).round(decimals=4)
     tensor([0., 0., 2.])
     """
-    same_shape(student, teacher, "classes")
+    same_classes(student, teacher)
     z, v = (at_least_float32(side) / temperature for side in (student, teacher))
     q, p = z.softmax(dim=1), v.softmax(dim=1)
     rows = _distance(q, p, dim=1)

@@ -7,7 +7,7 @@ from torch import Tensor
 from tutelage._checks import not_negative
 from tutelage.objectives._labels import columns_of, labels_of, without_true
 from tutelage.objectives._objective import Objective
-from tutelage.objectives._tensors import at_least_float32, kl_divergence, same_shape
+from tutelage.objectives._tensors import at_least_float32, kl_divergence, same_classes
 from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
 
@@ -43,7 +43,7 @@ def dkd(
     >>> dkd(student, teacher, torch.tensor([0]), beta=1.0, temperature=1.0)
     tensor([0.4680])
     """
-    same_shape(student, teacher, "classes")
+    same_classes(student, teacher)
     columns, known = columns_of(student, labels)
     z, v = at_least_float32(student) / temperature, at_least_float32(teacher) / temperature
     (true_q, others_q), (true_p, others_p) = _parts(z, columns), _parts(v, columns)

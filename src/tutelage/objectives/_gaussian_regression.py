@@ -48,7 +48,7 @@ class GaussianRegression(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
-    predicts_values = True
+    output_kind = "values"
 
     def prediction(self, output: Tensor) -> Tensor:
         """Return the means, `[batch, outputs]`."""

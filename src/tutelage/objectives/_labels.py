@@ -5,6 +5,7 @@ from torch import Tensor
 
 from tutelage.errors import DataError, ModelError
 from tutelage.nested import describe
+from tutelage.objectives._tensors import check_several_classes
 from tutelage.objectives._value_checks import value_check
 from tutelage.signals import UNLABELLED, Batch
 
@@ -32,11 +33,12 @@ def check_label_shapes(student: Tensor, labels: Tensor) -> None:
             f"student logits must be [batch, classes], got {describe(student)}; "
             "let the student return that shape"
         )
+    check_several_classes(student)
     if labels.is_floating_point() or labels.is_complex() or labels.shape != student.shape[:1]:
         raise DataError(
             f"labels must be integer class ids of shape [{student.shape[0]}], got "
-            f"{describe(labels)}; squeeze a second dimension away, and for values to be predicted "
-            "use LabelRegression"
+            f"{describe(labels)}; squeeze a second dimension away, for several binary labels of "
+            "each example use BinaryLabels, and for values to be predicted LabelRegression"
         )
 
 
@@ -73,9 +75,4 @@ def columns_of(student: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 def without_true(logits: Tensor, columns: Tensor) -> Tensor:
     """Replace the true class's logit by the lowest finite number, so that its probability is 0."""
-    if logits.shape[1] < 2:  # noqa: PLR2004 - the true class and another
-        raise ModelError(
-            "an objective on the classes other than the true one needs at least two classes, got "
-            f"{logits.shape[1]}; give the models an output for each class"
-        )
     return logits.scatter(1, columns, torch.finfo(logits.dtype).min)

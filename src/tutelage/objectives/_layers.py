@@ -30,7 +30,7 @@ class LayerObjective(Objective):
     def __init__(self, layer_map: Mapping[str, str] | None = None) -> None:
         super().__init__()
         self.layer_map = None if layer_map is None else checked_map(layer_map)
-        self.predicts_values = True if layer_map is None else None
+        self.output_kind = "values" if layer_map is None else None
         if self.layer_map is None:
             self.wants = Wants(student=OUTPUT, teacher=OUTPUT)
         else:

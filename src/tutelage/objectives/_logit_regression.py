@@ -3,7 +3,12 @@
 from torch import Tensor
 
 from tutelage.objectives._objective import Objective
-from tutelage.objectives._tensors import at_least_float32, mean_of_rows, same_shape
+from tutelage.objectives._tensors import (
+    at_least_float32,
+    check_several_classes,
+    mean_of_rows,
+    same_shape,
+)
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
 
 
@@ -12,8 +17,9 @@ def logit_regression(student: Tensor, teacher: Tensor, center: bool = True) -> T
 
     The limit of `soft_targets` for T → ∞: there its gradient tends to (c(z) − c(v))/N. With
     `center=False` nothing is subtracted, and the student must match the level of the logits too,
-    which the probabilities do not depend on (Ba and Caruana 2014,
-    https://arxiv.org/abs/1312.6184).
+    which softmax probabilities do not depend on (Ba and Caruana 2014,
+    https://arxiv.org/abs/1312.6184). Logits of binary labels have a level that counts: there too
+    use `center=False`, the limit of `binary_targets` for T → ∞ up to a factor of 4.
 
     Args:
         student: Student logits z, `[batch, classes]`.
@@ -27,9 +33,10 @@ def logit_regression(student: Tensor, teacher: Tensor, center: bool = True) -> T
     >>> logit_regression(torch.tensor([[1.0, 1.0]]), torch.tensor([[2.0, 0.0]]))
     tensor([0.5000])
     """
-    same_shape(student, teacher, "classes")
+    same_shape(student, teacher, "classes" if center else "logits")
     difference = at_least_float32(student) - at_least_float32(teacher)
     if center:
+        check_several_classes(student)
         difference = difference - difference.mean(dim=1, keepdim=True)
     return mean_of_rows(difference.square()) / 2
 
@@ -41,7 +48,8 @@ class LogitRegression(Objective):
     (there without centring). Formula: `tutelage.objectives.logit_regression`.
 
     Args:
-        center: Whether c subtracts each row's mean, which probabilities do not depend on.
+        center: Whether c subtracts each row's mean, which softmax probabilities do not depend on;
+            False for logits of binary labels.
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
@@ -49,6 +57,7 @@ class LogitRegression(Objective):
     def __init__(self, center: bool = True) -> None:
         super().__init__()
         self.center = center
+        self.output_kind = "classes" if center else None
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the squared distances, `[batch]`."""

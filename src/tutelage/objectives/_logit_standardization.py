@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tutelage.objectives._objective import Objective
 from tutelage.objectives._soft_targets import soft_targets
-from tutelage.objectives._tensors import at_least_float32, directions, same_shape
+from tutelage.objectives._tensors import at_least_float32, directions, same_classes
 from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
 
@@ -37,7 +37,7 @@ def logit_standardization(student: Tensor, teacher: Tensor, temperature: float =
     >>> logit_standardization(torch.zeros(1, 3), teacher)
     tensor([0.3611])
     """
-    same_shape(student, teacher, "classes")
+    same_classes(student, teacher)
     return soft_targets(_standardized(student), _standardized(teacher), temperature)
 
 

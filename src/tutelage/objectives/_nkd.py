@@ -7,7 +7,7 @@ from torch import Tensor
 from tutelage._checks import not_negative
 from tutelage.objectives._labels import columns_of, labels_of, without_true
 from tutelage.objectives._objective import Objective
-from tutelage.objectives._tensors import at_least_float32, same_shape
+from tutelage.objectives._tensors import at_least_float32, same_classes
 from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
 
@@ -40,7 +40,7 @@ def nkd(
     >>> nkd(torch.zeros(1, 3), torch.zeros(1, 3), torch.tensor([2]))
     tensor([1.4059])
     """
-    same_shape(student, teacher, "classes")
+    same_classes(student, teacher)
     columns, known = columns_of(student, labels)
     z, v = at_least_float32(student), at_least_float32(teacher)
     log_q, log_p = (F.log_softmax(side, dim=1).gather(1, columns).squeeze(1) for side in (z, v))

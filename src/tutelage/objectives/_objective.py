@@ -11,7 +11,7 @@ from inspect import Parameter, signature
 from itertools import chain, count
 from operator import or_
 from types import FunctionType
-from typing import Protocol, cast, runtime_checkable
+from typing import Literal, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,12 @@ from tutelage.signals import Batch, Signals, Wants
 
 # Names in a run's logs that are not those of terms.
 _RESERVED = {"epoch", "kind", "loss", "lr", "seconds", "step"}
+
+OutputKind = Literal["classes", "binary", "values"]
+"""What an output holds: class logits (softmax), a logit for each binary label (sigmoid), or values.
+
+An embedding is of values.
+"""
 
 
 class Objective(nn.Module):
@@ -43,10 +49,10 @@ class Objective(nn.Module):
     built: bool = True
     """Whether parts that depend on shapes, such as projectors, exist; set by `build`."""
 
-    predicts_values: bool | None = False
-    """Whether the student's output holds values or an embedding rather than class logits.
+    output_kind: OutputKind | None = "classes"
+    """What the student's output holds: `"classes"`, `"binary"` or `"values"`, see `OutputKind`.
 
-    None where the objective does not depend on that.
+    Evaluation and reports read outputs accordingly. None where the objective does not depend on it.
     """
 
     reads_mixtures: bool = False
@@ -138,7 +144,8 @@ class WeightedSum(Objective):
         weighted: Pairs of weight (a number or a schedule, zero or more) and objective.
 
     Raises:
-        ArgumentError: A weight is negative or not finite, or there is no objective.
+        ArgumentError: A weight is negative or not finite, there is no objective, or one reads class
+            logits and another logits of binary labels.
     """
 
     def __init__(self, weighted: list[tuple[float | Schedule, Objective]]) -> None:
@@ -147,6 +154,7 @@ class WeightedSum(Objective):
             raise ArgumentError("a weighted sum must have at least one objective, got none")
         self.weights = tuple(weight_schedule(weight) for weight, _ in weighted)
         self.objectives = nn.ModuleList(objective for _, objective in weighted)
+        _check_kinds(self.terms())
 
     @property
     def wants(self) -> Wants:  # pyright: ignore[reportIncompatibleVariableOverride] - computed
@@ -154,10 +162,11 @@ class WeightedSum(Objective):
         return reduce(or_, (term.objective.wants for term in self.terms()))
 
     @property
-    def predicts_values(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether a term reads values and none reads class logits."""
-        found = {term.objective.predicts_values for term in self.terms()}
-        return True in found and False not in found
+    def output_kind(self) -> OutputKind | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What the terms read: values only where none reads logits as such."""
+        found = {term.objective.output_kind for term in self.terms()}
+        kinds: tuple[OutputKind, ...] = ("classes", "binary", "values")
+        return next((kind for kind in kinds if kind in found), None)
 
     @property
     def built(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - computed
@@ -204,6 +213,18 @@ def with_feedback(objective: Objective) -> list[ValidationFeedback]:
     return [each for each in terms if isinstance(each, ValidationFeedback)]
 
 
+def _check_kinds(terms: tuple[Term, ...]) -> None:
+    """Refuse a softmax and sigmoids over the same logits."""
+    by_kind = {term.objective.output_kind: term.objective for term in terms}
+    if "classes" in by_kind and "binary" in by_kind:
+        raise ArgumentError(
+            "terms of a sum must read the output alike, got class logits in "
+            f"{by_kind['classes']} and logits of binary labels in {by_kind['binary']}; for binary "
+            "labels use BinaryLabels and BinaryTargets, and in an objective of your own that fits "
+            'both set `output_kind` to "binary" or None'
+        )
+
+
 def _times(first: Schedule, second: Schedule) -> Schedule:
     """Multiply two weights; the product of constants is a constant."""
     for one, other in ((first, second), (second, first)):
@@ -222,7 +243,7 @@ def _shown(argument: Parameter, value: object) -> str:
     if isinstance(value, FunctionType):
         return f"{name}={value.__name__}"
     text = f"{value:g}" if isinstance(value, float) else repr(value)
-    return f"{name}={text}" if isinstance(value, (str, int, float, Schedule)) else ""
+    return f"{name}={text}" if isinstance(value, (str, int, float, tuple, Schedule)) else ""
 
 
 def _term_name(class_name: str) -> str:

@@ -8,7 +8,7 @@ from tutelage._checks import finite_number
 from tutelage.errors import ArgumentError
 from tutelage.objectives._labels import columns_of, labels_of
 from tutelage.objectives._objective import Objective
-from tutelage.objectives._tensors import at_least_float32, same_shape
+from tutelage.objectives._tensors import at_least_float32, same_classes
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
 
 
@@ -35,7 +35,7 @@ def ofa(student: Tensor, teacher: Tensor, labels: Tensor, epsilon: float = 1.5) 
     >>> ofa(even, even, label, epsilon=2.0)  # (1.5² − 1 + 0.5²) · log 2
     tensor([1.0397])
     """
-    same_shape(student, teacher, "classes")
+    same_classes(student, teacher)
     columns, known = columns_of(student, labels)
     log_q = F.log_softmax(at_least_float32(student), dim=1)
     log_p = F.log_softmax(at_least_float32(teacher), dim=1)

@@ -75,7 +75,7 @@ def regression_to_labels(
 class HuberOption(Objective):
     """An objective whose error is squared (`huber_delta=None`) or Huber's."""
 
-    predicts_values = True
+    output_kind = "values"
 
     def __init__(self, huber_delta: float | None = None) -> None:
         super().__init__()

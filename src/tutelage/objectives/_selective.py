@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from tutelage.coarse import CoarseLogits
-from tutelage.errors import ArgumentError, DataError
+from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.nested import describe
+from tutelage.objectives._binary_labels import known_labels
 from tutelage.objectives._labels import labels_of
 from tutelage.objectives._objective import Objective, Term, WeightedSum
 from tutelage.schedules import Constant
@@ -65,10 +66,10 @@ class Selective(Objective):
     """Another objective, with weight 0 for groups in which the student is better than its teacher.
 
     After each epoch both sides are compared on the validation data, group by group: by accuracy if
-    labels are class ids, else by mean squared error. A group is closed while the student is better,
-    and open otherwise. Groups that are not in the validation data stay open. Closing a group does
-    not raise the weight of others. The metric `val/lead/GROUP` is the student's advantage. In
-    `val/loss` a closed group's loss is 0, so monitor another metric.
+    labels are class ids or binary, else by mean squared error. A group is closed while the student
+    is better, and open otherwise. Groups that are not in the validation data stay open. Closing a
+    group does not raise the weight of others. The metric `val/lead/GROUP` is the student's
+    advantage. In `val/loss` a closed group's loss is 0, so monitor another metric.
 
     The idea is the expert selection of Xiang, Ding and Han 2020, "Learning From Multiple Experts:
     Self-paced Knowledge Distillation for Long-tailed Classification",
@@ -106,7 +107,7 @@ class Selective(Objective):
             )
         self.objective, self.by = objective, by
         self.wants = objective.wants | Wants(student=OUTPUT, teacher=OUTPUT)
-        self.predicts_values = objective.predicts_values
+        self.output_kind = objective.output_kind
         self.reads_mixtures = objective.reads_mixtures
         self.relates_examples = objective.relates_examples
         self.closed: frozenset[str] = frozenset()
@@ -183,6 +184,15 @@ class Selective(Objective):
         labels = labels_of(batch)
         if isinstance(output, Tensor):
             output = self.prediction(output)
+        if self.output_kind == "binary":
+            if isinstance(output, CoarseLogits):
+                raise ModelError(
+                    "Selective compares the predictions of every label, got CoarseLogits from the "
+                    "teacher; give a teacher with a logit for each label"
+                )
+            target, known = known_labels(output, labels)
+            right = (output > 0) == (target > 0.5)  # noqa: PLR2004 - a soft label
+            return right.double().where(known, torch.nan).nanmean(dim=1)
         if not labels.is_floating_point():
             return (_choices(output) == labels).double()
         if not isinstance(output, Tensor) or labels.numel() != output.numel():

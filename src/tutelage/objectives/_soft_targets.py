@@ -6,7 +6,7 @@ from torch import Tensor
 from tutelage.coarse import CoarseLogits
 from tutelage.objectives._coarse_soft_targets import coarse_soft_targets
 from tutelage.objectives._objective import Objective
-from tutelage.objectives._tensors import at_least_float32, kl_divergence, same_shape
+from tutelage.objectives._tensors import at_least_float32, kl_divergence, same_classes
 from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
 
@@ -30,7 +30,7 @@ def soft_targets(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> 
     >>> soft_targets(torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 0.0]]), temperature=2.0)
     tensor([0.4438])
     """
-    same_shape(student, teacher, "classes")
+    same_classes(student, teacher)
     log_q = F.log_softmax(at_least_float32(student) / temperature, dim=1)
     log_p = F.log_softmax(at_least_float32(teacher) / temperature, dim=1)
     return kl_divergence(log_q, log_p) * temperature**2

@@ -57,6 +57,22 @@ def unit(vectors: Tensor) -> Tensor:
     return vectors / torch.where(length > 0, length, 1)
 
 
+def check_several_classes(logits: Tensor) -> None:
+    """Refuse a single logit as class logits: its softmax is 1, whatever it is."""
+    if logits.shape[1] < 2:  # noqa: PLR2004 - two classes
+        raise ModelError(
+            f"class logits must be of at least two classes, got {logits.shape[1]}; for a single "
+            "logit that answers yes or no use BinaryLabels and BinaryTargets, or give the models "
+            "an output for each class"
+        )
+
+
+def same_classes(student: Tensor, teacher: Tensor) -> None:
+    """Refuse class logits that are not of one shape, or of a single class."""
+    same_shape(student, teacher, "classes")
+    check_several_classes(student)
+
+
 def same_shape(student: Tensor, teacher: Tensor, unit: str) -> None:
     """Refuse outputs that are not of one shape `[batch, n]`; `unit` says what the n columns are."""
     tables = student.ndim == teacher.ndim == 2  # noqa: PLR2004 - rows and columns

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from tutelage._checks import fraction, positive
 from tutelage.objectives._objective import Objective
-from tutelage.objectives._tensors import at_least_float32, kl_divergence, same_shape
+from tutelage.objectives._tensors import at_least_float32, kl_divergence, same_classes
 from tutelage.signals import OUTPUT, Batch, Signals, Wants
 
 
@@ -29,7 +29,7 @@ def wttm(student: Tensor, teacher: Tensor, gamma: float = 0.1) -> Tensor:
     >>> wttm(torch.zeros(1, 2), torch.tensor([[4.0, 0.0]]), gamma=0.5)
     tensor([0.3688])
     """
-    same_shape(student, teacher, "classes")
+    same_classes(student, teacher)
     log_q = F.log_softmax(at_least_float32(student), dim=1)
     log_powers = gamma * F.log_softmax(at_least_float32(teacher), dim=1)
     log_p = F.log_softmax(log_powers, dim=1)

@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 from tutelage.errors import RunFolderError
 from tutelage.evaluation import Calibration, Cost, Interval, Latency, NonInferiority, Reliability
+from tutelage.evaluation.standard import OF_BINARY
 from tutelage.reports.conduct import Edge, Overlap, Tried, Tuning
 
 FORMAT = "tutelage report 3"
-FRACTIONS = ("accuracy", "agreement")
+FRACTIONS = ("agreement", *OF_BINARY)
 """Metrics in [0, 1] that are shown in per cent."""
 
 
@@ -88,14 +89,13 @@ class ArmRecord:
         tuning: What choosing took; None without a sweep.
         similarity: Mean softened probabilities for each true class, over all seeds.
         similarity_correlation: Of its similarities with the teacher's.
-        by_class: Recall of each class, the mean over seeds.
+        by_class: Recall of each class (average precision of each binary label), over all seeds.
         reliability: Of all seeds together.
         residuals: Of each output that is a value, if they are few; first seed.
         against: The one control that it is compared with; None for all.
         series: Which line of the figure over `at` it belongs to.
         at: Where on it.
-        intervals: Of metrics that are means over examples, and of the deciding one: 95 %, over
-            seeds and test examples.
+        intervals: 95 %, over seeds and test examples, of metrics that are means over examples.
     """
 
     name: str
@@ -265,6 +265,7 @@ class Record:
         finished: Whether training has ended.
         overlaps: What each two data sets of a study have in common; none for a run.
         notes: What else a reader must know of how a study was done, in sentences.
+        binary: Whether outputs are logits of binary labels.
         format: Of the file.
     """
 
@@ -293,6 +294,7 @@ class Record:
     finished: bool = True
     overlaps: tuple[Overlap, ...] = ()
     notes: tuple[str, ...] = ()
+    binary: bool = False
     format: Literal["tutelage report 3"] = FORMAT
 
     def arm(self, name: str) -> ArmRecord:

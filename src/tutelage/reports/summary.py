@@ -15,12 +15,16 @@ from torch import Tensor
 from tutelage.evaluation import (
     Calibration,
     Reliability,
+    binary_calibration,
+    binary_reliability,
     by_class,
+    by_label,
     calibration,
     class_similarity,
     reliability,
     similarity_correlation,
 )
+from tutelage.evaluation.binary import is_binary
 from tutelage.objectives import Objective
 from tutelage.reports.record import Curve, Residuals
 from tutelage.signals import UNLABELLED
@@ -48,25 +52,33 @@ def summarize(objective: Objective, outputs: Sequence[Tensor], labels: Tensor | 
     """Return what the outputs of one arm's models, one for each seed, tell.
 
     Args:
-        objective: Tells class logits from values, and what of an output is the prediction.
+        objective: Tells what outputs hold, and what of an output is the prediction.
         outputs: Of each seed, `[examples, …]`.
         labels: Of the examples.
     """
     predictions = [objective.prediction(each) for each in outputs]
     found: Summary = {"similarity": (), "by_class": {}, "reliability": None, "residuals": ()}
-    classes = _class_labels(objective, predictions, labels)
-    if classes is None:
-        if objective.predicts_values and labels is not None:
-            found["residuals"] = _residuals(predictions[0], labels)
+    if labels is None:
         return found
-    pooled = torch.cat(predictions), classes.repeat(len(predictions))
-    found["reliability"] = reliability(*pooled)
-    if predictions[0].shape[1] <= _MOST_CLASSES:
-        matrix = class_similarity(*pooled, SIMILARITY_TEMPERATURE).nan_to_num().tolist()
-        found["similarity"] = tuple(map(tuple, matrix))
-        recalls = [by_class(each, classes) for each in predictions]
-        found["by_class"] = {name: fmean(each[name] for each in recalls) for name in recalls[0]}
+    several = labels.repeat(len(predictions), *[1] * (labels.ndim - 1))
+    pooled = torch.cat(predictions), several
+    if objective.output_kind == "values":
+        found["residuals"] = _residuals(predictions[0], labels)
+    elif _are_binary(objective, predictions, labels):
+        found["reliability"] = binary_reliability(*pooled)
+        if 1 < predictions[0].shape[1] <= _MOST_CLASSES:
+            found["by_class"] = _means([by_label(each, labels) for each in predictions])
+    elif _are_classes(objective, predictions, labels):
+        found["reliability"] = reliability(*pooled)
+        if predictions[0].shape[1] <= _MOST_CLASSES:
+            matrix = class_similarity(*pooled, SIMILARITY_TEMPERATURE).nan_to_num().tolist()
+            found["similarity"] = tuple(map(tuple, matrix))
+            found["by_class"] = _means([by_class(each, labels) for each in predictions])
     return found
+
+
+def _means(seeds: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    return {name: fmean(each[name] for each in seeds) for name in seeds[0]}
 
 
 def calibrate(
@@ -83,14 +95,14 @@ def calibrate(
         labels: Of the examples.
         held_out: Output and labels to fit a temperature on, where there are any.
     """
-    prediction = objective.prediction(output)
-    classes = _class_labels(objective, [prediction], labels)
-    if classes is None:
-        return None
-    val, known = held_out
+    (val, known), prediction = held_out, objective.prediction(output)
     val = None if val is None else objective.prediction(val)
-    fits = val is not None and _class_labels(objective, [val], known) is not None
-    return calibration(prediction, classes, (val, known) if fits else None)  # pyright: ignore[reportArgumentType]
+    for is_of, measured in ((_are_binary, binary_calibration), (_are_classes, calibration)):
+        if labels is not None and is_of(objective, [prediction], labels):
+            if val is None or known is None or not is_of(objective, [val], known):
+                return measured(prediction, labels)
+            return measured(prediction, labels, (val, known))
+    return None
 
 
 def resemblance(ours: Matrix, theirs: Matrix) -> float | None:
@@ -133,21 +145,24 @@ def versions() -> dict[str, str]:
     }
 
 
-def _class_labels(
-    objective: Objective, predictions: Sequence[Tensor], labels: Tensor | None
-) -> Tensor | None:
-    """Return the labels where they are classes that all predictions have finite logits for."""
-    if labels is None or objective.predicts_values or labels.is_floating_point():
-        return None
+def _are_classes(objective: Objective, predictions: Sequence[Tensor], labels: Tensor) -> bool:
+    """Tell whether labels are classes that all predictions have finite logits for."""
+    if objective.output_kind == "values" or labels.is_floating_point():
+        return False
     known = labels.ndim == 1 and bool((labels.long() != UNLABELLED).any())
+    several = all(each.ndim == 2 and each.shape[1] > 1 for each in predictions)  # noqa: PLR2004
     # A class that is ruled out by an infinite logit leaves no probabilities to speak of.
-    logits = all(
-        each.ndim == 2 and each.shape[1] > 1 and bool(each.isfinite().all())  # noqa: PLR2004
-        for each in predictions
-    )
-    if not (known and logits) or int(labels.max()) >= predictions[0].shape[1]:
-        return None
-    return labels
+    finite_logits = all(bool(each.isfinite().all()) for each in predictions)
+    return known and several and finite_logits and int(labels.max()) < predictions[0].shape[1]
+
+
+def _are_binary(objective: Objective, predictions: Sequence[Tensor], labels: Tensor) -> bool:
+    """Tell whether labels are binary, 0 or 1, and all predictions have finite logits for them."""
+    if not all(is_binary(objective, each, labels) for each in predictions):
+        return False
+    known = labels[~labels.isnan() & (labels != UNLABELLED)]
+    answers = len(known) > 0 and bool(((known == 0) | (known == 1)).all())
+    return answers and all(bool(each.isfinite().all()) for each in predictions)
 
 
 def _residuals(prediction: Tensor, labels: Tensor) -> tuple[Residuals, ...]:

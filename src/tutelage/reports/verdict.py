@@ -20,6 +20,9 @@ _NAMES = {
     "mse": "mean squared error",
     "teacher_mse": "distance from the teacher (mean squared)",
     "agreement": "agreement with the teacher",
+    "f1": "F1",
+    "f1_micro": "micro F1",
+    "f1_macro": "macro F1",
 }
 TEACHER = "teacher"
 
@@ -44,6 +47,16 @@ def metric_name(metric: DecidingMetric) -> str:
     'mean squared error'
     """
     return _NAMES.get(metric.name, metric.name.replace("_", " "))
+
+
+def metric_heading(metric: DecidingMetric) -> str:
+    """Return the deciding metric's name with a capital letter.
+
+    >>> metric_heading(DecidingMetric("f1_micro", True))
+    'Micro F1'
+    """
+    name = metric_name(metric)
+    return name[0].upper() + name[1:]
 
 
 def axis_label(metric: DecidingMetric) -> str:
@@ -143,7 +156,7 @@ def _reached(record: Record, metric: DecidingMetric) -> str:
 
 def _article(metric: DecidingMetric) -> str:
     name = metric_name(metric)
-    return f"{'an' if name[0] in 'aeio' else 'a'} {name}"
+    return f"{'an' if name[0] in 'aeioF' else 'a'} {name}"
 
 
 def _certainty(record: Record, found: Comparison, metric: DecidingMetric) -> str:

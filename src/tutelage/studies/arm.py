@@ -61,6 +61,9 @@ class Arm:
             theirs, so that it is for you to make the steps of the arms equal.
         run: A function of a `Trial`, in place of an objective, that returns a trained model or the
             `Run` that trained it; then the report knows its steps.
+        reads: With a function: an objective that tells how its students' outputs are to be read,
+            such as `BinaryLabels()`; None to read them as those of the other arms, or by the
+            labels.
         student: Makes another student than the study's.
         teacher: Another teacher.
         train: Other training data, or a function from a seed to such.
@@ -81,13 +84,14 @@ class Arm:
         note: For readers: what the student learns from.
 
     Raises:
-        ArgumentError: There is more than one of objective, stages and function, stages are none or
-            beside epochs, or the sweep names no argument.
+        ArgumentError: There is more than one of objective, stages and function, `reads` is beside
+            an objective, stages are none or beside epochs, or the sweep names no argument.
     """
 
     objective: Objective | None = None
     stages: Sequence[Stage] | None = None
     run: TrainStudent | None = None
+    reads: Objective | None = None
     student: Callable[[], nn.Module] | None = None
     teacher: AnyTeacher | None = None
     train: object | None = None
@@ -110,6 +114,11 @@ class Arm:
             raise ArgumentError(
                 f"an arm must have an objective, stages or a function, got {' and '.join(given)}; "
                 "let the function, or the stages, use the objective"
+            )
+        if self.reads is not None and (self.run is None or not isinstance(self.reads, Objective)):
+            raise ArgumentError(
+                "`reads` must be an objective, and is for an arm that is a function (`run`), got "
+                f"{self.reads!r}; other arms are read by their own objective"
             )
         if self.stages is not None:
             checked_stages(self.stages)
@@ -160,7 +169,15 @@ def _count(name: str, value: object, advice: str) -> int:
 
 
 _SWEEP = "{'learning_rate': [1e-3, 3e-3]}"
-_SWEPT = {each.name for each in fields(Arm)} - {"sweep", "against", "series", "at", "note", "run"}
+_SWEPT = {each.name for each in fields(Arm)} - {
+    "sweep",
+    "against",
+    "series",
+    "at",
+    "note",
+    "run",
+    "reads",
+}
 
 
 def as_arm(name: str, arm: object) -> Arm:

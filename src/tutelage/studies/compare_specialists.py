@@ -16,12 +16,13 @@ from tutelage.data import Transform
 from tutelage.data.domains import Domains
 from tutelage.errors import ArgumentError, DataError
 from tutelage.evaluation import Interval
-from tutelage.objectives import HardLabels, LabelRegression, Objective
+from tutelage.objectives import Objective
 from tutelage.signals import Batch
 from tutelage.studies.arm import Arm, Trial
 from tutelage.studies.conclude import ReportOptions
 from tutelage.studies.describe import seeded
 from tutelage.studies.examples import examples_of, train_examples
+from tutelage.studies.kinds import on_labels, output_kind
 from tutelage.studies.outputs import truth
 from tutelage.studies.overlap import checked, compare
 from tutelage.studies.plan import Training, train_of
@@ -65,7 +66,8 @@ def compare_specialists(  # noqa: PLR0913 - the options of `study`
         val: Held-out labelled examples of the same domains.
         epochs: Passes of the generalist over `train`; None where `training` has steps.
         training: Steps in place of `epochs`, batch size, optimizer, scheduler, engine.
-        objective: One without a teacher; None for `HardLabels()`, for values `LabelRegression()`.
+        objective: One without a teacher; None for `HardLabels()`, for values `LabelRegression()`,
+            for several binary labels, given as integers, `BinaryLabels()`.
         transform: Of the training batches, such as `tl.data.Mixup()`.
         sweep: Values that both try, as in `study`. Every second example of a domain in `val` then
             chooses, and only the others measure.
@@ -84,8 +86,10 @@ def compare_specialists(  # noqa: PLR0913 - the options of `study`
         TutelageError: As `study`.
     """
     _check(train, val, seeds, allow_overlap)
-    settings: dict[str, Any] = {"val": val, "objective": objective or _usual(val)}
+    reads = objective or on_labels(output_kind({}, {}, truth("val", val)))
+    settings: dict[str, Any] = {"val": val, "objective": reads}
     routable = numbered(val)
+    common: dict[str, Any] = {"reads": reads, "transform": transform}
     chooses, measures = (every_second(routable, start) for start in (0, 1))
     found = study(
         None,
@@ -93,8 +97,8 @@ def compare_specialists(  # noqa: PLR0913 - the options of `study`
         train=train,
         val=chooses if sweep else None,
         test=measures if sweep else routable,
-        arms={SPECIALISTS: Arm(run=partial(_one_per_domain, **settings), transform=transform)},
-        controls={GENERALIST: Arm(run=partial(_one_for_all, **settings), transform=transform)},
+        arms={SPECIALISTS: Arm(run=partial(_one_per_domain, **settings), **common)},
+        controls={GENERALIST: Arm(run=partial(_one_for_all, **settings), **common)},
         seeds=seeds,
         epochs=epochs,
         training=replace(training or Training(), keep_best=False),
@@ -140,11 +144,6 @@ def _one_for_all(trial: Trial, val: Domains, objective: Objective) -> nn.Module:
     settings = {**trial.settings, "objective": objective, "out": trial.out}
     model = fit(trial.student, train=train, **settings).student
     return Routed([model] * len(val.sets), classes_of(train, val))
-
-
-def _usual(val: Domains) -> Objective:
-    labels = truth("val", val).labels
-    return LabelRegression() if labels is not None and labels.is_floating_point() else HardLabels()
 
 
 def _batches(examples: int, size: int) -> int:

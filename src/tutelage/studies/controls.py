@@ -11,9 +11,11 @@ from torch.utils.data import IterableDataset
 
 from tutelage.data import Chain, Transform, as_source, randomness, transformed
 from tutelage.identity import identity
-from tutelage.objectives import HardLabels, LabelRegression, Objective
+from tutelage.objectives import Objective
+from tutelage.objectives._objective import OutputKind
 from tutelage.studies.arm import Arm
 from tutelage.studies.describe import readable
+from tutelage.studies.kinds import on_labels
 from tutelage.studies.plan import train_of
 
 _SMOOTHING = 0.1
@@ -21,7 +23,7 @@ _BATCH, _BATCHES = 256, 80
 
 
 def built_in_controls(
-    arms: Mapping[str, Arm], values: bool, train: object, epochs: int | None, seed: int
+    arms: Mapping[str, Arm], kind: OutputKind, train: object, epochs: int | None, seed: int
 ) -> tuple[dict[str, Arm], tuple[str, ...]]:
     """Return the controls that every study should have, and what is missing, in words.
 
@@ -30,15 +32,15 @@ def built_in_controls(
 
     Args:
         arms: Of the study.
-        values: Whether the task is regression rather than classification.
+        kind: What the students' outputs hold.
         train: The study's training data.
         epochs: Of the study; None where it has steps.
         seed: For which training data that are a function are looked at.
     """
-    usual = LabelRegression() if values else HardLabels()
+    usual = on_labels(kind)
     found = {"labels": Arm(objective=usual, note="labels only (baseline)")}
-    if not values:
-        smooth = HardLabels(smoothing=_SMOOTHING)
+    if kind != "values":
+        smooth = on_labels(kind, _SMOOTHING)
         note = f"labels, smoothed by {_SMOOTHING:g}"
         found["smoothed labels"] = Arm(objective=smooth, note=note)
     seen, notes = {_key({})}, []

@@ -24,7 +24,7 @@ from tutelage.reports.record import Comparison, PartDifference
 from tutelage.studies.score import Scorer
 
 _FOLDS = 20
-_ON_EXAMPLES = ("accuracy", "agreement")  # 0 or 1 on each example
+_ON_EXAMPLES = ("accuracy", "label_accuracy", "agreement")  # from 0 to 1 on each example
 _CONFIDENCE = 0.95
 
 
@@ -74,7 +74,7 @@ class Differences:
     def intervals(self, reading: Objective, outputs: Sequence[Tensor]) -> dict[str, Interval]:
         """Return the intervals of an arm's own metrics that are means over examples."""
         found: dict[str, Interval] = {}
-        for name in ("accuracy", "agreement", "mse"):
+        for name in (*_ON_EXAMPLES, "mse"):
             scores = self._on_examples(name, reading, outputs)
             interval = None if scores is None else self._interval(scores, _CONFIDENCE)
             found |= {} if interval is None else {name: interval}

@@ -16,9 +16,11 @@ from tutelage._checks import integer
 from tutelage.data import as_source, randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.evaluation import Metric
-from tutelage.objectives import HardLabels, LabelRegression, Objective
+from tutelage.objectives import Objective
+from tutelage.objectives._objective import OutputKind
 from tutelage.studies.arm import Arm
 from tutelage.studies.describe import readable, seeded
+from tutelage.studies.kinds import on_labels
 from tutelage.teachers import Teacher, as_teacher
 from tutelage.training import Engine, Monitor
 from tutelage.training.engine import as_engine
@@ -71,7 +73,7 @@ class StudyPlan:
     Args:
         teacher: Whom the arms learn from; None for none.
         make_student: Makes a fresh student, or is one, to be copied.
-        values: Whether the task is regression rather than classification.
+        kind: What the students' outputs hold.
         train: Training data, or a function from a seed to such.
         val: Data for all choices, if there is any.
         test: Data that chooses nothing.
@@ -89,7 +91,7 @@ class StudyPlan:
 
     teacher: Teacher | None
     make_student: Callable[[], nn.Module] | nn.Module
-    values: bool
+    kind: OutputKind
     train: object
     val: object | None
     test: object
@@ -165,8 +167,7 @@ class StudyPlan:
 
     def reading(self, arm: Arm) -> Objective:
         """Return the arm's objective, which tells how its outputs are to be read."""
-        usual = LabelRegression() if self.values else HardLabels()
-        return arm.asked[-1] if arm.asked else usual
+        return arm.asked[-1] if arm.asked else arm.reads or on_labels(self.kind)
 
     def needs_teacher(self, arm: Arm) -> bool:
         """Tell whether an arm is known to learn from a teacher; of a function it is not."""

@@ -144,15 +144,6 @@ def check_groups(groups: Groups | None, test: Truth) -> None:
         )
 
 
-def predicts_values(arms: Mapping[str, Arm], test: Truth) -> bool:
-    """Tell regression from classification: by the objectives, without any by the labels."""
-    own = [arm.asked[-1] for arm in arms.values() if arm.asked]
-    swept = [each for arm in arms.values() for each in arm.sweep.get("objective", ())]
-    if own or swept:
-        return any(each.predicts_values for each in (*own, *swept))
-    return test.labels is not None and test.labels.is_floating_point()
-
-
 def seeds_of(seeds: int | Sequence[int]) -> tuple[int, ...]:
     """Return the seeds for what a user gives: how many, or which."""
     if isinstance(seeds, Sequence) and not isinstance(seeds, str):

@@ -11,7 +11,10 @@ from torch import Tensor
 
 from tutelage.errors import ArgumentError, NonFiniteError
 from tutelage.evaluation import divergence, label_metrics, measure
+from tutelage.evaluation.binary import is_binary, right_labels
+from tutelage.evaluation.standard import OF_BINARY
 from tutelage.objectives import Objective
+from tutelage.objectives._objective import OutputKind
 from tutelage.reports.record import DecidingMetric
 from tutelage.reports.summary import finite
 from tutelage.signals import Batch
@@ -20,6 +23,13 @@ from tutelage.studies.outputs import Truth
 from tutelage.studies.plan import StudyPlan
 from tutelage.training import Monitor
 from tutelage.training.monitor import choose_monitor
+
+_BY_KIND: dict[OutputKind, tuple[str, ...]] = {
+    "classes": ("accuracy", "agreement", "kl"),
+    "binary": (*OF_BINARY, "agreement", "kl"),
+    "values": ("mse", "r2", "teacher_mse"),
+}
+_OF_LABELS = ("accuracy", "average_precision")  # by default, of one label and of several
 
 
 @dataclass(frozen=True)
@@ -46,10 +56,7 @@ class Scorer:
         Raises:
             ArgumentError: There is no such metric.
         """
-        usual = (
-            {"mse", "r2", "teacher_mse"} if self.plan.values else {"accuracy", "agreement", "kl"}
-        )
-        known = sorted(usual | self.plan.metrics.keys())
+        known = sorted({*_BY_KIND[self.plan.kind], *self.plan.metrics})
         if self.monitor.name not in known:
             raise ArgumentError(
                 f"`monitor` must be one of {known}, got {self.monitor.name!r}; choose one of "
@@ -66,12 +73,15 @@ class Scorer:
         """The deciding metric: the user's, else the default one that the test data allow."""
         if self.plan.monitor is not None:
             return self.plan.monitor
-        values = self.plan.values
-        names = (
-            {"teacher_mse" if values else "agreement"} if self.teacher_test is not None else set()
-        )
+        kind, labels = self.plan.kind, self.test.labels
+        names = set[str]()
+        if self.teacher_test is not None:
+            names.add("teacher_mse" if kind == "values" else "agreement")
         if self.test.has_labels:
-            names.add("mse" if values else "accuracy")
+            several = (
+                kind == "binary" and labels is not None and labels.ndim > 1 and labels.shape[1] > 1
+            )
+            names.add("mse" if kind == "values" else _OF_LABELS[several])
         return choose_monitor(names)
 
     @property
@@ -135,15 +145,14 @@ class Scorer:
         self, name: str, objective: Objective, output: Tensor
     ) -> tuple[Tensor, Tensor] | None:
         """Return which rows, or examples with one answer, count, and what each adds."""
-        if name in self.plan.metrics:
-            return None
         prediction, labels = objective.prediction(output), self.test.outputs(output).labels
-        if name == "agreement" and self.teacher_test is not None and not objective.predicts_values:
-            teacher = objective.prediction(self.teacher_test)
-            if teacher.shape == prediction.shape:
-                return torch.arange(len(output)), prediction.argmax(1) == teacher.argmax(1)
-        if labels is None or name not in label_metrics(objective, prediction, labels):
+        if name == "agreement":
+            return self._agreement(objective, prediction)
+        own = name in self.plan.metrics
+        if own or labels is None or name not in label_metrics(objective, prediction, labels):
             return None
+        if is_binary(objective, prediction, labels):
+            return _right_labels(name, prediction, labels)
         known = Batch(output, labels).labelled()
         if name == "accuracy":
             return known.nonzero().ravel(), (prediction.argmax(dim=1) == labels)[known]
@@ -152,6 +161,18 @@ class Scorer:
         if bool(known.logical_xor(Batch(output, labels).labelled()).any()):
             return None  # an example with some of its values: the mean is over values
         return known.nonzero().ravel(), errors.flatten(1).mean(dim=1)[known]
+
+    def _agreement(self, objective: Objective, prediction: Tensor) -> tuple[Tensor, Tensor] | None:
+        if self.teacher_test is None or objective.output_kind == "values":
+            return None
+        teacher = objective.prediction(self.teacher_test)
+        if teacher.shape != prediction.shape:
+            return None
+        if is_binary(objective, prediction, self.test.labels):
+            same = ((prediction > 0) == (teacher > 0)).double().mean(dim=1)
+        else:
+            same = prediction.argmax(1) == teacher.argmax(1)
+        return torch.arange(len(prediction)), same
 
     def value(self, objective: Objective, output: Tensor, rows: Sequence[int] | None) -> float:
         """Return the deciding metric on some test examples; None for all."""
@@ -179,3 +200,14 @@ def _of_examples(rows: Tensor, values: Tensor, owner: Tensor) -> tuple[Tensor, T
     mean = values.mean()
     sums = values.new_zeros(len(examples)).index_add_(0, place, values - mean)
     return examples, mean + sums * (len(examples) / len(rows))
+
+
+def _right_labels(name: str, prediction: Tensor, labels: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Return which examples count, and the fraction of each one's labels that are right."""
+    if name not in ("accuracy", "label_accuracy"):
+        return None
+    right, known = right_labels(prediction, labels)
+    if bool((known.any(dim=1) != known.all(dim=1)).any()):
+        return None  # an example with some of its labels: the mean is over labels
+    rows = known.any(dim=1)
+    return rows.nonzero().ravel(), right[rows]

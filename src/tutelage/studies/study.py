@@ -26,6 +26,7 @@ from tutelage.studies.collect import Finished
 from tutelage.studies.conclude import ReportOptions, conclude
 from tutelage.studies.controls import built_in_controls
 from tutelage.studies.folder import exclusive
+from tutelage.studies.kinds import output_kind
 from tutelage.studies.outputs import Truth, notes_on, truth
 from tutelage.studies.overlap import check_overlaps
 from tutelage.studies.plan import StudyPlan, Training
@@ -38,7 +39,6 @@ from tutelage.studies.prepare import (
     check_names,
     check_options,
     folder_of,
-    predicts_values,
     seeds_of,
 )
 from tutelage.studies.processes import shared
@@ -169,8 +169,9 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
             `{"learning_rate": [0.1, 0.03, 0.01]}`, or a `Sweep` for some of them at random, or to
             go on beyond them. An arm's own sweep is added; what an arm sets is not swept.
         metrics: Metrics of your own, as for `distill`.
-        monitor: The deciding metric; None for accuracy, mean squared error, or, without labels,
-            the agreement with the teacher or the distance from it.
+        monitor: The deciding metric; None for accuracy, for several binary labels average
+            precision, for values mean squared error, or, without labels, the agreement with the
+            teacher or the distance from it.
         margin: Acceptable loss against the teacher in that metric, for a test of non-inferiority
             (state it beforehand); None for no such test.
         groups: For each test example what it belongs to, such as a document or a patient, where
@@ -197,23 +198,22 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     if margin is not None:
         not_negative("margin", margin, "it is what may be lost, such as 0.01 of accuracy")
     own_metrics = by_name("metrics", metrics or {}, "{'mine': function}")
-    check_metric_names(own_metrics)
     ours = arms_of("arms", arms)
     check_options(ours, primary, margin, teacher)
     known = truth("test", test)
     check_groups(groups, known)
-    values = predicts_values(ours, known)
+    theirs = {} if controls is None else arms_of("controls", controls)
+    kind = output_kind(ours, theirs, known)
+    check_metric_names(own_metrics, kind == "binary")
     numbers, notes = seeds_of(seeds), ()
     if controls is None:
-        theirs, notes = built_in_controls(ours, values, train, epochs, numbers[0])
-    else:
-        theirs = arms_of("controls", controls)
+        theirs, notes = built_in_controls(ours, kind, train, epochs, numbers[0])
     every_arm = all_arms(ours, theirs, sweep or {})
     check_against(every_arm, tuple(theirs))
     plan = StudyPlan(
         teacher=None if teacher is None else as_teacher(teacher),
         make_student=student,
-        values=values,
+        kind=kind,
         train=train,
         val=val,
         test=test,

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from tutelage.errors import ModelError, TutelageError, in_short
+from tutelage.objectives._objective import OutputKind
 from tutelage.positions import by_row
 from tutelage.signals import Batch, Fields, Signals
 from tutelage.store import TargetStore
@@ -61,6 +62,15 @@ class Teacher(ABC):
         """Refuse layer paths that do not exist, in each member, before the first batch."""
         for member in self.members:
             member.check_layers(paths)
+
+    def check_kind(self, kind: OutputKind | None) -> None:
+        """Refuse an objective that reads outputs of this kind, if they are combined for another.
+
+        Args:
+            kind: The objective's `output_kind`.
+        """
+        for member in self.members:
+            member.check_kind(kind)
 
     def modules(self) -> tuple[nn.Module, ...]:
         """Return the modules of the teacher and of its members, each once."""

@@ -47,9 +47,26 @@ def mean_of_probabilities(outputs: Tensor, weights: Tensor) -> Tensor:
     if outputs.shape[-1] < 2:  # noqa: PLR2004 - a single value
         raise ModelError(
             "the mean of probabilities needs logits of two classes or more, got one column; for "
-            "values use average=mean_of_outputs"
+            "values use average=mean_of_outputs, for the logit of a binary label "
+            "average=mean_of_binary_probabilities"
         )
     return (outputs.log_softmax(dim=-1) + weights.log()).logsumexp(dim=0)
+
+
+def mean_of_binary_probabilities(outputs: Tensor, weights: Tensor) -> Tensor:
+    """Return the logit of Σ_k w_k·σ(z_k), label by label: of the mean of the probabilities.
+
+    For logits of binary labels, where `mean_of_probabilities` would take a softmax over the labels.
+    It minimizes Σ_k w_k KL(p_k‖q) for each label.
+
+    >>> logits = torch.tensor([[[0.9, 0.5]], [[0.5, 0.5]]]).logit()
+    >>> mean_of_binary_probabilities(logits, torch.full((2, 1, 1), 0.5)).sigmoid()
+    tensor([[0.7000, 0.5000]])
+    """
+    log_weights = weights.log()
+    # By the logarithms of both answers' probabilities: 1 − p would round to 0.
+    yes, no = ((F.logsigmoid(each) + log_weights).logsumexp(dim=0) for each in (outputs, -outputs))
+    return yes - no
 
 
 def mean_of_gaussians(outputs: Tensor, weights: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from tutelage._checks import integer, positive
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, ModelError
+from tutelage.objectives._objective import OutputKind
 from tutelage.signals import Batch, Fields, Signals
 from tutelage.teachers._teacher import AnyTeacher
 from tutelage.teachers.ensemble import Members, Team, named_members, normalized
@@ -99,6 +100,16 @@ class Consensus(Team):
         start = last if self.has_generalist and isinstance(last, Tensor) else None
         log_q = pooled(targets, self.weights[used], start, self.tolerance, self.max_steps)
         return replace(signals, output=log_q)
+
+    def check_kind(self, kind: OutputKind | None) -> None:
+        """Refuse logits of binary labels, which do not exclude each other."""
+        super().check_kind(kind)
+        if kind == "binary":
+            raise ModelError(
+                "a Consensus is of teachers of classes that exclude each other, got an objective "
+                "on binary labels; give one module that returns the logits of all labels side by "
+                "side, from whichever teacher knows each, or an Ensemble"
+            )
 
     def _classes(self, outputs: Sequence[Tensor | CoarseLogits]) -> int:
         """Return the number of classes."""

@@ -15,10 +15,17 @@ from tutelage._checks import not_negative
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, ModelError, TutelageError, in_short
 from tutelage.nested import describe, first_tensor
+from tutelage.objectives._objective import OutputKind
 from tutelage.positions import labels_by_row, same_rows
 from tutelage.signals import Batch, Fields, Signals
 from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask
-from tutelage.teachers.averages import mean_of_outputs
+from tutelage.teachers.averages import (
+    by_entropy,
+    by_label_confidence,
+    mean_of_binary_probabilities,
+    mean_of_outputs,
+    mean_of_probabilities,
+)
 from tutelage.teachers.predictor import callable_fingerprint
 
 SEPARATOR = "/"
@@ -117,11 +124,11 @@ class Ensemble(Team):
             `name/path`, such as `"big/layer3"`; in a list the names are `"0"`, `"1"`, ….
         weights: One number for each member, zero or more (they are normalised to sum to 1); or a
             function from outputs and batch to weights for each example, such as
-            `by_label_confidence` and `by_entropy`; None for equal weights.
+            `by_label_confidence` and `by_entropy` for class logits; None for equal weights.
         average: A function of outputs and weights: `mean_of_outputs` (the default, for values and
             logits; of logits it is the normalised geometric mean of the probabilities),
-            `mean_of_probabilities`, or `mean_of_gaussians` for models that return means and
-            log-variances.
+            `mean_of_probabilities`, `mean_of_binary_probabilities` for logits of binary labels, or
+            `mean_of_gaussians` for models that return means and log-variances.
         devices: The device of each member; None for that of the batch.
 
     Raises:
@@ -161,6 +168,22 @@ class Ensemble(Team):
         weights = self._weigh(stacked, labels_by_row(batch, signals.rows))
         weights = weights.reshape(*weights.shape, *[1] * (stacked.ndim - weights.ndim))
         return replace(signals, output=_call("average", self.average, stacked, weights))
+
+    def check_kind(self, kind: OutputKind | None) -> None:
+        """Refuse a softmax over binary labels, and sigmoids of class logits."""
+        super().check_kind(kind)
+        misfits: dict[OutputKind | None, tuple[object, ...]] = {
+            "binary": (mean_of_probabilities, by_entropy, by_label_confidence),
+            "classes": (mean_of_binary_probabilities,),
+        }
+        for each in (self.average, self.weights):
+            if callable(each) and each in misfits.get(kind, ()):
+                raise ArgumentError(
+                    f"the Ensemble must combine outputs as the objective reads them ({kind}), got "
+                    f"{getattr(each, '__name__', each)}; use mean_of_probabilities for class "
+                    "logits, mean_of_binary_probabilities for logits of binary labels, "
+                    "mean_of_outputs for either, and numbers as weights for binary labels"
+                )
 
     def _weigh(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return weights `[members, batch]` or `[members, 1]`, with a sum of 1 over the members."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from tutelage._checks import integer
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, ModelError
+from tutelage.objectives._objective import OutputKind
 from tutelage.signals import Batch, Fields, Signals
 from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask
 
@@ -82,6 +83,16 @@ class Specialist(Teacher):
         if not fields.output:
             return signals
         return replace(signals, output=self._in_student_classes(signals.wanted_output()))
+
+    def check_kind(self, kind: OutputKind | None) -> None:
+        """Refuse some of several binary labels: the others have no "other" class to be in."""
+        super().check_kind(kind)
+        if kind == "binary" and not self.knows_all:
+            raise ModelError(
+                "a Specialist of some classes is for classes that exclude each other, got an "
+                "objective on binary labels; give one module that returns the logits of all labels "
+                "side by side, from whichever teacher knows each"
+            )
 
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:

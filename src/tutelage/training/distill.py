@@ -69,8 +69,8 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
             after each of them; `torch.optim.lr_scheduler.CosineAnnealingLR` is one.
         metrics: Metrics of your own on `val`, by name: functions of (outputs, labels), or
             objects with `reset`, `update` and `compute`.
-        monitor: Metric on `val` for model selection and early stopping; None for accuracy, else
-            mean squared error, else the loss.
+        monitor: Metric on `val` for model selection and early stopping; None for accuracy (of
+            several binary labels, average precision), else mean squared error, else the loss.
         out: Folder for checkpoints, log and student; None to keep nothing on disk.
         engine: Device, precision, accumulation, clipping, logs.
         transform: Changes the batches of `train` on the device, before both models see them:

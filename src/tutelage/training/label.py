@@ -74,7 +74,8 @@ def label(  # noqa: PLR0913 - a verb with its options
         fields: The objective that will use the store, or the teacher outputs that it requires; None
             for the output.
         top_k: How many classes of the output to keep, with the logsumexp of the remaining classes;
-            None for all. `SoftTargets` learns from these, objectives on all classes do not.
+            None for all. `SoftTargets` learns from these, objectives on all classes or on binary
+            labels do not.
         sampled_classes: How many classes to sample in proportion to the output's probabilities,
             in place of the output: 2 bytes each up to 65,535 classes, and unbiased, where `top_k`
             loses how the remaining classes differ. For `SoftTargets` at the temperature of the
@@ -154,6 +155,12 @@ def _required(
 ) -> Fields:
     """Return what is asked of the teacher, once the forms of its output fit that."""
     asked = fields.wants.teacher if isinstance(fields, Objective) else fields or OUTPUT
+    some_classes = top_k is not None or sampled_classes is not None
+    if some_classes and isinstance(fields, Objective) and fields.output_kind == "binary":
+        raise ArgumentError(
+            "`top_k` and `sampled_classes` are for classes that exclude each other, got "
+            f"{fields}, which needs the logit of every label; leave them out"
+        )
     if not isinstance(asked, Fields):
         raise ArgumentError(
             f"`fields` must be an objective or tl.Fields, got {fields!r}; for instance "

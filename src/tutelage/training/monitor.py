@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from tutelage._checks import integer
 from tutelage.errors import ArgumentError
+from tutelage.evaluation.standard import OF_BINARY
 
-_HIGHER, _LOWER = {"accuracy", "agreement", "r2"}, {"loss", "mse", "teacher_mse", "kl"}
-_BY_DEFAULT = ("accuracy", "mse", "loss", "agreement", "teacher_mse")
+_HIGHER = {"accuracy", "agreement", "r2", *OF_BINARY}
+_LOWER = {"loss", "mse", "teacher_mse", "kl"}
+_BY_DEFAULT = ("accuracy", "average_precision", "mse", "loss", "agreement", "teacher_mse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +19,9 @@ class Monitor:
     """Metric for model selection and early stopping.
 
     Args:
-        name: `"loss"`, `"accuracy"`, `"agreement"`, `"mse"`, `"r2"`, `"teacher_mse"`, or a name
-            from the metrics that you give; of one domain, `"accuracy/photo"`.
+        name: `"loss"`, `"accuracy"`, `"agreement"`, `"mse"`, `"r2"`, `"teacher_mse"`, for binary
+            labels `"average_precision"`, `"f1"`, `"f1_micro"`, `"f1_macro"`, `"label_accuracy"`, or
+            a name from the metrics that you give; of one domain, `"accuracy/photo"`.
         higher_is_better: None for a metric whose direction is known.
         patience: Epochs without a better value after which training stops; None for no early
             stopping.
@@ -55,8 +58,9 @@ class Monitor:
 def choose_monitor(names: Collection[str]) -> Monitor:
     """Return the default monitor: accuracy, else mean squared error, else the loss.
 
-    Without any of these, as between models with different losses, it is the agreement with the
-    teacher or the distance from it.
+    For several binary labels it is the average precision, which needs no threshold: at first all
+    probabilities of rare labels may lie below ½. Without any of these, as between models with
+    different losses, it is the agreement with the teacher or the distance from it.
 
     >>> choose_monitor({"loss", "agreement"})
     Monitor(name='loss', higher_is_better=None, patience=None)

@@ -15,6 +15,7 @@ from torch import Tensor
 from tutelage.data import as_source, randomness
 from tutelage.errors import ArgumentError, ModelError, StoreError
 from tutelage.evaluation import Outputs, divergence, evaluate, label_metrics, measure
+from tutelage.evaluation.binary import is_binary
 from tutelage.reports.models import Timing, measure_models
 from tutelage.reports.record import (
     ArmRecord,
@@ -57,7 +58,8 @@ def record_of(run: Run) -> Record:
     student, teacher = record.arm(STUDENT), None
     if outputs is not None and outputs.student is not None:
         student, teacher = _judged(run, student, replace(outputs, domains=None))
-        record = replace(record, examples={"val": outputs.examples})
+        binary = is_binary(run.objective, outputs.student, outputs.labels)
+        record = replace(record, examples={"val": outputs.examples}, binary=binary)
     elif run.teacher is not None:
         teacher = ArmRecord(_TEACHER, (TrialRecord(),), model=_TEACHER)
     return decided(replace(record, arms=(student,), teacher=teacher, models=models))

@@ -80,7 +80,7 @@ def _val_teacher(
             "them out"
         )
     if settings.metrics:
-        check_metric_names(settings.metrics)
+        check_metric_names(settings.metrics, objective.output_kind == "binary")
         if not objective.wants.student.output:
             raise ArgumentError(
                 f"`metrics` look at the student's output, which the objective {objective} does not "

@@ -11,12 +11,15 @@ from tutelage.reports.figures._palette import QUIET, look_of
 _AREA, _LEAST_AREA = 240.0, 9.0
 
 
-def reliability_diagram(models: Sequence[tuple[str, Reliability, int]]) -> str:
+def reliability_diagram(
+    models: Sequence[tuple[str, Reliability, int]],
+    names: tuple[str, str] = ("confidence", "accuracy"),
+) -> str:
     """Return accuracy against confidence as SVG; a calibrated model lies on the diagonal.
 
-    Each model has a name, its bins and the number of its look.
+    Each model has a name, its bins and the number of its look. `names` are those of the axes.
     """
-    described = []
+    described, (x_name, y_name) = [], names
     with canvas(4.7, 4.7) as (figure, axes):
         axes.plot([0, 100], [0, 100], color=QUIET, linestyle=(0, (5, 3)), linewidth=1.1)
         for label, bins, number in models:
@@ -33,11 +36,11 @@ def reliability_diagram(models: Sequence[tuple[str, Reliability, int]]) -> str:
         axes.set_xlim(0, 102)
         axes.set_ylim(0, 102)
         axes.set_aspect("equal")
-        axes.set_xlabel("confidence, %")
-        axes.set_ylabel("accuracy, %")
+        axes.set_xlabel(f"{x_name}, %")
+        axes.set_ylabel(f"{y_name}, %")
         figure.legend(loc="outside upper left", handlelength=3.6, labelspacing=0.3)
         return to_svg(
             figure,
-            "Accuracy against confidence, bin by bin: confidence and accuracy in %. "
+            f"{y_name.capitalize()} against {x_name}, bin by bin: {x_name} and {y_name} in %. "
             f"{'; '.join(described)}.",
         )

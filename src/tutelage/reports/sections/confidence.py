@@ -18,9 +18,17 @@ _NOTE = (
     "15 bins (Guo et al. 2017); with few examples chance alone makes it larger than 0. NLL is the "
     "negative log-likelihood of the true class. Lower is better for both."
 )
+_NOTE_OF_BINARY = (
+    "ECE, the expected calibration error, is the mean distance of the probability that a label is "
+    "true and the fraction of true ones over 15 bins, all labels together; with few examples "
+    "chance alone makes it larger than 0, and rare labels keep it small. NLL is the mean negative "
+    "log-likelihood of a label. Lower is better for both."
+)
+_CONFIDENCE = ("confidence", "accuracy")
+_PROBABILITY = ("probability of a label", "fraction of true labels")
 _SCALING = (
     " Temperature scaling divides the logits by one number T, fitted on validation data; it "
-    "changes no predicted class."
+    "changes no prediction."
 )
 
 
@@ -47,7 +55,7 @@ def confidence_section(record: Record) -> Section | None:
         "Calibration of the models",
         columns,
         tuple(_row(name, found) for name, found in rows),
-        _NOTE + (_SCALING if fitted else "") + means,
+        (_NOTE_OF_BINARY if record.binary else _NOTE) + (_SCALING if fitted else "") + means,
     ).without_empty()
     return Section("Calibration", table=table, figures=_diagram(record))
 
@@ -77,12 +85,18 @@ def _diagram(record: Record) -> tuple[Figure, ...]:
     ]
     if not lines:
         return ()
+    text = (
+        "On the dashed line labels are true as often as the model says; below it they are true "
+        "less often. Larger marks stand for more labels."
+        if record.binary
+        else "On the dashed line accuracy equals confidence; below it the model is overconfident. "
+        "Larger marks stand for more examples."
+    )
+    names = _PROBABILITY if record.binary else _CONFIDENCE
     return (
         Figure(
-            reliability_diagram(lines),
-            "Accuracy by confidence",
-            "On the dashed line accuracy equals confidence; below it the model is overconfident. "
-            "Larger marks stand for more examples."
-            + ("" if record.is_run else " All seeds together."),
+            reliability_diagram(lines, names),
+            "True labels by probability" if record.binary else "Accuracy by confidence",
+            text + ("" if record.is_run else " All seeds together."),
         ),
     )

@@ -11,7 +11,7 @@ from tutelage.reports.numbers import NONE, count, counted, file_size, flops, mil
 from tutelage.reports.page import Cell, Column, Figure, Section, Table
 from tutelage.reports.record import ArmRecord, DecidingMetric, ModelRecord, Record, VariantRecord
 from tutelage.reports.sections.outcome import MOST_DRAWN, look, spread
-from tutelage.reports.verdict import axis_label, metric_name, shown
+from tutelage.reports.verdict import axis_label, metric_heading, shown
 
 _FEWEST_MARKS = 3  # of two models the tables say as much
 
@@ -140,7 +140,7 @@ def _variants(record: Record) -> Section | None:
     sizes = _sizes((model, *model.variants))
     columns = (
         Column("Variant", numeric=False),
-        Column(metric_name(metric).capitalize()),
+        Column(metric_heading(metric)),
         Column("File"),
         *(Column(f"Batch {size}", "ms per input (95th)") for size in sizes),
     )

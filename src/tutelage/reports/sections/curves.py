@@ -13,14 +13,19 @@ from tutelage.reports.sections.outcome import MOST_DRAWN, look
 from tutelage.reports.verdict import axis_label, is_fraction
 
 _LOSSES = ("train/loss", "val/loss")
-_FRACTIONS = tuple(f"val/{name}" for name in FRACTIONS)
+_FRACTIONS = ("val/accuracy", "val/label_accuracy", "val/agreement")
+_OF_TRUE_LABELS = tuple(f"val/{name}" for name in FRACTIONS if f"val/{name}" not in _FRACTIONS)
 _ERRORS = ("val/mse", "val/teacher_mse")
 _LEAD = "val/lead/"
 _LABELS = {
     "train/loss": "training",
     "val/loss": "validation",
     "val/accuracy": "accuracy",
+    "val/label_accuracy": "accuracy of labels",
     "val/agreement": "agreement with the teacher",
+    "val/f1": "F1",
+    "val/f1_micro": "micro F1",
+    "val/f1_macro": "macro F1",
     "val/mse": "from the labels",
     "val/teacher_mse": "from the teacher",
 }
@@ -43,17 +48,19 @@ def curves_section(record: Record) -> Section | None:
 def _of_run(curves: dict[str, Curve]) -> list[Figure | None]:
     """Return all curves, those that belong together in one figure."""
     terms = [key for key in curves if key.startswith("train/") and key != "train/loss"]
+    several = "val/label_accuracy" in curves
     by_domain = _by_domain(list(curves))
     leads = [key for key in curves if key.startswith(_LEAD)]
-    known = {*_LOSSES, *_FRACTIONS, *_ERRORS, *leads}
+    known = {*_LOSSES, *_FRACTIONS, *_OF_TRUE_LABELS, *_ERRORS, *leads}
     known |= {key for group in by_domain.values() for key in group}
     own = [key for key in curves if key.startswith("val/") and key not in known]
-    on_val = "On validation data."
+    on_val, counted = "On validation data.", "labels" if several else "examples"
     groups = [
         (_LOSSES, "Loss", "loss", "The training loss is averaged over each epoch."),
         (terms if len(terms) > 1 else (), "Loss terms", "training loss", "Before weighting."),
-        (_FRACTIONS, "Quality on validation data", "% of examples",
-         "Fraction of examples whose predicted class is the label's, or the teacher's."),
+        (_FRACTIONS, "Quality on validation data", f"% of {counted}",
+         f"Fraction of {counted} whose prediction is the label's, or the teacher's."),
+        (_OF_TRUE_LABELS, "Precision and recall on validation data", "%", "Summaries of both."),
         (_ERRORS, "Error on validation data", "mean squared error",
          "Mean squared distance from labels and teacher."),
         *(((key,), _name(key), _name(key), on_val) for key in own),

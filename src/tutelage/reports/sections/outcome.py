@@ -15,6 +15,7 @@ from tutelage.reports.verdict import (
     difference,
     examples,
     is_fraction,
+    metric_heading,
     metric_name,
     strongest,
 )
@@ -23,6 +24,11 @@ MOST_DRAWN = 10
 
 _HEADINGS = {
     "accuracy": Column("Accuracy", "%"),
+    "label_accuracy": Column("Label accuracy", "% of labels"),
+    "f1": Column("F1", "%"),
+    "f1_micro": Column("Micro F1", "%"),
+    "f1_macro": Column("Macro F1", "%"),
+    "average_precision": Column("Average precision", "%"),
     "agreement": Column("Agreement", "% with teacher"),
     "mse": Column("Mean squared error"),
     "r2": Column("R²", "1 is perfect"),
@@ -89,7 +95,7 @@ def _arms(record: Record, metric: DecidingMetric) -> Section:
     unit += ["± 95 %"] if not record.is_run else []
     columns = (
         Column("Model" if record.is_run else "Arm", numeric=False),
-        Column(metric_name(metric).capitalize(), " ".join(unit)),
+        Column(metric_heading(metric), " ".join(unit)),
         *(
             (Column("Difference", _against(record)), Column("95 % interval", "of the difference"))
             if control

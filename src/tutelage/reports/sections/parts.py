@@ -11,7 +11,13 @@ from tutelage.reports.numbers import NONE, count
 from tutelage.reports.page import Cell, Column, Figure, Section, Table
 from tutelage.reports.record import ArmRecord, Record
 from tutelage.reports.sections.outcome import heading, look, mean_text
-from tutelage.reports.verdict import control_of, difference, metric_name, part_interval
+from tutelage.reports.verdict import (
+    control_of,
+    difference,
+    metric_heading,
+    metric_name,
+    part_interval,
+)
 
 _MOST_ROWS = 30
 
@@ -33,7 +39,8 @@ def _classes(record: Record) -> Section | None:
     ]
     figures = tuple(figure for figure in drawn if figure is not None)
     table = _differences(record, "class")
-    return Section("Class by class", figures=figures, table=table) if figures or table else None
+    title = "Label by label" if record.binary and not table else "Class by class"
+    return Section(title, figures=figures, table=table) if figures or table else None
 
 
 def _differences(record: Record, kind: str) -> Table | None:
@@ -73,17 +80,18 @@ def _deltas(record: Record, ours: ArmRecord, theirs: ArmRecord) -> Figure | None
     common = sorted(ours.by_class.keys() & theirs.by_class.keys())
     if len(common) < 2:  # noqa: PLR2004 - nothing to compare
         return None
-    caption = "Recall of each class: the student's minus the other's, in points."
+    measure, part = ("average precision", "label") if record.binary else ("recall", "class")
+    caption = f"{measure.capitalize()} of each {part}: the student's minus the other's, in points."
     if len(common) > MOST:
         caption += (
-            f" Of {len(common)} classes, these are the {MOST // 2} that lose most and the "
+            f" Of all {len(common)}, these are the {MOST // 2} that lose most and the "
             f"{MOST // 2} that gain most."
         )
     svg = deltas(
         [record.class_names[each] if record.class_names else str(each) for each in common],
         [theirs.by_class[each] for each in common],
         [ours.by_class[each] for each in common],
-        f"points of recall, student minus {theirs.name}",
+        f"points of {measure}, student minus {theirs.name}",
     )
     other = "the teacher" if theirs is record.teacher else f"“{theirs.name}”"
     student = "The student" if record.is_run else f"“{ours.name}”"
@@ -116,7 +124,7 @@ def _domains_of_arms(record: Record, names: list[str]) -> Table | None:
     )
     columns = (Column("Arm", numeric=False), *(Column(name) for name in names))
     unit = ", %" if metric.is_fraction else ""
-    caption = f"{metric_name(metric).capitalize()}{unit}, for each domain"
+    caption = f"{metric_heading(metric)}{unit}, for each domain"
     return Table(caption, columns, rows, f"{caption}. Means over seeds.")
 
 

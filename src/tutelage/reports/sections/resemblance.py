@@ -11,6 +11,14 @@ from tutelage.reports.page import Column, Figure, Section, Table
 from tutelage.reports.record import ArmRecord, Record
 
 _MOST_DRAWN = 16
+_MORE_THAN_A_CLASS = (
+    "A label names one class. A teacher also gives probabilities for all other classes, from which "
+    "a student can learn more than from the label."
+)
+_MORE_THAN_ANSWERS = (
+    "A label is yes or no. A teacher also tells how probable it is, from which a student can learn "
+    "more than from the label."
+)
 
 
 def resemblance_section(record: Record) -> Section | None:
@@ -29,7 +37,11 @@ def resemblance_section(record: Record) -> Section | None:
     )
     on_train = any(trial.train for arm in record.arms for trial in arm.trials)
     note = (
-        "Agreement is the fraction of examples for which student and teacher predict the same "
+        "Agreement is the fraction of labels that student and teacher predict alike; KL is the "
+        "divergence of the student's probability of a label from the teacher's at T = 1, the mean "
+        "over labels."
+        if record.binary
+        else "Agreement is the fraction of examples for which student and teacher predict the same "
         "class; KL is the divergence of the student's probabilities from the teacher's at T = 1. "
         "Similarity is the correlation between student and teacher of the mean probabilities of "
         f"wrong classes, on {data} at T = {record.similarity_temperature:g}."
@@ -38,10 +50,7 @@ def resemblance_section(record: Record) -> Section | None:
     )
     return Section(
         "Fidelity to the teacher",
-        (
-            "A label names one class. A teacher also gives probabilities for all other classes, "
-            "from which a student can learn more than from the label.",
-        ),
+        (_MORE_THAN_ANSWERS if record.binary else _MORE_THAN_A_CLASS,),
         Table("Fidelity of each arm to the teacher", columns, rows, note).without_empty(),
         _maps(record),
         _caption(record),

@@ -1,0 +1,153 @@
+"""Cross-entropy with binary labels."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tutelage._checks import fraction, positive
+from tutelage.errors import DataError, ModelError
+from tutelage.nested import describe
+from tutelage.objectives._labels import labels_of
+from tutelage.objectives._objective import Objective
+from tutelage.objectives._tensors import at_least_float32
+from tutelage.objectives._value_checks import value_check
+from tutelage.signals import OUTPUT, UNLABELLED, Batch, Signals, Wants
+
+
+def binary_labels(
+    student: Tensor,
+    labels: Tensor,
+    smoothing: float = 0.0,
+    positive_weight: Tensor | None = None,
+) -> Tensor:
+    """Mean over an example's known labels of −w·y log σ(z) − (1 − y) log(1 − σ(z)).
+
+    With smoothing s, y becomes (1 − s)·y + s/2. Without weights a label's value is that of
+    `hard_labels` for the logits (0, z).
+
+    Args:
+        student: Student logits z, `[batch, labels]`; `[batch, 1]` for a single label.
+        labels: y, `[batch, labels]`, or `[batch]` for a single label: integers or booleans, 0 or 1,
+            with −100 for a missing one; or floats from 0 to 1 (soft labels), with NaN for a missing
+            one.
+        smoothing: s in [0, 1].
+        positive_weight: w > 0, `[labels]` or a single number; None for 1.
+
+    Returns:
+        `[batch]`, in nats; 0 where no label is known.
+
+    Raises:
+        DataError: The labels have the wrong dtype, shape or range (the range is checked on the
+            CPU only).
+        ModelError: The logits are not `[batch, labels]`.
+
+    >>> logits = torch.zeros(2, 3)
+    >>> binary_labels(logits, torch.tensor([[1, 0, -100], [-100, -100, -100]]))
+    tensor([0.6931, 0.0000])
+    """
+    target, known = known_labels(student, labels)
+    logits = at_least_float32(student)
+    target = target.to(logits.dtype)
+    if smoothing:
+        target = target * (1 - smoothing) + smoothing / 2
+    losses = F.binary_cross_entropy_with_logits(
+        logits, target, reduction="none", pos_weight=positive_weight
+    )
+    return losses.masked_fill(~known, 0).sum(dim=1) / known.sum(dim=1).clamp(min=1)
+
+
+class BinaryLabels(Objective):
+    """Cross-entropy with binary labels, averaged over the examples that have a known one.
+
+    For outputs that are one logit for each of several labels (multi-label classification) or a
+    single logit (binary classification). An example's value is the mean over its known labels; of
+    a mixed example with one label (`Batch.mixture`) it is that of both labels, weighted as in
+    `HardLabels`. Formula: `tutelage.objectives.binary_labels`.
+
+    Args:
+        smoothing: s in [0, 1]: labels 0 and 1 become s/2 and 1 − s/2.
+        positive_weight: By how much to multiply the loss of a positive label, above 0: a number, or
+            one for each label, such as negatives/positives where positives are rare. Probabilities
+            are then too high, by design: recalibrate them before use. None for 1.
+
+    Raises:
+        ArgumentError: An argument is outside its range.
+    """
+
+    wants = Wants(student=OUTPUT, labels=True)
+    output_kind = "binary"
+    reads_mixtures = True
+
+    def __init__(
+        self, smoothing: float = 0.0, positive_weight: float | Sequence[float] | None = None
+    ) -> None:
+        super().__init__()
+        self.smoothing = fraction("smoothing", smoothing, "0 leaves the labels as they are")
+        self.positive_weight = None if positive_weight is None else _weights(positive_weight)
+
+    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
+        """Return the cross-entropies, `[batch]`."""
+        logits, weights = student.wanted_output(), None
+        if self.positive_weight is not None:
+            weights = torch.tensor(self.positive_weight, device=logits.device)
+            if weights.ndim and weights.shape != logits.shape[1:]:
+                raise ModelError(
+                    f"`positive_weight` must be a number, or one for each of the student's "
+                    f"{list(logits.shape[1:])} logits, got {len(weights)}; give as many"
+                )
+        own = binary_labels(logits, labels_of(batch), self.smoothing, weights)
+        if batch.mixture is None:
+            return own
+        fraction = batch.mixture.fraction.to(own.dtype)
+        partner = binary_labels(logits, batch.mixture.labels, self.smoothing, weights)
+        return (fraction * own + (1 - fraction) * partner).where(batch.labelled(), 0)
+
+
+def known_labels(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Check binary labels; return them, 0 where missing, and which are known, `[batch, labels]`."""
+    if output.ndim != 2:  # noqa: PLR2004 - rows and columns
+        raise ModelError(
+            f"logits of binary labels must be [batch, labels], got {describe(output)}; let the "
+            "model return that shape, [batch, 1] for a single label"
+        )
+    if labels.ndim == 1 and output.shape[1] == 1:
+        labels = labels.unsqueeze(1)
+    if labels.shape != output.shape or labels.is_complex():  # never broadcast
+        raise DataError(
+            f"binary labels must be of shape {list(output.shape)}, one for each logit, got "
+            f"{describe(labels)}; give 0 or 1 for each label of an example, and for class ids use "
+            "HardLabels"
+        )
+    if not labels.is_floating_point():
+        labels = labels.long()  # unsigned bytes know no −100
+    labels = _in_unit_range(labels)
+    known = ~labels.isnan() if labels.is_floating_point() else labels != UNLABELLED
+    return labels.masked_fill(~known, 0), known
+
+
+def _check_values(labels: Tensor) -> None:
+    """Refuse integers other than 0, 1 and −100, and floats outside [0, 1] that are not NaN."""
+    if labels.is_floating_point():
+        wrong = labels[(labels < 0) | (labels > 1)]
+        expected = "floats from 0 to 1 (NaN: not known)"
+    else:
+        wrong = labels[(labels != 0) & (labels != 1) & (labels != UNLABELLED)]
+        expected = f"0 or 1 ({UNLABELLED}: not known)"
+    if len(wrong):
+        raise DataError(
+            f"binary labels must be {expected}, got {sorted(set(wrong.tolist()))[:5]}; correct "
+            "them, and for class ids use HardLabels with an output for each class"
+        )
+
+
+_in_unit_range = value_check("binary_labels_in_range", _check_values, "(Tensor labels) -> Tensor")
+
+
+def _weights(given: float | Sequence[float]) -> float | tuple[float, ...]:
+    advice = "it multiplies the loss of positive labels; None for 1"
+    if isinstance(given, (Sequence, Tensor)) and not isinstance(given, str) and len(given):
+        numbers = given.tolist() if isinstance(given, Tensor) else given
+        return tuple(positive("positive_weight", each, advice) for each in numbers)
+    return positive("positive_weight", given, advice)

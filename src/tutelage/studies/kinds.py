@@ -1,0 +1,75 @@
+"""What the outputs of a study's students hold: class logits, logits of binary labels, or values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from tutelage.errors import ArgumentError
+from tutelage.objectives import BinaryLabels, HardLabels, LabelRegression, Objective
+from tutelage.objectives._objective import OutputKind
+from tutelage.studies.arm import Arm
+from tutelage.studies.outputs import Truth
+
+
+def on_labels(kind: OutputKind, smoothing: float = 0.0) -> Objective:
+    """Return the usual objective on labels; values are never smoothed."""
+    if kind == "values":
+        return LabelRegression()
+    return BinaryLabels(smoothing) if kind == "binary" else HardLabels(smoothing)
+
+
+def output_kind(arms: Mapping[str, Arm], controls: Mapping[str, Arm], test: Truth) -> OutputKind:
+    """Return what the outputs hold, by the objectives of the arms, else of the controls.
+
+    Where no objective tells, the labels do.
+
+    Args:
+        arms: Of the study.
+        controls: Those that the user gives.
+        test: What is known of the test data.
+
+    Raises:
+        ArgumentError: Some objectives are of binary labels and others are not, or there is nothing
+            to tell by but floats that are all 0 or 1.
+    """
+    told = [_by_kind(arms), _by_kind(controls)]
+    kinds = {**told[1], **told[0]}
+    if "binary" in kinds and len(kinds) > 1:
+        other = next(each for kind, each in kinds.items() if kind != "binary")
+        raise ArgumentError(
+            "the arms of a study must read the outputs alike, got logits of binary labels in "
+            f"{kinds['binary']}, but not in {other}; for binary labels use BinaryLabels, "
+            "BinaryTargets and LogitRegression(center=False)"
+        )
+    order: tuple[OutputKind, ...] = ("values", "binary", "classes")
+    for each in filter(None, told):
+        return next(kind for kind in order if kind in each)
+    return "classes" if test.labels is None else _kind_of(test.labels)
+
+
+def _by_kind(arms: Mapping[str, Arm]) -> dict[OutputKind, Objective]:
+    """Return an objective of each kind that arms have."""
+    found: dict[OutputKind, Objective] = {}
+    for arm in arms.values():
+        stages = [each[-1].objective for each in arm.sweep.get("stages", ())]
+        swept = [*arm.sweep.get("objective", ()), *stages]
+        reads = [] if arm.reads is None else [arm.reads]
+        for each in (*arm.asked[-1:], *swept, *reads):
+            if each.output_kind is not None:
+                found.setdefault(each.output_kind, each)
+    return found
+
+
+def _kind_of(labels: Tensor) -> OutputKind:
+    if not labels.is_floating_point():
+        return "binary" if labels.ndim == 2 else "classes"  # noqa: PLR2004 - several labels each
+    known = labels[~labels.isnan()]
+    if len(known) and bool(((known == 0) | (known == 1)).all()):
+        raise ArgumentError(
+            "labels that are floats must be values or binary labels, got only 0 and 1, which may "
+            "be either; give an objective that tells, tl.BinaryLabels() or tl.LabelRegression(), "
+            "for an arm that is a function as `reads`: tl.Arm(run=..., reads=tl.BinaryLabels())"
+        )
+    return "values"
