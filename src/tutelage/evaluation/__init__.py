@@ -17,7 +17,7 @@ from tutelage.evaluation.calibration import (
 )
 from tutelage.evaluation.cost import Cost, measure_cost
 from tutelage.evaluation.detection import AveragePrecision, mean_average_precision
-from tutelage.evaluation.entities import Entity, entities, entity_f1, tag_sentences
+from tutelage.evaluation.entities import Entity, EntityF1, entities, entity_f1, tag_sentences
 from tutelage.evaluation.evaluate import (
     Evaluation,
     Outputs,
@@ -55,6 +55,7 @@ __all__ = [
     "Calibration",
     "Cost",
     "Entity",
+    "EntityF1",
     "Evaluation",
     "Interval",
     "Latency",

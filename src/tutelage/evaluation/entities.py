@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tutelage.errors import DataError
 from tutelage.nested import describe
+from tutelage.rows import Rows
 from tutelage.signals import UNLABELLED
 
 _OUTSIDE = "O"
@@ -53,6 +54,26 @@ def entity_f1(predicted: Tags, true: Tags, *, strict: bool = False) -> float:
         correct += len(found & expected)
         total += len(found) + len(expected)
     return 2 * correct / total if total else 0.0
+
+
+class EntityF1:
+    """`entity_f1` as a metric of a tagger: `metrics={"entity F1": tl.evaluation.EntityF1(names)}`.
+
+    Tokens without a label (−100), such as the later parts of a word, are left out.
+
+    Args:
+        names: The tag of each class id.
+        strict: Which tags make an entity; see `entities`.
+    """
+
+    def __init__(self, names: Sequence[str], *, strict: bool = False) -> None:
+        self.names, self.strict = tuple(names), strict
+
+    def of_rows(self, output: Tensor, labels: Tensor, rows: Rows) -> float:
+        """Return F1 for logits `[rows, tags]` and labels `[rows]` of all sentences."""
+        lengths = rows.counts.tolist()
+        predicted, true = tag_sentences(output.argmax(dim=1), labels, lengths, self.names)
+        return entity_f1(predicted, true, strict=self.strict)
 
 
 def entities(tags: Sequence[str], *, strict: bool = False) -> list[Entity]:
