@@ -19,8 +19,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-NAMES = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian",
-         "bicyclist")  # fmt: skip
+NAMES = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car",
+         "pedestrian", "bicyclist")  # fmt: skip
 VOID = 11
 
 

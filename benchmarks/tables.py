@@ -8,7 +8,7 @@ import tutelage as tl
 
 
 def show(study: tl.Study, metric: str) -> None:
-    """Print each arm's metric in percent, and how far the primary arm is from it, with intervals."""
+    """Print each arm's metric in percent, and the primary arm's gain over it, with intervals."""
     results = study.results
     primary = next(arm for arm in results.arms if arm.name == results.primary)
     found = {each.other: each for each in results.comparisons if each.arm == primary.name}
