@@ -91,7 +91,8 @@ class ByWord(Output):
         if words.is_floating_point() or words.shape != logits.shape[:2] or logits.ndim != 3:  # noqa: PLR2004
             raise ModelError(
                 "the model must have an output [batch, tokens, classes], and the inputs the word "
-                f"of each of these tokens, got {describe(logits)} and {describe(words)}"
+                f"of each of these tokens, got {describe(logits)} and {describe(words)}; let "
+                f"{self.output!r} be made by the model's own tokenizer"
             )
         return of_words(logits, words, self.pool)
 
