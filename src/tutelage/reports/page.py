@@ -83,11 +83,15 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A drawing of `tutelage.reports.figures`, which is taken as it is, with its title."""
+    """A drawing of `tutelage.reports.figures`, which is taken as it is, with its title.
+
+    One that is `wide` takes the whole width of the page.
+    """
 
     svg: str
     title: str
     caption: str = ""
+    wide: bool = False
 
     @property
     def markup(self) -> Markup:

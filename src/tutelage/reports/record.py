@@ -15,6 +15,7 @@ from tutelage.errors import RunFolderError
 from tutelage.evaluation import Calibration, Cost, Interval, Latency, NonInferiority, Reliability
 from tutelage.evaluation.standard import OF_BINARY
 from tutelage.reports.conduct import Edge, Overlap, Tried, Tuning
+from tutelage.reports.samples import ImageSample, TextSample
 
 FORMAT = "tutelage report 3"
 FRACTIONS = ("agreement", *OF_BINARY)
@@ -266,6 +267,7 @@ class Record:
         overlaps: What each two data sets of a study have in common; none for a run.
         notes: What else a reader must know of how a study was done, in sentences.
         binary: Whether outputs are logits of binary labels.
+        samples: Test examples to be looked at.
         format: Of the file.
     """
 
@@ -295,6 +297,7 @@ class Record:
     overlaps: tuple[Overlap, ...] = ()
     notes: tuple[str, ...] = ()
     binary: bool = False
+    samples: tuple[ImageSample | TextSample, ...] = ()
     format: Literal["tutelage report 3"] = FORMAT
 
     def arm(self, name: str) -> ArmRecord:

@@ -16,6 +16,7 @@ from tutelage.reports.sections.data import data_section, overlap_text
 from tutelage.reports.sections.outcome import outcome_sections
 from tutelage.reports.sections.parts import parts_sections
 from tutelage.reports.sections.resemblance import resemblance_section
+from tutelage.reports.sections.samples import samples_sections
 from tutelage.reports.sections.settings import settings_sections
 from tutelage.reports.verdict import (
     against_control,
@@ -47,6 +48,7 @@ def record_page(record: Record) -> Page:
         confidence_section(record),
         resemblance_section(record),
         *parts_sections(record),
+        *samples_sections(record),
         curves_section(record),
         data_section(record),
         *settings_sections(record),

@@ -17,6 +17,7 @@ from tutelage.reports.summary import SIMILARITY_TEMPERATURE, versions
 from tutelage.reports.verdict import control_of
 from tutelage.studies.collect import Collector, Finished
 from tutelage.studies.models import TEACHER, architecture, timing
+from tutelage.studies.samples import Words, samples_of
 from tutelage.teachers import Live
 
 _FEW = 3
@@ -32,12 +33,15 @@ class ReportOptions:
         class_names: In the order of the logits.
         variants: Whether to measure cheaper variants of the primary arm's student too: compiled,
             in bfloat16, in int8, in ONNX Runtime.
+        words: For taggers, to show some tagged texts: a function from an example of the test data
+            to its words, one for each row that has a label.
     """
 
     title: str = "Study"
     axis: str = ""
     class_names: Sequence[str] = ()
     variants: bool = False
+    words: Words | None = None
 
 
 def conclude(finished: Finished, options: ReportOptions, named: str | None) -> Record:
@@ -81,7 +85,11 @@ def conclude(finished: Finished, options: ReportOptions, named: str | None) -> R
     )
     control = control_of(record, primary)
     parts = () if control is None else collector.parts(primary, control.name)
-    return replace(record, parts=parts)
+    first = finished.done[primary][0].test
+    if first is None:
+        return replace(record, parts=parts)
+    shown = samples_of(plan.test, scorer.test, first, scorer.teacher_test, options.words)
+    return replace(record, parts=parts, samples=shown)
 
 
 def _models(

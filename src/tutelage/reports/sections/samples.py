@@ -1,0 +1,65 @@
+"""Test examples to be looked at: images with maps, tagged texts."""
+
+from __future__ import annotations
+
+from tutelage.reports.figures.maps import maps
+from tutelage.reports.page import Column, Figure, Section, Table
+from tutelage.reports.record import Record
+from tutelage.reports.samples import ImageSample, TextSample
+
+
+def samples_sections(record: Record) -> tuple[Section, ...]:
+    """Return a section of images, and one of texts, where there are any."""
+    images = [each for each in record.samples if isinstance(each, ImageSample)]
+    texts = [each for each in record.samples if isinstance(each, TextSample)]
+    found = []
+    if images:
+        caption = (
+            "Test images, evenly spaced and not chosen by their results; the student is that of "
+            f"“{record.primary}”, first seed. Pixels without a label are blank."
+        )
+        figure = Figure(maps(images, _names(record)), "Pixels and their classes", caption, wide=True)
+        found.append(Section("Images", figures=(figure,)))
+    if texts:
+        found.append(Section("Texts", table=_texts(record, texts)))
+    return tuple(found)
+
+
+def _texts(record: Record, texts: list[TextSample]) -> Table:
+    names = _names(record)
+    usual = max(
+        range(len(names)), key=lambda each: sum(text.classes["true"].count(each) for text in texts)
+    )
+    rows = tuple(
+        (
+            f"{number}, {whose}",
+            " ".join(
+                _tagged(word, each, names, usual)
+                for word, each in zip(text.words, ids, strict=True)
+            ),
+        )
+        for number, text in enumerate(texts, start=1)
+        for whose, ids in text.classes.items()
+    )
+    note = (
+        "Test texts, evenly spaced and not chosen by their results; the student is that of "
+        f"“{record.primary}”, first seed. A word's class stands behind it, except for the most "
+        f"frequent, {names[usual]}."
+    )
+    columns = (Column("Text", numeric=False), Column("Words and their classes", numeric=False))
+    return Table("Texts and the classes of their words", columns, rows, note, sortable=False)
+
+
+def _tagged(word: str, number: int, names: list[str], usual: int) -> str:
+    return word if number == usual else f"{word} [{names[number]}]"
+
+
+def _names(record: Record) -> list[str]:
+    """Return the names of the classes, at least as many as there are answers."""
+    several = 1 + max(
+        (number for each in record.samples if isinstance(each, TextSample)
+         for ids in each.classes.values() for number in ids),
+        default=254,
+    )  # fmt: skip
+    names = list(record.class_names)
+    return [*names, *map(str, range(len(names), several))]

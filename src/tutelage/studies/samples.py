@@ -1,0 +1,93 @@
+"""Choose test examples to be looked at in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from tutelage.data import as_dataset
+from tutelage.errors import ArgumentError
+from tutelage.evaluation import Outputs
+from tutelage.nested import first_tensor
+from tutelage.positions import rows_of
+from tutelage.reports.samples import ImageSample, TextSample, image_sample
+from tutelage.studies.outputs import Truth, source_of
+
+_SHOWN = 4
+_IMAGE, _OF_MAP = 4, 4  # dimensions of images and of an output that is a map
+_CHANNELS = (1, 3)
+
+Words = Callable[[Any], Sequence[str]]
+"""From an example of the test data to its words, one for each row that has a label."""
+
+
+def samples_of(
+    data: object, truth: Truth, student: Tensor, teacher: Tensor | None, words: Words | None
+) -> tuple[ImageSample | TextSample, ...]:
+    """Return some test examples with several answers each, evenly spaced; none of other data.
+
+    Args:
+        data: The test data.
+        truth: What is known of it.
+        student: A student's outputs on it.
+        teacher: The teacher's; None without one, or if they are of another form.
+        words: For texts; None to show none.
+
+    Raises:
+        ArgumentError: `words` returns another number of words than there are labelled rows.
+    """
+    comparable = teacher is not None and teacher.shape == student.shape
+    outputs = truth.outputs(student, teacher if comparable else None)
+    if outputs.rows is None or outputs.labels is None or outputs.labels.is_floating_point():
+        return ()
+    if words is not None:
+        return _texts(data, truth.examples, outputs, words)
+    batch = next(iter(source_of("test", data).epoch(0)))
+    images = first_tensor(batch.inputs)
+    rows = rows_of(batch, _OF_MAP)
+    if rows is None or images.ndim != _IMAGE or images.shape[1] not in _CHANNELS:
+        return ()
+    return tuple(
+        image_sample(
+            images[place].float().numpy(),
+            {
+                whose: torch.full(rows.positions, -1).masked_scatter(rows.mask[place], ids).numpy()
+                for whose, ids in _classes(outputs, place).items()
+            },
+        )
+        for place in _spaced(len(batch))
+    )
+
+
+def _texts(data: object, examples: int, outputs: Outputs, words: Words) -> tuple[TextSample, ...]:
+    dataset: Any = data.dataset if isinstance(data, DataLoader) else as_dataset("test", data)
+    found = []
+    for place in _spaced(examples):
+        classes = _classes(outputs, place)
+        known = classes["true"] >= 0
+        shown = tuple(map(str, words(dataset[place])))
+        if len(shown) != int(known.sum()):
+            raise ArgumentError(
+                f"`words` must return one word for each of the {int(known.sum())} labelled rows of "
+                f"test example {place}, got {len(shown)}; leave out what has no label"
+            )
+        ids = {whose: tuple(each[known].tolist()) for whose, each in classes.items()}
+        found.append(TextSample(shown, ids))
+    return tuple(found)
+
+
+def _classes(outputs: Outputs, place: int) -> dict[str, Tensor]:
+    """Return the class ids of an example's rows: the true ones, and the models'."""
+    own = outputs[[place]]
+    models = {"teacher": own.teacher, "student": own.student}
+    true = {} if own.labels is None else {"true": own.labels.long().clamp(min=-1)}
+    return true | {whose: each.argmax(dim=1) for whose, each in models.items() if each is not None}
+
+
+def _spaced(count: int) -> list[int]:
+    """Return the positions of a few of so many examples."""
+    return torch.linspace(0, count - 1, min(_SHOWN, count)).long().tolist()
