@@ -9,6 +9,7 @@ from torch._dynamo.utils import counters
 
 import tutelage as tl
 from compiling import compilers_warnings
+from tutelage.errors import DataError
 from tutelage.signals import Batch, Signals
 
 LAYERS = {"a": "b"}
@@ -182,6 +183,15 @@ def test_compiled_it_is_the_same_in_one_graph(make, old, new):
         found.append((values, *torch.autograd.grad(values.sum(), student)))
     torch.testing.assert_close(found[1], found[0])
     assert counters["stats"]["unique_graphs"] == 1
+
+
+@ALL
+@pytest.mark.parametrize("shape", [(4, 1, 24, 36), (4, 54)])
+def test_a_mask_of_rows_that_is_no_map_is_refused(make, shape):
+    student, teacher = sides((6, 9), (6, 9))
+    objective = built(make, student, teacher)
+    with pytest.raises(DataError, match=r"`row_mask` .* must be \[batch, height, width\] for maps"):
+        value(objective, student, teacher, torch.ones(shape).bool())
 
 
 class TestTokens:

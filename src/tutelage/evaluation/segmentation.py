@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -69,7 +71,7 @@ def iou_by_class(output: Tensor, labels: Tensor) -> dict[int, float]:
             "logits of labelled rows must be numbers, got NaN; find out why the model diverged"
         )
     ious = _ious(*_overlaps(confusion_matrix(predicted, labels, output.shape[1])))
-    return {k: value for k, value in enumerate(ious.tolist()) if value == value}  # noqa: PLR0124
+    return {k: value for k, value in enumerate(ious.tolist()) if not math.isnan(value)}
 
 
 def confusion_matrix(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:

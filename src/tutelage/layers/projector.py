@@ -62,7 +62,7 @@ def project(
         student = student.masked_fill(~over_channels(mask, student), 0)
     # By the number of tokens or pixels.
     if student[0].numel() // width(student) > teacher[0].numel() // width(teacher):
-        return module(resize(student, teacher, mask))
+        return module(resize(student, teacher, mask).to(student.dtype))
     projected = module(student)
     moved = mask is not None and list(mask.shape[1:]) != sizes(projected)  # by a custom projector
     return resize(projected, teacher, None if moved else mask)
