@@ -48,6 +48,7 @@ def cwd(
     Raises:
         ModelError: The shapes differ, or have no positions.
 
+    >>> import torch
     >>> student, teacher = torch.zeros(1, 1, 1, 2), torch.tensor([[[[2.0, 0.0]]]])
     >>> cwd(student, teacher, temperature=2.0)  # as soft_targets of two classes
     tensor([0.4438])

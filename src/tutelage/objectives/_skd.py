@@ -48,6 +48,7 @@ def skd(student: Tensor, teacher: Tensor, grid: int = 8, mask: Tensor | None = N
     Raises:
         ModelError: The features are of different kinds, or of other tokens.
 
+    >>> import torch
     >>> student = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])  # two tokens that are orthogonal
     >>> skd(student, torch.ones(1, 2, 3))  # and two that are equal
     tensor([0.5000])
