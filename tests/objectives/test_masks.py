@@ -9,7 +9,7 @@ from torch._dynamo.utils import counters
 
 import tutelage as tl
 from compiling import compilers_warnings
-from tutelage.errors import DataError
+from tutelage.errors import ModelError
 from tutelage.signals import Batch, Signals
 
 LAYERS = {"a": "b"}
@@ -186,12 +186,21 @@ def test_compiled_it_is_the_same_in_one_graph(make, old, new):
 
 
 @ALL
-@pytest.mark.parametrize("shape", [(4, 1, 24, 36), (4, 54)])
-def test_a_mask_of_rows_that_is_no_map_is_refused(make, shape):
+def test_a_mask_of_rows_with_other_dimensions_is_refused(make):
     student, teacher = sides((6, 9), (6, 9))
     objective = built(make, student, teacher)
-    with pytest.raises(DataError, match=r"`row_mask` .* must be \[batch, height, width\] for maps"):
-        value(objective, student, teacher, torch.ones(shape).bool())
+    with pytest.raises(ModelError, match=r"must be .* or \[batch, height, width\].*remove dim"):
+        value(objective, student, teacher, torch.ones(4, 1, 24, 36).bool())
+
+
+@ALL
+def test_a_mask_of_tokens_is_none_of_a_map(make):
+    """As of attention matrices, `[batch, heads, tokens, tokens]`."""
+    student, teacher = sides((6, 6), (6, 6))
+    objective = built(make, student, teacher)
+    mask = torch.arange(6).expand(4, -1) < 4
+    expected = value(objective, student, teacher)
+    torch.testing.assert_close(value(objective, student, teacher, mask), expected)
 
 
 class TestTokens:

@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from tutelage.errors import DataError, ModelError
+from tutelage.errors import ModelError
 from tutelage.layers.projector import project
 from tutelage.layers.resolution import fitting, over_channels, reached, resize_mask, sizes
 from tutelage.objectives._tensors import at_least_float32, mean_of_rows
@@ -47,13 +47,7 @@ def position_mask(batch: Batch, feature: Tensor) -> Tensor | None:
     """Return the batch's mask for a feature of this kind: of tokens, or of rows of a map."""
     if feature.ndim == _TOKENS:
         return batch.token_mask()
-    mask = getattr(batch, "row_mask", None) if feature.ndim == _MAPS else None
-    if mask is not None and mask.ndim != _MAPS - 1:
-        raise DataError(
-            "the `row_mask` of a batch must be [batch, height, width] for maps, got "
-            f"{list(mask.shape)}; give True for each valid position of each example"
-        )
-    return mask
+    return getattr(batch, "row_mask", None) if feature.ndim == _MAPS else None
 
 
 def without_padding(feature: Tensor, mask: Tensor | None) -> Tensor:
