@@ -87,6 +87,17 @@ def attention_transfer(f: Tensor, g: Tensor) -> Tensor:
     return (ours - theirs).pow(2).mean()
 
 
+def cwd(f: Tensor, g: Tensor) -> Tensor:
+    """Return CWD with T = 4."""
+    return kl(f.flatten(2).flatten(0, 1), g.flatten(2).flatten(0, 1), 4.0)
+
+
+def skd(f: Tensor, g: Tensor) -> Tensor:
+    """Return SKD with 8 × 8 nodes."""
+    ours, theirs = (F.normalize(F.adaptive_avg_pool2d(side, 8).flatten(2)) for side in (f, g))
+    return F.mse_loss(ours.mT @ ours, theirs.mT @ theirs)
+
+
 def rkd(f: Tensor, g: Tensor) -> Tensor:
     """Return RKD with 25 and 50."""
 

@@ -144,11 +144,11 @@ class TestJackknife:
         expected = [2 * whole - first, 2 * whole - second]
         assert jackknife_iou(confusion).tolist() == pytest.approx(expected)
 
-    @pytest.mark.parametrize("images", [1, 3])
-    def test_one_image_with_labels_is_refused(self, images):
+    @pytest.mark.parametrize(("images", "empty"), [(1, 0), (3, 2), (4, 3)])
+    def test_images_without_labels_and_a_single_one_are_refused(self, images, empty):
         confusion = torch.zeros(images, 2, 2, dtype=torch.long)
         confusion[0] = 3
-        with pytest.raises(DataError, match=r"at least two examples .*, got 1; evaluate more"):
+        with pytest.raises(DataError, match=rf"got {images}, of which {empty} have none; evaluate"):
             jackknife_iou(confusion)
 
 

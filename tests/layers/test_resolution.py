@@ -58,15 +58,24 @@ def test_a_mask_of_everything_changes_nothing():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_keeps_the_dtype_and_has_a_gradient_at_valid_positions_only(dtype):
-    feature = torch.randn(2, 3, 4, 4).to(dtype).requires_grad_()
+@pytest.mark.parametrize("size", [(2, 2), (8, 8)])
+@pytest.mark.parametrize("masked", [True, False])
+def test_half_precision_is_computed_in_float32(dtype, size, masked):
+    feature = torch.randn(2, 3, 4, 4).to(dtype)
+    mask = rectangle(4, 4, slice(0, 3), slice(1, 4)) if masked else None
+    ours = resize(feature, torch.zeros(2, 3, *size), mask)
+    assert ours.dtype == torch.float32
+    torch.testing.assert_close(ours, resize(feature.float(), torch.zeros(2, 3, *size), mask))
+
+
+def test_only_valid_positions_have_a_gradient():
+    feature = torch.randn(2, 3, 4, 4, requires_grad=True)
     mask = rectangle(4, 4, slice(0, 3), slice(1, 4))
-    ours = resize(feature, torch.zeros(2, 3, 2, 2), mask)
-    assert ours.dtype == dtype
-    (gradient,) = torch.autograd.grad(ours.sum(), feature)
-    assert (gradient.masked_fill(mask.unsqueeze(1), 0) == 0).all()
+    (gradient,) = torch.autograd.grad(resize(feature, torch.zeros(2, 3, 2, 2), mask).sum(), feature)
     # The four new positions are means of 2, 4, 1 and 2 valid ones.
-    assert gradient.float().sum() == pytest.approx(2 * 3 * 4, rel=1e-2)
+    expected = torch.zeros(4, 4)
+    expected[:2, 1], expected[:2, 2:], expected[2, 1], expected[2, 2:] = 1 / 2, 1 / 4, 1, 1 / 2
+    torch.testing.assert_close(gradient, expected.expand(2, 3, 4, 4))
 
 
 class TestMasks:
@@ -106,8 +115,21 @@ class TestMasks:
         with pytest.raises(ModelError, match=r"of bool for the same examples, got .*give True for"):
             fitting(mask, torch.zeros(2, 3, 4, 4))
 
+    @pytest.mark.parametrize("shape", [(2,), (2, 1, 4, 4)])
+    def test_a_mask_of_other_dimensions_is_refused(self, shape):
+        with pytest.raises(ModelError, match=r"must be \[batch, tokens\] or .*remove dimensions"):
+            fitting(torch.ones(shape).bool(), torch.zeros(2, 3, 4, 4))
+
 
 class TestProjected:
+    @pytest.mark.parametrize(("old", "new"), [(2, 4), (4, 2)])
+    def test_a_projector_of_half_precision(self, old, new):
+        student, teacher = torch.randn(2, 3, old, old).bfloat16(), torch.randn(2, 5, new, new)
+        module = nn.Conv2d(3, 5, 1).bfloat16()
+        expected = module.float()(resize(student.float(), teacher))
+        ours = project(module.bfloat16(), student, teacher)
+        torch.testing.assert_close(ours.float(), expected, rtol=0.05, atol=0.03)
+
     @pytest.mark.parametrize(("old", "new"), [((2, 3), (4, 6)), ((4, 6), (2, 3)), ((4, 6), (4, 6))])
     def test_both_orders_give_the_same_and_void_positions_reach_no_projector(self, old, new):
         student, teacher = torch.randn(2, 3, *old), torch.randn(2, 5, *new)

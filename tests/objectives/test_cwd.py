@@ -130,7 +130,7 @@ def test_the_temperature_may_follow_a_schedule():
 
 @pytest.mark.parametrize("temperature", [0, -1.0, float("nan"), "4"])
 def test_a_temperature_out_of_range_is_refused(temperature):
-    with pytest.raises(ArgumentError, match=r"`temperature` must be .*the authors take 4"):
+    with pytest.raises(ArgumentError, match=r"`temperature` must be .*4 is usual"):
         CWD({"a": "b"}, temperature)
 
 
@@ -138,6 +138,12 @@ def test_a_temperature_out_of_range_is_refused(temperature):
 def test_the_map_must_be_given(layer_map):
     with pytest.raises(ArgumentError, match="`layer_map` must map layers of the student"):
         CWD(layer_map)
+
+
+@pytest.mark.parametrize("wrong", ["linear", 0, torch.nn.Linear(3, 5)])
+def test_a_projector_that_is_no_function_is_refused(wrong):
+    with pytest.raises(ArgumentError, match="`projector` must be a function"):
+        CWD({"a": "b"}, projector=wrong)
 
 
 def test_features_without_positions_are_refused():

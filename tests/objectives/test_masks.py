@@ -9,6 +9,7 @@ from torch._dynamo.utils import counters
 
 import tutelage as tl
 from compiling import compilers_warnings
+from tutelage.errors import ModelError
 from tutelage.signals import Batch, Signals
 
 LAYERS = {"a": "b"}
@@ -182,6 +183,24 @@ def test_compiled_it_is_the_same_in_one_graph(make, old, new):
         found.append((values, *torch.autograd.grad(values.sum(), student)))
     torch.testing.assert_close(found[1], found[0])
     assert counters["stats"]["unique_graphs"] == 1
+
+
+@ALL
+def test_a_mask_of_rows_with_other_dimensions_is_refused(make):
+    student, teacher = sides((6, 9), (6, 9))
+    objective = built(make, student, teacher)
+    with pytest.raises(ModelError, match=r"must be .* or \[batch, height, width\].*remove dim"):
+        value(objective, student, teacher, torch.ones(4, 1, 24, 36).bool())
+
+
+@ALL
+def test_a_mask_of_tokens_is_none_of_a_map(make):
+    """As of attention matrices, `[batch, heads, tokens, tokens]`."""
+    student, teacher = sides((6, 6), (6, 6))
+    objective = built(make, student, teacher)
+    mask = torch.arange(6).expand(4, -1) < 4
+    expected = value(objective, student, teacher)
+    torch.testing.assert_close(value(objective, student, teacher, mask), expected)
 
 
 class TestTokens:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -69,7 +71,7 @@ def iou_by_class(output: Tensor, labels: Tensor) -> dict[int, float]:
             "logits of labelled rows must be numbers, got NaN; find out why the model diverged"
         )
     ious = _ious(*_overlaps(confusion_matrix(predicted, labels, output.shape[1])))
-    return {k: value for k, value in enumerate(ious.tolist()) if value == value}  # noqa: PLR0124
+    return {k: value for k, value in enumerate(ious.tolist()) if not math.isnan(value)}
 
 
 def confusion_matrix(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
@@ -183,19 +185,21 @@ def jackknife_iou(confusion: Tensor) -> Tensor:
         `[examples]` of float64.
 
     Raises:
-        DataError: The shape is another one, there are too few examples, or all counts are those of
-            one example.
+        DataError: The shape is another one, there is only one example, or one has no labelled row:
+            its value would be θ and would make the interval narrower.
     """
     confusion = _checked(confusion, _MANY)
+    empty = int((confusion.sum(dim=(1, 2)) == 0).sum())
+    if empty or len(confusion) == 1:
+        raise DataError(
+            "a jackknife needs at least two examples, each with labelled rows, got "
+            f"{len(confusion)}, of which {empty} have none; evaluate more images, and leave such "
+            "out: confusion[confusion.sum(dim=(1, 2)) > 0]"
+        )
     number, (both, either) = len(confusion), _overlaps(confusion)
     all_both, all_either = both.sum(dim=0), either.sum(dim=0)
     whole = _ious(all_both, all_either).nanmean()
     others = _ious(all_both - both, all_either - either).nanmean(dim=1)
-    if bool(others.isnan().any()):  # all counts are those of one example
-        raise DataError(
-            "a jackknife needs at least two examples with labelled rows, got "
-            f"{int((confusion.sum(dim=(1, 2)) > 0).sum())}; evaluate more images"
-        )
     return number * whole - (number - 1) * others
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 
 from torch import Tensor, nn
 
@@ -60,9 +61,8 @@ def project(
     """
     if mask is not None:
         student = student.masked_fill(~over_channels(mask, student), 0)
-    # By the number of tokens or pixels.
-    if student[0].numel() // width(student) > teacher[0].numel() // width(teacher):
-        return module(resize(student, teacher, mask))
+    if prod(sizes(student)) > prod(sizes(teacher)):  # tokens or pixels
+        return module(resize(student, teacher, mask).to(student.dtype))
     projected = module(student)
     moved = mask is not None and list(mask.shape[1:]) != sizes(projected)  # by a custom projector
     return resize(projected, teacher, None if moved else mask)

@@ -19,7 +19,8 @@ def resize(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tens
 
     To fewer by averaging, to more by (bi)linear interpolation with pixels as areas
     (`align_corners=False`). Bilinear interpolation to fewer would read some positions only. A
-    feature of the teacher's size is returned as it is.
+    feature of the teacher's size is returned as it is; others are computed and returned in float32
+    at least.
 
     Args:
         student: `[batch, tokens, d]` or `[batch, channels, height, width]`; anything else is
@@ -32,6 +33,8 @@ def resize(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tens
     size = sizes(teacher)
     if sizes(student) == size:
         return student
+    if student.dtype in (torch.float16, torch.bfloat16):
+        student = student.float()
     if mask is None:
         return _resized(student, size)
     valid = over_channels(mask, student)
@@ -69,9 +72,17 @@ def fitting(mask: Tensor | None, feature: Tensor) -> Tensor | None:
     `[batch, tokens, d]` of as many tokens.
 
     Raises:
-        ModelError: The mask of a map is not of bool, or is of another number of examples.
+        ModelError: The mask has another number of dimensions, or that of a map is not of bool or is
+            of another number of examples.
     """
-    if mask is None or mask.ndim != feature.ndim - 1:
+    if mask is None:
+        return None
+    if mask.ndim not in (_TOKENS - 1, _MAPS - 1):
+        raise ModelError(
+            "a mask of positions must be [batch, tokens] or [batch, height, width], got "
+            f"{describe(mask)}; remove dimensions of 1"
+        )
+    if mask.ndim != feature.ndim - 1:
         return None
     if feature.ndim == _MAPS:
         if len(mask) != len(feature) or mask.dtype != torch.bool:

@@ -48,6 +48,7 @@ def cwd(
     Raises:
         ModelError: The shapes differ, or have no positions.
 
+    >>> import torch
     >>> student, teacher = torch.zeros(1, 1, 1, 2), torch.tensor([[[[2.0, 0.0]]]])
     >>> cwd(student, teacher, temperature=2.0)  # as soft_targets of two classes
     tensor([0.4438])
@@ -67,6 +68,8 @@ class CWD(FeatureMatch):
     the layer that makes them, `{"classifier": "classifier"}`; each class is then a channel.
     Where the numbers of channels differ, a 1×1 convolution (for tokens a linear layer) maps the
     student's to the teacher's, as in `FeatureMatch`; without a bias, which would change nothing.
+    Usual is T = 4; the authors' published configurations for logits have T = 1 and a weight of 5 or
+    10.
 
     Args:
         layer_map: As in `LayerObjective`; it must be given.
@@ -93,8 +96,9 @@ class CWD(FeatureMatch):
         temperature: float | Schedule = 4.0,
         projector: MakeProjector | None = None,
     ) -> None:
-        super().__init__(checked_map(layer_map), projector or unbiased_projector)
-        advice = "the authors take 4; the higher, the more of the positions count"
+        made_by = unbiased_projector if projector is None else projector
+        super().__init__(checked_map(layer_map), made_by)
+        advice = "4 is usual; the higher, the more of the positions count"
         self.temperature = positive_schedule("temperature", temperature, advice)
 
     def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:

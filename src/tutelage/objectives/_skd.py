@@ -30,8 +30,8 @@ def skd(student: Tensor, teacher: Tensor, grid: int = 8, mask: Tensor | None = N
     the smaller of the two maps has; so neither widths nor sizes need be equal. Tokens are nodes as
     they are. The mean includes i = j, as in the paper; a node of zeros has cosine 0.
 
-    The paper pools by averages, as here; the authors' code takes maxima of a 2 × 2 grid, and does
-    not differentiate the norms.
+    The paper pools by averages, as here; the authors' code takes maxima, by default of a map's
+    quarters, and does not differentiate the norms.
 
     Args:
         student: Feature of the student, `[batch, channels, height, width]` or
@@ -39,8 +39,8 @@ def skd(student: Tensor, teacher: Tensor, grid: int = 8, mask: Tensor | None = N
         teacher: That of the teacher, of any width; maps of any size, or as many tokens.
         grid: Rows and columns of nodes of a map, at least 1. Memory grows with its fourth power.
         mask: Valid positions, of bool: `[batch, tokens]`, or `[batch, height, width]` of any size
-            (see `layers.resolution`). A node is the mean of its valid pixels, and is left out where
-            it has none on either side.
+            (see `layers.resolution`). A node is the mean of its valid pixels, and is left out
+            unless both sides have some.
 
     Returns:
         `[batch]`, from 0 to 4; 0 where no node is valid.
@@ -48,6 +48,7 @@ def skd(student: Tensor, teacher: Tensor, grid: int = 8, mask: Tensor | None = N
     Raises:
         ModelError: The features are of different kinds, or of other tokens.
 
+    >>> import torch
     >>> student = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])  # two tokens that are orthogonal
     >>> skd(student, torch.ones(1, 2, 3))  # and two that are equal
     tensor([0.5000])
