@@ -13,7 +13,7 @@ import tutelage as tl
 from tutelage.errors import ArgumentError
 from tutelage.reports import read_record
 from tutelage.studies.kinds import output_kind
-from tutelage.studies.outputs import truth
+from tutelage.studies.outputs import notes_on, truth
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(500, 6, generator=GENERATOR)
@@ -148,6 +148,18 @@ def test_reports_speak_of_labels(several, single, tmp_path):
     assert "Class by class" in text
 
 
+def test_labels_that_are_never_true_are_named():
+    labels = LABELS.clone()
+    labels[300:, 1] = 0
+    test = truth("test", part(labels, 300, 500))
+    assert notes_on(test, binary=True) == (
+        "Of 3 labels, these are never true in the test examples: 1. Average precision and macro F1 "
+        "leave them out.",
+    )
+    assert notes_on(truth("test", part(LABELS, 300, 500)), binary=True) == ()
+    assert notes_on(truth("test", part(LABELS[:, :1] * 0, 300, 500)), binary=True) == ()
+
+
 class TestWhatOutputsHold:
     FLOATS = TensorDataset(X, LABELS.float())
 
@@ -221,6 +233,8 @@ class TestWhatOutputsHold:
     def test_another_monitor_is_refused_with_those_that_there_are(self):
         with pytest.raises(ArgumentError, match=r"`monitor` must be one of .*'f1_macro'.*'mse'"):
             study(monitor="mse")
+        with pytest.raises(ArgumentError, match=r"`monitor` must be one of .*'f1', .*'f1_micro'"):
+            study(LABELS[:, 0], 1, monitor="f1_micro")
 
 
 class TestSpecialists:
