@@ -1,4 +1,4 @@
-"""Several yes-or-no labels of each image, some of them missing: a student learns them from a teacher.
+"""Several yes-or-no labels of each image, most of them missing: a student learns from a teacher.
 
 Each digit has four properties. Of the training images' labels only one in ten is known, one by one;
 the teacher was trained where all are known.
