@@ -14,7 +14,7 @@ def run(name):
 
 def test_each_example_is_tested():
     tested = {"diabetes", "digits", "hugging_face_trainer", "lightning_module", "plain_loop"}
-    tested |= {"study", "specialists", "layer_by_layer", "fine_tuned_encoder"}
+    tested |= {"study", "specialists", "layer_by_layer", "fine_tuned_encoder", "multi_label"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -32,6 +32,13 @@ def test_specialists():
     """Specialists label more inputs: the student beats the same network trained on labels only."""
     result = run("specialists")
     assert result["student"] > result["labels only"] + 0.01 > 0.8
+
+
+def test_multi_label():
+    """With one label in ten known, the teacher's answers are worth a tenth of average precision."""
+    result = run("multi_label")
+    assert result["teacher"] > 0.97
+    assert result["student"] > result["labels only"] + 0.05 > 0.8
 
 
 def test_plain_loop():

@@ -220,6 +220,10 @@ class TestSwap:
         assert torch.equal(found.labels, Y.where(stayed, -100))
         assert found.mixture is None
         torch.manual_seed(seed)
+        ones = torch.ones(9, 2, dtype=torch.int64)
+        several = Swap(0.2)(batch(labels=ones)).labels
+        assert torch.equal(several, ones.where(stayed.unsqueeze(1), -100))
+        torch.manual_seed(seed)
         values = Swap(0.2)(batch(labels=X[:, :2])).labels
         assert torch.equal(values.isnan().any(dim=1), ~stayed)
         assert torch.equal(values[stayed], X[stayed, :2])

@@ -211,3 +211,19 @@ class TestWhatObjectivesSay:
                 torch.nn.Linear(1, 1), train=data, val=data, epochs=1, metrics=own,
                 objective=tl.BinaryLabels(), engine=QUIET,
             )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "measured",
+    [
+        tl.evaluation.accuracy,
+        lambda logits, _: tl.evaluation.agreement(logits, logits),
+        tl.evaluation.calibration,
+        tl.evaluation.by_class,
+    ],
+    ids=["accuracy", "agreement", "calibration", "by_class"],
+)
+def test_metrics_of_classes_refuse_a_single_logit(measured):
+    """The largest of one logit is always the first."""
+    with pytest.raises(DataError, match=r"at least two classes, got float32 \[3, 1\]; .*binary_m"):
+        measured(torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64))

@@ -1,9 +1,12 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
 
+import tutelage as tl
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.signals import OUTPUT, Batch, Fields
 from tutelage.teachers import Predictor
@@ -142,3 +145,40 @@ def test_fingerprint_changes_with_the_fitted_model():
 
 def test_the_fingerprint_of_an_unpicklable_callable_is_its_name():
     assert Predictor(lambda x: x).fingerprint().endswith("<lambda>")
+
+
+class TestBinaryProbabilities:
+    P = np.array([[0.0, 0.25], [0.5, 1.0], [0.9, 0.1]], dtype=np.float32)
+    BATCH = Batch(torch.zeros(3, 2))
+
+    def test_logits_have_these_probabilities_as_their_sigmoid(self):
+        teacher = Predictor(lambda _: self.P, probabilities=True, binary=True, floor=1e-6)
+        logits = teacher.signals(self.BATCH, OUTPUT).output
+        torch.testing.assert_close(logits.sigmoid(), torch.from_numpy(self.P), rtol=0, atol=2e-6)
+        assert logits[0, 0].item() == pytest.approx(-math.log(1e6), rel=1e-4)
+        assert logits[1, 1].item() == pytest.approx(math.log(1e6), rel=1e-4)
+
+    def test_a_column_is_the_probability_of_a_single_label(self):
+        teacher = Predictor(lambda _: self.P[:, 1], probabilities=True, binary=True)
+        logits = teacher.signals(self.BATCH, OUTPUT).output
+        assert logits.shape == (3, 1)
+
+    def test_probabilities_of_another_kind_than_the_objectives_are_refused(self):
+        classes = Predictor(lambda _: self.P, probabilities=True)
+        labels = Predictor(lambda _: self.P, probabilities=True, binary=True)
+        for teacher, objective in ((classes, tl.BinaryTargets()), (labels, tl.SoftTargets())):
+            with pytest.raises(ArgumentError, match=r"of the objective's kind.*set `binary` to"):
+                tl.Distiller(torch.nn.Linear(2, 2), teacher, objective)
+            with pytest.raises(ArgumentError, match=r"of the objective's kind"):
+                tl.Distiller(torch.nn.Linear(2, 2), [teacher, teacher], objective)
+        tl.Distiller(torch.nn.Linear(2, 2), classes, tl.SoftTargets())
+        tl.Distiller(torch.nn.Linear(2, 2), labels, tl.BinaryTargets())
+        tl.Distiller(torch.nn.Linear(2, 2), Predictor(lambda _: self.P), tl.BinaryTargets())
+
+    def test_the_fingerprint_tells_the_kind(self):
+        plain, binary = (Predictor(len, probabilities=True, binary=each) for each in (False, True))
+        assert plain.fingerprint() != binary.fingerprint()
+
+    def test_binary_needs_probabilities(self):
+        with pytest.raises(ArgumentError, match="`binary` says of which kind probabilities are"):
+            Predictor(len, binary=True)

@@ -115,8 +115,8 @@ def unlabelled(inputs: Any, values: Sequence[int] | None = None) -> Unlabelled:
     Args:
         inputs: A map-style data set, whose labels, if any, are replaced; or a tensor or array
             `[examples, …]`.
-        values: None if labels are class ids (the mark is −100); for values, the shape of one label,
-            `()` or `(outputs,)` (the mark is NaN).
+        values: None if labels are class ids (the mark is −100); for values, and for binary labels
+            as floats, the shape of one label, `()` or `(outputs,)` (the mark is NaN).
 
     Raises:
         ArgumentError: `values` are not positive integers.

@@ -81,8 +81,8 @@ class Swap:
 
 def _kept(labels: Tensor, unchanged: Tensor) -> Tensor:
     """Return the labels of unchanged rows; other rows have none."""
+    unchanged = unchanged.to(labels.device).reshape(-1, *[1] * (labels.ndim - 1))
     if not labels.is_floating_point():
         # As int64, since uint8 cannot represent −100.
-        return torch.where(unchanged.to(labels.device), labels.long(), UNLABELLED)
-    unchanged = unchanged.to(labels.device).reshape(-1, *[1] * (labels.ndim - 1))
+        return torch.where(unchanged, labels.long(), UNLABELLED)
     return labels.where(unchanged, torch.nan)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import DataError, NonFiniteError
-from tutelage.evaluation.metrics import check_class_ids
+from tutelage.evaluation.metrics import check_class_ids, check_several_logits
 from tutelage.nested import describe
 from tutelage.signals import UNLABELLED
 
@@ -19,7 +19,8 @@ def labelled(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         labels: Class ids `[examples]`; −100 is left out.
 
     Raises:
-        DataError: The shapes do not match, no example has a label, or a class id is out of range.
+        DataError: The shapes do not match, there is a single logit, no example has a label, or a
+            class id is out of range.
         NonFiniteError: A logit of a labelled example is NaN or infinite.
 
     >>> labelled(torch.tensor([[2.0, 1.0], [0.0, 1.0]]), torch.tensor([0, -100]))
@@ -30,6 +31,7 @@ def labelled(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             "logits must be [examples, classes] and labels [examples], got "
             f"{describe(output)} and {describe(labels)}; give one class id for each example"
         )
+    check_several_logits(output)
     ids = labels.detach().cpu().long()
     known = ids != UNLABELLED
     logits, ids = output.detach().cpu()[known].double(), ids[known]

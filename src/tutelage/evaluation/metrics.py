@@ -50,6 +50,9 @@ def accuracy(output: Tensor, labels: Tensor) -> float:
         output: Logits `[examples, classes]`.
         labels: Class ids `[examples]`; −100 is left out.
 
+    Raises:
+        DataError: There is a single logit, of which the largest says nothing.
+
     >>> accuracy(torch.tensor([[2.0, 1.0], [2.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 1, -100]))
     0.5
     """
@@ -67,8 +70,18 @@ def agreement(student: Tensor, teacher: Tensor) -> float:
     return _correct(_correct(same, student), teacher).mean().item()
 
 
+def check_several_logits(logits: Tensor) -> None:
+    """Refuse a single logit for each example as class logits."""
+    if logits.ndim > 1 and logits.shape[1] == 1:
+        raise DataError(
+            f"class logits must be of at least two classes, got {describe(logits)}; for the logit "
+            "of a binary label use binary_metrics, binary_agreement and binary_calibration"
+        )
+
+
 def _correct(correct: Tensor, logits: Tensor) -> Tensor:
     """Return 1 or 0 for each example, or NaN if a logit is NaN, where argmax has no meaning."""
+    check_several_logits(logits)
     return correct.double().masked_fill(logits.isnan().any(dim=1), torch.nan)
 
 

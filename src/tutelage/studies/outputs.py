@@ -91,9 +91,16 @@ def truth(name: str, data: object) -> Truth:
     )
 
 
-def notes_on(test: Truth) -> tuple[str, ...]:
-    """Return what a reader must know of the labels of test data, in sentences."""
+def notes_on(test: Truth, binary: bool = False) -> tuple[str, ...]:
+    """Return what a reader must know of the labels of test data, in sentences.
+
+    Args:
+        test: What is known of them.
+        binary: Whether labels are binary.
+    """
     labels = test.labels
+    if labels is not None and binary and labels.ndim > 1:
+        return _never_true(labels)
     if labels is None or labels.is_floating_point() or labels.ndim != 1:
         return ()
     classes = labels.unique()
@@ -102,6 +109,16 @@ def notes_on(test: Truth) -> tuple[str, ...]:
     return (
         f"All {len(labels):,} test examples are of class {int(classes[0])}, so a student that "
         "always predicts it has an accuracy of 100 %.",
+    )
+
+
+def _never_true(labels: Tensor) -> tuple[str, ...]:
+    never = (~(labels > 0.5).any(dim=0)).nonzero().ravel().tolist()  # noqa: PLR2004 - soft labels
+    if not never or labels.shape[1] == 1:
+        return ()
+    return (
+        f"Of {labels.shape[1]} labels, these are never true in the test examples: "
+        f"{', '.join(map(str, never))}. Average precision and macro F1 leave them out.",
     )
 
 

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from tutelage.errors import ArgumentError, NonFiniteError
 from tutelage.evaluation import divergence, label_metrics, measure
-from tutelage.evaluation.binary import is_binary, right_labels
-from tutelage.evaluation.standard import OF_BINARY
+from tutelage.evaluation.binary import ONE_LABEL, SEVERAL_LABELS, is_binary, right_labels
 from tutelage.objectives import Objective
 from tutelage.objectives._objective import OutputKind
 from tutelage.reports.record import DecidingMetric
@@ -24,12 +23,11 @@ from tutelage.studies.plan import StudyPlan
 from tutelage.training import Monitor
 from tutelage.training.monitor import choose_monitor
 
-_BY_KIND: dict[OutputKind, tuple[str, ...]] = {
-    "classes": ("accuracy", "agreement", "kl"),
-    "binary": (*OF_BINARY, "agreement", "kl"),
-    "values": ("mse", "r2", "teacher_mse"),
+_OF_TEACHER: dict[OutputKind, tuple[str, ...]] = {
+    "classes": ("agreement", "kl"),
+    "binary": ("agreement", "kl"),
+    "values": ("teacher_mse",),
 }
-_OF_LABELS = ("accuracy", "average_precision")  # by default, of one label and of several
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Scorer:
         Raises:
             ArgumentError: There is no such metric.
         """
-        known = sorted({*_BY_KIND[self.plan.kind], *self.plan.metrics})
+        known = sorted({*self._of_labels, *_OF_TEACHER[self.plan.kind], *self.plan.metrics})
         if self.monitor.name not in known:
             raise ArgumentError(
                 f"`monitor` must be one of {known}, got {self.monitor.name!r}; choose one of "
@@ -73,16 +71,21 @@ class Scorer:
         """The deciding metric: the user's, else the default one that the test data allow."""
         if self.plan.monitor is not None:
             return self.plan.monitor
-        kind, labels = self.plan.kind, self.test.labels
-        names = set[str]()
+        labels, names = self.test.labels, set[str]()
         if self.teacher_test is not None:
-            names.add("teacher_mse" if kind == "values" else "agreement")
+            names.add(_OF_TEACHER[self.plan.kind][0])
         if self.test.has_labels:
-            several = (
-                kind == "binary" and labels is not None and labels.ndim > 1 and labels.shape[1] > 1
-            )
-            names.add("mse" if kind == "values" else _OF_LABELS[several])
+            names |= set(self._of_labels)
         return choose_monitor(names)
+
+    @property
+    def _of_labels(self) -> tuple[str, ...]:
+        """The names of metrics on labels."""
+        if self.plan.kind != "binary":
+            return ("mse", "r2") if self.plan.kind == "values" else ("accuracy",)
+        labels = self.test.labels
+        several = labels is not None and labels.ndim == 2 and labels.shape[1] > 1  # noqa: PLR2004
+        return SEVERAL_LABELS if several else ONE_LABEL
 
     @property
     def metric(self) -> DecidingMetric:

@@ -243,7 +243,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
             results = replace(
                 conclude(finished, words, primary),
                 overlaps=overlaps,
-                notes=(*notes, *notes_on(known)),
+                notes=(*notes, *notes_on(known, kind == "binary")),
             )
             write_record(results, plan.folder / "results.json")
     return Study(results, None if out is None else plan.folder, finished)

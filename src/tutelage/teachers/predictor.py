@@ -12,6 +12,7 @@ from torch import Tensor
 from tutelage._checks import inner_fraction
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.nested import describe, first_tensor
+from tutelage.objectives._objective import OutputKind
 from tutelage.signals import Batch, Fields, Signals
 from tutelage.teachers._teacher import Teacher
 
@@ -29,9 +30,13 @@ class Predictor(Teacher):
             (softmax of log p is p).
         floor: Least probability before the logarithm is taken, in (0, 1): a tree may return exactly
             0.
+        binary: Whether the probabilities are those of binary labels being true, `[batch, labels]`
+            or `[batch]`; log p − log(1 − p) are then the logits (its sigmoid is p), with 1 − p of
+            at least `floor` too.
 
     Raises:
-        ArgumentError: `predict` cannot be called, or `floor` does not lie between 0 and 1.
+        ArgumentError: `predict` cannot be called, `floor` does not lie between 0 and 1, or `binary`
+            is without `probabilities`.
 
     >>> double = Predictor(lambda inputs: inputs[:, 0] * 2)
     >>> double.signals(Batch(torch.tensor([[1.0], [3.0]])), Fields(output=True)).output
@@ -44,6 +49,7 @@ class Predictor(Teacher):
         predict: Callable[[NDArray[np.generic]], ArrayLike],
         probabilities: bool = False,
         floor: float = 1e-6,
+        binary: bool = False,
     ) -> None:
         if not callable(predict):
             raise ArgumentError(
@@ -54,6 +60,12 @@ class Predictor(Teacher):
         self.probabilities = probabilities
         advice = "it is the smallest probability whose logarithm is taken"
         self.floor = inner_fraction("floor", floor, advice)
+        if binary and not probabilities:
+            raise ArgumentError(
+                "`binary` says of which kind probabilities are, got probabilities=False; set that "
+                "to True, or leave `binary` out: logits are as the objective reads them"
+            )
+        self.binary = binary
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return the callable's output, in float32 on the device of the inputs."""
@@ -80,9 +92,19 @@ class Predictor(Teacher):
             )
         return Signals(output.to(inputs.device))
 
+    def check_kind(self, kind: OutputKind | None) -> None:
+        """Refuse probabilities of classes as those of binary labels, and the reverse."""
+        if self.probabilities and kind == ("classes" if self.binary else "binary"):
+            raise ArgumentError(
+                f"the Predictor's probabilities must be of the objective's kind ({kind}), got "
+                f"binary={self.binary}; set `binary` to {not self.binary} if they are, or choose "
+                "another objective"
+            )
+
     def fingerprint(self) -> str:
         """Return the callable's name and a hash of its pickle."""
-        return callable_fingerprint(self.predict)
+        found = callable_fingerprint(self.predict)
+        return f"{found}, binary probabilities" if self.binary else found
 
     def _predict(self, inputs: Tensor) -> Tensor:
         try:
@@ -108,6 +130,9 @@ class Predictor(Teacher):
                 f"the teacher's probabilities must lie in [0, 1], got {low:g} to {high:g}; pass "
                 "probabilities=False where it returns logits or values"
             )
+        if self.binary:
+            # In double, where 1 − floor is not rounded to 1.
+            return probabilities.double().logit(eps=self.floor).float()
         return probabilities.clamp(min=self.floor).log()
 
 

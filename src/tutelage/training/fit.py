@@ -45,7 +45,8 @@ def fit(  # noqa: PLR0913, D417 - the options of `distill`, explained there
 
     Args:
         model: The module to train, in place.
-        objective: One without a teacher; None for `HardLabels()`.
+        objective: One without a teacher; None for `HardLabels()`, which learns class ids. For
+            binary labels give `BinaryLabels()`, for values `LabelRegression()`.
 
     Returns:
         The run; `run.student` is the model, in eval mode.

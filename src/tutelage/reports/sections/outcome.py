@@ -152,7 +152,18 @@ def _against(record: Record) -> str:
     return "against its control" if own else f"against “{control.name}”"
 
 
+_OF_LABELS = (
+    " Label accuracy is the fraction of labels, not of examples, that are predicted right; average "
+    "precision and macro F1 are means over the labels that are true at least once."
+)
+
+
 def _note(record: Record) -> str:
+    several = "label_accuracy" in record.arm(record.primary).metrics
+    return _how_measured(record) + (_OF_LABELS if several else "")
+
+
+def _how_measured(record: Record) -> str:
     if record.is_run:
         epoch = record.arm(record.primary).trials[0].best_epoch
         return (

@@ -18,7 +18,9 @@ def samples_sections(record: Record) -> tuple[Section, ...]:
             "Test images, evenly spaced and not chosen by their results; the student is that of "
             f"“{record.primary}”, first seed. Pixels without a label are blank."
         )
-        figure = Figure(maps(images, _names(record)), "Pixels and their classes", caption, wide=True)
+        figure = Figure(
+            maps(images, _names(record)), "Pixels and their classes", caption, wide=True
+        )
         found.append(Section("Images", figures=(figure,)))
     if texts:
         found.append(Section("Texts", table=_texts(record, texts)))
