@@ -40,6 +40,11 @@ def with_mixed_labels(batch: Batch, inputs: Any, partner: Tensor, fraction: Tens
     labels = batch.labels
     if labels is None:
         return replace(batch, inputs=inputs, index=None)
+    if not isinstance(labels, Tensor):
+        raise DataError(
+            "a transform that mixes labels must have a tensor of them, got "
+            f"{describe(labels)}; leave it out, or change images and boxes in the data set"
+        )
     fraction = fraction.to(labels.device)
     other = labels[partner.to(labels.device)]
     if not labels.is_floating_point():

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +14,19 @@ from torch import Tensor, nn
 from tutelage.coarse import CoarseLogits
 from tutelage.data import Source, as_source, randomness
 from tutelage.errors import ArgumentError, DataError
+from tutelage.evaluation._outputs import Outputs
 from tutelage.evaluation.metrics import (
     Metric,
     accuracy,
     agreement,
     check_class_ids,
-    evaluate_metric,
     mse,
     r2,
+    user_metrics,
 )
-from tutelage.layers import evaluating, observe
+from tutelage.layers import evaluating
+from tutelage.layers.own_loss import observe_student
+from tutelage.nested import joined, moved
 from tutelage.objectives import Objective, with_feedback
 from tutelage.objectives._valid import valid_examples
 from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants
@@ -32,39 +35,8 @@ from tutelage.teachers import Teacher, ask
 STANDARD = ("loss", "accuracy", "agreement", "kl", "mse", "r2", "teacher_mse")
 """The names of the metrics that are computed without being asked for; `kl` is in reports."""
 
+_CPU = torch.device("cpu")
 _FINAL = 1.0  # progress at which the objective has its final weights and temperatures
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Model outputs for a data set, with labels and domains; all on the CPU.
-
-    Args:
-        student: Outputs of the evaluated model, `[examples, …]`; None where nothing requires them.
-        teacher: The teacher's outputs; None without a teacher, or if it knows only some classes.
-        labels: Of all examples; None where the data has none.
-        domains: The domain of each example; None where the data has none.
-    """
-
-    student: Tensor | None
-    teacher: Tensor | None = None
-    labels: Tensor | None = None
-    domains: Sequence[str] | None = None
-
-    def __getitem__(self, rows: Sequence[int]) -> Outputs:
-        """Return the outputs for some examples."""
-        student, teacher, labels = (
-            None if each is None else each[list(rows)]
-            for each in (self.student, self.teacher, self.labels)
-        )
-        return Outputs(student, teacher, labels)
-
-    def by_domain(self) -> dict[str, Outputs]:
-        """Return the outputs of each domain; empty where the data has no domains."""
-        rows: dict[str, list[int]] = {}
-        for row, name in enumerate(self.domains or ()):
-            rows.setdefault(name, []).append(row)
-        return {name: self[own] for name, own in rows.items()}
 
 
 @dataclass(frozen=True)
@@ -112,7 +84,11 @@ def evaluate(
         ModelError: A model refuses its inputs.
     """
     scored = objective is not None and (teacher is not None or not objective.wants.teacher)
+    # A source of outputs has no loss of its own.
+    scored &= isinstance(model, nn.Module) or not (objective and objective.wants.student.loss)
     wants = objective.wants if objective is not None and scored else Wants(student=OUTPUT)
+    if metrics and wants.student.loss:  # whose model returns an output that no term reads
+        wants |= Wants(student=OUTPUT)
     if outputs or objective is None:
         wants |= Wants(student=OUTPUT, teacher=Fields(output=teacher is not None))
     losses = _Losses(objective if scored else None)
@@ -130,7 +106,9 @@ def evaluate(
     student, target = _joined_outputs(students), _joined_outputs(targets)
     batch = _joined_batches(batches)
     domains = cast("list[str] | None", batch.domain)
-    found = Outputs(student.full_output(), target.full_output(), batch.labels, domains)
+    found = Outputs(
+        student.full_output(), target.full_output(), batch.labels, domains, student.predictions
+    )
     if objective is None:
         return Evaluation({}, found)
     values = losses.metrics()
@@ -146,8 +124,10 @@ def evaluate(
     return Evaluation(values, found)
 
 
-def predict(model: nn.Module, data: object, batch_size: int = 256) -> Tensor:
+def predict(model: nn.Module, data: object, batch_size: int = 256) -> Any:
     """Return a model's outputs for a data set, `[examples, …]`, on the CPU.
+
+    Of a detector, which returns one dict per example, it is the list of these.
 
     The model runs in eval mode without gradients. Its mode and the global random state do not
     change.
@@ -162,7 +142,8 @@ def predict(model: nn.Module, data: object, batch_size: int = 256) -> Tensor:
         ModelError: The model refuses the inputs.
     """
     source = as_source("data", data, batch_size, shuffle=False)
-    return cast("Tensor", evaluate(model, None, None, source).outputs.student)
+    outputs = evaluate(model, None, None, source).outputs
+    return outputs.predictions if outputs.student is None else outputs.student
 
 
 def measure(
@@ -181,7 +162,7 @@ def measure(
         ArgumentError: A metric fails.
         DataError: A class id is out of range.
     """
-    if outputs.student is None:
+    if outputs.student is None and outputs.predictions is None:
         return {}
     return _measure(objective, outputs, metrics or {}, tolerant=False) | {
         f"{name}/{domain}": value
@@ -204,9 +185,7 @@ def check_metric_names(metrics: Mapping[str, Metric]) -> None:
         )
 
 
-def label_metrics(
-    objective: Objective, prediction: Tensor, labels: Tensor | None
-) -> dict[str, float]:
+def label_metrics(objective: Objective, prediction: Tensor, labels: Any) -> dict[str, float]:
     """Return `accuracy`, or for values `mse` and `r2`.
 
     Empty where there are no labels, or where they do not match the kind of the predictions.
@@ -214,7 +193,9 @@ def label_metrics(
     Raises:
         DataError: A class id is out of range.
     """
-    if labels is None or not bool(Batch(prediction, labels).labelled().any()):
+    if learns_by_own_loss(objective) or not isinstance(labels, Tensor):
+        return {}
+    if not bool(Batch(prediction, labels).labelled().any()):
         return {}
     if objective.predicts_values:
         matches = labels.numel() == prediction.numel()
@@ -225,11 +206,18 @@ def label_metrics(
     return {"accuracy": accuracy(prediction, labels)}
 
 
+def learns_by_own_loss(objective: Objective) -> bool:
+    """Tell whether only the student itself knows what its outputs and labels mean (`OwnLoss`)."""
+    return objective.wants.student.loss is not None and not objective.wants.student.output
+
+
 def _measure(
     objective: Objective, outputs: Outputs, metrics: Mapping[str, Metric], tolerant: bool
 ) -> dict[str, float]:
     """Return the standard metrics and the user's; `tolerant` leaves out what raises ValueError."""
-    student = objective.prediction(cast("Tensor", outputs.student))
+    if outputs.student is None:
+        return user_metrics(metrics, outputs.predictions, outputs.labels, tolerant)
+    student = objective.prediction(outputs.student)
     found = label_metrics(objective, student, outputs.labels)
     if outputs.teacher is not None:
         teacher = objective.prediction(outputs.teacher)
@@ -237,17 +225,11 @@ def _measure(
             values = objective.predicts_values
             name, compare = ("teacher_mse", mse) if values else ("agreement", agreement)
             found[name] = compare(student, teacher)
-    if outputs.labels is None:
-        return found
-    known = Batch(student, outputs.labels).labelled()
-    for name, metric in metrics.items() if bool(known.any()) else ():
-        try:
-            found[name] = evaluate_metric(name, metric, student[known], outputs.labels[known])
-        except ArgumentError as error:
-            # Such as an area under a curve for a domain with a single class.
-            if not (tolerant and isinstance(error.__cause__, ValueError)):
-                raise
-    return found
+    labels = outputs.labels
+    known = Batch(student, labels).labelled() if isinstance(labels, Tensor) else None
+    if known is not None and known.ndim == 1:  # otherwise of tokens or pixels
+        student, labels = student[known], labels[known]
+    return found | user_metrics(metrics, student, labels, tolerant)
 
 
 class _Losses:
@@ -296,20 +278,25 @@ def run_model(model: nn.Module | Teacher, batch: Batch, wanted: Fields, side: st
     """Return what is required of a model or a teacher for a batch; `side` names it in errors."""
     if isinstance(model, Teacher):
         return ask(model, batch, wanted)
-    return observe(model, batch.inputs, wanted, side)
+    return observe_student(model, batch, wanted, side)
 
 
 def _output(signals: Signals) -> Signals:
     """Return the output alone, on the CPU: features may be large."""
-    return Signals(signals.output).to(torch.device("cpu"))
+    return Signals(signals.output, predictions=signals.predictions).to(torch.device("cpu"))
 
 
 def _joined_outputs(parts: Sequence[Signals]) -> Signals:
     """Concatenate the outputs of all batches; without an output if one has none."""
+    predictions = [part.predictions for part in parts if part.predictions is not None]
+    if len(predictions) == len(parts):
+        return Signals(predictions=list(chain.from_iterable(predictions)))
     outputs = [part.output for part in parts if part.output is not None]
     dense = [each for each in outputs if isinstance(each, Tensor)]
     if len(outputs) < len(parts) or not parts:
         return Signals()
+    if len(dense) == len(parts) and len({each.shape[1:] for each in dense}) > 1:
+        return Signals(predictions=[row for each in dense for row in each])
     if len(dense) == len(parts):
         return Signals(torch.cat(dense))
     coarse = [CoarseLogits.of(each) if isinstance(each, Tensor) else each for each in outputs]
@@ -318,7 +305,7 @@ def _joined_outputs(parts: Sequence[Signals]) -> Signals:
 
 def _joined_batches(parts: Sequence[Batch]) -> Batch:
     """Return labels and domains of all examples, where all have them, as a batch without inputs."""
-    labels = [part.labels.cpu() for part in parts if part.labels is not None]
+    labels = [moved(part.labels, _CPU) for part in parts if part.labels is not None]
     domains = [
         part.domain.tolist() if isinstance(part.domain, Tensor) else part.domain
         for part in parts
@@ -327,7 +314,7 @@ def _joined_batches(parts: Sequence[Batch]) -> Batch:
     names = list(map(str, chain.from_iterable(domains)))
     return Batch(
         None,
-        torch.cat(labels) if len(labels) == len(parts) else None,
+        joined(labels) if len(labels) == len(parts) else None,
         domain=names if len(domains) == len(parts) else None,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from inspect import Parameter, signature
 from itertools import chain, count
@@ -202,6 +202,11 @@ def with_feedback(objective: Objective) -> list[ValidationFeedback]:
     """Return the terms that adapt to validation results."""
     terms = (term.objective for term in objective.terms())
     return [each for each in terms if isinstance(each, ValidationFeedback)]
+
+
+def renamed(terms: tuple[Term, ...], name: str) -> tuple[Term, ...]:
+    """Return terms under a name of their own in the logs."""
+    return tuple(replace(each, name=_term_name(name)) for each in terms)
 
 
 def _times(first: Schedule, second: Schedule) -> Schedule:
