@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tutelage.errors import DataError
 
-_FEW = 4
+_FEW, _MANY = 4, 8
 _LABELLED, _TABLE = 2, 2
 
 LABEL_KEYS = ("labels", "label", "targets", "target", "y")
@@ -128,7 +128,9 @@ def describe(value: object) -> str:
     if isinstance(value, (tuple, list)):
         kinds = [describe(item) for item in value]
         alike = len(kinds) > _FEW and len(set(kinds)) == 1
-        return f"{len(kinds)} × {kinds[0]}" if alike else "(" + ", ".join(kinds) + ")"
+        more = f", … {len(kinds)} in all" if len(kinds) > _MANY else ""
+        shown = ", ".join(kinds[:_MANY]) + more
+        return f"{len(kinds)} × {kinds[0]}" if alike else f"({shown})"
     return type(value).__name__
 
 
@@ -149,6 +151,8 @@ def on_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return PerExample(on_tensors(item, change) for item in value)
     if isinstance(value, (tuple, list)) and not is_column(value):
         items = [on_tensors(item, change) for item in value]
+        if hasattr(value, "_fields"):  # a named tuple
+            return type(value)(*items)
         return items if isinstance(value, list) else tuple(items)
     return value
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from numbers import Number
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
@@ -63,7 +64,7 @@ def _with_list_of_targets(prepared: list[Any], inner: list[Any]) -> Any:
             "all examples of a batch must have their targets in the same place, got "
             f"{describe(inner[0])} and others; let the data set yield (inputs, targets) or dicts"
         )
-    targets = [each[key] for each in inner]
+    targets = [_arrays_as_tensors(each[key]) for each in inner]
     if isinstance(inner[0], Mapping):
         others = [{name: each[name] for name in each if name != key} for each in inner]
         return {**collate(others), key: targets}
@@ -73,7 +74,15 @@ def _with_list_of_targets(prepared: list[Any], inner: list[Any]) -> Any:
             f"the targets under 'labels', got {describe(inner[0])}; let the data set yield such"
         )
     domains = [list(each) for each in zip(*[each[2:] for each in inner], strict=True)]
-    return (PerExample(each[0] for each in inner), targets, *domains)
+    return (PerExample(_arrays_as_tensors(each[0]) for each in inner), targets, *domains)
+
+
+def _arrays_as_tensors(value: Any) -> Any:
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return torch.from_numpy(value)
+    if isinstance(value, Mapping):
+        return {key: _arrays_as_tensors(each) for key, each in value.items()}
+    return [_arrays_as_tensors(each) for each in value] if isinstance(value, list) else value
 
 
 def _with_tensors(example: Any) -> Any:

@@ -277,7 +277,7 @@ def _evaluating(*modules: nn.Module) -> Iterator[None]:
 def run_model(model: nn.Module | Teacher, batch: Batch, wanted: Fields, side: str) -> Signals:
     """Return what is required of a model or a teacher for a batch; `side` names it in errors."""
     if isinstance(model, Teacher):
-        return ask(model, batch, wanted)
+        return ask(model, batch, wanted, predictions=True)
     return observe_student(model, batch, wanted, side)
 
 

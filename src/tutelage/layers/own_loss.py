@@ -14,7 +14,7 @@ from tutelage.errors import ArgumentError, DataError, ModelError, TutelageError
 from tutelage.layers.capture import capturing
 from tutelage.layers.observe import advice, arguments, observe, returned
 from tutelage.layers.output import Output
-from tutelage.nested import describe, on_tensors
+from tutelage.nested import describe, is_column, on_tensors
 from tutelage.signals import Batch, Fields, Signals
 
 # Modules that behave in training mode as they must not in validation, also where they have parts.
@@ -89,44 +89,39 @@ def losses_in(result: Any, batch: Batch, of_function: bool) -> dict[str, Tensor]
     Raises:
         ArgumentError: A loss is neither a scalar nor `[batch]`.
     """
-    if isinstance(result, Tensor):
-        found = {"loss": result} if of_function or result.ndim == 0 else {}
-    else:
-        plain = result if isinstance(result, Mapping) else {}
-        total = plain.get("loss") if plain else getattr(result, "loss", None)
-        parts = plain.get("loss_dict") if plain else getattr(result, "loss_dict", None)
-        found = dict(parts) if isinstance(parts, Mapping) else {}
-        if isinstance(total, Tensor):
-            found = {**found, "loss": total}
-        elif plain and all(_is_loss(each, of_function) for each in plain.values()):
-            found = dict(plain)
-        else:
-            return {}
     size = len(batch)
-    losses = {
-        str(name): _per_example(each, size, str(name))
-        for name, each in found.items()
-        if isinstance(each, Tensor)
-    }
-    if losses and "loss" not in losses:
-        losses["loss"] = torch.stack(list(losses.values())).sum(dim=0)
-    return losses
+    if isinstance(result, Tensor):
+        return {"loss": _per_example(result, size)} if of_function or result.ndim == 0 else {}
+    plain = result if isinstance(result, Mapping) else {}
+    total = plain.get("loss") if plain else getattr(result, "loss", None)
+    if isinstance(total, Tensor):
+        parts = plain.get("loss_dict") if plain else getattr(result, "loss_dict", None)
+        parts = parts if isinstance(parts, Mapping) else plain
+        # Besides losses, there may be anything.
+        losses = {str(name): each for name, each in parts.items() if _is_loss(each, size)}
+        losses = {name: _per_example(each, size) for name, each in losses.items()}
+        return {**losses, "loss": _per_example(total, size)}
+    tensors = all(isinstance(each, Tensor) for each in plain.values())
+    if not plain or not tensors or not (of_function or all(x.ndim == 0 for x in plain.values())):
+        return {}
+    losses = {str(name): _per_example(each, size, str(name)) for name, each in plain.items()}
+    return {**losses, "loss": torch.stack(list(losses.values())).sum(dim=0)}
 
 
-def _is_loss(value: object, of_function: bool) -> bool:
-    """Tell whether a value of a dict is a loss: a scalar; of a user's function any tensor."""
-    return isinstance(value, Tensor) and (of_function or value.ndim == 0)
+def _is_loss(value: object, size: int) -> bool:
+    """Tell whether a value is a scalar or one value per example."""
+    if not (isinstance(value, Tensor) and value.is_floating_point()):
+        return False
+    return value.numel() == 1 or value.shape == (size,)
 
 
-def _per_example(loss: Tensor, size: int, name: str) -> Tensor:
-    if loss.is_floating_point() and loss.numel() == 1:
-        return loss.reshape(()).expand(size)
-    if loss.is_floating_point() and loss.shape == (size,):
-        return loss
-    raise ArgumentError(
-        f"a student's own loss must be a scalar or one value per example, [{size}], got "
-        f"{describe(loss)} for {name!r}; average over other dimensions, or over all of them"
-    )
+def _per_example(loss: Tensor, size: int, name: str = "loss") -> Tensor:
+    if not _is_loss(loss, size):
+        raise ArgumentError(
+            f"a student's own loss must be a scalar or one value per example, [{size}], of floats, "
+            f"got {describe(loss)} for {name!r}; average over other dimensions, or over all of them"
+        )
+    return loss.reshape(()).expand(size) if loss.numel() == 1 else loss
 
 
 def _call(loss: Any, model: nn.Module, batch: Batch, side: str) -> Any:
@@ -140,9 +135,12 @@ def _call(loss: Any, model: nn.Module, batch: Batch, side: str) -> Any:
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         if loss is returned_loss:
+            listed = isinstance(batch.inputs, (tuple, list)) and not is_column(batch.inputs)
+            images = "; images of one batch in a list are tl.data.PerExample(images)"
             raise ModelError(
                 f"the {side} ({type(model).__name__}) refused its {given} with {text}; "
                 f"{advice(error)}, or call it yourself in tl.OwnLoss(function)"
+                f"{images if listed else ''}"
             ) from error
         mode = "training" if model.training else "eval"
         raise ArgumentError(
