@@ -193,7 +193,7 @@ def test_objectives_on_labels_refuse_boxes():
 
 
 def test_objectives_on_outputs_refuse_detectors():
-    with pytest.raises(tl.ModelError, match="compared must return a tensor.*tl.OwnLoss"):
+    with pytest.raises(tl.ModelError, match=r"compared must return a tensor.*tl.OwnLoss"):
         tl.distill(
             Finder(seed=1),
             Finder(),
