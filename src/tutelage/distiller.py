@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from tutelage.data import randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
-from tutelage.layers import evaluating, observe
+from tutelage.layers import evaluating
 from tutelage.layers.capture import check_layers
 from tutelage.layers.gradients import check_gradients
+from tutelage.layers.own_loss import observe_student
 from tutelage.objectives import Objective
 from tutelage.objectives._valid import valid_examples, values_of
 from tutelage.positions import by_row
@@ -100,7 +101,8 @@ class Distiller(nn.Module):
         self._wants, self._terms = objective.wants, objective.terms()
         self._built = objective.built
         self._asks = bool(self._wants.teacher)
-        self._captures = bool(self._wants.student.features or self._wants.teacher.features)
+        ours, theirs = self._wants.student, self._wants.teacher
+        self._captures = bool(ours.features or theirs.features or ours.loss)
         self._gradients_checked = False
 
     def forward(self, batch: Batch, counts: Tensor | None = None) -> Losses:
@@ -157,7 +159,7 @@ class Distiller(nn.Module):
         teacher = Signals()
         if self.teacher is not None and self._asks:
             teacher = ask(self.teacher, batch, self._wants.teacher)
-        student = observe(self.student, batch.inputs, self._wants.student, "student")
+        student = observe_student(self.student, batch, self._wants.student, "student")
         student = by_row(student, batch, "student")
         if not self._gradients_checked and self.training and torch.is_grad_enabled():
             self._check_gradients(student)

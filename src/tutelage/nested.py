@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tutelage.errors import DataError
 
-_FEW = 4
+_FEW, _MANY = 4, 8
 _LABELLED, _TABLE = 2, 2
 
 LABEL_KEYS = ("labels", "label", "targets", "target", "y")
@@ -18,6 +18,21 @@ LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 
 _BESIDE = ("index", "domain", "row_mask")
 """Keys of a dict that are neither inputs nor labels."""
+
+
+class PerExample(list[Any]):
+    """A list with one item per example of a batch, which is one argument of the model.
+
+    Such as images of different sizes, which a detector takes as a list: `model(images)`. Any other
+    list of tensors holds the arguments of a model of several inputs: `model(*x)`.
+
+    >>> PerExample([torch.zeros(3, 8, 6), torch.zeros(3, 5, 9)])[:1].__class__.__name__
+    'PerExample'
+    """
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        return PerExample(found) if isinstance(key, slice) else found
 
 
 def first_tensor(inputs: object) -> Tensor:
@@ -32,8 +47,8 @@ def first_tensor(inputs: object) -> Tensor:
 
 
 def is_column(value: object) -> bool:
-    """Tell whether a value is a list of plain values, such as strings, one for each example."""
-    return _is_list_of(value, (str, bytes, Number))
+    """Tell whether a value is a list with one item per example: plain values, or `PerExample`."""
+    return isinstance(value, PerExample) or _is_list_of(value, (str, bytes, Number))
 
 
 def _is_list_of(value: object, kinds: Any) -> bool:
@@ -55,7 +70,23 @@ def picked(values: Any, rows: slice | Tensor) -> Any:
     if isinstance(values, np.ndarray):
         return values[rows.cpu().numpy()]
     positions = rows.nonzero().squeeze(1) if rows.dtype == torch.bool else rows
-    return [values[position] for position in positions.tolist()]
+    chosen = [values[position] for position in positions.tolist()]
+    return PerExample(chosen) if isinstance(values, PerExample) else chosen
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Return the labels of several batches as one; None for parts of two kinds.
+
+    Tensors of several widths, such as padded texts, become a list with one item per example.
+    """
+    if all(isinstance(each, Tensor) for each in parts):
+        alike = len({each.shape[1:] for each in parts}) == 1
+        return torch.cat(list(parts)) if alike else [row for each in parts for row in each]
+    if all(isinstance(each, (tuple, list)) for each in parts):
+        return [item for part in parts for item in part]
+    if all(isinstance(each, Mapping) and each.keys() == parts[0].keys() for each in parts):
+        return {key: joined([each[key] for each in parts]) for key in parts[0]}
+    return None
 
 
 def picked_inputs(inputs: Any, rows: slice | Tensor, length: int, nested: bool = False) -> Any:
@@ -100,7 +131,9 @@ def describe(value: object) -> str:
     if isinstance(value, (tuple, list)):
         kinds = [describe(item) for item in value]
         alike = len(kinds) > _FEW and len(set(kinds)) == 1
-        return f"{len(kinds)} × {kinds[0]}" if alike else "(" + ", ".join(kinds) + ")"
+        more = f", … {len(kinds)} in all" if len(kinds) > _MANY else ""
+        shown = ", ".join(kinds[:_MANY]) + more
+        return f"{len(kinds)} × {kinds[0]}" if alike else f"({shown})"
     return type(value).__name__
 
 
@@ -117,8 +150,13 @@ def on_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return change(value)
     if isinstance(value, Mapping):
         return {key: on_tensors(item, change) for key, item in value.items()}
+    if isinstance(value, PerExample):
+        return PerExample(on_tensors(item, change) for item in value)
     if isinstance(value, (tuple, list)) and not is_column(value):
-        return tuple(on_tensors(item, change) for item in value)
+        items = [on_tensors(item, change) for item in value]
+        if hasattr(value, "_fields"):  # a named tuple
+            return type(value)(*items)
+        return items if isinstance(value, list) else tuple(items)
     return value
 
 
@@ -132,8 +170,10 @@ def named_tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from named_tensors(each, f"{name}/{key}")
 
 
-def split_batch(raw: object) -> tuple[Any, Tensor | None, Any, Any, Any]:
+def split_batch(raw: object) -> tuple[Any, Any, Any, Any, Any]:
     """Return the inputs, labels, index, domain and row mask of what a data loader yields."""
+    if isinstance(raw, PerExample):
+        return raw, None, None, None, None
     if isinstance(raw, Mapping):
         inputs, others = split_dict(raw)
         index, domain, mask = (others.pop(key, None) for key in _BESIDE)
@@ -148,7 +188,10 @@ def split_batch(raw: object) -> tuple[Any, Tensor | None, Any, Any, Any]:
         *inputs, labels, domain = (*parts, None, None)[: at + 2]
         if at > 1:
             _check_several_inputs(inputs, labels)
-        return inputs[0] if at == 1 else tuple(inputs), _labels(labels), None, domain, None
+        labels = _labels(labels)
+        if at == 1:
+            return _per_example(inputs[0], labels), labels, None, domain, None
+        return tuple(inputs), labels, None, domain, None
     raise DataError(
         "a batch must be a tensor, a tuple (inputs,), (inputs, labels) or (inputs, labels, "
         "domains) with the domains' names, or a dict of named inputs with its labels under "
@@ -178,6 +221,20 @@ def split_dict(example: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, An
     return {key: value for key, value in example.items() if key not in others}, others
 
 
+def _per_example(inputs: Any, labels: Any) -> Any:
+    """Return inputs, as `PerExample` if they are a list of tensors beside a list of targets."""
+    listed = _is_list_of(inputs, (Tensor, np.ndarray)) and not isinstance(inputs, PerExample)
+    if not (listed and isinstance(labels, list)):
+        return inputs
+    if len(inputs) != len(labels):
+        raise DataError(
+            "a list of inputs beside a list of targets must have one of them per example, got "
+            f"{len(inputs)} inputs and {len(labels)} targets; for a model of several inputs return "
+            "a dict from the collate function"
+        )
+    return PerExample(map(_tensor, inputs))
+
+
 def _check_several_inputs(inputs: Sequence[Any], labels: Any) -> None:
     """Refuse a tuple of three or more parts if it is ambiguous which are the labels."""
     if all(isinstance(each, Tensor) for each in (*inputs, labels)):
@@ -204,17 +261,26 @@ def _tensor(value: Any) -> Any:
     return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
 
 
-def _labels(value: Any = None) -> Tensor | None:
-    """Return labels as a tensor, also those in an array or in lists of numbers."""
+def _labels(value: Any = None) -> Any:
+    """Return labels as a tensor, also those in an array or in lists of numbers.
+
+    A dict of targets, and a list of targets that are dicts or tensors of one example each, such as
+    boxes, stay as they are.
+    """
     if value is None or isinstance(value, Tensor):
         return value
+    if isinstance(value, Mapping) and batch_size(value) is not None:
+        return value
+    if isinstance(value, (tuple, list)) and any(map(_is_structured, value)):
+        return list(value)
     try:
         return torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(
             "the labels of a batch must be a tensor or numbers: class ids [batch], or values "
             f"[batch] or [batch, outputs], got {describe(value)}; number the classes (names of "
-            "domains come third: (inputs, labels, domains))"
+            "domains come third: (inputs, labels, domains)), or give a list of dicts of tensors, "
+            "one per example, to a model that has its own loss (tl.OwnLoss)"
         ) from error
 
 
@@ -229,6 +295,13 @@ def _mask(value: Any) -> Tensor | None:
             f"[batch, height, width], got {describe(mask)}; give one value for each position"
         )
     return mask.bool()
+
+
+def _is_structured(target: Any) -> bool:
+    """Tell whether the target of one example is more than a number: a dict or a tensor."""
+    arrays = isinstance(target, (Tensor, np.ndarray)) and target.ndim > 0
+    nested = isinstance(target, (tuple, list)) and any(map(_is_structured, target))
+    return arrays or nested or isinstance(target, Mapping)
 
 
 def _items(value: object) -> list[Any]:

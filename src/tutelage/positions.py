@@ -90,7 +90,8 @@ def rows_of(batch: Batch, dimensions: int) -> Rows | None:
 
 def positions_of(batch: Batch, dimensions: int) -> tuple[int, ...] | None:
     """Return the positions of an output of so many dimensions, where the batch itself tells."""
-    mask, labels = batch.row_mask, batch.labels
+    mask = batch.row_mask
+    labels = batch.labels if isinstance(batch.labels, Tensor) else None  # or targets of boxes
     if mask is not None and mask.ndim == dimensions - 1:
         return tuple(mask.shape[1:])
     if labels is not None and labels.ndim == dimensions - 1:
@@ -110,7 +111,8 @@ def labels_by_row(batch: Batch, rows: Rows | None) -> Batch:
     if mixture is not None:
         fraction = mixture.fraction[rows.examples]
         mixture = Mixture(_of_rows(mixture.labels, rows), fraction)
-    labels = None if batch.labels is None else _of_rows(batch.labels, rows)
+    labels = batch.labels
+    labels = _of_rows(labels, rows) if isinstance(labels, Tensor) else labels
     return replace(batch, labels=labels, mixture=mixture, rows=rows)
 
 
@@ -201,9 +203,9 @@ def _rows(batch: Batch, shape: torch.Size, device: torch.device) -> Rows:
     return Rows(mask, complete=bool(mask.all()))
 
 
-def _labelled(labels: Tensor | None, shape: torch.Size) -> Tensor | None:
+def _labelled(labels: object, shape: torch.Size) -> Tensor | None:
     """Return which positions have a label; None where labels have no such positions."""
-    if labels is None:
+    if not isinstance(labels, Tensor):
         return None
     known = ~labels.isnan() if labels.is_floating_point() else labels.long() != UNLABELLED
     if known.shape == shape:

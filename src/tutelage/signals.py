@@ -8,7 +8,7 @@ is computed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -17,7 +17,15 @@ from torch import Tensor
 
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, DataError, ModelError
-from tutelage.nested import batch_size, describe, moved, picked, picked_inputs, split_batch
+from tutelage.nested import (
+    PerExample,
+    batch_size,
+    describe,
+    moved,
+    picked,
+    picked_inputs,
+    split_batch,
+)
 from tutelage.rows import Rows
 
 UNLABELLED = -100
@@ -65,11 +73,14 @@ class Batch:
     Args:
         inputs: The models' inputs: a tensor (`model(x)`), a tuple or list
             (`model(*x)`) or a dict (`model(**x)`). The first dimension of each tensor is `batch`.
-            A list of strings is one argument, with one item per example.
+            A list of strings, or a `data.PerExample` of images of different sizes, is one argument,
+            with one item per example.
         labels: `[batch]` class ids (−100: no label), values `[batch]` or `[batch, outputs]` (NaN:
             no label), or binary labels `[batch, labels]` (integers with −100, or floats with NaN);
             with positions behind `batch` where an example has several answers, such as
-            `[batch, tokens]` or `[batch, height, width]`; None where the data has no labels.
+            `[batch, tokens]` or `[batch, height, width]`; None where the data has none. For
+            `OwnLoss` any other targets: a list with one item per example, such as a dict of boxes,
+            or a dict of tensors `[batch, …]`.
         index: `[batch]` position of each example in its data set, where known.
         domain: The domain of each example (a tensor or a list of names), where known.
         progress: Fraction of training that is done, in [0, 1], for schedules.
@@ -84,7 +95,7 @@ class Batch:
     """
 
     inputs: Any
-    labels: Tensor | None = None
+    labels: Any = None
     index: Tensor | None = None
     domain: Tensor | Sequence[str] | None = None
     progress: float = 0.0
@@ -104,7 +115,8 @@ class Batch:
                 followed by the names of the domains; a dict of inputs, with labels under `labels`,
                 `label`, `targets`, `target` or `y` (the first of these), and optional `index`,
                 `domain` and `row_mask`; a `Batch`; or an `IndexedExample` of any of these. Arrays
-                may replace tensors.
+                may replace tensors. Labels that are a list of dicts or tensors, one per example,
+                stay a list; a list or tuple of tensors beside it becomes `PerExample`.
             progress: See `Batch`.
 
         Raises:
@@ -125,10 +137,11 @@ class Batch:
 
     def __len__(self) -> int:
         top = self.inputs.values() if isinstance(self.inputs, Mapping) else self.inputs
-        if isinstance(top, (Tensor, str, bytes)):
+        if isinstance(top, (Tensor, str, bytes, PerExample)):
             return len(top)
         top = next((each for each in top if isinstance(each, Tensor)), None)
-        known = next((each for each in (top, self.labels, self.index) if each is not None), None)
+        labels = None if isinstance(self.labels, Mapping) else self.labels
+        known = next((each for each in (top, labels, self.index) if each is not None), None)
         length = batch_size(self.inputs) if known is None else len(known)
         if length is None:
             raise DataError(
@@ -142,12 +155,17 @@ class Batch:
         """Return some of the examples, by a slice, positions or a mask.
 
         Raises:
-            DataError: A part of the inputs cannot be split by example.
+            DataError: A part of the inputs or of a dict of targets cannot be split by example.
         """
+        labels, length = self.labels, len(self)
+        if isinstance(labels, Mapping):
+            labels = picked_inputs(labels, rows, length)
+        elif labels is not None:
+            labels = picked(labels, rows)
         return replace(
             self,
-            inputs=picked_inputs(self.inputs, rows, len(self)),
-            labels=None if self.labels is None else self.labels[rows],
+            inputs=picked_inputs(self.inputs, rows, length),
+            labels=labels,
             index=None if self.index is None else self.index[rows],
             domain=None if self.domain is None else picked(self.domain, rows),
             mixture=None if self.mixture is None else self.mixture[rows],
@@ -161,11 +179,12 @@ class Batch:
         two, both labels must be known.
 
         Raises:
-            DataError: The batch has no labels at all.
+            DataError: The batch has no labels at all, or targets that are no tensor.
         """
-        if self.labels is None:
+        if not isinstance(self.labels, Tensor):
             raise DataError(
-                "a batch must have labels to tell which of them are known, got none; give some"
+                "a batch must have a tensor of labels to tell which of them are known, got "
+                f"{'none' if self.labels is None else describe(self.labels)}; give some"
             )
         if not self.labels.is_floating_point():
             known = self.labels.long() != UNLABELLED  # unsigned bytes cannot hold −100
@@ -222,11 +241,15 @@ class Signals:
             `[batch, tokens, d]`, `[batch, channels, height, width]`.
         rows: Which positions of the examples are the output's rows; None where each example has
             one answer.
+        losses: The student's own loss, `[batch]`, under `"loss"`, and its parts by name.
+        predictions: In place of an output, a list with one dict per example, as of detectors.
     """
 
     output: Tensor | CoarseLogits | None = None
     features: Mapping[str, Tensor] = field(default_factory=dict)
     rows: Rows | None = None
+    losses: Mapping[str, Tensor] = field(default_factory=dict)
+    predictions: Sequence[Any] | None = None
 
     def wanted_output(self) -> Tensor:
         """Return the output, which the objective's `wants` require, of all classes.
@@ -249,7 +272,14 @@ class Signals:
 
         Raises:
             DataError: `wants` do not require it.
+            ModelError: The model returns no tensor, as detectors do.
         """
+        if self.output is None and self.predictions is not None:
+            raise ModelError(
+                "a model whose output is compared must return a tensor [batch, …], got "
+                f"{describe(self.predictions)}; use tl.OwnLoss and objectives on layers, such as "
+                "FeatureMatch, or choose an output by tl.layers.Output"
+            )
         if self.output is None:
             raise DataError(
                 "an objective reads an output that its `wants` do not contain; add it to `wants`"
@@ -264,7 +294,9 @@ class Signals:
         """Return the same on `device`."""
         output = self.output.to(device) if isinstance(self.output, CoarseLogits) else self.output
         rows = None if self.rows is None else self.rows.to(device)
-        return Signals(moved(output, device), moved(self.features, device), rows)
+        features, losses = moved(self.features, device), moved(self.losses, device)
+        predictions = moved(self.predictions, device)
+        return Signals(moved(output, device), features, rows, losses, predictions)
 
     def feature(self, path: str) -> Tensor:
         """Return the feature at a layer path, which the objective's `wants` require.
@@ -287,13 +319,15 @@ class Fields:
     Args:
         output: Whether its output is required.
         features: Layer paths: `"layer3"`, `"encoder.layer.2.attention:input"`, `"decoder[1]"`.
+        loss: A function of (student, batch) that calls the student for its own loss; see `OwnLoss`.
 
     Raises:
-        ArgumentError: `features` is a single string.
+        ArgumentError: `features` is a single string; in a union, two different losses.
     """
 
     output: bool = False
     features: frozenset[str] = frozenset()
+    loss: Callable[[Any, Batch], Any] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.features, str):
@@ -303,10 +337,17 @@ class Fields:
             )
 
     def __or__(self, other: Fields) -> Fields:
-        return Fields(self.output or other.output, self.features | other.features)
+        if self.loss is not None and other.loss is not None and self.loss != other.loss:
+            raise ArgumentError(
+                "all `OwnLoss` of an objective must have one function, as the student runs once, "
+                f"got {self.loss!r} and {other.loss!r}; return a dict of both losses from one "
+                'function f, and weigh them: tl.OwnLoss(f, "first") + 2 * tl.OwnLoss(f, "second")'
+            )
+        loss = other.loss if self.loss is None else self.loss
+        return Fields(self.output or other.output, self.features | other.features, loss)
 
     def __bool__(self) -> bool:
-        return self.output or bool(self.features)
+        return self.output or bool(self.features) or self.loss is not None
 
 
 @dataclass(frozen=True, slots=True)

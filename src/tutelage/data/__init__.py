@@ -20,6 +20,7 @@ from tutelage.data.source import Shard, Source
 from tutelage.data.swap import Swap
 from tutelage.data.transform import Chain, Transform, transformed
 from tutelage.data.views import Views, show_epoch, views_in
+from tutelage.nested import PerExample
 
 __all__ = [
     "Chain",
@@ -30,6 +31,7 @@ __all__ = [
     "LoaderSource",
     "Mixup",
     "Noise",
+    "PerExample",
     "Shard",
     "Source",
     "Swap",

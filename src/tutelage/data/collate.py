@@ -1,4 +1,7 @@
-"""Batches of examples as `default_collate` makes them, with lists of numbers as tensors."""
+"""Batches of examples as `default_collate` makes them, with lists of numbers as tensors.
+
+Targets that are dicts, such as boxes, stay a list.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ from collections.abc import Mapping
 from numbers import Number
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from tutelage.errors import DataError
-from tutelage.nested import describe, label_key
+from tutelage.nested import PerExample, describe, label_key
 from tutelage.signals import IndexedExample
 
 
@@ -20,8 +24,15 @@ def collate(examples: list[Any]) -> Any:
 
     Unlike `default_collate`, this accepts rows of lists as the `datasets` library yields them, and
     labels that are numbers in some examples and tensors in others.
+
+    Targets that are a dict, such as a detector's boxes, or a list of dicts, are never stacked: they
+    stay a list with one item per example, and in examples `(inputs, targets)` the inputs become a
+    `PerExample`. In examples that are dicts the inputs are stacked.
     """
     prepared = [_with_tensors(each) for each in examples]
+    inner = [each.example if isinstance(each, IndexedExample) else each for each in prepared]
+    if any(map(_has_structured_target, inner)):
+        return _with_list_of_targets(prepared, inner)
     keys = [label_key(each) for each in prepared]
     labels = [key if key is None else each[key] for key, each in zip(keys, prepared, strict=True)]
     if len(set(map(type, labels))) > 1:
@@ -31,6 +42,47 @@ def collate(examples: list[Any]) -> Any:
     except RuntimeError as error:
         _check_shapes(prepared, error)
         raise
+
+
+def _has_structured_target(example: Any) -> bool:
+    """Tell whether the target of an example is a dict or a list of dicts."""
+    key = label_key(example)
+    target = None if key is None else example[key]
+    listed = isinstance(target, (tuple, list)) and any(isinstance(each, Mapping) for each in target)
+    return listed or isinstance(target, Mapping)
+
+
+def _with_list_of_targets(prepared: list[Any], inner: list[Any]) -> Any:
+    """Return a batch whose targets are a list, and whose inputs may differ in size."""
+    if isinstance(prepared[0], IndexedExample):
+        index, view = zip(*[each[1:] for each in prepared], strict=True)
+        batch = _with_list_of_targets(inner, inner)
+        return IndexedExample(batch, default_collate(list(index)), default_collate(list(view)))
+    key = label_key(inner[0])
+    if key is None or any(label_key(each) != key for each in inner):
+        raise DataError(
+            "all examples of a batch must have their targets in the same place, got "
+            f"{describe(inner[0])} and others; let the data set yield (inputs, targets) or dicts"
+        )
+    targets = [_arrays_as_tensors(each[key]) for each in inner]
+    if isinstance(inner[0], Mapping):
+        others = [{name: each[name] for name in each if name != key} for each in inner]
+        return {**collate(others), key: targets}
+    if key != 1:
+        raise DataError(
+            "examples with a dict of targets must be (inputs, targets), or a dict of inputs with "
+            f"the targets under 'labels', got {describe(inner[0])}; let the data set yield such"
+        )
+    domains = [list(each) for each in zip(*[each[2:] for each in inner], strict=True)]
+    return (PerExample(_arrays_as_tensors(each[0]) for each in inner), targets, *domains)
+
+
+def _arrays_as_tensors(value: Any) -> Any:
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return torch.from_numpy(value)
+    if isinstance(value, Mapping):
+        return {key: _arrays_as_tensors(each) for key, each in value.items()}
+    return [_arrays_as_tensors(each) for each in value] if isinstance(value, list) else value
 
 
 def _with_tensors(example: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import DataError
-from tutelage.nested import describe
+from tutelage.nested import PerExample, describe
 from tutelage.signals import Batch, Mixture
 
 
@@ -44,6 +45,11 @@ def with_mixed_labels(batch: Batch, inputs: Any, partner: Tensor, fraction: Tens
     labels = batch.labels
     if labels is None:
         return replace(batch, inputs=inputs, index=None)
+    if not isinstance(labels, Tensor):
+        raise DataError(
+            "a transform that mixes labels must have a tensor of them, got "
+            f"{describe(labels)}; leave it out, or change images and boxes in the data set"
+        )
     fraction = fraction.to(labels.device)
     other = labels[partner.to(labels.device)]
     if not labels.is_floating_point():
@@ -103,6 +109,13 @@ def _shuffled(domains: Tensor) -> Tensor:
 
 def _numbers(batch: Batch, within_domain: bool) -> Tensor:
     """Return each example's domain as a number, on the CPU; zeros where domains are not used."""
+    inputs = batch.inputs.values() if isinstance(batch.inputs, Mapping) else [batch.inputs]
+    if any(isinstance(each, PerExample) for each in inputs):
+        raise DataError(
+            "a transform that exchanges or mixes examples must have inputs in tensors [batch, …], "
+            f"got {describe(batch.inputs)}, a list with one item per example; leave it out, or "
+            "change the examples in the data set"
+        )
     domain = batch.domain if within_domain else None
     if domain is None:
         return torch.zeros(len(batch), dtype=torch.int64)

@@ -81,6 +81,11 @@ class Swap:
 
 def _kept(labels: Tensor, unchanged: Tensor) -> Tensor:
     """Return the labels of unchanged rows; other rows have none."""
+    if not isinstance(labels, Tensor):
+        raise DataError(
+            f"Swap must have a tensor of labels, got {describe(labels)}; leave it out, or exchange "
+            "values in the data set"
+        )
     unchanged = unchanged.to(labels.device).reshape(-1, *[1] * (labels.ndim - 1))
     if not labels.is_floating_point():
         # As int64, since uint8 cannot represent −100.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,12 @@ from torch import Tensor, nn
 from tutelage.coarse import CoarseLogits
 from tutelage.data import Source, as_source, randomness
 from tutelage.errors import ArgumentError, DataError
-from tutelage.evaluation.metrics import Metric, evaluate_metric
+from tutelage.evaluation._outputs import Outputs
+from tutelage.evaluation.metrics import Metric, user_metrics
 from tutelage.evaluation.standard import label_metrics, teacher_metrics
-from tutelage.layers import evaluating, observe
+from tutelage.layers import evaluating
+from tutelage.layers.own_loss import observe_student
+from tutelage.nested import joined, moved
 from tutelage.objectives import Objective, with_feedback
 from tutelage.objectives._valid import valid_examples, values_of
 from tutelage.positions import by_row, labels_by_row
@@ -24,52 +27,8 @@ from tutelage.rows import Rows
 from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants
 from tutelage.teachers import Teacher, ask
 
+_CPU = torch.device("cpu")
 _FINAL = 1.0  # progress at which the objective has its final weights and temperatures
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Model outputs for a data set, with labels and domains; all on the CPU.
-
-    Args:
-        student: Outputs of the evaluated model, `[examples, …]`, or `[rows, …]` with several
-            answers an example; None where nothing requires them.
-        teacher: The teacher's outputs; None without a teacher, or if it knows only some classes.
-        labels: Of all examples, or rows; None where the data has none.
-        domains: The domain of each example; None where the data has none.
-        rows: Which rows belong to which example; None with one answer an example.
-    """
-
-    student: Tensor | None
-    teacher: Tensor | None = None
-    labels: Tensor | None = None
-    domains: Sequence[str] | None = None
-    rows: Rows | None = None
-
-    @property
-    def examples(self) -> int:
-        """The number of examples."""
-        if self.rows is not None:
-            return len(self.rows.counts)
-        return 0 if self.student is None else len(self.student)
-
-    def __getitem__(self, examples: Sequence[int]) -> Outputs:
-        """Return the outputs for some examples."""
-        own = list(examples)
-        places = own if self.rows is None else self.rows.selected(own)
-        student, teacher, labels = (
-            None if each is None else each[places]
-            for each in (self.student, self.teacher, self.labels)
-        )
-        rows = None if self.rows is None else self.rows[torch.tensor(own)]
-        return Outputs(student, teacher, labels, rows=rows)
-
-    def by_domain(self) -> dict[str, Outputs]:
-        """Return the outputs of each domain; empty where the data has no domains."""
-        rows: dict[str, list[int]] = {}
-        for row, name in enumerate(self.domains or ()):
-            rows.setdefault(name, []).append(row)
-        return {name: self[own] for name, own in rows.items()}
 
 
 @dataclass(frozen=True)
@@ -117,7 +76,11 @@ def evaluate(
         ModelError: A model refuses its inputs.
     """
     scored = objective is not None and (teacher is not None or not objective.wants.teacher)
+    # A source of outputs has no loss of its own.
+    scored &= isinstance(model, nn.Module) or not (objective and objective.wants.student.loss)
     wants = objective.wants if objective is not None and scored else Wants(student=OUTPUT)
+    if metrics and wants.student.loss:  # whose model returns an output that no term reads
+        wants |= Wants(student=OUTPUT)
     if outputs or objective is None:
         wants |= Wants(student=OUTPUT, teacher=Fields(output=teacher is not None))
     losses = _Losses(objective if scored else None)
@@ -137,7 +100,12 @@ def evaluate(
     batch = _joined_batches(batches)
     domains = cast("list[str] | None", batch.domain)
     found = Outputs(
-        student.full_output(), target.full_output(), batch.labels, domains, student.rows
+        student.full_output(),
+        target.full_output(),
+        batch.labels,
+        domains,
+        student.rows,
+        student.predictions,
     )
     if objective is None:
         return Evaluation({}, found)
@@ -154,8 +122,10 @@ def evaluate(
     return Evaluation(values, found)
 
 
-def predict(model: nn.Module, data: object, batch_size: int = 256) -> Tensor:
+def predict(model: nn.Module, data: object, batch_size: int = 256) -> Any:
     """Return a model's outputs for a data set, `[examples, …]`, on the CPU.
+
+    Of a detector, which returns one dict per example, it is the list of these.
 
     The model runs in eval mode without gradients. Its mode and the global random state do not
     change.
@@ -170,7 +140,8 @@ def predict(model: nn.Module, data: object, batch_size: int = 256) -> Tensor:
         ModelError: The model refuses the inputs.
     """
     source = as_source("data", data, batch_size, shuffle=False)
-    return cast("Tensor", evaluate(model, None, None, source).outputs.student)
+    outputs = evaluate(model, None, None, source).outputs
+    return outputs.predictions if outputs.student is None else outputs.student
 
 
 def measure(
@@ -189,7 +160,7 @@ def measure(
         ArgumentError: A metric fails.
         DataError: A class id is out of range.
     """
-    if outputs.student is None:
+    if outputs.student is None and outputs.predictions is None:
         return {}
     return _measure(objective, outputs, metrics or {}, tolerant=False) | {
         f"{name}/{domain}": value
@@ -203,27 +174,21 @@ def _measure(
     objective: Objective, outputs: Outputs, metrics: Mapping[str, Metric], tolerant: bool
 ) -> dict[str, float]:
     """Return the standard metrics and the user's; `tolerant` leaves out what raises ValueError."""
-    student = objective.prediction(cast("Tensor", outputs.student))
+    if outputs.student is None:
+        return user_metrics(metrics, outputs.predictions, outputs.labels, tolerant)
+    student = objective.prediction(outputs.student)
     found = label_metrics(objective, student, outputs.labels)
     if outputs.teacher is not None:
         teacher = objective.prediction(outputs.teacher)
         if teacher.shape == student.shape:
             found |= teacher_metrics(objective, student, teacher, outputs.labels)
-    if outputs.labels is None:
-        return found
-    known = Batch(student, outputs.labels).labelled()
-    labels, rows = outputs.labels[known], None
-    if outputs.rows is not None:
-        owners = outputs.rows.examples[known]
-        rows = Rows.counted(owners.bincount(minlength=outputs.examples))
-    for name, metric in metrics.items() if bool(known.any()) else ():
-        try:
-            found[name] = evaluate_metric(name, metric, student[known], labels, rows)
-        except ArgumentError as error:
-            # Such as an area under a curve for a domain with a single class.
-            if not (tolerant and isinstance(error.__cause__, ValueError)):
-                raise
-    return found
+    labels, rows = outputs.labels, outputs.rows
+    if isinstance(labels, Tensor):
+        known = Batch(student, labels).labelled()
+        student, labels = student[known], labels[known]
+        if rows is not None:
+            rows = Rows.counted(rows.examples[known].bincount(minlength=outputs.examples))
+    return found | user_metrics(metrics, student, labels, tolerant, rows)
 
 
 class _Losses:
@@ -271,17 +236,21 @@ def _evaluating(*modules: nn.Module) -> Iterator[None]:
 def run_model(model: nn.Module | Teacher, batch: Batch, wanted: Fields, side: str) -> Signals:
     """Return what is required of a model or a teacher for a batch; `side` names it in errors."""
     if isinstance(model, Teacher):
-        return ask(model, batch, wanted)
-    return by_row(observe(model, batch.inputs, wanted, side), batch, side)
+        return ask(model, batch, wanted, predictions=True)
+    return by_row(observe_student(model, batch, wanted, side), batch, side)
 
 
 def _output(signals: Signals) -> Signals:
     """Return the output alone, on the CPU: features may be large."""
-    return Signals(signals.output, rows=signals.rows).to(torch.device("cpu"))
+    found = Signals(signals.output, rows=signals.rows, predictions=signals.predictions)
+    return found.to(_CPU)
 
 
 def _joined_outputs(parts: Sequence[Signals]) -> Signals:
     """Concatenate the outputs of all batches; without an output if one has none."""
+    predictions = [part.predictions for part in parts if part.predictions is not None]
+    if len(predictions) == len(parts):
+        return Signals(predictions=list(chain.from_iterable(predictions)))
     outputs = [part.output for part in parts if part.output is not None]
     dense = [each for each in outputs if isinstance(each, Tensor)]
     if len(outputs) < len(parts) or not parts:
@@ -296,7 +265,7 @@ def _joined_outputs(parts: Sequence[Signals]) -> Signals:
 
 def _joined_batches(parts: Sequence[Batch]) -> Batch:
     """Return labels and domains of all examples, where all have them, as a batch without inputs."""
-    labels = [part.labels.cpu() for part in parts if part.labels is not None]
+    labels = [moved(part.labels, _CPU) for part in parts if part.labels is not None]
     domains = [
         part.domain.tolist() if isinstance(part.domain, Tensor) else part.domain
         for part in parts
@@ -306,7 +275,7 @@ def _joined_batches(parts: Sequence[Batch]) -> Batch:
     rows = [part.rows for part in parts if part.rows is not None]
     return Batch(
         None,
-        torch.cat(labels) if len(labels) == len(parts) else None,
+        joined(labels) if len(labels) == len(parts) else None,
         domain=names if len(domains) == len(parts) else None,
         rows=Rows.joined(rows) if rows else None,
     )

@@ -106,7 +106,7 @@ def copied(batch: Batch) -> Batch:
 def bound(model: nn.Module | Teacher, batch: Batch) -> partial[Any]:
     """Return a call of a model for a batch, as the evaluation calls it but without a copy."""
     if isinstance(model, Teacher):
-        return partial(ask, model, batch, OUTPUT)
+        return partial(ask, model, batch, OUTPUT, predictions=True)
     args, kwargs = arguments(batch.inputs)
     return partial(model, *args, **kwargs)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -21,7 +21,7 @@ class UpdatedMetric(Protocol):
     def reset(self) -> None:
         """Discard what was accumulated."""
 
-    def update(self, output: Tensor, labels: Tensor) -> None:
+    def update(self, output: Any, labels: Any) -> None:
         """Accumulate outputs and labels."""
 
     def compute(self) -> Any:
@@ -36,10 +36,11 @@ class RowMetric(Protocol):
         """Return the value over all examples: outputs and labels are those of labelled rows."""
 
 
-Metric = Callable[[Tensor, Tensor], Any] | UpdatedMetric | RowMetric
+Metric = Callable[[Any, Any], Any] | UpdatedMetric | RowMetric
 """A function of (outputs, labels) of all examples, or an object with update and compute.
 
-With several answers an example these are outputs `[rows, …]` and labels of rows.
+With several answers an example these are outputs `[rows, …]` and labels of rows; of a detector both
+are lists with one item per example.
 """
 
 
@@ -120,7 +121,7 @@ def check_class_ids(labels: Tensor, classes: int) -> None:
 
 
 def evaluate_metric(
-    name: str, metric: Metric, output: Tensor, labels: Tensor, rows: Rows | None = None
+    name: str, metric: Metric, output: Any, labels: Any, rows: Rows | None = None
 ) -> float:
     """Return a metric's value as a float; an `ArgumentError` says that it fails or has none."""
     try:
@@ -151,6 +152,25 @@ def evaluate_metric(
         raise ArgumentError(
             f"metric `{name}` must give one number, got {value!r}; reduce it to one"
         ) from error
+
+
+def user_metrics(
+    metrics: Mapping[str, Metric],
+    output: Any,
+    labels: Any,
+    tolerant: bool,
+    rows: Rows | None = None,
+) -> dict[str, float]:
+    """Return the user's metrics; none for outputs without labels, or without a labelled example."""
+    found: dict[str, float] = {}
+    for name, metric in metrics.items() if labels is not None and len(labels) else ():
+        try:
+            found[name] = evaluate_metric(name, metric, output, labels, rows)
+        except ArgumentError as error:
+            # Such as an area under a curve for a domain with a single class.
+            if not (tolerant and isinstance(error.__cause__, ValueError)):
+                raise
+    return found
 
 
 def _known(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -43,9 +44,7 @@ def check_metric_names(metrics: Mapping[str, Metric], binary: bool = False) -> N
         )
 
 
-def label_metrics(
-    objective: Objective, prediction: Tensor, labels: Tensor | None
-) -> dict[str, float]:
+def label_metrics(objective: Objective, prediction: Tensor, labels: Any) -> dict[str, float]:
     """Return `accuracy`, for values `mse` and `r2`, or those of `binary_metrics`.
 
     Empty where there are no labels, or where they do not match the kind of the predictions.
@@ -53,7 +52,9 @@ def label_metrics(
     Raises:
         DataError: A class id is out of range, or labels are binary ones and outputs are not.
     """
-    if labels is None or not bool(Batch(prediction, labels).labelled().any()):
+    if learns_by_own_loss(objective) or not isinstance(labels, Tensor):
+        return {}
+    if not bool(Batch(prediction, labels).labelled().any()):
         return {}
     if objective.output_kind == "values":
         matches = labels.numel() == prediction.numel()
@@ -70,6 +71,11 @@ def label_metrics(
         return {}
     check_class_ids(labels, prediction.shape[1])
     return {"accuracy": accuracy(prediction, labels)}
+
+
+def learns_by_own_loss(objective: Objective) -> bool:
+    """Tell whether only the student itself knows what its outputs and labels mean (`OwnLoss`)."""
+    return objective.wants.student.loss is not None and not objective.wants.student.output
 
 
 def teacher_metrics(

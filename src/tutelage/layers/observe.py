@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,16 +17,21 @@ from tutelage.signals import Fields, Signals
 def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals:
     """Return the output and the features of a model for some inputs.
 
-    The model is called as `model(x)` for a tensor or a list of strings, `model(*x)` for another
-    tuple or list and `model(**x)` for a dict. Without required signals it does not run, and without
-    the output it runs no further than the last layer required. `side` is for messages.
+    The model is called as `model(x)` for a tensor, a list of strings or a `data.PerExample`,
+    `model(*x)` for another tuple or list and `model(**x)` for a dict. Without required signals it
+    does not run, and without the output it runs no further than the last layer required. `side` is
+    for messages.
     """
     if not fields.features:
-        return Signals(output_of(_call(model, inputs, side), side)) if fields.output else Signals()
+        return returned(_call(model, inputs, side), side) if fields.output else Signals()
     result: Any = None
     with capturing(model, fields.features, side, fields.output) as features, suppress(Complete):
         result = _call(model, inputs, side)
-    return Signals(output_of(result, side) if fields.output else None, features)
+    return (
+        replace(returned(result, side), features=features)
+        if fields.output
+        else Signals(None, features)
+    )
 
 
 @contextmanager
@@ -66,16 +72,24 @@ def _call(model: nn.Module, inputs: Any, side: str) -> Any:
     except Exception as error:
         raise ModelError(
             f"the {side} ({type(model).__name__}) refused its inputs {describe(inputs)} with "
-            f"{type(error).__name__}: {error}; {_advice(error)}"
+            f"{type(error).__name__}: {error}; {advice(error)}"
         ) from error
 
 
-def _advice(error: Exception) -> str:
+def advice(error: Exception) -> str:
+    """Return what to do about the error of a model that refused its inputs."""
     if "more than 1 value per channel" in str(error):
         return "BatchNorm needs more than one example: use a DataLoader with drop_last=True"
     if is_of_compiler(error):
         return "torch.compile needs, on a CPU, a C++ compiler, such as g++: install one"
     return "give it the inputs that its forward takes, all of them and no others"
+
+
+def returned(result: Any, side: str) -> Signals:
+    """Return what a model returned: its output, or a detector's list of dicts as predictions."""
+    if isinstance(result, list) and result and all(isinstance(each, Mapping) for each in result):
+        return Signals(predictions=result)
+    return Signals(output_of(result, side))
 
 
 def output_of(result: Any, side: str) -> Tensor:

@@ -76,7 +76,15 @@ class Output(nn.Module):
         Raises:
             ModelError: It does not have this part.
         """
-        result, output = self.wrapped(*args, **kwargs), self.output
+        return self.chosen(self.wrapped(*args, **kwargs))
+
+    def chosen(self, result: Any) -> Tensor:
+        """Return the chosen part of what the model returned.
+
+        Raises:
+            ModelError: It does not have this part.
+        """
+        output = self.output
         if callable(output):
             return output(result)
         try:

@@ -33,6 +33,7 @@ from tutelage.objectives._objective import (
     with_feedback,
 )
 from tutelage.objectives._ofa import OFA, ofa
+from tutelage.objectives._own_loss import OwnLoss
 from tutelage.objectives._regression import LabelRegression, OutputRegression, regression
 from tutelage.objectives._rkd import RKD, rkd
 from tutelage.objectives._selective import Selective, by_class, by_domain
@@ -66,6 +67,7 @@ __all__ = [
     "MiniLMv2",
     "Objective",
     "OutputRegression",
+    "OwnLoss",
     "Selective",
     "SoftTargets",
     "Term",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from inspect import Parameter, signature
 from itertools import chain, count
@@ -223,6 +223,11 @@ def _check_kinds(terms: tuple[Term, ...]) -> None:
             "labels use BinaryLabels and BinaryTargets, and in an objective of your own that fits "
             'both set `output_kind` to "binary" or None'
         )
+
+
+def renamed(terms: tuple[Term, ...], name: str) -> tuple[Term, ...]:
+    """Return terms under a name of their own in the logs."""
+    return tuple(replace(each, name=_term_name(name)) for each in terms)
 
 
 def _times(first: Schedule, second: Schedule) -> Schedule:

@@ -71,7 +71,7 @@ class Scorer:
         """The deciding metric: the user's, else the default one that the test data allow."""
         if self.plan.monitor is not None:
             return self.plan.monitor
-        labels, names = self.test.labels, set[str]()
+        names = set[str]()
         if self.teacher_test is not None:
             names.add(_OF_TEACHER[self.plan.kind][0])
         if self.test.has_labels:

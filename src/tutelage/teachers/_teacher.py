@@ -90,8 +90,11 @@ class Teacher(ABC):
         yield
 
 
-def ask(teacher: Teacher, batch: Batch, fields: Fields) -> Signals:
-    """Return a teacher's signals, by row; any error of its own becomes one that names it."""
+def ask(teacher: Teacher, batch: Batch, fields: Fields, predictions: bool = False) -> Signals:
+    """Return a teacher's signals, by row; any error of its own becomes one that names it.
+
+    `predictions` are accepted in place of an output, as of detectors, where nothing compares it.
+    """
     try:
         signals = teacher.signals(batch, fields)
     except (TutelageError, torch.OutOfMemoryError):
@@ -107,6 +110,10 @@ def ask(teacher: Teacher, batch: Batch, fields: Fields) -> Signals:
             f"{type(signals).__name__}; return tl.Signals(output)"
         )
     lacks_output = fields.output and signals.output is None
+    if lacks_output and signals.predictions is not None:
+        if not predictions:
+            signals.wanted_targets()  # which raises
+        lacks_output = False
     if lacks_output or not fields.features <= signals.features.keys():
         missing = ["its output"] if lacks_output else []
         missing += map(repr, sorted(fields.features - signals.features.keys()))

@@ -16,6 +16,7 @@ from tutelage.data import as_source, randomness
 from tutelage.errors import ArgumentError, ModelError, StoreError
 from tutelage.evaluation import Outputs, divergence, evaluate, label_metrics, measure
 from tutelage.evaluation.binary import is_binary
+from tutelage.evaluation.standard import learns_by_own_loss
 from tutelage.reports.models import Timing, measure_models
 from tutelage.reports.record import (
     ArmRecord,
@@ -49,7 +50,7 @@ def record_of(run: Run) -> Record:
     everyone = {} if run.teacher is None else {_TEACHER: run.teacher}
     timing = Timing("val", run.val, _TIMED_BATCH, _SECONDS, _ROUNDS)
     with randomness.preserved():
-        if run.val is not None:
+        if run.val is not None and not learns_by_own_loss(run.objective):
             with nullcontext() if run.teacher is None else run.teacher.ready(device):
                 outputs, unmeasured = _outputs(run, run.val)
         models = measure_models(everyone | {STUDENT: Live(run.student)}, timing, device)

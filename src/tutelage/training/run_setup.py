@@ -81,7 +81,7 @@ def _val_teacher(
         )
     if settings.metrics:
         check_metric_names(settings.metrics, objective.output_kind == "binary")
-        if not objective.wants.student.output:
+        if not (objective.wants.student.output or objective.wants.student.loss):
             raise ArgumentError(
                 f"`metrics` look at the student's output, which the objective {objective} does not "
                 "require; leave them out, or add an objective on the output"

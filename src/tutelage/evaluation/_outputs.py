@@ -1,0 +1,62 @@
+"""What models return for a data set, with its labels and domains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tutelage.nested import picked
+from tutelage.rows import Rows
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Model outputs for a data set, with labels and domains; all on the CPU.
+
+    Args:
+        student: Outputs of the evaluated model, `[examples, …]`, or `[rows, …]` with several
+            answers an example; None where nothing requires them.
+        teacher: The teacher's outputs; None without a teacher, or if it knows only some classes.
+        labels: Of all examples, or rows: a tensor or a list of targets; None where the data has
+            none.
+        domains: The domain of each example; None where the data has none.
+        rows: Which rows belong to which example; None with one answer an example.
+        predictions: In place of `student`: one dict per example, as detectors return.
+    """
+
+    student: Tensor | None
+    teacher: Tensor | None = None
+    labels: Any = None
+    domains: Sequence[str] | None = None
+    rows: Rows | None = None
+    predictions: Sequence[Any] | None = None
+
+    @property
+    def examples(self) -> int:
+        """The number of examples."""
+        if self.rows is not None:
+            return len(self.rows.counts)
+        return len(self.student if self.student is not None else self.predictions or ())
+
+    def __getitem__(self, examples: Sequence[int]) -> Outputs:
+        """Return the outputs for some examples."""
+        own = torch.as_tensor(examples, dtype=torch.int64)
+        places = own if self.rows is None else self.rows.selected(own.tolist())
+        student, teacher, labels = (
+            None if each is None else picked(each, places)
+            for each in (self.student, self.teacher, self.labels)
+        )
+        rows = None if self.rows is None else self.rows[own]
+        predictions = None if self.predictions is None else picked(self.predictions, own)
+        return Outputs(student, teacher, labels, rows=rows, predictions=predictions)
+
+    def by_domain(self) -> dict[str, Outputs]:
+        """Return the outputs of each domain; empty where the data has no domains."""
+        rows: dict[str, list[int]] = {}
+        for row, name in enumerate(self.domains or ()):
+            rows.setdefault(name, []).append(row)
+        return {name: self[own] for name, own in rows.items()}
