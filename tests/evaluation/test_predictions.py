@@ -92,8 +92,7 @@ def test_texts_of_several_lengths():
     loader = DataLoader(rows, 1)
 
     def right(outputs, labels):
-        found = torch.cat([each.argmax(-1) for each in outputs]) == torch.cat(list(labels))
-        return found.float().mean()
+        return (outputs.argmax(-1) == labels).float().mean()
 
     found = evaluate(
         Tagger(), None, tl.OwnLoss(), as_source("val", loader, 1, shuffle=False),

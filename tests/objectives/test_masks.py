@@ -1,10 +1,8 @@
 """Objectives on features of which some positions are void or padded, and of different sizes."""
 
-from dataclasses import dataclass
-
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch._dynamo.utils import counters
 
 import tutelage as tl
@@ -32,11 +30,6 @@ SIZES = pytest.mark.parametrize(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Masked(Batch):
-    row_mask: Tensor | None = None
-
-
 def sides(old, new, batch=4):
     generator = torch.Generator().manual_seed(0)
     student = torch.randn(batch, 3, *old, generator=generator, dtype=torch.float64)
@@ -52,7 +45,7 @@ def built(make, student, teacher):
 
 def value(objective, student, teacher, mask=None):
     """The loss of a batch whose labels, and so whose mask, are finer than the maps."""
-    batch = Masked(torch.zeros(len(student), 1), row_mask=mask)
+    batch = Batch(torch.zeros(len(student), 1), row_mask=mask)
     return objective(Signals(features={"a": student}), Signals(features={"b": teacher}), batch)
 
 
