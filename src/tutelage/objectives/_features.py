@@ -47,8 +47,7 @@ def position_mask(batch: Batch, feature: Tensor) -> Tensor | None:
     """Return the batch's mask for a feature of this kind: of tokens, or of rows of a map."""
     if feature.ndim == _TOKENS:
         return batch.token_mask()
-    mask = batch.row_mask if feature.ndim == _MAPS else None
-    return mask if mask is not None and mask.ndim == _MAPS - 1 else None  # of pixels, not tokens
+    return batch.row_mask if feature.ndim == _MAPS else None
 
 
 def without_padding(feature: Tensor, mask: Tensor | None) -> Tensor:
