@@ -114,7 +114,7 @@ def evaluate(
     values = losses.metrics()
     for each in with_feedback(objective) if scored else ():
         values |= each.validation_metrics(student, target, batch)
-    values |= measure(objective, found, metrics)
+    values |= measure(objective, found, metrics, standard=not learns_by_own_loss(objective))
     if not values:
         raise DataError(
             "`val` must have labels that match the output, or a teacher with targets for it, to "
@@ -147,7 +147,10 @@ def predict(model: nn.Module, data: object, batch_size: int = 256) -> Any:
 
 
 def measure(
-    objective: Objective, outputs: Outputs, metrics: Mapping[str, Metric] | None = None
+    objective: Objective,
+    outputs: Outputs,
+    metrics: Mapping[str, Metric] | None = None,
+    standard: bool = True,
 ) -> dict[str, float]:
     """Return the metrics of outputs, by name, and by `name/domain` where there are domains.
 
@@ -157,6 +160,7 @@ def measure(
         objective: Distinguishes class logits from values, and extracts predictions from outputs.
         outputs: Of the model and its teacher, with the labels.
         metrics: The user's.
+        standard: Whether to compute others than these.
 
     Raises:
         ArgumentError: A metric fails.
@@ -164,10 +168,11 @@ def measure(
     """
     if outputs.student is None and outputs.predictions is None:
         return {}
-    return _measure(objective, outputs, metrics or {}, tolerant=False) | {
+    reading = objective if standard else None
+    return _measure(reading, outputs, metrics or {}, tolerant=False) | {
         f"{name}/{domain}": value
         for domain, own in outputs.by_domain().items()
-        for name, value in _measure(objective, own, metrics or {}, tolerant=True).items()
+        for name, value in _measure(reading, own, metrics or {}, tolerant=True).items()
         if value == value  # noqa: PLR0124 - not NaN
     }
 
@@ -193,7 +198,7 @@ def label_metrics(objective: Objective, prediction: Tensor, labels: Any) -> dict
     Raises:
         DataError: A class id is out of range.
     """
-    if learns_by_own_loss(objective) or not isinstance(labels, Tensor):
+    if not isinstance(labels, Tensor):
         return {}
     if not bool(Batch(prediction, labels).labelled().any()):
         return {}
@@ -212,14 +217,22 @@ def learns_by_own_loss(objective: Objective) -> bool:
 
 
 def _measure(
-    objective: Objective, outputs: Outputs, metrics: Mapping[str, Metric], tolerant: bool
+    objective: Objective | None,
+    outputs: Outputs,
+    metrics: Mapping[str, Metric],
+    tolerant: bool,
 ) -> dict[str, float]:
-    """Return the standard metrics and the user's; `tolerant` leaves out what raises ValueError."""
-    if outputs.student is None:
+    """Return the user's metrics and, with an objective that reads the outputs, the standard ones.
+
+    `tolerant` leaves out what raises ValueError.
+    """
+    found, student = dict[str, float](), outputs.student
+    if student is None:
         return user_metrics(metrics, outputs.predictions, outputs.labels, tolerant)
-    student = objective.prediction(outputs.student)
-    found = label_metrics(objective, student, outputs.labels)
-    if outputs.teacher is not None:
+    if objective is not None:
+        student = objective.prediction(student)
+        found = label_metrics(objective, student, outputs.labels)
+    if objective is not None and outputs.teacher is not None:
         teacher = objective.prediction(outputs.teacher)
         if teacher.shape == student.shape:
             values = objective.predicts_values
