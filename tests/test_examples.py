@@ -15,6 +15,7 @@ def run(name):
 def test_each_example_is_tested():
     tested = {"diabetes", "digits", "hugging_face_trainer", "lightning_module", "plain_loop"}
     tested |= {"study", "specialists", "layer_by_layer", "fine_tuned_encoder", "multi_label"}
+    tested |= {"detector"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -59,6 +60,14 @@ def test_diabetes():
     assert result["student"] > result["teacher"] - 0.05
     assert result["student"] > result["labels only"]
     assert result["student, to the teacher's predictions"] > 0.85
+
+
+def test_detector():
+    """With the teacher's head and features to match, a quarter of its width finds as many."""
+    pytest.importorskip("torchvision")
+    result = run("detector")
+    assert result["teacher"] > 0.9
+    assert result["distilled"] > max(0.85, result["labels only"] + 0.05)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")  # Lightning's own

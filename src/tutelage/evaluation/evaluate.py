@@ -16,7 +16,11 @@ from tutelage.data import Source, as_source, randomness
 from tutelage.errors import ArgumentError, DataError
 from tutelage.evaluation._outputs import Outputs
 from tutelage.evaluation.metrics import Metric, user_metrics
-from tutelage.evaluation.standard import label_metrics, teacher_metrics
+from tutelage.evaluation.standard import (
+    label_metrics,
+    learns_by_own_loss,
+    teacher_metrics,
+)
 from tutelage.layers import evaluating
 from tutelage.layers.own_loss import observe_student
 from tutelage.nested import joined, moved
@@ -112,7 +116,7 @@ def evaluate(
     values = losses.metrics()
     for each in with_feedback(objective) if scored else ():
         values |= each.validation_metrics(student, target, batch)
-    values |= measure(objective, found, metrics)
+    values |= measure(objective, found, metrics, standard=not learns_by_own_loss(objective))
     if not values:
         raise DataError(
             "`val` must have labels that match the output, or a teacher with targets for it, to "
@@ -145,7 +149,10 @@ def predict(model: nn.Module, data: object, batch_size: int = 256) -> Any:
 
 
 def measure(
-    objective: Objective, outputs: Outputs, metrics: Mapping[str, Metric] | None = None
+    objective: Objective,
+    outputs: Outputs,
+    metrics: Mapping[str, Metric] | None = None,
+    standard: bool = True,
 ) -> dict[str, float]:
     """Return the metrics of outputs, by name, and by `name/domain` where there are domains.
 
@@ -155,6 +162,7 @@ def measure(
         objective: Tells what outputs hold (`output_kind`), and extracts predictions from them.
         outputs: Of the model and its teacher, with the labels.
         metrics: The user's.
+        standard: Whether to compute others than these.
 
     Raises:
         ArgumentError: A metric fails.
@@ -162,23 +170,32 @@ def measure(
     """
     if outputs.student is None and outputs.predictions is None:
         return {}
-    return _measure(objective, outputs, metrics or {}, tolerant=False) | {
+    reading = objective if standard else None
+    return _measure(reading, outputs, metrics or {}, tolerant=False) | {
         f"{name}/{domain}": value
         for domain, own in outputs.by_domain().items()
-        for name, value in _measure(objective, own, metrics or {}, tolerant=True).items()
+        for name, value in _measure(reading, own, metrics or {}, tolerant=True).items()
         if value == value  # noqa: PLR0124 - not NaN
     }
 
 
 def _measure(
-    objective: Objective, outputs: Outputs, metrics: Mapping[str, Metric], tolerant: bool
+    objective: Objective | None,
+    outputs: Outputs,
+    metrics: Mapping[str, Metric],
+    tolerant: bool,
 ) -> dict[str, float]:
-    """Return the standard metrics and the user's; `tolerant` leaves out what raises ValueError."""
-    if outputs.student is None:
+    """Return the user's metrics and, with an objective that reads the outputs, the standard ones.
+
+    `tolerant` leaves out what raises ValueError.
+    """
+    found, student = dict[str, float](), outputs.student
+    if student is None:
         return user_metrics(metrics, outputs.predictions, outputs.labels, tolerant)
-    student = objective.prediction(outputs.student)
-    found = label_metrics(objective, student, outputs.labels)
-    if outputs.teacher is not None:
+    if objective is not None:
+        student = objective.prediction(student)
+        found = label_metrics(objective, student, outputs.labels)
+    if objective is not None and outputs.teacher is not None:
         teacher = objective.prediction(outputs.teacher)
         if teacher.shape == student.shape:
             found |= teacher_metrics(objective, student, teacher, outputs.labels)

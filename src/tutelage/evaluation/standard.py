@@ -52,7 +52,7 @@ def label_metrics(objective: Objective, prediction: Tensor, labels: Any) -> dict
     Raises:
         DataError: A class id is out of range, or labels are binary ones and outputs are not.
     """
-    if learns_by_own_loss(objective) or not isinstance(labels, Tensor):
+    if not isinstance(labels, Tensor):
         return {}
     if not bool(Batch(prediction, labels).labelled().any()):
         return {}

@@ -15,7 +15,7 @@ from tutelage.errors import DataError
 from tutelage.evaluation import Outputs, evaluate
 from tutelage.files import write_whole
 from tutelage.identity import digest
-from tutelage.nested import named_tensors
+from tutelage.nested import describe, named_tensors
 from tutelage.signals import UNLABELLED, Batch
 from tutelage.studies.example_keys import domains_of, example_keys, kind_of
 from tutelage.studies.row_labels import RowLabels, RowLabelsReader, row_labels_for
@@ -75,6 +75,11 @@ def truth(name: str, data: object) -> Truth:
     with randomness.preserved():
         randomness.seed_everything(0)
         for batch in source_of(name, data).epoch(0):
+            if not (batch.labels is None or isinstance(batch.labels, Tensor)):
+                raise DataError(
+                    f"a study compares outputs with labels in tensors, got `{name}` with "
+                    f"{describe(batch.labels)}; train such models by tl.distill"
+                )
             labels.append(batch.labels)
             by_row.add(batch)
             domains.append(domains_of(batch))

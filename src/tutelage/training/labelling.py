@@ -56,6 +56,8 @@ class TeacherOutputs:
         """
         signals = next(self._outputs(range(min(self.settings.batch_size, len(self.dataset)))))
         self._first = signals
+        if signals.predictions is not None:
+            signals.wanted_targets()  # which raises: detections cannot be stored
         found = [] if signals.output is None else [self._output(signals.output)]
         if signals.rows is not None:
             several = {"positions": signals.rows.positions}
