@@ -1,7 +1,9 @@
 """Run a model and take its output and the features that are required."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 
 import torch
@@ -22,9 +24,16 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
     """
     if not fields.features:
         return Signals(output_of(_call(model, inputs, side), side)) if fields.output else Signals()
+    # In this frame, and not in one of its own, which the compiler would trace alone.
+    traced, call = torch.compiler.is_dynamo_compiling(), _call
+    if not traced and "torch._dynamo" in sys.modules:
+        call = _call_uncompiled()
     result: Any = None
-    with capturing(model, fields.features, side, fields.output) as features, suppress(Complete):
-        result = _call(model, inputs, side)
+    with (
+        capturing(model, fields.features, side, fields.output, traced) as features,
+        suppress(Complete),
+    ):
+        result = call(model, inputs, side)
     return Signals(output_of(result, side) if fields.output else None, features)
 
 
@@ -68,6 +77,15 @@ def _call(model: nn.Module, inputs: Any, side: str) -> Any:
             f"the {side} ({type(model).__name__}) refused its inputs {describe(inputs)} with "
             f"{type(error).__name__}: {error}; {_advice(error)}"
         ) from error
+
+
+@cache
+def _call_uncompiled() -> Callable[..., Any]:
+    """Return `_call` for models with hooks where `torch.compile` has not made one graph of all.
+
+    It would then compile the parts of the model one by one, and again for the hooks of each call.
+    """
+    return torch.compiler.disable(_call)
 
 
 def _advice(error: Exception) -> str:

@@ -80,6 +80,10 @@ class Predictor(Teacher):
             )
         return Signals(output.to(inputs.device))
 
+    def is_traceable(self) -> bool:
+        """Return False: the function may be of another library."""
+        return False
+
     def fingerprint(self) -> str:
         """Return the callable's name and a hash of its pickle."""
         return callable_fingerprint(self.predict)
