@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tutelage.data import randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import evaluating, observe
-from tutelage.layers.capture import check_layers
+from tutelage.layers.capture import TRACES_CAPTURE, check_layers
 from tutelage.layers.gradients import check_gradients
 from tutelage.nested import describe
 from tutelage.objectives import Objective
@@ -98,6 +98,7 @@ class Distiller(nn.Module):
         self._wants, self._terms = objective.wants, objective.terms()
         self._built = objective.built
         self._asks = bool(self._wants.teacher)
+        self._captures = bool(self._wants.student.features or self._wants.teacher.features)
         self._gradients_checked = False
 
     def forward(self, batch: Batch, counts: Tensor | None = None) -> Losses:
@@ -122,7 +123,10 @@ class Distiller(nn.Module):
                     "of one batch, got none yet; call distiller.build(batch) before you make the "
                     "optimiser"
                 )
-        teacher, student = self._observe(batch)
+        observed: Any = self._observe
+        if self._captures and not TRACES_CAPTURE and torch.compiler.is_dynamo_compiling():
+            observed = torch.compiler.disable(observed)
+        teacher, student = observed(batch)
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}
         divisors: list[int | Tensor] = []

@@ -15,6 +15,10 @@ from torch import Tensor, nn
 from tutelage.errors import ModelError
 from tutelage.layers.paths import COMPILED, LayerPath, along, submodule
 from tutelage.nested import describe
+from tutelage.signals import Fields
+
+TRACES_CAPTURE = torch.__version__ >= "2.13"
+"""Whether `torch.compile` can trace the capture of layers; tested from this version on."""
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -34,8 +38,8 @@ def check_layers(model: nn.Module, paths: Collection[str], side: str) -> None:
 
 @contextmanager
 def capturing(
-    model: nn.Module, paths: Collection[str], side: str, output: bool, traced: bool = False
-) -> Iterator[dict[str, Tensor]]:
+    model: nn.Module, fields: Fields, side: str, found: dict[str, Tensor], traced: bool
+) -> Iterator[None]:
     """Capture layers of a model that runs inside this context, in this thread.
 
     Hooks exist only inside. Captured tensors are cloned, so that later in-place operations
@@ -43,19 +47,24 @@ def capturing(
     mode can be used in training. Of a module that runs several times, only the first call is
     captured.
 
-    The clones are filled in, by path, while the model runs. If the model's output is not required,
-    `Complete` ends the forward pass at the last path, and must be caught by the caller.
+    If the model's output is not required, `Complete` ends the forward pass at the last path, and
+    must be caught by the caller.
 
-    `traced` tells that `torch.compile` traces this code, as part of a graph.
+    Args:
+        model: The model.
+        fields: What is required of it.
+        side: Its name in messages.
+        found: Where the clones go, by path, while the model runs.
+        traced: Whether `torch.compile` traces this code, as part of a graph.
     """
-    found: dict[str, Tensor] = {}
+    paths = fields.features
     thread = None if traced else get_ident()
 
     def keep(text: str, path: LayerPath, value: Any) -> None:
         # Ignore the tensors of another thread that runs the same model at the same time.
         if text not in found and (traced or get_ident() == thread):
             found[text] = _copy(_tensor(_item(value, path), text, side), traced)
-            if not output and len(found) == len(paths):
+            if not fields.output and len(found) == len(paths):
                 raise Complete
 
     def hook(text: str, path: LayerPath) -> Callable[[], None]:
@@ -83,7 +92,7 @@ def capturing(
         # Hooks inside a compiled graph do not run, so the model runs uncompiled.
         if not traced and any(_compiled(model, path.path) for path in parsed.values()):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        yield found
+        yield
     missing = sorted(set(paths) - set(found))
     if missing:
         raise ModelError(

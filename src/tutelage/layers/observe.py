@@ -24,16 +24,15 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
     """
     if not fields.features:
         return Signals(output_of(_call(model, inputs, side), side)) if fields.output else Signals()
-    # In this frame, and not in one of its own, which the compiler would trace alone.
-    traced, call = torch.compiler.is_dynamo_compiling(), _call
-    if not traced and "torch._dynamo" in sys.modules:
-        call = _call_uncompiled()
     result: Any = None
-    with (
-        capturing(model, fields.features, side, fields.output, traced) as features,
-        suppress(Complete),
-    ):
-        result = call(model, inputs, side)
+    features: dict[str, Tensor] = {}
+    # Within `with`, since the compiler cannot resume there: if a model breaks its graph, this
+    # function runs as plain Python, and the model, with hooks, uncompiled as a whole.
+    with suppress(Complete):
+        traced = torch.compiler.is_dynamo_compiling()
+        plain = traced or "torch._dynamo" not in sys.modules
+        run = _run if plain else _run_uncompiled()
+        result = run(model, inputs, fields, side, features, traced)
     return Signals(output_of(result, side) if fields.output else None, features)
 
 
@@ -79,13 +78,20 @@ def _call(model: nn.Module, inputs: Any, side: str) -> Any:
         ) from error
 
 
-@cache
-def _call_uncompiled() -> Callable[..., Any]:
-    """Return `_call` for models with hooks where `torch.compile` has not made one graph of all.
+def _run(
+    model: nn.Module, inputs: Any, fields: Fields, side: str, found: dict[str, Tensor], traced: bool
+) -> Any:
+    with capturing(model, fields, side, found, traced):
+        return _call(model, inputs, side)
 
-    It would then compile the parts of the model one by one, and again for the hooks of each call.
+
+@cache
+def _run_uncompiled() -> Callable[..., Any]:
+    """Return `_run` as code that `torch.compile` leaves alone, with all that it calls.
+
+    Otherwise parts of the model would be compiled one by one, again for each call's hooks.
     """
-    return torch.compiler.disable(_call)
+    return torch.compiler.disable(_run)
 
 
 def _advice(error: Exception) -> str:
