@@ -1,4 +1,4 @@
-"""`torch.compile` of a distiller that compares layers: models, capture and objective in one graph."""
+"""`torch.compile` of a distiller that compares layers: models and objective in one graph."""
 
 import copy
 import threading

@@ -67,28 +67,11 @@ def capturing(
             if not fields.output and len(found) == len(paths):
                 raise Complete
 
-    def hook(text: str, path: LayerPath) -> Callable[[], None]:
-        module = submodule(model, path.path, side)
-
-        def before(_: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any] = _NONE) -> None:
-            keep(text, path, {**dict(enumerate(args)), **named})
-
-        def after(_: nn.Module, __: tuple[Any, ...], result: Any) -> None:
-            keep(text, path, result)
-
-        if traced and path.input:
-            every = {"_forward_pre_hooks": before, "_forward_pre_hooks_with_kwargs": True}
-            return _exchange(module, text, every)
-        if traced:
-            return _exchange(module, text, {"_forward_hooks": after})
-        if path.input:
-            return module.register_forward_pre_hook(before, with_kwargs=True).remove
-        return module.register_forward_hook(after).remove
-
     parsed = {text: LayerPath.parse(text) for text in sorted(paths)}
     with ExitStack() as stack:
         for text, path in parsed.items():
-            stack.callback(hook(text, path))
+            module = submodule(model, path.path, side)
+            stack.callback(_register(module, text, path, keep, traced))
         # Hooks inside a compiled graph do not run, so the model runs uncompiled.
         if not traced and any(_compiled(model, path.path) for path in parsed.values()):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
@@ -101,12 +84,37 @@ def capturing(
         )
 
 
+def _register(
+    module: nn.Module,
+    text: str,
+    path: LayerPath,
+    keep: Callable[[str, LayerPath, Any], None],
+    traced: bool,
+) -> Callable[[], None]:
+    """Register the hook that captures a path; return the function that removes it."""
+
+    def before(_: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any] = _NONE) -> None:
+        keep(text, path, {**dict(enumerate(args)), **named})
+
+    def after(_: nn.Module, __: tuple[Any, ...], result: Any) -> None:
+        keep(text, path, result)
+
+    if traced and path.input:
+        every = {"_forward_pre_hooks": before, "_forward_pre_hooks_with_kwargs": True}
+        return _exchange(module, text, every)
+    if traced:
+        return _exchange(module, text, {"_forward_hooks": after})
+    if path.input:
+        return module.register_forward_pre_hook(before, with_kwargs=True).remove
+    return module.register_forward_hook(after).remove
+
+
 def _exchange(module: nn.Module, key: str, entries: Mapping[str, Any]) -> Callable[[], None]:
     """Add a hook in a way that `torch.compile` can trace; return the function that removes it.
 
-    It cannot trace `register_forward_hook`, which counts all hooks. Here the module gets other dicts
-    of hooks and then its own ones again, so that the graph has the hook and the module is left as
-    it was.
+    It cannot trace `register_forward_hook`, which counts all hooks. Here the module gets other
+    dicts of hooks and then its own ones again, so that the graph has the hook and the module is
+    left as it was.
 
     Args:
         module: The module.
@@ -155,7 +163,7 @@ def _copy(value: Tensor, traced: bool) -> Tensor:
     # `torch.compile` cannot trace a question for inference mode, nor `mode=`.
     without = not torch.is_grad_enabled() if traced else torch.is_inference_mode_enabled()
     if without:
-        with torch.inference_mode(False):  # noqa: FBT003
+        with torch.inference_mode(False):
             return value.detach().clone()
     return value.clone()
 
