@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tutelage.data import randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import evaluating
-from tutelage.layers.capture import check_layers
+from tutelage.layers.capture import TRACES_CAPTURE, check_layers
 from tutelage.layers.gradients import check_gradients
 from tutelage.layers.own_loss import observe_student
 from tutelage.objectives import Objective
@@ -127,12 +127,10 @@ class Distiller(nn.Module):
                     "of one batch, got none yet; call distiller.build(batch) before you make the "
                     "optimiser"
                 )
-        if torch.compiler.is_compiling() and self._captures:
-            # The compiler cannot follow hooks that come and go: models run beside what it makes.
-            observed: Any = torch.compiler.disable(self._observe)
-            teacher, student = observed(batch)
-        else:
-            teacher, student = self._observe(batch)
+        observed: Any = self._observe
+        if self._captures and not TRACES_CAPTURE and torch.compiler.is_dynamo_compiling():
+            observed = torch.compiler.disable(observed)
+        teacher, student = observed(batch)
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}
         divisors: list[int | Tensor] = []
@@ -157,12 +155,22 @@ class Distiller(nn.Module):
     def _observe(self, batch: Batch) -> tuple[Signals, Signals]:
         """Return the signals of teacher and student."""
         teacher = Signals()
+        compiling = torch.compiler.is_dynamo_compiling()
         if self.teacher is not None and self._asks:
-            teacher = ask(self.teacher, batch, self._wants.teacher)
+            asked: Any = ask
+            if compiling and not self.teacher.is_traceable():
+                asked = torch.compiler.disable(ask)
+            teacher = asked(self.teacher, batch, self._wants.teacher)
         student = observe_student(self.student, batch, self._wants.student, "student")
         student = by_row(student, batch, "student")
-        if not self._gradients_checked and self.training and torch.is_grad_enabled():
-            self._check_gradients(student)
+        # A compiled graph is checked while it is traced, at no cost; so `_gradients_checked`, whose
+        # change would call for another graph, is not part of it.
+        due = compiling or not self._gradients_checked
+        if due and self.training and torch.is_grad_enabled():
+            wanted = {term.name: term.objective.wants.student for term in self._terms}
+            check_gradients(self.student, student, wanted)
+            if not compiling:
+                self._gradients_checked = True
         return teacher, student
 
     def build(self, batch: Batch) -> None:
@@ -189,13 +197,6 @@ class Distiller(nn.Module):
         if mode:
             _rest(self.student)
         return self
-
-    def _check_gradients(self, student: Signals) -> None:
-        """Check once, and never in a compiled graph, that each term trains the student."""
-        if not torch.compiler.is_compiling():
-            wanted = {term.name: term.objective.wants.student for term in self._terms}
-            check_gradients(self.student, student, wanted)
-            self._gradients_checked = True
 
     def counts(self, batch: Batch) -> Tensor:
         """Return how many examples of the batch are valid for each term, `[terms]`.

@@ -1,6 +1,7 @@
 """`torch.compile` of objectives and distillers, with the compiler of every day.
 
-What each objective gives when it is compiled, test_each.py and test_each_layer_objective.py check.
+What each objective gives when it is compiled, test_each.py and test_each_layer_objective.py check;
+distillers that compare layers, tests/test_distiller_compiled.py.
 """
 
 import copy
@@ -15,7 +16,6 @@ from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from compiling import compilers_warnings, needs_compiler
-from texts import Text, Texts
 from tutelage.coarse import CoarseLogits
 from tutelage.schedules import Linear
 from tutelage.signals import Batch, Signals
@@ -131,16 +131,6 @@ class TestDistiller:
             batch = Batch(normal(step, rows, 6), labels, progress=step / 8)
             torch.testing.assert_close(compiled(batch).total, plain(batch).total)
         assert graphs() <= 4
-
-    def test_with_layers_the_models_run_beside_the_graph(self):
-        batch = Batch.of(torch.utils.data.default_collate([Texts(4)[place] for place in range(4)]))
-        plain = tl.Distiller(Text(6), Text(8), tl.FeatureMatch({"mix": "mix"}))
-        plain.build(batch)
-        losses = [each(batch).total for each in (torch.compile(plain, backend="aot_eager"), plain)]
-        torch.testing.assert_close(*losses)
-        parameters = [each for each in plain.parameters() if each.requires_grad]
-        gradients = [torch.autograd.grad(each, parameters, allow_unused=True) for each in losses]
-        torch.testing.assert_close(*gradients)
 
 
 class TestRuns:

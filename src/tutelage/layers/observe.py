@@ -1,8 +1,10 @@
 """Run a model and take its output and the features that are required."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -25,13 +27,17 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
     if not fields.features:
         return returned(_call(model, inputs, side), side) if fields.output else Signals()
     result: Any = None
-    with capturing(model, fields.features, side, fields.output) as features, suppress(Complete):
-        result = _call(model, inputs, side)
-    return (
-        replace(returned(result, side), features=features)
-        if fields.output
-        else Signals(None, features)
-    )
+    features: dict[str, Tensor] = {}
+    # Within `with`, since the compiler cannot resume there: if a model breaks its graph, this
+    # function runs as plain Python, and the model, with hooks, uncompiled as a whole.
+    with suppress(Complete):
+        traced = torch.compiler.is_dynamo_compiling()
+        plain = traced or "torch._dynamo" not in sys.modules
+        run = _run if plain else _run_uncompiled()
+        result = run(model, inputs, fields, side, features, traced)
+    if not fields.output:
+        return Signals(None, features)
+    return replace(returned(result, side), features=features)
 
 
 @contextmanager
@@ -74,6 +80,22 @@ def _call(model: nn.Module, inputs: Any, side: str) -> Any:
             f"the {side} ({type(model).__name__}) refused its inputs {describe(inputs)} with "
             f"{type(error).__name__}: {error}; {advice(error)}"
         ) from error
+
+
+def _run(
+    model: nn.Module, inputs: Any, fields: Fields, side: str, found: dict[str, Tensor], traced: bool
+) -> Any:
+    with capturing(model, fields, side, found, traced):
+        return _call(model, inputs, side)
+
+
+@cache
+def _run_uncompiled() -> Callable[..., Any]:
+    """Return `_run` as code that `torch.compile` leaves alone, with all that it calls.
+
+    Otherwise parts of the model would be compiled one by one, again for each call's hooks.
+    """
+    return torch.compiler.disable(_run)
 
 
 def advice(error: Exception) -> str:

@@ -56,9 +56,11 @@ def observe_student(model: nn.Module, batch: Batch, fields: Fields, side: str) -
             "each; leave out the transform that mixes labels, or mix within the loss function"
         )
     with ExitStack() as stack:
-        features: Mapping[str, Tensor] = {}
+        features: dict[str, Tensor] = {}
         if fields.features:
-            features = stack.enter_context(capturing(model, fields.features, side, True))
+            whole = replace(fields, output=True)  # the loss needs the whole forward pass
+            traced = torch.compiler.is_dynamo_compiling()
+            stack.enter_context(capturing(model, whole, side, features, traced))
         calls = stack.enter_context(_returned_by(model)) if fields.output else []
         result = _call(loss, model, batch, side)
         losses = losses_in(result, batch, loss is not returned_loss)

@@ -84,6 +84,13 @@ class Teacher(ABC):
             return self.module is not None
         return all(member.is_made_of_modules() for member in self.members)
 
+    def is_traceable(self) -> bool:
+        """Tell whether `torch.compile` may trace `signals`; here, whether that of all members.
+
+        Otherwise a compiled `Distiller` calls it outside of its graph.
+        """
+        return all(member.is_traceable() for member in self.members)
+
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:
         """Prepare for batches on `device`; afterwards restore the former state."""

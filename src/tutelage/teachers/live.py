@@ -49,7 +49,8 @@ class Live(Teacher):
         return signals
 
     def _observe(self, batch: Batch, fields: Fields) -> Signals:
-        cast = self._cast_weights() if fields else None
+        compiling = torch.compiler.is_dynamo_compiling()  # a graph casts where it computes
+        cast = self._cast_weights() if fields and not compiling else None
         if cast is None:
             return observe(self.module, batch.inputs, fields, "teacher")
         if cast.dtype in self._is_exact:

@@ -101,6 +101,10 @@ class Predictor(Teacher):
                 "another objective"
             )
 
+    def is_traceable(self) -> bool:
+        """Return False: the function may be of another library."""
+        return False
+
     def fingerprint(self) -> str:
         """Return the callable's name and a hash of its pickle."""
         found = callable_fingerprint(self.predict)

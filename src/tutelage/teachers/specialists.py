@@ -127,6 +127,10 @@ class Specialists(Teacher):
                 self._device = None
                 self._unload()
 
+    def is_traceable(self) -> bool:
+        """Return False: its steps depend on each batch's domains."""
+        return False
+
     def fingerprint(self) -> str:
         """Return the domains, in any order, with the fingerprints of their teachers."""
         prints = [f"{self._name(i)}: {each.fingerprint()}" for i, each in enumerate(self.members)]

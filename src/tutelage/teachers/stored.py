@@ -94,6 +94,10 @@ class Stored(Teacher):
             return Signals(output, features)
         return stored_by_row(Signals(output, features), positions, batch)
 
+    def is_traceable(self) -> bool:
+        """Return False: it reads files."""
+        return False
+
     def fingerprint(self) -> str:
         """Return a hash of the manifests, which contain the checksums of all targets."""
         digest = hashlib.blake2b(digest_size=16)
