@@ -177,6 +177,16 @@ class TestWhatObjectivesSay:
             with pytest.raises(DataError, match=r"must be class ids.*use BinaryLabels"):
                 label_metrics(objective, output, labels)
 
+    def test_floats_are_refused_where_they_cannot_be_classes(self):
+        """One-hot rows may be classes; rows with several ones, or none, cannot."""
+        one_hot = torch.eye(2)
+        assert label_metrics(tl.SoftTargets(), self.SEVERAL, one_hot) == {}
+        for row in ([1.0, 1.0], [0.0, 0.0]):
+            labels = torch.stack([torch.tensor(row), one_hot[1]])
+            with pytest.raises(DataError, match=r"must be class ids.*use BinaryLabels"):
+                label_metrics(tl.SoftTargets(), self.SEVERAL, labels)
+            assert label_metrics(tl.FeatureMatch({"0": "0"}), self.SEVERAL, labels) == {}
+
     def test_binary_logits_with_class_ids_are_refused(self):
         with pytest.raises(DataError, match=r"one for each logit.*HardLabels"):
             label_metrics(tl.BinaryTargets(), self.SEVERAL, torch.tensor([0, 1]))

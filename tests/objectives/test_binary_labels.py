@@ -12,6 +12,7 @@ from scipy.special import expit, xlogy
 from objective_samples import Sample, gradient
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.objectives import BinaryLabels, binary_labels, hard_labels
+from tutelage.objectives._binary_labels import or_nan
 from tutelage.signals import Batch, Mixture, Signals
 
 KNOWN = torch.tensor([[1, 0, 1, 0], [0, -100, 1, 1], [-100] * 4, [1, 1, 1, 1], [0, 0, 0, -100]])
@@ -138,8 +139,18 @@ def test_integers_other_than_zero_and_one_are_named(label):
 
 @pytest.mark.parametrize("label", [1.5, -0.5, -100.0, math.inf])
 def test_floats_outside_of_zero_to_one_are_named(label):
-    with pytest.raises(DataError, match=r"floats from 0 to 1 \(NaN: not known\), got \["):
+    with pytest.raises(
+        DataError, match=r"floats from 0 to 1 \(NaN: not known\), or integers, got \["
+    ):
         binary_labels(torch.zeros(2, 2), torch.tensor([[0, label], [1, math.nan]]))
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2], [0, 1, -1], [0.0, 1.0, 1.5], [0.0, 0.5, -0.1]])
+def test_on_a_device_a_label_out_of_range_makes_the_loss_nan(labels):
+    """Without a check of values, which would wait for the device, it must not pass in silence."""
+    found = or_nan(torch.tensor(labels))
+    assert found.isnan().tolist() == [False, False, True]
+    torch.testing.assert_close(found[:2], torch.tensor(labels[:2]).float())
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 1), (2, 4), (2, 3, 1), ()])
@@ -173,6 +184,12 @@ def test_several_labels_of_an_example_are_refused_by_hard_labels():
 def test_weights_that_are_not_positive_are_refused(weights):
     with pytest.raises(ArgumentError, match=r"`positive_weight` must .*; it multiplies"):
         BinaryLabels(positive_weight=weights)
+
+
+def test_weights_may_be_arrays():
+    for weights in (np.array([1.0, 2.0]), torch.tensor([1.0, 2.0]), [1, 2]):
+        assert BinaryLabels(positive_weight=weights).positive_weight == (1.0, 2.0)
+    assert BinaryLabels(positive_weight=torch.tensor(3.0)).positive_weight == 3.0
 
 
 def test_weights_of_another_number_than_the_labels_are_refused():

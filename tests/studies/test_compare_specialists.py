@@ -220,7 +220,7 @@ def test_values_are_compared_by_their_squared_errors():
     def values(seed):
         sets = table(seed, flipped=["night"]).sets
         return tl.data.domains(
-            {name: (own.tensors[0], own.tensors[1].float()) for name, own in sets.items()}
+            {name: (own.tensors[0], 2.0 * own.tensors[1] - 1) for name, own in sets.items()}
         )
 
     def one():

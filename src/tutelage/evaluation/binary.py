@@ -41,6 +41,14 @@ def has_label_for_each_output(prediction: Tensor, labels: Tensor) -> bool:
     )
 
 
+def are_multi_hot(prediction: Tensor, labels: Tensor) -> bool:
+    """Tell whether floats cannot be those of classes: 0 and 1, with several or none in a row."""
+    if not labels.is_floating_point() or labels.shape != prediction.shape or labels.ndim != 2:  # noqa: PLR2004
+        return False
+    only = bool(((labels == 0) | (labels == 1)).all())
+    return only and bool((labels.sum(dim=1) != 1).any())
+
+
 def binary_metrics(output: Tensor, labels: Tensor) -> dict[str, float]:
     """Return the metrics of binary labels; those without a true label among them are not defined.
 

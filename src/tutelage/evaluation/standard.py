@@ -11,6 +11,7 @@ from tutelage.errors import ArgumentError, DataError
 from tutelage.evaluation.binary import (
     ONE_LABEL,
     SEVERAL_LABELS,
+    are_multi_hot,
     binary_agreement,
     binary_metrics,
     has_label_for_each_output,
@@ -61,7 +62,10 @@ def label_metrics(objective: Objective, prediction: Tensor, labels: Any) -> dict
         return {"mse": mse(prediction, labels), "r2": r2(prediction, labels)} if matches else {}
     if is_binary(objective, prediction, labels):
         return binary_metrics(prediction, labels)
-    if has_label_for_each_output(prediction, labels):
+    classes = objective.output_kind == "classes"
+    if has_label_for_each_output(prediction, labels) or (
+        classes and are_multi_hot(prediction, labels)
+    ):
         raise DataError(
             f"labels of class logits must be class ids [examples], got {describe(labels)} for "
             f"outputs {describe(prediction)}, a label for each logit; for binary labels use "

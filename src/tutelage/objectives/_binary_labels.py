@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -39,8 +40,8 @@ def binary_labels(
         `[batch]`, in nats; 0 where no label is known.
 
     Raises:
-        DataError: The labels have the wrong dtype, shape or range (the range is checked on the
-            CPU only).
+        DataError: The labels have the wrong dtype, shape or range (on the CPU; on other devices the
+            value is NaN where the range is wrong).
         ModelError: The logits are not `[batch, labels]`.
 
     >>> logits = torch.zeros(2, 3)
@@ -124,14 +125,20 @@ def known_labels(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         labels = labels.long()  # unsigned bytes know no −100
     labels = _in_unit_range(labels)
     known = ~labels.isnan() if labels.is_floating_point() else labels != UNLABELLED
-    return labels.masked_fill(~known, 0), known
+    target = labels.masked_fill(~known, 0)
+    return (target if target.device.type == "cpu" else or_nan(target)), known
+
+
+def or_nan(target: Tensor) -> Tensor:
+    """Replace what is not in [0, 1] by NaN, so that the loss is NaN where no value is checked."""
+    return torch.where((target >= 0) & (target <= 1), target, torch.nan)
 
 
 def _check_values(labels: Tensor) -> None:
     """Refuse integers other than 0, 1 and −100, and floats outside [0, 1] that are not NaN."""
     if labels.is_floating_point():
         wrong = labels[(labels < 0) | (labels > 1)]
-        expected = "floats from 0 to 1 (NaN: not known)"
+        expected = "floats from 0 to 1 (NaN: not known), or integers"
     else:
         wrong = labels[(labels != 0) & (labels != 1) & (labels != UNLABELLED)]
         expected = f"0 or 1 ({UNLABELLED}: not known)"
@@ -147,7 +154,7 @@ _in_unit_range = value_check("binary_labels_in_range", _check_values, "(Tensor l
 
 def _weights(given: float | Sequence[float]) -> float | tuple[float, ...]:
     advice = "it multiplies the loss of positive labels; None for 1"
-    if isinstance(given, (Sequence, Tensor)) and not isinstance(given, str) and len(given):
-        numbers = given.tolist() if isinstance(given, Tensor) else given
+    numbers = given.tolist() if isinstance(given, (Tensor, np.ndarray)) else given
+    if isinstance(numbers, Sequence) and not isinstance(numbers, str) and len(numbers):
         return tuple(positive("positive_weight", each, advice) for each in numbers)
-    return positive("positive_weight", given, advice)
+    return positive("positive_weight", numbers, advice)
