@@ -34,7 +34,11 @@ class OwnLoss(Objective):
 
     In validation the student is in eval mode. One that returns no loss there, as torchvision's
     detectors, runs a second time: modules that contain others in training mode, the rest
-    (BatchNorm, dropout) in eval mode, under a fixed seed.
+    (BatchNorm, dropout) in eval mode, under a fixed seed. Standard metrics such as accuracy are
+    left out unless another term reads the output, which may be anything.
+
+    With weight 0 it calls the student with its targets, as detectors require in training, for
+    objectives on layers alone.
 
     Args:
         loss: A function of (student, batch) that calls the student and returns a scalar,
