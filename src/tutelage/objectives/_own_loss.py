@@ -93,9 +93,17 @@ class OwnLoss(Objective):
         """Return the loss, `[batch]`.
 
         Raises:
-            ModelError: There is no such part, or in training it has no gradient.
+            ModelError: There is no such part, or in training it, or a part of the sum, has no
+                gradient.
         """
         name = self.part or "loss"
+        if self.part is None and student.losses and name not in student.losses:
+            fixed = [each for each, loss in student.losses.items() if not loss.requires_grad]
+            raise ModelError(
+                "all of a dict of losses must have a gradient to be summed, got "
+                f"{sorted(student.losses)} of which {fixed} have none; choose the losses among "
+                "them: tl.OwnLoss(part='name')"
+            )
         if name not in student.losses:
             raise ModelError(
                 f"the student's own loss must have the part {name!r}, got "
