@@ -158,10 +158,9 @@ class Batch:
             DataError: A part of the inputs or of a dict of targets cannot be split by example.
         """
         labels, length = self.labels, len(self)
-        if isinstance(labels, Mapping):
-            labels = picked_inputs(labels, rows, length)
-        elif labels is not None:
-            labels = picked(labels, rows)
+        if labels is not None:
+            nested = isinstance(labels, Mapping)
+            labels = picked_inputs(labels, rows, length) if nested else picked(labels, rows)
         return replace(
             self,
             inputs=picked_inputs(self.inputs, rows, length),

@@ -6,6 +6,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import tutelage as tl
+from boxes import Boxes, Finder, overlap
 from devices import DEVICE, ON_CUDA, OTHERS, cuda, device_of
 from tutelage.training.checkpointer import Checkpointer
 
@@ -138,3 +139,23 @@ def test_validation_and_predictions_come_from_the_device():
     found = tl.evaluation.predict(run.student, data())
     accuracy = tl.evaluation.accuracy(found, data().tensors[1])
     assert accuracy == pytest.approx(run.history[run.best_epoch - 1]["val/accuracy"], abs=0.01)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_detector_and_its_boxes_are_on_the_device(precision):
+    student = Finder(4, seed=2)
+    run = tl.distill(
+        Finder(6, seed=1),
+        student,
+        train=Boxes(8),
+        val=Boxes(5),
+        objective=tl.OwnLoss() + tl.FeatureMatch({"neck": "neck"}),
+        epochs=2,
+        batch_size=4,
+        metrics={"overlap": overlap},
+        monitor="loss",
+        engine=tl.Engine(device=DEVICE, precision=precision, progress=False),
+    )
+    assert device_of(student).type == torch.device(DEVICE).type
+    assert run.history[-1]["val/loss"] > 0
+    assert tl.evaluation.predict(student, Boxes(3))[0]["boxes"].device.type == "cpu"

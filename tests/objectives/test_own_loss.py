@@ -176,6 +176,14 @@ def test_parts_beside_a_loss():
             loss_of(student, tl.OwnLoss(part=part))
 
 
+def test_a_statistic_among_the_losses_is_not_added_to_them():
+    student = Returning(lambda _, loss: {"error": loss, "accuracy": torch.tensor(0.5)})
+    with pytest.raises(tl.ModelError, match=r"gradient to be summed.*\['accuracy'\] have none"):
+        loss_of(student, tl.OwnLoss())
+    expected = (linear()(INPUTS) - TARGETS).square().mean()
+    torch.testing.assert_close(loss_of(student, tl.OwnLoss(part="error")).total, expected)
+
+
 def test_parts_that_a_function_returns():
     def both(student, batch):
         values = squared(student, batch)

@@ -219,6 +219,27 @@ def test_mixed_examples_are_refused():
         )
 
 
+def test_another_function_is_another_run(tmp_path):
+    def other(student, batch):
+        return 2 * per_example(student, batch)
+
+    first = fit(Finder(), objective=tl.OwnLoss(per_example), out=tmp_path / "run")
+    again = fit(Finder(), objective=tl.OwnLoss(per_example), out=tmp_path / "run")
+    assert first.history == again.history
+    with pytest.raises(tl.RunFolderError):
+        fit(Finder(), objective=tl.OwnLoss(other), out=tmp_path / "run")
+
+
+@pytest.mark.parametrize("stage", [0 * tl.OwnLoss() + tl.FeatureMatch({"neck": "neck"})], ids=repr)
+def test_a_stage_on_layers_alone(stage):
+    """Detectors do not run in training without targets: a term of weight zero gives them."""
+    stages = [tl.Stage(stage, epochs=1, name="layers"), tl.Stage(tl.OwnLoss(), epochs=1)]
+    run = tl.distill(
+        Finder(6, seed=1), Finder(), train=Boxes(), val=Boxes(4), stages=stages, engine=QUIET
+    )
+    assert run.history[-1]["val/loss"] > 0
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """What an uninterrupted run learns, in one process."""

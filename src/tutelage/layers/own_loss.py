@@ -86,7 +86,8 @@ def losses_in(result: Any, batch: Batch, of_function: bool) -> dict[str, Tensor]
     """Return the loss in what a model or a user's function returned; empty if there is none.
 
     It is under `"loss"`, and the parts, if there are any, are under their names. All are `[batch]`:
-    a scalar is taken for the mean over the examples, and so for the value of each.
+    a scalar is taken for the mean over the examples, and so for the value of each. A dict in which
+    some have a gradient and some have none is not summed.
 
     Raises:
         ArgumentError: A loss is neither a scalar nor `[batch]`.
@@ -107,6 +108,9 @@ def losses_in(result: Any, batch: Batch, of_function: bool) -> dict[str, Tensor]
     if not plain or not tensors or not (of_function or all(x.ndim == 0 for x in plain.values())):
         return {}
     losses = {str(name): _per_example(each, size, str(name)) for name, each in plain.items()}
+    trained = [each.requires_grad for each in losses.values()]
+    if any(trained) and not all(trained):  # such as an accuracy: no sum of losses
+        return losses
     return {**losses, "loss": torch.stack(list(losses.values())).sum(dim=0)}
 
 

@@ -34,7 +34,11 @@ class OwnLoss(Objective):
 
     In validation the student is in eval mode. One that returns no loss there, as torchvision's
     detectors, runs a second time: modules that contain others in training mode, the rest
-    (BatchNorm, dropout) in eval mode, under a fixed seed.
+    (BatchNorm, dropout) in eval mode, under a fixed seed. Standard metrics such as accuracy are
+    left out unless another term reads the output, which may be anything.
+
+    With weight 0 it calls the student with its targets, as detectors require in training, for
+    objectives on layers alone.
 
     Args:
         loss: A function of (student, batch) that calls the student and returns a scalar,
@@ -89,9 +93,17 @@ class OwnLoss(Objective):
         """Return the loss, `[batch]`.
 
         Raises:
-            ModelError: There is no such part, or in training it has no gradient.
+            ModelError: There is no such part, or in training it, or a part of the sum, has no
+                gradient.
         """
         name = self.part or "loss"
+        if self.part is None and student.losses and name not in student.losses:
+            fixed = [each for each, loss in student.losses.items() if not loss.requires_grad]
+            raise ModelError(
+                "all of a dict of losses must have a gradient to be summed, got "
+                f"{sorted(student.losses)} of which {fixed} have none; choose the losses among "
+                "them: tl.OwnLoss(part='name')"
+            )
         if name not in student.losses:
             raise ModelError(
                 f"the student's own loss must have the part {name!r}, got "
