@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import Subset, TensorDataset
+from torch.utils.data import ConcatDataset, TensorDataset
 
 import tutelage as tl
 from mnist import RUNS, adamw, warm_cosine
@@ -56,11 +56,10 @@ def half_labelled(rest: bool) -> object:
     """Return the first half of the training images, and the others without labels if wanted."""
     images, labels = scenes("train").tensors
     half = len(images) // 2
+    labelled = TensorDataset(images[:half], labels[:half])
     if not rest:
-        return Subset(scenes("train"), range(half))
-    known = labels.clone()
-    known[half:] = -100
-    return TensorDataset(images, known)
+        return labelled
+    return ConcatDataset([labelled, tl.data.unlabelled(images[half:], ids=labels.shape[1:])])
 
 
 def main() -> None:

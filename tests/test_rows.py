@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils.data import ConcatDataset, TensorDataset
 
 import tutelage as tl
-from tutelage.errors import DataError, ModelError
+from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import Output
 from tutelage.positions import by_row, labels_by_row
 from tutelage.rows import Rows
@@ -295,3 +296,21 @@ def test_an_output_can_be_turned_where_labels_do_not_tell() -> None:
 def test_labels_by_row_leaves_one_answer_alone() -> None:
     batch = Batch(torch.zeros(2, 3), ids(2))
     assert labels_by_row(batch, None) is batch
+
+
+def test_images_without_labels_join_those_with_labels() -> None:
+    images, labels = torch.randn(4, 3, 2, 2), torch.randint(0, 3, (4, 2, 2))
+    labelled = TensorDataset(images, labels)
+    both = ConcatDataset([labelled, tl.data.unlabelled(images + 1, ids=(2, 2))])
+    run = tl.distill(
+        nn.Conv2d(3, 3, 1),
+        nn.Conv2d(3, 3, 1),
+        train=both,
+        objective=tl.HardLabels() + tl.SoftTargets(),
+        epochs=1,
+        batch_size=8,
+    )
+    assert run.history[0]["train/soft_targets"] > 0
+    for wrong in ({"ids": "2"}, {"ids": (0,)}, {"ids": (2,), "values": (2,)}):
+        with pytest.raises(ArgumentError, match="must"):
+            tl.data.unlabelled(images, **wrong)  # type: ignore[arg-type]

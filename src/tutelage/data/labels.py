@@ -106,7 +106,9 @@ class Unlabelled(Dataset[Any]):
         return example, label
 
 
-def unlabelled(inputs: Any, values: Sequence[int] | None = None) -> Unlabelled:
+def unlabelled(
+    inputs: Any, values: Sequence[int] | None = None, ids: Sequence[int] | None = None
+) -> Unlabelled:
     """Return a data set whose examples are marked as unlabelled, to be joined with labelled ones.
 
     Loss terms on labels average over the labelled examples, terms on the teacher over all, so a run
@@ -117,9 +119,11 @@ def unlabelled(inputs: Any, values: Sequence[int] | None = None) -> Unlabelled:
             `[examples, …]`.
         values: None if labels are class ids (the mark is −100); for values, and for binary labels
             as floats, the shape of one label, `()` or `(outputs,)` (the mark is NaN).
+        ids: Where an example has several class ids, or binary labels as integers, their shape, such
+            as `(height, width)`; None for one class id.
 
     Raises:
-        ArgumentError: `values` are not positive integers.
+        ArgumentError: `values` or `ids` are not positive integers, or both are given.
         DataError: `inputs` is not a map-style data set.
 
     >>> from torch.utils.data import ConcatDataset, TensorDataset
@@ -136,9 +140,18 @@ def unlabelled(inputs: Any, values: Sequence[int] | None = None) -> Unlabelled:
             "by -100 (NaN for values)"
         )
     if values is None:
-        return Unlabelled(inputs, torch.tensor(UNLABELLED))
+        advice = "it is the shape of an example's class ids, such as (120, 160) for pixels"
+        return Unlabelled(inputs, torch.full(_shape("ids", ids or (), advice), UNLABELLED))
+    if ids is not None:
+        raise ArgumentError(
+            f"`values` and `ids` must not be given together, got {values!r} and {ids!r}; leave out "
+            "the one that your labels are not"
+        )
     advice = "it is the shape of one label, such as (3,) for three outputs"
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        raise ArgumentError(f"`values` must be a tuple of integers, got {values!r}; {advice}")
-    shape = [integer("values", each, 1, advice) for each in values]
-    return Unlabelled(inputs, torch.full(shape, torch.nan))
+    return Unlabelled(inputs, torch.full(_shape("values", values, advice), torch.nan))
+
+
+def _shape(name: str, given: Sequence[int], advice: str) -> list[int]:
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise ArgumentError(f"`{name}` must be a tuple of integers, got {given!r}; {advice}")
+    return [integer(name, each, 1, advice) for each in given]
