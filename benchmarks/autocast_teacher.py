@@ -13,8 +13,9 @@ import torch
 import torchvision
 from torch import nn
 
-from tutelage.signals import OUTPUT, Batch
+from tutelage.signals import Batch
 from tutelage.teachers import Live
+from tutelage.wants import OUTPUT
 
 ROUNDS, SECONDS = 15, 0.1
 

@@ -37,7 +37,8 @@ import formulas
 import tutelage as tl
 from overhead import keep_pages, resnet20
 from tutelage.layers import observe
-from tutelage.signals import Batch, Fields, Signals
+from tutelage.signals import Batch, Signals
+from tutelage.wants import Fields
 
 ROUNDS = 15
 ROUND_SECONDS = 0.1  # at least, for each side

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from tutelage.signals import OUTPUT, Batch, Fields, Signals
+from tutelage.signals import Batch, Signals
 from tutelage.teachers import Teacher, as_teacher
+from tutelage.wants import OUTPUT, Fields
 
 
 class Remembered(Teacher):

@@ -29,8 +29,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import AutoTokenizer, BertModel
 
 from tutelage.data.fingerprint import fingerprint
-from tutelage.signals import OUTPUT, Batch, Fields, Signals
+from tutelage.signals import Batch, Signals
 from tutelage.teachers import Live, Teacher
+from tutelage.wants import OUTPUT, Fields
 
 LONGEST, NEAREST = 64, 8
 """Most tokens of a sentence; candidates to replace a token."""

@@ -9,9 +9,9 @@ import numpy as np
 from torch import nn
 
 import tutelage as tl
-from tutelage.signals import OUTPUT
 from tutelage.teachers import Ensemble, Teacher, as_teacher
 from tutelage.teachers.averages import mean_of_probabilities
+from tutelage.wants import OUTPUT
 
 
 def show(study: tl.Study) -> None:

@@ -14,8 +14,9 @@ from tutelage.objectives import (
     SoftTargets,
 )
 from tutelage.schedules import Linear
-from tutelage.signals import OUTPUT, Batch, Signals, Wants
+from tutelage.signals import Batch, Signals
 from tutelage.teachers import Predictor, Teacher
+from tutelage.wants import OUTPUT, Wants
 
 X = torch.randn(8, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 Y = torch.tensor([0, -100, 2, 1, -100, -100, 2, 0])

@@ -11,8 +11,9 @@ from torch._dynamo.utils import counters
 import tutelage as tl
 from compiling import compilers_warnings, needs_compiler
 from tutelage.layers.capture import TRACES_CAPTURE, capturing
-from tutelage.signals import Batch, Fields
+from tutelage.signals import Batch
 from tutelage.teachers import Predictor
+from tutelage.wants import Fields
 
 pytestmark = compilers_warnings
 IN_ONE_GRAPH = pytest.mark.skipif(not TRACES_CAPTURE, reason="PyTorch cannot trace capture")

@@ -5,7 +5,8 @@ import torch
 
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, DataError, ModelError
-from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants
+from tutelage.signals import Batch, Signals
+from tutelage.wants import OUTPUT, Fields, Wants
 
 X, Y = torch.arange(12.0).reshape(4, 3), torch.tensor([0, 1, 2, 3])
 INDEX = torch.tensor([7, 8, 9, 10])

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         TutelageError,
     )
     from tutelage.objectives import *  # noqa: F403 - the list is kept there
-    from tutelage.signals import Batch, Fields, Mixture, Signals, Wants
+    from tutelage.signals import Batch, Mixture, Signals
     from tutelage.store import TargetStore
     from tutelage.studies import Arm, ReportOptions, Study, Sweep, Training, Trial, study
     from tutelage.training import (
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         fit,
         label,
     )
+    from tutelage.wants import Fields, Wants
 
 __version__ = "0.1.0"
 

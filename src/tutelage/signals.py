@@ -1,14 +1,13 @@
 """The values that pass between data, models and objectives.
 
 A `Batch` has the examples, which are the same for teacher and student. `Signals` are what a model
-computes from it: its output and the features of layers, by path. `Fields` are the signals required
-of a model, and `Wants` the fields that an objective requires of student and teacher; nothing else
-is computed.
+computes from it: its output and the features of layers, by path; which of them are required, an
+objective's `Wants` say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tutelage.coarse import CoarseLogits
-from tutelage.errors import ArgumentError, DataError, ModelError
+from tutelage.errors import DataError, ModelError
 from tutelage.nested import (
     PerExample,
     batch_size,
@@ -309,66 +308,6 @@ class Signals:
                 f"{sorted(self.features)}; add it to `wants`"
             )
         return self.features[path]
-
-
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """The signals that are required of one model, the student or the teacher.
-
-    Args:
-        output: Whether its output is required.
-        features: Layer paths: `"layer3"`, `"encoder.layer.2.attention:input"`, `"decoder[1]"`.
-        loss: A function of (student, batch) that calls the student for its own loss; see `OwnLoss`.
-
-    Raises:
-        ArgumentError: `features` is a single string; in a union, two different losses.
-    """
-
-    output: bool = False
-    features: frozenset[str] = frozenset()
-    loss: Callable[[Any, Batch], Any] | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.features, str):
-            raise ArgumentError(
-                f"`features` must be a set of layer paths, got {self.features!r}; write "
-                f"frozenset({{{self.features!r}}})"
-            )
-
-    def __or__(self, other: Fields) -> Fields:
-        if self.loss is not None and other.loss is not None and self.loss != other.loss:
-            raise ArgumentError(
-                "all `OwnLoss` of an objective must have one function, as the student runs once, "
-                f"got {self.loss!r} and {other.loss!r}; return a dict of both losses from one "
-                'function f, and weigh them: tl.OwnLoss(f, "first") + 2 * tl.OwnLoss(f, "second")'
-            )
-        loss = other.loss if self.loss is None else self.loss
-        return Fields(self.output or other.output, self.features | other.features, loss)
-
-    def __bool__(self) -> bool:
-        return self.output or bool(self.features) or self.loss is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Wants:
-    """The signals and labels that an objective requires.
-
-    Args:
-        student: The student's.
-        teacher: The teacher's; if there are none, the teacher does not run.
-        labels: Whether the batch must carry labels.
-    """
-
-    student: Fields = Fields()
-    teacher: Fields = Fields()
-    labels: bool = False
-
-    def __or__(self, other: Wants) -> Wants:
-        student, teacher = self.student | other.student, self.teacher | other.teacher
-        return Wants(student, teacher, self.labels or other.labels)
-
-
-OUTPUT = Fields(output=True)
 
 
 def _one_view(view: Any) -> int:

@@ -11,8 +11,9 @@ from tutelage.errors import ArgumentError, DataError
 from tutelage.evaluation import latencies
 from tutelage.evaluation.latency import _latency
 from tutelage.layers import observe
-from tutelage.signals import OUTPUT, Batch
+from tutelage.signals import Batch
 from tutelage.teachers import Predictor, Specialists
+from tutelage.wants import OUTPUT
 
 
 class Counting(nn.Module):

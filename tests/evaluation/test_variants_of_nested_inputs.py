@@ -13,7 +13,7 @@ from transformers import BatchEncoding, BertConfig, BertForSequenceClassificatio
 from tutelage.evaluation import latencies, variants
 from tutelage.evaluation._forms import Built
 from tutelage.layers import observe
-from tutelage.signals import OUTPUT
+from tutelage.wants import OUTPUT
 
 # As in test_variants: relative to the largest output.
 CLOSE = {"plain": 0, "compiled": 1e-5, "bf16": 0.05, "int8": 0.05, "onnx": 1e-5}

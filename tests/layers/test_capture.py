@@ -9,7 +9,7 @@ from torch import nn
 
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers import evaluating, observe
-from tutelage.signals import Fields
+from tutelage.wants import Fields
 from watched import Counted, chain
 
 X = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))

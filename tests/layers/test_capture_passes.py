@@ -9,8 +9,9 @@ from torch import nn
 
 from tutelage.layers import observe
 from tutelage.layers.capture import Complete
-from tutelage.signals import Batch, Fields
+from tutelage.signals import Batch
 from tutelage.teachers import Live
+from tutelage.wants import Fields
 from watched import Counted, calls, chain
 
 X = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))

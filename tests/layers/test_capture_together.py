@@ -12,8 +12,9 @@ from tutelage.distiller import Distiller
 from tutelage.errors import ModelError
 from tutelage.layers import observe
 from tutelage.objectives import FeatureMatch, SoftTargets
-from tutelage.signals import Batch, Fields
+from tutelage.signals import Batch
 from tutelage.teachers import Live
+from tutelage.wants import Fields
 
 X = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from tutelage.errors import DataError, ModelError
 from tutelage.layers import evaluating, observe
-from tutelage.signals import OUTPUT, Fields
+from tutelage.wants import OUTPUT, Fields
 
 X = torch.arange(6.0).reshape(2, 3)
 Answer = namedtuple("Answer", ["loss", "logits"])

@@ -11,7 +11,7 @@ import tutelage as tl
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers import Output, evaluating, observe
 from tutelage.layers.capture import check_layers
-from tutelage.signals import OUTPUT, Fields
+from tutelage.wants import OUTPUT, Fields
 
 IDS = {"input_ids": torch.arange(12).reshape(2, 6), "attention_mask": torch.ones(2, 6).long()}
 

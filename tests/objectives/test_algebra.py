@@ -17,7 +17,8 @@ from tutelage.objectives import (
     WeightedSum,
 )
 from tutelage.schedules import Linear, Step
-from tutelage.signals import OUTPUT, Batch, Signals, Wants
+from tutelage.signals import Batch, Signals
+from tutelage.wants import OUTPUT, Wants
 
 WEIGHTS = st.floats(0, 100)
 

@@ -16,7 +16,8 @@ from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.objectives import HardLabels, LabelRegression, LayerObjective, Objective, OwnLoss
 from tutelage.schedules import Linear
-from tutelage.signals import OUTPUT, Batch, Signals, Wants
+from tutelage.signals import Batch, Signals
+from tutelage.wants import OUTPUT, Wants
 
 EACH = found(Sample)
 # On a grid, so that rows and columns either vary plainly or not at all.

@@ -12,7 +12,8 @@ from texts import CLASSES, Text, Texts
 from tutelage import objectives
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers.projector import resize
-from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants
+from tutelage.signals import Batch, Signals
+from tutelage.wants import OUTPUT, Fields, Wants
 
 QUIET = tl.Engine(progress=False)
 OF_OUTPUTS = (

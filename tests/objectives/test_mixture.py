@@ -12,7 +12,8 @@ import tutelage as tl
 from tutelage.distiller import Distiller
 from tutelage.errors import DataError
 from tutelage.objectives import Objective
-from tutelage.signals import OUTPUT, Batch, Mixture, Signals, Wants
+from tutelage.signals import Batch, Mixture, Signals
+from tutelage.wants import OUTPUT, Wants
 
 LOGITS = torch.randn(6, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 OWN, OTHER = torch.tensor([0, 1, 2, 3, 0, 1]), torch.tensor([3, 3, 1, 0, 0, 2])

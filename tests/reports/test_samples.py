@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from tutelage.errors import ArgumentError
-from tutelage.reports.record import read_record
+from tutelage.reports import read_record
 from tutelage.reports.samples import NO_CLASS, ImageSample, TextSample, image_sample, pixels_of
 from tutelage.studies.outputs import truth
 from tutelage.studies.samples import samples_of

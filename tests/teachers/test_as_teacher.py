@@ -4,8 +4,9 @@ from torch import nn
 
 import tutelage as tl
 from tutelage.errors import ArgumentError, ModelError
-from tutelage.signals import OUTPUT, Batch
+from tutelage.signals import Batch
 from tutelage.teachers import Ensemble, Live, Specialists, as_teacher
+from tutelage.wants import OUTPUT
 
 A, B, C = nn.Linear(3, 4), nn.Linear(3, 4), nn.Linear(3, 4)
 X = torch.randn(4, 3)

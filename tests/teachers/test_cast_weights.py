@@ -5,9 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tutelage.signals import OUTPUT, Batch, Fields
+from tutelage.signals import Batch
 from tutelage.teachers import Live
 from tutelage.teachers._cast_weights import CastWeights
+from tutelage.wants import OUTPUT, Fields
 
 CPU = torch.device("cpu")
 

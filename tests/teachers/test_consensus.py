@@ -7,9 +7,10 @@ from torch import nn
 import tutelage as tl
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, ModelError
-from tutelage.signals import OUTPUT, Batch, Fields
+from tutelage.signals import Batch
 from tutelage.teachers import Consensus, Specialist, Teacher
 from tutelage.teachers.consensus import Targets, pooled, step
+from tutelage.wants import OUTPUT, Fields
 
 CLASSES, ROWS = 6, 3
 X = torch.randn(ROWS, 3, generator=torch.Generator().manual_seed(1))

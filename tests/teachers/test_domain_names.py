@@ -9,8 +9,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import tutelage as tl
 from tutelage.errors import ArgumentError, DataError
-from tutelage.signals import OUTPUT, Batch
+from tutelage.signals import Batch
 from tutelage.teachers import Specialist, Specialists
+from tutelage.wants import OUTPUT
 
 X = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
 A, B, C = (nn.Linear(3, 4) for _ in range(3))

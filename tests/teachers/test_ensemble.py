@@ -9,7 +9,7 @@ from torch import nn
 
 import tutelage as tl
 from tutelage.errors import ArgumentError, ModelError
-from tutelage.signals import OUTPUT, Batch, Fields
+from tutelage.signals import Batch
 from tutelage.teachers import (
     Ensemble,
     Specialist,
@@ -19,6 +19,7 @@ from tutelage.teachers import (
     mean_of_gaussians,
     mean_of_probabilities,
 )
+from tutelage.wants import OUTPUT, Fields
 
 X = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
 LABELS = torch.arange(8) % 4

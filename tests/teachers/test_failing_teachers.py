@@ -6,8 +6,9 @@ from torch import nn
 
 import tutelage as tl
 from tutelage.errors import ModelError, StoreError
-from tutelage.signals import OUTPUT, Batch, Fields
+from tutelage.signals import Batch
 from tutelage.teachers import Ensemble, Specialist, Specialists, Stored, Teacher, as_teacher
+from tutelage.wants import OUTPUT, Fields
 
 X = torch.ones(4, 3)
 

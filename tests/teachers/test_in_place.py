@@ -6,8 +6,9 @@ from torch import nn
 
 import tutelage as tl
 from tutelage.layers import observe
-from tutelage.signals import OUTPUT, Batch
+from tutelage.signals import Batch
 from tutelage.teachers import Ensemble, Live, Predictor, Specialists
+from tutelage.wants import OUTPUT
 
 X = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
 

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from tutelage.errors import ModelError
-from tutelage.signals import OUTPUT, Batch, Fields
+from tutelage.signals import Batch
 from tutelage.teachers import Live, Predictor, as_teacher
+from tutelage.wants import OUTPUT, Fields
 
 X = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
 

@@ -8,8 +8,9 @@ from sklearn.linear_model import LinearRegression
 
 import tutelage as tl
 from tutelage.errors import ArgumentError, ModelError
-from tutelage.signals import OUTPUT, Batch, Fields
+from tutelage.signals import Batch
 from tutelage.teachers import Predictor
+from tutelage.wants import OUTPUT, Fields
 
 X = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
 LABELS = (X[:, 0] > 0).long().numpy()

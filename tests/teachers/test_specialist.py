@@ -4,8 +4,9 @@ from torch import nn
 
 import tutelage as tl
 from tutelage.errors import ArgumentError, ModelError
-from tutelage.signals import OUTPUT, Batch, Fields
+from tutelage.signals import Batch
 from tutelage.teachers import Live, Specialist
+from tutelage.wants import OUTPUT, Fields
 
 X = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
 CLASSES = ["bus", "cat", "dog", "van"]

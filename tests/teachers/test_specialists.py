@@ -7,8 +7,9 @@ from torch import nn
 
 import tutelage as tl
 from tutelage.errors import ArgumentError, DataError, ModelError
-from tutelage.signals import OUTPUT, Batch, Fields, Mixture
+from tutelage.signals import Batch, Mixture
 from tutelage.teachers import Ensemble, Predictor, Specialist, Specialists, Teacher
+from tutelage.wants import OUTPUT, Fields
 
 X = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
 DOMAINS = ["a", "b", "c", "a", "c", "a"]

@@ -6,9 +6,9 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import tutelage as tl
-from tutelage.signals import OUTPUT
 from tutelage.studies.outputs import ask
 from tutelage.teachers import Ensemble, Specialist, Specialists, Stored
+from tutelage.wants import OUTPUT
 
 
 def data(examples=30, seed=5):

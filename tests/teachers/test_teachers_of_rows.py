@@ -13,7 +13,7 @@ import tutelage as tl
 from tutelage.coarse import CoarseLogits
 from tutelage.data import Indexed
 from tutelage.errors import ModelError
-from tutelage.signals import OUTPUT, Batch
+from tutelage.signals import Batch
 from tutelage.teachers import (
     AnyTeacher,
     Consensus,
@@ -26,6 +26,7 @@ from tutelage.teachers import (
     by_label_confidence,
     mean_of_probabilities,
 )
+from tutelage.wants import OUTPUT
 
 CLASSES = 4
 IMAGES, SIZE = 6, (4, 5)

@@ -12,9 +12,10 @@ from torch.utils.data import TensorDataset
 from tutelage.data import randomness
 from tutelage.demo.data import CLASSES, Digits
 from tutelage.demo.settings import BATCH_SIZE, TEACHER_LEARNING_RATE, DemoSettings
-from tutelage.signals import Batch, Fields, Signals
+from tutelage.signals import Batch, Signals
 from tutelage.teachers.live import Live
 from tutelage.training import Engine, fit
+from tutelage.wants import Fields
 
 _IMAGE = 8
 _TEACHER_SEED = 0

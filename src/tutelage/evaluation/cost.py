@@ -20,8 +20,8 @@ from tutelage.evaluation._allocations import Allocations
 from tutelage.evaluation.evaluate import run_model
 from tutelage.evaluation.latency import as_batch, bound, copied
 from tutelage.layers import evaluating
-from tutelage.signals import OUTPUT
 from tutelage.teachers import Teacher
+from tutelage.wants import OUTPUT
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,9 @@ from tutelage.objectives import Objective, with_feedback
 from tutelage.objectives._valid import valid_examples, values_of
 from tutelage.positions import by_row, labels_by_row
 from tutelage.rows import Rows
-from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants
+from tutelage.signals import Batch, Signals
 from tutelage.teachers import Teacher, ask
+from tutelage.wants import OUTPUT, Fields, Wants
 
 _CPU = torch.device("cpu")
 _FINAL = 1.0  # progress at which the objective has its final weights and temperatures

@@ -15,8 +15,9 @@ from tutelage.errors import ArgumentError
 from tutelage.layers import evaluating
 from tutelage.layers.observe import arguments
 from tutelage.nested import on_tensors
-from tutelage.signals import OUTPUT, Batch
+from tutelage.signals import Batch
 from tutelage.teachers import Teacher, ask
+from tutelage.wants import OUTPUT
 
 if TYPE_CHECKING:
     from torch.utils.benchmark import Timer

@@ -21,7 +21,8 @@ from tutelage.evaluation._forms import FORMS, Form
 from tutelage.layers import observe
 from tutelage.layers.observe import arguments, output_of
 from tutelage.nested import batch_size, describe, moved, on_tensors
-from tutelage.signals import OUTPUT, Batch
+from tutelage.signals import Batch
+from tutelage.wants import OUTPUT
 
 _LOSSY, _LOST = ("bf16", "int8"), 1.0
 _ROUNDING = 1e-3

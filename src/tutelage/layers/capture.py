@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tutelage.errors import ModelError
 from tutelage.layers.paths import COMPILED, LayerPath, along, submodule
 from tutelage.nested import describe
-from tutelage.signals import Fields
+from tutelage.wants import Fields
 
 TRACES_CAPTURE = torch.__version__ >= "2.13"
 """Whether `torch.compile` can trace the capture of layers; tested from this version on."""

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from tutelage.errors import ModelError
 from tutelage.layers.paths import LayerPath, submodule
-from tutelage.signals import Fields, Signals
+from tutelage.signals import Signals
+from tutelage.wants import Fields
 
 
 def check_gradients(student: nn.Module, signals: Signals, terms: Mapping[str, Fields]) -> None:

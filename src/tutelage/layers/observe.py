@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from tutelage.errors import ModelError, TutelageError, is_of_compiler
 from tutelage.layers.capture import Complete, capturing
 from tutelage.nested import describe, is_column, on_tensors
-from tutelage.signals import Fields, Signals
+from tutelage.signals import Signals
+from tutelage.wants import Fields
 
 
 def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals:
@@ -118,7 +119,7 @@ def output_of(result: Any, side: str) -> Tensor:
     """Return the output in what a model returned, as `[batch, …]` of two dimensions or more."""
     output = result
     if isinstance(result, Mapping):
-        output = result.get("logits")
+        output = result.get("logits", result.get("out"))  # as torchvision's segmenters call it
     elif hasattr(result, "logits"):
         output = result.logits
     elif isinstance(result, Sequence) and len(result):

@@ -15,7 +15,8 @@ from tutelage.layers.capture import capturing
 from tutelage.layers.observe import advice, arguments, observe, returned
 from tutelage.layers.output import Output
 from tutelage.nested import describe, is_column, on_tensors
-from tutelage.signals import Batch, Fields, Signals
+from tutelage.signals import Batch, Signals
+from tutelage.wants import Fields
 
 # Modules that behave in training mode as they must not in validation, also where they have parts.
 _RANDOM = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd, nn.MultiheadAttention)  # noqa: SLF001

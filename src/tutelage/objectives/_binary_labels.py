@@ -14,7 +14,8 @@ from tutelage.objectives._labels import labels_of
 from tutelage.objectives._objective import Objective
 from tutelage.objectives._tensors import at_least_float32
 from tutelage.objectives._value_checks import value_check
-from tutelage.signals import OUTPUT, UNLABELLED, Batch, Signals, Wants
+from tutelage.signals import UNLABELLED, Batch, Signals
+from tutelage.wants import OUTPUT, Wants
 
 
 def binary_labels(

@@ -8,7 +8,8 @@ from tutelage.errors import ModelError
 from tutelage.objectives._objective import Objective
 from tutelage.objectives._tensors import at_least_float32, mean_of_rows, same_shape
 from tutelage.schedules import Schedule, positive_schedule
-from tutelage.signals import OUTPUT, Batch, Signals, Wants
+from tutelage.signals import Batch, Signals
+from tutelage.wants import OUTPUT, Wants
 
 
 def binary_targets(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> Tensor:

@@ -8,7 +8,8 @@ from tutelage.objectives._labels import labels_of
 from tutelage.objectives._objective import Objective
 from tutelage.objectives._regression import regression_to_labels
 from tutelage.objectives._tensors import same_shape
-from tutelage.signals import OUTPUT, Batch, Signals, Wants
+from tutelage.signals import Batch, Signals
+from tutelage.wants import OUTPUT, Wants
 
 
 def bounded_regression(

@@ -9,7 +9,8 @@ from tutelage.objectives._objective import Objective
 from tutelage.objectives._tensors import at_least_float32, directions, same_classes
 from tutelage.objectives._value_checks import readable
 from tutelage.schedules import Schedule, positive_schedule
-from tutelage.signals import OUTPUT, Batch, Signals, Wants
+from tutelage.signals import Batch, Signals
+from tutelage.wants import OUTPUT, Wants
 
 # Relevant differences of probabilities above this can be squared in float32.
 _RARE = 1e-12

@@ -5,7 +5,8 @@ from torch import Tensor
 from tutelage.errors import ModelError
 from tutelage.objectives._objective import Objective
 from tutelage.objectives._tensors import at_least_float32, same_shape
-from tutelage.signals import OUTPUT, Batch, Signals, Wants
+from tutelage.signals import Batch, Signals
+from tutelage.wants import OUTPUT, Wants
 
 
 def gaussian_regression(student: Tensor, teacher: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ from tutelage._checks import fraction
 from tutelage.objectives._labels import check_label_range, check_label_shapes, in_range, labels_of
 from tutelage.objectives._objective import Objective
 from tutelage.objectives._tensors import at_least_float32
-from tutelage.signals import OUTPUT, UNLABELLED, Batch, Signals, Wants
+from tutelage.signals import UNLABELLED, Batch, Signals
+from tutelage.wants import OUTPUT, Wants
 
 
 def hard_labels(student: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:

@@ -11,7 +11,8 @@ from torch import Tensor
 from tutelage.errors import ArgumentError
 from tutelage.layers.paths import LayerPath
 from tutelage.objectives._objective import Objective
-from tutelage.signals import OUTPUT, Batch, Fields, Signals, Wants
+from tutelage.signals import Batch, Signals
+from tutelage.wants import OUTPUT, Fields, Wants
 
 
 class LayerObjective(Objective):

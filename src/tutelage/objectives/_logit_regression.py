@@ -9,7 +9,8 @@ from tutelage.objectives._tensors import (
     mean_of_rows,
     same_shape,
 )
-from tutelage.signals import OUTPUT, Batch, Signals, Wants
+from tutelage.signals import Batch, Signals
+from tutelage.wants import OUTPUT, Wants
 
 
 def logit_regression(student: Tensor, teacher: Tensor, center: bool = True) -> Tensor:

@@ -8,7 +8,8 @@ from tutelage.objectives._objective import Objective
 from tutelage.objectives._soft_targets import soft_targets
 from tutelage.objectives._tensors import at_least_float32, directions, same_classes
 from tutelage.schedules import Schedule, positive_schedule
-from tutelage.signals import OUTPUT, Batch, Signals, Wants
+from tutelage.signals import Batch, Signals
+from tutelage.wants import OUTPUT, Wants
 
 
 def logit_standardization(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> Tensor:

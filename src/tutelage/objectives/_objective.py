@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from tutelage.errors import ArgumentError
 from tutelage.schedules import Constant, Product, Schedule, weight_schedule
-from tutelage.signals import Batch, Signals, Wants
+from tutelage.signals import Batch, Signals
+from tutelage.wants import Wants
 
 # Names in a run's logs that are not those of terms.
 _RESERVED = {"epoch", "kind", "loss", "lr", "seconds", "step"}

@@ -9,7 +9,8 @@ from tutelage.errors import ArgumentError
 from tutelage.objectives._labels import columns_of, labels_of
 from tutelage.objectives._objective import Objective
 from tutelage.objectives._tensors import at_least_float32, same_classes
-from tutelage.signals import OUTPUT, Batch, Signals, Wants
+from tutelage.signals import Batch, Signals
+from tutelage.wants import OUTPUT, Wants
 
 
 def ofa(student: Tensor, teacher: Tensor, labels: Tensor, epsilon: float = 1.5) -> Tensor:

@@ -12,7 +12,8 @@ from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers.own_loss import returned_loss
 from tutelage.objectives._objective import Objective, Term, renamed
 from tutelage.objectives._tensors import at_least_float32
-from tutelage.signals import Batch, Fields, Signals, Wants
+from tutelage.signals import Batch, Signals
+from tutelage.wants import Fields, Wants
 
 
 class OwnLoss(Objective):

@@ -11,7 +11,8 @@ from tutelage.objectives._labels import labels_of
 from tutelage.objectives._objective import Objective
 from tutelage.objectives._tensors import at_least_float32, mean_of_rows, same_shape
 from tutelage.objectives._value_checks import readable
-from tutelage.signals import OUTPUT, Batch, Signals, Wants
+from tutelage.signals import Batch, Signals
+from tutelage.wants import OUTPUT, Wants
 
 
 def regression(

@@ -15,7 +15,8 @@ from tutelage.objectives._binary_labels import known_labels
 from tutelage.objectives._labels import labels_of
 from tutelage.objectives._objective import Objective, Term, WeightedSum
 from tutelage.schedules import Constant
-from tutelage.signals import OUTPUT, UNLABELLED, Batch, Signals, Wants
+from tutelage.signals import UNLABELLED, Batch, Signals
+from tutelage.wants import OUTPUT, Wants
 
 Grouping = Callable[[Batch], Sequence[str | None]]
 """From a batch to the name of each example's group; None for no group."""

@@ -8,7 +8,8 @@ from tutelage.objectives._coarse_soft_targets import coarse_soft_targets
 from tutelage.objectives._objective import Objective
 from tutelage.objectives._tensors import at_least_float32, kl_divergence, same_classes
 from tutelage.schedules import Schedule, positive_schedule
-from tutelage.signals import OUTPUT, Batch, Signals, Wants
+from tutelage.signals import Batch, Signals
+from tutelage.wants import OUTPUT, Wants
 
 
 def soft_targets(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:

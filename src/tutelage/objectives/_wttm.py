@@ -6,7 +6,8 @@ from torch import Tensor
 from tutelage._checks import fraction, positive
 from tutelage.objectives._objective import Objective
 from tutelage.objectives._tensors import at_least_float32, kl_divergence, same_classes
-from tutelage.signals import OUTPUT, Batch, Signals, Wants
+from tutelage.signals import Batch, Signals
+from tutelage.wants import OUTPUT, Wants
 
 
 def wttm(student: Tensor, teacher: Tensor, gamma: float = 0.1) -> Tensor:

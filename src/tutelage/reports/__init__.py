@@ -11,8 +11,8 @@ from tutelage.reports.page import (
     Table,
     render,
 )
-from tutelage.reports.record import Record, read_record
-from tutelage.reports.writing import write_record, write_report
+from tutelage.reports.record import Record
+from tutelage.reports.writing import read_record, write_record, write_report
 
 __all__ = [
     "Cell",

@@ -16,8 +16,9 @@ from tutelage.evaluation import Cost, Latency, latencies, measure_cost, predict,
 from tutelage.evaluation.evaluate import run_model
 from tutelage.layers import evaluating
 from tutelage.reports.record import ModelRecord, VariantRecord
-from tutelage.signals import OUTPUT, Batch
+from tutelage.signals import Batch
 from tutelage.teachers import Stored, Teacher
+from tutelage.wants import OUTPUT
 
 _CPU = torch.device("cpu")
 _LONGEST = 400  # characters of a reason

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from tutelage.errors import RunFolderError
 from tutelage.evaluation import Calibration, Cost, Interval, Latency, NonInferiority, Reliability
 from tutelage.evaluation.standard import OF_BINARY
 from tutelage.reports.conduct import Edge, Overlap, Tried, Tuning
@@ -334,20 +332,3 @@ def record_json(record: Record) -> str:
     from pydantic import TypeAdapter  # noqa: PLC0415 - loaded where used
 
     return TypeAdapter(Record).dump_json(record, indent=2).decode() + "\n"
-
-
-def read_record(path: Path) -> Record:
-    """Read a record back.
-
-    Raises:
-        RunFolderError: The file is no record that this version reads.
-    """
-    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - loaded where used
-
-    try:
-        return TypeAdapter(Record).validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise RunFolderError(
-            f"{path} must be a record of the format {FORMAT!r}, got {error}; make it again: call "
-            "the study again, whose finished trials are not repeated, or report() of the run"
-        ) from error

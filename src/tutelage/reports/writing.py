@@ -1,4 +1,4 @@
-"""A report as files: HTML, Markdown and JSON."""
+"""A report as files: HTML, Markdown and JSON, of which the last can be read back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tutelage.errors import ArgumentError, RunFolderError
 from tutelage.files import write_whole
 from tutelage.reports.markdown import render_markdown
 from tutelage.reports.page import Page, render
-from tutelage.reports.record import Record, record_json
+from tutelage.reports.record import FORMAT, Record, record_json
 
 _MARK = "tutelage report"
 
@@ -47,6 +47,23 @@ def write_record(record: Record, path: Path) -> Path:
     """Write a record as JSON; return the path."""
     _write({path: record_json(record)})
     return path
+
+
+def read_record(path: Path) -> Record:
+    """Read a record back.
+
+    Raises:
+        RunFolderError: The file is no record that this version reads.
+    """
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - loaded where used
+
+    try:
+        return TypeAdapter(Record).validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise RunFolderError(
+            f"{path} must be a record of the format {FORMAT!r}, got {error}; make it again: call "
+            "the study again, whose finished trials are not repeated, or report() of the run"
+        ) from error
 
 
 def _write(contents: Mapping[Path, str]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 
-from tutelage.signals import Fields
+from tutelage.wants import Fields
 
 OUTPUT_NAME = "output"
 _MOST_UINT16 = 2**16 - 1  # larger than any id; marks an unused column

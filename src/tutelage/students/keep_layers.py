@@ -11,11 +11,11 @@ from tutelage._checks import integer
 from tutelage.errors import ArgumentError
 from tutelage.layers import evaluating, observe
 from tutelage.layers.blocks import children, containers
-from tutelage.signals import OUTPUT
 from tutelage.students._configs import recount
 from tutelage.students._copies import Model, copy_with, renumber
 from tutelage.students._fitting import check_first, check_left_out, check_pattern
 from tutelage.students._rebuilding import check_rebuilding
+from tutelage.wants import OUTPUT
 
 
 class Kept(NamedTuple, Generic[Model]):

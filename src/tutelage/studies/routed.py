@@ -11,9 +11,10 @@ from torch.utils.data import Dataset, Subset
 
 from tutelage.data.domains import Domains, domains
 from tutelage.nested import label_key, split_dict
-from tutelage.signals import OUTPUT, Batch
+from tutelage.signals import Batch
 from tutelage.studies.outputs import truth
 from tutelage.teachers import Specialists
+from tutelage.wants import OUTPUT
 
 _EXCLUDED = -1e4
 """The logit of a class that an example's domain does not have."""

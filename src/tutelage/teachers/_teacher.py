@@ -15,8 +15,9 @@ from torch import nn
 from tutelage.errors import ModelError, TutelageError, in_short
 from tutelage.objectives._objective import OutputKind
 from tutelage.positions import by_row
-from tutelage.signals import Batch, Fields, Signals
+from tutelage.signals import Batch, Signals
 from tutelage.store import TargetStore
+from tutelage.wants import Fields
 
 
 class Teacher(ABC):

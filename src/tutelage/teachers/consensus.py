@@ -13,9 +13,10 @@ from tutelage._checks import integer, positive
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.objectives._objective import OutputKind
-from tutelage.signals import Batch, Fields, Signals
+from tutelage.signals import Batch, Signals
 from tutelage.teachers._teacher import AnyTeacher
 from tutelage.teachers.ensemble import Members, Team, named_members, normalized
+from tutelage.wants import Fields
 
 GENERALIST = "generalist"
 

@@ -17,7 +17,7 @@ from tutelage.errors import ArgumentError, ModelError, TutelageError, in_short
 from tutelage.nested import describe, first_tensor
 from tutelage.objectives._objective import OutputKind
 from tutelage.positions import labels_by_row, same_rows
-from tutelage.signals import Batch, Fields, Signals
+from tutelage.signals import Batch, Signals
 from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask
 from tutelage.teachers.averages import (
     by_entropy,
@@ -27,6 +27,7 @@ from tutelage.teachers.averages import (
     mean_of_probabilities,
 )
 from tutelage.teachers.predictor import callable_fingerprint
+from tutelage.wants import Fields
 
 SEPARATOR = "/"
 """Between a member's name and a layer path, as in `"big/layer3"`; names must not contain it."""

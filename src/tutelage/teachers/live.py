@@ -12,9 +12,10 @@ from tutelage.data import randomness
 from tutelage.data.fingerprint import fingerprint
 from tutelage.layers import evaluating, observe
 from tutelage.layers.capture import check_layers
-from tutelage.signals import Batch, Fields, Signals
+from tutelage.signals import Batch, Signals
 from tutelage.teachers._cast_weights import CastWeights
 from tutelage.teachers._teacher import Teacher
+from tutelage.wants import Fields
 
 
 class Live(Teacher):

@@ -13,8 +13,9 @@ from tutelage._checks import inner_fraction
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.nested import describe, first_tensor
 from tutelage.objectives._objective import OutputKind
-from tutelage.signals import Batch, Fields, Signals
+from tutelage.signals import Batch, Signals
 from tutelage.teachers._teacher import Teacher
+from tutelage.wants import Fields
 
 _ROUNDING = 1e-3
 _ENOUGH = 4

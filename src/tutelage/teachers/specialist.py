@@ -13,8 +13,9 @@ from tutelage._checks import integer
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.objectives._objective import OutputKind
-from tutelage.signals import Batch, Fields, Signals
+from tutelage.signals import Batch, Signals
 from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask
+from tutelage.wants import Fields
 
 
 class Specialist(Teacher):

@@ -18,9 +18,10 @@ from tutelage.data.domains import Domains
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.positions import same_rows
 from tutelage.rows import Rows
-from tutelage.signals import Batch, Fields, Signals
+from tutelage.signals import Batch, Signals
 from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask
 from tutelage.teachers.specialist import Specialist
+from tutelage.wants import Fields
 
 _CPU = torch.device("cpu")
 _SIMILAR = 0.8  # difflib's similarity from which a name is treated as misspelt

@@ -12,9 +12,10 @@ from torch import Tensor
 from tutelage.data import dataset_fingerprint
 from tutelage.errors import DataError, ModelError, StoreError
 from tutelage.positions import stored_by_row
-from tutelage.signals import Batch, CoarseLogits, Fields, Signals
+from tutelage.signals import Batch, CoarseLogits, Signals
 from tutelage.store import TargetStore
 from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher
+from tutelage.wants import Fields
 
 
 class Stored(Teacher):

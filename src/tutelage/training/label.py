@@ -22,7 +22,6 @@ from tutelage.data import (
 from tutelage.errors import ArgumentError, DataError, StoreError
 from tutelage.files import owned
 from tutelage.objectives import Objective
-from tutelage.signals import OUTPUT, Fields
 from tutelage.store import (
     Manifest,
     Settings,
@@ -38,6 +37,7 @@ from tutelage.teachers import AnyTeacher, Live, as_teacher
 from tutelage.training.engine import Engine, as_engine
 from tutelage.training.labelling import TeacherOutputs, claim
 from tutelage.training.progress import LabellingBar
+from tutelage.wants import OUTPUT, Fields
 
 _DTYPES = ("float16", "float32", "bfloat16")
 
