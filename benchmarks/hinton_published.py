@@ -66,24 +66,19 @@ def large_net() -> nn.Sequential:
     )  # fmt: skip
 
 
-def teacher(seed: int, train: TensorDataset | None = None) -> nn.Module:
-    """Return a large network, trained on shifted images.
-
-    Args:
-        seed: Of its weights, data order, shifts and dropout.
-        train: The unshifted images; None for all 60,000.
-    """
+def teacher(seed: int) -> nn.Module:
+    """Return a large network, trained on shifted images; the seed decides all that is random."""
     torch.manual_seed(seed)
     model = large_net()
     tl.fit(
         model,
-        train=jittered(images("train") if train is None else train, seed),
+        train=jittered(images("train"), seed),
         epochs=EPOCHS,
         seed=seed,
         optimizer=adam(1e-3),
         scheduler=warm_cosine,
         engine=ENGINE,
-        out=RUNS / f"hinton-published-teacher-{seed}{'' if train is None else '-held-out'}",
+        out=RUNS / f"hinton-published-teacher-{seed}",
     )
     return model
 

@@ -81,6 +81,9 @@ WHY: dict[str, dict[str, Any]] = {
     "soft targets + 4 labels, AdamW 8e-3, decay 0.1": {
         "objective": SOFT + 4 * LABELS, "optimizer": adamw(8e-3, 0.1),
     },
+    "soft targets + 4 labels, AdamW 8e-3, decay 0.1, 60 epochs": {
+        "objective": SOFT + 4 * LABELS, "optimizer": adamw(8e-3, 0.1), "epochs": 60,
+    },
     "soft targets + 4 labels, AdamW 1.6e-2, decay 0.1": {
         "objective": SOFT + 4 * LABELS, "optimizer": adamw(1.6e-2, 0.1),
     },
