@@ -51,7 +51,17 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = ("errors", "coarse", "signals", "objectives", "distiller", "training", "studies", "store")
+_HOMES = (
+    "errors",
+    "coarse",
+    "signals",
+    "wants",
+    "objectives",
+    "distiller",
+    "training",
+    "studies",
+    "store",
+)
 _MODULES = (
     "data",
     "evaluation",

@@ -5,7 +5,12 @@ import torch
 
 from store.conftest import dense
 from tutelage.errors import NonFiniteError
-from tutelage.store.forms import encode
+from tutelage.signals import Signals
+from tutelage.store import forms
+
+
+def encode(field, values, first_row):
+    return forms.encode(field, Signals(values), first_row)
 
 
 def every_pattern(dtype):

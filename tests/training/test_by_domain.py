@@ -98,7 +98,7 @@ def test_the_monitor_may_go_by_one_domain():
     assert Monitor("accuracy/photo").higher
     assert not Monitor("mse/photo").higher
     with pytest.raises(ArgumentError, match="does not know whether higher"):
-        Monitor("f1/photo")
+        Monitor("gain/photo")
     with pytest.raises(ArgumentError, match=r"'accuracy/drawing' must be one of .*accuracy/photo"):
         tl.fit(model(), train=BOTH, val=BOTH, monitor="accuracy/drawing", **FIXED)
 

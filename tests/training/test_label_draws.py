@@ -109,10 +109,6 @@ def test_other_objectives_and_temperatures_are_refused(tmp_path):
             {"sampled_classes": None, "temperature": 4},
             "`temperature` is that of `sampled_classes`, got 4 without",
         ),
-        (
-            {"dataset": TensorDataset(torch.zeros(9, 2, 3))},
-            r"`sampled_classes` is for .* got .*2, 3",
-        ),
     ],
 )
 def test_bad_arguments(options, message, tmp_path):
