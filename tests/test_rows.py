@@ -357,3 +357,12 @@ def test_selective_closes_the_rows_of_a_domain() -> None:
     day = Batch(images[::2], labels[::2])
     expected = tl.Distiller(student, teacher, tl.SoftTargets(2))(day).total / 2
     torch.testing.assert_close(found, expected)
+
+
+def test_an_output_of_other_positions_than_the_tokens_is_taken_as_it_is() -> None:
+    """Such as one vector for each of four questions about a text."""
+    inputs = {"input_ids": ids(2, 6), "attention_mask": torch.ones(2, 6, dtype=torch.int64)}
+    output, rows = outputs_of((2, 4, 3), inputs=inputs, labels=ids(2))
+    assert output.shape == (8, 3)
+    assert rows is not None
+    assert rows.complete

@@ -44,7 +44,7 @@ def by_row(signals: Signals, batch: Batch, side: str) -> Signals:
     output = signals.output
     if signals.rows is not None or not isinstance(output, Tensor) or output.ndim < _TOKENS:
         return signals
-    known = positions_of(batch, output.ndim)
+    known = _positions(batch, output.ndim)
     output = _classes_last(output, known, side)
     rows = _rows(batch, output.shape[:-1], output.device)
     return replace(signals, output=rows.of(output), rows=rows)
@@ -61,7 +61,7 @@ def stored_by_row(signals: Signals, positions: tuple[int, ...], batch: Batch) ->
     Raises:
         ModelError: The batch has other positions.
     """
-    known = positions_of(batch, len(positions) + 2) or positions
+    known = _or_tokens(batch, len(positions) + 2) or positions
     padded = len(positions) == 1 and known < positions
     if known != positions and not padded:
         raise ModelError(
@@ -81,15 +81,24 @@ def stored_by_row(signals: Signals, positions: tuple[int, ...], batch: Batch) ->
 
 def rows_of(batch: Batch, dimensions: int) -> Rows | None:
     """Return the rows of an output of so many dimensions, where the batch itself tells."""
-    positions = positions_of(batch, dimensions)
+    positions = _or_tokens(batch, dimensions)
     if positions is None:
         return None
     shape = torch.Size((len(batch), *positions))
     return _rows(batch, shape, first_tensor((batch.row_mask, batch.labels, batch.inputs)).device)
 
 
-def positions_of(batch: Batch, dimensions: int) -> tuple[int, ...] | None:
-    """Return the positions of an output of so many dimensions, where the batch itself tells."""
+def _or_tokens(batch: Batch, dimensions: int) -> tuple[int, ...] | None:
+    """Return the positions that labels or mask tell, else those of the tokens."""
+    known = _positions(batch, dimensions)
+    if known is not None or dimensions != _TOKENS:
+        return known
+    tokens = batch.output_token_mask()
+    return None if tokens is None else tuple(tokens.shape[1:])
+
+
+def _positions(batch: Batch, dimensions: int) -> tuple[int, ...] | None:
+    """Return the positions of an output of so many dimensions that labels or `row_mask` tell."""
     mask = batch.row_mask
     labels = batch.labels if isinstance(batch.labels, Tensor) else None  # or targets of boxes
     if mask is not None and mask.ndim == dimensions - 1:
@@ -99,8 +108,7 @@ def positions_of(batch: Batch, dimensions: int) -> tuple[int, ...] | None:
     if labels is not None and labels.ndim == dimensions and labels.is_floating_point():
         # Values, with the shape of the output.
         return tuple(labels.shape[1:-1] if dimensions == _TOKENS else labels.shape[2:])
-    tokens = batch.output_token_mask() if dimensions == _TOKENS else None
-    return None if tokens is None else tuple(tokens.shape[1:])
+    return None
 
 
 def labels_by_row(batch: Batch, rows: Rows | None) -> Batch:
