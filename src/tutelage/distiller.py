@@ -135,7 +135,7 @@ class Distiller(nn.Module):
         parts: dict[str, Tensor] = {}
         divisors: list[int | Tensor] = []
         for number, term in enumerate(self._terms):
-            values = values_of(term.objective, student, teacher, batch)
+            values = values_of(term.objective, student, teacher, batch, examples)
             mask, valid = masks[number], examples
             if mask is not None:
                 values, valid = values.where(mask, 0), mask.sum()

@@ -224,7 +224,7 @@ class _Losses:
     def add(self, student: Signals, teacher: Signals, batch: Batch) -> None:
         examples, masks = valid_examples(self._terms, batch)
         for number, term in enumerate(self._terms):
-            values = values_of(term.objective, student, teacher, batch)
+            values = values_of(term.objective, student, teacher, batch, examples)
             mask = masks[number]
             if mask is not None:
                 values = values.where(mask, 0)

@@ -45,7 +45,9 @@ def valid_examples(terms: Sequence[Term], batch: Batch) -> tuple[int, Sequence[T
     return examples, masks
 
 
-def values_of(objective: Objective, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
+def values_of(
+    objective: Objective, student: Signals, teacher: Signals, batch: Batch, examples: int
+) -> Tensor:
     """Return a term's value for each example, `[batch]`.
 
     An objective that reads an output with several answers an example compares rows; an example's
@@ -56,6 +58,7 @@ def values_of(objective: Objective, student: Signals, teacher: Signals, batch: B
         student: The student's signals, by row.
         teacher: The teacher's, by row.
         batch: The examples.
+        examples: Their number.
 
     Raises:
         ArgumentError: The objective does not return one value for each example or row.
@@ -65,9 +68,10 @@ def values_of(objective: Objective, student: Signals, teacher: Signals, batch: B
     rows = student.rows if wants.student.output else None
     if wants.student.output and wants.teacher.output and rows is not teacher.rows:
         same_rows([rows, teacher.rows], ["the student", "the teacher"])
-    batch = labels_by_row(batch, rows)
+    if rows is not None:
+        batch = labels_by_row(batch, rows)
     values = objective(student, teacher, batch)
-    expected = len(batch) if rows is None else len(rows)
+    expected = examples if rows is None else len(rows)
     if getattr(values, "shape", None) != (expected,):
         raise ArgumentError(
             f"{objective} must return one value per {'example' if rows is None else 'row'}, "

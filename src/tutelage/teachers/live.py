@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import chain
 
 import torch
@@ -46,7 +45,7 @@ class Live(Teacher):
             signals = self._observe(batch, fields)
         # An inference tensor cannot be saved for a backward pass; its clone can.
         if isinstance(signals.output, Tensor):  # captured features are clones already
-            return replace(signals, output=signals.output.clone())
+            return Signals(signals.output.clone(), signals.features)
         return signals
 
     def _observe(self, batch: Batch, fields: Fields) -> Signals:
