@@ -102,6 +102,11 @@ def _positions(batch: Batch, dimensions: int) -> tuple[int, ...] | None:
     mask = batch.row_mask
     labels = batch.labels if isinstance(batch.labels, Tensor) else None  # or targets of boxes
     if mask is not None and mask.ndim == dimensions - 1:
+        if labels is not None and labels.ndim == mask.ndim and labels.shape != mask.shape:
+            raise DataError(
+                "`row_mask` and labels must be of the same positions, got "
+                f"{describe(mask)} and {describe(labels)}; bring one to the other's size"
+            )
         return tuple(mask.shape[1:])
     if labels is not None and labels.ndim == dimensions - 1:
         return tuple(labels.shape[1:])
