@@ -3,10 +3,10 @@
     TUTELAGE_DATA=... python benchmarks/blood_cells.py
 
 The folder that TUTELAGE_DATA names holds image/bccd.parquet: 205, 87 and 72 images of 240 × 180
-pixels with boxes of red cells, white cells and platelets. Both detectors are FCOS (Tian et al. 2019,
-https://arxiv.org/abs/1904.01355) at two thirds of that, on one map of an eighth of it. All rows have
-the same length and learning rate; nothing is tuned. Results are kept in the folder that
-TUTELAGE_RUNS names (by default "runs"), so that an interrupted benchmark resumes.
+pixels with boxes of red cells, white cells and platelets. Both detectors are FCOS (Tian, Shen, Chen
+and He 2019, https://arxiv.org/abs/1904.01355) at two thirds of that size, with one map of an eighth
+of it. All rows have the same length and learning rate; nothing is tuned. Results are kept in the
+folder that TUTELAGE_RUNS names (by default "runs"), so that an interrupted benchmark resumes.
 """
 
 from __future__ import annotations

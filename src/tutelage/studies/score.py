@@ -136,9 +136,10 @@ class Scorer:
 
     def by_domain(self, objective: Objective, output: Tensor) -> dict[str, dict[str, float]]:
         """Return the deciding metric for each domain of the test data."""
-        name, outputs = self.monitor.name, self.test.outputs(output, self.teacher_test)
-        metrics = {key: each for key, each in self.plan.metrics.items() if key == name}
-        found = measure(objective, outputs, metrics)
+        if not self.test.domains:
+            return {}
+        name = self.monitor.name
+        found = self._deciding(objective, self.test.outputs(output, self.teacher_test))
         values = {each: found.get(f"{name}/{each}") for each in self.test.domains or ()}
         return {each: {name: value} for each, value in finite(values).items()}
 
@@ -191,10 +192,8 @@ class Scorer:
 
     def value(self, objective: Objective, output: Tensor, rows: Sequence[int] | None) -> float:
         """Return the deciding metric on some test examples; None for all."""
-        outputs, name = self._some(output, rows), self.monitor.name
-        metrics = {key: each for key, each in self.plan.metrics.items() if key == name}
-        found = measure(objective, outputs, metrics) | divergence(objective, outputs)
-        return found.get(name, math.nan)
+        found = self._deciding(objective, self._some(output, rows))
+        return found.get(self.monitor.name, math.nan)
 
     @property
     def is_by_class(self) -> bool:
@@ -210,6 +209,14 @@ class Scorer:
             return {}
         given = found.predictions if found.student is None else found.student
         return metric.by_class(given, found.labels, found.rows)
+
+    def _deciding(self, objective: Objective, outputs: Outputs) -> dict[str, float]:
+        """Return the deciding metric, also by domain; others only if they come with it."""
+        name = self.monitor.name
+        if name == "kl":
+            return divergence(objective, outputs)
+        own = {key: each for key, each in self.plan.metrics.items() if key == name}
+        return measure(objective, outputs, own, standard=not own)
 
     def _some(self, output: Tensor, rows: Sequence[int] | None) -> Outputs:
         outputs = self.test.outputs(output, self.teacher_test)
