@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
 from tutelage import __version__
-from tutelage.errors import TutelageError
+from tutelage.cli import jobs
+from tutelage.cli.screen import errors_told
 
 app = typer.Typer(
     name="tutelage",
     help="Knowledge distillation: train a small, fast model from a large trained one, with proof.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 Targets = Annotated[Path, typer.Argument(help="Folder of targets that tl.label wrote.")]
@@ -60,7 +57,7 @@ def demo(
 
     Takes less than a minute on two CPU cores and downloads nothing.
     """
-    with _errors_in_one_line():
+    with errors_told():
         from tutelage.demo.settings import demo_settings  # noqa: PLC0415 - imports torch
         from tutelage.demo.show import show_demo  # noqa: PLC0415
 
@@ -84,7 +81,7 @@ def report(
     For a run, metrics that run.report() measured before are kept. Without them the report shows
     what is in the log, since the code of the models is not available.
     """
-    with _errors_in_one_line():
+    with errors_told():
         from tutelage.reports import read_record  # noqa: PLC0415 - imports torch
         from tutelage.reports.report import report_record  # noqa: PLC0415
         from tutelage.reports.writing import check_path  # noqa: PLC0415
@@ -126,7 +123,7 @@ def label(  # noqa: PLR0913 - the verb's options
     A reference names the object, or a function without arguments that returns it. After a kill or a
     full disk, the same command resumes.
     """
-    with _errors_in_one_line():
+    with errors_told():
         from tutelage import training  # noqa: PLC0415 - imports torch
         from tutelage.references import load  # noqa: PLC0415
         from tutelage.reports.numbers import file_size  # noqa: PLC0415
@@ -152,7 +149,7 @@ def label(  # noqa: PLR0913 - the verb's options
 @app.command()
 def show(store: Targets) -> None:
     """Print a summary of stored targets: sizes, the teacher's confusions, a few examples."""
-    with _errors_in_one_line():
+    with errors_told():
         from tutelage.reports.store_screen import show_store  # noqa: PLC0415 - imports torch
 
         show_store(store, Console())
@@ -161,7 +158,7 @@ def show(store: Targets) -> None:
 @app.command()
 def verify(store: Targets) -> None:
     """Check all stored targets and list what is damaged; exit with 1 if anything is."""
-    with _errors_in_one_line():
+    with errors_told():
         from tutelage.reports.store_screen import verify_store  # noqa: PLC0415 - imports torch
 
         sound = verify_store(store, Console())
@@ -169,21 +166,9 @@ def verify(store: Targets) -> None:
         raise typer.Exit(1)
 
 
+app.command()(jobs.distill)
+
+
 def main() -> None:
     """Run the command line."""
     app()
-
-
-@contextmanager
-def _errors_in_one_line() -> Iterator[None]:
-    """Print an error that tutelage raised on purpose in one line, and exit with 1."""
-    try:
-        yield
-    except TutelageError as error:
-        line = " ".join(str(error).split())
-        Console(stderr=True).print(Text(f"Error: {line}", style="red"), soft_wrap=True)
-        raise typer.Exit(1) from error
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,302 @@
+"""From the models of a recipe to the objects that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, cast
+
+import torch
+from pydantic import BaseModel, RootModel
+from torch import nn
+
+from tutelage.data import Chain
+from tutelage.errors import ArgumentError, RecipeError, TutelageError
+from tutelage.objectives import Objective
+from tutelage.recipes import choices
+from tutelage.recipes.choices import (
+    Choice,
+    ModelName,
+    ObjectiveSpec,
+    OptimizerChoice,
+    SchedulerChoice,
+    StudentSpec,
+    TransformSpec,
+)
+from tutelage.recipes.messages import dotted
+from tutelage.recipes.objects import as_module, load_function, load_model
+from tutelage.recipes.reading import Document, Place
+from tutelage.recipes.signatures import Arguments, FunctionName, parameters, target_of
+from tutelage.schedules import Schedule
+from tutelage.training.settings import MakeOptimizer, MakeScheduler
+
+_TRIED_STEPS = 4
+"""Steps for which a scheduler is tried before anything is trained."""
+
+
+@dataclass(frozen=True)
+class StepScheduler:
+    """A scheduler of PyTorch whose length is the number of optimizer steps.
+
+    Args:
+        kind: Its class.
+        arguments: By name.
+        counts: The parameters that count optimizer steps.
+    """
+
+    kind: Callable[..., torch.optim.lr_scheduler.LRScheduler]
+    arguments: Mapping[str, Any]
+    counts: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        words = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+        return f"{getattr(self.kind, '__name__', self.kind)}({words})"
+
+    def __call__(
+        self, optimizer: torch.optim.Optimizer, steps: int
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """Make the scheduler."""
+        return self.kind(optimizer, **self.arguments, **dict.fromkeys(self.counts, steps))
+
+
+@dataclass(frozen=True)
+class ScheduledRate:
+    """Multiplies the learning rate by a schedule."""
+
+    schedule: Schedule
+
+    def __repr__(self) -> str:
+        return f"learning rate * {self.schedule!r}"
+
+    def __call__(
+        self, optimizer: torch.optim.Optimizer, steps: int
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """Make a scheduler that is at progress step / steps."""
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_factor, self.schedule, steps))
+
+
+def _factor(schedule: Schedule, steps: int, step: int) -> float:
+    return schedule(step / max(1, steps))
+
+
+@dataclass
+class Builder:
+    """Builds objects; errors name the line of the recipe.
+
+    Args:
+        document: For the lines.
+        seed: Under which models are made.
+        teacher: The teacher, for students that are made from its layers.
+        layer_map: From layers of a student that was made so to the teacher's.
+    """
+
+    document: Document
+    seed: int = 0
+    teacher: Any = None
+    layer_map: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def at(self, place: Place) -> Iterator[None]:
+        """Name the place in the library's errors; any others are those of the user's code."""
+        try:
+            yield
+        except TutelageError as error:
+            if str(error).startswith(self.document.source) or len(error.args) != 1:
+                raise
+            kind = RecipeError if isinstance(error, ArgumentError) else type(error)
+            raise kind(f"{self.document.where(place)}: {error}") from error
+
+    @contextmanager
+    def arguments_at(self, place: Place) -> Iterator[None]:
+        """As `at`, where any error means that the arguments are wrong."""
+        try:
+            with self.at(place):
+                yield
+        except TutelageError:
+            raise
+        except (TypeError, ValueError, NotImplementedError) as error:
+            raise RecipeError(
+                f"{self.document.where(place)}: `{dotted(place)}` must be given what it accepts, "
+                f"got: {error}; correct that"
+            ) from error
+
+    def value(self, given: Any, place: Place) -> Any:  # noqa: PLR0911 - a case for each kind
+        """Return the object of a part of a recipe."""
+        makers: dict[type, Callable[[Any, Place], Any]] = {
+            ObjectiveSpec: self.objective,
+            TransformSpec: self.transform,
+            OptimizerChoice: self.optimizer,
+            SchedulerChoice: self.scheduler,
+            ModelName: self.model,
+            FunctionName: self.function,
+        }
+        if type(given) in makers:
+            return makers[type(given)](given, place)
+        if isinstance(given, RootModel):
+            return self.value(given.root, place)
+        if isinstance(given, Choice):
+            [(name, arguments)] = given.chosen().items()
+            return self.call(name, arguments, (*place, name))
+        if isinstance(given, Arguments):
+            return self.call("", given, place)
+        if isinstance(given, dict):
+            return {key: self.value(each, (*place, str(key))) for key, each in given.items()}
+        if isinstance(given, list):
+            return [self.value(each, (*place, str(at))) for at, each in enumerate(given)]
+        return given
+
+    def arguments(
+        self, given: Arguments | Mapping[str, Any] | None, place: Place, omit: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
+        """Return arguments by name, without those that are the defaults.
+
+        So a recipe that spells a default out is the same run as one that does not.
+        """
+        if not isinstance(given, Arguments):
+            return dict(given or {})
+        defaults = {name: each.default for name, each in type(given).model_fields.items()}
+        wanted = [name for name in type(given).model_fields if name in given.model_fields_set]
+        return {
+            name: self.value(getattr(given, name), (*place, name))
+            for name in wanted
+            if name not in omit and not _same(getattr(given, name), defaults[name])
+        }
+
+    def call(self, name: str, given: Arguments | Mapping[str, Any] | None, place: Place) -> Any:
+        """Return what a class or a function makes of its arguments."""
+        arguments = self.arguments(given, place, omit=("weight",) if _weighed(given) else ())
+        with self.arguments_at(place):
+            target = target_of(type(given)) if isinstance(given, Arguments) else None
+            target = target or cast("Any", load_function(dotted(place[:-1]), name))
+            positional = [
+                value
+                for each in parameters(target).values()
+                if each.kind is each.VAR_POSITIONAL
+                for value in arguments.pop(each.name, ())
+            ]
+            return target(*positional, **arguments)
+
+    def objective(self, given: ObjectiveSpec, place: Place) -> Objective:
+        """Return a weighted sum."""
+        sums = given.root if isinstance(given.root, list) else [given.root]
+        places = [(*place, str(at)) for at in range(len(sums))] if sums is given.root else [place]
+        terms = [
+            self._term(name, arguments, (*where, name))
+            for each, where in zip(sums, places, strict=True)
+            for name, arguments in cast("Choice", each).chosen().items()
+        ]
+        if not terms:
+            raise RecipeError(
+                f"{self.document.where(place)}: `{dotted(place)}` must name at least one "
+                "objective, got none; write SoftTargets: {temperature: 4}"
+            )
+        return terms[0] if len(terms) == 1 else sum(terms[1:], start=terms[0])
+
+    def _term(self, name: str, given: Any, place: Place) -> Objective:
+        weight: Any = 1.0
+        if _weighed(given):
+            weight = self.value(given.weight, (*place, "weight"))
+        elif given and "weight" in given:
+            weight, given = given["weight"], {key: given[key] for key in given if key != "weight"}
+        found = self.call(name, given, place)
+        with self.arguments_at(place):
+            if not isinstance(found, Objective):
+                raise ArgumentError(
+                    f"`{dotted(place)}` must be an objective, got {type(found).__name__}; name a "
+                    "subclass of tl.Objective"
+                )
+            return found if weight == 1 else found * weight
+
+    def transform(self, given: TransformSpec, place: Place) -> Any:
+        """Return a transform; a list is a chain."""
+        if isinstance(given.root, list):
+            found = [self.transform(each, (*place, str(at))) for at, each in enumerate(given.root)]
+            with self.arguments_at(place):
+                return Chain(found)
+        return self.value(given.root, place)
+
+    def optimizer(self, given: Choice, place: Place) -> MakeOptimizer:
+        """Return what makes an optimizer, tried on a small parameter."""
+        kind, arguments, place = self._named(given, place)
+        make = partial(kind, **arguments) if arguments else kind
+        with self.arguments_at(place):
+            _tried(make, None)
+        return make
+
+    def scheduler(self, given: Choice, place: Place) -> MakeScheduler:
+        """Return what makes a scheduler, tried on a small parameter."""
+        kind, arguments, place = self._named(given, place)
+        with self.arguments_at(place):
+            if isinstance(kind, type) and issubclass(kind, Schedule):
+                make: Any = ScheduledRate(kind(**arguments))
+            else:
+                counts = tuple(
+                    each
+                    for each in choices.FROM_THE_RUN
+                    if each in parameters(kind) and each not in arguments
+                )
+                make = StepScheduler(kind, arguments, counts)
+            _tried(torch.optim.SGD, make)
+        return make
+
+    def _named(self, given: Choice, place: Place) -> tuple[Any, dict[str, Any], Place]:
+        [(name, found)] = given.chosen().items()
+        place = (*place, name)
+        arguments = self.arguments(found, place)
+        if isinstance(found, Arguments):
+            return target_of(type(found)), arguments, place
+        with self.at(place):
+            return load_function(dotted(place[:-1]), name), arguments, place
+
+    def function(self, given: FunctionName, place: Place) -> Any:
+        """Return a function, without calling it."""
+        with self.at(place):
+            return load_function(dotted(place), given.root)
+
+    def model(self, given: ModelName, place: Place, trained: bool = False) -> Any:
+        """Return the model of a reference."""
+        with self.at(place):
+            return load_model(dotted(place), given.root, self.seed, trained)
+
+    def student(self, given: StudentSpec, place: Place) -> nn.Module:
+        """Return a fresh student."""
+        if isinstance(given.root, ModelName):
+            found = self.model(given.root, place, trained=True)
+            with self.at(place):
+                return as_module(dotted(place), found, "to be trained")
+        [(name, found)] = given.root.chosen().items()
+        arguments = self.arguments(found, (*place, name))
+        with self.at(place):
+            teacher = as_module("teacher", self.teacher, f"for a student made by {name}")
+            make: Any = target_of(type(found)) if isinstance(found, Arguments) else None
+            make = make or load_function(dotted(place), name)
+            kept = make(teacher, **arguments)
+            if isinstance(kept, nn.Module):
+                return kept
+            self.layer_map = dict(kept.layer_map)
+            return kept.student
+
+
+def _weighed(given: Any) -> bool:
+    return isinstance(given, Arguments) and "weight" in type(given).model_fields
+
+
+def _same(value: Any, default: Any) -> bool:
+    """Tell whether a value is the default: 1 is not True."""
+    return not isinstance(value, BaseModel) and value == default and type(value) is type(default)
+
+
+def _tried(make: Any, schedule: Any) -> None:
+    """Make an optimizer and a scheduler for a small parameter, and step both."""
+    parameter = nn.Parameter(torch.zeros(2, 2))
+    parameter.grad = torch.zeros(2, 2)
+    try:
+        optimizer = make([parameter])
+        scheduler = None if schedule is None else schedule(optimizer, _TRIED_STEPS)
+        optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+    except (RuntimeError, AssertionError, IndexError, KeyError, ArithmeticError) as error:
+        raise ValueError(str(error) or type(error).__name__) from error
