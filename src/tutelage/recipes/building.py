@@ -28,7 +28,7 @@ from tutelage.recipes.choices import (
 from tutelage.recipes.messages import dotted
 from tutelage.recipes.objects import as_module, load_function, load_model
 from tutelage.recipes.reading import Document, Place
-from tutelage.recipes.signatures import Arguments, FunctionName, parameters, target_of
+from tutelage.recipes.signatures import Arguments, FunctionName, Section, parameters, target_of
 from tutelage.schedules import Schedule
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
 
@@ -148,13 +148,13 @@ class Builder:
         return given
 
     def arguments(
-        self, given: Arguments | Mapping[str, Any] | None, place: Place, omit: tuple[str, ...] = ()
+        self, given: Section | Mapping[str, Any] | None, place: Place, omit: tuple[str, ...] = ()
     ) -> dict[str, Any]:
         """Return arguments by name, without those that are the defaults.
 
         So a recipe that spells a default out is the same run as one that does not.
         """
-        if not isinstance(given, Arguments):
+        if not isinstance(given, Section):
             return dict(given or {})
         defaults = {name: each.default for name, each in type(given).model_fields.items()}
         wanted = [name for name in type(given).model_fields if name in given.model_fields_set]

@@ -2,49 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field, RootModel
 
 from tutelage.recipes.choices import KNOWN, ObjectiveSpec, StudentSpec, TeacherSpec
 from tutelage.recipes.objects import DataOptions
 from tutelage.recipes.signatures import (
-    Arguments,
     FunctionName,
     Section,
     Text,
     arguments_model,
     by_shape,
-    summary,
 )
-from tutelage.training import Stage, blockwise, distill, fine_tune
+from tutelage.recipes.stages_model import StagesSpec, section
+from tutelage.recipes.study_model import StudySection
+from tutelage.training import distill, fine_tune, label
 
-_DATA_AND_MODELS = ("teacher", "student", "model", "train", "val", "test", "dataset", "out")
-
-
-def _section(target: Any, *omit: str, **settings: Any) -> type[Arguments]:
-    """Return the model of a call without its models and data, which have sections of their own."""
-    found = arguments_model(target, KNOWN, omit=(*_DATA_AND_MODELS, *omit), **settings)
-    if found is None:
-        raise TypeError(f"{target} has arguments that a recipe cannot give")
-    return found
-
-
-TrainingSection = _section(distill, "objective", "stages")
-FineTuneSection = _section(fine_tune)
-StageSection = _section(Stage)
-BlockwiseSection = _section(blockwise)
+TrainingSection = section(distill, "objective", "stages")
+FineTuneSection = section(fine_tune)
+LabelSection = section(label, "fields")
 DataSection = arguments_model(DataOptions, KNOWN)
-
-
-class BlockwiseStages(Section):
-    """Stages that train one block after another."""
-
-    blockwise: BlockwiseSection = Field(description=summary(blockwise))
-
-
-class StagesSpec(RootModel[by_shape([list[StageSection], BlockwiseStages])]):
-    """A list of stages, or `blockwise`."""
 
 
 class DataSpec(RootModel[by_shape([FunctionName, DataSection])]):
@@ -74,6 +50,13 @@ class RecipeModel(Section):
     )
     training: TrainingSection | None = Field(  # pyright: ignore[reportInvalidTypeForm]
         default=None, description="Settings of the training, as of tl.distill."
+    )
+    label: LabelSection | None = Field(  # pyright: ignore[reportInvalidTypeForm]
+        default=None,
+        description="Store the teacher's outputs first, as tl.label does, and learn from these.",
+    )
+    study: StudySection | None = Field(  # pyright: ignore[reportInvalidTypeForm]
+        default=None, description="Comparison of arms with controls, as of tl.study."
     )
     out: Text | None = Field(
         default=None, description="Folder for everything that is made; by default runs/NAME."

@@ -68,6 +68,17 @@ def load_model(argument: str, reference: str, seed: int, trained: bool) -> Any:
     return deepcopy(found) if trained else found
 
 
+def find_student(argument: str, reference: str) -> Any:
+    """Return what makes fresh students: the function of a reference, or a module to be copied."""
+    found = find(argument, reference)
+    if not isinstance(found, nn.Module) and not callable(found):
+        raise ArgumentError(
+            f"`{argument}` must name a function that makes a torch.nn.Module, or a module, got "
+            f"{type(found).__name__}; name one"
+        )
+    return found
+
+
 def load_data(argument: str, options: DataOptions | str, seed: int) -> Splits:
     """Return the data of a recipe.
 

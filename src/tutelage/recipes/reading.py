@@ -183,11 +183,10 @@ class _Reader:
 
 def _check_size(text: str, source: str) -> None:
     """Refuse a document that is too large or nested too deeply before it is composed."""
-    depth, number = 0, 0
-    for event in yaml.parse(text, Loader=yaml.BaseLoader):
+    depth = 0
+    for number, event in enumerate(yaml.parse(text, Loader=yaml.BaseLoader)):
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
-        number += 1
         if depth > _DEEPEST or number > 2 * _MOST_NODES:
             raise _too_large(f"{source}, line {event.start_mark.line + 1}")
 

@@ -1,0 +1,5 @@
+"""`tutelage init`: write a commented recipe to start from."""
+
+
+def init() -> None:
+    """Write."""
