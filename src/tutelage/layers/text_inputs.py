@@ -55,6 +55,13 @@ class TextInputs:
         self.tokenizer: Any = copy.deepcopy(tokenizer)
         self.max_length = integer("max_length", max_length, 1, "it is a number of tokens")
         self.words = words
+        # Where it was loaded from is not part of what it does.
+        self.tokenizer.name_or_path = ""
+        kept = getattr(self.tokenizer, "init_kwargs", {})
+        for name in [
+            name for name in kept if name.endswith(("_path", "_file", "local_files_only"))
+        ]:
+            del kept[name]
         # A fast tokenizer keeps the settings of its last call. With this one, its state, by which
         # runs are compared, is the same before the first batch and after it.
         self._tokens(["a"])

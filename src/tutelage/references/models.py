@@ -10,7 +10,9 @@ from torch import nn
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.nested import describe
 from tutelage.references import python_object
+from tutelage.references.hugging_face import load_hugging_face
 from tutelage.references.reference import WEIGHT_FILES, Reference, nearest
+from tutelage.references.sentence_encoders import load_sentence_encoder
 from tutelage.references.timm_models import load_timm
 from tutelage.references.torchvision_models import load_torchvision
 from tutelage.references.weights import load_weights, read_weights
@@ -18,7 +20,12 @@ from tutelage.teachers import Predictor, Teacher
 
 Loader = Callable[[Reference, int | None], nn.Module | Teacher]
 
-_KINDS: dict[str, Loader] = {"timm": load_timm, "torchvision": load_torchvision}
+_KINDS: dict[str, Loader] = {
+    "timm": load_timm,
+    "torchvision": load_torchvision,
+    "hf": load_hugging_face,
+    "sentence-transformers": load_sentence_encoder,
+}
 _PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle", ".pt", ".pth", ".bin", ".ckpt")
 
 
