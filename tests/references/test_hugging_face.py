@@ -195,7 +195,7 @@ def test_a_sentence_encoder_is_a_transformer_with_pooling(saved):
     with pytest.raises(ModelError, match=r"mean or the first of them, got \['pooling_mode_max"):
         load_model("teacher", f"sentence-transformers:{folder}")
     (folder / "modules.json").write_text(json.dumps([{"type": "os.system"}, *modules]))
-    with pytest.raises(ModelError, match="must consist of a transformer, .* got system, Transf"):
+    with pytest.raises(ModelError, match=r"must consist of a transformer, .* got system, Transf"):
         load_model("teacher", f"sentence-transformers:{folder}")
 
 
@@ -222,8 +222,8 @@ class TestBadInput:
             load_model("teacher", f"hf:{saved(hf.BertModel(config()))}?pool=mean&task=texts")
 
     def test_a_greater_length_than_the_models_is_refused(self, saved):
+        folder = saved(hf.BertForSequenceClassification(config()))
         with pytest.raises(ArgumentError, match="no more than the model's 16 tokens, got 99"):
-            folder = saved(hf.BertForSequenceClassification(config()))
             load_model("teacher", f"hf:{folder}?max_length=99")
 
     def test_an_unknown_option_is_refused(self, saved):
