@@ -6,13 +6,16 @@ import pickle
 import pytest
 import torch
 import transformers as hf
+from onnx import TensorProto, helper
 from torch import nn
 
 import tutelage as tl
+from onnx_files import WEIGHT, onnx_file
 from tokenizing import SIZE, tokenizer
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers import ByWord
 from tutelage.references import class_names, load_model, untrained
+from tutelage.wants import OUTPUT
 
 TEXTS = ["the cat sat", "the very unhappyly dog ran"]
 SMALL = {
@@ -197,6 +200,29 @@ def test_a_sentence_encoder_is_a_transformer_with_pooling(saved):
     (folder / "modules.json").write_text(json.dumps([{"type": "os.system"}, *modules]))
     with pytest.raises(ModelError, match=r"must consist of a transformer, .* got system, Transf"):
         load_model("teacher", f"sentence-transformers:{folder}")
+
+
+def test_a_model_of_onnx_is_given_the_tokens_of_texts(tmp_path):
+    tokenizer().save_pretrained(tmp_path / "tokens")
+    nodes = [
+        helper.make_node("Mul", ["input_ids", "attention_mask"], ["masked"]),
+        helper.make_node("ReduceSum", ["masked", "axis"], ["sum"], keepdims=1),
+        helper.make_node("Cast", ["sum"], ["number"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["number", "weight"], ["logits"]),
+        helper.make_node("Constant", [], ["axis"], value_ints=[1]),
+    ]
+    nodes = [nodes[-1], *nodes[:-1]]
+    inputs = [
+        helper.make_tensor_value_info(each, TensorProto.INT64, ["batch", "tokens"])
+        for each in ("input_ids", "attention_mask")
+    ]
+    path = onnx_file(tmp_path / "m.onnx", nodes, inputs, weight=WEIGHT[:1])
+    with pytest.raises(ModelError, match=r"must have one input .*\?tokenizer=FOLDER"):
+        load_model("teacher", str(path))
+    teacher = load_model("teacher", f"{path}?tokenizer={tmp_path / 'tokens'}")
+    found = teacher.signals(tl.Batch(["the cat sat", "the dog"]), OUTPUT).output
+    sums = torch.tensor([[2.0 + 4 + 5 + 7 + 3], [2.0 + 4 + 6 + 3]])
+    torch.testing.assert_close(found, sums @ torch.from_numpy(WEIGHT[:1]))
 
 
 class TestBadInput:

@@ -5,5 +5,6 @@
 
 from tutelage.references.models import class_names, load_model, untrained
 from tutelage.references.python_object import load
+from tutelage.references.row_model import with_columns
 
-__all__ = ["class_names", "load", "load_model", "untrained"]
+__all__ = ["class_names", "load", "load_model", "untrained", "with_columns"]

@@ -24,13 +24,14 @@ class HubFiles:
     Args:
         reference: Its name is a folder, or `NAME` or `ORG/NAME` of a hub.
         hf: The package transformers.
+        needs_config: Whether there must be a config.json, as of models.
 
     Raises:
         ArgumentError: It is neither.
         ModelError: Its config names code that would be run.
     """
 
-    def __init__(self, reference: Reference, hf: Any) -> None:
+    def __init__(self, reference: Reference, hf: Any, needs_config: bool = True) -> None:
         self.reference, self.hf = reference, hf
         folder = Path(reference.name).expanduser()
         self.is_folder = folder.is_dir()
@@ -44,13 +45,13 @@ class HubFiles:
         self.revision = reference.options.get("revision", "main")
         if self.is_folder:
             self._check_folder(folder)
-        self.config = self.read("config.json")
-        if self.config is None:
+        config = self.read("config.json")
+        if config is None and needs_config:
             raise ModelError(
                 f"`{reference.argument}` {reference.text!r} must have a config.json; save the "
                 "model by save_pretrained"
             )
-        self._check_config(self.config)
+        self._check_config({} if config is None else config)
 
     @property
     def settings(self) -> dict[str, Any]:

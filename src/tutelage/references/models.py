@@ -10,7 +10,11 @@ from torch import nn
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.nested import describe
 from tutelage.references import python_object
+from tutelage.references.boosting import load_catboost, load_lightgbm, load_xgboost
+from tutelage.references.estimators import load_estimator
+from tutelage.references.exported import load_exported
 from tutelage.references.hugging_face import load_hugging_face
+from tutelage.references.onnx_model import load_onnx
 from tutelage.references.reference import WEIGHT_FILES, Reference, nearest
 from tutelage.references.sentence_encoders import load_sentence_encoder
 from tutelage.references.timm_models import load_timm
@@ -25,6 +29,15 @@ _KINDS: dict[str, Loader] = {
     "torchvision": load_torchvision,
     "hf": load_hugging_face,
     "sentence-transformers": load_sentence_encoder,
+}
+_FILES: dict[str, Loader] = {
+    ".pt2": load_exported,
+    ".onnx": load_onnx,
+    ".skops": load_estimator,
+    ".ubj": load_xgboost,
+    ".json": load_xgboost,
+    ".txt": load_lightgbm,
+    ".cbm": load_catboost,
 }
 _PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle", ".pt", ".pth", ".bin", ".ckpt")
 
@@ -59,6 +72,8 @@ def load_model(argument: str, reference: str, *, classes: int | None = None) -> 
     if ":" in parsed.name:
         return _of_python(parsed, kind)
     suffix = Path(parsed.name).suffix.lower()
+    if suffix in _FILES:
+        return _FILES[suffix](parsed, classes)
     raise _unknown(parsed, suffix)
 
 
@@ -128,5 +143,5 @@ def _unknown(reference: Reference, suffix: str) -> ArgumentError | ModelError:
     return ArgumentError(
         f"`{argument}` must be a reference to a model, got {text!r}; write "
         f"{', '.join(f'{kind}:NAME' for kind in _KINDS)}, package.module:function, "
-        "file.py:function, or the file of a model"
+        f"file.py:function, or the file of a model ({', '.join(_FILES)})"
     )

@@ -119,7 +119,7 @@ class Predictor(Teacher):
     def fingerprint(self) -> str:
         """Return the callable's own `fingerprint()`, or its name and a hash of its pickle."""
         own = getattr(self.predict, "fingerprint", None)
-        found = own() if callable(own) else callable_fingerprint(self.predict)
+        found = str(own()) if callable(own) else callable_fingerprint(self.predict)
         return f"{found}, binary probabilities" if self.binary else found
 
     def _predict(self, inputs: Any) -> Tensor:
