@@ -36,7 +36,7 @@ def error(job, old, new):
         ("{AdamW: {lr: 5e-3}}", "{AdamW: , SGD: }", "must name one thing, got AdamW, SGD"),
         ("job.py:net", "job.py:nett", "line 2: `teacher` must name an existing object"),
         ("job.py:small", "job.py:data", "line 3: `student` must be a torch.nn.Module to be train"),
-        ("job.py:data", "job.py:net", "line 4: `data` must name a dict of data sets"),
+        ("job.py:data", "job.py:net", "line 4: `data` must name data, or a dict"),
         ("student: job.py:small", "", "`student` must be given"),
         ("job.py:data", "{test: job.py:test}", "line 4: `data.train` must be given"),
     ],
@@ -87,6 +87,6 @@ def test_a_recipe_in_the_folder_of_another_run_changes_nothing_there(job):
 
 
 def test_errors_of_the_users_code_are_theirs(job):
-    (job / "job.py").write_text("def data():\n    raise ValueError('mine')\n")
+    (job / "job.py").write_text("def net():\n    raise ValueError('mine')\n")
     with pytest.raises(ValueError, match=r"^mine$"):
         tl.Recipe.from_file("job.yaml").run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -13,6 +14,7 @@ from pydantic import BaseModel, RootModel
 from torch import nn
 
 from tutelage.data import Chain
+from tutelage.datasets import Splits
 from tutelage.errors import ArgumentError, RecipeError, TutelageError
 from tutelage.objectives import Objective
 from tutelage.recipes import choices
@@ -26,10 +28,21 @@ from tutelage.recipes.choices import (
     TransformSpec,
 )
 from tutelage.recipes.messages import dotted
-from tutelage.recipes.objects import as_module, load_function, load_model
+from tutelage.recipes.objects import (
+    FROM_DATA,
+    as_module,
+    is_store,
+    load_function,
+    load_model,
+    made_by,
+    model_maker,
+    number_of_outputs,
+)
 from tutelage.recipes.reading import Document, Place
 from tutelage.recipes.signatures import Arguments, FunctionName, Section, parameters, target_of
+from tutelage.references import class_names, with_columns
 from tutelage.schedules import Schedule
+from tutelage.teachers import Teacher
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
 
 _TRIED_STEPS = 4
@@ -87,15 +100,19 @@ class Builder:
 
     Args:
         document: For the lines.
+        data: Returns the data of the recipe, on which models may depend.
         seed: Under which models are made.
+        teacher_outputs: How many outputs teachers must have; None for those that they have.
         teacher: The teacher, for students that are made from its layers.
-        layer_map: From layers of a student that was made so to the teacher's.
+        class_names: By place, the names of the classes of the teachers that were loaded.
     """
 
     document: Document
+    data: Callable[[], Splits]
     seed: int = 0
+    teacher_outputs: int | None = None
     teacher: Any = None
-    layer_map: dict[str, str] = field(default_factory=dict)
+    class_names: dict[Place, tuple[str, ...] | None] = field(default_factory=dict)
 
     @contextmanager
     def at(self, place: Place) -> Iterator[None]:
@@ -255,28 +272,46 @@ class Builder:
         with self.at(place):
             return load_function(dotted(place), given.root)
 
-    def model(self, given: ModelName, place: Place, trained: bool = False) -> Any:
-        """Return the model of a reference."""
+    def model(self, given: ModelName, place: Place) -> Any:
+        """Return a teacher: a module, a teacher of another kind, or the folder of a store."""
+        if is_store(given.root):
+            return given.root
         with self.at(place):
-            return load_model(dotted(place), given.root, self.seed, trained)
+            maker = model_maker(dotted(place), given.root, self.data, self.teacher_outputs)
+            found = load_model(maker, self.seed)
+            columns = self.data().columns
+            if isinstance(found, Teacher) and columns is not None:
+                found = with_columns(found, columns)
+            if isinstance(found, (nn.Module, Teacher)):
+                self.class_names[place] = class_names(found)
+            return found
+
+    def student_maker(self, given: StudentSpec, place: Place) -> Callable[[], Any] | nn.Module:
+        """Return what makes fresh students, or one that is made from the teacher's layers."""
+        if isinstance(given.root, ModelName):
+            with self.at(place):
+                outputs = number_of_outputs(self.data())
+                return model_maker(dotted(place), given.root.root, self.data, outputs)
+        [(name, found)] = given.root.chosen().items()
+        place = (*place, name)
+        arguments = self.arguments(found, place)
+        with self.arguments_at(place):
+            make: Any = target_of(type(found)) if isinstance(found, Arguments) else None
+            make = make or load_function(dotted(place), name)
+            wanted = parameters(make)
+            if "teacher" not in wanted:
+                from_data = {each: wanted[each] for each in wanted if each in FROM_DATA}
+                return made_by(dotted(place), make, from_data, self.data(), arguments)
+            teacher = as_module("teacher", self.teacher, f"for a student made by {name}")
+            kept = make(teacher, **arguments)
+            return kept if isinstance(kept, nn.Module) else kept.student
 
     def student(self, given: StudentSpec, place: Place) -> nn.Module:
         """Return a fresh student."""
-        if isinstance(given.root, ModelName):
-            found = self.model(given.root, place, trained=True)
-            with self.at(place):
-                return as_module(dotted(place), found, "to be trained")
-        [(name, found)] = given.root.chosen().items()
-        arguments = self.arguments(found, (*place, name))
+        maker = self.student_maker(given, place)
         with self.at(place):
-            teacher = as_module("teacher", self.teacher, f"for a student made by {name}")
-            make: Any = target_of(type(found)) if isinstance(found, Arguments) else None
-            make = make or load_function(dotted(place), name)
-            kept = make(teacher, **arguments)
-            if isinstance(kept, nn.Module):
-                return kept
-            self.layer_map = dict(kept.layer_map)
-            return kept.student
+            found = maker if isinstance(maker, nn.Module) else load_model(maker, self.seed)
+            return as_module(dotted(place), deepcopy(found), "to be trained")
 
 
 def _weighed(given: Any) -> bool:

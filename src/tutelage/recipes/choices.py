@@ -145,12 +145,9 @@ def _is_scheduler(kind: type) -> bool:
 
 
 def _student_functions() -> dict[str, Callable[..., Any]]:
+    """Return the functions that make students, from a teacher or from the sizes of the data."""
     found = {name: getattr(students, name) for name in students.__all__}
-    return {
-        name: each
-        for name, each in found.items()
-        if not isinstance(each, type) and next(iter(parameters(each))) == "teacher"
-    }
+    return {name: each for name, each in found.items() if not isinstance(each, type)}
 
 
 KNOWN: dict[Any, Any] = {
@@ -228,9 +225,9 @@ TeacherChoice = _choice(
 )
 StudentChoice = _choice(
     "StudentChoice",
-    "A student made from the teacher's layers.",
+    "A student made from the teacher's layers, or by the sizes of the data.",
     _student_functions(),
-    omit=("teacher", "inputs"),
+    omit=("teacher", "inputs", "features", "outputs"),
 )
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from tutelage.errors import ArgumentError
 from tutelage.layers import blocks
-from tutelage.recipes.objects import load_model
+from tutelage.references import load_model
 from tutelage.teachers import as_teacher
 
 
@@ -18,7 +18,7 @@ def describe_model(reference: str) -> dict[str, Any]:
     Raises:
         ArgumentError: The reference names no model with layers.
     """
-    found = load_model("MODEL", reference, 0, trained=False)
+    found = load_model("MODEL", reference)
     module = found if isinstance(found, nn.Module) else as_teacher(found).module
     if module is None:
         raise ArgumentError(

@@ -12,13 +12,14 @@ from typing import Any
 
 from torch import nn
 
+from tutelage.datasets import DataOptions, Splits
 from tutelage.errors import ArgumentError, RecipeError
 from tutelage.objectives import Objective
 from tutelage.recipes.building import Builder
+from tutelage.recipes.messages import shortened
 from tutelage.recipes.model import RecipeModel
-from tutelage.recipes.objects import Splits, as_module, load_data
+from tutelage.recipes.objects import as_module, load_data, number_of_outputs
 from tutelage.recipes.reading import Document, Place
-from tutelage.recipes.signatures import Arguments
 from tutelage.store import TargetStore
 from tutelage.teachers import Stored
 from tutelage.training import Run, Stage, distill, fine_tune, label
@@ -41,7 +42,8 @@ class Job:
         with self.named(("training",)):
             if seed < 0:
                 raise ArgumentError(f"`seed` must be at least 0, got {seed}; any integer from 0 on")
-        self.build = Builder(document, seed)
+        self.seed = seed
+        self.build = Builder(document, lambda: self.data_as_given, seed)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -70,11 +72,34 @@ class Job:
 
     @cached_property
     def data(self) -> Splits:
-        """The data sets."""
-        given = self.model.data.root
-        options = self.build.value(given, ("data",)) if isinstance(given, Arguments) else given.root
+        """The data sets, with classes in the order of the teacher's outputs."""
+        self.live_teacher  # noqa: B018 - from which the names of its classes are known
+        found, names = self.data_as_given, self._teacher_classes()
+        if not names or found.kind != "classes" or names == found.classes:
+            return found
+        options = self.model.data.root
+        if isinstance(options, DataOptions) and set(found.classes) <= set(names):
+            with self.build.at(("data",)):
+                return load_data("data", options.model_copy(update={"classes": names}), self.seed)
+        if self.model.fine_tune is not None:
+            return found
+        raise RecipeError(
+            f"{self.document.where(('teacher',))}: the teacher must have the classes of the data, "
+            f"{shortened(found.classes)}, got {shortened(names)}; fine-tune it on the data "
+            "(`fine_tune:`), or give names to its outputs (`classes:` in `data`)"
+        )
+
+    def _teacher_classes(self) -> tuple[str, ...] | None:
+        """Return the classes of the one teacher, or of several that have the same."""
+        root = ("teacher",)
+        names = {each for at, each in self.build.class_names.items() if at[:1] == root}
+        return names.pop() if len(names) == 1 else None
+
+    @cached_property
+    def data_as_given(self) -> Splits:
+        """The data sets, before the teacher's classes are known."""
         with self.build.at(("data",)):
-            return load_data("data", options, self.build.seed)
+            return load_data("data", self.model.data.root, self.seed)
 
     @cached_property
     def live_teacher(self) -> Any:
@@ -82,7 +107,10 @@ class Job:
         given = self.model.teacher
         if given is None:
             return None
+        if self.model.fine_tune is not None:
+            self.build.teacher_outputs = number_of_outputs(self.data_as_given)
         found = self.build.value(given, ("teacher",))
+        self.build.teacher_outputs = None
         if self.model.fine_tune is not None:
             with self.build.at(("teacher",)):
                 as_module("teacher", found, "to be fine-tuned")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
+from tutelage.datasets import DataOptions, SplitOptions
 from tutelage.errors import RecipeError
 from tutelage.recipes.reading import Document, Place
 
@@ -68,6 +69,11 @@ def _lines(error: Mapping[str, Any], document: Document) -> list[str]:
 
 def _problem(error: Mapping[str, Any], name: str) -> str:
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
+    if kind == "extra_forbidden":  # of the data, whose model is not one of recipes
+        known = SplitOptions if ".split." in name else DataOptions
+        return f"`{name}` is unknown; {nearest(str(error['loc'][-1]), known.model_fields)}"
+    if kind == "value_error":
+        return f"`{name}` cannot be used: {context['error']}"
     if kind == "missing":
         return f"`{name}` must be given; add it"
     if kind == "several":
@@ -100,3 +106,9 @@ def shown(value: Any) -> str:
         return str(value).lower()
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def shortened(names: Sequence[str], most: int = 6) -> str:
+    """Return names, or the first of many."""
+    more = f", … ({len(names)})" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import Field, RootModel
+from typing import Annotated
 
-from tutelage.recipes.choices import KNOWN, ObjectiveSpec, StudentSpec, TeacherSpec
-from tutelage.recipes.objects import DataOptions
+from pydantic import BeforeValidator, Field, RootModel
+
+from tutelage.datasets import DataOptions
+from tutelage.recipes.choices import ObjectiveSpec, StudentSpec, TeacherSpec
 from tutelage.recipes.signatures import (
-    FunctionName,
     Section,
     Text,
-    arguments_model,
     by_shape,
+    plain,
 )
 from tutelage.recipes.stages_model import StagesSpec, section
 from tutelage.recipes.study_model import StudySection
@@ -20,11 +21,10 @@ from tutelage.training import distill, fine_tune, label
 TrainingSection = section(distill, "objective", "stages")
 FineTuneSection = section(fine_tune)
 LabelSection = section(label, "fields")
-DataSection = arguments_model(DataOptions, KNOWN)
 
 
-class DataSpec(RootModel[by_shape([FunctionName, DataSection])]):
-    """Which data, by name; or one reference to a dict of `train`, `val` and `test`."""
+class DataSpec(RootModel[Annotated[by_shape([Text, DataOptions]), BeforeValidator(plain)]]):
+    """Which data, by name; or one name: of training data, or of a dict of train, val and test."""
 
 
 class RecipeModel(Section):

@@ -2,81 +2,126 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from tutelage import references
 from tutelage.data import randomness
+from tutelage.datasets import DataOptions, Splits
+from tutelage.datasets import load_data as load_by_reference
 from tutelage.errors import ArgumentError, DataError
+from tutelage.layers import Prepared
 from tutelage.nested import describe
-from tutelage.references import find, load
+from tutelage.references.python_object import find, load
 from tutelage.store import manifest
 
 _WITH_FUNCTIONS = ("objectives", "teachers", "data", "evaluation", "layers")
 """Packages whose functions and classes a recipe may name without their module."""
+FROM_DATA = ("data", "features", "outputs")
+"""Arguments of a user's function that are taken from the data of the recipe."""
 
 
 @dataclass(frozen=True)
-class DataOptions:
-    """Which data a recipe is about.
+class FreshModel:
+    """Makes a model anew at every call.
 
     Args:
-        train: Data to train on: `package.module:name` or `file.py:name`.
-        val: Data to select the best epoch by.
-        test: Held-out data, for studies and evaluation.
-        unlabelled: More data to train on, whose labels, if any, are not used.
+        argument: Its name in the recipe, for messages.
+        reference: Of a model, or what makes one.
+        outputs: The number of its outputs; None for those that it has.
+        arguments: For a function.
+        prepare: Of the rows of a table; None for inputs as they are.
     """
 
-    train: str
-    val: str | None = None
-    test: str | None = None
-    unlabelled: str | None = None
+    argument: str
+    reference: str | Callable[..., Any]
+    outputs: int | None = None
+    arguments: Mapping[str, Any] | None = None
+    prepare: Any = None
+
+    def __call__(self) -> Any:
+        """Return the model."""
+        if isinstance(self.reference, str):
+            return references.load_model(self.argument, self.reference, classes=self.outputs)
+        found = self.reference(**self.arguments or {})
+        return found if self.prepare is None else Prepared(found, self.prepare)
 
 
-@dataclass(frozen=True)
-class Splits:
-    """The data of a recipe.
+def model_maker(
+    argument: str, reference: str, data: Callable[[], Splits], outputs: int | None
+) -> Callable[[], Any]:
+    """Return what makes the model of a reference.
+
+    A function of the user may have the arguments `features` (of the rows of a table, by which it
+    is given prepared ones), `outputs`, and `data`, the recipe's `Splits`.
 
     Args:
-        train: To train on.
-        val: To select by; None for none.
-        test: Held out; None for none.
-        classes: Names of the classes, if they are known.
+        argument: Its name in the recipe.
+        reference: Of the model.
+        data: Returns the data of the recipe.
+        outputs: The number of outputs that it must have; None for those that it has.
     """
+    if not _is_python(reference):
+        return FreshModel(argument, reference, outputs)
+    found = find(argument, reference)
+    if isinstance(found, nn.Module):
+        return partial(deepcopy, found)
+    if not inspect.isroutine(found) and not isinstance(found, (type, partial)):
+        return partial(load, argument, reference)
+    wanted = _wanted(found)
+    return (
+        made_by(argument, found, wanted, data()) if wanted else partial(load, argument, reference)
+    )
 
-    train: Any
-    val: Any = None
-    test: Any = None
-    classes: tuple[str, ...] = ()
+
+def made_by(
+    argument: str,
+    function: Callable[..., Any],
+    wanted: Mapping[str, Any],
+    data: Splits,
+    given: Mapping[str, Any] | None = None,
+) -> FreshModel:
+    """Return what calls a function with arguments that depend on the data, and prepares rows."""
+    prepare = data.table_inputs() if "features" in wanted else None
+    outputs = number_of_outputs(data)
+    if "outputs" in wanted and outputs is None:
+        raise DataError(
+            f"`{argument}` must be told its number of outputs by the labels of the data, got data "
+            "without classes; name a function without the argument `outputs`"
+        )
+    known = {"data": data, "outputs": outputs, "features": prepare and prepare.features}
+    arguments = {name: known[name] for name in wanted} | dict(given or {})
+    return FreshModel(argument, function, None, arguments, prepare)
 
 
-def load_model(argument: str, reference: str, seed: int, trained: bool) -> Any:
-    """Return the model of a reference: a module, a teacher, or the path of stored targets.
-
-    A random model is always made under the same seed. One that is to be trained is copied, since
-    the user's code may hold on to it.
-    """
-    if (Path(reference) / manifest.NAME).is_file():
-        return reference
+def load_model(maker: Callable[[], Any], seed: int) -> Any:
+    """Return a model; a random one is always made under the same seed."""
     with randomness.preserved():
         randomness.seed_everything(seed)
-        found = load(argument, reference)
-    return deepcopy(found) if trained else found
+        return maker()
 
 
-def find_student(argument: str, reference: str) -> Any:
-    """Return what makes fresh students: the function of a reference, or a module to be copied."""
-    found = find(argument, reference)
-    if not isinstance(found, nn.Module) and not callable(found):
-        raise ArgumentError(
-            f"`{argument}` must name a function that makes a torch.nn.Module, or a module, got "
-            f"{type(found).__name__}; name one"
-        )
-    return found
+def is_store(reference: str) -> bool:
+    """Tell whether a reference is the folder of stored targets."""
+    return (Path(reference) / manifest.NAME).is_file()
+
+
+def number_of_outputs(data: Splits) -> int | None:
+    """Return how many outputs a model of this data has; None if the data does not tell."""
+    if data.kind in ("classes", "binary"):
+        return len(data.classes) or None
+    if data.kind != "values":
+        return None
+    label = data.train[0][1]
+    return 1 if label.ndim == 0 else len(label)
 
 
 def load_data(argument: str, options: DataOptions | str, seed: int) -> Splits:
@@ -84,24 +129,31 @@ def load_data(argument: str, options: DataOptions | str, seed: int) -> Splits:
 
     Args:
         argument: Its name, for messages.
-        options: Which data; or one reference, to a dict of `train`, `val` and `test`.
-        seed: Of everything random in making them.
+        options: Which data; or one reference, to a dict of `train`, `val` and `test`, or to the
+            training data.
+        seed: Of everything random in making data sets of Python.
     """
     with randomness.preserved():
         randomness.seed_everything(seed)
-        if isinstance(options, DataOptions):
-            return _by_name(argument, options)
-        found = load(argument, options)
-    if isinstance(found, Splits):
-        return found
-    known = {"train", "val", "test"}
-    if not isinstance(found, dict) or not {"train"} <= found.keys() <= known:
+        if isinstance(options, str) and _is_python(options):
+            found = load(argument, options)
+            if isinstance(found, Splits):
+                return found
+            options = _options(argument, found)
+        return load_by_reference(argument, options, load)
+
+
+def _options(argument: str, found: Any) -> DataOptions:
+    known = {"train", "val", "test", "unlabelled"}
+    several = isinstance(found, dict)
+    if not several and not isinstance(found, nn.Module):
+        return DataOptions(train=found)
+    if not several or not {"train"} <= found.keys() <= known:
         raise DataError(
-            f"`{argument}` must name a dict of data sets with the keys train, val and test, of "
-            f"which only train must be there, got {describe(found)}; give one, or write "
-            "`train:` and `val:` with a reference each"
+            f"`{argument}` must name data, or a dict of data sets with the keys train, val, test "
+            f"and unlabelled, of which only train must be there, got {describe(found)}; give one"
         )
-    return Splits(found["train"], found.get("val"), found.get("test"))
+    return DataOptions(**found)
 
 
 def load_function(argument: str, name: str) -> Any:
@@ -118,22 +170,6 @@ def load_function(argument: str, name: str) -> Any:
     return known[name]
 
 
-def _by_name(argument: str, options: DataOptions) -> Splits:
-    from torch.utils.data import ConcatDataset  # noqa: PLC0415
-
-    from tutelage.data import unlabelled  # noqa: PLC0415
-
-    names = {"train": options.train, "val": options.val, "test": options.test}
-    found: dict[str, Any] = {
-        name: None if each is None else load(f"{argument}.{name}", each)
-        for name, each in names.items()
-    }
-    if options.unlabelled is not None:
-        more: Any = load(f"{argument}.unlabelled", options.unlabelled)
-        found["train"] = ConcatDataset([found["train"], unlabelled(more)])
-    return Splits(**found)
-
-
 def as_module(argument: str, found: Any, why: str) -> nn.Module:
     """Return a module; refuse what is none."""
     if not isinstance(found, nn.Module):
@@ -142,3 +178,21 @@ def as_module(argument: str, found: Any, why: str) -> nn.Module:
             "or a function that returns one"
         )
     return found
+
+
+def _wanted(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return those parameters of a function that the data gives."""
+    try:
+        found = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}
+    return {name: each for name, each in found.items() if name in FROM_DATA}
+
+
+def _is_python(reference: str) -> bool:
+    """Tell whether a reference is package.module:name or file.py:name."""
+    source, colon, name = reference.rpartition(":")
+    parts = name.split(".")
+    dotted = source.endswith(".py") or all(part.isidentifier() for part in source.split("."))
+    known = ("timm", "torchvision", "hf")
+    return bool(colon) and dotted and all(map(str.isidentifier, parts)) and source not in known

@@ -32,6 +32,8 @@ def resolved(given: Any) -> Any:
             for name in type(given).model_fields
             if _is_written(given, name, value := getattr(given, name), ours)
         }
+    if isinstance(given, BaseModel):  # of the data
+        return given.model_dump(mode="json", exclude_none=True)
     if isinstance(given, dict):
         return {key: resolved(each) for key, each in given.items()}
     return [resolved(each) for each in given] if isinstance(given, list) else given

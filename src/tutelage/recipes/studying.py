@@ -8,9 +8,8 @@ from functools import partial
 from typing import Any, cast
 
 from tutelage.errors import ArgumentError, RecipeError
-from tutelage.recipes.choices import ModelName, ObjectiveSpec, StudentSpec
+from tutelage.recipes.choices import ObjectiveSpec, StudentSpec
 from tutelage.recipes.job import Job
-from tutelage.recipes.objects import find_student
 from tutelage.recipes.reading import Place
 from tutelage.recipes.study_model import ArmSpec, SweepSpec
 from tutelage.studies import Arm, ReportOptions, Study, Sweep, Training, study
@@ -58,14 +57,11 @@ def carry_out_study(job: Job) -> Study:
 
 
 def student_of(job: Job, given: StudentSpec | None, place: Place) -> Any:
-    """Return what makes students: a function of the user, or a module that is copied."""
+    """Return what makes students, or a module that is copied."""
     if given is None:
         raise job.missing("student", "the model to train")
-    if isinstance(given.root, ModelName):
-        with job.build.at(place):
-            return find_student(".".join(place), given.root.root)
     job.build.teacher = job.teacher
-    return job.build.student(given, place)
+    return job.build.student_maker(given, place)
 
 
 def _default_arms(job: Job) -> dict[str, Arm]:
