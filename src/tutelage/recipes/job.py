@@ -155,6 +155,7 @@ class Job:
         if not self.asked:
             raise self.missing("objective", "such as SoftTargets: {temperature: 4}")
         settings, data = self.settings, self.data
+        self._check_sections()
         teacher = self.teacher
         student = self.student(teacher)
         if self.model.label is not None:
@@ -170,6 +171,13 @@ class Job:
                 **self.asked,
                 **settings,
             )
+
+    def _check_sections(self) -> None:
+        """Build the settings of what comes first, so that nothing wrong in them is found late."""
+        for name in ("fine_tune", "label"):
+            given: Any = getattr(self.model, name)
+            if given is not None:
+                self.build.arguments(given, (name,))
 
     def label(self) -> dict[str, TargetStore]:
         """Store the teacher's outputs for all data."""
