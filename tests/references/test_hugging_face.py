@@ -163,6 +163,33 @@ def test_distils_a_half_student_from_raw_texts(model, saved):
     assert len(run.student.bert.encoder.layer) == 2
 
 
+@pytest.mark.parametrize("objective", [tl.FeatureMatch, tl.CKA])
+def test_padding_of_raw_texts_is_no_part_of_objectives_on_layers(objective, saved):
+    teacher = load_model("teacher", f"hf:{saved(hf.BertForSequenceClassification(config()))}")
+    student, layer_map = tl.students.every_nth_layer(teacher, n=2)
+    student.load_state_dict({k: v + 0.01 for k, v in student.state_dict().items()})
+    raw, tokens = TEXTS * 2, teacher.prepare(TEXTS * 2)
+    pairs = ((student, teacher, raw), (student.wrapped, teacher.wrapped, tokens))
+    losses = []
+    for ours, theirs, inputs in pairs:
+        torch.manual_seed(0)
+        distiller = tl.Distiller(ours, theirs, objective(layer_map)).eval()
+        distiller.build(tl.Batch(inputs))
+        losses.append(distiller(tl.Batch(inputs)).total)
+    assert losses[0] > 0
+    torch.testing.assert_close(*losses)
+
+
+def test_layers_of_different_tokens_are_not_compared(saved):
+    folder = saved(hf.BertForSequenceClassification(config()))
+    teacher, student = (load_model("x", f"hf:{folder}?max_length={n}") for n in (16, 4))
+    objective = tl.FeatureMatch({"bert.encoder.layer.0": "bert.encoder.layer.0"})
+    distiller = tl.Distiller(student, teacher, objective)
+    distiller.build(tl.Batch(["the"]))
+    with pytest.raises(ModelError, match=r"have the same tokens, got \[2, 4\].* and \[2, 9\]"):
+        distiller(tl.Batch(TEXTS))
+
+
 def test_distils_models_of_different_tokenizers(saved):
     teacher = load_model("teacher", f"hf:{saved(hf.BertForSequenceClassification(config()))}")
     small = hf.DistilBertConfig(vocab_size=SIZE, dim=8, hidden_dim=8, n_layers=1, n_heads=2)
