@@ -14,7 +14,7 @@ from onnx_files import WEIGHT, onnx_file
 from tokenizing import SIZE, tokenizer
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers import ByWord
-from tutelage.references import class_names, load_model, untrained
+from tutelage.references import class_names, load_model, output_kind, untrained
 from tutelage.wants import OUTPUT
 
 TEXTS = ["the cat sat", "the very unhappyly dog ran"]
@@ -61,6 +61,20 @@ def test_a_text_classifier_with_its_tokenizer_and_class_names(saved):
     assert untrained(found) is None
     assert found.prepare.max_length == 16
     assert load_model("x", f"hf:{saved(model)}?max_length=5").prepare.max_length == 5
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({"problem_type": "multi_label_classification", "num_labels": 3}, "binary"),
+        ({"problem_type": "single_label_classification", "num_labels": 3}, "classes"),
+        ({"num_labels": 1}, "values"),
+        ({"num_labels": 3}, None),
+    ],
+)
+def test_the_config_tells_of_what_kind_outputs_are(settings, kind, saved):
+    folder = saved(hf.BertForSequenceClassification(config(**settings)))
+    assert output_kind(load_model("teacher", f"hf:{folder}")) == kind
 
 
 def test_weights_are_loaded_in_float32(saved):
