@@ -14,6 +14,7 @@ DOCS = Path(__file__).parents[1] / "docs"
         "labels",
         "layers",
         "metrics",
+        "models",
         "objectives",
         "own_loss",
         "rows",

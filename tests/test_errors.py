@@ -9,6 +9,7 @@ CHILDREN = {
     "DataError": Exception,
     "ModelError": Exception,
     "NonFiniteError": Exception,
+    "RecipeError": ValueError,
     "RunFolderError": Exception,
     "StoreError": Exception,
 }

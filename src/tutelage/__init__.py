@@ -28,11 +28,13 @@ if TYPE_CHECKING:
         DataError,
         ModelError,
         NonFiniteError,
+        RecipeError,
         RunFolderError,
         StoreError,
         TutelageError,
     )
     from tutelage.objectives import *  # noqa: F403 - the list is kept there
+    from tutelage.recipes import Recipe
     from tutelage.signals import Batch, Mixture, Signals
     from tutelage.store import TargetStore
     from tutelage.studies import Arm, ReportOptions, Study, Sweep, Training, Trial, study
@@ -61,6 +63,7 @@ _HOMES = (
     "training",
     "studies",
     "store",
+    "recipes",
 )
 _MODULES = (
     "data",
@@ -87,6 +90,8 @@ __all__ = [
     "ModelError",
     "Monitor",
     "NonFiniteError",
+    "Recipe",
+    "RecipeError",
     "ReportOptions",
     "Run",
     "RunFolderError",

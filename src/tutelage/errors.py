@@ -6,6 +6,7 @@ TutelageError
 ├── DataError         a data set, a batch or its labels cannot be used
 ├── ModelError        a teacher or student cannot be used, or the two do not fit each other
 ├── NonFiniteError    a value is NaN or infinite
+├── RecipeError       a recipe has an unknown key or a wrong value (also a ValueError)
 ├── RunFolderError    the folder `out` cannot be written, or contains something else
 └── StoreError        a teacher's targets on disk cannot be written, read or used
 ```
@@ -34,6 +35,10 @@ class ModelError(TutelageError):
 
 class NonFiniteError(TutelageError):
     """A value is NaN or infinite."""
+
+
+class RecipeError(TutelageError, ValueError):
+    """A recipe has an unknown key or a wrong value."""
 
 
 class RunFolderError(TutelageError):

@@ -14,6 +14,9 @@ from tutelage.errors import ArgumentError, DataError, ModelError, TutelageError
 from tutelage.layers.capture import capturing
 from tutelage.layers.observe import advice, arguments, observe, returned
 from tutelage.layers.output import Output
+from tutelage.layers.prepared import Prepared
+from tutelage.layers.tokens import token_masks
+from tutelage.layers.wrapper import Wrapper, unwrapped
 from tutelage.nested import describe, is_column, on_tensors
 from tutelage.signals import Batch, Signals
 from tutelage.wants import Fields
@@ -26,14 +29,18 @@ def returned_loss(student: nn.Module, batch: Batch) -> Any:
     """Return what a student returns that is given its targets too.
 
     For inputs in a dict these are its argument `labels`, otherwise its last positional argument.
-    Of an `Output` it is what the wrapped model returns.
+    Of an `Output` it is what the wrapped model returns; a `Prepared` prepares its inputs first.
     """
-    args, kwargs = arguments(batch.inputs)
-    if batch.labels is not None and isinstance(batch.inputs, Mapping):
+    model, inputs = student, batch.inputs
+    while isinstance(model, Wrapper):
+        inputs = model.prepared(inputs) if isinstance(model, Prepared) else inputs
+        model = model.wrapped
+    args, kwargs = arguments(inputs)
+    if batch.labels is not None and isinstance(inputs, Mapping):
         kwargs["labels"] = batch.labels
     elif batch.labels is not None:
         args = (*args, batch.labels)
-    return _unwrapped(student)(*args, **kwargs)
+    return model(*args, **kwargs)
 
 
 def observe_student(model: nn.Module, batch: Batch, fields: Fields, side: str) -> Signals:
@@ -62,6 +69,7 @@ def observe_student(model: nn.Module, batch: Batch, fields: Fields, side: str) -
             whole = replace(fields, output=True)  # the loss needs the whole forward pass
             traced = torch.compiler.is_dynamo_compiling()
             stack.enter_context(capturing(model, whole, side, features, traced))
+        masks = stack.enter_context(token_masks(model)) if fields.features else []
         calls = stack.enter_context(_returned_by(model)) if fields.output else []
         result = _call(loss, model, batch, side)
         losses = losses_in(result, batch, loss is not returned_loss)
@@ -70,17 +78,18 @@ def observe_student(model: nn.Module, batch: Batch, fields: Fields, side: str) -
                 losses = losses_in(_call(loss, model, batch, side), batch, False)
     if not losses:
         raise _no_loss(model, batch, result, side, loss is returned_loss)
+    tokens = masks[0] if masks else None
     if not fields.output:
-        return Signals(None, features, losses=losses)
+        return Signals(None, features, losses=losses, tokens=tokens)
     if loss is returned_loss:
-        calls = [model.chosen(result) if isinstance(model, Output) else result]
+        calls = [_chosen(model, result)]
     if not calls:
         raise ModelError(
             f"an objective or a metric reads the output of the {side} ({type(model).__name__}), "
             "got a function of OwnLoss that never calls it; let it call student(...)"
         )
     signals = returned(calls[0], side)
-    return replace(signals, features=features, losses=losses)
+    return replace(signals, features=features, losses=losses, tokens=tokens)
 
 
 def losses_in(result: Any, batch: Batch, of_function: bool) -> dict[str, Tensor]:
@@ -173,7 +182,7 @@ def _losing(model: nn.Module) -> Iterator[None]:
 
     Parts whose parameters are all frozen stay in eval mode, as in training.
     """
-    root = _unwrapped(model)
+    root = unwrapped(model)
     parts = [
         part
         for part in root.modules()
@@ -195,8 +204,13 @@ def _is_frozen(module: nn.Module) -> bool:
     return bool(parameters) and not any(each.requires_grad for each in parameters)
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
-    return _unwrapped(model.wrapped) if isinstance(model, Output) else model
+def _chosen(model: nn.Module, result: Any) -> Any:
+    """Return the part of what the innermost model returned that is the output."""
+    while isinstance(model, Wrapper):
+        if isinstance(model, Output):
+            return model.chosen(result)
+        model = model.wrapped
+    return result
 
 
 def _no_loss(

@@ -18,13 +18,35 @@ _FORMS = "`package.module:name` or `folder/file.py:name`"
 def load(argument: str, reference: str) -> object:
     """Return the object of a reference; a function or a class is called, and its result returned.
 
+    Arguments and search are those of `find`.
+
+    >>> load("data", "math:pi")
+    3.141592653589793
+    """
+    found = find(argument, reference)
+    # Other callables than functions and classes, such as torch modules, are the object itself.
+    if not (inspect.isroutine(found) or isinstance(found, (type, functools.partial))):
+        return found
+    try:
+        inspect.signature(found).bind()
+    except TypeError as error:
+        raise ArgumentError(
+            f"`{argument}` must name an object, or a function without arguments that returns it, "
+            f"got {reference!r}, which requires arguments ({error}); wrap it in a function"
+        ) from error
+    return found()
+
+
+def find(argument: str, reference: str) -> object:
+    """Return the object of a reference as it is; a function is not called.
+
     Modules are searched first in the working folder, and the imports of a file first in the file's
     folder, as with `python file.py`. Errors raised by the module are not caught.
 
     `argument` is its name, for messages; the name in the reference may be dotted.
 
-    >>> load("data", "math:pi")
-    3.141592653589793
+    >>> find("average", "math:fsum")([1, 2])
+    3.0
     """
     source, _, name = reference.rpartition(":")
     is_file = source.endswith(".py")
@@ -42,17 +64,7 @@ def load(argument: str, reference: str) -> object:
                 f"`{argument}` must name an existing object, got {reference!r}, which has no "
                 f"{part!r}; {hint}"
             ) from error
-    # Other callables than functions and classes, such as torch modules, are the object itself.
-    if not (inspect.isroutine(found) or isinstance(found, (type, functools.partial))):
-        return found
-    try:
-        inspect.signature(found).bind()
-    except TypeError as error:
-        raise ArgumentError(
-            f"`{argument}` must name an object, or a function without arguments that returns it, "
-            f"got {reference!r}, which requires arguments ({error}); wrap it in a function"
-        ) from error
-    return found()
+    return found
 
 
 def _is_path(dotted: str) -> bool:

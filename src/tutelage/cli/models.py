@@ -1,0 +1,57 @@
+"""`tutelage show`: what is in a model, or in stored targets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tutelage.cli.screen import AsJson, told
+
+
+def show(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL|TARGETS",
+            help="A model, such as file.py:name, or a folder of targets that tl.label wrote.",
+        ),
+    ],
+    depth: Annotated[int, typer.Option(min=1, help="How deep layers within layers are shown.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Show the layers of a model, its blocks, its size, and what a layer map may name.
+
+    Of stored targets: sizes, the teacher's confusions, a few examples.
+    """
+    with told(as_json) as result:
+        if (Path(name) / "manifest.json").is_file():
+            from tutelage.reports.store_screen import show_store  # noqa: PLC0415 - imports torch
+            from tutelage.store import TargetStore  # noqa: PLC0415
+
+            store = TargetStore.open(Path(name))
+            result |= {"out": store.path, "examples": len(store), "bytes": store.bytes}
+            show_store(Path(name), Console())
+            return
+        from tutelage.recipes.describing import describe_model  # noqa: PLC0415
+
+        result.update(describe_model(name))
+        _print(result, depth, Console())
+
+
+def _print(found: dict[str, Any], depth: int, console: Console) -> None:
+    console.print(Text(f"{found['class']}: {found['parameters']:,} parameters"), soft_wrap=True)
+    shown = [each for each in found["layers"] if each["path"].count(".") < depth]
+    table = Table("layer", "class", "parameters", box=None)
+    for each in shown:
+        table.add_row(Text(each["path"]), each["class"], f"{each['parameters']:,}")
+    console.print(table)
+    if len(shown) < len(found["layers"]):
+        more = len(found["layers"]) - len(shown)
+        console.print(Text(f"and {more} layers inside of these (--depth {depth + 1})"))
+    console.print(Text(found["blocks_text"]), soft_wrap=True)
+    console.print(Text(found["layer_map_text"]), soft_wrap=True)

@@ -1,0 +1,64 @@
+"""Cells of tables: which are missing, numbers or dates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from datetime import UTC, date, datetime
+
+import numpy as np
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?|nan", re.I)
+_CODE = re.compile(r"[+-]?0\d")
+"""Digits after a leading zero are a code, such as 01234, and not a number."""
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?(Z|[+-]\d\d:?\d\d)?")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY = 86_400.0
+
+
+def is_missing(cell: object, missing: Collection[str]) -> bool:
+    """Tell whether a cell holds nothing."""
+    if isinstance(cell, str):
+        return cell in missing or cell.strip() in missing
+    if cell is None:
+        return True
+    if isinstance(cell, (int, float)):
+        return cell != cell or (bool(missing) and f"{cell:g}" in missing)  # noqa: PLR0124 - NaN
+    return bool(cell != cell)  # noqa: PLR0124 - NaT
+
+
+def number(cell: object) -> float | None:
+    """Return a cell as a number; None if it is none."""
+    if isinstance(cell, str):
+        text = cell.strip()
+        return float(text) if _NUMBER.fullmatch(text) and not _CODE.match(text) else None
+    if isinstance(cell, bool) or not isinstance(cell, (int, float, np.integer, np.floating)):
+        return None
+    return float(cell)
+
+
+def days(cell: object) -> float | None:
+    """Return a date as days since 1970-01-01 UTC; None if the cell is none."""
+    if isinstance(cell, str):
+        text = cell.strip()
+        if not _DATE.fullmatch(text):
+            return None
+        try:
+            cell = datetime.fromisoformat(text)
+        except ValueError:  # such as February 30
+            return None
+    if isinstance(cell, np.datetime64):
+        cell = cell.astype("datetime64[us]").item()
+    if isinstance(cell, datetime):
+        zoned = cell if cell.tzinfo else cell.replace(tzinfo=UTC)
+        return (zoned - _EPOCH).total_seconds() / _DAY
+    return float(cell.toordinal() - _EPOCH.toordinal()) if isinstance(cell, date) else None
+
+
+def as_text(cell: object) -> str:
+    """Return a category or a class as text: 3 and 3.0 are the same, true is true."""
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return cell.strip() if isinstance(cell, str) else str(cell)

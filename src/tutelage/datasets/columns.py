@@ -1,0 +1,219 @@
+"""What the columns of a table are, and its rows as numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tutelage.datasets.cells import as_text, days, number
+from tutelage.datasets.frame import Cells, Frame
+from tutelage.errors import DataError
+
+_FEW = 50
+_DAY = 86_400_000_000
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column holds.
+
+    Args:
+        name: Of the column.
+        kind: Numbers; categories, whose code is their place in `categories`; or dates, in days
+            since 1970-01-01.
+        categories: The categories of the training data, sorted.
+    """
+
+    name: str
+    kind: Literal["number", "category", "date"]
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table's rows, as they are in the training data.
+
+    A row is float64 `[columns]`: numbers as they are, categories as codes, dates as days since
+    1970-01-01, NaN for a missing cell and for a category that the training data does not have.
+
+    Args:
+        columns: In the order of a row.
+        missing: Cells that are read as missing.
+    """
+
+    columns: tuple[Column, ...]
+    missing: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return tuple(each.name for each in self.columns)
+
+    @classmethod
+    def fit(
+        cls,
+        frame: Frame,
+        names: Sequence[str],
+        categories: Sequence[str] = (),
+        missing: Sequence[str] = (),
+    ) -> Columns:
+        """Return what columns of the training data are.
+
+        Raises:
+            DataError: There is no such column, or it is neither numbers, dates nor categories.
+        """
+        found = [_fitted(frame, name, name in categories, missing) for name in names]
+        return cls(tuple(found), tuple(missing))
+
+    def encode(self, frame: Frame) -> NDArray[np.float64]:
+        """Return the rows of a table, `[rows, columns]`.
+
+        Raises:
+            DataError: A column is missing, or has a cell that is no number or date.
+        """
+        rows = np.empty((len(frame), len(self.columns)))
+        for at, column in enumerate(self.columns):
+            rows[:, at] = _encoded(frame, column, self.missing)
+        return rows
+
+    def named(self, rows: Tensor | NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Return rows `[rows, columns]` as columns: numbers, categories as text, and dates.
+
+        A missing cell is NaN, None or NaT. `pandas.DataFrame(columns.named(rows))` is the table
+        that other libraries take.
+        """
+        array = np.asarray(rows, dtype=np.float64)
+        if array.ndim != 2 or array.shape[1] != len(self.columns):  # noqa: PLR2004 - a table
+            raise DataError(
+                f"rows must have the {len(self.columns)} columns {', '.join(self.names)}, got "
+                f"shape {list(array.shape)}; give rows of the same data"
+            )
+        return {each.name: _decoded(each, array[:, at]) for at, each in enumerate(self.columns)}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the columns as plain lists and dicts."""
+        columns = [
+            {"name": each.name, "kind": each.kind, "categories": list(each.categories)}
+            for each in self.columns
+        ]
+        return {"columns": columns, "missing": list(self.missing)}
+
+    @classmethod
+    def of_json(cls, content: dict[str, Any]) -> Columns:
+        """Return columns from `as_json`."""
+        columns = (
+            Column(each["name"], each["kind"], tuple(each["categories"]))
+            for each in content["columns"]
+        )
+        return cls(tuple(columns), tuple(content["missing"]))
+
+    def described(self) -> str:
+        """Return how many columns are of which kind."""
+        counts = Counter(each.kind for each in self.columns)
+        many = {"number": "numbers", "category": "categories", "date": "dates"}
+        parts = [f"{counts[kind]} of {many[kind]}" for kind in many if counts[kind]]
+        return f"{len(self.columns)} columns ({', '.join(parts)})"
+
+
+def _fitted(frame: Frame, name: str, as_category: bool, missing: Sequence[str]) -> Column:
+    cells, absent = frame.cells("columns", name), frame.absent(name, missing)
+    present = np.flatnonzero(~absent)
+    if not len(present):
+        raise DataError(
+            f"the column {name!r} must have a value in the training data, got {frame.name} with "
+            "none; leave it out of `columns`"
+        )
+    _check_plain(frame, name, cells, present)
+    if as_category:
+        return Column(name, "category", _categories(cells, present))
+    if isinstance(cells, np.ndarray) and cells.dtype.kind in "fiu":
+        return Column(name, "number")
+    for kind, read in (("number", number), ("date", days)):
+        other = _first(cells, present, lambda cell, read=read: read(cell) is None)
+        if other is None:
+            return Column(name, kind)  # pyright: ignore[reportArgumentType]
+        readable = sum(read(cells[row]) is not None for row in present)
+        if 2 * readable > len(present):
+            raise DataError(
+                f"the column {name!r} must hold {kind}s only, or categories, got "
+                f"{cells[other]!r} in {frame.row(other)} beside {readable:,} {kind}s; name it in "
+                "`missing` if it stands for nothing, or the column in `categories`, or leave it "
+                "out of `columns`"
+            )
+    categories = _categories(cells, present)
+    if len(categories) > _FEW and 2 * len(categories) > len(present):
+        raise DataError(
+            f"the column {name!r} must hold numbers, dates as 2024-12-31, or a few categories, got "
+            f"{len(categories):,} different texts in {len(present):,} rows, such as "
+            f"{categories[0]!r}; leave it out of `columns`, or, if the texts are the input, write "
+            f"text: {name}"
+        )
+    return Column(name, "category", categories)
+
+
+def _check_plain(frame: Frame, name: str, cells: Cells, present: Iterable[int]) -> None:
+    at = _first(cells, present, lambda cell: isinstance(cell, (list, dict, tuple, bytes)))
+    if at is not None:
+        raise DataError(
+            f"the column {name!r} must hold single values, got {type(cells[at]).__name__} in "
+            f"{frame.row(at)}; leave it out of `columns`, or make columns of its parts"
+        )
+
+
+def _first(cells: Cells, rows: Iterable[int], test: Callable[[Any], bool]) -> int | None:
+    return next((int(row) for row in rows if test(cells[row])), None)
+
+
+def _categories(cells: Cells, present: Iterable[int]) -> tuple[str, ...]:
+    return tuple(sorted({as_text(cells[row]) for row in present}))
+
+
+def _encoded(frame: Frame, column: Column, missing: Sequence[str]) -> NDArray[np.float64]:
+    cells, absent = frame.cells("columns", column.name), frame.absent(column.name, missing)
+    found = np.full(len(cells), np.nan)
+    if column.kind == "category":
+        codes = {each: float(code) for code, each in enumerate(column.categories)}
+        for row in np.flatnonzero(~absent):
+            found[row] = codes.get(as_text(cells[row]), np.nan)
+        return found
+    if isinstance(cells, np.ndarray) and cells.dtype.kind in "fiu" and column.kind == "number":
+        found = np.where(absent, np.nan, cells.astype(np.float64))
+    else:
+        read = number if column.kind == "number" else days
+        for row in np.flatnonzero(~absent):
+            value = read(cells[row])
+            if value is None:
+                raise DataError(
+                    f"the column {column.name!r} must hold {column.kind}s, as in the training "
+                    f"data, got {cells[row]!r} in {frame.row(int(row))}; correct it, or name it in "
+                    "`missing`"
+                )
+            found[row] = value
+    infinite = np.flatnonzero(np.isinf(found))
+    if len(infinite):
+        raise DataError(
+            f"the column {column.name!r} must hold finite numbers, got {found[infinite[0]]} in "
+            f"{frame.row(int(infinite[0]))}; correct it, or leave the column out of `columns`"
+        )
+    return found
+
+
+def _decoded(column: Column, values: NDArray[np.float64]) -> NDArray[Any]:
+    if column.kind == "number":
+        return values
+    if column.kind == "date":
+        stamps = np.where(np.isnan(values), 0.0, np.round(values * _DAY)).astype("datetime64[us]")
+        stamps[np.isnan(values)] = np.datetime64("NaT")
+        return stamps
+    names = np.array([*column.categories, None], dtype=object)
+    codes = np.where(np.isnan(values), len(column.categories), values).astype(np.int64)
+    return names[codes]

@@ -1,0 +1,77 @@
+"""What a file or a folder holds, before it is known which of it are inputs and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tutelage.datasets.frame import Frame
+
+
+class Images(Protocol):
+    """Images that are read when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Return an image, float32 `[3, height, width]` in [0, 1]."""
+        ...
+
+    def taken(self, rows: NDArray[np.int64]) -> Images:
+        """Return some of the images."""
+        ...
+
+    def keys(self, others: Sequence[Images]) -> list[Any]:
+        """Return what is equal for equal images, also those of `others`."""
+        ...
+
+
+Inputs = Tensor | list[str] | Images
+"""Inputs of examples: rows of numbers, texts, or images."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file or a folder holds.
+
+    Args:
+        frame: The columns of a table; for other files those of labels and domains.
+        inputs: None where they are columns of the table.
+        label: The column of the labels, unless the options name another.
+        domain: Likewise, of the domains.
+        classes: The names of the labels that are class ids, where the file knows them.
+        lone: Whether there is nothing but inputs, as in a text file.
+    """
+
+    frame: Frame
+    inputs: Inputs | None = None
+    label: str | None = None
+    domain: str | None = None
+    classes: tuple[str, ...] | None = None
+    lone: bool = False
+
+    def __len__(self) -> int:
+        return len(self.frame) if self.inputs is None else len(self.inputs)
+
+
+def taken(inputs: Inputs, rows: NDArray[np.int64]) -> Inputs:
+    """Return some of the inputs."""
+    if isinstance(inputs, Tensor):
+        return inputs[rows]
+    return [inputs[row] for row in rows] if isinstance(inputs, list) else inputs.taken(rows)
+
+
+def keys_of(inputs: Inputs, others: Sequence[Inputs] = ()) -> list[Any]:
+    """Return what is equal for equal inputs, also for those of `others`."""
+    if isinstance(inputs, list):
+        return list(inputs)
+    if isinstance(inputs, Tensor):
+        flat = np.ascontiguousarray(inputs.reshape(len(inputs), -1).numpy())
+        return [row.tobytes() for row in flat + 0]  # −0 is 0
+    alike = [each for each in others if not isinstance(each, (Tensor, list))]
+    return inputs.keys(alike)

@@ -1,0 +1,73 @@
+"""Data sets of raw inputs, labels and domains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Subset, TensorDataset
+
+from tutelage.data import domains as joined
+from tutelage.datasets.content import Inputs, taken
+from tutelage.signals import UNLABELLED
+
+
+class Examples(Dataset[Any]):
+    """Texts or images with labels and domains.
+
+    Args:
+        inputs: Texts, or images.
+        labels: `[examples, …]`; None for none.
+        domains: A name for each example; None for no domains.
+    """
+
+    def __init__(
+        self, inputs: Any, labels: Tensor | None = None, domains: Sequence[str] | None = None
+    ) -> None:
+        self.inputs, self.labels, self.domains = inputs, labels, domains
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> Any:
+        """Return `(input, label)`, `(input, label, domain)`, or an input alone."""
+        at = range(len(self))[index]
+        if self.labels is None:
+            return self.inputs[at]
+        example = self.inputs[at], self.labels[at]
+        return example if self.domains is None else (*example, self.domains[at])
+
+
+def data_set(
+    inputs: Inputs, labels: Tensor | None, domains: list[str] | None, rows: NDArray[np.int64]
+) -> Dataset[Any]:
+    """Return the data set of some rows; rows of numbers become tensors, which are fast."""
+    chosen = taken(inputs, rows)
+    if domains is not None:
+        domains = [domains[row] for row in rows]
+        # The domain stands behind the label, so that there must be one.
+        labels = torch.full((len(inputs),), UNLABELLED) if labels is None else labels
+    labels = None if labels is None else labels[rows]
+    if not isinstance(chosen, Tensor):
+        return Examples(chosen, labels, domains)
+    if labels is None:
+        return TensorDataset(chosen)
+    return TensorDataset(chosen, labels) if domains is None else _by_domain(chosen, labels, domains)
+
+
+def _by_domain(inputs: Tensor, labels: Tensor, domains: list[str]) -> Dataset[Any]:
+    """Return tensors with their domains, in their order."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(domains))}
+    of = np.array([numbers[each] for each in domains])
+    order = np.argsort(of, kind="stable")
+    sets = {}
+    for name, number in numbers.items():
+        rows = order[of[order] == number]
+        sets[name] = TensorDataset(inputs[rows], labels[rows])
+    places = np.empty(len(order), dtype=np.int64)
+    places[order] = np.arange(len(order))
+    return Subset(joined(sets), places.tolist())

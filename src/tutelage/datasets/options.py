@@ -1,0 +1,145 @@
+"""What a recipe says of its data."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from tutelage.datasets.frame import nearest
+from tutelage.errors import ArgumentError
+
+Kind = Literal["classes", "binary", "values"]
+"""What labels are: class ids, one or several binary labels, or values."""
+
+MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "None", "?")
+"""Cells of a table that are read as missing. In a text or a text label only the empty one is."""
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, (str, int, float)) else value
+
+
+_Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+_Cells = Annotated[tuple[str, ...], BeforeValidator(lambda value: [str(each) for each in value])]
+
+
+class SplitOptions(BaseModel):
+    """How shares of the training data become validation and test data.
+
+    Args:
+        seed: Of the random choice.
+        stratified: Whether every class has its share in each part; None for yes, where labels are
+            classes and examples are not kept together by `group`.
+        group: The column whose equal values stay in one part, such as a patient's or an author's.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = Field(default=0, ge=0)
+    stratified: bool | None = None
+    group: str | None = None
+
+
+class DataOptions(BaseModel):
+    """The data of a recipe.
+
+    Args:
+        train: A file, a folder or the name of a data set (see docs/data.md), or a data set.
+        val: Likewise, or the share of the training data that becomes validation data.
+        test: Likewise.
+        unlabelled: Inputs without labels, which are added to the training data.
+        text: The column whose text is the input.
+        image: The column that holds images, or paths of images relative to the file.
+        columns: The columns that are the input; None for all that are nothing else, if neither
+            `text` nor `image` is given.
+        categories: Columns of numbers that are names, such as postal codes.
+        missing: Further cells that are read as missing, such as "unknown" or -999.
+        label: The column of the labels, or several: of binary labels or values.
+        kind: What labels are; None to tell by their form.
+        classes: The names of the classes in the order of their ids, such as those of a trained
+            teacher; None for those of the training data, sorted.
+        domain: The column that names each example's domain; in a folder of images, `folder` says
+            that its first level is the domain.
+        image_size: Height and width, or one number for both, to which images are resized and
+            cropped; None where all images have one size.
+        split: How shares are taken.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    train: Any
+    val: Any = None
+    test: Any = None
+    unlabelled: Any = None
+    text: str | None = None
+    image: str | None = None
+    columns: _Names | None = None
+    categories: _Names = ()
+    missing: _Cells = ()
+    label: str | _Names | None = None
+    kind: Kind | None = None
+    classes: _Cells | None = None
+    domain: str | None = None
+    image_size: int | tuple[int, int] | None = None
+    split: SplitOptions = Field(default_factory=SplitOptions)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        inputs = [each for each in ("text", "image", "columns") if getattr(self, each) is not None]
+        if len(inputs) > 1:
+            raise ValueError(f"give one of text, image and columns, got {' and '.join(inputs)}")
+        if self.classes is not None and len(set(self.classes)) < len(self.classes):
+            raise ValueError("`classes` must name each class once")
+        for name in ("val", "test"):
+            share = getattr(self, name)
+            if isinstance(share, bool) or (isinstance(share, (int, float)) and not 0 < share < 1):
+                raise ValueError(
+                    f"`{name}` must be a path or a share of `train` between 0 and 1, got {share!r}"
+                )
+        if self.share("val") + self.share("test") >= 1:
+            raise ValueError("the shares of `val` and `test` must leave some of `train`")
+        return self
+
+    def share(self, name: str) -> float:
+        """Return the share of the training data that `val` or `test` is; 0 if it is none."""
+        found = getattr(self, name)
+        return float(found) if isinstance(found, (int, float)) else 0.0
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The columns of the labels."""
+        if self.label is None:
+            return ()
+        return (self.label,) if isinstance(self.label, str) else self.label
+
+    @property
+    def missing_cells(self) -> tuple[str, ...]:
+        """All cells of columns that are read as missing."""
+        return (*MISSING, *self.missing)
+
+    @classmethod
+    def of(cls, argument: str, given: object) -> DataOptions:
+        """Return options from a mapping, or as they are.
+
+        Raises:
+            ArgumentError: A key is unknown, or a value outside its range.
+        """
+        if isinstance(given, DataOptions):
+            return given
+        if isinstance(given, str):
+            given = {"train": given}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, (argument, *first["loc"])))
+            if first["type"] == "extra_forbidden":
+                known = SplitOptions if first["loc"][0] == "split" else cls
+                raise ArgumentError(
+                    f"`{where}` is no option of data, got {first['input']!r}; "
+                    f"{nearest(str(first['loc'][-1]), known.model_fields)}"
+                ) from error
+            raise ArgumentError(
+                f"`{where}` cannot be used: {first['msg']}, got {first['input']!r}; correct it"
+            ) from error

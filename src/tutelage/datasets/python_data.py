@@ -1,0 +1,85 @@
+"""Data sets of Python, which are used as they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from torch.utils.data import ConcatDataset, IterableDataset, Subset
+
+from tutelage.data import as_dataset
+from tutelage.datasets.options import DataOptions
+from tutelage.datasets.partition import partition
+from tutelage.datasets.splits import Splits
+from tutelage.errors import ArgumentError, DataError
+
+_REFERENCE = re.compile(r"(.*\.py|[A-Za-z_][\w.]*):[A-Za-z_][\w.]*")
+_NAMED = ("hf:", "torchvision:")
+
+
+def is_python(given: object) -> bool:
+    """Tell whether data is given as a Python object, or by a reference to one."""
+    if isinstance(given, str):
+        return _REFERENCE.fullmatch(given) is not None and not given.startswith(_NAMED)
+    return not hasattr(given, "__fspath__")
+
+
+def splits_of_python(
+    argument: str, options: DataOptions, load: Callable[[str, str], object] | None
+) -> Splits:
+    """Return data sets of Python as they are; shares of them are random.
+
+    Raises:
+        ArgumentError: An option is for other data.
+        DataError: A data set cannot be divided.
+    """
+    plain = DataOptions(train=None, split=options.split)
+    others = ("text", "image", "columns", "categories", "missing", "label", "kind", "classes")
+    given = [
+        each
+        for each in (*others, "domain", "image_size")
+        if getattr(options, each) != getattr(plain, each)
+    ]
+    given += ["split.group"] if options.split.group else []
+    given += ["split.stratified"] if options.split.stratified else []
+    if given:
+        raise ArgumentError(
+            f"`{argument}.{given[0]}` is for data in files, got {options.train!r}; leave it out "
+            "and let the data set yield (input, label)"
+        )
+    sets = {
+        name: _loaded(f"{argument}.{name}", getattr(options, name), load)
+        for name in ("train", "val", "test", "unlabelled")
+        if getattr(options, name) is not None and not options.share(name)
+    }
+    shares = {name: options.share(name) for name in ("test", "val") if options.share(name)}
+    if shares:
+        sets |= _shares(argument, sets["train"], shares, options.split.seed)
+    labelled, more = sets["train"], sets.pop("unlabelled", None)
+    if more is not None:
+        sets["train"] = ConcatDataset([labelled, more])
+    sizes = [f"{len(each):,} for {name}" for name, each in sets.items() if hasattr(each, "__len__")]
+    return Splits(**sets, labelled=labelled, described=f"data sets of Python: {', '.join(sizes)}")
+
+
+def _loaded(argument: str, given: Any, load: Callable[[str, str], object] | None) -> Any:
+    if isinstance(given, str):
+        if load is None or not is_python(given):
+            raise ArgumentError(
+                f"`{argument}` must be a data set of Python, as the training data is, got "
+                f"{given!r}; give a reference such as file.py:name"
+            )
+        given = load(argument, given)
+    return as_dataset(argument, given)
+
+
+def _shares(argument: str, train: Any, shares: dict[str, float], seed: int) -> dict[str, Any]:
+    if isinstance(train, IterableDataset) or not hasattr(train, "__len__"):
+        raise DataError(
+            f"`{argument}.train` must have a length for shares to be taken of it, got "
+            f"{type(train).__name__}; give validation and test data of their own"
+        )
+    rows = partition(range(len(train)), None, shares, seed)
+    return {name: Subset(train, np.asarray(each).tolist()) for name, each in rows.items()}

@@ -1,0 +1,47 @@
+"""From a reference to what it holds: the forms of data that are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tutelage.datasets.content import Content
+from tutelage.datasets.frame import Frame, nearest
+from tutelage.datasets.options import DataOptions
+from tutelage.datasets.table_files import READERS, read_table
+from tutelage.errors import DataError
+
+FORMS = "a table (.csv, .tsv, .jsonl, .json, .parquet), texts (.txt, one a line)"
+
+
+def read(argument: str, reference: str, options: DataOptions) -> Content:
+    """Return what a file, a folder or a named data set holds.
+
+    Raises:
+        DataError: It does not exist, cannot be read, or is of no known form.
+    """
+    path = Path(reference).expanduser()
+    if not path.exists():
+        inside = sorted(each.name for each in path.parent.glob("*")) if path.parent.is_dir() else []
+        hint = nearest(path.name, inside) if inside else f"there is no folder {path.parent}"
+        raise DataError(f"`{argument}` must be an existing file or folder, got {reference}; {hint}")
+    suffix = path.suffix.lower()
+    if suffix in READERS:
+        return Content(read_table(argument, path))
+    if suffix == ".txt":
+        return _lines(argument, path)
+    raise DataError(f"`{argument}` must be {FORMS}, got {reference}; convert it")
+
+
+def _lines(argument: str, path: Path) -> Content:
+    """Return the lines of a text file, without empty ones."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"`{argument}` must be text in UTF-8, got {path} with {error.reason} at byte "
+            f"{error.start:,}; save it as UTF-8"
+        ) from error
+    texts = [line.strip() for line in lines if line.strip()]
+    if not texts:
+        raise DataError(f"`{argument}` must have at least one line, got {path} with none; fill it")
+    return Content(Frame(path.name, {}), texts, lone=True)

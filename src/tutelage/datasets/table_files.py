@@ -1,0 +1,172 @@
+"""Readers of tables: CSV, TSV, JSON, JSON lines and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tutelage.datasets.frame import Frame
+from tutelage.errors import DataError, in_short
+
+_LONGEST_CELL = 2**27
+
+
+def read_table(argument: str, path: Path) -> Frame:
+    """Return the table of a file.
+
+    Raises:
+        DataError: The file is empty, not UTF-8, or not what its name says.
+    """
+    try:
+        frame = READERS[path.suffix.lower()](argument, path)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"`{argument}` must be text in UTF-8, got {path} with {error.reason} at byte "
+            f"{error.start:,}; save it as UTF-8"
+        ) from error
+    if not frame.columns or not len(frame):
+        raise DataError(f"`{argument}` must have at least one row, got {path} with none; fill it")
+    return frame
+
+
+def _csv(argument: str, path: Path) -> Frame:
+    csv.field_size_limit(max(_LONGEST_CELL, csv.field_size_limit()))
+    with path.open(encoding="utf-8-sig", newline="") as file:  # leaves a byte order mark out
+        header = file.readline()
+        file.seek(0)
+        separator = "\t" if path.suffix.lower() == ".tsv" else _separator(header)
+        reader = csv.reader(file, delimiter=separator, strict=True)
+        try:
+            names = next(reader, [])
+            rows = list(_full_rows(argument, path, reader, names))
+        except csv.Error as error:
+            raise DataError(
+                f"`{argument}` must be a CSV file, got {path} with {error} in line "
+                f"{reader.line_num:,}; correct its quotes"
+            ) from error
+    names, nameless = _named(argument, path, names)
+    columns: dict[str, Any] = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
+    return Frame(path.name, columns, nameless, path.parent)
+
+
+def _separator(header: str) -> str:
+    counts = {each: header.count(each) for each in (",", ";", "\t")}
+    return max(counts, key=lambda each: counts[each])
+
+
+def _full_rows(argument: str, path: Path, reader: Any, names: list[str]) -> Iterator[list[str]]:
+    for row in reader:
+        if len(row) == len(names):
+            yield row
+        elif row:  # an empty line is none
+            raise DataError(
+                f"`{argument}` must have {len(names)} cells in every row, as its first line has, "
+                f"got {len(row)} in line {reader.line_num:,} of {path}; put cells that contain a "
+                "separator or a line break in double quotes"
+            )
+
+
+def _named(argument: str, path: Path, names: list[str]) -> tuple[list[str], frozenset[str]]:
+    """Return names for all columns, and those that had none."""
+    found = [name.strip() or f"column {at}" for at, name in enumerate(names, 1)]
+    twice = sorted({name for name in found if found.count(name) > 1})
+    if twice:
+        raise DataError(
+            f"`{argument}` must have one column of each name, got {path} with several called "
+            f"{twice[0]!r}; rename them"
+        )
+    return found, frozenset(each for each, name in zip(found, names, strict=True) if not name)
+
+
+def _json_lines(argument: str, path: Path) -> Frame:
+    records = []
+    with path.open(encoding="utf-8-sig") as file:
+        for line, text in enumerate(file, 1):
+            if text.strip():
+                records.append(_record(argument, f"line {line:,} of {path}", _parsed(text)))
+    return _of_records(path, records)
+
+
+def _json(argument: str, path: Path) -> Frame:
+    found = _parsed(path.read_text(encoding="utf-8-sig"))
+    if not isinstance(found, list):
+        raise DataError(
+            f"`{argument}` must be a list of objects, got {path} with "
+            f"{'broken JSON' if found is None else type(found).__name__}; write one object per "
+            "line, and call the file .jsonl"
+        )
+    return _of_records(path, [_record(argument, f"{path}", each) for each in found])
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _record(argument: str, where: str, found: Any) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        kind = "broken JSON" if found is None else type(found).__name__
+        raise DataError(
+            f"`{argument}` must have a JSON object in every line, got {kind} in {where}; write "
+            '{"text": "…", "label": "…"}'
+        )
+    return found
+
+
+def _of_records(path: Path, records: list[dict[str, Any]]) -> Frame:
+    names = list(dict.fromkeys(name for record in records for name in record))
+    columns: dict[str, Any] = {name: [record.get(name) for record in records] for name in names}
+    return Frame(path.name, columns, folder=path.parent)
+
+
+def _parquet(argument: str, path: Path) -> Frame:
+    try:
+        from pyarrow import ArrowException, parquet  # noqa: PLC0415 - an optional package
+    except ImportError as error:
+        raise DataError(
+            f"`{argument}` is a Parquet file, which needs pyarrow; pip install 'tutelage[tables]'"
+        ) from error
+    try:
+        table = parquet.read_table(path)
+    except (ArrowException, OSError) as error:
+        raise DataError(
+            f"`{argument}` must be a Parquet file, got {path} with {in_short(error)}; write it anew"
+        ) from error
+    return of_arrow(path.name, table, path.parent)
+
+
+def of_arrow(name: str, table: Any, folder: Path | None = None) -> Frame:
+    """Return a table of pyarrow."""
+    import pyarrow as pa  # noqa: PLC0415 - an optional package
+
+    columns: dict[str, Any] = {}
+    for column in table.column_names:
+        cells = table[column]
+        if pa.types.is_floating(cells.type):
+            columns[column] = cells.to_numpy().astype(np.float64)  # null becomes NaN
+            continue
+        if pa.types.is_timestamp(cells.type):  # Python has no nanoseconds
+            cells = cells.cast(pa.timestamp("us", cells.type.tz), safe=False)
+        elif pa.types.is_decimal(cells.type):
+            cells = cells.cast(pa.float64())
+        columns[column] = cells.to_pylist()
+    return Frame(name, columns, folder=folder)
+
+
+READERS: dict[str, Callable[[str, Path], Frame]] = {
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _json,
+    ".parquet": _parquet,
+    ".pq": _parquet,
+}
+"""Readers by the end of a file's name."""

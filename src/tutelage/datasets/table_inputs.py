@@ -1,0 +1,207 @@
+"""From rows of a table to the inputs of a network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from tutelage.datasets.columns import Columns
+from tutelage.errors import DataError, in_short
+from tutelage.files import write_json
+
+_MOST = 64
+_FORMAT = 1
+
+
+class TableInputs(nn.Module):
+    """Rows of a table as inputs of a network: imputed, scaled and one-hot encoded.
+
+    Made by `fit` from the training data. Numbers and dates become (x − mean)/deviation, where a
+    missing one becomes the median, and columns that have missing cells in the training data are
+    followed by 1 for missing and 0 for present. A category becomes a vector with a 1 at its code,
+    in which a missing one has a place of its own if the training data has any. The results are
+    those of scikit-learn's `SimpleImputer`, `StandardScaler`, `MissingIndicator` and
+    `OneHotEncoder`, but by operations of torch, so that a network with its `TableInputs` can be
+    exported as one model, and saved without pickle.
+
+    Args:
+        columns: What the rows' columns are.
+        statistics: For each number and date its median, mean, deviation, and 1 if cells of it are
+            missing; for each category the codes that have a place of their own, as 0 and 1, the
+            last for missing. Others share one place, if there are any.
+
+    Shape: rows float64 `[batch, columns]` → float32 `[batch, features]`.
+
+    >>> import numpy as np
+    >>> from tutelage.datasets import Column, Columns
+    >>> columns = Columns((Column("age", "number"), Column("sex", "category", ("f", "m"))))
+    >>> inputs = TableInputs.fit(columns, np.array([[20.0, 0], [40.0, 1], [np.nan, 0]]))
+    >>> inputs(torch.tensor([[40.0, 1], [torch.nan, 0]], dtype=torch.float64))
+    tensor([[1.2247, 0.0000, 0.0000, 1.0000],
+            [0.0000, 1.0000, 1.0000, 0.0000]])
+    """
+
+    def __init__(self, columns: Columns, statistics: list[list[float]]) -> None:
+        super().__init__()
+        self.columns, self.statistics = columns, statistics
+        kinds = [each.kind for each in columns.columns]
+        at = [place for place, kind in enumerate(kinds) if kind != "category"]
+        numbers = torch.tensor([statistics[place] for place in at], dtype=torch.float64)
+        median, mean, deviation, missing = numbers.reshape(-1, 4).unbind(1)
+        self._constant("numbers", torch.tensor(at, dtype=torch.int64))
+        self._constant("median", median)
+        self._constant("mean", mean)
+        self._constant("deviation", deviation)
+        self._constant("indicated", torch.tensor(at, dtype=torch.int64)[missing.bool()])
+        self.coded = [place for place, kind in enumerate(kinds) if kind == "category"]
+        for place in self.coded:
+            self._constant(f"places_{place}", _places(statistics[place]))
+
+    @property
+    def features(self) -> int:
+        """The number of features of a row."""
+        rows = torch.zeros(1, len(self.columns), dtype=torch.float64)
+        return self(rows).shape[1]
+
+    @classmethod
+    def fit(cls, columns: Columns, rows: Tensor | ArrayLike, most: int = _MOST) -> TableInputs:
+        """Return the preprocessing that fits the training data.
+
+        Args:
+            columns: What the rows' columns are.
+            rows: The training data, `[rows, columns]`.
+            most: Of a column's categories as many as this have a place of their own, the most
+                frequent ones; the others share one.
+
+        Raises:
+            DataError: There are no rows, or they have other columns.
+        """
+        array = np.asarray(rows, dtype=np.float64)
+        if array.ndim != 2 or array.shape[1] != len(columns) or not len(array):  # noqa: PLR2004
+            raise DataError(
+                f"`rows` must be [rows, {len(columns)}] with at least one row, got shape "
+                f"{list(array.shape)}; give the training data that the columns were fitted on"
+            )
+        statistics = [
+            _frequent(array[:, at], len(column.categories), most)
+            if column.kind == "category"
+            else _moments(array[:, at])
+            for at, column in enumerate(columns.columns)
+        ]
+        return cls(columns, statistics)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Return the features of rows."""
+        if rows.shape[-1] != len(self.columns):
+            raise DataError(
+                f"rows must have the {len(self.columns)} columns {', '.join(self.columns.names)}, "
+                f"got {rows.shape[-1]}; give rows of the same data"
+            )
+        rows = rows.double()
+        absent = rows.isnan()
+        numbers = rows[:, self._on("numbers", rows)]
+        numbers = torch.where(numbers.isnan(), self._on("median", rows), numbers)
+        parts = [(numbers - self._on("mean", rows)) / self._on("deviation", rows)]
+        parts.append(absent[:, self._on("indicated", rows)].double())
+        for place in self.coded:
+            places = self._on(f"places_{place}", rows)
+            last = len(places) - 1
+            codes = torch.where(absent[:, place], last, rows[:, place].nan_to_num()).long()
+            parts.append(places[codes.clamp(0, last)])
+        return torch.cat(parts, dim=1).float()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the preprocessing as plain lists and dicts, for `of_json`."""
+        return {"format": _FORMAT, **self.columns.as_json(), "statistics": self.statistics}
+
+    @classmethod
+    def of_json(cls, content: dict[str, Any]) -> TableInputs:
+        """Return a preprocessing from `as_json`.
+
+        Raises:
+            DataError: It is none, or of another version.
+        """
+        try:
+            if content["format"] != _FORMAT:
+                raise ValueError(f"format {content['format']!r}")
+            return cls(Columns.of_json(content), content["statistics"])
+        except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+            raise DataError(
+                f"a preprocessing of tables must be as TableInputs.as_json writes it, got one with "
+                f"{in_short(error)}; write it anew"
+            ) from error
+
+    def save(self, path: str | Path) -> None:
+        """Write the preprocessing to a JSON file."""
+        write_json(Path(path), self.as_json())
+
+    @classmethod
+    def load(cls, path: str | Path) -> TableInputs:
+        """Return a preprocessing from a file that `save` wrote.
+
+        Raises:
+            DataError: It is another file.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise DataError(
+                f"`path` must be a file that TableInputs.save wrote, got {path} with "
+                f"{in_short(error)}; correct the path"
+            ) from error
+        return cls.of_json(content)
+
+    def extra_repr(self) -> str:
+        """Return what the columns are."""
+        return self.columns.described()
+
+    def _constant(self, name: str, value: Tensor) -> None:
+        self.register_buffer(name, value, persistent=False)
+
+    def _on(self, name: str, rows: Tensor) -> Tensor:
+        """Return a constant on the device of rows, which may be another than the model's."""
+        return self.get_buffer(name).to(rows.device)
+
+
+def _moments(values: NDArray[np.float64]) -> list[float]:
+    present = values[~np.isnan(values)]
+    median = float(np.median(present)) if len(present) else 0.0
+    filled = np.where(np.isnan(values), median, values)
+    deviation = float(filled.std())
+    # A constant column would otherwise be rounding errors divided by each other.
+    constant = deviation <= 1e-12 * max(1.0, abs(float(filled.mean())))
+    missing = float(len(present) < len(values))
+    return [median, float(filled.mean()), 1.0 if constant else deviation, missing]
+
+
+def _frequent(codes: NDArray[np.float64], categories: int, most: int) -> list[float]:
+    """Return which codes have a place of their own, the last for missing."""
+    absent = np.isnan(codes)
+    counts = np.bincount(codes[~absent].astype(np.int64), minlength=categories)
+    chosen = np.zeros(categories + 1)
+    chosen[np.argsort(-counts, kind="stable")[:most]] = 1
+    chosen[categories] = float(absent.any())
+    return chosen.tolist()
+
+
+def _places(chosen: list[float]) -> Tensor:
+    """Return the one-hot vector of each code, `[categories + 1, places]`."""
+    own, others = [bool(each) for each in chosen], not all(chosen[:-1])
+    width = sum(own[:-1]) + others + own[-1]
+    places = torch.zeros(len(chosen), width, dtype=torch.float64)
+    at = 0
+    for code, each in enumerate(own[:-1]):
+        if each:
+            places[code, at] = 1
+            at += 1
+    if others:
+        places[:-1, at] = torch.tensor([float(not each) for each in own[:-1]])
+    if own[-1]:
+        places[-1, width - 1] = 1
+    return places

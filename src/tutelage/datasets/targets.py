@@ -1,0 +1,211 @@
+"""From the cells of label columns to labels: class ids, binary labels or values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tutelage.datasets.cells import as_text, number
+from tutelage.datasets.frame import Frame, nearest
+from tutelage.datasets.options import DataOptions, Kind
+from tutelage.errors import DataError
+from tutelage.signals import UNLABELLED
+
+_YES_NO = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
+_MOST_CLASSES = 5_000
+_MIN_TWO = 2
+_MISSING = ("", "nan", "NaN")  # others, such as None, may be the name of a class
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the labels of the training data are.
+
+    Args:
+        names: The columns of the labels.
+        kind: Of labels.
+        classes: The names of the classes, or of the binary labels.
+        missing: Cells that are read as missing.
+    """
+
+    names: tuple[str, ...]
+    kind: Kind
+    classes: tuple[str, ...]
+    missing: tuple[str, ...]
+
+    @classmethod
+    def fit(cls, frame: Frame, options: DataOptions) -> Targets:
+        """Return what labels are, told by the options or by the form of the training data.
+
+        Raises:
+            DataError: There is no such column, it can be read in several ways, or has one class.
+        """
+        names, missing = options.labels, (*_MISSING, *options.missing)
+        present = {each: _present(frame, each, missing) for each in names}
+        first = names[0]
+        if len(names) > 1 or options.kind == "binary":
+            kind = options.kind or _kind_of_several(present)
+            if kind == "classes":
+                raise DataError(
+                    f"`label` must be one column where labels are classes, got {len(names)}; give "
+                    "one, or leave `kind` out"
+                )
+            return cls(names, kind, names if kind == "binary" else (), missing)
+        cells = present[first]
+        if options.classes is not None:
+            return cls(names, "classes", options.classes, missing)
+        kind = options.kind or _kind_of_one(first, cells)
+        classes = _class_names(first, cells, frame.name) if kind == "classes" else ()
+        return cls(names, kind, classes, missing)
+
+    def encode(self, frame: Frame) -> Tensor:
+        """Return labels: class ids or binary labels (−100 where missing), or values (NaN).
+
+        Raises:
+            DataError: A column is missing, or a label is none of the kind.
+        """
+        columns = [self._column(frame, each) for each in self.names]
+        found = np.stack(columns, axis=1) if len(columns) > 1 else columns[0]
+        if self.kind == "values":
+            return torch.from_numpy(found).to(torch.get_default_dtype())
+        return torch.from_numpy(np.where(np.isnan(found), UNLABELLED, found).astype(np.int64))
+
+    def _column(self, frame: Frame, name: str) -> NDArray[np.float64]:
+        cells, absent = frame.cells("label", name), frame.absent(name, self.missing)
+        found = np.full(len(cells), np.nan)
+        ids = {each: at for at, each in enumerate(self.classes)}
+        for row in np.flatnonzero(~absent):
+            cell, value = cells[row], None
+            if self.kind == "values":
+                value = number(cell)
+            elif self.kind == "binary":
+                value = _YES_NO.get(as_text(cell).lower())
+            elif not _is_mark(cell):
+                value = ids.get(as_text(cell))
+            else:
+                continue
+            if value is None:
+                self._refuse(frame, name, int(row), cell)
+            elif np.isinf(value):
+                raise DataError(f"labels must be finite, got {cell!r} in {frame.row(int(row))}")
+            elif value == value:  # noqa: PLR0124 - NaN is a missing label
+                found[row] = value
+        return found
+
+    def _refuse(self, frame: Frame, name: str, row: int, cell: object) -> None:
+        where = f"{cell!r} in {frame.row(row)}"
+        if self.kind == "classes":
+            raise DataError(
+                f"labels in {name!r} must be classes of the training data, got {where}; "
+                f"{nearest(as_text(cell), self.classes)} Correct it, leave the row out, or list "
+                "all classes in `classes`"
+            )
+        form = "numbers" if self.kind == "values" else "0 or 1 (or false or true, no or yes)"
+        raise DataError(
+            f"labels in {name!r} must be {form}, got {where}; correct it, or name it in `missing` "
+            "if it stands for nothing"
+        )
+
+    def mark(self) -> Tensor:
+        """Return the label of an example without one."""
+        shape = (len(self.names),) if len(self.names) > 1 else ()
+        if self.kind == "values":
+            return torch.full(shape, torch.nan, dtype=torch.get_default_dtype())
+        return torch.full(shape, UNLABELLED)
+
+    def described(self) -> str:
+        """Return what the labels are, in a few words."""
+        which = ", ".join(map(repr, self.names[:5])) + (", …" if len(self.names) > 5 else "")  # noqa: PLR2004
+        if self.kind == "classes":
+            shown = ", ".join(self.classes[:5]) + (", …" if len(self.classes) > 5 else "")  # noqa: PLR2004
+            return f"labels {which}: {len(self.classes)} classes ({shown})"
+        kind = "values" if self.kind == "values" else "binary labels"
+        return f"labels {which}: {kind}"
+
+
+def _present(frame: Frame, name: str, missing: Sequence[str]) -> list[Any]:
+    """Return the cells of a column that hold a label.
+
+    Raises:
+        DataError: There are none.
+    """
+    cells = frame.cells("label", name)
+    if any(isinstance(each, (list, dict)) for each in cells):
+        raise DataError(
+            f"the label column {name!r} must hold one label a row, got lists in {frame.name}; make "
+            "a column of 0 and 1 for each label, and name all of them: label: [a, b, c]"
+        )
+    rows = np.flatnonzero(~frame.absent(name, missing))
+    found = [cells[row] for row in rows if not _is_mark(cells[row])]
+    if not found:
+        raise DataError(
+            f"the label column {name!r} must hold labels, got {frame.name} with none; correct "
+            "`label`, or leave it out to train on a teacher's outputs only"
+        )
+    return found
+
+
+def _is_mark(cell: object) -> bool:
+    return number(cell) == UNLABELLED
+
+
+def _kind_of_several(present: dict[str, list[Any]]) -> Kind:
+    binary = all(as_text(cell).lower() in _YES_NO for cells in present.values() for cell in cells)
+    return "binary" if binary else "values"
+
+
+def _kind_of_one(name: str, cells: list[Any]) -> Kind:
+    values = [number(each) for each in cells]
+    readable = sum(each is not None for each in values)
+    if readable == 0:
+        return "classes"
+    if readable < len(values):
+        if 2 * readable > len(values):
+            other = next(cell for cell, value in zip(cells, values, strict=True) if value is None)
+            raise DataError(
+                f"labels in {name!r} must be numbers or names of classes, got {other!r} beside "
+                f"{readable:,} numbers; write kind: classes, name it in `missing`, or correct it"
+            )
+        return "classes"
+    numbers = [each for each in values if each is not None]
+    if not all(each.is_integer() for each in numbers):
+        return "values"
+    if _are_class_ids(cells, numbers):
+        return "classes"
+    raise DataError(
+        f"labels in {name!r} can be read as classes or as values, got integers such as "
+        f"{', '.join(map(str, cells[:3]))}; write kind: classes or kind: values"
+    )
+
+
+def _are_class_ids(cells: list[Any], numbers: list[float]) -> bool:
+    """Tell whether numbers are surely classes: written as integers, without gaps, and often."""
+    ids = sorted(set(numbers))
+    whole = not any("." in str(each) or "e" in str(each).lower() for each in cells)
+    return whole and ids[-1] - ids[0] == len(ids) - 1 and _MIN_TWO * len(ids) <= len(numbers)
+
+
+def _class_names(name: str, cells: list[Any], table: str) -> tuple[str, ...]:
+    counts = Counter(map(as_text, cells))
+    values = {each: number(each) for each in counts}
+    by_number = all(each is not None for each in values.values())
+    found = sorted(counts, key=lambda each: (values[each], each)) if by_number else sorted(counts)
+    if len(found) < _MIN_TWO:
+        raise DataError(
+            f"labels in {name!r} must be of two classes or more, got {table} with {found[0]!r} "
+            "only; correct `label`"
+        )
+    if len(found) > _MOST_CLASSES or (2 * len(found) > len(cells) and len(found) > 50):  # noqa: PLR2004
+        raise DataError(
+            f"labels in {name!r} must be classes with several examples each, got {len(found):,} "
+            f"different ones in {len(cells):,} rows of {table}; correct `label`, or list them in "
+            "`classes`"
+        )
+    return tuple(found)

@@ -1,0 +1,281 @@
+"""What a recipe may name: objectives, schedules, transforms, optimizers, teachers, students.
+
+Each is a mapping from the name of a class to its arguments, and all of them are found in the
+packages that they belong to.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Annotated, Any, ForwardRef, Self, Union
+
+import torch
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    RootModel,
+    Tag,
+    create_model,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError
+from torch import nn
+from torch.optim import lr_scheduler
+
+from tutelage import data, objectives, schedules, students, teachers
+from tutelage.data import Transform
+from tutelage.objectives import Objective, WeightedSum
+from tutelage.recipes.signatures import (
+    Arguments,
+    FunctionName,
+    Text,
+    arguments_model,
+    by_shape,
+    parameters,
+    plain,
+    type_hints,
+)
+from tutelage.schedules import Schedule
+from tutelage.signals import Batch
+from tutelage.teachers import Teacher
+from tutelage.training.settings import MakeOptimizer, MakeScheduler
+
+FROM_THE_RUN = ("T_max", "total_iters", "total_steps")
+"""Parameters of PyTorch's schedulers that count optimizer steps: by default all of the run."""
+
+
+class ModelName(RootModel[Text]):
+    """A model: `package.module:name`, `file.py:name`, or the folder of stored targets."""
+
+
+class Choice(BaseModel):
+    """One class by its name, with its arguments; a name alone takes all defaults."""
+
+    model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=())
+    __pydantic_extra__: dict[str, Annotated[dict[str, Any] | None, BeforeValidator(plain)]]  # pyright: ignore[reportIncompatibleVariableOverride]
+    _names: tuple[str, ...] = PrivateAttr(())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _by_name(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Accept a name alone, remember the order, and refuse names that are unknown."""
+        given = {value: None} if isinstance(value, str) else value
+        found = handler(given)
+        if isinstance(given, dict):
+            found._names = tuple(given)  # noqa: SLF001 - its own
+        unknown = [name for name in found.__pydantic_extra__ or {} if ":" not in name]
+        if unknown:
+            known = {"keys": unknown, "known": list(cls.model_fields)}
+            raise PydanticCustomError("unknown_keys", "unknown keys", known)
+        if not found._names:  # noqa: SLF001
+            raise PydanticCustomError("no_choice", "a name of: {known}", {"known": _listed(cls)})
+        return found
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Accept a name alone, and references to the user's own classes."""
+        found = handler.resolve_ref_schema(handler(schema))
+        found |= {"patternProperties": {":": {}}, "additionalProperties": False}
+        about = {"title": found.pop("title", ""), "description": found.pop("description", "")}
+        names = {"type": "string", "enum": list(cls.model_fields)}
+        return about | {"anyOf": [found, names, {"type": "string", "pattern": ":"}]}
+
+    def chosen(self) -> dict[str, Arguments | dict[str, Any] | None]:
+        """Return what is named, with its arguments, in the order of the recipe."""
+        extra = self.__pydantic_extra__ or {}
+        return {name: extra[name] if name in extra else getattr(self, name) for name in self._names}
+
+
+def _listed(kind: type[BaseModel]) -> str:
+    return ", ".join(kind.model_fields)
+
+
+class One(Choice):
+    """A choice of exactly one."""
+
+    @model_validator(mode="after")
+    def _check_one(self) -> One:
+        names = list(self.chosen())
+        if len(names) > 1:
+            raise PydanticCustomError("several", "names several", {"names": names})
+        return self
+
+
+def classes_of(package: ModuleType, wanted: Callable[[type], bool]) -> dict[str, type]:
+    """Return the public classes of a package that are wanted, by name."""
+    names = getattr(package, "__all__", None) or dir(package)
+    found = {name: getattr(package, name) for name in names if not name.startswith("_")}
+    return {name: each for name, each in found.items() if isinstance(each, type) and wanted(each)}
+
+
+def _is_objective(kind: type) -> bool:
+    abstract = any(
+        getattr(getattr(kind, name, None), "__isabstractmethod__", False) for name in dir(kind)
+    )
+    return issubclass(kind, Objective) and not abstract and kind is not WeightedSum
+
+
+def _is_transform(kind: type) -> bool:
+    call = kind.__dict__.get("__call__")
+    return call is not None and type_hints(call).get("batch") is Batch
+
+
+def _is_optimizer(kind: type) -> bool:
+    """Leave out those that call the model themselves, as LBFGS does."""
+    if not issubclass(kind, torch.optim.Optimizer) or kind is torch.optim.Optimizer:
+        return False
+    closure = inspect.signature(kind.step).parameters.get("closure")
+    return closure is None or closure.default is not inspect.Parameter.empty
+
+
+def _is_scheduler(kind: type) -> bool:
+    """Leave out those whose steps need a metric, as ReduceLROnPlateau's do."""
+    is_one = issubclass(kind, lr_scheduler.LRScheduler) and kind is not lr_scheduler.LRScheduler
+    return is_one and "metrics" not in parameters(kind.step)
+
+
+def _student_functions() -> dict[str, Callable[..., Any]]:
+    """Return the functions that make students, from a teacher or from the sizes of the data."""
+    found = {name: getattr(students, name) for name in students.__all__}
+    return {name: each for name, each in found.items() if not isinstance(each, type)}
+
+
+KNOWN: dict[Any, Any] = {
+    Schedule: ForwardRef("ScheduleChoice"),
+    Objective: ForwardRef("ObjectiveSpec"),
+    Transform: ForwardRef("TransformSpec"),
+    MakeOptimizer: ForwardRef("OptimizerChoice"),
+    MakeScheduler: ForwardRef("SchedulerChoice"),
+    teachers.AnyTeacher: ForwardRef("TeacherSpec"),
+    Teacher: ForwardRef("TeacherSpec"),
+    nn.Module: ForwardRef("ModelName"),
+}
+
+
+def _nothing_is_all_defaults(value: Any) -> Any:
+    return {} if value is None else value
+
+
+def _choice(
+    name: str,
+    about: str,
+    targets: Mapping[str, Callable[..., Any]],
+    base: type[Choice] = One,
+    **settings: Any,
+) -> type[Any]:
+    """Return a model with a field for each class or function."""
+    fields: dict[str, Any] = {}
+    for each, target in targets.items():
+        model = arguments_model(target, KNOWN, **settings)
+        if model is not None:
+            kind = Annotated[Union[model, None], BeforeValidator(_nothing_is_all_defaults)]  # noqa: UP007
+            fields[each] = (kind, Field(default=None, description=model.__doc__))
+    return create_model(name, __base__=base, __module__=__name__, __doc__=about, **fields)
+
+
+_WEIGHT = by_shape([float, ForwardRef("ScheduleChoice")])
+
+ScheduleChoice = _choice(
+    "ScheduleChoice",
+    "A value that changes over training.",
+    classes_of(schedules, lambda kind: issubclass(kind, Schedule) and kind is not Schedule),
+)
+ObjectiveChoice = _choice(
+    "ObjectiveChoice",
+    "A sum of objectives, each with a `weight`: a number (1 if there is none) or a schedule.",
+    classes_of(objectives, _is_objective),
+    Choice,
+    add={"weight": (_WEIGHT, 1.0, "Its weight in the sum, zero or more.")},
+)
+TransformChoice = _choice(
+    "TransformChoice",
+    "A change of training batches, before both models see them.",
+    classes_of(data, _is_transform),
+)
+OptimizerChoice = _choice(
+    "OptimizerChoice",
+    "An optimizer of PyTorch.",
+    classes_of(torch.optim, _is_optimizer),
+    omit=("params",),
+)
+SchedulerChoice = _choice(
+    "SchedulerChoice",
+    "A learning rate scheduler of PyTorch, stepped after each optimizer step, or a schedule of the "
+    f"library, by which the learning rate is multiplied. {', '.join(FROM_THE_RUN)} are the number "
+    "of optimizer steps unless they are given.",
+    classes_of(lr_scheduler, _is_scheduler)
+    | classes_of(schedules, lambda kind: issubclass(kind, Schedule) and kind is not Schedule),
+    omit=("optimizer", "last_epoch", "epochs", "steps_per_epoch"),
+    replace=dict.fromkeys(FROM_THE_RUN, (int | None, None)),
+)
+TeacherChoice = _choice(
+    "TeacherChoice",
+    "A kind of teacher.",
+    classes_of(teachers, lambda kind: issubclass(kind, Teacher) and kind is not Teacher),
+)
+StudentChoice = _choice(
+    "StudentChoice",
+    "A student made from the teacher's layers, or by the sizes of the data.",
+    _student_functions(),
+    omit=("teacher", "inputs", "features", "outputs"),
+)
+
+
+class ObjectiveSpec(
+    RootModel[by_shape([ForwardRef("ObjectiveChoice"), list[ForwardRef("ObjectiveChoice")]])]
+):
+    """A weighted sum of objectives; a list of sums where a class occurs twice."""
+
+
+def _shape_of_transform(value: Any) -> str:
+    if isinstance(value, list):
+        return "<list>"
+    of_user = isinstance(value, FunctionName) or (isinstance(value, str) and ":" in value)
+    return "<text>" if of_user else "<mapping>"
+
+
+_TRANSFORMS = (
+    Annotated[FunctionName, Tag("<text>")],
+    Annotated[ForwardRef("TransformChoice"), Tag("<mapping>")],
+    Annotated[list[ForwardRef("TransformSpec")], Tag("<list>")],
+)
+
+
+class TransformSpec(RootModel[Annotated[Union[_TRANSFORMS], Discriminator(_shape_of_transform)]]):  # noqa: UP007
+    """A transform, the name of a function from a batch to a batch, or a list of both, in order."""
+
+
+class StudentSpec(RootModel[by_shape([ModelName, ForwardRef("StudentChoice")])]):
+    """A model, or a function that makes one from the teacher's layers."""
+
+
+def _shape_of_teacher(value: Any) -> str:
+    if isinstance(value, (str, ModelName)):
+        return "<text>"
+    if isinstance(value, list):
+        return "<list>"
+    one = isinstance(value, dict) and len(value) == 1
+    of_class = one and next(iter(value)) in TeacherChoice.model_fields
+    return "<class>" if of_class or isinstance(value, TeacherChoice) else "<mapping>"
+
+
+_TEACHERS = (
+    Annotated[ModelName, Tag("<text>")],
+    Annotated[list[ForwardRef("TeacherSpec")], Tag("<list>")],
+    Annotated[ForwardRef("TeacherChoice"), Tag("<class>")],
+    Annotated[dict[Text, ForwardRef("TeacherSpec")], Tag("<mapping>")],
+)
+
+
+class TeacherSpec(RootModel[Annotated[Union[_TEACHERS], Discriminator(_shape_of_teacher)]]):  # noqa: UP007
+    """A model, a kind of teacher, a list for an ensemble, a mapping by domain for specialists."""

@@ -1,0 +1,53 @@
+"""What is in a model: layers, blocks, parameters, and what a layer map may name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from tutelage.errors import ArgumentError
+from tutelage.layers import blocks
+from tutelage.references import load_model
+from tutelage.teachers import as_teacher
+
+
+def describe_model(reference: str) -> dict[str, Any]:
+    """Return what is in the model of a reference, as plain data.
+
+    Raises:
+        ArgumentError: The reference names no model with layers.
+    """
+    found = load_model("MODEL", reference)
+    module = found if isinstance(found, nn.Module) else as_teacher(found).module
+    if module is None:
+        raise ArgumentError(
+            f"`MODEL` must be a model with layers, got {reference}, a {type(found).__name__}; only "
+            "its outputs are known"
+        )
+    layers = [
+        {"path": path, "class": type(layer).__name__, "parameters": _size(layer)}
+        for path, layer in module.named_modules()
+        if path
+    ]
+    try:
+        repeated, text = blocks(module), ""
+        text = f"Blocks: {len(repeated)}, {repeated[0]} to {repeated[-1]}"
+    except ArgumentError as error:
+        repeated, text = [], f"Blocks: {error}"
+    names = repeated or [each["path"] for each in layers]
+    example = f"{{{names[0]}: {names[-1]}}}" if names else "none, as it has no layers"
+    return {
+        "class": type(module).__name__,
+        "parameters": _size(module),
+        "layers": layers,
+        "blocks": repeated,
+        "blocks_text": text,
+        "layer_map_text": f"A layer map may name each of its {len(layers)} layers by its path, "
+        "PATH:input for its input, or PATH[1] for one of several outputs; for instance "
+        f"layer_map: {example} (student: teacher).",
+    }
+
+
+def _size(module: nn.Module) -> int:
+    return sum(each.numel() for each in module.parameters())

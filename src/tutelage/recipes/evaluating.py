@@ -1,0 +1,93 @@
+"""Metrics of the models of a recipe on one part of its data."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_model
+from torch import nn
+
+from tutelage.data import as_source
+from tutelage.errors import ArgumentError, DataError, RunFolderError
+from tutelage.evaluation import evaluate
+from tutelage.objectives import Objective
+from tutelage.recipes.job import Job
+from tutelage.studies.kinds import on_labels, output_kind
+from tutelage.studies.outputs import truth
+from tutelage.teachers import Teacher, as_teacher
+
+_SPLITS = ("test", "val", "train")
+_BATCH = 256
+
+
+def evaluate_models(job: Job, split: str) -> dict[str, dict[str, float]]:
+    """Return metrics of the teacher, the fine-tuned teacher and the student, of those there are.
+
+    The student is compared with the fine-tuned teacher, if there is one.
+    """
+    if split not in _SPLITS:
+        raise ArgumentError(f"`split` must be one of {', '.join(_SPLITS)}, got {split!r}")
+    data = job.split(split)
+    if data is None:
+        raise DataError(
+            f"`{split}` must be in the data of the recipe to evaluate models on it, got none; add "
+            f"`{split}:` to {job.document.source}, or choose another part"
+        )
+    models = _models(job)
+    if not models:
+        raise job.missing("teacher", "or train the student first")
+    objective, source = _reading(job, split, data), as_source(split, data, _BATCH, shuffle=False)
+    engine = job.settings.get("engine")
+    device = torch.device("cpu") if engine is None else engine.torch_device()
+    teachers = {name: each for name, each in models.items() if name != "student"}
+    teacher = next(reversed(teachers.values()), None)
+    found = {}
+    for name, model in models.items():
+        other = teacher if name == "student" else None
+        if isinstance(model, nn.Module):
+            model.to(device)
+        ready = model.ready(device) if isinstance(model, Teacher) else nullcontext()
+        with ready, nullcontext() if other is None else other.ready(device):
+            metrics = job.settings.get("metrics")
+            found[name] = evaluate(
+                model, other, objective, source, metrics=metrics, device=device
+            ).metrics
+    return found
+
+
+def _models(job: Job) -> dict[str, Any]:
+    """Return teachers as such and the student as a module, by name."""
+    found: dict[str, Any] = {}
+    if job.live_teacher is not None:
+        found["teacher"] = as_teacher(job.live_teacher)
+        tuned = job.out / "teacher" / "student.safetensors"
+        if job.model.fine_tune is not None and tuned.exists():
+            found["fine-tuned teacher"] = as_teacher(_loaded(deepcopy(job.live_teacher), tuned))
+    trained = job.out / "student.safetensors"
+    if trained.exists():
+        found["student"] = _loaded(job.student(job.live_teacher), trained)
+    return found
+
+
+def _loaded(model: nn.Module, path: Path) -> nn.Module:
+    try:
+        load_model(model, path)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise RunFolderError(
+            f"{path} must hold the weights of the recipe's model, got: {error}; use the recipe in "
+            "its folder, recipe.yaml"
+        ) from error
+    return model.eval()
+
+
+def _reading(job: Job, split: str, data: Any) -> Objective:
+    """Return the objective that tells how outputs are read."""
+    stages = job.asked.get("stages")
+    if stages:
+        return stages[-1].objective
+    return job.asked.get("objective") or on_labels(output_kind({}, {}, truth(split, data)))

@@ -1,0 +1,241 @@
+"""A recipe that is carried out: its parts are built, and the calls that it stands for are made."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tutelage.datasets import DataOptions, Splits
+from tutelage.errors import ArgumentError, RecipeError
+from tutelage.objectives import Objective
+from tutelage.recipes.building import Builder
+from tutelage.recipes.messages import shortened
+from tutelage.recipes.model import RecipeModel
+from tutelage.recipes.objects import as_module, load_data, number_of_outputs
+from tutelage.recipes.reading import Document, Place
+from tutelage.store import TargetStore
+from tutelage.teachers import Stored
+from tutelage.training import Run, Stage, distill, fine_tune, label
+from tutelage.wants import Fields
+
+_LOG = logging.getLogger(__name__)
+
+
+class Job:
+    """The objects of a recipe; each is built once, when it is first needed.
+
+    Args:
+        model: The recipe.
+        document: For the lines of its keys.
+        out: The folder of everything that is made.
+    """
+
+    def __init__(self, model: RecipeModel, document: Document, out: Path) -> None:
+        self.model, self.document, self.out = model, document, out
+        training: Any = model.training
+        seed = 0 if training is None else training.seed
+        with self.named(("training",)):
+            if seed < 0:
+                raise ArgumentError(f"`seed` must be at least 0, got {seed}; any integer from 0 on")
+        self.seed = seed
+        self.build = Builder(document, lambda: self.data_as_given, seed)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The keyword arguments of `distill` that are settings of the training."""
+        given: Any = self.model.training
+        return {} if given is None else self.build.arguments(given, ("training",))
+
+    @cached_property
+    def asked(self) -> dict[str, Any]:
+        """What the student is asked for: `objective` or `stages`; neither if there is none."""
+        objective, stages = self.model.objective, self.model.stages
+        if objective is not None and stages is not None:
+            raise RecipeError(
+                f"{self.document.where(('stages',))}: `stages` have objectives of their own, got "
+                "`objective` beside them; leave that out"
+            )
+        if objective is not None:
+            return {"objective": self.build.objective(objective, ("objective",))}
+        return {} if stages is None else {"stages": self.stages(stages, ("stages",))}
+
+    def stages(self, given: Any, place: Place) -> list[Stage]:
+        """Return stages: a list, or those that train block by block."""
+        if isinstance(given.root, list):
+            return self.build.value(given.root, place)
+        return self.build.value(given.root.blockwise, (*place, "blockwise"))
+
+    @cached_property
+    def data(self) -> Splits:
+        """The data sets, with classes in the order of the teacher's outputs."""
+        self.live_teacher  # noqa: B018 - from which the names of its classes are known
+        found, names = self.data_as_given, self._teacher_classes()
+        if not names or found.kind != "classes" or names == found.classes:
+            return found
+        options = self.model.data.root
+        if isinstance(options, DataOptions) and set(found.classes) <= set(names):
+            with self.build.at(("data",)):
+                return load_data("data", options.model_copy(update={"classes": names}), self.seed)
+        if self.model.fine_tune is not None:
+            return found
+        raise RecipeError(
+            f"{self.document.where(('teacher',))}: the teacher must have the classes of the data, "
+            f"{shortened(found.classes)}, got {shortened(names)}; fine-tune it on the data "
+            "(`fine_tune:`), or give names to its outputs (`classes:` in `data`)"
+        )
+
+    def _teacher_classes(self) -> tuple[str, ...] | None:
+        """Return the classes of the one teacher, or of several that have the same."""
+        root = ("teacher",)
+        names = {each for at, each in self.build.class_names.items() if at[:1] == root}
+        return names.pop() if len(names) == 1 else None
+
+    @cached_property
+    def data_as_given(self) -> Splits:
+        """The data sets, before the teacher's classes are known."""
+        with self.build.at(("data",)):
+            found = load_data("data", self.model.data.root, self.seed)
+        if found.described:
+            _LOG.info("Data: %s", found.described)
+        for each in found.warnings:
+            _LOG.warning("Data: %s", each)
+        return found
+
+    @cached_property
+    def live_teacher(self) -> Any:
+        """The teacher as it is, before it is fine-tuned; None for none."""
+        given = self.model.teacher
+        if given is None:
+            return None
+        if self.model.fine_tune is not None:
+            self.build.teacher_outputs = number_of_outputs(self.data_as_given)
+        found = self.build.value(given, ("teacher",))
+        self.build.teacher_outputs = None
+        if self.model.fine_tune is not None:
+            with self.build.at(("teacher",)):
+                as_module("teacher", found, "to be fine-tuned")
+        return found
+
+    @cached_property
+    def teacher(self) -> Any:
+        """The teacher that the student learns from: fine-tuned and stored if the recipe says so."""
+        found = self.live_teacher
+        tuned: Any = self.model.fine_tune
+        if tuned is not None:
+            if found is None:
+                raise self.missing("teacher", "the model to fine-tune")
+            settings = self.build.arguments(tuned, ("fine_tune",))
+            with self.named(("fine_tune",)):
+                found = fine_tune(
+                    deepcopy(found),  # the user's code may hold on to it
+                    train=self.data.train,
+                    val=self.data.val,
+                    out=self.out / "teacher",
+                    **settings,
+                ).student
+        return found
+
+    def student(self, teacher: Any) -> nn.Module:
+        """Return a fresh student, which may be made from the teacher's layers."""
+        if self.model.student is None:
+            raise self.missing("student", "the model to train")
+        self.build.teacher = teacher
+        return self.build.student(self.model.student, ("student",))
+
+    def distill(self) -> Run:
+        """Distil the student."""
+        if not self.asked:
+            raise self.missing("objective", "such as SoftTargets: {temperature: 4}")
+        settings, data = self.settings, self.data
+        self._check_sections()
+        teacher = self.teacher
+        student = self.student(teacher)
+        if self.model.label is not None:
+            splits = ("train",) if data.val is None else ("train", "val")
+            teacher = Stored(*self.stores(splits).values())
+        with self.named(("training",)):
+            return distill(
+                teacher,
+                student,
+                train=data.train,
+                val=data.val,
+                out=self.out,
+                **self.asked,
+                **settings,
+            )
+
+    def _check_sections(self) -> None:
+        """Build the settings of what comes first, so that nothing wrong in them is found late."""
+        for name in ("fine_tune", "label"):
+            given: Any = getattr(self.model, name)
+            if given is not None:
+                self.build.arguments(given, (name,))
+
+    def label(self) -> dict[str, TargetStore]:
+        """Store the teacher's outputs for all data."""
+        present = [each for each in ("train", "val", "test") if self.split(each) is not None]
+        return self.stores(present)
+
+    def stores(self, splits: Sequence[str]) -> dict[str, TargetStore]:
+        """Return the teacher's stored outputs for parts of the data, made if they are missing."""
+        if self.teacher is None:
+            raise self.missing("teacher", "the model whose outputs are stored")
+        given: Any = self.model.label
+        settings = {} if given is None else self.build.arguments(given, ("label",))
+        found = {}
+        for name in splits:
+            once: dict[str, Any] = (
+                {} if name == "train" else {"views": 1}
+            )  # validation data is not augmented
+            with self.named(("label",)):
+                found[name] = label(
+                    self.teacher,
+                    self.split(name),
+                    out=self.out / "targets" / name,
+                    fields=self._fields(),
+                    **settings | once,
+                )
+        return found
+
+    def split(self, name: str) -> Any:
+        """Return a part of the data; None if there is none."""
+        return getattr(self.data, name)
+
+    def _fields(self) -> Objective | Fields | None:
+        """Return what must be stored: what the objectives require of the teacher."""
+        objectives = [each.objective for each in self.asked.get("stages", ())]
+        if "objective" in self.asked:
+            objectives = [self.asked["objective"]]
+        wanted = [each for each in objectives if each.wants.teacher]
+        if len(wanted) < 2:  # noqa: PLR2004 - one objective, from which more can be told
+            return wanted[0] if wanted else None
+        fields = Fields()
+        for each in wanted:
+            fields |= each.wants.teacher
+        return fields
+
+    @contextmanager
+    def named(self, section: Place) -> Iterator[None]:
+        """Name the line of a setting that is outside its range."""
+        try:
+            yield
+        except ArgumentError as error:
+            found = re.match(r"`(\w+)`", str(error))
+            place = (*section, found[1] if found else "")
+            if place not in self.document.origins or isinstance(error, RecipeError):
+                raise
+            raise RecipeError(f"{self.document.where(place)}: {error}") from error
+
+    def missing(self, key: str, example: str) -> RecipeError:
+        """Return the error that a section is missing."""
+        return RecipeError(
+            f"{self.document.source}: `{key}` must be given; add `{key}:`, {example}"
+        )

@@ -1,0 +1,137 @@
+"""`Recipe`: a whole job from a YAML file, the same as the Python calls that it stands for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tutelage import __version__
+from tutelage.errors import RecipeError, RunFolderError
+from tutelage.files import writing
+from tutelage.recipes.evaluating import evaluate_models
+from tutelage.recipes.job import Job
+from tutelage.recipes.messages import recipe_error
+from tutelage.recipes.model import RecipeModel
+from tutelage.recipes.overrides import override
+from tutelage.recipes.reading import Document, read_document
+from tutelage.recipes.resolved import resolved, written
+from tutelage.recipes.studying import carry_out_study
+from tutelage.store import TargetStore
+from tutelage.studies import Study
+from tutelage.training import Run
+
+
+class Recipe:
+    """Teacher, student, data, objective and training of a whole job.
+
+    `Recipe.from_file("recipe.yaml").run()` is what `tutelage distill recipe.yaml` does. Paths are
+    relative to the working folder.
+
+    Args:
+        values: What a YAML file would contain, or the document that was read.
+        name: For the default folder, `runs/NAME`.
+
+    Raises:
+        RecipeError: A key is unknown or missing, or a value is wrong.
+
+    >>> recipe = Recipe({"student": "mine.py:net", "data": "mine.py:data"})
+    >>> str(recipe.out)
+    'runs/recipe'
+    """
+
+    def __init__(self, values: Mapping[str, Any] | Document, name: str = "recipe") -> None:
+        self.document = values if isinstance(values, Document) else Document(dict(values), "recipe")
+        try:
+            self.model = RecipeModel.model_validate(self.document.values)
+        except ValidationError as error:
+            raise recipe_error(error, self.document) from error
+        except RecursionError as error:
+            raise RecipeError(
+                f"{self.document.source} must not be nested so deeply; simplify it"
+            ) from error
+        self.out = Path(self.model.out or f"runs/{name}").expanduser()
+
+    @classmethod
+    def from_file(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+        """Read a recipe.
+
+        Args:
+            path: Of a YAML file.
+            overrides: Values that replace those of the file, such as `training.epochs=5`.
+
+        Raises:
+            RecipeError: The file cannot be read, a key is unknown or missing, or a value is wrong.
+        """
+        document = read_document(Path(path).expanduser())
+        override(document, overrides)
+        return cls(document, Path(path).stem)
+
+    def resolved(self) -> str:
+        """Return the recipe as YAML, with what was overridden and with defaults of the library."""
+        values = resolved(self.model)
+        return written({**values, "out": str(self.out)}, __version__)
+
+    def run(self) -> Run:
+        """Distil the student, or resume that; with `fine_tune` and `label` these come first.
+
+        Raises:
+            TutelageError: As `tl.distill`; errors in the recipe name its line.
+        """
+        return self._kept(self.out, self._job().distill)
+
+    def study(self) -> Study:
+        """Carry out the study, or resume that, in the folder `study` of the recipe's folder.
+
+        Raises:
+            TutelageError: As `tl.study`; errors in the recipe name its line.
+        """
+        return self._kept(self.out / "study", lambda: carry_out_study(self._job()))
+
+    def label(self) -> dict[str, TargetStore]:
+        """Store the teacher's outputs for train, and for val and test where the recipe has them.
+
+        Raises:
+            TutelageError: As `tl.label`; errors in the recipe name its line.
+        """
+        return self._kept(self.out / "targets", self._job().label)
+
+    def evaluate(self, split: str = "test") -> dict[str, dict[str, float]]:
+        """Return metrics of the teacher, and of what was trained so far, by model.
+
+        Args:
+            split: The data: `"test"`, `"val"` or `"train"`.
+
+        Raises:
+            TutelageError: There is no such data, or a model refuses it.
+        """
+        return evaluate_models(self._job(), split)
+
+    def _job(self) -> Job:
+        return Job(self.model, self.document, self.out)
+
+    def _kept(self, out: Path, work: Any) -> Any:
+        """Carry out work, and keep the resolved recipe beside its results.
+
+        It is written before, so that it is there after a kill, unless that would replace the recipe
+        of a run that may prove to be another one.
+        """
+        path = out / "recipe.yaml"
+        if not path.exists():
+            self._write(path)
+        found = work()
+        self._write(path)
+        return found
+
+    def _write(self, path: Path) -> None:
+        if os.environ.get("RANK", "0") != "0":
+            return
+        with writing(path.parent, RunFolderError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(self.resolved(), encoding="utf-8")
+
+    def __repr__(self) -> str:
+        return f"Recipe({self.document.source})"

@@ -1,0 +1,245 @@
+"""Tables in files become raw examples, whatever the format."""
+
+import json
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from tutelage.datasets import load_data
+from tutelage.errors import ArgumentError, DataError
+
+ROWS = [
+    {"age": 31, "job": "cook", "since": "2020-05-01", "pay": "low"},
+    {"age": None, "job": "smith", "since": "2021-01-01", "pay": "high"},
+    {"age": 58, "job": None, "since": None, "pay": "high"},
+    {"age": 44, "job": "cook", "since": "2019-12-31", "pay": "low"},
+]
+
+
+def write_table(path, rows=ROWS):
+    if path.suffix == ".jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows))
+    elif path.suffix == ".parquet":
+        table = pd.DataFrame(rows)
+        table["since"] = pd.to_datetime(table["since"])
+        table.to_parquet(path)
+    else:
+        pd.DataFrame(rows).to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+    return str(path)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "json", "parquet"])
+def test_every_format_gives_the_same_rows(tmp_path, suffix):
+    splits = load_data("data", {"train": write_table(tmp_path / f"a.{suffix}"), "label": "pay"})
+    assert isinstance(splits.train, TensorDataset)
+    rows, labels = splits.train[:]
+    nan = np.nan
+    expected = [[31, 0, 18383], [nan, 1, 18628], [58, nan, nan], [44, 0, 18261]]
+    assert np.array_equal(rows.numpy(), expected, equal_nan=True)
+    assert rows.dtype == torch.float64
+    assert labels.tolist() == [1, 0, 0, 1]
+    assert splits.classes == ("high", "low")
+    assert (splits.kind, splits.form) == ("classes", "columns")
+    assert splits.columns.names == ("age", "job", "since")
+
+
+def test_what_was_decided_is_told(tmp_path):
+    splits = load_data("data", {"train": write_table(tmp_path / "a.csv"), "label": "pay"})
+    assert splits.described == (
+        "4 examples for train; inputs: 3 columns (1 of numbers, 1 of categories, 1 of dates); "
+        "labels 'pay': 2 classes (high, low)"
+    )
+
+
+def test_texts_are_strings(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes('\ufeffsaid,intent\n"a, ""b""\nc",x\nzwölf,y\n'.encode())
+    splits = load_data("data", {"train": str(path), "text": "said", "label": "intent"})
+    assert splits.train[0] == ('a, "b"\nc', torch.tensor(0))
+    assert splits.train[1][0] == "zwölf"
+    assert splits.form == "text"
+
+
+def test_semicolons_separate_too(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("x;y\n1,5;a\n2;b\n3;a\n")
+    with pytest.raises(DataError, match="'1,5' in row 1"):
+        load_data("data", {"train": str(path), "label": "y"})
+
+
+def test_only_named_columns_are_inputs(tmp_path):
+    path = write_table(tmp_path / "a.csv")
+    splits = load_data("data", {"train": path, "columns": ["age"], "label": "pay"})
+    assert splits.train[0][0].tolist() == [31]
+
+
+def test_index_column_without_a_name_is_no_input(tmp_path):
+    pd.DataFrame(ROWS).to_csv(tmp_path / "a.csv")
+    splits = load_data("data", {"train": str(tmp_path / "a.csv"), "label": "pay"})
+    assert splits.columns.names == ("age", "job", "since")
+
+
+def test_other_files_are_read_as_the_training_data(tmp_path):
+    train = write_table(tmp_path / "a.csv")
+    other = [{"age": 1, "job": "nurse", "pay": "low", "since": "", "note": "new"}]
+    test = write_table(tmp_path / "b.jsonl", other)
+    more = write_table(tmp_path / "c.csv", [{"since": "1970-01-02", "job": "smith", "age": 7}])
+    splits = load_data("data", {"train": train, "test": test, "unlabelled": more, "label": "pay"})
+    row, label = splits.test[0]
+    assert row[0] == 1
+    assert row[1:].isnan().all()
+    assert label == 1
+    assert len(splits.train) == 5
+    assert len(splits.labelled) == 4
+    row, label = splits.train[4]
+    assert (row.tolist(), int(label)) == ([7, 1, 1], -100)
+
+
+def test_unlabelled_values_are_nan(tmp_path):
+    train = write_table(tmp_path / "a.csv", [{"x": 1, "y": 0.5}, {"x": 2, "y": 1.5}])
+    more = write_table(tmp_path / "b.csv", [{"x": 3}])
+    splits = load_data("data", {"train": train, "unlabelled": more, "label": "y"})
+    assert splits.kind == "values"
+    assert splits.train[2][1].isnan()
+
+
+def test_lines_of_a_text_file_are_unlabelled_texts(tmp_path):
+    train = write_table(tmp_path / "a.csv", [{"t": "one", "y": "a"}, {"t": "two", "y": "b"}])
+    (tmp_path / "more.txt").write_text("three\n\nfour\r\n")
+    options = {"train": train, "unlabelled": str(tmp_path / "more.txt"), "text": "t", "label": "y"}
+    splits = load_data("data", options)
+    assert [each[0] for each in (splits.train[at] for at in range(4))] == [
+        "one",
+        "two",
+        "three",
+        "four",
+    ]
+    assert splits.train[3][1] == -100
+
+
+def test_data_without_labels_has_inputs_alone(tmp_path):
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    splits = load_data("data", {"train": str(tmp_path / "a.txt")})
+    assert splits.train[0] == "one"
+    assert splits.kind is None
+    table = load_data("data", {"train": write_table(tmp_path / "b.csv", [{"x": 1}, {"x": 2}])})
+    assert table.train[0][0].tolist() == [1]
+
+
+def test_domains_come_from_a_column(tmp_path):
+    rows = [{"x": at, "from": "ab"[at % 2], "y": "pq"[at % 3 > 0]} for at in range(8)]
+    path = write_table(tmp_path / "a.csv", rows)
+    splits = load_data("data", {"train": path, "domain": "from", "label": "y"})
+    assert [splits.train[at][0].item() for at in range(8)] == list(range(8))
+    assert [splits.train[at][2] for at in range(8)] == list("abababab")
+
+
+def test_equal_inputs_in_train_and_test_are_reported(tmp_path, caplog):
+    train = write_table(tmp_path / "a.csv")
+    test = write_table(tmp_path / "b.csv", ROWS[2:3])
+    with caplog.at_level(logging.WARNING):
+        splits = load_data("data", {"train": train, "test": test, "label": "pay"})
+    assert "1 of the 1 examples of test (such as number 0)" in splits.warnings[0]
+    assert splits.warnings[0] in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "at least one row"),
+        (b"x,y\n", "at least one row"),
+        (b"x,x\n1,2\n", "several called 'x'"),
+        (b"x,y\n1,2,3\n", "got 3 in line 2"),
+        (b'x,y\n"1,2\n', "correct its quotes"),
+        (b"x,y\n\xff,2\n", "UTF-8"),
+        (b"x,y\n1,\n", "with none"),
+    ],
+)
+def test_broken_csv_is_refused(tmp_path, content, expected):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(DataError, match=expected):
+        load_data("data", {"train": str(tmp_path / "a.csv"), "label": "y"})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.jsonl", b'{"x": 1}\n[1]\n', "got list in line 2"),
+        ("a.jsonl", b'{"x": 1\n', "broken JSON in line 1"),
+        ("a.json", b'{"x": 1}', "list of objects"),
+        ("a.json", b"[" * 100_000, "broken JSON"),
+        ("a.parquet", b"PAR1", "must be a Parquet file"),
+        ("a.xlsx", b"PK", "convert it"),
+    ],
+)
+def test_other_broken_files_are_refused(tmp_path, name, content, expected):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=expected):
+        load_data("data", {"train": str(tmp_path / name), "label": "y"})
+
+
+def test_missing_file_is_refused_with_the_nearest(tmp_path):
+    write_table(tmp_path / "people.csv")
+    with pytest.raises(DataError, match=r"did you mean 'people.csv'"):
+        load_data("data", {"train": str(tmp_path / "poeple.csv")})
+
+
+def test_class_of_the_test_data_alone_is_refused(tmp_path):
+    train = write_table(tmp_path / "a.csv")
+    test = write_table(tmp_path / "b.csv", [{**ROWS[0], "pay": "lows"}])
+    with pytest.raises(DataError, match=r"'lows' in row 1 of b.csv; did you mean 'low'"):
+        load_data("data", {"train": train, "test": test, "label": "pay"})
+    options = {"train": train, "test": test, "label": "pay", "classes": ["low", "lows", "high"]}
+    splits = load_data("data", options)
+    assert splits.test[0][1] == 1
+    assert "without training data: lows" in splits.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"txt": "a"}, "did you mean 'text'"),
+        ({"text": "job", "columns": "age"}, "one of text, image and columns"),
+        ({"val": 1.5}, "between 0 and 1"),
+        ({"val": 0.5, "test": 0.6}, "leave some of `train`"),
+        ({"classes": ["a", "a"], "label": "pay"}, "once"),
+        ({"kind": "classes"}, "name their column"),
+        ({"split": {"sed": 1}}, "did you mean 'seed'"),
+    ],
+)
+def test_options_that_contradict_are_refused(tmp_path, options, expected):
+    path = write_table(tmp_path / "a.csv")
+    with pytest.raises(ArgumentError, match=expected):
+        load_data("data", {"train": path, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"columns": ["age", "pay"], "label": "pay"}, "must not contain the label"),
+        ({"label": "job", "domain": "jobs"}, "did you mean 'job'"),
+        ({"label": "pay", "domain": "job"}, "row 3"),
+        ({"text": "job", "label": "pay"}, "nothing in row 3"),
+        ({"text": "age", "label": "pay"}, "'?31"),
+        ({"label": "pay", "categories": ["jop"]}, "did you mean 'job'"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(tmp_path, options, expected):
+    path = write_table(tmp_path / "a.jsonl")
+    with pytest.raises(DataError, match=expected):
+        load_data("data", {"train": path, **options})
+
+
+def test_misspelt_label_and_missing_columns_are_refused(tmp_path):
+    train = write_table(tmp_path / "a.csv")
+    test = write_table(tmp_path / "b.csv", [{"age": 1, "job": "cook", "pay": "low"}])
+    with pytest.raises(DataError, match="did you mean 'pay'"):
+        load_data("data", {"train": train, "label": "pays"})
+    with pytest.raises(DataError, match=r"a column of b.csv, got 'since'"):
+        load_data("data", {"train": train, "test": test, "label": "pay"})

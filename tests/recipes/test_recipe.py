@@ -1,0 +1,164 @@
+"""A recipe is the Python call that it stands for."""
+
+from functools import partial
+
+import pytest
+import torch
+
+import tutelage as tl
+from recipe_sources import RECIPE
+from tutelage.data import randomness
+from tutelage.references import load
+
+
+def weights(run):
+    return torch.cat([each.flatten() for each in run.student.parameters()])
+
+
+def recipe(job, text=RECIPE, **replaced):
+    for old, new in replaced.items():
+        text = text.replace(old, new)
+    (job / "job.yaml").write_text(text)
+    return tl.Recipe.from_file(job / "job.yaml")
+
+
+def made(reference):
+    with randomness.preserved():
+        randomness.seed_everything(0)
+        return load("it", reference)
+
+
+@pytest.mark.usefixtures("job")
+def test_a_run_is_that_of_the_call():
+    found = tl.Recipe.from_file("job.yaml").run()
+    data = made("job.py:data")
+    expected = tl.distill(
+        made("job.py:net"),
+        made("job.py:small"),
+        train=data["train"],
+        val=data["val"],
+        objective=0.1 * tl.HardLabels() + 0.9 * tl.SoftTargets(temperature=4),
+        epochs=2,
+        batch_size=16,
+        optimizer=partial(torch.optim.AdamW, lr=5e-3),
+        out="runs/job",
+    )
+    assert expected.history == found.history  # the call finds the recipe's run in its folder
+    again = tl.Recipe.from_file("job.yaml", ["out=runs/other"]).run()
+    assert torch.equal(weights(found), weights(again))
+    assert torch.equal(weights(found), weights(expected))
+
+
+def test_the_resolved_recipe_gives_the_same_weights(job):
+    text = RECIPE.replace(
+        "  optimizer",
+        "  scheduler: CosineAnnealingLR\n  transform: [{Noise: 0.1}, Mixup]\n  optimizer",
+    )
+    found = recipe(job, text).run()
+    kept = job / "runs" / "job" / "recipe.yaml"
+    assert weights(tl.Recipe.from_file(kept).run()).equal(weights(found))  # the same run
+    again = tl.Recipe.from_file(kept, ["out=runs/again"]).run()
+    assert torch.equal(weights(again), weights(found))
+
+
+@pytest.mark.usefixtures("job")
+def test_the_resolved_recipe_has_overrides_and_defaults():
+    found = tl.Recipe.from_file("job.yaml", ["training.epochs=1", "training.engine.clip_norm=2.5"])
+    values = tl.Recipe.from_file("job.yaml").model
+    text = found.resolved()
+    for line in ("epochs: 1", "clip_norm: 2.5", "seed: 0", "smoothing: 0.0", "lr: 0.005"):
+        assert line in text
+    assert "weight_decay" not in text  # PyTorch's own defaults are left to it
+    assert values.training.epochs == 2
+
+
+def test_a_module_of_the_user_is_not_trained_in_place(job):
+    first = recipe(job, **{"job.py:small": "job.py:kept"}).run()
+    second = tl.Recipe.from_file("job.yaml", ["out=runs/second"]).run()
+    assert torch.equal(weights(first), weights(second))
+
+
+def test_a_teacher_is_fine_tuned_first(job):
+    tuned = recipe(job, RECIPE + "fine_tune: {epochs: 3, optimizer: {AdamW: {lr: 0.01}}}\n").run()
+    assert (job / "runs" / "job" / "teacher" / "student.safetensors").exists()
+    assert tuned.teacher is not None
+    plain = tl.Recipe.from_file("job.yaml", ["fine_tune=", "out=runs/plain"]).run()
+    assert not torch.equal(weights(tuned), weights(plain))
+
+
+def test_own_objectives_transforms_and_metrics_are_named_by_reference(job):
+    run = recipe(
+        job,
+        """
+teacher: [job.py:net, job.py:net]
+student: job.py:small
+data: {train: job.py:train, val: job.py:val, unlabelled: job.py:test}
+objective:
+  - job.py:Squares: {scale: 0.5, weight: 2}
+  - job.py:Squares:
+training:
+  epochs: 1
+  transform: job.py:doubled
+  metrics: {hits: job.py:hits}
+  monitor: {name: hits, higher_is_better: true}
+  seed: 3
+""",
+    ).run()
+    assert "val/hits" in run.history[0]
+    assert run.out.name == "job"
+    assert "2 * Squares" in repr(run.objective)
+    assert run.settings["seed"] == 3
+
+
+def test_a_student_is_made_from_the_teachers_layers(job):
+    run = recipe(
+        job,
+        """
+teacher: job.py:blocks
+student: {every_nth_layer: 2}
+data: job.py:data
+stages: {blockwise: {layer_map: {0: 1, 1: 3}, epochs: 1}}
+training: {batch_size: 16}
+""",
+    ).run()
+    assert len(run.student) == 2
+    assert len(run.history) == 2
+
+
+def test_stages_have_objectives_of_their_own(job):
+    run = recipe(
+        job,
+        """
+teacher: job.py:net
+student: job.py:small
+data: job.py:data
+stages:
+  - objective: {FeatureMatch: {layer_map: {1: 3}, weight: 50}}
+    epochs: 1
+    name: hint
+  - {objective: {SoftTargets: 2}, epochs: 2, trainable: [4]}
+""",
+    ).run()
+    assert [record["stage"] for record in run.history] == ["1-hint", "2-stage", "2-stage"]
+
+
+def test_a_recipe_of_values_is_that_of_a_file(job):
+    values = {
+        "teacher": "job.py:net",
+        "student": "job.py:small",
+        "data": "job.py:data",
+        "objective": {"SoftTargets": 4},
+        "training": {"epochs": 1},
+        "out": "runs/values",
+    }
+    found = tl.Recipe(values).run()
+    assert (job / "runs" / "values" / "recipe.yaml").exists()
+    again = tl.Recipe.from_file("runs/values/recipe.yaml", ["out=runs/again"]).run()
+    assert torch.equal(weights(found), weights(again))
+
+
+@pytest.mark.parametrize("schedule", ["{Linear: {start: 8, end: 1}}", "{Step: {values: {0: 8}}}"])
+def test_a_temperature_may_be_a_schedule(job, schedule):
+    run = recipe(job, RECIPE.replace("temperature: 4", f"temperature: {schedule}")).run()
+    kind = type(run.objective.terms()[1].objective.temperature)
+    assert kind.__name__ in schedule
