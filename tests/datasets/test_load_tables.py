@@ -114,9 +114,12 @@ def test_lines_of_a_text_file_are_unlabelled_texts(tmp_path):
     (tmp_path / "more.txt").write_text("three\n\nfour\r\n")
     options = {"train": train, "unlabelled": str(tmp_path / "more.txt"), "text": "t", "label": "y"}
     splits = load_data("data", options)
-    assert [
-        each[0] for each in (splits.train[at] for at in range(4))
-    ] == ["one", "two", "three", "four"]
+    assert [each[0] for each in (splits.train[at] for at in range(4))] == [
+        "one",
+        "two",
+        "three",
+        "four",
+    ]
     assert splits.train[3][1] == -100
 
 

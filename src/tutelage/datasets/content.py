@@ -42,7 +42,7 @@ class Content:
     Args:
         frame: The columns of a table; for other files those of labels and domains.
         inputs: None where they are columns of the table.
-        label: The column of the labels, unless the options name another.
+        labels: The columns of the labels, unless the options name others.
         domain: Likewise, of the domains.
         classes: The names of the labels that are class ids, where the file knows them.
         lone: Whether there is nothing but inputs, as in a text file.
@@ -50,7 +50,7 @@ class Content:
 
     frame: Frame
     inputs: Inputs | None = None
-    label: str | None = None
+    labels: tuple[str, ...] = ()
     domain: str | None = None
     classes: tuple[str, ...] | None = None
     lone: bool = False

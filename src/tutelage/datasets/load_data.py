@@ -17,9 +17,11 @@ from tutelage.datasets.columns import Columns
 from tutelage.datasets.content import Content, Inputs, keys_of, taken
 from tutelage.datasets.duplicates import overlaps
 from tutelage.datasets.examples import data_set
-from tutelage.datasets.inputs import column_names, form_of, inputs_of
+from tutelage.datasets.image_folder import with_parts
+from tutelage.datasets.inputs import column_names, form_of, inputs_of, with_inputs
 from tutelage.datasets.options import DataOptions
 from tutelage.datasets.partition import partition
+from tutelage.datasets.pictures import Pictures
 from tutelage.datasets.python_data import is_python, splits_of_python
 from tutelage.datasets.read import read
 from tutelage.datasets.splits import Splits
@@ -61,15 +63,20 @@ def load_data(
     options = DataOptions.of(argument, options)
     if is_python(options.train):
         return splits_of_python(argument, options, load)
+    options = with_parts(options)
     contents = {
         name: read(f"{argument}.{name}", str(getattr(options, name)), options)
         for name in (*_PARTS, "unlabelled")
         if getattr(options, name) is not None and not options.share(name)
     }
+    contents = {
+        name: with_inputs(f"{argument}.{name}", each, options) for name, each in contents.items()
+    }
     options = _completed(argument, options, contents["train"])
     parts = _divided(contents, options)
     columns = _columns(parts["train"], options)
-    inputs = {name: inputs_of(each, columns, options) for name, each in contents.items()}
+    first = contents["train"].inputs
+    inputs = {name: inputs_of(each, columns, first) for name, each in contents.items()}
     # All classes of a file are known, also where its parts are shares.
     targets = Targets.fit(contents["train"].frame, options) if options.labels else None
     judged = [name for name in _PARTS if name in contents]
@@ -80,13 +87,17 @@ def load_data(
 def _completed(argument: str, options: DataOptions, train: Content) -> DataOptions:
     """Return options in which labels and domains are named, where the data has names for them."""
     given = {
-        "label": options.label or train.label,
+        "label": options.labels or train.labels,
         "domain": options.domain or train.domain,
         "classes": options.classes or train.classes,
     }
     if train.inputs is not None and options.columns is not None:
         raise ArgumentError(
             f"`{argument}.columns` must be of a table, got {options.train}; leave it out"
+        )
+    if options.image_size is not None and not isinstance(train.inputs, Pictures):
+        raise ArgumentError(
+            f"`{argument}.image_size` is for images, got {options.train}; leave it out"
         )
     options = options.model_copy(update=given)
     if options.kind is not None and not options.labels:
@@ -118,10 +129,9 @@ def _units(train: Content, options: DataOptions) -> list[Any]:
     if group is None:
         if train.inputs is not None:
             return keys_of(train.inputs)
-        one = options.text or options.image
-        names = [one] if one else column_names(train.frame, options)
-        columns = [train.frame.cells("text" if one else "columns", each) for each in names]
-        return [repr(row) for row in zip(*columns, strict=True)]
+        names = column_names(train.frame, options)
+        columns = [train.frame.cells("columns", each) for each in names]
+        return list(map(repr, zip(*columns, strict=True)))
     absent = np.flatnonzero(train.frame.absent(group, ("",)))
     if len(absent):
         raise DataError(
@@ -153,7 +163,7 @@ def _strata(train: Content, options: DataOptions) -> list[Any] | None:
 
 def _columns(train: _Part, options: DataOptions) -> Columns | None:
     """Return what the columns of a table are in the training data."""
-    if train.content.inputs is not None or options.text or options.image:
+    if train.content.inputs is not None:
         return None
     frame = train.content.frame
     names = column_names(frame, options)
@@ -162,8 +172,7 @@ def _columns(train: _Part, options: DataOptions) -> Columns | None:
             f"`columns` must name the inputs, got {frame.name} with no other column than those of "
             "labels; name them, or correct `label`"
         )
-    chosen = frame if len(train.rows) == len(frame) else frame.taken(train.rows)
-    return Columns.fit(chosen, names, options.categories, options.missing_cells)
+    return Columns.fit(frame, names, options.categories, options.missing_cells, train.rows)
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,8 @@ class DataOptions(BaseModel):
             raise ValueError(f"give one of text, image and columns, got {' and '.join(inputs)}")
         if self.classes is not None and len(set(self.classes)) < len(self.classes):
             raise ValueError("`classes` must name each class once")
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError(f"`image_size` must be positive, got {self.image_size}")
         for name in ("val", "test"):
             share = getattr(self, name)
             if isinstance(share, bool) or (isinstance(share, (int, float)) and not 0 < share < 1):
@@ -105,6 +107,12 @@ class DataOptions(BaseModel):
         """Return the share of the training data that `val` or `test` is; 0 if it is none."""
         found = getattr(self, name)
         return float(found) if isinstance(found, (int, float)) else 0.0
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of images."""
+        size = self.image_size
+        return (size, size) if isinstance(size, int) else size
 
     @property
     def labels(self) -> tuple[str, ...]:

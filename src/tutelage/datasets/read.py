@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tutelage.datasets.arrays import read_arrays
 from tutelage.datasets.content import Content
 from tutelage.datasets.frame import Frame, nearest
+from tutelage.datasets.image_folder import read_image_folder
 from tutelage.datasets.options import DataOptions
 from tutelage.datasets.table_files import READERS, read_table
 from tutelage.errors import DataError
 
-FORMS = "a table (.csv, .tsv, .jsonl, .json, .parquet), texts (.txt, one a line)"
+FORMS = (
+    "a table (.csv, .tsv, .jsonl, .json, .parquet), texts (.txt, one a line), arrays (.npz), a "
+    "folder of images, shards (.tar), hf:NAME or torchvision:NAME"
+)
 
 
 def read(argument: str, reference: str, options: DataOptions) -> Content:
@@ -24,7 +29,12 @@ def read(argument: str, reference: str, options: DataOptions) -> Content:
         inside = sorted(each.name for each in path.parent.glob("*")) if path.parent.is_dir() else []
         hint = nearest(path.name, inside) if inside else f"there is no folder {path.parent}"
         raise DataError(f"`{argument}` must be an existing file or folder, got {reference}; {hint}")
+    labelled = not argument.endswith(".unlabelled")
+    if path.is_dir():
+        return read_image_folder(argument, path, options, labelled)
     suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return read_arrays(argument, path, options)
     if suffix in READERS:
         return Content(read_table(argument, path))
     if suffix == ".txt":
