@@ -70,7 +70,7 @@ def inputs_of(content: Content, columns: Columns | None, train: Inputs | None) -
     theirs, ours = _shape(train), _shape(inputs)
     if theirs != ours:
         raise DataError(
-            f"all inputs must be of the shape of the training data, {theirs}, got {ours} in {name}; "
+            f"all inputs must be of the training data's shape, {theirs}, got {ours} in {name}; "
             + ("write image_size: 224" if isinstance(train, Pictures) else "correct the file")
         )
     return inputs
@@ -109,13 +109,14 @@ def _images(argument: str, frame: Frame, name: str) -> Pictures:
     cells = frame.cells("image", name)
     encoded = [each.get("bytes") if isinstance(each, Mapping) else each for each in cells]
     if isinstance(encoded[0], bytes):
-        for row, cell in enumerate(encoded):
+        contents: list[Any] = encoded
+        for row, cell in enumerate(contents):
             if not isinstance(cell, bytes):
                 raise DataError(
                     f"`image` must name a column of images, got none in {frame.row(row)}"
                 )
         names = [f"the image in {frame.row(row)}" for row in range(len(cells))]
-        return Pictures(Cells(encoded, names))
+        return Pictures(Cells(contents, names))
     folder = (frame.folder or Path()).resolve()
     return Pictures(
         Files(folder, [_inside(frame, folder, row, cell) for row, cell in enumerate(cells)])
@@ -127,7 +128,7 @@ def _inside(frame: Frame, folder: Path, row: int, cell: object) -> str:
     path = (folder / cell).resolve() if isinstance(cell, str) and cell.strip() else folder
     if not path.is_relative_to(folder) or not path.is_file():
         raise DataError(
-            "`image` must name a column of paths of existing images within the folder of the table, "
+            "`image` must name a column of paths of images within the folder of the table, "
             f"got {cell!r} in {frame.row(row)}; correct it, or move the image there"
         )
     return path.relative_to(folder).as_posix()

@@ -86,10 +86,12 @@ def load_data(
 
 def _completed(argument: str, options: DataOptions, train: Content) -> DataOptions:
     """Return options in which labels and domains are named, where the data has names for them."""
+    labels = options.labels or train.labels
+    known = train.classes.get(labels[0]) if len(labels) == 1 and options.kind is None else None
     given = {
-        "label": options.labels or train.labels,
-        "domain": options.domain or train.domain,
-        "classes": options.classes or train.classes,
+        "label": labels,
+        "domain": train.domain or options.domain,
+        "classes": options.classes or known,
     }
     if train.inputs is not None and options.columns is not None:
         raise ArgumentError(
@@ -104,8 +106,13 @@ def _completed(argument: str, options: DataOptions, train: Content) -> DataOptio
         raise ArgumentError(
             f"`{argument}.kind` says what labels are, got data without; name their column: label"
         )
-    for name in (*options.labels, *filter(None, (options.domain, options.split.group))):
-        train.frame.cells(f"{argument}.label", name)
+    for option, names in (
+        ("label", options.labels),
+        ("domain", (options.domain,)),
+        ("split.group", (options.split.group,)),
+    ):
+        for name in filter(None, names):
+            train.frame.cells(f"{argument}.{option}", name)
     return options
 
 

@@ -148,6 +148,9 @@ class DataOptions(BaseModel):
                     f"`{where}` is no option of data, got {first['input']!r}; "
                     f"{nearest(str(first['loc'][-1]), known.model_fields)}"
                 ) from error
+            if first["type"] == "value_error":
+                message = first["msg"].removeprefix("Value error, ")
+                raise ArgumentError(f"`{where}`: {message}; correct it") from error
             raise ArgumentError(
                 f"`{where}` cannot be used: {first['msg']}, got {first['input']!r}; correct it"
             ) from error
