@@ -52,8 +52,16 @@ def test_the_output_is_not_overwritten_by_the_next():
     assert first.tolist() == [[1.0], [1.0]]
 
 
+def test_texts_are_given_as_an_array():
+    output = ask(lambda texts: [len(each) for each in texts], ["a", "bcd"])
+    assert output.tolist() == [[1.0], [3.0]]
+    predictor = Predictor(lambda texts: [len(each) for each in texts])
+    with predictor.ready(torch.device("meta")):
+        assert predictor.signals(Batch(["a", "bcd"]), OUTPUT).output.device.type == "meta"
+
+
 def test_several_inputs_are_refused():
-    with pytest.raises(ModelError, match="one tensor, got"):
+    with pytest.raises(ModelError, match="one tensor, or texts, got"):
         ask(lambda x: x[:, 0], {"features": X, "mask": X + 1})
 
 
@@ -142,6 +150,17 @@ def test_fingerprint_changes_with_the_fitted_model():
     again = LinearRegression().fit(X.numpy(), X[:, 0].numpy())
     assert Predictor(one.predict).fingerprint() == Predictor(again.predict).fingerprint()
     assert Predictor(one.predict).fingerprint() != Predictor(other.predict).fingerprint()
+
+
+def test_a_callable_may_have_a_fingerprint_of_its_own():
+    class Model:
+        def __call__(self, inputs):
+            return inputs
+
+        def fingerprint(self):
+            return "mine"
+
+    assert Predictor(Model()).fingerprint() == "mine"
 
 
 def test_the_fingerprint_of_an_unpicklable_callable_is_its_name():

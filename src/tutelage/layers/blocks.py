@@ -6,6 +6,7 @@ from torch import nn
 
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers.paths import submodule
+from tutelage.layers.wrapper import unwrapped
 
 # Candidates with less than this fraction of the largest one's parameters are ignored, such as
 # the two linear layers of a head beside twelve encoder layers.
@@ -49,7 +50,7 @@ def containers(model: nn.Module, path: str | None, side: str) -> list[str]:
         raise ModelError(f"the {side} must be an nn.Module, got {type(model).__name__}; pass one")
     if path is None:
         return _search(model, side)
-    found = submodule(model, path, side)
+    found = unwrapped(submodule(model, path, side))
     if not isinstance(found, (nn.Sequential, nn.ModuleList)) or not len(found):
         raise ArgumentError(
             f"the path of the {side}'s blocks must be that of an nn.Sequential or nn.ModuleList "
@@ -93,7 +94,7 @@ def _search(model: nn.Module, side: str) -> list[str]:
 def _groups(model: nn.Module) -> Iterator[list[str]]:
     """Yield containers of equal layers; those of one parent and class as one group."""
     groups: dict[object, list[str]] = {}
-    for path, module in model.named_modules():
+    for path, module in unwrapped(model).named_modules():
         if not isinstance(module, (nn.Sequential, nn.ModuleList)) or not _is_repeated(module):
             continue
         key: object = path

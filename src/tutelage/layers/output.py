@@ -8,10 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from tutelage.errors import ArgumentError, ModelError
+from tutelage.layers.wrapper import Wrapper
 from tutelage.nested import describe
 
 
-class Output(nn.Module):
+class Output(Wrapper):
     """A model whose output is one part of what it returns, such as an encoder's hidden states.
 
     It is for models that return no `logits`, such as those of transformers without a head. The
@@ -47,28 +48,8 @@ class Output(nn.Module):
                 "`output` must be the name of a part of what the model returns, a position or a "
                 f'function, got {output!r}; for instance "last_hidden_state"'
             )
-        training = model.training
-        # In a tuple, since an attribute that is a module would be part of every path.
-        self.__dict__["_wrapped"] = (model,)
-        super().__init__()
+        super().__init__(model)
         self.output = output
-        for shared in ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set"):
-            self.__dict__[shared] = model.__dict__[shared]
-        model.training = training  # `nn.Module` sets True
-
-    @property
-    def wrapped(self) -> nn.Module:
-        """The model itself."""
-        return self.__dict__["_wrapped"][0]
-
-    @property
-    def training(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether the model is in training mode."""
-        return self.wrapped.training
-
-    @training.setter
-    def training(self, mode: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        self.wrapped.training = mode
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return the chosen part of what the model returns.
@@ -96,12 +77,6 @@ class Output(nn.Module):
                 f"the model ({type(self.wrapped).__name__}) must return something with the part "
                 f"{output!r}, got {describe(result)}; choose one of its parts"
             ) from error
-
-    def __getattr__(self, name: str) -> Any:
-        """Return an attribute of the model."""
-        if name.startswith("__") or "_wrapped" not in self.__dict__:
-            raise AttributeError(name)
-        return getattr(self.wrapped, name)
 
     def extra_repr(self) -> str:
         """Return which part is the output."""

@@ -14,6 +14,8 @@ from tutelage.errors import ArgumentError, DataError, ModelError, TutelageError
 from tutelage.layers.capture import capturing
 from tutelage.layers.observe import advice, arguments, observe, returned
 from tutelage.layers.output import Output
+from tutelage.layers.prepared import Prepared
+from tutelage.layers.wrapper import Wrapper, unwrapped
 from tutelage.nested import describe, is_column, on_tensors
 from tutelage.signals import Batch, Signals
 from tutelage.wants import Fields
@@ -26,14 +28,18 @@ def returned_loss(student: nn.Module, batch: Batch) -> Any:
     """Return what a student returns that is given its targets too.
 
     For inputs in a dict these are its argument `labels`, otherwise its last positional argument.
-    Of an `Output` it is what the wrapped model returns.
+    Of an `Output` it is what the wrapped model returns; a `Prepared` prepares its inputs first.
     """
-    args, kwargs = arguments(batch.inputs)
-    if batch.labels is not None and isinstance(batch.inputs, Mapping):
+    model, inputs = student, batch.inputs
+    while isinstance(model, Wrapper):
+        inputs = model.prepared(inputs) if isinstance(model, Prepared) else inputs
+        model = model.wrapped
+    args, kwargs = arguments(inputs)
+    if batch.labels is not None and isinstance(inputs, Mapping):
         kwargs["labels"] = batch.labels
     elif batch.labels is not None:
         args = (*args, batch.labels)
-    return _unwrapped(student)(*args, **kwargs)
+    return model(*args, **kwargs)
 
 
 def observe_student(model: nn.Module, batch: Batch, fields: Fields, side: str) -> Signals:
@@ -73,7 +79,7 @@ def observe_student(model: nn.Module, batch: Batch, fields: Fields, side: str) -
     if not fields.output:
         return Signals(None, features, losses=losses)
     if loss is returned_loss:
-        calls = [model.chosen(result) if isinstance(model, Output) else result]
+        calls = [_chosen(model, result)]
     if not calls:
         raise ModelError(
             f"an objective or a metric reads the output of the {side} ({type(model).__name__}), "
@@ -173,7 +179,7 @@ def _losing(model: nn.Module) -> Iterator[None]:
 
     Parts whose parameters are all frozen stay in eval mode, as in training.
     """
-    root = _unwrapped(model)
+    root = unwrapped(model)
     parts = [
         part
         for part in root.modules()
@@ -195,8 +201,13 @@ def _is_frozen(module: nn.Module) -> bool:
     return bool(parameters) and not any(each.requires_grad for each in parameters)
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
-    return _unwrapped(model.wrapped) if isinstance(model, Output) else model
+def _chosen(model: nn.Module, result: Any) -> Any:
+    """Return the part of what the innermost model returned that is the output."""
+    while isinstance(model, Wrapper):
+        if isinstance(model, Output):
+            return model.chosen(result)
+        model = model.wrapped
+    return result
 
 
 def _no_loss(

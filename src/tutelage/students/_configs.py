@@ -4,6 +4,8 @@ from typing import Any
 
 from torch import nn
 
+from tutelage.layers.wrapper import unwrapped
+
 _COUNTS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer", "depth", "num_blocks")
 _SIDES = {
     "encoder": ("encoder_layers", "num_encoder_layers", "encoder_num_hidden_layers"),
@@ -21,7 +23,7 @@ def recount(model: nn.Module, container: str, kept: list[int], count: int) -> No
     sides = [part for part in container.split(".") if part in _SIDES]
     names = _SIDES[sides[-1]] if sides else ()
     seen = set()
-    modules = [model]
+    modules = [unwrapped(model)]
     for name in container.split(".") if container else ():
         modules.append(modules[-1].get_submodule(name))
     for module in modules:

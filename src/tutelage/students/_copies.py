@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from tutelage.errors import ModelError
+from tutelage.layers.wrapper import unwrapped
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -20,17 +21,17 @@ def copy_with(model: Model, container: str, kept: list[int]) -> Model:
     The other children are not copied, unless the model has a second reference to them.
     """
     try:
-        original = model.get_submodule(container)
+        original = unwrapped(model.get_submodule(container))
         # The smaller container is in the memo before the model is copied, so that in the copy all
         # references to the original are to the smaller one.
         smaller = copy(original)
         memo: dict[int, Any] = {id(original): smaller}
         state = {name: value for name, value in vars(original).items() if name != "_modules"}
-        smaller.__dict__ = {"_modules": {}} | deepcopy(state, memo)
+        # A wrapper shares the dict of the layers.
+        modules = memo[id(vars(original)["_modules"])] = {}
+        smaller.__dict__ = {"_modules": modules} | deepcopy(state, memo)
         parts = [part for part in original._modules.items() if part[1] is not None]  # noqa: SLF001
-        smaller.__dict__["_modules"] |= {
-            parts[new][0]: deepcopy(parts[old][1], memo) for new, old in enumerate(kept)
-        }
+        modules |= {parts[new][0]: deepcopy(parts[old][1], memo) for new, old in enumerate(kept)}
         return deepcopy(model, memo)
     except Exception as error:
         raise ModelError(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import ModelError
 from tutelage.layers.blocks import children
+from tutelage.layers.wrapper import unwrapped
 
 _CONFIG = "config"  # the name under which a config that builds no model is reported
 
@@ -53,6 +54,7 @@ def _owner(model: nn.Module, container: str) -> str | None:
 
 def _faults(model: Any, within: str) -> dict[str, object]:
     """Return the differences between a model and what its config describes, `{name: expected}`."""
+    model = unwrapped(model)
     try:
         # As loading does, from the serialised config, and without allocating weights.
         config = type(model.config).from_dict(model.config.to_dict())

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from tutelage.data import randomness
 from tutelage.data.fingerprint import fingerprint
-from tutelage.layers import evaluating, observe
+from tutelage.identity import identity
+from tutelage.layers import Prepared, evaluating, observe
 from tutelage.layers.capture import check_layers
 from tutelage.signals import Batch, Signals
 from tutelage.teachers._cast_weights import CastWeights
@@ -98,8 +99,14 @@ class Live(Teacher):
                     self.module.to(home)
 
     def fingerprint(self) -> str:
-        """Return the class and a hash over names, shapes and bytes of all weights and buffers."""
-        return f"{type(self.module).__name__} {fingerprint(self.module.state_dict())}"
+        """Return the class and a hash over names, shapes and bytes of all weights and buffers.
+
+        Of a model with preprocessing, the settings of that are part of it too.
+        """
+        found = f"{type(self.module).__name__} {fingerprint(self.module.state_dict())}"
+        if isinstance(self.module, Prepared):
+            found += f" {identity(self.module.prepare)}"
+        return found
 
 
 def _equal(signals: Signals, expected: Signals) -> bool:

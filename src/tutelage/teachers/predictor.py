@@ -2,7 +2,9 @@
 
 import hashlib
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from tutelage._checks import inner_fraction
-from tutelage.errors import ArgumentError, ModelError
+from tutelage.errors import ArgumentError, ModelError, TutelageError
 from tutelage.nested import describe, first_tensor
 from tutelage.objectives._objective import OutputKind
 from tutelage.signals import Batch, Signals
@@ -23,6 +25,8 @@ _ENOUGH = 4
 
 class Predictor(Teacher):
     """A callable that takes inputs `[batch, …]` as a numpy array and returns outputs.
+
+    Texts, a list of str in the batch, are given to it as an array of str.
 
     Args:
         predict: Such as `model.predict` (values, `[batch]` or `[batch, outputs]`) or
@@ -67,6 +71,7 @@ class Predictor(Teacher):
                 "to True, or leave `binary` out: logits are as the objective reads them"
             )
         self.binary = binary
+        self._device: torch.device | None = None  # of outputs for texts, within `ready`
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return the callable's output, in float32 on the device of the inputs."""
@@ -77,13 +82,7 @@ class Predictor(Teacher):
             )
         if not fields:
             return Signals()
-        inputs = first_tensor(batch.inputs)
-        if not isinstance(batch.inputs, Tensor) and len(batch.inputs) > 1:
-            raise ModelError(
-                "a Predictor takes inputs that are one tensor, got "
-                f"{describe(batch.inputs)}; join them into one, or write a Teacher of your own"
-            )
-        output = self._predict(inputs)
+        output = self._predict(batch.inputs)
         if self.probabilities:
             output = self._logits(output)
         elif _look_like_probabilities(output):
@@ -91,7 +90,18 @@ class Predictor(Teacher):
                 "the teacher must return logits or values where probabilities=False, got rows of "
                 "non-negative numbers that sum to 1; pass probabilities=True"
             )
-        return Signals(output.to(inputs.device))
+        if _are_texts(batch.inputs):
+            return Signals(output if self._device is None else output.to(self._device))
+        return Signals(output.to(first_tensor(batch.inputs).device))
+
+    @contextmanager
+    def ready(self, device: torch.device) -> Iterator[None]:
+        """Return outputs for texts on `device`; those for tensors are on the tensors' device."""
+        before, self._device = self._device, device
+        try:
+            yield
+        finally:
+            self._device = before
 
     def check_kind(self, kind: OutputKind | None) -> None:
         """Refuse probabilities of classes as those of binary labels, and the reverse."""
@@ -107,14 +117,17 @@ class Predictor(Teacher):
         return False
 
     def fingerprint(self) -> str:
-        """Return the callable's name and a hash of its pickle."""
-        found = callable_fingerprint(self.predict)
+        """Return the callable's own `fingerprint()`, or its name and a hash of its pickle."""
+        own = getattr(self.predict, "fingerprint", None)
+        found = str(own()) if callable(own) else callable_fingerprint(self.predict)
         return f"{found}, binary probabilities" if self.binary else found
 
-    def _predict(self, inputs: Tensor) -> Tensor:
+    def _predict(self, inputs: Any) -> Tensor:
         try:
-            array = inputs.detach().cpu().numpy().copy()  # since `predict` may overwrite it
+            array = _array(inputs)
             output = np.asarray(self.predict(array), dtype=np.float32)
+        except TutelageError:
+            raise
         except Exception as error:
             raise ModelError(
                 f"the teacher ({getattr(self.predict, '__qualname__', self.predict)}) refused its "
@@ -139,6 +152,24 @@ class Predictor(Teacher):
             # In double, where 1 − floor is not rounded to 1.
             return probabilities.double().logit(eps=self.floor).float()
         return probabilities.clamp(min=self.floor).log()
+
+
+def _are_texts(inputs: Any) -> bool:
+    listed = isinstance(inputs, (list, tuple)) and len(inputs) > 0
+    return listed and all(isinstance(each, str) for each in inputs)
+
+
+def _array(inputs: Any) -> NDArray[np.generic]:
+    """Return a batch's inputs as an array of its own, since `predict` may overwrite it."""
+    if _are_texts(inputs):
+        return np.array(inputs, dtype=object)
+    tensor = first_tensor(inputs)
+    if not isinstance(inputs, Tensor) and len(inputs) > 1:
+        raise ModelError(
+            "a Predictor takes inputs that are one tensor, or texts, got "
+            f"{describe(inputs)}; join them into one, or write a Teacher of your own"
+        )
+    return tensor.detach().cpu().numpy().copy()
 
 
 def callable_fingerprint(function: object) -> str:

@@ -1,0 +1,10 @@
+"""Objects by reference: from a text such as `timm:resnet18` or `file.py:name` to the object.
+
+`load` returns Python objects; `load_model` returns models with the preprocessing of their inputs.
+"""
+
+from tutelage.references.models import class_names, load_model, untrained
+from tutelage.references.python_object import load
+from tutelage.references.row_model import with_columns
+
+__all__ = ["class_names", "load", "load_model", "untrained", "with_columns"]

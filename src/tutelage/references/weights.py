@@ -1,0 +1,140 @@
+"""Read weights from files in ways that cannot run code, and load them into a model."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from tutelage.errors import ArgumentError, ModelError, in_short
+from tutelage.references.archives import check_archive
+from tutelage.references.reference import WEIGHT_FILES
+
+_NESTED = ("state_dict", "model_state_dict", "model")
+_SHOWN = 3
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a state dict by name.
+
+    Files other than `.safetensors` are read with PyTorch's `weights_only=True`, which refuses
+    everything but tensors and plain containers.
+
+    Raises:
+        ArgumentError: There is no such file, or of another kind.
+        ModelError: It is damaged, or holds something else than a state dict.
+    """
+    if not path.is_file():
+        raise ArgumentError(f"the weights must be an existing file, got {path}; correct the path")
+    if path.suffix not in WEIGHT_FILES:
+        raise ArgumentError(
+            f"the weights must be a file of one of the kinds {', '.join(WEIGHT_FILES)}, got "
+            f"{path}; write one: safetensors.torch.save_file(model.state_dict(), "
+            '"weights.safetensors")'
+        )
+    if path.suffix == ".safetensors":
+        try:
+            return safetensors.torch.load_file(path)
+        except (safetensors.SafetensorError, OSError, ValueError) as error:
+            raise ModelError(
+                f"{path} must be a whole safetensors file, got {in_short(error)}; copy it again"
+            ) from error
+    return _state_dict(path, _checkpoint(path))
+
+
+def _checkpoint(path: Path) -> Any:
+    """Return what a file of PyTorch holds."""
+    if zipfile.is_zipfile(path):
+        check_archive(path, compressed=False)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{path} must hold weights only, got something that would run code when it is read "
+            f"({in_short(error)}), or a damaged file; in the program that made it, write the "
+            'weights alone: safetensors.torch.save_file(model.state_dict(), "weights.safetensors")'
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+        raise ModelError(
+            f"{path} must be a whole file of PyTorch, got {in_short(error)}; copy it again"
+        ) from error
+
+
+def _state_dict(path: Path, found: Any) -> dict[str, Tensor]:
+    """Return the state dict in a checkpoint, which may have it under a name."""
+    for name in _NESTED:
+        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
+            found = found[name]
+            break
+    tensors = isinstance(found, Mapping) and all(
+        isinstance(each, Tensor) for each in found.values()
+    )
+    if not tensors or not found:
+        raise ModelError(
+            f"{path} must hold a state dict, tensors by name, alone or under one of {_NESTED}, "
+            f"got {type(found).__name__}; write model.state_dict() to it"
+        )
+    return {str(name): each for name, each in found.items()}
+
+
+def load_weights(
+    model: nn.Module, weights: Mapping[str, Tensor], source: object, fresh: Collection[str] = ()
+) -> None:
+    """Load weights into a model; refuse those that do not fit it.
+
+    Args:
+        model: The architecture.
+        weights: By name; the prefix `module.` of data-parallel training is left out.
+        source: Where they come from, for messages.
+        fresh: Names of parameters that keep their random values, whose weights are not loaded.
+
+    Raises:
+        ModelError: Names or shapes differ.
+    """
+    if weights and all(name.startswith("module.") for name in weights):
+        weights = {name.removeprefix("module."): each for name, each in weights.items()}
+    given = {name: each for name, each in weights.items() if name not in fresh}
+    expected = {name: each for name, each in model.state_dict().items() if name not in fresh}
+    # Older files lack BatchNorm's counts, which have no influence unless momentum is None.
+    missing = [
+        name for name in expected.keys() - given.keys() if not name.endswith("num_batches_tracked")
+    ]
+    faults = {
+        "lack": missing,
+        "have besides": list(given.keys() - expected.keys()),
+        "have in other shapes": [
+            f"{name} {list(given[name].shape)} for {list(expected[name].shape)}"
+            for name in given.keys() & expected.keys()
+            if given[name].shape != expected[name].shape
+        ],
+    }
+    found = [f"{kind} {_some(names)}" for kind, names in faults.items() if names]
+    if found:
+        raise ModelError(
+            f"the weights {source} must be those of the architecture {type(model).__name__}; they "
+            f"{'; they '.join(found)}; name the architecture that they were saved from"
+        )
+    model.load_state_dict(given, strict=False)
+
+
+def head_of(model: nn.Module) -> str:
+    """Return the path of a model's last linear layer, which gives its output."""
+    layers = [name for name, each in model.named_modules() if isinstance(each, nn.Linear)]
+    if not layers:
+        raise ModelError(
+            f"the model ({type(model).__name__}) must end in a linear layer to get another number "
+            "of classes, got none; write a function that builds it: file.py:function"
+        )
+    return layers[-1]
+
+
+def _some(names: Collection[str]) -> str:
+    shown = ", ".join(sorted(names)[:_SHOWN])
+    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown

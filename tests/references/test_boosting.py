@@ -1,0 +1,98 @@
+"""Models of XGBoost, LightGBM and CatBoost by reference, whole and damaged."""
+
+import catboost
+import lightgbm
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xgboost
+
+from tables import NAMES, ROWS, THREE, TWO, Columns, answer
+from tutelage.errors import ModelError
+from tutelage.references import class_names, load_model, with_columns
+
+QUIET = {"verbose": 0, "allow_writing_files": False, "thread_count": 1}
+
+
+@pytest.mark.parametrize("labels", [TWO, THREE])
+@pytest.mark.parametrize("ending", ["ubj", "json"])
+def test_classifiers_of_xgboost(labels, ending, tmp_path):
+    model = xgboost.XGBClassifier(n_estimators=3, n_jobs=1).fit(ROWS, labels)
+    model.save_model(tmp_path / f"m.{ending}")
+    teacher = load_model("teacher", str(tmp_path / f"m.{ending}"), classes=labels.max() + 1)
+    expected = torch.from_numpy(model.predict_proba(ROWS[:6]))
+    torch.testing.assert_close(answer(teacher).softmax(1), expected)
+
+
+@pytest.mark.parametrize("labels", [TWO, THREE])
+def test_classifiers_of_lightgbm(labels, tmp_path):
+    model = lightgbm.LGBMClassifier(n_estimators=3, verbose=-1, n_jobs=1).fit(ROWS, labels)
+    model.booster_.save_model(tmp_path / "m.txt")
+    teacher = load_model("teacher", str(tmp_path / "m.txt"), classes=labels.max() + 1)
+    expected = torch.from_numpy(model.booster_.predict(ROWS[:6])).float()
+    found = answer(teacher).softmax(1)
+    torch.testing.assert_close(found[:, 1] if labels is TWO else found, expected)
+
+
+@pytest.mark.parametrize("labels", [NAMES[TWO], NAMES[THREE]])
+def test_classifiers_of_catboost(labels, tmp_path):
+    model = catboost.CatBoostClassifier(iterations=3, **QUIET)
+    model.fit(ROWS, labels).save_model(tmp_path / "m.cbm")
+    teacher = load_model("teacher", str(tmp_path / "m.cbm"))
+    expected = torch.from_numpy(model.predict_proba(ROWS[:6])).float()
+    torch.testing.assert_close(answer(teacher).softmax(1), expected)
+    assert class_names(teacher) == tuple(model.classes_)
+
+
+def test_regressors(tmp_path):
+    values = ROWS[:, 0] + 1
+    models = {
+        "m.ubj": xgboost.XGBRegressor(n_estimators=3, n_jobs=1),
+        "m.txt": lightgbm.LGBMRegressor(n_estimators=3, verbose=-1, n_jobs=1),
+        "m.cbm": catboost.CatBoostRegressor(iterations=3, **QUIET),
+    }
+    for name, model in models.items():
+        path = tmp_path / name
+        model.fit(ROWS, values)
+        getattr(model, "booster_", model).save_model(path)
+        expected = torch.from_numpy(np.asarray(model.predict(ROWS[:6]))).float()
+        found = answer(load_model("teacher", str(path)))
+        torch.testing.assert_close(found[:, 0], expected)
+
+
+def test_named_columns(tmp_path):
+    rows = np.stack([ROWS[:, 0], np.arange(80) % 2, np.ones(80)], axis=1)
+    frame = pd.DataFrame(Columns().named(rows)).drop(columns="unused")
+    frame["color"] = frame["color"].astype("category")
+    model = lightgbm.LGBMClassifier(n_estimators=3, min_child_samples=2, verbose=-1, n_jobs=1)
+    model.fit(frame, (rows[:, 1] == 0).astype(int)).booster_.save_model(tmp_path / "m.txt")
+    teacher = with_columns(load_model("teacher", str(tmp_path / "m.txt")), Columns())
+    # Also of rows that have one of the categories only.
+    for some in (rows, rows[::2], rows[1::2]):
+        found = answer(teacher, torch.from_numpy(some)).argmax(1)
+        assert torch.equal(found, torch.from_numpy(some[:, 1] == 0).long())
+
+
+def test_an_objective_of_another_kind_is_refused(tmp_path):
+    model = xgboost.XGBRanker(n_estimators=1, n_jobs=1)
+    model.fit(ROWS, TWO, qid=np.arange(80) // 10)
+    model.save_model(tmp_path / "m.ubj")
+    with pytest.raises(ModelError, match="classes or values, got one of the objective 'rank:"):
+        load_model("teacher", str(tmp_path / "m.ubj"))
+
+
+@pytest.mark.parametrize("name", ["m.ubj", "m.json", "m.txt", "m.cbm"])
+def test_damaged_files_are_refused(name, tmp_path):
+    """Some of these libraries would end the process."""
+    model = {
+        "txt": lightgbm.LGBMClassifier(n_estimators=3, verbose=-1, n_jobs=1),
+        "cbm": catboost.CatBoostClassifier(iterations=3, **QUIET),
+    }.get(name[2:], xgboost.XGBClassifier(n_estimators=3, n_jobs=1))
+    model.fit(ROWS, TWO)
+    getattr(model, "booster_", model).save_model(tmp_path / name)
+    whole = (tmp_path / name).read_bytes()
+    for content in (b"", b"garbage", *(whole[: len(whole) * part // 7] for part in range(1, 6))):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ModelError, match="must be a whole file of its kind, got"):
+            load_model("teacher", str(tmp_path / name))
