@@ -50,7 +50,7 @@ class Assembly:
         if "unlabelled" in self.contents:
             sets["train"] = ConcatDataset([labelled, self._unlabelled()])
         rows = self._inputs("train")
-        warnings = (*self._missing_classes(), *overlaps({n: self._inputs(n) for n in self.parts}))
+        warnings = (*self._missing_classes(), *overlaps(self._all_inputs()))
         for each in warnings:
             logging.getLogger("tutelage").warning(each)
         return Splits(
@@ -72,6 +72,11 @@ class Assembly:
     def _inputs(self, name: str) -> Inputs:
         part, inputs = self.parts[name], self.inputs[self._source(name)]
         return inputs if len(part.rows) == len(inputs) else taken(inputs, part.rows)
+
+    def _all_inputs(self) -> dict[str, Inputs]:
+        found = {name: self._inputs(name) for name in self.parts}
+        more = self.inputs.get("unlabelled")
+        return found if more is None else found | {"unlabelled": more}
 
     def _labels(self, name: str) -> Tensor | None:
         return self.labels.get(self._source(name))

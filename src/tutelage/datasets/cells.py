@@ -25,7 +25,7 @@ def is_missing(cell: object, missing: Collection[str]) -> bool:
     if cell is None:
         return True
     if isinstance(cell, (int, float)):
-        return cell != cell or (bool(missing) and f"{cell:g}" in missing)  # noqa: PLR0124 - NaN
+        return cell != cell or as_text(cell) in missing  # noqa: PLR0124 - NaN
     return bool(cell != cell)  # noqa: PLR0124 - NaT
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from tutelage.datasets.cells import as_text
 from tutelage.datasets.frame import nearest
 from tutelage.errors import ArgumentError
 
@@ -20,8 +21,13 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, (str, int, float)) else value
 
 
+def _as_cells(value: object) -> object:
+    listed = _listed(value)
+    return list(map(as_text, listed)) if isinstance(listed, (list, tuple)) else listed
+
+
 _Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-_Cells = Annotated[tuple[str, ...], BeforeValidator(lambda value: [str(each) for each in value])]
+_Cells = Annotated[tuple[str, ...], BeforeValidator(_as_cells)]
 
 
 class SplitOptions(BaseModel):
@@ -86,6 +92,8 @@ class DataOptions(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.train is None or isinstance(self.train, (bool, int, float)):
+            raise ValueError(f"`train` must be a file, a folder or a name, got {self.train!r}")
         inputs = [each for each in ("text", "image", "columns") if getattr(self, each) is not None]
         if len(inputs) > 1:
             raise ValueError(f"give one of text, image and columns, got {' and '.join(inputs)}")

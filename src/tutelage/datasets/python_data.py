@@ -35,7 +35,7 @@ def splits_of_python(
         ArgumentError: An option is for other data.
         DataError: A data set cannot be divided.
     """
-    plain = DataOptions(train=None, split=options.split)
+    plain = DataOptions(train="")
     others = ("text", "image", "columns", "categories", "missing", "label", "kind", "classes")
     given = [
         each
