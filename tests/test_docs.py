@@ -10,7 +10,18 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 @pytest.mark.parametrize(
     "page",
-    ["labels", "layers", "metrics", "own_loss", "rows", "teachers", "training", "views"],
+    [
+        "data",
+        "labels",
+        "layers",
+        "metrics",
+        "models",
+        "own_loss",
+        "rows",
+        "teachers",
+        "training",
+        "views",
+    ],
 )
 def test_the_snippets_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

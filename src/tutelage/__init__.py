@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tutelage import (
         data,
+        datasets,
         evaluation,
         layers,
         objectives,
@@ -67,6 +68,7 @@ _HOMES = (
 )
 _MODULES = (
     "data",
+    "datasets",
     "evaluation",
     "layers",
     "objectives",
@@ -108,6 +110,7 @@ __all__ = [
     "__version__",
     "blockwise",
     "data",
+    "datasets",
     "distill",
     "evaluation",
     "fine_tune",

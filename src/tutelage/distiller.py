@@ -138,7 +138,7 @@ class Distiller(nn.Module):
             values = values_of(term.objective, student, teacher, batch, examples)
             mask, valid = masks[number], examples
             if mask is not None:
-                values, valid = values.where(mask, 0), mask.sum()
+                values, valid = values.where(mask.to(values.device), 0), mask.sum()
             if counts is not None:
                 valid = counts[number]
             divisors.append(valid)

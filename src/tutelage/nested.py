@@ -46,6 +46,12 @@ def first_tensor(inputs: object) -> Tensor:
     )
 
 
+def device_of(inputs: object) -> torch.device | None:
+    """Return the device of the first tensor of a model's inputs; None for texts."""
+    found = (value for value in (inputs, *_items(inputs)) if isinstance(value, Tensor))
+    return next((value.device for value in found), None)
+
+
 def is_column(value: object) -> bool:
     """Tell whether a value is a list with one item per example: plain values, or `PerExample`."""
     return isinstance(value, PerExample) or _is_list_of(value, (str, bytes, Number))

@@ -91,6 +91,8 @@ class Batch:
             labels and padding tell (see `tutelage.positions.by_row`).
         rows: The rows of the output, for an objective that compares rows: labels are then those
             of rows, `[rows, …]`.
+        tokens: Which tokens are no padding, `[batch, tokens]` of bool, where the inputs do not
+            tell, since a model makes its tokens itself (see `Signals`).
     """
 
     inputs: Any
@@ -103,6 +105,7 @@ class Batch:
     view: int = 0
     row_mask: Tensor | None = None
     rows: Rows | None = None
+    tokens: Tensor | None = None
 
     @classmethod
     def of(cls, raw: object, progress: float = 0.0) -> Batch:
@@ -196,9 +199,11 @@ class Batch:
     def token_mask(self) -> Tensor | None:
         """Return which tokens are not padding, `[batch, tokens]` of bool; None where unknown.
 
-        It is the input `attention_mask`, as tokenizers make it. Rows have no padding.
+        It is the input `attention_mask`, as tokenizers make it, or `tokens`. Rows have no padding.
         """
-        mask = self.inputs.get("attention_mask") if isinstance(self.inputs, Mapping) else None
+        mask = self.tokens
+        if isinstance(self.inputs, Mapping) and "attention_mask" in self.inputs:
+            mask = self.inputs["attention_mask"]
         if self.rows is not None or not (isinstance(mask, Tensor) and mask.ndim == 2):  # noqa: PLR2004
             return None
         return mask.bool()
@@ -223,6 +228,7 @@ class Batch:
             self.view,
             moved(self.row_mask, device),
             None if self.rows is None else self.rows.to(device),
+            moved(self.tokens, device),
         )
 
 
@@ -241,6 +247,8 @@ class Signals:
             one answer.
         losses: The student's own loss, `[batch]`, under `"loss"`, and its parts by name.
         predictions: In place of an output, a list with one dict per example, as of detectors.
+        tokens: Which tokens of its inputs are no padding, `[batch, tokens]` of bool, of a model
+            that makes them itself from texts (`tutelage.layers.Prepared`).
     """
 
     output: Tensor | CoarseLogits | None = None
@@ -248,6 +256,7 @@ class Signals:
     rows: Rows | None = None
     losses: Mapping[str, Tensor] = field(default_factory=dict)
     predictions: Sequence[Any] | None = None
+    tokens: Tensor | None = None
 
     def wanted_output(self) -> Tensor:
         """Return the output, which the objective's `wants` require, of all classes.
@@ -294,7 +303,8 @@ class Signals:
         rows = None if self.rows is None else self.rows.to(device)
         features, losses = moved(self.features, device), moved(self.losses, device)
         predictions = moved(self.predictions, device)
-        return Signals(moved(output, device), features, rows, losses, predictions)
+        tokens = moved(self.tokens, device)
+        return Signals(moved(output, device), features, rows, losses, predictions, tokens)
 
     def feature(self, path: str) -> Tensor:
         """Return the feature at a layer path, which the objective's `wants` require.

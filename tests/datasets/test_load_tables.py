@@ -101,6 +101,14 @@ def test_other_files_are_read_as_the_training_data(tmp_path):
     assert (row.tolist(), int(label)) == ([7, 1, 1], -100)
 
 
+def test_integer_that_stands_for_nothing_is_missing(tmp_path):
+    rows = [{"x": 1_000_000, "y": "a"}, {"x": 2, "y": "b"}, {"x": -999, "y": "b"}]
+    for name in ("a.csv", "a.jsonl"):
+        options = {"train": write_table(tmp_path / name, rows), "missing": [1_000_000, -999]}
+        splits = load_data("data", {**options, "label": "y"})
+        assert splits.rows[:, 0].isnan().tolist() == [True, False, True]
+
+
 def test_unlabelled_values_are_nan(tmp_path):
     train = write_table(tmp_path / "a.csv", [{"x": 1, "y": 0.5}, {"x": 2, "y": 1.5}])
     more = write_table(tmp_path / "b.csv", [{"x": 3}])
@@ -114,9 +122,12 @@ def test_lines_of_a_text_file_are_unlabelled_texts(tmp_path):
     (tmp_path / "more.txt").write_text("three\n\nfour\r\n")
     options = {"train": train, "unlabelled": str(tmp_path / "more.txt"), "text": "t", "label": "y"}
     splits = load_data("data", options)
-    assert [
-        each[0] for each in (splits.train[at] for at in range(4))
-    ] == ["one", "two", "three", "four"]
+    assert [each[0] for each in (splits.train[at] for at in range(4))] == [
+        "one",
+        "two",
+        "three",
+        "four",
+    ]
     assert splits.train[3][1] == -100
 
 
@@ -144,6 +155,16 @@ def test_equal_inputs_in_train_and_test_are_reported(tmp_path, caplog):
         splits = load_data("data", {"train": train, "test": test, "label": "pay"})
     assert "1 of the 1 examples of test (such as number 0)" in splits.warnings[0]
     assert splits.warnings[0] in caplog.text
+
+
+def test_equal_inputs_among_unlabelled_and_test_data_are_reported(tmp_path):
+    train = write_table(tmp_path / "a.csv")
+    test = write_table(tmp_path / "b.csv", [{**ROWS[0], "age": 99}])
+    more = write_table(tmp_path / "c.csv", [ROWS[1], {**ROWS[0], "age": 99}])
+    options = {"train": train, "test": test, "unlabelled": more, "label": "pay"}
+    (warning,) = load_data("data", options).warnings
+    assert "1 of the 1 examples of test (such as number 0)" in warning
+    assert "one of unlabelled" in warning
 
 
 @pytest.mark.parametrize(

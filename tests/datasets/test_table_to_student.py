@@ -11,17 +11,6 @@ import tutelage as tl
 from tutelage.datasets import load_data
 
 
-class Prepared(nn.Module):
-    """A network behind its preprocessing."""
-
-    def __init__(self, model, prepare):
-        super().__init__()
-        self.model, self.prepare = model, prepare
-
-    def forward(self, raw):
-        return self.model(self.prepare(raw))
-
-
 def write_wine(path):
     random = np.random.default_rng(0)
     table = load_wine(as_frame=True).frame
@@ -44,7 +33,7 @@ def test_boosted_trees_teach_a_network(tmp_path):
     network = nn.Sequential(nn.Linear(inputs.features, 16), nn.ReLU(), nn.Linear(16, 3))
     run = tl.distill(
         tl.teachers.Predictor(teacher.predict_proba, probabilities=True),
-        Prepared(network, inputs),
+        tl.layers.Prepared(network, inputs),
         train=splits.train,
         val=splits.val,
         objective=0.5 * tl.HardLabels() + tl.SoftTargets(temperature=2),
@@ -57,4 +46,5 @@ def test_boosted_trees_teach_a_network(tmp_path):
     with torch.no_grad():
         accuracy = (run.student(rows).argmax(1) == labels).float().mean()
     assert accuracy > 0.9
+    assert list(run.student.state_dict()) == list(network.state_dict())
     assert splits.warnings == ()

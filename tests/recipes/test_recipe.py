@@ -162,3 +162,11 @@ def test_a_temperature_may_be_a_schedule(job, schedule):
     run = recipe(job, RECIPE.replace("temperature: 4", f"temperature: {schedule}")).run()
     kind = type(run.objective.terms()[1].objective.temperature)
     assert kind.__name__ in schedule
+
+
+@pytest.mark.usefixtures("job")
+def test_labels_of_unlabelled_data_are_not_read():
+    data = {"train": "job.py:train", "unlabelled": "job.py:test"}
+    splits = tl.Recipe({"data": data})._job().data
+    assert [int(each[1]) for each in splits.train][48:] == [-100] * 24
+    assert -100 not in [int(each[1]) for each in splits.labelled]

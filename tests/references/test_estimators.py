@@ -65,7 +65,7 @@ def test_named_columns_are_those_that_it_was_fitted_on(tmp_path):
     model = make_pipeline(encode, LogisticRegression()).fit(frame, labels)
     path = dump(model, tmp_path / "m.skops")
     teacher = load_model("teacher", path)
-    with pytest.raises(ModelError, match="fitted on named columns .*with_columns"):
+    with pytest.raises(ModelError, match=r"fitted on named columns .*with_columns"):
         answer(teacher, torch.from_numpy(rows))
     found = answer(with_columns(teacher, Columns()), torch.from_numpy(rows))
     expected = torch.from_numpy(model.predict_log_proba(frame)).float()
@@ -86,5 +86,5 @@ def test_types_that_are_not_trusted_are_refused(tmp_path):
 
 def test_a_classifier_without_probabilities_is_refused(tmp_path):
     path = dump(Perceptron().fit(ROWS, TWO), tmp_path / "m.skops")
-    with pytest.raises(ModelError, match="with predict_proba, got sklearn.*Perceptron"):
+    with pytest.raises(ModelError, match=r"with predict_proba, got sklearn.*Perceptron"):
         load_model("teacher", path)

@@ -14,7 +14,7 @@ from onnx_files import WEIGHT, onnx_file
 from tokenizing import SIZE, tokenizer
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers import ByWord
-from tutelage.references import class_names, load_model, untrained
+from tutelage.references import class_names, load_model, output_kind, untrained
 from tutelage.wants import OUTPUT
 
 TEXTS = ["the cat sat", "the very unhappyly dog ran"]
@@ -61,6 +61,20 @@ def test_a_text_classifier_with_its_tokenizer_and_class_names(saved):
     assert untrained(found) is None
     assert found.prepare.max_length == 16
     assert load_model("x", f"hf:{saved(model)}?max_length=5").prepare.max_length == 5
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({"problem_type": "multi_label_classification", "num_labels": 3}, "binary"),
+        ({"problem_type": "single_label_classification", "num_labels": 3}, "classes"),
+        ({"num_labels": 1}, "values"),
+        ({"num_labels": 3}, None),
+    ],
+)
+def test_the_config_tells_of_what_kind_outputs_are(settings, kind, saved):
+    folder = saved(hf.BertForSequenceClassification(config(**settings)))
+    assert output_kind(load_model("teacher", f"hf:{folder}")) == kind
 
 
 def test_weights_are_loaded_in_float32(saved):
@@ -161,6 +175,33 @@ def test_distils_a_half_student_from_raw_texts(model, saved):
         objective=tl.HardLabels() + tl.SoftTargets(2) + tl.FeatureMatch(layer_map),
     )  # fmt: skip
     assert len(run.student.bert.encoder.layer) == 2
+
+
+@pytest.mark.parametrize("objective", [tl.FeatureMatch, tl.CKA])
+def test_padding_of_raw_texts_is_no_part_of_objectives_on_layers(objective, saved):
+    teacher = load_model("teacher", f"hf:{saved(hf.BertForSequenceClassification(config()))}")
+    student, layer_map = tl.students.every_nth_layer(teacher, n=2)
+    student.load_state_dict({k: v + 0.01 for k, v in student.state_dict().items()})
+    raw, tokens = TEXTS * 2, teacher.prepare(TEXTS * 2)
+    pairs = ((student, teacher, raw), (student.wrapped, teacher.wrapped, tokens))
+    losses = []
+    for ours, theirs, inputs in pairs:
+        torch.manual_seed(0)
+        distiller = tl.Distiller(ours, theirs, objective(layer_map)).eval()
+        distiller.build(tl.Batch(inputs))
+        losses.append(distiller(tl.Batch(inputs)).total)
+    assert losses[0] > 0
+    torch.testing.assert_close(*losses)
+
+
+def test_layers_of_different_tokens_are_not_compared(saved):
+    folder = saved(hf.BertForSequenceClassification(config()))
+    teacher, student = (load_model("x", f"hf:{folder}?max_length={n}") for n in (16, 4))
+    objective = tl.FeatureMatch({"bert.encoder.layer.0": "bert.encoder.layer.0"})
+    distiller = tl.Distiller(student, teacher, objective)
+    distiller.build(tl.Batch(["the"]))
+    with pytest.raises(ModelError, match=r"have the same tokens, got \[2, 4\].* and \[2, 9\]"):
+        distiller(tl.Batch(TEXTS))
 
 
 def test_distils_models_of_different_tokenizers(saved):

@@ -12,6 +12,7 @@ from tutelage.errors import ArgumentError, ModelError
 from tutelage.signals import Batch
 from tutelage.teachers import (
     Ensemble,
+    Predictor,
     Specialist,
     Teacher,
     by_entropy,
@@ -279,3 +280,9 @@ class TestBadInput:
     def test_a_member_of_some_classes(self):
         with pytest.raises(ModelError, match=r"got one that knows some; .*Consensus"):
             ask(Ensemble([A, Specialist(B, labels=[0, 1, 2])]))
+
+
+def test_members_may_take_texts():
+    lengths = Predictor(lambda texts: [[len(each), 0.0] for each in texts])
+    found = Ensemble([lengths, lengths]).signals(Batch(["a", "bcd"]), OUTPUT).output
+    assert torch.equal(found.argmax(1), torch.tensor([0, 0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,6 +96,11 @@ def read(recipe: Path, overrides: list[str] | None) -> Recipe:
     """Read a recipe; imports torch."""
     from tutelage.recipes import Recipe  # noqa: PLC0415 - imports torch
 
+    log = logging.getLogger("tutelage.recipes")  # what was read of the data
+    log.setLevel(logging.INFO)
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler())
+        log.propagate = False
     return Recipe.from_file(recipe, overrides or ())
 
 

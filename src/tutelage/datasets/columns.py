@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tutelage.datasets.cells import as_text, days, number
+from tutelage.datasets.cells import as_text, mapped
 from tutelage.datasets.frame import Cells, Frame
 from tutelage.errors import DataError
 
@@ -65,13 +65,15 @@ class Columns:
         names: Sequence[str],
         categories: Sequence[str] = (),
         missing: Sequence[str] = (),
+        rows: NDArray[np.int64] | None = None,
     ) -> Columns:
-        """Return what columns of the training data are.
+        """Return what columns of the training data are; these are some of the rows, or all.
 
         Raises:
             DataError: There is no such column, or it is neither numbers, dates nor categories.
         """
-        found = [_fitted(frame, name, name in categories, missing) for name in names]
+        rows = np.arange(len(frame)) if rows is None else rows
+        found = [_fitted(frame, name, rows, name in categories, missing) for name in names]
         return cls(tuple(found), tuple(missing))
 
     def encode(self, frame: Frame) -> NDArray[np.float64]:
@@ -124,9 +126,11 @@ class Columns:
         return f"{len(self.columns)} columns ({', '.join(parts)})"
 
 
-def _fitted(frame: Frame, name: str, as_category: bool, missing: Sequence[str]) -> Column:
-    cells, absent = frame.cells("columns", name), frame.absent(name, missing)
-    present = np.flatnonzero(~absent)
+def _fitted(
+    frame: Frame, name: str, rows: NDArray[np.int64], as_category: bool, missing: Sequence[str]
+) -> Column:
+    cells = frame.cells("columns", name)
+    present = rows[~frame.absent(name, missing)[rows]]
     if not len(present):
         raise DataError(
             f"the column {name!r} must have a value in the training data, got {frame.name} with "
@@ -135,14 +139,14 @@ def _fitted(frame: Frame, name: str, as_category: bool, missing: Sequence[str]) 
     _check_plain(frame, name, cells, present)
     if as_category:
         return Column(name, "category", _categories(cells, present))
-    if isinstance(cells, np.ndarray) and cells.dtype.kind in "fiu":
-        return Column(name, "number")
-    for kind, read in (("number", number), ("date", days)):
-        other = _first(cells, present, lambda cell, read=read: read(cell) is None)
-        if other is None:
-            return Column(name, kind)  # pyright: ignore[reportArgumentType]
-        readable = sum(read(cells[row]) is not None for row in present)
+    kinds: tuple[Literal["number", "date"], ...] = ("number", "date")
+    for kind in kinds:
+        unread = frame.read(name, kind, missing)[1][present]
+        if not unread.any():
+            return Column(name, kind)
+        readable = len(unread) - int(unread.sum())
         if 2 * readable > len(present):
+            other = int(present[unread.argmax()])
             raise DataError(
                 f"the column {name!r} must hold {kind}s only, or categories, got "
                 f"{cells[other]!r} in {frame.row(other)} beside {readable:,} {kind}s; name it in "
@@ -160,49 +164,38 @@ def _fitted(frame: Frame, name: str, as_category: bool, missing: Sequence[str]) 
     return Column(name, "category", categories)
 
 
-def _check_plain(frame: Frame, name: str, cells: Cells, present: Iterable[int]) -> None:
-    at = _first(cells, present, lambda cell: isinstance(cell, (list, dict, tuple, bytes)))
-    if at is not None:
-        raise DataError(
-            f"the column {name!r} must hold single values, got {type(cells[at]).__name__} in "
-            f"{frame.row(at)}; leave it out of `columns`, or make columns of its parts"
-        )
+def _check_plain(frame: Frame, name: str, cells: Cells, present: NDArray[np.int64]) -> None:
+    for row in present:
+        if isinstance(cells[row], (list, dict, tuple, bytes)):
+            raise DataError(
+                f"the column {name!r} must hold single values, got {type(cells[row]).__name__} in "
+                f"{frame.row(int(row))}; leave it out of `columns`, or make columns of its parts"
+            )
 
 
-def _first(cells: Cells, rows: Iterable[int], test: Callable[[Any], bool]) -> int | None:
-    return next((int(row) for row in rows if test(cells[row])), None)
-
-
-def _categories(cells: Cells, present: Iterable[int]) -> tuple[str, ...]:
-    return tuple(sorted({as_text(cells[row]) for row in present}))
+def _categories(cells: Cells, present: NDArray[np.int64]) -> tuple[str, ...]:
+    return tuple(sorted(set(mapped(as_text, [cells[row] for row in present]))))
 
 
 def _encoded(frame: Frame, column: Column, missing: Sequence[str]) -> NDArray[np.float64]:
-    cells, absent = frame.cells("columns", column.name), frame.absent(column.name, missing)
-    found = np.full(len(cells), np.nan)
+    cells = frame.cells("columns", column.name)
     if column.kind == "category":
         codes = {each: float(code) for code, each in enumerate(column.categories)}
-        for row in np.flatnonzero(~absent):
-            found[row] = codes.get(as_text(cells[row]), np.nan)
-        return found
-    if isinstance(cells, np.ndarray) and cells.dtype.kind in "fiu" and column.kind == "number":
-        found = np.where(absent, np.nan, cells.astype(np.float64))
-    else:
-        read = number if column.kind == "number" else days
-        for row in np.flatnonzero(~absent):
-            value = read(cells[row])
-            if value is None:
-                raise DataError(
-                    f"the column {column.name!r} must hold {column.kind}s, as in the training "
-                    f"data, got {cells[row]!r} in {frame.row(int(row))}; correct it, or name it in "
-                    "`missing`"
-                )
-            found[row] = value
-    infinite = np.flatnonzero(np.isinf(found))
-    if len(infinite):
+        found = mapped(lambda cell: codes.get(as_text(cell), np.nan), cells)
+        return np.where(frame.absent(column.name, missing), np.nan, found)
+    found, unread = frame.read(column.name, column.kind, missing)
+    if unread.any():
+        row = int(unread.argmax())
         raise DataError(
-            f"the column {column.name!r} must hold finite numbers, got {found[infinite[0]]} in "
-            f"{frame.row(int(infinite[0]))}; correct it, or leave the column out of `columns`"
+            f"the column {column.name!r} must hold {column.kind}s, as in the training data, got "
+            f"{cells[row]!r} in {frame.row(row)}; correct it, or name it in `missing`"
+        )
+    infinite = np.isinf(found)
+    if infinite.any():
+        row = int(infinite.argmax())
+        raise DataError(
+            f"the column {column.name!r} must hold finite numbers, got {found[row]} in "
+            f"{frame.row(row)}; correct it, or leave the column out of `columns`"
         )
     return found
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,18 +42,17 @@ class Content:
     Args:
         frame: The columns of a table; for other files those of labels and domains.
         inputs: None where they are columns of the table.
-        label: The column of the labels, unless the options name another.
+        labels: The columns of the labels, unless the options name others.
         domain: Likewise, of the domains.
-        classes: The names of the labels that are class ids, where the file knows them.
-        lone: Whether there is nothing but inputs, as in a text file.
+        classes: The names of the classes of a column, in the order of their ids, where they are
+            known.
     """
 
     frame: Frame
     inputs: Inputs | None = None
-    label: str | None = None
+    labels: tuple[str, ...] = ()
     domain: str | None = None
-    classes: tuple[str, ...] | None = None
-    lone: bool = False
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.frame) if self.inputs is None else len(self.inputs)

@@ -18,7 +18,10 @@ def _sentences(parts: Mapping[str, Inputs]) -> Iterator[str]:
         name: keys_of(each, [other for key, other in parts.items() if key != name])
         for name, each in parts.items()
     }
-    for first, second in combinations(parts, 2):
+    order = sorted(parts, key=("train", "unlabelled", "val", "test").index)
+    for first, second in combinations(order, 2):
+        if second == "unlabelled":  # a copy of a labelled example does no harm
+            continue
         known = set(keys[first]) - {None}
         shared = [at for at, key in enumerate(keys[second]) if key in known]
         if shared:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.datasets.cells import is_missing
+from tutelage.datasets.cells import days, is_missing, mapped, numbers
 from tutelage.errors import DataError
 
+Kind = Literal["number", "date"]
 Cells = Any
 """A column's cells: a sequence, or an array of numbers."""
 
@@ -27,14 +28,13 @@ class Frame:
         columns: Cells by column, all of equal length.
         nameless: Columns without a name in the file, which are no input unless they are named.
         folder: Where relative paths in cells begin.
-        numbers: Which rows of the file these are; None for all.
     """
 
     name: str
     columns: dict[str, Cells]
     nameless: frozenset[str] = frozenset()
     folder: Path | None = None
-    numbers: NDArray[np.int64] | None = None
+    _read: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
@@ -55,24 +55,31 @@ class Frame:
     def absent(self, name: str, missing: Collection[str]) -> NDArray[np.bool_]:
         """Tell which cells of a column hold nothing."""
         cells = self.columns[name]
-        if isinstance(cells, np.ndarray) and cells.dtype.kind in "fiu":
+        if _is_numeric(cells):
             marks = [float(each) for each in missing if _is_float(each)]
             return np.isnan(cells.astype(np.float64)) | np.isin(cells, marks)
-        return np.fromiter((is_missing(each, missing) for each in cells), np.bool_, len(cells))
+        found = mapped(lambda cell: is_missing(cell, missing), cells)
+        return np.array(found, dtype=np.bool_)
+
+    def read(
+        self, name: str, kind: Kind, missing: Collection[str]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return a column as numbers, dates as days, NaN where absent; and which are neither."""
+        if (name, kind, *missing) not in self._read:
+            cells, absent = self.columns[name], self.absent(name, missing)
+            if _is_numeric(cells):
+                found = cells.astype(np.float64), np.full(len(cells), kind == "date")
+            else:
+                values = numbers(cells) if kind == "number" else mapped(days, cells)
+                unread = np.fromiter((each is None for each in values), np.bool_, len(values))
+                found = np.array(values, dtype=np.float64), unread  # None becomes NaN
+            values, unread = found
+            self._read[name, kind, *missing] = np.where(absent, np.nan, values), unread & ~absent
+        return self._read[name, kind, *missing]
 
     def row(self, at: int) -> str:
         """Return how a row is called in messages."""
-        number = at if self.numbers is None else int(self.numbers[at])
-        return f"row {number + 1:,} of {self.name}"
-
-    def taken(self, rows: NDArray[np.int64]) -> Frame:
-        """Return the table of some of the rows."""
-        columns = {
-            name: cells[rows] if isinstance(cells, np.ndarray) else [cells[row] for row in rows]
-            for name, cells in self.columns.items()
-        }
-        numbers = rows if self.numbers is None else self.numbers[rows]
-        return replace(self, columns=columns, numbers=numbers)
+        return f"row {at + 1:,} of {self.name}"
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -85,6 +92,10 @@ def nearest(name: str, names: Iterable[str]) -> str:
         return f"did you mean {' or '.join(map(repr, close))}?"
     shown = ", ".join(map(repr, known[:20])) + (", …" if len(known) > 20 else "")  # noqa: PLR2004
     return f"it has {shown}" if known else "it has no columns"
+
+
+def _is_numeric(cells: Cells) -> bool:
+    return isinstance(cells, np.ndarray) and cells.dtype.kind in "fiu"
 
 
 def _is_float(text: str) -> bool:

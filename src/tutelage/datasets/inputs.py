@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +14,8 @@ from tutelage.datasets.columns import Columns
 from tutelage.datasets.content import Content, Inputs
 from tutelage.datasets.frame import Frame
 from tutelage.datasets.options import DataOptions
+from tutelage.datasets.pictures import Pictures, checked
+from tutelage.datasets.stored import Cells, Files, pillow
 from tutelage.errors import DataError
 
 
@@ -31,28 +36,44 @@ def column_names(frame: Frame, options: DataOptions) -> list[str]:
     return [each for each in frame.columns if each not in others]
 
 
-def inputs_of(content: Content, columns: Columns | None, options: DataOptions) -> Inputs:
+def with_inputs(argument: str, content: Content, options: DataOptions) -> Content:
+    """Return a content with its texts or images, if its table has a column of these."""
+    if content.inputs is not None:
+        return content
+    if options.text is not None:
+        return replace(content, inputs=_texts(content.frame, options.text))
+    if options.image is not None:
+        found = _images(argument, content.frame, options.image)
+        return replace(content, inputs=checked(found, argument, options.size))
+    return content
+
+
+def inputs_of(content: Content, columns: Columns | None, train: Inputs | None) -> Inputs:
     """Return the inputs of a content.
+
+    Args:
+        content: Of any part of the data.
+        columns: What the columns of the training data are, if these are its inputs.
+        train: The inputs of the training data otherwise.
 
     Raises:
         DataError: It lacks a column, or is of another form than the training data.
     """
-    if content.inputs is not None:
-        if columns is not None:
-            raise DataError(
-                "all data must have the columns of the training data, got "
-                f"{content.frame.name} without columns; give a table"
-            )
-        return content.inputs
-    frame = content.frame
-    if options.text is not None:
-        return _texts(frame, options.text)
-    if columns is not None:
-        return torch.from_numpy(columns.encode(frame))
-    raise DataError(
-        f"all data must be of the form of the training data, got the table {frame.name}; name the "
-        "column of its inputs by `text`, or give a file like that of `train`"
-    )
+    name, inputs = content.frame.name, content.inputs
+    if inputs is None and columns is not None:
+        return torch.from_numpy(columns.encode(content.frame))
+    if inputs is None or train is None or type(inputs) is not type(train):
+        raise DataError(
+            f"all data must be of the form of the training data, got {name} of another; give a "
+            "file like that of `train`"
+        )
+    theirs, ours = _shape(train), _shape(inputs)
+    if theirs != ours:
+        raise DataError(
+            f"all inputs must be of the training data's shape, {theirs}, got {ours} in {name}; "
+            + ("write image_size: 224" if isinstance(train, Pictures) else "correct the file")
+        )
+    return inputs
 
 
 def form_of(inputs: Inputs, columns: Columns | None) -> str:
@@ -62,6 +83,12 @@ def form_of(inputs: Inputs, columns: Columns | None) -> str:
     if isinstance(inputs, list):
         return "text"
     return "arrays" if isinstance(inputs, Tensor) else "image"
+
+
+def _shape(inputs: Inputs) -> Any:
+    if isinstance(inputs, Tensor):
+        return list(inputs.shape[1:])
+    return inputs.size if isinstance(inputs, Pictures) else None
 
 
 def _texts(frame: Frame, name: str) -> list[str]:
@@ -74,3 +101,34 @@ def _texts(frame: Frame, name: str) -> list[str]:
                 f"{frame.row(row)}; fill it, or leave the row out"
             )
     return list(cells)
+
+
+def _images(argument: str, frame: Frame, name: str) -> Pictures:
+    """Return the images of a column, which are paths, or bytes as Hugging Face stores them."""
+    pillow(argument)
+    cells = frame.cells("image", name)
+    encoded = [each.get("bytes") if isinstance(each, Mapping) else each for each in cells]
+    if isinstance(encoded[0], bytes):
+        contents: list[Any] = encoded
+        for row, cell in enumerate(contents):
+            if not isinstance(cell, bytes):
+                raise DataError(
+                    f"`image` must name a column of images, got none in {frame.row(row)}"
+                )
+        names = [f"the image in {frame.row(row)}" for row in range(len(cells))]
+        return Pictures(Cells(contents, names))
+    folder = (frame.folder or Path()).resolve()
+    return Pictures(
+        Files(folder, [_inside(frame, folder, row, cell) for row, cell in enumerate(cells)])
+    )
+
+
+def _inside(frame: Frame, folder: Path, row: int, cell: object) -> str:
+    """Return a path within the table's folder."""
+    path = (folder / cell).resolve() if isinstance(cell, str) and cell.strip() else folder
+    if not path.is_relative_to(folder) or not path.is_file():
+        raise DataError(
+            "`image` must name a column of paths of images within the folder of the table, "
+            f"got {cell!r} in {frame.row(row)}; correct it, or move the image there"
+        )
+    return path.relative_to(folder).as_posix()

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from tutelage.datasets.cells import as_text
 from tutelage.datasets.frame import nearest
 from tutelage.errors import ArgumentError
 
@@ -20,8 +21,13 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, (str, int, float)) else value
 
 
+def _as_cells(value: object) -> object:
+    listed = _listed(value)
+    return list(map(as_text, listed)) if isinstance(listed, (list, tuple)) else listed
+
+
 _Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-_Cells = Annotated[tuple[str, ...], BeforeValidator(lambda value: [str(each) for each in value])]
+_Cells = Annotated[tuple[str, ...], BeforeValidator(_as_cells)]
 
 
 class SplitOptions(BaseModel):
@@ -86,11 +92,15 @@ class DataOptions(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.train is None or isinstance(self.train, (bool, int, float)):
+            raise ValueError(f"`train` must be a file, a folder or a name, got {self.train!r}")
         inputs = [each for each in ("text", "image", "columns") if getattr(self, each) is not None]
         if len(inputs) > 1:
             raise ValueError(f"give one of text, image and columns, got {' and '.join(inputs)}")
         if self.classes is not None and len(set(self.classes)) < len(self.classes):
             raise ValueError("`classes` must name each class once")
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError(f"`image_size` must be positive, got {self.image_size}")
         for name in ("val", "test"):
             share = getattr(self, name)
             if isinstance(share, bool) or (isinstance(share, (int, float)) and not 0 < share < 1):
@@ -105,6 +115,12 @@ class DataOptions(BaseModel):
         """Return the share of the training data that `val` or `test` is; 0 if it is none."""
         found = getattr(self, name)
         return float(found) if isinstance(found, (int, float)) else 0.0
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of images."""
+        size = self.image_size
+        return (size, size) if isinstance(size, int) else size
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -140,6 +156,9 @@ class DataOptions(BaseModel):
                     f"`{where}` is no option of data, got {first['input']!r}; "
                     f"{nearest(str(first['loc'][-1]), known.model_fields)}"
                 ) from error
+            if first["type"] == "value_error":
+                message = first["msg"].removeprefix("Value error, ")
+                raise ArgumentError(f"`{where}`: {message}; correct it") from error
             raise ArgumentError(
                 f"`{where}` cannot be used: {first['msg']}, got {first['input']!r}; correct it"
             ) from error

@@ -7,13 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import ConcatDataset, IterableDataset, Subset
 
-from tutelage.data import as_dataset
+from tutelage.data import as_dataset, unlabelled
 from tutelage.datasets.options import DataOptions
 from tutelage.datasets.partition import partition
 from tutelage.datasets.splits import Splits
 from tutelage.errors import ArgumentError, DataError
+from tutelage.nested import label_key
 
 _REFERENCE = re.compile(r"(.*\.py|[A-Za-z_][\w.]*):[A-Za-z_][\w.]*")
 _NAMED = ("hf:", "torchvision:")
@@ -35,7 +37,7 @@ def splits_of_python(
         ArgumentError: An option is for other data.
         DataError: A data set cannot be divided.
     """
-    plain = DataOptions(train=None, split=options.split)
+    plain = DataOptions(train="")
     others = ("text", "image", "columns", "categories", "missing", "label", "kind", "classes")
     given = [
         each
@@ -59,9 +61,21 @@ def splits_of_python(
         sets |= _shares(argument, sets["train"], shares, options.split.seed)
     labelled, more = sets["train"], sets.pop("unlabelled", None)
     if more is not None:
-        sets["train"] = ConcatDataset([labelled, more])
+        sets["train"] = ConcatDataset([labelled, _without_labels(more, labelled)])
     sizes = [f"{len(each):,} for {name}" for name, each in sets.items() if hasattr(each, "__len__")]
     return Splits(**sets, labelled=labelled, described=f"data sets of Python: {', '.join(sizes)}")
+
+
+def _without_labels(more: Any, labelled: Any) -> Any:
+    """Return data whose labels, if any, are marked as missing, in the form of the labelled data."""
+    example = labelled[0]
+    at = label_key(example)
+    if at is None:
+        return more  # there are no labels at all
+    label = torch.as_tensor(example[at])
+    if label.is_floating_point():
+        return unlabelled(more, values=tuple(label.shape))
+    return unlabelled(more, ids=tuple(label.shape) or None)
 
 
 def _loaded(argument: str, given: Any, load: Callable[[str, str], object] | None) -> Any:

@@ -23,6 +23,7 @@ class Splits:
         test: Likewise.
         labelled: The training data without the unlabelled examples.
         classes: The names of the classes in the order of their ids, or of the binary labels.
+        labels: The columns of the labels.
         kind: What labels are; None without labels, and for data sets of Python.
         form: What inputs are: texts, images, rows of a table or arrays; None if it is not known.
         columns: What the columns of a table are.
@@ -36,6 +37,7 @@ class Splits:
     test: Any = None
     labelled: Any = None
     classes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     kind: Kind | None = None
     form: str | None = None
     columns: Columns | None = None

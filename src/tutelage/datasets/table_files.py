@@ -131,7 +131,7 @@ def _parquet(argument: str, path: Path) -> Frame:
         from pyarrow import ArrowException, parquet  # noqa: PLC0415 - an optional package
     except ImportError as error:
         raise DataError(
-            f"`{argument}` is a Parquet file, which needs pyarrow; pip install 'tutelage[tables]'"
+            f"`{argument}` is a Parquet file, which needs pyarrow; pip install 'tutelage[data]'"
         ) from error
     try:
         table = parquet.read_table(path)

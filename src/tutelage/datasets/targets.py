@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tutelage.datasets.cells import as_text, number
+from tutelage.datasets.cells import as_text, mapped, number
 from tutelage.datasets.frame import Frame, nearest
 from tutelage.datasets.options import DataOptions, Kind
 from tutelage.errors import DataError
@@ -79,24 +79,28 @@ class Targets:
 
     def _column(self, frame: Frame, name: str) -> NDArray[np.float64]:
         cells, absent = frame.cells("label", name), frame.absent(name, self.missing)
-        found = np.full(len(cells), np.nan)
         ids = {each: at for at, each in enumerate(self.classes)}
-        for row in np.flatnonzero(~absent):
-            cell, value = cells[row], None
+
+        def read(cell: Any) -> float | None:
             if self.kind == "values":
-                value = number(cell)
-            elif self.kind == "binary":
-                value = _YES_NO.get(as_text(cell).lower())
-            elif not _is_mark(cell):
-                value = ids.get(as_text(cell))
-            else:
-                continue
-            if value is None:
-                self._refuse(frame, name, int(row), cell)
-            elif np.isinf(value):
-                raise DataError(f"labels must be finite, got {cell!r} in {frame.row(int(row))}")
-            elif value == value:  # noqa: PLR0124 - NaN is a missing label
-                found[row] = value
+                return number(cell)
+            if _is_mark(cell):
+                return np.nan
+            text = as_text(cell)
+            return _YES_NO.get(text.lower()) if self.kind == "binary" else ids.get(text)
+
+        values = [
+            np.nan if gone else each for each, gone in zip(mapped(read, cells), absent, strict=True)
+        ]
+        found = np.array(values, dtype=np.float64)
+        for row in np.flatnonzero(~np.isfinite(found) & ~absent):
+            if values[row] is None:
+                self._refuse(frame, name, int(row), cells[row])
+            elif np.isinf(found[row]):
+                raise DataError(
+                    f"labels in {name!r} must be finite, got {cells[row]!r} in "
+                    f"{frame.row(int(row))}; correct it"
+                )
         return found
 
     def _refuse(self, frame: Frame, name: str, row: int, cell: object) -> None:

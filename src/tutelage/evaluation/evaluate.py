@@ -227,7 +227,7 @@ class _Losses:
             values = values_of(term.objective, student, teacher, batch, examples)
             mask = masks[number]
             if mask is not None:
-                values = values.where(mask, 0)
+                values = values.where(mask.to(values.device), 0)
             self._sums[number] += values.double().sum().item()
             self._counts[number] += examples if mask is None else mask.sum().item()
 

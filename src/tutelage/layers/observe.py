@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import ModelError, TutelageError, is_of_compiler
 from tutelage.layers.capture import Complete, capturing
+from tutelage.layers.tokens import token_masks
 from tutelage.nested import describe, is_column, on_tensors
 from tutelage.signals import Signals
 from tutelage.wants import Fields
@@ -29,16 +30,18 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
         return returned(_call(model, inputs, side), side) if fields.output else Signals()
     result: Any = None
     features: dict[str, Tensor] = {}
+    masks: list[Tensor] = []
     # Within `with`, since the compiler cannot resume there: if a model breaks its graph, this
     # function runs as plain Python, and the model, with hooks, uncompiled as a whole.
     with suppress(Complete):
         traced = torch.compiler.is_dynamo_compiling()
         plain = traced or "torch._dynamo" not in sys.modules
         run = _run if plain else _run_uncompiled()
-        result = run(model, inputs, fields, side, features, traced)
+        result = run(model, inputs, fields, side, (features, masks), traced)
+    tokens = masks[0] if masks else None
     if not fields.output:
-        return Signals(None, features)
-    return replace(returned(result, side), features=features)
+        return Signals(None, features, tokens=tokens)
+    return replace(returned(result, side), features=features, tokens=tokens)
 
 
 @contextmanager
@@ -84,10 +87,22 @@ def _call(model: nn.Module, inputs: Any, side: str) -> Any:
 
 
 def _run(
-    model: nn.Module, inputs: Any, fields: Fields, side: str, found: dict[str, Tensor], traced: bool
+    model: nn.Module,
+    inputs: Any,
+    fields: Fields,
+    side: str,
+    found: tuple[dict[str, Tensor], list[Tensor]],
+    traced: bool,
 ) -> Any:
-    with capturing(model, fields, side, found, traced):
-        return _call(model, inputs, side)
+    features, masks = found
+    with capturing(model, fields, side, features, traced):
+        if traced:  # a tokenizer cannot be traced
+            return _call(model, inputs, side)
+        with token_masks(model) as noted:
+            try:
+                return _call(model, inputs, side)
+            finally:
+                masks += noted[:1]
 
 
 @cache

@@ -15,6 +15,7 @@ from tutelage.layers.capture import capturing
 from tutelage.layers.observe import advice, arguments, observe, returned
 from tutelage.layers.output import Output
 from tutelage.layers.prepared import Prepared
+from tutelage.layers.tokens import token_masks
 from tutelage.layers.wrapper import Wrapper, unwrapped
 from tutelage.nested import describe, is_column, on_tensors
 from tutelage.signals import Batch, Signals
@@ -68,6 +69,7 @@ def observe_student(model: nn.Module, batch: Batch, fields: Fields, side: str) -
             whole = replace(fields, output=True)  # the loss needs the whole forward pass
             traced = torch.compiler.is_dynamo_compiling()
             stack.enter_context(capturing(model, whole, side, features, traced))
+        masks = stack.enter_context(token_masks(model)) if fields.features else []
         calls = stack.enter_context(_returned_by(model)) if fields.output else []
         result = _call(loss, model, batch, side)
         losses = losses_in(result, batch, loss is not returned_loss)
@@ -76,8 +78,9 @@ def observe_student(model: nn.Module, batch: Batch, fields: Fields, side: str) -
                 losses = losses_in(_call(loss, model, batch, side), batch, False)
     if not losses:
         raise _no_loss(model, batch, result, side, loss is returned_loss)
+    tokens = masks[0] if masks else None
     if not fields.output:
-        return Signals(None, features, losses=losses)
+        return Signals(None, features, losses=losses, tokens=tokens)
     if loss is returned_loss:
         calls = [_chosen(model, result)]
     if not calls:
@@ -86,7 +89,7 @@ def observe_student(model: nn.Module, batch: Batch, fields: Fields, side: str) -
             "got a function of OwnLoss that never calls it; let it call student(...)"
         )
     signals = returned(calls[0], side)
-    return replace(signals, features=features, losses=losses)
+    return replace(signals, features=features, losses=losses, tokens=tokens)
 
 
 def losses_in(result: Any, batch: Batch, of_function: bool) -> dict[str, Tensor]:

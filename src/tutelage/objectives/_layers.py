@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from tutelage.errors import ArgumentError
+from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers.paths import LayerPath
 from tutelage.objectives._objective import Objective
 from tutelage.signals import Batch, Signals
 from tutelage.wants import OUTPUT, Fields, Wants
+
+_TOKENS = 3  # dimensions of a feature [batch, tokens, d]
 
 
 class LayerObjective(Objective):
@@ -59,11 +62,29 @@ class LayerObjective(Objective):
                 f"{self} has projectors that depend on the shapes of features, got none yet; call "
                 "build(student, teacher) with the signals of one batch first"
             )
+        pairs = self.pairs(student, teacher)
+        batch = _with_tokens(batch, student, teacher, pairs)
         values = [
-            self.compare(pair, ours, theirs, batch)
-            for pair, (ours, theirs) in enumerate(self.pairs(student, teacher))
+            self.compare(pair, ours, theirs, batch) for pair, (ours, theirs) in enumerate(pairs)
         ]
         return values[0] if len(values) == 1 else torch.stack(values).mean(dim=0)
+
+
+def _with_tokens(
+    batch: Batch, student: Signals, teacher: Signals, pairs: Sequence[tuple[Tensor, Tensor]]
+) -> Batch:
+    """Return the batch with the mask of tokens that the models have made from texts themselves."""
+    ours, theirs = student.tokens, teacher.tokens
+    sizes = [list(each.shape) for each in (ours, theirs) if each is not None]
+    of_tokens = any(each.ndim == _TOKENS for pair in pairs for each in pair)
+    if of_tokens and len(sizes) == 2 and sizes[0] != sizes[1]:  # noqa: PLR2004 - both sides
+        raise ModelError(
+            "layers of tokens can be compared where student and teacher have the same tokens, got "
+            f"{sizes[0]} (student) and {sizes[1]} (teacher); compare outputs, or layers after "
+            "pooling"
+        )
+    tokens = theirs if ours is None else ours
+    return batch if tokens is None else replace(batch, tokens=tokens)
 
 
 def checked_map(layer_map: Mapping[str, str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, DataError
-from tutelage.nested import LABEL_KEYS, describe, first_tensor
+from tutelage.nested import LABEL_KEYS, describe, device_of
 from tutelage.objectives._labels import labels_of
 from tutelage.objectives._objective import Objective, Term
 from tutelage.objectives._value_checks import readable
@@ -39,7 +39,7 @@ def valid_examples(terms: Sequence[Term], batch: Batch) -> tuple[int, Sequence[T
         wants = term.objective.wants
         masks.append(labelled if wants.labels else answered if wants.student.output else None)
     if examples == 1:
-        none = torch.zeros(1, dtype=torch.bool, device=first_tensor(batch.inputs).device)
+        none = torch.zeros(1, dtype=torch.bool, device=device_of(batch.inputs))
         related = [term.objective.relates_examples for term in terms]
         masks = [none if each else mask for each, mask in zip(related, masks, strict=True)]
     return examples, masks

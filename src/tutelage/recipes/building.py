@@ -27,9 +27,9 @@ from tutelage.recipes.choices import (
     StudentSpec,
     TransformSpec,
 )
+from tutelage.recipes.code import FROM_DATA, given_arguments
 from tutelage.recipes.messages import dotted
 from tutelage.recipes.objects import (
-    FROM_DATA,
     as_module,
     is_store,
     load_function,
@@ -186,7 +186,7 @@ class Builder:
         arguments = self.arguments(given, place, omit=("weight",) if _weighed(given) else ())
         with self.arguments_at(place):
             target = target_of(type(given)) if isinstance(given, Arguments) else None
-            target = target or cast("Any", load_function(dotted(place[:-1]), name))
+            target = target or cast("Any", given_arguments(dotted(place[:-1]), name))
             positional = [
                 value
                 for each in parameters(target).values()
@@ -265,7 +265,7 @@ class Builder:
         if isinstance(found, Arguments):
             return target_of(type(found)), arguments, place
         with self.at(place):
-            return load_function(dotted(place[:-1]), name), arguments, place
+            return given_arguments(dotted(place[:-1]), name), arguments, place
 
     def function(self, given: FunctionName, place: Place) -> Any:
         """Return a function, without calling it."""
@@ -297,7 +297,7 @@ class Builder:
         arguments = self.arguments(found, place)
         with self.arguments_at(place):
             make: Any = target_of(type(found)) if isinstance(found, Arguments) else None
-            make = make or load_function(dotted(place), name)
+            make = make or given_arguments(dotted(place[:-1]), name)
             wanted = parameters(make)
             if "teacher" not in wanted:
                 from_data = {each: wanted[each] for each in wanted if each in FROM_DATA}

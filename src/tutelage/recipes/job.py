@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from tutelage.store import TargetStore
 from tutelage.teachers import Stored
 from tutelage.training import Run, Stage, distill, fine_tune, label
 from tutelage.wants import Fields
+
+_LOG = logging.getLogger(__name__)
 
 
 class Job:
@@ -99,7 +102,12 @@ class Job:
     def data_as_given(self) -> Splits:
         """The data sets, before the teacher's classes are known."""
         with self.build.at(("data",)):
-            return load_data("data", self.model.data.root, self.seed)
+            found = load_data("data", self.model.data.root, self.seed)
+        if found.described:
+            _LOG.info("Data: %s", found.described)
+        for each in found.warnings:
+            _LOG.warning("Data: %s", each)
+        return found
 
     @cached_property
     def live_teacher(self) -> Any:
@@ -147,6 +155,7 @@ class Job:
         if not self.asked:
             raise self.missing("objective", "such as SoftTargets: {temperature: 4}")
         settings, data = self.settings, self.data
+        self._check_sections()
         teacher = self.teacher
         student = self.student(teacher)
         if self.model.label is not None:
@@ -162,6 +171,13 @@ class Job:
                 **self.asked,
                 **settings,
             )
+
+    def _check_sections(self) -> None:
+        """Build the settings of what comes first, so that nothing wrong in them is found late."""
+        for name in ("fine_tune", "label"):
+            given: Any = getattr(self.model, name)
+            if given is not None:
+                self.build.arguments(given, (name,))
 
     def label(self) -> dict[str, TargetStore]:
         """Store the teacher's outputs for all data."""

@@ -20,13 +20,11 @@ from tutelage.datasets import load_data as load_by_reference
 from tutelage.errors import ArgumentError, DataError
 from tutelage.layers import Prepared
 from tutelage.nested import describe
-from tutelage.references.python_object import find, load
+from tutelage.recipes.code import FROM_DATA, is_code, made, named
 from tutelage.store import manifest
 
 _WITH_FUNCTIONS = ("objectives", "teachers", "data", "evaluation", "layers")
 """Packages whose functions and classes a recipe may name without their module."""
-FROM_DATA = ("data", "features", "outputs")
-"""Arguments of a user's function that are taken from the data of the recipe."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +67,19 @@ def model_maker(
         data: Returns the data of the recipe.
         outputs: The number of outputs that it must have; None for those that it has.
     """
-    if not _is_python(reference):
+    if not is_code(reference):
+        code = reference.partition("@")[0]  # with weights, after the name
+        if is_code(code):
+            named(argument, code)
         return FreshModel(argument, reference, outputs)
-    found = find(argument, reference)
+    found = named(argument, reference)
     if isinstance(found, nn.Module):
         return partial(deepcopy, found)
     if not inspect.isroutine(found) and not isinstance(found, (type, partial)):
-        return partial(load, argument, reference)
+        return partial(made, argument, reference)
     wanted = _wanted(found)
     return (
-        made_by(argument, found, wanted, data()) if wanted else partial(load, argument, reference)
+        made_by(argument, found, wanted, data()) if wanted else partial(made, argument, reference)
     )
 
 
@@ -135,12 +136,12 @@ def load_data(argument: str, options: DataOptions | str, seed: int) -> Splits:
     """
     with randomness.preserved():
         randomness.seed_everything(seed)
-        if isinstance(options, str) and _is_python(options):
-            found = load(argument, options)
+        if isinstance(options, str) and is_code(options):
+            found = made(argument, options)
             if isinstance(found, Splits):
                 return found
             options = _options(argument, found)
-        return load_by_reference(argument, options, load)
+        return load_by_reference(argument, options, made)
 
 
 def _options(argument: str, found: Any) -> DataOptions:
@@ -159,7 +160,7 @@ def _options(argument: str, found: Any) -> DataOptions:
 def load_function(argument: str, name: str) -> Any:
     """Return a function: one of the library, or the object of a reference."""
     if ":" in name:
-        return find(argument, name)
+        return named(argument, name)
     packages = [import_module(f"tutelage.{each}") for each in _WITH_FUNCTIONS]
     known = {each: getattr(package, each) for package in packages for each in package.__all__}
     if name not in known:
@@ -187,12 +188,3 @@ def _wanted(function: Callable[..., Any]) -> dict[str, Any]:
     except (TypeError, ValueError):
         return {}
     return {name: each for name, each in found.items() if name in FROM_DATA}
-
-
-def _is_python(reference: str) -> bool:
-    """Tell whether a reference is package.module:name or file.py:name."""
-    source, colon, name = reference.rpartition(":")
-    parts = name.split(".")
-    dotted = source.endswith(".py") or all(part.isidentifier() for part in source.split("."))
-    known = ("timm", "torchvision", "hf")
-    return bool(colon) and dotted and all(map(str.isidentifier, parts)) and source not in known

@@ -150,7 +150,9 @@ def arguments_model(
 def parameters(target: Makes) -> dict[str, Parameter]:
     """Return the parameters of a class or function; none where it takes whatever is given."""
     found = inspect.signature(target).parameters
-    return {name: each for name, each in found.items() if each.kind is not Parameter.VAR_KEYWORD}
+    if any(each.kind is Parameter.VAR_KEYWORD for each in found.values()):  # passed to a base
+        return {}
+    return dict(found)
 
 
 def type_hints(target: Makes) -> dict[str, Any]:

@@ -115,9 +115,26 @@ class HubFiles:
                 f"`{self.reference.argument}` must be a whole model, got an adapter in {folder}; "
                 "merge it into its model (merge_and_unload) and save that"
             )
+        for path in folder.glob("*.index.json"):
+            self._check_index(folder, path)
         for path in (*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")):
             if zipfile.is_zipfile(path):
                 check_archive(path, compressed=False)
+
+    def _check_index(self, folder: Path, path: Path) -> None:
+        """Refuse an index of weights that names files outside of its folder."""
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            files = {str(each) for each in found["weight_map"].values()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(
+                f"{path} must map weights to files, got {in_short(error)}; save the model again"
+            ) from error
+        for name in sorted(files):
+            if not (folder / name).resolve().is_relative_to(folder.resolve()):
+                raise ModelError(
+                    f"{path} must name files of its own folder, got {name!r}; do not use it"
+                )
 
     def _check_config(self, config: object) -> None:
         """Refuse a config that names code in a hub, unless the reference trusts it."""

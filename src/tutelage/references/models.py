@@ -9,6 +9,7 @@ from torch import nn
 
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.nested import describe
+from tutelage.objectives._objective import OutputKind
 from tutelage.references import python_object
 from tutelage.references.boosting import load_catboost, load_lightgbm, load_xgboost
 from tutelage.references.estimators import load_estimator
@@ -38,6 +39,11 @@ _FILES: dict[str, Loader] = {
     ".json": load_xgboost,
     ".txt": load_lightgbm,
     ".cbm": load_catboost,
+}
+_PROBLEMS: dict[str, OutputKind] = {
+    "single_label_classification": "classes",
+    "multi_label_classification": "binary",
+    "regression": "values",
 }
 _PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle", ".pt", ".pth", ".bin", ".ckpt")
 
@@ -87,6 +93,21 @@ def class_names(model: nn.Module | Teacher) -> tuple[str, ...] | None:
 def untrained(model: nn.Module | Teacher) -> str | None:
     """Return which part of a loaded model has random weights: "model", "head", or None."""
     return getattr(model, "untrained", None)
+
+
+def output_kind(model: nn.Module | Teacher) -> OutputKind | None:
+    """Return what a model's outputs are: "classes", "binary" or "values"; None if not known.
+
+    Models of transformers say it by `problem_type` in their config, or by having one output, which
+    is a value.
+    """
+    if isinstance(model, Predictor):
+        return ("binary" if model.binary else "classes") if model.probabilities else None
+    config = getattr(model, "config", None)
+    problem = getattr(config, "problem_type", None)
+    if problem is None and getattr(config, "num_labels", None) == 1:
+        problem = "regression"
+    return None if problem is None else _PROBLEMS.get(str(problem))
 
 
 def _of_python(reference: Reference, kind: str) -> nn.Module | Teacher:

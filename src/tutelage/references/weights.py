@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -54,14 +55,16 @@ def _checkpoint(path: Path) -> Any:
     if zipfile.is_zipfile(path):
         check_archive(path, compressed=False)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the protocol of a pickle, which is refused
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path} must hold weights only, got something that would run code when it is read "
             f"({in_short(error)}), or a damaged file; in the program that made it, write the "
             'weights alone: safetensors.torch.save_file(model.state_dict(), "weights.safetensors")'
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # of damaged pickles, anything
         raise ModelError(
             f"{path} must be a whole file of PyTorch, got {in_short(error)}; copy it again"
         ) from error
@@ -81,6 +84,13 @@ def _state_dict(path: Path, found: Any) -> dict[str, Tensor]:
             f"{path} must hold a state dict, tensors by name, alone or under one of {_NESTED}, "
             f"got {type(found).__name__}; write model.state_dict() to it"
         )
+    for name, each in found.items():
+        # A view of few numbers may claim any shape.
+        if each.numel() * each.element_size() > each.untyped_storage().nbytes():
+            raise ModelError(
+                f"{path} must hold all numbers of its tensors, got {name!r} of shape "
+                f"{list(each.shape)} with {each.untyped_storage().nbytes()} bytes; write it again"
+            )
     return {str(name): each for name, each in found.items()}
 
 

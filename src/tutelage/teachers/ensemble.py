@@ -14,7 +14,7 @@ from torch import Tensor
 from tutelage._checks import not_negative
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, ModelError, TutelageError, in_short
-from tutelage.nested import describe, first_tensor
+from tutelage.nested import describe, device_of
 from tutelage.objectives._objective import OutputKind
 from tutelage.positions import labels_by_row, same_rows
 from tutelage.signals import Batch, Signals
@@ -53,6 +53,7 @@ class Team(Teacher):
                 f"`devices` must be a list with one entry for each of {len(named)} teachers, got "
                 f"{given!r}; write None for those on the device of the batch"
             )
+        self._home: torch.device | None = None  # of outputs for texts, within `ready`
         self.devices = tuple(None if each is None else _device(each) for each in given)
 
     def ask_all(self, batch: Batch, fields: Fields) -> tuple[list[Tensor | CoarseLogits], Signals]:
@@ -61,11 +62,13 @@ class Team(Teacher):
         Raises:
             ModelError: Members have outputs for different positions.
         """
-        home, required = first_tensor(batch.inputs).device, self._required(fields)
+        required = self._required(fields)
+        home = device_of(batch.inputs) or self._home
         outputs, features, rows = [], {}, []
         for name, member, device in zip(self.names, self.members, self.devices, strict=True):
             on_device = batch if device is None else batch.to(device)
-            signals = ask(member, on_device, required[name]).to(home)
+            signals = ask(member, on_device, required[name])
+            signals = signals if home is None else signals.to(home)
             if fields.output:
                 outputs.append(signals.wanted_targets())
                 rows.append(signals.rows)
@@ -82,7 +85,9 @@ class Team(Teacher):
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:
         """Move each member to its own device, or to `device`; afterwards back."""
+        before, self._home = self._home, device
         with ExitStack() as stack:
+            stack.callback(setattr, self, "_home", before)
             for member, own in zip(self.members, self.devices, strict=True):
                 stack.enter_context(member.ready(own or device))
             yield

@@ -46,7 +46,7 @@ class Live(Teacher):
             signals = self._observe(batch, fields)
         # An inference tensor cannot be saved for a backward pass; its clone can.
         if isinstance(signals.output, Tensor):  # captured features are clones already
-            return Signals(signals.output.clone(), signals.features)
+            return Signals(signals.output.clone(), signals.features, tokens=signals.tokens)
         return signals
 
     def _observe(self, batch: Batch, fields: Fields) -> Signals:

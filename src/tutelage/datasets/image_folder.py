@@ -1,0 +1,118 @@
+"""Folders of images, whose sub-folders are classes or domains."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from tutelage.datasets.content import Content
+from tutelage.datasets.frame import Frame
+from tutelage.datasets.options import DataOptions
+from tutelage.datasets.pictures import Pictures, checked
+from tutelage.datasets.stored import Files, pillow
+from tutelage.errors import DataError
+
+FOLDER = "folder"
+"""As `label` or `domain`: the name of a sub-folder."""
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"))
+_HIDDEN = (".", "__MACOSX")
+_PARTS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
+
+
+def with_parts(options: DataOptions) -> DataOptions:
+    """Return options that name the parts of a folder with `train`, `val` and `test` inside.
+
+    A folder with other sub-folders beside these is one of classes, and a part that the options name
+    stays as it is.
+    """
+    if not isinstance(options.train, str) or not Path(options.train).expanduser().is_dir():
+        return options
+    folder = Path(options.train).expanduser()
+    inside = {each.name for each in folder.iterdir() if each.is_dir()}
+    inside = {each for each in inside if not each.startswith(_HIDDEN)}
+    found = {
+        part: str(folder / name)
+        for part, names in _PARTS.items()
+        for name in names
+        if name in inside
+    }
+    if "train" not in found or not inside.issubset(
+        name for each in _PARTS.values() for name in each
+    ):
+        return options
+    given = {part for part in ("val", "test") if getattr(options, part) is not None}
+    return options.model_copy(update={key: each for key, each in found.items() if key not in given})
+
+
+def read_image_folder(
+    argument: str, folder: Path, options: DataOptions, labelled: bool = True
+) -> Content:
+    """Return the images of a folder: `class/1.jpg`, `domain/class/1.jpg`, or no sub-folders.
+
+    Args:
+        argument: For messages.
+        folder: The folder.
+        options: `domain: folder` says that sub-folders of the first level are domains.
+        labelled: Whether sub-folders are classes; otherwise all images are taken.
+
+    Raises:
+        DataError: There are no images, one cannot be read, or sub-folders are of another form.
+    """
+    pillow(argument)
+    names = sorted(_images(folder))
+    if not names:
+        raise DataError(
+            f"`{argument}` must be a folder with images ({', '.join(sorted(SUFFIXES))}), got "
+            f"{folder} without; give the folder that holds the folders of classes"
+        )
+    by_domain = options.domain == FOLDER
+    depths = {len(PurePosixPath(each).parts) - 1 for each in names}
+    columns: dict[str, list[str]] = {}
+    if by_domain or depths != {0}:
+        expected = 1 + by_domain if labelled else None
+        _check_depths(argument, names, expected, by_domain)
+        parents = [PurePosixPath(each).parts for each in names]
+        if by_domain:
+            columns["domain"] = [each[0] for each in parents]
+        if labelled:
+            columns["class"] = [each[int(by_domain)] for each in parents]
+    pictures = checked(Pictures(Files(folder, names)), argument, options.size)
+    frame = Frame(folder.name, dict(columns))
+    labels = ("class",) if "class" in columns else ()
+    return Content(frame, pictures, labels, "domain" if by_domain else None)
+
+
+def _images(folder: Path) -> Iterator[str]:
+    """Yield the paths of images within a folder, also behind links to folders."""
+    seen: set[str] = set()
+    for root, inside, files in os.walk(folder, followlinks=True):
+        # A link to a folder above would never end.
+        seen.add(os.path.realpath(root))
+        inside[:] = [
+            each
+            for each in inside
+            if not each.startswith(_HIDDEN) and os.path.realpath(Path(root, each)) not in seen
+        ]
+        for name in files:
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(_HIDDEN):
+                yield Path(root, name).relative_to(folder).as_posix()
+
+
+def _check_depths(argument: str, names: list[str], expected: int | None, by_domain: bool) -> None:
+    """Refuse images that lie less deep or deeper than their form says."""
+    form = "domain/class/image" if by_domain else "class/image"
+    for name in names:
+        depth = len(PurePosixPath(name).parts) - 1
+        if expected is None:
+            if by_domain and not depth:
+                raise DataError(
+                    f"`{argument}` must be a folder of domains, got the image {name} in no "
+                    "sub-folder; move it"
+                )
+        elif depth != expected:
+            hint = "" if by_domain else "; where the first level is domains, write domain: folder"
+            raise DataError(
+                f"the images of `{argument}` must lie in folders as {form}, got {name}{hint}; move "
+                "it, or remove it"
+            )

@@ -1,0 +1,186 @@
+"""Images that are decoded, resized and cropped when they are asked for."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tutelage.errors import DataError, in_short
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from PIL.Image import Image
+
+_CACHED_BYTES = 2**29
+_EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+
+
+class Stored(Protocol):
+    """Where encoded images are: files of a folder, members of an archive, or cells."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What each image is called in messages."""
+        ...
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """The bytes of each, by which most different images differ."""
+        ...
+
+    def opened(self, row: int) -> Image:
+        """Return an image, of which only the header is read."""
+        ...
+
+    def digest(self, row: int) -> bytes:
+        """Return a hash of an image's bytes."""
+        ...
+
+
+class _Cache:
+    """Decoded images, up to a number of bytes; not data, and so no part of a fingerprint."""
+
+    def __init__(self) -> None:
+        self.images: dict[int, NDArray[np.uint8]] = {}
+        self.bytes = 0
+
+    def add(self, row: int, image: NDArray[np.uint8]) -> None:
+        if self.bytes + image.nbytes <= _CACHED_BYTES:
+            self.images[row] = image
+            self.bytes += image.nbytes
+
+    def __reduce__(self) -> tuple[type[_Cache], tuple[()]]:
+        return _Cache, ()  # a loader's workers fill their own
+
+
+class Pictures(Dataset[Any]):
+    """Images `[3, height, width]` in [0, 1] of one size.
+
+    Args:
+        stored: Where they are.
+        size: Height and width, to which images are resized, by the side that needs less, and
+            cropped at the centre; None where all have one size.
+        rows: Which of the images; None for all.
+    """
+
+    def __init__(
+        self,
+        stored: Stored,
+        size: tuple[int, int] | None = None,
+        rows: NDArray[np.int64] | None = None,
+        cache: _Cache | None = None,
+    ) -> None:
+        self.stored, self.size = stored, size
+        self.rows: Any = np.arange(len(stored.names)) if rows is None else rows
+        # Part of a run's identity, which cannot decode all images.
+        self.names = [stored.names[row] for row in self.rows]
+        self.lengths = np.array([stored.lengths[row] for row in self.rows])
+        self._cache = cache or _Cache()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Return an image."""
+        row = int(self.rows[index])
+        found = self._cache.images.get(row)
+        if found is None:
+            with _refusing(self.stored.names[row]), self.stored.opened(row) as image:
+                found = _pixels(image, self.size, self.stored.names[row])
+            self._cache.add(row, found)
+        return torch.from_numpy(found.astype(np.float32) / 255).permute(2, 0, 1)
+
+    def taken(self, rows: NDArray[np.int64]) -> Pictures:
+        """Return some of the images."""
+        return Pictures(self.stored, self.size, self.rows[rows], self._cache)
+
+    def keys(self, others: Sequence[Any] = ()) -> list[Any]:
+        """Return a hash of each image's file; or another key where no other has as many bytes."""
+        lengths = np.concatenate([self.lengths, *(each.lengths for each in others)])
+        values, counts = np.unique(lengths, return_counts=True)
+        shared = set(values[counts > 1].tolist())
+        return [
+            self.stored.digest(int(row)) if int(length) in shared else (id(self.stored), int(row))
+            for row, length in zip(self.rows, self.lengths, strict=True)
+        ]
+
+    def shape(self, at: int) -> tuple[int, int]:
+        """Return the height and width of a stored image, from its header.
+
+        Raises:
+            DataError: It cannot be read, or is too large.
+        """
+        row = int(self.rows[at])
+        with _refusing(self.stored.names[row]), self.stored.opened(row) as image:
+            width, height = image.size
+        return height, width
+
+
+def checked(pictures: Pictures, argument: str, size: tuple[int, int] | None) -> Pictures:
+    """Return images after all headers have been read.
+
+    Raises:
+        DataError: An image cannot be read, or they are of several sizes and `size` is None.
+    """
+    first: tuple[int, int] | None = None
+    for at in range(len(pictures)):
+        shape = pictures.shape(at)
+        if size is None and shape != (first or shape):
+            raise DataError(
+                f"the images of `{argument}` must be of one size, got {first} pixels in "
+                f"{pictures.names[0]} and {shape} in {pictures.names[at]}; write image_size: 224, "
+                "to which they are resized and cropped"
+            )
+        first = first or shape
+    return Pictures(pictures.stored, size or first, pictures.rows)
+
+
+@contextmanager
+def _refusing(name: str) -> Iterator[None]:
+    """Turn what Pillow raises into an error that names the image."""
+    from PIL import Image  # noqa: PLC0415 - an optional package
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(
+            f"images must have at most {Image.MAX_IMAGE_PIXELS:,} pixels, got more in {name}; make "
+            "it smaller, or remove it"
+        ) from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise DataError(
+            f"images must be readable, got {name} with {in_short(error)}; replace it, or remove it"
+        ) from error
+
+
+def _pixels(image: Image, size: tuple[int, int] | None, name: str) -> NDArray[np.uint8]:
+    """Return an image as RGB, `[height, width, 3]`, resized and cropped."""
+    from PIL import Image as Pillow  # noqa: PLC0415 - an optional package
+    from PIL import ImageOps  # noqa: PLC0415
+
+    if image.mode not in _EIGHT_BITS:
+        raise DataError(
+            f"images must have 8 bits per channel, got {name} in mode {image.mode}; convert it, or "
+            "store arrays of floats in an .npz file"
+        )
+    image = ImageOps.exif_transpose(image)  # as a camera was held
+    image = image.convert("RGB")
+    if size is not None and (image.height, image.width) != size:
+        height, width = size
+        scale = max(height / image.height, width / image.width)
+        resized = max(width, round(image.width * scale)), max(height, round(image.height * scale))
+        image = image.resize(resized, Pillow.Resampling.BILINEAR)
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        image = image.crop((left, top, left + width, top + height))
+    return np.array(image, dtype=np.uint8)

@@ -1,0 +1,137 @@
+"""Encoded images in files, archives, cells and arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tutelage.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_SIZE = 16
+
+
+def pillow(argument: str) -> Any:
+    """Return the module `PIL.Image`.
+
+    Raises:
+        DataError: Pillow is not installed.
+    """
+    try:
+        from PIL import Image  # noqa: PLC0415 - an optional package
+    except ImportError as error:
+        raise DataError(
+            f"`{argument}` has images, which need Pillow; pip install 'tutelage[vision]'"
+        ) from error
+    return Image
+
+
+class _Encoded:
+    """Images as bytes."""
+
+    names: Sequence[str]
+    lengths: Sequence[int]
+
+    def content(self, row: int) -> bytes:
+        """Return the bytes of an image."""
+        raise NotImplementedError
+
+    def opened(self, row: int) -> Image:
+        """Return an image, of which only the header is read."""
+        return pillow("data").open(io.BytesIO(self.content(row)))
+
+    def digest(self, row: int) -> bytes:
+        """Return a hash of an image's bytes."""
+        return hashlib.blake2b(self.content(row), digest_size=_SIZE).digest()
+
+
+class Files(_Encoded):
+    """Images in a folder.
+
+    Args:
+        folder: The folder.
+        names: Paths within it.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self.folder, self.names = folder, names
+        self.lengths = [(folder / each).stat().st_size for each in names]
+
+    def content(self, row: int) -> bytes:
+        """Return the bytes of an image."""
+        return (self.folder / self.names[row]).read_bytes()
+
+    def opened(self, row: int) -> Image:
+        """Return an image, of which only the header is read."""
+        return pillow("data").open(self.folder / self.names[row])
+
+
+class Members(_Encoded):
+    """Images in archives that are not compressed.
+
+    Args:
+        archives: The archives.
+        places: The archive of each image, where its bytes begin, and how many they are.
+        names: Of the images.
+    """
+
+    def __init__(
+        self, archives: Sequence[Path], places: NDArray[np.int64], names: Sequence[str]
+    ) -> None:
+        self.archives, self.places, self.names = archives, places, names
+        self.lengths = places[:, 2].tolist()
+
+    def content(self, row: int) -> bytes:
+        """Return the bytes of an image."""
+        archive, start, length = self.places[row].tolist()
+        with self.archives[archive].open("rb") as file:
+            file.seek(start)
+            return file.read(length)
+
+
+class Cells(_Encoded):
+    """Images in cells of a table.
+
+    Args:
+        contents: The bytes of each image.
+        names: What they are called in messages.
+    """
+
+    def __init__(self, contents: Sequence[bytes], names: Sequence[str]) -> None:
+        self.contents, self.names = contents, names
+        self.lengths = list(map(len, contents))
+
+    def content(self, row: int) -> bytes:
+        """Return the bytes of an image."""
+        return self.contents[row]
+
+
+class Arrays:
+    """Images in an array of uint8, `[images, height, width]` or with 1, 3 or 4 channels behind.
+
+    Args:
+        pixels: The array.
+        name: Of its file.
+    """
+
+    def __init__(self, pixels: NDArray[np.uint8], name: str) -> None:
+        self.pixels = pixels[..., 0] if pixels.ndim == 4 and pixels.shape[3] == 1 else pixels  # noqa: PLR2004
+        self.names = [f"image {at:,} of {name}" for at in range(len(pixels))]
+        self.lengths = [int(pixels[0].nbytes)] * len(pixels)
+
+    def opened(self, row: int) -> Image:
+        """Return an image."""
+        return pillow("data").fromarray(np.ascontiguousarray(self.pixels[row]))
+
+    def digest(self, row: int) -> bytes:
+        """Return a hash of an image's pixels."""
+        pixels = np.ascontiguousarray(self.pixels[row]).tobytes()
+        return hashlib.blake2b(pixels, digest_size=_SIZE).digest()

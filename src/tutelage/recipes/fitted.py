@@ -1,0 +1,60 @@
+"""Teachers that are fitted on the training data of a recipe, for tables without a trained model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+from tutelage.datasets import Splits
+from tutelage.errors import DataError
+from tutelage.teachers import Predictor
+
+_MOST_CATEGORIES = 255
+
+
+def boosted_trees(data: Splits) -> Predictor:
+    """Return scikit-learn's histogram gradient boosting, fitted on the labelled training data.
+
+    It is `HistGradientBoostingClassifier` for classes and `HistGradientBoostingRegressor` for
+    values; categories and missing cells are used as they are. In a recipe:
+    `teacher: tutelage.recipes.fitted:boosted_trees`.
+
+    Args:
+        data: The data of a recipe, a table.
+
+    Raises:
+        DataError: The data is no table, or has other labels than classes or one value.
+    """
+    if data.columns is None or data.kind not in ("classes", "values"):
+        raise DataError(
+            "boosted trees need a table with one column of classes or values as its label, got "
+            f"{data.form or 'other data'} with labels of kind {data.kind}; name another teacher"
+        )
+    rows, labels = (np.asarray(each) for each in data.labelled[:])
+    known = ~np.isnan(labels) if data.kind == "values" else labels >= 0
+    if labels.ndim > 1 or not known.any():
+        raise DataError(
+            f"boosted trees need one label for an example, got labels of shape {labels.shape}, "
+            f"{known.sum()} of them known; name another teacher"
+        )
+    coded = [
+        each.kind == "category" and len(each.categories) <= _MOST_CATEGORIES
+        for each in data.columns.columns
+    ]
+    kinds: Any = {
+        "classes": HistGradientBoostingClassifier,
+        "values": HistGradientBoostingRegressor,
+    }
+    model = kinds[data.kind](categorical_features=coded, random_state=0)
+    model.fit(rows[known], labels[known])
+    if data.kind == "values":
+        return Predictor(model.predict)
+    missing = sorted(set(range(len(data.classes))) - set(model.classes_.tolist()))
+    if missing:
+        raise DataError(
+            f"boosted trees need training rows of every class, got none of "
+            f"{', '.join(data.classes[each] for each in missing)}; leave those classes out"
+        )
+    return Predictor(model.predict_proba, probabilities=True)

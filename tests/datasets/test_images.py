@@ -1,0 +1,189 @@
+"""Folders, tables and arrays of images become tensors of one size, and broken ones are refused."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tutelage as tl
+from tutelage.data import dataset_fingerprint
+from tutelage.datasets import load_data
+from tutelage.datasets.pictures import Pictures
+from tutelage.datasets.stored import Files
+from tutelage.errors import DataError
+
+
+def draw(path, colour=(255, 0, 0), size=(8, 6), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path)
+    return path
+
+
+def folder_of(root, *, sizes=((8, 6),), classes=("cat", "dog"), each=3):
+    for number, name in enumerate(classes):
+        for at in range(each):
+            size = sizes[at % len(sizes)]
+            draw(root / name / f"{at}.png", (200 * number, 10 * at, len(str(root)) % 200), size)
+    return str(root)
+
+
+def test_folders_are_classes(tmp_path):
+    splits = load_data("data", {"train": folder_of(tmp_path)})
+    image, label = splits.train[4]
+    assert image.shape == (3, 6, 8)
+    assert image.dtype == torch.float32
+    assert torch.allclose(image[:2, 0, 0], torch.tensor([200.0, 10.0]) / 255)
+    assert label == 1
+    assert (splits.classes, splits.kind, splits.form) == (("cat", "dog"), "classes", "image")
+
+
+def test_images_are_resized_by_the_shorter_side_and_cropped(tmp_path):
+    folder_of(tmp_path, sizes=((8, 6), (20, 5)))
+    with pytest.raises(DataError, match=r"\(6, 8\) pixels in cat/0.png and \(5, 20\) in cat/1.png"):
+        load_data("data", {"train": str(tmp_path)})
+    splits = load_data("data", {"train": str(tmp_path), "image_size": 4})
+    assert {splits.train[at][0].shape for at in range(6)} == {(3, 4, 4)}
+    splits = load_data("data", {"train": str(tmp_path), "image_size": [4, 10]})
+    assert splits.train[1][0].shape == (3, 4, 10)
+    half = Image.new("RGB", (4, 2))
+    half.paste((255, 255, 255), (2, 0, 4, 2))
+    half.save(tmp_path / "half.png")
+    assert Pictures(Files(tmp_path, ["half.png"]), (2, 2))[0][0].tolist() == [[0, 1], [0, 1]]
+
+
+def test_parts_in_folders_of_their_own(tmp_path):
+    for part in ("train", "valid", "test"):
+        folder_of(tmp_path / part)
+    splits = load_data("data", {"train": str(tmp_path)})
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (6, 6, 6)
+    folder_of(tmp_path / "extra")
+    with pytest.raises(DataError, match="class/image"):
+        load_data("data", {"train": str(tmp_path)})
+
+
+def test_class_may_be_called_train(tmp_path):
+    splits = load_data("data", {"train": folder_of(tmp_path, classes=("car", "train"))})
+    assert splits.classes == ("car", "train")
+
+
+def test_first_level_may_be_domains(tmp_path):
+    for domain in ("photo", "sketch"):
+        folder_of(tmp_path / domain)
+    with pytest.raises(DataError, match="write domain: folder"):
+        load_data("data", {"train": str(tmp_path)})
+    splits = load_data("data", {"train": str(tmp_path), "domain": "folder", "val": 0.34})
+    assert splits.classes == ("cat", "dog")
+    found = [splits.train[at][2] for at in range(len(splits.train))]
+    assert sorted(found) == ["photo"] * 4 + ["sketch"] * 4
+
+
+def test_unlabelled_images_lie_anywhere(tmp_path):
+    train = folder_of(tmp_path / "train")
+    draw(tmp_path / "more" / "1.png")
+    draw(tmp_path / "more" / "deep" / "deeper" / "2.PNG")
+    draw(tmp_path / "more" / ".hidden" / "3.png")
+    splits = load_data("data", {"train": train, "unlabelled": str(tmp_path / "more")})
+    assert (len(splits.labelled), len(splits.train)) == (6, 8)
+    assert splits.train[7][1] == -100
+
+
+def test_table_names_images_beside_it(tmp_path):
+    draw(tmp_path / "pictures" / "a.png", (255, 0, 0))
+    draw(tmp_path / "b.png", (0, 0, 255))
+    table = tmp_path / "a.csv"
+    table.write_text("file,y\npictures/a.png,red\nb.png,blue\n")
+    splits = load_data("data", {"train": str(table), "image": "file", "label": "y"})
+    assert splits.train[0][0][:, 0, 0].tolist() == [1, 0, 0]
+    assert splits.train[1][1] == 0
+
+
+@pytest.mark.parametrize("name", ["../outside.png", "{root}/outside.png", "missing.png", ""])
+def test_table_names_no_image_outside_its_folder(tmp_path, name):
+    draw(tmp_path / "outside.png")
+    (tmp_path / "in").mkdir()
+    table = tmp_path / "in" / "a.csv"
+    table.write_text(f"file,y\n{name.format(root=tmp_path)},red\n,blue\n")
+    with pytest.raises(DataError, match=r"row 1 of a.csv"):
+        load_data("data", {"train": str(table), "image": "file", "label": "y"})
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
+def test_every_mode_of_eight_bits_has_three_channels(tmp_path, mode):
+    draw(tmp_path / "a.png", 0, mode=mode)
+    assert Pictures(Files(tmp_path, ["a.png"]))[0].shape == (3, 6, 8)
+
+
+def test_sixteen_bits_are_refused(tmp_path):
+    draw(tmp_path / "a.png", 300, mode="I;16")
+    with pytest.raises(DataError, match="8 bits per channel"):
+        Pictures(Files(tmp_path, ["a.png"]))[0]
+
+
+def test_orientation_of_the_camera_is_applied(tmp_path):
+    image = Image.new("RGB", (8, 6))
+    exif = image.getexif()
+    exif[274] = 6
+    image.save(tmp_path / "a.jpg", exif=exif)
+    assert Pictures(Files(tmp_path, ["a.jpg"]))[0].shape == (3, 8, 6)
+
+
+def test_unreadable_image_is_refused_by_its_name(tmp_path):
+    folder_of(tmp_path)
+    (tmp_path / "cat" / "9.png").write_bytes(b"not an image")
+    with pytest.raises(DataError, match=r"cat/9.png"):
+        load_data("data", {"train": str(tmp_path)})
+
+
+def test_truncated_image_is_refused_by_its_name(tmp_path):
+    random = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(random).save(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:3000])
+    with pytest.raises(DataError, match=r"readable, got a.png"):
+        Pictures(Files(tmp_path, ["a.png"]))[0]
+
+
+@pytest.mark.parametrize("limit", [40, 10])
+def test_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch, limit):
+    folder_of(tmp_path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with warnings.catch_warnings(), pytest.raises(DataError, match="at most"):
+        load_data("data", {"train": str(tmp_path)})
+
+
+def test_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(DataError, match="a folder with images"):
+        load_data("data", {"train": str(tmp_path)})
+
+
+def test_linked_folder_is_read_once(tmp_path):
+    folder_of(tmp_path / "real", classes=("cat",))
+    root = tmp_path / "root"
+    folder_of(root, classes=("dog",))
+    (root / "cat").symlink_to(tmp_path / "real" / "cat")
+    (root / "dog" / "loop").symlink_to(root)
+    assert len(load_data("data", {"train": str(root)}).train) == 6
+
+
+def test_fingerprint_stays_when_images_have_been_decoded(tmp_path):
+    train = load_data("data", {"train": folder_of(tmp_path)}).train
+    before = dataset_fingerprint(train)
+    assert [train[at] for at in range(6)]
+    assert dataset_fingerprint(train) == before
+
+
+def test_equal_files_in_train_and_test_are_reported(tmp_path):
+    train, test = folder_of(tmp_path / "a"), tmp_path / "b"
+    folder_of(test)
+    source = tmp_path / "a" / "cat" / "1.png"
+    (test / "dog" / "copy.png").write_bytes(source.read_bytes())
+    splits = load_data("data", {"train": train, "test": str(test)})
+    assert "of the 7 examples of test" in splits.warnings[0]
+
+
+def test_network_learns_from_a_folder(tmp_path):
+    splits = load_data("data", {"train": folder_of(tmp_path, each=6), "val": 0.25})
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 2))
+    run = tl.fit(model, train=splits.train, val=splits.val, epochs=20, batch_size=4, seed=0)
+    assert run.history[-1]["val/accuracy"] == 1

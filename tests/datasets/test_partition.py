@@ -1,0 +1,107 @@
+"""Shares of the training data: seeded, stratified, grouped, with equal inputs in one part."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutelage.datasets import load_data
+from tutelage.datasets.partition import partition
+from tutelage.errors import ArgumentError, DataError
+
+
+@given(
+    units=st.lists(st.integers(0, 12), min_size=30, max_size=80),
+    shares=st.sampled_from([{"val": 0.2}, {"test": 0.3, "val": 0.1}]),
+    seed=st.integers(0, 99),
+)
+def test_units_are_never_divided_and_every_row_is_in_one_part(units, shares, seed):
+    try:
+        parts = partition(units, None, shares, seed)
+    except DataError:
+        return  # a part would have had none
+    rows = np.concatenate(list(parts.values()))
+    assert sorted(rows) == list(range(len(units)))
+    found = [{units[row] for row in part} for part in parts.values()]
+    assert sum(map(len, found)) == len(set(units))
+
+
+@given(counts=st.lists(st.integers(1, 40), min_size=2, max_size=8), seed=st.integers(0, 99))
+def test_every_class_has_its_share_and_stays_in_train(counts, seed):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    if len(labels) < 10:
+        return
+    parts = partition(range(len(labels)), labels.tolist(), {"test": 0.2, "val": 0.1}, seed)
+    assert set(labels[parts["train"]]) == set(range(len(counts)))
+    found = Counter(labels[parts["test"]])
+    assert all(abs(found[label] - 0.2 * count) <= 1 for label, count in enumerate(counts))
+    assert abs(len(parts["test"]) - 0.2 * len(labels)) <= 1 + len(counts)
+
+
+def test_seed_decides():
+    first, again, other = (partition(range(50), None, {"val": 0.2}, seed) for seed in (1, 1, 2))
+    assert first["val"].tolist() == again["val"].tolist() != other["val"].tolist()
+    assert len(first["val"]) == 10
+
+
+def test_part_without_examples_is_refused():
+    with pytest.raises(DataError, match="`val` must have at least one example"):
+        partition([0] * 9, None, {"val": 0.5}, 0)
+
+
+def write(path, rows):
+    path.write_text("\n".join(["x,who,y", *(",".join(map(str, row)) for row in rows)]))
+    return str(path)
+
+
+def test_groups_stay_together(tmp_path):
+    path = write(tmp_path / "a.csv", [(at, at // 4, "pq"[at % 2]) for at in range(40)])
+    splits = load_data(
+        "data", {"train": path, "label": "y", "val": 0.2, "test": 0.3, "split": {"group": "who"}}
+    )
+    parts = [
+        {int(part[at][0].item()) // 4 for at in range(len(part))}
+        for part in (splits.train, splits.val, splits.test)
+    ]
+    assert [len(each) for each in parts] == [5, 2, 3]
+    assert splits.columns.names == ("x",)
+
+
+def test_equal_inputs_stay_together(tmp_path):
+    path = write(tmp_path / "a.csv", [(at // 4, "z", "pq"[at % 2]) for at in range(40)])
+    splits = load_data("data", {"train": path, "label": "y", "val": 0.2})
+    assert (len(splits.train), len(splits.val), splits.warnings) == (32, 8, ())
+
+
+def test_rare_class_is_in_both_parts_if_stratified(tmp_path):
+    path = write(
+        tmp_path / "a.csv", [(at, "z", "rare" if at < 5 else "often") for at in range(100)]
+    )
+    for seed in range(5):
+        options = {"train": path, "label": "y", "val": 0.2, "split": {"seed": seed}}
+        labels = load_data("data", options).val[:][1]
+        assert labels.tolist().count(1) == 1
+
+
+def test_categories_are_those_of_the_training_share(tmp_path):
+    rows = [(at, f"c{at}", "pq"[at % 2]) for at in range(40)]
+    splits = load_data("data", {"train": write(tmp_path / "a.csv", rows), "label": "y", "val": 0.5})
+    assert len(splits.columns.columns[1].categories) == 20
+    assert splits.val[:][0][:, 1].isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("split", "label", "expected"),
+    [
+        ({"stratified": True}, "x", "needs labels that are classes"),
+        ({"group": "whom"}, "y", "did you mean 'who'"),
+        ({"group": "who"}, "y", "never empty"),
+    ],
+)
+def test_splits_that_do_not_fit_are_refused(tmp_path, split, label, expected):
+    rows = [(at + 0.5, "" if at == 3 else "a", "pq"[at % 2]) for at in range(10)]
+    options = {"train": write(tmp_path / "a.csv", rows), "label": label, "val": 0.2, "split": split}
+    with pytest.raises((ArgumentError, DataError), match=expected):
+        load_data("data", options)

@@ -1,0 +1,119 @@
+"""Commands that carry out a recipe: from a file to a student, a study, stored targets, metrics."""
+
+import json
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+import tutelage as tl
+from recipe_sources import RECIPE, SOURCE
+from tutelage.cli import app
+from tutelage.cli.starting import TASKS
+
+
+@pytest.fixture(autouse=True)
+def job(tmp_path, monkeypatch):
+    """The working folder: `job.py` with models and data, `job.yaml` with a recipe."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "job.py").write_text(SOURCE)
+    (tmp_path / "job.yaml").write_text(RECIPE)
+    yield tmp_path
+    sys.modules.pop("job", None)
+
+
+def invoke(*arguments):
+    found = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "TERM": "dumb"})
+    assert found.exception is None or isinstance(found.exception, SystemExit)
+    return found
+
+
+def as_json(*arguments):
+    found = invoke(*arguments, "--json")
+    return found.exit_code, json.loads(found.stdout)
+
+
+def test_distill_then_evaluate(job):
+    done = invoke("distill", "job.yaml", "--set", "training.epochs=1")
+    assert done.exit_code == 0, done.output
+    assert "Report: runs/job/report.html" in done.stdout
+    assert {"recipe.yaml", "student.safetensors", "report.html"} <= {
+        each.name for each in (job / "runs" / "job").iterdir()
+    }
+    code, metrics = as_json("evaluate", "job.yaml")
+    assert (code, list(metrics)) == (0, ["teacher", "student"])
+    assert {"accuracy", "agreement"} <= metrics["student"].keys()
+    assert "accuracy" in invoke("evaluate", "job.yaml", "--on", "val").stdout
+
+
+def test_json_has_what_was_made_and_nothing_else(job):
+    (job / "job.py").write_text(SOURCE + "\nprint('noise of the user')\n")
+    code, found = as_json("distill", "job.yaml", "--no-report")
+    assert code == 0
+    assert found["student"] == "runs/job/student.safetensors"
+    assert found["metrics"]["epoch"] == found["best_epoch"]
+
+
+def test_errors_exit_with_1_and_wrong_arguments_with_2():
+    assert invoke("distill", "none.yaml").exit_code == 1
+    assert invoke("distill").exit_code == 2
+    assert invoke("distill", "job.yaml", "--unknown").exit_code == 2
+    code, found = as_json("distill", "job.yaml", "--set", "training.epoch=1")
+    assert (code, found["error"]["type"]) == (1, "RecipeError")
+    done = invoke("distill", "job.yaml", "--set", "a=1", "--set", "b=2")
+    assert [line[:15] for line in done.stderr.splitlines()] == [
+        "Error: --set a=",
+        "Error: --set b=",
+    ]
+
+
+def test_label_stores_the_outputs_that_distill_then_learns_from():
+    code, found = as_json("label", "job.yaml", "--set", "label.dtype=float32")
+    assert (code, list(found)) == (0, ["train", "val", "test"])
+    assert found["train"]["examples"] == 48
+    run = tl.Recipe.from_file("job.yaml", ["label.dtype=float32"]).run()
+    live = tl.Recipe.from_file("job.yaml", ["out=runs/live"]).run()
+    assert run.history[-1]["train/loss"] == pytest.approx(live.history[-1]["train/loss"], rel=1e-4)
+    assert invoke("verify", "runs/job/targets/train").exit_code == 0
+    assert "48 examples" in invoke("show", "runs/job/targets/train").stdout
+
+
+def test_options_of_label_that_a_recipe_gives_are_refused():
+    done = invoke("label", "job.yaml", "--views", "2")
+    assert done.exit_code == 1
+    assert "--set label.views=VALUE" in done.stderr
+    assert invoke("label", "job.py:net").exit_code == 2
+
+
+def test_show_lists_what_a_layer_map_may_name():
+    code, found = as_json("show", "job.py:blocks")
+    assert code == 0
+    assert found["blocks"] == ["0", "1", "2", "3"]
+    assert [each["path"] for each in found["layers"]][:3] == ["0", "0.0", "0.1"]
+    assert found["parameters"] == 4 * (4 * 4 + 4)
+    shown = invoke("show", "job.py:blocks", "--depth", "1").stdout
+    assert "and 8 layers inside of these (--depth 2)" in shown
+    assert "layer_map: {0: 3}" in shown
+
+
+def test_the_schema_is_one_of_json():
+    found = json.loads(invoke("schema").stdout)
+    assert {"teacher", "student", "data", "objective", "training"} <= found["properties"].keys()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_init_writes_a_recipe_that_is_valid(job, task):
+    done = invoke("init", "mine/new.yaml", "--task", task, "--train", "my data.csv")
+    assert done.exit_code == 0, done.output
+    recipe = tl.Recipe.from_file(job / "mine" / "new.yaml")
+    assert recipe.model.data.root.train == "my data.csv"
+    assert "tutelage distill mine/new.yaml" in (job / "mine" / "new.yaml").read_text()
+    assert invoke("init", "mine/new.yaml", "--task", task).exit_code == 1
+    assert invoke("init", "mine/new.yaml", "--task", task, "--force").exit_code == 0
+
+
+def test_init_refuses_what_is_not_for_the_task():
+    assert invoke("init", "--task", "nonsense").exit_code == 2
+    assert invoke("init").exit_code == 2  # nobody can be asked
+    assert invoke("init", "--task", "table", "--text", "body").exit_code == 2
