@@ -47,6 +47,20 @@ def test_distill_then_evaluate(job):
     assert "accuracy" in invoke("evaluate", "job.yaml", "--on", "val").stdout
 
 
+def test_without_labels_a_student_is_compared_with_its_teacher(job):
+    text = SOURCE.replace("TensorDataset(inputs, inputs[:, :3].argmax(1))", "TensorDataset(inputs)")
+    (job / "job.py").write_text(text)
+    objective = "objective={SoftTargets: {temperature: 4}}"
+    one = ["--set", "training.epochs=1", "--set", objective]
+    code, found = as_json("evaluate", "job.yaml", *one)
+    assert code == 1
+    assert "`test` must have labels, or a student that was trained" in found["error"]["message"]
+    assert invoke("distill", "job.yaml", "--no-report", *one).exit_code == 0
+    code, metrics = as_json("evaluate", "job.yaml", *one)
+    assert (code, list(metrics)) == (0, ["student"])
+    assert "agreement" in metrics["student"]
+
+
 def test_json_has_what_was_made_and_nothing_else(job):
     (job / "job.py").write_text(SOURCE + "\nprint('noise of the user')\n")
     code, found = as_json("distill", "job.yaml", "--no-report")

