@@ -119,7 +119,7 @@ def test_a_fine_tuned_encoder_teaches_its_half(tmp_path, monkeypatch):
     table[1::2].to_csv("test.csv", index=False)
     job = recipe("intents", "fine_tune.epochs=4", "training.epochs=2", "data.val=0.2")
     run = job.run()
-    assert len(tl.layers.blocks(run.student).layers) == 3
+    assert len(tl.layers.blocks(run.student)) == 3
     found = job.evaluate("test")
     assert found["fine-tuned teacher"]["accuracy"] > max(found["teacher"]["accuracy"], 0.8)
     assert found["student"]["agreement"] > 0.8

@@ -1,5 +1,6 @@
 """What is wrong in a recipe is named with its line, before anything is trained."""
 
+import numpy as np
 import pytest
 
 import tutelage as tl
@@ -90,3 +91,14 @@ def test_errors_of_the_users_code_are_theirs(job):
     (job / "job.py").write_text("def net():\n    raise ValueError('mine')\n")
     with pytest.raises(ValueError, match=r"^mine$"):
         tl.Recipe.from_file("job.yaml").run()
+
+
+def test_a_teacher_with_random_weights_is_refused(tmp_path):
+    pytest.importorskip("timm")
+    np.savez(tmp_path / "data.npz", x=np.zeros((8, 32, 32, 3), np.uint8), y=np.arange(8) % 2)
+    recipe = {
+        "teacher": "timm:resnet18", "student": "timm:resnet18",
+        "data": {"train": str(tmp_path / "data.npz")}, "objective": "SoftTargets",
+    }  # fmt: skip
+    with pytest.raises(tl.TutelageError, match="must be trained"):
+        tl.Recipe({**recipe, "out": str(tmp_path / "run")}).run()
