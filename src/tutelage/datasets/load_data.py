@@ -72,7 +72,8 @@ def load_data(
 def _completed(argument: str, options: DataOptions, train: Content) -> DataOptions:
     """Return options in which labels and domains are named, where the data has names for them."""
     labels = options.labels or train.labels
-    known = train.classes.get(labels[0]) if len(labels) == 1 and options.kind is None else None
+    are_classes = len(labels) == 1 and options.kind in (None, "classes")
+    known = train.classes.get(labels[0]) if are_classes else None
     given = {
         "label": labels,
         "domain": train.domain or options.domain,
