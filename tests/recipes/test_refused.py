@@ -100,5 +100,5 @@ def test_a_teacher_with_random_weights_is_refused(tmp_path):
         "teacher": "timm:resnet18", "student": "timm:resnet18",
         "data": {"train": str(tmp_path / "data.npz")}, "objective": "SoftTargets",
     }  # fmt: skip
-    with pytest.raises(tl.TutelageError, match="must be trained"):
+    with pytest.raises(tl.TutelageError, match="random weights"):
         tl.Recipe({**recipe, "out": str(tmp_path / "run")}).run()
