@@ -15,7 +15,7 @@ from torch import nn
 
 from tutelage.data import Chain
 from tutelage.datasets import Splits
-from tutelage.errors import ArgumentError, ModelError, RecipeError, TutelageError
+from tutelage.errors import ArgumentError, RecipeError, TutelageError
 from tutelage.objectives import Objective
 from tutelage.recipes import choices
 from tutelage.recipes.choices import (
@@ -40,7 +40,7 @@ from tutelage.recipes.objects import (
 )
 from tutelage.recipes.reading import Document, Place
 from tutelage.recipes.signatures import Arguments, FunctionName, Section, parameters, target_of
-from tutelage.references import class_names, untrained, with_columns
+from tutelage.references import class_names, with_columns
 from tutelage.schedules import Schedule
 from tutelage.teachers import Teacher
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
@@ -284,8 +284,6 @@ class Builder:
                 found = with_columns(found, columns)
             if isinstance(found, (nn.Module, Teacher)):
                 self.class_names[place] = class_names(found)
-                if self.teacher_outputs is None and "?untrained" not in given.root:
-                    _refuse_untrained(found, given.root)
             return found
 
     def student_maker(self, given: StudentSpec, place: Place) -> Callable[[], Any] | nn.Module:
@@ -337,14 +335,3 @@ def _tried(make: Any, schedule: Any) -> None:
             scheduler.step()
     except (RuntimeError, AssertionError, IndexError, KeyError, ArithmeticError) as error:
         raise ValueError(str(error) or type(error).__name__) from error
-
-
-def _refuse_untrained(teacher: nn.Module | Teacher, reference: str) -> None:
-    """Refuse a teacher with random weights, from which nothing can be learnt."""
-    part = untrained(teacher)
-    if part is not None:
-        raise ModelError(
-            f"a teacher must be trained, got {reference!r}, whose "
-            f"{'weights are' if part == 'model' else 'output layer is'} random; name weights "
-            "behind an @, or train it on the labels first (`fine_tune:`)"
-        )
