@@ -5,8 +5,9 @@
 The folder that TUTELAGE_DATA names holds image/bccd.parquet: 205, 87 and 72 images of 240 × 180
 pixels with boxes of red cells, white cells and platelets. Both detectors are FCOS (Tian, Shen, Chen
 and He 2019, https://arxiv.org/abs/1904.01355) at two thirds of that size, with one map of an eighth
-of it. All rows have the same length and learning rate; nothing is tuned. Results are kept in the
-folder that TUTELAGE_RUNS names (by default "runs"), so that an interrupted benchmark resumes.
+of it. Students have a narrow backbone and begin with the teacher's head, but for the control that
+begins afresh. All rows have the same length and learning rate; nothing is tuned. Results are kept
+in the folder that TUTELAGE_RUNS names (by default "runs"), so that an interrupted benchmark resumes.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from tutelage.evaluation import MeanAveragePrecision
 
 NAMES = ("background", "red cell", "white cell", "platelet")
 CHANNELS, SEEDS, BATCH = 64, 3, 8
-EPOCHS, TEACHER_EPOCHS = 32, 12
+EPOCHS, TEACHER_EPOCHS, DEPTH = 8, 12, 3
 METRICS = {"AP": MeanAveragePrecision(), "AP50": MeanAveragePrecision(at_50=True)}
 MONITOR = tl.Monitor("AP", higher_is_better=True)
 ENGINE = tl.Engine(progress=False, checkpoint_seconds=120)
@@ -61,13 +62,8 @@ def mirrored(examples: list[Example]) -> list[Example]:
     return found
 
 
-def detector(width: int, depth: int) -> FCOS:
-    """Return an untrained detector.
-
-    Args:
-        width: Channels of the first convolutions; twice and four times that of the next.
-        depth: Convolutions in each branch of the head.
-    """
+def detector(width: int) -> FCOS:
+    """Return an untrained detector; `width` channels at first, then twice and four times that."""
     layers: list[nn.Module] = []
     for before, after in ((3, width), (width, 2 * width), (2 * width, 4 * width)):
         layers += [*_convolution(before, after, 2), *_convolution(after, after, 1)]
@@ -81,17 +77,17 @@ def detector(width: int, depth: int) -> FCOS:
         min_size=120,
         max_size=160,
         anchor_generator=anchors,
-        head=FCOSHead(CHANNELS, 1, len(NAMES), num_convs=depth),
+        head=FCOSHead(CHANNELS, 1, len(NAMES), num_convs=DEPTH),
         topk_candidates=200,
         detections_per_img=60,
     )
 
 
-def teacher() -> nn.Module:
+def teacher() -> Any:
     """Return the teacher, trained on all images and their mirror images."""
     torch.manual_seed(0)
     return tl.fit(
-        detector(32, depth=3),
+        detector(32),
         train=mirrored(cells("train")),
         val=cells("val"),
         objective=tl.OwnLoss(),
@@ -109,14 +105,25 @@ def main() -> None:
     with timed("teacher"):
         model = teacher()
     features = {"backbone": "backbone"}
+
+    def student() -> FCOS:
+        found = detector(8)
+        found.head.load_state_dict(model.head.state_dict())
+        return found
+
     with timed("study"):
         study = tl.study(
             model,
-            lambda: detector(8, depth=1),
+            student,
             train=cells("train"),
             val=cells("val"),
             test=cells("test"),
-            controls={"own loss": tl.OwnLoss()},
+            controls={
+                "own loss": tl.OwnLoss(),
+                "own loss, a head of its own": tl.Arm(
+                    objective=tl.OwnLoss(), student=lambda: detector(8)
+                ),
+            },
             arms={
                 "own loss and features": tl.OwnLoss() + tl.FeatureMatch(features),
                 "own loss and CWD": tl.OwnLoss() + tl.CWD(features),
