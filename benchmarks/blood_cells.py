@@ -7,7 +7,7 @@ pixels with boxes of red cells, white cells and platelets. Both detectors are FC
 and He 2019, https://arxiv.org/abs/1904.01355) at two thirds of that size, with one map of an eighth
 of it. Students have a narrow backbone and begin with the teacher's head, but for the control that
 begins afresh. All rows have the same length and learning rate; nothing is tuned. Results are kept
-in the folder that TUTELAGE_RUNS names (by default "runs"), so that an interrupted benchmark resumes.
+in the folder that TUTELAGE_RUNS names (by default "runs"), where an interrupted benchmark resumes.
 """
 
 from __future__ import annotations
