@@ -90,3 +90,11 @@ def test_errors_of_the_users_code_are_theirs(job):
     (job / "job.py").write_text("def net():\n    raise ValueError('mine')\n")
     with pytest.raises(ValueError, match=r"^mine$"):
         tl.Recipe.from_file("job.yaml").run()
+
+
+def test_the_kept_recipe_is_the_one_that_ran_and_not_one_that_failed(job):
+    with pytest.raises(tl.RecipeError):
+        tl.Recipe.from_file("job.yaml", ["training.epochs=0"]).run()
+    tl.Recipe.from_file("job.yaml", ["training.epochs=1"]).run()
+    kept = (job / "runs" / "job" / "recipe.yaml").read_text()
+    assert "epochs: 1" in kept
