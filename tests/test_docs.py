@@ -16,6 +16,7 @@ DOCS = Path(__file__).parents[1] / "docs"
         "layers",
         "metrics",
         "models",
+        "objectives",
         "own_loss",
         "rows",
         "teachers",

@@ -16,7 +16,7 @@ from tutelage.layers.capture import TRACES_CAPTURE, check_layers
 from tutelage.layers.gradients import check_gradients
 from tutelage.layers.own_loss import observe_student
 from tutelage.objectives import Objective
-from tutelage.objectives._valid import valid_examples, values_of
+from tutelage.objectives._valid import masked, valid_examples, values_of
 from tutelage.positions import by_row
 from tutelage.signals import Batch, Signals
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher, ask
@@ -29,7 +29,7 @@ class Losses:
     Args:
         total: Σ_k w_k · term_k, a scalar with a gradient.
         parts: Each term by name, unweighted: the mean over its valid examples, detached.
-        counts: By how many examples each term's sum was divided.
+        counts: By how many examples, or rows (`RowMean`), each term's sum was divided.
         student: The student's output and features.
         teacher: The teacher's.
     """
@@ -138,7 +138,7 @@ class Distiller(nn.Module):
             values = values_of(term.objective, student, teacher, batch, examples)
             mask, valid = masks[number], examples
             if mask is not None:
-                values, valid = values.where(mask.to(values.device), 0), mask.sum()
+                values, valid = masked(values, mask), mask.sum()
             if counts is not None:
                 valid = counts[number]
             divisors.append(valid)
@@ -199,7 +199,7 @@ class Distiller(nn.Module):
         return self
 
     def counts(self, batch: Batch) -> Tensor:
-        """Return how many examples of the batch are valid for each term, `[terms]`.
+        """Return how many examples, or rows (`RowMean`), are valid for each term, `[terms]`.
 
         The copies of an example count as one.
         """

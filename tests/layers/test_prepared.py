@@ -139,6 +139,18 @@ def test_the_models_own_loss_is_taken_of_prepared_inputs():
     torch.testing.assert_close(both.total, 2 * expected)
 
 
+def test_a_distiller_of_prepared_models_is_compiled_whole():
+    def images(size):
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        return Prepared(model, ImageInputs(size, size, 0.5, 0.5, "bicubic"))
+
+    batch = tl.Batch(torch.rand(4, 3, 20, 20), torch.arange(4))
+    objective = tl.SoftTargets(2) + tl.HardLabels()
+    distiller = tl.Distiller(images(8), images(12), objective).eval()
+    compiled = torch.compile(distiller, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(batch).total, distiller(batch).total)
+
+
 def test_preprocessing_is_part_of_a_teachers_identity():
     one, other = ImageInputs(mean=0.5), ImageInputs(mean=0.4)
     prints = {Live(Prepared(network(), each)).fingerprint() for each in (one, other)}

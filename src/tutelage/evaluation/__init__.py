@@ -16,7 +16,11 @@ from tutelage.evaluation.calibration import (
     reliability,
 )
 from tutelage.evaluation.cost import Cost, measure_cost
-from tutelage.evaluation.detection import AveragePrecision, mean_average_precision
+from tutelage.evaluation.detection import (
+    AveragePrecision,
+    MeanAveragePrecision,
+    mean_average_precision,
+)
 from tutelage.evaluation.entities import Entity, EntityF1, entities, entity_f1, tag_sentences
 from tutelage.evaluation.evaluate import (
     Evaluation,
@@ -35,9 +39,18 @@ from tutelage.evaluation.intervals import (
     seeds_needed,
 )
 from tutelage.evaluation.latency import Latency, latencies
-from tutelage.evaluation.metrics import Metric, accuracy, agreement, evaluate_metric, mse, r2
+from tutelage.evaluation.metrics import (
+    ClassMetric,
+    Metric,
+    accuracy,
+    agreement,
+    evaluate_metric,
+    mse,
+    r2,
+)
 from tutelage.evaluation.resemblance import class_similarity, similarity_correlation
 from tutelage.evaluation.segmentation import (
+    MeanIoU,
     confusion_by_example,
     confusion_matrix,
     iou_by_class,
@@ -53,12 +66,15 @@ from tutelage.evaluation.variants import Variant, variants
 __all__ = [
     "AveragePrecision",
     "Calibration",
+    "ClassMetric",
     "Cost",
     "Entity",
     "EntityF1",
     "Evaluation",
     "Interval",
     "Latency",
+    "MeanAveragePrecision",
+    "MeanIoU",
     "Metric",
     "NonInferiority",
     "Outputs",

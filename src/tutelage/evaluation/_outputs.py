@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tutelage.nested import picked
 from tutelage.rows import Rows
+from tutelage.signals import Batch
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,17 @@ class Outputs:
         rows = None if self.rows is None else self.rows[own]
         predictions = None if self.predictions is None else picked(self.predictions, own)
         return Outputs(student, teacher, labels, rows=rows, predictions=predictions)
+
+    def labelled(self) -> Outputs:
+        """Return those of the labelled examples, or rows, without domains and teacher."""
+        labels, rows, student = self.labels, self.rows, self.student
+        if isinstance(labels, Tensor) and student is not None:
+            known = Batch(student, labels).labelled()
+            student, labels = student[known], labels[known]
+            if rows is not None:
+                counts = rows.examples[known].bincount(minlength=self.examples)
+                rows = Rows.counted(counts)
+        return Outputs(student, None, labels, rows=rows, predictions=self.predictions)
 
     def by_domain(self) -> dict[str, Outputs]:
         """Return the outputs of each domain; empty where the data has no domains."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tutelage.errors import DataError, NonFiniteError
 from tutelage.nested import describe
+from tutelage.rows import Rows
 
 _THRESHOLDS = np.linspace(0.5, 0.95, 10)
 _RECALLS = np.linspace(0.0, 1.0, 101)
@@ -98,6 +99,31 @@ def mean_average_precision(predictions: Boxes, targets: Boxes) -> AveragePrecisi
     means = {label: float(curve.mean()) for label, curve in curves.items()}
     ap50 = float(np.mean([curve[0].mean() for curve in curves.values()]))
     return AveragePrecision(float(np.mean(list(means.values()))), ap50, means)
+
+
+class MeanAveragePrecision:
+    """`mean_average_precision` as a metric of a detector: its `ap`, or with `at_50` its `ap50`.
+
+    `metrics={"AP": tl.evaluation.MeanAveragePrecision()}`. A study then compares the average
+    precision of each class too (over all thresholds), and shows both in per cent.
+
+    Args:
+        at_50: Whether an IoU of 0.5 is enough.
+    """
+
+    is_fraction = True
+
+    def __init__(self, *, at_50: bool = False) -> None:
+        self.at_50 = at_50
+
+    def __call__(self, predictions: Boxes, targets: Boxes) -> float:
+        """Return it for dicts of boxes, one for each image."""
+        found = mean_average_precision(predictions, targets)
+        return found.ap50 if self.at_50 else found.ap
+
+    def by_class(self, predictions: Boxes, targets: Boxes, rows: Rows | None) -> dict[int, float]:
+        """Return each class's average precision."""
+        return mean_average_precision(predictions, targets).by_class
 
 
 def _precision(label: int, found: list[dict[str, _Array]], true: list[dict[str, _Array]]) -> _Array:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from tutelage.errors import DataError
@@ -48,32 +49,44 @@ def entity_f1(predicted: Tags, true: Tags, *, strict: bool = False) -> float:
     0.6666666666666666
     """
     _same_tokens(predicted, true)
-    correct = total = 0
-    for ours, right in zip(predicted, true, strict=True):
-        found, expected = set(entities(ours, strict=strict)), set(entities(right, strict=strict))
-        correct += len(found & expected)
-        total += len(found) + len(expected)
-    return 2 * correct / total if total else 0.0
+    found, expected = (_entities(side, strict) for side in (predicted, true))
+    return _f1(found, expected)
 
 
 class EntityF1:
     """`entity_f1` as a metric of a tagger: `metrics={"entity F1": tl.evaluation.EntityF1(names)}`.
 
-    Tokens without a label (−100), such as the later parts of a word, are left out.
+    Tokens without a label (−100), such as the later parts of a word, are left out. A study then
+    compares the F1 of each type of entity too, and shows both in per cent.
 
     Args:
         names: The tag of each class id.
         strict: Which tags make an entity; see `entities`.
     """
 
+    is_fraction = True
+
     def __init__(self, names: Sequence[str], *, strict: bool = False) -> None:
         self.names, self.strict = tuple(names), strict
 
     def of_rows(self, output: Tensor, labels: Tensor, rows: Rows) -> float:
         """Return F1 for logits `[rows, tags]` and labels `[rows]` of all sentences."""
-        lengths = rows.counts.tolist()
-        predicted, true = tag_sentences(output.argmax(dim=1), labels, lengths, self.names)
-        return entity_f1(predicted, true, strict=self.strict)
+        return entity_f1(*self._tags(output, labels, rows), strict=self.strict)
+
+    def by_class(self, output: Tensor, labels: Tensor, rows: Rows | None) -> dict[str, float]:
+        """Return F1 by type of entity."""
+        alone = torch.ones(len(output), dtype=torch.int64)  # each row a sentence
+        both = self._tags(output, labels, rows or Rows.counted(alone))
+        found, expected = (_entities(side, self.strict) for side in both)
+        return {
+            kind: _f1(
+                *({each for each in side if each[1].kind == kind} for side in (found, expected))
+            )
+            for kind in sorted({each.kind for _, each in found | expected})
+        }
+
+    def _tags(self, output: Tensor, labels: Tensor, rows: Rows) -> tuple[Tags, Tags]:
+        return tag_sentences(output.argmax(dim=1), labels, rows.counts.tolist(), self.names)
 
 
 def entities(tags: Sequence[str], *, strict: bool = False) -> list[Entity]:
@@ -152,6 +165,20 @@ def tag_sentences(
         for side in (0, 1)
     )
     return ours, true
+
+
+def _entities(sentences: Tags, strict: bool) -> set[tuple[int, Entity]]:
+    """Return the entities of all sentences, each with the number of its sentence."""
+    return {
+        (place, each)
+        for place, tags in enumerate(sentences)
+        for each in entities(tags, strict=strict)
+    }
+
+
+def _f1(found: set[tuple[int, Entity]], expected: set[tuple[int, Entity]]) -> float:
+    total = len(found) + len(expected)
+    return 2 * len(found & expected) / total if total else 0.0
 
 
 def _begins(before: tuple[str, str], here: tuple[str, str], strict: bool) -> bool:

@@ -25,7 +25,7 @@ from tutelage.layers import evaluating
 from tutelage.layers.own_loss import observe_student
 from tutelage.nested import joined, moved
 from tutelage.objectives import Objective, with_feedback
-from tutelage.objectives._valid import valid_examples, values_of
+from tutelage.objectives._valid import masked, valid_examples, values_of
 from tutelage.positions import by_row, labels_by_row
 from tutelage.rows import Rows
 from tutelage.signals import Batch, Signals
@@ -200,13 +200,8 @@ def _measure(
         teacher = objective.prediction(outputs.teacher)
         if teacher.shape == student.shape:
             found |= teacher_metrics(objective, student, teacher, outputs.labels)
-    labels, rows = outputs.labels, outputs.rows
-    if isinstance(labels, Tensor):
-        known = Batch(student, labels).labelled()
-        student, labels = student[known], labels[known]
-        if rows is not None:
-            rows = Rows.counted(rows.examples[known].bincount(minlength=outputs.examples))
-    return found | user_metrics(metrics, student, labels, tolerant, rows)
+    known = replace(outputs, student=student).labelled()
+    return found | user_metrics(metrics, known.student, known.labels, tolerant, known.rows)
 
 
 class _Losses:
@@ -227,7 +222,7 @@ class _Losses:
             values = values_of(term.objective, student, teacher, batch, examples)
             mask = masks[number]
             if mask is not None:
-                values = values.where(mask.to(values.device), 0)
+                values = masked(values, mask)
             self._sums[number] += values.double().sum().item()
             self._counts[number] += examples if mask is None else mask.sum().item()
 

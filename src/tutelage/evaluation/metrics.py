@@ -36,11 +36,21 @@ class RowMetric(Protocol):
         """Return the value over all examples: outputs and labels are those of labelled rows."""
 
 
+@runtime_checkable
+class ClassMetric(Protocol):
+    """A metric that can be told class by class; studies then compare the arms by class too."""
+
+    def by_class(self, output: Any, labels: Any, rows: Rows | None) -> Mapping[int | str, float]:
+        """Return the metric of each class, by its id or name; without those that have none."""
+        ...
+
+
 Metric = Callable[[Any, Any], Any] | UpdatedMetric | RowMetric
 """A function of (outputs, labels) of all examples, or an object with update and compute.
 
 With several answers an example these are outputs `[rows, …]` and labels of rows; of a detector both
-are lists with one item per example.
+are lists with one item per example. A metric with `is_fraction = True` lies in [0, 1] and is shown
+in per cent; one with `by_class` is compared class by class too (`ClassMetric`).
 """
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from tutelage.errors import DataError, NonFiniteError
 from tutelage.evaluation.metrics import check_class_ids
 from tutelage.nested import describe
+from tutelage.rows import Rows
 from tutelage.signals import UNLABELLED
 
 _ONE, _MANY = 2, 3
@@ -43,6 +44,23 @@ def mean_iou(output: Tensor, labels: Tensor) -> float:
     if predicted is None:
         return torch.nan
     return mean_iou_of(confusion_matrix(predicted, labels, output.shape[1]))
+
+
+class MeanIoU:
+    """`mean_iou` as a metric of a run or a study: `metrics={"mean IoU": tl.evaluation.MeanIoU()}`.
+
+    A study then compares the IoU of each class too, and shows both in per cent.
+    """
+
+    is_fraction = True
+
+    def __call__(self, output: Tensor, labels: Tensor) -> float:
+        """Return the mean IoU for logits `[rows, classes]` and labels `[rows]`."""
+        return mean_iou(output, labels)
+
+    def by_class(self, output: Tensor, labels: Tensor, rows: Rows | None) -> dict[int, float]:
+        """Return each class's IoU."""
+        return iou_by_class(output, labels)
 
 
 def pixel_accuracy(output: Tensor, labels: Tensor) -> float:

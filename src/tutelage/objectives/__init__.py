@@ -36,6 +36,7 @@ from tutelage.objectives._ofa import OFA, ofa
 from tutelage.objectives._own_loss import OwnLoss
 from tutelage.objectives._regression import LabelRegression, OutputRegression, regression
 from tutelage.objectives._rkd import RKD, rkd
+from tutelage.objectives._row_mean import RowMean
 from tutelage.objectives._selective import Selective, by_class, by_domain
 from tutelage.objectives._skd import SKD, skd
 from tutelage.objectives._soft_targets import SoftTargets, soft_targets
@@ -68,6 +69,7 @@ __all__ = [
     "Objective",
     "OutputRegression",
     "OwnLoss",
+    "RowMean",
     "Selective",
     "SoftTargets",
     "Term",

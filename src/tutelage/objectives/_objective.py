@@ -62,6 +62,9 @@ class Objective(nn.Module):
     relates_examples: bool = False
     """Whether `forward` compares examples, so that a batch of one has no loss."""
 
+    by_row: bool = False
+    """Whether examples weigh by the number of their rows; see `RowMean`."""
+
     def __init_subclass__(cls) -> None:
         """Refuse another `output_kind`, which would be read as class logits in silence."""
         super().__init_subclass__()

@@ -111,6 +111,7 @@ class Selective(Objective):
         self.output_kind = objective.output_kind
         self.reads_mixtures = objective.reads_mixtures
         self.relates_examples = objective.relates_examples
+        self.by_row = objective.by_row
         self.closed: frozenset[str] = frozenset()
 
     @property

@@ -12,8 +12,10 @@ from tutelage.nested import LABEL_KEYS, describe, device_of
 from tutelage.objectives._labels import labels_of
 from tutelage.objectives._objective import Objective, Term
 from tutelage.objectives._value_checks import readable
-from tutelage.positions import labels_by_row, same_rows
+from tutelage.positions import labels_by_row, rows_of, same_rows
 from tutelage.signals import Batch, Signals
+
+_DIMENSIONS = (3, 4, 5)  # of an output with positions
 
 
 def valid_examples(terms: Sequence[Term], batch: Batch) -> tuple[int, Sequence[Tensor | None]]:
@@ -21,7 +23,8 @@ def valid_examples(terms: Sequence[Term], batch: Batch) -> tuple[int, Sequence[T
 
     A term that reads labels is valid for the labelled examples, any other on outputs for those of
     which the batch's row mask, if it has one, leaves something; one that compares the examples of a
-    batch is valid for none where there is only one.
+    batch is valid for none where there is only one. Of a term `by_row` the mask holds the numbers
+    of valid rows, as floats.
     """
     if not isinstance(batch, Batch):
         raise DataError(
@@ -32,17 +35,29 @@ def valid_examples(terms: Sequence[Term], batch: Batch) -> tuple[int, Sequence[T
     reading = [term for term in terms if term.objective.wants.labels]
     labelled = _labelled(reading, batch) if reading else None
     answered = None if batch.row_mask is None else batch.row_mask.flatten(1).any(dim=1)
-    if labelled is None and answered is None and examples != 1:
+    rows = any(term.objective.by_row for term in terms)
+    if labelled is None and answered is None and examples != 1 and not rows:
         return examples, (None,) * len(terms)
     masks = []
     for term in terms:
         wants = term.objective.wants
+        if term.objective.by_row:
+            masks.append(_numbers_of_rows(term, batch))
+            continue
         masks.append(labelled if wants.labels else answered if wants.student.output else None)
     if examples == 1:
         none = torch.zeros(1, dtype=torch.bool, device=device_of(batch.inputs))
         related = [term.objective.relates_examples for term in terms]
         masks = [none if each else mask for each, mask in zip(related, masks, strict=True)]
     return examples, masks
+
+
+def masked(values: Tensor, mask: Tensor) -> Tensor:
+    """Return values where a mask is true, and 0 elsewhere; by the numbers of a mask of rows."""
+    mask = mask.to(values.device)  # the model may be on another device than the batch
+    if mask.dtype == torch.bool:
+        return values.where(mask, 0)
+    return (values * mask).where(mask > 0, 0)  # an invalid value may be infinite
 
 
 def values_of(
@@ -81,6 +96,28 @@ def values_of(
     if rows is None:
         return values
     return rows.mean(values, batch.labelled() if wants.labels else None)
+
+
+def _numbers_of_rows(term: Term, batch: Batch) -> Tensor:
+    """Return how many valid rows each example has for a term, `[batch]` of float32."""
+    found: list[Tensor] = []
+    for dimensions in _DIMENSIONS:
+        rows = rows_of(batch, dimensions)
+        if rows is None:
+            continue
+        counts = rows.counts
+        if term.objective.wants.labels:
+            known = labels_by_row(batch, rows).labelled()
+            counts = rows.padded(known.float()).flatten(1).sum(dim=1)
+        found.append(counts.float())
+    if not found or any(not torch.equal(found[0], each) for each in found[1:]):
+        raise DataError(
+            f"{term.objective} must know the rows of each example before the models "
+            "run, by labels of positions, a `row_mask` or an attention mask, got inputs "
+            f"{describe(batch.inputs)} and labels {describe(batch.labels)}; give a `row_mask`, or "
+            "leave out RowMean where an example has one answer"
+        )
+    return found[0]
 
 
 def _labelled(reading: Sequence[Term], batch: Batch) -> Tensor | None:

@@ -161,15 +161,15 @@ class PartDifference:
 
     Args:
         kind: "domain" or "class".
-        name: Of the domain; the class id.
-        examples: How many.
+        name: Of the domain; the class id, or the class's name.
+        examples: How many; None where a class has parts of examples.
         difference: Mean over seeds, signed so that more is better.
         interval: Its interval; all those of a kind hold together with 95 % (Bonferroni).
     """
 
     kind: str
     name: str
-    examples: int
+    examples: int | None
     difference: float
     interval: Interval | None = None
 
@@ -223,15 +223,17 @@ class DecidingMetric:
     Args:
         name: Such as "accuracy".
         higher: Whether more is better.
+        own_fraction: Whether it is a metric of the user's that lies in [0, 1].
     """
 
     name: str
     higher: bool
+    own_fraction: bool = False
 
     @property
     def is_fraction(self) -> bool:
         """Whether it lies in [0, 1] and is shown in per cent."""
-        return self.name in FRACTIONS
+        return self.own_fraction or self.name in FRACTIONS
 
 
 @dataclass(frozen=True)
@@ -257,6 +259,7 @@ class Record:
         axis: What arms of a series stand along.
         similarity_temperature: At which the similarities of classes are softened.
         class_names: For readers; empty for numbers.
+        fractions: The user's metrics that lie in [0, 1].
         command: What it was started with.
         seconds: Training time of all trials.
         measured: Whether the models were at hand; else the record rests on the log alone.
@@ -287,6 +290,7 @@ class Record:
     axis: str = ""
     similarity_temperature: float = 4.0
     class_names: tuple[str, ...] = ()
+    fractions: tuple[str, ...] = ()
     command: str = ""
     seconds: float = 0.0
     measured: bool = True
@@ -320,6 +324,10 @@ class Record:
     def model_of(self, arm: ArmRecord | None) -> ModelRecord | None:
         """Return what an arm's, or the teacher's, model costs; None if that is not known."""
         return None if arm is None else self.models.get(arm.model)
+
+    def is_fraction(self, metric: str) -> bool:
+        """Return whether a metric, perhaps of a domain, is shown in per cent."""
+        return metric.split("/", 1)[0] in (*FRACTIONS, *self.fractions)
 
     def judged(self) -> Mapping[str, ArmRecord]:
         """Return teacher (if any) and arms by name, in the order of tables."""

@@ -14,17 +14,25 @@ NO_CLASS = 255
 """A pixel without an answer or a label."""
 
 
+LEAST_SCORE = 0.5
+"""Of the detected boxes that are shown."""
+Box = tuple[float, float, float, float, int]
+"""x1, y1, x2, y2 and the class id."""
+
+
 @dataclass(frozen=True)
 class ImageSample:
-    """An image with maps of class ids.
+    """An image with maps of class ids, or with boxes.
 
     Args:
         image: A PNG, in base64.
         maps: PNGs of class ids in base64, `NO_CLASS` for none, by whose they are.
+        boxes: (x1, y1, x2, y2) in pixels and class ids, by whose they are.
     """
 
     image: str
     maps: dict[str, str] = field(default_factory=dict)
+    boxes: dict[str, tuple[Box, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,13 +49,16 @@ class TextSample:
 
 
 def image_sample(
-    image: NDArray[np.floating], maps: Mapping[str, NDArray[np.integer]]
+    image: NDArray[np.floating],
+    maps: Mapping[str, NDArray[np.integer]],
+    boxes: Mapping[str, tuple[Box, ...]] | None = None,
 ) -> ImageSample:
     """Return a sample of an image `[1 or 3, height, width]`, shown from least to greatest value.
 
     Args:
         image: The values.
         maps: Class ids `[height, width]`, below 0 for none, by whose they are.
+        boxes: By whose they are.
     """
     low, high = float(image.min()), float(image.max())
     shown = ((image - low) * (255 / max(high - low, 1e-12))).round().astype(np.uint8)
@@ -56,7 +67,7 @@ def image_sample(
         whose: _png(np.where((each < 0) | (each > NO_CLASS), NO_CLASS, each).astype(np.uint8))
         for whose, each in maps.items()
     }
-    return ImageSample(_png(pixels), ids)
+    return ImageSample(_png(pixels), ids, dict(boxes or {}))
 
 
 def pixels_of(png: str) -> NDArray[np.uint8]:

@@ -48,6 +48,10 @@ class Summary(TypedDict):
     residuals: tuple[Residuals, ...]
 
 
+NO_SUMMARY: Summary = {"similarity": (), "by_class": {}, "reliability": None, "residuals": ()}
+"""That of outputs of which nothing is told."""
+
+
 def summarize(objective: Objective, outputs: Sequence[Tensor], labels: Tensor | None) -> Summary:
     """Return what the outputs of one arm's models, one for each seed, tell.
 
@@ -57,7 +61,7 @@ def summarize(objective: Objective, outputs: Sequence[Tensor], labels: Tensor | 
         labels: Of the examples.
     """
     predictions = [objective.prediction(each) for each in outputs]
-    found: Summary = {"similarity": (), "by_class": {}, "reliability": None, "residuals": ()}
+    found = NO_SUMMARY.copy()
     if labels is None:
         return found
     several = labels.repeat(len(predictions), *[1] * (labels.ndim - 1))

@@ -7,7 +7,6 @@ from statistics import fmean
 from tutelage.evaluation import Interval
 from tutelage.reports.numbers import counted, percent, points, significant, times
 from tutelage.reports.record import (
-    FRACTIONS,
     ArmRecord,
     Comparison,
     DecidingMetric,
@@ -285,8 +284,3 @@ def _of_loss(record: Record) -> str:
         f"{significant(last)} in the last; measuring the student's quality takes validation data "
         "with labels or a teacher's output."
     )
-
-
-def is_fraction(name: str) -> bool:
-    """Return whether a metric, perhaps of a domain, is shown in per cent."""
-    return name.split("/", 1)[0] in FRACTIONS

@@ -10,7 +10,15 @@ from torch import Tensor
 from tutelage.evaluation import Calibration
 from tutelage.objectives import Objective
 from tutelage.reports.record import ArmRecord, Comparison, PartDifference, TrialRecord
-from tutelage.reports.summary import calibrate, curves, finite, resemblance, summarize
+from tutelage.reports.summary import (
+    NO_SUMMARY,
+    Summary,
+    calibrate,
+    curves,
+    finite,
+    resemblance,
+    summarize,
+)
 from tutelage.studies.arm import Arm
 from tutelage.studies.carry_out import Done, Trials
 from tutelage.studies.choose import Chosen
@@ -78,6 +86,10 @@ class Collector:
         if output is None:
             return None
         reading = scorer.reading_of_teacher
+        if self.plan.kind == "boxes":
+            metrics = finite(scorer.of_teacher(output))
+            domains = scorer.by_domain(reading, output)
+            return ArmRecord(model, (TrialRecord(metrics=metrics, domains=domains),), model=model)
         if output.shape != _given(next(iter(self.done.values()))[0]).shape:
             metrics = finite(scorer.of_teacher(output)) if output.ndim == 2 else {}  # noqa: PLR2004
             return ArmRecord(model, (TrialRecord(metrics=metrics),))
@@ -119,13 +131,18 @@ class Collector:
 
     def parts(self, arm: str, control: str) -> tuple[PartDifference, ...]:
         """Return an arm against a control by domain and by class."""
-        return self.differences.parts(self.scores[arm] - self.scores[control])
+        found = self.differences.parts(self.scores[arm] - self.scores[control])
+        ours, theirs = (
+            self.differences.class_scores([_given(each) for each in self.done[name]])
+            for name in (arm, control)
+        )
+        return (*found, *self.differences.class_parts(ours, theirs))
 
     def _arm(self, name: str, teacher: ArmRecord | None) -> ArmRecord:
         arm, done = self.plan.arms[name], self.done[name]
         reading = self.plan.reading(done[0].planned.arm)
         outputs = [_given(each) for each in done]
-        found = summarize(reading, outputs, self.scorer.test.outputs(outputs[0]).labels)
+        found = self._summary(reading, outputs)
         theirs = () if teacher is None else teacher.similarity
         return ArmRecord(
             name=name,
@@ -162,9 +179,16 @@ class Collector:
             curves=curves(kept.get("history", [])),
         )
 
+    def _summary(self, reading: Objective, outputs: Sequence[Tensor]) -> Summary:
+        if self.plan.kind == "boxes":
+            return NO_SUMMARY
+        return summarize(reading, outputs, self.scorer.test.outputs(outputs[0]).labels)
+
     def _calibration(
         self, reading: Objective, output: Tensor, val: Tensor | None
     ) -> Calibration | None:
+        if self.plan.kind == "boxes":
+            return None
         held_out = self.scorer.val
         known = None if held_out is None or val is None else held_out.outputs(val).labels
         labels = self.scorer.test.outputs(output).labels

@@ -22,7 +22,7 @@ from tutelage.studies.arm import Arm, Trial
 from tutelage.studies.conclude import ReportOptions
 from tutelage.studies.describe import seeded
 from tutelage.studies.examples import examples_of, train_examples
-from tutelage.studies.kinds import on_labels, output_kind
+from tutelage.studies.kinds import on_labels, study_kind
 from tutelage.studies.outputs import truth
 from tutelage.studies.overlap import checked, compare
 from tutelage.studies.plan import Training, train_of
@@ -86,7 +86,7 @@ def compare_specialists(  # noqa: PLR0913 - the options of `study`
         TutelageError: As `study`.
     """
     _check(train, val, seeds, allow_overlap)
-    reads = objective or on_labels(output_kind({}, {}, truth("val", val)))
+    reads = objective or on_labels(study_kind({}, {}, truth("val", val)))
     settings: dict[str, Any] = {"val": val, "objective": reads}
     routable = numbered(val)
     common: dict[str, Any] = {"reads": reads, "transform": transform}

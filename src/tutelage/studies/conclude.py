@@ -77,6 +77,7 @@ def conclude(finished: Finished, options: ReportOptions, named: str | None) -> R
         models=models,
         examples=_examples(finished),
         class_names=tuple(options.class_names),
+        fractions=scorer.fractions,
         versions=versions(),
         command=_command(),
         seconds=sum(trial.seconds for arm in arms for trial in arm.trials),

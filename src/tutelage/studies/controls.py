@@ -12,10 +12,9 @@ from torch.utils.data import IterableDataset
 from tutelage.data import Chain, Transform, as_source, randomness, transformed
 from tutelage.identity import identity
 from tutelage.objectives import Objective
-from tutelage.objectives._objective import OutputKind
 from tutelage.studies.arm import Arm
 from tutelage.studies.describe import readable
-from tutelage.studies.kinds import on_labels
+from tutelage.studies.kinds import StudyKind, on_labels
 from tutelage.studies.plan import train_of
 
 _SMOOTHING = 0.1
@@ -23,7 +22,7 @@ _BATCH, _BATCHES = 256, 80
 
 
 def built_in_controls(
-    arms: Mapping[str, Arm], kind: OutputKind, train: object, epochs: int | None, seed: int
+    arms: Mapping[str, Arm], kind: StudyKind, train: object, epochs: int | None, seed: int
 ) -> tuple[dict[str, Arm], tuple[str, ...]]:
     """Return the controls that every study should have, and what is missing, in words.
 
@@ -39,7 +38,7 @@ def built_in_controls(
     """
     usual = on_labels(kind)
     found = {"labels": Arm(objective=usual, note="labels only (baseline)")}
-    if kind != "values":
+    if kind in ("classes", "binary"):
         smooth = on_labels(kind, _SMOOTHING)
         note = f"labels, smoothed by {_SMOOTHING:g}"
         found["smoothed labels"] = Arm(objective=smooth, note=note)

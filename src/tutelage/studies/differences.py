@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from statistics import fmean
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +29,7 @@ from tutelage.studies.score import Scorer
 _FOLDS = 20
 _ON_EXAMPLES = ("accuracy", "label_accuracy", "agreement")  # from 0 to 1 on each example
 _CONFIDENCE = 0.95
+_Name = TypeVar("_Name", int, int | str)
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Differences:
         """Return the scores of an arm's outputs, one for each seed."""
         found = self._on_examples(self.scorer.monitor.name, reading, outputs)
         if found is None:
-            found = Scores(np.array([self._folds(reading, each) for each in outputs]), (), 0.0)
+            found = Scores(np.array([self._whole(reading, each) for each in outputs]), (), 0.0)
         return replace(found, table=self._sign * found.table)
 
     def intervals(self, reading: Objective, outputs: Sequence[Tensor]) -> dict[str, Interval]:
@@ -118,6 +122,36 @@ class Differences:
         return (
             *self._parts("domain", found, self.scorer.test.domains),
             *self._parts("class", found, self._classes()),
+        )
+
+    def class_scores(self, outputs: Sequence[Tensor]) -> dict[str, Scores]:
+        """Return the scores of an arm's outputs by class, where the deciding metric tells them.
+
+        Without the classes that some seed's outputs do not have.
+        """
+        if not self.scorer.is_by_class:
+            return {}
+        seeds = [self._folds(partial(self.scorer.value_by_class, each)) for each in outputs]
+        found = {}
+        for name in [name for name in seeds[0] if all(name in each for each in seeds)]:
+            values = [each[name] for each in seeds]
+            if len(set(map(len, values))) > 1:  # some folds of a seed do not have the class
+                values = [[fmean(each)] for each in values]
+            found[str(name)] = Scores(self._sign * np.array(values), (), 0.0)
+        return found
+
+    def class_parts(
+        self, ours: Mapping[str, Scores], theirs: Mapping[str, Scores]
+    ) -> tuple[PartDifference, ...]:
+        """Return the differences of each class from its scores, corrected for their number."""
+        common = [name for name in ours if name in theirs]
+        level = 1 - (1 - _CONFIDENCE) / max(1, len(common))  # Bonferroni
+        found = {name: ours[name] - theirs[name] for name in common}
+        return tuple(
+            PartDifference(
+                "class", name, None, float(each.table.mean()), self._interval(each, level)
+            )
+            for name, each in found.items()
         )
 
     def _parts(
@@ -173,13 +207,22 @@ class Differences:
         except ArgumentError:  # ties without examples, or a single group
             return None
 
-    def _folds(self, reading: Objective, output: Tensor) -> list[float]:
-        """Return pseudo-values of a metric that is no mean over examples, by the jackknife.
+    def _whole(self, reading: Objective, output: Tensor) -> list[float]:
+        """Return pseudo-values of the deciding metric."""
+        return self._folds(lambda rows: {0: self.scorer.value(reading, output, rows)})[0]
+
+    def _folds(
+        self, metric: Callable[[Sequence[int] | None], Mapping[_Name, float]]
+    ) -> dict[_Name, list[float]]:
+        """Return pseudo-values of metrics that are no means over examples, by the jackknife.
 
         With G folds, the metric θ and θ_g without fold g, G θ − (G − 1) θ_g, shifted so that their
         mean is θ. Their variation is that of θ between test sets (Tukey 1958).
+
+        Args:
+            metric: From some test examples, None for all, to metrics by name.
         """
-        whole = self.scorer.value(reading, output, None)
+        whole = metric(None)
         examples = range(self.scorer.test.examples)
         names = list(examples) if self.groups is None else list(self.groups)
         different = list(dict.fromkeys(names))
@@ -191,12 +234,20 @@ class Differences:
             for number in range(count)
         ]
         try:
-            less = [self.scorer.value(reading, output, each) for each in rows if each]
+            less = [metric(each) for each in rows if each]
         except TutelageError:  # a metric that some part of the examples does not allow
-            return [whole]
-        if len(less) < 2 or not all(map(math.isfinite, less)):  # noqa: PLR2004 - no spread
-            return [whole]
-        return [whole + (count - 1) * (float(np.mean(less)) - each) for each in less]
+            return {name: [value] for name, value in whole.items()}
+        return {
+            name: _pseudo_values(value, [each.get(name, math.nan) for each in less])
+            for name, value in whole.items()
+        }
+
+
+def _pseudo_values(whole: float, less: Sequence[float]) -> list[float]:
+    """Return them from a metric on all examples, and on those without each fold."""
+    if len(less) < 2 or not all(map(math.isfinite, less)):  # noqa: PLR2004 - no spread
+        return [whole]
+    return [whole + (len(less) - 1) * (float(np.mean(less)) - each) for each in less]
 
 
 def _unseen(units: int) -> float:

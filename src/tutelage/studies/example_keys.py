@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tutelage.data.fingerprint import content
-from tutelage.nested import picked_inputs
+from tutelage.nested import PerExample, picked_inputs
 from tutelage.signals import Batch
 
 _SIZE = 16
@@ -51,7 +51,9 @@ def domains_of(batch: Batch) -> list[str] | None:
 
 def _parts(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the columns of inputs, each with a path of its own, in an order of their own."""
-    if isinstance(value, Mapping):
+    if isinstance(value, PerExample):
+        yield path, value
+    elif isinstance(value, Mapping):
         for key in sorted(value, key=str):
             yield from _parts(value[key], f"{path}/{key}")
     elif isinstance(value, (tuple, list)) and any(

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from torch import Tensor
 
 from tutelage.errors import ArgumentError
-from tutelage.objectives import BinaryLabels, HardLabels, LabelRegression, Objective
+from tutelage.objectives import BinaryLabels, HardLabels, LabelRegression, Objective, OwnLoss
 from tutelage.objectives._objective import OutputKind
 from tutelage.studies.arm import Arm
 from tutelage.studies.outputs import Truth
 
+StudyKind = OutputKind | Literal["boxes"]
+"""What the students' outputs hold: as `OutputKind`, or the dicts of a detector."""
 
-def on_labels(kind: OutputKind, smoothing: float = 0.0) -> Objective:
-    """Return the usual objective on labels; values are never smoothed."""
+
+def on_labels(kind: StudyKind, smoothing: float = 0.0) -> Objective:
+    """Return the usual objective on labels; values and boxes are never smoothed."""
     if kind == "values":
         return LabelRegression()
+    if kind == "boxes":
+        return OwnLoss()
     return BinaryLabels(smoothing) if kind == "binary" else HardLabels(smoothing)
 
 
-def output_kind(arms: Mapping[str, Arm], controls: Mapping[str, Arm], test: Truth) -> OutputKind:
+def study_kind(arms: Mapping[str, Arm], controls: Mapping[str, Arm], test: Truth) -> StudyKind:
     """Return what the outputs hold, by the objectives of the arms, else of the controls.
 
-    Where no objective tells, the labels do.
+    Where no objective tells, the labels do, and boxes tell first.
 
     Args:
         arms: Of the study.
@@ -34,6 +40,8 @@ def output_kind(arms: Mapping[str, Arm], controls: Mapping[str, Arm], test: Trut
         ArgumentError: Some objectives are of binary labels and others are not, or there is nothing
             to tell by but floats that are all 0 or 1.
     """
+    if test.targets is not None:
+        return "boxes"
     told = [_by_kind(arms), _by_kind(controls)]
     kinds = {**told[1], **told[0]}
     if "binary" in kinds and len(kinds) > 1:

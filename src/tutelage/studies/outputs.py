@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +17,9 @@ from tutelage.errors import DataError
 from tutelage.evaluation import Outputs, evaluate
 from tutelage.files import write_whole
 from tutelage.identity import digest
-from tutelage.nested import describe, named_tensors
+from tutelage.nested import describe, moved, named_tensors
 from tutelage.signals import UNLABELLED, Batch
+from tutelage.studies.detections import packed, unpacked
 from tutelage.studies.example_keys import domains_of, example_keys, kind_of
 from tutelage.studies.row_labels import RowLabels, RowLabelsReader, row_labels_for
 from tutelage.teachers import Teacher
@@ -36,6 +39,7 @@ class Truth:
         keys: A hash of the inputs of each example; see `example_keys`.
         kind: The types of the inputs.
         by_row: The labels of rows, for outputs with several answers an example.
+        targets: The dicts of true boxes of all examples, for detectors; None for others.
     """
 
     labels: Tensor | None
@@ -44,6 +48,7 @@ class Truth:
     keys: tuple[bytes, ...]
     kind: str
     by_row: tuple[RowLabels, ...] = ()
+    targets: tuple[Any, ...] | None = None
 
     @property
     def examples(self) -> int:
@@ -54,10 +59,14 @@ class Truth:
     def has_labels(self) -> bool:
         """Whether any example has a label."""
         known = [self.labels, *(each.labels for each in self.by_row)]
-        return any(each is not None and bool(Batch(each, each).labelled().any()) for each in known)
+        return self.targets is not None or any(
+            each is not None and bool(Batch(each, each).labelled().any()) for each in known
+        )
 
     def outputs(self, student: Tensor, teacher: Tensor | None = None) -> Outputs:
         """Return a model's outputs for this data, with the labels that belong to them."""
+        if self.targets is not None:
+            return Outputs(None, None, self.targets, self.domains, predictions=unpacked(student))
         if len(student) == self.examples:
             return Outputs(student, teacher, self.labels, self.domains)
         found = row_labels_for(self.by_row, len(student), self.examples)
@@ -70,17 +79,14 @@ def truth(name: str, data: object) -> Truth:
     Raises:
         DataError: The data cannot be read.
     """
-    labels, domains, prints, keys, kind = [], [], [], [], ""
+    labels, targets, domains, prints, keys, kind = [], [], [], [], [], ""
     by_row = RowLabelsReader()
     with randomness.preserved():
         randomness.seed_everything(0)
         for batch in source_of(name, data).epoch(0):
-            if not (batch.labels is None or isinstance(batch.labels, Tensor)):
-                raise DataError(
-                    f"a study compares outputs with labels in tensors, got `{name}` with "
-                    f"{describe(batch.labels)}; train such models by tl.distill"
-                )
-            labels.append(batch.labels)
+            tensor = batch.labels is None or isinstance(batch.labels, Tensor)
+            labels.append(batch.labels if tensor else None)
+            targets += [] if tensor else _boxes(name, batch.labels)
             by_row.add(batch)
             domains.append(domains_of(batch))
             prints.append(fingerprint(dict(named_tensors((batch.inputs, batch.labels)))))
@@ -93,6 +99,7 @@ def truth(name: str, data: object) -> Truth:
         keys=tuple(keys),
         kind=kind,
         by_row=by_row.found(),
+        targets=tuple(targets) if targets else None,
     )
 
 
@@ -130,7 +137,7 @@ def _never_true(labels: Tensor) -> tuple[str, ...]:
 def ask(model: Teacher, name: str, data: object, device: torch.device) -> Tensor | None:
     """Return a model's outputs on a data set, `[examples, …]`, in float32 on the CPU.
 
-    None for a teacher that knows only some of the classes.
+    Detections are `packed`. None for a teacher that knows only some of the classes.
 
     Args:
         model: The student or the teacher.
@@ -146,8 +153,10 @@ def ask(model: Teacher, name: str, data: object, device: torch.device) -> Tensor
     model = model.for_data(name, data)
     with model.ready(device):
         source = source_of(name, data)
-        found = evaluate(model, None, None, source, device=device).outputs.student
-    return None if found is None else found.float()
+        found = evaluate(model, None, None, source, device=device).outputs
+    if found.predictions is not None:
+        return packed(found.predictions)
+    return None if found.student is None else found.student.float()
 
 
 def source_of(name: str, data: object) -> Source:
@@ -176,6 +185,18 @@ def load(path: Path) -> Tensor | None:
             f"{path} must hold a model's outputs, got {error}; remove the file, and they are "
             "recomputed"
         ) from error
+
+
+def _boxes(name: str, labels: Any) -> list[Any]:
+    """Return the targets of a batch, on the CPU; refuse what is neither a tensor nor boxes."""
+    found = moved(list(labels), torch.device("cpu")) if isinstance(labels, list) else [labels]
+    if not all(isinstance(each, Mapping) and "boxes" in each for each in found):
+        raise DataError(
+            "a study compares outputs with labels in tensors, or with a dict of boxes and labels "
+            f"for each example, got `{name}` with {describe(labels)}; train other models by "
+            "tl.distill"
+        )
+    return found
 
 
 def _joined(column: list[Tensor | None]) -> Tensor | None:

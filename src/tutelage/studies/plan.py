@@ -17,10 +17,9 @@ from tutelage.data import as_source, randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.evaluation import Metric
 from tutelage.objectives import Objective
-from tutelage.objectives._objective import OutputKind
 from tutelage.studies.arm import Arm
 from tutelage.studies.describe import readable, seeded
-from tutelage.studies.kinds import on_labels
+from tutelage.studies.kinds import StudyKind, on_labels
 from tutelage.teachers import Teacher, as_teacher
 from tutelage.training import Engine, Monitor
 from tutelage.training.engine import as_engine
@@ -91,7 +90,7 @@ class StudyPlan:
 
     teacher: Teacher | None
     make_student: Callable[[], nn.Module] | nn.Module
-    kind: OutputKind
+    kind: StudyKind
     train: object
     val: object | None
     test: object

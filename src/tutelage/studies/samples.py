@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ from tutelage.errors import ArgumentError
 from tutelage.evaluation import Outputs
 from tutelage.nested import first_tensor
 from tutelage.positions import rows_of
-from tutelage.reports.samples import ImageSample, TextSample, image_sample
+from tutelage.reports.samples import LEAST_SCORE, Box, ImageSample, TextSample, image_sample
+from tutelage.studies.detections import unpacked
 from tutelage.studies.outputs import Truth, source_of
 
 _SHOWN = 4
@@ -40,6 +41,8 @@ def samples_of(
     Raises:
         ArgumentError: `words` returns another number of words than there are labelled rows.
     """
+    if truth.targets is not None:
+        return _detected(data, truth.outputs(student), teacher)
     comparable = teacher is not None and teacher.shape == student.shape
     outputs = truth.outputs(student, teacher if comparable else None)
     if outputs.rows is None or outputs.labels is None or outputs.labels.is_floating_point():
@@ -61,6 +64,32 @@ def samples_of(
         )
         for place in _spaced(len(batch))
     )
+
+
+def _detected(
+    data: object, outputs: Outputs, teacher: Tensor | None
+) -> tuple[ImageSample | TextSample, ...]:
+    """Return some images of the first batch with their true boxes and those of the models."""
+    images = next(iter(source_of("test", data).epoch(0))).inputs
+    sides = {"true": outputs.labels, "student": outputs.predictions or ()}
+    sides |= {} if teacher is None else {"teacher": unpacked(teacher)}
+    order = [whose for whose in ("true", "teacher", "student") if whose in sides]
+    return tuple(
+        image_sample(
+            images[place].float().numpy(),
+            {},
+            {whose: _boxes(sides[whose][place]) for whose in order},
+        )
+        for place in _spaced(len(images))
+        if images[place].ndim == _IMAGE - 1 and images[place].shape[0] in _CHANNELS
+    )
+
+
+def _boxes(found: Mapping[str, Tensor]) -> tuple[Box, ...]:
+    scores = found.get("scores", torch.ones(len(found["boxes"])))
+    kept = scores >= LEAST_SCORE
+    pairs = zip(found["boxes"][kept].tolist(), found["labels"][kept].tolist(), strict=True)
+    return tuple((*corners, int(label)) for corners, label in pairs)
 
 
 def _texts(data: object, examples: int, outputs: Outputs, words: Words) -> tuple[TextSample, ...]:

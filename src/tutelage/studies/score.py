@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, NonFiniteError
-from tutelage.evaluation import divergence, label_metrics, measure
+from tutelage.evaluation import ClassMetric, Outputs, divergence, label_metrics, measure
 from tutelage.evaluation.binary import ONE_LABEL, SEVERAL_LABELS, is_binary, right_labels
 from tutelage.objectives import Objective
-from tutelage.objectives._objective import OutputKind
 from tutelage.reports.record import DecidingMetric
 from tutelage.reports.summary import finite
 from tutelage.signals import Batch
 from tutelage.studies.carry_out import Done
+from tutelage.studies.kinds import StudyKind
 from tutelage.studies.outputs import Truth
 from tutelage.studies.plan import StudyPlan
 from tutelage.training import Monitor
 from tutelage.training.monitor import choose_monitor
 
-_OF_TEACHER: dict[OutputKind, tuple[str, ...]] = {
+_OF_TEACHER: dict[StudyKind, tuple[str, ...]] = {
     "classes": ("agreement", "kl"),
     "binary": ("agreement", "kl"),
     "values": ("teacher_mse",),
+    "boxes": (),
 }
 
 
@@ -73,7 +74,7 @@ class Scorer:
             return self.plan.monitor
         names = set[str]()
         if self.teacher_test is not None:
-            names.add(_OF_TEACHER[self.plan.kind][0])
+            names |= set(_OF_TEACHER[self.plan.kind][:1])
         if self.test.has_labels:
             names |= set(self._of_labels)
         return choose_monitor(names)
@@ -81,6 +82,8 @@ class Scorer:
     @property
     def _of_labels(self) -> tuple[str, ...]:
         """The names of metrics on labels."""
+        if self.plan.kind == "boxes":
+            return ()
         if self.plan.kind != "binary":
             return ("mse", "r2") if self.plan.kind == "values" else ("accuracy",)
         labels = self.test.labels
@@ -90,7 +93,14 @@ class Scorer:
     @property
     def metric(self) -> DecidingMetric:
         """The deciding metric for readers."""
-        return DecidingMetric(self.monitor.name, self.higher)
+        name = self.monitor.name
+        return DecidingMetric(name, self.higher, own_fraction=name in self.fractions)
+
+    @property
+    def fractions(self) -> tuple[str, ...]:
+        """The user's metrics that lie in [0, 1]."""
+        own = self.plan.metrics.items()
+        return tuple(name for name, each in own if getattr(each, "is_fraction", False) is True)
 
     def on_test(self, objective: Objective, output: Tensor) -> dict[str, float]:
         """Return all metrics of a student's outputs on the test data."""
@@ -126,9 +136,10 @@ class Scorer:
 
     def by_domain(self, objective: Objective, output: Tensor) -> dict[str, dict[str, float]]:
         """Return the deciding metric for each domain of the test data."""
-        name, outputs = self.monitor.name, self.test.outputs(output, self.teacher_test)
-        metrics = {key: each for key, each in self.plan.metrics.items() if key == name}
-        found = measure(objective, outputs, metrics)
+        if not self.test.domains:
+            return {}
+        name = self.monitor.name
+        found = self._deciding(objective, self.test.outputs(output, self.teacher_test))
         values = {each: found.get(f"{name}/{each}") for each in self.test.domains or ()}
         return {each: {name: value} for each, value in finite(values).items()}
 
@@ -140,6 +151,8 @@ class Scorer:
         None where the metric is no mean over examples. With several answers an example the metric
         is a mean over rows, a ratio of two sums over examples; see `_of_examples`.
         """
+        if self.plan.kind == "boxes":
+            return None
         found = self._per_row(name, objective, output)
         rows = self.test.outputs(output).rows
         return found if found is None or rows is None else _of_examples(*found, rows.examples)
@@ -179,12 +192,35 @@ class Scorer:
 
     def value(self, objective: Objective, output: Tensor, rows: Sequence[int] | None) -> float:
         """Return the deciding metric on some test examples; None for all."""
-        outputs = self.test.outputs(output, self.teacher_test)
-        outputs = replace(outputs, domains=None) if rows is None else outputs[rows]
+        found = self._deciding(objective, self._some(output, rows))
+        return found.get(self.monitor.name, math.nan)
+
+    @property
+    def is_by_class(self) -> bool:
+        """Whether the deciding metric can be told class by class by itself."""
+        return isinstance(self.plan.metrics.get(self.monitor.name), ClassMetric)
+
+    def value_by_class(
+        self, output: Tensor, rows: Sequence[int] | None
+    ) -> Mapping[int | str, float]:
+        """Return the deciding metric of each class on some test examples; None for all."""
+        metric, found = self.plan.metrics[self.monitor.name], self._some(output, rows).labelled()
+        if not isinstance(metric, ClassMetric) or found.labels is None:
+            return {}
+        given = found.predictions if found.student is None else found.student
+        return metric.by_class(given, found.labels, found.rows)
+
+    def _deciding(self, objective: Objective, outputs: Outputs) -> dict[str, float]:
+        """Return the deciding metric, also by domain; others only if they come with it."""
         name = self.monitor.name
-        metrics = {key: each for key, each in self.plan.metrics.items() if key == name}
-        found = measure(objective, outputs, metrics) | divergence(objective, outputs)
-        return found.get(name, math.nan)
+        if name == "kl":
+            return divergence(objective, outputs)
+        own = {key: each for key, each in self.plan.metrics.items() if key == name}
+        return measure(objective, outputs, own, standard=not own)
+
+    def _some(self, output: Tensor, rows: Sequence[int] | None) -> Outputs:
+        outputs = self.test.outputs(output, self.teacher_test)
+        return replace(outputs, domains=None) if rows is None else outputs[rows]
 
     def _metrics(
         self, objective: Objective, output: Tensor, data: Truth, teacher: Tensor | None

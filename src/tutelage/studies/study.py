@@ -26,7 +26,7 @@ from tutelage.studies.collect import Finished
 from tutelage.studies.conclude import ReportOptions, conclude
 from tutelage.studies.controls import built_in_controls
 from tutelage.studies.folder import exclusive
-from tutelage.studies.kinds import output_kind
+from tutelage.studies.kinds import study_kind
 from tutelage.studies.outputs import Truth, notes_on, truth
 from tutelage.studies.overlap import check_overlaps
 from tutelage.studies.plan import StudyPlan, Training
@@ -203,7 +203,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     known = truth("test", test)
     check_groups(groups, known)
     theirs = {} if controls is None else arms_of("controls", controls)
-    kind = output_kind(ours, theirs, known)
+    kind = study_kind(ours, theirs, known)
     check_metric_names(own_metrics, kind == "binary")
     numbers, notes = seeds_of(seeds), ()
     if controls is None:

@@ -1,13 +1,15 @@
-"""Images beside maps of their pixels' classes."""
+"""Images beside maps of their pixels' classes, or with boxes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from matplotlib.colors import ListedColormap
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
+from numpy.typing import NDArray
 
 from tutelage.reports.figures._canvas import canvas, to_svg
 from tutelage.reports.figures._palette import QUIET
@@ -30,16 +32,9 @@ def maps(samples: Sequence[ImageSample], names: Sequence[str]) -> str:
     found = [
         (pixels_of(each.image), [pixels_of(each.maps[name]) for name in whose]) for each in samples
     ]
-    heads = ["image", *whose]
-    aspect = max(image.shape[0] / image.shape[1] for image, _ in found)
-    used = sorted(
-        {int(each) for _, ids in found for part in ids for each in np.unique(part)} - {NO_CLASS}
-    )
-    lines = -(-len(used) // 6) if len(used) <= MOST_NAMED else 0
-    height = len(found) * _WIDTH / len(heads) * aspect + 0.35 + 0.28 * lines
-    with canvas(_WIDTH, height) as (figure, axes):
-        axes.remove()
-        grid: Any = figure.subplots(len(found), len(heads), squeeze=False)
+    used = {int(each) for _, ids in found for part in ids for each in np.unique(part)}
+    images = [image for image, _ in found]
+    with _grid(images, ["image", *whose], used - {NO_CLASS}, names) as (figure, grid):
         for row, (image, ids) in zip(grid, found, strict=True):
             row[0].imshow(image)
             for place, part in zip(row[1:], ids, strict=True):
@@ -47,15 +42,56 @@ def maps(samples: Sequence[ImageSample], names: Sequence[str]) -> str:
                 place.imshow(
                     shown, cmap=_COLORS, vmin=-0.5, vmax=_COLORS.N - 0.5, interpolation="nearest"
                 )
+        shown_by = ", ".join(whose)
+        return to_svg(figure, f"{len(found)} images with the classes of their pixels: {shown_by}")
+
+
+def boxes(samples: Sequence[ImageSample], names: Sequence[str]) -> str:
+    """Draw each sample as a row: the image with each side's boxes; return the SVG.
+
+    Arguments as for `maps`, with boxes.
+    """
+    whose = list(samples[0].boxes)
+    images = [pixels_of(each.image) for each in samples]
+    used = {box[4] for each in samples for found in each.boxes.values() for box in found}
+    with _grid(images, whose, used, names) as (figure, grid):
+        for row, image, sample in zip(grid, images, samples, strict=True):
+            for place, side in zip(row, whose, strict=True):
+                place.imshow(image)
+                for left, top, right, bottom, label in sample.boxes[side]:
+                    size = right - left, bottom - top
+                    color = _COLORS(label % _COLORS.N)
+                    place.add_patch(Rectangle((left, top), *size, fill=False, color=color, lw=1.2))
+        return to_svg(figure, f"{len(samples)} images with boxes: {', '.join(whose)}")
+
+
+@contextmanager
+def _grid(
+    images: Sequence[NDArray[np.uint8]],
+    heads: Sequence[str],
+    used: set[int],
+    names: Sequence[str],
+) -> Iterator[tuple[Any, Any]]:
+    """Give a figure and its axes, a row for each image and a column for each head.
+
+    With a legend of the classes that are used, if they are few.
+    """
+    aspect = max(image.shape[0] / image.shape[1] for image in images)
+    lines = -(-len(used) // 6) if len(used) <= MOST_NAMED else 0
+    height = len(images) * _WIDTH / len(heads) * aspect + 0.35 + 0.28 * lines
+    with canvas(_WIDTH, height) as (figure, axes):
+        axes.remove()
+        grid: Any = figure.subplots(len(images), len(heads), squeeze=False)
         for place, head in zip(grid[0], heads, strict=True):
             place.set_title(head)
         for place in grid.flat:
             place.set_axis_off()
         if lines:
-            patches = [Patch(color=_COLORS(each % _COLORS.N), label=names[each]) for each in used]
+            patches = [
+                Patch(color=_COLORS(each % _COLORS.N), label=names[each]) for each in sorted(used)
+            ]
             figure.legend(handles=patches, loc="outside lower center", ncols=6, labelcolor=QUIET)
-        shown_by = ", ".join(whose)
-        return to_svg(figure, f"{len(found)} images with the classes of their pixels: {shown_by}")
+        yield figure, grid
 
 
 def _distinct() -> ListedColormap:

@@ -10,7 +10,7 @@ from tutelage.reports.figures._palette import LOOKS
 from tutelage.reports.page import Figure, Section
 from tutelage.reports.record import FRACTIONS, ArmRecord, Curve, DecidingMetric, Record
 from tutelage.reports.sections.outcome import MOST_DRAWN, look
-from tutelage.reports.verdict import axis_label, is_fraction
+from tutelage.reports.verdict import axis_label
 
 _LOSSES = ("train/loss", "val/loss")
 _FRACTIONS = ("val/accuracy", "val/label_accuracy", "val/agreement")
@@ -99,7 +99,7 @@ def _grouped(
     ]
     if not lines:
         return None
-    as_percent = is_fraction(keys[0].removeprefix("val/"))
+    as_percent = keys[0].removeprefix("val/").split("/")[0] in FRACTIONS
     log = not as_percent and _spans_a_decade(lines)
     svg = figures.curves(lines, y_label, log=log, as_percent=as_percent)
     return Figure(svg, title, f"{caption} The scale is logarithmic." if log else caption)

@@ -14,7 +14,6 @@ from tutelage.reports.verdict import (
     axis_label,
     difference,
     examples,
-    is_fraction,
     metric_heading,
     metric_name,
     strongest,
@@ -68,11 +67,13 @@ def heading(name: str) -> Column:
     return _HEADINGS.get(name, Column(name.replace("_", " ").capitalize()))
 
 
-def mean_text(values: tuple[float, ...], name: str, interval: Interval | None = None) -> str | Cell:
+def mean_text(
+    values: tuple[float, ...], as_percent: bool, interval: Interval | None = None
+) -> str | Cell:
     """Return the mean of a metric over seeds, with its interval; fractions in per cent."""
     if not values:
         return NONE
-    factor = 100 if is_fraction(name) else 1
+    factor = 100 if as_percent else 1
     mean = factor * fmean(values)
     if interval is None:
         return f"{mean:.2f}" if factor == 100 else significant(mean)  # noqa: PLR2004
@@ -123,9 +124,12 @@ def _row(
     steps = arm.trials[0].steps
     return (
         arm.name,
-        mean_text(arm.values(metric.name), metric.name, spread(arm, metric.name)),
+        mean_text(arm.values(metric.name), metric.is_fraction, spread(arm, metric.name)),
         *(_compared(found, metric) if compared else ()),
-        *(mean_text(arm.values(name), name, spread(arm, name)) for name in extra),
+        *(
+            mean_text(arm.values(name), record.is_fraction(name), spread(arm, name))
+            for name in extra
+        ),
         NONE if steps is None else count(steps),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import fmean
 
 from tutelage.reports.figures import deltas, residuals
@@ -53,8 +54,8 @@ def _differences(record: Record, kind: str) -> Table | None:
     names = record.class_names if kind == "class" else ()
     rows = tuple(
         (
-            names[int(each.name)] if names else each.name,
-            count(each.examples),
+            _named(each.name, names),
+            NONE if each.examples is None else count(each.examples),
             Cell(difference(each.difference, metric, 2), each.difference),
             part_interval(each, metric) or NONE,
         )
@@ -73,7 +74,12 @@ def _differences(record: Record, kind: str) -> Table | None:
         f"seeds and test examples) all hold together with 95 %: each is corrected for the number "
         f"of {plural} looked at (Bonferroni)."
     )
-    return Table(f"Differences by {kind}", columns, rows, note)
+    return Table(f"Differences by {kind}", columns, rows, note).without_empty()
+
+
+def _named(part: str, names: Sequence[str]) -> str:
+    """Return the name of a domain or class; a class may be given by its id."""
+    return names[int(part)] if part.isdecimal() and int(part) < len(names) else part
 
 
 def _deltas(record: Record, ours: ArmRecord, theirs: ArmRecord) -> Figure | None:
@@ -119,7 +125,7 @@ def _domains_of_arms(record: Record, names: list[str]) -> Table | None:
         return None
     metric = record.metric
     rows = tuple(
-        (arm.name, *(_domain(arm, name, metric.name) for name in names))
+        (arm.name, *(_domain(record, arm, name, metric.name) for name in names))
         for arm in record.judged().values()
     )
     columns = (Column("Arm", numeric=False), *(Column(name) for name in names))
@@ -132,22 +138,25 @@ def _domains_of_run(record: Record, names: list[str]) -> Table:
     student = record.arm(record.primary)
     trial = student.trials[0]
     metrics = list(dict.fromkeys(each for found in trial.domains.values() for each in found))
-    rows = [(name, *(_domain(student, name, each) for each in metrics)) for name in names]
+    rows = [(name, *(_domain(record, student, name, each) for each in metrics)) for name in names]
     whole = {each: trial.curves.get(f"val/{each}") for each in metrics}
     at = {each: dict(zip(curve.steps, curve.values, strict=True)) if curve else {}
           for each, curve in whole.items()}  # fmt: skip
     steps = trial.curves["train/loss"].steps
     step = steps[(trial.best_epoch or len(steps)) - 1]
-    overall = (mean_text((at[each][step],), each) if step in at[each] else NONE for each in metrics)
+    overall = (
+        mean_text((at[each][step],), record.is_fraction(each)) if step in at[each] else NONE
+        for each in metrics
+    )
     note = f"Of the student on the validation examples of each domain, at epoch {trial.best_epoch}."
     columns = (Column("Domain", numeric=False), *map(heading, metrics))
     return Table("Metrics by domain", columns, (*rows, ("All", *overall)), note, emphasis=len(rows))
 
 
-def _domain(arm: ArmRecord, domain: str, metric: str) -> str | Cell:
+def _domain(record: Record, arm: ArmRecord, domain: str, metric: str) -> str | Cell:
     found = [trial.domains.get(domain, {}).get(metric) for trial in arm.trials]
     known = [each for each in found if each is not None]
-    return mean_text((fmean(known),), metric) if known else NONE
+    return mean_text((fmean(known),), record.is_fraction(metric)) if known else NONE
 
 
 def _residuals(record: Record) -> Section | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tutelage.reports.figures.maps import maps
+from tutelage.reports.figures.maps import boxes, maps
 from tutelage.reports.page import Column, Figure, Section, Table
 from tutelage.reports.record import Record
-from tutelage.reports.samples import ImageSample, TextSample
+from tutelage.reports.samples import LEAST_SCORE, ImageSample, TextSample
 
 
 def samples_sections(record: Record) -> tuple[Section, ...]:
@@ -14,17 +14,23 @@ def samples_sections(record: Record) -> tuple[Section, ...]:
     texts = [each for each in record.samples if isinstance(each, TextSample)]
     found = []
     if images:
-        caption = (
-            "Test images, evenly spaced and not chosen by their results; the student is that of "
-            f"“{record.primary}”, first seed. Pixels without a label are blank."
-        )
-        figure = Figure(
-            maps(images, _names(record)), "Pixels and their classes", caption, wide=True
-        )
-        found.append(Section("Images", figures=(figure,)))
+        found.append(Section("Images", figures=(_images(record, images),)))
     if texts:
         found.append(Section("Texts", table=_texts(record, texts)))
     return tuple(found)
+
+
+def _images(record: Record, images: list[ImageSample]) -> Figure:
+    names = _names(record)
+    caption = (
+        "Test images, evenly spaced and not chosen by their results; the student is that of "
+        f"“{record.primary}”, first seed. "
+    )
+    if images[0].boxes:
+        caption += f"Detected boxes are those with a score of at least {LEAST_SCORE:g}."
+        return Figure(boxes(images, names), "Boxes and their classes", caption, wide=True)
+    caption += "Pixels without a label are blank."
+    return Figure(maps(images, names), "Pixels and their classes", caption, wide=True)
 
 
 def _texts(record: Record, texts: list[TextSample]) -> Table:
