@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
+from tutelage.data.tensor_table import table_of
 from tutelage.datasets import load_data
 from tutelage.errors import ArgumentError, DataError
 
@@ -146,6 +147,7 @@ def test_domains_come_from_a_column(tmp_path):
     splits = load_data("data", {"train": path, "domain": "from", "label": "y"})
     assert [splits.train[at][0].item() for at in range(8)] == list(range(8))
     assert [splits.train[at][2] for at in range(8)] == list("abababab")
+    assert table_of(splits.train) is not None  # which is read by whole batches
 
 
 def test_equal_inputs_in_train_and_test_are_reported(tmp_path, caplog):

@@ -43,6 +43,7 @@ def test_texts_with_the_names_and_order_of_their_classes(tmp_path):
     options = {"train": name, "val": name, "test": name, "text": "text", "label": "label"}
     splits = load_data("data", options)
     assert splits.classes == ("no", "maybe", "yes")
+    assert load_data("data", {**options, "kind": "classes"}).classes == splits.classes
     assert [int(splits.train[at][1]) for at in range(4)] == [2, 0, 1, -100]
     assert splits.val[0] == ("e", torch.tensor(2))
     assert splits.test[0][0] == "f"

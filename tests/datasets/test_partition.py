@@ -69,6 +69,49 @@ def test_groups_stay_together(tmp_path):
     assert splits.columns.names == ("x",)
 
 
+def test_column_says_which_part_a_row_is_of(tmp_path):
+    names = ["train", "Validation", "test", "train"]
+    path = write(tmp_path / "a.csv", [(at, names[at % 4], "pq"[at % 3 > 0]) for at in range(40)])
+    options = {"train": path, "label": "y", "split": {"column": "who"}}
+    splits = load_data("data", options)
+    assert [len(each) for each in (splits.train, splits.val, splits.test)] == [20, 10, 10]
+    assert splits.test[:][0][:, 0].tolist() == list(range(2, 40, 4))
+    assert splits.columns.names == ("x",)
+    for test in (path, 0.2):
+        with pytest.raises(ArgumentError, match="given once"):
+            load_data("data", {**options, "test": test})
+
+
+def test_share_is_taken_of_the_rows_of_train(tmp_path):
+    path = write(
+        tmp_path / "a.csv", [(at, ["train", "test"][at % 2], "pq"[at // 2 % 2]) for at in range(80)]
+    )
+    splits = load_data(
+        "data", {"train": path, "label": "y", "val": 0.2, "split": {"column": "who"}}
+    )
+    assert [len(each) for each in (splits.train, splits.val, splits.test)] == [32, 8, 40]
+    assert not splits.val[:][0].remainder(2).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("trian", "'trian' in row 1"), ("test", "got none")]
+)
+def test_column_with_other_parts_is_refused(tmp_path, name, expected):
+    path = write(tmp_path / "a.csv", [(at, name, "pq"[at % 2]) for at in range(9)])
+    with pytest.raises(DataError, match=expected):
+        load_data("data", {"train": path, "label": "y", "split": {"column": "who"}})
+
+
+def test_column_of_parts_that_no_option_names_is_refused(tmp_path):
+    path = write(
+        tmp_path / "a.csv", [(at, ["train", "test"][at % 2], "pq"[at % 3 > 0]) for at in range(9)]
+    )
+    with pytest.raises(DataError, match=r"write split: \{column: who\}"):
+        load_data("data", {"train": path, "label": "y"})
+    splits = load_data("data", {"train": path, "label": "y", "columns": ["x", "who"]})
+    assert len(splits.train) == 9
+
+
 def test_equal_inputs_stay_together(tmp_path):
     path = write(tmp_path / "a.csv", [(at // 4, "z", "pq"[at % 2]) for at in range(40)])
     splits = load_data("data", {"train": path, "label": "y", "val": 0.2})

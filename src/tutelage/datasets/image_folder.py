@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from tutelage.datasets.content import Content
 from tutelage.datasets.frame import Frame
 from tutelage.datasets.options import DataOptions
+from tutelage.datasets.partition import PARTS
 from tutelage.datasets.pictures import Pictures, checked
 from tutelage.datasets.stored import Files, pillow
 from tutelage.errors import DataError
@@ -17,7 +18,6 @@ FOLDER = "folder"
 """As `label` or `domain`: the name of a sub-folder."""
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"))
 _HIDDEN = (".", "__MACOSX")
-_PARTS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
 def with_parts(options: DataOptions) -> DataOptions:
@@ -26,19 +26,19 @@ def with_parts(options: DataOptions) -> DataOptions:
     A folder with other sub-folders beside these is one of classes, and a part that the options name
     stays as it is.
     """
-    if not isinstance(options.train, str) or not Path(options.train).expanduser().is_dir():
-        return options
     folder = Path(options.train).expanduser()
+    if not folder.is_dir():
+        return options
     inside = {each.name for each in folder.iterdir() if each.is_dir()}
     inside = {each for each in inside if not each.startswith(_HIDDEN)}
     found = {
         part: str(folder / name)
-        for part, names in _PARTS.items()
+        for part, names in PARTS.items()
         for name in names
         if name in inside
     }
     if "train" not in found or not inside.issubset(
-        name for each in _PARTS.values() for name in each
+        name for each in PARTS.values() for name in each
     ):
         return options
     given = {part for part in ("val", "test") if getattr(options, part) is not None}

@@ -32,7 +32,8 @@ def column_names(frame: Frame, options: DataOptions) -> list[str]:
         return list(options.columns)
     for name in options.categories:
         frame.cells("categories", name)
-    others = {*options.labels, options.domain, options.split.group, *frame.nameless}
+    others = {*options.labels, options.domain, options.split.group, options.split.column}
+    others |= frame.nameless
     return [each for each in frame.columns if each not in others]
 
 

@@ -13,7 +13,7 @@ from tutelage.datasets.content import Content, keys_of
 from tutelage.datasets.image_folder import with_parts
 from tutelage.datasets.inputs import column_names, inputs_of, with_inputs
 from tutelage.datasets.options import DataOptions
-from tutelage.datasets.partition import partition
+from tutelage.datasets.partition import by_column, partition, refuse_unread_parts
 from tutelage.datasets.pictures import Pictures
 from tutelage.datasets.python_data import is_python, splits_of_python
 from tutelage.datasets.read import read
@@ -72,7 +72,8 @@ def load_data(
 def _completed(argument: str, options: DataOptions, train: Content) -> DataOptions:
     """Return options in which labels and domains are named, where the data has names for them."""
     labels = options.labels or train.labels
-    known = train.classes.get(labels[0]) if len(labels) == 1 and options.kind is None else None
+    are_classes = len(labels) == 1 and options.kind in (None, "classes")
+    known = train.classes.get(labels[0]) if are_classes else None
     given = {
         "label": labels,
         "domain": train.domain or options.domain,
@@ -91,10 +92,12 @@ def _completed(argument: str, options: DataOptions, train: Content) -> DataOptio
         raise ArgumentError(
             f"`{argument}.kind` says what labels are, got data without; name their column: label"
         )
+    refuse_unread_parts(train.frame, options)
     for option, names in (
         ("label", options.labels),
         ("domain", (options.domain,)),
         ("split.group", (options.split.group,)),
+        ("split.column", (options.split.column,)),
     ):
         for name in filter(None, names):
             train.frame.cells(f"{argument}.{option}", name)
@@ -106,12 +109,23 @@ def _divided(contents: dict[str, Content], options: DataOptions) -> dict[str, Pa
     parts = {
         name: Part(each, np.arange(len(each))) for name, each in contents.items() if name in _PARTS
     }
+    train = contents["train"]
+    if options.split.column is not None:
+        found = by_column(train.frame, options.split.column)
+        twice = [name for name in ("val", "test") if name in found and getattr(options, name)]
+        if twice:
+            raise ArgumentError(
+                f"`{twice[0]}` must be given once, got {getattr(options, twice[0])} "
+                f"and rows of the column {options.split.column!r}; leave one of them out"
+            )
+        parts |= {name: Part(train, rows) for name, rows in found.items()}
     shares = {name: options.share(name) for name in ("test", "val") if options.share(name)}
     if shares:
-        train = contents["train"]
+        rows = parts["train"].rows
         units, strata = _units(train, options), _strata(train, options)
-        found = partition(units, strata, shares, options.split.seed)
-        parts |= {name: Part(train, rows) for name, rows in found.items()}
+        chosen = strata and [strata[row] for row in rows]
+        found = partition([units[row] for row in rows], chosen, shares, options.split.seed)
+        parts |= {name: Part(train, rows[each]) for name, each in found.items()}
     return parts
 
 

@@ -37,6 +37,7 @@ class SplitOptions(BaseModel):
         seed: Of the random choice.
         stratified: Whether every class has its share in each part; None for yes, where labels are
             classes and examples are not kept together by `group`.
+        column: The column that says which part an example is of: train, val or test.
         group: The column whose equal values stay in one part, such as a patient's or an author's.
     """
 
@@ -45,6 +46,7 @@ class SplitOptions(BaseModel):
     seed: int = Field(default=0, ge=0)
     stratified: bool | None = None
     group: str | None = None
+    column: str | None = None
 
 
 class DataOptions(BaseModel):

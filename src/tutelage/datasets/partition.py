@@ -8,9 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tutelage.datasets.frame import Frame
+from tutelage.datasets.options import DataOptions
 from tutelage.errors import DataError
 
 Rows = NDArray[np.int64]
+
+PARTS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+"""The parts of data, and what they are called in folders and columns."""
 
 
 def partition(
@@ -48,6 +57,47 @@ def partition(
                 "larger share, or a file"
             )
     return found
+
+
+def by_column(frame: Frame, name: str) -> dict[str, Rows]:
+    """Return the rows of each part, as a column of the table says.
+
+    Raises:
+        DataError: A cell is none of the names of parts, or no row is of the training data.
+    """
+    known = {each: part for part, names in PARTS.items() for each in names}
+    cells = [str(each).strip().lower() for each in frame.cells("split.column", name)]
+    other = next((row for row, cell in enumerate(cells) if cell not in known), None)
+    if other is not None:
+        raise DataError(
+            f"the column {name!r} must say train, val or test in each row, got "
+            f"{frame.columns[name][other]!r} in {frame.row(other)}; rename it"
+        )
+    of = np.array([known[each] for each in cells])
+    if not (of == "train").any():
+        raise DataError(f"the column {name!r} must have rows of train, got none; correct it")
+    return {part: np.flatnonzero(of == part) for part in PARTS if (of == part).any()}
+
+
+def refuse_unread_parts(frame: Frame, options: DataOptions) -> None:
+    """Refuse a column that says which rows are of the test data, if the options do not name it.
+
+    Raises:
+        DataError: There is one, and so all of its rows would be training data.
+    """
+    known = {name for each in PARTS.values() for name in each}
+    used = {*options.labels, *(options.columns or ()), options.domain, options.text, options.image}
+    for name, cells in frame.columns.items():
+        few = {str(each).strip().lower() for each in cells[:1000]}
+        if name in used or name == options.split.column or not few <= known:
+            continue
+        found = {str(each).strip().lower() for each in cells}
+        if len(found) > 1 and "train" in found and found <= known:
+            raise DataError(
+                f"the rows of {frame.name} that the column {name!r} says are not of train must not "
+                f"be trained on, got no option that names it; write split: {{column: {name}}}, or "
+                "remove the column"
+            )
 
 
 def _divide(
