@@ -17,7 +17,7 @@ from tutelage.errors import ArgumentError, DataError, RunFolderError
 from tutelage.evaluation import evaluate
 from tutelage.objectives import Objective
 from tutelage.recipes.job import Job
-from tutelage.studies.kinds import on_labels, output_kind
+from tutelage.studies.kinds import on_labels, study_kind
 from tutelage.studies.outputs import truth
 from tutelage.teachers import Teacher, as_teacher
 
@@ -90,4 +90,4 @@ def _reading(job: Job, split: str, data: Any) -> Objective:
     stages = job.asked.get("stages")
     if stages:
         return stages[-1].objective
-    return job.asked.get("objective") or on_labels(output_kind({}, {}, truth(split, data)))
+    return job.asked.get("objective") or on_labels(study_kind({}, {}, truth(split, data)))
