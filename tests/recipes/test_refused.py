@@ -102,3 +102,11 @@ def test_a_teacher_with_random_weights_is_refused(tmp_path):
     }  # fmt: skip
     with pytest.raises(tl.TutelageError, match="random weights"):
         tl.Recipe({**recipe, "out": str(tmp_path / "run")}).run()
+
+
+def test_the_kept_recipe_is_the_one_that_ran_and_not_one_that_failed(job):
+    with pytest.raises(tl.RecipeError):
+        tl.Recipe.from_file("job.yaml", ["training.epochs=0"]).run()
+    tl.Recipe.from_file("job.yaml", ["training.epochs=1"]).run()
+    kept = (job / "runs" / "job" / "recipe.yaml").read_text()
+    assert "epochs: 1" in kept

@@ -24,6 +24,9 @@ from tutelage.store import TargetStore
 from tutelage.studies import Study
 from tutelage.training import Run
 
+_OF_A_RUN = ("run.json", "results.json", "trials", "train")
+"""Files and folders of which one is there once a run, a study or stored targets have begun."""
+
 
 class Recipe:
     """Teacher, student, data, objective and training of a whole job.
@@ -120,7 +123,7 @@ class Recipe:
         of a run that may prove to be another one.
         """
         path = out / "recipe.yaml"
-        if not path.exists():
+        if not any((out / name).exists() for name in _OF_A_RUN):
             self._write(path)
         found = work()
         self._write(path)
