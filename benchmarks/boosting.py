@@ -15,6 +15,7 @@ import os
 import sys
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import lightgbm
 import pandas as pd
@@ -29,7 +30,8 @@ def prepare(table: pd.DataFrame, label: str, folder: Path, trees: int = 300) -> 
     """Write train.csv, test.csv and a teacher that was fitted on the first."""
     folder.mkdir(parents=True, exist_ok=True)
     table = table.drop_duplicates(list(table.columns.drop(label)))
-    train, test = train_test_split(table, test_size=0.2, random_state=0, stratify=table[label])
+    parts: Any = train_test_split(table, test_size=0.2, random_state=0, stratify=table[label])
+    train, test = parts
     train.to_csv(folder / "train.csv", index=False)
     test.to_csv(folder / "test.csv", index=False)
     inputs = train.drop(columns=label)
