@@ -48,7 +48,7 @@ def main() -> dict[str, float]:
     """Distil four layers into one, on random sequences; return the loss before and after."""
     torch.manual_seed(0)
     tokens = torch.randint(0, 50, (256, 12))
-    examples = [{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in tokens]
+    examples: Any = [{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in tokens]
     batch = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
     teacher, student = bert(layers=4), bert(layers=1)
     nn.init.normal_(teacher.classifier.weight, std=1.0)  # for confident predictions
