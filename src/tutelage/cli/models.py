@@ -29,7 +29,7 @@ def show(
     Of stored targets: sizes, the teacher's confusions, a few examples.
     """
     with told(as_json) as result:
-        if (Path(name) / "manifest.json").is_file():
+        if Path(name).is_dir():
             from tutelage.reports.store_screen import show_store  # noqa: PLC0415 - imports torch
             from tutelage.store import TargetStore  # noqa: PLC0415
 
