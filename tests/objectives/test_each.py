@@ -14,7 +14,14 @@ from objective_samples import CLASSES, Sample, found, gradient
 from tutelage import objectives
 from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError, ModelError
-from tutelage.objectives import HardLabels, LabelRegression, LayerObjective, Objective, OwnLoss
+from tutelage.objectives import (
+    HardLabels,
+    LabelRegression,
+    LayerObjective,
+    Objective,
+    OwnLoss,
+    RowMean,
+)
 from tutelage.schedules import Linear
 from tutelage.signals import Batch, Signals
 from tutelage.wants import OUTPUT, Wants
@@ -56,9 +63,9 @@ def exported():
 
 
 def test_every_objective_has_a_sample():
-    """Except those on layers (test_each_layer_objective.py) and on losses (test_own_loss.py)."""
+    """Except those on layers, on losses and on rows, which have test files of their own."""
     checked = {type(each.objective) for each in EACH.values()}
-    others = (LayerObjective, OwnLoss)
+    others = (LayerObjective, OwnLoss, RowMean)
     assert checked == {each for each in exported() if not issubclass(each, others)}
 
 
