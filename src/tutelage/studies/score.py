@@ -219,7 +219,8 @@ class Scorer:
         return measure(objective, outputs, own, standard=not own)
 
     def _some(self, output: Tensor, rows: Sequence[int] | None) -> Outputs:
-        outputs = self.test.outputs(output, self.teacher_test)
+        own = self.monitor.name in self.plan.metrics  # which are not given the teacher's
+        outputs = self.test.outputs(output, None if own else self.teacher_test)
         return replace(outputs, domains=None) if rows is None else outputs[rows]
 
     def _metrics(
