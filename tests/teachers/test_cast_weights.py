@@ -73,6 +73,12 @@ def ask(teacher, inputs, fields=OUTPUT):
 def test_outputs_are_equal_to_the_bit(name):
     make, inputs = MODELS[name]
     model = make()
+    if name == "lstm":
+        try:  # PyTorch has no LSTM in bfloat16 on a CPU without AVX-512
+            with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+                model(inputs)
+        except RuntimeError as error:
+            pytest.skip(f"PyTorch itself: {str(error)[:80]}")
     expected = ask(Live(model), inputs).output
     before = {name: each.clone() for name, each in model.state_dict().items()}
     teacher = Live(model)
