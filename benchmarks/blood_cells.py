@@ -35,7 +35,7 @@ from tables import show
 from tutelage.evaluation import MeanAveragePrecision
 
 NAMES = ("background", "red cell", "white cell", "platelet")
-CHANNELS, SEEDS, BATCH = 64, 3, 8
+CHANNELS, SEEDS, BATCH = 64, 2, 8
 EPOCHS, TEACHER_EPOCHS, DEPTH = 8, 12, 3
 METRICS = {"AP": MeanAveragePrecision(), "AP50": MeanAveragePrecision(at_50=True)}
 MONITOR = tl.Monitor("AP", higher_is_better=True)
