@@ -95,10 +95,11 @@ def _grid(
 
 
 def _distinct() -> ListedColormap:
-    """Return 20 colours that can be told apart, on a light page and on a dark one."""
+    """Return 20 colours that can be told apart, on a light page and on a dark one: strong first."""
     from matplotlib import colormaps  # noqa: PLC0415 - beside its use
 
-    return ListedColormap([*colormaps["tab20"].colors])  # pyright: ignore[reportAttributeAccessIssue]
+    colors = colormaps["tab20"].colors  # pyright: ignore[reportAttributeAccessIssue]
+    return ListedColormap([*colors[::2], *colors[1::2]])
 
 
 _COLORS = _distinct()

@@ -64,7 +64,8 @@ def spread(arm: ArmRecord, name: str) -> Interval | None:
 
 def heading(name: str) -> Column:
     """Return the head of a metric's column."""
-    return _HEADINGS.get(name, Column(name.replace("_", " ").capitalize()))
+    words = name.replace("_", " ")
+    return _HEADINGS.get(name, Column(words[:1].upper() + words[1:]))
 
 
 def mean_text(
