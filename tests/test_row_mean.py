@@ -131,6 +131,24 @@ def test_rows_that_cannot_be_known_are_refused():
         distiller(RowMean(tl.HardLabels()))(tl.Batch(torch.randn(2, 5), torch.tensor([0, 1])))
 
 
+class Pooled(nn.Module):
+    """A classifier of whole texts."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Embedding(9, CLASSES)
+
+    def forward(self, input_ids, attention_mask):
+        return self.head(input_ids).mean(dim=1)
+
+
+def test_a_classifier_of_texts_is_not_weighed_by_their_lengths():
+    mask = torch.arange(4) < torch.tensor([1, 4])[:, None]
+    batch = tl.Batch({"input_ids": torch.zeros(2, 4).long(), "attention_mask": mask.long()})
+    with pytest.raises(DataError, match="one answer"):
+        tl.Distiller(Pooled(), Pooled(), RowMean(tl.SoftTargets(2)))(batch)
+
+
 @pytest.mark.parametrize(
     "objective", [tl.FeatureMatch({"a": "b"}), tl.OwnLoss(), tl.HardLabels() + tl.OwnLoss(), None]
 )

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage.errors import DataError, ModelError
-from tutelage.nested import describe, first_tensor
+from tutelage.nested import describe, named_tensors
 from tutelage.rows import Rows
 from tutelage.signals import UNLABELLED, Batch, Mixture, Signals
 
@@ -85,7 +85,8 @@ def rows_of(batch: Batch, dimensions: int) -> Rows | None:
     if positions is None:
         return None
     shape = torch.Size((len(batch), *positions))
-    return _rows(batch, shape, first_tensor((batch.row_mask, batch.labels, batch.inputs)).device)
+    _, tensor = next(named_tensors((batch.row_mask, batch.labels, batch.inputs)))
+    return _rows(batch, shape, tensor.device)
 
 
 def _or_tokens(batch: Batch, dimensions: int) -> tuple[int, ...] | None:

@@ -13,6 +13,7 @@ from tutelage.objectives._labels import labels_of
 from tutelage.objectives._objective import Objective, Term
 from tutelage.objectives._value_checks import readable
 from tutelage.positions import labels_by_row, rows_of, same_rows
+from tutelage.rows import Rows
 from tutelage.signals import Batch, Signals
 
 _DIMENSIONS = (3, 4, 5)  # of an output with positions
@@ -42,7 +43,7 @@ def valid_examples(terms: Sequence[Term], batch: Batch) -> tuple[int, Sequence[T
     for term in terms:
         wants = term.objective.wants
         if term.objective.by_row:
-            masks.append(_numbers_of_rows(term, batch))
+            masks.append(_numbers_of_rows(term.objective, batch))
             continue
         masks.append(labelled if wants.labels else answered if wants.student.output else None)
     if examples == 1:
@@ -83,8 +84,11 @@ def values_of(
     rows = student.rows if wants.student.output else None
     if wants.student.output and wants.teacher.output and rows is not teacher.rows:
         same_rows([rows, teacher.rows], ["the student", "the teacher"])
+    given = batch
     if rows is not None:
         batch = labels_by_row(batch, rows)
+    if objective.by_row:
+        _check_weights(objective, rows, batch, given)
     values = objective(student, teacher, batch)
     expected = examples if rows is None else len(rows)
     if getattr(values, "shape", None) != (expected,):
@@ -98,7 +102,24 @@ def values_of(
     return rows.mean(values, batch.labelled() if wants.labels else None)
 
 
-def _numbers_of_rows(term: Term, batch: Batch) -> Tensor:
+def _check_weights(objective: Objective, rows: Rows | None, by_row: Batch, given: Batch) -> None:
+    """Refuse rows of an output that are not those by whose number its examples are weighed."""
+    expected = _numbers_of_rows(objective, given)
+    shown = "with one answer an example"
+    if rows is not None:
+        known = by_row.labelled().float() if objective.wants.labels else None
+        found = rows.counts if known is None else rows.padded(known).flatten(1).sum(dim=1)
+        if torch.equal(found.float(), expected.to(found.device)):
+            return
+        shown = f"with {found.tolist()[:4]}"
+    raise DataError(
+        f"{objective} weighs examples by the numbers of rows that the batch tells, "
+        f"{expected.tolist()[:4]}, got an output {shown}; leave RowMean out, or give a `row_mask` "
+        "of the output's positions"
+    )
+
+
+def _numbers_of_rows(objective: Objective, batch: Batch) -> Tensor:
     """Return how many valid rows each example has for a term, `[batch]` of float32."""
     found: list[Tensor] = []
     for dimensions in _DIMENSIONS:
@@ -106,13 +127,13 @@ def _numbers_of_rows(term: Term, batch: Batch) -> Tensor:
         if rows is None:
             continue
         counts = rows.counts
-        if term.objective.wants.labels:
+        if objective.wants.labels:
             known = labels_by_row(batch, rows).labelled()
             counts = rows.padded(known.float()).flatten(1).sum(dim=1)
         found.append(counts.float())
     if not found or any(not torch.equal(found[0], each) for each in found[1:]):
         raise DataError(
-            f"{term.objective} must know the rows of each example before the models "
+            f"{objective} must know the rows of each example before the models "
             "run, by labels of positions, a `row_mask` or an attention mask, got inputs "
             f"{describe(batch.inputs)} and labels {describe(batch.labels)}; give a `row_mask`, or "
             "leave out RowMean where an example has one answer"
