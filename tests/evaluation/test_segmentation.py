@@ -13,7 +13,6 @@ from tutelage.errors import DataError, NonFiniteError
 from tutelage.evaluation import (
     confusion_by_example,
     iou_by_class,
-    jackknife_iou,
     mean_interval,
     mean_iou,
     mean_iou_of,
@@ -101,57 +100,6 @@ def test_many_rows_are_counted_exactly():
     assert mean_iou_of(confusion) == ((2**24 + 1) / (2**24 + 2) + 2**24 / (2**24 + 1)) / 2
 
 
-class TestJackknife:
-    CONFUSION = torch.tensor(
-        [
-            [[9, 1, 0], [2, 5, 0], [0, 0, 0]],
-            [[3, 0, 0], [0, 7, 1], [0, 2, 4]],
-            [[8, 2, 0], [1, 6, 0], [0, 0, 0]],
-            [[5, 0, 1], [0, 4, 0], [1, 0, 6]],
-        ]
-    )
-
-    def test_is_the_definition(self):
-        whole = mean_iou_of(self.CONFUSION)
-        expected = [
-            4 * whole - 3 * mean_iou_of(self.CONFUSION[[k for k in range(4) if k != left]])
-            for left in range(4)
-        ]
-        assert jackknife_iou(self.CONFUSION).tolist() == pytest.approx(expected)
-
-    def test_equal_examples_have_equal_values(self):
-        confusion = self.CONFUSION[:1].expand(5, 3, 3)
-        expected = torch.full((5,), mean_iou_of(self.CONFUSION[0]), dtype=torch.float64)
-        torch.testing.assert_close(jackknife_iou(confusion), expected)
-
-    def test_an_interval_over_images_covers_the_true_value(self):
-        """Of images drawn at random: about 95 % of the intervals."""
-        generator = torch.Generator().manual_seed(0)
-
-        def drawn(number):
-            chances = torch.tensor([0.5, 0.08, 0.1, 0.32])  # TN, FN, FP, TP
-            rows = chances.expand(number, 4).multinomial(60, replacement=True, generator=generator)
-            return torch.nn.functional.one_hot(rows, 4).sum(dim=1).view(number, 2, 2)
-
-        truth = mean_iou_of(drawn(200_000))
-        intervals = [mean_interval(jackknife_iou(drawn(25)).tolist()) for _ in range(400)]
-        covered = sum(each.low <= truth <= each.high for each in intervals) / 400
-        assert 0.92 <= covered <= 0.98
-
-    def test_a_class_of_one_image_is_left_out_without_it(self):
-        confusion = torch.tensor([[[4, 0], [0, 0]], [[2, 0], [1, 1]]])
-        whole, first, second = (6 / 7 + 1 / 2) / 2, (2 / 3 + 1 / 2) / 2, 1.0
-        expected = [2 * whole - first, 2 * whole - second]
-        assert jackknife_iou(confusion).tolist() == pytest.approx(expected)
-
-    @pytest.mark.parametrize(("images", "empty"), [(1, 0), (3, 2), (4, 3)])
-    def test_images_without_labels_and_a_single_one_are_refused(self, images, empty):
-        confusion = torch.zeros(images, 2, 2, dtype=torch.long)
-        confusion[0] = 3
-        with pytest.raises(DataError, match=rf"got {images}, of which {empty} have none; evaluate"):
-            jackknife_iou(confusion)
-
-
 class TestNaN:
     LOGITS = torch.tensor([[torch.nan, 1.0], [0.0, 1.0]])
 
@@ -219,5 +167,3 @@ class TestBadInput:
     def test_of_confusion_matrices(self, confusion):
         with pytest.raises(DataError, match=r"must be \[classes, classes\] or \[examples, classes"):
             mean_iou_of(confusion)
-        with pytest.raises(DataError, match=r"must be \[examples, classes, classes\] of counts"):
-            jackknife_iou(confusion)

@@ -38,9 +38,11 @@ from tutelage.evaluation.intervals import (
     paired_interval,
     seeds_needed,
 )
+from tutelage.evaluation.jackknife import jackknife, pseudo_values
 from tutelage.evaluation.latency import Latency, latencies
 from tutelage.evaluation.metrics import (
     ClassMetric,
+    CountedMetric,
     Metric,
     accuracy,
     agreement,
@@ -54,7 +56,6 @@ from tutelage.evaluation.segmentation import (
     confusion_by_example,
     confusion_matrix,
     iou_by_class,
-    jackknife_iou,
     mean_iou,
     mean_iou_of,
     pixel_accuracy,
@@ -68,6 +69,7 @@ __all__ = [
     "Calibration",
     "ClassMetric",
     "Cost",
+    "CountedMetric",
     "Entity",
     "EntityF1",
     "Evaluation",
@@ -103,7 +105,7 @@ __all__ = [
     "evaluate_metric",
     "fit_temperature",
     "iou_by_class",
-    "jackknife_iou",
+    "jackknife",
     "label_metrics",
     "latencies",
     "mean_average_precision",
@@ -119,6 +121,7 @@ __all__ = [
     "paired_interval",
     "pixel_accuracy",
     "predict",
+    "pseudo_values",
     "r2",
     "reliability",
     "seeds_needed",

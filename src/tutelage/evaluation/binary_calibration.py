@@ -12,6 +12,7 @@ from torch import Tensor
 from tutelage._checks import integer
 from tutelage.errors import DataError, NonFiniteError
 from tutelage.evaluation.calibration import (
+    BINS,
     Calibration,
     Reliability,
     binned,
@@ -59,7 +60,7 @@ def entries(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack([torch.zeros_like(logits), logits], dim=1), target.long()
 
 
-def binary_reliability(output: Tensor, labels: Tensor, bins: int = 15) -> Reliability:
+def binary_reliability(output: Tensor, labels: Tensor, bins: int = BINS) -> Reliability:
     """Group labels by their probability of being true, σ(z), into the bins ((b − 1)/B, b/B].
 
     The confidence of a bin is the mean probability, its accuracy the fraction of true labels.
@@ -81,7 +82,7 @@ def binary_reliability(output: Tensor, labels: Tensor, bins: int = 15) -> Reliab
     return binned(logits[:, 1].sigmoid(), true.double(), bins)
 
 
-def binary_calibration_error(output: Tensor, labels: Tensor, bins: int = 15) -> float:
+def binary_calibration_error(output: Tensor, labels: Tensor, bins: int = BINS) -> float:
     """Expected calibration error of the probability that a label is true, in [0, 1].
 
     Σ_b fraction_b · |true_b − probability_b| over all known labels. Of rare labels most lie in the
@@ -111,9 +112,11 @@ def binary_calibration(
     Raises:
         TutelageError: As for `entries`.
     """
-    return calibration_of(
-        lambda logits: negative_log_likelihood(*entries(logits, labels)),
-        lambda logits: binary_calibration_error(logits, labels),
-        output,
-        None if held_out is None else fit_temperature(*entries(*held_out)),
-    )
+    logits, true = entries(output, labels)
+
+    def measured(logits: Tensor) -> tuple[float, float]:
+        found = binned(logits[:, 1].sigmoid(), true.double(), BINS)
+        return negative_log_likelihood(logits, true), expected_error(found)
+
+    temperature = None if held_out is None else fit_temperature(*entries(*held_out))
+    return calibration_of(measured, logits, temperature)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,6 +13,8 @@ from tutelage._checks import integer
 from tutelage.evaluation._labelled import labelled
 from tutelage.evaluation.temperature import fit_temperature
 
+BINS = 15
+"""How many bins calibration errors have by default."""
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
@@ -66,7 +69,7 @@ def negative_log_likelihood(output: Tensor, labels: Tensor) -> float:
     return F.cross_entropy(logits, ids).item()
 
 
-def reliability(output: Tensor, labels: Tensor, bins: int = 15) -> Reliability:
+def reliability(output: Tensor, labels: Tensor, bins: int = BINS) -> Reliability:
     """Group examples by the predicted class's probability p into the bins ((b − 1)/B, b/B].
 
     Args:
@@ -83,9 +86,14 @@ def reliability(output: Tensor, labels: Tensor, bins: int = 15) -> Reliability:
     (1.0, 0.5)
     """
     integer("bins", bins, 1, "15 is usual")
+    return binned(*confidences(output, labels), bins)
+
+
+def confidences(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the predicted class's probability, and 1 where it is right, of labelled examples."""
     logits, ids = labelled(output, labels)
-    confidence = logits.softmax(dim=1).amax(dim=1)
-    return binned(confidence, (logits.argmax(dim=1) == ids).double(), bins)
+    # Not by argmax of the probabilities, which may tie where the logits do not.
+    return logits.softmax(dim=1).amax(dim=1), (logits.argmax(dim=1) == ids).double()
 
 
 def binned(confidence: Tensor, correct: Tensor, bins: int) -> Reliability:
@@ -101,7 +109,7 @@ def binned(confidence: Tensor, correct: Tensor, bins: int) -> Reliability:
     return Reliability(means(confidence), means(correct), fraction)
 
 
-def calibration_error(output: Tensor, labels: Tensor, bins: int = 15) -> float:
+def calibration_error(output: Tensor, labels: Tensor, bins: int = BINS) -> float:
     """Expected calibration error: Σ_b fraction_b · |accuracy_b − confidence_b|, in [0, 1].
 
     With few examples it is above zero even for a perfectly calibrated model, because of the random
@@ -133,29 +141,28 @@ def calibration(
     `held_out` are logits and labels of other examples, such as the validation set, to fit T on.
     Other arguments and errors as for `negative_log_likelihood`.
     """
-    return calibration_of(
-        lambda logits: negative_log_likelihood(logits, labels),
-        lambda logits: calibration_error(logits, labels),
-        output,
-        None if held_out is None else fit_temperature(*held_out),
-    )
+    logits, ids = labelled(output, labels)
+    temperature = None if held_out is None else fit_temperature(*held_out)
+    return calibration_of(partial(_measured, ids=ids), logits, temperature)
 
 
 def calibration_of(
-    nll: Callable[[Tensor], float],
-    ece: Callable[[Tensor], float],
-    output: Tensor,
-    temperature: float | None,
+    measured: Callable[[Tensor], tuple[float, float]], logits: Tensor, temperature: float | None
 ) -> Calibration:
     """Return both measures of logits, and of the logits divided by a temperature, if there is one.
 
     Args:
-        nll: From logits to the mean negative log-likelihood.
-        ece: From logits to the expected calibration error.
-        output: The logits.
+        measured: From logits to the mean negative log-likelihood and the calibration error.
+        logits: In float64.
         temperature: Fitted on held-out data; None without them.
     """
     if temperature is None:
-        return Calibration(nll(output), ece(output))
-    scaled = output.double() / temperature
-    return Calibration(nll(output), ece(output), temperature, nll(scaled), ece(scaled))
+        return Calibration(*measured(logits))
+    return Calibration(*measured(logits), temperature, *measured(logits / temperature))
+
+
+def _measured(logits: Tensor, ids: Tensor) -> tuple[float, float]:
+    log_p = logits.log_softmax(dim=1)
+    correct = (logits.argmax(dim=1) == ids).double()
+    error = expected_error(binned(log_p.amax(dim=1).exp(), correct, BINS))
+    return F.nll_loss(log_p, ids).item(), error

@@ -74,16 +74,38 @@ class EntityF1:
         return entity_f1(*self._tags(output, labels, rows), strict=self.strict)
 
     def by_class(self, output: Tensor, labels: Tensor, rows: Rows | None) -> dict[str, float]:
-        """Return F1 by type of entity."""
-        alone = torch.ones(len(output), dtype=torch.int64)  # each row a sentence
-        both = self._tags(output, labels, rows or Rows.counted(alone))
-        found, expected = (_entities(side, self.strict) for side in both)
-        return {
-            kind: _f1(
-                *({each for each in side if each[1].kind == kind} for side in (found, expected))
-            )
-            for kind in sorted({each.kind for _, each in found | expected})
-        }
+        """Return F1 by type of entity; of those types that are predicted or true somewhere."""
+        found = self.by_class_of_counts(self.counts(output, labels, rows).sum(dim=0))
+        return {kind: value.item() for kind, value in found.items() if not value.isnan()}
+
+    def counts(self, output: Tensor, labels: Tensor, rows: Rows | None) -> Tensor:
+        """Return how many entities each sentence has, `[sentences, types, 3]`.
+
+        Those predicted, the true ones, and those on both sides; a row is a sentence without `rows`.
+        """
+        alone = torch.ones(len(output), dtype=torch.int64)
+        predicted, true = self._tags(output, labels, rows or Rows.counted(alone))
+        place = {kind: number for number, kind in enumerate(self._kinds)}
+        counts = torch.zeros(len(true), len(place), 3, dtype=torch.int64)
+        for own, *sentence in zip(counts, predicted, true, strict=True):
+            found, expected = (set(entities(each, strict=self.strict)) for each in sentence)
+            for column, side in enumerate((found, expected, found & expected)):
+                for each in side:
+                    own[place[each.kind], column] += 1
+        return counts
+
+    def of_counts(self, counts: Tensor) -> Tensor:
+        """Return F1 over the entities of all types; 0 without any."""
+        return _f1_of(counts.sum(dim=-2)).nan_to_num()
+
+    def by_class_of_counts(self, counts: Tensor) -> dict[str, Tensor]:
+        """Return each type's F1; NaN without any of its entities."""
+        return dict(zip(self._kinds, _f1_of(counts).unbind(dim=-1), strict=True))
+
+    @property
+    def _kinds(self) -> list[str]:
+        """The types of entities, ascending."""
+        return sorted({each.partition("-")[2] for each in self.names} - {""})
 
     def _tags(self, output: Tensor, labels: Tensor, rows: Rows) -> tuple[Tags, Tags]:
         return tag_sentences(output.argmax(dim=1), labels, rows.counts.tolist(), self.names)
@@ -179,6 +201,12 @@ def _entities(sentences: Tags, strict: bool) -> set[tuple[int, Entity]]:
 def _f1(found: set[tuple[int, Entity]], expected: set[tuple[int, Entity]]) -> float:
     total = len(found) + len(expected)
     return 2 * len(found & expected) / total if total else 0.0
+
+
+def _f1_of(counts: Tensor) -> Tensor:
+    """Return 2·TP/(P + T) of P, T and TP, `[…, 3]`; NaN where P and T are 0."""
+    predicted, true, both = counts.double().unbind(dim=-1)
+    return 2 * both / (predicted + true)
 
 
 def _begins(before: tuple[str, str], here: tuple[str, str], strict: bool) -> bool:

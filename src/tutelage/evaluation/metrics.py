@@ -45,12 +45,33 @@ class ClassMetric(Protocol):
         ...
 
 
+@runtime_checkable
+class CountedMetric(Protocol):
+    """A metric of counts that are added up over examples, such as those of an IoU or an F1.
+
+    Studies count once for each example, and have the metric without any of them (`jackknife`).
+    """
+
+    def counts(self, output: Any, labels: Any, rows: Rows | None) -> Tensor:
+        """Return the counts of each example, `[examples, …]`."""
+        ...
+
+    def of_counts(self, counts: Tensor) -> Tensor:
+        """Return the metric, in float64, `[…]`, of counts with any dimensions before their own."""
+        ...
+
+    def by_class_of_counts(self, counts: Tensor) -> Mapping[int | str, Tensor]:
+        """Return that of each class; NaN where it has none."""
+        ...
+
+
 Metric = Callable[[Any, Any], Any] | UpdatedMetric | RowMetric
 """A function of (outputs, labels) of all examples, or an object with update and compute.
 
 With several answers an example these are outputs `[rows, …]` and labels of rows; of a detector both
 are lists with one item per example. A metric with `is_fraction = True` lies in [0, 1] and is shown
-in per cent; one with `by_class` is compared class by class too (`ClassMetric`).
+in per cent; one with `by_class` is compared class by class too (`ClassMetric`), and one of counts
+without one pass over the data for each part of them (`CountedMetric`).
 """
 
 

@@ -62,6 +62,22 @@ class MeanIoU:
         """Return each class's IoU."""
         return iou_by_class(output, labels)
 
+    def counts(self, output: Tensor, labels: Tensor, rows: Rows | None) -> Tensor:
+        """Return the confusion matrix of each example, `[examples, classes, classes]`."""
+        alone = torch.arange(len(output))  # each row an example
+        examples = alone if rows is None else rows.examples
+        number, classes = len(output) if rows is None else len(rows.counts), output.shape[1]
+        found = confusion_by_example(_known(output, labels), labels, examples, classes)
+        return torch.cat([found, found.new_zeros(number - len(found), classes, classes)])
+
+    def of_counts(self, counts: Tensor) -> Tensor:
+        """Return the mean IoU of confusion matrices, `[…, classes, classes]`."""
+        return _ious(*_overlaps(counts)).nanmean(dim=-1)
+
+    def by_class_of_counts(self, counts: Tensor) -> dict[int, Tensor]:
+        """Return each class's IoU; NaN where it is neither predicted nor true."""
+        return dict(enumerate(_ious(*_overlaps(counts)).unbind(dim=-1)))
+
 
 def pixel_accuracy(output: Tensor, labels: Tensor) -> float:
     """Fraction of the labelled rows whose predicted class is the true one, in [0, 1].
@@ -83,11 +99,7 @@ def iou_by_class(output: Tensor, labels: Tensor) -> dict[int, float]:
     Raises:
         NonFiniteError: A logit of a labelled row is NaN.
     """
-    predicted = _predicted(output, labels)
-    if predicted is None:
-        raise NonFiniteError(
-            "logits of labelled rows must be numbers, got NaN; find out why the model diverged"
-        )
+    predicted = _known(output, labels)
     ious = _ious(*_overlaps(confusion_matrix(predicted, labels, output.shape[1])))
     return {k: value for k, value in enumerate(ious.tolist()) if not math.isnan(value)}
 
@@ -183,44 +195,6 @@ def mean_iou_of(confusion: Tensor) -> float:
     return _ious(*_overlaps(total)).nanmean().item()
 
 
-def jackknife_iou(confusion: Tensor) -> Tensor:
-    """Return n·θ − (n−1)·θ₋ᵢ for each example i, with θ the mean IoU and θ₋ᵢ that without i.
-
-    These pseudo-values take the place of one value per example, which a mean over classes and
-    pixels does not have: their mean is the jackknife's estimate of the mean IoU (θ less its bias of
-    order 1/n), and an interval of their mean, such as `mean_interval` or `paired_interval` of the
-    differences of two models, one over examples.
-
-    Tukey 1958, "Bias and confidence in not quite large samples",
-    https://doi.org/10.1214/aoms/1177706647; Efron and Stein 1981, "The Jackknife Estimate of
-    Variance", https://doi.org/10.1214/aos/1176345462.
-
-    Args:
-        confusion: `[examples, classes, classes]`, of at least two examples. A class that occurs in
-            one example only is left out of the mean without it, as in `mean_iou`.
-
-    Returns:
-        `[examples]` of float64.
-
-    Raises:
-        DataError: The shape is another one, there is only one example, or one has no labelled row:
-            its value would be θ and would make the interval narrower.
-    """
-    confusion = _checked(confusion, _MANY)
-    empty = int((confusion.sum(dim=(1, 2)) == 0).sum())
-    if empty or len(confusion) == 1:
-        raise DataError(
-            "a jackknife needs at least two examples, each with labelled rows, got "
-            f"{len(confusion)}, of which {empty} have none; evaluate more images, and leave such "
-            "out: confusion[confusion.sum(dim=(1, 2)) > 0]"
-        )
-    number, (both, either) = len(confusion), _overlaps(confusion)
-    all_both, all_either = both.sum(dim=0), either.sum(dim=0)
-    whole = _ious(all_both, all_either).nanmean()
-    others = _ious(all_both - both, all_either - either).nanmean(dim=1)
-    return number * whole - (number - 1) * others
-
-
 def _predicted(output: Tensor, labels: Tensor) -> Tensor | None:
     """Return the classes of the largest logits, `[rows]`; None if one is NaN where it counts."""
     if output.ndim != _ONE or labels.shape != output.shape[:1]:
@@ -232,6 +206,16 @@ def _predicted(output: Tensor, labels: Tensor) -> Tensor | None:
     known = (labels.long() != UNLABELLED).to(output.device)
     nan = output.isnan().any(dim=1) & known
     return None if bool(nan.any()) else output.argmax(dim=1)
+
+
+def _known(output: Tensor, labels: Tensor) -> Tensor:
+    """Return the classes of the largest logits, `[rows]`; refuse NaN where it counts."""
+    predicted = _predicted(output, labels)
+    if predicted is None:
+        raise NonFiniteError(
+            "logits of labelled rows must be numbers, got NaN; find out why the model diverged"
+        )
+    return predicted
 
 
 def _ids(tensor: Tensor) -> Tensor:

@@ -21,10 +21,10 @@ from tutelage.evaluation import (
     by_label,
     calibration,
     class_similarity,
-    reliability,
     similarity_correlation,
 )
 from tutelage.evaluation.binary import is_binary
+from tutelage.evaluation.calibration import BINS, binned, confidences
 from tutelage.objectives import Objective
 from tutelage.reports.record import Curve, Residuals
 from tutelage.signals import UNLABELLED
@@ -64,18 +64,19 @@ def summarize(objective: Objective, outputs: Sequence[Tensor], labels: Tensor | 
     found = NO_SUMMARY.copy()
     if labels is None:
         return found
-    several = labels.repeat(len(predictions), *[1] * (labels.ndim - 1))
-    pooled = torch.cat(predictions), several
     if objective.output_kind == "values":
         found["residuals"] = _residuals(predictions[0], labels)
     elif _are_binary(objective, predictions, labels):
-        found["reliability"] = binary_reliability(*pooled)
+        several = labels.repeat(len(predictions), *[1] * (labels.ndim - 1))
+        found["reliability"] = binary_reliability(torch.cat(predictions), several)
         if 1 < predictions[0].shape[1] <= _MOST_CLASSES:
             found["by_class"] = _means([by_label(each, labels) for each in predictions])
     elif _are_classes(objective, predictions, labels):
-        found["reliability"] = reliability(*pooled)
+        pooled = zip(*(confidences(each, labels) for each in predictions), strict=True)
+        found["reliability"] = binned(*map(torch.cat, pooled), BINS)
         if predictions[0].shape[1] <= _MOST_CLASSES:
-            matrix = class_similarity(*pooled, SIMILARITY_TEMPERATURE).nan_to_num().tolist()
+            seeds = [class_similarity(each, labels, SIMILARITY_TEMPERATURE) for each in predictions]
+            matrix = torch.stack(seeds).mean(dim=0).nan_to_num().tolist()
             found["similarity"] = tuple(map(tuple, matrix))
             found["by_class"] = _means([by_class(each, labels) for each in predictions])
     return found

@@ -16,10 +16,12 @@ from torch import Tensor
 
 from tutelage.errors import ArgumentError, TutelageError
 from tutelage.evaluation import (
+    CountedMetric,
     Interval,
     NonInferiority,
     non_inferiority,
     paired_interval,
+    pseudo_values,
     seeds_needed,
 )
 from tutelage.objectives import Objective
@@ -38,7 +40,8 @@ class Scores:
 
     Args:
         table: `[seeds, units]`: scores of examples, or for a metric that is no mean over examples
-            pseudo-values of folds (the jackknife); `[seeds, 1]` where neither can be had.
+            pseudo-values of examples, groups or folds (the jackknife); `[seeds, 1]` where neither
+            can be had.
         rows: The example of each unit; empty where units are no examples.
         resolution: The difference that one example can make; 0 for values and pseudo-values.
     """
@@ -131,11 +134,11 @@ class Differences:
         """
         if not self.scorer.is_by_class:
             return {}
-        seeds = [self._folds(partial(self.scorer.value_by_class, each)) for each in outputs]
+        seeds = [self._by_class(each) for each in outputs]
         found = {}
         for name in [name for name in seeds[0] if all(name in each for each in seeds)]:
             values = [each[name] for each in seeds]
-            if len(set(map(len, values))) > 1:  # some folds of a seed do not have the class
+            if len(set(map(len, values))) > 1:  # some parts of a seed do not have the class
                 values = [[fmean(each)] for each in values]
             found[str(name)] = Scores(self._sign * np.array(values), (), 0.0)
         return found
@@ -209,15 +212,39 @@ class Differences:
 
     def _whole(self, reading: Objective, output: Tensor) -> list[float]:
         """Return pseudo-values of the deciding metric."""
-        return self._folds(lambda rows: {0: self.scorer.value(reading, output, rows)})[0]
+        counted = self._counted(output)
+        if counted is None:
+            return self._folds(lambda rows: {0: self.scorer.value(reading, output, rows)})[0]
+        metric, counts = counted
+        return _without_each(lambda part: {0: metric.of_counts(part)}, counts)[0]
+
+    def _by_class(self, output: Tensor) -> dict[int | str, list[float]]:
+        """Return those of each class."""
+        counted = self._counted(output)
+        if counted is None:
+            return self._folds(partial(self.scorer.value_by_class, output))
+        return _without_each(counted[0].by_class_of_counts, counted[1])
+
+    def _counted(self, output: Tensor) -> tuple[CountedMetric, Tensor] | None:
+        """Return the deciding metric and its counts of each example, or group, if it has counts."""
+        found = self.scorer.counts(output)
+        if found is None:
+            return None
+        metric, examples, counts = found
+        if self.groups is None:
+            return metric, counts
+        names = [self.groups[each] for each in examples.tolist()]
+        numbers = {name: place for place, name in enumerate(dict.fromkeys(names))}
+        places = torch.tensor([numbers[each] for each in names], dtype=torch.int64)
+        return metric, counts.new_zeros(len(numbers), *counts.shape[1:]).index_add(0, places, counts)
 
     def _folds(
         self, metric: Callable[[Sequence[int] | None], Mapping[_Name, float]]
     ) -> dict[_Name, list[float]]:
-        """Return pseudo-values of metrics that are no means over examples, by the jackknife.
+        """Return pseudo-values of metrics that are neither means over examples nor of counts.
 
-        With G folds, the metric θ and θ_g without fold g, G θ − (G − 1) θ_g, shifted so that their
-        mean is θ. Their variation is that of θ between test sets (Tukey 1958).
+        By the jackknife over 20 folds: with G folds, the metric θ and θ_g without fold g,
+        G θ − (G − 1) θ_g, shifted so that their mean is θ.
 
         Args:
             metric: From some test examples, None for all, to metrics by name.
@@ -238,16 +265,32 @@ class Differences:
         except TutelageError:  # a metric that some part of the examples does not allow
             return {name: [value] for name, value in whole.items()}
         return {
-            name: _pseudo_values(value, [each.get(name, math.nan) for each in less])
+            name: _finite(
+                torch.tensor(value, dtype=torch.float64),
+                torch.tensor([each.get(name, math.nan) for each in less], dtype=torch.float64),
+            )
             for name, value in whole.items()
         }
 
 
-def _pseudo_values(whole: float, less: Sequence[float]) -> list[float]:
-    """Return them from a metric on all examples, and on those without each fold."""
-    if len(less) < 2 or not all(map(math.isfinite, less)):  # noqa: PLR2004 - no spread
-        return [whole]
-    return [whole + (len(less) - 1) * (float(np.mean(less)) - each) for each in less]
+def _without_each(
+    metric: Callable[[Tensor], Mapping[_Name, Tensor]], counts: Tensor
+) -> dict[_Name, list[float]]:
+    """Return pseudo-values of metrics of counts, `[units, …]`; without the metrics that are NaN."""
+    total = counts.sum(dim=0)
+    whole, others = metric(total), metric(total - counts)
+    return {
+        name: _finite(value, others[name])
+        for name, value in whole.items()
+        if bool(value.isfinite())
+    }
+
+
+def _finite(whole: Tensor, others: Tensor) -> list[float]:
+    """Return the pseudo-values; the metric alone where some part of the examples has none."""
+    if len(others) < 2 or not bool(others.isfinite().all()):  # noqa: PLR2004 - no spread
+        return [whole.item()]
+    return pseudo_values(whole, others).tolist()
 
 
 def _unseen(units: int) -> float:

@@ -175,11 +175,11 @@ def save(path: Path, outputs: Tensor) -> None:
 
 
 def load(path: Path) -> Tensor | None:
-    """Read outputs; None if there are none."""
+    """Read outputs, from the disk where they are used; None if there are none."""
     if not path.exists():
         return None
     try:
-        return torch.from_numpy(np.load(path, allow_pickle=False))
+        return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         raise DataError(
             f"{path} must hold a model's outputs, got {error}; remove the file, and they are "

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, NonFiniteError
-from tutelage.evaluation import ClassMetric, Outputs, divergence, label_metrics, measure
+from tutelage.evaluation import (
+    ClassMetric,
+    CountedMetric,
+    Outputs,
+    divergence,
+    label_metrics,
+    measure,
+)
 from tutelage.evaluation.binary import ONE_LABEL, SEVERAL_LABELS, is_binary, right_labels
 from tutelage.objectives import Objective
 from tutelage.reports.record import DecidingMetric
@@ -122,8 +129,8 @@ class Scorer:
         if self.val is None or done.val is None:
             return None
         objective = self.plan.reading(done.planned.arm)
-        metrics = self._metrics(objective, done.val, self.val, self.teacher_val)
-        return metrics.get(self.monitor.name)
+        outputs = self.val.outputs(done.val, self.teacher_val)
+        return self._deciding(objective, replace(outputs, domains=None)).get(self.monitor.name)
 
     def of_teacher(self, output: Tensor) -> dict[str, float]:
         """Return the metrics of the teacher's own outputs on the test data."""
@@ -209,6 +216,21 @@ class Scorer:
             return {}
         given = found.predictions if found.student is None else found.student
         return metric.by_class(given, found.labels, found.rows)
+
+    def counts(self, output: Tensor) -> tuple[CountedMetric, Tensor, Tensor] | None:
+        """Return the deciding metric, which test examples count, and its counts of each of them.
+
+        None where it is no metric of counts.
+        """
+        metric, data = self.plan.metrics.get(self.monitor.name), self.test.outputs(output)
+        if not isinstance(metric, CountedMetric) or data.student is None or data.labels is None:
+            return None
+        known = Batch(data.student, data.labels).labelled()
+        if data.rows is not None:
+            known = data.rows.padded(known).flatten(1).any(dim=1)
+        found = data.labelled()
+        counts = metric.counts(found.student, found.labels, found.rows)
+        return metric, known.nonzero().ravel(), counts if data.rows is None else counts[known]
 
     def _deciding(self, objective: Objective, outputs: Outputs) -> dict[str, float]:
         """Return the deciding metric, also by domain; others only if they come with it."""
