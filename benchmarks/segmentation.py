@@ -6,19 +6,13 @@ CamVid at 160 × 120 (see street_scenes.py); the mean intersection over union (I
 images. The teacher works at half the resolution, the student at a quarter; their logits are resized
 to that of the labels. All rows have the same learning rate and number of steps; nothing is tuned.
 Results are kept in the folder that TUTELAGE_RUNS names (by default "runs"), so that an interrupted
-benchmark resumes. With the word "table" the table is made from the outputs of finished trials, with
-intervals over images (jackknife) and seeds, which takes a minute where the report of so many pixels
-takes much longer.
+benchmark resumes.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import ConcatDataset, TensorDataset
@@ -28,13 +22,7 @@ from mnist import RUNS, adamw, warm_cosine
 from remembered import timed
 from street_scenes import NAMES, UNet, mirrored, scenes
 from tables import show
-from tutelage.evaluation import (
-    MeanIoU,
-    confusion_by_example,
-    jackknife_iou,
-    mean_iou_of,
-    paired_interval,
-)
+from tutelage.evaluation import MeanIoU
 
 BATCH, SEEDS, EPOCHS, TEACHER_EPOCHS = 16, 3, 12, 8
 ENGINE = tl.Engine(progress=False, checkpoint_seconds=120)
@@ -120,34 +108,6 @@ def main() -> None:
     show(study, "mean IoU")
 
 
-def table() -> None:
-    """Print the table from the outputs of finished trials."""
-    labels = scenes("test").tensors[1]
-    known = (labels != -100).flatten()
-    owner = torch.arange(len(labels)).repeat_interleave(labels[0].numel())[known]
-
-    def confusion(path: Path) -> torch.Tensor:
-        predicted = torch.from_numpy(np.load(path, mmap_mode="r").argmax(1))
-        return confusion_by_example(predicted, labels.flatten()[known], owner, len(NAMES))
-
-    folder = RUNS / "street-scenes"
-    [of_teacher] = (folder / "teacher").glob("*-test-*.npy")
-    print(f"teacher: mean IoU {100 * mean_iou_of(confusion(of_teacher)):.1f} %")
-    arms: dict[str, list[torch.Tensor]] = {}
-    for each in sorted(folder.glob("trials/*/outputs-test-*.npy")):
-        arm = json.loads((each.parent / "trial.json").read_text())["arm"]
-        arms.setdefault(arm, []).append(confusion(each))
-    values = {arm: np.stack([jackknife_iou(each) for each in found]) for arm, found in arms.items()}
-    for arm, found in arms.items():
-        seeds = ", ".join(f"{100 * mean_iou_of(each):.1f}" for each in found)
-        print(f"{arm}: {seeds}")
-        for control in ("labels", "smoothed labels", "half of the labels"):
-            if control != arm:
-                interval = paired_interval(values[arm] - values[control])
-                ends = f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
-                print(f"    minus {control}: {100 * interval.mean:+.1f} ({ends})")
-
-
 def _channels_last(model: nn.Module) -> nn.Module:
     for each in model.parameters():
         if each.ndim == 4:
@@ -156,4 +116,4 @@ def _channels_last(model: nn.Module) -> nn.Module:
 
 
 if __name__ == "__main__":
-    table() if sys.argv[1:] == ["table"] else main()
+    main()

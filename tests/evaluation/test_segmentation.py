@@ -13,7 +13,6 @@ from tutelage.errors import DataError, NonFiniteError
 from tutelage.evaluation import (
     confusion_by_example,
     iou_by_class,
-    mean_interval,
     mean_iou,
     mean_iou_of,
     pixel_accuracy,

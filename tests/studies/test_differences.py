@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 import tutelage as tl
-from tutelage.evaluation import paired_interval, predict
+from tutelage.evaluation import MeanIoU, mean_iou, paired_interval, predict
 from tutelage.reports import render
 from tutelage.reports.report import record_page
 
@@ -98,6 +98,36 @@ def test_a_metric_that_is_no_mean_has_the_jackknifes_interval(setup):
     less = (table.sum(axis=1, keepdims=True) - sums) / (table.shape[1] - sizes)
     pseudo = table.mean(axis=1, keepdims=True) + 19 * (less.mean(axis=1, keepdims=True) - less)
     assert found.interval.half_width == pytest.approx(paired_interval(pseudo).half_width)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_metric_of_counts_has_the_jackknifes_interval_over_examples_or_groups(setup, grouped):
+    labels, count = setup.test.tensors[1], len(setup.test)
+    groups = [place // 6 for place in range(count)] if grouped else list(range(count))
+    study = setup.study(
+        controls=LABELS,
+        metrics={"mean IoU": MeanIoU()},
+        monitor=tl.Monitor("mean IoU", higher_is_better=True),
+        groups=groups if grouped else None,
+    )
+
+    def pseudo_values(arm, seed):
+        """Without each unit in turn."""
+        output = predict(study.student(arm, seed), setup.test)
+        units = [torch.tensor(groups) != each for each in dict.fromkeys(groups)]
+        whole = mean_iou(output, labels)
+        less = np.array([mean_iou(output[each], labels[each]) for each in units])
+        return whole + (len(less) - 1) * (less.mean() - less)
+
+    (found,) = study.results.comparisons
+    soft, hard = (
+        np.stack([pseudo_values(arm, seed) for seed in (0, 1)]) for arm in ("soft", "labels")
+    )
+    expected = paired_interval(soft - hard)
+    assert found.interval.mean == pytest.approx(expected.mean)
+    assert found.interval.half_width == pytest.approx(expected.half_width)
+    assert found.over == "seeds and examples"
+    assert {each.name for each in study.results.parts} == set(map(str, range(10)))
 
 
 def test_a_metric_that_no_part_of_the_data_allows_has_an_interval_over_seeds(setup):

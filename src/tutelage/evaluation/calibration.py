@@ -16,6 +16,7 @@ from tutelage.evaluation.temperature import fit_temperature
 BINS = 15
 """How many bins calibration errors have by default."""
 
+
 @dataclass(frozen=True, slots=True)
 class Reliability:
     """The bins of a reliability diagram that have examples.

@@ -236,7 +236,9 @@ class Differences:
         names = [self.groups[each] for each in examples.tolist()]
         numbers = {name: place for place, name in enumerate(dict.fromkeys(names))}
         places = torch.tensor([numbers[each] for each in names], dtype=torch.int64)
-        return metric, counts.new_zeros(len(numbers), *counts.shape[1:]).index_add(0, places, counts)
+        return metric, counts.new_zeros(len(numbers), *counts.shape[1:]).index_add(
+            0, places, counts
+        )
 
     def _folds(
         self, metric: Callable[[Sequence[int] | None], Mapping[_Name, float]]
