@@ -36,7 +36,7 @@ def jackknife(counts: Tensor, metric: CountedMetric) -> Tensor:
     >>> from tutelage.evaluation import MeanIoU
     >>> counts = torch.tensor([[[1, 0], [0, 1]], [[1, 0], [1, 0]], [[1, 1], [0, 1]]])
     >>> [round(each, 3) for each in jackknife(counts, MeanIoU()).tolist()]
-XX
+    [0.828, 0.328, 0.494]
     """
     if len(counts) < 2:  # noqa: PLR2004 - one has no spread
         raise DataError(
