@@ -41,7 +41,7 @@ KINDS = ("corporation", "creative-work", "group", "location", "person", "product
 TAGS = ("O", *(f"{place}-{kind}" for kind in KINDS for place in "BI"))
 SEEDS, BATCH, TOKENS = 3, 32, 96
 _CHUNK = 8 * BATCH
-EPOCHS, TEACHER_EPOCHS = 2, 3
+EPOCHS, TEACHER_EPOCHS = 4, 4
 COMMON: dict[str, Any] = {
     "scheduler": warm_cosine,
     "engine": tl.Engine(precision="bf16", progress=False, checkpoint_seconds=120),
@@ -119,7 +119,7 @@ def teacher() -> nn.Module:
         train=batches("train"),
         val=batches("val"),
         epochs=TEACHER_EPOCHS,
-        optimizer=adamw(1e-4),
+        optimizer=adamw(2e-4),
         out=RUNS / "names-teacher",
         **COMMON,
     ).student
