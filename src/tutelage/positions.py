@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -56,14 +56,13 @@ def stored_by_row(signals: Signals, positions: tuple[int, ...], batch: Batch) ->
     Args:
         signals: With an output `[examples · positions, …]`.
         positions: The shape of the positions.
-        batch: The examples, whose tokens may be padded to fewer positions than were stored.
+        batch: The examples.
 
     Raises:
         ModelError: The batch has other positions.
     """
     known = _or_tokens(batch, len(positions) + 2) or positions
-    padded = len(positions) == 1 and known < positions
-    if known != positions and not padded:
+    if known != positions:
         raise ModelError(
             f"the batch must have the positions that were labelled, {list(positions)}, got "
             f"{list(known)}; give examples of the same size, or label these"
@@ -73,7 +72,7 @@ def stored_by_row(signals: Signals, positions: tuple[int, ...], batch: Batch) ->
     rows = _rows(batch, torch.Size((len(batch), *known)), device)
 
     def own(values: Tensor) -> Tensor:
-        return rows.of(values.unflatten(0, (len(batch), *positions))[:, : known[0]])
+        return rows.of(values.unflatten(0, (len(batch), *positions)))
 
     found = own(output) if isinstance(output, Tensor) else output.changed(own)
     return replace(signals, output=found, rows=rows)
@@ -95,7 +94,11 @@ def _or_tokens(batch: Batch, dimensions: int) -> tuple[int, ...] | None:
     if known is not None or dimensions != _TOKENS:
         return known
     tokens = batch.output_token_mask()
-    return None if tokens is None else tuple(tokens.shape[1:])
+    if tokens is None and isinstance(batch.inputs, Mapping):
+        tokens = batch.inputs.get("decoder_input_ids", batch.inputs.get("input_ids"))
+    if not isinstance(tokens, Tensor) or tokens.ndim != _TOKENS - 1:
+        return None
+    return tuple(tokens.shape[1:])
 
 
 def _positions(batch: Batch, dimensions: int) -> tuple[int, ...] | None:

@@ -146,12 +146,12 @@ class TestRowsOfLists:
         assert (batch.inputs.shape, batch.labels.shape) == ((4, 3), (4, 2))
 
     @pytest.mark.parametrize("tensors", [True, False])
-    def test_of_unequal_lengths_are_refused_with_the_collate_function(self, tensors):
-        rows = [{"input_ids": list(range(n)), "label": 0} for n in (2, 5)]
+    def test_of_unequal_lengths_that_are_no_tokens_are_refused(self, tensors):
+        rows = [{"audio": list(range(n)), "label": 0} for n in (2, 5)]
         if tensors:
-            rows = [row | {"input_ids": torch.tensor(row["input_ids"])} for row in rows]
+            rows = [row | {"audio": torch.tensor(row["audio"])} for row in rows]
         with pytest.raises(
-            DataError, match=r"'input_ids' of one shape, got int64 \[\d\] and .*DataCollatorWithPad"
+            DataError, match=r"'audio' of one shape, got int64 \[\d\] and .*function that pads"
         ):
             epoch(rows)
 

@@ -127,9 +127,9 @@ def test_only_damaged_blocks_are_computed_again(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(format=2), "format 1, got 2, of another version of tutelage; upgrade"),
-        (lambda c: c.update(format=0), "format 1, got 0, .* or call tl.label"),
-        (lambda c: c.update(format="1"), "got format: Input should be a valid int"),
+        (lambda c: c.update(format=3), "format 2, got 3, of another version of tutelage; upgrade"),
+        (lambda c: c.update(format=0), "format 2, got 0, .* or call tl.label"),
+        (lambda c: c.update(format="2"), "got format: Input should be a valid int"),
         (lambda c: c.pop("format"), "content that does not match its checksum"),
         (lambda c: c.update(teacher=3), "teacher: Input should be a valid string"),
         (lambda c: c["data"].pop("examples"), "data.examples: Field required"),
@@ -140,6 +140,8 @@ def test_only_damaged_blocks_are_computed_again(tmp_path):
         (lambda c: c.update(block_rows=9), "checksums must match the blocks"),
         (lambda c: c.update(fields=[]), "there must be fields"),
         (lambda c: c["fields"][0].update(form="sparse"), "fields.0.form: Input should be"),
+        (lambda c: c.update(answers="x"), "only if, they differ"),
+        (lambda c: c["fields"][0].update(by_answer=True), "only if, they differ"),
         (lambda c: c["checksums"].popitem(), "checksums must match the blocks"),
         (
             lambda c: c["checksums"].update({"output.0002.npy": "x" * 8}),

@@ -46,7 +46,7 @@ def test_a_header_is_aligned_and_of_any_size(tmp_path):
         column = dense(shape=shape).columns(0)[0]
         header = column.header(10**12)
         assert len(header) % 64 == 0
-        (tmp_path / "h.npy").write_bytes(column.header(2) + bytes(2 * column.row_bytes))
+        (tmp_path / "h.npy").write_bytes(column.header(2) + bytes(2 * column.entry_bytes))
         assert np.load(tmp_path / "h.npy").shape == (2, *shape)
 
 

@@ -58,7 +58,7 @@ def test_top_k_keeps_the_likeliest_and_the_mass_of_the_rest(tmp_path):
 def test_sixteen_of_a_thousand_classes_take_66_bytes(tmp_path):
     teacher = nn.Linear(6, 1000)
     store = label(teacher, data(2048), tmp_path / "top", top_k=16)
-    assert sum(column.row_bytes for column in store.manifest.columns) == 66
+    assert sum(column.entry_bytes for column in store.manifest.columns) == 66
     assert sum(map(len, content(tmp_path / "top").values())) < 70 * 2048
     dense = label(teacher, data(2048), tmp_path / "dense")
     assert sum(map(len, content(tmp_path / "dense").values())) < 1.01 * 2 * 1000 * 2048

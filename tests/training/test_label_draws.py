@@ -59,7 +59,7 @@ def taught(teacher, dataset, objective):
 
 def test_it_is_two_bytes_a_draw_and_the_same_each_time(tmp_path):
     store = label(tmp_path / "one")
-    assert store.fields[0].columns(0)[0].row_bytes == 10
+    assert store.fields[0].columns(0)[0].entry_bytes == 10
     label(tmp_path / "two")
     assert content(tmp_path / "one") == content(tmp_path / "two")
     rows = rows_of(store, [0, 64, 599])

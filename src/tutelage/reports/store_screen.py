@@ -50,14 +50,9 @@ def _verdict(folder: Path, manifest: Manifest, found: list[Damage]) -> str:
             "arguments and verify=True, which makes only these anew"
         )
     layout = manifest.layout
-    size = sum(
-        column.file_bytes(len(layout.shard(shard)))
-        for column in manifest.columns
-        for shard in range(layout.shards)
-    )
     return (
         f"{folder} is sound{unfinished}: {count(layout.blocks)} blocks in "
-        f"{count(layout.shards * len(manifest.columns))} files, {file_size(size)}"
+        f"{count(layout.shards * len(manifest.columns))} files, {file_size(manifest.file_bytes)}"
     )
 
 
@@ -78,10 +73,11 @@ def _facts(store: TargetStore) -> Iterator[str]:
 
 
 def _fields(store: TargetStore) -> Table:
-    table = Table("field", "form", "dtype", "bytes an example", "files", box=None, pad_edge=True)
+    unit = "answer" if any(each.by_answer for each in store.fields) else "example"
+    table = Table("field", "form", "dtype", f"bytes an {unit}", "files", box=None, pad_edge=True)
     for place, field in enumerate(store.fields):
         columns = field.columns(place)
-        width = sum(column.row_bytes for column in columns)
+        width = sum(column.entry_bytes for column in columns)
         files = ", ".join(f"{column.stem}.*.npy" for column in columns)
         table.add_row(field.name, _form(field), field.dtype, count(width), files)
     return table

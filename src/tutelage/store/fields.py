@@ -20,14 +20,21 @@ _MOST_UINT16 = 2**16 - 1  # larger than any id; marks an unused column
 
 _MAGIC = b"\x93NUMPY\x01\x00"
 _ALIGNMENT = 64
-_NUMPY = {"float16": "<f2", "float32": "<f4", "bfloat16": "<u2", "uint16": "<u2", "int32": "<i4"}
+_NUMPY = {
+    "float16": "<f2",
+    "float32": "<f4",
+    "bfloat16": "<u2",
+    "uint16": "<u2",
+    "int32": "<i4",
+    "uint8": "|u1",
+}
 
 Float = Literal["float16", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """An array with a row of some shape for each example of each view.
+    """An array with an entry of some shape for each example of each view, or for each answer.
 
     Numpy does not have bfloat16: its bits are stored as unsigned integers.
     """
@@ -35,6 +42,7 @@ class Column:
     stem: str
     dtype: str
     shape: tuple[int, ...]
+    by_answer: bool = False
 
     @property
     def numpy_dtype(self) -> np.dtype[np.generic]:
@@ -42,28 +50,28 @@ class Column:
         return np.dtype(_NUMPY[self.dtype])
 
     @property
-    def row_bytes(self) -> int:
-        """Bytes of a row."""
+    def entry_bytes(self) -> int:
+        """Bytes of an entry."""
         return self.numpy_dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
 
     def file(self, shard: int) -> str:
         """Return the name of a shard's file."""
         return f"{self.stem}.{shard:04d}.npy"
 
-    def header(self, rows: int) -> bytes:
-        """Return the `.npy` header of a shard of `rows` rows."""
-        entries = f"'descr': '{_NUMPY[self.dtype]}', 'fortran_order': False"
-        text = f"{{{entries}, 'shape': {(rows, *self.shape)}, }}".encode("ascii")
+    def header(self, entries: int) -> bytes:
+        """Return the `.npy` header of a shard of so many entries."""
+        kind = f"'descr': '{_NUMPY[self.dtype]}', 'fortran_order': False"
+        text = f"{{{kind}, 'shape': {(entries, *self.shape)}, }}".encode("ascii")
         length = len(_MAGIC) + 2 + len(text) + 1
         text += b" " * (-length % _ALIGNMENT) + b"\n"
         return _MAGIC + len(text).to_bytes(2, "little") + text
 
-    def file_bytes(self, rows: int) -> int:
-        """Return the size of the file of a shard of `rows` rows."""
-        return len(self.header(rows)) + rows * self.row_bytes
+    def file_bytes(self, entries: int) -> int:
+        """Return the size of the file of a shard of so many entries."""
+        return len(self.header(entries)) + entries * self.entry_bytes
 
     def bytes_of(self, array: NDArray[np.generic]) -> memoryview:
-        """Return the bytes of some rows as they are on disk."""
+        """Return the bytes of some entries as they are on disk."""
         return np.ascontiguousarray(array, self.numpy_dtype).data.cast("B")
 
 
@@ -85,7 +93,9 @@ class Field(Entry):
         dtype: Of values and logits; not used for sampled classes.
         shape: Of an example's values, or of a row's; `[k]` for a coarse or a sampled field.
         positions: With several answers an example, the shape of its positions, all of which are
-            stored; empty with one.
+            stored; empty with one, and where the number of answers differs.
+        by_answer: Whether examples have different numbers of answers, such as texts of tokens, all
+            of which are stored one after another.
         classes: How many there are, for a coarse or a sampled field; 0 where not known.
         temperature: At which classes are sampled; 1 for the other forms.
     """
@@ -97,24 +107,35 @@ class Field(Entry):
     classes: NonNegativeInt = 0
     temperature: PositiveFloat = 1.0
     positions: tuple[NonNegativeInt, ...] = ()
+    by_answer: bool = False
+
+    @property
+    def id_bits(self) -> int | None:
+        """The bits of a class id of more classes than two bytes can number; None for others."""
+        return (self.classes - 1).bit_length() if self.classes > _MOST_UINT16 else None
 
     @property
     def id_dtype(self) -> str:
-        """The dtype of class ids: two bytes if the number of classes is known and small enough."""
-        return "uint16" if 0 < self.classes <= _MOST_UINT16 else "int32"
+        """The dtype of class ids: two bytes, some bytes of bits, or four for unknown classes."""
+        if self.id_bits is not None:
+            return "uint8"
+        return "uint16" if self.classes else "int32"
 
     def columns(self, number: int) -> tuple[Column, ...]:
         """Return the columns of the field, which is field `number` of the store."""
         stem = OUTPUT_NAME if self.name == OUTPUT_NAME else f"feature{number}"
         shape = (*self.positions, *self.shape)
         if self.form == "dense":
-            return (Column(stem, self.dtype, shape),)
+            return (Column(stem, self.dtype, shape, self.by_answer),)
+        bits = self.id_bits
+        packed = shape if bits is None else (*self.positions, -(-self.shape[0] * bits // 8))
+        ids = Column(f"{stem}.ids", self.id_dtype, packed, self.by_answer)
         if self.form == "sampled":
-            return (Column(f"{stem}.ids", self.id_dtype, shape),)
+            return (ids,)
         return (
-            Column(f"{stem}.ids", self.id_dtype, shape),
-            Column(f"{stem}.logits", self.dtype, shape),
-            Column(f"{stem}.other", self.dtype, self.positions),
+            ids,
+            Column(f"{stem}.logits", self.dtype, shape, self.by_answer),
+            Column(f"{stem}.other", self.dtype, self.positions, self.by_answer),
         )
 
 

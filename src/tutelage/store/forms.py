@@ -33,6 +33,8 @@ def encode(field: Field, signals: Signals, first_row: int) -> Arrays:
             "fields that it has"
         )
     rows = signals.rows if field.name == OUTPUT_NAME else None
+    if field.by_answer:
+        return _encode(field, values, first_row)
     positions = () if rows is None else rows.positions
     if positions != field.positions:
         raise ModelError(
@@ -90,12 +92,33 @@ def decode(field: Field, arrays: Arrays) -> Tensor | CoarseLogits:
         arrays = [each.reshape(-1, *each.shape[1 + several :]) for each in arrays]
     if field.form == "dense":
         return _floats(arrays[0], field.dtype)
+    bits = field.id_bits
+    given = arrays[0] if bits is None else unpacked_ids(arrays[0], field.shape[0], bits)
     if field.form == "sampled":
-        return counted(arrays[0].astype(np.int64), field.temperature)
-    ids = torch.from_numpy(arrays[0].astype(np.int64))
-    if field.id_dtype == "uint16":
+        return counted(given.astype(np.int64), field.temperature)
+    ids, logits = torch.from_numpy(given.astype(np.int64)), _floats(arrays[1], field.dtype)
+    if bits is not None:
+        ids[logits == -torch.inf] = -1  # no number is free to mark an unused column
+    elif field.id_dtype == "uint16":
         ids[ids == _NO_UINT16] = -1
-    return CoarseLogits(ids, _floats(arrays[1], field.dtype), _floats(arrays[2], field.dtype))
+    return CoarseLogits(ids, logits, _floats(arrays[2], field.dtype))
+
+
+def packed_ids(ids: NDArray[np.integer], bits: int) -> NDArray[np.uint8]:
+    """Return ids `[rows, k]` in so many bits each, the lowest first, `[rows, ⌈k · bits / 8⌉]`."""
+    places = np.arange(bits, dtype=np.int64)
+    single = ((ids[:, :, None] >> places) & 1).astype(np.uint8)
+    return np.packbits(single.reshape(len(ids), ids.shape[1] * bits), axis=1, bitorder="little")
+
+
+def unpacked_ids(packed: NDArray[np.generic], k: int, bits: int) -> NDArray[np.int64]:
+    """Return the ids that `packed_ids` packed, `[rows, k]`."""
+    single = np.unpackbits(packed.astype(np.uint8), axis=1, count=k * bits, bitorder="little")
+    single = single.reshape(len(packed), k, bits)
+    ids = np.zeros((len(packed), k), dtype=np.int64)
+    for place in range(bits):
+        ids |= single[:, :, place].astype(np.int64) << place
+    return ids
 
 
 def narrowed(coarse: CoarseLogits, k: int) -> CoarseLogits:
@@ -156,8 +179,7 @@ def _encode_coarse(field: Field, values: Tensor | CoarseLogits, first_row: int) 
     finite = (logits.isfinite() | (stored.ids < 0)).all(dim=1) & ~other.isnan()
     finite &= other != torch.inf
     _check_finite(field, finite, coarse.logits, first_row)
-    ids = stored.ids.numpy()
-    return [ids.astype(field.id_dtype), _bits(logits), _bits(other)]  # −1 becomes 65535
+    return [_ids(field, stored.ids), _bits(logits), _bits(other)]
 
 
 def _encode_sampled(field: Field, values: Tensor, first_row: int) -> Arrays:
@@ -169,7 +191,13 @@ def _encode_sampled(field: Field, values: Tensor, first_row: int) -> Arrays:
     logits = values.detach().cpu()
     _check_finite(field, logits.isfinite().all(dim=1), values, first_row)
     ids = sample_classes(logits, field.shape[0], field.temperature, first_row)
-    return [ids.numpy().astype(field.id_dtype)]
+    return [_ids(field, ids)]
+
+
+def _ids(field: Field, ids: Tensor) -> NDArray[np.generic]:
+    """Return class ids as they are on disk; −1 becomes 65,535, or 0 where ids are packed."""
+    bits, values = field.id_bits, ids.numpy()
+    return values.astype(field.id_dtype) if bits is None else packed_ids(values.clip(min=0), bits)
 
 
 def _all_finite(values: NDArray[np.generic], dtype: str) -> bool:

@@ -1,13 +1,17 @@
 """The order of rows on disk: rows in blocks, blocks in shards, one view after another.
 
 Row number = view · examples + index. A block is a range of rows of one view, and the unit that is
-logged, checked and computed again. A shard is one `.npy` file of several blocks of one column.
+logged, checked and computed again. A shard is one `.npy` file of several blocks of one column. In a
+column of answers a row has as many entries as its example has answers, one after another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 _BLOCK_ROWS = 1024
 _BLOCK_BYTES = 4 * 2**20
@@ -16,12 +20,16 @@ _SHARD_BYTES = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How rows are divided; the last block of a view and the last shard may be smaller."""
+    """How rows are divided; the last block of a view and the last shard may be smaller.
+
+    `offsets` has the first answer of each row, and the number of all, for columns of answers.
+    """
 
     examples: int
     views: int
     block_rows: int
     shard_blocks: int
+    offsets: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def fitting(cls, examples: int, views: int, batch_size: int, row_bytes: int) -> Layout:
@@ -74,6 +82,12 @@ class Layout:
         """Return the rows of a shard."""
         blocks = self.blocks_of_shard(number)
         return range(self.block(blocks[0]).start, self.block(blocks[-1]).stop)
+
+    def entries(self, rows: range, by_answer: bool) -> range:
+        """Return the entries of some rows in a column: the rows themselves, or their answers."""
+        if not by_answer or self.offsets is None:
+            return rows
+        return range(int(self.offsets[rows.start]), int(self.offsets[rows.stop]))
 
     def location(self, block: int) -> tuple[int, range]:
         """Return the shard of a block, and the block's rows within it."""

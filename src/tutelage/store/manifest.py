@@ -6,11 +6,16 @@ of its content, so that any flipped byte is detected.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import zlib
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import (
     NonNegativeInt,
     PositiveInt,
@@ -25,7 +30,7 @@ from tutelage.files import write_whole
 from tutelage.store.fields import Column, Entry, Field, Settings
 from tutelage.store.layout import Layout
 
-FORMAT = 1
+FORMAT = 2
 NAME = "manifest.json"
 _AGAIN = "call tl.label with the same arguments and another folder, or remove this one"
 
@@ -48,8 +53,10 @@ class Views(Entry):
 class Manifest(Entry):
     """The description of a store.
 
-    `made_with` has the versions of packages, for information. `checksums` has for each file the
-    CRC-32 of each of its blocks, as eight hexadecimal digits; None while the store is unfinished.
+    `made_with` has the versions of packages, for information. `answers` has the number of answers
+    of each row where examples have different numbers (see `packed_numbers`). `checksums` has for
+    each file the CRC-32 of each of its blocks, as eight hexadecimal digits; None while the store is
+    unfinished.
     """
 
     format: int = FORMAT
@@ -61,12 +68,17 @@ class Manifest(Entry):
     fields: tuple[Field, ...]
     block_rows: PositiveInt
     shard_blocks: PositiveInt
+    answers: str | None = None
     checksums: dict[str, Annotated[str, StringConstraints(pattern="^[0-9a-f]*$")]] | None = None
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
         if not self.fields:
             raise ValueError("there must be fields")
+        if any(each.by_answer for each in self.fields) != (self.answers is not None):
+            raise ValueError("the numbers of answers must be there if, and only if, they differ")
+        if self.offsets is not None and len(self.offsets) != self.layout.rows + 1:
+            raise ValueError("there must be a number of answers for each row")
         if self.checksums is not None:
             layout = self.layout
             due = {
@@ -81,7 +93,26 @@ class Manifest(Entry):
     @property
     def layout(self) -> Layout:
         """How rows are divided into blocks and shards."""
-        return Layout(self.data.examples, self.views.count, self.block_rows, self.shard_blocks)
+        return Layout(
+            self.data.examples, self.views.count, self.block_rows, self.shard_blocks, self.offsets
+        )
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64] | None:
+        """The first answer of each row, and the number of all; None without such columns."""
+        if self.answers is None:
+            return None
+        return np.concatenate([[0], unpacked_numbers(self.answers).cumsum()])
+
+    @property
+    def file_bytes(self) -> int:
+        """The size of all files of rows."""
+        layout = self.layout
+        return sum(
+            column.file_bytes(len(layout.entries(layout.shard(shard), column.by_answer)))
+            for column in self.columns
+            for shard in range(layout.shards)
+        )
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -137,6 +168,24 @@ class Manifest(Entry):
         if manifest.text() != text:
             raise _damaged(path, "content that does not match its checksum")
         return manifest
+
+
+def packed_numbers(numbers: NDArray[np.int64]) -> str:
+    """Return whole numbers as text: four bytes each, compressed by zlib, in Base64."""
+    return base64.b64encode(zlib.compress(numbers.astype("<u4").tobytes(), 9)).decode("ascii")
+
+
+def unpacked_numbers(text: str) -> NDArray[np.int64]:
+    """Return the numbers that `packed_numbers` packed.
+
+    Raises:
+        ValueError: The text is another one.
+    """
+    try:
+        content = zlib.decompress(base64.b64decode(text, validate=True))
+        return np.frombuffer(content, "<u4").astype(np.int64)
+    except zlib.error as error:
+        raise ValueError(f"the numbers of answers are damaged ({error})") from error
 
 
 def _rendered(content: dict[str, Any]) -> bytes:

@@ -30,7 +30,6 @@ class TargetStore:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path, self.manifest = path, manifest
         self.layout: Layout = manifest.layout
-        self._starts = np.array([self.layout.shard(n).start for n in range(self.layout.shards)])
         self._maps: dict[int, list[list[NDArray[np.generic]]]] = {}
 
     @classmethod
@@ -83,14 +82,14 @@ class TargetStore:
     @property
     def bytes(self) -> int:
         """The size of all files of rows."""
-        layout, columns = self.layout, self.manifest.columns
-        shards = [len(layout.shard(shard)) for shard in range(layout.shards)]
-        return sum(column.file_bytes(rows) for column in columns for rows in shards)
+        return self.manifest.file_bytes
 
     def read(
         self, name: str, rows: Tensor | NDArray[np.integer] | Sequence[int]
     ) -> Tensor | CoarseLogits:
         """Return some rows of a field, in the stored dtype.
+
+        With several answers an example, those of a row follow one another.
 
         Args:
             name: `"output"`, or the layer path of a feature.
@@ -112,8 +111,19 @@ class TargetStore:
                 f"rows must lie between 0 and {self.layout.rows - 1}, got {indices.min()} to "
                 f"{indices.max()}; a row's number is view · {len(self)} + index"
             )
-        columns = [self._take(shards, indices) for shards in self._shards(number)]
-        return decode(self.fields[number], columns)
+        field = self.fields[number]
+        wanted = self._answers(indices) if field.by_answer else indices
+        starts = [
+            self.layout.entries(self.layout.shard(each), field.by_answer).start
+            for each in range(self.layout.shards)
+        ]
+        columns = [_take(shards, wanted, np.array(starts)) for shards in self._shards(number)]
+        return decode(field, columns)
+
+    def answers(self, rows: Tensor | NDArray[np.integer] | Sequence[int]) -> NDArray[np.int64]:
+        """Return how many answers some rows have, in a store of examples with different numbers."""
+        indices, offsets = np.asarray(rows, dtype=np.int64), self._offsets()
+        return offsets[indices + 1] - offsets[indices]
 
     def verify(self) -> Iterator[Damage]:
         """Check every byte and yield all damage."""
@@ -138,14 +148,30 @@ class TargetStore:
                 ) from error
         return self._maps[number]
 
-    def _take(
-        self, shards: list[NDArray[np.generic]], rows: NDArray[np.int64]
-    ) -> NDArray[np.generic]:
-        if len(shards) == 1:
-            return shards[0].take(rows, axis=0)
-        result = np.empty((len(rows), *shards[0].shape[1:]), dtype=shards[0].dtype)
-        owners = np.searchsorted(self._starts, rows, side="right") - 1
-        for shard in np.unique(owners):
-            inside = owners == shard
-            result[inside] = shards[shard].take(rows[inside] - self._starts[shard], axis=0)
-        return result
+    def _answers(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the numbers of the answers of some rows, one row after another."""
+        first, counts = self._offsets()[rows], self.answers(rows)
+        before = counts.cumsum() - counts
+        return np.repeat(first - before, counts) + np.arange(counts.sum())
+
+    def _offsets(self) -> NDArray[np.int64]:
+        if self.layout.offsets is None:
+            raise StoreError(
+                f"the store {self.path} must have examples with different numbers of answers, got "
+                "one with as many for every example; read it by rows"
+            )
+        return self.layout.offsets
+
+
+def _take(
+    shards: list[NDArray[np.generic]], entries: NDArray[np.int64], starts: NDArray[np.int64]
+) -> NDArray[np.generic]:
+    """Return entries of a column, from shards that begin at the entries `starts`."""
+    if len(shards) == 1:
+        return shards[0].take(entries, axis=0)
+    result = np.empty((len(entries), *shards[0].shape[1:]), dtype=shards[0].dtype)
+    owners = np.searchsorted(starts, entries, side="right") - 1
+    for shard in np.unique(owners):
+        inside = owners == shard
+        result[inside] = shards[shard].take(entries[inside] - starts[shard], axis=0)
+    return result

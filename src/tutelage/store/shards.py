@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
 from pathlib import Path
 from typing import IO
 from zlib import crc32
@@ -26,25 +25,30 @@ class ShardFiles:
         self.folder, self.columns, self.layout = folder, columns, layout
         self._open: dict[str, IO[bytes]] = {}
         self._made: set[str] = set()
+        self._begins: dict[tuple[str, int], tuple[str, int]] = {}
 
     def make_all(self) -> None:
         """Create missing files, and write the header and set the size of all."""
         for shard in range(self.layout.shards):
-            rows = len(self.layout.shard(shard))
             for column in self.columns:
+                entries = len(self.layout.entries(self.layout.shard(shard), column.by_answer))
                 path = self.folder / column.file(shard)
                 path.touch()
                 with path.open("r+b", buffering=0) as file:
-                    file.truncate(column.file_bytes(rows))
-                    write_at(file, 0, column.header(rows))
+                    file.truncate(column.file_bytes(entries))
+                    write_at(file, 0, column.header(entries))
                 self._made.add(path.name)
 
-    def write(self, column: Column, block: int, row: int, content: memoryview) -> None:
-        """Write rows of a block, beginning at its row `row`."""
-        name, begin = _begin(column, self.layout, block)
+    def write(self, column: Column, block: int, entry: int, content: memoryview) -> None:
+        """Write entries of a block, beginning at its entry `entry`."""
+        key = column.stem, block
+        if key not in self._begins:  # a block is written in several pieces
+            self._begins = {each: at for each, at in self._begins.items() if each[1] == block}
+            self._begins[key] = _begin(column, self.layout, block)
+        name, begin = self._begins[key]
         if name not in self._open:
             self._open[name] = (self.folder / name).open("r+b", buffering=0)
-        write_at(self._open[name], begin + row * column.row_bytes, content)
+        write_at(self._open[name], begin + entry * column.entry_bytes, content)
 
     def flush(self) -> None:
         """Flush rows and headers to disk, and close the files."""
@@ -63,32 +67,38 @@ class ShardFiles:
         self._open.clear()
 
 
-@lru_cache(maxsize=256)  # a block is written in several pieces
 def _begin(column: Column, layout: Layout, block: int) -> tuple[str, int]:
     """Return the name of a block's file, and the offset of its first byte."""
-    shard, rows = layout.location(block)
-    header = column.header(len(layout.shard(shard)))
-    return column.file(shard), len(header) + rows.start * column.row_bytes
+    shard, _ = layout.location(block)
+    entries = layout.entries(layout.shard(shard), column.by_answer)
+    header = column.header(len(entries))
+    before = layout.entries(layout.block(block), column.by_answer).start - entries.start
+    return column.file(shard), len(header) + before * column.entry_bytes
 
 
 def check_file(folder: Path, column: Column, layout: Layout, shard: int) -> str | None:
     """Return what is wrong with the size or header of a shard's file; None if nothing is."""
-    rows = len(layout.shard(shard))
-    path, size = folder / column.file(shard), column.file_bytes(rows)
+    entries = len(layout.entries(layout.shard(shard), column.by_answer))
+    path, header, size = (
+        folder / column.file(shard),
+        column.header(entries),
+        column.file_bytes(entries),
+    )
     try:
         with path.open("rb") as file:
-            found, header = os.fstat(file.fileno()).st_size, file.read(len(column.header(rows)))
+            found, there = os.fstat(file.fileno()).st_size, file.read(len(header))
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     if found != size:
         return f"has {found:,} bytes instead of {size:,}"
-    return None if header == column.header(rows) else "has a damaged header"
+    return None if there == header else "has a damaged header"
 
 
 def block_checksum(folder: Path, column: Column, layout: Layout, block: int) -> int | None:
     """Return the CRC-32 of a block on disk; None if it cannot be read completely."""
     name, begin = _begin(column, layout, block)
-    left, value = len(layout.block(block)) * column.row_bytes, 0
+    left = len(layout.entries(layout.block(block), column.by_answer)) * column.entry_bytes
+    value = 0
     try:
         with (folder / name).open("rb", buffering=0) as file:
             file.seek(begin)

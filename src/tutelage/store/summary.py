@@ -42,7 +42,8 @@ def resemblances(store: TargetStore, rows: int = 50_000, others: int = 3) -> lis
     """Return for each predicted class the other classes with the largest mean probabilities.
 
     The mean is over the first rows with the same predicted class; for a coarse output, over the
-    stored classes only. Empty if there is no output `[classes]` with 2 to 2,000 classes.
+    stored classes only. Empty if there is no output `[classes]` with 2 to 2,000 classes, one for
+    each example.
     """
     classes = _classes(store)
     if not 1 < classes <= _MOST_CLASSES:
@@ -78,7 +79,8 @@ def examples(store: TargetStore, count: int = 3, top: int = 3) -> list[Example]:
 def _classes(store: TargetStore) -> int:
     """Return the number of classes of the output; 0 where it has none."""
     output = store.fields[0]
-    if output.name != "output" or len(output.shape) != 1:
+    several = bool(output.positions) or output.by_answer
+    if output.name != "output" or len(output.shape) != 1 or several:
         return 0
     if output.form == "dense":
         return output.shape[0]

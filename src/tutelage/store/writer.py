@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from zlib import crc32
 
+import numpy as np
+
 from tutelage.errors import ModelError, StoreError
 from tutelage.files import remove_drafts
 from tutelage.signals import CoarseLogits, Signals
@@ -61,16 +63,18 @@ class StoreWriter:
         rows, done = self.layout.block(block), 0
         checksums = [0] * len(self._columns)
         for signals in pieces:
-            arrays = self._encoded(signals, rows.start + done)
-            count = len(arrays[0])
-            if done + count > len(rows):
+            part = range(rows.start + done, rows.start + done + _examples(signals))
+            if part.stop > rows.stop:
                 break
+            self._check_answers(signals, part)
+            arrays = self._encoded(signals, part.start)
             with _writing(self.folder):
                 for number, (column, array) in enumerate(zip(self._columns, arrays, strict=True)):
                     content = column.bytes_of(array)
                     checksums[number] = crc32(content, checksums[number])
-                    self._files.write(column, block, done, content)
-            done += count
+                    before = self.layout.entries(range(rows.start, part.start), column.by_answer)
+                    self._files.write(column, block, len(before), content)
+            done += len(part)
         if done != len(rows):
             raise StoreError(
                 f"block {block} must have {len(rows)} rows, got another number from the teacher; "
@@ -91,6 +95,20 @@ class StoreWriter:
                 self._journal.write(waiting)
         self._last_commit = time.monotonic()
 
+    def _check_answers(self, signals: Signals, rows: range) -> None:
+        """Refuse other numbers of answers than were counted, and for which there is place."""
+        offsets = self.layout.offsets
+        if offsets is None:
+            return
+        expected = np.diff(offsets[rows.start : rows.stop + 1]).tolist()
+        found = None if signals.rows is None else signals.rows.counts.tolist()
+        if found != expected:
+            raise StoreError(
+                f"the teacher must answer for {expected[:4]} tokens of the examples from row "
+                f"{rows.start} on, got {None if found is None else found[:4]}; give data that does "
+                "not change, and label again into another folder"
+            )
+
     def _encoded(self, signals: Signals, first_row: int) -> Arrays:
         fields, output = self.manifest.fields, signals.output
         if isinstance(output, CoarseLogits) and self.manifest.settings.top_k is None:
@@ -104,6 +122,16 @@ class StoreWriter:
         for field in fields:
             arrays += encode(field, signals, first_row)
         return arrays
+
+
+def _examples(signals: Signals) -> int:
+    """Return of how many examples signals are."""
+    if signals.rows is not None:
+        return len(signals.rows.mask)
+    if isinstance(signals.output, CoarseLogits):
+        return len(signals.output.ids)
+    tensors = (signals.output, *signals.features.values())
+    return len(next(each for each in tensors if each is not None))
 
 
 def close_store(folder: Path, manifest: Manifest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ from torch import Tensor
 
 from tutelage.data import dataset_fingerprint
 from tutelage.errors import DataError, ModelError, StoreError
-from tutelage.positions import stored_by_row
+from tutelage.positions import rows_of, stored_by_row
+from tutelage.rows import Rows
 from tutelage.signals import Batch, CoarseLogits, Signals
 from tutelage.store import TargetStore
 from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher
 from tutelage.wants import Fields
+
+_TOKENS = 3  # dimensions of [batch, tokens, classes]
 
 
 class Stored(Teacher):
@@ -89,11 +93,11 @@ class Stored(Teacher):
         }
         if not fields.output:
             return Signals(None, features)
-        output = _float(store.read("output", rows), device)
-        positions = next(each.positions for each in store.fields if each.name == "output")
-        if not positions:
-            return Signals(output, features)
-        return stored_by_row(Signals(output, features), positions, batch)
+        found = Signals(_float(store.read("output", rows), device), features)
+        field = next(each for each in store.fields if each.name == "output")
+        if field.by_answer:
+            return replace(found, rows=_same_answers(store, rows, batch))
+        return stored_by_row(found, field.positions, batch) if field.positions else found
 
     def is_traceable(self) -> bool:
         """Return False: it reads files."""
@@ -124,6 +128,19 @@ def _rows(store: TargetStore, index: Tensor, view: int) -> Tensor:
             f"{int(indices.min())} to {int(indices.max())}; label the data that is trained on"
         )
     return indices + view * len(store)
+
+
+def _same_answers(store: TargetStore, numbers: Tensor, batch: Batch) -> Rows:
+    """Return the rows of a batch, which must have as many answers as were labelled."""
+    rows, expected = rows_of(batch, _TOKENS), store.answers(numbers).tolist()
+    found = None if rows is None else rows.counts.tolist()
+    if rows is None or found != expected:
+        raise DataError(
+            f"each example must have the tokens that were labelled, {expected[:4]} of them in "
+            f"{store.path}, got {'none' if found is None else found[:4]}; give the same texts, cut "
+            "off and labelled as they were, or label these into another folder"
+        )
+    return rows
 
 
 def _float(stored: Tensor | CoarseLogits, device: torch.device) -> Tensor | CoarseLogits:

@@ -68,6 +68,7 @@ def label(  # noqa: PLR0913 - a verb with its options
     Args:
         teacher: A module or a `Teacher`, such as `Predictor`, an ensemble or specialists.
         dataset: A data set with a length, labelled or not; examples are identified by their index.
+            Of texts as `input_ids`, each has as many answers as it has tokens with one.
         out: Folder of the store.
         views: How many views of each example are labelled; more than 1 is for augmented data, as
             `tl.data.Views`, whose epochs then take turns with these.

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch.utils.data import Subset
 
 from tutelage.data import as_source, dataset_fingerprint, views_in
 from tutelage.errors import ArgumentError, DataError, StoreError
 from tutelage.files import writing
 from tutelage.nested import describe
+from tutelage.positions import rows_of
 from tutelage.reports.summary import versions
 from tutelage.signals import Batch, CoarseLogits, Signals
 from tutelage.store import Data, Field, Layout, Manifest, Settings, Views
-from tutelage.store.manifest import NAME
+from tutelage.store.manifest import NAME, packed_numbers
 from tutelage.teachers import Teacher, ask
 
 _BLOCKS_AT_ONCE = 16
+_TOKENS = 3  # dimensions of [batch, tokens, classes]
 
 
 class TeacherOutputs:
@@ -60,13 +65,30 @@ class TeacherOutputs:
             signals.wanted_targets()  # which raises: detections cannot be stored
         found = [] if signals.output is None else [self._output(signals.output)]
         if signals.rows is not None:
-            several = {"positions": signals.rows.positions}
+            positions = signals.rows.positions
+            told = len(positions) == 1 and rows_of(next(self._batches(range(1))), _TOKENS)
+            several = {"by_answer": True} if told else {"positions": positions}
             found = [each.model_copy(update=several) for each in found]
         for path in self.settings.features:
             shape = tuple(signals.features[path].shape[1:])
             dtype = self.settings.dtype
             found.append(Field(name=path, form="dense", dtype=dtype, shape=shape))
         return tuple(found)
+
+    def answers(self, views: int) -> NDArray[np.int64]:
+        """Read all data, without the teacher, and return how many answers each row will have."""
+        counts = []
+        for view in range(views):
+            for batch in self._batches(range(len(self.dataset)), view):
+                rows = rows_of(batch, _TOKENS)
+                if rows is None:
+                    raise DataError(
+                        "all examples must tell which of their tokens have an answer, by labels or "
+                        f"an attention mask, as the first ones do, got {describe(batch.inputs)}; "
+                        "give these to every example"
+                    )
+                counts.append(rows.counts)
+        return torch.cat(counts).numpy()
 
     def _output(self, output: torch.Tensor | CoarseLogits) -> Field:
         settings, dtype = self.settings, self.settings.dtype
@@ -100,15 +122,12 @@ class TeacherOutputs:
 
     def _outputs(self, positions: range, view: int = 0) -> Iterator[Signals]:
         """Yield the outputs for a range of examples under a view, batch by batch."""
-        # A part of the data at a time: the order of all of it would take much memory.
-        part = Subset(self.dataset, positions)  # pyright: ignore[reportArgumentType]
-        source = as_source("dataset", part, self.settings.batch_size, shuffle=False)
         done, skipped = positions.start, 0
         if self._first is not None and positions.start == 0 and view == 0:
             first, self._first = self._first, None
             done, skipped = min(self.settings.batch_size, len(positions)), 1
             yield first
-        for raw in source.epoch(view, skipped):
+        for raw in self._batches(positions, view, skipped):
             index = torch.arange(done, done + len(raw))  # in all of the data, not in the part
             _check_index(raw, index, positions.start)
             batch = replace(raw, index=index).to(self.accelerator.device)
@@ -117,6 +136,13 @@ class TeacherOutputs:
             _check_rows(signals, batch, done)
             done += len(batch)
             yield signals
+
+    def _batches(self, positions: range, view: int = 0, skipped: int = 0) -> Iterator[Batch]:
+        """Yield the batches of a range of examples under a view."""
+        # A part of the data at a time: the order of all of it would take much memory.
+        part = Subset(self.dataset, positions)  # pyright: ignore[reportArgumentType]
+        source = as_source("dataset", part, self.settings.batch_size, shuffle=False)
+        return source.epoch(view, skipped)
 
 
 def _check_index(batch: Batch, index: torch.Tensor, start: int) -> None:
@@ -173,10 +199,17 @@ def claim(folder: Path, teacher: str, views: int, outputs: TeacherOutputs) -> Ma
                 "differs in\n" + "\n".join(lines) + "\nchoose another folder, or remove that one"
             )
         return found
+    fields, answers, counts = outputs.fields(), None, np.ones(1)
+    if any(each.by_answer for each in fields):
+        counts = outputs.answers(views)
+        answers = packed_numbers(counts)
     draft = Manifest(
-        made_with=versions(), fields=outputs.fields(), block_rows=1, shard_blocks=1, **asked
+        made_with=versions(), fields=fields, block_rows=1, shard_blocks=1, answers=answers, **asked
     )
-    widest = max(1, *(column.row_bytes for column in draft.columns))
+    several = math.ceil(counts.mean())
+    widest = max(
+        1, *(each.entry_bytes * (several if each.by_answer else 1) for each in draft.columns)
+    )
     layout = Layout.fitting(data.examples, views, settings.batch_size, widest)
     sizes = {"block_rows": layout.block_rows, "shard_blocks": layout.shard_blocks}
     with writing(folder, StoreError):

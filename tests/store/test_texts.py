@@ -1,0 +1,250 @@
+"""Stores of texts: as many answers for each as it has tokens."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils.data import DataLoader
+
+import tutelage as tl
+from tutelage.signals import CoarseLogits, Signals
+from tutelage.store import layout
+from tutelage.store.fields import Field
+from tutelage.store.forms import decode, encode, packed_ids, unpacked_ids
+
+CLASSES, K = 70_000, 8  # more classes than two bytes can number
+
+
+class Words(nn.Module):
+    """A model whose logits of a token depend on that token alone."""
+
+    def __init__(self, classes=CLASSES):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding, self.head = nn.Embedding(50, 4), nn.Linear(4, classes)
+
+    def forward(self, input_ids, attention_mask=None):
+        return self.head(self.embedding(input_ids))
+
+
+def texts(count=40, labels=False):
+    generator = torch.Generator().manual_seed(1)
+    lengths = torch.randint(1, 9, (count,), generator=generator).tolist()
+    found = [{"input_ids": torch.randint(50, (n,), generator=generator)} for n in lengths]
+    if labels:  # of the last tokens only, as after a prompt
+        for each in found:
+            ids = each["input_ids"] % 7
+            each["labels"] = ids.where(torch.arange(len(ids)) >= len(ids) // 2, -100)
+    return found
+
+
+def stored(path, data, teacher=None, **settings):
+    engine = tl.Engine(progress=False)
+    teacher = Words() if teacher is None else teacher
+    return tl.label(teacher, data, out=path, batch_size=4, engine=engine, **settings)
+
+
+@given(st.integers(1, 20), st.data())
+def test_packed_ids_are_unpacked(bits, data):
+    k, rows = data.draw(st.integers(1, 9)), data.draw(st.integers(0, 4))
+    seed = data.draw(st.integers(0, 2**31))
+    ids = np.random.default_rng(seed).integers(0, 2**bits, (rows, k))
+    ids[:1, :1] = 2**bits - 1
+    packed = packed_ids(ids, bits)
+    assert packed.shape == (rows, -(-k * bits // 8))
+    assert unpacked_ids(packed, k, bits).tolist() == ids.tolist()
+
+
+@pytest.mark.parametrize(
+    ("classes", "most"), [(65_535, 4.2), (131_072, 4.2), (262_144, 4.3), (2**20, 4.6)]
+)
+def test_bytes_of_an_entry(classes, most):
+    kept = Field(name="output", form="coarse", dtype="float16", shape=(64,), classes=classes)
+    assert sum(each.entry_bytes for each in kept.columns(0)) / 64 <= most
+    drawn = Field(name="output", form="sampled", dtype="float16", shape=(12,), classes=classes)
+    assert sum(each.entry_bytes for each in drawn.columns(0)) <= 36
+
+
+@pytest.mark.parametrize("classes", [65_536, 65_537, 131_072, 131_073])
+def test_the_last_class_and_a_column_that_is_not_used_are_told_apart(classes):
+    """Of a teacher that knows different numbers of classes of its examples."""
+    ids = torch.tensor([[classes - 1, 0], [0, -1], [classes - 1, -1]])
+    logits = torch.zeros(ids.shape).where(ids >= 0, -torch.inf)
+    coarse = CoarseLogits(ids, logits, torch.full((len(ids),), -torch.inf))
+    field = Field(name="output", form="coarse", dtype="float16", shape=(2,), classes=classes)
+    found = decode(field, encode(field, Signals(coarse), 0))
+    assert found.ids.tolist() == ids.tolist()
+    assert torch.equal(found.logits.float(), logits)
+
+
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize("settings", [{"dtype": "float32"}, {"top_k": K}])
+def test_each_text_has_the_answers_of_its_tokens(settings, labels, tmp_path):
+    data, teacher = texts(labels=labels), Words()
+    store = stored(tmp_path, data, teacher, **settings)
+    answers = [int((each["labels"] != -100).sum()) if labels else len(each["input_ids"])
+               for each in data]  # fmt: skip
+    assert store.answers(range(len(data))).tolist() == answers
+    assert store.fields[0].by_answer
+    rows = [7, 0, 39, 7]
+    found = store.read("output", rows)
+    ids = torch.cat([data[row]["input_ids"][-answers[row] :] for row in rows])
+    with torch.no_grad():
+        expected = teacher(ids)
+    if isinstance(found, torch.Tensor):
+        torch.testing.assert_close(found, expected)
+        return
+    values, places = expected.topk(K)
+    assert found.ids.tolist() == places.tolist()
+    ours = found.logits.float() - found.logits.float().logsumexp(1, keepdim=True)
+    torch.testing.assert_close(ours, values.log_softmax(1), rtol=0, atol=5e-3)
+
+
+def test_many_shards_are_read_as_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(layout, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(layout, "_SHARD_BYTES", 1)
+    data = texts()
+    small, large = stored(tmp_path / "a", data, top_k=K), None
+    monkeypatch.undo()
+    large = stored(tmp_path / "b", data, top_k=K)
+    assert small.layout.shards == 10 > large.layout.shards
+    rows = torch.randperm(len(data))
+    for name in ("ids", "logits", "other"):
+        ours, theirs = (getattr(each.read("output", rows), name) for each in (small, large))
+        assert torch.equal(ours, theirs)
+    assert list(small.verify()) == []
+
+
+def student_weights(teacher, data, **settings):
+    torch.manual_seed(3)
+    student = Words(CLASSES if settings.get("objective") is None else 7)
+    run = tl.distill(
+        teacher, student, train=data, epochs=2, batch_size=8,
+        objective=settings.pop("objective", tl.SoftTargets(2)),
+        engine=tl.Engine(progress=False), **settings,
+    )  # fmt: skip
+    return run.student.state_dict()
+
+
+def assert_equal_weights(ours, theirs, atol=1e-6):
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_a_student_learns_what_it_learns_of_the_live_teacher(labels, tmp_path):
+    """Also where batches are padded before the texts, by a collate function of one's own."""
+    data, teacher = texts(labels=labels), Words()
+    store = stored(tmp_path, data, teacher, dtype="float32")
+    live = student_weights(teacher, data)
+    assert_equal_weights(student_weights(store, data), live)
+
+    def padded_before(examples):
+        inner = [each.example for each in examples]
+        width = max(len(each["input_ids"]) for each in inner) + 2
+        batch = {
+            "input_ids": torch.zeros(len(inner), width, dtype=torch.int64),
+            "attention_mask": torch.zeros(len(inner), width, dtype=torch.int64),
+        }
+        if labels:
+            batch["labels"] = torch.full((len(inner), width), -100)
+        for row, each in enumerate(inner):
+            for name, values in each.items():
+                batch[name][row, width - len(values) :] = values
+            batch["attention_mask"][row, width - len(each["input_ids"]) :] = 1
+        index = torch.tensor([each.index for each in examples])
+        return batch | {"index": index}
+
+    loader = DataLoader(tl.data.Indexed(data), 8, collate_fn=padded_before)
+
+    def in_order(teacher):
+        torch.manual_seed(3)
+        return tl.distill(
+            teacher, Words(), train=loader, epochs=1, objective=tl.SoftTargets(2),
+            engine=tl.Engine(progress=False),
+        ).student.state_dict()  # fmt: skip
+
+    assert_equal_weights(in_order(store), in_order(teacher))
+
+
+def test_texts_that_were_cut_off_otherwise_are_refused(tmp_path):
+    data = texts()
+    store = stored(tmp_path, data, top_k=K)
+
+    def cut(examples):
+        rows = [each.example["input_ids"][:2] for each in examples]
+        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        mask = nn.utils.rnn.pad_sequence([torch.ones_like(each) for each in rows], batch_first=True)
+        index = torch.tensor([each.index for each in examples])
+        return {"input_ids": ids, "attention_mask": mask, "index": index}
+
+    loader = DataLoader(tl.data.Indexed(data), 8, collate_fn=cut)
+    with pytest.raises(tl.DataError, match="must have the tokens that were labelled"):
+        tl.distill(store, Words(), train=loader, epochs=1, objective=tl.SoftTargets(2))
+    other = [{"input_ids": each["input_ids"] + 0} for each in data]
+    other[11] = {"input_ids": torch.cat([data[11]["input_ids"], torch.tensor([1])])}
+    with pytest.raises(tl.TutelageError, match=r"labelled|same data"):
+        tl.distill(store, Words(), train=other, epochs=1, objective=tl.SoftTargets(2))
+
+
+def test_a_flipped_byte_is_found_and_mended(tmp_path):
+    data, teacher = texts(), Words()
+    store = stored(tmp_path, data, teacher, top_k=K)
+    before = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
+    for file in sorted(tmp_path.glob("*.npy")):
+        content = bytearray(file.read_bytes())
+        content[-3] ^= 1
+        file.write_bytes(content)
+    assert len(list(store.verify())) == 3
+    stored(tmp_path, data, teacher, top_k=K, verify=True)
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
+
+
+PROGRAM = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+import torch
+from store import test_texts as own
+from tutelage.store import layout
+
+layout._BLOCK_BYTES = 1
+left = int(sys.argv[2])
+
+class Dying(own.Words):
+    def forward(self, *args, **kwargs):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(*args, **kwargs)
+
+from tutelage.store import writer
+writer._SECONDS_BETWEEN_COMMITS = 0
+teacher = Dying()
+teacher.__class__.__name__ = "Words"
+own.stored(sys.argv[1], own.texts(), teacher, top_k=own.K)
+"""
+
+
+def test_a_killed_call_is_resumed_and_leaves_the_same_bytes(tmp_path):
+    tests = str(Path(__file__).parents[1])
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(PROGRAM.format(tests=tests)))
+
+    def call(folder, calls):
+        return subprocess.run([sys.executable, program, folder, str(calls)], check=False).returncode
+
+    assert call(tmp_path / "whole", 1000) == 0
+    codes = [call(tmp_path / "killed", 4) for _ in range(6)]
+    assert codes[0] == -signal.SIGKILL
+    assert codes[-1] == 0
+    for file in (tmp_path / "whole").iterdir():
+        assert file.read_bytes() == (tmp_path / "killed" / file.name).read_bytes()
