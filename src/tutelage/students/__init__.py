@@ -1,6 +1,15 @@
 """Students: made from some of a teacher's layers, with their weights, or small networks."""
 
+from tutelage.students.influence import block_influence, least_loss, most_influential
 from tutelage.students.keep_layers import Kept, every_nth_layer, keep_layers
 from tutelage.students.mlp import mlp
 
-__all__ = ["Kept", "every_nth_layer", "keep_layers", "mlp"]
+__all__ = [
+    "Kept",
+    "block_influence",
+    "every_nth_layer",
+    "keep_layers",
+    "least_loss",
+    "mlp",
+    "most_influential",
+]

@@ -115,6 +115,13 @@ def keep_layers(
     >>> len(student), layer_map
     (2, {'0': '0', '1': '3'})
     """
+    container = container_of(teacher, path)
+    positions = _positions(kept, len(children(teacher, container)))
+    return _tried(_keep(teacher, container, positions, inputs is None), inputs)
+
+
+def container_of(teacher: nn.Module, path: str | None) -> str:
+    """Return the path of the one container of the blocks; refuse blocks in stages."""
     found = _containers(teacher, path)
     if len(found) > 1:
         raise ArgumentError(
@@ -122,8 +129,7 @@ def keep_layers(
             f"({', '.join(map(repr, found))}); pass the path of one of them, such as {found[-1]!r},"
             " or use every_nth_layer, which keeps every n-th block of each"
         )
-    positions = _positions(kept, len(children(teacher, found[0])))
-    return _tried(_keep(teacher, found[0], positions, inputs is None), inputs)
+    return found[0]
 
 
 def _keep(teacher: Model, container: str, positions: list[int], check: bool) -> Kept[Model]:

@@ -1,0 +1,182 @@
+"""Which blocks of a teacher its student keeps: those that do most, by a measure on some data."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tutelage._checks import integer
+from tutelage.data import Source, as_source, randomness
+from tutelage.errors import ArgumentError, ModelError, NonFiniteError
+from tutelage.evaluation import evaluate
+from tutelage.layers import evaluating, observe
+from tutelage.layers.blocks import children
+from tutelage.nested import describe
+from tutelage.objectives import Objective, SoftTargets
+from tutelage.signals import Batch
+from tutelage.students._copies import Model
+from tutelage.students.keep_layers import Kept, container_of, keep_layers
+from tutelage.teachers import Live
+from tutelage.wants import Fields
+
+_BATCH = 16
+_TOKENS = 3
+
+
+def block_influence(teacher: nn.Module, data: object, path: str | None = None) -> dict[str, float]:
+    """Return 1 − the mean cosine of what each block is given and what it returns, by layer path.
+
+    Of tokens `[batch, tokens, d]` the mean is over all tokens of the data that are no padding, of
+    maps `[batch, channels, height, width]` over all pixels. A block that hardly turns its input has
+    little influence, and a student may do without it.
+
+    Source: Men, Xu, Zhang, Wang, Lin, Lu, Han and Chen 2024, "ShortGPT", arXiv:2403.03853.
+
+    Args:
+        teacher: A network of repeated blocks in one container; it runs in eval mode.
+        data: Some examples, labelled or not: a data set, or a loader.
+        path: The container of the blocks, as for `keep_layers`.
+
+    Raises:
+        ArgumentError: Blocks are not found, or are in stages.
+        DataError: The data is empty or cannot be read.
+        ModelError: A block changes the shape of its input, or the teacher refuses the data.
+
+    >>> blocks = nn.Sequential(*[nn.Linear(2, 2, bias=False) for _ in range(2)])
+    >>> for block, weight in zip(blocks, ([[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [-1.0, 0.0]])):
+    ...     block.weight.data = torch.tensor(weight)
+    >>> block_influence(blocks, torch.utils.data.TensorDataset(torch.eye(2)))
+    {'0': 0.0, '1': 1.0}
+    """
+    names = children(teacher, container_of(teacher, path))
+    wanted = frozenset(path for name in names for path in (f"{name}:input", name))
+    totals, counts = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
+    with randomness.preserved(), evaluating(teacher), torch.inference_mode():
+        for raw in _source(data).epoch(0):
+            batch = raw.to(_device(teacher))
+            found = observe(teacher, batch.inputs, Fields(features=wanted), "teacher")
+            for name in names:
+                cosines = _cosines(name, found.feature(f"{name}:input"), found.feature(name), batch)
+                totals[name] += cosines.double().sum().item()
+                counts[name] += len(cosines)
+    return {name: 1 - totals[name] / counts[name] for name in names}
+
+
+def most_influential(
+    teacher: Model, data: object, keep: int, path: str | None = None, inputs: object = None
+) -> Kept[Model]:
+    """Return the teacher with only its blocks of largest `block_influence`, and the layer map.
+
+    Against every second block this may decide more than any objective: see
+    `benchmarks/kept_layers.py`.
+
+    Args:
+        teacher: As for `keep_layers`.
+        data: Some examples, as for `block_influence`; a few hundred texts are enough.
+        keep: How many blocks the student has.
+        path: The container of the blocks, as for `keep_layers`.
+        inputs: As for `keep_layers`.
+
+    Raises:
+        TutelageError: As for `block_influence` and `keep_layers`; `keep` is out of its range.
+
+    >>> blocks = nn.Sequential(*[nn.Linear(2, 2, bias=False) for _ in range(3)])
+    >>> _ = blocks[1].weight.data.copy_(torch.eye(2))
+    >>> most_influential(blocks, torch.utils.data.TensorDataset(torch.eye(2)), keep=2).layer_map
+    {'0': '0', '1': '2'}
+    """
+    found = list(block_influence(teacher, data, path).values())
+    count = _number(keep, len(found))
+    kept = sorted(range(len(found)), key=found.__getitem__, reverse=True)[:count]
+    return keep_layers(teacher, sorted(kept), path, inputs)
+
+
+def least_loss(
+    teacher: Model,
+    data: object,
+    keep: int,
+    objective: Objective | None = None,
+    path: str | None = None,
+    inputs: object = None,
+) -> Kept[Model]:
+    """Return the teacher without the blocks whose removal costs least, one after another.
+
+    Each time, of all blocks that are left, the one is removed without which the loss on the data is
+    smallest. From L blocks to k this takes (L − k)(L + k + 1)/2 evaluations, where
+    `most_influential` takes one pass; it sees what the blocks before have already lost.
+
+    Args:
+        teacher: As for `keep_layers`.
+        data: Some examples, as for `block_influence`.
+        keep: How many blocks the student has.
+        objective: The loss; None for `SoftTargets(1)`, the divergence from the whole teacher.
+        path: The container of the blocks, as for `keep_layers`.
+        inputs: As for `keep_layers`; with it, a removal with which the student does not run is left
+            out.
+
+    Raises:
+        ArgumentError: No block can be removed any more, or `keep` is out of its range.
+        TutelageError: As for `keep_layers`, or as the objective raises.
+    """
+    names = children(teacher, container_of(teacher, path))
+    count, loss = _number(keep, len(names)), SoftTargets(1) if objective is None else objective
+    source, whole, left = _source(data), Live(teacher), list(range(len(names)))
+    while len(left) > count:
+        losses: dict[int, float] = {}
+        refused: Exception | None = None
+        for position in left:
+            rest = [each for each in left if each != position]
+            try:
+                student = keep_layers(teacher, rest, path, inputs).student
+            except (ArgumentError, ModelError) as error:  # such as the first block of a T5
+                refused = error
+                continue
+            found = evaluate(student, whole, loss, source, device=_device(teacher)).metrics["loss"]
+            losses[position] = found if math.isfinite(found) else math.inf
+        if not losses:
+            raise ArgumentError(
+                f"`keep` must leave blocks without which the student runs, got {keep} where none "
+                f"of {len(left)} can be removed; pass a larger one"
+            ) from refused
+        left.remove(min(losses, key=losses.__getitem__))
+    return keep_layers(teacher, left, path, inputs)
+
+
+def _number(keep: int, count: int) -> int:
+    advice = f"it counts blocks, from 1 to the teacher's {count}"
+    found = integer("keep", keep, 1, advice)
+    if found > count:
+        raise ArgumentError(f"`keep` must be no more than the teacher's {count} blocks, got {keep}")
+    return found
+
+
+def _source(data: object) -> Source:
+    return as_source("data", data, _BATCH, shuffle=False)
+
+
+def _device(model: nn.Module) -> torch.device:
+    first = next(model.parameters(), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+def _cosines(name: str, before: Tensor, after: Tensor, batch: Batch) -> Tensor:
+    """Return the cosines of a block's inputs and outputs at all positions that count, `[n]`."""
+    if before.shape != after.shape:
+        raise ModelError(
+            f"block {name!r} must return what the next one is given, of the shape of its input, "
+            f"got {describe(before)} and {describe(after)}; keep blocks by their positions, "
+            "tl.students.keep_layers"
+        )
+    dim = -1 if before.ndim <= _TOKENS else 1
+    cosines = F.cosine_similarity(before.float(), after.float(), dim=dim)
+    if not bool(cosines.isfinite().all()):
+        raise NonFiniteError(
+            f"what block {name!r} returns must be finite, got NaN or infinity; look at the teacher"
+        )
+    mask = batch.token_mask()
+    if before.ndim == _TOKENS and mask is not None and mask.shape == cosines.shape:
+        return cosines[mask.to(cosines.device)]
+    return cosines.flatten()
