@@ -141,6 +141,17 @@ def test_least_loss_is_the_greedy_choice():
     assert list(found.layer_map.values()) == [f"transformer.h.{each}" for each in left]
 
 
+def test_step_by_step_with_stored_outputs_of_the_whole_is_the_same(tmp_path):
+    model, data = gpt2(), texts()
+    targets = tl.label(model, data, out=tmp_path, dtype="float32")
+    first = least_loss(model, data, keep=3, reference=targets)
+    second = least_loss(first.student, data, keep=2, reference=targets)
+    at_once = least_loss(model, data, keep=2)
+    assert [first.layer_map[each] for each in second.layer_map.values()] == [
+        *at_once.layer_map.values()
+    ]
+
+
 def test_least_loss_on_labels():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Sequential(*[nn.Linear(4, 4) for _ in range(3)]), nn.Linear(4, 2))

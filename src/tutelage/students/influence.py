@@ -19,7 +19,7 @@ from tutelage.objectives import Objective, SoftTargets
 from tutelage.signals import Batch
 from tutelage.students._copies import Model
 from tutelage.students.keep_layers import Kept, container_of, keep_layers
-from tutelage.teachers import Live
+from tutelage.teachers import AnyTeacher, as_teacher
 from tutelage.wants import Fields
 
 _BATCH = 16
@@ -99,6 +99,7 @@ def least_loss(
     data: object,
     keep: int,
     objective: Objective | None = None,
+    reference: AnyTeacher | None = None,
     path: str | None = None,
     inputs: object = None,
 ) -> Kept[Model]:
@@ -112,7 +113,10 @@ def least_loss(
         teacher: As for `keep_layers`.
         data: Some examples, as for `block_influence`.
         keep: How many blocks the student has.
-        objective: The loss; None for `SoftTargets(1)`, the divergence from the whole teacher.
+        objective: The loss; None for `SoftTargets(1)`, the divergence from the reference.
+        reference: Whose outputs the loss compares with; None for the teacher itself. A store of
+            them (`tl.label`) spares half of the time, and with the teacher as the reference a
+            student that has lost blocks may lose more.
         path: The container of the blocks, as for `keep_layers`.
         inputs: As for `keep_layers`; with it, a removal with which the student does not run is left
             out.
@@ -123,7 +127,8 @@ def least_loss(
     """
     names = children(teacher, container_of(teacher, path))
     count, loss = _number(keep, len(names)), SoftTargets(1) if objective is None else objective
-    source, whole, left = _source(data), Live(teacher), list(range(len(names)))
+    whole = as_teacher(teacher if reference is None else reference).for_data("data", data)
+    source, left = _source(data), list(range(len(names)))
     while len(left) > count:
         losses: dict[int, float] = {}
         refused: Exception | None = None

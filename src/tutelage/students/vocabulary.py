@@ -1,0 +1,204 @@
+"""Students with a smaller vocabulary: without the tokens that some texts do not need."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any, Generic, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tutelage._checks import integer
+from tutelage.errors import ArgumentError, ModelError, TutelageError
+from tutelage.layers import evaluating
+from tutelage.students._copies import Model
+from tutelage.students._tokens import TokenizerFile
+
+_SHOWN, _TOKENS, _CLOSE = 8, 64, 1e-4
+
+
+class Pruned(NamedTuple, Generic[Model]):
+    """A model and its tokenizer with fewer tokens.
+
+    `ids` are the former ids of the tokens that are left, `[tokens]`, in ascending order: the
+    embedding and the logit of token j are those of token ids[j] before.
+    """
+
+    model: Model
+    tokenizer: Any
+    ids: Tensor
+
+
+def prune_vocabulary(
+    model: Model, tokenizer: Any, texts: Iterable[str], keep: int | None = None
+) -> Pruned[Model]:
+    """Return a model and its tokenizer without the tokens that some texts do not need.
+
+    Of small language models half or more of the parameters are embeddings. All tokens are left that
+    occur in the texts, or the most frequent ones, and those that the tokenizer makes them of;
+    special tokens, and single characters and bytes, so that every text is still encoded. A text
+    whose tokens are all left is encoded as before, with new numbers, and the logits of these tokens
+    do not change. So their probabilities are those of the whole model, given that the token is one
+    of those that are left: softmax(z[ids]).
+
+    Prune the teacher first, and make the student of what is returned (`most_influential`): then
+    both have the same tokens.
+
+    Args:
+        model: A model of transformers; it is not changed.
+        tokenizer: Its tokenizer, of the Rust library (a "fast" one): BPE, WordPiece or Unigram. It
+            is not changed.
+        texts: Those of the task.
+        keep: The largest number of tokens; None for all that occur.
+
+    Raises:
+        ArgumentError: There are no texts, `keep` is too small, or the tokenizer is of another kind.
+        ModelError: The model does not have an embedding for each token, or has other parts of the
+            size of the vocabulary.
+    """
+    file, tokenizer = TokenizerFile.of(tokenizer), copy.deepcopy(tokenizer)
+    size = _vocabulary(model, file)
+    counts = Counter[int]()
+    examples: list[str] = []
+    for text in texts:
+        if not isinstance(text, str):
+            raise ArgumentError(f"`texts` must be strings, got {type(text).__name__}; give texts")
+        counts.update(tokenizer(text, truncation=False)["input_ids"])
+        examples += [text] if len(examples) < _SHOWN else []
+    if not counts:
+        raise ArgumentError("`texts` must have tokens to keep, got none; give those of the task")
+    kept = _kept(file, counts, {*_special(model, tokenizer)} & {*range(size)}, keep)
+    ids = torch.tensor(sorted(kept), dtype=torch.int64)
+    smaller = Pruned(_pruned(model, ids, size), file.pruned(tokenizer, sorted(kept)), ids)
+    _check(model, smaller, examples)
+    return smaller
+
+
+def _vocabulary(model: nn.Module, file: TokenizerFile) -> int:
+    """Return how many embeddings a model has; refuse one without, or with fewer than tokens."""
+    whole: Any = model
+    found = whole.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+    if not isinstance(found, nn.Embedding) or not hasattr(model, "resize_token_embeddings"):
+        raise ModelError(
+            f"the model must be one of transformers with an nn.Embedding of tokens, got "
+            f"{type(model).__name__}; prune the model inside of a wrapper"
+        )
+    if max(file.ids.values()) >= found.num_embeddings:
+        raise ModelError(
+            f"the model must have an embedding for each of the tokenizer's tokens, got "
+            f"{found.num_embeddings} for ids up to {max(file.ids.values())}; give its own tokenizer"
+        )
+    return found.num_embeddings
+
+
+def _kept(
+    file: TokenizerFile, counts: Counter[int], special: set[int], keep: int | None
+) -> set[int]:
+    """Return the ids that are left: those always needed, then the most frequent and their parts."""
+    kept = file.needed() | special
+    if keep is not None:
+        integer("keep", keep, 1, "it counts tokens")
+        if keep < len(kept):
+            raise ArgumentError(
+                f"`keep` must leave the {len(kept)} special tokens, characters and bytes by which "
+                f"every text is encoded, got {keep}; pass a larger one"
+            )
+    for token, _ in counts.most_common():
+        more = {each for each in file.parts(token) if each not in kept}
+        if keep is None or len(kept) + len(more) <= keep:
+            kept |= more
+    return kept
+
+
+def _special(model: Any, tokenizer: Any) -> Iterator[int]:
+    """Yield the ids of the tokens that tokenizer and configs name."""
+    yield from tokenizer.all_special_ids
+    for config in _configs(model):
+        for _, value in _token_ids(config):
+            yield from value if isinstance(value, list) else [value]
+
+
+def _configs(model: Any) -> list[Any]:
+    """Return the configs of a model and of its parts, without repetitions."""
+    found = {id(each): each for part in model.modules() if (each := getattr(part, "config", None))}
+    text = [each.get_text_config() for each in found.values() if hasattr(each, "get_text_config")]
+    generation = [getattr(model, "generation_config", None)]
+    known = [*found.values(), *text, *generation]
+    return list({id(each): each for each in known if each is not None}.values())
+
+
+def _token_ids(config: Any) -> Iterator[tuple[str, int | list[int]]]:
+    for name, value in list(vars(config).items()):
+        several = isinstance(value, list) and value and all(type(each) is int for each in value)
+        if name.endswith(("_token_id", "_token_ids")) and (type(value) is int or several):
+            yield name, value
+
+
+def _pruned(model: Any, ids: Tensor, size: int) -> Any:
+    """Return a copy of a model with the embeddings and logits of some tokens, in their order."""
+    smaller = copy.deepcopy(model)
+    order = torch.cat(
+        [ids, torch.tensor(sorted({*range(size)} - {*ids.tolist()}), dtype=torch.int64)]
+    )
+    head = smaller.get_output_embeddings()
+    parts = [smaller.get_input_embeddings(), head]
+    tensors = [getattr(each, name, None) for each in parts for name in ("weight", "bias")]
+    tensors += [getattr(smaller, "final_logits_bias", None)]
+    places = {id(each): each for each in tensors if isinstance(each, Tensor) and size in each.shape}
+    with torch.no_grad():
+        for each in places.values():
+            dim = 0 if each.shape[0] == size else 1
+            each.copy_(each.index_select(dim, order.to(each.device)))
+    smaller.resize_token_embeddings(len(ids), mean_resizing=False)
+    numbers = {old: new for new, old in enumerate(ids.tolist())}
+    for config in _configs(smaller):
+        for name, value in _token_ids(config):
+            if isinstance(value, list):
+                setattr(config, name, [numbers[each] for each in value if each in numbers])
+            else:
+                setattr(config, name, numbers.get(value))
+    embedding = smaller.get_input_embeddings()
+    former = model.get_input_embeddings().padding_idx
+    embedding.padding_idx = None if former is None else numbers.get(former % size)
+    return smaller
+
+
+def _check(model: Any, pruned: Pruned[Any], texts: list[str]) -> None:
+    """Refuse a smaller model whose outputs are not those of the model, for some texts."""
+    for text in texts:
+        new = pruned.tokenizer(text, truncation=True, max_length=_TOKENS)["input_ids"]
+        if not new:
+            continue
+        ids = torch.tensor([new])
+        device = next(model.parameters()).device
+        with evaluating(model, pruned.model), torch.no_grad():
+            whole, ours = (
+                _answer(each, own.to(device))
+                for each, own in ((model, pruned.ids[ids]), (pruned.model, ids))
+            )
+        if whole.shape != ours.shape:
+            whole = whole[..., pruned.ids.to(device)]
+        scale = whole.abs().max().clamp(min=1).item()
+        if not torch.allclose(whole.float(), ours.float(), rtol=0, atol=_CLOSE * scale):
+            raise ModelError(
+                f"the smaller {type(model).__name__} must return the same for the same tokens, got "
+                f"another output, by up to {(whole - ours).abs().max().item():.3g}; it has further "
+                "parts of the size of the vocabulary, which are not known here"
+            )
+
+
+def _answer(model: Any, ids: Tensor) -> Tensor:
+    """Return what a model says of ids, `[1, tokens, …]` or `[1, classes]`."""
+    named = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
+    try:
+        found = model(input_ids=ids, attention_mask=torch.ones_like(ids), **named)
+    except TutelageError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"the model ({type(model).__name__}) refused tokens of a text with "
+            f"{type(error).__name__}: {error}; give a model of texts alone"
+        ) from error
+    return next(each for each in found.values() if isinstance(each, Tensor) and each.ndim > 1)
