@@ -63,9 +63,9 @@ def perplexity(model: Any) -> float:
 
 
 def evenly(teacher: Any, keep: int) -> Any:
-    """Return the student of evenly spaced layers, the last among them."""
-    count = teacher.config.num_hidden_layers
-    kept = [round((k + 1) * count / keep) - 1 for k in range(keep)]
+    """Return the student of evenly spaced layers, the first and the last among them."""
+    last = teacher.config.num_hidden_layers - 1
+    kept = [round(k * last / (keep - 1)) for k in range(keep)]
     return tl.students.keep_layers(teacher, kept).student
 
 
