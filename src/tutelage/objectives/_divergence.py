@@ -35,6 +35,7 @@ class Divergence(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
+    row_by_row = True
 
     def __init__(self, temperature: float | Schedule = 1.0) -> None:
         super().__init__()

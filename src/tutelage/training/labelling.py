@@ -58,7 +58,7 @@ class TeacherOutputs:
         self._first = signals
         if signals.predictions is not None:
             signals.wanted_targets()  # which raises: detections cannot be stored
-        found = [] if signals.output is None else [self._output(signals.output)]
+        found = [] if signals.output is None else [self._output(signals.wanted_targets())]
         if signals.rows is not None:
             several = {"positions": signals.rows.positions}
             found = [each.model_copy(update=several) for each in found]
