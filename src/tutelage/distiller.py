@@ -14,8 +14,10 @@ from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import evaluating
 from tutelage.layers.capture import TRACES_CAPTURE, check_layers
 from tutelage.layers.gradients import check_gradients
+from tutelage.layers.language import as_asked
 from tutelage.layers.own_loss import observe_student
 from tutelage.objectives import Objective
+from tutelage.objectives._by_chunk import CHUNK_LOGITS_FROM, with_heads
 from tutelage.objectives._valid import masked, valid_examples, values_of
 from tutelage.positions import by_row
 from tutelage.signals import Batch, Signals
@@ -62,6 +64,9 @@ class Distiller(nn.Module):
         teacher: A module or a `Teacher`; a list of these (an ensemble) or a dict of these by domain
             (specialists); None where the objective wants nothing of one.
         objective: What the student minimises.
+        chunk_logits_from: Number of classes from which the logits of a language model of
+            transformers are computed for some tokens at a time, where that is exact; None for
+            never. See docs/language.md.
 
     Raises:
         ArgumentError: The objective is none, wants a teacher and there is none, or wants a layer
@@ -73,7 +78,11 @@ class Distiller(nn.Module):
     teacher: Teacher | None
 
     def __init__(
-        self, student: nn.Module, teacher: AnyTeacher | None, objective: Objective
+        self,
+        student: nn.Module,
+        teacher: AnyTeacher | None,
+        objective: Objective,
+        chunk_logits_from: int | None = CHUNK_LOGITS_FROM,
     ) -> None:
         super().__init__()
         check_learner("student", student)
@@ -98,7 +107,7 @@ class Distiller(nn.Module):
             self.teacher.check_layers(objective.wants.teacher.features)
             if objective.wants.teacher.output:
                 self.teacher.check_kind(objective.output_kind)
-        self._wants, self._terms = objective.wants, objective.terms()
+        self._wants, self._terms = with_heads(objective, chunk_logits_from), objective.terms()
         self._built = objective.built
         self._asks = bool(self._wants.teacher)
         ours, theirs = self._wants.student, self._wants.teacher
@@ -118,6 +127,7 @@ class Distiller(nn.Module):
             DataError: Labels are missing or do not fit.
             ModelError: A side refuses the batch, or the two do not fit each other.
         """
+        batch = as_asked(batch, self.student)
         examples, masks = valid_examples(self._terms, batch)
         if not self._built:
             self._built = self.objective.built
@@ -134,9 +144,10 @@ class Distiller(nn.Module):
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}
         divisors: list[int | Tensor] = []
-        for number, term in enumerate(self._terms):
-            values = values_of(term.objective, student, teacher, batch, examples)
-            mask, valid = masks[number], examples
+        objectives = [term.objective for term in self._terms]
+        each_of = values_of(objectives, student, teacher, batch, examples)
+        for number, (term, found) in enumerate(zip(self._terms, each_of, strict=True)):
+            values, mask, valid = found, masks[number], examples
             if mask is not None:
                 values, valid = masked(values, mask), mask.sum()
             if counts is not None:
@@ -182,6 +193,7 @@ class Distiller(nn.Module):
         Raises:
             TutelageError: As `forward`.
         """
+        batch = as_asked(batch, self.student)
         valid_examples(self._terms, batch)
         self._built = self.objective.built
         if self._built:
@@ -203,7 +215,7 @@ class Distiller(nn.Module):
 
         The copies of an example count as one.
         """
-        examples, masks = valid_examples(self._terms, batch)
+        examples, masks = valid_examples(self._terms, as_asked(batch, self.student))
         numbers = [float(examples if mask is None else mask.sum()) for mask in masks]
         return torch.tensor(numbers, dtype=torch.float32) / batch.copies
 

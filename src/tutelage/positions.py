@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tutelage.coarse import CoarseLogits
 from tutelage.errors import DataError, ModelError
+from tutelage.heads import HeadLogits
 from tutelage.nested import describe, named_tensors
 from tutelage.rows import Rows
 from tutelage.signals import UNLABELLED, Batch, Mixture, Signals
@@ -42,9 +44,14 @@ def by_row(signals: Signals, batch: Batch, side: str) -> Signals:
         ModelError: The output fits neither the labels nor the mask.
     """
     output = signals.output
-    if signals.rows is not None or not isinstance(output, Tensor) or output.ndim < _TOKENS:
+    if signals.rows is not None or output is None or isinstance(output, CoarseLogits):
+        return signals
+    if output.ndim < _TOKENS:
         return signals
     known = _positions(batch, output.ndim)
+    if isinstance(output, HeadLogits):
+        rows = _rows(batch, _of_head(output, known, side), output.device)
+        return replace(signals, output=output.changed(rows.of), rows=rows)
     output = _classes_last(output, known, side)
     rows = _rows(batch, output.shape[:-1], output.device)
     return replace(signals, output=rows.of(output), rows=rows)
@@ -161,6 +168,18 @@ def _of_rows(labels: Tensor, rows: Rows) -> Tensor:
     if shape[1:] == positions:
         return rows.of(labels.movedim(1, -1))
     return labels
+
+
+def _of_head(output: HeadLogits, positions: tuple[int, ...] | None, side: str) -> torch.Size:
+    """Return the shape of a head's positions, `[batch, positions…]`; its classes are last."""
+    shape = output.shape[:-1]
+    if positions is not None and shape[1:] != positions:
+        raise ModelError(
+            f"the {side} must have one output for each of the {list(positions)} positions of the "
+            f"labels (or of `row_mask`), got hidden states for {list(shape[1:])}; give labels of "
+            "the tokens that the model is given, padded as they are"
+        )
+    return shape
 
 
 def _classes_last(output: Tensor, positions: tuple[int, ...] | None, side: str) -> Tensor:

@@ -66,6 +66,11 @@ class Rows:
     def __getitem__(self, examples: slice | Tensor) -> Rows:
         return Rows(self.mask[examples], self.complete)
 
+    def part(self, rows: slice) -> Rows:
+        """Return some of the rows, by their numbers from `start` to `stop`, in the same mask."""
+        numbers = self.mask.flatten().cumsum(0).reshape(self.mask.shape)
+        return Rows(self.mask & (numbers > rows.start) & (numbers <= rows.stop))
+
     def to(self, device: torch.device) -> Rows:
         """Return the same on `device`."""
         return Rows(self.mask.to(device), self.complete)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import DataError, ModelError
+from tutelage.heads import HeadLogits
 from tutelage.nested import (
     PerExample,
     batch_size,
@@ -93,6 +94,8 @@ class Batch:
             of rows, `[rows, …]`.
         tokens: Which tokens are no padding, `[batch, tokens]` of bool, where the inputs do not
             tell, since a model makes its tokens itself (see `Signals`).
+        next_tokens: Whether labels and `row_mask` are those of the next token at each position, as
+            a causal language model predicts it (see `tutelage.layers.language`).
     """
 
     inputs: Any
@@ -106,6 +109,7 @@ class Batch:
     row_mask: Tensor | None = None
     rows: Rows | None = None
     tokens: Tensor | None = None
+    next_tokens: bool = False
 
     @classmethod
     def of(cls, raw: object, progress: float = 0.0) -> Batch:
@@ -229,6 +233,7 @@ class Batch:
             moved(self.row_mask, device),
             None if self.rows is None else self.rows.to(device),
             moved(self.tokens, device),
+            self.next_tokens,
         )
 
 
@@ -239,8 +244,8 @@ class Signals:
     Args:
         output: Class logits `[batch, classes]`, logits of binary labels `[batch, labels]`, values
             `[batch, outputs]` or an embedding `[batch, d]`; `CoarseLogits` of a teacher that knows
-            some of the classes; None if not required. Of a model with several answers an example,
-            `[rows, …]`.
+            some of the classes; `HeadLogits`, from which class logits are computed for some rows at
+            a time; None if not required. Of a model with several answers an example, `[rows, …]`.
         features: By layer path, such as `"layer3"`, a layer's output or input: `[batch, d]`,
             `[batch, tokens, d]`, `[batch, channels, height, width]`.
         rows: Which positions of the examples are the output's rows; None where each example has
@@ -251,7 +256,7 @@ class Signals:
             that makes them itself from texts (`tutelage.layers.Prepared`).
     """
 
-    output: Tensor | CoarseLogits | None = None
+    output: Tensor | CoarseLogits | HeadLogits | None = None
     features: Mapping[str, Tensor] = field(default_factory=dict)
     rows: Rows | None = None
     losses: Mapping[str, Tensor] = field(default_factory=dict)
@@ -263,7 +268,7 @@ class Signals:
 
         Raises:
             DataError: `wants` do not require it.
-            ModelError: It has some of the classes only.
+            ModelError: It has some of the classes only, or logits that are not computed.
         """
         output = self.wanted_targets()
         if isinstance(output, Tensor):
@@ -279,7 +284,7 @@ class Signals:
 
         Raises:
             DataError: `wants` do not require it.
-            ModelError: The model returns no tensor, as detectors do.
+            ModelError: The model returns no tensor, as detectors do, or it is `HeadLogits`.
         """
         if self.output is None and self.predictions is not None:
             raise ModelError(
@@ -291,6 +296,12 @@ class Signals:
             raise DataError(
                 "an objective reads an output that its `wants` do not contain; add it to `wants`"
             )
+        if isinstance(self.output, HeadLogits):
+            raise ModelError(
+                "an objective that is not `row_by_row` needs the logits of all rows at once, got "
+                "HeadLogits; let the model return logits, or, if a row's value depends on nothing "
+                "but that row, set `row_by_row = True` in its class"
+            )
         return self.output
 
     def full_output(self) -> Tensor | None:
@@ -299,7 +310,9 @@ class Signals:
 
     def to(self, device: torch.device) -> Signals:
         """Return the same on `device`."""
-        output = self.output.to(device) if isinstance(self.output, CoarseLogits) else self.output
+        output = self.output
+        if isinstance(output, (CoarseLogits, HeadLogits)):
+            output = output.to(device)
         rows = None if self.rows is None else self.rows.to(device)
         features, losses = moved(self.features, device), moved(self.losses, device)
         predictions = moved(self.predictions, device)

@@ -21,6 +21,8 @@ class Fields:
         output: Whether its output is required.
         features: Layer paths: `"layer3"`, `"encoder.layer.2.attention:input"`, `"decoder[1]"`.
         loss: A function of (student, batch) that calls the student for its own loss; see `OwnLoss`.
+        head_from: `HeadLogits` may stand for the output of a model whose head has at least so many
+            classes; None for logits. A union allows what both sides allow.
 
     Raises:
         ArgumentError: `features` is a single string; in a union, two different losses.
@@ -29,6 +31,7 @@ class Fields:
     output: bool = False
     features: frozenset[str] = frozenset()
     loss: Callable[[Any, Batch], Any] | None = None
+    head_from: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.features, str):
@@ -45,7 +48,9 @@ class Fields:
                 'function f, and weigh them: tl.OwnLoss(f, "first") + 2 * tl.OwnLoss(f, "second")'
             )
         loss = other.loss if self.loss is None else self.loss
-        return Fields(self.output or other.output, self.features | other.features, loss)
+        both = (self.head_from, other.head_from)
+        least = None if None in both else max(each for each in both if each is not None)
+        return Fields(self.output or other.output, self.features | other.features, loss, least)
 
     def __bool__(self) -> bool:
         return self.output or bool(self.features) or self.loss is not None

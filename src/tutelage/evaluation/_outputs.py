@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tutelage.evaluation._predicted import Predicted
 from tutelage.nested import picked
 from tutelage.rows import Rows
 from tutelage.signals import Batch
@@ -27,6 +28,8 @@ class Outputs:
         domains: The domain of each example; None where the data has none.
         rows: Which rows belong to which example; None with one answer an example.
         predictions: In place of `student`: one dict per example, as detectors return.
+        predicted: In place of `student` and `teacher`: the predicted class of each row, where
+            logits are too many to keep.
     """
 
     student: Tensor | None
@@ -35,12 +38,15 @@ class Outputs:
     domains: Sequence[str] | None = None
     rows: Rows | None = None
     predictions: Sequence[Any] | None = None
+    predicted: Predicted | None = None
 
     @property
     def examples(self) -> int:
         """The number of examples."""
         if self.rows is not None:
             return len(self.rows.counts)
+        if self.predicted is not None:
+            return len(self.predicted.student)
         return len(self.student if self.student is not None else self.predictions or ())
 
     def __getitem__(self, examples: Sequence[int]) -> Outputs:
@@ -53,7 +59,8 @@ class Outputs:
         )
         rows = None if self.rows is None else self.rows[own]
         predictions = None if self.predictions is None else picked(self.predictions, own)
-        return Outputs(student, teacher, labels, rows=rows, predictions=predictions)
+        few = None if self.predicted is None else self.predicted[places]
+        return Outputs(student, teacher, labels, rows=rows, predictions=predictions, predicted=few)
 
     def labelled(self) -> Outputs:
         """Return those of the labelled examples, or rows, without domains and teacher."""

@@ -15,16 +15,20 @@ from tutelage.coarse import CoarseLogits
 from tutelage.data import Source, as_source, randomness
 from tutelage.errors import ArgumentError, DataError
 from tutelage.evaluation._outputs import Outputs
+from tutelage.evaluation._predicted import Predicted, predicted
 from tutelage.evaluation.metrics import Metric, user_metrics
 from tutelage.evaluation.standard import (
     label_metrics,
     learns_by_own_loss,
     teacher_metrics,
 )
+from tutelage.heads import HeadLogits
 from tutelage.layers import evaluating
+from tutelage.layers.language import as_asked
 from tutelage.layers.own_loss import observe_student
 from tutelage.nested import joined, moved
 from tutelage.objectives import Objective, with_feedback
+from tutelage.objectives._by_chunk import CHUNK_LOGITS_FROM, with_heads
 from tutelage.objectives._valid import masked, valid_examples, values_of
 from tutelage.positions import by_row, labels_by_row
 from tutelage.rows import Rows
@@ -49,7 +53,7 @@ class Evaluation:
     outputs: Outputs
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - what is run, on what, and how
     model: nn.Module | Teacher,
     teacher: Teacher | None,
     objective: Objective | None,
@@ -58,6 +62,7 @@ def evaluate(
     metrics: Mapping[str, Metric] | None = None,
     device: torch.device | None = None,
     outputs: bool = False,
+    chunk_logits_from: int | None = CHUNK_LOGITS_FROM,
 ) -> Evaluation:
     """Run a model, and its teacher, over data and evaluate it.
 
@@ -74,6 +79,8 @@ def evaluate(
         metrics: The user's metrics by name; they are given the labelled examples.
         device: The device of the batches; None for the model's own. The model is not moved.
         outputs: Whether to return both models' outputs even where the objective reads none.
+        chunk_logits_from: As in `Distiller`. Of such logits the first class of each row is kept,
+            as `CoarseLogits`. Metrics of the user's, and `outputs`, need them whole.
 
     Raises:
         ArgumentError: A metric fails.
@@ -83,34 +90,42 @@ def evaluate(
     scored = objective is not None and (teacher is not None or not objective.wants.teacher)
     # A source of outputs has no loss of its own.
     scored &= isinstance(model, nn.Module) or not (objective and objective.wants.student.loss)
-    wants = objective.wants if objective is not None and scored else Wants(student=OUTPUT)
+    least = None if metrics or outputs else chunk_logits_from
+    wants = Wants(student=OUTPUT)
+    if objective is not None and scored:
+        wants = with_heads(objective, least)
     if metrics and wants.student.loss:  # whose model returns an output that no term reads
         wants |= Wants(student=OUTPUT)
     if outputs or objective is None:
         wants |= Wants(student=OUTPUT, teacher=Fields(output=teacher is not None))
     losses = _Losses(objective if scored else None)
     results: list[tuple[Signals, Signals, Batch]] = []
+    by_head = False
     device = _device(model) if device is None else device
     modules = [each for each in (model, objective) if isinstance(each, nn.Module)]
+    module = model if isinstance(model, nn.Module) else next(iter(model.modules()), None)
     with _evaluating(*modules):
         for raw in source.epoch(0):
-            batch = raw.to(device, _FINAL)
+            batch = as_asked(raw.to(device, _FINAL), module)
             student = run_model(model, batch, wants.student, "student" if objective else "model")
             target = Signals() if teacher is None else ask(teacher, batch, wants.teacher)
             losses.add(student, target, batch)
             labels = replace(labels_by_row(batch, student.rows), inputs=None)
-            results.append((_output(student), _output(target), labels))
+            by_head = isinstance(student.output, HeadLogits)
+            results.append((*_kept(student, target), labels))
     students, targets, batches = zip(*results, strict=True)
     student, target = _joined_outputs(students), _joined_outputs(targets)
     batch = _joined_batches(batches)
     domains = cast("list[str] | None", batch.domain)
+    few = _predicted(student, target) if by_head else None
     found = Outputs(
-        student.full_output(),
-        target.full_output(),
+        None if few else student.full_output(),
+        None if few else target.full_output(),
         batch.labels,
         domains,
         student.rows,
         student.predictions,
+        few,
     )
     if objective is None:
         return Evaluation({}, found)
@@ -169,7 +184,7 @@ def measure(
         ArgumentError: A metric fails.
         DataError: A class id is out of range.
     """
-    if outputs.student is None and outputs.predictions is None:
+    if outputs.student is None and outputs.predictions is None and outputs.predicted is None:
         return {}
     reading = objective if standard else None
     return _measure(reading, outputs, metrics or {}, tolerant=False) | {
@@ -191,6 +206,8 @@ def _measure(
     `tolerant` leaves out what raises ValueError.
     """
     found, student = dict[str, float](), outputs.student
+    if outputs.predicted is not None:
+        return {} if objective is None else outputs.predicted.metrics(outputs.labels)
     if student is None:
         return user_metrics(metrics, outputs.predictions, outputs.labels, tolerant)
     if objective is not None:
@@ -218,11 +235,10 @@ class _Losses:
 
     def add(self, student: Signals, teacher: Signals, batch: Batch) -> None:
         examples, masks = valid_examples(self._terms, batch)
-        for number, term in enumerate(self._terms):
-            values = values_of(term.objective, student, teacher, batch, examples)
-            mask = masks[number]
-            if mask is not None:
-                values = masked(values, mask)
+        objectives = [term.objective for term in self._terms]
+        each_of = values_of(objectives, student, teacher, batch, examples)
+        for number, (found, mask) in enumerate(zip(each_of, masks, strict=True)):
+            values = found if mask is None else masked(found, mask)
             self._sums[number] += values.double().sum().item()
             self._counts[number] += examples if mask is None else mask.sum().item()
 
@@ -253,10 +269,25 @@ def run_model(model: nn.Module | Teacher, batch: Batch, wanted: Fields, side: st
     return by_row(observe_student(model, batch, wanted, side), batch, side)
 
 
-def _output(signals: Signals) -> Signals:
-    """Return the output alone, on the CPU: features may be large."""
-    found = Signals(signals.output, rows=signals.rows, predictions=signals.predictions)
-    return found.to(_CPU)
+def _kept(*sides: Signals) -> tuple[Signals, Signals]:
+    """Return the outputs of student and teacher alone, on the CPU: features may be large.
+
+    Of a student's `HeadLogits` only predicted classes are kept, and so of its teacher.
+    """
+    student, target = (
+        Signals(each.output, rows=each.rows, predictions=each.predictions) for each in sides
+    )
+    ours, theirs = student.output, target.output
+    if isinstance(ours, HeadLogits):
+        known = None if isinstance(theirs, CoarseLogits) or theirs is None else predicted(theirs)
+        student, target = replace(student, output=predicted(ours)), replace(target, output=known)
+    elif isinstance(theirs, HeadLogits):
+        target = replace(target, output=theirs.as_computed().logits())
+    return student.to(_CPU), target.to(_CPU)
+
+
+def _predicted(student: Signals, target: Signals) -> Predicted:
+    return Predicted(cast("Tensor", student.output), target.full_output())
 
 
 def _joined_outputs(parts: Sequence[Signals]) -> Signals:
@@ -264,7 +295,7 @@ def _joined_outputs(parts: Sequence[Signals]) -> Signals:
     predictions = [part.predictions for part in parts if part.predictions is not None]
     if len(predictions) == len(parts):
         return Signals(predictions=list(chain.from_iterable(predictions)))
-    outputs = [part.output for part in parts if part.output is not None]
+    outputs = [part.wanted_targets() for part in parts if part.output is not None]
     dense = [each for each in outputs if isinstance(each, Tensor)]
     if len(outputs) < len(parts) or not parts:
         return Signals()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from tutelage.errors import ModelError
+from tutelage.heads import HeadLogits
 from tutelage.layers.paths import LayerPath, submodule
 from tutelage.signals import Signals
 from tutelage.wants import Fields
@@ -36,7 +37,7 @@ def check_gradients(student: nn.Module, signals: Signals, terms: Mapping[str, Fi
     for name, fields in terms.items():
         features = [signals.features[each] for each in sorted(fields.features)]
         used = [signals.output, *features] if fields.output else features
-        tensors = [each for each in used if isinstance(each, Tensor)]
+        tensors = [each for each in used if isinstance(each, (Tensor, HeadLogits))]
         if tensors and not any(each.requires_grad for each in tensors):
             read = ["the output"] if fields.output else []
             read += [repr(each) for each in sorted(fields.features)]

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from tutelage.errors import ModelError, TutelageError, is_of_compiler
 from tutelage.layers.capture import Complete, capturing
+from tutelage.layers.head import Head, head_of, is_exact
 from tutelage.layers.tokens import token_masks
-from tutelage.nested import describe, is_column, on_tensors
+from tutelage.nested import batch_size, describe, is_column, on_tensors, picked_inputs
 from tutelage.signals import Signals
 from tutelage.wants import Fields
 
@@ -25,7 +26,16 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
     `model(*x)` for another tuple or list and `model(**x)` for a dict. Without required signals it
     does not run, and without the output it runs no further than the last layer required. `side` is
     for messages.
+
+    Where `fields.head_from` allows it and the model's logits are exactly those of its output layer,
+    the output is `HeadLogits`: the model then runs as far as the input of that layer.
     """
+    head = _exact_head(model, inputs, fields, side)
+    if head is not None:
+        path = f"{head.path}:input"
+        found = observe(model, inputs, Fields(features=fields.features | {path}), side)
+        kept = {each: x for each, x in found.features.items() if each in fields.features}
+        return replace(found, output=head.of(found.features[path]), features=kept)
     if not fields.features:
         return returned(_call(model, inputs, side), side) if fields.output else Signals()
     result: Any = None
@@ -42,6 +52,22 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
     if not fields.output:
         return Signals(None, features, tokens=tokens)
     return replace(returned(result, side), features=features, tokens=tokens)
+
+
+def _exact_head(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Head | None:
+    """Return the output layer whose input may be observed in place of the output, if any."""
+    if not fields.output or fields.head_from is None or torch.compiler.is_dynamo_compiling():
+        return None
+    head = head_of(model, fields.head_from)
+    size = None if head is None else batch_size(inputs)
+    if head is None or not size:
+        return None
+
+    def run() -> Tensor:
+        with evaluating(model):
+            return output_of(_call(model, picked_inputs(inputs, slice(0, 1), size), side), side)
+
+    return head if is_exact(model, head, run) else None
 
 
 @contextmanager

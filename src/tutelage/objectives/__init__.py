@@ -20,6 +20,7 @@ from tutelage.objectives._dkd import DKD, dkd
 from tutelage.objectives._feature_match import FeatureMatch, feature_match
 from tutelage.objectives._gaussian_regression import GaussianRegression, gaussian_regression
 from tutelage.objectives._hard_labels import HardLabels, hard_labels
+from tutelage.objectives._jensen_shannon import JensenShannon, jensen_shannon
 from tutelage.objectives._layers import LayerObjective
 from tutelage.objectives._logit_regression import LogitRegression, logit_regression
 from tutelage.objectives._logit_standardization import LogitStandardization, logit_standardization
@@ -35,11 +36,14 @@ from tutelage.objectives._objective import (
 from tutelage.objectives._ofa import OFA, ofa
 from tutelage.objectives._own_loss import OwnLoss
 from tutelage.objectives._regression import LabelRegression, OutputRegression, regression
+from tutelage.objectives._reverse_kl import ReverseKL, reverse_kl
 from tutelage.objectives._rkd import RKD, rkd
 from tutelage.objectives._row_mean import RowMean
 from tutelage.objectives._selective import Selective, by_class, by_domain
 from tutelage.objectives._skd import SKD, skd
+from tutelage.objectives._skew_kl import SkewKL, SkewReverseKL, skew_kl, skew_reverse_kl
 from tutelage.objectives._soft_targets import SoftTargets, soft_targets
+from tutelage.objectives._total_variation import TotalVariation, total_variation
 from tutelage.objectives._vkd import VkD, vkd
 from tutelage.objectives._wttm import WTTM, wttm
 
@@ -61,6 +65,7 @@ __all__ = [
     "FeatureMatch",
     "GaussianRegression",
     "HardLabels",
+    "JensenShannon",
     "LabelRegression",
     "LayerObjective",
     "LogitRegression",
@@ -69,10 +74,14 @@ __all__ = [
     "Objective",
     "OutputRegression",
     "OwnLoss",
+    "ReverseKL",
     "RowMean",
     "Selective",
+    "SkewKL",
+    "SkewReverseKL",
     "SoftTargets",
     "Term",
+    "TotalVariation",
     "ValidationFeedback",
     "VkD",
     "WeightedSum",
@@ -91,15 +100,20 @@ __all__ = [
     "feature_match",
     "gaussian_regression",
     "hard_labels",
+    "jensen_shannon",
     "logit_regression",
     "logit_standardization",
     "minilmv2",
     "nkd",
     "ofa",
     "regression",
+    "reverse_kl",
     "rkd",
     "skd",
+    "skew_kl",
+    "skew_reverse_kl",
     "soft_targets",
+    "total_variation",
     "vkd",
     "with_feedback",
     "wttm",

@@ -59,6 +59,7 @@ class BinaryTargets(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
+    row_by_row = True
     output_kind = "binary"
 
     def __init__(self, temperature: float | Schedule = 2.0) -> None:

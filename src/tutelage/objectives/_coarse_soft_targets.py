@@ -42,6 +42,28 @@ def coarse_soft_targets(student: Tensor, teacher: CoarseLogits, temperature: flo
     >>> coarse_soft_targets(torch.zeros(1, 4), known, temperature=1.0)  # ½ log(½/¼) + ½ log(½/¾)
     tensor([0.1438])
     """
+    if teacher.sampled_at is not None:
+        return _sampled(student, teacher, temperature)
+    return _divergence(*coarsened(student, teacher, temperature)) * temperature**2
+
+
+def coarsened(student: Tensor, teacher: CoarseLogits, temperature: float) -> tuple[Tensor, Tensor]:
+    """Return log q and log p at T over the teacher's known classes and the "other" one, last.
+
+    Both are −∞ where short rows are padded, and `[batch, k + 1]`. Errors: see the formula.
+    """
+    logits, columns = _at_known_classes(student, teacher)
+    beyond = F.pad(logits, (0, 1), value=-torch.inf)
+    outside = torch.ones_like(beyond, dtype=torch.bool).scatter(1, columns, False)[:, :-1]
+    # Logits serve as log-probabilities: a constant of the row drops out below.
+    ours = torch.cat([beyond.gather(1, columns), _log_sum(logits, outside)], dim=1)
+    theirs = at_least_float32(torch.cat([teacher.logits, teacher.other.unsqueeze(1)], dim=1))
+    log_q, log_p = (F.log_softmax(each / temperature, dim=1) for each in (ours, theirs))
+    return log_q, log_p
+
+
+def _at_known_classes(student: Tensor, teacher: CoarseLogits) -> tuple[Tensor, Tensor]:
+    """Return the student's logits, and the teacher's classes as columns of them."""
     if student.ndim != 2 or len(student) != len(teacher):  # noqa: PLR2004 - rows and columns
         raise ModelError(
             f"student logits must be [{len(teacher)}, classes] where the teacher has outputs for "
@@ -50,20 +72,12 @@ def coarse_soft_targets(student: Tensor, teacher: CoarseLogits, temperature: flo
     ids = _known_classes(teacher.ids, teacher.other, student.shape[1])
     logits = at_least_float32(student)
     # The filling −1 has a column of its own, past the last class.
-    columns = torch.where(ids < 0, logits.shape[1], ids)
-    if teacher.sampled_at is not None:
-        return _sampled(logits, teacher, columns, temperature)
-    beyond = F.pad(logits, (0, 1), value=-torch.inf)
-    outside = torch.ones_like(beyond, dtype=torch.bool).scatter(1, columns, False)[:, :-1]
-    # Logits serve as log-probabilities: a constant of the row drops out below.
-    ours = torch.cat([beyond.gather(1, columns), _log_sum(logits, outside)], dim=1)
-    theirs = at_least_float32(torch.cat([teacher.logits, teacher.other.unsqueeze(1)], dim=1))
-    log_q, log_p = (F.log_softmax(each / temperature, dim=1) for each in (ours, theirs))
-    return _divergence(log_q, log_p) * temperature**2
+    return logits, torch.where(ids < 0, logits.shape[1], ids)
 
 
-def _sampled(logits: Tensor, teacher: CoarseLogits, columns: Tensor, temperature: float) -> Tensor:
+def _sampled(student: Tensor, teacher: CoarseLogits, temperature: float) -> Tensor:
     """Return the divergence of the sampled frequencies from the student's probabilities at T."""
+    logits, columns = _at_known_classes(student, teacher)
     if temperature != teacher.sampled_at:
         raise ModelError(
             f"`temperature` must be that at which the teacher's classes were sampled, got "

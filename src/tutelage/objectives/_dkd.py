@@ -75,6 +75,7 @@ class DKD(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT, labels=True)
+    row_by_row = True
 
     def __init__(
         self, alpha: float = 1.0, beta: float = 8.0, temperature: float | Schedule = 4.0

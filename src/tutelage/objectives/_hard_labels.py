@@ -64,6 +64,7 @@ class HardLabels(Objective):
     """
 
     wants = Wants(student=OUTPUT, labels=True)
+    row_by_row = True
     reads_mixtures = True
 
     def __init__(self, smoothing: float = 0.0) -> None:

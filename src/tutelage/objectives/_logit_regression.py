@@ -54,6 +54,7 @@ class LogitRegression(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
+    row_by_row = True
 
     def __init__(self, center: bool = True) -> None:
         super().__init__()

@@ -55,6 +55,7 @@ class LogitStandardization(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
+    row_by_row = True
 
     def __init__(self, temperature: float | Schedule = 2.0) -> None:
         super().__init__()

@@ -66,6 +66,7 @@ class NKD(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT, labels=True)
+    row_by_row = True
 
     def __init__(self, gamma: float = 1.5, temperature: float | Schedule = 1.0) -> None:
         super().__init__()

@@ -62,6 +62,12 @@ class Objective(nn.Module):
     relates_examples: bool = False
     """Whether `forward` compares examples, so that a batch of one has no loss."""
 
+    row_by_row: bool = False
+    """Whether a row's value depends on its outputs and label alone, and on no parameters.
+
+    Such an objective can be computed for some rows at a time, from `HeadLogits`.
+    """
+
     by_row: bool = False
     """Whether examples weigh by the number of their rows; see `RowMean`."""
 

@@ -59,6 +59,7 @@ class OFA(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT, labels=True)
+    row_by_row = True
 
     def __init__(self, epsilon: float = 1.5) -> None:
         super().__init__()

@@ -58,6 +58,7 @@ class RowMean(Objective):
         self.wants = objective.wants
         self.output_kind = objective.output_kind
         self.reads_mixtures = objective.reads_mixtures
+        self.row_by_row = objective.row_by_row
 
     @property
     def built(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - computed

@@ -53,6 +53,7 @@ class SoftTargets(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
+    row_by_row = True
 
     def __init__(self, temperature: float | Schedule = 4.0) -> None:
         super().__init__()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, DataError
+from tutelage.heads import HeadLogits
 from tutelage.nested import LABEL_KEYS, describe, device_of
+from tutelage.objectives._by_chunk import chunked_values
 from tutelage.objectives._labels import labels_of
 from tutelage.objectives._objective import Objective, Term
 from tutelage.objectives._value_checks import readable
@@ -62,34 +65,61 @@ def masked(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def values_of(
-    objective: Objective, student: Signals, teacher: Signals, batch: Batch, examples: int
-) -> Tensor:
-    """Return a term's value for each example, `[batch]`.
+    objectives: Sequence[Objective],
+    student: Signals,
+    teacher: Signals,
+    batch: Batch,
+    examples: int,
+) -> list[Tensor]:
+    """Return each term's value for each example, `[batch]`.
 
     An objective that reads an output with several answers an example compares rows; an example's
     value is the mean over its rows, for labels over those with one. It is 0 without any.
 
+    Of a student whose output is `HeadLogits`, the objectives on rows share one pass over these.
+
     Args:
-        objective: The term's.
+        objectives: Those of the terms.
         student: The student's signals, by row.
         teacher: The teacher's, by row.
         batch: The examples.
         examples: Their number.
 
     Raises:
-        ArgumentError: The objective does not return one value for each example or row.
+        ArgumentError: An objective does not return one value for each example or row.
         ModelError: The two sides have answers for different positions.
     """
-    wants = objective.wants
-    rows = student.rows if wants.student.output else None
-    if wants.student.output and wants.teacher.output and rows is not teacher.rows:
-        same_rows([rows, teacher.rows], ["the student", "the teacher"])
-    given = batch
-    if rows is not None:
-        batch = labels_by_row(batch, rows)
-    if objective.by_row:
-        _check_weights(objective, rows, batch, given)
-    values = objective(student, teacher, batch)
+    for objective in objectives:
+        both = objective.wants.student.output and objective.wants.teacher.output
+        if both and student.rows is not teacher.rows:
+            same_rows([student.rows, teacher.rows], ["the student", "the teacher"])
+    if isinstance(student.output, Tensor) and isinstance(teacher.output, HeadLogits):
+        with torch.no_grad():
+            teacher = replace(teacher, output=teacher.output.logits())
+    of_rows = labels_by_row(batch, student.rows)
+    chunked: dict[Objective, Tensor] = {}
+    if isinstance(student.output, HeadLogits):
+        several = [each for each in objectives if each.row_by_row]
+        if several:
+            found = chunked_values(several, student.output, teacher, of_rows)
+            chunked = dict(zip(several, found, strict=True))
+    values = []
+    for objective in objectives:
+        rows = student.rows if objective.wants.student.output else None
+        own = batch if rows is None else of_rows
+        if objective.by_row:
+            _check_weights(objective, rows, own, batch)
+        value = chunked.get(objective)
+        if value is None:
+            value = objective(student, teacher, own)
+        values.append(_by_example(objective, value, own, rows, examples))
+    return values
+
+
+def _by_example(
+    objective: Objective, values: Tensor, batch: Batch, rows: Rows | None, examples: int
+) -> Tensor:
+    """Return what an objective returns for rows as values of examples, `[batch]`."""
     expected = examples if rows is None else len(rows)
     if getattr(values, "shape", None) != (expected,):
         raise ArgumentError(
@@ -99,7 +129,7 @@ def values_of(
         )
     if rows is None:
         return values
-    return rows.mean(values, batch.labelled() if wants.labels else None)
+    return rows.mean(values, batch.labelled() if objective.wants.labels else None)
 
 
 def _check_weights(objective: Objective, rows: Rows | None, by_row: Batch, given: Batch) -> None:

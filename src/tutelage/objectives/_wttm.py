@@ -50,6 +50,7 @@ class WTTM(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
+    row_by_row = True
 
     def __init__(self, gamma: float = 0.1) -> None:
         super().__init__()

@@ -80,7 +80,7 @@ class Specialist(Teacher):
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return the teacher's signals, with its output in the student's classes."""
-        signals = ask(self.teacher, batch, fields)
+        signals = ask(self.teacher, batch, replace(fields, head_from=None))
         if not fields.output:
             return signals
         return replace(signals, output=self._in_student_classes(signals.wanted_output()))

@@ -210,7 +210,7 @@ def _joined(parts: Sequence[Signals], examples: Tensor, names: Sequence[str]) ->
         path: _concatenated("feature", [each.features[path] for each in parts], names)[order]
         for path in parts[0].features
     }
-    outputs = [each.output for each in parts if each.output is not None]
+    outputs = [each.wanted_targets() for each in parts if each.output is not None]
     if not outputs:
         return Signals(None, features)
     joined = _outputs(outputs, names)

@@ -16,6 +16,7 @@ from accelerate.utils import parse_flag_from_env, patch_environment
 
 from tutelage._checks import integer, not_negative, positive
 from tutelage.errors import ArgumentError
+from tutelage.objectives._by_chunk import CHUNK_LOGITS_FROM
 
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 _FORCED = "ACCELERATE_TORCH_DEVICE"
@@ -38,6 +39,9 @@ class Engine:
         trackers: Names of Accelerate's trackers, such as `("tensorboard",)`; they write to `out`.
             Their packages must be installed.
         progress: Whether to show a progress bar (on a terminal only).
+        chunk_logits_from: Number of classes from which the logits of a language model of
+            transformers are computed for some tokens at a time, forward and backward, where that is
+            exact: they then take little memory. None computes them whole.
 
     Raises:
         ArgumentError: A value is outside its range.
@@ -50,6 +54,7 @@ class Engine:
     checkpoint_seconds: float = 30.0
     trackers: tuple[str, ...] = ()
     progress: bool = True
+    chunk_logits_from: int | None = CHUNK_LOGITS_FROM
 
     def __post_init__(self) -> None:
         if self.precision not in _PRECISIONS:
@@ -65,6 +70,8 @@ class Engine:
             )
         integer("accumulation", self.accumulation, 1, "1 steps after every batch")
         not_negative("checkpoint_seconds", self.checkpoint_seconds, "0 is after every step")
+        if self.chunk_logits_from is not None:
+            integer("chunk_logits_from", self.chunk_logits_from, 0, "None is for never")
         if self.clip_norm is not None:
             positive("clip_norm", self.clip_norm, "None leaves gradients as they are")
 

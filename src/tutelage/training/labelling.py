@@ -63,7 +63,7 @@ class TeacherOutputs:
         self._first = signals
         if signals.predictions is not None:
             signals.wanted_targets()  # which raises: detections cannot be stored
-        found = [] if signals.output is None else [self._output(signals.output)]
+        found = [] if signals.output is None else [self._output(signals.wanted_targets())]
         if signals.rows is not None:
             positions = signals.rows.positions
             told = len(positions) == 1 and rows_of(next(self._batches(range(1))), _TOKENS)

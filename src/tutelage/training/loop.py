@@ -217,6 +217,7 @@ class Loop:
             val,
             metrics=self.settings.metrics,
             device=self.accelerator.device,
+            chunk_logits_from=self.settings.engine.chunk_logits_from,
         ).metrics
         if self._several:
             [metrics] = broadcast_object_list([metrics])

@@ -46,7 +46,7 @@ def make_setup(
     if teacher is not None and isinstance(objective, Objective) and objective.wants.teacher:
         bound = teacher.for_data("train", train)
         views = bound.views
-    distiller = Distiller(student, bound, objective)
+    distiller = Distiller(student, bound, objective, settings.engine.chunk_logits_from)
     val_teacher = _val_teacher(objective, teacher, val, settings)
     distiller.to(device)
     source = as_source(

@@ -15,6 +15,7 @@ from torch import Tensor
 from tutelage.coarse import CoarseLogits
 from tutelage.distiller import Losses
 from tutelage.errors import ArgumentError, NonFiniteError
+from tutelage.heads import HeadLogits
 from tutelage.training.monitor import Monitor, choose_monitor
 
 
@@ -102,6 +103,8 @@ class RunningLosses:
             if isinstance(output, CoarseLogits):
                 logits = torch.cat([output.logits.flatten(), output.other])
                 output = logits.masked_fill(logits == -torch.inf, 0)  # a class without mass
+            elif isinstance(output, HeadLogits):
+                output = output.hidden
             largest = output.abs().amax().to(losses.total.dtype)
         self._values += (losses.total.detach(), *losses.parts.values(), largest)
         self._batches.append((step, (examples, *losses.counts)))

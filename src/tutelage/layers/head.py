@@ -1,0 +1,144 @@
+"""Find the output layer of a language model, and observe its input in place of its logits."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.data import randomness
+from tutelage.heads import HeadLogits
+from tutelage.layers.paths import COMPILED
+from tutelage.layers.wrapper import Wrapper
+
+_PROBED = 4  # positions
+_LARGER = 50.0
+"""By what the probe's hidden states are multiplied too, so that a bound of the logits shows."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A model's output layer, and what the model does with its output.
+
+    Args:
+        path: Its layer path.
+        layer: The layer itself.
+        bias: What is added to its output, besides its own bias.
+        scale: See `HeadLogits`.
+        soft_cap: See `HeadLogits`.
+    """
+
+    path: str
+    layer: nn.Linear
+    bias: Tensor | None = None
+    scale: float = 1.0
+    soft_cap: float | None = None
+
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        """What a probe has checked."""
+        return self.path, self.scale, self.soft_cap, self.bias is None
+
+    def of(self, hidden: Tensor) -> HeadLogits:
+        """Return the logits of hidden states, not yet computed."""
+        bias = self.layer.bias
+        if self.bias is not None:
+            own = self.bias.flatten()
+            bias = own if bias is None else bias + own
+        return HeadLogits(hidden, self.layer.weight, bias, self.scale, self.soft_cap)
+
+
+_PROBES: WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], bool]] = WeakKeyDictionary()
+"""What was probed of a model and whether it was exact, so that this is done once."""
+
+
+def head_of(model: nn.Module, least: int) -> Head | None:
+    """Return the output layer of a model of transformers; None if there is none of use.
+
+    It is one that `get_output_embeddings` names, is an `nn.Linear` (not one that LoRA or a
+    parametrization has changed) without hooks, of at least `least` classes, and is neither in a
+    wrapper nor compiled.
+    """
+    find = getattr(model, "get_output_embeddings", None)
+    if isinstance(model, Wrapper) or not callable(find):
+        return None
+    layer = find()
+    if type(layer) is not nn.Linear or layer.out_features < least:
+        return None
+    hooks = (layer._forward_hooks, layer._forward_pre_hooks, getattr(layer, "_hf_hook", None))  # noqa: SLF001
+    path = next((name for name, each in model.named_modules() if each is layer), None)
+    compiled = any(map(_is_compiled, model.modules()))
+    if any(hooks) or path is None or compiled:
+        return None
+    config: Any = getattr(model, "config", None)
+    with suppress(AttributeError):
+        config = config.get_text_config()
+    scale = float(getattr(config, "logit_scale", None) or 1)  # Cohere
+    scale /= float(getattr(config, "logits_scaling", None) or 1)  # Granite
+    cap = getattr(config, "final_logit_softcapping", None)  # Gemma
+    bias = getattr(model, "final_logits_bias", None)  # Bart
+    own = bias if isinstance(bias, Tensor) and bias.numel() == layer.out_features else None
+    return Head(path, layer, own, scale, float(cap) if cap else None)
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return bool(module._compiled_call_impl) or COMPILED in module._modules  # noqa: SLF001
+
+
+def is_exact(model: nn.Module, head: Head, run: Any) -> bool:
+    """Tell whether the model's logits are those of its head, by a few positions of a batch.
+
+    The model runs once, with these positions in place of the head's input, as they are and
+    multiplied by 50. Where its logits are others, they are computed whole, and a warning says so.
+
+    Args:
+        model: The model.
+        head: What its head seems to be.
+        run: Calls the model for some example and returns its logits.
+    """
+    known = _PROBES.get(model)
+    if known is not None and known[0] == head.settings:
+        return known[1]
+    given: list[Tensor] = []
+
+    def exchange(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        few = args[0][:1, :_PROBED]
+        given.append(torch.cat([few, _LARGER * few], dim=1))
+        return (given[-1], *args[1:])
+
+    handle = head.layer.register_forward_pre_hook(exchange)
+    try:
+        with randomness.preserved(), torch.no_grad():
+            found = run()
+    finally:
+        handle.remove()
+    different = _difference(found, head.of(given[0]).logits()) if len(given) == 1 else "no logits"
+    if different:
+        logging.getLogger("tutelage").warning(
+            "The logits of %s are computed whole, since they are not those of its output layer "
+            "%r: %s on the first batch. Its loss is right, and takes more memory.",
+            type(model).__name__, head.path, different,
+        )  # fmt: skip
+    _PROBES[model] = head.settings, not different
+    return not different
+
+
+def _difference(found: Any, expected: Tensor) -> str:
+    """Return how two tensors differ; empty if they are equal up to rounding."""
+    if not isinstance(found, Tensor) or found.shape != expected.shape:
+        return f"{list(getattr(found, 'shape', []))} instead of {list(expected.shape)}"
+    found = found.to(expected.dtype)
+    few, many = (each.float().chunk(2, dim=1) for each in (found, expected))
+    for ours, theirs in zip(few, many, strict=True):
+        largest = theirs.abs().max()
+        rounding = 4 if expected.dtype in (torch.float16, torch.bfloat16) else 256
+        rounding *= torch.finfo(expected.dtype).eps
+        apart = (ours - theirs).abs().max()
+        if not bool(apart <= rounding * largest):
+            return f"they differ by up to {float(apart):.3g} of {float(largest):.3g}"
+    return ""

@@ -1,0 +1,122 @@
+"""Batches of tokens as language models of transformers are asked: which token is next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tutelage.errors import DataError
+from tutelage.layers.wrapper import unwrapped
+from tutelage.nested import describe
+from tutelage.signals import UNLABELLED, Batch
+
+_TABLE = 2  # dimensions of [batch, tokens]
+
+
+def as_asked(batch: Batch, model: object) -> Batch:
+    """Return a batch of tokens with the labels and rows of a language model of transformers.
+
+    Of a causal model the output at a position is about the next token: labels, which are aligned
+    with `input_ids` as is usual, are shifted by one, once. See `next_tokens`. An encoder-decoder
+    is given `decoder_input_ids` made from its labels, where the data has none. Other models, other
+    data and batches that are shifted already do not change.
+
+    Args:
+        batch: Inputs in a dict with `input_ids`, `[batch, tokens]`.
+        model: A module; anything else leaves the batch as it is.
+
+    Raises:
+        DataError: Labels, `row_mask` or position ids are not those of the tokens.
+    """
+    inputs = batch.inputs
+    if batch.next_tokens or not isinstance(inputs, Mapping) or "input_ids" not in inputs:
+        return batch
+    model = unwrapped(model) if isinstance(model, nn.Module) else model
+    if not _generates(model):
+        return batch
+    if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        return next_tokens(batch)
+    prepare = getattr(model, "prepare_decoder_input_ids_from_labels", None)
+    labels = batch.labels
+    due = isinstance(labels, Tensor) and labels.ndim == _TABLE
+    given = {"decoder_input_ids", "decoder_inputs_embeds"} & inputs.keys()
+    if not due or given or not callable(prepare):
+        return batch
+    return replace(batch, inputs={**inputs, "decoder_input_ids": prepare(labels)})
+
+
+def _generates(model: Any) -> bool:
+    """Tell whether a model is a language model that generates: causal, or encoder-decoder."""
+    can = getattr(model, "can_generate", None)
+    return callable(can) and bool(can())
+
+
+def next_tokens(batch: Batch) -> Batch:
+    """Return a batch whose labels and rows are those of the next token at each position.
+
+    A position is a row if it and the next one belong to one text: neither is padding (by
+    `attention_mask`; its values may also number the texts of a packed row: 1, 1, 2, 2), and
+    `position_ids`, where given, rise from the one to the other. Of these, `row_mask` says which
+    tokens are learned; without it those with a label (a prompt has −100), in an example without
+    any label all. Data without labels has its own tokens as labels, so that an end-of-text token
+    counts even if padding has the same id.
+
+    Raises:
+        DataError: Labels, `row_mask` or position ids are not those of the tokens.
+
+    >>> ids = torch.tensor([[5, 6, 7, 0]])
+    >>> inputs = {"input_ids": ids, "attention_mask": torch.tensor([[1, 1, 1, 0]])}
+    >>> next_tokens(Batch(inputs)).labels
+    tensor([[   6,    7, -100, -100]])
+    """
+    inputs = batch.inputs
+    tokens: Tensor = inputs["input_ids"]
+    labels = tokens if batch.labels is None else batch.labels
+    given = {"labels": labels, "row_mask": batch.row_mask, **_masks(inputs)}
+    for name, each in given.items():
+        if each is not None and getattr(each, "shape", None) != tokens.shape:
+            raise DataError(
+                f"`{name}` of a causal language model must be that of its tokens, "
+                f"{list(tokens.shape)}, got {describe(each)}; align it with `input_ids`: it is "
+                "shifted to the next token here"
+            )
+    valid = _within_texts(inputs, tokens)
+    targets = labels[:, 1:]
+    if batch.row_mask is not None:
+        valid = valid & batch.row_mask[:, 1:]
+    else:
+        known = valid & (targets != UNLABELLED)
+        valid = torch.where(known.any(dim=1, keepdim=True), known, valid)
+    return replace(
+        batch,
+        labels=F.pad(targets.where(valid, UNLABELLED), (0, 1), value=UNLABELLED),
+        row_mask=F.pad(valid, (0, 1), value=False),
+        next_tokens=True,
+    )
+
+
+def _masks(inputs: Mapping[str, Any]) -> dict[str, Tensor | None]:
+    """Return the attention mask and the position ids that are of tokens."""
+    found: dict[str, Tensor | None] = {}
+    for name in ("attention_mask", "position_ids"):
+        each = inputs.get(name)
+        of_tokens = isinstance(each, Tensor) and each.ndim == _TABLE
+        found[name] = each if of_tokens else None
+    return found
+
+
+def _within_texts(inputs: Mapping[str, Any], tokens: Tensor) -> Tensor:
+    """Return which positions are followed by a token of the same text, `[batch, tokens − 1]`."""
+    masks = _masks(inputs)
+    valid = torch.ones_like(tokens[:, 1:], dtype=torch.bool)
+    mask, positions = masks["attention_mask"], masks["position_ids"]
+    if mask is not None:
+        valid = valid & (mask[:, :-1] != 0) & (mask[:, 1:] == mask[:, :-1])
+    if positions is not None:
+        valid = valid & (positions[:, 1:] > positions[:, :-1])
+    return valid
