@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import DataLoader
+from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
 import tutelage as tl
 from tutelage.signals import CoarseLogits, Signals
@@ -33,6 +34,24 @@ class Words(nn.Module):
 
     def forward(self, input_ids, attention_mask=None):
         return self.head(self.embedding(input_ids))
+
+
+def _llama(seed):
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=50, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=2,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
+def _t5(seed):
+    torch.manual_seed(seed)
+    config = T5Config(
+        vocab_size=50, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2,
+        decoder_start_token_id=0, dropout_rate=0.0,
+    )  # fmt: skip
+    return T5ForConditionalGeneration(config).eval()
 
 
 def texts(count=40, labels=False):
@@ -248,3 +267,27 @@ def test_a_killed_call_is_resumed_and_leaves_the_same_bytes(tmp_path):
     assert codes[-1] == 0
     for file in (tmp_path / "whole").iterdir():
         assert file.read_bytes() == (tmp_path / "killed" / file.name).read_bytes()
+
+
+@pytest.mark.parametrize("prompts", [False, True])
+@pytest.mark.parametrize("make", [_llama, _t5])
+def test_a_language_model_learns_what_it_learns_of_the_live_teacher(make, prompts, tmp_path):
+    """Causal: of the next token, which the last token of a text does not have."""
+    data = texts(20, labels=prompts or make is _t5)
+    store = stored(tmp_path, data, make(0), dtype="float32")
+    if make is _llama:
+        lengths = [len(each["input_ids"]) for each in data]
+        last = [int((each["labels"][1:] != -100).sum()) for each in data] if prompts else None
+        expected = [n - 1 for n in lengths]
+        if last is not None:  # without any label, the teacher teaches all
+            expected = [own or n for own, n in zip(last, expected, strict=True)]
+        assert store.answers(range(20)).tolist() == expected
+
+    def learnt(teacher):
+        run = tl.distill(
+            teacher, make(1), train=data, epochs=2, batch_size=4, objective=tl.SoftTargets(2),
+            engine=tl.Engine(progress=False),
+        )  # fmt: skip
+        return run.student.state_dict()
+
+    assert_equal_weights(learnt(store), learnt(make(0)), atol=1e-5)

@@ -18,6 +18,7 @@ from torch.utils.data import Subset
 from tutelage.data import as_source, dataset_fingerprint, views_in
 from tutelage.errors import ArgumentError, DataError, StoreError
 from tutelage.files import writing
+from tutelage.layers.language import as_asked
 from tutelage.nested import describe
 from tutelage.positions import rows_of
 from tutelage.reports.summary import versions
@@ -142,7 +143,8 @@ class TeacherOutputs:
         # A part of the data at a time: the order of all of it would take much memory.
         part = Subset(self.dataset, positions)  # pyright: ignore[reportArgumentType]
         source = as_source("dataset", part, self.settings.batch_size, shuffle=False)
-        return source.epoch(view, skipped)
+        model = next(iter(self.teacher.modules()), None)
+        return (as_asked(batch, model) for batch in source.epoch(view, skipped))
 
 
 def _check_index(batch: Batch, index: torch.Tensor, start: int) -> None:
