@@ -60,8 +60,8 @@ def compared(objectives, student, teacher, batch, whole_teacher):
     results = []
     for output in (student, student.logits()):
         values = values_of(
-            objectives, Signals(output), Signals(whole_teacher if output is not student else teacher),
-            batch, len(student),
+            objectives, Signals(output),
+            Signals(whole_teacher if output is not student else teacher), batch, len(student),
         )  # fmt: skip
         results.append((values, gradients(values, student, weights)))
     return results

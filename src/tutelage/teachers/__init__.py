@@ -19,6 +19,8 @@ from tutelage.teachers.consensus import Consensus
 from tutelage.teachers.ensemble import Ensemble
 from tutelage.teachers.live import Live
 from tutelage.teachers.predictor import Predictor
+from tutelage.teachers.recorded import Recorded
+from tutelage.teachers.served import Served
 from tutelage.teachers.specialist import Specialist
 from tutelage.teachers.specialists import Specialists
 from tutelage.teachers.stored import Stored
@@ -29,6 +31,8 @@ __all__ = [
     "Ensemble",
     "Live",
     "Predictor",
+    "Recorded",
+    "Served",
     "Specialist",
     "Specialists",
     "Stored",

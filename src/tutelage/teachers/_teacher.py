@@ -28,11 +28,16 @@ class Teacher(ABC):
         members: The teachers that this one combines, if any.
         views: The number of a data set's views (see `data.Views`) for which it has targets; None
             if it computes them for any input.
+        is_causal: Whether its output at a token is about the next one, of a language model that is
+            no module here.
+        vocabulary: How many classes the ids of its `CoarseLogits` number, where that is known.
     """
 
     module: nn.Module | None = None
     members: tuple[Teacher, ...] = ()
     views: int | None = None
+    is_causal: bool = False
+    vocabulary: int | None = None
 
     @abstractmethod
     def signals(self, batch: Batch, fields: Fields) -> Signals:

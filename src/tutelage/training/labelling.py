@@ -18,7 +18,7 @@ from torch.utils.data import Subset
 from tutelage.data import as_source, dataset_fingerprint, views_in
 from tutelage.errors import ArgumentError, DataError, StoreError
 from tutelage.files import writing
-from tutelage.layers.language import as_asked
+from tutelage.layers.language import as_asked, next_tokens
 from tutelage.nested import describe
 from tutelage.positions import rows_of
 from tutelage.reports.summary import versions
@@ -103,7 +103,8 @@ class TeacherOutputs:
             )
         if coarse:
             shape = (top_k or output.ids.shape[1],)
-            return Field(name="output", form="coarse", dtype=dtype, shape=shape)
+            known = self.teacher.vocabulary or 0
+            return Field(name="output", form="coarse", dtype=dtype, shape=shape, classes=known)
         if top_k is not None and (output.ndim != 2 or top_k > output.shape[1]):  # noqa: PLR2004
             raise ArgumentError(
                 f"`top_k` must be at most the number of classes, got {top_k} with an output "
@@ -144,7 +145,8 @@ class TeacherOutputs:
         part = Subset(self.dataset, positions)  # pyright: ignore[reportArgumentType]
         source = as_source("dataset", part, self.settings.batch_size, shuffle=False)
         model = next(iter(self.teacher.modules()), None)
-        return (as_asked(batch, model) for batch in source.epoch(view, skipped))
+        for batch in source.epoch(view, skipped):
+            yield next_tokens(batch) if self.teacher.is_causal else as_asked(batch, model)
 
 
 def _check_index(batch: Batch, index: torch.Tensor, start: int) -> None:
