@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from tutelage.data.padding import padded
 from tutelage.errors import DataError
 from tutelage.nested import PerExample, describe, label_key
 from tutelage.signals import IndexedExample
@@ -27,9 +28,10 @@ def collate(examples: list[Any]) -> Any:
 
     Targets that are a dict, such as a detector's boxes, or a list of dicts, are never stacked: they
     stay a list with one item per example, and in examples `(inputs, targets)` the inputs become a
-    `PerExample`. In examples that are dicts the inputs are stacked.
+    `PerExample`. In examples that are dicts the inputs are stacked; texts with `input_ids` of
+    several lengths are padded.
     """
-    prepared = [_with_tensors(each) for each in examples]
+    prepared = _padded([_with_tensors(each) for each in examples])
     inner = [each.example if isinstance(each, IndexedExample) else each for each in prepared]
     if any(map(_has_structured_target, inner)):
         return _with_list_of_targets(prepared, inner)
@@ -42,6 +44,13 @@ def collate(examples: list[Any]) -> Any:
     except RuntimeError as error:
         _check_shapes(prepared, error)
         raise
+
+
+def _padded(examples: list[Any]) -> list[Any]:
+    if not all(isinstance(each, IndexedExample) for each in examples):
+        return padded(examples)
+    inner = padded([each.example for each in examples])
+    return [each._replace(example=own) for each, own in zip(examples, inner, strict=True)]
 
 
 def _has_structured_target(example: Any) -> bool:
