@@ -258,6 +258,38 @@ def test_several_teachers_give_logits():
     check_equal(student, teachers, heads=("HeadLogits", "Tensor"), rtol=1e-5, atol=1e-6)
 
 
+class Own(nn.Module):
+    """A model of one's own that returns its head."""
+
+    def __init__(self, seed):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.body, self.head = nn.Linear(5, 4), nn.Linear(4, 6)
+
+    def forward(self, inputs):
+        return tl.HeadLogits(torch.tanh(self.body(inputs)), self.head.weight, self.head.bias)
+
+
+class Whole(Own):
+    def forward(self, inputs):
+        return super().forward(inputs).logits()
+
+
+@pytest.mark.parametrize("metrics", [None, {"largest": lambda output, _: output.max()}])
+def test_a_model_of_ones_own_may_return_its_head(metrics):
+    data = torch.utils.data.TensorDataset(torch.randn(8, 5), torch.arange(8) % 6)
+    found = [
+        tl.distill(
+            kind(0), kind(1), train=data, val=data, objective=OBJECTIVE, epochs=2, batch_size=4,
+            metrics=metrics, engine=tl.Engine(progress=False),
+        )
+        for kind in (Own, Whole)
+    ]  # fmt: skip
+    ours, expected = ([dict(each, seconds=0) for each in run.history] for run in found)
+    for one, other in zip(ours, expected, strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+
+
 def test_head_logits_of_a_model_are_its_logits():
     model = make("Cohere")
     ids = torch.tensor([[5, 6, 7]])
