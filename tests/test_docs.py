@@ -17,6 +17,7 @@ DOCS = Path(__file__).parents[1] / "docs"
         "metrics",
         "models",
         "objectives",
+        "language",
         "own_loss",
         "rows",
         "teachers",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         StoreError,
         TutelageError,
     )
+    from tutelage.heads import HeadLogits
     from tutelage.objectives import *  # noqa: F403 - the list is kept there
     from tutelage.recipes import Recipe
     from tutelage.signals import Batch, Mixture, Signals
@@ -57,6 +58,7 @@ __version__ = "0.1.0"
 _HOMES = (
     "errors",
     "coarse",
+    "heads",
     "signals",
     "wants",
     "objectives",
@@ -87,6 +89,7 @@ __all__ = [
     "Distiller",
     "Engine",
     "Fields",
+    "HeadLogits",
     "Losses",
     "Mixture",
     "ModelError",

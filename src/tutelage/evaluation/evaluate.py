@@ -111,8 +111,8 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
             target = Signals() if teacher is None else ask(teacher, batch, wants.teacher)
             losses.add(student, target, batch)
             labels = replace(labels_by_row(batch, student.rows), inputs=None)
-            by_head = isinstance(student.output, HeadLogits)
-            results.append((*_kept(student, target), labels))
+            by_head = least is not None and isinstance(student.output, HeadLogits)
+            results.append((*_kept(student, target, by_head), labels))
     students, targets, batches = zip(*results, strict=True)
     student, target = _joined_outputs(students), _joined_outputs(targets)
     batch = _joined_batches(batches)
@@ -269,21 +269,21 @@ def run_model(model: nn.Module | Teacher, batch: Batch, wanted: Fields, side: st
     return by_row(observe_student(model, batch, wanted, side), batch, side)
 
 
-def _kept(*sides: Signals) -> tuple[Signals, Signals]:
+def _kept(student: Signals, target: Signals, few: bool) -> tuple[Signals, Signals]:
     """Return the outputs of student and teacher alone, on the CPU: features may be large.
 
-    Of a student's `HeadLogits` only predicted classes are kept, and so of its teacher.
+    `few` keeps only predicted classes.
     """
-    student, target = (
-        Signals(each.output, rows=each.rows, predictions=each.predictions) for each in sides
-    )
-    ours, theirs = student.output, target.output
-    if isinstance(ours, HeadLogits):
-        known = None if isinstance(theirs, CoarseLogits) or theirs is None else predicted(theirs)
-        student, target = replace(student, output=predicted(ours)), replace(target, output=known)
-    elif isinstance(theirs, HeadLogits):
-        target = replace(target, output=theirs.as_computed().logits())
-    return student.to(_CPU), target.to(_CPU)
+    found = []
+    for each in (student, target):
+        output = each.output
+        if few and output is not None:
+            output = None if isinstance(output, CoarseLogits) else predicted(output)
+        elif isinstance(output, HeadLogits):
+            output = output.as_computed().logits()
+        kept = Signals(output, rows=each.rows, predictions=each.predictions)
+        found.append(kept.to(_CPU))
+    return found[0], found[1]
 
 
 def _predicted(student: Signals, target: Signals) -> Predicted:

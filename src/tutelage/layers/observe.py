@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.errors import ModelError, TutelageError, is_of_compiler
+from tutelage.heads import HeadLogits
 from tutelage.layers.capture import Complete, capturing
 from tutelage.layers.head import Head, head_of, is_exact
 from tutelage.layers.tokens import token_masks
@@ -150,9 +151,14 @@ def advice(error: Exception) -> str:
 
 
 def returned(result: Any, side: str) -> Signals:
-    """Return what a model returned: its output, or a detector's list of dicts as predictions."""
+    """Return what a model returned: its output, or a detector's list of dicts as predictions.
+
+    A model may return `HeadLogits` itself.
+    """
     if isinstance(result, list) and result and all(isinstance(each, Mapping) for each in result):
         return Signals(predictions=result)
+    if isinstance(result, HeadLogits):
+        return Signals(result)
     return Signals(output_of(result, side))
 
 

@@ -1,0 +1,133 @@
+"""Losses over a large vocabulary from hidden states: time against their matrix products, and memory.
+
+    python benchmarks/heads.py [--rows 1024] [--classes 32768] [--width 512] [--default-malloc]
+
+Student and teacher have hidden states [rows, width] and heads [classes, width], float32. Measured
+are forward and backward of each objective with `HeadLogits`, of which logits exist for some rows at
+a time, and with whole logits.
+
+The floor is six matrix products of rows × width × classes, which any scheme needs that keeps no
+logits: the logits of both sides in the forward pass, both again in the backward pass, and the
+gradients of the student's hidden states and of its weight. (Whole logits need four.) The target is
+1.15 of it, and 100 MB beside weights, hidden states and their gradients. Time is that of the CPU,
+the median of rounds in which the sides alternate; memory is the largest resident size during one
+pass, less that before it and the two gradients. The gradients are checked to be equal first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor
+
+import tutelage as tl
+from overhead import keep_pages
+from tutelage.objectives._valid import values_of
+from tutelage.signals import Batch, Signals
+
+OBJECTIVES = {
+    "SoftTargets(2)": tl.SoftTargets(2),
+    "HardLabels() + SoftTargets(2)": tl.HardLabels() + tl.SoftTargets(2),
+    "ReverseKL()": tl.ReverseKL(),
+    "JensenShannon()": tl.JensenShannon(),
+}
+
+
+class Sides:
+    """Hidden states and heads of both sides, and labels."""
+
+    def __init__(self, rows: int, classes: int, width: int) -> None:
+        torch.manual_seed(0)
+        tables = [torch.randn(each, width) for each in (rows, classes, rows, classes)]
+        self.student = tl.HeadLogits(tables[0], tables[1].mul_(width**-0.5))
+        self.teacher = tl.HeadLogits(tables[2], tables[3].mul_(width**-0.5))
+        self.student.hidden.requires_grad_()
+        self.student.weight.requires_grad_()
+        self.batch = Batch(torch.zeros(rows, 1), torch.randint(0, classes, (rows,)))
+
+    def gradients(self, objective: tl.Objective, whole: bool) -> tuple[Tensor, ...]:
+        """Return the gradients of hidden states and weight."""
+        sides = [each.logits() if whole else each for each in (self.student, self.teacher)]
+        objectives = [term.objective for term in objective.terms()]
+        student, teacher = map(Signals, sides)
+        values = values_of(objectives, student, teacher, self.batch, len(self.batch))
+        total = torch.stack([each.mean() for each in values]).sum()
+        return torch.autograd.grad(total, [self.student.hidden, self.student.weight])
+
+    @torch.no_grad()
+    def floor(self) -> None:
+        """Compute the six matrix products."""
+        for _ in range(2):
+            logits = self.student.raw()
+            self.teacher.raw()
+        _ = logits @ self.student.weight
+        _ = logits.mT @ self.student.hidden
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Return the CPU time of a call."""
+    began = time.process_time()
+    call()
+    return time.process_time() - began
+
+
+def megabytes(call: Callable[[], tuple[Tensor, ...]]) -> float:
+    """Return by how much the resident size grew during a call, less what it returns."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the largest size
+    before = _resident("VmRSS")
+    kept = sum(each.nbytes for each in call()) / 2**20
+    return _resident("VmHWM") - before - kept
+
+
+def _resident(name: str) -> float:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 2**10
+
+
+def main() -> None:
+    """Print a line for each objective."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=1024)
+    parser.add_argument("--classes", type=int, default=32768)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--default-malloc", action="store_true")
+    settings = parser.parse_args()
+    sides = Sides(settings.rows, settings.classes, settings.width)
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads; {settings.rows} rows, "
+        f"{settings.classes} classes, width {settings.width}"
+    )
+    for name, objective in OBJECTIVES.items():
+
+        def chunked(objective: tl.Objective = objective) -> tuple[Tensor, ...]:
+            return sides.gradients(objective, whole=False)
+
+        def whole(objective: tl.Objective = objective) -> tuple[Tensor, ...]:
+            return sides.gradients(objective, whole=True)
+
+        more = megabytes(chunked)
+        torch.testing.assert_close(chunked(), whole(), rtol=1e-4, atol=1e-5)
+        rounds = [
+            [seconds(each) for each in (sides.floor, chunked, whole)]
+            for _ in range(settings.rounds)
+        ]
+        floor, ours, plain = (median(each) for each in zip(*rounds, strict=True))
+        ratio = median(each[1] / each[0] for each in rounds)
+        print(
+            f"{name:32} floor {floor:6.2f} s  by chunks {ours:6.2f} s ({ratio:.2f} of the floor, "
+            f"{more:.0f} MB)  whole {plain:6.2f} s ({megabytes(whole):.0f} MB)",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    if "--default-malloc" not in sys.argv:
+        keep_pages()
+    main()

@@ -1,0 +1,64 @@
+"""Texts of several lengths in one batch: tokens, masks and labels, padded behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tutelage.nested import LABEL_KEYS
+from tutelage.signals import UNLABELLED, IndexedExample
+
+_IDS, _DECODER_IDS = "input_ids", "decoder_input_ids"
+
+
+def padded(examples: list[Any]) -> list[Any]:
+    """Return examples whose tokens, if they are dicts with `input_ids`, have one length.
+
+    Zeros are added behind, also to all else that has a value for each token, and labels are −100
+    there (NaN if they are floats). `attention_mask`, which is made where there is none, is 0 there,
+    so that the token that is added matters to no model. Labels of another length than the inputs,
+    such as the texts that an encoder-decoder answers, are padded among themselves, and so are its
+    `decoder_input_ids`, with a `decoder_attention_mask`. Other examples do not change.
+
+    >>> batch = padded([{"input_ids": torch.tensor([5, 6])}, {"input_ids": torch.tensor([7])}])
+    >>> batch[1]["input_ids"], batch[1]["attention_mask"]
+    (tensor([7, 0]), tensor([1, 0]))
+    """
+    inner = [each.example if isinstance(each, IndexedExample) else each for each in examples]
+    if not all(isinstance(each, Mapping) and _is_sequence(each.get(_IDS)) for each in inner):
+        return examples
+    names = [name for name in inner[0] if all(name in each for each in inner)]
+    found = [dict(each) for each in inner]
+    for name in names:
+        column = [each[name] for each in inner]
+        alike = all(map(_is_sequence, column)) and len({each.shape[1:] for each in column}) == 1
+        if not alike or len({len(each) for each in column}) == 1:
+            continue
+        own = name in (_IDS, _DECODER_IDS) or name in LABEL_KEYS
+        if not own and any(len(each[name]) != len(each[_IDS]) for each in inner):
+            continue  # of something else than tokens: `default_collate` refuses it
+        mask = {_IDS: "attention_mask", _DECODER_IDS: "decoder_attention_mask"}.get(name)
+        longest = max(map(len, column))
+        for example, given in zip(found, column, strict=True):
+            example[name] = _lengthened(given, longest, name in LABEL_KEYS)
+            if mask is not None and mask not in names:
+                example[mask] = _lengthened(torch.ones(len(given), dtype=torch.int64), longest)
+    return [
+        each._replace(example=own) if isinstance(each, IndexedExample) else own
+        for each, own in zip(examples, found, strict=True)
+    ]
+
+
+def _lengthened(values: Tensor, length: int, label: bool = False) -> Tensor:
+    """Return values with others behind them that mean nothing."""
+    if label:
+        values = values if values.is_floating_point() else values.long()
+    fill = 0 if not label else float("nan") if values.is_floating_point() else UNLABELLED
+    return torch.cat([values, values.new_full((length - len(values), *values.shape[1:]), fill)])
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim > 0

@@ -1,0 +1,208 @@
+"""What is asked of language models: each case against a reference, text by text."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+import tutelage as tl
+from language_models import VOCABULARY, make, padded, texts
+from tutelage.errors import DataError
+from tutelage.layers.language import as_asked, next_tokens
+from tutelage.signals import Batch
+
+MODELS = ("Llama", "GPT2", "Gemma", "Gemma2")
+
+
+def batch_of(raw):
+    raw = dict(raw)
+    labels = raw.pop("labels", None)
+    return Batch(raw, labels, row_mask=raw.pop("row_mask", None))
+
+
+def reference(model, examples, learned=None):
+    """The mean over texts of the mean cross-entropy of their learned tokens, one text at a time.
+
+    `learned` has the numbers of the tokens of each text that are learned; None for those with a
+    label.
+    """
+    means = []
+    for place, each in enumerate(examples):
+        ids = each["input_ids"]
+        logits = model(input_ids=ids[None]).logits[0]
+        chosen = (
+            learned[place] if learned else (each["labels"] != -100).nonzero().flatten().tolist()
+        )
+        losses = [F.cross_entropy(logits[t - 1], ids[t]) for t in chosen if t > 0]
+        means.append(torch.stack(losses).mean())
+    return torch.stack(means).mean()
+
+
+def loss(model, batch, objective=None, least=0):
+    return tl.Distiller(model, None, objective or tl.HardLabels(), least)(batch).total
+
+
+def close(ours, expected):
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("least", [0, None], ids=["head", "logits"])
+@pytest.mark.parametrize("left", [False, True], ids=["right", "left"])
+@pytest.mark.parametrize("name", MODELS)
+def test_padding_on_either_side_and_prompts(name, left, least):
+    model, examples = make(name), texts()
+    raw = padded(examples, left)
+    if left and name == "GPT2":  # whose positions are not relative
+        raw["position_ids"] = (raw["attention_mask"].cumsum(1) - 1).clamp(min=0)
+    close(loss(model, batch_of(raw), least=least), reference(model, examples))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_is_the_models_own_loss_where_all_texts_are_equally_long(name):
+    model, ids = make(name), torch.randint(3, VOCABULARY, (3, 7))
+    expected = model(input_ids=ids, labels=ids).loss
+    close(loss(model, Batch({"input_ids": ids}, ids)), expected)
+    close(loss(model, Batch({"input_ids": ids})), expected)  # its own tokens
+
+
+def test_every_token_weighs_the_same_under_row_mean():
+    model, examples = make("Llama"), texts()
+    raw = padded(examples)
+    expected = model(**raw).loss  # transformers averages over tokens
+    close(loss(model, batch_of(raw), tl.RowMean(tl.HardLabels())), expected)
+
+
+def test_the_end_of_a_text_counts_though_padding_has_its_id():
+    """And BOS is no target, as nothing comes before it."""
+    model, end = make("Llama"), 2
+    examples = [{"input_ids": torch.tensor(ids)} for ids in ([1, 9, 8, end], [1, 7, 6, 5, 4, end])]
+    for each in examples:
+        each["labels"] = each["input_ids"]
+    raw = padded(examples, pad=end)
+    raw.pop("labels")
+    asked = next_tokens(batch_of(raw))
+    assert asked.labels.tolist() == [[9, 8, end, -100, -100, -100], [7, 6, 5, 4, end, -100]]
+    close(loss(model, batch_of(raw)), reference(model, examples))
+
+
+def test_packed_texts_do_not_predict_each_others_first_token():
+    """Told by `position_ids` that begin anew, or by the numbers of texts in the mask."""
+    first, second, third = [5, 6, 7], [8], [9, 10]
+    ids = torch.tensor([first + second + third + [0]])
+    positions = torch.tensor([[0, 1, 2, 0, 0, 1, 0]])
+    mask = torch.tensor([[1, 1, 1, 1, 1, 1, 0]])
+    expected = [[6, 7, -100, -100, 10, -100, -100]]
+    by_positions = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+    by_mask = {"input_ids": ids, "attention_mask": torch.tensor([[1, 1, 1, 2, 3, 3, 0]])}
+    for inputs in (by_positions, by_mask):
+        assert next_tokens(Batch(inputs)).labels.tolist() == expected
+        assert next_tokens(Batch(inputs, ids)).labels.tolist() == expected
+
+
+def test_packed_rows_have_the_loss_of_their_texts():
+    """By a mask of blocks, so that texts do not see each other."""
+    model, examples = make("Llama"), texts(3)
+    lengths = [len(each["input_ids"]) for each in examples]
+    numbers = torch.cat([torch.full((n,), k) for k, n in enumerate(lengths)])
+    seen = (numbers[:, None] == numbers) & torch.ones(sum(lengths), sum(lengths)).tril().bool()
+    inputs = {
+        "input_ids": torch.cat([each["input_ids"] for each in examples])[None],
+        "position_ids": torch.cat([torch.arange(n) for n in lengths])[None],
+        "attention_mask": torch.where(seen, 0.0, torch.finfo(torch.float32).min)[None, None],
+    }
+    labels = torch.cat([each["labels"] for each in examples])[None]
+    parts = [loss(model, batch_of(padded([each]))) for each in examples]
+    counts = [int((each["labels"] != -100).sum()) for each in examples]
+    expected = sum(part * n for part, n in zip(parts, counts, strict=True)) / sum(counts)
+    close(loss(model, Batch(inputs, labels)), expected)
+
+
+def test_an_example_without_labels_is_taught_everywhere_by_its_teacher():
+    ids = torch.tensor([[5, 6, 7, 8], [5, 6, 7, 0]])
+    labels = torch.tensor([[-100, -100, 7, 8], [-100] * 4])
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+    asked = next_tokens(Batch({"input_ids": ids, "attention_mask": mask}, labels))
+    assert asked.row_mask.tolist() == [[False, True, True, False], [True, True, False, False]]
+    assert asked.labels.tolist() == [[-100, 7, 8, -100], [-100] * 4]
+
+
+def test_a_row_mask_says_which_tokens_are_learned():
+    ids, chosen = torch.tensor([[5, 6, 7, 8]]), torch.tensor([[True, False, True, False]])
+    asked = next_tokens(Batch({"input_ids": ids}, row_mask=chosen))
+    assert asked.labels.tolist() == [[-100, 7, -100, -100]]
+    assert asked.row_mask.tolist() == [[False, True, False, False]]
+
+
+def test_it_is_shifted_once():
+    model, ids = make("Llama"), torch.tensor([[5, 6, 7]])
+    once = as_asked(Batch({"input_ids": ids}), model)
+    assert as_asked(once, model) is once
+    assert once.to(torch.device("cpu")).next_tokens
+    assert once[:1].next_tokens
+
+
+def test_other_models_and_data_are_not_shifted():
+    ids = torch.tensor([[5, 6, 7]])
+    tagger = Batch({"input_ids": ids}, ids)
+    assert as_asked(tagger, make("Bert")) is tagger
+    assert as_asked(tagger, nn.Linear(2, 2)) is tagger
+    plain = Batch(torch.zeros(2, 3))
+    assert as_asked(plain, make("Llama")) is plain
+
+
+@pytest.mark.parametrize("least", [0, None], ids=["head", "logits"])
+@pytest.mark.parametrize("name", ["T5", "Bart"])
+def test_an_encoder_decoder_is_given_the_tokens_before_its_labels(name, least):
+    model, raw = make(name), padded(texts())
+    raw["labels"][raw["labels"] == -100] = 5
+    raw["labels"][0, 4:] = -100
+    ours = loss(model, batch_of(raw), tl.RowMean(tl.HardLabels()), least)
+    close(ours, model(**raw).loss)
+    student, teacher = make(name), make(name, 32, seed=1)
+    both = tl.Distiller(student, teacher, tl.SoftTargets(2), least)(batch_of(raw))
+    assert both.total > 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [
+        ({"labels": torch.zeros(1, 4, dtype=torch.int64)}, "labels"),
+        ({"labels": torch.zeros(1, dtype=torch.int64)}, "labels"),
+        ({"row_mask": torch.ones(1, 2, dtype=torch.bool)}, "row_mask"),
+        ({"attention_mask": torch.ones(1, 5)}, "attention_mask"),
+        ({"position_ids": torch.ones(1, 5)}, "position_ids"),
+    ],
+)
+def test_what_does_not_fit_the_tokens_is_refused(wrong, name):
+    batch = batch_of({"input_ids": torch.tensor([[5, 6, 7]]), **wrong})
+    with pytest.raises(DataError, match=rf"`{name}` of a causal language model must .*\[1, 3\], "):
+        next_tokens(batch)
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=4), st.booleans(), st.integers(0, 99))
+def test_targets_of_any_packed_and_padded_rows(lengths, left, seed):
+    """Against a loop over tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    owners = [number for number, length in enumerate(lengths, 1) for _ in range(length)]
+    owners = [0, 0, *owners] if left else [*owners, 0, 0]
+    ids = torch.randint(3, 50, (len(owners),), generator=generator)
+    learned = torch.rand(len(owners), generator=generator) < 0.7
+    labels = ids.where(learned, -100)
+    places, last = [], None
+    for owner in owners:
+        places.append(places[-1] + 1 if owner == last else 0)
+        last = owner
+    expected = [
+        int(labels[t + 1]) if owners[t] and t + 1 < len(owners) and owners[t + 1] == owners[t]
+        else -100
+        for t in range(len(owners))
+    ]  # fmt: skip
+    inputs = {
+        "input_ids": ids[None],
+        "attention_mask": torch.tensor([[int(owner > 0) for owner in owners]]),
+        "position_ids": torch.tensor([places]),
+    }
+    asked = next_tokens(Batch(inputs, labels[None]))
+    assert asked.labels.tolist() == [expected]
