@@ -1,4 +1,4 @@
-"""Losses over a large vocabulary from hidden states: time against their matrix products, and memory.
+"""Losses over a large vocabulary from hidden states: time against matrix products, and memory.
 
     python benchmarks/heads.py [--rows 1024] [--classes 32768] [--width 512] [--default-malloc]
 
