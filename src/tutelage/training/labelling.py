@@ -15,6 +15,7 @@ from torch.utils.data import Subset
 from tutelage.data import as_source, dataset_fingerprint, views_in
 from tutelage.errors import ArgumentError, DataError, StoreError
 from tutelage.files import writing
+from tutelage.layers.language import as_asked
 from tutelage.nested import describe
 from tutelage.reports.summary import versions
 from tutelage.signals import Batch, CoarseLogits, Signals
@@ -112,6 +113,7 @@ class TeacherOutputs:
             index = torch.arange(done, done + len(raw))  # in all of the data, not in the part
             _check_index(raw, index, positions.start)
             batch = replace(raw, index=index).to(self.accelerator.device)
+            batch = as_asked(batch, next(iter(self.teacher.modules()), None))
             with torch.inference_mode(), self.accelerator.autocast():
                 signals = ask(self.teacher, batch, self.settings.fields)
             _check_rows(signals, batch, done)
