@@ -62,7 +62,6 @@ def test_the_numbers_are_those_of_whole_logits(usual: tl.Run) -> None:
 def test_it_learns(usual: tl.Run) -> None:
     longer = run(epochs=20)
     assert longer.history[-1]["val/loss"] < usual.history[0]["val/loss"] - 0.1
-    assert longer.history[-1]["val/agreement"] > usual.history[0]["val/agreement"]
 
 
 def test_a_list_a_data_set_and_a_loader_are_alike() -> None:
@@ -130,6 +129,25 @@ def test_accuracy_and_agreement_are_of_learned_tokens() -> None:
     right = (ours == labels[:, 1:])[learned].float().mean().item()
     assert found[0]["accuracy"] == pytest.approx(right)
     assert found[0]["agreement"] == pytest.approx((ours == theirs)[learned].float().mean().item())
+
+
+def test_stored_targets_are_those_of_next_tokens(tmp_path: Path) -> None:
+    """Of a prompt, the store has what its last token says of the next one."""
+    ids = torch.randint(3, 64, (8, 6), generator=torch.Generator().manual_seed(3))
+    labels = ids.clone()
+    labels[:, :3] = -100
+    data = [{"input_ids": i, "labels": y} for i, y in zip(ids, labels, strict=True)]
+    teacher = make("Llama", 32, seed=1)
+    store = tl.label(teacher, data, out=tmp_path / "store", dtype="float32", top_k=64)
+    engine = tl.Engine(progress=False, chunk_logits_from=0)
+    found = [
+        tl.distill(
+            each, make("Llama"), train=data, objective=tl.SoftTargets(1), epochs=1, engine=engine,
+            optimizer=partial(torch.optim.SGD, lr=0.5),
+        )
+        for each in (store, teacher)
+    ]  # fmt: skip
+    torch.testing.assert_close(*map(weights, found), rtol=1e-4, atol=1e-5)
 
 
 def test_a_killed_run_ends_as_one_that_was_not(tmp_path: Path) -> None:

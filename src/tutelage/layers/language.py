@@ -19,7 +19,7 @@ _TABLE = 2  # dimensions of [batch, tokens]
 
 
 def as_asked(batch: Batch, model: object) -> Batch:
-    """Return a batch of tokens with the labels and rows of a language model of transformers.
+    """Return a batch with the labels and rows of a language model of transformers.
 
     Of a causal model the output at a position is about the next token: labels, which are aligned
     with `input_ids` as is usual, are shifted by one, once. See `next_tokens`. An encoder-decoder
@@ -27,20 +27,20 @@ def as_asked(batch: Batch, model: object) -> Batch:
     data and batches that are shifted already do not change.
 
     Args:
-        batch: Inputs in a dict with `input_ids`, `[batch, tokens]`.
+        batch: Inputs in a dict, of a causal model with `input_ids`, `[batch, tokens]`.
         model: A module; anything else leaves the batch as it is.
 
     Raises:
         DataError: Labels, `row_mask` or position ids are not those of the tokens.
     """
     inputs = batch.inputs
-    if batch.next_tokens or not isinstance(inputs, Mapping) or "input_ids" not in inputs:
+    if batch.next_tokens or not isinstance(inputs, Mapping):
         return batch
     model = unwrapped(model) if isinstance(model, nn.Module) else model
     if not _generates(model):
         return batch
     if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
-        return next_tokens(batch)
+        return next_tokens(batch) if "input_ids" in inputs else batch
     prepare = getattr(model, "prepare_decoder_input_ids_from_labels", None)
     labels = batch.labels
     due = isinstance(labels, Tensor) and labels.ndim == _TABLE

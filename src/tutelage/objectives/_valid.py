@@ -97,20 +97,19 @@ def values_of(
         with torch.no_grad():
             teacher = replace(teacher, output=teacher.output.logits())
     of_rows = labels_by_row(batch, student.rows)
-    chunked: dict[Objective, Tensor] = {}
+    chunked: list[Tensor] = []
     if isinstance(student.output, HeadLogits):
         several = [each for each in objectives if each.row_by_row]
-        if several:
-            found = chunked_values(several, student.output, teacher, of_rows)
-            chunked = dict(zip(several, found, strict=True))
-    values = []
+        chunked = chunked_values(several, student.output, teacher, of_rows) if several else []
+    together, values = iter(chunked), []
     for objective in objectives:
         rows = student.rows if objective.wants.student.output else None
         own = batch if rows is None else of_rows
         if objective.by_row:
             _check_weights(objective, rows, own, batch)
-        value = chunked.get(objective)
-        if value is None:
+        if chunked and objective.row_by_row:
+            value = next(together)
+        else:
             value = objective(student, teacher, own)
         values.append(_by_example(objective, value, own, rows, examples))
     return values
