@@ -39,6 +39,14 @@ from tutelage.evaluation.intervals import (
     seeds_needed,
 )
 from tutelage.evaluation.jackknife import jackknife, pseudo_values
+from tutelage.evaluation.language import (
+    GenerationSpeed,
+    acceptance_rate,
+    bits_per_byte,
+    generation_speed,
+    perplexity,
+    speculative_speedup,
+)
 from tutelage.evaluation.latency import Latency, latencies
 from tutelage.evaluation.metrics import (
     ClassMetric,
@@ -73,6 +81,7 @@ __all__ = [
     "Entity",
     "EntityF1",
     "Evaluation",
+    "GenerationSpeed",
     "Interval",
     "Latency",
     "MeanAveragePrecision",
@@ -82,6 +91,7 @@ __all__ = [
     "Outputs",
     "Reliability",
     "Variant",
+    "acceptance_rate",
     "accuracy",
     "agreement",
     "binary_agreement",
@@ -89,6 +99,7 @@ __all__ = [
     "binary_calibration_error",
     "binary_metrics",
     "binary_reliability",
+    "bits_per_byte",
     "by_class",
     "by_group",
     "by_label",
@@ -104,6 +115,7 @@ __all__ = [
     "evaluate",
     "evaluate_metric",
     "fit_temperature",
+    "generation_speed",
     "iou_by_class",
     "jackknife",
     "label_metrics",
@@ -119,6 +131,7 @@ __all__ = [
     "negative_log_likelihood",
     "non_inferiority",
     "paired_interval",
+    "perplexity",
     "pixel_accuracy",
     "predict",
     "pseudo_values",
@@ -126,6 +139,7 @@ __all__ = [
     "reliability",
     "seeds_needed",
     "similarity_correlation",
+    "speculative_speedup",
     "tag_sentences",
     "variants",
 ]
