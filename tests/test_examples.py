@@ -1,9 +1,21 @@
 """The examples run and give the results that they claim."""
 
 import runpy
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+import tutelage as tl
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -15,7 +27,7 @@ def run(name):
 def test_each_example_is_tested():
     tested = {"diabetes", "digits", "hugging_face_trainer", "lightning_module", "plain_loop"}
     tested |= {"study", "specialists", "layer_by_layer", "fine_tuned_encoder", "multi_label"}
-    tested |= {"detector"}
+    tested |= {"detector", "language_model"}
     tested |= {"file_types"}  # by test_recipe_examples.py
     assert {path.stem for path in EXAMPLES.glob("*.py")} == tested
 
@@ -95,3 +107,37 @@ def test_fine_tuned_encoder(tmp_path, monkeypatch):
     assert result["teacher"] > 0.7
     assert result["distilled"] > max(result["half"], result["teacher"] - 0.1)
     assert (tmp_path / "encoder" / "config.json").exists()
+
+
+def test_language_model(tmp_path):
+    """A small model that has learnt a text; half of it, with fewer tokens, learns it again."""
+    text = "the teacher shows the student what it knows of the next word and the one after it\n"
+    (tmp_path / "text.txt").write_text(40 * text)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    names = {"special_tokens": ["<s>"], "initial_alphabet": alphabet, "show_progress": False}
+    other = "and many other words that the text has not, which are therefore not needed"
+    tokenizer.train_from_iterator([text, other] * 3, trainers.BpeTrainer(vocab_size=400, **names))
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="<s>")
+    fast.save_pretrained(tmp_path / "model")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(fast), hidden_size=32, intermediate_size=64, num_hidden_layers=4,
+        num_attention_heads=2, num_key_value_heads=2,
+    )  # fmt: skip
+    ids = torch.tensor(fast(40 * text)["input_ids"]).split(16)[:-1]
+    taught = tl.fit(
+        LlamaForCausalLM(config), train=[{"input_ids": each} for each in ids], epochs=4,
+        batch_size=4, optimizer=partial(torch.optim.AdamW, lr=5e-3),
+        engine=tl.Engine(progress=False),
+    ).student  # fmt: skip
+    taught.save_pretrained(tmp_path / "model")
+    main = runpy.run_path(str(EXAMPLES / "language_model.py"))["main"]
+    found = main(tmp_path / "model", tmp_path / "text.txt", out=tmp_path / "out", tokens=16)
+    assert found["teacher"] < found["student"] < found["before"]
+    assert found["accepted"] > 0.5
+    again = AutoTokenizer.from_pretrained(tmp_path / "out" / "student")
+    student = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "student")
+    assert len(again) == student.config.vocab_size < len(fast)
+    assert student.config.num_hidden_layers == 2
