@@ -8,6 +8,7 @@ MODEL is a name or folder of transformers (of SmolLM2-135M, say), TEXT a text fi
 import argparse
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -17,13 +18,8 @@ from tutelage.evaluation import acceptance_rate, perplexity
 
 
 def main(
-    model: str,
-    text: str,
-    gguf: str | None = None,
-    out: str = "runs/language-model",
-    tokens: int = 128,
-    most: int = 400,
-) -> dict[str, float]:
+    model: str, text: str, gguf: str | None, out: str, tokens: int = 128, most: int = 400
+) -> dict[str, float]:  # fmt: skip
     """Return the perplexities of teacher and student, and how many drafts the teacher accepts."""
     tokenizer = AutoTokenizer.from_pretrained(model, gguf_file=gguf)
     whole = AutoModelForCausalLM.from_pretrained(model, gguf_file=gguf, dtype=torch.float32).eval()
@@ -37,7 +33,7 @@ def main(
 
     # The student begins as the half of the layers without which the teacher loses least.
     half = teacher.config.num_hidden_layers // 2
-    student = tl.students.least_loss(teacher, train[:2], keep=half).student
+    student: Any = tl.students.least_loss(teacher, train[:2], keep=half).student
     found = {"teacher": perplexity(teacher, held_out), "before": perplexity(student, held_out)}
     print(f"{whole.num_parameters():,} to {student.num_parameters():,} parameters", found)
 
@@ -48,9 +44,10 @@ def main(
         objective=tl.RowMean(0.5 * tl.HardLabels() + 0.5 * tl.SoftTargets(1)),
         optimizer=partial(torch.optim.AdamW, lr=5e-4),
     )  # fmt: skip
-    found["student"] = perplexity(run.student, held_out)
-    found["accepted"] = acceptance_rate(run.student, teacher, held_out)
-    run.student.save_pretrained(f"{out}/student")
+    student = run.student
+    found["student"] = perplexity(student, held_out)
+    found["accepted"] = acceptance_rate(student, teacher, held_out)
+    student.save_pretrained(f"{out}/student")
     tokenizer.save_pretrained(f"{out}/student")
     return found
 

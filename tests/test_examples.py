@@ -134,7 +134,7 @@ def test_language_model(tmp_path):
     ).student  # fmt: skip
     taught.save_pretrained(tmp_path / "model")
     main = runpy.run_path(str(EXAMPLES / "language_model.py"))["main"]
-    found = main(tmp_path / "model", tmp_path / "text.txt", out=tmp_path / "out", tokens=16)
+    found = main(tmp_path / "model", tmp_path / "text.txt", None, tmp_path / "out", tokens=16)
     assert found["teacher"] < found["student"] < found["before"]
     assert found["accepted"] > 0.5
     again = AutoTokenizer.from_pretrained(tmp_path / "out" / "student")
