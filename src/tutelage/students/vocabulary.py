@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, Generic, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from tutelage.layers import evaluating
 from tutelage.students._copies import Model
 from tutelage.students._tokens import TokenizerFile
 
+_AT_ONCE = 1000
 _SHOWN, _TOKENS, _CLOSE = 8, 64, 1e-4
 
 
@@ -62,11 +64,10 @@ def prune_vocabulary(
     size = _vocabulary(model, file)
     counts = Counter[int]()
     examples: list[str] = []
-    for text in texts:
-        if not isinstance(text, str):
-            raise ArgumentError(f"`texts` must be strings, got {type(text).__name__}; give texts")
-        counts.update(tokenizer(text, truncation=False)["input_ids"])
-        examples += [text] if len(examples) < _SHOWN else []
+    for some in _batches(texts):
+        for ids in tokenizer(some, truncation=False)["input_ids"]:
+            counts.update(ids)
+        examples += some[: _SHOWN - len(examples)]
     if not counts:
         raise ArgumentError("`texts` must have tokens to keep, got none; give those of the task")
     kept = _kept(file, counts, {*_special(model, tokenizer)} & {*range(size)}, keep)
@@ -74,6 +75,17 @@ def prune_vocabulary(
     smaller = Pruned(_pruned(model, ids, size), file.pruned(tokenizer, sorted(kept)), ids)
     _check(model, smaller, examples)
     return smaller
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    left = iter(texts)
+    while some := list(islice(left, _AT_ONCE)):
+        for each in some:
+            if not isinstance(each, str):
+                raise ArgumentError(
+                    f"`texts` must be strings, got {type(each).__name__}; give texts"
+                )
+        yield some
 
 
 def _vocabulary(model: nn.Module, file: TokenizerFile) -> int:
