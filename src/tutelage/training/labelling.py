@@ -113,7 +113,8 @@ class TeacherOutputs:
             index = torch.arange(done, done + len(raw))  # in all of the data, not in the part
             _check_index(raw, index, positions.start)
             batch = replace(raw, index=index).to(self.accelerator.device)
-            batch = as_asked(batch, next(iter(self.teacher.modules()), None))
+            if self.settings.fields.output:
+                batch = as_asked(batch, next(iter(self.teacher.modules()), None))
             with torch.inference_mode(), self.accelerator.autocast():
                 signals = ask(self.teacher, batch, self.settings.fields)
             _check_rows(signals, batch, done)
