@@ -127,7 +127,7 @@ class Distiller(nn.Module):
             DataError: Labels are missing or do not fit.
             ModelError: A side refuses the batch, or the two do not fit each other.
         """
-        batch = as_asked(batch, self.student)
+        batch = self._asked(batch)
         examples, masks = valid_examples(self._terms, batch)
         if not self._built:
             self._built = self.objective.built
@@ -163,6 +163,10 @@ class Distiller(nn.Module):
             total = mean * weight if total is None else total.add(mean, alpha=weight)
         return Losses(cast("Tensor", total), parts, tuple(divisors), student, teacher)
 
+    def _asked(self, batch: Batch) -> Batch:
+        """Return the batch as a language model's output is about it; see `as_asked`."""
+        return as_asked(batch, self.student) if self._wants.student.output else batch
+
     def _observe(self, batch: Batch) -> tuple[Signals, Signals]:
         """Return the signals of teacher and student."""
         teacher = Signals()
@@ -193,7 +197,7 @@ class Distiller(nn.Module):
         Raises:
             TutelageError: As `forward`.
         """
-        batch = as_asked(batch, self.student)
+        batch = self._asked(batch)
         valid_examples(self._terms, batch)
         self._built = self.objective.built
         if self._built:
@@ -215,7 +219,7 @@ class Distiller(nn.Module):
 
         The copies of an example count as one.
         """
-        examples, masks = valid_examples(self._terms, as_asked(batch, self.student))
+        examples, masks = valid_examples(self._terms, self._asked(batch))
         numbers = [float(examples if mask is None else mask.sum()) for mask in masks]
         return torch.tensor(numbers, dtype=torch.float32) / batch.copies
 

@@ -96,6 +96,8 @@ class Batch:
             tell, since a model makes its tokens itself (see `Signals`).
         next_tokens: Whether labels and `row_mask` are those of the next token at each position, as
             a causal language model predicts it (see `tutelage.layers.language`).
+        aligned_labels: The labels as the data has them, where `next_tokens` is true: a model's own
+            loss shifts them itself.
     """
 
     inputs: Any
@@ -110,6 +112,7 @@ class Batch:
     rows: Rows | None = None
     tokens: Tensor | None = None
     next_tokens: bool = False
+    aligned_labels: Tensor | None = None
 
     @classmethod
     def of(cls, raw: object, progress: float = 0.0) -> Batch:
@@ -175,6 +178,7 @@ class Batch:
             domain=None if self.domain is None else picked(self.domain, rows),
             mixture=None if self.mixture is None else self.mixture[rows],
             row_mask=None if self.row_mask is None else self.row_mask[rows],
+            aligned_labels=None if self.aligned_labels is None else self.aligned_labels[rows],
         )
 
     def labelled(self) -> Tensor:
@@ -234,6 +238,7 @@ class Batch:
             None if self.rows is None else self.rows.to(device),
             moved(self.tokens, device),
             self.next_tokens,
+            moved(self.aligned_labels, device),
         )
 
 

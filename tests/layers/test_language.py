@@ -67,6 +67,24 @@ def test_it_is_the_models_own_loss_where_all_texts_are_equally_long(name):
     close(loss(model, Batch({"input_ids": ids})), expected)  # its own tokens
 
 
+def test_a_models_own_loss_is_given_labels_as_they_are():
+    """It shifts them itself, also beside an objective on the output."""
+    model, examples = make("Llama"), texts()
+    raw = padded(examples)
+    expected = model(**raw).loss
+    both = tl.OwnLoss() + 0 * tl.HardLabels()
+    for objective in (tl.OwnLoss(), both):
+        ours = tl.Distiller(model, None, objective, 0)(batch_of(raw))
+        close(ours.parts["own_loss"], expected.detach())
+
+
+def test_labels_of_texts_are_not_read_where_no_output_is():
+    student, teacher = make("Llama"), make("Llama", seed=1)
+    batch = Batch({"input_ids": torch.tensor([[5, 6, 7]])}, torch.tensor([1]))
+    objective = tl.AttentionTransfer({"model.layers.0": "model.layers.0"})
+    assert tl.Distiller(student, teacher, objective)(batch).total.isfinite()
+
+
 def test_every_token_weighs_the_same_under_row_mean():
     model, examples = make("Llama"), texts()
     raw = padded(examples)

@@ -106,7 +106,8 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
     module = model if isinstance(model, nn.Module) else next(iter(model.modules()), None)
     with _evaluating(*modules):
         for raw in source.epoch(0):
-            batch = as_asked(raw.to(device, _FINAL), module)
+            batch = raw.to(device, _FINAL)
+            batch = as_asked(batch, module) if wants.student.output else batch
             student = run_model(model, batch, wants.student, "student" if objective else "model")
             target = Signals() if teacher is None else ask(teacher, batch, wants.teacher)
             losses.add(student, target, batch)

@@ -68,7 +68,7 @@ def head_of(model: nn.Module, least: int) -> Head | None:
     if isinstance(model, Wrapper) or not callable(find):
         return None
     layer = find()
-    if type(layer) is not nn.Linear or layer.out_features < least:
+    if type(layer) is not nn.Linear or layer.out_features < least or not _is_whole(layer):
         return None
     hooks = (layer._forward_hooks, layer._forward_pre_hooks, getattr(layer, "_hf_hook", None))  # noqa: SLF001
     path = next((name for name, each in model.named_modules() if each is layer), None)
@@ -84,6 +84,13 @@ def head_of(model: nn.Module, least: int) -> Head | None:
     bias = getattr(model, "final_logits_bias", None)  # Bart
     own = bias if isinstance(bias, Tensor) and bias.numel() == layer.out_features else None
     return Head(path, layer, own, scale, float(cap) if cap else None)
+
+
+def _is_whole(layer: nn.Linear) -> bool:
+    """Tell whether a layer holds its weight, no part of it, as under FSDP and ZeRO."""
+    weight: object = layer._parameters.get("weight")  # noqa: SLF001
+    shape = (layer.out_features, layer.in_features)
+    return type(weight) in (nn.Parameter, Tensor) and getattr(weight, "shape", None) == shape
 
 
 def _is_compiled(module: nn.Module) -> bool:

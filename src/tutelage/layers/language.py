@@ -97,6 +97,7 @@ def next_tokens(batch: Batch) -> Batch:
         labels=F.pad(targets.where(valid, UNLABELLED), (0, 1), value=UNLABELLED),
         row_mask=F.pad(valid, (0, 1), value=False),
         next_tokens=True,
+        aligned_labels=batch.labels,
     )
 
 

@@ -58,6 +58,8 @@ def observe_student(model: nn.Module, batch: Batch, fields: Fields, side: str) -
     loss = fields.loss
     if loss is None:
         return observe(model, batch.inputs, fields, side)
+    if batch.next_tokens:
+        batch = replace(batch, labels=batch.aligned_labels)
     if batch.mixture is not None:
         raise DataError(
             "a student's own loss reads one target per example, got mixed examples with two labels "

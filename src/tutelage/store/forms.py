@@ -26,7 +26,9 @@ _INFINITY = {"float16": 0x7C00, "bfloat16": 0x7F80, "float32": 0x7F800000}
 
 def encode(field: Field, signals: Signals, first_row: int) -> Arrays:
     """Return the rows of each of a field's columns; `first_row` is the store's row of the first."""
-    values = signals.output if field.name == OUTPUT_NAME else signals.features.get(field.name)
+    values = signals.features.get(field.name)
+    if field.name == OUTPUT_NAME and signals.output is not None:
+        values = signals.wanted_targets()
     if values is None:
         raise StoreError(
             f"the teacher must return {field.name!r} for every batch, got a batch without it; give "

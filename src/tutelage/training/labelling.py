@@ -146,7 +146,10 @@ class TeacherOutputs:
         source = as_source("dataset", part, self.settings.batch_size, shuffle=False)
         model = next(iter(self.teacher.modules()), None)
         for batch in source.epoch(view, skipped):
-            yield next_tokens(batch) if self.teacher.is_causal else as_asked(batch, model)
+            if not self.settings.fields.output:
+                yield batch
+            else:
+                yield next_tokens(batch) if self.teacher.is_causal else as_asked(batch, model)
 
 
 def _check_index(batch: Batch, index: torch.Tensor, start: int) -> None:
