@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch.utils.flop_counter import FlopCounterMode
 
 import tutelage as tl
@@ -164,3 +165,51 @@ def test_pitch_is_found_as_by_torchcrepe(crepe, monkeypatch):
         torch.testing.assert_close(ours(3 * frames + 1).sigmoid(), theirs(ready))
         cents = 1200 * torch.log2(example["frequency"](ours(frames)) / pitches)
     assert cents.abs().max() < 30
+
+
+DOMAINS = {"photo": lambda pixels: pixels, "sketch": lambda pixels: 255 - pixels.T}
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch):
+    """Write digits as photographs, and turned and bright as sketches, in folders of classes."""
+    image = pytest.importorskip("PIL.Image")
+    monkeypatch.chdir(tmp_path)
+    pixels, labels = load_digits(n_class=3, return_X_y=True)
+    for number, (each, label) in enumerate(zip(pixels[:160], labels, strict=False)):
+        kind = list(DOMAINS)[number % 2]
+        folder = tmp_path / "images" / kind / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = DOMAINS[kind]((15 * each).astype(np.uint8).reshape(8, 8))
+        image.fromarray(picture).resize((32, 32)).save(folder / f"{number}.png")
+
+
+NETWORK = """
+from torch import nn
+
+
+def network(width=32):
+    first, last = nn.Linear(192, width), nn.Linear(width, 3)
+    return nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), first, nn.ReLU(), last)
+"""
+
+
+@pytest.mark.usefixtures("images")
+def test_one_student_of_specialists_by_folder():
+    """Specialists are trained by the same recipe, each on its folder; the student knows both."""
+    Path("net.py").write_text(NETWORK)
+    small = ["data.image_size=32", "training.batch_size=16", "training.epochs=20"]
+    small += ["training.optimizer.AdamW.lr=2e-2", "student=net.py:network"]
+    alone = ["teacher=", "objective=HardLabels", "training.transform=", "data.domain="]
+    for kind in DOMAINS:
+        recipe("specialists", *small, *alone, f"data.train=images/{kind}", f"out=runs/{kind}").run()
+        small += [f"teacher.{kind}=net.py:network@runs/{kind}/student.safetensors"]
+    job = recipe("specialists", *small)
+    job.run()
+    found = job.evaluate("test")
+    assert min(found["teacher"][f"accuracy/{kind}"] for kind in DOMAINS) > 0.8
+    assert min(found["student"][f"accuracy/{kind}"] for kind in DOMAINS) > 0.7
+    swapped = [one.replace("photo=", "sketch=") for one in small[-2:-1]]
+    other = recipe("specialists", *small, *swapped).evaluate("test")["teacher"]
+    assert other["accuracy/photo"] == found["teacher"]["accuracy/photo"]
+    assert other["accuracy/sketch"] < found["teacher"]["accuracy/sketch"]

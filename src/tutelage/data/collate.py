@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from tutelage.data.word_labels import with_labels_of_words
 from tutelage.errors import DataError
 from tutelage.nested import PerExample, describe, label_key
 from tutelage.signals import IndexedExample
@@ -33,6 +34,7 @@ def collate(examples: list[Any]) -> Any:
     inner = [each.example if isinstance(each, IndexedExample) else each for each in prepared]
     if any(map(_has_structured_target, inner)):
         return _with_list_of_targets(prepared, inner)
+    prepared = with_labels_of_words(prepared)
     keys = [label_key(each) for each in prepared]
     labels = [key if key is None else each[key] for key, each in zip(keys, prepared, strict=True)]
     if len(set(map(type, labels))) > 1:
