@@ -145,7 +145,7 @@ def answered(lines, *arguments):
 
 
 def test_init_asks_in_a_terminal_for_what_is_not_given(job):
-    """An empty line takes the default, which for a label is the likely column; others are checked."""
+    """An empty line takes the default: for a label the likely column. Columns are checked."""
     (job / "people.csv").write_text("age;Class;job\n1;a;x\n")
     assert answered(["people.csv", "", "model.ubj"], "--task", "table") == 0
     recipe = tl.Recipe.from_file(job / "recipe.yaml")

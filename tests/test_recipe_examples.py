@@ -176,7 +176,7 @@ def images(tmp_path, monkeypatch):
     image = pytest.importorskip("PIL.Image")
     monkeypatch.chdir(tmp_path)
     pixels, labels = load_digits(n_class=3, return_X_y=True)
-    for number, (each, label) in enumerate(zip(pixels[:160], labels, strict=False)):
+    for number, (each, label) in enumerate(zip(pixels[:400], labels, strict=False)):
         kind = list(DOMAINS)[number % 2]
         folder = tmp_path / "images" / kind / str(label)
         folder.mkdir(parents=True, exist_ok=True)
@@ -199,7 +199,7 @@ def test_one_student_of_specialists_by_folder():
     """Specialists are trained by the same recipe, each on its folder; the student knows both."""
     Path("net.py").write_text(NETWORK)
     small = ["data.image_size=32", "training.batch_size=16", "training.epochs=20"]
-    small += ["training.optimizer.AdamW.lr=2e-2", "student=net.py:network"]
+    small += ["training.optimizer.AdamW.lr=5e-3", "student=net.py:network", "data.val=0.2"]
     alone = ["teacher=", "objective=HardLabels", "training.transform=", "data.domain="]
     for kind in DOMAINS:
         recipe("specialists", *small, *alone, f"data.train=images/{kind}", f"out=runs/{kind}").run()

@@ -42,7 +42,7 @@ def job(tmp_path, monkeypatch):
     )  # fmt: skip
     hf.BertModel(config).save_pretrained(tmp_path / "bert")
     tokenizer().save_pretrained(tmp_path / "bert")
-    for name, number in (("train", 160), ("test", 40)):
+    for name, number in (("train", 240), ("test", 40)):
         lines = [
             {**each, "text": " ".join(each["words"]), "line": " ".join(each["tags"])}
             for each in rows(number)
@@ -51,13 +51,13 @@ def job(tmp_path, monkeypatch):
 
     def recipe(kind, data, metrics=None):
         task = "?task=tokens" if kind == "tags" else ""
-        adam = {"AdamW": {"lr": 1e-2}}
-        training = {"epochs": 3, "batch_size": 16, "optimizer": adam, "metrics": metrics}
+        adam = {"AdamW": {"lr": 5e-3}}
+        training = {"epochs": 6, "batch_size": 16, "optimizer": adam, "metrics": metrics}
         values = {
             "teacher": f"hf:bert{task}",
             "student": {"every_nth_layer": 2},
             "data": {"train": "train.jsonl", "test": "test.jsonl", "val": 0.2, **data},
-            "fine_tune": {"epochs": 6, "batch_size": 16, "optimizer": adam},
+            "fine_tune": {"epochs": 20, "batch_size": 16, "optimizer": adam},
             "objective": OBJECTIVES[kind],
             "training": {key: each for key, each in training.items() if each},
         }

@@ -6,7 +6,7 @@ import csv
 import gzip
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def asked(content: str, given: Mapping[str, str | None]) -> dict[str, str | None
             known = columns if name in _USUAL else []
             default = _likely(name, columns, found["text"]) if known else written[2].strip()
             words = f"{question} It has {', '.join(columns[:20])}." if known else question
-            check = partial(_checked, known)
+            check = partial(one_of, known)
             found[name] = typer.prompt(words, default=default, value_proc=check, err=True)
             found[name] = None if found[name] == written[2].strip() else found[name]
         if name == "train":
@@ -83,9 +83,9 @@ def _likely(name: str, columns: list[str], text: str | None) -> str:
     return usual[0] if usual else others[0] if name == "text" else others[-1]
 
 
-def _checked(columns: list[str], answer: str) -> str:
-    """Return an answer; one that is no column is asked for again."""
+def one_of(known: Sequence[str], answer: str) -> str:
+    """Return an answer; one that is not known is asked for again."""
     answer = answer.strip()
-    if columns and answer not in columns:
-        raise typer.BadParameter(f"must be one of {', '.join(columns)}, got {answer!r}")
+    if known and answer not in known:
+        raise typer.BadParameter(f"must be one of {', '.join(known)}, got {answer!r}")
     return answer

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from click import Choice
 
-from tutelage.cli.questions import asked, line_of
+from tutelage.cli.questions import asked, line_of, one_of
 from tutelage.cli.screen import AsJson, told
 from tutelage.errors import RecipeError, RunFolderError
 from tutelage.files import writing
@@ -86,4 +86,5 @@ def _is_plain(value: str) -> bool:
 def _asked() -> str:
     if not sys.stdin.isatty():
         raise typer.BadParameter(f"must be given: {', '.join(TASKS)}", param_hint="--task")
-    return typer.prompt("What is the task?", type=Choice(TASKS), default="table", err=True)
+    words, check = f"What is the task? ({', '.join(TASKS)})", partial(one_of, TASKS)
+    return typer.prompt(words, default="table", value_proc=check, err=True)
