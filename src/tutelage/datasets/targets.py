@@ -180,9 +180,9 @@ def _present(frame: Frame, name: str, missing: Sequence[str]) -> list[Any]:
     cells = frame.cells("label", name)
     if any(isinstance(each, (list, dict)) for each in cells):
         raise DataError(
-            f"the label column {name!r} must hold one label a row, got lists or objects in {frame.name}; "
-            "leave `kind` out for lists of binary labels, or, for a tag for each word, write kind: "
-            "tags"
+            f"the label column {name!r} must hold one label a row, got lists or objects in "
+            f"{frame.name}; leave `kind` out for lists of binary labels, or, for a tag for each "
+            "word, write kind: tags"
         )
     rows = np.flatnonzero(~frame.absent(name, missing))
     found = [cells[row] for row in rows if not _is_mark(cells[row])]
