@@ -74,6 +74,8 @@ def test_tags_of_words(job, text, label):
     found = recipe.evaluate("test")
     assert found["fine-tuned teacher"]["entity F1"] > 0.9
     assert found["student"]["entity F1"] > 0.8
+    assert found["student"]["agreement"] > 0.8
+    assert "loss" not in found["student"]  # its projectors between layers are not kept
     names = ("B-MOOD", "B-PET", "I-MOOD", "O")
     predicted, true = [], []
     for each in rows(40):

@@ -64,7 +64,13 @@ def evaluate_models(job: Job, split: str) -> dict[str, dict[str, float]]:
         with ready, nullcontext() if other is None else other.ready(device):
             metrics = job.settings.get("metrics")
             found[name] = evaluate(
-                model, other, objective, source, metrics=metrics, device=device
+                model,
+                other,
+                objective,
+                source,
+                metrics=metrics,
+                device=device,
+                outputs=not is_whole,
             ).metrics
             if not is_whole:
                 found[name].pop("loss", None)
@@ -105,5 +111,8 @@ def _reading(job: Job, split: str, data: Any) -> tuple[Objective, bool]:
     found = stages[-1].objective if stages else job.asked.get("objective")
     if found is not None and found.built:
         return found, True
+    for term in () if found is None else found.terms():
+        if term.objective.built and term.objective.output_kind is not None:
+            return term.objective, False
     kind = None if found is None else found.output_kind
     return on_labels(kind or study_kind({}, {}, truth(split, data))), False
