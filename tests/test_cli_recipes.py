@@ -1,6 +1,8 @@
 """Commands that carry out a recipe: from a file to a student, a study, stored targets, metrics."""
 
 import json
+import os
+import subprocess
 import sys
 
 import pytest
@@ -125,6 +127,36 @@ def test_init_writes_a_recipe_that_is_valid(job, task):
     assert "tutelage distill mine/new.yaml" in (job / "mine" / "new.yaml").read_text()
     assert invoke("init", "mine/new.yaml", "--task", task).exit_code == 1
     assert invoke("init", "mine/new.yaml", "--task", task, "--force").exit_code == 0
+
+
+def answered(lines, *arguments):
+    """Run `tutelage init` in a terminal of its own; return the exit code."""
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, "".join(f"{line}\n" for line in lines).encode())
+        command = [sys.executable, "-m", "tutelage.cli", "init", *arguments]
+        return subprocess.run(
+            command, stdin=theirs, capture_output=True, timeout=120, check=False
+        ).returncode
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_init_asks_in_a_terminal_for_what_is_not_given(job):
+    """An empty line takes the default: for a label the likely column. Columns are checked."""
+    (job / "people.csv").write_text("age;Class;job\n1;a;x\n")
+    assert answered(["people.csv", "", "model.ubj"], "--task", "table") == 0
+    recipe = tl.Recipe.from_file(job / "recipe.yaml")
+    assert recipe.model.data.root.train == "people.csv"
+    assert recipe.model.data.root.label == "Class"
+    assert recipe.model.teacher.root.root == "model.ubj"
+    lines = ["", "people.csv", "none", "age", ""]
+    assert answered(lines, "new.yaml") == 0
+    recipe = tl.Recipe.from_file(job / "new.yaml")
+    assert recipe.model.data.root.label == "age"
+    assert recipe.model.teacher.root.root == "tutelage.recipes.fitted:boosted_trees"
 
 
 def test_init_refuses_what_is_not_for_the_task():

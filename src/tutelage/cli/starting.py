@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tutelage.cli.questions import asked, line_of, one_of
 from tutelage.cli.screen import AsJson, told
 from tutelage.errors import RecipeError, RunFolderError
 from tutelage.files import writing
@@ -33,7 +35,10 @@ def init(  # noqa: PLR0913 - the verb's options
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a commented recipe for a task, to be edited and run by `tutelage distill`."""
+    """Write a commented recipe for a task, to be edited and run by `tutelage distill`.
+
+    In a terminal, it asks for the data, its columns and the teacher, unless they are given.
+    """
     with told(as_json) as result:
         if path.exists() and not force:
             raise RecipeError(f"{path} must not exist yet; choose another name, or add --force")
@@ -43,12 +48,12 @@ def init(  # noqa: PLR0913 - the verb's options
                 f"must be one of {', '.join(TASKS)}, got {chosen!r}", param_hint="--task"
             )
         content = (files("tutelage.recipes") / "starters" / f"{chosen}.yaml").read_text("utf-8")
-        given = {"teacher": teacher, "student": student}
-        inside = {"train": train, "label": label, "text": text}
+        given = {"train": train, "text": text, "label": label, "teacher": teacher}
+        given |= {"student": student}
+        if sys.stdin.isatty():
+            given = asked(content, given)
         for name, value in given.items():
-            content = _replaced(content, chosen, f"^{name}:", name, value)
-        for name, value in inside.items():
-            content = _replaced(content, chosen, f"^  {name}:", name, value)
+            content = _replaced(content, chosen, name, value)
         content = content.replace("recipe.yaml", str(path))
         with writing(path.parent, RunFolderError):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,11 +62,11 @@ def init(  # noqa: PLR0913 - the verb's options
         typer.echo(f"Wrote {path}. Read it, then: tutelage distill {path}")
 
 
-def _replaced(content: str, task: str, pattern: str, name: str, value: str | None) -> str:
+def _replaced(content: str, task: str, name: str, value: str | None) -> str:
     """Return a recipe with another value on the line of a key; comments stay."""
     if value is None:
         return content
-    line = re.compile(rf"({pattern} )(\S[^#\n]*?)(\s+#.*)?$", re.MULTILINE)
+    line = line_of(name)
     if not line.search(content):
         raise typer.BadParameter(
             f"is not for {task}, whose recipe has no line for it; edit the recipe",
@@ -81,4 +86,5 @@ def _is_plain(value: str) -> bool:
 def _asked() -> str:
     if not sys.stdin.isatty():
         raise typer.BadParameter(f"must be given: {', '.join(TASKS)}", param_hint="--task")
-    return typer.prompt(f"What is the task? ({', '.join(TASKS)})")
+    words, check = f"What is the task? ({', '.join(TASKS)})", partial(one_of, TASKS)
+    return typer.prompt(words, default="table", value_proc=check, err=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from tutelage.data.padding import padded
+from tutelage.data.word_labels import with_labels_of_words
 from tutelage.errors import DataError
 from tutelage.nested import PerExample, describe, label_key
 from tutelage.signals import IndexedExample
@@ -36,6 +37,7 @@ def collate(examples: list[Any]) -> Any:
     inner = [each.example if isinstance(each, IndexedExample) else each for each in prepared]
     if any(map(_has_structured_target, inner)):
         return _with_list_of_targets(prepared, inner)
+    prepared = with_labels_of_words(prepared)
     keys = [label_key(each) for each in prepared]
     labels = [key if key is None else each[key] for key, each in zip(keys, prepared, strict=True)]
     if len(set(map(type, labels))) > 1:

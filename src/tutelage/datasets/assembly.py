@@ -19,6 +19,7 @@ from tutelage.datasets.examples import data_set
 from tutelage.datasets.inputs import form_of
 from tutelage.datasets.options import DataOptions
 from tutelage.datasets.splits import Splits
+from tutelage.datasets.suspects import suspects
 from tutelage.datasets.targets import Targets
 from tutelage.errors import DataError
 
@@ -51,6 +52,13 @@ class Assembly:
             sets["train"] = ConcatDataset([labelled, self._unlabelled()])
         rows = self._inputs("train")
         warnings = (*self._missing_classes(), *overlaps(self._all_inputs()))
+        if self.columns is not None:
+            warnings += suspects(self.contents["train"].frame, self.columns)
+        if self.options.split.group and "test" in self.parts and self._groups() is None:
+            warnings += (
+                f"test has no column {self.options.split.group!r}, so that its examples are taken "
+                "as independent of each other; add the column to its file",
+            )
         for each in warnings:
             logging.getLogger("tutelage").warning(each)
         return Splits(
@@ -62,6 +70,7 @@ class Assembly:
             form=form_of(rows, self.columns),
             columns=self.columns,
             rows=rows if self.columns is not None and isinstance(rows, Tensor) else None,
+            groups=self._groups(),
             described=self._described(),
             warnings=warnings,
         )
@@ -84,7 +93,9 @@ class Assembly:
     def _data_set(self, name: str) -> Any:
         part = self.parts[name]
         domains = self._domains(part.content)
-        return data_set(self.inputs[self._source(name)], self._labels(name), domains, part.rows)
+        by_word = self.targets is not None and self.targets.kind == "tags"
+        inputs = self.inputs[self._source(name)]
+        return data_set(inputs, self._labels(name), domains, part.rows, by_word)
 
     def _unlabelled(self) -> Any:
         content, inputs = self.contents["unlabelled"], self.inputs["unlabelled"]
@@ -106,6 +117,14 @@ class Assembly:
                 f"{content.frame.row(int(absent[0]))}; fill it"
             )
         return [str(each) for each in cells]
+
+    def _groups(self) -> tuple[str, ...] | None:
+        """Return the group of each test example; None where it is not known."""
+        name, part = self.options.split.group, self.parts.get("test")
+        if name is None or part is None or name not in part.content.frame.columns:
+            return None
+        cells = part.content.frame.columns[name]
+        return tuple(str(cells[row]) for row in part.rows)
 
     def _missing_classes(self) -> tuple[str, ...]:
         """Refuse classes that only validation or test data has, unless `classes` lists them."""

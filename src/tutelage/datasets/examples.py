@@ -23,12 +23,18 @@ class Examples(Dataset[Any]):
         inputs: Texts, or images.
         labels: `[examples, …]`; None for none.
         domains: A name for each example; None for no domains.
+        by_word: Whether labels are those of words, of which each text has as many as words.
     """
 
     def __init__(
-        self, inputs: Any, labels: Tensor | None = None, domains: Sequence[str] | None = None
+        self,
+        inputs: Any,
+        labels: Tensor | None = None,
+        domains: Sequence[str] | None = None,
+        by_word: bool = False,
     ) -> None:
         self.inputs, self.labels, self.domains = inputs, labels, domains
+        self.by_word = by_word
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -38,12 +44,18 @@ class Examples(Dataset[Any]):
         at = range(len(self))[index]
         if self.labels is None:
             return self.inputs[at]
-        example = self.inputs[at], self.labels[at]
+        label = self.labels[at]
+        label = label[: len(self.inputs[at].split())] if self.by_word else label
+        example = self.inputs[at], label
         return example if self.domains is None else (*example, self.domains[at])
 
 
 def data_set(
-    inputs: Inputs, labels: Tensor | None, domains: list[str] | None, rows: NDArray[np.int64]
+    inputs: Inputs,
+    labels: Tensor | None,
+    domains: list[str] | None,
+    rows: NDArray[np.int64],
+    by_word: bool = False,
 ) -> Dataset[Any]:
     """Return the data set of some rows; rows of numbers become tensors, which are fast."""
     chosen = taken(inputs, rows)
@@ -53,7 +65,7 @@ def data_set(
         labels = torch.full((len(inputs),), UNLABELLED) if labels is None else labels
     labels = None if labels is None else labels[rows]
     if not isinstance(chosen, Tensor):
-        return Examples(chosen, labels, domains)
+        return Examples(chosen, labels, domains, by_word)
     if labels is None:
         return TensorDataset(chosen)
     return TensorDataset(chosen, labels) if domains is None else _by_domain(chosen, labels, domains)

@@ -42,7 +42,8 @@ def with_inputs(argument: str, content: Content, options: DataOptions) -> Conten
     if content.inputs is not None:
         return content
     if options.text is not None:
-        return replace(content, inputs=_texts(content.frame, options.text))
+        words = options.kind == "tags"
+        return replace(content, inputs=_texts(content.frame, options.text, words))
     if options.image is not None:
         found = _images(argument, content.frame, options.image)
         return replace(content, inputs=checked(found, argument, options.size))
@@ -92,8 +93,11 @@ def _shape(inputs: Inputs) -> Any:
     return inputs.size if isinstance(inputs, Pictures) else None
 
 
-def _texts(frame: Frame, name: str) -> list[str]:
+def _texts(frame: Frame, name: str, words: bool) -> list[str]:
+    """Return texts; where words have a tag each, a cell may be the list of its words."""
     cells: Any = frame.cells("text", name)
+    if words:
+        cells = [" ".join(each) if _are_words(each) else each for each in cells]
     for row, cell in enumerate(cells):
         if not isinstance(cell, str) or not cell.strip():
             kind = "nothing" if cell is None or isinstance(cell, str) else repr(cell)
@@ -102,6 +106,12 @@ def _texts(frame: Frame, name: str) -> list[str]:
                 f"{frame.row(row)}; fill it, or leave the row out"
             )
     return list(cells)
+
+
+def _are_words(cell: object) -> bool:
+    return isinstance(cell, list) and all(
+        isinstance(each, str) and len(each.split()) == 1 for each in cell
+    )
 
 
 def _images(argument: str, frame: Frame, name: str) -> Pictures:

@@ -65,7 +65,11 @@ def load_data(
     # All classes of a file are known, also where its parts are shares.
     targets = Targets.fit(contents["train"].frame, options) if options.labels else None
     judged = [name for name in _PARTS if name in contents]
-    labels = {name: targets.encode(contents[name].frame) for name in judged} if targets else {}
+    labels = {}
+    if targets is not None:
+        labels = {
+            name: targets.encode(contents[name].frame, contents[name].inputs) for name in judged
+        }
     return Assembly(options, contents, parts, columns, inputs, targets, labels).splits()
 
 

@@ -10,11 +10,11 @@ from tutelage.datasets.cells import as_text
 from tutelage.datasets.frame import nearest
 from tutelage.errors import ArgumentError
 
-Kind = Literal["classes", "binary", "values"]
-"""What labels are: class ids, one or several binary labels, or values."""
+Kind = Literal["classes", "binary", "values", "tags"]
+"""What labels are: class ids, one or several binary labels, values, or a class for each word."""
 
-MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "None", "?")
-"""Cells of a table that are read as missing. In a text or a text label only the empty one is."""
+MISSING = ("",)
+"""Cells of a table that are read as missing without being named; so is NaN in numbers."""
 
 
 def _listed(value: object) -> object:
@@ -62,7 +62,7 @@ class DataOptions(BaseModel):
         columns: The columns that are the input; None for all that are nothing else, if neither
             `text` nor `image` is given.
         categories: Columns of numbers that are names, such as postal codes.
-        missing: Further cells that are read as missing, such as "unknown" or -999.
+        missing: Cells that are read as missing beside empty ones, such as "?", "NA" or -999.
         label: The column of the labels, or several: of binary labels or values.
         kind: What labels are; None to tell by their form.
         classes: The names of the classes in the order of their ids, such as those of a trained

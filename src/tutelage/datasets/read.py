@@ -11,12 +11,13 @@ from tutelage.datasets.image_folder import read_image_folder
 from tutelage.datasets.named import HF, TORCHVISION, read_hugging_face, read_torchvision
 from tutelage.datasets.options import DataOptions
 from tutelage.datasets.shards import is_shards, read_shards
-from tutelage.datasets.table_files import READERS, read_table
+from tutelage.datasets.table_files import READERS, read_table, table_suffix
 from tutelage.errors import DataError
 
+_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
 FORMS = (
-    "a table (.csv, .tsv, .jsonl, .json, .parquet), texts (.txt, one a line), arrays (.npz), a "
-    "folder of images, shards (.tar), hf:NAME or torchvision:NAME"
+    "a table (.csv, .csv.gz, .tsv, .jsonl, .json, .parquet), texts (.txt, one a line), arrays "
+    "(.npz), a folder of images, shards (.tar), hf:NAME or torchvision:NAME"
 )
 
 
@@ -44,12 +45,18 @@ def _of_path(argument: str, path: Path, options: DataOptions) -> Content:
         return read_shards(argument, path, options)
     if path.is_dir():
         return read_image_folder(argument, path, options, not argument.endswith(".unlabelled"))
-    if suffix in READERS:
+    if table_suffix(path) in READERS:
         return Content(read_table(argument, path))
     if suffix == ".npz":
         return read_arrays(argument, path, options)
     if suffix == ".txt":
         return _lines(argument, path)
+    if suffix in _SPREADSHEETS:
+        raise DataError(
+            f"`{argument}` must be a table that is read as it is written, got the spreadsheet "
+            f"{path}, whose cells depend on formats and formulas; save the sheet as CSV in UTF-8, "
+            f'or pandas.read_excel("{path}").to_csv("{path.stem}.csv", index=False)'
+        )
     raise DataError(f"`{argument}` must be {FORMS}, got {path}; convert it")
 
 

@@ -28,6 +28,7 @@ class Splits:
         form: What inputs are: texts, images, rows of a table or arrays; None if it is not known.
         columns: What the columns of a table are.
         rows: The rows of the labelled training data, if they are a table's.
+        groups: What each test example belongs to, by `split.group`.
         described: What was read and decided, in one sentence.
         warnings: What should be seen to, such as examples that are also in the test data.
     """
@@ -42,6 +43,7 @@ class Splits:
     form: str | None = None
     columns: Columns | None = None
     rows: Tensor | None = None
+    groups: tuple[str, ...] | None = None
     described: str = ""
     warnings: tuple[str, ...] = ()
 

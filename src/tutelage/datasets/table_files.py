@@ -1,12 +1,16 @@
-"""Readers of tables: CSV, TSV, JSON, JSON lines and Parquet."""
+"""Readers of tables: CSV, TSV, JSON, JSON lines, all also by gzip, and Parquet."""
 
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -14,6 +18,8 @@ from tutelage.datasets.frame import Frame
 from tutelage.errors import DataError, in_short
 
 _LONGEST_CELL = 2**27
+_GZIP, _COMPRESSIBLE = ".gz", (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+_LARGE, _RATIO = 2**30, 100
 
 
 def read_table(argument: str, path: Path) -> Frame:
@@ -23,7 +29,7 @@ def read_table(argument: str, path: Path) -> Frame:
         DataError: The file is empty, not UTF-8, or not what its name says.
     """
     try:
-        frame = READERS[path.suffix.lower()](argument, path)
+        frame = READERS[table_suffix(path)](argument, path)
     except UnicodeDecodeError as error:
         raise DataError(
             f"`{argument}` must be text in UTF-8, got {path} with {error.reason} at byte "
@@ -34,12 +40,44 @@ def read_table(argument: str, path: Path) -> Frame:
     return frame
 
 
+def table_suffix(path: Path) -> str:
+    """Return the end of a table's name, without that of its compression."""
+    name = path.name.lower()
+    inner = Path(name.removesuffix(_GZIP)).suffix
+    return inner if name.endswith(_GZIP) and inner in _COMPRESSIBLE else path.suffix.lower()
+
+
+@contextmanager
+def _opened(argument: str, path: Path) -> Iterator[IO[str]]:
+    """Open a text file, which gzip may have compressed; a byte order mark is left out."""
+    if path.suffix.lower() != _GZIP:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield file
+        return
+    most = max(_LARGE, _RATIO * path.stat().st_size)
+    try:
+        with gzip.open(path) as file:
+            content = file.read(most + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(
+            f"`{argument}` must be a whole file of gzip, got {path} with {in_short(error)}; "
+            "compress it again"
+        ) from error
+    if len(content) > most:
+        raise DataError(
+            f"`{argument}` must not be compressed more than {_RATIO}-fold, got {path} with more "
+            f"than {most:,} bytes; unpack it"
+        )
+    with TextIOWrapper(BytesIO(content), encoding="utf-8-sig", newline="") as text:
+        yield text
+
+
 def _csv(argument: str, path: Path) -> Frame:
     csv.field_size_limit(max(_LONGEST_CELL, csv.field_size_limit()))
-    with path.open(encoding="utf-8-sig", newline="") as file:  # leaves a byte order mark out
+    with _opened(argument, path) as file:
         header = file.readline()
         file.seek(0)
-        separator = "\t" if path.suffix.lower() == ".tsv" else _separator(header)
+        separator = "\t" if table_suffix(path) == ".tsv" else _separator(header)
         reader = csv.reader(file, delimiter=separator, strict=True)
         try:
             names = next(reader, [])
@@ -85,7 +123,7 @@ def _named(argument: str, path: Path, names: list[str]) -> tuple[list[str], froz
 
 def _json_lines(argument: str, path: Path) -> Frame:
     records = []
-    with path.open(encoding="utf-8-sig") as file:
+    with _opened(argument, path) as file:
         for line, text in enumerate(file, 1):
             if text.strip():
                 records.append(_record(argument, f"line {line:,} of {path}", _parsed(text)))
@@ -93,7 +131,8 @@ def _json_lines(argument: str, path: Path) -> Frame:
 
 
 def _json(argument: str, path: Path) -> Frame:
-    found = _parsed(path.read_text(encoding="utf-8-sig"))
+    with _opened(argument, path) as file:
+        found = _parsed(file.read())
     if not isinstance(found, list):
         raise DataError(
             f"`{argument}` must be a list of objects, got {path} with "

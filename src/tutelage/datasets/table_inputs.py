@@ -162,7 +162,7 @@ class TableInputs(nn.Module):
         return self.columns.described()
 
     def _constant(self, name: str, value: Tensor) -> None:
-        self.register_buffer(name, value, persistent=False)
+        self.register_buffer(name, value.clone(), persistent=False)  # whole, for torch.export.save
 
     def _on(self, name: str, rows: Tensor) -> Tensor:
         """Return a constant on the device of rows, which may be another than the model's."""

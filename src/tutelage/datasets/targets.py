@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tutelage.datasets.cells import as_text, mapped, number
 from tutelage.datasets.frame import Frame, nearest
+from tutelage.datasets.lists import holds_lists, label_names, multi_hot, tag_ids, tag_names
 from tutelage.datasets.options import DataOptions, Kind
 from tutelage.errors import DataError
 from tutelage.signals import UNLABELLED
@@ -33,12 +34,14 @@ class Targets:
         kind: Of labels.
         classes: The names of the classes, or of the binary labels.
         missing: Cells that are read as missing.
+        listed: Whether a cell is a list of the binary labels that are true.
     """
 
     names: tuple[str, ...]
     kind: Kind
     classes: tuple[str, ...]
     missing: tuple[str, ...]
+    listed: bool = False
 
     @classmethod
     def fit(cls, frame: Frame, options: DataOptions) -> Targets:
@@ -48,13 +51,19 @@ class Targets:
             DataError: There is no such column, it can be read in several ways, or has one class.
         """
         names, missing = options.labels, (*_MISSING, *options.missing)
+        if options.kind == "tags" and len(names) == 1:
+            tags = options.classes or tag_names(frame, names[0], missing)
+            return cls(names, "tags", tags, missing)
+        if len(names) == 1 and options.kind in (None, "binary") and holds_lists(frame, names[0]):
+            found = options.classes or label_names(frame, names[0], missing)
+            return cls(names, "binary", found, missing, listed=True)
         present = {each: _present(frame, each, missing) for each in names}
         first = names[0]
         if len(names) > 1 or options.kind == "binary":
             kind = options.kind or _kind_of_several(present)
-            if kind == "classes":
+            if kind in ("classes", "tags"):
                 raise DataError(
-                    f"`label` must be one column where labels are classes, got {len(names)}; give "
+                    f"`label` must be one column where labels are {kind}, got {len(names)}; give "
                     "one, or leave `kind` out"
                 )
             return cls(names, kind, names if kind == "binary" else (), missing)
@@ -65,12 +74,20 @@ class Targets:
         classes = _class_names(first, cells, frame.name) if kind == "classes" else ()
         return cls(names, kind, classes, missing)
 
-    def encode(self, frame: Frame) -> Tensor:
+    def encode(self, frame: Frame, inputs: Any = None) -> Tensor:
         """Return labels: class ids or binary labels (−100 where missing), or values (NaN).
+
+        Args:
+            frame: With the columns of the labels.
+            inputs: The texts, for tags of their words.
 
         Raises:
             DataError: A column is missing, or a label is none of the kind.
         """
+        if self.kind == "tags":
+            return tag_ids(frame, self.names[0], self.classes, self.missing, _of_words(inputs))
+        if self.listed:
+            return multi_hot(frame, self.names[0], self.classes, self.missing)
         columns = [self._column(frame, each) for each in self.names]
         found = np.stack(columns, axis=1) if len(columns) > 1 else columns[0]
         if self.kind == "values":
@@ -119,7 +136,13 @@ class Targets:
 
     def mark(self) -> Tensor:
         """Return the label of an example without one."""
-        shape = (len(self.names),) if len(self.names) > 1 else ()
+        if self.kind == "tags":
+            raise DataError(
+                "`unlabelled` must be left out where kind is tags, got a file; every text needs "
+                "its tags"
+            )
+        several = self.classes if self.listed else self.names
+        shape = (len(several),) if self.listed or len(several) > 1 else ()
         if self.kind == "values":
             return torch.full(shape, torch.nan, dtype=torch.get_default_dtype())
         return torch.full(shape, UNLABELLED)
@@ -130,8 +153,22 @@ class Targets:
         if self.kind == "classes":
             shown = ", ".join(self.classes[:5]) + (", …" if len(self.classes) > 5 else "")  # noqa: PLR2004
             return f"labels {which}: {len(self.classes)} classes ({shown})"
+        if self.kind == "tags" or self.listed:
+            what = "one of" if self.kind == "tags" else "lists of"
+            shown = ", ".join(self.classes[:5]) + (", …" if len(self.classes) > 5 else "")  # noqa: PLR2004
+            each = "for each word " if self.kind == "tags" else ""
+            return f"labels {which}: {each}{what} {len(self.classes)} labels ({shown})"
         kind = "values" if self.kind == "values" else "binary labels"
         return f"labels {which}: {kind}"
+
+
+def _of_words(inputs: Any) -> list[str]:
+    if not isinstance(inputs, list):
+        raise DataError(
+            "`kind: tags` needs texts as inputs, whose words have a tag each, got others; name "
+            "their column: text"
+        )
+    return inputs
 
 
 def _present(frame: Frame, name: str, missing: Sequence[str]) -> list[Any]:
@@ -143,8 +180,9 @@ def _present(frame: Frame, name: str, missing: Sequence[str]) -> list[Any]:
     cells = frame.cells("label", name)
     if any(isinstance(each, (list, dict)) for each in cells):
         raise DataError(
-            f"the label column {name!r} must hold one label a row, got lists in {frame.name}; make "
-            "a column of 0 and 1 for each label, and name all of them: label: [a, b, c]"
+            f"the label column {name!r} must hold one label a row, got lists or objects in "
+            f"{frame.name}; leave `kind` out for lists of binary labels, or, for a tag for each "
+            "word, write kind: tags"
         )
     rows = np.flatnonzero(~frame.absent(name, missing))
     found = [cells[row] for row in rows if not _is_mark(cells[row])]

@@ -39,59 +39,20 @@ from tutelage.recipes.objects import (
     number_of_outputs,
 )
 from tutelage.recipes.reading import Document, Place
-from tutelage.recipes.signatures import Arguments, FunctionName, Section, parameters, target_of
+from tutelage.recipes.signatures import (
+    FROM_STUDENT,
+    LAYER_MAP,
+    Arguments,
+    FunctionName,
+    Section,
+    parameters,
+    target_of,
+)
+from tutelage.recipes.steps import ScheduledRate, StepScheduler, tried
 from tutelage.references import class_names, with_columns
 from tutelage.schedules import Schedule
 from tutelage.teachers import Teacher
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
-
-_TRIED_STEPS = 4
-"""Steps for which a scheduler is tried before anything is trained."""
-
-
-@dataclass(frozen=True)
-class StepScheduler:
-    """A scheduler of PyTorch whose length is the number of optimizer steps.
-
-    Args:
-        kind: Its class.
-        arguments: By name.
-        counts: The parameters that count optimizer steps.
-    """
-
-    kind: Callable[..., torch.optim.lr_scheduler.LRScheduler]
-    arguments: Mapping[str, Any]
-    counts: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        words = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
-        return f"{getattr(self.kind, '__name__', self.kind)}({words})"
-
-    def __call__(
-        self, optimizer: torch.optim.Optimizer, steps: int
-    ) -> torch.optim.lr_scheduler.LRScheduler:
-        """Make the scheduler."""
-        return self.kind(optimizer, **self.arguments, **dict.fromkeys(self.counts, steps))
-
-
-@dataclass(frozen=True)
-class ScheduledRate:
-    """Multiplies the learning rate by a schedule."""
-
-    schedule: Schedule
-
-    def __repr__(self) -> str:
-        return f"learning rate * {self.schedule!r}"
-
-    def __call__(
-        self, optimizer: torch.optim.Optimizer, steps: int
-    ) -> torch.optim.lr_scheduler.LRScheduler:
-        """Make a scheduler that is at progress step / steps."""
-        return torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_factor, self.schedule, steps))
-
-
-def _factor(schedule: Schedule, steps: int, step: int) -> float:
-    return schedule(step / max(1, steps))
 
 
 @dataclass
@@ -105,6 +66,7 @@ class Builder:
         teacher_outputs: How many outputs teachers must have; None for those that they have.
         teacher: The teacher, for students that are made from its layers.
         class_names: By place, the names of the classes of the teachers that were loaded.
+        layer_map: Returns the map from the student's layers to the teacher's, of which they are.
     """
 
     document: Document
@@ -113,6 +75,7 @@ class Builder:
     teacher_outputs: int | None = None
     teacher: Any = None
     class_names: dict[Place, tuple[str, ...] | None] = field(default_factory=dict)
+    layer_map: Callable[[], Mapping[str, str]] = dict
 
     @contextmanager
     def at(self, place: Place) -> Iterator[None]:
@@ -175,11 +138,15 @@ class Builder:
             return dict(given or {})
         defaults = {name: each.default for name, each in type(given).model_fields.items()}
         wanted = [name for name in type(given).model_fields if name in given.model_fields_set]
-        return {
+        found = {
             name: self.value(getattr(given, name), (*place, name))
             for name in wanted
             if name not in omit and not _same(getattr(given, name), defaults[name])
         }
+        if found.get(LAYER_MAP) == FROM_STUDENT:
+            with self.at((*place, LAYER_MAP)):
+                found[LAYER_MAP] = self.layer_map()
+        return found
 
     def call(self, name: str, given: Arguments | Mapping[str, Any] | None, place: Place) -> Any:
         """Return what a class or a function makes of its arguments."""
@@ -239,7 +206,7 @@ class Builder:
         kind, arguments, place = self._named(given, place)
         make = partial(kind, **arguments) if arguments else kind
         with self.arguments_at(place):
-            _tried(make, None)
+            tried(make, None)
         return make
 
     def scheduler(self, given: Choice, place: Place) -> MakeScheduler:
@@ -255,7 +222,7 @@ class Builder:
                     if each in parameters(kind) and each not in arguments
                 )
                 make = StepScheduler(kind, arguments, counts)
-            _tried(torch.optim.SGD, make)
+            tried(torch.optim.SGD, make)
         return make
 
     def _named(self, given: Choice, place: Place) -> tuple[Any, dict[str, Any], Place]:
@@ -306,6 +273,24 @@ class Builder:
             kept = make(teacher, **arguments)
             return kept if isinstance(kept, nn.Module) else kept.student
 
+    def map_of(self, given: StudentSpec | None, place: Place) -> dict[str, str]:
+        """Return which layer of the teacher each layer of a student is, which is made of them.
+
+        Raises:
+            ArgumentError: It is made otherwise.
+        """
+        chosen = {} if given is None or isinstance(given.root, ModelName) else given.root.chosen()
+        for name, found in chosen.items():
+            arguments = self.arguments(found, (*place, name))
+            target = target_of(type(found)) if isinstance(found, Arguments) else None
+            if target is not None and "teacher" in parameters(target):
+                teacher = as_module("teacher", self.teacher, f"for a student made by {name}")
+                return dict(cast("Any", target)(teacher, **arguments).layer_map)
+        raise ArgumentError(
+            f"`{LAYER_MAP}: {FROM_STUDENT}` needs a student that is made of the teacher's layers, "
+            "got another; write student: {every_nth_layer: 2}, or the map itself"
+        )
+
     def student(self, given: StudentSpec, place: Place) -> nn.Module:
         """Return a fresh student."""
         maker = self.student_maker(given, place)
@@ -321,17 +306,3 @@ def _weighed(given: Any) -> bool:
 def _same(value: Any, default: Any) -> bool:
     """Tell whether a value is the default: 1 is not True."""
     return not isinstance(value, BaseModel) and value == default and type(value) is type(default)
-
-
-def _tried(make: Any, schedule: Any) -> None:
-    """Make an optimizer and a scheduler for a small parameter, and step both."""
-    parameter = nn.Parameter(torch.zeros(2, 2))
-    parameter.grad = torch.zeros(2, 2)
-    try:
-        optimizer = make([parameter])
-        scheduler = None if schedule is None else schedule(optimizer, _TRIED_STEPS)
-        optimizer.step()
-        if scheduler is not None:
-            scheduler.step()
-    except (RuntimeError, AssertionError, IndexError, KeyError, ArithmeticError) as error:
-        raise ValueError(str(error) or type(error).__name__) from error

@@ -42,7 +42,8 @@ def evaluate_models(job: Job, split: str) -> dict[str, dict[str, float]]:
     models = _models(job)
     if not models:
         raise job.missing("teacher", "or train the student first")
-    objective, source = _reading(job, split, data), as_source(split, data, _BATCH, shuffle=False)
+    objective, is_whole = _reading(job, split, data)
+    source = as_source(split, data, _BATCH, shuffle=False)
     engine = job.settings.get("engine")
     device = torch.device("cpu") if engine is None else engine.torch_device()
     teachers = {name: each for name, each in models.items() if name != "student"}
@@ -63,8 +64,16 @@ def evaluate_models(job: Job, split: str) -> dict[str, dict[str, float]]:
         with ready, nullcontext() if other is None else other.ready(device):
             metrics = job.settings.get("metrics")
             found[name] = evaluate(
-                model, other, objective, source, metrics=metrics, device=device
+                model,
+                other,
+                objective,
+                source,
+                metrics=metrics,
+                device=device,
+                outputs=not is_whole,
             ).metrics
+            if not is_whole:
+                found[name].pop("loss", None)
     return found
 
 
@@ -93,9 +102,17 @@ def _loaded(model: nn.Module, path: Path) -> nn.Module:
     return model.eval()
 
 
-def _reading(job: Job, split: str, data: Any) -> Objective:
-    """Return the objective that tells how outputs are read."""
+def _reading(job: Job, split: str, data: Any) -> tuple[Objective, bool]:
+    """Return the objective that tells how outputs are read, and whether its loss is the run's.
+
+    It is not where the run's objective has projectors between layers, which are not kept.
+    """
     stages = job.asked.get("stages")
-    if stages:
-        return stages[-1].objective
-    return job.asked.get("objective") or on_labels(study_kind({}, {}, truth(split, data)))
+    found = stages[-1].objective if stages else job.asked.get("objective")
+    if found is not None and found.built:
+        return found, True
+    for term in () if found is None else found.terms():
+        if term.objective.built and term.objective.output_kind is not None:
+            return term.objective, False
+    kind = None if found is None else found.output_kind
+    return on_labels(kind or study_kind({}, {}, truth(split, data))), False

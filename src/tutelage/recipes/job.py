@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,27 @@ from tutelage.datasets import DataOptions, Splits
 from tutelage.errors import ArgumentError, RecipeError
 from tutelage.objectives import Objective
 from tutelage.recipes.building import Builder
+from tutelage.recipes.choices import StudentSpec
+from tutelage.recipes.left_behind import write_student
 from tutelage.recipes.messages import shortened
 from tutelage.recipes.model import RecipeModel
 from tutelage.recipes.objects import as_module, load_data, number_of_outputs
 from tutelage.recipes.reading import Document, Place
+from tutelage.recipes.signatures import parameters
 from tutelage.store import TargetStore
+from tutelage.studies.kinds import StudyKind, on_labels
 from tutelage.teachers import Stored
 from tutelage.training import Run, Stage, distill, fine_tune, label
 from tutelage.wants import Fields
 
 _LOG = logging.getLogger(__name__)
+_OUTPUTS: dict[str, StudyKind] = {
+    "classes": "classes",
+    "tags": "classes",
+    "binary": "binary",
+    "values": "values",
+}
+"""By kind of labels, what the outputs of a model hold."""
 
 
 class Job:
@@ -47,12 +59,28 @@ class Job:
                 raise ArgumentError(f"`seed` must be at least 0, got {seed}; any integer from 0 on")
         self.seed = seed
         self.build = Builder(document, lambda: self.data_as_given, seed)
+        self.build.layer_map = partial(self.layer_map, model.student, ("student",))
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The keyword arguments of `distill` that are settings of the training."""
         given: Any = self.model.training
-        return {} if given is None else self.build.arguments(given, ("training",))
+        return (
+            {} if given is None else self.with_metrics(self.build.arguments(given, ("training",)))
+        )
+
+    def with_metrics(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return settings in which metrics that are classes are objects of these.
+
+        One with an argument `names`, such as `EntityF1`, is given the classes of the data.
+        """
+        metrics = dict(settings.get("metrics") or {})
+        for name, each in metrics.items():
+            if isinstance(each, type):
+                wanted: Any = each
+                named = "names" in parameters(wanted)
+                metrics[name] = wanted(names=self.data.classes) if named else wanted()
+        return settings | {"metrics": metrics} if metrics else settings
 
     @cached_property
     def asked(self) -> dict[str, Any]:
@@ -67,6 +95,11 @@ class Job:
             return {"objective": self.build.objective(objective, ("objective",))}
         return {} if stages is None else {"stages": self.stages(stages, ("stages",))}
 
+    def layer_map(self, student: StudentSpec | None, place: Place) -> dict[str, str]:
+        """Return which layer of the teacher each layer of the student is."""
+        self.build.teacher = self.live_teacher
+        return self.build.map_of(student, place)
+
     def stages(self, given: Any, place: Place) -> list[Stage]:
         """Return stages: a list, or those that train block by block."""
         if isinstance(given.root, list):
@@ -78,18 +111,20 @@ class Job:
         """The data sets, with classes in the order of the teacher's outputs."""
         self.live_teacher  # noqa: B018 - from which the names of its classes are known
         found, names = self.data_as_given, self._teacher_classes()
-        if not names or found.kind != "classes" or names == found.classes:
+        if not names or found.kind in (None, "values") or names == found.classes:
             return found
         options = self.model.data.root
-        if isinstance(options, DataOptions) and set(found.classes) <= set(names):
+        by_name = found.kind != "binary" or len(found.labels) == 1
+        if isinstance(options, DataOptions) and set(found.classes) <= set(names) and by_name:
             with self.build.at(("data",)):
                 return load_data("data", options.model_copy(update={"classes": names}), self.seed)
         if self.model.fine_tune is not None:
             return found
+        way = "(`classes:` in `data`)" if by_name else "(`label:` in `data`, in their order)"
         raise RecipeError(
             f"{self.document.where(('teacher',))}: the teacher must have the classes of the data, "
             f"{shortened(found.classes)}, got {shortened(names)}; fine-tune it on the data "
-            "(`fine_tune:`), or give names to its outputs (`classes:` in `data`)"
+            f"(`fine_tune:`), or give names to its outputs {way}"
         )
 
     def _teacher_classes(self) -> tuple[str, ...] | None:
@@ -132,7 +167,10 @@ class Job:
         if tuned is not None:
             if found is None:
                 raise self.missing("teacher", "the model to fine-tune")
-            settings = self.build.arguments(tuned, ("fine_tune",))
+            given = self.build.arguments(tuned, ("fine_tune",))
+            settings: dict[str, Any] = self.with_metrics(given)
+            if self.data.kind is not None:
+                settings.setdefault("objective", on_labels(_OUTPUTS[self.data.kind]))
             with self.named(("fine_tune",)):
                 found = fine_tune(
                     deepcopy(found),  # the user's code may hold on to it
@@ -162,7 +200,7 @@ class Job:
             splits = ("train",) if data.val is None else ("train", "val")
             teacher = Stored(*self.stores(splits).values())
         with self.named(("training",)):
-            return distill(
+            run = distill(
                 teacher,
                 student,
                 train=data.train,
@@ -171,6 +209,9 @@ class Job:
                 **self.asked,
                 **settings,
             )
+        if os.environ.get("RANK", "0") == "0":
+            write_student(self.out, run.student, data, run.objective)
+        return run
 
     def _check_sections(self) -> None:
         """Build the settings of what comes first, so that nothing wrong in them is found late."""

@@ -117,7 +117,7 @@ def is_store(reference: str) -> bool:
 
 def number_of_outputs(data: Splits) -> int | None:
     """Return how many outputs a model of this data has; None if the data does not tell."""
-    if data.kind in ("classes", "binary"):
+    if data.kind in ("classes", "binary", "tags"):
         return len(data.classes) or None
     if data.kind != "values":
         return None

@@ -91,6 +91,10 @@ class FunctionName(RootModel[str]):
     """A function: a name of the library, `package.module:name` or `file.py:name`."""
 
 
+LAYER_MAP, FROM_STUDENT = "layer_map", "from_student"
+"""In place of a map of layers: that of a student that is made of the teacher's layers."""
+
+
 def target_of(model: type[BaseModel]) -> Makes:
     """Return what the arguments of this model are for."""
     return _TARGETS[model]
@@ -127,6 +131,8 @@ def arguments_model(
             kind, default = replace[name]
         else:
             kind = translate(hints.get(name, _NO_TYPE), known)
+            if name == LAYER_MAP:
+                kind = by_shape([kind, Literal["from_student"]])
             if parameter.kind is Parameter.VAR_POSITIONAL and kind is not _NO_TYPE:
                 kind = list[kind]
             default = parameter.default

@@ -52,6 +52,7 @@ def carry_out_study(job: Job) -> Study:
             training=training,
             report=_report(job, given),
             out=job.out / "study",
+            groups=job.data.groups,
             **shared | settings,
         )
 
@@ -82,11 +83,15 @@ def _arm(job: Job, given: ArmSpec, place: Place) -> Any:
         return job.build.objective(given.root, place)
     arm: Any = given.root
     special = ("student", "stages", "sweep")
-    arguments = job.build.arguments(arm, place, omit=special)
+    usual = job.build.layer_map
     if arm.student is not None:
-        arguments["student"] = student_of(job, arm.student, (*place, "student"))
+        job.build.layer_map = partial(job.layer_map, arm.student, (*place, "student"))
+    arguments = job.build.arguments(arm, place, omit=special)
     if arm.stages is not None:
         arguments["stages"] = job.stages(arm.stages, (*place, "stages"))
+    job.build.layer_map = usual
+    if arm.student is not None:
+        arguments["student"] = student_of(job, arm.student, (*place, "student"))
     if arm.sweep is not None:
         arguments["sweep"] = _sweep(job, arm.sweep, (*place, "sweep"))
     with job.build.arguments_at(place):

@@ -72,8 +72,8 @@ def summarize(objective: Objective, outputs: Sequence[Tensor], labels: Tensor | 
         if 1 < predictions[0].shape[1] <= _MOST_CLASSES:
             found["by_class"] = _means([by_label(each, labels) for each in predictions])
     elif _are_classes(objective, predictions, labels):
-        pooled = zip(*(confidences(each, labels) for each in predictions), strict=True)
-        found["reliability"] = binned(*map(torch.cat, pooled), BINS)
+        confidence, correct = zip(*(confidences(each, labels) for each in predictions), strict=True)
+        found["reliability"] = binned(torch.cat(confidence), torch.cat(correct), BINS)
         if predictions[0].shape[1] <= _MOST_CLASSES:
             seeds = [class_similarity(each, labels, SIMILARITY_TEMPERATURE) for each in predictions]
             matrix = torch.stack(seeds).mean(dim=0).nan_to_num().tolist()
