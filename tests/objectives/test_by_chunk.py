@@ -58,17 +58,9 @@ def compared(objectives, student, teacher, batch, whole_teacher):
         student.hidden.dtype
     )
     results = []
-<<<<<<< HEAD
-    for output in (student, student.logits()):
-        values = values_of(
-            objectives, Signals(output),
-            Signals(whole_teacher if output is not student else teacher), batch, len(student),
-        )  # fmt: skip
-=======
     for output, target in ((student, teacher), (student.logits(), whole_teacher)):
         sides = Signals(output), Signals(target)
         values = values_of(objectives, *sides, batch, len(student))
->>>>>>> w/heads
         results.append((values, gradients(values, student, weights)))
     return results
 
