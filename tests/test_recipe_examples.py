@@ -49,7 +49,10 @@ def test_boosting_on_a_table(tmp_path, monkeypatch):
     found = job.evaluate("test")
     assert found["teacher"]["accuracy"] > 0.85
     assert found["student"]["agreement"] > 0.85
-    assert sorted(map(str, run.out.glob("student.*"))) == ["runs/boosting/student.safetensors"]
+    assert sorted(map(str, run.out.glob("student.*"))) == [
+        "runs/boosting/student.json",
+        "runs/boosting/student.safetensors",
+    ]
 
 
 @pytest.fixture

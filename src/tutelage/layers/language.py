@@ -33,6 +33,8 @@ def as_asked(batch: Batch, model: object) -> Batch:
     Raises:
         DataError: Labels, `row_mask` or position ids are not those of the tokens.
     """
+    if not isinstance(batch, Batch):  # the caller says what it must be
+        return batch
     inputs = batch.inputs
     if batch.next_tokens or not isinstance(inputs, Mapping):
         return batch

@@ -145,9 +145,15 @@ def _is_scheduler(kind: type) -> bool:
 
 
 def _student_functions() -> dict[str, Callable[..., Any]]:
-    """Return the functions that make students, from a teacher or from the sizes of the data."""
+    """Return the functions that make students, from a teacher or from the sizes of the data.
+
+    Without those that look at examples, which a recipe cannot give them.
+    """
     found = {name: getattr(students, name) for name in students.__all__}
-    return {name: each for name, each in found.items() if not isinstance(each, type)}
+    made = {name: each for name, each in found.items() if not isinstance(each, type)}
+    return {
+        name: each for name, each in made.items() if not {"data", "texts"} & {*parameters(each)}
+    }
 
 
 KNOWN: dict[Any, Any] = {
