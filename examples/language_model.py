@@ -23,6 +23,7 @@ def main(
     """Return the perplexities of teacher and student, and how many drafts the teacher accepts."""
     tokenizer = AutoTokenizer.from_pretrained(model, gguf_file=gguf)
     whole = AutoModelForCausalLM.from_pretrained(model, gguf_file=gguf, dtype=torch.float32).eval()
+    whole.hf_quantizer = None  # the weights of a GGUF file are plain numbers now, and can be saved
     content = Path(text).read_text(encoding="utf-8")
 
     # The tokens that the text does not need are left out, of model and tokenizer.
@@ -39,12 +40,11 @@ def main(
 
     # The teacher is asked once: its most probable tokens, and the mass of the others.
     store = tl.label(teacher, train, out=f"{out}/targets", top_k=64, batch_size=4)
-    run = tl.distill(
+    student = tl.distill(
         store, student, train=train, epochs=1, batch_size=4, out=f"{out}/run",
         objective=tl.RowMean(0.5 * tl.HardLabels() + 0.5 * tl.SoftTargets(1)),
         optimizer=partial(torch.optim.AdamW, lr=5e-4),
-    )  # fmt: skip
-    student = run.student
+    ).student  # fmt: skip
     found["student"] = perplexity(student, held_out)
     found["accepted"] = acceptance_rate(student, teacher, held_out)
     student.save_pretrained(f"{out}/student")
