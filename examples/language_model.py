@@ -23,9 +23,7 @@ def main(
     """Return the perplexities of teacher and student, and how many drafts the teacher accepts."""
     tokenizer = AutoTokenizer.from_pretrained(model, gguf_file=gguf)
     whole = AutoModelForCausalLM.from_pretrained(model, gguf_file=gguf, dtype=torch.float32).eval()
-    vars(whole)["hf_quantizer"] = (
-        None  # weights of a GGUF file are plain numbers now: saved as such
-    )
+    vars(whole)["hf_quantizer"] = None  # the weights of a GGUF file are plain numbers now
     content = Path(text).read_text(encoding="utf-8")
 
     # The tokens that the text does not need are left out, of model and tokenizer.
