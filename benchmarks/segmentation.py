@@ -24,8 +24,8 @@ from street_scenes import NAMES, UNet, mirrored, scenes
 from tables import show
 from tutelage.evaluation import MeanIoU
 
-BATCH, SEEDS, EPOCHS, TEACHER_EPOCHS = 16, 3, 12, 8
-ENGINE = tl.Engine(progress=False, checkpoint_seconds=120)
+BATCH, SEEDS, EPOCHS, TEACHER_EPOCHS = 16, 3, 16, 12
+ENGINE = tl.Engine(precision="bf16", progress=False, checkpoint_seconds=120)
 METRICS = {"mean IoU": MeanIoU()}
 MONITOR = tl.Monitor("mean IoU", higher_is_better=True)
 COMMON: dict[str, Any] = {"batch_size": BATCH, "scheduler": warm_cosine, "engine": ENGINE}
