@@ -22,6 +22,8 @@ from transformers import (
 )
 
 import tutelage as tl
+from tokenizing import tokenizer
+from tutelage.references import load_model
 from tutelage.students import block_influence, every_nth_layer, least_loss, most_influential
 
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
@@ -211,3 +213,15 @@ def test_most_influential_and_every_second_agree_on_the_form():
     model = bert()
     ours, every = most_influential(model, texts(), keep=2), every_nth_layer(model, 2)
     assert list(ours.layer_map) == list(every.layer_map)
+
+
+def test_padding_of_texts_that_a_model_tokenises_itself_does_not_count(tmp_path):
+    model = bert()
+    model.save_pretrained(tmp_path)
+    words = tokenizer()
+    words.save_pretrained(tmp_path)
+    raw = ["the cat sat", "the very dog ran", "cat"]
+    prepared = load_model("teacher", f"hf:{tmp_path}")
+    tokens = [{"input_ids": words(each)["input_ids"]} for each in raw]
+    expected = list(block_influence(model, tokens).values())
+    assert list(block_influence(prepared, raw).values()) == pytest.approx(expected, abs=1e-6)

@@ -299,3 +299,17 @@ class TestOtherRecords:
         coarse = found.at(3, [1, 2], width=3)
         assert coarse.ids.tolist() == [[-1, -1, -1], [4, -1, -1], [-1, -1, -1]]
         assert coarse.other.tolist() == [0.0, -torch.inf, 0.0]
+
+
+@pytest.mark.parametrize("form", ["rows", "columns"])
+def test_rows_that_may_be_of_the_next_token_are_refused(form):
+    """As many as tokens, the first with entries: of the token at its place, or of the next one."""
+    ids = [3, 7, 1, 39, 0]
+    answers, _ = forms(llama(), ids)
+    record = dict(answers[form])
+    if form == "rows":
+        record["logprobs"] = [record["logprobs"][1], *record["logprobs"][1:]]
+    else:
+        record = {name: [rows[0], *rows] for name, rows in record.items()}
+    with pytest.raises(tl.DataError, match="leave its first token without any"):
+        TokenLogprobs.of(record, ids)

@@ -16,7 +16,6 @@ from tutelage.layers import evaluating, observe
 from tutelage.layers.blocks import children
 from tutelage.nested import describe
 from tutelage.objectives import Objective, SoftTargets
-from tutelage.signals import Batch
 from tutelage.students._copies import Model
 from tutelage.students.keep_layers import Kept, container_of, keep_layers
 from tutelage.teachers import AnyTeacher, as_teacher
@@ -58,8 +57,10 @@ def block_influence(teacher: nn.Module, data: object, path: str | None = None) -
         for raw in _source(data).epoch(0):
             batch = raw.to(_device(teacher))
             found = observe(teacher, batch.inputs, Fields(features=wanted), "teacher")
+            mask = batch.token_mask() if found.tokens is None else found.tokens
             for name in names:
-                cosines = _cosines(name, found.feature(f"{name}:input"), found.feature(name), batch)
+                sides = found.feature(f"{name}:input"), found.feature(name)
+                cosines = _cosines(name, *sides, mask)
                 totals[name] += cosines.double().sum().item()
                 counts[name] += len(cosines)
     return {name: 1 - totals[name] / counts[name] for name in names}
@@ -167,7 +168,7 @@ def _device(model: nn.Module) -> torch.device:
     return torch.device("cpu") if first is None else first.device
 
 
-def _cosines(name: str, before: Tensor, after: Tensor, batch: Batch) -> Tensor:
+def _cosines(name: str, before: Tensor, after: Tensor, mask: Tensor | None) -> Tensor:
     """Return the cosines of a block's inputs and outputs at all positions that count, `[n]`."""
     if before.shape != after.shape:
         raise ModelError(
@@ -181,7 +182,6 @@ def _cosines(name: str, before: Tensor, after: Tensor, batch: Batch) -> Tensor:
         raise NonFiniteError(
             f"what block {name!r} returns must be finite, got NaN or infinity; look at the teacher"
         )
-    mask = batch.token_mask()
     if before.ndim == _TOKENS and mask is not None and mask.shape == cosines.shape:
         return cosines[mask.to(cosines.device)]
     return cosines.flatten()

@@ -137,7 +137,7 @@ def _rows(record: Any, tokens: int) -> list[list[tuple[int, float]]]:
         rows = [
             [(_id(a), _value(b)) for a, b in zip(ids, values, strict=True)] for ids, values in pairs
         ]
-        return rows[1:] if len(rows) == tokens else rows
+        return _without_first(rows, tokens)
     logprobs = known.get("logprobs")
     if isinstance(logprobs, Mapping) and logprobs.get("top_logprobs") is not None:
         return _of_completion(logprobs)
@@ -145,12 +145,30 @@ def _rows(record: Any, tokens: int) -> list[list[tuple[int, float]]]:
         isinstance(each, (list, type(None))) for each in logprobs
     ):
         rows = [[(_id(e["token"]), _value(e["logprob"])) for e in each or ()] for each in logprobs]
-        return rows[1:] if len(rows) == tokens else rows
+        return _without_first(rows, tokens)
     raise DataError(
         "an answer must have log-probabilities of its prompt in a form that is known (vLLM's "
         "prompt_logprobs, SGLang's input_top_logprobs, logprobs with top_logprobs), got "
         f"{sorted(known) if known else type(record).__name__}; ask the server for them"
     )
+
+
+def _without_first(
+    rows: list[list[tuple[int, float]]], tokens: int
+) -> list[list[tuple[int, float]]]:
+    """Return the rows after the first token's, which must be empty if it is there.
+
+    Else rows may be of the token at their place or of the next one, and nothing would tell.
+    """
+    if len(rows) != tokens:
+        return rows
+    if rows[0]:
+        raise DataError(
+            "log-probabilities of a text must leave its first token without any, as nothing is "
+            "before it, got some: they may be those of the next token at each place; give one list "
+            "for each token but the first, of that token"
+        )
+    return rows[1:]
 
 
 def _after_first(entries: Any) -> list[Any]:
@@ -205,7 +223,7 @@ def _of_flat(known: Mapping[str, Any], tokens: int) -> list[list[tuple[int, floa
         [(int(a), float(b)) for a, b in zip(*row, strict=True)]
         for row in zip(ids.reshape(-1, k), values.reshape(-1, k), strict=True)
     ]
-    return rows[1:] if len(rows) == tokens else rows
+    return _without_first(rows, tokens)
 
 
 def _id(key: Any) -> int:
