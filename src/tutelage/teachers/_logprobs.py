@@ -18,7 +18,8 @@ _NO_PROBABILITY = -9999.0  # as vLLM writes −∞, which JSON does not have
 _ROUNDING = 1e-6  # of a sum of probabilities
 _TOO_MUCH = 1.01  # by which a sum of rounded probabilities may exceed 1
 _PREFIX = "token_id:"
-_PAIR = 2
+_Known = list[tuple[int, float]]
+"""The known tokens of a place, and the logarithms of their probabilities."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def _opened(record: Any) -> Any:
             return record
 
 
-def _rows(record: Any, tokens: int) -> list[list[tuple[int, float]]]:
+def _rows(record: Any, tokens: int) -> list[_Known]:
     """Return the known tokens of each place after the first."""
     known = record if isinstance(record, Mapping) else {}
     if known.get("prompt_logprobs") is not None:
@@ -153,9 +154,7 @@ def _rows(record: Any, tokens: int) -> list[list[tuple[int, float]]]:
     )
 
 
-def _without_first(
-    rows: list[list[tuple[int, float]]], tokens: int
-) -> list[list[tuple[int, float]]]:
+def _without_first(rows: list[_Known], tokens: int) -> list[_Known]:
     """Return the rows after the first token's, which must be empty if it is there.
 
     Else rows may be of the token at their place or of the next one, and nothing would tell.
@@ -182,7 +181,7 @@ def _after_first(entries: Any) -> list[Any]:
     return entries[1:]
 
 
-def _of_dict(entry: Any) -> list[tuple[int, float]]:
+def _of_dict(entry: Any) -> _Known:
     if not isinstance(entry, Mapping):
         raise DataError(
             "log-probabilities of a token must be a dict from ids, got "
@@ -194,7 +193,7 @@ def _of_dict(entry: Any) -> list[tuple[int, float]]:
     ]
 
 
-def _of_completion(logprobs: Mapping[str, Any]) -> list[list[tuple[int, float]]]:
+def _of_completion(logprobs: Mapping[str, Any]) -> list[_Known]:
     rows = [_of_dict(each) for each in _after_first(logprobs["top_logprobs"])]
     own = zip(logprobs.get("tokens") or (), logprobs.get("token_logprobs") or (), strict=True)
     for row, (token, value) in zip(rows, list(own)[1:], strict=False):
@@ -203,7 +202,7 @@ def _of_completion(logprobs: Mapping[str, Any]) -> list[list[tuple[int, float]]]
     return rows
 
 
-def _of_flat(known: Mapping[str, Any], tokens: int) -> list[list[tuple[int, float]]]:
+def _of_flat(known: Mapping[str, Any], tokens: int) -> list[_Known]:
     """Read SGLang's flat arrays, with or without the places that have no entry."""
 
     def flat(name: str, dtype: str) -> NDArray[Any]:
