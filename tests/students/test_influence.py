@@ -225,3 +225,10 @@ def test_padding_of_texts_that_a_model_tokenises_itself_does_not_count(tmp_path)
     tokens = [{"input_ids": words(each)["input_ids"]} for each in raw]
     expected = list(block_influence(model, tokens).values())
     assert list(block_influence(prepared, raw).values()) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_teacher_without_a_finite_loss_is_refused():
+    broken = gpt2()
+    broken.transformer.wte.weight.data[0] = torch.nan
+    with pytest.raises(tl.NonFiniteError, match="must be finite without some block"):
+        least_loss(broken, texts(), keep=2)

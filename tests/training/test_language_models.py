@@ -158,3 +158,8 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path: Path) -> None:
         assert code == (-9 if death else 0), errors.read_text()
     files = [tmp_path / name / "student.safetensors" for name in ("whole", "killed")]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_batch_of_texts_of_one_token_teaches_nothing() -> None:
+    found = run(train=[{"input_ids": torch.tensor([3])}] * 4 + TEXTS[:4], batch_size=1, val=None)
+    assert found.history[-1]["train/loss"] > 0

@@ -147,6 +147,11 @@ def least_loss(
                 f"`keep` must leave blocks without which the student runs, got {keep} where none "
                 f"of {len(left)} can be removed; pass a larger one"
             ) from refused
+        if min(losses.values()) == math.inf:
+            raise NonFiniteError(
+                "the loss must be finite without some block, got NaN or infinity without each of "
+                f"{len(losses)}; look at the teacher, and at its outputs for `data`"
+            )
         left.remove(min(losses, key=losses.__getitem__))
     return keep_layers(teacher, left, path, inputs)
 

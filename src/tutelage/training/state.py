@@ -105,7 +105,9 @@ class RunningLosses:
                 output = logits.masked_fill(logits == -torch.inf, 0)  # a class without mass
             elif isinstance(output, HeadLogits):
                 output = output.hidden
-            largest = output.abs().amax().to(losses.total.dtype)
+            # A batch of texts of one token has no row.
+            largest = output.abs().amax() if output.numel() else output.new_zeros(())
+            largest = largest.to(losses.total.dtype)
         self._values += (losses.total.detach(), *losses.parts.values(), largest)
         self._batches.append((step, (examples, *losses.counts)))
 
