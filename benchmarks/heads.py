@@ -59,7 +59,9 @@ class Sides:
         sides = [each.logits() if whole else each for each in (self.student, self.teacher)]
         objectives = [term.objective for term in objective.terms()]
         student, teacher = map(Signals, sides)
-        values = values_of(objectives, student, teacher, self.batch, len(self.batch))
+        values = values_of(
+            objectives, student, teacher, self.batch, len(self.batch), lambda _, each: each.mean()
+        )
         total = torch.stack([each.mean() for each in values]).sum()
         return torch.autograd.grad(total, [self.student.hidden, self.student.weight])
 

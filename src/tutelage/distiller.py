@@ -141,26 +141,28 @@ class Distiller(nn.Module):
         if self._captures and not TRACES_CAPTURE and torch.compiler.is_dynamo_compiling():
             observed = torch.compiler.disable(observed)
         teacher, student = observed(batch)
+        divisors: Sequence[int | Tensor] = [
+            examples if mask is None else mask.sum() for mask in masks
+        ]
+        if counts is not None:
+            divisors = list(counts)
+        weights = [term.weight(batch.progress) for term in self._terms]
+
+        def mean(number: int, values: Tensor) -> Tensor:
+            return _mean(values, masks[number], divisors[number], batch.copies)
+
+        objectives = [term.objective for term in self._terms]
+        each_of = values_of(
+            objectives, student, teacher, batch, examples,
+            loss_of=lambda number, values: mean(number, values) * weights[number],
+        )  # fmt: skip
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}
-        divisors: list[int | Tensor] = []
-        objectives = [term.objective for term in self._terms]
-        each_of = values_of(objectives, student, teacher, batch, examples)
-        for number, (term, found) in enumerate(zip(self._terms, each_of, strict=True)):
-            values, mask, valid = found, masks[number], examples
-            if mask is not None:
-                values, valid = masked(values, mask), mask.sum()
-            if counts is not None:
-                valid = counts[number]
-            divisors.append(valid)
-            if isinstance(valid, int) and batch.copies == 1:
-                mean = values.mean()
-            else:
-                least = valid.clamp(min=1) if isinstance(valid, Tensor) else max(valid, 1)
-                mean = values.sum() / (least * batch.copies)
-            parts[term.name] = mean.detach()
-            weight = term.weight(batch.progress)
-            total = mean * weight if total is None else total.add(mean, alpha=weight)
+        for number, (term, values) in enumerate(zip(self._terms, each_of, strict=True)):
+            part = mean(number, values)
+            parts[term.name] = part.detach()
+            weight = weights[number]
+            total = part * weight if total is None else total.add(part, alpha=weight)
         return Losses(cast("Tensor", total), parts, tuple(divisors), student, teacher)
 
     def _asked(self, batch: Batch) -> Batch:
@@ -244,6 +246,16 @@ class Distiller(nn.Module):
                     f"{term.objective} compares the examples of a batch, and no batch of the whole "
                     "epoch has more than one; set batch_size to 2 or more, or leave it out"
                 )
+
+
+def _mean(values: Tensor, mask: Tensor | None, divisor: int | Tensor, copies: int) -> Tensor:
+    """Return the mean of a term's values over its valid examples, or their sum by a divisor."""
+    if mask is not None:
+        values = masked(values, mask)
+    if isinstance(divisor, int) and copies == 1:
+        return values.mean()
+    least = divisor.clamp(min=1) if isinstance(divisor, Tensor) else max(divisor, 1)
+    return values.sum() / (least * copies)
 
 
 def check_learner(name: str, model: object) -> None:

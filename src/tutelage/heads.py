@@ -11,10 +11,12 @@ from torch import Tensor
 
 from tutelage.errors import ModelError
 
-_LOGITS_AT_ONCE = {"cpu": 2**21}
-"""Logits of a chunk by device: on a CPU few, to stay near its caches; elsewhere, see below."""
+_LOGITS_AT_ONCE = {"cpu": 2**22}
+"""Logits that exist at one time, 16 MB in float32: the more rows, the faster a matrix product."""
+_LOSSES_AT_ONCE = {"cpu": 2**18}
+"""Logits of which a loss is computed at one time: 1 MB, so that its tensors stay in the caches."""
 _ON_A_DEVICE = 2**26
-"""More, since each chunk reads the whole weight: 256 MB in float32 for each tensor of a loss."""
+"""Both elsewhere, 256 MB in float32 for each tensor of a loss: each chunk reads the weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +113,15 @@ class HeadLogits:
 
     def chunks(self) -> Iterator[slice]:
         """Return slices of the rows whose logits may exist at one time."""
+        return self._slices(_LOGITS_AT_ONCE)
+
+    def pieces(self) -> Iterator[slice]:
+        """Return slices of the rows of a chunk of which a loss may be computed at one time."""
+        return self._slices(_LOSSES_AT_ONCE)
+
+    def _slices(self, at_once: dict[str, int]) -> Iterator[slice]:
         rows, classes = self.shape
-        at_once = _LOGITS_AT_ONCE.get(self.device.type, _ON_A_DEVICE)
-        size = max(at_once // max(classes, 1), 1)
+        size = max(at_once.get(self.device.type, _ON_A_DEVICE) // max(classes, 1), 1)
         return (slice(first, min(first + size, rows)) for first in range(0, rows, size))
 
     def raw(self) -> Tensor:

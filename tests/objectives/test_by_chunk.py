@@ -27,6 +27,7 @@ FORMS = {
 @pytest.fixture(params=[1, 8, 12, 10**6], ids=lambda each: f"{each // 4} rows at once")
 def _rows_at_once(request, monkeypatch):
     monkeypatch.setattr(heads, "_LOGITS_AT_ONCE", {"cpu": request.param})
+    monkeypatch.setattr(heads, "_LOSSES_AT_ONCE", {"cpu": max(request.param // 2, 1)})
 
 
 def sides(dtype=torch.float64, rows=6, classes=4, width=3, **form):
@@ -52,26 +53,37 @@ def gradients(values, head, weights):
     return torch.autograd.grad(total, tensors)
 
 
-def compared(objectives, student, teacher, batch, whole_teacher):
-    """Return values and gradients of the student's head, and of its logits."""
+def compared(objectives, student, teacher, batch, whole_teacher, factor=None):
+    """Return values and gradients of the student's head, and of its logits.
+
+    Args:
+        objectives: The terms.
+        student: The student's head.
+        teacher: The teacher's output.
+        batch: The labels.
+        whole_teacher: The teacher's logits.
+        factor: The expected loss is the true one by this factor; None where none is expected.
+    """
     weights = torch.randn(len(student), generator=torch.Generator().manual_seed(5)).to(
         student.hidden.dtype
     )
     results = []
     for output, target in ((student, teacher), (student.logits(), whole_teacher)):
         sides = Signals(output), Signals(target)
-        values = values_of(objectives, *sides, batch, len(student))
+        loss_of = None if factor is None else lambda _, each: (each * weights).sum() * factor
+        values = values_of(objectives, *sides, batch, len(student), loss_of)
         results.append((values, gradients(values, student, weights)))
     return results
 
 
 @pytest.mark.usefixtures("_rows_at_once")
+@pytest.mark.parametrize("factor", [None, 1, -3], ids=["any", "known", "known but for a factor"])
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("sample", BY_ROW.values(), ids=BY_ROW)
-def test_values_and_gradients_are_those_of_whole_logits(sample, form):
+def test_values_and_gradients_are_those_of_whole_logits(sample, form, factor):
     student, teacher = sides(**form)
     batch = Batch(torch.zeros(6, 1), sample.labels)
-    ours, expected = compared([sample.objective], student, teacher, batch, teacher.logits())
+    ours, expected = compared([sample.objective], student, teacher, batch, teacher.logits(), factor)
     torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-11)
 
 
@@ -134,6 +146,63 @@ def test_terms_of_a_sum_share_one_pass(monkeypatch):
     assert calls == [6, 6]  # the student's and the teacher's
     sum(each.sum() for each in values).backward()
     assert calls == [6] * 4
+
+
+@pytest.mark.parametrize("objective", [tl.SoftTargets(2), 2 * tl.HardLabels() + tl.ReverseKL()])
+@pytest.mark.parametrize("rows", [False, True])
+@pytest.mark.parametrize("known", [4, 6])
+def test_a_distiller_makes_logits_once(objective, rows, known, monkeypatch):
+    class Side(nn.Linear):
+        def forward(self, inputs):
+            return HeadLogits(inputs, self.weight, self.bias)
+
+    torch.manual_seed(0)
+    student, teacher, inputs = Side(3, 4), Side(3, 4), torch.randn(6, 3)
+    batch = Batch(inputs, CLASSES.where(torch.arange(6) < known, -100))
+    plain = nn.Linear(3, 4), nn.Linear(3, 4)
+    for one, other in zip(plain, (student, teacher), strict=True):
+        one.load_state_dict(other.state_dict())
+    whole = Distiller(*plain, objective)
+    calls = []
+    raw = HeadLogits.raw
+    monkeypatch.setattr(HeadLogits, "raw", lambda self: calls.append(len(self)) or raw(self))
+    losses = Distiller(student, teacher, objective)(batch, *([torch.tensor([5.0, 7])] * rows))
+    (losses.total * 65536).backward()  # as a scaler of gradients does
+    assert calls == [6, 6]
+    (whole(batch, *([torch.tensor([5.0, 7])] * rows)).total * 65536).backward()
+    torch.testing.assert_close(student.weight.grad, whole.student.weight.grad, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(student.bias.grad, whole.student.bias.grad, rtol=1e-5, atol=1e-4)
+
+
+def test_a_loss_other_than_the_expected_one_and_a_second_backward_pass():
+    head, teacher = sides()
+    batch = Batch(torch.zeros(6, 1))
+    weights = torch.arange(6.0).double()
+    one = (Signals(head), Signals(teacher), batch, 6, lambda _, each: (each * weights).sum())
+    [values] = values_of([tl.SoftTargets(2)], *one)
+    [plain] = values_of(
+        [tl.SoftTargets(2)], Signals(head.logits()), Signals(teacher.logits()), batch, 6
+    )
+    for slopes in (weights, torch.ones(6).double(), weights, weights * 0, -2 * weights):
+        ours, expected = (
+            torch.autograd.grad(
+                (each * slopes).sum(), [head.hidden, head.weight], retain_graph=True
+            )
+            for each in (values, plain)
+        )
+        torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_in_float16_logits_are_made_again_so_that_small_gradients_are_not_lost(monkeypatch):
+    head, teacher = sides(torch.float16)
+    calls = []
+    raw = HeadLogits.raw
+    monkeypatch.setattr(HeadLogits, "raw", lambda self: calls.append(len(self)) or raw(self))
+    sides_ = (Signals(head), Signals(teacher), Batch(torch.zeros(6, 1)), 6)
+    [values] = values_of([tl.SoftTargets(2)], *sides_, lambda _, each: each.mean() / 1e9)
+    (values.mean() * 100).backward()
+    assert calls == [6] * 4
+    assert head.hidden.grad.abs().max() > 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

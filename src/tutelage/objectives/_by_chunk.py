@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError
 from tutelage.heads import HeadLogits
 from tutelage.nested import describe
@@ -45,18 +44,25 @@ def with_heads(objective: Objective, least: int | None) -> Wants:
 
 
 def chunked_values(
-    objectives: Sequence[Objective], student: HeadLogits, teacher: Signals, batch: Batch
+    objectives: Sequence[Objective],
+    student: HeadLogits,
+    teacher: Signals,
+    batch: Batch,
+    slopes: Tensor | None = None,
 ) -> list[Tensor]:
     """Return the values of objectives, `[rows]` each, of logits made chunk by chunk.
 
-    The logits of a chunk are made once for all objectives, and again in the backward pass, which
-    keeps nothing but the hidden states; neither they nor their gradient ever exist as a whole.
+    Neither logits nor their gradient ever exist as a whole. Where it is known beforehand what the
+    values will be multiplied by, the gradients are made together with them, from the same logits;
+    elsewhere the backward pass makes the logits again.
 
     Args:
         objectives: Those that are `row_by_row`; deterministic functions.
         student: The student's.
         teacher: The teacher's output by row, of any form.
         batch: With the labels of rows.
+        slopes: `[terms, rows]`, the gradient of the loss for the values up to one common factor;
+            None where it is not known. If it turns out to be another, logits are made again.
 
     Raises:
         ArgumentError: An objective does not return one value for each row.
@@ -64,9 +70,7 @@ def chunked_values(
     output = teacher.output
     targets = output.detached().as_computed() if isinstance(output, HeadLogits) else output
 
-    def losses(logits: Tensor, rows: slice) -> Tensor:
-        with torch.no_grad():
-            theirs = None if targets is None else _logits(targets[rows])
+    def losses(logits: Tensor, theirs: Any, rows: slice) -> Tensor:
         own = _part(batch, rows)
         found = [each(Signals(logits), Signals(theirs), own) for each in objectives]
         for objective, values in zip(objectives, found, strict=True):
@@ -78,8 +82,70 @@ def chunked_values(
                 )
         return torch.stack(found)
 
-    values: Any = _ByChunk.apply(student.hidden, student.weight, student.bias, student, losses)
+    tensors = (student.hidden, student.weight, student.bias)
+    half = student.as_computed().hidden.dtype == torch.float16
+    if half or not (student.requires_grad and len(student)):
+        slopes = None  # of float16, small gradients need the loss that a scaler has multiplied
+    values: Any = _ByChunk.apply(*tensors, student, _Losses(targets, losses), slopes)
     return list(values.unbind())
+
+
+@dataclass(frozen=True)
+class _Losses:
+    """What is computed of the student's logits.
+
+    Args:
+        targets: The teacher's output by row.
+        of: Returns the losses of some rows, `[terms, rows]`, from both sides' logits.
+    """
+
+    targets: Any
+    of: Callable[[Tensor, Any, slice], Tensor]
+
+    def values(self, head: HeadLogits) -> Tensor:
+        """Return the losses of all rows."""
+        chunks = list(head.chunks()) or [slice(0, 0)]
+        return torch.cat([self._of_chunk(head, each)[0] for each in chunks], dim=1)
+
+    def gradients(
+        self, head: HeadLogits, slopes: Tensor, needs: Sequence[bool]
+    ) -> tuple[Tensor, _Gradients]:
+        """Return the losses of all rows, and the gradients of their sum weighted by `slopes`."""
+        grads, found = _Gradients(head, *needs), []
+        for rows in head.chunks():
+            values, slope = self._of_chunk(head, rows, slopes[:, rows])
+            found.append(values)
+            with torch.autocast(head.device.type, enabled=False):
+                grads.add(slope, rows)
+            del slope
+        return torch.cat(found, dim=1) if found else torch.zeros_like(slopes), grads
+
+    def _of_chunk(
+        self, head: HeadLogits, chunk: slice, slopes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the losses of some rows, and with `slopes` the gradient of the layer's output."""
+        part, found = head[chunk], []
+        raw, theirs = part.raw(), self._part(chunk)
+        for rows in list(part.pieces()) or [slice(0, 0)]:
+            whole = slice(chunk.start + rows.start, chunk.start + rows.stop)
+            target: Any = None if theirs is None else theirs[rows]
+            if isinstance(self.targets, HeadLogits):
+                target = self.targets.finish(target)
+            own = raw[rows].detach().requires_grad_(slopes is not None)
+            with torch.set_grad_enabled(slopes is not None):
+                values = self.of(head.finish(own), target, whole)
+            found.append(values.detach())
+            if slopes is not None:
+                [slope] = torch.autograd.grad(values, own, slopes[:, rows].to(values.dtype))
+                raw[rows] = slope  # in place, which takes no more memory: the logits have served
+        return torch.cat(found, dim=1), raw
+
+    def _part(self, rows: slice) -> Any:
+        """Return the teacher's output for some rows; of a head, what its layer returns."""
+        if self.targets is None:
+            return None
+        part = self.targets[rows]
+        return part.raw() if isinstance(part, HeadLogits) else part
 
 
 class _ByChunk(torch.autograd.Function):
@@ -92,16 +158,19 @@ class _ByChunk(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         head: HeadLogits,
-        losses: Callable[[Tensor, slice], Tensor],
+        losses: _Losses,
+        slopes: Tensor | None,
     ) -> Tensor:
         ctx.save_for_backward(hidden, weight, bias)
-        ctx.settings, ctx.losses = (head.scale, head.soft_cap), losses
+        ctx.settings, ctx.losses, ctx.expected = (head.scale, head.soft_cap), losses, slopes
         kind = hidden.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         ctx.autocast = {"device_type": kind, "dtype": dtype, "enabled": dtype is not None}
         own = HeadLogits(hidden, weight, bias, *ctx.settings).as_computed()
-        found = [losses(own[rows].logits(), rows) for rows in own.chunks()]
-        return torch.cat(found, dim=1) if found else losses(own.logits(), slice(0, 0))
+        if slopes is None:
+            return losses.values(own)
+        values, ctx.grads = losses.gradients(own, slopes, ctx.needs_input_grad[:3])
+        return values
 
     @staticmethod
     @once_differentiable
@@ -110,20 +179,24 @@ class _ByChunk(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         [slopes] = grad_outputs
         hidden, weight, bias = ctx.saved_tensors
-        needs = ctx.needs_input_grad
-        with torch.autocast(**ctx.autocast):
-            own = HeadLogits(hidden, weight, bias, *ctx.settings).as_computed()
-            grads = _Gradients(own, needs[0], needs[1], needs[2])
-            for rows in own.chunks():
-                part = own[rows]
-                raw = part.raw().requires_grad_()
-                with torch.enable_grad():
-                    values = ctx.losses(part.finish(raw), rows)
-                [slope] = torch.autograd.grad(values, raw, slopes[:, rows])
-                del raw, values
-                with torch.autocast(hidden.device.type, enabled=False):
-                    grads.add(slope, rows)
-        return *grads.of(hidden, weight, bias), None, None
+        factor = None if ctx.expected is None else _factor(slopes, ctx.expected)
+        if factor is None:
+            with torch.autocast(**ctx.autocast), torch.no_grad():
+                own = HeadLogits(hidden, weight, bias, *ctx.settings).as_computed()
+                _, grads = ctx.losses.gradients(own, slopes, ctx.needs_input_grad[:3])
+        else:
+            # Given away: a second backward pass through the same graph makes them again.
+            grads, ctx.grads, ctx.expected = ctx.grads.times(factor), None, None
+        return *grads.of(hidden, weight, bias), None, None, None
+
+
+def _factor(found: Tensor, expected: Tensor) -> float | None:
+    """Return c where found = c · expected up to rounding; None if there is no such number."""
+    found, place = found.to(expected.dtype), expected.abs().argmax()
+    factor = found.flatten()[place] / expected.flatten()[place]
+    rounding = 64 * torch.finfo(expected.dtype).eps
+    fits = torch.allclose(found, expected * factor, rtol=rounding, atol=0)
+    return float(factor) if fits else None
 
 
 class _Gradients:
@@ -154,6 +227,14 @@ class _Gradients:
         for columns, total in parts:
             total.add_(columns.mT @ hidden)
 
+    def times(self, factor: float) -> _Gradients:
+        """Return these, multiplied by a number in place."""
+        if factor != 1:
+            for each in (self.hidden, self.weight, self.bias):
+                if each is not None:
+                    each.mul_(factor)
+        return self
+
     def of(self, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
         """Return them in the precision of the tensors themselves."""
         found = (self.hidden, self.weight, self.bias)
@@ -161,10 +242,6 @@ class _Gradients:
             grad if grad is None or each is None else grad.to(each.dtype)
             for grad, each in zip(found, tensors, strict=True)
         )
-
-
-def _logits(output: Tensor | CoarseLogits | HeadLogits) -> Tensor | CoarseLogits:
-    return output.logits() if isinstance(output, HeadLogits) else output
 
 
 def _part(batch: Batch, rows: slice) -> Batch:

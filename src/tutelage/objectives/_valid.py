@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -70,6 +70,7 @@ def values_of(
     teacher: Signals,
     batch: Batch,
     examples: int,
+    loss_of: Callable[[int, Tensor], Tensor] | None = None,
 ) -> list[Tensor]:
     """Return each term's value for each example, `[batch]`.
 
@@ -84,6 +85,8 @@ def values_of(
         teacher: The teacher's, by row.
         batch: The examples.
         examples: Their number.
+        loss_of: Returns what a term, by its number, adds to the loss, of its values: a linear
+            function, by which gradients of `HeadLogits` are made together with the values.
 
     Raises:
         ArgumentError: An objective does not return one value for each example or row.
@@ -97,22 +100,38 @@ def values_of(
         with torch.no_grad():
             teacher = replace(teacher, output=teacher.output.logits())
     of_rows = labels_by_row(batch, student.rows)
-    chunked: list[Tensor] = []
-    if isinstance(student.output, HeadLogits):
-        several = [each for each in objectives if each.row_by_row]
-        chunked = chunked_values(several, student.output, teacher, of_rows) if several else []
-    together, values = iter(chunked), []
+    sides: list[tuple[Rows | None, Batch]] = []
     for objective in objectives:
         rows = student.rows if objective.wants.student.output else None
-        own = batch if rows is None else of_rows
+        sides.append((rows, batch if rows is None else of_rows))
         if objective.by_row:
-            _check_weights(objective, rows, own, batch)
-        if chunked and objective.row_by_row:
-            value = next(together)
-        else:
-            value = objective(student, teacher, own)
-        values.append(_by_example(objective, value, own, rows, examples))
-    return values
+            _check_weights(objective, *sides[-1], batch)
+
+    def by_example(number: int, values: Tensor) -> Tensor:
+        rows, own = sides[number]
+        return _by_example(objectives[number], values, own, rows, examples)
+
+    chunked: dict[int, Tensor] = {}
+    together = [number for number, each in enumerate(objectives) if each.row_by_row]
+    if isinstance(student.output, HeadLogits) and together:
+        slopes = None
+        if loss_of is not None and torch.is_grad_enabled():
+            dtype = torch.promote_types(student.output.hidden.dtype, torch.float32)
+            shape, device = (len(together), len(student.output)), student.output.device
+            values = torch.zeros(shape, dtype=dtype, device=device, requires_grad=True)
+            losses = [
+                loss_of(number, by_example(number, each))
+                for number, each in zip(together, values, strict=True)
+            ]
+            [slopes] = torch.autograd.grad(torch.stack(losses).sum(), values)
+        several = [objectives[number] for number in together]
+        parts = chunked_values(several, student.output, teacher, of_rows, slopes)
+        chunked = dict(zip(together, parts, strict=True))
+    return [
+        by_example(number, chunked[number] if number in chunked
+                   else objective(student, teacher, sides[number][1]))
+        for number, objective in enumerate(objectives)
+    ]  # fmt: skip
 
 
 def _by_example(
