@@ -130,6 +130,73 @@ def test_a_metric_of_counts_has_the_jackknifes_interval_over_examples_or_groups(
     assert {each.name for each in study.results.parts} == set(map(str, range(10)))
 
 
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_metric_of_counts_is_told_by_domain(setup, grouped):
+    inputs, labels = setup.test.tensors
+    half = len(labels) // 2
+    test = tl.data.domains({
+        "first": TensorDataset(inputs[:half], labels[:half]),
+        "second": TensorDataset(inputs[half:], labels[half:]),
+    })  # fmt: skip
+    groups = [place // 6 for place in range(len(labels))]
+    study = setup.study(
+        test=test,
+        controls=LABELS,
+        metrics={"mean IoU": MeanIoU()},
+        monitor=tl.Monitor("mean IoU", higher_is_better=True),
+        groups=groups if grouped else None,
+    )
+    parts = {each.name: each for each in study.results.parts if each.kind == "domain"}
+    assert list(parts) == ["first", "second"]
+    assert [each.examples for each in parts.values()] == [half, len(labels) - half]
+
+    def pseudo_values(arm, seed):
+        output = predict(study.student(arm, seed), setup.test)[half:]
+        units = groups[half:] if grouped else list(range(len(output)))
+        keep = [torch.tensor(units) != each for each in dict.fromkeys(units)]
+        whole = mean_iou(output, labels[half:])
+        less = np.array([mean_iou(output[each], labels[half:][each]) for each in keep])
+        return whole + (len(less) - 1) * (less.mean() - less)
+
+    soft, hard = (
+        np.stack([pseudo_values(arm, seed) for seed in (0, 1)]) for arm in ("soft", "labels")
+    )
+    expected = paired_interval(soft - hard, confidence=0.975)
+    assert parts["second"].difference == pytest.approx(expected.mean)
+    assert parts["second"].interval.half_width == pytest.approx(expected.half_width)
+    assert "By domain the difference is lowest in" in study.verdict
+
+
+def test_any_other_metric_is_told_by_domain_where_the_domain_allows_it(setup):
+    inputs, labels = setup.test.tensors
+    domains = tl.data.domains({
+        "first": TensorDataset(inputs[:100], labels[:100]),
+        "all of a class": TensorDataset(inputs[100:][labels[100:] == 4],
+                                        labels[100:][labels[100:] == 4]),
+        "rest": TensorDataset(inputs[100:], labels[100:]),
+    })  # fmt: skip
+
+    def two_classes(output, labels):
+        if len(labels.unique()) == 1:
+            return torch.tensor(math.nan)
+        return (output.argmax(1) == labels).double().mean()
+
+    study = setup.study(
+        test=domains,
+        controls=LABELS,
+        metrics={"own": two_classes},
+        monitor=tl.Monitor("own", higher_is_better=True),
+        allow_overlap=True,
+    )
+    parts = {each.name: each for each in study.results.parts}
+    assert list(parts) == ["first", "rest"]
+    (hard, soft) = (
+        np.mean([study.results.arm(arm).trials[seed].domains["first"]["own"] for seed in (0, 1)])
+        for arm in ("labels", "soft")
+    )
+    assert parts["first"].difference == pytest.approx(soft - hard)
+
+
 def test_a_metric_that_no_part_of_the_data_allows_has_an_interval_over_seeds(setup):
     def needs_all(output, labels):
         if len(labels) < len(setup.test):

@@ -131,12 +131,16 @@ class Collector:
 
     def parts(self, arm: str, control: str) -> tuple[PartDifference, ...]:
         """Return an arm against a control by domain and by class."""
-        found = self.differences.parts(self.scores[arm] - self.scores[control])
-        ours, theirs = (
-            self.differences.class_scores([_given(each) for each in self.done[name]])
-            for name in (arm, control)
-        )
-        return (*found, *self.differences.class_parts(ours, theirs))
+        named, found = self.differences.named_parts, self.scores[arm] - self.scores[control]
+        outputs = {name: [_given(each) for each in self.done[name]] for name in (arm, control)}
+        classes = [self.differences.class_scores(each) for each in outputs.values()]
+        domains = [
+            self.differences.domain_scores(self.plan.reading(self.plan.arms[name]), each)
+            for name, each in outputs.items()
+        ]
+        return (
+            *self.differences.parts(found), *named("domain", *domains), *named("class", *classes)
+        )  # fmt: skip
 
     def _arm(self, name: str, teacher: ArmRecord | None) -> ArmRecord:
         arm, done = self.plan.arms[name], self.done[name]

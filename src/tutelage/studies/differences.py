@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
@@ -14,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tutelage.errors import ArgumentError, TutelageError
+from tutelage.errors import ArgumentError, DataError, TutelageError
 from tutelage.evaluation import (
     CountedMetric,
     Interval,
@@ -75,7 +77,7 @@ class Differences:
         """Return the scores of an arm's outputs, one for each seed."""
         found = self._on_examples(self.scorer.monitor.name, reading, outputs)
         if found is None:
-            found = Scores(np.array([self._whole(reading, each) for each in outputs]), (), 0.0)
+            found = Scores(_table([self._whole(reading, each) for each in outputs]), (), 0.0)
         return replace(found, table=self._sign * found.table)
 
     def intervals(self, reading: Objective, outputs: Sequence[Tensor]) -> dict[str, Interval]:
@@ -135,24 +137,47 @@ class Differences:
         if not self.scorer.is_by_class:
             return {}
         seeds = [self._by_class(each) for each in outputs]
-        found = {}
-        for name in [name for name in seeds[0] if all(name in each for each in seeds)]:
-            values = [each[name] for each in seeds]
-            if len(set(map(len, values))) > 1:  # some parts of a seed do not have the class
-                values = [[fmean(each)] for each in values]
-            found[str(name)] = Scores(self._sign * np.array(values), (), 0.0)
+        return {
+            str(name): Scores(self._sign * _table([each[name] for each in seeds]), (), 0.0)
+            for name in seeds[0]
+            if all(name in each for each in seeds)
+        }
+
+    def domain_scores(self, reading: Objective, outputs: Sequence[Tensor]) -> dict[str, Scores]:
+        """Return the scores of an arm's outputs on each domain alone.
+
+        For a deciding metric that is no mean over examples: of one that is, `parts` tells them.
+        """
+        domains, name = self.scorer.test.domains, self.scorer.monitor.name
+        different = list(dict.fromkeys(domains or ()))
+        if len(different) < 2 or self._on_examples(name, reading, outputs[:1]) is not None:  # noqa: PLR2004
+            return {}
+        found: dict[str, Scores] = {}
+        for each in different:
+            rows = [row for row, domain in enumerate(domains or ()) if domain == each]
+            with suppress(TutelageError):  # a metric that this domain does not allow
+                table = _table([self._whole(reading, output, rows) for output in outputs])
+                if bool(np.isfinite(table).all()):
+                    found[str(each)] = Scores(self._sign * table, (), 0.0)
         return found
 
-    def class_parts(
-        self, ours: Mapping[str, Scores], theirs: Mapping[str, Scores]
+    def named_parts(
+        self, kind: str, ours: Mapping[str, Scores], theirs: Mapping[str, Scores]
     ) -> tuple[PartDifference, ...]:
-        """Return the differences of each class from its scores, corrected for their number."""
+        """Return differences of domains or classes from their scores, corrected for their number.
+
+        Args:
+            kind: "domain" or "class".
+            ours: The scores of an arm by name.
+            theirs: Those of the arm that it is compared with.
+        """
         common = [name for name in ours if name in theirs]
         level = 1 - (1 - _CONFIDENCE) / max(1, len(common))  # Bonferroni
         found = {name: ours[name] - theirs[name] for name in common}
+        sizes = Counter(map(str, self.scorer.test.domains or ())) if kind == "domain" else {}
         return tuple(
             PartDifference(
-                "class", name, None, float(each.table.mean()), self._interval(each, level)
+                kind, name, sizes.get(name), float(each.table.mean()), self._interval(each, level)
             )
             for name, each in found.items()
         )
@@ -210,13 +235,21 @@ class Differences:
         except ArgumentError:  # ties without examples, or a single group
             return None
 
-    def _whole(self, reading: Objective, output: Tensor) -> list[float]:
-        """Return pseudo-values of the deciding metric."""
-        counted = self._counted(output)
+    def _whole(
+        self, reading: Objective, output: Tensor, among: Sequence[int] | None = None
+    ) -> list[float]:
+        """Return pseudo-values of the deciding metric, on some examples or all."""
+        counted = self._counted(output, among)
         if counted is None:
-            return self._folds(lambda rows: {0: self.scorer.value(reading, output, rows)})[0]
+            return self._folds(lambda rows: {0: self.scorer.value(reading, output, rows)}, among)[0]
         metric, counts = counted
-        return _without_each(lambda part: {0: metric.of_counts(part)}, counts)[0]
+        found = _without_each(lambda part: {0: metric.of_counts(part)}, counts)
+        if not found:
+            raise DataError(
+                f"{self.scorer.monitor.name!r} must have labelled examples that it is defined for, "
+                f"got none of {len(counts)}; label some, or choose another metric"
+            )
+        return found[0]
 
     def _by_class(self, output: Tensor) -> dict[int | str, list[float]]:
         """Return those of each class."""
@@ -225,12 +258,17 @@ class Differences:
             return self._folds(partial(self.scorer.value_by_class, output))
         return _without_each(counted[0].by_class_of_counts, counted[1])
 
-    def _counted(self, output: Tensor) -> tuple[CountedMetric, Tensor] | None:
+    def _counted(
+        self, output: Tensor, among: Sequence[int] | None = None
+    ) -> tuple[CountedMetric, Tensor] | None:
         """Return the deciding metric and its counts of each example, or group, if it has counts."""
         found = self.scorer.counts(output)
         if found is None:
             return None
         metric, examples, counts = found
+        if among is not None:
+            chosen = torch.isin(examples, torch.tensor(among))
+            examples, counts = examples[chosen], counts[chosen]
         if self.groups is None:
             return metric, counts
         names = [self.groups[each] for each in examples.tolist()]
@@ -241,7 +279,9 @@ class Differences:
         )
 
     def _folds(
-        self, metric: Callable[[Sequence[int] | None], Mapping[_Name, float]]
+        self,
+        metric: Callable[[Sequence[int] | None], Mapping[_Name, float]],
+        among: Sequence[int] | None = None,
     ) -> dict[_Name, list[float]]:
         """Return pseudo-values of metrics that are neither means over examples nor of counts.
 
@@ -250,16 +290,17 @@ class Differences:
 
         Args:
             metric: From some test examples, None for all, to metrics by name.
+            among: The examples that count; None for all.
         """
-        whole = metric(None)
-        examples = range(self.scorer.test.examples)
-        names = list(examples) if self.groups is None else list(self.groups)
+        whole = metric(among)
+        examples = range(self.scorer.test.examples) if among is None else among
+        names = [row if self.groups is None else self.groups[row] for row in examples]
         different = list(dict.fromkeys(names))
         order = torch.randperm(len(different), generator=torch.Generator().manual_seed(0)).tolist()
         fold = {different[each]: place % _FOLDS for place, each in enumerate(order)}
         count = min(_FOLDS, len(different))
         rows = [
-            [row for row, name in enumerate(names) if fold[name] != number]
+            [row for row, name in zip(examples, names, strict=True) if fold[name] != number]
             for number in range(count)
         ]
         try:
@@ -273,6 +314,12 @@ class Differences:
             )
             for name, value in whole.items()
         }
+
+
+def _table(seeds: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """Return pseudo-values of several seeds, `[seeds, units]`; means where units are not alike."""
+    alike = len(set(map(len, seeds))) == 1
+    return np.array(seeds if alike else [[fmean(each)] for each in seeds])
 
 
 def _without_each(
