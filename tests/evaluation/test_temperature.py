@@ -110,3 +110,16 @@ def test_invalid_inputs_are_refused():
         fit_temperature(torch.zeros(2, 3), torch.full((2,), -100))
     with pytest.raises(NonFiniteError, match="logits must be finite"):
         fit_temperature(torch.full((2, 3), math.nan), torch.zeros(2))
+
+
+def test_of_very_many_examples_some_are_enough(monkeypatch):
+    logits, labels = drawn(number=40_000)
+    labels = labels.where(torch.arange(40_000) % 2 == 0, -100)
+    whole = fit_temperature(1.7 * logits, labels)
+    monkeypatch.setattr("tutelage.evaluation.temperature._MOST_EXAMPLES", 5_000)
+    some = fit_temperature(1.7 * logits, labels)
+    assert some == pytest.approx(whole, rel=0.03)
+    assert some != whole
+    assert some == fit_temperature(1.7 * logits, labels)
+    monkeypatch.setattr("tutelage.evaluation.temperature._MOST_EXAMPLES", 20_000)
+    assert fit_temperature(1.7 * logits, labels) == whole

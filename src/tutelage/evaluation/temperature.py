@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from tutelage.evaluation._labelled import labelled
+from tutelage.signals import UNLABELLED
 
 _WIDEST = 100.0
+_MOST_EXAMPLES = 200_000  # more change T by less than a percent, and a video has millions of pixels
 
 
 def fit_temperature(output: Tensor, labels: Tensor) -> float:
@@ -23,6 +26,9 @@ def fit_temperature(output: Tensor, labels: Tensor) -> float:
     example's mean. The bounds are widened to include 1, so that the fit is never worse than no fit.
     The result is the lower bound if all predictions are correct (the best T would be 0), the upper
     bound if the model is worse than chance, and 1 if all logits of each example are equal.
+
+    Of more than 200,000 labelled examples, such as pixels, it is fitted on as many of them, always
+    the same.
 
     Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599.
 
@@ -41,7 +47,7 @@ def fit_temperature(output: Tensor, labels: Tensor) -> float:
     """
     from scipy.optimize import root_scalar  # noqa: PLC0415 - slow to import
 
-    logits, ids = labelled(output, labels)
+    logits, ids = labelled(*_some(output, labels))
     scale = (logits - logits.mean(dim=1, keepdim=True)).square().mean().sqrt().item()
     if scale == 0:
         return 1.0
@@ -59,3 +65,13 @@ def fit_temperature(output: Tensor, labels: Tensor) -> float:
         return high
     found = root_scalar(slope, bracket=(-math.log(high), -math.log(low)), method="brentq")
     return math.exp(-found.root)
+
+
+def _some(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return outputs and labels, of many the same random sample of the labelled ones."""
+    known = (labels != UNLABELLED).nonzero()
+    if labels.shape != output.shape[:1] or len(known) <= _MOST_EXAMPLES:
+        return output, labels
+    drawn = torch.randperm(len(known), generator=torch.Generator().manual_seed(0))
+    rows = known.ravel()[drawn[:_MOST_EXAMPLES].to(known.device)]
+    return output[rows], labels[rows]
