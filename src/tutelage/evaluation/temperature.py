@@ -11,7 +11,7 @@ from tutelage.evaluation._labelled import labelled
 from tutelage.signals import UNLABELLED
 
 _WIDEST = 100.0
-_MOST_EXAMPLES = 200_000  # more change T by less than a percent, and a video has millions of pixels
+_MOST_EXAMPLES = 200_000  # more change T by less than a percent, and images have millions of pixels
 
 
 def fit_temperature(output: Tensor, labels: Tensor) -> float:
