@@ -112,9 +112,7 @@ class HeadLogits:
     def chunks(self) -> Iterator[slice]:
         """Return slices of the rows whose logits may exist at one time."""
         rows, classes = self.shape
-        at_once = _LOGITS_AT_ONCE.get(self.device.type, _ON_A_DEVICE)
-        size = max(at_once // max(classes, 1), 1)
-        return (slice(first, min(first + size, rows)) for first in range(0, rows, size))
+        return chunks_of_rows(rows, classes, self.device)
 
     def raw(self) -> Tensor:
         """Return `hidden · weightᵀ + bias`."""
@@ -129,3 +127,10 @@ class HeadLogits:
     def logits(self) -> Tensor:
         """Return the logits of all rows at once."""
         return self.finish(self.raw())
+
+
+def chunks_of_rows(rows: int, classes: int, device: torch.device) -> Iterator[slice]:
+    """Return slices of so many rows, in which logits of so many classes are worked on at a time."""
+    at_once = _LOGITS_AT_ONCE.get(device.type, _ON_A_DEVICE)
+    size = max(at_once // max(classes, 1), 1)
+    return (slice(first, min(first + size, rows)) for first in range(0, rows, size))

@@ -16,8 +16,9 @@ from tutelage._checks import integer, not_negative, positive
 from tutelage.data import as_source
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.evaluation.evaluate import evaluate
+from tutelage.evaluation.token_scores import TokenScores
 from tutelage.layers import evaluating
-from tutelage.objectives import HardLabels, Objective, RowMean, TotalVariation
+from tutelage.signals import UNLABELLED
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher
 
 _BATCH, _WINDOW = 8, 512
@@ -38,7 +39,7 @@ def perplexity(model: nn.Module, data: object, batch_size: int = _BATCH) -> floa
         DataError: No token has a label.
         ModelError: The model refuses the texts.
     """
-    return math.exp(_mean(model, None, HardLabels(), data, batch_size))
+    return math.exp(_mean_nll(model, data, batch_size))
 
 
 def bits_per_byte(
@@ -80,7 +81,7 @@ def bits_per_byte(
             windows.append({"input_ids": [start, *part], "labels": [-100, *part]})
     if not tokens:
         raise ArgumentError("`texts` must have tokens, got none; give some")
-    nats = tokens * _mean(model, None, HardLabels(), windows, batch_size)
+    nats = tokens * _mean_nll(model, windows, batch_size)
     return nats / math.log(2) / size
 
 
@@ -104,9 +105,17 @@ def acceptance_rate(
         batch_size: Texts at a time, for a data set.
 
     Raises:
-        TutelageError: As for `perplexity`, or the vocabularies differ.
+        ModelError: The vocabularies differ, or the teacher knows some of the tokens only.
+        TutelageError: As for `perplexity`.
     """
-    return 1 - _mean(student, as_teacher(teacher), TotalVariation(), data, batch_size)
+    found, _ = _scores(student, as_teacher(teacher), data, batch_size)
+    if not found.has_teacher:
+        raise ModelError(
+            "`teacher` must have the probability of each of the student's tokens, got one of "
+            "another vocabulary, or one that knows the most probable tokens only; give the model "
+            "itself"
+        )
+    return found.column("accepted").mean().item()
 
 
 def speculative_speedup(acceptance: float, cost: float, length: int = 4) -> float:
@@ -226,14 +235,26 @@ def _seconds(model: Any, ids: Tensor, new_tokens: int) -> float:
     return time.perf_counter() - began
 
 
-def _mean(
-    model: nn.Module, teacher: Teacher | None, objective: Objective, data: object, batch_size: int
-) -> float:
-    """Return the mean of an objective over all tokens that count."""
+def _mean_nll(model: nn.Module, data: object, batch_size: int) -> float:
+    """Return the mean of −log p over all tokens with a label."""
+    found, labels = _scores(model, None, data, batch_size)
+    known = labels.long() != UNLABELLED if isinstance(labels, Tensor) else None
+    if known is None or not bool(known.any()):
+        raise DataError("`data` must have tokens with a label, got none; give texts")
+    return found.column("nll")[known].mean().item()
+
+
+def _scores(
+    model: nn.Module, teacher: Teacher | None, data: object, batch_size: int
+) -> tuple[TokenScores, Any]:
+    """Return the scores of all tokens, and their labels."""
     positive("batch_size", batch_size, "it counts texts")
     source = as_source("data", data, batch_size, shuffle=False)
     teacher = None if teacher is None else teacher.for_data("data", data)
-    found = evaluate(model, teacher, RowMean(objective), source).metrics
-    if "loss" not in found:
-        raise DataError("`data` must have tokens with a label, got none; give texts")
-    return found["loss"]
+    found = evaluate(model, teacher, None, source, scores=True).outputs
+    if found.scores is None:
+        raise ModelError(
+            f"the model must return logits of classes for each token, got {type(model).__name__}, "
+            "which does not; give a language model"
+        )
+    return found.scores, found.labels

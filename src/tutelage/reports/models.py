@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from textwrap import shorten
 from typing import NamedTuple
 
@@ -15,25 +16,32 @@ from tutelage.errors import TutelageError, in_short
 from tutelage.evaluation import Cost, Latency, latencies, measure_cost, predict, variants
 from tutelage.evaluation.evaluate import run_model
 from tutelage.layers import evaluating
+from tutelage.nested import on_tensors
 from tutelage.reports.record import ModelRecord, VariantRecord
 from tutelage.signals import Batch
 from tutelage.teachers import Stored, Teacher
 from tutelage.wants import OUTPUT
 
 _CPU = torch.device("cpu")
+MOST_TOKENS = 128
+"""How many tokens of a text language models are timed on."""
 _LONGEST = 400  # characters of a reason
 _STORED = "its outputs are read from a store"
 _NO_DATA = "there is no validation data to take inputs from"
 
 
 class Timing(NamedTuple):
-    """The data that models are timed on, how many of its examples at most, and how long."""
+    """The data that models are timed on, how many of its examples at most, and how long.
+
+    Of language models an example is the beginning of a text: logits of all tokens may be too many.
+    """
 
     name: str
     data: object
     batch_size: int
     seconds: float
     rounds: int
+    of_tokens: bool = False
 
     def batch(self, device: torch.device) -> Batch | None:
         """Return the first batch of the data; None without data."""
@@ -42,11 +50,19 @@ class Timing(NamedTuple):
         source = as_source(self.name, self.data, self.batch_size, shuffle=False)
         with randomness.preserved():
             randomness.seed_everything(0)
-            return next(iter(source.epoch(0))).to(device)
+            batch = next(iter(source.epoch(0)))
+        if self.of_tokens:
+            batch = batch[:1]
+            batch = replace(batch, inputs=on_tensors(batch.inputs, _beginning), labels=None)
+        return batch.to(device)
 
     def sizes(self, batch: Batch) -> list[int]:
         """Return the numbers of inputs to time a call of."""
         return sorted({1, min(len(batch), self.batch_size)})
+
+
+def _beginning(tensor: Tensor) -> Tensor:
+    return tensor[:, :MOST_TOKENS] if tensor.ndim > 1 else tensor
 
 
 def measure_models(

@@ -108,7 +108,8 @@ def _models(
     teacher = finished.plan.teacher
     first = {} if teacher is None else {TEACHER: teacher}
     everyone = first | {keys[name]: Live(distinct[keys[name]]) for name in keys}
-    found = measure_models(everyone, timing(finished.plan.test))
+    tokens = finished.plan.kind == "tokens"
+    found = measure_models(everyone, timing(finished.plan.test, tokens))
     return {key: replace(each, name=names.get(key, each.name)) for key, each in found.items()}
 
 

@@ -30,6 +30,7 @@ from tutelage.studies.score import Scorer
 
 _FOLDS = 20
 _ON_EXAMPLES = ("accuracy", "label_accuracy", "agreement")  # from 0 to 1 on each example
+_ON_TOKENS = ("kl", "acceptance_rate")
 _CONFIDENCE = 0.95
 _Name = TypeVar("_Name", int, int | str)
 
@@ -75,14 +76,24 @@ class Differences:
         """Return the scores of an arm's outputs, one for each seed."""
         found = self._on_examples(self.scorer.monitor.name, reading, outputs)
         if found is None:
-            found = Scores(np.array([self._whole(reading, each) for each in outputs]), (), 0.0)
+            found = _table([self._whole(reading, each) for each in outputs])
         return replace(found, table=self._sign * found.table)
 
     def intervals(self, reading: Objective, outputs: Sequence[Tensor]) -> dict[str, Interval]:
-        """Return the intervals of an arm's own metrics that are means over examples."""
+        """Return the intervals of an arm's own metrics that are means over examples.
+
+        Of language models also of those of counts.
+        """
         found: dict[str, Interval] = {}
-        for name in (*_ON_EXAMPLES, "mse"):
+        tokens = self.scorer.plan.kind == "tokens"
+        for name in (*_ON_EXAMPLES, *(_ON_TOKENS if tokens else ("mse",))):
             scores = self._on_examples(name, reading, outputs)
+            interval = None if scores is None else self._interval(scores, _CONFIDENCE)
+            found |= {} if interval is None else {name: interval}
+        for name in self.scorer.counted if tokens else ():
+            values = [self._pseudo_values(name, each) for each in outputs]
+            known = [each for each in values if each is not None]
+            scores = _table(known) if len(known) == len(values) else None
             interval = None if scores is None else self._interval(scores, _CONFIDENCE)
             found |= {} if interval is None else {name: interval}
         return found
@@ -212,22 +223,29 @@ class Differences:
 
     def _whole(self, reading: Objective, output: Tensor) -> list[float]:
         """Return pseudo-values of the deciding metric."""
-        counted = self._counted(output)
+        found = self._pseudo_values(self.scorer.monitor.name, output)
+        if found is None:
+            found = self._folds(lambda rows: {0: self.scorer.value(reading, output, rows)})[0]
+        return found
+
+    def _pseudo_values(self, name: str, output: Tensor) -> list[float] | None:
+        """Return those of a metric of counts; None of another, or if it is not finite."""
+        counted = self._counted(name, output)
         if counted is None:
-            return self._folds(lambda rows: {0: self.scorer.value(reading, output, rows)})[0]
+            return None
         metric, counts = counted
-        return _without_each(lambda part: {0: metric.of_counts(part)}, counts)[0]
+        return _without_each(lambda part: {0: metric.of_counts(part)}, counts).get(0)
 
     def _by_class(self, output: Tensor) -> dict[int | str, list[float]]:
         """Return those of each class."""
-        counted = self._counted(output)
+        counted = self._counted(self.scorer.monitor.name, output)
         if counted is None:
             return self._folds(partial(self.scorer.value_by_class, output))
         return _without_each(counted[0].by_class_of_counts, counted[1])
 
-    def _counted(self, output: Tensor) -> tuple[CountedMetric, Tensor] | None:
-        """Return the deciding metric and its counts of each example, or group, if it has counts."""
-        found = self.scorer.counts(output)
+    def _counted(self, name: str, output: Tensor) -> tuple[CountedMetric, Tensor] | None:
+        """Return a metric and its counts of each example, or group, if it has counts."""
+        found = self.scorer.counts(name, output)
         if found is None:
             return None
         metric, examples, counts = found
@@ -273,6 +291,13 @@ class Differences:
             )
             for name, value in whole.items()
         }
+
+
+def _table(seeds: Sequence[Sequence[float]]) -> Scores:
+    """Return pseudo-values of each seed as scores; their means where some seeds have others."""
+    if len(set(map(len, seeds))) > 1:
+        seeds = [[fmean(each)] for each in seeds]
+    return Scores(np.array(seeds), (), 0.0)
 
 
 def _without_each(
