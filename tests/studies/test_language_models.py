@@ -214,7 +214,7 @@ def test_controls_weigh_tokens_or_texts_as_the_arms_do() -> None:
         ({"metrics": {"mine": nn.functional.cross_entropy}}, r"keeps scores .* \['mine'\]"),
         ({"report": tl.ReportOptions(variants=True)}, "has no variants"),
         ({"report": tl.ReportOptions(class_names=["a"])}, "has no class_names"),
-        ({"metrics": {"perplexity": nn.CrossEntropyLoss()}}, "must not be named"),
+        ({"metrics": {"acceptance_rate": Perplexity()}}, "must not be named"),
         ({"monitor": "f1"}, "must be one of"),
     ],
 )

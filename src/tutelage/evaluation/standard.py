@@ -18,16 +18,15 @@ from tutelage.evaluation.binary import (
     is_binary,
 )
 from tutelage.evaluation.metrics import Metric, accuracy, agreement, check_class_ids, mse, r2
-from tutelage.evaluation.token_metrics import Perplexity
 from tutelage.nested import describe
 from tutelage.objectives import Objective
 from tutelage.signals import Batch
 
-STANDARD = (
-    "loss", "accuracy", "agreement", "kl", "acceptance_rate", "perplexity", "mse", "r2",
-    "teacher_mse",
-)  # fmt: skip
-"""The names of the metrics that are computed without being asked for, some of them in reports."""
+STANDARD = ("loss", "accuracy", "agreement", "kl", "acceptance_rate", "mse", "r2", "teacher_mse")
+"""The names of the metrics that are computed without being asked for, some of them in reports.
+
+Language models have `perplexity` too, whose name a user's metric may take.
+"""
 OF_BINARY = tuple(dict.fromkeys((*ONE_LABEL, *SEVERAL_LABELS)))
 """Those of binary labels, of which a single one has `accuracy` too; all of them are fractions."""
 
@@ -36,15 +35,13 @@ def check_metric_names(metrics: Mapping[str, Metric], binary: bool = False) -> N
     """Refuse a user's metrics that have the name of a standard one.
 
     Args:
-        metrics: The user's, by name; `perplexity` may be given as such.
+        metrics: The user's, by name.
         binary: Whether outputs are logits of binary labels, for which there are more.
 
     Raises:
         ArgumentError: A name is taken.
     """
-    own = {name for name, each in metrics.items() if not isinstance(each, Perplexity)}
-    own |= metrics.keys() - {"perplexity"}
-    taken = sorted({*STANDARD, *(OF_BINARY if binary else ())} & own)
+    taken = sorted({*STANDARD, *(OF_BINARY if binary else ())} & set(metrics))
     if taken:
         raise ArgumentError(
             f"`metrics` must not be named as the standard metrics are, got {taken}; rename yours"

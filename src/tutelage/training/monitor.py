@@ -11,9 +11,7 @@ from tutelage.evaluation.standard import OF_BINARY
 
 _HIGHER = {"accuracy", "agreement", "acceptance_rate", "r2", *OF_BINARY}
 _LOWER = {"loss", "mse", "teacher_mse", "kl", "perplexity"}
-_BY_DEFAULT = (
-    "perplexity", "accuracy", "average_precision", "mse", "loss", "agreement", "teacher_mse",
-)  # fmt: skip
+_BY_DEFAULT = ("accuracy", "average_precision", "mse", "loss", "agreement", "teacher_mse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ def choose_monitor(names: Collection[str]) -> Monitor:
     >>> choose_monitor({"loss", "agreement"})
     Monitor(name='loss', higher_is_better=None, patience=None)
     """
-    for name in _BY_DEFAULT:
+    for name in ("perplexity", *_BY_DEFAULT):
         if name in names:
             return Monitor(name)
     raise ArgumentError(
