@@ -59,6 +59,7 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
     device: torch.device | None = None,
     outputs: bool = False,
     scores: bool = False,
+    asked_as: nn.Module | None = None,
     chunk_logits_from: int | None = CHUNK_LOGITS_FROM,
 ) -> Evaluation:
     """Run a model, and its teacher, over data and evaluate it.
@@ -78,6 +79,8 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
         outputs: Whether to return both models' outputs even where the objective reads none.
         scores: Whether to return `TokenScores` in place of both models' class logits, without a
             loss. Of language models they are made anyway, where an objective reads classes.
+        asked_as: The student of a teacher that is evaluated alone: batches are those that it is
+            asked, such as with the labels of next tokens; None for the model itself.
         chunk_logits_from: As in `Distiller`. Of such logits `TokenScores` alone are kept. `outputs`
             needs them whole, and so do metrics of the user's that do not read scores.
 
@@ -106,9 +109,10 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
     losses = _Losses(objective if scored and not scores else None)
     device = _device(model) if device is None else device
     modules = [each for each in (model, objective) if isinstance(each, nn.Module)]
-    module = model if isinstance(model, nn.Module) else next(iter(model.modules()), None)
-    language = objective is not None and objective.output_kind in (None, "classes")
-    language = language and generates(module)
+    module = asked_as
+    if module is None:
+        module = model if isinstance(model, nn.Module) else next(iter(model.modules()), None)
+    language = objective is not None and is_of_language(module, objective)
     with _evaluating(*modules):
         for raw in source.epoch(0):
             batch = raw.to(device, _FINAL)
@@ -131,6 +135,11 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
             "tl.teachers.Stored(store, val_store), or leave `val` out"
         )
     return Evaluation(values, found)
+
+
+def is_of_language(model: object, objective: Objective) -> bool:
+    """Tell whether a model is one of language whose logits, and no embedding, are evaluated."""
+    return objective.output_kind in (None, "classes") and generates(model)
 
 
 def predict(model: nn.Module, data: object, batch_size: int = 256) -> Any:

@@ -16,15 +16,15 @@ from tutelage._checks import integer, not_negative, positive
 from tutelage.data import as_source
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.evaluation.evaluate import evaluate
-from tutelage.evaluation.token_scores import TokenScores
+from tutelage.evaluation.token_scores import BATCH_OF_TEXTS, TokenScores
 from tutelage.layers import evaluating
 from tutelage.signals import UNLABELLED
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher
 
-_BATCH, _WINDOW = 8, 512
+_WINDOW = 512
 
 
-def perplexity(model: nn.Module, data: object, batch_size: int = _BATCH) -> float:
+def perplexity(model: nn.Module, data: object, batch_size: int = BATCH_OF_TEXTS) -> float:
     """Return exp of the mean of −log p(token | those before) over all tokens with a label.
 
     Perplexities of models with different tokenizers cannot be compared: see `bits_per_byte`. Logits
@@ -47,7 +47,7 @@ def bits_per_byte(
     tokenizer: Any,
     texts: Iterable[str],
     window: int = _WINDOW,
-    batch_size: int = _BATCH,
+    batch_size: int = BATCH_OF_TEXTS,
 ) -> float:
     """Return how many bits the model needs for a byte of some texts: −Σ log2 p(token) / Σ bytes.
 
@@ -86,7 +86,7 @@ def bits_per_byte(
 
 
 def acceptance_rate(
-    student: nn.Module, teacher: AnyTeacher, data: object, batch_size: int = _BATCH
+    student: nn.Module, teacher: AnyTeacher, data: object, batch_size: int = BATCH_OF_TEXTS
 ) -> float:
     """Return how often a teacher accepts a token that its student drafts, in [0, 1].
 
@@ -162,8 +162,8 @@ class GenerationSpeed:
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens of all texts in a second, after the first."""
-        return self.batch_size / self.per_token
+        """Tokens of all texts in a second, after the first; ∞ where that is too short to time."""
+        return self.batch_size / self.per_token if self.per_token else math.inf
 
 
 def generation_speed(

@@ -16,6 +16,8 @@ from tutelage.nested import describe
 from tutelage.objectives._tensors import at_least_float32
 from tutelage.signals import UNLABELLED
 
+BATCH_OF_TEXTS = 8
+"""How many texts language models are evaluated on at a time."""
 _COLUMNS = ("nll", "predicted", "confidence", "teacher_predicted", "kl", "accepted")
 
 

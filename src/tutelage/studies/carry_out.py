@@ -17,7 +17,7 @@ from tutelage.studies import outputs
 from tutelage.studies.folder import TrialFolder, exclusive
 from tutelage.studies.keys import Keys
 from tutelage.studies.outputs import Truth
-from tutelage.studies.plan import StudyPlan
+from tutelage.studies.plan import StudyPlan, student_for
 from tutelage.studies.trial import Planned, train, train_fidelity
 from tutelage.teachers import Live, Teacher
 
@@ -116,7 +116,10 @@ class Trials:
     ) -> Tensor | None:
         kind = name.partition("-")[0]  # what the user called the data
         if self.plan.kind == "tokens":
-            return outputs.ask_scores(model, teacher, kind, data, self.plan.engine)
+            own = model.module
+            if own is None:
+                own = student_for(self.plan.make_student, self.plan.seeds[0])
+            return outputs.ask_scores(model, teacher, kind, data, self.plan.engine, own)
         return outputs.ask(model, kind, data, self.plan.device)
 
     def _folder(self, planned: Planned) -> TrialFolder:

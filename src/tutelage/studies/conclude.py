@@ -82,6 +82,7 @@ def conclude(finished: Finished, options: ReportOptions, named: str | None) -> R
         command=_command(),
         seconds=sum(trial.seconds for arm in arms for trial in arm.trials),
         binary=plan.kind == "binary",
+        tokens=plan.kind == "tokens",
         groups=None if plan.groups is None else len(set(plan.groups)),
     )
     control = control_of(record, primary)

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tutelage.data import Source, as_source, randomness
 from tutelage.data.fingerprint import fingerprint
 from tutelage.errors import DataError, ModelError
 from tutelage.evaluation import Outputs, TokenScores, evaluate
+from tutelage.evaluation.token_scores import BATCH_OF_TEXTS
 from tutelage.files import write_whole
 from tutelage.identity import digest
 from tutelage.layers.language import as_asked, generates
@@ -27,7 +28,7 @@ from tutelage.studies.row_labels import RowLabels, RowLabelsReader, row_labels_f
 from tutelage.teachers import Teacher
 from tutelage.training import Engine
 
-BATCH, BATCH_OF_TEXTS = 256, 8
+BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,12 @@ def ask(model: Teacher, name: str, data: object, device: torch.device) -> Tensor
 
 
 def ask_scores(
-    model: Teacher, teacher: Teacher | None, name: str, data: object, engine: Engine
+    model: Teacher,
+    teacher: Teacher | None,
+    name: str,
+    data: object,
+    engine: Engine,
+    student: nn.Module,
 ) -> Tensor | None:
     """Return a language model's `TokenScores` on a data set, `[tokens, 6]`, as a tensor.
 
@@ -201,6 +207,7 @@ def ask_scores(
         name: The argument that the data was, for errors.
         data: Such as `test`.
         engine: Where to run the models, and how many logits may exist at a time.
+        student: A student, which tells what is asked of texts.
 
     Raises:
         TutelageError: As `ask`.
@@ -215,6 +222,7 @@ def ask_scores(
             as_source(name, data, BATCH_OF_TEXTS, shuffle=False),
             device=device,
             scores=True,
+            asked_as=student,
             chunk_logits_from=engine.chunk_logits_from,
         ).outputs
     return None if found.scores is None else found.scores.table

@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader, IterableDataset, Subset
 from tutelage.data import Indexed, LoaderSource, Shard, as_dataset, as_source, randomness
 from tutelage.errors import ModelError, StoreError
 from tutelage.evaluation import divergence, evaluate, measure
+from tutelage.evaluation.token_scores import BATCH_OF_TEXTS
 from tutelage.studies.arm import Arm, Trial
-from tutelage.studies.outputs import BATCH, BATCH_OF_TEXTS
+from tutelage.studies.outputs import BATCH
 from tutelage.studies.plan import StudyPlan
 from tutelage.teachers import Live
 from tutelage.training import Run, distill, fit
