@@ -79,7 +79,6 @@ def test_a_teacher_of_other_or_of_some_classes_tells_nothing():
     )
     for teacher in (None, logits(3, 6, 1), coarse):
         scores = token_scores(student, teacher, labels)
-        assert not scores.has_teacher
         assert scores.metrics(labels).keys() == {"accuracy", "perplexity"}
         assert scores.fidelity() == {}
 

@@ -39,12 +39,13 @@ class Keeper:
     def add(self, student: Signals, target: Signals, batch: Batch, language: bool) -> None:
         """Keep a batch; `language` tells whether the model is one of language."""
         labels = replace(labels_by_row(batch, student.rows), inputs=None)
-        output, wanted = student.output, self._any or (language and student.rows is not None)
-        wanted |= isinstance(output, HeadLogits) and not self._logits
-        whole = True
-        if wanted and isinstance(output, (Tensor, HeadLogits)) and output.ndim == _TABLE:
+        wanted = self._any or (language and student.rows is not None)
+        wanted |= isinstance(student.output, HeadLogits) and not self._logits
+        scored = wanted and _has_scores(student.output)
+        if scored:
+            output = cast("Tensor", student.output)
             self._scores.append(token_scores(output, target.output, labels.labels).table)
-            whole = self._logits
+        whole = self._logits or not scored
         self._results.append((_kept(student, whole), _kept(target, whole), labels))
 
     def joined(self) -> tuple[Outputs, Signals, Signals, Batch]:
@@ -63,6 +64,13 @@ class Keeper:
             TokenScores(torch.cat(self._scores)) if scored else None,
         )
         return found, student, target, batch
+
+
+def _has_scores(output: object) -> bool:
+    """Tell whether an output has class logits by row, or probabilities of some classes."""
+    if isinstance(output, CoarseLogits):
+        return output.sampled_at is None
+    return isinstance(output, (Tensor, HeadLogits)) and output.ndim == _TABLE
 
 
 def _kept(signals: Signals, output: bool) -> Signals:

@@ -22,7 +22,7 @@ from tutelage.evaluation.standard import (
     teacher_metrics,
 )
 from tutelage.layers import evaluating
-from tutelage.layers.language import as_asked, generates
+from tutelage.layers.language import as_asked, generates, next_tokens
 from tutelage.layers.own_loss import observe_student
 from tutelage.objectives import Objective, with_feedback
 from tutelage.objectives._by_chunk import CHUNK_LOGITS_FROM, with_heads
@@ -109,14 +109,12 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
     losses = _Losses(objective if scored and not scores else None)
     device = _device(model) if device is None else device
     modules = [each for each in (model, objective) if isinstance(each, nn.Module)]
-    module = asked_as
-    if module is None:
-        module = model if isinstance(model, nn.Module) else next(iter(model.modules()), None)
+    module = _module(model) if asked_as is None else asked_as
     language = objective is not None and is_of_language(module, objective)
     with _evaluating(*modules):
         for raw in source.epoch(0):
             batch = raw.to(device, _FINAL)
-            batch = as_asked(batch, module) if wants.student.output else batch
+            batch = _as_asked(batch, model, module) if wants.student.output else batch
             student = run_model(model, batch, wants.student, "student" if objective else "model")
             target = Signals() if teacher is None else ask(teacher, batch, wants.teacher)
             losses.add(student, target, batch)
@@ -273,6 +271,17 @@ def run_model(model: nn.Module | Teacher, batch: Batch, wanted: Fields, side: st
     if isinstance(model, Teacher):
         return ask(model, batch, wanted, predictions=True)
     return by_row(observe_student(model, batch, wanted, side), batch, side)
+
+
+def _module(model: nn.Module | Teacher) -> nn.Module | None:
+    return model if isinstance(model, nn.Module) else next(iter(model.modules()), None)
+
+
+def _as_asked(batch: Batch, model: nn.Module | Teacher, module: nn.Module | None) -> Batch:
+    """Return a batch as language models are asked; without a module a teacher may tell."""
+    if module is None and isinstance(model, Teacher) and model.is_causal:
+        return next_tokens(batch)
+    return as_asked(batch, module)
 
 
 def _device(model: nn.Module | Teacher) -> torch.device:

@@ -34,8 +34,10 @@ class TokenScores:
     4. `kl`: KL(p ‖ q), in nats;
     5. `accepted`: Σ min(p, q), the probability that speculative decoding accepts a token of q.
 
-    A number that is not known is NaN: the first of a row without a label, the last three without a
-    teacher, or with one that knows some of the classes only.
+    A number that is not known is NaN: the first of a row without a label, and the last three
+    without a teacher. Of one that knows some of the classes and the probability of all others
+    together (`CoarseLogits`), `kl` and `accepted` are not known; its class of the largest logit is
+    where that is more probable than all others together, and its `nll` where it knows the label.
 
     Args:
         table: `[rows, 6]` of float32, on the CPU.
@@ -71,11 +73,6 @@ class TokenScores:
         """Return 1 where the teacher predicts the same class, `[rows]`; NaN where not known."""
         return _equal(self.column("predicted"), self.column("teacher_predicted"))
 
-    @property
-    def has_teacher(self) -> bool:
-        """Whether they tell of a teacher too."""
-        return bool(len(self)) and not bool(self.table[:, 3].isnan().all())
-
     def metrics(self, labels: object) -> dict[str, float]:
         """Return `accuracy` and `perplexity`, where there are labels, and `agreement`."""
         found: dict[str, float] = {}
@@ -84,53 +81,93 @@ class TokenScores:
             if bool(known.any()):
                 found["accuracy"] = self.right(labels)[known].mean().item()
                 found["perplexity"] = self.column("nll")[known].mean().exp().item()
-        if self.has_teacher:
+        if len(self) and not bool(self.column("teacher_predicted").isnan().any()):
             found["agreement"] = self.agree().mean().item()
         return found
 
     def fidelity(self) -> dict[str, float]:
-        """Return `kl` and `acceptance_rate`, the means over all rows; empty without a teacher."""
-        if not self.has_teacher:
+        """Return `kl` and `acceptance_rate`, the means over all rows; empty if not known."""
+        if bool(self.column("kl").isnan().all()):
             return {}
         names = {"kl": "kl", "acceptance_rate": "accepted"}
         return {name: self.column(each).mean().item() for name, each in names.items()}
 
 
 def token_scores(
-    student: Tensor | HeadLogits,
+    student: Tensor | HeadLogits | CoarseLogits,
     teacher: Tensor | HeadLogits | CoarseLogits | None,
     labels: object,
 ) -> TokenScores:
     """Return the scores of rows; logits of `HeadLogits` are made for some rows at a time.
 
     Args:
-        student: The model's logits, `[rows, classes]`.
-        teacher: The teacher's; None without one.
+        student: The model's logits, `[rows, classes]`, or what a teacher of some classes knows.
+        teacher: The teacher's; None without one. One of other classes tells nothing.
         labels: Class ids of the rows, `[rows]`, −100 for none; anything else is no label.
 
     Raises:
         DataError: A class id is out of range.
     """
-    ids, (number, classes) = _ids(student, labels), student.shape
-    if teacher is not None and (
-        isinstance(teacher, CoarseLogits) or teacher.shape != student.shape
-    ):
+    if isinstance(student, CoarseLogits):
+        own = _of_known(student, _ids(labels, len(student)))
+        return TokenScores(torch.cat([own, torch.full_like(own, torch.nan)], dim=1))
+    number, classes = student.shape
+    ids = _ids(labels, number, classes).to(student.device)
+    predicted = None
+    if isinstance(teacher, CoarseLogits):
+        predicted = _of_known(teacher, _ids(None, number))[:, 1]
+        teacher = None
+    elif teacher is not None and teacher.shape != student.shape:
         teacher = None
     ours, theirs = _computed(student), None if teacher is None else _computed(teacher)
     parts = [
         _of_chunk(_logits(ours[rows]), None if theirs is None else _logits(theirs[rows]), ids[rows])
         for rows in chunks_of_rows(number, classes, student.device)
     ]
-    return TokenScores(torch.cat(parts) if parts else torch.empty(0, len(_COLUMNS)))
+    table = torch.cat(parts) if parts else torch.empty(0, len(_COLUMNS))
+    if predicted is not None:
+        table[:, 3] = predicted
+    return TokenScores(table)
 
 
-def _ids(student: Tensor | HeadLogits, labels: object) -> Tensor:
+def unknown_labels(scores: TokenScores, labels: object) -> str:
+    """Return how many labels a teacher does not know, in words; "" if it knows all of them."""
+    if not isinstance(labels, Tensor) or labels.shape != (len(scores),):
+        return ""
+    known = labels.long() != UNLABELLED
+    missing = int(scores.column("nll")[known].isnan().sum())
+    if not missing:
+        return ""
+    return (
+        f"it has no probability of the text's own token for {missing:,} of {int(known.sum()):,} "
+        "tokens, since it knows the most probable ones only"
+    )
+
+
+def _ids(labels: object, rows: int, classes: int | None = None) -> Tensor:
     """Return the label of each row, −100 where there is none."""
-    rows, classes = student.shape
     if not isinstance(labels, Tensor) or labels.shape != (rows,) or labels.is_floating_point():
-        return torch.full((rows,), UNLABELLED, device=student.device)
-    check_class_ids(labels, classes)
-    return labels.long().to(student.device)
+        return torch.full((rows,), UNLABELLED)
+    if classes is not None:
+        check_class_ids(labels, classes)
+    return labels.long()
+
+
+def _of_known(output: CoarseLogits, ids: Tensor) -> Tensor:
+    """Return the first three scores of a teacher of some classes, `[rows, 3]`; NaN if not known."""
+    unknown = torch.full((len(output), 3), torch.nan)
+    if output.sampled_at is not None or not output.ids.shape[1]:
+        return unknown  # frequencies of samples are no probabilities
+    output, ids = output.to(torch.device("cpu")), ids.cpu()
+    mass = torch.cat([output.logits, output.other[:, None]], dim=1).float().log_softmax(dim=1)
+    known, other = mass[:, :-1], mass[:, -1]
+    is_label = (output.ids == ids[:, None]) & (ids != UNLABELLED)[:, None]
+    nll = -known.masked_fill(~is_label, -torch.inf).amax(dim=1)
+    largest, place = known.max(dim=1)
+    predicted = output.ids.gather(1, place[:, None])[:, 0].float()
+    found = torch.stack([nll, predicted, largest.exp()], dim=1)
+    certain = largest > other
+    return found.where(torch.stack([is_label.any(dim=1), certain, certain], dim=1), unknown)
 
 
 def _computed(output: Tensor | HeadLogits) -> Tensor | HeadLogits:

@@ -26,9 +26,11 @@ from tutelage.evaluation import (
 )
 from tutelage.evaluation.binary import is_binary
 from tutelage.evaluation.calibration import BINS, binned, confidences, expected_error
+from tutelage.evaluation.token_scores import unknown_labels
 from tutelage.objectives import Objective
 from tutelage.reports.record import Curve, Residuals
 from tutelage.signals import UNLABELLED
+from tutelage.teachers import Teacher
 
 SIMILARITY_TEMPERATURE = 4.0
 _MOST_CLASSES = 100
@@ -127,6 +129,13 @@ def calibrate_tokens(outputs: Outputs) -> Calibration | None:
         return None
     nll = scores.column("nll")[labels.long() != UNLABELLED].mean().item()
     return Calibration(nll, expected_error(binned(*pair, BINS)))
+
+
+def unmeasured_scores(teacher: Teacher, outputs: Outputs | None) -> str:
+    """Return why a teacher's own scores of tokens are not known, in words; "" if they are."""
+    if outputs is None or outputs.scores is None:
+        return "it has samples of its tokens, and no probabilities"
+    return "" if teacher.modules() else unknown_labels(outputs.scores, outputs.labels)
 
 
 def _confidences(outputs: Outputs) -> tuple[Tensor, Tensor] | None:

@@ -35,6 +35,7 @@ from tutelage.reports.summary import (
     resemblance,
     summarize,
     summarize_tokens,
+    unmeasured_scores,
     versions,
 )
 from tutelage.teachers import Live
@@ -108,7 +109,7 @@ def _scores(run: Run, val: object) -> tuple[Outputs, Outputs | None, str]:
     except (ModelError, StoreError) as error:  # such as a store of features only
         ours = evaluate(run.student, None, None, source, scores=True).outputs
         return ours, None, str(error)
-    return ours, theirs, ""
+    return ours, theirs, unmeasured_scores(run.teacher, theirs)
 
 
 def joined_history(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
