@@ -46,13 +46,14 @@ def resemblance_section(record: Record) -> Section | None:
         "Similarity is the correlation between student and teacher of the mean probabilities of "
         f"wrong classes, on {data} at T = {record.similarity_temperature:g}."
     )
+    alike = "token" if record.tokens else "class"
     note = (
         "Agreement is the fraction of labels that student and teacher predict alike; KL is the "
         "divergence of the student's probability of a label from the teacher's at T = 1, the mean "
         "over labels."
         if record.binary
         else f"Agreement is the fraction of {unit} for which student and teacher predict the same "
-        "class; KL is the divergence of the student's probabilities from the teacher's at T = 1"
+        f"{alike}; KL is the divergence of the student's probabilities from the teacher's at T = 1"
         + (", the mean over tokens." if record.tokens else f". {similarity}")
         + (f" Training data: up to {number}, spread evenly." if on_train else "")
         + ("" if record.is_run else " Means over seeds.")
