@@ -101,7 +101,10 @@ def test_what_is_skipped_says_why(page):
     arm = record.arm("student")
     trial = replace(arm.trials[0], metrics={"perplexity": 2.0})
     _, drafts = language_sections(replace(record, arms=(replace(arm, trials=(trial,)),)))
-    assert "Not measured: the teacher's probabilities of all tokens are not known." in drafts.text
+    assert (
+        "Not measured: the teacher has no probability of each of the student's tokens."
+        in drafts.text
+    )
     assert language_sections(replace(record, teacher=None))[1] is None
     assert language_sections(replace(record, tokens=False)) == ()
 

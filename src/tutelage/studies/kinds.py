@@ -72,6 +72,11 @@ def study_kind(arms: Mapping[str, Arm], controls: Mapping[str, Arm], test: Truth
     return "classes" if test.labels is None else _kind_of(test.labels)
 
 
+def may_be_of_tokens(*arms: Mapping[str, Arm]) -> bool:
+    """Tell whether objectives read outputs as classes, as far as they say."""
+    return all(_by_kind(each).keys() <= {"classes"} for each in arms)
+
+
 def _by_kind(arms: Mapping[str, Arm]) -> dict[OutputKind, Objective]:
     """Return an objective of each kind that arms have."""
     found: dict[OutputKind, Objective] = {}

@@ -19,6 +19,7 @@ from tutelage.evaluation import Outputs, TokenScores, evaluate
 from tutelage.evaluation.token_scores import BATCH_OF_TEXTS
 from tutelage.files import write_whole
 from tutelage.identity import digest
+from tutelage.layers import Output
 from tutelage.layers.language import as_asked, generates
 from tutelage.nested import describe, moved, named_tensors
 from tutelage.signals import UNLABELLED, Batch
@@ -98,12 +99,12 @@ def truth(name: str, data: object, student: Callable[[], object] | None = None) 
         name: Of the data, for errors.
         data: The same.
         student: Returns a student, which is called where inputs are tokens: a language model's
-            labels are those of the next tokens.
+            labels are those of the next tokens. One in an `Output` may return anything else.
 
     Raises:
         DataError: The data cannot be read.
     """
-    of_tokens = False
+    model, of_tokens = None, False
     labels, targets, domains, prints, keys, kind = [], [], [], [], [], ""
     by_row = RowLabelsReader()
     with randomness.preserved():
@@ -112,11 +113,11 @@ def truth(name: str, data: object, student: Callable[[], object] | None = None) 
             tensor = batch.labels is None or isinstance(batch.labels, Tensor)
             labels.append(batch.labels if tensor else None)
             targets += [] if tensor else _boxes(name, batch.labels)
-            model = None
-            if student is not None and isinstance(batch.inputs, Mapping):
-                model = student() if "input_ids" in batch.inputs else None
-                of_tokens = generates(model)
-            by_row.add(as_asked(batch, model))
+            tokens = isinstance(batch.inputs, Mapping) and "input_ids" in batch.inputs
+            if tokens and student is not None and model is None:
+                model = student()
+                of_tokens = generates(model) and not isinstance(model, Output)
+            by_row.add(as_asked(batch, model if of_tokens else None))
             domains.append(domains_of(batch))
             prints.append(fingerprint(dict(named_tensors((batch.inputs, batch.labels)))))
             keys += example_keys(batch)

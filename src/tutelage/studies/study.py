@@ -26,7 +26,7 @@ from tutelage.studies.collect import Finished
 from tutelage.studies.conclude import ReportOptions, conclude
 from tutelage.studies.controls import built_in_controls
 from tutelage.studies.folder import exclusive
-from tutelage.studies.kinds import study_kind
+from tutelage.studies.kinds import may_be_of_tokens, study_kind
 from tutelage.studies.outputs import Truth, notes_on, truth
 from tutelage.studies.overlap import check_overlaps
 from tutelage.studies.plan import StudyPlan, Training, student_for
@@ -202,10 +202,11 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     ours = arms_of("arms", arms)
     check_options(ours, primary, margin, teacher)
     numbers = seeds_of(seeds)
-    make = partial(student_for, student, numbers[0])
+    theirs = {} if controls is None else arms_of("controls", controls)
+    language = may_be_of_tokens(ours, theirs)
+    make = partial(student_for, student, numbers[0]) if language else None
     known = truth("test", test, make)
     check_groups(groups, known)
-    theirs = {} if controls is None else arms_of("controls", controls)
     kind = study_kind(ours, theirs, known)
     check_metric_names(own_metrics, kind == "binary")
     if kind == "tokens":

@@ -63,11 +63,11 @@ def record_of(run: Run) -> Record:
     everyone = {} if run.teacher is None else {_TEACHER: run.teacher}
     timing = Timing("val", run.val, 1 if tokens else _TIMED_BATCH, _SECONDS, _ROUNDS, tokens)
     with randomness.preserved():
-        if run.val is not None and (tokens or not learns_by_own_loss(run.objective)):
+        if run.val is not None:
             with nullcontext() if run.teacher is None else run.teacher.ready(device):
                 if tokens:
                     outputs, theirs, unmeasured = _scores(run, run.val)
-                else:
+                if outputs is None and not learns_by_own_loss(run.objective):
                     outputs, unmeasured = _outputs(run, run.val)
         models = measure_models(everyone | {STUDENT: Live(run.student)}, timing, device)
     record = logged_record(run.settings, run.history, run.best_epoch, versions())
@@ -96,13 +96,19 @@ def _outputs(run: Run, val: object) -> tuple[Outputs, str]:
         return evaluate(run.student, None, None, source).outputs, str(error)
 
 
-def _scores(run: Run, val: object) -> tuple[Outputs, Outputs | None, str]:
-    """Return the scores of tokens of student and teacher, and why the teacher's are missing."""
+def _scores(run: Run, val: object) -> tuple[Outputs | None, Outputs | None, str]:
+    """Return the scores of tokens of student and teacher, and why the teacher's are missing.
+
+    None of a student that has one output for each text, such as an embedding.
+    """
     source = as_source("val", val, BATCH_OF_TEXTS, shuffle=False)
     if run.teacher is None:
-        return evaluate(run.student, None, None, source, scores=True).outputs, None, ""
+        ours = evaluate(run.student, None, None, source, scores=True).outputs
+        return None if ours.rows is None else ours, None, ""
     try:
         ours = evaluate(run.student, run.teacher, None, source, scores=True).outputs
+        if ours.rows is None:
+            return None, None, ""
         theirs = evaluate(
             run.teacher, None, None, source, scores=True, asked_as=run.student
         ).outputs

@@ -72,7 +72,7 @@ def _drafts(record: Record) -> Section | None:
     )
     arms = [arm for arm in record.arms if arm.values("acceptance_rate")]
     if not arms:
-        why = record.unmeasured or "the teacher's probabilities of all tokens are not known"
+        why = record.unmeasured or "the teacher has no probability of each of the student's tokens"
         return Section("The student as a draft", (text, f"Not measured: {why}."))
     teacher = record.model_of(record.teacher)
     columns = (
