@@ -112,17 +112,12 @@ class HeadLogits:
         return replace(self, hidden=self.hidden.to(dtype), weight=self.weight.to(dtype), bias=bias)
 
     def chunks(self) -> Iterator[slice]:
-        """Return slices of the rows whose logits may exist at one time."""
-        return self._slices(_LOGITS_AT_ONCE)
+        """Return slices of the rows, as `chunks_of_rows`."""
+        return chunks_of_rows(*self.shape, self.device)
 
     def pieces(self) -> Iterator[slice]:
-        """Return slices of the rows of a chunk of which a loss may be computed at one time."""
-        return self._slices(_LOSSES_AT_ONCE)
-
-    def _slices(self, at_once: dict[str, int]) -> Iterator[slice]:
-        rows, classes = self.shape
-        size = max(at_once.get(self.device.type, _ON_A_DEVICE) // max(classes, 1), 1)
-        return (slice(first, min(first + size, rows)) for first in range(0, rows, size))
+        """Return slices of the rows, as `pieces_of_rows`."""
+        return pieces_of_rows(*self.shape, self.device)
 
     def raw(self) -> Tensor:
         """Return `hidden · weightᵀ + bias`."""
@@ -137,3 +132,18 @@ class HeadLogits:
     def logits(self) -> Tensor:
         """Return the logits of all rows at once."""
         return self.finish(self.raw())
+
+
+def chunks_of_rows(rows: int, classes: int, device: torch.device) -> Iterator[slice]:
+    """Return slices of so many rows, of which logits of so many classes may exist at one time."""
+    return _slices(rows, classes, _LOGITS_AT_ONCE.get(device.type, _ON_A_DEVICE))
+
+
+def pieces_of_rows(rows: int, classes: int, device: torch.device) -> Iterator[slice]:
+    """Return slices of the rows of a chunk of which a loss may be computed at one time."""
+    return _slices(rows, classes, _LOSSES_AT_ONCE.get(device.type, _ON_A_DEVICE))
+
+
+def _slices(rows: int, classes: int, at_once: int) -> Iterator[slice]:
+    size = max(at_once // max(classes, 1), 1)
+    return (slice(first, min(first + size, rows)) for first in range(0, rows, size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 import tutelage as tl
 from children import PROGRAMS, Child
 from language_models import make, padded, texts
-from tutelage.evaluation import evaluate
+from tutelage.evaluation import TokenScores, evaluate, perplexity
+from tutelage.rows import Rows
 from tutelage.signals import Batch
 
 OBJECTIVE = 0.5 * tl.HardLabels() + tl.SoftTargets(1)
@@ -34,7 +36,7 @@ def run(train: object = TEXTS, least: int | None = 0, **settings: Any) -> tl.Run
     student, teacher = make("Llama"), make("Llama", 32, seed=1)
     engine = tl.Engine(progress=False, chunk_logits_from=least, **settings.pop("engine", {}))
     settings = {"objective": OBJECTIVE, "batch_size": 4, "val": TEXTS, "epochs": 2} | settings
-    sgd = partial(torch.optim.SGD, lr=0.5)
+    sgd = partial(torch.optim.SGD, lr=settings.pop("optimizer_rate", 0.5))
     return tl.distill(teacher, student, train=train, optimizer=sgd, engine=engine, **settings)
 
 
@@ -104,6 +106,33 @@ def test_metrics_of_the_users_own_see_whole_logits_of_next_tokens() -> None:
         )
     expected = (torch.stack(losses).sum() / learned).exp().item()
     assert found.history[0]["val/perplexity"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_best_epoch_is_that_of_the_lowest_perplexity() -> None:
+    found = run(epochs=3, optimizer_rate=2.0)
+    values = [each["val/perplexity"] for each in found.history]
+    assert found.best_epoch == 1 + values.index(min(values))
+    assert perplexity(found.student, TEXTS) == pytest.approx(min(values), rel=1e-5)
+
+
+@pytest.mark.parametrize("least", [0, None])
+def test_metrics_of_scores_need_no_logits_and_know_their_direction(least: int | None) -> None:
+    seen = []
+
+    class Likely:
+        """The fraction of tokens with a label whose probability is above a half."""
+
+        reads_scores = True
+        higher_is_better = True
+
+        def of_rows(self, output: TokenScores, labels: torch.Tensor, rows: Rows) -> float:
+            seen.append((type(output), len(labels), len(rows)))
+            return (output.column("nll") < math.log(2)).double().mean().item()
+
+    found = run(metrics={"likely": Likely()}, monitor="likely", epochs=1, least=least)
+    learned = sum(int((each["labels"][1:] != -100).sum()) for each in TEXTS)
+    assert seen == [(TokenScores, learned, learned)]
+    assert 0 <= found.history[0]["val/likely"] <= 1
 
 
 def test_accuracy_and_agreement_are_of_learned_tokens() -> None:

@@ -9,7 +9,7 @@ from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from tutelage.errors import ArgumentError, DataError, NonFiniteError
-from tutelage.training.monitor import Monitor, choose_monitor
+from tutelage.training.monitor import Monitor, as_monitor, choose_monitor
 from tutelage.training.state import RunState
 
 X = torch.randn(96, 6, generator=torch.Generator().manual_seed(0))
@@ -184,3 +184,18 @@ def test_an_infinite_value_is_worse_than_any_other():
     assert state.is_best({"loss": math.inf})
     assert state.is_best({"loss": 5.0})
     assert not state.is_best({"loss": math.inf})
+
+
+def test_a_metric_tells_its_own_direction():
+    class Distance:
+        higher_is_better = False
+
+        def __call__(self, output, labels):
+            return 0.0
+
+    found = as_monitor("distance/photo", {"distance": Distance()})
+    assert (found.name, found.higher) == ("distance/photo", False)
+    with pytest.raises(ArgumentError, match="does not know whether higher"):
+        as_monitor("distance", {"distance": nn.functional.mse_loss})
+    assert choose_monitor({"loss", "accuracy", "perplexity"}) == Monitor("perplexity")
+    assert not Monitor("perplexity").higher

@@ -52,6 +52,7 @@ from tutelage.evaluation.metrics import (
     ClassMetric,
     CountedMetric,
     Metric,
+    ScoreMetric,
     accuracy,
     agreement,
     evaluate_metric,
@@ -70,10 +71,13 @@ from tutelage.evaluation.segmentation import (
 )
 from tutelage.evaluation.standard import check_metric_names, label_metrics
 from tutelage.evaluation.temperature import fit_temperature
+from tutelage.evaluation.token_metrics import BitsPerByte, Perplexity
+from tutelage.evaluation.token_scores import TokenScores, token_scores
 from tutelage.evaluation.variants import Variant, variants
 
 __all__ = [
     "AveragePrecision",
+    "BitsPerByte",
     "Calibration",
     "ClassMetric",
     "Cost",
@@ -89,7 +93,10 @@ __all__ = [
     "Metric",
     "NonInferiority",
     "Outputs",
+    "Perplexity",
     "Reliability",
+    "ScoreMetric",
+    "TokenScores",
     "Variant",
     "acceptance_rate",
     "accuracy",
@@ -141,5 +148,6 @@ __all__ = [
     "similarity_correlation",
     "speculative_speedup",
     "tag_sentences",
+    "token_scores",
     "variants",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tutelage.evaluation._predicted import Predicted
+from tutelage.evaluation.token_scores import TokenScores
 from tutelage.nested import picked
 from tutelage.rows import Rows
 from tutelage.signals import Batch
@@ -28,8 +28,8 @@ class Outputs:
         domains: The domain of each example; None where the data has none.
         rows: Which rows belong to which example; None with one answer an example.
         predictions: In place of `student`: one dict per example, as detectors return.
-        predicted: In place of `student` and `teacher`: the predicted class of each row, where
-            logits are too many to keep.
+        scores: Of language models, scores of each row (token); `student` and `teacher` are None
+            where logits are too many to keep.
     """
 
     student: Tensor | None
@@ -38,15 +38,15 @@ class Outputs:
     domains: Sequence[str] | None = None
     rows: Rows | None = None
     predictions: Sequence[Any] | None = None
-    predicted: Predicted | None = None
+    scores: TokenScores | None = None
 
     @property
     def examples(self) -> int:
         """The number of examples."""
         if self.rows is not None:
             return len(self.rows.counts)
-        if self.predicted is not None:
-            return len(self.predicted.student)
+        if self.scores is not None:
+            return len(self.scores)
         return len(self.student if self.student is not None else self.predictions or ())
 
     def __getitem__(self, examples: Sequence[int]) -> Outputs:
@@ -59,19 +59,23 @@ class Outputs:
         )
         rows = None if self.rows is None else self.rows[own]
         predictions = None if self.predictions is None else picked(self.predictions, own)
-        few = None if self.predicted is None else self.predicted[places]
-        return Outputs(student, teacher, labels, rows=rows, predictions=predictions, predicted=few)
+        scores = None if self.scores is None else self.scores[places]
+        return Outputs(student, teacher, labels, None, rows, predictions, scores)
 
     def labelled(self) -> Outputs:
         """Return those of the labelled examples, or rows, without domains and teacher."""
-        labels, rows, student = self.labels, self.rows, self.student
-        if isinstance(labels, Tensor) and student is not None:
-            known = Batch(student, labels).labelled()
-            student, labels = student[known], labels[known]
+        labels, rows, student, scores = self.labels, self.rows, self.student, self.scores
+        if isinstance(labels, Tensor) and (student is not None or scores is not None):
+            known = Batch(labels, labels).labelled()
+            student, scores = (
+                None if student is None else student[known],
+                None if scores is None else scores[known],
+            )
+            labels = labels[known]
             if rows is not None:
                 counts = rows.examples[known].bincount(minlength=self.examples)
                 rows = Rows.counted(counts)
-        return Outputs(student, None, labels, rows=rows, predictions=self.predictions)
+        return Outputs(student, None, labels, None, rows, self.predictions, scores)
 
     def by_domain(self) -> dict[str, Outputs]:
         """Return the outputs of each domain; empty where the data has no domains."""

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from tutelage.coarse import CoarseLogits
 from tutelage.data import Source, as_source, randomness
 from tutelage.errors import ArgumentError, DataError
+from tutelage.evaluation._keeper import Keeper
 from tutelage.evaluation._outputs import Outputs
-from tutelage.evaluation._predicted import Predicted, predicted
-from tutelage.evaluation.metrics import Metric, user_metrics
+from tutelage.evaluation.metrics import Metric, needs_logits, user_metrics
 from tutelage.evaluation.standard import (
     label_metrics,
     learns_by_own_loss,
     teacher_metrics,
 )
-from tutelage.heads import HeadLogits
 from tutelage.layers import evaluating
-from tutelage.layers.language import as_asked
+from tutelage.layers.language import as_asked, generates, next_tokens
 from tutelage.layers.own_loss import observe_student
-from tutelage.nested import joined, moved
 from tutelage.objectives import Objective, with_feedback
 from tutelage.objectives._by_chunk import CHUNK_LOGITS_FROM, with_heads
 from tutelage.objectives._valid import masked, valid_examples, values_of
-from tutelage.positions import by_row, labels_by_row
-from tutelage.rows import Rows
+from tutelage.positions import by_row
 from tutelage.signals import Batch, Signals
 from tutelage.teachers import Teacher, ask
 from tutelage.wants import OUTPUT, Fields, Wants
@@ -62,6 +58,8 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
     metrics: Mapping[str, Metric] | None = None,
     device: torch.device | None = None,
     outputs: bool = False,
+    scores: bool = False,
+    asked_as: nn.Module | None = None,
     chunk_logits_from: int | None = CHUNK_LOGITS_FROM,
 ) -> Evaluation:
     """Run a model, and its teacher, over data and evaluate it.
@@ -79,8 +77,12 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
         metrics: The user's metrics by name; they are given the labelled examples.
         device: The device of the batches; None for the model's own. The model is not moved.
         outputs: Whether to return both models' outputs even where the objective reads none.
-        chunk_logits_from: As in `Distiller`. Of such logits the first class of each row is kept,
-            as `CoarseLogits`. Metrics of the user's, and `outputs`, need them whole.
+        scores: Whether to return `TokenScores` in place of both models' class logits, without a
+            loss. Of language models they are made anyway, where an objective reads classes.
+        asked_as: The student of a teacher that is evaluated alone: batches are those that it is
+            asked, such as with the labels of next tokens; None for the model itself.
+        chunk_logits_from: As in `Distiller`. Of such logits `TokenScores` alone are kept. `outputs`
+            needs them whole, and so do metrics of the user's that do not read scores.
 
     Raises:
         ArgumentError: A metric fails.
@@ -90,7 +92,8 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
     scored = objective is not None and (teacher is not None or not objective.wants.teacher)
     # A source of outputs has no loss of its own.
     scored &= isinstance(model, nn.Module) or not (objective and objective.wants.student.loss)
-    least = None if metrics or outputs else chunk_logits_from
+    whole = outputs or bool(needs_logits(metrics or {}))
+    least = None if whole else chunk_logits_from
     wants = Wants(student=OUTPUT)
     if objective is not None and scored:
         wants = with_heads(objective, least)
@@ -98,40 +101,29 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
         wants |= Wants(student=OUTPUT)
     if outputs or objective is None:
         wants |= Wants(student=OUTPUT, teacher=Fields(output=teacher is not None))
-    losses = _Losses(objective if scored else None)
-    results: list[tuple[Signals, Signals, Batch]] = []
-    by_head = False
+    if scores:
+        own = replace(OUTPUT, head_from=least)
+        wants = Wants(student=own, teacher=Fields() if teacher is None else own)
+    feedback = with_feedback(objective) if objective is not None and scored else []
+    keeper = Keeper(whole or bool(feedback) or (objective is None and not scores), scores)
+    losses = _Losses(objective if scored and not scores else None)
     device = _device(model) if device is None else device
     modules = [each for each in (model, objective) if isinstance(each, nn.Module)]
-    module = model if isinstance(model, nn.Module) else next(iter(model.modules()), None)
+    module = _module(model) if asked_as is None else asked_as
+    language = objective is not None and is_of_language(module, objective)
     with _evaluating(*modules):
         for raw in source.epoch(0):
             batch = raw.to(device, _FINAL)
-            batch = as_asked(batch, module) if wants.student.output else batch
+            batch = _as_asked(batch, model, module) if wants.student.output else batch
             student = run_model(model, batch, wants.student, "student" if objective else "model")
             target = Signals() if teacher is None else ask(teacher, batch, wants.teacher)
             losses.add(student, target, batch)
-            labels = replace(labels_by_row(batch, student.rows), inputs=None)
-            by_head = least is not None and isinstance(student.output, HeadLogits)
-            results.append((*_kept(student, target, by_head), labels))
-    students, targets, batches = zip(*results, strict=True)
-    student, target = _joined_outputs(students), _joined_outputs(targets)
-    batch = _joined_batches(batches)
-    domains = cast("list[str] | None", batch.domain)
-    few = _predicted(student, target) if by_head else None
-    found = Outputs(
-        None if few else student.full_output(),
-        None if few else target.full_output(),
-        batch.labels,
-        domains,
-        student.rows,
-        student.predictions,
-        few,
-    )
+            keeper.add(student, target, batch, language)
+    found, student, target, batch = keeper.joined()
     if objective is None:
         return Evaluation({}, found)
     values = losses.metrics()
-    for each in with_feedback(objective) if scored else ():
+    for each in feedback:
         values |= each.validation_metrics(student, target, batch)
     values |= measure(objective, found, metrics, standard=not learns_by_own_loss(objective))
     if not values:
@@ -141,6 +133,11 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
             "tl.teachers.Stored(store, val_store), or leave `val` out"
         )
     return Evaluation(values, found)
+
+
+def is_of_language(model: object, objective: Objective) -> bool:
+    """Tell whether a model is one of language whose logits, and no embedding, are evaluated."""
+    return objective.output_kind in (None, "classes") and generates(model)
 
 
 def predict(model: nn.Module, data: object, batch_size: int = 256) -> Any:
@@ -185,7 +182,7 @@ def measure(
         ArgumentError: A metric fails.
         DataError: A class id is out of range.
     """
-    if outputs.student is None and outputs.predictions is None and outputs.predicted is None:
+    if outputs.student is None and outputs.predictions is None and outputs.scores is None:
         return {}
     reading = objective if standard else None
     return _measure(reading, outputs, metrics or {}, tolerant=False) | {
@@ -207,13 +204,19 @@ def _measure(
     `tolerant` leaves out what raises ValueError.
     """
     found, student = dict[str, float](), outputs.student
-    if outputs.predicted is not None:
-        return {} if objective is None else outputs.predicted.metrics(outputs.labels)
+    if outputs.scores is not None:
+        found |= {} if objective is None else outputs.scores.metrics(outputs.labels)
+        known, rest = outputs.labelled(), needs_logits(metrics)
+        own = {name: each for name, each in metrics.items() if name not in rest}
+        found |= user_metrics(own, known.scores, known.labels, tolerant, known.rows)
+        metrics = {name: metrics[name] for name in rest}
+        if student is None:
+            return found
     if student is None:
         return user_metrics(metrics, outputs.predictions, outputs.labels, tolerant)
     if objective is not None:
         student = objective.prediction(student)
-        found = label_metrics(objective, student, outputs.labels)
+        found |= label_metrics(objective, student, outputs.labels)
     if objective is not None and outputs.teacher is not None:
         teacher = objective.prediction(outputs.teacher)
         if teacher.shape == student.shape:
@@ -270,60 +273,15 @@ def run_model(model: nn.Module | Teacher, batch: Batch, wanted: Fields, side: st
     return by_row(observe_student(model, batch, wanted, side), batch, side)
 
 
-def _kept(student: Signals, target: Signals, few: bool) -> tuple[Signals, Signals]:
-    """Return the outputs of student and teacher alone, on the CPU: features may be large.
-
-    `few` keeps only predicted classes.
-    """
-    found = []
-    for each in (student, target):
-        output = each.output
-        if few and output is not None:
-            output = None if isinstance(output, CoarseLogits) else predicted(output)
-        elif isinstance(output, HeadLogits):
-            output = output.as_computed().logits()
-        kept = Signals(output, rows=each.rows, predictions=each.predictions)
-        found.append(kept.to(_CPU))
-    return found[0], found[1]
+def _module(model: nn.Module | Teacher) -> nn.Module | None:
+    return model if isinstance(model, nn.Module) else next(iter(model.modules()), None)
 
 
-def _predicted(student: Signals, target: Signals) -> Predicted:
-    return Predicted(cast("Tensor", student.output), target.full_output())
-
-
-def _joined_outputs(parts: Sequence[Signals]) -> Signals:
-    """Concatenate the outputs of all batches; without an output if one has none."""
-    predictions = [part.predictions for part in parts if part.predictions is not None]
-    if len(predictions) == len(parts):
-        return Signals(predictions=list(chain.from_iterable(predictions)))
-    outputs = [part.wanted_targets() for part in parts if part.output is not None]
-    dense = [each for each in outputs if isinstance(each, Tensor)]
-    if len(outputs) < len(parts) or not parts:
-        return Signals()
-    several = [part.rows for part in parts if part.rows is not None]
-    rows = Rows.joined(several) if several else None
-    if len(dense) == len(parts):
-        return Signals(torch.cat(dense), rows=rows)
-    coarse = [CoarseLogits.of(each) if isinstance(each, Tensor) else each for each in outputs]
-    return Signals(CoarseLogits.joined(coarse), rows=rows)
-
-
-def _joined_batches(parts: Sequence[Batch]) -> Batch:
-    """Return labels and domains of all examples, where all have them, as a batch without inputs."""
-    labels = [moved(part.labels, _CPU) for part in parts if part.labels is not None]
-    domains = [
-        part.domain.tolist() if isinstance(part.domain, Tensor) else part.domain
-        for part in parts
-        if part.domain is not None
-    ]
-    names = list(map(str, chain.from_iterable(domains)))
-    rows = [part.rows for part in parts if part.rows is not None]
-    return Batch(
-        None,
-        joined(labels) if len(labels) == len(parts) else None,
-        domain=names if len(domains) == len(parts) else None,
-        rows=Rows.joined(rows) if rows else None,
-    )
+def _as_asked(batch: Batch, model: nn.Module | Teacher, module: nn.Module | None) -> Batch:
+    """Return a batch as language models are asked; without a module a teacher may tell."""
+    if module is None and isinstance(model, Teacher) and model.is_causal:
+        return next_tokens(batch)
+    return as_asked(batch, module)
 
 
 def _device(model: nn.Module | Teacher) -> torch.device:

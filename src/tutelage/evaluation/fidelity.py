@@ -36,12 +36,15 @@ def mean_kl(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> float
 def divergence(objective: Objective, outputs: Outputs) -> dict[str, float]:
     """Return `kl`, the mean KL divergence from the teacher; empty where there are no classes.
 
-    Of binary labels it is the mean over all labels.
+    Of binary labels it is the mean over all labels. Of scores of tokens there is `acceptance_rate`
+    too (see `acceptance_rate`).
 
     Args:
         objective: Tells what outputs hold (`output_kind`).
         outputs: Of student and teacher.
     """
+    if outputs.scores is not None:
+        return outputs.scores.fidelity()
     values = objective.output_kind == "values"
     if values or outputs.student is None or outputs.teacher is None:
         return {}

@@ -16,29 +16,39 @@ from tutelage._checks import integer, not_negative, positive
 from tutelage.data import as_source
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.evaluation.evaluate import evaluate
+from tutelage.evaluation.token_scores import BATCH_OF_TEXTS, TokenScores, unknown_labels
 from tutelage.layers import evaluating
-from tutelage.objectives import HardLabels, Objective, RowMean, TotalVariation
+from tutelage.signals import UNLABELLED
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher
 
-_BATCH, _WINDOW = 8, 512
+_WINDOW = 512
 
 
-def perplexity(model: nn.Module, data: object, batch_size: int = _BATCH) -> float:
+def perplexity(
+    model: AnyTeacher,
+    data: object,
+    batch_size: int = BATCH_OF_TEXTS,
+    asked_as: nn.Module | None = None,
+) -> float:
     """Return exp of the mean of −log p(token | those before) over all tokens with a label.
 
     Perplexities of models with different tokenizers cannot be compared: see `bits_per_byte`. Logits
     over a large vocabulary never stand whole.
 
     Args:
-        model: A language model of transformers.
+        model: A language model of transformers, or a teacher: a store with the outputs for these
+            texts, or a served one. Of a teacher that knows some of the tokens the perplexity is
+            exact if each token with a label is one of them, and is not known otherwise.
         data: Texts as dicts with `input_ids`, and `labels` where not all tokens count (−100).
         batch_size: Texts at a time, for a data set.
+        asked_as: Of a store, which does not tell whether its model was causal, a student of it.
 
     Raises:
+        ArgumentError: A store is given without `asked_as`.
         DataError: No token has a label.
-        ModelError: The model refuses the texts.
+        ModelError: The model refuses the texts, or does not know all tokens with a label.
     """
-    return math.exp(_mean(model, None, HardLabels(), data, batch_size))
+    return math.exp(_mean_nll(model, data, batch_size, asked_as))
 
 
 def bits_per_byte(
@@ -46,7 +56,7 @@ def bits_per_byte(
     tokenizer: Any,
     texts: Iterable[str],
     window: int = _WINDOW,
-    batch_size: int = _BATCH,
+    batch_size: int = BATCH_OF_TEXTS,
 ) -> float:
     """Return how many bits the model needs for a byte of some texts: −Σ log2 p(token) / Σ bytes.
 
@@ -80,12 +90,12 @@ def bits_per_byte(
             windows.append({"input_ids": [start, *part], "labels": [-100, *part]})
     if not tokens:
         raise ArgumentError("`texts` must have tokens, got none; give some")
-    nats = tokens * _mean(model, None, HardLabels(), windows, batch_size)
+    nats = tokens * _mean_nll(model, windows, batch_size)
     return nats / math.log(2) / size
 
 
 def acceptance_rate(
-    student: nn.Module, teacher: AnyTeacher, data: object, batch_size: int = _BATCH
+    student: nn.Module, teacher: AnyTeacher, data: object, batch_size: int = BATCH_OF_TEXTS
 ) -> float:
     """Return how often a teacher accepts a token that its student drafts, in [0, 1].
 
@@ -104,9 +114,18 @@ def acceptance_rate(
         batch_size: Texts at a time, for a data set.
 
     Raises:
-        TutelageError: As for `perplexity`, or the vocabularies differ.
+        ModelError: The vocabularies differ, or the teacher knows some of the tokens only.
+        TutelageError: As for `perplexity`.
     """
-    return 1 - _mean(student, as_teacher(teacher), TotalVariation(), data, batch_size)
+    found, _ = _scores(student, as_teacher(teacher), data, batch_size)
+    rate = found.fidelity().get("acceptance_rate")
+    if rate is None:
+        raise ModelError(
+            "`teacher` must have the probability of each of the student's tokens, got one of "
+            "another vocabulary, or one that knows the most probable tokens only; give the model "
+            "itself"
+        )
+    return rate
 
 
 def speculative_speedup(acceptance: float, cost: float, length: int = 4) -> float:
@@ -153,8 +172,8 @@ class GenerationSpeed:
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens of all texts in a second, after the first."""
-        return self.batch_size / self.per_token
+        """Tokens of all texts in a second, after the first; ∞ where that is too short to time."""
+        return self.batch_size / self.per_token if self.per_token else math.inf
 
 
 def generation_speed(
@@ -226,14 +245,45 @@ def _seconds(model: Any, ids: Tensor, new_tokens: int) -> float:
     return time.perf_counter() - began
 
 
-def _mean(
-    model: nn.Module, teacher: Teacher | None, objective: Objective, data: object, batch_size: int
+def _mean_nll(
+    model: AnyTeacher, data: object, batch_size: int, asked_as: nn.Module | None = None
 ) -> float:
-    """Return the mean of an objective over all tokens that count."""
+    """Return the mean of −log p over all tokens with a label."""
+    found, labels = _scores(model, None, data, batch_size, asked_as)
+    known = labels.long() != UNLABELLED if isinstance(labels, Tensor) else None
+    if known is None or not bool(known.any()):
+        raise DataError("`data` must have tokens with a label, got none; give texts")
+    reason = "" if isinstance(model, nn.Module) else unknown_labels(found, labels)
+    if reason:
+        raise ModelError(
+            "the perplexity of a teacher needs its probability of each token with a label, but "
+            f"{reason}; give the model itself, or store more tokens (`top_k`)"
+        )
+    return found.column("nll")[known].mean().item()
+
+
+def _scores(
+    model: AnyTeacher,
+    teacher: Teacher | None,
+    data: object,
+    batch_size: int,
+    asked_as: nn.Module | None = None,
+) -> tuple[TokenScores, Any]:
+    """Return the scores of all tokens, and their labels."""
     positive("batch_size", batch_size, "it counts texts")
     source = as_source("data", data, batch_size, shuffle=False)
     teacher = None if teacher is None else teacher.for_data("data", data)
-    found = evaluate(model, teacher, RowMean(objective), source).metrics
-    if "loss" not in found:
-        raise DataError("`data` must have tokens with a label, got none; give texts")
-    return found["loss"]
+    asked = model if isinstance(model, nn.Module) else as_teacher(model).for_data("data", data)
+    told = isinstance(asked, nn.Module) or asked.is_causal or bool(asked.modules())
+    if asked_as is None and not told:
+        raise ArgumentError(
+            f"`asked_as` must be a student of {asked}, which does not tell whether its outputs are "
+            "about the next token, got none; give a model of the same kind"
+        )
+    found = evaluate(asked, teacher, None, source, scores=True, asked_as=asked_as).outputs
+    if found.scores is None:
+        raise ModelError(
+            "the model must return logits of classes for each token, or know the probabilities of "
+            f"some, got {type(asked).__name__}, which does not; give a language model"
+        )
+    return found.scores, found.labels

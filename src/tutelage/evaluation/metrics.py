@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -65,13 +65,30 @@ class CountedMetric(Protocol):
         ...
 
 
+@runtime_checkable
+class ScoreMetric(Protocol):
+    """A metric that needs no logits of language models, but `TokenScores` of their tokens."""
+
+    reads_scores: Literal[True]
+
+    def of_rows(self, output: Any, labels: Tensor, rows: Rows) -> Any:
+        """Return the value over all examples, of `TokenScores` or of logits of labelled rows."""
+
+
+def needs_logits(metrics: Mapping[str, Metric]) -> list[str]:
+    """Return the names of the metrics that need logits, and not `TokenScores`."""
+    return [name for name, each in metrics.items() if not isinstance(each, ScoreMetric)]
+
+
 Metric = Callable[[Any, Any], Any] | UpdatedMetric | RowMetric
 """A function of (outputs, labels) of all examples, or an object with update and compute.
 
 With several answers an example these are outputs `[rows, …]` and labels of rows; of a detector both
 are lists with one item per example. A metric with `is_fraction = True` lies in [0, 1] and is shown
-in per cent; one with `by_class` is compared class by class too (`ClassMetric`), and one of counts
-without one pass over the data for each part of them (`CountedMetric`).
+in per cent, and `higher_is_better` tells its direction. One with `reads_scores = True` is given
+`TokenScores` of a language model in place of logits (`ScoreMetric`). One with `by_class` is
+compared class by class too (`ClassMetric`), and one of counts without one pass over the data for
+each part of them (`CountedMetric`).
 """
 
 

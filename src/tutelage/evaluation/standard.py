@@ -22,8 +22,11 @@ from tutelage.nested import describe
 from tutelage.objectives import Objective
 from tutelage.signals import Batch
 
-STANDARD = ("loss", "accuracy", "agreement", "kl", "mse", "r2", "teacher_mse")
-"""The names of the metrics that are computed without being asked for; `kl` is in reports."""
+STANDARD = ("loss", "accuracy", "agreement", "kl", "acceptance_rate", "mse", "r2", "teacher_mse")
+"""The names of the metrics that are computed without being asked for, some of them in reports.
+
+Language models have `perplexity` too, whose name a user's metric may take.
+"""
 OF_BINARY = tuple(dict.fromkeys((*ONE_LABEL, *SEVERAL_LABELS)))
 """Those of binary labels, of which a single one has `accuracy` too; all of them are fractions."""
 

@@ -39,7 +39,7 @@ def as_asked(batch: Batch, model: object) -> Batch:
     if batch.next_tokens or not isinstance(inputs, Mapping):
         return batch
     model = unwrapped(model) if isinstance(model, nn.Module) else model
-    if not _generates(model):
+    if not generates(model):
         return batch
     if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         return next_tokens(batch) if "input_ids" in inputs else batch
@@ -52,8 +52,9 @@ def as_asked(batch: Batch, model: object) -> Batch:
     return replace(batch, inputs={**inputs, "decoder_input_ids": prepare(labels)})
 
 
-def _generates(model: Any) -> bool:
+def generates(model: object) -> bool:
     """Tell whether a model is a language model that generates: causal, or encoder-decoder."""
+    model = unwrapped(model) if isinstance(model, nn.Module) else model
     can = getattr(model, "can_generate", None)
     return callable(can) and bool(can())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from textwrap import shorten
 from typing import NamedTuple
 
@@ -12,28 +13,47 @@ from torch import Tensor, nn
 
 from tutelage.data import as_source, randomness
 from tutelage.errors import TutelageError, in_short
-from tutelage.evaluation import Cost, Latency, latencies, measure_cost, predict, variants
+from tutelage.evaluation import (
+    Cost,
+    GenerationSpeed,
+    Latency,
+    generation_speed,
+    latencies,
+    measure_cost,
+    predict,
+    variants,
+)
 from tutelage.evaluation.evaluate import run_model
 from tutelage.layers import evaluating
+from tutelage.nested import on_tensors
 from tutelage.reports.record import ModelRecord, VariantRecord
 from tutelage.signals import Batch
 from tutelage.teachers import Stored, Teacher
 from tutelage.wants import OUTPUT
 
 _CPU = torch.device("cpu")
+MOST_TOKENS = 128
+"""How many tokens of a text language models are timed on."""
+NEW_TOKENS = 32
+"""How many tokens they write, after a prompt."""
+_PROMPT, _TURNS = 32, 2  # tokens; how often writing is timed
 _LONGEST = 400  # characters of a reason
 _STORED = "its outputs are read from a store"
 _NO_DATA = "there is no validation data to take inputs from"
 
 
 class Timing(NamedTuple):
-    """The data that models are timed on, how many of its examples at most, and how long."""
+    """The data that models are timed on, how many of its examples at most, and how long.
+
+    Of language models an example is the beginning of a text: logits of all tokens may be too many.
+    """
 
     name: str
     data: object
     batch_size: int
     seconds: float
     rounds: int
+    of_tokens: bool = False
 
     def batch(self, device: torch.device) -> Batch | None:
         """Return the first batch of the data; None without data."""
@@ -42,11 +62,19 @@ class Timing(NamedTuple):
         source = as_source(self.name, self.data, self.batch_size, shuffle=False)
         with randomness.preserved():
             randomness.seed_everything(0)
-            return next(iter(source.epoch(0))).to(device)
+            batch = next(iter(source.epoch(0)))
+        if self.of_tokens:
+            batch = batch[:1]
+            batch = replace(batch, inputs=on_tensors(batch.inputs, _beginning), labels=None)
+        return batch.to(device)
 
     def sizes(self, batch: Batch) -> list[int]:
         """Return the numbers of inputs to time a call of."""
         return sorted({1, min(len(batch), self.batch_size)})
+
+
+def _beginning(tensor: Tensor) -> Tensor:
+    return tensor[:, :MOST_TOKENS] if tensor.ndim > 1 else tensor
 
 
 def measure_models(
@@ -60,6 +88,7 @@ def measure_models(
         parts = {key: each if each.module is None else each.module for key, each in models.items()}
         times, reasons = _times(parts, timing, batch)
         costs = {name: _cost(part, batch) for name, part in parts.items()}
+        written = {name: _generation(part, timing, batch) for name, part in parts.items()}
     return {
         name: ModelRecord(
             f"{several} teachers together" if (several := len(model.modules())) > 1 else name,
@@ -67,6 +96,8 @@ def measure_models(
             times.get(name, ()),
             untimed=reasons[name],
             uncounted=costs[name][1],
+            generation=written[name][0],
+            ungenerated=written[name][1],
             device=device.type,
         )
         for name, model in models.items()
@@ -107,6 +138,37 @@ def _times(
         return {}, reasons
     found = latencies(timed, batch, timing.sizes(batch), timing.seconds, timing.rounds)
     return {name: tuple(each) for name, each in found.items()}, reasons
+
+
+def _generation(
+    model: nn.Module | Teacher, timing: Timing, batch: Batch | None
+) -> tuple[tuple[GenerationSpeed, ...], str]:
+    """Return how fast a language model writes, and why it was not measured if it was not."""
+    if not timing.of_tokens:
+        return (), ""
+    if batch is None or not isinstance(model, nn.Module):
+        why = "it is not a single model that writes"
+        return (), _STORED if _is_stored(model) else _NO_DATA if batch is None else why
+    inputs = batch.inputs if isinstance(batch.inputs, Mapping) else {}
+    ids, mask = inputs.get("input_ids"), batch.token_mask()
+    if not isinstance(ids, Tensor):
+        return (), "its inputs have no `input_ids` to go on from"
+    limit = _context(model)
+    if limit is not None and limit <= NEW_TOKENS:
+        return (), f"its context of {limit} tokens is too short to write {NEW_TOKENS}"
+    longest = _PROMPT if limit is None else min(_PROMPT, limit - NEW_TOKENS)
+    prompt = (ids[0] if mask is None else ids[0][mask[0]])[:longest]
+    try:
+        with randomness.preserved():
+            return tuple(generation_speed(model, prompt, NEW_TOKENS, rounds=_TURNS)), ""
+    except Exception as error:  # noqa: BLE001 - whatever a part of another library raises
+        return (), _reason(error)
+
+
+def _context(model: nn.Module) -> int | None:
+    """Return the number of tokens that a model of transformers can take; None if not known."""
+    found = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    return found if isinstance(found, int) and found > 0 else None
 
 
 def _not_timed(model: nn.Module | Teacher, timing: Timing, batch: Batch | None) -> str:

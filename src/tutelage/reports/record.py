@@ -11,12 +11,13 @@ from statistics import fmean
 from typing import Any, Literal
 
 from tutelage.evaluation import Calibration, Cost, Interval, Latency, NonInferiority, Reliability
+from tutelage.evaluation.language import GenerationSpeed
 from tutelage.evaluation.standard import OF_BINARY
 from tutelage.reports.conduct import Edge, Overlap, Tried, Tuning
 from tutelage.reports.samples import ImageSample, TextSample
 
 FORMAT = "tutelage report 3"
-FRACTIONS = ("agreement", *OF_BINARY)
+FRACTIONS = ("agreement", "acceptance_rate", *OF_BINARY)
 """Metrics in [0, 1] that are shown in per cent."""
 
 
@@ -204,6 +205,8 @@ class ModelRecord:
         variants: Cheaper forms of it, if they were asked for.
         untimed: Why it was not timed; "" if it was.
         uncounted: Why FLOPs and memory, or without `cost` anything of it, were not measured.
+        generation: How fast a language model writes, for each batch size.
+        ungenerated: Why that was not measured; "" if it was, or of other models.
         device: Where it was measured, such as "cpu".
     """
 
@@ -213,6 +216,8 @@ class ModelRecord:
     variants: tuple[VariantRecord, ...] = ()
     untimed: str = ""
     uncounted: str = ""
+    generation: tuple[GenerationSpeed, ...] = ()
+    ungenerated: str = ""
     device: str = "cpu"
 
 
@@ -269,6 +274,7 @@ class Record:
         notes: What else a reader must know of how a study was done, in sentences.
         binary: Whether outputs are logits of binary labels.
         samples: Test examples to be looked at.
+        tokens: Whether models are language models, and metrics means over tokens.
         format: Of the file.
     """
 
@@ -300,6 +306,7 @@ class Record:
     notes: tuple[str, ...] = ()
     binary: bool = False
     samples: tuple[ImageSample | TextSample, ...] = ()
+    tokens: bool = False
     format: Literal["tutelage report 3"] = FORMAT
 
     def arm(self, name: str) -> ArmRecord:

@@ -13,6 +13,7 @@ from tutelage.reports.sections.confidence import confidence_section
 from tutelage.reports.sections.cost import cost_sections
 from tutelage.reports.sections.curves import curves_section
 from tutelage.reports.sections.data import data_section, overlap_text
+from tutelage.reports.sections.language import language_sections
 from tutelage.reports.sections.outcome import outcome_sections
 from tutelage.reports.sections.parts import parts_sections
 from tutelage.reports.sections.resemblance import resemblance_section
@@ -45,6 +46,7 @@ def record_page(record: Record) -> Page:
     sections = (
         *outcome_sections(record),
         *cost_sections(record),
+        *language_sections(record),
         confidence_section(record),
         resemblance_section(record),
         *parts_sections(record),

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tutelage.evaluation import (
     Calibration,
+    Outputs,
     Reliability,
     binary_calibration,
     binary_reliability,
@@ -24,10 +25,12 @@ from tutelage.evaluation import (
     similarity_correlation,
 )
 from tutelage.evaluation.binary import is_binary
-from tutelage.evaluation.calibration import BINS, binned, confidences
+from tutelage.evaluation.calibration import BINS, binned, confidences, expected_error
+from tutelage.evaluation.token_scores import unknown_labels
 from tutelage.objectives import Objective
 from tutelage.reports.record import Curve, Residuals
 from tutelage.signals import UNLABELLED
+from tutelage.teachers import Teacher
 
 SIMILARITY_TEMPERATURE = 4.0
 _MOST_CLASSES = 100
@@ -108,6 +111,42 @@ def calibrate(
                 return measured(prediction, labels)
             return measured(prediction, labels, (val, known))
     return None
+
+
+def summarize_tokens(outputs: Sequence[Outputs]) -> Summary:
+    """Return what scores of tokens of one arm's models, one for each seed, tell."""
+    pairs = [pair for pair in map(_confidences, outputs) if pair is not None]
+    if not pairs:
+        return NO_SUMMARY
+    confidence, correct = (torch.cat(each) for each in zip(*pairs, strict=True))
+    return {**NO_SUMMARY, "reliability": binned(confidence, correct, BINS)}
+
+
+def calibrate_tokens(outputs: Outputs) -> Calibration | None:
+    """Return a language model's calibration by token; None without finite scores of labels."""
+    pair, scores, labels = _confidences(outputs), outputs.scores, outputs.labels
+    if pair is None or scores is None:
+        return None
+    nll = scores.column("nll")[labels.long() != UNLABELLED].mean().item()
+    return Calibration(nll, expected_error(binned(*pair, BINS)))
+
+
+def unmeasured_scores(teacher: Teacher, outputs: Outputs | None) -> str:
+    """Return why a teacher's own scores of tokens are not known, in words; "" if they are."""
+    if outputs is None or outputs.scores is None:
+        return "it has samples of its tokens, and no probabilities"
+    return "" if teacher.modules() else unknown_labels(outputs.scores, outputs.labels)
+
+
+def _confidences(outputs: Outputs) -> tuple[Tensor, Tensor] | None:
+    """Return the largest probability, and 1 where that class is right, of labelled tokens."""
+    scores, labels = outputs.scores, outputs.labels
+    if scores is None or not isinstance(labels, Tensor):
+        return None
+    known = labels.long() != UNLABELLED
+    confidence, correct = scores.column("confidence")[known], scores.right(labels)[known]
+    finite_scores = bool(len(correct)) and bool((confidence + correct).isfinite().all())
+    return (confidence, correct) if finite_scores else None
 
 
 def resemblance(ours: Matrix, theirs: Matrix) -> float | None:

@@ -19,6 +19,8 @@ _NAMES = {
     "mse": "mean squared error",
     "teacher_mse": "distance from the teacher (mean squared)",
     "agreement": "agreement with the teacher",
+    "acceptance_rate": "acceptance rate of drafts",
+    "kl": "KL divergence from the teacher",
     "f1": "F1",
     "f1_micro": "micro F1",
     "f1_macro": "macro F1",

@@ -17,9 +17,9 @@ from tutelage.studies import outputs
 from tutelage.studies.folder import TrialFolder, exclusive
 from tutelage.studies.keys import Keys
 from tutelage.studies.outputs import Truth
-from tutelage.studies.plan import StudyPlan
+from tutelage.studies.plan import StudyPlan, student_for
 from tutelage.studies.trial import Planned, train, train_fidelity
-from tutelage.teachers import Live
+from tutelage.teachers import Live, Teacher
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -57,10 +57,12 @@ class Trials:
     def __init__(self, plan: StudyPlan, tell: Tell, val: Truth | None, test: Truth) -> None:
         self.plan, self.tell = plan, tell
         self.keys = Keys(plan, "" if val is None else val.fingerprint)
-        self.val = None if val is None else f"val-{val.fingerprint}"
-        self.test = f"test-{test.fingerprint}"
         teacher = plan.teacher
         self._teacher = None if teacher is None else digest(teacher.fingerprint())
+        # Scores of tokens compare a student with the teacher.
+        scores = f"-scores-{self._teacher or 'alone'}" if plan.kind == "tokens" else ""
+        self.val = None if val is None else f"val-{val.fingerprint}{scores}"
+        self.test = f"test-{test.fingerprint}{scores}"
 
     def all(self, wanted: Sequence[Planned], tuning: bool = False) -> list[Done]:
         """Run the trials that no other process has, wait for the others, and return all.
@@ -104,11 +106,21 @@ class Trials:
         with exclusive(folder):
             kept = outputs.load(file)
             if kept is None:
-                kind = name.partition("-")[0]  # what the user called the data
-                kept = outputs.ask(self.plan.teacher, kind, data, self.plan.device)
+                kept = self._ask(self.plan.teacher, None, name, data)
                 if kept is not None:
                     outputs.save(file, kept)
         return kept
+
+    def _ask(
+        self, model: Teacher, teacher: Teacher | None, name: str, data: object
+    ) -> Tensor | None:
+        kind = name.partition("-")[0]  # what the user called the data
+        if self.plan.kind == "tokens":
+            own = model.module
+            if own is None:
+                own = student_for(self.plan.make_student, self.plan.seeds[0])
+            return outputs.ask_scores(model, teacher, kind, data, self.plan.engine, own)
+        return outputs.ask(model, kind, data, self.plan.device)
 
     def _folder(self, planned: Planned) -> TrialFolder:
         return TrialFolder(self.plan.folder / "trials" / planned.key)
@@ -153,7 +165,7 @@ class Trials:
         student = Live(trained.student)
         for name, data in self._data(tuning).items():
             if not folder.outputs(name).exists():
-                output = outputs.ask(student, name.partition("-")[0], data, self.plan.device)
+                output = self._ask(student, self.plan.teacher, name, data)
                 outputs.save(folder.outputs(name), cast("Tensor", output))
         if not (tuning or self._compared(folder)):
             found = train_fidelity(self.plan, planned, trained.student)

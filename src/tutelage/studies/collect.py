@@ -14,10 +14,12 @@ from tutelage.reports.summary import (
     NO_SUMMARY,
     Summary,
     calibrate,
+    calibrate_tokens,
     curves,
     finite,
     resemblance,
     summarize,
+    summarize_tokens,
 )
 from tutelage.studies.arm import Arm
 from tutelage.studies.carry_out import Done, Trials
@@ -98,8 +100,7 @@ class Collector:
             calibration=self._calibration(reading, output, scorer.teacher_val),
             domains=scorer.by_domain(reading, output),
         )
-        labels = scorer.test.outputs(output).labels
-        found = ArmRecord(model, (trial,), model=model, **summarize(reading, [output], labels))
+        found = ArmRecord(model, (trial,), model=model, **self._summary(reading, [output]))
         return replace(found, residuals=())
 
     def comparisons(self, arms: Sequence[ArmRecord]) -> tuple[Comparison, ...]:
@@ -186,13 +187,18 @@ class Collector:
     def _summary(self, reading: Objective, outputs: Sequence[Tensor]) -> Summary:
         if self.plan.kind == "boxes":
             return NO_SUMMARY
-        return summarize(reading, outputs, self.scorer.test.outputs(outputs[0]).labels)
+        found = [self.scorer.test.outputs(each) for each in outputs]
+        if self.plan.kind == "tokens":
+            return summarize_tokens(found)
+        return summarize(reading, outputs, found[0].labels)
 
     def _calibration(
         self, reading: Objective, output: Tensor, val: Tensor | None
     ) -> Calibration | None:
         if self.plan.kind == "boxes":
             return None
+        if self.plan.kind == "tokens":
+            return calibrate_tokens(self.scorer.test.outputs(output))
         held_out = self.scorer.val
         known = None if held_out is None or val is None else held_out.outputs(val).labels
         labels = self.scorer.test.outputs(output).labels

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tutelage.reports.models import measure_models, measure_variants
 from tutelage.reports.record import ArmRecord, ModelRecord, Record
-from tutelage.reports.summary import SIMILARITY_TEMPERATURE, versions
+from tutelage.reports.summary import SIMILARITY_TEMPERATURE, unmeasured_scores, versions
 from tutelage.reports.verdict import control_of
 from tutelage.studies.collect import Collector, Finished
 from tutelage.studies.models import TEACHER, architecture, timing
@@ -82,6 +82,8 @@ def conclude(finished: Finished, options: ReportOptions, named: str | None) -> R
         command=_command(),
         seconds=sum(trial.seconds for arm in arms for trial in arm.trials),
         binary=plan.kind == "binary",
+        tokens=plan.kind == "tokens",
+        unmeasured=_unmeasured(finished),
         groups=None if plan.groups is None else len(set(plan.groups)),
     )
     control = control_of(record, primary)
@@ -91,6 +93,15 @@ def conclude(finished: Finished, options: ReportOptions, named: str | None) -> R
         return replace(record, parts=parts)
     shown = samples_of(plan.test, scorer.test, first, scorer.teacher_test, options.words)
     return replace(record, parts=parts, samples=shown)
+
+
+def _unmeasured(finished: Finished) -> str:
+    """Return why the teacher of language models cannot be judged; "" of other models."""
+    teacher, scorer = finished.plan.teacher, finished.scorer
+    if finished.plan.kind != "tokens" or teacher is None:
+        return ""
+    theirs = scorer.teacher_test
+    return unmeasured_scores(teacher, None if theirs is None else scorer.test.outputs(theirs))
 
 
 def _models(
@@ -108,7 +119,8 @@ def _models(
     teacher = finished.plan.teacher
     first = {} if teacher is None else {TEACHER: teacher}
     everyone = first | {keys[name]: Live(distinct[keys[name]]) for name in keys}
-    found = measure_models(everyone, timing(finished.plan.test))
+    tokens = finished.plan.kind == "tokens"
+    found = measure_models(everyone, timing(finished.plan.test, tokens))
     return {key: replace(each, name=names.get(key, each.name)) for key, each in found.items()}
 
 

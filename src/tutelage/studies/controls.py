@@ -36,9 +36,11 @@ def built_in_controls(
         epochs: Of the study; None where it has steps.
         seed: For which training data that are a function are looked at.
     """
+    if kind == "tokens" and not any(map(_is_by_row, arms.values())):
+        kind = "classes"  # so that controls weigh texts as the arms do
     usual = on_labels(kind)
     found = {"labels": Arm(objective=usual, note="labels only (baseline)")}
-    if kind in ("classes", "binary"):
+    if kind in ("classes", "binary", "tokens"):
         smooth = on_labels(kind, _SMOOTHING)
         note = f"labels, smoothed by {_SMOOTHING:g}"
         found["smoothed labels"] = Arm(objective=smooth, note=note)
@@ -54,6 +56,11 @@ def built_in_controls(
             note = words.replace("labels", "labels only", 1)
             found[words] = replace(_with(own), objective=usual, note=note)
     return found, tuple(notes)
+
+
+def _is_by_row(arm: Arm) -> bool:
+    """Return whether an arm weighs all rows alike, and not all examples."""
+    return any(term.objective.by_row for each in arm.asked for term in each.terms())
 
 
 def _own(arm: Arm, epochs: int | None) -> dict[str, list[Any]]:

@@ -32,6 +32,7 @@ from tutelage.studies.score import Scorer
 
 _FOLDS = 20
 _ON_EXAMPLES = ("accuracy", "label_accuracy", "agreement")  # from 0 to 1 on each example
+_ON_TOKENS = ("kl", "acceptance_rate")
 _CONFIDENCE = 0.95
 _Name = TypeVar("_Name", int, int | str)
 
@@ -77,14 +78,28 @@ class Differences:
         """Return the scores of an arm's outputs, one for each seed."""
         found = self._on_examples(self.scorer.monitor.name, reading, outputs)
         if found is None:
-            found = Scores(_table([self._whole(reading, each) for each in outputs]), (), 0.0)
+            found = _table([self._whole(reading, each) for each in outputs])
+        return self._signed(found)
+
+    def _signed(self, found: Scores) -> Scores:
+        """Return scores of which more is better."""
         return replace(found, table=self._sign * found.table)
 
     def intervals(self, reading: Objective, outputs: Sequence[Tensor]) -> dict[str, Interval]:
-        """Return the intervals of an arm's own metrics that are means over examples."""
+        """Return the intervals of an arm's own metrics that are means over examples.
+
+        Of language models also of those of counts.
+        """
         found: dict[str, Interval] = {}
-        for name in (*_ON_EXAMPLES, "mse"):
+        tokens = self.scorer.plan.kind == "tokens"
+        for name in (*_ON_EXAMPLES, *(_ON_TOKENS if tokens else ("mse",))):
             scores = self._on_examples(name, reading, outputs)
+            interval = None if scores is None else self._interval(scores, _CONFIDENCE)
+            found |= {} if interval is None else {name: interval}
+        for name in self.scorer.counted if tokens else ():
+            values = [self._pseudo_values(name, each) for each in outputs]
+            known = [each for each in values if each is not None]
+            scores = _table(known) if len(known) == len(values) else None
             interval = None if scores is None else self._interval(scores, _CONFIDENCE)
             found |= {} if interval is None else {name: interval}
         return found
@@ -138,7 +153,7 @@ class Differences:
             return {}
         seeds = [self._by_class(each) for each in outputs]
         return {
-            str(name): Scores(self._sign * _table([each[name] for each in seeds]), (), 0.0)
+            str(name): self._signed(_table([each[name] for each in seeds]))
             for name in seeds[0]
             if all(name in each for each in seeds)
         }
@@ -156,9 +171,9 @@ class Differences:
         for each in different:
             rows = [row for row, domain in enumerate(domains or ()) if domain == each]
             with suppress(TutelageError):  # a metric that this domain does not allow
-                table = _table([self._whole(reading, output, rows) for output in outputs])
-                if bool(np.isfinite(table).all()):
-                    found[str(each)] = Scores(self._sign * table, (), 0.0)
+                scores = _table([self._whole(reading, output, rows) for output in outputs])
+                if bool(np.isfinite(scores.table).all()):
+                    found[str(each)] = self._signed(scores)
         return found
 
     def named_parts(
@@ -239,30 +254,41 @@ class Differences:
         self, reading: Objective, output: Tensor, among: Sequence[int] | None = None
     ) -> list[float]:
         """Return pseudo-values of the deciding metric, on some examples or all."""
-        counted = self._counted(output, among)
+        found = self._pseudo_values(self.scorer.monitor.name, output, among)
+        if found is None:
+            found = self._folds(lambda rows: {0: self.scorer.value(reading, output, rows)}, among)[
+                0
+            ]
+        return found
+
+    def _pseudo_values(
+        self, name: str, output: Tensor, among: Sequence[int] | None = None
+    ) -> list[float] | None:
+        """Return those of a metric of counts; None of another, or if it is not finite."""
+        counted = self._counted(name, output, among)
         if counted is None:
-            return self._folds(lambda rows: {0: self.scorer.value(reading, output, rows)}, among)[0]
+            return None
         metric, counts = counted
-        found = _without_each(lambda part: {0: metric.of_counts(part)}, counts)
-        if not found:
-            raise DataError(
-                f"{self.scorer.monitor.name!r} must have labelled examples that it is defined for, "
-                f"got none of {len(counts)}; label some, or choose another metric"
-            )
-        return found[0]
+        return _without_each(lambda part: {0: metric.of_counts(part)}, counts).get(0)
 
     def _by_class(self, output: Tensor) -> dict[int | str, list[float]]:
         """Return those of each class."""
-        counted = self._counted(output)
+        counted = self._counted(self.scorer.monitor.name, output)
         if counted is None:
             return self._folds(partial(self.scorer.value_by_class, output))
         return _without_each(counted[0].by_class_of_counts, counted[1])
 
     def _counted(
-        self, output: Tensor, among: Sequence[int] | None = None
+        self, name: str, output: Tensor, among: Sequence[int] | None = None
     ) -> tuple[CountedMetric, Tensor] | None:
-        """Return the deciding metric and its counts of each example, or group, if it has counts."""
-        found = self.scorer.counts(output)
+        """Return a metric and its counts of each example, or group, if it has counts.
+
+        Args:
+            name: Of the metric.
+            output: Of a model.
+            among: The examples that count; None for all.
+        """
+        found = self.scorer.counts(name, output)
         if found is None:
             return None
         metric, examples, counts = found
@@ -316,10 +342,11 @@ class Differences:
         }
 
 
-def _table(seeds: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    """Return pseudo-values of several seeds, `[seeds, units]`; means where units are not alike."""
-    alike = len(set(map(len, seeds))) == 1
-    return np.array(seeds if alike else [[fmean(each)] for each in seeds])
+def _table(seeds: Sequence[Sequence[float]]) -> Scores:
+    """Return pseudo-values of each seed as scores; their means where some seeds have others."""
+    if len(set(map(len, seeds))) > 1:
+        seeds = [[fmean(each)] for each in seeds]
+    return Scores(np.array(seeds), (), 0.0)
 
 
 def _without_each(

@@ -8,19 +8,32 @@ from typing import Literal
 from torch import Tensor
 
 from tutelage.errors import ArgumentError
-from tutelage.objectives import BinaryLabels, HardLabels, LabelRegression, Objective, OwnLoss
+from tutelage.objectives import (
+    BinaryLabels,
+    HardLabels,
+    LabelRegression,
+    Objective,
+    OwnLoss,
+    RowMean,
+)
 from tutelage.objectives._objective import OutputKind
 from tutelage.studies.arm import Arm
 from tutelage.studies.outputs import Truth
 
-StudyKind = OutputKind | Literal["boxes"]
-"""What the students' outputs hold: as `OutputKind`, or the dicts of a detector."""
+StudyKind = OutputKind | Literal["boxes", "tokens"]
+"""What the students' outputs hold: as `OutputKind`, the dicts of a detector, or the logits of a
+language model, of which `TokenScores` are kept."""
 
 
 def on_labels(kind: StudyKind, smoothing: float = 0.0) -> Objective:
-    """Return the usual objective on labels; values and boxes are never smoothed."""
+    """Return the usual objective on labels; values and boxes are never smoothed.
+
+    Tokens count alike, as trainers of language models usually have it.
+    """
     if kind == "values":
         return LabelRegression()
+    if kind == "tokens":
+        return RowMean(HardLabels(smoothing))
     if kind == "boxes":
         return OwnLoss()
     return BinaryLabels(smoothing) if kind == "binary" else HardLabels(smoothing)
@@ -42,6 +55,8 @@ def study_kind(arms: Mapping[str, Arm], controls: Mapping[str, Arm], test: Truth
     """
     if test.targets is not None:
         return "boxes"
+    if test.of_tokens:
+        return "tokens"
     told = [_by_kind(arms), _by_kind(controls)]
     kinds = {**told[1], **told[0]}
     if "binary" in kinds and len(kinds) > 1:
@@ -55,6 +70,11 @@ def study_kind(arms: Mapping[str, Arm], controls: Mapping[str, Arm], test: Truth
     for each in filter(None, told):
         return next(kind for kind in order if kind in each)
     return "classes" if test.labels is None else _kind_of(test.labels)
+
+
+def may_be_of_tokens(*arms: Mapping[str, Arm]) -> bool:
+    """Tell whether objectives read outputs as classes, as far as they say."""
+    return all(_by_kind(each).keys() <= {"classes"} for each in arms)
 
 
 def _by_kind(arms: Mapping[str, Arm]) -> dict[OutputKind, Objective]:

@@ -11,9 +11,10 @@ TEACHER = "teacher"
 _BATCH, _SECONDS, _ROUNDS = 256, 0.5, 20
 
 
-def timing(test: object) -> Timing:
-    """Return how the models of a study are timed."""
-    return Timing("test", test, _BATCH, _SECONDS, _ROUNDS)
+def timing(test: object, of_tokens: bool = False) -> Timing:
+    """Return how the models of a study are timed; `of_tokens` is for language models."""
+    size = 1 if of_tokens else _BATCH
+    return Timing("test", test, size, _SECONDS, _ROUNDS, of_tokens)
 
 
 def architecture(model: nn.Module) -> str:

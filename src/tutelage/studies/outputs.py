@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tutelage.data import Source, as_source, randomness
 from tutelage.data.fingerprint import fingerprint
-from tutelage.errors import DataError
-from tutelage.evaluation import Outputs, evaluate
+from tutelage.errors import DataError, ModelError
+from tutelage.evaluation import Outputs, TokenScores, evaluate
+from tutelage.evaluation.token_scores import BATCH_OF_TEXTS
 from tutelage.files import write_whole
 from tutelage.identity import digest
+from tutelage.layers import Output
+from tutelage.layers.language import as_asked, generates
 from tutelage.nested import describe, moved, named_tensors
 from tutelage.signals import UNLABELLED, Batch
 from tutelage.studies.detections import packed, unpacked
 from tutelage.studies.example_keys import domains_of, example_keys, kind_of
 from tutelage.studies.row_labels import RowLabels, RowLabelsReader, row_labels_for
 from tutelage.teachers import Teacher
+from tutelage.training import Engine
 
 BATCH = 256
 
@@ -40,6 +45,7 @@ class Truth:
         kind: The types of the inputs.
         by_row: The labels of rows, for outputs with several answers an example.
         targets: The dicts of true boxes of all examples, for detectors; None for others.
+        of_tokens: Whether outputs are `TokenScores` of a language model's tokens.
     """
 
     labels: Tensor | None
@@ -49,6 +55,7 @@ class Truth:
     kind: str
     by_row: tuple[RowLabels, ...] = ()
     targets: tuple[Any, ...] | None = None
+    of_tokens: bool = False
 
     @property
     def examples(self) -> int:
@@ -67,18 +74,37 @@ class Truth:
         """Return a model's outputs for this data, with the labels that belong to them."""
         if self.targets is not None:
             return Outputs(None, None, self.targets, self.domains, predictions=unpacked(student))
+        if self.of_tokens:
+            return self._of_tokens(TokenScores(student))
         if len(student) == self.examples:
             return Outputs(student, teacher, self.labels, self.domains)
         found = row_labels_for(self.by_row, len(student), self.examples)
         return Outputs(student, teacher, found.labels, self.domains, found.rows)
 
+    def _of_tokens(self, scores: TokenScores) -> Outputs:
+        for each in self.by_row:
+            if len(each.rows) == len(scores):
+                return Outputs(None, None, each.labels, self.domains, each.rows, scores=scores)
+        raise ModelError(
+            "all models of a study must have one output for each of the tokens of the data, "
+            f"{[len(each.rows) for each in self.by_row]}, got {len(scores)}; give language models "
+            "of one kind"
+        )
 
-def truth(name: str, data: object) -> Truth:
+
+def truth(name: str, data: object, student: Callable[[], object] | None = None) -> Truth:
     """Read a data set's labels and domains.
+
+    Args:
+        name: Of the data, for errors.
+        data: The same.
+        student: Returns a student, which is called where inputs are tokens: a language model's
+            labels are those of the next tokens. One in an `Output` may return anything else.
 
     Raises:
         DataError: The data cannot be read.
     """
+    model, of_tokens = None, False
     labels, targets, domains, prints, keys, kind = [], [], [], [], [], ""
     by_row = RowLabelsReader()
     with randomness.preserved():
@@ -87,7 +113,11 @@ def truth(name: str, data: object) -> Truth:
             tensor = batch.labels is None or isinstance(batch.labels, Tensor)
             labels.append(batch.labels if tensor else None)
             targets += [] if tensor else _boxes(name, batch.labels)
-            by_row.add(batch)
+            tokens = isinstance(batch.inputs, Mapping) and "input_ids" in batch.inputs
+            if tokens and student is not None and model is None:
+                model = student()
+                of_tokens = generates(model) and not isinstance(model, Output)
+            by_row.add(as_asked(batch, model if of_tokens else None))
             domains.append(domains_of(batch))
             prints.append(fingerprint(dict(named_tensors((batch.inputs, batch.labels)))))
             keys += example_keys(batch)
@@ -100,6 +130,7 @@ def truth(name: str, data: object) -> Truth:
         kind=kind,
         by_row=by_row.found(),
         targets=tuple(targets) if targets else None,
+        of_tokens=of_tokens,
     )
 
 
@@ -157,6 +188,45 @@ def ask(model: Teacher, name: str, data: object, device: torch.device) -> Tensor
     if found.predictions is not None:
         return packed(found.predictions)
     return None if found.student is None else found.student.float()
+
+
+def ask_scores(
+    model: Teacher,
+    teacher: Teacher | None,
+    name: str,
+    data: object,
+    engine: Engine,
+    student: nn.Module,
+) -> Tensor | None:
+    """Return a language model's `TokenScores` on a data set, `[tokens, 6]`, as a tensor.
+
+    None for a teacher that knows only some of the tokens.
+
+    Args:
+        model: The student or the teacher.
+        teacher: Whom it is compared with; None for nobody.
+        name: The argument that the data was, for errors.
+        data: Such as `test`.
+        engine: Where to run the models, and how many logits may exist at a time.
+        student: A student, which tells what is asked of texts.
+
+    Raises:
+        TutelageError: As `ask`.
+    """
+    device, model = engine.torch_device(), model.for_data(name, data)
+    teacher = None if teacher is None else teacher.for_data(name, data)
+    with model.ready(device), nullcontext() if teacher is None else teacher.ready(device):
+        found = evaluate(
+            model,
+            teacher,
+            None,
+            as_source(name, data, BATCH_OF_TEXTS, shuffle=False),
+            device=device,
+            scores=True,
+            asked_as=student,
+            chunk_logits_from=engine.chunk_logits_from,
+        ).outputs
+    return None if found.scores is None else found.scores.table
 
 
 def source_of(name: str, data: object) -> Source:

@@ -138,17 +138,7 @@ class StudyPlan:
             ModelError: What makes students returns no module.
         """
         make = arm.student or self.make_student
-        if isinstance(make, nn.Module):
-            return deepcopy(make)
-        with randomness.preserved():
-            randomness.seed_everything(seed)
-            student = make()
-        if not isinstance(student, nn.Module):
-            raise ModelError(
-                "what makes a student must return a torch.nn.Module, got "
-                f"{type(student).__name__}; give a function without arguments that builds one"
-            )
-        return student
+        return deepcopy(make) if isinstance(make, nn.Module) else student_for(make, seed)
 
     def train_data(self, arm: Arm, seed: int) -> object:
         """Return an arm's training data for a seed."""
@@ -208,6 +198,25 @@ class StudyPlan:
             each = _steps(ours, self.training.batch_size, self.engine)
             steps = (self.epochs or 1) * each
         return max(1, round(steps / _steps(train, batch_size, engine)))
+
+
+def student_for(make: Callable[[], nn.Module] | nn.Module, seed: int) -> nn.Module:
+    """Return the student that a function makes for a seed, or the module that is given.
+
+    Raises:
+        ModelError: The function returns no module.
+    """
+    if isinstance(make, nn.Module):
+        return make
+    with randomness.preserved():
+        randomness.seed_everything(seed)
+        student = make()
+    if not isinstance(student, nn.Module):
+        raise ModelError(
+            "what makes a student must return a torch.nn.Module, got "
+            f"{type(student).__name__}; give a function without arguments that builds one"
+        )
+    return student
 
 
 def train_of(data: object, seed: int) -> object:

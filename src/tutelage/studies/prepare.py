@@ -11,7 +11,9 @@ from typing import Any
 
 from tutelage._checks import by_name, folder_path, integer
 from tutelage.errors import ArgumentError, RunFolderError
+from tutelage.evaluation import Metric
 from tutelage.evaluation.intervals import Groups, listed
+from tutelage.evaluation.metrics import needs_logits
 from tutelage.studies.arm import Arm, as_arm
 from tutelage.studies.conclude import ReportOptions
 from tutelage.studies.models import TEACHER
@@ -110,6 +112,25 @@ def check_kinds(training: object, report: object, allow_overlap: object) -> None
         )
 
 
+def check_for_tokens(metrics: Mapping[str, Metric], report: ReportOptions) -> None:
+    """Refuse what a study of language models cannot do, since it keeps no logits.
+
+    Raises:
+        ArgumentError: A metric reads logits, or the report is to have what needs them.
+    """
+    if reading := needs_logits(metrics):
+        raise ArgumentError(
+            "a study of language models keeps scores of tokens and no logits, which would not fit "
+            f"into memory, got metrics {reading} that read logits; leave them out, or give metrics "
+            "with `reads_scores = True`, such as tl.evaluation.Perplexity()"
+        )
+    names = ("variants", "words", "class_names")
+    if given := [name for name in names if getattr(report, name)]:
+        raise ArgumentError(
+            f"the report of language models has no {', '.join(given)}, got some; leave that out"
+        )
+
+
 def check_against(arms: Mapping[str, Arm], controls: Sequence[str]) -> None:
     """Refuse an arm that is to be compared with what is no control."""
     for name, arm in arms.items():
@@ -123,7 +144,7 @@ def check_against(arms: Mapping[str, Arm], controls: Sequence[str]) -> None:
 def check_names(class_names: Sequence[str], scorer: Scorer) -> None:
     """Refuse names of classes that are not as many as the teacher's logits."""
     output = scorer.teacher_test
-    if scorer.plan.kind == "boxes":
+    if scorer.plan.kind in ("boxes", "tokens"):
         return  # how many classes there are is not known
     if class_names and output is not None and len(class_names) != output.shape[-1]:
         raise ArgumentError(

@@ -14,6 +14,7 @@ from tutelage.evaluation import (
     ClassMetric,
     CountedMetric,
     Outputs,
+    Perplexity,
     divergence,
     label_metrics,
     measure,
@@ -35,7 +36,9 @@ _OF_TEACHER: dict[StudyKind, tuple[str, ...]] = {
     "binary": ("agreement", "kl"),
     "values": ("teacher_mse",),
     "boxes": (),
+    "tokens": ("agreement", "kl", "acceptance_rate"),
 }
+_OF_ROWS = ("accuracy", "agreement", "kl", "acceptance_rate")  # means over tokens
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ class Scorer:
         """The names of metrics on labels."""
         if self.plan.kind == "boxes":
             return ()
+        if self.plan.kind == "tokens":
+            return ("accuracy", "perplexity")
         if self.plan.kind != "binary":
             return ("mse", "r2") if self.plan.kind == "values" else ("accuracy",)
         labels = self.test.labels
@@ -160,9 +165,30 @@ class Scorer:
         """
         if self.plan.kind == "boxes":
             return None
-        found = self._per_row(name, objective, output)
+        if self.plan.kind == "tokens":
+            found = self._per_token(name, output)
+        else:
+            found = self._per_row(name, objective, output)
         rows = self.test.outputs(output).rows
         return found if found is None or rows is None else _of_examples(*found, rows.examples)
+
+    def _per_token(self, name: str, output: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return which tokens count, and what each adds."""
+        outputs = self.test.outputs(output)
+        scores, labels = outputs.scores, outputs.labels
+        if scores is None or name in self.plan.metrics or name not in _OF_ROWS:
+            return None
+        if name == "accuracy":
+            if labels is None:
+                return None
+            known = Batch(labels, labels).labelled()
+            found = known.nonzero().ravel(), scores.right(labels)[known]
+        elif name == "agreement":
+            found = torch.arange(len(scores)), scores.agree()
+        else:
+            column = {"kl": "kl", "acceptance_rate": "accepted"}[name]
+            found = torch.arange(len(scores)), scores.column(column)
+        return found if len(found[0]) and bool(found[1].isfinite().all()) else None
 
     def _per_row(
         self, name: str, objective: Objective, output: Tensor
@@ -217,25 +243,34 @@ class Scorer:
         given = found.predictions if found.student is None else found.student
         return metric.by_class(given, found.labels, found.rows)
 
-    def counts(self, output: Tensor) -> tuple[CountedMetric, Tensor, Tensor] | None:
-        """Return the deciding metric, which test examples count, and its counts of each of them.
+    @property
+    def counted(self) -> dict[str, CountedMetric]:
+        """The metrics of counts, by name."""
+        usual = {"perplexity": Perplexity()} if self.plan.kind == "tokens" else {}
+        found = usual | dict(self.plan.metrics)
+        return {name: each for name, each in found.items() if isinstance(each, CountedMetric)}
+
+    def counts(self, name: str, output: Tensor) -> tuple[CountedMetric, Tensor, Tensor] | None:
+        """Return a metric, which test examples count, and its counts of each of them.
 
         None where it is no metric of counts.
         """
-        metric, data = self.plan.metrics.get(self.monitor.name), self.test.outputs(output)
-        if not isinstance(metric, CountedMetric) or data.student is None or data.labels is None:
+        metric, data = self.counted.get(name), self.test.outputs(output)
+        given = data.student if data.scores is None else data.scores
+        if metric is None or given is None or data.labels is None:
             return None
-        known = Batch(data.student, data.labels).labelled()
+        known = Batch(data.labels, data.labels).labelled()
         if data.rows is not None:
             known = data.rows.padded(known).flatten(1).any(dim=1)
         found = data.labelled()
-        counts = metric.counts(found.student, found.labels, found.rows)
+        given = found.student if found.scores is None else found.scores
+        counts = metric.counts(given, found.labels, found.rows)
         return metric, known.nonzero().ravel(), counts if data.rows is None else counts[known]
 
     def _deciding(self, objective: Objective, outputs: Outputs) -> dict[str, float]:
         """Return the deciding metric, also by domain; others only if they come with it."""
         name = self.monitor.name
-        if name == "kl":
+        if name in ("kl", "acceptance_rate"):
             return divergence(objective, outputs)
         own = {key: each for key, each in self.plan.metrics.items() if key == name}
         return measure(objective, outputs, own, standard=not own)

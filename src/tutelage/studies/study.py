@@ -26,14 +26,15 @@ from tutelage.studies.collect import Finished
 from tutelage.studies.conclude import ReportOptions, conclude
 from tutelage.studies.controls import built_in_controls
 from tutelage.studies.folder import exclusive
-from tutelage.studies.kinds import study_kind
+from tutelage.studies.kinds import may_be_of_tokens, study_kind
 from tutelage.studies.outputs import Truth, notes_on, truth
 from tutelage.studies.overlap import check_overlaps
-from tutelage.studies.plan import StudyPlan, Training
+from tutelage.studies.plan import StudyPlan, Training, student_for
 from tutelage.studies.prepare import (
     all_arms,
     arms_of,
     check_against,
+    check_for_tokens,
     check_groups,
     check_kinds,
     check_names,
@@ -200,12 +201,17 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     own_metrics = by_name("metrics", metrics or {}, "{'mine': function}")
     ours = arms_of("arms", arms)
     check_options(ours, primary, margin, teacher)
-    known = truth("test", test)
-    check_groups(groups, known)
+    numbers = seeds_of(seeds)
     theirs = {} if controls is None else arms_of("controls", controls)
+    language = may_be_of_tokens(ours, theirs)
+    make = partial(student_for, student, numbers[0]) if language else None
+    known = truth("test", test, make)
+    check_groups(groups, known)
     kind = study_kind(ours, theirs, known)
     check_metric_names(own_metrics, kind == "binary")
-    numbers, notes = seeds_of(seeds), ()
+    if kind == "tokens":
+        check_for_tokens(own_metrics, words)
+    notes = ()
     if controls is None:
         theirs, notes = built_in_controls(ours, kind, train, epochs, numbers[0])
     every_arm = all_arms(ours, theirs, sweep or {})
@@ -223,13 +229,13 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         epochs=epochs,
         training=training,
         metrics=own_metrics,
-        monitor=as_monitor(monitor),
+        monitor=as_monitor(monitor, own_metrics),
         margin=margin,
         groups=None if groups is None else listed(groups),
         folder=folder_of(out),
     )
     with study_progress(progress) as tell:
-        known_val = None if val is None else truth("val", val)
+        known_val = None if val is None else truth("val", val, make)
         trials = Trials(plan, tell, known_val, known)
         if out is None:  # its students stay as long as the study does
             finalize(trials, rmtree, plan.folder, ignore_errors=True)

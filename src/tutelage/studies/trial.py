@@ -12,16 +12,17 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
-from tutelage.data import Indexed, LoaderSource, Shard, as_dataset, randomness
+from tutelage.data import Indexed, LoaderSource, Shard, as_dataset, as_source, randomness
 from tutelage.errors import ModelError, StoreError
 from tutelage.evaluation import divergence, evaluate, measure
+from tutelage.evaluation.token_scores import BATCH_OF_TEXTS
 from tutelage.studies.arm import Arm, Trial
-from tutelage.studies.outputs import source_of
+from tutelage.studies.outputs import BATCH
 from tutelage.studies.plan import StudyPlan
 from tutelage.teachers import Live
 from tutelage.training import Run, distill, fit
 
-TRAIN_SAMPLE = 2048
+TRAIN_SAMPLE, TRAIN_TEXTS = 2048, 128
 _BATCH = 32
 
 
@@ -116,17 +117,22 @@ def train_fidelity(plan: StudyPlan, planned: Planned, student: nn.Module) -> dic
     if plan.kind == "boxes":
         return {}
     data = plan.train_data(planned.arm, planned.seed)
-    sample, teacher = _sample(data), plan.teacher
+    most = TRAIN_TEXTS if plan.kind == "tokens" else TRAIN_SAMPLE
+    sample, teacher = _sample(data, most), plan.teacher
     if teacher is None or sample is None:
         return {}
     try:
         teacher = teacher.for_data("train", data)
     except StoreError:  # of other data than this arm's
         return {}
-    judged, device, source = Live(student), plan.device, source_of("train", sample)
+    judged, device, tokens = Live(student), plan.device, plan.kind == "tokens"
+    source = as_source("train", sample, BATCH_OF_TEXTS if tokens else BATCH, shuffle=False)
+    chunk = plan.engine.chunk_logits_from
     with judged.ready(device), teacher.ready(device):
-        outputs = evaluate(judged, teacher, None, source, device=device).outputs
-    if outputs.teacher is None:
+        outputs = evaluate(
+            judged, teacher, None, source, device=device, scores=tokens, chunk_logits_from=chunk
+        ).outputs
+    if outputs.teacher is None and outputs.scores is None:
         return {}
     reading, compared = plan.reading(planned.arm), replace(outputs, labels=None, domains=None)
     return measure(reading, compared) | divergence(reading, compared)
@@ -158,14 +164,14 @@ def _reseed(data: object, seed: int) -> None:
         LoaderSource("train", data, Shard()).reseed(seed)
 
 
-def _sample(data: object) -> object | None:
+def _sample(data: object, most: int) -> object | None:
     """Return some of the training data, evenly spread and in order; None for a stream."""
     loader = data if isinstance(data, DataLoader) else None
     examples = as_dataset("train", data) if loader is None else loader.dataset
     if isinstance(examples, IterableDataset) or not hasattr(examples, "__len__"):
         return None
     length = len(examples)  # pyright: ignore[reportArgumentType]
-    rows = torch.linspace(0, length - 1, min(length, TRAIN_SAMPLE)).long().tolist()
+    rows = torch.linspace(0, length - 1, min(length, most)).long().tolist()
     if loader is None:
         return Subset(Indexed(examples), rows)  # stored targets are found by the index
     sample = Subset(examples, rows)  # pyright: ignore[reportArgumentType]

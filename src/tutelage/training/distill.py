@@ -122,7 +122,7 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
         optimizer=optimizer,
         scheduler=scheduler,
         metrics={} if metrics is None else by_name("metrics", metrics, "{'mine': function}"),
-        monitor=as_monitor(monitor),
+        monitor=as_monitor(monitor, metrics),
         out=None if out is None else folder_path(out),
         engine=as_engine(engine),
         transform=transform,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from tutelage._checks import integer
 from tutelage.errors import ArgumentError
 from tutelage.evaluation.standard import OF_BINARY
 
-_HIGHER = {"accuracy", "agreement", "r2", *OF_BINARY}
-_LOWER = {"loss", "mse", "teacher_mse", "kl"}
+_HIGHER = {"accuracy", "agreement", "acceptance_rate", "r2", *OF_BINARY}
+_LOWER = {"loss", "mse", "teacher_mse", "kl", "perplexity"}
 _BY_DEFAULT = ("accuracy", "average_precision", "mse", "loss", "agreement", "teacher_mse")
 
 
@@ -19,9 +19,10 @@ class Monitor:
     """Metric for model selection and early stopping.
 
     Args:
-        name: `"loss"`, `"accuracy"`, `"agreement"`, `"mse"`, `"r2"`, `"teacher_mse"`, for binary
-            labels `"average_precision"`, `"f1"`, `"f1_micro"`, `"f1_macro"`, `"label_accuracy"`, or
-            a name from the metrics that you give; of one domain, `"accuracy/photo"`.
+        name: `"loss"`, `"accuracy"`, `"agreement"`, `"mse"`, `"r2"`, `"teacher_mse"`, of language
+            models `"perplexity"`, for binary labels `"average_precision"`, `"f1"`, `"f1_micro"`,
+            `"f1_macro"`, `"label_accuracy"`, or a name from the metrics that you give; of one
+            domain, `"accuracy/photo"`.
         higher_is_better: None for a metric whose direction is known.
         patience: Epochs without a better value after which training stops; None for no early
             stopping.
@@ -58,14 +59,15 @@ class Monitor:
 def choose_monitor(names: Collection[str]) -> Monitor:
     """Return the default monitor: accuracy, else mean squared error, else the loss.
 
-    For several binary labels it is the average precision, which needs no threshold: at first all
-    probabilities of rare labels may lie below ½. Without any of these, as between models with
-    different losses, it is the agreement with the teacher or the distance from it.
+    For language models it is the perplexity. For several binary labels it is the average precision,
+    which needs no threshold: at first all probabilities of rare labels may lie below ½. Without any
+    of these, as between models with different losses, it is the agreement with the teacher or the
+    distance from it.
 
     >>> choose_monitor({"loss", "agreement"})
     Monitor(name='loss', higher_is_better=None, patience=None)
     """
-    for name in _BY_DEFAULT:
+    for name in ("perplexity", *_BY_DEFAULT):
         if name in names:
             return Monitor(name)
     raise ArgumentError(
@@ -75,10 +77,19 @@ def choose_monitor(names: Collection[str]) -> Monitor:
     )
 
 
-def as_monitor(monitor: Monitor | str | None) -> Monitor | None:
-    """Return the monitor that a user gives or names; None for the usual one."""
+def as_monitor(
+    monitor: Monitor | str | None, metrics: Mapping[str, object] | None = None
+) -> Monitor | None:
+    """Return the monitor that a user gives or names; None for the usual one.
+
+    Args:
+        monitor: What the user gives.
+        metrics: The user's; `higher_is_better` of one of them, as torchmetrics have it, tells the
+            direction of a monitor that is given by its name.
+    """
     if isinstance(monitor, str):
-        return Monitor(monitor)
+        own = getattr((metrics or {}).get(monitor.split("/", 1)[0]), "higher_is_better", None)
+        return Monitor(monitor, own if isinstance(own, bool) else None)
     if monitor is not None and not isinstance(monitor, Monitor):
         raise ArgumentError(
             f"`monitor` must be the name of a metric or a tl.Monitor, got {monitor!r}; for "

@@ -16,7 +16,9 @@ from tutelage.data import as_source, randomness
 from tutelage.errors import ArgumentError, ModelError, StoreError
 from tutelage.evaluation import Outputs, divergence, evaluate, label_metrics, measure
 from tutelage.evaluation.binary import is_binary
+from tutelage.evaluation.evaluate import is_of_language
 from tutelage.evaluation.standard import learns_by_own_loss
+from tutelage.evaluation.token_scores import BATCH_OF_TEXTS
 from tutelage.reports.models import Timing, measure_models
 from tutelage.reports.record import (
     ArmRecord,
@@ -25,7 +27,17 @@ from tutelage.reports.record import (
     Record,
     TrialRecord,
 )
-from tutelage.reports.summary import calibrate, curves, finite, resemblance, summarize, versions
+from tutelage.reports.summary import (
+    calibrate,
+    calibrate_tokens,
+    curves,
+    finite,
+    resemblance,
+    summarize,
+    summarize_tokens,
+    unmeasured_scores,
+    versions,
+)
 from tutelage.teachers import Live
 from tutelage.training.monitor import choose_monitor
 
@@ -46,18 +58,25 @@ def record_of(run: Run) -> Record:
     """
     first = next(chain(run.student.parameters(), run.student.buffers()), None)
     device = torch.device("cpu") if first is None else first.device
-    outputs, unmeasured = None, ""
+    tokens = is_of_language(run.student, run.objective)
+    outputs, theirs, unmeasured = None, None, ""
     everyone = {} if run.teacher is None else {_TEACHER: run.teacher}
-    timing = Timing("val", run.val, _TIMED_BATCH, _SECONDS, _ROUNDS)
+    timing = Timing("val", run.val, 1 if tokens else _TIMED_BATCH, _SECONDS, _ROUNDS, tokens)
     with randomness.preserved():
-        if run.val is not None and not learns_by_own_loss(run.objective):
+        if run.val is not None:
             with nullcontext() if run.teacher is None else run.teacher.ready(device):
-                outputs, unmeasured = _outputs(run, run.val)
+                if tokens:
+                    outputs, theirs, unmeasured = _scores(run, run.val)
+                if outputs is None and not learns_by_own_loss(run.objective):
+                    outputs, unmeasured = _outputs(run, run.val)
         models = measure_models(everyone | {STUDENT: Live(run.student)}, timing, device)
     record = logged_record(run.settings, run.history, run.best_epoch, versions())
     record = replace(record, unmeasured=unmeasured)
     student, teacher = record.arm(STUDENT), None
-    if outputs is not None and outputs.student is not None:
+    if outputs is not None and outputs.scores is not None:
+        student, teacher = _judged_tokens(run, student, outputs, theirs)
+        record = replace(record, examples={"val": outputs.examples}, tokens=True)
+    elif outputs is not None and outputs.student is not None:
         student, teacher = _judged(run, student, replace(outputs, domains=None))
         binary = is_binary(run.objective, outputs.student, outputs.labels)
         record = replace(record, examples={"val": outputs.examples}, binary=binary)
@@ -75,6 +94,28 @@ def _outputs(run: Run, val: object) -> tuple[Outputs, str]:
         if run.teacher is None:
             raise
         return evaluate(run.student, None, None, source).outputs, str(error)
+
+
+def _scores(run: Run, val: object) -> tuple[Outputs | None, Outputs | None, str]:
+    """Return the scores of tokens of student and teacher, and why the teacher's are missing.
+
+    None of a student that has one output for each text, such as an embedding.
+    """
+    source = as_source("val", val, BATCH_OF_TEXTS, shuffle=False)
+    if run.teacher is None:
+        ours = evaluate(run.student, None, None, source, scores=True).outputs
+        return None if ours.rows is None else ours, None, ""
+    try:
+        ours = evaluate(run.student, run.teacher, None, source, scores=True).outputs
+        if ours.rows is None:
+            return None, None, ""
+        theirs = evaluate(
+            run.teacher, None, None, source, scores=True, asked_as=run.student
+        ).outputs
+    except (ModelError, StoreError) as error:  # such as a store of features only
+        ours = evaluate(run.student, None, None, source, scores=True).outputs
+        return ours, None, str(error)
+    return ours, theirs, unmeasured_scores(run.teacher, theirs)
 
 
 def joined_history(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
@@ -183,6 +224,21 @@ def _judged(run: Run, student: ArmRecord, outputs: Outputs) -> tuple[ArmRecord, 
     teacher = replace(teacher, trials=(trial,), **summarize(objective, [theirs], labels))
     likeness = resemblance(student.similarity, teacher.similarity)
     return replace(student, similarity_correlation=likeness), teacher
+
+
+def _judged_tokens(
+    run: Run, student: ArmRecord, outputs: Outputs, theirs: Outputs | None
+) -> tuple[ArmRecord, ArmRecord | None]:
+    """Return student and teacher with what is measured on scores of their tokens."""
+    both = {STUDENT: outputs} | ({} if theirs is None else {_TEACHER: theirs})
+    found = {_TEACHER: ArmRecord(_TEACHER, (TrialRecord(),), model=_TEACHER), STUDENT: student}
+    for name, each in both.items():
+        own = replace(each, domains=None)
+        metrics = finite(measure(run.objective, own) | divergence(run.objective, own))
+        trial = found[name].trials[0]
+        trial = replace(trial, metrics=metrics, calibration=calibrate_tokens(own))
+        found[name] = replace(found[name], trials=(trial,), **summarize_tokens([own]))
+    return found[STUDENT], None if run.teacher is None else found[_TEACHER]
 
 
 def decided(record: Record) -> Record:

@@ -24,6 +24,12 @@ _NOTE_OF_BINARY = (
     "chance alone makes it larger than 0, and rare labels keep it small. NLL is the mean negative "
     "log-likelihood of a label. Lower is better for both."
 )
+_NOTE_OF_TOKENS = (
+    "By token. ECE, the expected calibration error, is the mean distance of the probability of the "
+    "most probable token and the fraction of tokens that are that one, over 15 bins (Guo et al. "
+    "2017). NLL is the negative log-likelihood of the text's token, the logarithm of the "
+    "perplexity. Lower is better for both."
+)
 _CONFIDENCE = ("confidence", "accuracy")
 _PROBABILITY = ("probability of a label", "fraction of true labels")
 _SCALING = (
@@ -51,11 +57,13 @@ def confidence_section(record: Record) -> Section | None:
         Column("NLL", "nats, at fitted T"),
     )
     means = "" if record.is_run else " Means over seeds."
+    note = _NOTE_OF_TOKENS if record.tokens else _NOTE
+    note = _NOTE_OF_BINARY if record.binary else note
     table = Table(
         "Calibration of the models",
         columns,
         tuple(_row(name, found) for name, found in rows),
-        (_NOTE_OF_BINARY if record.binary else _NOTE) + (_SCALING if fitted else "") + means,
+        note + (_SCALING if fitted else "") + means,
     ).without_empty()
     return Section("Calibration", table=table, figures=_diagram(record))
 

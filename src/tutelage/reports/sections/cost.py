@@ -7,6 +7,7 @@ from statistics import fmean
 
 from tutelage.evaluation import Latency
 from tutelage.reports.figures import Line, trade_off
+from tutelage.reports.models import MOST_TOKENS
 from tutelage.reports.numbers import NONE, count, counted, file_size, flops, milliseconds
 from tutelage.reports.page import Cell, Column, Figure, Section, Table
 from tutelage.reports.record import ArmRecord, DecidingMetric, ModelRecord, Record, VariantRecord
@@ -74,6 +75,8 @@ def _note(record: Record) -> str:
     notes = []
     if any(model.cost is not None and model.cost.flops is not None for model in models):
         notes.append("FLOPs are multiplications and additions in matrix products and convolutions.")
+    if record.tokens and timed:
+        notes.append(f"An input is the beginning of a text, of at most {MOST_TOKENS} tokens.")
     if timed:
         device = next(model.device for model in models if model.latencies)
         where = counted(timed[0].threads, "CPU thread") if device == "cpu" else device

@@ -55,6 +55,7 @@ def _of_run(curves: dict[str, Curve]) -> list[Figure | None]:
     known |= {key for group in by_domain.values() for key in group}
     own = [key for key in curves if key.startswith("val/") and key not in known]
     on_val, counted = "On validation data.", "labels" if several else "examples"
+    counted = "tokens" if "val/perplexity" in curves else counted
     groups = [
         (_LOSSES, "Loss", "loss", "The training loss is averaged over each epoch."),
         (terms if len(terms) > 1 else (), "Loss terms", "training loss", "Before weighting."),

@@ -33,8 +33,13 @@ _HEADINGS = {
     "r2": Column("R²", "1 is perfect"),
     "teacher_mse": Column("Distance", "mean squared, from teacher"),
     "kl": Column("Mean KL", "nats, from teacher"),
+    "acceptance_rate": Column("Acceptance rate", "% of tokens, by teacher"),
 }
-_OF_RESEMBLANCE = ("agreement", "kl")  # which have a section of their own
+_OF_RESEMBLANCE = ("agreement", "kl", "acceptance_rate")  # which have sections of their own
+_OF_TOKENS = (
+    " Metrics are over all tokens together, so that long texts weigh more; perplexity is exp of "
+    "the mean of −log p."
+)
 
 
 def outcome_sections(record: Record) -> tuple[Section | None, ...]:
@@ -165,7 +170,8 @@ _OF_LABELS = (
 
 def _note(record: Record) -> str:
     several = "label_accuracy" in record.arm(record.primary).metrics
-    return _how_measured(record) + (_OF_LABELS if several else "")
+    tokens = _OF_TOKENS if record.tokens else ""
+    return _how_measured(record) + (_OF_LABELS if several else tokens)
 
 
 def _how_measured(record: Record) -> str:
@@ -176,9 +182,12 @@ def _how_measured(record: Record) -> str:
             "selected on the same examples, so its metrics are slightly optimistic; held-out test "
             "data would give unbiased ones."
         )
+    others = (
+        "" if record.tokens else "; for metrics that are no means over examples, over seeds alone"
+    )
     text = (
-        f"± is the 95 % interval over {counted(len(record.seeds), 'seed')} and the test examples; "
-        "for metrics that are no means over examples, over seeds alone. The difference is the mean "
+        f"± is the 95 % interval over {counted(len(record.seeds), 'seed')} and the test examples"
+        f"{others}. The difference is the mean "
         "over pairs of equal seeds; above zero the arm is better. "
     )
     if record.examples.get("val"):

@@ -15,6 +15,10 @@ _MORE_THAN_A_CLASS = (
     "A label names one class. A teacher also gives probabilities for all other classes, from which "
     "a student can learn more than from the label."
 )
+_OF_TEXTS = (
+    "A text has one token at each place. A teacher also gives the probabilities of all others, "
+    "from which a student can learn more than from the text."
+)
 _MORE_THAN_ANSWERS = (
     "A label is yes or no. A teacher also tells how probable it is, from which a student can learn "
     "more than from the label."
@@ -35,26 +39,36 @@ def resemblance_section(record: Record) -> Section | None:
         Column("Mean KL", f"nats, {data}"),
         Column("Similarity", "correlation between classes"),
     )
+    unit = "tokens" if record.tokens else "examples"
+    number = "128 texts" if record.tokens else "2,048 examples"
     on_train = any(trial.train for arm in record.arms for trial in arm.trials)
+    similarity = (
+        "Similarity is the correlation between student and teacher of the mean probabilities of "
+        f"wrong classes, on {data} at T = {record.similarity_temperature:g}."
+    )
+    alike = "token" if record.tokens else "class"
     note = (
         "Agreement is the fraction of labels that student and teacher predict alike; KL is the "
         "divergence of the student's probability of a label from the teacher's at T = 1, the mean "
         "over labels."
         if record.binary
-        else "Agreement is the fraction of examples for which student and teacher predict the same "
-        "class; KL is the divergence of the student's probabilities from the teacher's at T = 1. "
-        "Similarity is the correlation between student and teacher of the mean probabilities of "
-        f"wrong classes, on {data} at T = {record.similarity_temperature:g}."
-        + (" Training data: up to 2,048 examples, spread evenly." if on_train else "")
+        else f"Agreement is the fraction of {unit} for which student and teacher predict the same "
+        f"{alike}; KL is the divergence of the student's probabilities from the teacher's at T = 1"
+        + (", the mean over tokens." if record.tokens else f". {similarity}")
+        + (f" Training data: up to {number}, spread evenly." if on_train else "")
         + ("" if record.is_run else " Means over seeds.")
     )
     return Section(
         "Fidelity to the teacher",
-        (_MORE_THAN_ANSWERS if record.binary else _MORE_THAN_A_CLASS,),
+        (_MORE_THAN_ANSWERS if record.binary else _more(record),),
         Table("Fidelity of each arm to the teacher", columns, rows, note).without_empty(),
         _maps(record),
         _caption(record),
     )
+
+
+def _more(record: Record) -> str:
+    return _OF_TEXTS if record.tokens else _MORE_THAN_A_CLASS
 
 
 def _row(arm: ArmRecord) -> tuple[str, ...]:

@@ -1,0 +1,123 @@
+"""The outputs of all batches of an evaluation: as they are, or scores of their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from tutelage.coarse import CoarseLogits
+from tutelage.evaluation._outputs import Outputs
+from tutelage.evaluation.token_scores import TokenScores, token_scores
+from tutelage.heads import HeadLogits
+from tutelage.nested import joined, moved
+from tutelage.positions import labels_by_row
+from tutelage.rows import Rows
+from tutelage.signals import Batch, Signals
+
+_CPU = torch.device("cpu")
+_TABLE = 2  # dimensions of [rows, classes]
+
+
+class Keeper:
+    """Keeps the outputs of all batches on the CPU, or of language models scores of their rows.
+
+    Args:
+        logits: Whether logits are kept also where there are scores.
+        scores: Whether to make scores of any logits, not of language models alone.
+    """
+
+    def __init__(self, logits: bool, scores: bool) -> None:
+        self._logits, self._any = logits, scores
+        self._results: list[tuple[Signals, Signals, Batch]] = []
+        self._scores: list[Tensor] = []
+
+    def add(self, student: Signals, target: Signals, batch: Batch, language: bool) -> None:
+        """Keep a batch; `language` tells whether the model is one of language."""
+        labels = replace(labels_by_row(batch, student.rows), inputs=None)
+        wanted = self._any or (language and student.rows is not None)
+        wanted |= isinstance(student.output, HeadLogits) and not self._logits
+        scored = wanted and _has_scores(student.output)
+        if scored:
+            output = cast("Tensor", student.output)
+            self._scores.append(token_scores(output, target.output, labels.labels).table)
+        whole = self._logits or not scored
+        self._results.append((_kept(student, whole), _kept(target, whole), labels))
+
+    def joined(self) -> tuple[Outputs, Signals, Signals, Batch]:
+        """Return the outputs of all batches; of both models as signals; and the labels."""
+        students, targets, batches = zip(*self._results, strict=True)
+        student, target = _joined_outputs(students), _joined_outputs(targets)
+        batch = _joined_batches(batches)
+        scored = len(self._scores) == len(self._results)
+        found = Outputs(
+            student.full_output(),
+            target.full_output(),
+            batch.labels,
+            cast("list[str] | None", batch.domain),
+            _joined_rows(students) if scored else student.rows,
+            student.predictions,
+            TokenScores(torch.cat(self._scores)) if scored else None,
+        )
+        return found, student, target, batch
+
+
+def _has_scores(output: object) -> bool:
+    """Tell whether an output has class logits by row, or probabilities of some classes."""
+    if isinstance(output, CoarseLogits):
+        return output.sampled_at is None
+    return isinstance(output, (Tensor, HeadLogits)) and output.ndim == _TABLE
+
+
+def _kept(signals: Signals, output: bool) -> Signals:
+    """Return what is kept of a model's signals, on the CPU, perhaps with its output.
+
+    Features are not: they may be large.
+    """
+    own = signals.output if output else None
+    if isinstance(own, HeadLogits):
+        own = own.as_computed().logits()
+    return Signals(own, rows=signals.rows, predictions=signals.predictions).to(_CPU)
+
+
+def _joined_outputs(parts: Sequence[Signals]) -> Signals:
+    """Concatenate the outputs of all batches; without an output if one has none."""
+    predictions = [part.predictions for part in parts if part.predictions is not None]
+    if len(predictions) == len(parts):
+        return Signals(predictions=list(chain.from_iterable(predictions)))
+    outputs = [part.wanted_targets() for part in parts if part.output is not None]
+    dense = [each for each in outputs if isinstance(each, Tensor)]
+    if len(outputs) < len(parts) or not parts:
+        return Signals()
+    rows = _joined_rows(parts)
+    if len(dense) == len(parts):
+        return Signals(torch.cat(dense), rows=rows)
+    coarse = [CoarseLogits.of(each) if isinstance(each, Tensor) else each for each in outputs]
+    return Signals(CoarseLogits.joined(coarse), rows=rows)
+
+
+def _joined_batches(parts: Sequence[Batch]) -> Batch:
+    """Return labels and domains of all examples, where all have them, as a batch without inputs."""
+    labels = [moved(part.labels, _CPU) for part in parts if part.labels is not None]
+    domains = [
+        part.domain.tolist() if isinstance(part.domain, Tensor) else part.domain
+        for part in parts
+        if part.domain is not None
+    ]
+    names = list(map(str, chain.from_iterable(domains)))
+    rows = [part.rows for part in parts if part.rows is not None]
+    return Batch(
+        None,
+        joined(labels) if len(labels) == len(parts) else None,
+        domain=names if len(domains) == len(parts) else None,
+        rows=Rows.joined(rows) if rows else None,
+    )
+
+
+def _joined_rows(parts: Sequence[Signals]) -> Rows | None:
+    several = [part.rows for part in parts if part.rows is not None]
+    return Rows.joined(several) if several else None
