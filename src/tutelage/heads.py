@@ -113,11 +113,13 @@ class HeadLogits:
 
     def chunks(self) -> Iterator[slice]:
         """Return slices of the rows, as `chunks_of_rows`."""
-        return chunks_of_rows(*self.shape, self.device)
+        rows, classes = self.shape
+        return chunks_of_rows(rows, classes, self.device)
 
     def pieces(self) -> Iterator[slice]:
         """Return slices of the rows, as `pieces_of_rows`."""
-        return pieces_of_rows(*self.shape, self.device)
+        rows, classes = self.shape
+        return pieces_of_rows(rows, classes, self.device)
 
     def raw(self) -> Tensor:
         """Return `hidden · weightᵀ + bias`."""

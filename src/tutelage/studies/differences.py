@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tutelage.errors import ArgumentError, DataError, TutelageError
+from tutelage.errors import ArgumentError, TutelageError
 from tutelage.evaluation import (
     CountedMetric,
     Interval,
