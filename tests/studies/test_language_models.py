@@ -222,3 +222,37 @@ def test_controls_weigh_tokens_or_texts_as_the_arms_do() -> None:
 def test_what_needs_logits_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(tl.ArgumentError, match=message):
         study(**changes)
+
+
+def test_domains_and_groups_of_texts() -> None:
+    names = ["news" if place % 3 else "code" for place in range(len(TEST))]
+    test = [{**each, "domain": name} for each, name in zip(TEST, names, strict=True)]
+    groups = [place // 2 for place in range(len(TEST))]
+    done = study(
+        test=test,
+        groups=groups,
+        seeds=1,
+        val=None,
+        controls={"labels": tl.RowMean(tl.HardLabels())},
+    )
+    tokens = plain(done.student("soft"), teacher())
+    owners = tokens["owners"]
+    found = done.results.arm("soft").trials[0].domains
+    for name in ("news", "code"):
+        own = torch.tensor([names[place] == name for place in owners.tolist()])
+        expected = tokens["nll"][own].mean().exp().item()
+        assert found[name]["perplexity"] == pytest.approx(expected, rel=1e-5)
+    tables = []
+    for arm in ("labels", "soft"):
+        each = plain(done.student(arm), teacher())
+        groups_of = torch.tensor([groups[place] for place in each["owners"].tolist()])
+        sums = torch.zeros(max(groups) + 1).double().index_add(0, groups_of, each["nll"])
+        counts = groups_of.bincount().double()
+        less = ((sums.sum() - sums) / (counts.sum() - counts)).exp()
+        whole = (sums.sum() / counts.sum()).exp()
+        tables.append((whole + (len(counts) - 1) * (less.mean() - less)).numpy())
+    expected = paired_interval((tables[0] - tables[1])[None])
+    [pair] = done.results.comparisons
+    assert pair.interval is not None
+    assert pair.interval.low == pytest.approx(expected.low, rel=1e-3, abs=1e-4)
+    assert done.results.groups == 5

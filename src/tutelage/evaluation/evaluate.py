@@ -94,7 +94,7 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
     scored &= isinstance(model, nn.Module) or not (objective and objective.wants.student.loss)
     whole = outputs or bool(needs_logits(metrics or {}))
     least = None if whole else chunk_logits_from
-    wants = Wants(student=OUTPUT)
+    wants = Wants(student=replace(OUTPUT, head_from=None if objective is None else least))
     if objective is not None and scored:
         wants = with_heads(objective, least)
     if metrics and wants.student.loss:  # whose model returns an output that no term reads

@@ -15,6 +15,8 @@ from torch import nn
 from tutelage.data import as_source
 from tutelage.errors import ArgumentError, DataError, RunFolderError
 from tutelage.evaluation import evaluate
+from tutelage.evaluation.token_scores import BATCH_OF_TEXTS
+from tutelage.layers.language import generates
 from tutelage.objectives import Objective
 from tutelage.recipes.job import Job
 from tutelage.studies.kinds import on_labels, study_kind
@@ -43,7 +45,8 @@ def evaluate_models(job: Job, split: str) -> dict[str, dict[str, float]]:
     if not models:
         raise job.missing("teacher", "or train the student first")
     objective, is_whole = _reading(job, split, data)
-    source = as_source(split, data, _BATCH, shuffle=False)
+    texts = any(generates(each) for model in models.values() for each in model.modules())
+    source = as_source(split, data, BATCH_OF_TEXTS if texts else _BATCH, shuffle=False)
     engine = job.settings.get("engine")
     device = torch.device("cpu") if engine is None else engine.torch_device()
     teachers = {name: each for name, each in models.items() if name != "student"}

@@ -170,9 +170,9 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
             `{"learning_rate": [0.1, 0.03, 0.01]}`, or a `Sweep` for some of them at random, or to
             go on beyond them. An arm's own sweep is added; what an arm sets is not swept.
         metrics: Metrics of your own, as for `distill`.
-        monitor: The deciding metric; None for accuracy, for several binary labels average
-            precision, for values mean squared error, or, without labels, the agreement with the
-            teacher or the distance from it.
+        monitor: The deciding metric; None for accuracy, for language models perplexity, for several
+            binary labels average precision, for values mean squared error, or, without labels, the
+            agreement with the teacher or the distance from it.
         margin: Acceptable loss against the teacher in that metric, for a test of non-inferiority
             (state it beforehand); None for no such test.
         groups: For each test example what it belongs to, such as a document or a patient, where
