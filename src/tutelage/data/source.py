@@ -68,6 +68,10 @@ class Source(ABC):
     def load(self, state: dict[str, Any]) -> None:  # noqa: B027 - most orders have no state
         """Restore a `state`; the next call must be `epoch`, with the batch that follows it."""
 
+    def record(self) -> dict[str, float]:
+        """Return what the log of an epoch that has just ended is to have of its batches."""
+        return {}
+
     @abstractmethod
     def fingerprint(self) -> str | None:
         """Return a text that changes with the content of the data; None if it cannot be read."""
