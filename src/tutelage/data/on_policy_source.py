@@ -39,6 +39,8 @@ class OnPolicySource(Source):
         write: What the student writes; None where nothing can be written.
     """
 
+    epochs_are_alike = False  # one may have no given text, and so no label
+
     def __init__(
         self,
         name: str,

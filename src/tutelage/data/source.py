@@ -40,7 +40,13 @@ class Shard:
 
 
 class Source(ABC):
-    """Batches in an order that can be resumed in the middle of an epoch."""
+    """Batches in an order that can be resumed in the middle of an epoch.
+
+    Attributes:
+        epochs_are_alike: Whether all epochs have the same examples.
+    """
+
+    epochs_are_alike: bool = True
 
     @abstractmethod
     def __len__(self) -> int:

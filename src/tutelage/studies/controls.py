@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.utils.data import IterableDataset
 
-from tutelage.data import Chain, Transform, as_source, randomness, transformed
+from tutelage.data import Chain, OnPolicy, Transform, as_source, randomness, transformed
 from tutelage.identity import identity
 from tutelage.objectives import Objective
 from tutelage.studies.arm import Arm
@@ -46,7 +46,7 @@ def built_in_controls(
     for name, arm in arms.items():
         if arm.run is not None or _is_baseline(arm, usual):
             continue
-        own, missing = _with_labels(name, _own(arm, epochs), train, seed)
+        own, missing = _with_labels(name, _own(arm, train, epochs), train, seed)
         notes += missing
         if _key(own) not in seen:
             seen.add(_key(own))
@@ -56,12 +56,17 @@ def built_in_controls(
     return found, tuple(notes)
 
 
-def _own(arm: Arm, epochs: int | None) -> dict[str, list[Any]]:
-    """Return what an arm has of its own, by name: one value, or those that it sweeps over."""
+def _own(arm: Arm, train: object, epochs: int | None) -> dict[str, list[Any]]:
+    """Return what an arm has of its own, by name: one value, or those that it sweeps over.
+
+    Of data that the student writes in part (`OnPolicy`) that are the given texts.
+    """
     own = {
         name: list(arm.sweep.get(name, [getattr(arm, name)]))
         for name in ("transform", "train", "batch_size", "epochs")
     }
+    given = [each.given if isinstance(each, OnPolicy) else each for each in own["train"]]
+    own["train"] = list({id(each): None if each is train else each for each in given}.values())
     if arm.stages or "stages" in arm.sweep:
         several = arm.sweep.get("stages", [arm.stages])
         own["epochs"] = sorted({sum(stage.epochs for stage in stages) for stages in several})

@@ -91,7 +91,7 @@ class Loop:
                 f"{state.epoch + 1}; fill its data set, or set drop_last=False"
             )
         self._read_losses()
-        if state.epoch == 0:  # later epochs have the same examples
+        if state.epoch == 0 and self.setup.train.epochs_are_alike:
             self.distiller.check_learned(state.loss_counts[1:])
 
     def _groups(self) -> Iterator[list[Batch]]:

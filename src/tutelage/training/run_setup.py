@@ -50,7 +50,7 @@ def make_setup(
             "texts with labels"
         )
     if isinstance(train, OnPolicy) and isinstance(objective, Objective):
-        check_on_policy(objective, teacher, accelerator)
+        check_on_policy(train, objective, teacher, accelerator)
     if teacher is not None and isinstance(objective, Objective) and objective.wants.teacher:
         bound = teacher.for_data("train", train)
         views = bound.views
@@ -60,7 +60,7 @@ def make_setup(
     size, seed = settings.batch_size, settings.seed
     shard = Shard(accelerator.process_index, accelerator.num_processes)
     if isinstance(train, OnPolicy):
-        write = Writer(student, train, device, lambda: accelerator.autocast())
+        write = Writer(student, train, accelerator)
         source: Source = OnPolicySource("train", train, size, seed, shard, settings.epochs, write)
     else:
         source = as_source("train", train, size, shuffle=True, seed=seed, shard=shard, views=views)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -35,23 +35,16 @@ class Writer:
     Args:
         student: A causal language model of transformers.
         policy: How is sampled.
-        device: Where the student is.
-        autocast: Returns the context of the precision in which the student runs.
+        accelerator: Where, and in which precision, the student runs.
 
     Raises:
         ArgumentError: No token that ends a text is known.
         ModelError: The student is no such model.
     """
 
-    def __init__(
-        self,
-        student: nn.Module,
-        policy: OnPolicy,
-        device: torch.device,
-        autocast: Callable[[], AbstractContextManager[Any]],
-    ) -> None:
+    def __init__(self, student: nn.Module, policy: OnPolicy, accelerator: Accelerator) -> None:
         self.model: Any = unwrapped(student)
-        self.policy, self.device, self.autocast = policy, device, autocast
+        self.policy, self.accelerator = policy, accelerator
         can: Any = getattr(self.model, "can_generate", None)
         config: Any = getattr(self.model, "config", None)
         causal = callable(can) and can() and not getattr(config, "is_encoder_decoder", False)
@@ -79,7 +72,7 @@ class Writer:
                 f"which the student has positions, got a prompt of {ids.shape[1]} and "
                 f"{self.policy.max_new_tokens}; cut prompts off, or write fewer tokens"
             )
-        ids, mask = ids.to(self.device), mask.to(self.device)
+        ids, mask = ids.to(self.accelerator.device), mask.to(self.accelerator.device)
         written = self._generated(ids, mask, seed)
         own = torch.ones_like(written, dtype=torch.bool)
         if self.ends:
@@ -104,7 +97,7 @@ class Writer:
                 evaluating(self.model),
                 torch.no_grad(),
                 randomness.preserved(),
-                self.autocast(),
+                self.accelerator.autocast(),
                 _settings(self.model, self.policy, self.ends),
             ):
                 randomness.seed_everything(seed)
@@ -120,7 +113,7 @@ class Writer:
 
 
 def check_on_policy(
-    objective: Objective, teacher: Teacher | None, accelerator: Accelerator
+    policy: OnPolicy, objective: Objective, teacher: Teacher | None, accelerator: Accelerator
 ) -> None:
     """Refuse what cannot learn from texts that the student writes.
 
@@ -140,6 +133,12 @@ def check_on_policy(
             f"teacher, got the objective {objective}; add one without labels, such as "
             "tl.ReverseKL()"
         )
+    for each in terms if policy.is_all_written else ():
+        if each.wants.labels:
+            raise ArgumentError(
+                f"{each} learns from labels, and with share=1 all texts are written by the student "
+                "and have none (tl.OnPolicy); lower the share, or leave it out"
+            )
     for each in _with_members(teacher):
         if isinstance(each, (Stored, Recorded)):
             raise ModelError(
@@ -198,7 +197,7 @@ def _prompts(batch: Batch) -> tuple[Tensor, Tensor]:
                 f"`{name}` of prompts must be that of their tokens, {list(ids.shape)}, got "
                 f"{describe(each)}; align it with `input_ids`"
             )
-    if int(mask.max()) > 1:
+    if bool((mask > 1).any()):
         raise DataError(
             "`prompts` must be one text each, got a numbered `attention_mask` of packed rows; "
             "give each text alone"
