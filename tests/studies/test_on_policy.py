@@ -62,6 +62,10 @@ def test_controls_learn_from_the_given_texts():
     assert controls(policy(TRAIN)) == controls(policy(PROMPTS, share=1)) == {}
     [given] = controls(policy(PROMPTS, OTHERS)).values()
     assert given is OTHERS
+    [made] = controls(lambda seed: policy(PROMPTS, texts(4, seed=seed))).values()
+    assert [len(each["input_ids"]) for each in made(3)] == [
+        len(each["input_ids"]) for each in texts(4)
+    ]
     several = {"train": [policy(TRAIN), policy(OTHERS), policy(OTHERS, share=0.2)]}
     arms = {"arm": tl.Arm(objective=SOFT, sweep=several)}
     found, _ = built_in_controls(arms, "classes", TRAIN, 2, 0)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -13,7 +13,7 @@ from tutelage.data import Chain, OnPolicy, Transform, as_source, randomness, tra
 from tutelage.identity import identity
 from tutelage.objectives import Objective
 from tutelage.studies.arm import Arm
-from tutelage.studies.describe import readable
+from tutelage.studies.describe import readable, seeded
 from tutelage.studies.kinds import StudyKind, on_labels
 from tutelage.studies.plan import train_of
 
@@ -46,7 +46,7 @@ def built_in_controls(
     for name, arm in arms.items():
         if arm.run is not None or _is_baseline(arm, usual):
             continue
-        own, missing = _with_labels(name, _own(arm, train, epochs), train, seed)
+        own, missing = _with_labels(name, _own(arm, train, epochs, seed), train, seed)
         notes += missing
         if _key(own) not in seen:
             seen.add(_key(own))
@@ -56,7 +56,26 @@ def built_in_controls(
     return found, tuple(notes)
 
 
-def _own(arm: Arm, train: object, epochs: int | None) -> dict[str, list[Any]]:
+@dataclass(frozen=True)
+class _GivenOf:
+    """From a seed to the given texts of what a function makes of it."""
+
+    make: Callable[[int], Any]
+
+    def __call__(self, seed: int) -> Any:
+        """Return them."""
+        return self.make(seed).given
+
+
+def _given(data: Any, seed: int) -> Any:
+    """Return the given texts of data that the student writes in part; other data as it is."""
+    found, make = train_of(data, seed), seeded(data)
+    if not isinstance(found, OnPolicy):
+        return data
+    return found.given if make is None or found.given is None else _GivenOf(make)
+
+
+def _own(arm: Arm, train: object, epochs: int | None, seed: int) -> dict[str, list[Any]]:
     """Return what an arm has of its own, by name: one value, or those that it sweeps over.
 
     Of data that the student writes in part (`OnPolicy`) that are the given texts.
@@ -65,7 +84,7 @@ def _own(arm: Arm, train: object, epochs: int | None) -> dict[str, list[Any]]:
         name: list(arm.sweep.get(name, [getattr(arm, name)]))
         for name in ("transform", "train", "batch_size", "epochs")
     }
-    given = [each.given if isinstance(each, OnPolicy) else each for each in own["train"]]
+    given = [_given(each, seed) for each in own["train"]]
     own["train"] = list({id(each): None if each is train else each for each in given}.values())
     if arm.stages or "stages" in arm.sweep:
         several = arm.sweep.get("stages", [arm.stages])
