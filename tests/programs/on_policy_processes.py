@@ -1,6 +1,7 @@
-"""One step of on-policy distillation in several processes. Argument: where to write.
+"""Two steps of on-policy distillation in several processes.
 
-Each process writes the batch that it learned from, the main one the student.
+Argument: where to write. Each process writes the batches that it learned from, the main one the
+student before each step and at the end.
 """
 
 import os
@@ -17,15 +18,21 @@ from language_models import make, texts
 
 def main(folder):
     student, batches = make("Llama"), []
+    rank = os.environ.get("RANK", "0")
     with torch.no_grad():
         student.get_output_embeddings().weight[2] += 0.3
 
+    def kept():
+        if rank == "0":
+            save_model(student, str(folder / f"{len(batches)}.safetensors"))
+
     def recorded(batch):
+        kept()
         batches.append(batch)
         return batch
 
-    prompts = [{"input_ids": each["input_ids"][:2]} for each in texts(8)]
-    run = tl.distill(
+    prompts = [{"input_ids": each["input_ids"][:2]} for each in texts(9)]
+    tl.distill(
         make("Llama", 32, seed=1),
         student,
         train=tl.OnPolicy(prompts, share=1, max_new_tokens=6),
@@ -36,10 +43,8 @@ def main(folder):
         transform=recorded,
         engine=tl.Engine(device="cpu"),
     )
-    rank = os.environ.get("RANK", "0")
+    kept()
     torch.save(batches, folder / f"{rank}.pt")
-    if rank == "0":
-        save_model(run.student, str(folder / "student.safetensors"))
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
