@@ -1,5 +1,7 @@
 """Arms whose students write their texts, against controls on the given texts."""
 
+from typing import Any
+
 import pytest
 
 import tutelage as tl
@@ -53,7 +55,7 @@ def test_another_share_is_another_trial(tmp_path):
 
 
 def test_controls_learn_from_the_given_texts():
-    def controls(train):
+    def controls(train) -> dict[str, Any]:
         arm = tl.Arm(objective=SOFT, train=train)
         found, notes = built_in_controls({"arm": arm}, "classes", TRAIN, 2, 0)
         assert notes == ()
