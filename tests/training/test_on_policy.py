@@ -27,10 +27,10 @@ class Recorder:
     """A transform that changes nothing and remembers the batches."""
 
     def __init__(self, draws: int = 0) -> None:
-        self.draws, self.batches = draws, []
+        self.draws, self.batches, self.drawn = draws, [], []
 
     def __call__(self, batch: Batch) -> Batch:
-        torch.rand(self.draws)
+        self.drawn += torch.rand(self.draws).tolist()
         self.batches.append(batch)
         return batch
 
@@ -340,6 +340,20 @@ def test_texts_depend_on_the_seed_and_not_on_the_global_random_state() -> None:
     assert pairs(run(writing(), epochs=2, seed=1)[1]) != pairs(first)
     both = [pairs(first[:2]), pairs(first[2:])]  # of two epochs
     assert sorted(own for _, own in both[0]) != sorted(own for _, own in both[1])
+
+
+def test_writing_leaves_the_global_random_state_as_it_is() -> None:
+    drawn = []
+    for share in (0, 1):
+        seen = Recorder(3)
+        tl.distill(
+            make("Llama", 32, seed=1), ending(), train=writing(TEXTS, share=share), epochs=1,
+            objective=SOFT, batch_size=4, transform=seen,
+            engine=tl.Engine(progress=False, device="cpu"),
+        )  # fmt: skip
+        drawn.append(seen.drawn)
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == 6
 
 
 def test_a_killed_run_ends_as_one_that_was_not(tmp_path: Path) -> None:
