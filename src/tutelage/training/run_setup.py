@@ -52,7 +52,8 @@ def make_setup(
     if isinstance(train, OnPolicy) and isinstance(objective, Objective):
         check_on_policy(train, objective, teacher, accelerator)
     if teacher is not None and isinstance(objective, Objective) and objective.wants.teacher:
-        bound = teacher.for_data("train", train)
+        known = train.prompts if isinstance(train, OnPolicy) else train
+        bound = teacher.for_data("train", known)
         views = bound.views
     distiller = Distiller(student, bound, objective, settings.engine.chunk_logits_from)
     val_teacher = _val_teacher(objective, teacher, val, settings)
