@@ -50,6 +50,13 @@ def test_settings_out_of_range(settings: dict[str, Any], words: str) -> None:
         tl.OnPolicy(PROMPTS, **{"share": 1, "max_new_tokens": 3} | settings)
 
 
+class Broken(list):
+    """A data set that cannot be read."""
+
+    def __len__(self) -> int:
+        return 1
+
+
 IDS = torch.tensor([[4, 5], [6, 7]])
 
 
@@ -62,6 +69,7 @@ IDS = torch.tensor([[4, 5], [6, 7]])
         ({"input_ids": IDS}, "list or data set of dicts"),
         (IDS, "dicts with `input_ids`"),
         ([{"text": "Hello"}], "tokenise"),
+        (Broken(), "load its example 0"),
         ([{**PROMPTS[0], "position_ids": torch.arange(2)}], "position_ids"),
     ],
 )

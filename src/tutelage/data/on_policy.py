@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from tutelage._checks import fraction, integer, positive
 from tutelage.data.as_dataset import is_map_style
+from tutelage.data.dataset_fingerprint import load
 from tutelage.errors import ArgumentError, DataError
 from tutelage.nested import describe, label_key
 from tutelage.schedules import Constant, Schedule, fraction_schedule
@@ -140,7 +141,7 @@ def _first(name: str, data: Any) -> Mapping[str, Any]:
         )
     if len(data) == 0:
         raise DataError(f"`{name}` must have at least one text, got none; fill it")
-    first = data[0]
+    first = load(data, 0)
     if not isinstance(first, Mapping) or "input_ids" not in first:
         raise DataError(
             f"`{name}` must have dicts with `input_ids`, got {describe(first)}; tokenise the texts"
