@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         teachers,
     )
     from tutelage.coarse import CoarseLogits
+    from tutelage.data import OnPolicy
     from tutelage.distiller import Distiller, Losses
     from tutelage.errors import (
         ArgumentError,
@@ -60,6 +61,7 @@ _HOMES = (
     "coarse",
     "heads",
     "signals",
+    "data",
     "wants",
     "objectives",
     "distiller",
@@ -95,6 +97,7 @@ __all__ = [
     "ModelError",
     "Monitor",
     "NonFiniteError",
+    "OnPolicy",
     "Recipe",
     "RecipeError",
     "ReportOptions",

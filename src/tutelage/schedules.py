@@ -17,6 +17,8 @@ from tutelage._checks import finite_number, fraction
 from tutelage.errors import ArgumentError
 
 _FINITE = "a schedule takes finite numbers"
+_CHECKED = 100
+"""Steps of progress at which the values of a schedule are checked."""
 _PROGRESS = "progress runs from 0 (first step) to 1 (end of training)"
 
 
@@ -187,6 +189,15 @@ def weight_schedule(value: float | Schedule) -> Schedule:
     schedule = _as_schedule("weight", value, advice)
     if schedule.lowest < 0:
         raise ArgumentError(f"`weight` must be zero or more, got {value}; {advice}")
+    return schedule
+
+
+def fraction_schedule(name: str, value: float | Schedule, advice: str) -> Schedule:
+    """Return `value` as a schedule whose values lie in [0, 1]; refuse any other."""
+    schedule = _as_schedule(name, value, advice)
+    highest = max(schedule(step / _CHECKED) for step in range(_CHECKED + 1))
+    if schedule.lowest < 0 or highest > 1:
+        raise ArgumentError(f"`{name}` must lie in [0, 1], got {value}; {advice}")
     return schedule
 
 

@@ -3,7 +3,8 @@
 `domains` joins data sets under domain names, `labelled` names the column of the labels,
 `unlabelled` marks examples without labels, and `Views` makes random augmentation reproducible.
 Transforms (`Mixup`, `CutMix`, `Swap`, `Noise`, a `Chain` of them, or any function from a `Batch` to
-a `Batch`) change the inputs of both teacher and student.
+a `Batch`) change the inputs of both teacher and student. From `OnPolicy` the student writes its
+texts itself.
 """
 
 from tutelage.data.as_dataset import as_dataset
@@ -16,6 +17,8 @@ from tutelage.data.labels import Labelled, Unlabelled, labelled, unlabelled
 from tutelage.data.loader_source import LoaderSource
 from tutelage.data.mixup import Mixup
 from tutelage.data.noise import Noise
+from tutelage.data.on_policy import OnPolicy
+from tutelage.data.on_policy_source import OnPolicySource
 from tutelage.data.source import Shard, Source
 from tutelage.data.swap import Swap
 from tutelage.data.transform import Chain, Transform, transformed
@@ -31,6 +34,8 @@ __all__ = [
     "LoaderSource",
     "Mixup",
     "Noise",
+    "OnPolicy",
+    "OnPolicySource",
     "PerExample",
     "Shard",
     "Source",

@@ -6,6 +6,8 @@ from tutelage._checks import integer
 from tutelage.data.as_dataset import as_dataset, is_map_style
 from tutelage.data.dataset_source import SetSource, TensorSource
 from tutelage.data.loader_source import LoaderSource
+from tutelage.data.on_policy import OnPolicy
+from tutelage.data.on_policy_source import OnPolicySource
 from tutelage.data.source import Order, Shard, Source
 from tutelage.data.tensor_table import table_of
 from tutelage.errors import DataError
@@ -30,6 +32,8 @@ def as_source(
     if isinstance(data, DataLoader):
         return LoaderSource(name, data, shard, views)
     size = integer("batch_size", batch_size, 1, "it is the number of examples in a batch")
+    if isinstance(data, OnPolicy):  # of which nothing is written here
+        return OnPolicySource(name, data, size, seed if shuffle else None, shard)
     if isinstance(data, IterableDataset):
         return LoaderSource(name, DataLoader(data, size), shard)
     dataset = as_dataset(name, data)

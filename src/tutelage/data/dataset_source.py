@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -94,7 +94,12 @@ class SetSource(_OrderedSource):
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches, each collated from its examples."""
-        batches = self._ours(number, start)
+        return self.picked(number, range(start, len(self)))
+
+    def picked(self, number: int, places: Iterable[int]) -> Iterator[Batch]:
+        """Yield some of the batches of an epoch, by their places in it."""
+        ours = self._ours(number, 0)
+        batches = [ours[place] for place in places]
         # With its own generator, since the loader would otherwise use the global one.
         lists, own = [positions.tolist() for positions, _ in batches], torch.Generator()
         loader = DataLoader(self.dataset, batch_sampler=lists, generator=own, collate_fn=collate)

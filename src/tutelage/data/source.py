@@ -40,7 +40,13 @@ class Shard:
 
 
 class Source(ABC):
-    """Batches in an order that can be resumed in the middle of an epoch."""
+    """Batches in an order that can be resumed in the middle of an epoch.
+
+    Attributes:
+        epochs_are_alike: Whether all epochs have the same examples.
+    """
+
+    epochs_are_alike: bool = True
 
     @abstractmethod
     def __len__(self) -> int:
@@ -67,6 +73,10 @@ class Source(ABC):
 
     def load(self, state: dict[str, Any]) -> None:  # noqa: B027 - most orders have no state
         """Restore a `state`; the next call must be `epoch`, with the batch that follows it."""
+
+    def record(self) -> dict[str, float]:
+        """Return what the log of an epoch that has just ended is to have of its batches."""
+        return {}
 
     @abstractmethod
     def fingerprint(self) -> str | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from tutelage.data import OnPolicy
 from tutelage.datasets import DataOptions, Splits
 from tutelage.errors import ArgumentError, RecipeError
 from tutelage.objectives import Objective
@@ -127,6 +128,21 @@ class Job:
             f"(`fine_tune:`), or give names to its outputs {way}"
         )
 
+    @cached_property
+    def train(self) -> Any:
+        """The training data, or prompts of it from which the student writes texts."""
+        given: Any = self.model.on_policy
+        if given is None:
+            return self.data.train
+        if self.model.label is not None:
+            raise RecipeError(
+                f"{self.document.where(('label',))}: `label` stores outputs for texts that are "
+                "given, got `on_policy` too, whose texts are new; leave one of them out"
+            )
+        place = ("on_policy",)
+        with self.build.at(place):
+            return OnPolicy(self.data.train, **self.build.arguments(given, place))
+
     def _teacher_classes(self) -> tuple[str, ...] | None:
         """Return the classes of the one teacher, or of several that have the same."""
         root = ("teacher",)
@@ -192,7 +208,7 @@ class Job:
         """Distil the student."""
         if not self.asked:
             raise self.missing("objective", "such as SoftTargets: {temperature: 4}")
-        settings, data = self.settings, self.data
+        settings, data, train = self.settings, self.data, self.train
         self._check_sections()
         teacher = self.teacher
         student = self.student(teacher)
@@ -203,7 +219,7 @@ class Job:
             run = distill(
                 teacher,
                 student,
-                train=data.train,
+                train=train,
                 val=data.val,
                 out=self.out,
                 **self.asked,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, RootModel
 
+from tutelage.data import OnPolicy
 from tutelage.datasets import DataOptions
 from tutelage.recipes.choices import ObjectiveSpec, StudentSpec, TeacherSpec
 from tutelage.recipes.signatures import (
@@ -21,6 +22,7 @@ from tutelage.training import distill, fine_tune, label
 TrainingSection = section(distill, "objective", "stages")
 FineTuneSection = section(fine_tune)
 LabelSection = section(label, "fields")
+OnPolicySection = section(OnPolicy, "prompts", "texts")
 
 
 class DataSpec(RootModel[Annotated[by_shape([Text, DataOptions]), BeforeValidator(plain)]]):
@@ -50,6 +52,10 @@ class RecipeModel(Section):
     )
     training: TrainingSection | None = Field(  # pyright: ignore[reportInvalidTypeForm]
         default=None, description="Settings of the training, as of tl.distill."
+    )
+    on_policy: OnPolicySection | None = Field(  # pyright: ignore[reportInvalidTypeForm]
+        default=None,
+        description="Let the student write texts from the data's prompts, as tl.OnPolicy does.",
     )
     label: LabelSection | None = Field(  # pyright: ignore[reportInvalidTypeForm]
         default=None,

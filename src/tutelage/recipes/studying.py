@@ -69,12 +69,19 @@ def _default_arms(job: Job) -> dict[str, Arm]:
     if not job.asked:
         raise job.missing("objective", "or arms to the study")
     transform = job.settings.get("transform")
-    return {"distilled": Arm(**job.asked, transform=transform)}
+    train = None if job.model.on_policy is None else job.train
+    return {"distilled": Arm(**job.asked, transform=transform, train=train)}
 
 
 def _arms(job: Job, given: Mapping[str, ArmSpec] | None, place: Place) -> dict[str, Any] | None:
     if given is None:
         return None
+    if job.model.on_policy is not None:
+        raise RecipeError(
+            f"{job.document.where(('on_policy',))}: `on_policy` is of the arm that a study has "
+            "without `arms`, got some; give them data: train: file.py:function, which returns "
+            "tl.OnPolicy"
+        )
     return {name: _arm(job, each, (*place, name)) for name, each in given.items()}
 
 

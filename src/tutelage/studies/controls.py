@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 from torch.utils.data import IterableDataset
 
-from tutelage.data import Chain, Transform, as_source, randomness, transformed
+from tutelage.data import Chain, OnPolicy, Transform, as_source, randomness, transformed
 from tutelage.identity import identity
 from tutelage.objectives import Objective
 from tutelage.studies.arm import Arm
-from tutelage.studies.describe import readable
+from tutelage.studies.describe import readable, seeded
 from tutelage.studies.kinds import StudyKind, on_labels
 from tutelage.studies.plan import train_of
 
@@ -48,7 +48,7 @@ def built_in_controls(
     for name, arm in arms.items():
         if arm.run is not None or _is_baseline(arm, usual):
             continue
-        own, missing = _with_labels(name, _own(arm, epochs), train, seed)
+        own, missing = _with_labels(name, _own(arm, train, epochs, seed), train, seed)
         notes += missing
         if _key(own) not in seen:
             seen.add(_key(own))
@@ -63,12 +63,36 @@ def _is_by_row(arm: Arm) -> bool:
     return any(term.objective.by_row for each in arm.asked for term in each.terms())
 
 
-def _own(arm: Arm, epochs: int | None) -> dict[str, list[Any]]:
-    """Return what an arm has of its own, by name: one value, or those that it sweeps over."""
+@dataclass(frozen=True)
+class _GivenOf:
+    """From a seed to the given texts of what a function makes of it."""
+
+    make: Callable[[int], Any]
+
+    def __call__(self, seed: int) -> Any:
+        """Return them."""
+        return self.make(seed).given
+
+
+def _given(data: Any, seed: int) -> Any:
+    """Return the given texts of data that the student writes in part; other data as it is."""
+    found, make = train_of(data, seed), seeded(data)
+    if not isinstance(found, OnPolicy):
+        return data
+    return found.given if make is None or found.given is None else _GivenOf(make)
+
+
+def _own(arm: Arm, train: object, epochs: int | None, seed: int) -> dict[str, list[Any]]:
+    """Return what an arm has of its own, by name: one value, or those that it sweeps over.
+
+    Of data that the student writes in part (`OnPolicy`) that are the given texts.
+    """
     own = {
         name: list(arm.sweep.get(name, [getattr(arm, name)]))
         for name in ("transform", "train", "batch_size", "epochs")
     }
+    given = [_given(each, seed) for each in own["train"]]
+    own["train"] = list({id(each): None if each is train else each for each in given}.values())
     if arm.stages or "stages" in arm.sweep:
         several = arm.sweep.get("stages", [arm.stages])
         own["epochs"] = sorted({sum(stage.epochs for stage in stages) for stages in several})

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tutelage.data import OnPolicy
 from tutelage.errors import DataError
 from tutelage.reports.conduct import Overlap
 from tutelage.studies.describe import seeded
@@ -116,11 +117,14 @@ def _train_data(plan: StudyPlan) -> Iterator[Iterator[tuple[str, str, Any]]]:
 
 
 def _for_seeds(plan: StudyPlan, name: str, data: Any) -> Iterator[tuple[str, str, Any]]:
-    if seeded(data) is None:
-        yield name, "", data
-        return
-    for seed in plan.seeds:
-        yield name, f" (seed {seed})", train_of(data, seed)
+    found = [("", data)]
+    if seeded(data) is not None:
+        found = [(f" (seed {seed})", train_of(data, seed)) for seed in plan.seeds]
+    for seed, each in found:
+        parts = (each.prompts, each.texts) if isinstance(each, OnPolicy) else (each,)
+        for part in parts:
+            if part is not None and (part is each or part is not plan.train):
+                yield name, seed, part
 
 
 def _keys(examples: Examples, domains: bool) -> Sequence[Any]:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
 
 from tutelage._checks import integer
-from tutelage.data import as_source, randomness
+from tutelage.data import OnPolicy, as_source, randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.evaluation import Metric
 from tutelage.objectives import Objective
@@ -114,6 +114,11 @@ class StudyPlan:
             )
         if self.epochs is not None:
             integer("epochs", self.epochs, 1, "it counts the passes over `train`")
+        if isinstance(self.train, OnPolicy):
+            raise ArgumentError(
+                "a study's `train` must be given texts, from which controls learn too, got "
+                "tl.OnPolicy; give it to the arms that learn from it: tl.Arm(train=tl.OnPolicy(…))"
+            )
         for name in ("val", "test"):
             _check_fixed_order(name, getattr(self, name))
         if not self.arms:

@@ -56,7 +56,7 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
         student: The module to train, in place.
         train: A data set (then `batch_size` and an order from `seed`) or a `DataLoader` (its
             order is kept). Examples are `(inputs, labels)`, `inputs` alone, or dicts; −100 (NaN
-            for values) marks one without a label.
+            for values) marks one without a label. A `tl.OnPolicy` lets the student write texts.
         objective: The loss, such as `0.1 * HardLabels() + 0.9 * SoftTargets(4)`.
         epochs: Passes over `train`, at least 1.
         stages: In place of `objective` and `epochs`: several of them, one after another, such as

@@ -91,7 +91,7 @@ class Loop:
                 f"{state.epoch + 1}; fill its data set, or set drop_last=False"
             )
         self._read_losses()
-        if state.epoch == 0:  # later epochs have the same examples
+        if state.epoch == 0 and self.setup.train.epochs_are_alike:
             self.distiller.check_learned(state.loss_counts[1:])
 
     def _groups(self) -> Iterator[list[Batch]]:
@@ -101,6 +101,8 @@ class Loop:
         try:
             while group := list(islice(batches, self.settings.engine.accumulation)):
                 yield group
+        except torch.OutOfMemoryError:  # of a student that writes
+            raise
         except Exception as error:
             where = f"in epoch {state.epoch + 1} after batch {state.batch}"
             if isinstance(error, TutelageError):
@@ -193,6 +195,7 @@ class Loop:
         state.seconds = time.monotonic() - began
         record: dict[str, Any] = {"epoch": state.epoch + 1, "step": state.step}
         record |= {"lr": self.setup.optimizer.param_groups[0]["lr"], "seconds": state.seconds}
+        record |= self.setup.train.record()
         record |= {f"train/{name}": value for name, value in self.losses.means().items()}
         record |= {f"val/{name}": value for name, value in metrics.items()}
         self.losses.clear()

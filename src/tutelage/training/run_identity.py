@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from tutelage.data import OnPolicySource
 from tutelage.data.data_fingerprint import SAMPLED
 from tutelage.identity import digest, identity, names_of
 from tutelage.objectives import Objective
@@ -147,7 +148,9 @@ def why_not_longer(setup: Setup | None) -> str:
         elif isinstance(value, FunctionType) and "progress" in names_of(value.__code__):
             found.append(f"the function {value.__qualname__} reads the progress of training")
 
-    identity([setup.distiller.objective, setup.settings.transform], tensors="none", visit=visit)
+    own = [setup.distiller.objective, setup.settings.transform]
+    own += [setup.train.policy.share] if isinstance(setup.train, OnPolicySource) else []
+    identity(own, tensors="none", visit=visit)
     return found[0] if found else ""
 
 

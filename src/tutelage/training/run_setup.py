@@ -10,13 +10,14 @@ from accelerate import Accelerator
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from tutelage.data import Shard, Source, as_source, randomness
+from tutelage.data import OnPolicy, OnPolicySource, Shard, Source, as_source, randomness
 from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError, ModelError, StoreError, TutelageError, in_short
 from tutelage.evaluation import check_metric_names
 from tutelage.objectives import Objective, with_feedback
 from tutelage.teachers import Teacher
 from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
+from tutelage.training.writer import Writer, check_on_policy
 
 
 @dataclass(frozen=True)
@@ -43,21 +44,27 @@ def make_setup(
     """Make all that a run needs; the teacher is bound to the data here, once."""
     (student, teacher), (train, val), device = sides, data, accelerator.device
     bound, views = teacher, None
+    if isinstance(val, OnPolicy):
+        raise ArgumentError(
+            "`val` must be given texts, got tl.OnPolicy, whose texts change with the student; give "
+            "texts with labels"
+        )
+    if isinstance(train, OnPolicy) and isinstance(objective, Objective):
+        check_on_policy(train, objective, teacher, accelerator)
     if teacher is not None and isinstance(objective, Objective) and objective.wants.teacher:
-        bound = teacher.for_data("train", train)
+        known = train.prompts if isinstance(train, OnPolicy) else train
+        bound = teacher.for_data("train", known)
         views = bound.views
     distiller = Distiller(student, bound, objective, settings.engine.chunk_logits_from)
     val_teacher = _val_teacher(objective, teacher, val, settings)
     distiller.to(device)
-    source = as_source(
-        "train",
-        train,
-        settings.batch_size,
-        shuffle=True,
-        seed=settings.seed,
-        shard=Shard(accelerator.process_index, accelerator.num_processes),
-        views=views,
-    )
+    size, seed = settings.batch_size, settings.seed
+    shard = Shard(accelerator.process_index, accelerator.num_processes)
+    if isinstance(train, OnPolicy):
+        write = Writer(student, train, accelerator)
+        source: Source = OnPolicySource("train", train, size, seed, shard, settings.epochs, write)
+    else:
+        source = as_source("train", train, size, shuffle=True, seed=seed, shard=shard, views=views)
     if not objective.built and (batch := source.peek()) is not None:
         with randomness.preserved():  # seeded, so that projectors are alike in all processes
             randomness.seed_everything(settings.seed)

@@ -1,0 +1,165 @@
+"""Prompts whose texts the student writes itself while it is trained, mixed with given texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from tutelage._checks import fraction, integer, positive
+from tutelage.data.as_dataset import is_map_style
+from tutelage.data.dataset_fingerprint import load
+from tutelage.errors import ArgumentError, DataError
+from tutelage.nested import describe, label_key
+from tutelage.schedules import Constant, Schedule, fraction_schedule
+
+_INPUTS = {"input_ids", "attention_mask"}
+_BESIDE = {"index", "domain", "row_mask"}
+_SHARE = "it is the fraction of the batches that the student writes"
+
+
+class OnPolicy:
+    """Training data that the student writes in part itself, from prompts (on-policy distillation).
+
+    The student is trained on texts of its own, with its own mistakes, and its teacher tells at each
+    token what should come next (GKD, Agarwal et al. 2024, https://arxiv.org/abs/2306.13649;
+    MiniLLM, Gu et al. 2024, https://arxiv.org/abs/2306.08543). Give it to `distill` as `train`.
+
+    Each batch is one of prompts or one of given texts. From prompts the student, as it is at that
+    step, samples texts by `generate` of transformers, in eval mode; no gradient passes through the
+    choice of tokens. What it has written, with the token that ends it, is learned; the prompt is
+    not. Written texts have no labels: `HardLabels` and others that read labels learn from the given
+    texts, whose labels are used as ever, and only objectives without labels, such as `ReverseKL`,
+    learn from both.
+
+    An epoch is a pass over the prompts, in batches of `batch_size`. With `texts` of their own, as
+    many batches of these as are needed follow each other through the epochs. Which batches are
+    written, and the tokens, depend on the run's seed, the epoch, the batch and the process alone,
+    besides the student's weights.
+
+    Args:
+        prompts: A data set of dicts with `input_ids`, and perhaps `attention_mask`. If they have
+            labels (or a `row_mask`), the prompt is what comes before the first learned token.
+        texts: The given texts, a data set of the same kind; None for those of `prompts`, which then
+            must have labels unless `share` is 1.
+        share: Fraction of the batches that the student writes, in [0, 1]; may be a schedule.
+        max_new_tokens: How many tokens are written at most.
+        temperature: Of sampling. With 1 and neither `top_k` nor `top_p` the texts are samples of
+            the student's own distribution, as the papers have it.
+        top_k: Samples from so many most probable tokens; None for all.
+        top_p: Samples from the most probable tokens that have this mass together; 1 for all.
+        eos_token_id: The token that ends a text, or several; "model" for that of the student's
+            generation settings; None for texts of `max_new_tokens` tokens without an end. No other
+            generation settings of the student are used.
+
+    Raises:
+        ArgumentError: A number is outside its range.
+        DataError: Prompts or texts are no data set, are empty, or have no tokens or labels.
+
+    >>> import torch
+    >>> prompts = [{"input_ids": torch.tensor([5, 6, 7])}]
+    >>> OnPolicy(prompts, share=1, max_new_tokens=32)
+    OnPolicy(prompts=1, share=1, max_new_tokens=32)
+    """
+
+    def __init__(  # noqa: PLR0913 - data, their mixture, and how is sampled
+        self,
+        prompts: Any,
+        texts: Any = None,
+        *,
+        share: float | Schedule = 0.5,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        eos_token_id: int | Sequence[int] | Literal["model"] | None = "model",  # noqa: S107
+    ) -> None:
+        self.share = fraction_schedule("share", share, _SHARE)
+        self.max_new_tokens = integer("max_new_tokens", max_new_tokens, 1, "it counts tokens")
+        self.temperature = positive("temperature", temperature, "1 is the student's distribution")
+        self.top_k = None if top_k is None else integer("top_k", top_k, 1, "None is for all tokens")
+        self.top_p = fraction("top_p", top_p, "1 is for all tokens")
+        if self.top_p == 0:
+            raise ArgumentError("`top_p` must be above 0, got 0; write top_k=1 for the likeliest")
+        self.eos_token_id = _ends(eos_token_id)
+        self.prompts, self.texts = prompts, texts
+        first = _first("prompts", prompts)
+        unlabelled = label_key(first) is None and "row_mask" not in first
+        if texts is not None:
+            _first("texts", texts)
+        elif unlabelled and not self.is_all_written:
+            raise DataError(
+                "`prompts` must have labels where their own texts are given ones (−100 on the "
+                f"prompt), got {describe(first)} and share={share}; give the given texts as "
+                "`texts`, or share=1"
+            )
+
+    @property
+    def is_all_written(self) -> bool:
+        """Whether no batch is of given texts."""
+        return isinstance(self.share, Constant) and self.share.value == 1
+
+    @property
+    def given(self) -> Any:
+        """The data set of the given texts; None where all are written."""
+        if self.is_all_written:
+            return None
+        return self.prompts if self.texts is None else self.texts
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides about the texts, besides data, by name."""
+        found = {"share": repr(self.share), "max_new_tokens": self.max_new_tokens}
+        usual = {"temperature": 1.0, "top_k": None, "top_p": 1.0, "eos_token_id": "model"}
+        own = {name: getattr(self, name) for name in usual}
+        return found | {name: each for name, each in own.items() if each != usual[name]}
+
+    def __repr__(self) -> str:
+        sizes = {"prompts": len(self.prompts)}
+        sizes |= {} if self.texts is None else {"texts": len(self.texts)}
+        shown = [f"{name}={each}" for name, each in (sizes | self.settings).items()]
+        return f"OnPolicy({', '.join(shown)})"
+
+
+def _ends(given: Any) -> Any:
+    """Return the tokens that end a text as a tuple; None and "model" as they are."""
+    if given is None or given == "model":
+        return given
+    several = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    advice = "it is a token's id, several, 'model', or None for texts without an end"
+    if not several:
+        raise ArgumentError(f"`eos_token_id` must name at least one token, got {given!r}; {advice}")
+    return tuple(integer("eos_token_id", each, 0, advice) for each in several)
+
+
+def _first(name: str, data: Any) -> Mapping[str, Any]:
+    """Return the first example of prompts or texts; refuse data that is none of texts."""
+    if not is_map_style(data) or isinstance(data, (Mapping, str)):
+        raise DataError(
+            f"`{name}` must be a list or data set of dicts with `input_ids` (with __len__ and "
+            f"__getitem__), got {type(data).__name__}; give a loader's data set, and `batch_size` "
+            "to distill"
+        )
+    if len(data) == 0:
+        raise DataError(f"`{name}` must have at least one text, got none; fill it")
+    first = load(data, 0)
+    if not isinstance(first, Mapping) or "input_ids" not in first:
+        raise DataError(
+            f"`{name}` must have dicts with `input_ids`, got {describe(first)}; tokenise the texts"
+        )
+    if name == "prompts":
+        check_inputs(set(first) - _BESIDE - {label_key(first)})
+    return first
+
+
+def check_inputs(names: set[Any]) -> None:
+    """Refuse prompts with other inputs than their tokens.
+
+    Raises:
+        DataError: There are others.
+    """
+    if names - _INPUTS:
+        raise DataError(
+            "`prompts` must have `input_ids`, and perhaps `attention_mask` and labels, got "
+            f"{sorted(map(str, names - _INPUTS))} too; leave that out: what belongs to each token "
+            "is not known of those that are written"
+        )
