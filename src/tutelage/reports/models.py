@@ -39,6 +39,7 @@ NEW_TOKENS = 32
 _PROMPT, _TURNS = 32, 2  # tokens; how often writing is timed
 _LONGEST = 400  # characters of a reason
 _STORED = "its outputs are read from a store"
+_ELSEWHERE = "it does not run here"
 _NO_DATA = "there is no validation data to take inputs from"
 
 
@@ -147,7 +148,7 @@ def _generation(
     if not timing.of_tokens:
         return (), ""
     if batch is None or not isinstance(model, nn.Module):
-        why = "it is not a single model that writes"
+        why = _ELSEWHERE if _runs_elsewhere(model) else "it is not a single model that writes"
         return (), _STORED if _is_stored(model) else _NO_DATA if batch is None else why
     inputs = batch.inputs if isinstance(batch.inputs, Mapping) else {}
     ids, mask = inputs.get("input_ids"), batch.token_mask()
@@ -173,6 +174,8 @@ def _context(model: nn.Module) -> int | None:
 
 def _not_timed(model: nn.Module | Teacher, timing: Timing, batch: Batch | None) -> str:
     """Return why a model cannot be timed; empty if it can."""
+    if _runs_elsewhere(model):
+        return _ELSEWHERE
     if batch is None or _is_stored(model):
         return _STORED if _is_stored(model) else _NO_DATA
     try:
@@ -195,6 +198,11 @@ def _cost(model: nn.Module | Teacher, batch: Batch | None) -> tuple[Cost | None,
         except Exception as error:  # noqa: BLE001 - not all can be counted, nor all weights saved
             reason = _reason(error)
     return None, reason
+
+
+def _runs_elsewhere(model: nn.Module | Teacher) -> bool:
+    """Tell whether a language model is behind a server, or its answers are in a file."""
+    return isinstance(model, Teacher) and model.is_causal
 
 
 def _is_stored(model: nn.Module | Teacher) -> bool:
