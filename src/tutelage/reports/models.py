@@ -35,8 +35,8 @@ _CPU = torch.device("cpu")
 MOST_TOKENS = 128
 """How many tokens of a text language models are timed on."""
 NEW_TOKENS = 32
-"""How many tokens they write, after a prompt."""
-_PROMPT, _TURNS = 32, 2  # tokens; how often writing is timed
+"""How many tokens they generate, after a prompt."""
+_PROMPT, _TURNS = 32, 2  # tokens; how often generation is timed
 _LONGEST = 400  # characters of a reason
 _STORED = "its outputs are read from a store"
 _ELSEWHERE = "it does not run here"
@@ -144,11 +144,11 @@ def _times(
 def _generation(
     model: nn.Module | Teacher, timing: Timing, batch: Batch | None
 ) -> tuple[tuple[GenerationSpeed, ...], str]:
-    """Return how fast a language model writes, and why it was not measured if it was not."""
+    """Return how fast a language model generates, and why it was not measured if it was not."""
     if not timing.of_tokens:
         return (), ""
     if batch is None or not isinstance(model, nn.Module):
-        why = _ELSEWHERE if _runs_elsewhere(model) else "it is not a single model that writes"
+        why = _ELSEWHERE if _runs_elsewhere(model) else "it is not a single model that generates"
         return (), _STORED if _is_stored(model) else _NO_DATA if batch is None else why
     inputs = batch.inputs if isinstance(batch.inputs, Mapping) else {}
     ids, mask = inputs.get("input_ids"), batch.token_mask()
@@ -156,7 +156,7 @@ def _generation(
         return (), "its inputs have no `input_ids` to go on from"
     limit = _context(model)
     if limit is not None and limit <= NEW_TOKENS:
-        return (), f"its context of {limit} tokens is too short to write {NEW_TOKENS}"
+        return (), f"its context of {limit} tokens is too short to generate {NEW_TOKENS}"
     longest = _PROMPT if limit is None else min(_PROMPT, limit - NEW_TOKENS)
     prompt = (ids[0] if mask is None else ids[0][mask[0]])[:longest]
     try:
