@@ -56,7 +56,7 @@ def test_the_page_of_a_run_tells_how_good_and_how_fast(page, teacher):
     assert record.arm("student").metrics.keys() == {
         "accuracy", "perplexity", "agreement", "kl", "acceptance_rate"
     }  # fmt: skip
-    speeds = table(record, "Speed of writing")
+    speeds = table(record, "Generation speed")
     assert speeds.keys() == {"teacher", "student"}
     assert list(speeds["student"]) == [
         "First token, ms, batch 1", "First token, ms, batch 8",
@@ -64,7 +64,7 @@ def test_the_page_of_a_run_tells_how_good_and_how_fast(page, teacher):
     ]  # fmt: skip
     assert all(float(each) > 0 for row in speeds.values() for each in row.values())
     html = path.read_text(encoding="utf-8")
-    for text in ("Perplexity", "By token.", "Mean KL", "The student as a draft", "Calibration"):
+    for text in ("Perplexity", "By token.", "Mean KL", "Speculative decoding", "Calibration"):
         assert text in html
     assert "examples for which" not in html
 
@@ -80,7 +80,7 @@ def test_the_speedup_follows_from_rate_and_times(page):
     arm = record.arm("student")
     trial = replace(arm.trials[0], metrics={**arm.metrics, "acceptance_rate": 0.8})
     record = replace(record, models=models, arms=(replace(arm, trials=(trial,)),))
-    [row] = table(record, "The student as a draft").values()
+    [row] = table(record, "Speculative decoding").values()
     assert row["Acceptance rate, % of tokens"] == "80.00"
     assert row["Time for a token, % of the teacher's"] == "10"
     assert row["Speed-up, 4 drafted tokens"] == f"{speculative_speedup(0.8, 0.1, 4):.1f}×"
@@ -109,12 +109,12 @@ def test_what_is_skipped_says_why(page):
     assert language_sections(replace(record, tokens=False)) == ()
 
 
-def test_a_short_context_is_not_written_into(tmp_path):
+def test_a_context_too_short_to_generate_is_told(tmp_path):
     run = tl.fit(
         make("GPT2", n_positions=20), train=texts(6, seed=1), val=VAL, epochs=1, engine=QUIET
     )
     text = run.report(tmp_path / "page.html").with_suffix(".md").read_text(encoding="utf-8")
-    assert "its context of 20 tokens is too short to write 32" in text
+    assert "its context of 20 tokens is too short to generate 32" in text
 
 
 def test_the_page_of_a_study_is_written_and_read(teacher, tmp_path):
@@ -138,4 +138,4 @@ def test_a_browser_shows_it_on_a_phone(page, tmp_path):
     [width, scroll, wide, small, _], console = look(html, 375, tmp_path)
     assert scroll <= width
     assert (wide, small, console) == (0, 0, [])
-    assert "Speed of writing" in dump(html, tmp_path)[0]
+    assert "Generation speed" in dump(html, tmp_path)[0]

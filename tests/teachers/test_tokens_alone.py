@@ -114,6 +114,19 @@ def test_reports_say_what_a_store_does_not_tell(teacher, tmp_path):
     assert re.search(r"it has no probability of the text's own token for \d+ of \d+ tokens", page)
 
 
+def test_a_run_by_a_server_is_reported_exactly(teacher):
+    data = [{"input_ids": each["input_ids"]} for each in DATA]
+    with Server(teacher) as server:
+        run = distilled(Served(server.url, top_k=3, vocabulary=VOCABULARY), data)
+        record = record_of(run)
+    expected = perplexity(teacher, data)
+    assert record.teacher.metrics["perplexity"] == pytest.approx(expected, rel=1e-4)
+    assert record.unmeasured == ""
+    model = record.models["teacher"]
+    assert (model.untimed, model.ungenerated) == ("it does not run here",) * 2
+    assert not record.arm("student").metrics.keys() & {"kl", "acceptance_rate"}
+
+
 def test_a_study_by_stores_is_one_by_their_model(teacher, tmp_path):
     parts = {"train": texts(8, seed=1), "val": texts(4, seed=2), "test": DATA}
     options = {

@@ -35,10 +35,11 @@ _CPU = torch.device("cpu")
 MOST_TOKENS = 128
 """How many tokens of a text language models are timed on."""
 NEW_TOKENS = 32
-"""How many tokens they write, after a prompt."""
-_PROMPT, _TURNS = 32, 2  # tokens; how often writing is timed
+"""How many tokens they generate, after a prompt."""
+_PROMPT, _TURNS = 32, 2  # tokens; how often generation is timed
 _LONGEST = 400  # characters of a reason
 _STORED = "its outputs are read from a store"
+_ELSEWHERE = "it does not run here"
 _NO_DATA = "there is no validation data to take inputs from"
 
 
@@ -143,11 +144,11 @@ def _times(
 def _generation(
     model: nn.Module | Teacher, timing: Timing, batch: Batch | None
 ) -> tuple[tuple[GenerationSpeed, ...], str]:
-    """Return how fast a language model writes, and why it was not measured if it was not."""
+    """Return how fast a language model generates, and why it was not measured if it was not."""
     if not timing.of_tokens:
         return (), ""
     if batch is None or not isinstance(model, nn.Module):
-        why = "it is not a single model that writes"
+        why = _ELSEWHERE if _runs_elsewhere(model) else "it is not a single model that generates"
         return (), _STORED if _is_stored(model) else _NO_DATA if batch is None else why
     inputs = batch.inputs if isinstance(batch.inputs, Mapping) else {}
     ids, mask = inputs.get("input_ids"), batch.token_mask()
@@ -155,7 +156,7 @@ def _generation(
         return (), "its inputs have no `input_ids` to go on from"
     limit = _context(model)
     if limit is not None and limit <= NEW_TOKENS:
-        return (), f"its context of {limit} tokens is too short to write {NEW_TOKENS}"
+        return (), f"its context of {limit} tokens is too short to generate {NEW_TOKENS}"
     longest = _PROMPT if limit is None else min(_PROMPT, limit - NEW_TOKENS)
     prompt = (ids[0] if mask is None else ids[0][mask[0]])[:longest]
     try:
@@ -173,6 +174,8 @@ def _context(model: nn.Module) -> int | None:
 
 def _not_timed(model: nn.Module | Teacher, timing: Timing, batch: Batch | None) -> str:
     """Return why a model cannot be timed; empty if it can."""
+    if _runs_elsewhere(model):
+        return _ELSEWHERE
     if batch is None or _is_stored(model):
         return _STORED if _is_stored(model) else _NO_DATA
     try:
@@ -195,6 +198,11 @@ def _cost(model: nn.Module | Teacher, batch: Batch | None) -> tuple[Cost | None,
         except Exception as error:  # noqa: BLE001 - not all can be counted, nor all weights saved
             reason = _reason(error)
     return None, reason
+
+
+def _runs_elsewhere(model: nn.Module | Teacher) -> bool:
+    """Tell whether a language model is behind a server, or its answers are in a file."""
+    return isinstance(model, Teacher) and model.is_causal
 
 
 def _is_stored(model: nn.Module | Teacher) -> bool:

@@ -205,7 +205,7 @@ class ModelRecord:
         variants: Cheaper forms of it, if they were asked for.
         untimed: Why it was not timed; "" if it was.
         uncounted: Why FLOPs and memory, or without `cost` anything of it, were not measured.
-        generation: How fast a language model writes, for each batch size.
+        generation: How fast a language model generates, for each batch size.
         ungenerated: Why that was not measured; "" if it was, or of other models.
         device: Where it was measured, such as "cpu".
     """

@@ -1,4 +1,4 @@
-"""Language models: how fast they write, and what the student does as a draft of its teacher."""
+"""Language models: how fast they generate, and the student as the draft of its teacher."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST = 16  # drafted tokens that are considered
 
 
 def language_sections(record: Record) -> tuple[Section | None, ...]:
-    """Return the speed of writing and that of speculative decoding; nothing of other models."""
+    """Return generation speed and that of speculative decoding; nothing of other models."""
     return (_generation(record), _drafts(record)) if record.tokens else ()
 
 
@@ -31,7 +31,7 @@ def _generation(record: Record) -> Section | None:
             missing.setdefault(model.ungenerated, []).append(model.name)
     reasons = [f"Not measured: {', '.join(names)} ({why})." for why, names in missing.items()]
     if not sizes:
-        return Section("Speed of writing", tuple(reasons)) if reasons else None
+        return Section("Generation speed", tuple(reasons)) if reasons else None
     columns = (
         Column("Model", numeric=False),
         *(Column("First token", f"ms, batch {size}") for size in sizes),
@@ -41,12 +41,12 @@ def _generation(record: Record) -> Section | None:
     device = next(model.device for model in models if model.generation)
     where = counted(timed[0].threads, "CPU thread") if device == "cpu" else device
     note = (
-        f"Medians on {where}. After the beginning of a text {NEW_TOKENS} tokens are written, each "
-        "the most probable one, with a cache of keys and values. The first token comes after the "
-        "whole prompt was read; tokens a second are those after it, of all texts of a batch."
+        f"Medians on {where}. After the beginning of a text, {NEW_TOKENS} tokens are generated, "
+        "each the most probable one, with a cache of keys and values. The first token comes after "
+        "the whole prompt was read; tokens a second are those after it, of all texts of a batch."
     )
-    table = Table("How fast the models write", columns, rows, " ".join([note, *reasons]))
-    return Section("Speed of writing", table=table)
+    table = Table("Generation speed of the models", columns, rows, " ".join([note, *reasons]))
+    return Section("Generation speed", table=table)
 
 
 def _speeds(found: Sequence[GenerationSpeed], sizes: int) -> tuple[str | Cell, ...]:
@@ -73,7 +73,7 @@ def _drafts(record: Record) -> Section | None:
     arms = [arm for arm in record.arms if arm.values("acceptance_rate")]
     if not arms:
         why = record.unmeasured or "the teacher has no probability of each of the student's tokens"
-        return Section("The student as a draft", (text, f"Not measured: {why}."))
+        return Section("Speculative decoding", (text, f"Not measured: {why}."))
     teacher = record.model_of(record.teacher)
     columns = (
         Column("Model" if record.is_run else "Arm", numeric=False),
@@ -85,15 +85,15 @@ def _drafts(record: Record) -> Section | None:
     rows = tuple(_draft(arm, record.model_of(arm), teacher) for arm in arms)
     note = (
         "The acceptance rate is Σ min(p, q) over the vocabulary, the mean over the tokens of these "
-        "texts; it may be another one on texts that the teacher writes itself. The speed-up is "
+        "texts; it may be another one on texts that the teacher itself generates. The speed-up is "
         "that expected of batches of one text (Leviathan et al. 2023), if the teacher judges "
         f"several tokens in the time of one; below 1 it is slower. Up to {_LONGEST} drafted tokens "
         "are considered."
     )
     if all(_cost(record.model_of(arm), teacher) is None for arm in arms):
-        note += " No speed-up is shown, since the writing of both models was not timed."
-    table = Table("The student as a draft of its teacher", columns, rows, note).without_empty()
-    return Section("The student as a draft", (text,), table)
+        note += " No speed-up is shown, since the generation of both models was not timed."
+    table = Table("The student as the draft of its teacher", columns, rows, note).without_empty()
+    return Section("Speculative decoding", (text,), table)
 
 
 def _draft(
