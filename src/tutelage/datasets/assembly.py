@@ -14,7 +14,7 @@ from torch.utils.data import ConcatDataset
 
 from tutelage.datasets.columns import Columns
 from tutelage.datasets.content import Content, Inputs, taken
-from tutelage.datasets.duplicates import overlaps
+from tutelage.datasets.duplicates import contradictions, overlaps
 from tutelage.datasets.examples import data_set
 from tutelage.datasets.inputs import form_of
 from tutelage.datasets.options import DataOptions
@@ -51,7 +51,9 @@ class Assembly:
         if "unlabelled" in self.contents:
             sets["train"] = ConcatDataset([labelled, self._unlabelled()])
         rows = self._inputs("train")
-        warnings = (*self._missing_classes(), *overlaps(self._all_inputs()))
+        left_out = (sentence for each in self.contents.values() for sentence in each.warnings)
+        warnings = (*left_out, *self._missing_classes(), *overlaps(self._all_inputs()))
+        warnings += self._contradictions()
         if self.columns is not None:
             warnings += suspects(self.contents["train"].frame, self.columns)
         if self.options.split.group and "test" in self.parts and self._groups() is None:
@@ -148,6 +150,16 @@ class Assembly:
             if names:
                 found.append(f"{name} has classes without training data: {', '.join(names[:5])}")
         return tuple(found)
+
+    def _contradictions(self) -> tuple[str, ...]:
+        """Return a sentence for each file or folder in which equal inputs have two classes."""
+        if self.targets is None or self.targets.kind != "classes":
+            return ()
+        return tuple(
+            sentence
+            for name, labels in self.labels.items()
+            for sentence in contradictions(name, self.inputs[name], labels)
+        )
 
     def _ids(self, name: str) -> set[int]:
         labels = self._labels(name)

@@ -46,6 +46,7 @@ class Content:
         domain: Likewise, of the domains.
         classes: The names of the classes of a column, in the order of their ids, where they are
             known.
+        warnings: What was left out.
     """
 
     frame: Frame
@@ -53,6 +54,7 @@ class Content:
     labels: tuple[str, ...] = ()
     domain: str | None = None
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.frame) if self.inputs is None else len(self.inputs)
