@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from tutelage.data import as_source, dataset_fingerprint
+from tutelage.data.dataset_fingerprint import examples_fingerprint
 from tutelage.datasets import load_data
 from tutelage.datasets.pictures import Pictures
 from tutelage.datasets.stored import Files
@@ -224,6 +225,21 @@ def test_fingerprint_stays_when_images_have_been_decoded(tmp_path):
     before = dataset_fingerprint(train)
     assert [train[at] for at in range(6)]
     assert dataset_fingerprint(train) == before
+
+
+def test_fingerprint_is_of_every_image_unless_they_are_large(tmp_path, monkeypatch):
+    folder = folder_of(tmp_path, each=100)
+    prints = [dataset_fingerprint(load_data("data", {"train": folder}).train)]
+    at = 0
+    while len(set(prints)) == len(prints) < 4:
+        at += 37
+        draw(tmp_path / "dog" / f"{at % 100}.png", (at, 1, 1))
+        prints.append(dataset_fingerprint(load_data("data", {"train": folder}).train))
+    assert len(set(prints)) == 4
+    train = load_data("data", {"train": folder}).train
+    assert not examples_fingerprint(train)[1]
+    monkeypatch.setattr("tutelage.datasets.pictures._READ_BYTES", 1000)
+    assert examples_fingerprint(train)[1]
 
 
 def test_equal_files_in_train_and_test_are_reported(tmp_path):

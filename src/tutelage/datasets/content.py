@@ -30,6 +30,10 @@ class Images(Protocol):
         """Return what is equal for equal images, also those of `others`."""
         ...
 
+    def whole_content(self) -> list[Any] | None:
+        """Return what decides all images, for a fingerprint; None where that is too large."""
+        ...
+
 
 Inputs = Tensor | list[str] | Images
 """Inputs of examples: rows of numbers, texts, or images."""

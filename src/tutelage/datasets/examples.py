@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,6 +49,14 @@ class Examples(Dataset[Any]):
         label = label[: len(self.inputs[at].split())] if self.by_word else label
         example = self.inputs[at], label
         return example if self.domains is None else (*example, self.domains[at])
+
+    def whole_content(self) -> list[Any] | None:
+        """Return what decides all examples, for a fingerprint; None where that is too large."""
+        content = json.dumps(self.inputs) if isinstance(self.inputs, list) else None
+        content = self.inputs.whole_content() if content is None else content
+        if content is None:
+            return None
+        return [content, self.labels, json.dumps(self.domains), self.by_word]
 
 
 def data_set(

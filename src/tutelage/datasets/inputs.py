@@ -98,13 +98,15 @@ def _texts(frame: Frame, name: str, words: bool) -> list[str]:
     cells: Any = frame.cells("text", name)
     if words:
         cells = [" ".join(each) if _are_words(each) else each for each in cells]
-    for row, cell in enumerate(cells):
-        if not isinstance(cell, str) or not cell.strip():
-            kind = "nothing" if cell is None or isinstance(cell, str) else repr(cell)
-            raise DataError(
-                f"`text` must name a column of texts, got {name!r} with {kind} in "
-                f"{frame.row(row)}; fill it, or leave the row out"
-            )
+    wrong = [row for row, cell in enumerate(cells) if not (isinstance(cell, str) and cell.strip())]
+    if wrong:
+        cell = cells[wrong[0]]
+        kind = "nothing" if cell is None or isinstance(cell, str) else repr(cell)
+        others = f" (and so in {len(wrong) - 1:,} more)" if len(wrong) > 1 else ""
+        raise DataError(
+            f"`text` must name a column of texts, got {name!r} with {kind} in "
+            f"{frame.row(wrong[0])}{others}; fill it, or leave the row out"
+        )
     return list(cells)
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _CACHED_BYTES = 2**29
+_READ_BYTES = 2**28
+"""Bytes of files that are read for a fingerprint, which takes about a second."""
 _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 """What is near the end of a whole file, by its format."""
@@ -59,6 +61,7 @@ class _Cache:
 
     def __init__(self) -> None:
         self.images: dict[int, NDArray[np.uint8]] = {}
+        self.digests: dict[int, bytes] = {}
         self.bytes = 0
 
     def add(self, row: int, image: NDArray[np.uint8]) -> None:
@@ -120,6 +123,16 @@ class Pictures(Dataset[Any]):
             self.stored.digest(int(row)) if int(length) in shared else (id(self.stored), int(row))
             for row, length in zip(self.rows, self.lengths, strict=True)
         ]
+
+    def whole_content(self) -> list[Any] | None:
+        """Return a hash of each image's file; None where these are too large, or are not known."""
+        if not all(self.lengths) or self.lengths.sum() > _READ_BYTES:
+            return None
+        digests = self._cache.digests
+        for row in map(int, self.rows):
+            if row not in digests:
+                digests[row] = self.stored.digest(row)
+        return [*(digests[int(row)] for row in self.rows), *(self.size or ())]
 
     def shape(self, at: int) -> tuple[int, int]:
         """Return the height and width of an image, as a camera was held, from its header.
