@@ -34,7 +34,8 @@ class Examples(Dataset[Any]):
         domains: Sequence[str] | None = None,
         by_word: bool = False,
     ) -> None:
-        self.inputs, self.labels, self.domains = inputs, labels, domains
+        self.inputs: Any = inputs
+        self.labels, self.domains = labels, domains
         self.by_word = by_word
 
     def __len__(self) -> int:
@@ -52,8 +53,8 @@ class Examples(Dataset[Any]):
 
     def whole_content(self) -> list[Any] | None:
         """Return what decides all examples, for a fingerprint; None where that is too large."""
-        content = json.dumps(self.inputs) if isinstance(self.inputs, list) else None
-        content = self.inputs.whole_content() if content is None else content
+        is_text = isinstance(self.inputs, list)
+        content = json.dumps(self.inputs) if is_text else self.inputs.whole_content()
         if content is None:
             return None
         return [content, self.labels, json.dumps(self.domains), self.by_word]

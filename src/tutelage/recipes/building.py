@@ -28,6 +28,7 @@ from tutelage.recipes.choices import (
     TransformSpec,
 )
 from tutelage.recipes.code import FROM_DATA, given_arguments
+from tutelage.recipes.enlarged import note_enlarged
 from tutelage.recipes.messages import dotted
 from tutelage.recipes.objects import (
     as_module,
@@ -251,6 +252,7 @@ class Builder:
                 found = with_columns(found, columns)
             if isinstance(found, (nn.Module, Teacher)):
                 self.class_names[place] = class_names(found)
+            note_enlarged(dotted(place), found, self.data())
             return found
 
     def student_maker(self, given: StudentSpec, place: Place) -> Callable[[], Any] | nn.Module:
@@ -296,6 +298,7 @@ class Builder:
         maker = self.student_maker(given, place)
         with self.at(place):
             found = maker if isinstance(maker, nn.Module) else load_model(maker, self.seed)
+            note_enlarged(dotted(place), found, self.data())
             return as_module(dotted(place), deepcopy(found), "to be trained")
 
 

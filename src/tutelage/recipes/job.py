@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -140,8 +141,6 @@ class Job:
             found = load_data("data", self.model.data.root, self.seed)
         if found.described:
             _LOG.info("Data: %s", found.described)
-        for each in found.warnings:
-            _LOG.warning("Data: %s", each)
         return found
 
     @cached_property
@@ -211,7 +210,7 @@ class Job:
             )
         if os.environ.get("RANK", "0") == "0":
             write_student(self.out, run.student, data, run.objective)
-        return run
+        return replace(run, class_names=data.classes)
 
     def _check_sections(self) -> None:
         """Build the settings of what comes first, so that nothing wrong in them is found late."""
