@@ -21,6 +21,9 @@ from tutelage.errors import DataError
 
 def column_names(frame: Frame, options: DataOptions) -> list[str]:
     """Return the columns that are inputs: those that are named, or all that are nothing else."""
+    for option, names in (("categories", options.categories), ("omit", options.omit)):
+        for name in names:
+            frame.cells(option, name)
     if options.columns is not None:
         for name in options.columns:
             frame.cells("columns", name)
@@ -29,10 +32,14 @@ def column_names(frame: Frame, options: DataOptions) -> list[str]:
             raise DataError(
                 f"`columns` must not contain the label, got {inside[0]!r}; leave it out"
             )
-        return list(options.columns)
-    for name in options.categories:
-        frame.cells("categories", name)
-    others = {*options.labels, options.domain, options.split.group, options.split.column}
+        return [each for each in options.columns if each not in options.omit]
+    others = {
+        *options.labels,
+        *options.omit,
+        options.domain,
+        options.split.group,
+        options.split.column,
+    }
     others |= frame.nameless
     return [each for each in frame.columns if each not in others]
 
