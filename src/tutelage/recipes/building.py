@@ -19,6 +19,7 @@ from tutelage.errors import ArgumentError, RecipeError, TutelageError
 from tutelage.objectives import Objective
 from tutelage.recipes import choices
 from tutelage.recipes.choices import (
+    EXAMPLES,
     Choice,
     ModelName,
     ObjectiveSpec,
@@ -68,6 +69,8 @@ class Builder:
         teacher: The teacher, for students that are made from its layers.
         class_names: By place, the names of the classes of the teachers that were loaded.
         layer_map: Returns the map from the student's layers to the teacher's, of which they are.
+        keep: Makes a student whose layers are chosen by examples, of a function, the teacher, how
+            many examples, and other arguments.
     """
 
     document: Document
@@ -77,6 +80,7 @@ class Builder:
     teacher: Any = None
     class_names: dict[Place, tuple[str, ...] | None] = field(default_factory=dict)
     layer_map: Callable[[], Mapping[str, str]] = dict
+    keep: Any = None
 
     @contextmanager
     def at(self, place: Place) -> Iterator[None]:
@@ -271,9 +275,16 @@ class Builder:
             if "teacher" not in wanted:
                 from_data = {each: wanted[each] for each in wanted if each in FROM_DATA}
                 return made_by(dotted(place), make, from_data, self.data(), arguments)
-            teacher = as_module("teacher", self.teacher, f"for a student made by {name}")
-            kept = make(teacher, **arguments)
+            kept = self._of_teacher(name, make, found, arguments)
             return kept if isinstance(kept, nn.Module) else kept.student
+
+    def _of_teacher(self, name: str, make: Any, given: Any, arguments: dict[str, Any]) -> Any:
+        """Return what a function makes of the teacher, and of examples if it looks at these."""
+        teacher = as_module("teacher", self.teacher, f"for a student made by {name}")
+        if not looks_at_examples(given):
+            return make(teacher, **arguments)
+        others = {key: each for key, each in arguments.items() if key != EXAMPLES}
+        return self.keep(make, teacher, getattr(given, EXAMPLES), others)
 
     def map_of(self, given: StudentSpec | None, place: Place) -> dict[str, str]:
         """Return which layer of the teacher each layer of a student is, which is made of them.
@@ -286,8 +297,8 @@ class Builder:
             arguments = self.arguments(found, (*place, name))
             target = target_of(type(found)) if isinstance(found, Arguments) else None
             if target is not None and "teacher" in parameters(target):
-                teacher = as_module("teacher", self.teacher, f"for a student made by {name}")
-                return dict(cast("Any", target)(teacher, **arguments).layer_map)
+                with self.arguments_at((*place, name)):
+                    return dict(self._of_teacher(name, target, found, arguments).layer_map)
         raise ArgumentError(
             f"`{LAYER_MAP}: {FROM_STUDENT}` needs a student that is made of the teacher's layers, "
             "got another; write student: {every_nth_layer: 2}, or the map itself"
@@ -300,6 +311,11 @@ class Builder:
             found = maker if isinstance(maker, nn.Module) else load_model(maker, self.seed)
             note_enlarged(dotted(place), found, self.data())
             return as_module(dotted(place), deepcopy(found), "to be trained")
+
+
+def looks_at_examples(given: Any) -> bool:
+    """Tell whether a student is made by looking at training examples."""
+    return isinstance(given, Arguments) and EXAMPLES in type(given).model_fields
 
 
 def _weighed(given: Any) -> bool:

@@ -61,14 +61,14 @@ def write_student(out: Path, student: nn.Module, data: Splits, objective: Object
 def _without_bars() -> Iterator[None]:
     """Let transformers show no progress of writing a file."""
     logging: Any = sys.modules.get("transformers.utils.logging")
-    shown = logging is not None and logging.is_progress_bar_enabled()
-    if shown:
-        logging.disable_progress_bar()
+    if logging is None or not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
-            logging.enable_progress_bar()
+        logging.enable_progress_bar()
 
 
 def _inputs(prepare: Any, data: Splits) -> dict[str, Any]:
