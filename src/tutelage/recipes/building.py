@@ -261,11 +261,12 @@ class Builder:
 
     def student_maker(self, given: StudentSpec, place: Place) -> Callable[[], Any] | nn.Module:
         """Return what makes fresh students, or one that is made from the teacher's layers."""
-        if isinstance(given.root, ModelName):
+        root: Any = given.root
+        if isinstance(root, ModelName):
             with self.at(place):
                 outputs = number_of_outputs(self.data())
-                return model_maker(dotted(place), given.root.root, self.data, outputs)
-        [(name, found)] = given.root.chosen().items()
+                return model_maker(dotted(place), root.root, self.data, outputs)
+        [(name, found)] = root.chosen().items()
         place = (*place, name)
         arguments = self.arguments(found, place)
         with self.arguments_at(place):
@@ -292,7 +293,8 @@ class Builder:
         Raises:
             ArgumentError: It is made otherwise.
         """
-        chosen = {} if given is None or isinstance(given.root, ModelName) else given.root.chosen()
+        root: Any = None if given is None else given.root
+        chosen = root.chosen() if isinstance(root, Choice) else {}
         for name, found in chosen.items():
             arguments = self.arguments(found, (*place, name))
             target = target_of(type(found)) if isinstance(found, Arguments) else None
