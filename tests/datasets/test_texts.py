@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tutelage.data.dataset_fingerprint import examples_fingerprint
 from tutelage.datasets import load_data
+from tutelage.datasets.examples import Examples
 from tutelage.errors import DataError
 
 COLUMNS = {"text": "text", "label": "label"}
@@ -41,6 +42,32 @@ def test_the_fingerprint_is_of_every_text_and_label(at, column):
     assert not first[1]
 
 
+def test_the_content_is_not_that_of_what_a_data_set_stands_around(tmp_path):
+    class Upper(Examples):
+        def __getitem__(self, index):
+            text, label = super().__getitem__(index)
+            return text.upper(), label
+
+    class Around:
+        def __init__(self, inside):
+            self.inside = inside
+
+        def __len__(self):
+            return len(self.inside)
+
+        def __getitem__(self, index):
+            text, label = self.inside[index]
+            return text.upper(), label
+
+        def __getattr__(self, name):
+            return getattr(self.inside, name)
+
+    path = write_lines(tmp_path / "a.csv", ["text,label", "x,a", "y,b"])
+    train = load_data("data", {"train": path, **COLUMNS}).train
+    others = [Upper(train.inputs, train.labels), Around(train)]
+    assert len({examples_fingerprint(each)[0] for each in (train, *others)}) == 2
+
+
 def test_equal_texts_of_two_classes_are_told(tmp_path):
     path = write_lines(tmp_path / "a.csv", ["text,label", "x,1", "y,2", "x,2", "y,2", "x,"])
     (told,) = load_data("data", {"train": path, **COLUMNS}).warnings
@@ -56,6 +83,9 @@ def test_quotes_of_a_tsv_are_those_of_texts_where_they_are_no_others(tmp_path):
     ]
     lines = ["text\tlabel", '"a ""b"" c"\ta', '"of two\nlines"\tb']
     assert texts_of(write_lines(tmp_path / "quoted.tsv", lines)) == ['a "b" c', "of two\nlines"]
+    lines = ["text\tlabel", '"a ""b"" c"\ta', '"so" she said\tb']
+    with pytest.raises(DataError, match="in all cells or in none"):
+        texts_of(write_lines(tmp_path / "both.tsv", lines))
     lines = ["text\tlabel", '"so" she said\ta', "one cell"]
     with pytest.raises(DataError, match=r"2 cells in every row.* got 1 in line 3"):
         texts_of(write_lines(tmp_path / "short.tsv", lines))

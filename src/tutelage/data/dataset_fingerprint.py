@@ -67,9 +67,14 @@ def draws_at_random(dataset: Any) -> bool:
 
 
 def whole_content(dataset: Any) -> Any:
-    """Return data that decides all examples of a data set; None where it offers none."""
-    offered = getattr(dataset, "whole_content", None)
-    return offered() if callable(offered) else None
+    """Return data that decides all examples of a data set; None where it offers none.
+
+    The class that loads the examples must offer it: a subclass that loads others, or a wrapper that
+    passes attributes on, would have the content of what is inside.
+    """
+    loads = next((each for each in type(dataset).__mro__ if "__getitem__" in vars(each)), None)
+    offers = loads is not None and "whole_content" in vars(loads)
+    return dataset.whole_content() if offers else None
 
 
 def load(dataset: Any, index: int) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from tutelage.errors import DataError, in_short
 _LONGEST_CELL = 2**27
 _GZIP, _COMPRESSIBLE = ".gz", (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 _LARGE, _RATIO = 2**30, 100
+_QUOTED = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"', re.DOTALL)
+"""A cell in quotes that has quotes of its own, which are doubled."""
 
 
 def read_table(argument: str, path: Path) -> Frame:
@@ -81,6 +84,12 @@ def _csv(argument: str, path: Path) -> Frame:
             ) from error
         # Many TSV files have no quoting, and quotes are those of the texts.
         names, rows = _read_csv(argument, path, csv.QUOTE_NONE)
+        quoted = next((each for row in rows for each in row if _QUOTED.fullmatch(each)), None)
+        if quoted is not None:
+            raise DataError(
+                f"`{argument}` must have the quotes of a CSV file in all cells or in none, got "
+                f"{path} with {error}, and {quoted[:40]!r}; correct them"
+            ) from error
     names, nameless = _named(argument, path, names)
     columns: dict[str, Any] = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
     return Frame(path.name, columns, nameless, path.parent)
