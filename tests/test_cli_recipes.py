@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -47,6 +48,17 @@ def test_distill_then_evaluate(job):
     assert (code, list(metrics)) == (0, ["teacher", "student"])
     assert {"accuracy", "agreement"} <= metrics["student"].keys()
     assert "accuracy" in invoke("evaluate", "job.yaml", "--on", "val").stdout
+
+
+def test_an_error_of_several_lines_is_one_line():
+    assert invoke("distill", "job.yaml", "--no-report").exit_code == 0
+    done = invoke(
+        "distill", "job.yaml", "--set", "training.batch_size=8", "--set", "training.seed=1"
+    )
+    line = done.stderr.splitlines()[-1]
+    assert re.search(
+        r"differs in seed: 0 there, 1 now; teacher: .*; train: .*; choose another", line
+    ), line
 
 
 def test_without_labels_a_student_is_compared_with_its_teacher(job):
@@ -113,6 +125,31 @@ def test_show_lists_what_a_layer_map_may_name():
     assert "layer_map: {0: 3}" in shown
 
 
+@pytest.mark.parametrize(
+    ("file", "advice"),
+    [
+        ("run.json", "tutelage report mine shows the run"),
+        ("results.json", "tutelage report mine shows the study"),
+        ("student/config.json", "write hf:mine/student"),
+        ("config.json", "write hf:mine"),
+    ],
+)
+def test_show_of_another_folder_says_what_to_do(job, file, advice):
+    (job / "mine" / file).parent.mkdir(parents=True)
+    (job / "mine" / file).write_text("{}")
+    done = invoke("show", "mine")
+    assert done.exit_code == 1
+    assert advice in done.stderr
+
+
+def test_show_takes_an_architecture_without_weights():
+    pytest.importorskip("timm")
+    code, found = as_json("show", "timm:resnet10t")
+    assert code == 0
+    assert "for 2 classes" in found["note"]
+    assert not as_json("show", "job.py:blocks")[1]["note"]
+
+
 def test_the_schema_is_one_of_json():
     found = json.loads(invoke("schema").stdout)
     assert {"teacher", "student", "data", "objective", "training"} <= found["properties"].keys()
@@ -157,6 +194,19 @@ def test_init_asks_in_a_terminal_for_what_is_not_given(job):
     recipe = tl.Recipe.from_file(job / "new.yaml")
     assert recipe.model.data.root.label == "age"
     assert recipe.model.teacher.root.root == "tutelage.recipes.fitted:boosted_trees"
+
+
+def test_init_asks_again_for_data_that_is_not_there_or_has_no_labels(job):
+    """Of texts the default column is the one with the longest, unless its name is usual."""
+    (job / "lines.txt").write_text("one\ntwo\n")
+    (job / "mails.tsv").write_text("id\tmail\tfolder\n7\tdear sir, \tspam\n")
+    lines = ["mail.tsv", "lines.txt", "mails.tsv", "", "", "hf:bert"]
+    assert answered(lines, "--task", "text") == 0
+    data = tl.Recipe.from_file(job / "recipe.yaml").model.data.root
+    assert (data.train, data.text, data.label) == ("mails.tsv", "mail", "folder")
+    lines = ["lines.txt", "hf:bert"]  # the column is not asked for
+    assert answered(lines, "new.yaml", "--task", "sentence-encoder") == 0
+    assert tl.Recipe.from_file(job / "new.yaml").model.data.root.train == "lines.txt"
 
 
 def test_init_refuses_what_is_not_for_the_task():

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from tutelage.data import as_source, dataset_fingerprint
+from tutelage.data.dataset_fingerprint import examples_fingerprint
 from tutelage.datasets import load_data
 from tutelage.datasets.pictures import Pictures
 from tutelage.datasets.stored import Files
@@ -143,6 +144,34 @@ def test_truncated_image_is_refused_by_its_name(tmp_path):
         Pictures(Files(tmp_path, ["a.png"]))[0]
 
 
+def test_all_images_that_cannot_be_used_are_found_before_any_is_decoded(tmp_path):
+    folder_of(tmp_path)
+    random = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    for name in ("1.jpg", "2.png"):
+        Image.fromarray(random).save(tmp_path / "dog" / name)
+        (tmp_path / "dog" / name).write_bytes((tmp_path / "dog" / name).read_bytes()[:3000])
+    draw(tmp_path / "cat" / "deep.png", 300, mode="I;16")
+    with pytest.raises(DataError, match=r"got cat/deep.png .* 2 more .*: dog/1.jpg, dog/2.png"):
+        load_data("data", {"train": str(tmp_path), "image_size": 8})
+
+
+def test_whole_files_are_not_decoded_to_be_checked(tmp_path, monkeypatch):
+    folder_of(tmp_path)
+    draw(tmp_path / "cat" / "photo.jpg")
+    with (tmp_path / "cat" / "photo.jpg").open("ab") as file:
+        file.write(b"what some cameras write behind the end")
+    monkeypatch.setattr(Image.Image, "load", None)
+    assert len(load_data("data", {"train": str(tmp_path), "image_size": 8}).train) == 7
+
+
+def test_turned_images_have_the_size_that_they_have_when_turned_back(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    for name in ("cat/1.jpg", "dog/1.jpg"):
+        Image.new("RGB", (8, 6)).save(draw(tmp_path / name), exif=exif)
+    assert load_data("data", {"train": str(tmp_path)}).train[0][0].shape == (3, 8, 6)
+
+
 @pytest.mark.parametrize("limit", [40, 10])
 def test_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch, limit):
     folder_of(tmp_path)
@@ -154,6 +183,32 @@ def test_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatc
 def test_folder_without_images_is_refused(tmp_path):
     with pytest.raises(DataError, match="a folder with images"):
         load_data("data", {"train": str(tmp_path)})
+
+
+def test_folder_of_texts_is_refused_with_what_to_do(tmp_path):
+    (tmp_path / "good").mkdir()
+    (tmp_path / "good" / "1.txt").write_text("fine")
+    with pytest.raises(DataError, match="table with the columns text and label"):
+        load_data("data", {"train": str(tmp_path)})
+
+
+def test_what_is_left_out_of_a_folder_is_told(tmp_path):
+    folder_of(tmp_path)
+    for name in (".DS_Store", "cat/Thumbs.db", "cat/.hidden.png", "bird/1.heic", "readme.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"any")
+    (tmp_path / "cat" / "empty").mkdir()
+    files, folders = load_data("data", {"train": str(tmp_path)}).warnings
+    assert files.endswith("called as images are: bird/1.heic, readme.txt")
+    assert folders.endswith("have no images: bird")
+    assert not load_data("data", {"train": folder_of(tmp_path / "other")}).warnings
+
+
+def test_equal_images_of_two_classes_are_told(tmp_path):
+    folder_of(tmp_path)
+    (tmp_path / "dog" / "9.png").write_bytes((tmp_path / "cat" / "1.png").read_bytes())
+    (told,) = load_data("data", {"train": str(tmp_path), "val": 0.3}).warnings
+    assert "labels: 1, such as cat/1.png and dog/9.png" in told
 
 
 def test_linked_folder_is_read_once(tmp_path):
@@ -170,6 +225,21 @@ def test_fingerprint_stays_when_images_have_been_decoded(tmp_path):
     before = dataset_fingerprint(train)
     assert [train[at] for at in range(6)]
     assert dataset_fingerprint(train) == before
+
+
+def test_fingerprint_is_of_every_image_unless_they_are_large(tmp_path, monkeypatch):
+    folder = folder_of(tmp_path, each=100)
+    prints = [dataset_fingerprint(load_data("data", {"train": folder}).train)]
+    at = 0
+    while len(set(prints)) == len(prints) < 4:
+        at += 37
+        draw(tmp_path / "dog" / f"{at % 100}.png", (at, 1, 1))
+        prints.append(dataset_fingerprint(load_data("data", {"train": folder}).train))
+    assert len(set(prints)) == 4
+    train = load_data("data", {"train": folder}).train
+    assert not examples_fingerprint(train)[1]
+    monkeypatch.setattr("tutelage.datasets.pictures._READ_BYTES", 1000)
+    assert examples_fingerprint(train)[1]
 
 
 def test_equal_files_in_train_and_test_are_reported(tmp_path):

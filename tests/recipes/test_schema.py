@@ -33,7 +33,8 @@ def test_all_schedules_transforms_teachers_and_students_can_be_named():
     )
     teachers = public_classes(tl.teachers, tl.teachers.Teacher) - {"Teacher"}
     assert set(choices.TeacherChoice.model_fields) == teachers
-    assert {"every_nth_layer", "keep_layers", "mlp"} == set(choices.StudentChoice.model_fields)
+    expected = {"every_nth_layer", "keep_layers", "least_loss", "mlp", "most_influential"}
+    assert set(choices.StudentChoice.model_fields) == expected
 
 
 def test_optimizers_and_schedulers_are_those_of_pytorch():

@@ -11,6 +11,17 @@ from rich.table import Table
 from rich.text import Text
 
 from tutelage.cli.screen import AsJson, told
+from tutelage.errors import ArgumentError
+
+_OTHERS = {
+    "student/config.json": "write hf:{folder}/student for the model; tutelage report {folder} "
+    "shows the run",
+    "run.json": "tutelage report {folder} shows the run",
+    "results.json": "tutelage report {folder} shows the study",
+    "config.json": "write hf:{folder}",
+    "modules.json": "write sentence-transformers:{folder}",
+}
+"""By a file of a folder that is no store, what to do."""
 
 
 def show(
@@ -30,6 +41,7 @@ def show(
     """
     with told(as_json) as result:
         if Path(name).is_dir():
+            _check_targets(Path(name))
             from tutelage.reports.store_screen import show_store  # noqa: PLC0415 - imports torch
             from tutelage.store import TargetStore  # noqa: PLC0415
 
@@ -41,6 +53,17 @@ def show(
 
         result.update(describe_model(name))
         _print(result, depth, Console())
+
+
+def _check_targets(folder: Path) -> None:
+    """Refuse the folder of something else, whose name or command is another."""
+    other = next((each for each in _OTHERS if (folder / each).exists()), None)
+    if other is not None and not (folder / "manifest.json").exists():
+        advice = _OTHERS[other].format(folder=folder)
+        raise ArgumentError(
+            f"`MODEL|TARGETS` must be a model or a folder of stored targets, got {folder} with "
+            f"{other}; {advice}"
+        )
 
 
 def _print(found: dict[str, Any], depth: int, console: Console) -> None:
@@ -55,3 +78,5 @@ def _print(found: dict[str, Any], depth: int, console: Console) -> None:
         console.print(Text(f"and {more} layers inside of these (--depth {depth + 1})"))
     console.print(Text(found["blocks_text"]), soft_wrap=True)
     console.print(Text(found["layer_map_text"]), soft_wrap=True)
+    if found["note"]:
+        console.print(Text(found["note"]), soft_wrap=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import gzip
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from io import StringIO
+from itertools import takewhile, zip_longest
 from pathlib import Path
 
 import typer
@@ -16,7 +19,7 @@ _QUESTIONS = {
     "train": "Which file or folder holds the training data?",
     "text": "Which column holds the texts?",
     "label": "Which column holds the labels?",
-    "teacher": "Which model is the teacher? (a reference: docs/models.md)",
+    "teacher": "Which model is the teacher?",
 }
 _USUAL = {
     "text": ("text", "sentence", "content", "body", "message", "review", "tweet", "question"),
@@ -29,28 +32,65 @@ def asked(content: str, given: Mapping[str, str | None]) -> dict[str, str | None
     """Return what was given, with answers for what was not and has a line in the recipe.
 
     Where the data is a table that can be read, columns are checked, and the most likely one is the
-    default; otherwise it is that of the recipe. An answer that is the recipe's own is None.
+    default; otherwise it is that of the recipe, whose comment is shown. An answer that is the
+    recipe's own is None.
 
     Args:
         content: Of the recipe.
         given: By key, what the command line gives.
     """
     found = dict(given)
-    columns: list[str] = []
+    row: dict[str, str] = {}
     for name, question in _QUESTIONS.items():
         written = line_of(name).search(content)
-        if written is None:
+        if written is None or (name == "text" and _is_lines(found["train"])):
             continue
+        default = written[2].strip()
         if found[name] is None:
-            known = columns if name in _USUAL else []
-            default = _likely(name, columns, found["text"]) if known else written[2].strip()
-            words = f"{question} It has {', '.join(columns[:20])}." if known else question
-            check = partial(one_of, known)
-            found[name] = typer.prompt(words, default=default, value_proc=check, err=True)
-            found[name] = None if found[name] == written[2].strip() else found[name]
+            known = list(row) if name in _USUAL else []
+            likely = _likely(name, row, found["text"]) if known else default
+            words = f"{question} It has {', '.join(known[:20])}." if known else question
+            if not known:
+                typer.echo(_comment(content, written), err=True)
+            check = partial(_existing, content, default) if name == "train" else None
+            check = check or partial(one_of, known)
+            found[name] = typer.prompt(words, default=likely, value_proc=check, err=True)
+            found[name] = None if found[name] == default else found[name]
         if name == "train":
-            columns = columns_of(Path(found["train"] or written[2].strip()).expanduser())
+            row = first_row(Path(found["train"] or default).expanduser())
     return found
+
+
+def _comment(content: str, line: re.Match[str]) -> str:
+    """Return the comment of a recipe's line: behind it, or above it."""
+    if line[3]:
+        return line[3].strip()
+    before = content[: line.start()].splitlines()
+    above = list(takewhile(lambda each: each.startswith("#"), reversed(before)))
+    return "\n".join(reversed(above))
+
+
+def _existing(content: str, default: str, answer: str) -> str:
+    """Return the training data; a file that is not there, or cannot serve, is asked for again."""
+    answer = answer.strip()
+    if answer == default or ":" in answer:  # the recipe's own, or a name such as hf:NAME
+        return answer
+    path = Path(answer).expanduser()
+    if not path.exists():
+        beside = [each.name for each in path.parent.glob("*")]
+        close = difflib.get_close_matches(path.name, beside)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise typer.BadParameter(f"there is no file or folder {answer!r}{hint}")
+    if _is_lines(answer) and line_of("label").search(content):
+        raise typer.BadParameter(
+            f"{answer!r} has texts without labels; give a table (.csv, .tsv, .jsonl) with a column "
+            "of each"
+        )
+    return answer
+
+
+def _is_lines(train: str | None) -> bool:
+    return train is not None and train.endswith(".txt")
 
 
 def line_of(key: str) -> re.Pattern[str]:
@@ -58,29 +98,34 @@ def line_of(key: str) -> re.Pattern[str]:
     return re.compile(rf"^((?:  )?{key}: )(\S[^#\n]*?)(\s+#.*)?$", re.MULTILINE)
 
 
-def columns_of(path: Path) -> list[str]:
-    """Return the columns of a table; none where the file is no such table, or cannot be read."""
+def first_row(path: Path) -> dict[str, str]:
+    """Return a table's first row by column; empty if the file is no such table, or unreadable."""
     name = path.name.lower()
     open_it: Callable[..., object] = gzip.open if name.endswith(".gz") else Path.open
     kind = Path(name.removesuffix(".gz")).suffix
     if kind not in (".csv", ".tsv", ".jsonl", ".ndjson") or not path.is_file():
-        return []
+        return {}
     try:
         with open_it(path, "rt", encoding="utf-8-sig") as file:  # pyright: ignore[reportGeneralTypeIssues]
-            line = str(file.readline(_MOST_BYTES))
+            header, rest = str(file.readline(_MOST_BYTES)), str(file.read(_MOST_BYTES))
         if kind in (".jsonl", ".ndjson"):
-            record = json.loads(line)
-            return list(map(str, record)) if isinstance(record, dict) else []
-        separator = max(",;\t", key=line.count)
-        return [each.strip() for each in next(csv.reader([line], delimiter=separator), [])]
+            record = json.loads(header)
+            found = record.items() if isinstance(record, dict) else ()
+            return {str(key): str(value) for key, value in found}
+        separator = max(",;\t", key=header.count)
+        names, *rows = csv.reader(StringIO(header + rest), delimiter=separator)
+        cells = next(filter(None, rows), [])
+        return dict(zip_longest(map(str.strip, names), cells[: len(names)], fillvalue=""))
     except (OSError, EOFError, ValueError, csv.Error):
-        return []  # the command that reads it says what is wrong
+        return {}  # the command that reads it says what is wrong
 
 
-def _likely(name: str, columns: list[str], text: str | None) -> str:
-    usual = [each for each in columns if each.lower() in _USUAL[name]]
-    others = [each for each in columns if each != text] or columns
-    return usual[0] if usual else others[0] if name == "text" else others[-1]
+def _likely(name: str, row: Mapping[str, str], text: str | None) -> str:
+    """Return a column that is called as usual; of texts else the one with the longest."""
+    usual = [each for each in row if each.lower() in _USUAL[name]]
+    others = [each for each in row if each != text] or list(row)
+    longest = max(others, key=lambda each: len(row[each]))
+    return usual[0] if usual else longest if name == "text" else others[-1]
 
 
 def one_of(known: Sequence[str], answer: str) -> str:

@@ -46,8 +46,10 @@ def told(as_json: bool = False) -> Iterator[dict[str, Any]]:
 
 def _tell_error(error: TutelageError) -> None:
     """Print one line; several errors in a recipe are a line each."""
-    several = isinstance(error, RecipeError)
-    lines = str(error).splitlines() if several else [" ".join(str(error).split())]
+    lines = str(error).splitlines()
+    if not isinstance(error, RecipeError):
+        first, *others = (" ".join(each.split()) for each in lines)
+        lines = [" ".join([first, "; ".join(others)]) if others else first]
     for line in lines:
         Console(stderr=True).print(Text(f"Error: {line}", style="red"), soft_wrap=True)
 

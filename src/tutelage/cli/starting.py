@@ -47,7 +47,7 @@ def init(  # noqa: PLR0913 - the verb's options
             raise typer.BadParameter(
                 f"must be one of {', '.join(TASKS)}, got {chosen!r}", param_hint="--task"
             )
-        content = (files("tutelage.recipes") / "starters" / f"{chosen}.yaml").read_text("utf-8")
+        content = _starter(chosen)
         given = {"train": train, "text": text, "label": label, "teacher": teacher}
         given |= {"student": student}
         if sys.stdin.isatty():
@@ -86,5 +86,12 @@ def _is_plain(value: str) -> bool:
 def _asked() -> str:
     if not sys.stdin.isatty():
         raise typer.BadParameter(f"must be given: {', '.join(TASKS)}", param_hint="--task")
-    words, check = f"What is the task? ({', '.join(TASKS)})", partial(one_of, TASKS)
-    return typer.prompt(words, default="table", value_proc=check, err=True)
+    for task in TASKS:
+        about = _starter(task).splitlines()[0].removeprefix("# ")
+        typer.echo(f"{task:18}{about}", err=True)
+    check = partial(one_of, TASKS)
+    return typer.prompt("What is the task?", default="table", value_proc=check, err=True)
+
+
+def _starter(task: str) -> str:
+    return (files("tutelage.recipes") / "starters" / f"{task}.yaml").read_text("utf-8")

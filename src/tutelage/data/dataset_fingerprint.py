@@ -25,10 +25,11 @@ _LEAST, _MOST = 8, 256
 def dataset_fingerprint(dataset: Any) -> str:
     """Return a short text that is the same in every process and changes with a data set's content.
 
-    It includes all content of a data set of tensors (see `tensor_table`). For others it
-    includes the length and the first, the last and 64 more examples, at fixed positions and under
-    fixed seeds. The global random states are restored. Order and collation of a `DataLoader` do not
-    matter.
+    It includes all content of a data set of tensors (see `tensor_table`), and of one with a method
+    `whole_content` that returns what decides all of its examples: tensors, arrays, numbers and
+    texts, also in lists; or None if they cannot be read in a short time. For others it includes the
+    length and the first, the last and 64 more examples, at fixed positions and under fixed seeds.
+    The global random states are restored. Order and collation of a `DataLoader` do not matter.
 
     Raises:
         DataError: It has no length, is empty, cannot be loaded, or its examples cannot be hashed.
@@ -63,6 +64,17 @@ def draws_at_random(dataset: Any) -> bool:
             if turn >= _LEAST - 1 and not is_random:
                 return False
     return False
+
+
+def whole_content(dataset: Any) -> Any:
+    """Return data that decides all examples of a data set; None where it offers none.
+
+    The class that loads the examples must offer it: a subclass that loads others, or a wrapper that
+    passes attributes on, would have the content of what is inside.
+    """
+    loads = next((each for each in type(dataset).__mro__ if "__getitem__" in vars(each)), None)
+    offers = loads is not None and "whole_content" in vars(loads)
+    return dataset.whole_content() if offers else None
 
 
 def load(dataset: Any, index: int) -> Any:
@@ -105,6 +117,8 @@ def _fingerprint(dataset: Any) -> tuple[str, bool]:
     table, wrapper = table_of(dataset), _wrapper(dataset)
     if table is not None:
         parts = ["tensors", *table.names, *map(content, table.pieces())]
+    elif (whole := whole_content(dataset)) is not None:
+        parts = ["whole", len(dataset), content(whole)]
     elif isinstance(dataset, Indexed):
         raise DataError(
             "`Indexed` must be the outermost wrapper, since it gives the positions, got one inside "

@@ -14,14 +14,16 @@ from torch.utils.data import ConcatDataset
 
 from tutelage.datasets.columns import Columns
 from tutelage.datasets.content import Content, Inputs, taken
-from tutelage.datasets.duplicates import overlaps
+from tutelage.datasets.duplicates import contradictions, overlaps
 from tutelage.datasets.examples import data_set
 from tutelage.datasets.inputs import form_of
+from tutelage.datasets.leaks import identifiers, tellers
 from tutelage.datasets.options import DataOptions
 from tutelage.datasets.splits import Splits
 from tutelage.datasets.suspects import suspects
 from tutelage.datasets.targets import Targets
 from tutelage.errors import DataError
+from tutelage.signals import UNLABELLED
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,12 @@ class Assembly:
         if "unlabelled" in self.contents:
             sets["train"] = ConcatDataset([labelled, self._unlabelled()])
         rows = self._inputs("train")
-        warnings = (*self._missing_classes(), *overlaps(self._all_inputs()))
+        left_out = (sentence for each in self.contents.values() for sentence in each.warnings)
+        warnings = (*left_out, *self._missing_classes(), *overlaps(self._all_inputs()))
+        warnings += self._contradictions()
         if self.columns is not None:
             warnings += suspects(self.contents["train"].frame, self.columns)
+            warnings += self._leaks(self.columns)
         if self.options.split.group and "test" in self.parts and self._groups() is None:
             warnings += (
                 f"test has no column {self.options.split.group!r}, so that its examples are taken "
@@ -148,6 +153,32 @@ class Assembly:
             if names:
                 found.append(f"{name} has classes without training data: {', '.join(names[:5])}")
         return tuple(found)
+
+    def _contradictions(self) -> tuple[str, ...]:
+        """Return a sentence for each file or folder in which equal inputs have two classes."""
+        if self.targets is None or self.targets.kind != "classes":
+            return ()
+        return tuple(
+            sentence
+            for name, labels in self.labels.items()
+            for sentence in contradictions(name, self.inputs[name], labels)
+        )
+
+    def _leaks(self, columns: Columns) -> tuple[str, ...]:
+        """Return a sentence for each column that names rows or tells the label."""
+        whole: Any = self.inputs["train"]
+        found = identifiers(whole.numpy(), columns) if self.options.columns is None else ()
+        labels = self._labels("train")
+        if self.targets is None or labels is None:
+            return found
+        chosen = torch.from_numpy(self.parts["train"].rows)
+        known = labels[chosen].reshape(len(chosen), -1).double()
+        if self.targets.kind != "values":
+            known[known == UNLABELLED] = torch.nan
+        names = self.targets.classes if self.targets.listed else self.targets.names
+        rows: Any = self._inputs("train")
+        are_values = self.targets.kind == "values"
+        return found + tellers(rows.numpy(), columns, known.numpy(), names, are_values)
 
     def _ids(self, name: str) -> set[int]:
         labels = self._labels(name)

@@ -134,7 +134,7 @@ def _fitted(
     if not len(present):
         raise DataError(
             f"the column {name!r} must have a value in the training data, got {frame.name} with "
-            "none; leave it out of `columns`"
+            f"none; write omit: [{name}]"
         )
     _check_plain(frame, name, cells, present)
     if as_category:
@@ -150,16 +150,15 @@ def _fitted(
             raise DataError(
                 f"the column {name!r} must hold {kind}s only, or categories, got "
                 f"{cells[other]!r} in {frame.row(other)} beside {readable:,} {kind}s; name it in "
-                "`missing` if it stands for nothing, or the column in `categories`, or leave it "
-                "out of `columns`"
+                f"`missing` if it stands for nothing, or the column in `categories`, or write "
+                f"omit: [{name}]"
             )
     categories = _categories(cells, present)
     if len(categories) > _FEW and 2 * len(categories) > len(present):
         raise DataError(
             f"the column {name!r} must hold numbers, dates as 2024-12-31, or a few categories, got "
             f"{len(categories):,} different texts in {len(present):,} rows, such as "
-            f"{categories[0]!r}; leave it out of `columns`, or, if the texts are the input, write "
-            f"text: {name}"
+            f"{categories[0]!r}; write omit: [{name}], or, if the texts are the input, text: {name}"
         )
     return Column(name, "category", categories)
 
@@ -169,7 +168,7 @@ def _check_plain(frame: Frame, name: str, cells: Cells, present: NDArray[np.int6
         if isinstance(cells[row], (list, dict, tuple, bytes)):
             raise DataError(
                 f"the column {name!r} must hold single values, got {type(cells[row]).__name__} in "
-                f"{frame.row(int(row))}; leave it out of `columns`, or make columns of its parts"
+                f"{frame.row(int(row))}; write omit: [{name}], or make columns of its parts"
             )
 
 
@@ -195,7 +194,7 @@ def _encoded(frame: Frame, column: Column, missing: Sequence[str]) -> NDArray[np
         row = int(infinite.argmax())
         raise DataError(
             f"the column {column.name!r} must hold finite numbers, got {found[row]} in "
-            f"{frame.row(row)}; correct it, or leave the column out of `columns`"
+            f"{frame.row(row)}; correct it, or write omit: [{column.name}]"
         )
     return found
 

@@ -30,6 +30,10 @@ class Images(Protocol):
         """Return what is equal for equal images, also those of `others`."""
         ...
 
+    def whole_content(self) -> list[Any] | None:
+        """Return what decides all images, for a fingerprint; None where that is too large."""
+        ...
+
 
 Inputs = Tensor | list[str] | Images
 """Inputs of examples: rows of numbers, texts, or images."""
@@ -46,6 +50,7 @@ class Content:
         domain: Likewise, of the domains.
         classes: The names of the classes of a column, in the order of their ids, where they are
             known.
+        warnings: What was left out.
     """
 
     frame: Frame
@@ -53,6 +58,7 @@ class Content:
     labels: tuple[str, ...] = ()
     domain: str | None = None
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.frame) if self.inputs is None else len(self.inputs)

@@ -1,11 +1,17 @@
-"""Examples that are in two of the training, validation and test data."""
+"""Examples that are in two of the parts of the data, or have two labels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import combinations
+from typing import Any
+
+from torch import Tensor
 
 from tutelage.datasets.content import Inputs, keys_of
+from tutelage.signals import UNLABELLED
+
+_LONGEST = 60
 
 
 def overlaps(parts: Mapping[str, Inputs]) -> tuple[str, ...]:
@@ -30,3 +36,38 @@ def _sentences(parts: Mapping[str, Inputs]) -> Iterator[str]:
                 f"number {shared[0]:,}) have the same input as one of {first}; leave them out of "
                 "either, since a model is judged too well on what it has seen"
             )
+
+
+def contradictions(name: str, inputs: Inputs, labels: Tensor) -> tuple[str, ...]:
+    """Return a sentence if equal texts or images have different class ids.
+
+    Rows of a table are left out, since few columns cannot tell all examples apart.
+
+    Args:
+        name: What the data is called.
+        inputs: Its inputs.
+        labels: Class ids `[examples]`.
+    """
+    if isinstance(inputs, Tensor):
+        return ()
+    first: dict[Any, int] = {}
+    pairs = [
+        (first.setdefault(key, at), at)
+        for at, key in enumerate(keys_of(inputs))
+        if int(labels[at]) != UNLABELLED
+    ]
+    found = [(one, other) for one, other in pairs if labels[one] != labels[other]]
+    if not found:
+        return ()
+    one, other = (_shown(inputs, at) for at in found[0])
+    both = one if one == other else f"{one} and {other}"
+    return (
+        f"equal inputs of {name} with different labels: {len(found):,}, such as {both}; keep the "
+        "right label",
+    )
+
+
+def _shown(inputs: Any, at: int) -> str:
+    """Return a text, or the name of an image."""
+    found = repr(inputs[at]) if isinstance(inputs, list) else inputs.names[at]
+    return found if len(found) <= _LONGEST else f"{found[:_LONGEST]}…"

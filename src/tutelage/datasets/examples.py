@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,8 @@ class Examples(Dataset[Any]):
         domains: Sequence[str] | None = None,
         by_word: bool = False,
     ) -> None:
-        self.inputs, self.labels, self.domains = inputs, labels, domains
+        self.inputs: Any = inputs
+        self.labels, self.domains = labels, domains
         self.by_word = by_word
 
     def __len__(self) -> int:
@@ -48,6 +50,14 @@ class Examples(Dataset[Any]):
         label = label[: len(self.inputs[at].split())] if self.by_word else label
         example = self.inputs[at], label
         return example if self.domains is None else (*example, self.domains[at])
+
+    def whole_content(self) -> list[Any] | None:
+        """Return what decides all examples, for a fingerprint; None where that is too large."""
+        is_text = isinstance(self.inputs, list)
+        content = json.dumps(self.inputs) if is_text else self.inputs.whole_content()
+        if content is None:
+            return None
+        return [content, self.labels, json.dumps(self.domains), self.by_word]
 
 
 def data_set(

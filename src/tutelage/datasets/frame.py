@@ -45,6 +45,11 @@ class Frame:
         Raises:
             DataError: There is none of this name; the nearest one is named.
         """
+        if not self.columns:
+            raise DataError(
+                f"`{option}` must name a column, got {name!r} of {self.name}, which has no columns;"
+                " leave it out, or give a table: .csv, .tsv or .jsonl"
+            )
         if name not in self.columns:
             raise DataError(
                 f"`{option}` must name a column of {self.name}, got {name!r}; "
@@ -91,7 +96,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     if close:
         return f"did you mean {' or '.join(map(repr, close))}?"
     shown = ", ".join(map(repr, known[:20])) + (", …" if len(known) > 20 else "")  # noqa: PLR2004
-    return f"it has {shown}" if known else "it has no columns"
+    return f"it has {shown}" if known else "it has none"
 
 
 def _is_numeric(cells: Cells) -> bool:

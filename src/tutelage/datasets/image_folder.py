@@ -18,6 +18,8 @@ FOLDER = "folder"
 """As `label` or `domain`: the name of a sub-folder."""
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"))
 _HIDDEN = (".", "__MACOSX")
+_OF_SYSTEMS = ("thumbs.db", "desktop.ini")
+_MOST_NAMED = 5
 
 
 def with_parts(options: DataOptions) -> DataOptions:
@@ -60,11 +62,19 @@ def read_image_folder(
         DataError: There are no images, one cannot be read, or sub-folders are of another form.
     """
     pillow(argument)
-    names = sorted(_images(folder))
+    files, folders = _inside(folder)
+    names = [each for each in files if PurePosixPath(each).suffix.lower() in SUFFIXES]
+    others = sorted(set(files).difference(names))
     if not names:
+        texts = any(each.endswith(".txt") for each in others)
+        advice = (
+            "of texts, make a table with the columns text and label (.csv or .jsonl)"
+            if texts
+            else "give the folder that holds the folders of classes"
+        )
         raise DataError(
             f"`{argument}` must be a folder with images ({', '.join(sorted(SUFFIXES))}), got "
-            f"{folder} without; give the folder that holds the folders of classes"
+            f"{folder} without; {advice}"
         )
     by_domain = options.domain == FOLDER
     depths = {len(PurePosixPath(each).parts) - 1 for each in names}
@@ -80,12 +90,35 @@ def read_image_folder(
     pictures = checked(Pictures(Files(folder, names)), argument, options.size)
     frame = Frame(folder.name, dict(columns))
     labels = ("class",) if "class" in columns else ()
-    return Content(frame, pictures, labels, "domain" if by_domain else None)
+    level = [each for each in folders if labels and each.count("/") == int(by_domain)]
+    warnings = tuple(_left_out(folder, names, others, level))
+    return Content(frame, pictures, labels, "domain" if by_domain else None, warnings=warnings)
 
 
-def _images(folder: Path) -> Iterator[str]:
-    """Yield the paths of images within a folder, also behind links to folders."""
+def _left_out(
+    folder: Path, names: list[str], others: list[str], folders: list[str]
+) -> Iterator[str]:
+    """Yield a sentence on files that are no images, and one on folders of classes without any."""
+    if others:
+        yield (
+            f"files of {folder} that are left out, since they are not called as images are: "
+            f"{_few(others)}"
+        )
+    used = {str(each) for name in names for each in PurePosixPath(name).parents}
+    if empty := sorted(set(folders) - used):
+        yield f"folders of {folder} that are no classes, since they have no images: {_few(empty)}"
+
+
+def _few(names: list[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _inside(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the paths of all files and folders within a folder, also behind links to folders."""
     seen: set[str] = set()
+    found: list[str] = []
+    folders: list[str] = []
     for root, inside, files in os.walk(folder, followlinks=True):
         # A link to a folder above would never end.
         seen.add(os.path.realpath(root))
@@ -94,9 +127,11 @@ def _images(folder: Path) -> Iterator[str]:
             for each in inside
             if not each.startswith(_HIDDEN) and os.path.realpath(Path(root, each)) not in seen
         ]
-        for name in files:
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(_HIDDEN):
-                yield Path(root, name).relative_to(folder).as_posix()
+        under = Path(root).relative_to(folder)
+        folders += [(under / each).as_posix() for each in inside]
+        kept = [each for each in files if not each.startswith(_HIDDEN)]
+        found += [(under / each).as_posix() for each in kept if each.lower() not in _OF_SYSTEMS]
+    return sorted(found), folders
 
 
 def _check_depths(argument: str, names: list[str], expected: int | None, by_domain: bool) -> None:

@@ -21,6 +21,9 @@ from tutelage.errors import DataError
 
 def column_names(frame: Frame, options: DataOptions) -> list[str]:
     """Return the columns that are inputs: those that are named, or all that are nothing else."""
+    for option, names in (("categories", options.categories), ("omit", options.omit)):
+        for name in names:
+            frame.cells(option, name)
     if options.columns is not None:
         for name in options.columns:
             frame.cells("columns", name)
@@ -29,10 +32,14 @@ def column_names(frame: Frame, options: DataOptions) -> list[str]:
             raise DataError(
                 f"`columns` must not contain the label, got {inside[0]!r}; leave it out"
             )
-        return list(options.columns)
-    for name in options.categories:
-        frame.cells("categories", name)
-    others = {*options.labels, options.domain, options.split.group, options.split.column}
+        return [each for each in options.columns if each not in options.omit]
+    others = {
+        *options.labels,
+        *options.omit,
+        options.domain,
+        options.split.group,
+        options.split.column,
+    }
     others |= frame.nameless
     return [each for each in frame.columns if each not in others]
 
@@ -98,13 +105,15 @@ def _texts(frame: Frame, name: str, words: bool) -> list[str]:
     cells: Any = frame.cells("text", name)
     if words:
         cells = [" ".join(each) if _are_words(each) else each for each in cells]
-    for row, cell in enumerate(cells):
-        if not isinstance(cell, str) or not cell.strip():
-            kind = "nothing" if cell is None or isinstance(cell, str) else repr(cell)
-            raise DataError(
-                f"`text` must name a column of texts, got {name!r} with {kind} in "
-                f"{frame.row(row)}; fill it, or leave the row out"
-            )
+    wrong = [row for row, cell in enumerate(cells) if not (isinstance(cell, str) and cell.strip())]
+    if wrong:
+        cell = cells[wrong[0]]
+        kind = "nothing" if cell is None or isinstance(cell, str) else repr(cell)
+        others = f" (and so in {len(wrong) - 1:,} more)" if len(wrong) > 1 else ""
+        raise DataError(
+            f"`text` must name a column of texts, got {name!r} with {kind} in "
+            f"{frame.row(wrong[0])}{others}; fill it, or leave the row out"
+        )
     return list(cells)
 
 

@@ -83,10 +83,11 @@ def _completed(argument: str, options: DataOptions, train: Content) -> DataOptio
         "domain": train.domain or options.domain,
         "classes": options.classes or known,
     }
-    if train.inputs is not None and options.columns is not None:
-        raise ArgumentError(
-            f"`{argument}.columns` must be of a table, got {options.train}; leave it out"
-        )
+    for name in ("columns", "omit"):
+        if train.inputs is not None and getattr(options, name):
+            raise ArgumentError(
+                f"`{argument}.{name}` must be of a table, got {options.train}; leave it out"
+            )
     if options.image_size is not None and not isinstance(train.inputs, Pictures):
         raise ArgumentError(
             f"`{argument}.image_size` is for images, got {options.train}; leave it out"

@@ -102,6 +102,10 @@ class _Objects:
         """Return an image's pixels."""
         return np.asarray(self.opened(row)).tobytes()
 
+    def tail(self, row: int) -> bytes:
+        """Return nothing: the data set has decoded the image."""
+        return b""
+
 
 def read_torchvision(argument: str, reference: str, options: DataOptions) -> Content:
     """Return a classification data set of torchvision: `torchvision:NAME` or `NAME@folder`.

@@ -61,6 +61,7 @@ class DataOptions(BaseModel):
         image: The column that holds images, or paths of images relative to the file.
         columns: The columns that are the input; None for all that are nothing else, if neither
             `text` nor `image` is given.
+        omit: Columns that are no input, such as numbers of rows.
         categories: Columns of numbers that are names, such as postal codes.
         missing: Cells that are read as missing beside empty ones, such as "?", "NA" or -999.
         label: The column of the labels, or several: of binary labels or values.
@@ -83,6 +84,7 @@ class DataOptions(BaseModel):
     text: str | None = None
     image: str | None = None
     columns: _Names | None = None
+    omit: _Names = ()
     categories: _Names = ()
     missing: _Cells = ()
     label: str | _Names | None = None

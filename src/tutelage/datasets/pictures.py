@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _CACHED_BYTES = 2**29
+_READ_BYTES = 2**28
+"""Bytes of files that are read for a fingerprint, which takes about a second."""
 _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+"""What is near the end of a whole file, by its format."""
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
+_MOST_NAMED = 10
 
 
 class Stored(Protocol):
@@ -45,12 +51,17 @@ class Stored(Protocol):
         """Return a hash of an image's bytes."""
         ...
 
+    def tail(self, row: int) -> bytes:
+        """Return the last bytes of an image; none where it is not encoded."""
+        ...
+
 
 class _Cache:
     """Decoded images, up to a number of bytes; not data, and so no part of a fingerprint."""
 
     def __init__(self) -> None:
         self.images: dict[int, NDArray[np.uint8]] = {}
+        self.digests: dict[int, bytes] = {}
         self.bytes = 0
 
     def add(self, row: int, image: NDArray[np.uint8]) -> None:
@@ -113,16 +124,35 @@ class Pictures(Dataset[Any]):
             for row, length in zip(self.rows, self.lengths, strict=True)
         ]
 
+    def whole_content(self) -> list[Any] | None:
+        """Return a hash of each image's file; None where these are too large, or are not known."""
+        if not all(self.lengths) or self.lengths.sum() > _READ_BYTES:
+            return None
+        digests = self._cache.digests
+        for row in map(int, self.rows):
+            if row not in digests:
+                digests[row] = self.stored.digest(row)
+        return [*(digests[int(row)] for row in self.rows), *(self.size or ())]
+
     def shape(self, at: int) -> tuple[int, int]:
-        """Return the height and width of a stored image, from its header.
+        """Return the height and width of an image, as a camera was held, from its header.
+
+        Only an image without the mark of its end is decoded, which fails if the file was cut off.
 
         Raises:
-            DataError: It cannot be read, or is too large.
+            DataError: It cannot be read, is too large, or has more than 8 bits per channel.
         """
         row = int(self.rows[at])
-        with _refusing(self.stored.names[row]), self.stored.opened(row) as image:
+        name = self.stored.names[row]
+        with _refusing(name), self.stored.opened(row) as image:
+            _check_mode(image, name)
             width, height = image.size
-        return height, width
+            # Of a PNG without, `getexif` would decode all of it.
+            exif = image.getexif() if "exif" in image.info else {}
+            tail, end = self.stored.tail(row), _ENDS.get(image.format or "", b"")
+            if tail and end not in tail:
+                image.load()
+        return (width, height) if exif.get(_ORIENTATION) in _TURNED else (height, width)
 
 
 def checked(pictures: Pictures, argument: str, size: tuple[int, int] | None) -> Pictures:
@@ -131,17 +161,34 @@ def checked(pictures: Pictures, argument: str, size: tuple[int, int] | None) -> 
     Raises:
         DataError: An image cannot be read, or they are of several sizes and `size` is None.
     """
-    first: tuple[int, int] | None = None
-    for at in range(len(pictures)):
-        shape = pictures.shape(at)
-        if size is None and shape != (first or shape):
+    shapes = _shapes(pictures)
+    first = shapes[0]
+    for at, shape in enumerate(shapes):
+        if size is None and shape != first:
             raise DataError(
                 f"the images of `{argument}` must be of one size, got {first} pixels in "
                 f"{pictures.names[0]} and {shape} in {pictures.names[at]}; write image_size: 224, "
                 "to which they are resized and cropped"
             )
-        first = first or shape
     return Pictures(pictures.stored, size or first, pictures.rows)
+
+
+def _shapes(pictures: Pictures) -> list[tuple[int, int]]:
+    """Return the height and width of each image; all that cannot be used are refused together."""
+    found, refused = [], {}
+    for at in range(len(pictures)):
+        try:
+            found.append(pictures.shape(at))
+        except DataError as error:
+            refused[pictures.names[at]] = error
+    if not refused:
+        return found
+    first, *others = refused
+    message = str(refused[first])
+    if others:
+        named = ", ".join(others[:_MOST_NAMED]) + (", …" if len(others) > _MOST_NAMED else "")
+        message += f"; {len(others):,} more cannot be used: {named}"
+    raise DataError(message) from refused[first]
 
 
 @contextmanager
@@ -164,16 +211,20 @@ def _refusing(name: str) -> Iterator[None]:
         ) from error
 
 
-def _pixels(image: Image, size: tuple[int, int] | None, name: str) -> NDArray[np.uint8]:
-    """Return an image as RGB, `[height, width, 3]`, resized and cropped."""
-    from PIL import Image as Pillow  # noqa: PLC0415 - an optional package
-    from PIL import ImageOps  # noqa: PLC0415
-
+def _check_mode(image: Image, name: str) -> None:
     if image.mode not in _EIGHT_BITS:
         raise DataError(
             f"images must have 8 bits per channel, got {name} in mode {image.mode}; convert it, or "
             "store arrays of floats in an .npz file"
         )
+
+
+def _pixels(image: Image, size: tuple[int, int] | None, name: str) -> NDArray[np.uint8]:
+    """Return an image as RGB, `[height, width, 3]`, resized and cropped."""
+    from PIL import Image as Pillow  # noqa: PLC0415 - an optional package
+    from PIL import ImageOps  # noqa: PLC0415
+
+    _check_mode(image, name)
     image = ImageOps.exif_transpose(image)  # as a camera was held
     image = image.convert("RGB")
     if size is not None and (image.height, image.width) != size:

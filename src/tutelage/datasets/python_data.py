@@ -38,7 +38,17 @@ def splits_of_python(
         DataError: A data set cannot be divided.
     """
     plain = DataOptions(train="")
-    others = ("text", "image", "columns", "categories", "missing", "label", "kind", "classes")
+    others = (
+        "text",
+        "image",
+        "columns",
+        "omit",
+        "categories",
+        "missing",
+        "label",
+        "kind",
+        "classes",
+    )
     given = [
         each
         for each in (*others, "domain", "image_size")

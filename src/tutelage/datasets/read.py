@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tutelage.datasets.arrays import read_arrays
 from tutelage.datasets.content import Content
+from tutelage.datasets.encoding import not_utf8
 from tutelage.datasets.frame import Frame, nearest
 from tutelage.datasets.image_folder import read_image_folder
 from tutelage.datasets.named import HF, TORCHVISION, read_hugging_face, read_torchvision
@@ -65,10 +66,7 @@ def _lines(argument: str, path: Path) -> Content:
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"`{argument}` must be text in UTF-8, got {path} with {error.reason} at byte "
-            f"{error.start:,}; save it as UTF-8"
-        ) from error
+        raise not_utf8(argument, path) from error
     texts = [line.strip() for line in lines if line.strip()]
     if not texts:
         raise DataError(f"`{argument}` must have at least one line, got {path} with none; fill it")

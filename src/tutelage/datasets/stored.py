@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _SIZE = 16
+_TAIL = 4096
+"""Bytes at the end of a file, in which the mark of an image's end is looked for."""
 
 
 def pillow(argument: str) -> Any:
@@ -52,6 +54,10 @@ class _Encoded:
         """Return a hash of an image's bytes."""
         return hashlib.blake2b(self.content(row), digest_size=_SIZE).digest()
 
+    def tail(self, row: int) -> bytes:
+        """Return the last bytes of an image."""
+        return self.content(row)[-_TAIL:]
+
 
 class Files(_Encoded):
     """Images in a folder.
@@ -72,6 +78,12 @@ class Files(_Encoded):
     def opened(self, row: int) -> Image:
         """Return an image, of which only the header is read."""
         return pillow("data").open(self.folder / self.names[row])
+
+    def tail(self, row: int) -> bytes:
+        """Return the last bytes of an image."""
+        with (self.folder / self.names[row]).open("rb") as file:
+            file.seek(max(0, self.lengths[row] - _TAIL))
+            return file.read()
 
 
 class Members(_Encoded):
@@ -135,3 +147,7 @@ class Arrays:
         """Return a hash of an image's pixels."""
         pixels = np.ascontiguousarray(self.pixels[row]).tobytes()
         return hashlib.blake2b(pixels, digest_size=_SIZE).digest()
+
+    def tail(self, row: int) -> bytes:
+        """Return nothing: pixels are not encoded."""
+        return b""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,12 +15,15 @@ from typing import IO, Any
 
 import numpy as np
 
+from tutelage.datasets.encoding import not_utf8
 from tutelage.datasets.frame import Frame
 from tutelage.errors import DataError, in_short
 
 _LONGEST_CELL = 2**27
 _GZIP, _COMPRESSIBLE = ".gz", (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 _LARGE, _RATIO = 2**30, 100
+_QUOTED = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"', re.DOTALL)
+"""A cell in quotes that has quotes of its own, which are doubled."""
 
 
 def read_table(argument: str, path: Path) -> Frame:
@@ -31,10 +35,7 @@ def read_table(argument: str, path: Path) -> Frame:
     try:
         frame = READERS[table_suffix(path)](argument, path)
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"`{argument}` must be text in UTF-8, got {path} with {error.reason} at byte "
-            f"{error.start:,}; save it as UTF-8"
-        ) from error
+        raise not_utf8(argument, path) from error
     if not frame.columns or not len(frame):
         raise DataError(f"`{argument}` must have at least one row, got {path} with none; fill it")
     return frame
@@ -74,22 +75,42 @@ def _opened(argument: str, path: Path) -> Iterator[IO[str]]:
 
 def _csv(argument: str, path: Path) -> Frame:
     csv.field_size_limit(max(_LONGEST_CELL, csv.field_size_limit()))
-    with _opened(argument, path) as file:
-        header = file.readline()
-        file.seek(0)
-        separator = "\t" if table_suffix(path) == ".tsv" else _separator(header)
-        reader = csv.reader(file, delimiter=separator, strict=True)
-        try:
-            names = next(reader, [])
-            rows = list(_full_rows(argument, path, reader, names))
-        except csv.Error as error:
+    try:
+        names, rows = _read_csv(argument, path, csv.QUOTE_MINIMAL)
+    except csv.Error as error:
+        if table_suffix(path) != ".tsv":
             raise DataError(
-                f"`{argument}` must be a CSV file, got {path} with {error} in line "
-                f"{reader.line_num:,}; correct its quotes"
+                f"`{argument}` must be a CSV file, got {path} with {error}; correct its quotes"
+            ) from error
+        # Many TSV files have no quoting, and quotes are those of the texts.
+        names, rows = _read_csv(argument, path, csv.QUOTE_NONE)
+        quoted = next((each for row in rows for each in row if _QUOTED.fullmatch(each)), None)
+        if quoted is not None:
+            raise DataError(
+                f"`{argument}` must have the quotes of a CSV file in all cells or in none, got "
+                f"{path} with {error}, and {quoted[:40]!r}; correct them"
             ) from error
     names, nameless = _named(argument, path, names)
     columns: dict[str, Any] = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
     return Frame(path.name, columns, nameless, path.parent)
+
+
+def _read_csv(argument: str, path: Path, quoting: Any) -> tuple[list[str], list[list[str]]]:
+    """Return the names of the columns, and the rows.
+
+    Raises:
+        csv.Error: Quotes are not those of a CSV file; it says in which line.
+    """
+    with _opened(argument, path) as file:
+        header = file.readline()
+        file.seek(0)
+        separator = "\t" if table_suffix(path) == ".tsv" else _separator(header)
+        reader = csv.reader(file, delimiter=separator, strict=True, quoting=quoting)
+        try:
+            names = next(reader, [])
+            return names, list(_full_rows(argument, path, reader, names))
+        except csv.Error as error:
+            raise csv.Error(f"{error} in line {reader.line_num:,}") from error
 
 
 def _separator(header: str) -> str:

@@ -19,6 +19,7 @@ from tutelage.errors import ArgumentError, RecipeError, TutelageError
 from tutelage.objectives import Objective
 from tutelage.recipes import choices
 from tutelage.recipes.choices import (
+    EXAMPLES,
     Choice,
     ModelName,
     ObjectiveSpec,
@@ -28,6 +29,7 @@ from tutelage.recipes.choices import (
     TransformSpec,
 )
 from tutelage.recipes.code import FROM_DATA, given_arguments
+from tutelage.recipes.enlarged import note_enlarged
 from tutelage.recipes.messages import dotted
 from tutelage.recipes.objects import (
     as_module,
@@ -67,6 +69,8 @@ class Builder:
         teacher: The teacher, for students that are made from its layers.
         class_names: By place, the names of the classes of the teachers that were loaded.
         layer_map: Returns the map from the student's layers to the teacher's, of which they are.
+        keep: Makes a student whose layers are chosen by examples, of a function, the teacher, how
+            many examples, and other arguments.
     """
 
     document: Document
@@ -76,6 +80,7 @@ class Builder:
     teacher: Any = None
     class_names: dict[Place, tuple[str, ...] | None] = field(default_factory=dict)
     layer_map: Callable[[], Mapping[str, str]] = dict
+    keep: Any = None
 
     @contextmanager
     def at(self, place: Place) -> Iterator[None]:
@@ -251,15 +256,17 @@ class Builder:
                 found = with_columns(found, columns)
             if isinstance(found, (nn.Module, Teacher)):
                 self.class_names[place] = class_names(found)
+            note_enlarged(dotted(place), found, self.data())
             return found
 
     def student_maker(self, given: StudentSpec, place: Place) -> Callable[[], Any] | nn.Module:
         """Return what makes fresh students, or one that is made from the teacher's layers."""
-        if isinstance(given.root, ModelName):
+        root: Any = given.root
+        if isinstance(root, ModelName):
             with self.at(place):
                 outputs = number_of_outputs(self.data())
-                return model_maker(dotted(place), given.root.root, self.data, outputs)
-        [(name, found)] = given.root.chosen().items()
+                return model_maker(dotted(place), root.root, self.data, outputs)
+        [(name, found)] = root.chosen().items()
         place = (*place, name)
         arguments = self.arguments(found, place)
         with self.arguments_at(place):
@@ -269,9 +276,16 @@ class Builder:
             if "teacher" not in wanted:
                 from_data = {each: wanted[each] for each in wanted if each in FROM_DATA}
                 return made_by(dotted(place), make, from_data, self.data(), arguments)
-            teacher = as_module("teacher", self.teacher, f"for a student made by {name}")
-            kept = make(teacher, **arguments)
+            kept = self._of_teacher(name, make, found, arguments)
             return kept if isinstance(kept, nn.Module) else kept.student
+
+    def _of_teacher(self, name: str, make: Any, given: Any, arguments: dict[str, Any]) -> Any:
+        """Return what a function makes of the teacher, and of examples if it looks at these."""
+        teacher = as_module("teacher", self.teacher, f"for a student made by {name}")
+        if not looks_at_examples(given):
+            return make(teacher, **arguments)
+        others = {key: each for key, each in arguments.items() if key != EXAMPLES}
+        return self.keep(make, teacher, getattr(given, EXAMPLES), others)
 
     def map_of(self, given: StudentSpec | None, place: Place) -> dict[str, str]:
         """Return which layer of the teacher each layer of a student is, which is made of them.
@@ -279,13 +293,14 @@ class Builder:
         Raises:
             ArgumentError: It is made otherwise.
         """
-        chosen = {} if given is None or isinstance(given.root, ModelName) else given.root.chosen()
+        root: Any = None if given is None else given.root
+        chosen = root.chosen() if isinstance(root, Choice) else {}
         for name, found in chosen.items():
             arguments = self.arguments(found, (*place, name))
             target = target_of(type(found)) if isinstance(found, Arguments) else None
             if target is not None and "teacher" in parameters(target):
-                teacher = as_module("teacher", self.teacher, f"for a student made by {name}")
-                return dict(cast("Any", target)(teacher, **arguments).layer_map)
+                with self.arguments_at((*place, name)):
+                    return dict(self._of_teacher(name, target, found, arguments).layer_map)
         raise ArgumentError(
             f"`{LAYER_MAP}: {FROM_STUDENT}` needs a student that is made of the teacher's layers, "
             "got another; write student: {every_nth_layer: 2}, or the map itself"
@@ -296,7 +311,13 @@ class Builder:
         maker = self.student_maker(given, place)
         with self.at(place):
             found = maker if isinstance(maker, nn.Module) else load_model(maker, self.seed)
+            note_enlarged(dotted(place), found, self.data())
             return as_module(dotted(place), deepcopy(found), "to be trained")
+
+
+def looks_at_examples(given: Any) -> bool:
+    """Tell whether a student is made by looking at training examples."""
+    return isinstance(given, Arguments) and EXAMPLES in type(given).model_fields
 
 
 def _weighed(given: Any) -> bool:

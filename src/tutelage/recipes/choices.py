@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Annotated, Any, ForwardRef, Self, Union
+from typing import Annotated, Any, ForwardRef, Self, Union, get_origin
 
 import torch
 from pydantic import (
@@ -48,6 +48,8 @@ from tutelage.signals import Batch
 from tutelage.teachers import Teacher
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
 
+EXAMPLES = "examples"
+_ABOUT_EXAMPLES = "How many of the training examples are looked at, evenly spread."
 FROM_THE_RUN = ("T_max", "total_iters", "total_steps")
 """Parameters of PyTorch's schedulers that count optimizer steps: by default all of the run."""
 
@@ -68,13 +70,14 @@ class Choice(BaseModel):
     def _by_name(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         """Accept a name alone, remember the order, and refuse names that are unknown."""
         given = {value: None} if isinstance(value, str) else value
-        found = handler(given)
-        if isinstance(given, dict):
-            found._names = tuple(given)  # noqa: SLF001 - its own
-        unknown = [name for name in found.__pydantic_extra__ or {} if ":" not in name]
+        names = list(map(str, given)) if isinstance(given, dict) else []
+        unknown = [name for name in names if name not in cls.model_fields and ":" not in name]
         if unknown:
             known = {"keys": unknown, "known": list(cls.model_fields)}
             raise PydanticCustomError("unknown_keys", "unknown keys", known)
+        found = handler(given)
+        if isinstance(given, dict):
+            found._names = tuple(given)  # noqa: SLF001 - its own
         if not found._names:  # noqa: SLF001
             raise PydanticCustomError("no_choice", "a name of: {known}", {"known": _listed(cls)})
         return found
@@ -144,16 +147,11 @@ def _is_scheduler(kind: type) -> bool:
     return is_one and "metrics" not in parameters(kind.step)
 
 
-def _student_functions() -> dict[str, Callable[..., Any]]:
-    """Return the functions that make students, from a teacher or from the sizes of the data.
-
-    Without those that look at examples, which a recipe cannot give them.
-    """
-    found = {name: getattr(students, name) for name in students.__all__}
-    made = {name: each for name, each in found.items() if not isinstance(each, type)}
-    return {
-        name: each for name, each in made.items() if not {"data", "texts"} & {*parameters(each)}
-    }
+def _makes_student(function: Callable[..., Any]) -> bool:
+    """Tell whether a function makes a student, from a teacher or from the sizes of the data."""
+    made = type_hints(function).get("return")
+    made = get_origin(made) or made
+    return isinstance(made, type) and issubclass(made, (students.Kept, nn.Module))
 
 
 KNOWN: dict[Any, Any] = {
@@ -177,12 +175,20 @@ def _choice(
     about: str,
     targets: Mapping[str, Callable[..., Any]],
     base: type[Choice] = One,
+    add: Mapping[str, Any] | None = None,
+    in_place_of: Mapping[str, Mapping[str, Any]] | None = None,
     **settings: Any,
 ) -> type[Any]:
-    """Return a model with a field for each class or function."""
+    """Return a model with a field for each class or function.
+
+    `in_place_of` has, by the name of a parameter, what a recipe gives for it: `add` of
+    `arguments_model`.
+    """
     fields: dict[str, Any] = {}
     for each, target in targets.items():
-        model = arguments_model(target, KNOWN, **settings)
+        found = [more for name, more in (in_place_of or {}).items() if name in parameters(target)]
+        given = {name: each for more in (add or {}, *found) for name, each in more.items()}
+        model = arguments_model(target, KNOWN, add=given, **settings)
         if model is not None:
             kind = Annotated[Union[model, None], BeforeValidator(_nothing_is_all_defaults)]  # noqa: UP007
             fields[each] = (kind, Field(default=None, description=model.__doc__))
@@ -232,8 +238,13 @@ TeacherChoice = _choice(
 StudentChoice = _choice(
     "StudentChoice",
     "A student made from the teacher's layers, or by the sizes of the data.",
-    _student_functions(),
-    omit=("teacher", "inputs", "features", "outputs"),
+    {
+        name: each
+        for name, each in ((name, getattr(students, name)) for name in students.__all__)
+        if not isinstance(each, type) and _makes_student(each)
+    },
+    omit=("teacher", "data", "inputs", "features", "outputs"),
+    in_place_of={"data": {EXAMPLES: (int, 256, _ABOUT_EXAMPLES)}},
 )
 
 
@@ -261,7 +272,19 @@ class TransformSpec(RootModel[Annotated[Union[_TRANSFORMS], Discriminator(_shape
     """A transform, the name of a function from a batch to a batch, or a list of both, in order."""
 
 
-class StudentSpec(RootModel[by_shape([ModelName, ForwardRef("StudentChoice")])]):
+def _shape_of_student(value: Any) -> str:
+    named = value.root if isinstance(value, ModelName) else value
+    by_reference = isinstance(named, str) and named not in StudentChoice.model_fields
+    return "<text>" if by_reference else "<mapping>"
+
+
+_STUDENTS = (
+    Annotated[ModelName, Tag("<text>")],
+    Annotated[ForwardRef("StudentChoice"), Tag("<mapping>")],
+)
+
+
+class StudentSpec(RootModel[Annotated[Union[_STUDENTS], Discriminator(_shape_of_student)]]):  # noqa: UP007
     """A model, or a function that makes one from the teacher's layers."""
 
 

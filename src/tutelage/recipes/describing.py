@@ -9,7 +9,11 @@ from torch import nn
 from tutelage.errors import ArgumentError
 from tutelage.layers import blocks
 from tutelage.references import load_model
+from tutelage.references.reference import ClassesNeededError
 from tutelage.teachers import as_teacher
+
+_CLASSES = 2
+_NOTE = f"Its output layer is shown for {_CLASSES} classes; in a recipe it is for those of the data"
 
 
 def describe_model(reference: str) -> dict[str, Any]:
@@ -18,7 +22,10 @@ def describe_model(reference: str) -> dict[str, Any]:
     Raises:
         ArgumentError: The reference names no model with layers.
     """
-    found = load_model("MODEL", reference)
+    try:
+        found, note = load_model("MODEL", reference), ""
+    except ClassesNeededError:  # a recipe takes the number from its data
+        found, note = load_model("MODEL", reference, classes=_CLASSES), _NOTE
     module = found if isinstance(found, nn.Module) else as_teacher(found).module
     if module is None:
         raise ArgumentError(
@@ -43,6 +50,7 @@ def describe_model(reference: str) -> dict[str, Any]:
         "layers": layers,
         "blocks": repeated,
         "blocks_text": text,
+        "note": note,
         "layer_map_text": f"A layer map may name each of its {len(layers)} layers by its path, "
         "PATH:input for its input, or PATH[1] for one of several outputs; for instance "
         f"layer_map: {example} (student: teacher).",

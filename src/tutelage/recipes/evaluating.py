@@ -83,14 +83,16 @@ def evaluate_models(job: Job, split: str) -> dict[str, dict[str, float]]:
 def _models(job: Job) -> dict[str, Any]:
     """Return teachers as such and the student as a module, by name."""
     found: dict[str, Any] = {}
-    if job.live_teacher is not None:
-        found["teacher"] = as_teacher(job.live_teacher)
+    teacher = job.live_teacher
+    if teacher is not None:
+        found["teacher"] = as_teacher(teacher)
         tuned = job.out / "teacher" / "student.safetensors"
         if job.model.fine_tune is not None and tuned.exists():
-            found["fine-tuned teacher"] = as_teacher(_loaded(deepcopy(job.live_teacher), tuned))
+            teacher = _loaded(deepcopy(teacher), tuned)
+            found["fine-tuned teacher"] = as_teacher(teacher)
     trained = job.out / "student.safetensors"
     if trained.exists():
-        found["student"] = _loaded(job.student(job.live_teacher), trained)
+        found["student"] = _loaded(job.student(teacher), trained)
     return found
 
 

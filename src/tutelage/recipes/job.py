@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from tutelage.data import OnPolicy
 from tutelage.datasets import DataOptions, Splits
 from tutelage.errors import ArgumentError, RecipeError
 from tutelage.objectives import Objective
-from tutelage.recipes.building import Builder
-from tutelage.recipes.choices import StudentSpec
+from tutelage.recipes.building import Builder, looks_at_examples
+from tutelage.recipes.choices import Choice, StudentSpec
+from tutelage.recipes.kept_layers import KeptLayers
 from tutelage.recipes.left_behind import write_student
 from tutelage.recipes.messages import shortened
 from tutelage.recipes.model import RecipeModel
@@ -61,6 +63,7 @@ class Job:
         self.seed = seed
         self.build = Builder(document, lambda: self.data_as_given, seed)
         self.build.layer_map = partial(self.layer_map, model.student, ("student",))
+        self.build.keep = self._keep
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -98,8 +101,17 @@ class Job:
 
     def layer_map(self, student: StudentSpec | None, place: Place) -> dict[str, str]:
         """Return which layer of the teacher each layer of the student is."""
-        self.build.teacher = self.live_teacher
+        root: Any = None if student is None else student.root
+        chosen = root.chosen().values() if isinstance(root, Choice) else ()
+        # What a fine-tuned teacher's layers do with examples is not what they did before.
+        by_examples = any(map(looks_at_examples, chosen))
+        self.build.teacher = self.teacher if by_examples else self.live_teacher
         return self.build.map_of(student, place)
+
+    def _keep(self, make: Any, teacher: nn.Module, examples: int, others: dict[str, Any]) -> Any:
+        """Return a student of layers that are chosen by examples of the training data."""
+        kept = KeptLayers(self.out, self.seed)
+        return kept.student(make, teacher, self.data, examples, others)
 
     def stages(self, given: Any, place: Place) -> list[Stage]:
         """Return stages: a list, or those that train block by block."""
@@ -156,8 +168,6 @@ class Job:
             found = load_data("data", self.model.data.root, self.seed)
         if found.described:
             _LOG.info("Data: %s", found.described)
-        for each in found.warnings:
-            _LOG.warning("Data: %s", each)
         return found
 
     @cached_property
@@ -206,10 +216,11 @@ class Job:
 
     def distill(self) -> Run:
         """Distil the student."""
-        if not self.asked:
+        if self.model.objective is None and self.model.stages is None:
             raise self.missing("objective", "such as SoftTargets: {temperature: 4}")
         settings, data, train = self.settings, self.data, self.train
         self._check_sections()
+        asked = self.asked
         teacher = self.teacher
         student = self.student(teacher)
         if self.model.label is not None:
@@ -222,12 +233,12 @@ class Job:
                 train=train,
                 val=data.val,
                 out=self.out,
-                **self.asked,
+                **asked,
                 **settings,
             )
         if os.environ.get("RANK", "0") == "0":
             write_student(self.out, run.student, data, run.objective)
-        return run
+        return replace(run, class_names=data.classes)
 
     def _check_sections(self) -> None:
         """Build the settings of what comes first, so that nothing wrong in them is found late."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +51,24 @@ def write_student(out: Path, student: nn.Module, data: Splits, objective: Object
         write_json(out / "student.json", content)
         if hasattr(model, "save_pretrained") and hasattr(model, "config"):
             _name_classes(model.config, data.classes)
-            model.save_pretrained(out / "student")
+            with _without_bars():
+                model.save_pretrained(out / "student")
             if isinstance(prepare, TextInputs):
                 prepare.save(out / "student")
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Let transformers show no progress of writing a file."""
+    logging: Any = sys.modules.get("transformers.utils.logging")
+    if logging is None or not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
 
 
 def _inputs(prepare: Any, data: Splits) -> dict[str, Any]:

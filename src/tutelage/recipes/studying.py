@@ -131,7 +131,7 @@ def _training(job: Job, given: Any) -> Training:
 
 
 def _report(job: Job, given: Any) -> ReportOptions:
-    make = partial(ReportOptions)
+    make = partial(ReportOptions, title=f"Study of {job.out.name}")
     if given.report is not None:
         make = partial(make, **job.build.arguments(given.report, ("study", "report")))
     found = make()

@@ -47,9 +47,15 @@ class HubFiles:
             self._check_folder(folder)
         config = self.read("config.json")
         if config is None and needs_config:
+            advice = (
+                "save the model by save_pretrained"
+                if self.is_folder
+                else "check its name, and the network if it was not downloaded before; or name a "
+                "folder: hf:FOLDER"
+            )
             raise ModelError(
-                f"`{reference.argument}` {reference.text!r} must have a config.json; save the "
-                "model by save_pretrained"
+                f"`{reference.argument}` {reference.text!r} must have a config.json, got none; "
+                f"{advice}"
             )
         self._check_config({} if config is None else config)
 

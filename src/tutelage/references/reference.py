@@ -15,6 +15,10 @@ WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 """Files that may hold the weights of an architecture."""
 
 
+class ClassesNeededError(ModelError):
+    """A model without an output layer needs the number of classes, which is not known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """`kind:name@weights?option=value&option`, in parts.
@@ -126,7 +130,7 @@ class Reference:
     def needs_classes(self, classes: int | None, what: str, way: str) -> int:
         """Return the number of classes, which a model without an output layer needs."""
         if classes is None:
-            raise ModelError(
+            raise ClassesNeededError(
                 f"`{self.argument}` must be a model that is trained, or the number of classes must "
                 f"be known, got {self.text!r}, {what}; {way}"
             )

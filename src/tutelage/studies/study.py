@@ -18,6 +18,7 @@ from tutelage.evaluation import Metric, check_metric_names
 from tutelage.evaluation.intervals import Groups, listed
 from tutelage.objectives import Objective
 from tutelage.reports import Record, write_record
+from tutelage.reports.numbers import counted
 from tutelage.reports.verdict import verdict
 from tutelage.studies.arm import Arm
 from tutelage.studies.carry_out import Done, Trials
@@ -93,8 +94,9 @@ class Study:
         record = self.results
         where = "" if self.out is None else f", in {self.out}"
         return (
-            f"Study {record.title!r}: {len(record.arms) - len(record.controls)} arms, "
-            f"{len(record.controls)} controls, {len(record.seeds)} seeds{where}\n{self.verdict}"
+            f"{record.title}: {counted(len(record.arms) - len(record.controls), 'arm')}, "
+            f"{counted(len(record.controls), 'control')}, {counted(len(record.seeds), 'seed')}"
+            f"{where}\n{self.verdict}"
         )
 
     __repr__ = __str__

@@ -19,6 +19,7 @@ from tutelage.evaluation.binary import is_binary
 from tutelage.evaluation.evaluate import is_of_language
 from tutelage.evaluation.standard import learns_by_own_loss
 from tutelage.evaluation.token_scores import BATCH_OF_TEXTS
+from tutelage.layers.wrapper import unwrapped
 from tutelage.reports.models import Timing, measure_models
 from tutelage.reports.record import (
     ArmRecord,
@@ -70,7 +71,8 @@ def record_of(run: Run) -> Record:
                 if outputs is None and not learns_by_own_loss(run.objective):
                     outputs, unmeasured = _outputs(run, run.val)
         models = measure_models(everyone | {STUDENT: Live(run.student)}, timing, device)
-    record = logged_record(run.settings, run.history, run.best_epoch, versions())
+    name = type(unwrapped(run.student)).__name__
+    record = logged_record(run.settings, run.history, run.best_epoch, versions(), name)
     record = replace(record, unmeasured=unmeasured)
     student, teacher = record.arm(STUDENT), None
     if outputs is not None and outputs.scores is not None:
@@ -79,7 +81,10 @@ def record_of(run: Run) -> Record:
     elif outputs is not None and outputs.student is not None:
         student, teacher = _judged(run, student, replace(outputs, domains=None))
         binary = is_binary(run.objective, outputs.student, outputs.labels)
-        record = replace(record, examples={"val": outputs.examples}, binary=binary)
+        names = run.class_names if len(run.class_names) == outputs.student.shape[-1] else ()
+        record = replace(
+            record, examples={"val": outputs.examples}, binary=binary, class_names=names
+        )
     elif run.teacher is not None:
         teacher = ArmRecord(_TEACHER, (TrialRecord(),), model=_TEACHER)
     return decided(replace(record, arms=(student,), teacher=teacher, models=models))
@@ -159,8 +164,12 @@ def logged_record(
     history: Sequence[Mapping[str, Any]],
     best_epoch: int,
     made_with: dict[str, str],
+    student: str = "",
 ) -> Record:
-    """Return the record that settings and log give; the metrics are those of the best epoch."""
+    """Return the record that settings and log give; the metrics are those of the best epoch.
+
+    Without the name of the student's class, the title has that of the settings.
+    """
     plain = json.loads(json.dumps(dict(settings), default=str))
     best = next(each for each in history if each["epoch"] == best_epoch)
     metrics = {key[4:]: value for key, value in best.items() if key.startswith("val/")}
@@ -177,7 +186,7 @@ def logged_record(
         seconds=history[-1].get("seconds", 0.0),
         curves=curves(history),
     )
-    name = str(plain["student"]).split(" ", 1)[0]
+    name = student or str(plain["student"]).split(" ", 1)[0]
     how = "distilled" if plain.get("teacher") is not None else "trained on labels"
     val = plain.get("val")
     examples = val.get("examples") if isinstance(val, dict) else None

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from tutelage.layers.wrapper import unwrapped
 from tutelage.objectives import Objective
 from tutelage.teachers import Teacher
 
@@ -29,6 +30,7 @@ class Run:
         objective: The loss, as the run left it.
         teacher: The teacher; None for a run without one.
         val: The validation data that was given.
+        class_names: Of the outputs, for the report; empty for numbers.
     """
 
     student: nn.Module
@@ -39,6 +41,7 @@ class Run:
     out: Path | None = None
     teacher: Teacher | None = None
     val: object | None = None
+    class_names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """The student, how long it was trained, and the metrics of its best epoch."""
@@ -46,9 +49,10 @@ class Run:
         shown = {key: each for key, each in best.items() if key.startswith(("train/loss", "val/"))}
         metrics = ", ".join(f"{key} {each:.4g}" for key, each in list(shown.items())[:_MOST_SHOWN])
         where = "" if self.out is None else f"; in {self.out}"
+        epochs = "1 epoch" if len(self.history) == 1 else f"{len(self.history)} epochs"
         return (
-            f"Run of {type(self.student).__name__}: {len(self.history)} epochs, best "
-            f"{self.best_epoch} ({metrics}){where}"
+            f"Run of {type(unwrapped(self.student)).__name__}: {epochs}, best {self.best_epoch} "
+            f"({metrics}){where}"
         )
 
     __repr__ = __str__

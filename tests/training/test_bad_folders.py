@@ -1,0 +1,94 @@
+"""Folders that are not those of this very run."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import tutelage as tl
+
+INPUTS = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(40) % 3
+
+
+def distill(**changes):
+    """Call `distill` with good arguments, but for the changes."""
+    good = {
+        "teacher": nn.Linear(6, 3),
+        "student": nn.Linear(6, 3),
+        "train": TensorDataset(INPUTS, LABELS),
+        "objective": 0.5 * tl.HardLabels() + tl.SoftTargets(2),
+        "epochs": 2,
+        "batch_size": 8,
+    }
+    return tl.distill(**(good | changes))
+
+
+class TestFolder:
+    def test_a_different_run_is_refused_and_left_as_it_was(self, tmp_path):
+        distill(out=tmp_path)
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        with pytest.raises(tl.RunFolderError, match=r"(?s)differs in.*epochs: 2 there, 3 now"):
+            distill(out=tmp_path, epochs=3)
+        assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def test_another_teacher_is_a_different_run(self, tmp_path):
+        distill(out=tmp_path)
+        with pytest.raises(tl.RunFolderError, match="teacher: "):
+            distill(out=tmp_path, teacher=nn.Linear(6, 3))
+
+    def test_files_of_somebody_else_are_not_overwritten(self, tmp_path):
+        (tmp_path / "student.safetensors").write_text("mine")
+        with pytest.raises(tl.RunFolderError, match=r"student\.safetensors but without run\.json"):
+            distill(out=tmp_path)
+        assert (tmp_path / "student.safetensors").read_text() == "mine"
+
+    def test_a_folder_that_cannot_be_made(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(tl.RunFolderError, match="a folder that can be written"):
+            distill(out=tmp_path / "file" / "run")
+
+    def test_a_run_that_another_process_is_writing(self, tmp_path):
+        teacher = nn.Linear(6, 3)
+        distill(out=tmp_path, teacher=teacher)
+        hold = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX)"
+        command = [sys.executable, "-c", f"{hold}; print('held', flush=True); input()"]
+        with subprocess.Popen(
+            [*command, tmp_path / ".lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as other:
+            other.stdout.readline()
+            with pytest.raises(tl.RunFolderError, match="another process"):
+                distill(out=tmp_path, teacher=teacher)
+            other.communicate(b"\n")
+        distill(out=tmp_path, teacher=teacher)
+
+    def test_a_broken_checkpoint_is_named(self, tmp_path):
+        torch.manual_seed(0)
+        teacher = nn.Linear(6, 3)
+        distill(out=tmp_path, teacher=teacher)
+        (tmp_path / "last.pt").write_bytes(b"not a checkpoint")
+        with pytest.raises(tl.RunFolderError, match=r"last\.pt must be a checkpoint"):
+            distill(out=tmp_path, teacher=teacher)
+
+    def test_other_data_is_a_different_run(self, tmp_path):
+        teacher = nn.Linear(6, 3)
+        distill(out=tmp_path, teacher=teacher)
+        with pytest.raises(tl.RunFolderError, match="train_content: "):
+            distill(out=tmp_path, teacher=teacher, train=TensorDataset(INPUTS + 1, LABELS))
+
+    def test_a_damaged_description(self, tmp_path):
+        distill(out=tmp_path)
+        (tmp_path / "run.json").write_text("{")
+        with pytest.raises(tl.RunFolderError, match="damaged"):
+            distill(out=tmp_path)
+
+    def test_a_best_student_that_is_gone(self, tmp_path):
+        teacher = nn.Linear(6, 3)
+        shared = {"teacher": teacher, "val": TensorDataset(INPUTS, LABELS), "out": tmp_path}
+        run = distill(**shared)
+        (tmp_path / f"best-{run.best_epoch}.safetensors").unlink()
+        with pytest.raises(tl.RunFolderError, match="student of the best epoch"):
+            distill(**shared)

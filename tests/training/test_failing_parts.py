@@ -1,0 +1,124 @@
+"""Errors of the user's optimizer, scheduler, transform, data and metrics."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+import tutelage as tl
+
+INPUTS = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(40) % 3
+
+
+def distill(**changes):
+    """Call `distill` with good arguments, but for the changes."""
+    good = {
+        "teacher": nn.Linear(6, 3),
+        "student": nn.Linear(6, 3),
+        "train": TensorDataset(INPUTS, LABELS),
+        "objective": 0.5 * tl.HardLabels() + tl.SoftTargets(2),
+        "epochs": 2,
+        "batch_size": 8,
+    }
+    return tl.distill(**(good | changes))
+
+
+class Failing(torch.optim.SGD):
+    def step(self, closure=None):
+        if self.param_groups[0]["lr"] < 0.01:
+            raise KeyError("no momentum")
+        return super().step(closure)
+
+
+def failing_scheduler(optimizer, _):
+    def rate(step):
+        if step == 3:
+            raise ZeroDivisionError("step")
+        return 1.0
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+
+
+def failing_transform(_):
+    raise AttributeError("no images")
+
+
+class FailingSet(torch.utils.data.Dataset):
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, place):
+        if place > 30:
+            raise OSError("the file is gone")
+        return INPUTS[place], LABELS[place]
+
+
+class FailingStream(IterableDataset):
+    def __iter__(self):
+        yield from zip(INPUTS[:20], LABELS[:20], strict=True)
+        raise OSError("the connection is gone")
+
+
+RAW = {
+    "optimizer made": (
+        {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=-1)},
+        tl.ArgumentError,
+        ValueError,
+        r"`optimizer` must.*fails with ValueError: Invalid learning rate",
+    ),
+    "optimizer step": (
+        {"optimizer": partial(Failing, lr=0.001)},
+        tl.ArgumentError,
+        KeyError,
+        r"`optimizer` must work.*Failing.*step 1 with KeyError: 'no momentum'",
+    ),
+    "scheduler made": (
+        {"scheduler": lambda *_: 1 / 0},
+        tl.ArgumentError,
+        ZeroDivisionError,
+        "`scheduler` must.*fails with ZeroDivisionError",
+    ),
+    "scheduler step": (
+        {"scheduler": failing_scheduler},
+        tl.ArgumentError,
+        ZeroDivisionError,
+        "`scheduler` must work.*LambdaLR.*step 3",
+    ),
+    "transform": (
+        {"transform": failing_transform},
+        tl.ArgumentError,
+        AttributeError,
+        "`transform` must work.*function.*no images",
+    ),
+    "set": ({"train": FailingSet()}, tl.DataError, OSError, "`train` .*the file is gone"),
+    "stream": (
+        {"train": DataLoader(FailingStream(), 8)},
+        tl.DataError,
+        OSError,
+        "`train` .*the connection is gone.*epoch 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_errors_of_the_users_parts_say_which_failed_and_keep_the_cause(name):
+    changes, kind, cause, message = RAW[name]
+    with pytest.raises(kind, match=f"(?s){message}") as caught:
+        distill(**changes)
+    assert isinstance(caught.value.__cause__, cause)
+
+
+def test_a_full_device_stays_an_error_of_pytorch():
+    def full(*_):
+        raise torch.OutOfMemoryError("full")
+
+    def optimizer(parameters):
+        made = torch.optim.SGD(parameters, lr=0.1)
+        made.register_step_pre_hook(full)
+        return made
+
+    with pytest.raises(torch.OutOfMemoryError):
+        distill(optimizer=optimizer)
