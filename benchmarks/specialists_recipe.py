@@ -4,7 +4,7 @@
 
 Digits are photographs, or sketches: turned over their diagonal and inverted. Each specialist is
 trained on its own folder by the same recipe, as docs/jobs.md says; a study compares students
-of them with controls. Takes about two minutes on one core.
+of them with controls. Takes about one minute of one core.
 """
 
 from __future__ import annotations
