@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from tutelage.aligned import AlignedTargets
 from tutelage.coarse import CoarseLogits
 from tutelage.data import Source, as_source, randomness
 from tutelage.errors import ArgumentError, DataError
@@ -277,7 +278,7 @@ def _kept(student: Signals, target: Signals, few: bool) -> tuple[Signals, Signal
     """
     found = []
     for each in (student, target):
-        output = each.output
+        output = None if isinstance(each.output, AlignedTargets) else each.output
         if few and output is not None:
             output = None if isinstance(output, CoarseLogits) else predicted(output)
         elif isinstance(output, HeadLogits):

@@ -87,7 +87,7 @@ def next_tokens(batch: Batch) -> Batch:
                 f"{list(tokens.shape)}, got {describe(each)}; align it with `input_ids`: it is "
                 "shifted to the next token here"
             )
-    valid = _within_texts(inputs, tokens)
+    valid = within_texts(inputs, tokens)
     targets = labels[:, 1:]
     if batch.row_mask is not None:
         valid = valid & batch.row_mask[:, 1:]
@@ -113,7 +113,7 @@ def _masks(inputs: Mapping[str, Any]) -> dict[str, Tensor | None]:
     return found
 
 
-def _within_texts(inputs: Mapping[str, Any], tokens: Tensor) -> Tensor:
+def within_texts(inputs: Mapping[str, Any], tokens: Tensor) -> Tensor:
     """Return which positions are followed by a token of the same text, `[batch, tokens − 1]`."""
     masks = _masks(inputs)
     valid = torch.ones_like(tokens[:, 1:], dtype=torch.bool)

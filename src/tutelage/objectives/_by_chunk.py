@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from tutelage.aligned import AlignedTargets
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError
 from tutelage.heads import HeadLogits
@@ -38,7 +39,7 @@ def with_heads(objective: Objective, least: int | None) -> Wants:
     wants = objective.wants
     several = [term.objective for term in objective.terms()]
     reading = [each for each in several if each.wants.student.output or each.wants.teacher.output]
-    if least is None or not all(each.row_by_row for each in reading):
+    if least is None or not all(each.row_by_row or each.reads_heads for each in reading):
         return wants
     student, teacher = (replace(each, head_from=least) for each in (wants.student, wants.teacher))
     return Wants(student, teacher, wants.labels)
@@ -163,7 +164,9 @@ class _Gradients:
         )
 
 
-def _logits(output: Tensor | CoarseLogits | HeadLogits) -> Tensor | CoarseLogits:
+def _logits(
+    output: Tensor | CoarseLogits | HeadLogits | AlignedTargets,
+) -> Tensor | CoarseLogits | AlignedTargets:
     return output.logits() if isinstance(output, HeadLogits) else output
 
 
