@@ -277,9 +277,8 @@ def _rest(module: nn.Module) -> None:
 def _refuse_other_tokens(student: nn.Module, teacher: Teacher) -> None:
     """Refuse two language models whose outputs are about the tokens of different tokenizers."""
     ours = tokenizer_of(student)
-    for module in teacher.modules() if ours else ():
-        theirs = tokenizer_of(module)
-        if theirs is not None and theirs.get_vocab() != ours.get_vocab():
+    for theirs in map(tokenizer_of, teacher.modules()):
+        if ours is not None and theirs is not None and theirs.get_vocab() != ours.get_vocab():
             raise ModelError(
                 "the outputs of two language models for texts must be about the same tokens, got "
                 f"different tokenizers, of {len(ours)} (student) and {len(theirs)} tokens "

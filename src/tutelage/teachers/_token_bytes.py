@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from tutelage.errors import ArgumentError, DataError
@@ -13,7 +16,7 @@ from tutelage.errors import ArgumentError, DataError
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPACE = "▁"
 _LITERAL = _SPACE.encode()
-_SHOWN = 40
+_SHOWN = 24
 
 
 class Encoded(NamedTuple):
@@ -76,7 +79,7 @@ class TokenBytes:
         self.prefix: list[int] = (
             with_special[: special.index(False)] if bare and False in special else []
         )
-        self._adds_space = (self._pieces(self._ids("a")) or [b""])[0].startswith(b" ")
+        self._adds_space = b"".join(self._pieces(self._encoding("a").ids)).startswith(b" ")
 
     @cached_property
     def special(self) -> dict[int, str]:
@@ -101,7 +104,8 @@ class TokenBytes:
             if fallback and (byte := _BYTE.fullmatch(token)):
                 found[number] = bytes([int(byte[1], 16)])
             elif number not in self.special:
-                found[number] = token.encode() if number in added else self._bytes(token)
+                literal = self._is_byte_level and number in added
+                found[number] = token.encode() if literal else self._bytes(token)
         return found
 
     @cached_property
@@ -121,10 +125,23 @@ class TokenBytes:
         """Return the tokens of a text, without special ones; "</s>" in a text is text.
 
         Raises:
-            DataError: The tokens' bytes are not those of the text.
+            DataError: The tokens are of another text, apart from Unicode's normal forms.
         """
-        ids = self._ids(text)
-        return Encoded(ids, self._lengths(text, self._pieces(ids)))
+        found = self._encoding(text)
+        if found is None:
+            return Encoded([], [])
+        pieces = self._pieces(found.ids)
+        lengths = self._lengths(text.encode(), pieces)
+        if lengths is not None:
+            return Encoded(found.ids, lengths)
+        forms = (text, b"".join(pieces).decode(errors="replace").removeprefix(" "))
+        if self._is_equal(*forms):
+            return Encoded(found.ids, _by_offsets(text, found.offsets))
+        raise DataError(
+            f"`{self.name}` must keep every character of a text, so that its tokens can be aligned "
+            f"with others, got {_different(*forms)}; it does not know a character, or changes the "
+            "text: change the texts in the same way first, or leave such texts out"
+        )
 
     def decoded(self, ids: Sequence[int]) -> Decoded:
         """Return the text of tokens that are not special, or of a part of a text."""
@@ -132,13 +149,16 @@ class TokenBytes:
         if self._adds_space and pieces and pieces[0].startswith(b" "):
             pieces[0] = pieces[0][1:]
         whole = b"".join(pieces)
+        unknown = {number for number, each in enumerate(ids) if each == self.unknown}
+        with suppress(UnicodeDecodeError):
+            return Decoded(whole.decode(), list(map(len, pieces)), unknown)
         bad = bytearray(len(whole))
         for first, last in _not_utf8(whole):
             bad[first:last] = b"\x01" * (last - first)
-        lengths, broken, at = [], set[int](), 0
-        for number, (each, piece) in enumerate(zip(ids, pieces, strict=True)):
+        lengths, broken, at = [], unknown, 0
+        for number, piece in enumerate(pieces):
             wrong = sum(bad[at : at + len(piece)])
-            if wrong or each == self.unknown:
+            if wrong:
                 broken.add(number)
             lengths.append(len(piece) - wrong)
             at += len(piece)
@@ -175,31 +195,31 @@ class TokenBytes:
             return bytes(_BYTES[each] for each in token)
         return token.encode()
 
-    def _ids(self, text: str) -> list[int]:
-        return self._backend.encode(text, add_special_tokens=False).ids if text else []
+    def _encoding(self, text: str) -> Any:
+        return self._backend.encode(text, add_special_tokens=False) if text else None
 
     def _pieces(self, ids: Sequence[int]) -> list[bytes]:
         return [self.table[each] or b"" for each in ids]
 
-    def _lengths(self, text: str, pieces: list[bytes]) -> list[int]:
-        """Return how many bytes of a text each of its tokens covers."""
-        whole, at, lengths = text.encode(), 0, []
-        for number, piece in enumerate(pieces):
-            added = number == 0 and self._adds_space and piece.startswith(b" ")
-            length = _length(whole, at, piece[1:] if added else piece)
+    def _lengths(self, whole: bytes, pieces: list[bytes]) -> list[int] | None:
+        """Return how many bytes of a text each of its tokens covers; None if they are others."""
+        if self._adds_space and pieces and pieces[0].startswith(b" "):
+            pieces = [pieces[0][1:], *pieces[1:]]
+        if b"".join(pieces) == whole:
+            return list(map(len, pieces))
+        at, lengths = 0, []
+        for piece in pieces:
+            length = _length(whole, at, piece)
             if length is None:
-                break
+                return None
             lengths.append(length)
             at += length
-        if len(lengths) < len(pieces) or at < len(whole):
-            near = whole[max(at - _SHOWN // 2, 0) : at + _SHOWN // 2].decode(errors="ignore")
-            raise DataError(
-                f"`{self.name}` must keep the bytes of every text, so that its tokens can be "
-                f"aligned, got others near {near!r}; it does not know a character, or changes the "
-                "text: apply its normalization to the texts first "
-                '(unicodedata.normalize("NFKC", text)), or leave such texts out'
-            )
-        return lengths
+        return lengths if at == len(whole) else None
+
+    def _is_equal(self, text: str, other: str) -> bool:
+        """Tell whether two texts differ by Unicode's normal forms only, as NFC does."""
+        one, another = (unicodedata.normalize("NFKC", each) for each in (text, other))
+        return one.removeprefix(" ") == another.removeprefix(" ")
 
 
 def bytes_of_characters() -> dict[str, int]:
@@ -239,6 +259,29 @@ def _length(whole: bytes, at: int, piece: bytes) -> int | None:
             return None
         end += len(_LITERAL) if space else 1
     return end - at
+
+
+def _by_offsets(text: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
+    """Return how many bytes of a text its tokens cover, where these are of another normal form.
+
+    Of tokens that share a character, the last one covers it.
+    """
+    ends = [0, *accumulate(len(each.encode()) for each in text)]
+    starts = [first for first, _ in offsets[1:]] + [len(text)]
+    at, lengths = 0, []
+    for (_, last), following in zip(offsets, starts, strict=True):
+        end = max(ends[last], at) if following >= last else at
+        lengths.append(end - at)
+        at = end
+    lengths[-1] += ends[-1] - at
+    return lengths
+
+
+def _different(text: str, other: str) -> str:
+    """Return where two texts begin to differ, for an error."""
+    pairs = enumerate(zip(text, other, strict=False))
+    at = max(next((place for place, (a, b) in pairs if a != b), min(len(text), len(other))) - 8, 0)
+    return f"{other[at : at + _SHOWN]!r} for {text[at : at + _SHOWN]!r}"
 
 
 def _not_utf8(whole: bytes) -> Iterator[tuple[int, int]]:
