@@ -131,7 +131,10 @@ class TokenBytes:
         if found is None:
             return Encoded([], [])
         pieces = self._pieces(found.ids)
-        lengths = self._lengths(text.encode(), pieces)
+        bare = self._without_space(pieces)
+        lengths = _lengths(text.encode(), bare)
+        if lengths is None and bare is not pieces:  # some add none where the text has one
+            lengths = _lengths(text.encode(), pieces)
         if lengths is not None:
             return Encoded(found.ids, lengths)
         forms = (text, b"".join(pieces).decode(errors="replace").removeprefix(" "))
@@ -145,9 +148,7 @@ class TokenBytes:
 
     def decoded(self, ids: Sequence[int]) -> Decoded:
         """Return the text of tokens that are not special, or of a part of a text."""
-        pieces = self._pieces(ids)
-        if self._adds_space and pieces and pieces[0].startswith(b" "):
-            pieces[0] = pieces[0][1:]
+        pieces = self._without_space(self._pieces(ids))
         whole = b"".join(pieces)
         unknown = {number for number, each in enumerate(ids) if each == self.unknown}
         with suppress(UnicodeDecodeError):
@@ -201,20 +202,11 @@ class TokenBytes:
     def _pieces(self, ids: Sequence[int]) -> list[bytes]:
         return [self.table[each] or b"" for each in ids]
 
-    def _lengths(self, whole: bytes, pieces: list[bytes]) -> list[int] | None:
-        """Return how many bytes of a text each of its tokens covers; None if they are others."""
+    def _without_space(self, pieces: list[bytes]) -> list[bytes]:
+        """Leave out the space that is added before a text."""
         if self._adds_space and pieces and pieces[0].startswith(b" "):
-            pieces = [pieces[0][1:], *pieces[1:]]
-        if b"".join(pieces) == whole:
-            return list(map(len, pieces))
-        at, lengths = 0, []
-        for piece in pieces:
-            length = _length(whole, at, piece)
-            if length is None:
-                return None
-            lengths.append(length)
-            at += length
-        return lengths if at == len(whole) else None
+            return [pieces[0][1:], *pieces[1:]]
+        return pieces
 
     def _is_equal(self, text: str, other: str) -> bool:
         """Tell whether two texts differ by Unicode's normal forms only, as NFC does."""
@@ -246,6 +238,20 @@ def _types(part: Any) -> Iterator[str]:
     elif isinstance(part, list):
         for each in part:
             yield from _types(each)
+
+
+def _lengths(whole: bytes, pieces: list[bytes]) -> list[int] | None:
+    """Return how many bytes of a text each of its tokens covers; None if they are others."""
+    if b"".join(pieces) == whole:
+        return list(map(len, pieces))
+    at, lengths = 0, []
+    for piece in pieces:
+        length = _length(whole, at, piece)
+        if length is None:
+            return None
+        lengths.append(length)
+        at += length
+    return lengths if at == len(whole) else None
 
 
 def _length(whole: bytes, at: int, piece: bytes) -> int | None:
