@@ -22,13 +22,11 @@ class Cells:
         student: The cell of each of the student's tokens, `[tokens]` of int64.
         teacher: The same of the teacher's.
         number: How many strings are shared.
-        other: Whether any of the student's tokens is in the last cell.
     """
 
     student: Tensor
     teacher: Tensor
     number: int
-    other: bool
 
     def to(self, device: torch.device) -> Cells:
         """Return the same on a device."""

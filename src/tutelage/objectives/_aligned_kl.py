@@ -19,7 +19,7 @@ from tutelage.signals import Batch, Signals
 from tutelage.wants import OUTPUT, Wants
 
 
-def aligned_kl(student: Tensor, teacher: Tensor, cells: Cells) -> Tensor:
+def aligned_kl(student: Tensor, teacher: Tensor, known: Cells) -> Tensor:
     """KL(P ‖ Q) over the strings that two vocabularies have in common, and one for other tokens.
 
     P and Q are sums of the probabilities of the tokens of a cell. A token that only one side has
@@ -32,30 +32,38 @@ def aligned_kl(student: Tensor, teacher: Tensor, cells: Cells) -> Tensor:
     Args:
         student: Logits over the student's vocabulary, `[rows, tokens]`.
         teacher: Logits over the teacher's vocabulary for the same next string, `[rows, tokens]`.
-        cells: Of both vocabularies; tokens beyond them count as others.
+        known: The cells of both vocabularies; tokens beyond them count as others.
 
     Returns:
         `[rows]`, in nats, zero or more.
 
-    >>> cells = Cells(torch.tensor([0, 1, 1]), torch.tensor([1, 0]), number=2, other=False)
+    >>> cells = Cells(torch.tensor([0, 1, 1]), torch.tensor([1, 0]), number=2)
     >>> aligned_kl(torch.zeros(1, 3), torch.zeros(1, 2), cells)  # ½ log(½/⅓) + ½ log(½/⅔)
     tensor([0.0589])
     """
-    log_q = _of_cells(student, cells.student, cells.number)
-    log_p = _of_cells(teacher.detach(), cells.teacher, cells.number)
-    if not cells.other and student.shape[1] <= len(cells.student):
-        log_q, log_p = log_q[:, :-1], log_p[:, :-1].log_softmax(dim=1)
+    ours, theirs = (
+        _each(cells, logits.shape[1], known.number)
+        for cells, logits in ((known.student, student), (known.teacher, teacher))
+    )
+    log_q = _of_cells(student, ours, known.number)
+    log_p = _of_cells(teacher.detach(), theirs, known.number)
+    matched = torch.arange(known.number + 1, device=ours.device) < known.number
+    comparable = matched | (ours == known.number).any()
+    log_p = log_p.masked_fill(~comparable, -torch.inf).log_softmax(dim=1)
     # A cell without mass adds 0, whatever the student's probability: p log p → 0.
     possible = log_p > -torch.inf
     log_p, log_q = log_p.masked_fill(~possible, 0), log_q.masked_fill(~possible, 0)
     return (log_p.exp() * possible * (log_p - log_q)).sum(dim=1)
 
 
+def _each(cells: Tensor, size: int, number: int) -> Tensor:
+    """Return the cell of each of so many tokens; those beyond are others."""
+    return F.pad(cells, (0, max(size - len(cells), 0)), value=number)[:size]
+
+
 def _of_cells(logits: Tensor, cells: Tensor, number: int) -> Tensor:
     """Return log Σ softmax(logits) over the tokens of each cell, `[rows, number + 1]`."""
     values = F.log_softmax(at_least_float32(logits), dim=1)
-    size = values.shape[1]
-    cells = F.pad(cells, (0, max(size - len(cells), 0)), value=number)[:size]
     shape = (len(values), number + 1)
     index = cells.expand(values.shape)
     largest = values.new_full(shape, -torch.inf).scatter_reduce(1, index, values.detach(), "amax")

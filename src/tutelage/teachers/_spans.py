@@ -196,7 +196,7 @@ class Vocabularies:
                     known = (shared[string[:end]] for end in ends if string[:end] in shared)
                     cells[number] = next(known, len(pairs))
         student, teacher = (torch.tensor(each) for each in sides)
-        return Cells(student, teacher, len(pairs), bool((student == len(pairs)).any()))
+        return Cells(student, teacher, len(pairs))
 
 
 def _by_string(side: TokenBytes) -> dict[bytes, list[int]]:
