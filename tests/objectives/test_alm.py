@@ -31,7 +31,7 @@ def test_by_hand():
 def test_is_the_divergence_of_two_coins(student, teacher, temperature):
     q, p = ((Decimal(each) / Decimal(temperature)).exp() for each in (student, teacher))
     expected = p * (p / q).ln() + (1 - p) * ((1 - p) / (1 - q)).ln()
-    log_q, log_p = torch.tensor([student]).double(), torch.tensor([teacher]).double()
+    log_q, log_p = torch.tensor([[student], [teacher]], dtype=torch.float64)
     found = float(alm(log_q, log_p, temperature))
     assert found == pytest.approx(float(expected), rel=1e-9, abs=1e-13)
 

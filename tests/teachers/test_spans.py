@@ -28,16 +28,20 @@ def test_spans_part_both_sides_at_every_common_boundary(student, teacher):
     assert found[-1].last == len(ours)
     assert [each.teacher_first for each in found] == [0, *(x.teacher_last for x in found[:-1])]
     assert found[-1].teacher_last == len(theirs)
+    parts = [(ours[each.first : each.last], theirs[each.teacher_first : each.teacher_last])
+             for each in found]  # fmt: skip
+    assert all(sum(one) == sum(other) for one, other in parts)
+    empty = [pair for pair in parts if not sum(pair[0])]
+    assert parts[: len(empty)] == empty == [([0], [0])] * len(empty)
+    assert 0 not in (ours[len(empty)], theirs[len(empty)]) or ours[len(empty)] != theirs[len(empty)]
     common = {*accumulate(ours)} & {*accumulate(theirs)} - {0}
-    ends = list(accumulate(sum(ours[each.first : each.last]) for each in found))
+    ends = list(accumulate(sum(one) for one, _ in parts))[len(empty) :]
     assert ends == sorted(common)  # as many as possible: none can be shorter
-    for each in found:
-        mine, others = ours[each.first : each.last], theirs[each.teacher_first : each.teacher_last]
-        assert sum(mine) == sum(others) > 0
 
 
 def test_no_text_has_no_spans():
     assert spans([], []) == spans([0], []) == []
+    assert spans([0, 0], [0]) == [Span(0, 1, 0, 1)]
     with pytest.raises(ValueError, match="3 and 4 bytes"):
         spans([3], [4])
 

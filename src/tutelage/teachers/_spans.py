@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import NamedTuple
 
 import torch
@@ -26,7 +26,8 @@ def spans(student: Sequence[int], teacher: Sequence[int]) -> list[Span]:
     """Return the shortest spans of tokens of two sides that cover the same bytes.
 
     A token that covers none, such as a space added before a text, belongs to the span of the next
-    token; behind the last byte to the last span.
+    token, or behind the last byte to the last span. Where both sides begin with such tokens, these
+    are spans of their own.
 
     Args:
         student: How many bytes each of the student's tokens covers.
@@ -40,7 +41,9 @@ Span(first=2, last=3, teacher_first=1, teacher_last=3)]
         raise ValueError(f"spans of {sum(student)} and {sum(teacher)} bytes")
     sides = [_ends(each) for each in (student, teacher)]
     common = sorted(sides[0].keys() & sides[1].keys())
-    found, first, teacher_first = [], 0, 0
+    pairs = takewhile(lambda pair: not any(pair), zip(student, teacher, strict=False))
+    found = [Span(place, place + 1, place, place + 1) for place, _ in enumerate(pairs)]
+    first = teacher_first = len(found)
     for end in common:
         last, teacher_last = (side[end] for side in sides)
         if end == common[-1]:
@@ -84,7 +87,8 @@ class Vocabularies:
     def aligned(self, ids: Sequence[int]) -> tuple[list[int], list[Span]]:
         """Return the teacher's tokens for a text given as the student's, and the spans of both.
 
-        The teacher's tokens begin as its tokenizer begins a text.
+        The teacher's tokens begin as its tokenizer begins a text; if it adds nothing, they begin
+        with the counterpart of a special token with which the student's begin.
 
         Raises:
             DataError: A special token of the student has no counterpart; the teacher's tokenizer
