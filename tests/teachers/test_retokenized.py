@@ -272,13 +272,13 @@ def test_a_student_learns_from_a_teacher_with_another_tokenizer(tmp_path):
     pair = ("digits", "bytes")
     student, teacher = models(*pair)
     data = examples("digits", TEXTS, end=True)
-    tl.fit(teacher, train=examples("bytes", TEXTS, end=True), objective=tl.HardLabels(), epochs=20,
+    tl.fit(teacher, train=examples("bytes", TEXTS, end=True), objective=tl.HardLabels(), epochs=12,
            batch_size=5, optimizer=lambda each: torch.optim.Adam(each, 3e-3),
            engine=tl.Engine(progress=False))  # fmt: skip
     before = tl.evaluation.perplexity(student, data)
     run = tl.distill(
         retokenized(teacher, pair), student, train=data, val=data, objective=tl.AlignedKL(),
-        epochs=20, batch_size=5, optimizer=lambda each: torch.optim.Adam(each, 1e-2),
+        epochs=12, batch_size=5, optimizer=lambda each: torch.optim.Adam(each, 1e-2),
         engine=tl.Engine(progress=False), out=tmp_path / "run",
     )  # fmt: skip
     values = [each["val/loss"] for each in run.history if "val/loss" in each]
@@ -326,8 +326,8 @@ def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"ids of texts must be of `student_tokenizer`, below 300"):
         losses(student, retokenized(teacher, ("digits", "digits")), tl.AlignedKL(),
                Batch({"input_ids": torch.tensor([[4, 340, 5]])}))  # fmt: skip
+    few = Batch({"input_ids": torch.tensor([[40, 50, 60]])})
     with pytest.raises(ModelError, match=r"must have a logit for each token of its tokenizer"):
-        few = Batch({"input_ids": torch.tensor([[40, 50, 60]])})
         losses(make("Llama", vocab_size=299), known, tl.AlignedKL(), few)
     with pytest.raises(ModelError, match=r"a logit for each token of `tokenizer`|refused"):
         losses(student, Retokenized(make("Llama"), KINDS["digits"], KINDS["bytes"]),
@@ -336,11 +336,11 @@ def test_what_does_not_fit_is_refused(tmp_path):
         Retokenized("store", KINDS["digits"], KINDS["bytes"])
     with pytest.raises(ArgumentError, match=r"`student_tokenizer` must be a byte-level BPE"):
         Retokenized(teacher, KINDS["digits"], tokenizer())
+    special = byte_level(360, eos_token="<|end|>", pad_token="<|turn|>")
+    turns = Batch({"input_ids": torch.tensor([special("the")["input_ids"] + [1, 66]])})
+    known = Retokenized(teacher, KINDS["digits"], special)
     with pytest.raises(DataError, match=r"special token in a text must have one"):
-        special = byte_level(360, eos_token="<|end|>", pad_token="<|turn|>")
-        ids = torch.tensor([special("the")["input_ids"] + [1, 66]])
-        losses(make("Llama", vocab_size=len(special)), Retokenized(teacher, KINDS["digits"],
-               special), tl.AlignedKL(), Batch({"input_ids": ids}))  # fmt: skip
+        losses(make("Llama", vocab_size=len(special)), known, tl.AlignedKL(), turns)
 
 
 def test_tokens_of_two_tokenizers_are_never_paired_by_position():
