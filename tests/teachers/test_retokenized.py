@@ -101,7 +101,10 @@ def reference(student, teacher, pair, texts=PLAIN, prompt=0, objective="aligned_
                 continue
             q = sum(log_q[place - 1, ours[place]] for place in mine)
             p = sum(log_p[place - 1, theirs[place]] for place in others)
-            one = len(mine) == len(others) == 1 and known.same(ours[mine[0]], theirs[others[0]])
+            one = (
+                len(mine) == len(others) == 1
+                and known.same(ours[mine[0]], theirs[others[0]]).item()
+            )
             if objective == "aligned_kl" and one:
                 rows = log_q[mine[0] - 1 : mine[0]], log_p[others[0] - 1 : others[0]]
                 total = total + aligned_kl(*rows, known.cells)[0]

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate, takewhile
-from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tutelage.aligned import Cells
 from tutelage.errors import ArgumentError, DataError
 from tutelage.teachers._token_bytes import TokenBytes
 
-
-class Span(NamedTuple):
-    """The student's tokens from `first` to `last`, exclusive, and the teacher's, of equal bytes."""
-
-    first: int
-    last: int
-    teacher_first: int
-    teacher_last: int
+Spans = NDArray[np.int64]
+"""`[spans, 4]`: the first of the student's tokens, the one behind its last, and the teacher's."""
 
 
-def spans(student: Sequence[int], teacher: Sequence[int]) -> list[Span]:
+def spans(student: Sequence[int], teacher: Sequence[int]) -> Spans:
     """Return the shortest spans of tokens of two sides that cover the same bytes.
 
     A token that covers none, such as a space added before a text, belongs to the span of the next
@@ -33,33 +27,20 @@ def spans(student: Sequence[int], teacher: Sequence[int]) -> list[Span]:
         student: How many bytes each of the student's tokens covers.
         teacher: The same of the teacher's, with the same sum.
 
-    >>> spans([1, 2, 3], [3, 1, 2])
-    [Span(first=0, last=2, teacher_first=0, teacher_last=1), \
-Span(first=2, last=3, teacher_first=1, teacher_last=3)]
+    >>> spans([1, 2, 3], [3, 1, 2]).tolist()
+    [[0, 2, 0, 1], [2, 3, 1, 3]]
     """
-    if sum(student) != sum(teacher):
+    ends, their_ends = (np.cumsum(each, dtype=np.int64) for each in (student, teacher))
+    if ends[-1:].sum() != their_ends[-1:].sum():
         raise ValueError(f"spans of {sum(student)} and {sum(teacher)} bytes")
-    sides = [_ends(each) for each in (student, teacher)]
-    common = sorted(sides[0].keys() & sides[1].keys())
-    pairs = takewhile(lambda pair: not any(pair), zip(student, teacher, strict=False))
-    found = [Span(place, place + 1, place, place + 1) for place, _ in enumerate(pairs)]
-    first = teacher_first = len(found)
-    for end in common:
-        last, teacher_last = (side[end] for side in sides)
-        if end == common[-1]:
-            last, teacher_last = len(student), len(teacher)
-        found.append(Span(first, last, teacher_first, teacher_last))
-        first, teacher_first = last, teacher_last
-    return found
-
-
-def _ends(lengths: Sequence[int]) -> dict[int, int]:
-    """Return how many tokens cover so many bytes: the fewest, and at least one byte."""
-    found: dict[int, int] = {}
-    for number, end in enumerate(accumulate(lengths), start=1):
-        if end:
-            found.setdefault(end, number)
-    return found
+    # Of several tokens with one end, the first is found: the others cover no byte.
+    common, *found = np.intersect1d(ends, their_ends, return_indices=True)
+    lasts = np.stack(found, axis=1)[common > 0] + 1
+    lasts[-1:] = len(student), len(teacher)
+    empty = min((ends == 0).sum(), (their_ends == 0).sum())
+    lasts = np.concatenate([np.arange(1, empty + 1)[:, None].repeat(2, axis=1), lasts])
+    firsts = np.concatenate([np.zeros((1, 2), dtype=np.int64), lasts])[: len(lasts)]
+    return np.stack([firsts[:, 0], lasts[:, 0], firsts[:, 1], lasts[:, 1]], axis=1)
 
 
 class Vocabularies:
@@ -75,16 +56,19 @@ class Vocabularies:
         self, student: TokenBytes, teacher: TokenBytes, special: Mapping[str, str | None]
     ) -> None:
         self.student, self.teacher = student, teacher
-        self.special = self._special(special)
+        self.special = self._counterparts(special)
         self.cells = self._cells()
-        self._cell_of = [each.tolist() for each in (self.cells.student, self.cells.teacher)]
+        self._cell_of = [each.numpy() for each in (self.cells.student, self.cells.teacher)]
+        self._special = np.isin(
+            np.arange(len(student.table)), [*({*student.special} - {student.unknown})]
+        )
 
-    def same(self, student: int, teacher: int) -> bool:
-        """Tell whether a token of the student and one of the teacher are one string."""
-        cell = self._cell_of[0][student]
-        return cell == self._cell_of[1][teacher] != self.cells.number
+    def same(self, student: NDArray[np.int64], teacher: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which tokens of the student and of the teacher are one string, pair by pair."""
+        cells, others = self._cell_of[0][student], self._cell_of[1][teacher]
+        return (cells == others) & (cells != self.cells.number)
 
-    def aligned(self, ids: Sequence[int]) -> tuple[list[int], list[Span]]:
+    def aligned(self, ids: Sequence[int]) -> tuple[list[int], Spans]:
         """Return the teacher's tokens for a text given as the student's, and the spans of both.
 
         The teacher's tokens begin as its tokenizer begins a text; if it adds nothing, they begin
@@ -94,39 +78,37 @@ class Vocabularies:
             DataError: A special token of the student has no counterpart; the teacher's tokenizer
                 changes the text.
         """
-        found, aligned = list(self.teacher.prefix), list[Span]()
+        found, aligned = list(self.teacher.prefix), [np.zeros((0, 4), dtype=np.int64)]
         for first, last in self._parts(ids):
             at = len(found)
-            if ids[first] in self.student.special:
+            if self._special[ids[first]]:
                 other = self._counterpart(ids[first])
                 if other is not None and not (first == 0 and at):
                     found.append(other)
-                    aligned.append(Span(first, last, at, at + 1))
+                    aligned.append(np.array([[first, last, at, at + 1]]))
                 continue
             text, lengths, broken = self.student.decoded(ids[first:last])
             encoded = self.teacher.encoded(text)
             found += encoded.ids
-            for each in spans(lengths, encoded.lengths):
-                if broken.isdisjoint(range(each.first, each.last)):
-                    aligned.append(
-                        Span(each.first + first, each.last + first,
-                             each.teacher_first + at, each.teacher_last + at)
-                    )  # fmt: skip
-        return found, aligned
+            own = spans(lengths, encoded.lengths)
+            if broken:
+                before = np.isin(np.arange(-1, len(lengths)), [*broken]).cumsum()
+                own = own[before[own[:, 1]] == before[own[:, 0]]]
+            aligned.append(own + np.array([first, first, at, at]))
+        return found, np.concatenate(aligned)
 
     def _parts(self, ids: Sequence[int]) -> Iterator[tuple[int, int]]:
         """Yield the parts of a text: special tokens, and tokens between them."""
         first = 0
-        for place, each in enumerate(ids):
-            if each in self.student.special and each != self.student.unknown:
-                if first < place:
-                    yield first, place
-                yield place, place + 1
-                first = place + 1
+        for place in self._special[ids].nonzero()[0].tolist():
+            if first < place:
+                yield first, place
+            yield place, place + 1
+            first = place + 1
         if first < len(ids):
             yield first, len(ids)
 
-    def _special(self, given: Mapping[str, str | None]) -> dict[int, int | None]:
+    def _counterparts(self, given: Mapping[str, str | None]) -> dict[int, int | None]:
         """Return the teacher's special token for each of the student's; None for none."""
         ours, theirs = (
             {name: number for number, name in side.special.items()}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -20,7 +19,8 @@ from tutelage.layers.language import within_texts
 from tutelage.positions import rows_of
 from tutelage.rows import Rows
 from tutelage.signals import Batch, Signals
-from tutelage.teachers._spans import Span, Vocabularies
+from tutelage.teachers._plan import Plan
+from tutelage.teachers._spans import Vocabularies
 from tutelage.teachers._teacher import Teacher
 from tutelage.teachers._token_bytes import TokenBytes
 from tutelage.teachers.live import Live
@@ -114,7 +114,8 @@ class Retokenized(Teacher):
         rows = cast("Rows", rows_of(batch, _TOKENS))  # since the batch has tokens
         plan = self._plan(ids, within_texts(batch.inputs, ids), rows)
         output = self._output(plan, fields, ids.device)
-        targets = _targets(plan, output, rows, self.vocabularies.cells.to(ids.device))
+        cells = self.vocabularies.cells.to(ids.device)
+        targets = _targets(plan, output, rows, ids.shape, cells)
         return Signals(targets, rows=rows)
 
     def check_layers(self, paths: Collection[str]) -> None:
@@ -143,28 +144,21 @@ class Retokenized(Teacher):
         hashed = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         return f"Retokenized({hashed}; {self.members[0].fingerprint()})"
 
-    def _plan(self, ids: Tensor, within: Tensor, rows: Rows) -> _Plan:
+    def _plan(self, ids: Tensor, within: Tensor, rows: Rows) -> Plan:
         """Align all texts of a batch."""
         size = len(self.vocabularies.student.table)
-        largest = int(ids.max()) if ids.numel() else 0
-        plan = _Plan(tuple(ids.shape), self.vocabularies.same)
-        columns, learned = within.tolist(), rows.mask.expand(ids.shape).tolist()
-        for number, tokens in enumerate(ids.tolist()):
-            for first, last in _texts(columns[number]):
-                own = tokens[first:last]
-                if largest >= size and max(own) >= size:
-                    raise ModelError(
-                        f"the ids of texts must be of `student_tokenizer`, below {size}, got "
-                        f"{max(own)}; give the tokenizer that made them"
-                    )
-                theirs, spans = self.vocabularies.aligned(own)
-                known = learned[number][first:last]
-                plan.add(own, theirs[: self.max_length], spans, (number, first), known)
-        return plan
+        tokens = ids.cpu().numpy()
+        if tokens.size and tokens.max() >= size:
+            raise ModelError(
+                f"the ids of texts must be of `student_tokenizer`, below {size}, got "
+                f"{tokens.max()}; give the tokenizer that made them"
+            )
+        followed, learned = within.cpu().numpy(), rows.mask.expand(ids.shape).cpu().numpy()
+        return Plan.of(self.vocabularies, tokens, followed, learned, self.max_length)
 
-    def _output(self, plan: _Plan, fields: Fields, device: torch.device) -> Tensor | HeadLogits:
+    def _output(self, plan: Plan, fields: Fields, device: torch.device) -> Tensor | HeadLogits:
         """Return the teacher's logits at the places of the plan, `[places, tokens]`."""
-        if not plan.places:
+        if not len(plan.places):
             return torch.zeros(0, len(self.vocabularies.teacher.table), device=device)
         longest = max(map(len, plan.texts))
         ids = torch.tensor([each + [0] * (longest - len(each)) for each in plan.texts])
@@ -184,106 +178,38 @@ class Retokenized(Teacher):
                 f"the teacher must have a logit for each token of `tokenizer`, got "
                 f"{output.shape[-1]} for an id {int(ids.max())}; give the teacher's own tokenizer"
             )
-        text, place = torch.tensor(plan.places, device=device).unbind(dim=1)
+        text, place = torch.from_numpy(plan.places).to(device).unbind(dim=1)
         if isinstance(output, HeadLogits):
             return output.changed(lambda hidden: hidden[text, place]).as_computed()
         return output[text, place]
 
 
-@dataclass
-class _Plan:
-    """The teacher's texts, and where in them it says something of the student's spans.
-
-    Args:
-        shape: Of the student's tokens, `[batch, tokens]`.
-        same: Whether a token of the student and one of the teacher are one string.
-        texts: The teacher's tokens of each text.
-        places: Text and position of each of the teacher's outputs that are read.
-        tokens: The teacher's token that follows each of them.
-        of_span: Its span.
-        rows: By the student's position, as a number in the flat batch: its next token and span.
-        ends: Of each span the last of these.
-        single: By the span, the number of its place, where it is one token on both sides, of one
-            string.
-    """
-
-    shape: tuple[int, ...]
-    same: Callable[[int, int], bool]
-    texts: list[list[int]] = field(default_factory=list)
-    places: list[tuple[int, int]] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    of_span: list[int] = field(default_factory=list)
-    rows: dict[int, tuple[int, int]] = field(default_factory=dict)
-    ends: list[int] = field(default_factory=list)
-    single: dict[int, int] = field(default_factory=dict)
-
-    def add(
-        self,
-        own: list[int],
-        theirs: list[int],
-        spans: list[Span],
-        start: tuple[int, int],
-        learned: list[bool],
-    ) -> None:
-        """Add a text of the student, which begins at `start`, as both sides have it."""
-        row, column = start
-        at = row * self.shape[1] + column
-        for each in spans:
-            # A token is predicted at the position before it.
-            before = range(each.first - 1, each.last - 1)
-            predicted = each.first > 0 and each.teacher_first > 0
-            if not predicted or each.teacher_last > len(theirs) or not all(
-                learned[place] for place in before
-            ):  # fmt: skip
-                continue
-            number = len(self.ends)
-            for place in before:
-                self.rows[at + place] = (own[place + 1], number)
-            self.ends.append(at + each.last - 2)
-            single = each.last - each.first == 1 == each.teacher_last - each.teacher_first
-            if single and self.same(own[each.first], theirs[each.teacher_first]):
-                self.single[number] = len(self.places)
-            for place in range(each.teacher_first, each.teacher_last):
-                self.places.append((len(self.texts), place - 1))
-                self.tokens.append(theirs[place])
-                self.of_span.append(number)
-        self.texts.append(theirs)
-
-
-def _texts(within: list[bool]) -> Iterator[tuple[int, int]]:
-    """Yield where texts of two tokens and more begin and end, from which are followed by one."""
-    first = None
-    for place, followed in enumerate([*within, False]):
-        if followed and first is None:
-            first = place
-        elif not followed and first is not None:
-            yield first, place + 1
-            first = None
-
-
-def _targets(plan: _Plan, output: Tensor | HeadLogits, rows: Rows, cells: Cells) -> AlignedTargets:
+def _targets(
+    plan: Plan, output: Tensor | HeadLogits, rows: Rows, shape: torch.Size, cells: Cells
+) -> AlignedTargets:
     """Return what the teacher's outputs at the places of a plan say of the student's rows."""
     device = output.device
-    positions = torch.arange(plan.shape[0] * plan.shape[1], device=device).view(plan.shape)
-    row_of = {position: row for row, position in enumerate(rows.of(positions).tolist())}
-
-    def tensor(values: list[int]) -> Tensor:
-        return torch.tensor(values, dtype=torch.int64, device=device)
-
-    found = _log_probabilities(output, tensor(plan.tokens))
-    likelihood = found.new_zeros(len(plan.ends)).index_add(0, tensor(plan.of_span), found)
-    tokens, spans, single = [0] * len(row_of), [-1] * len(row_of), [-1] * len(row_of)
-    for position, (token, span) in plan.rows.items():
-        tokens[row_of[position]], spans[row_of[position]] = token, span
-    for number, span in enumerate(plan.single):
-        single[row_of[plan.ends[span]]] = number
+    tokens, spans, ends, single, their_tokens, their_spans, positions = (
+        torch.from_numpy(each).to(device)
+        for each in (plan.tokens, plan.spans, plan.ends, plan.single, plan.their_tokens,
+                     plan.their_spans, plan.positions)
+    )  # fmt: skip
+    found = _log_probabilities(output, their_tokens)
+    known = single >= 0
+    by_position = torch.full((3, shape.numel()), -1, dtype=torch.int64, device=device)
+    by_position[0] = 0
+    by_position[:2, positions] = torch.stack([tokens, spans])
+    by_position[2, ends[known]] = torch.arange(int(known.sum()), device=device)
+    # The row of each position: how many are rows before it.
+    row = rows.mask.expand(shape).flatten().cumsum(0) - 1
+    by_row = [rows.of(each.view(shape)) for each in by_position]
     return AlignedTargets(
-        tensor(tokens),
-        tensor(spans),
-        tensor(single),
-        tensor([row_of[position] for position in plan.ends]),
-        likelihood,
-        output[tensor(list(plan.single.values()))],
+        by_row[0],
+        by_row[1],
+        by_row[2],
+        row[ends],
+        found.new_zeros(len(ends)).index_add(0, their_spans, found),
+        output[single[known]],
         cells,
     )
 
