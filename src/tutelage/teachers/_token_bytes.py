@@ -63,12 +63,13 @@ class TokenBytes:
                 f"`{name}` must be a fast tokenizer of transformers, got "
                 f"{type(tokenizer).__name__}; load it by AutoTokenizer.from_pretrained"
             )
-        self.name, self.file = name, backend.to_str()
+        self.name = name
+        self._backend: Any = Tokenizer.from_str(backend.to_str())
+        self._backend.no_truncation()  # which are settings of the tokenizer's last call
+        self._backend.no_padding()
+        self.file: str = self._backend.to_str()
         self._content = json.loads(self.file)
         self._check_kind()
-        self._backend: Any = Tokenizer.from_str(self.file)
-        self._backend.no_truncation()
-        self._backend.no_padding()
         self._backend.encode_special_tokens = True  # "</s>" in a text is text
         self.eos: int | None = tokenizer.eos_token_id
         self.bos: int | None = tokenizer.bos_token_id
