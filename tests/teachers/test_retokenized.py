@@ -335,8 +335,11 @@ def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"a logit for each token of `tokenizer`|refused"):
         losses(student, Retokenized(make("Llama"), KINDS["digits"], KINDS["bytes"]),
                tl.AlignedKL(), batch)  # fmt: skip
-    with pytest.raises(ModelError, match=r"`teacher` must be a causal language model"):
-        Retokenized("store", KINDS["digits"], KINDS["bytes"])
+    for other in ("store", make("Bert", vocab_size=300), make("T5", vocab_size=300)):
+        with pytest.raises(ModelError, match=r"`teacher` must be a causal language model"):
+            Retokenized(other, KINDS["digits"], KINDS["bytes"])
+    with pytest.raises(ArgumentError, match=r"another tokenizer; leave out Selective"):
+        tl.Selective(tl.AlignedKL())
     with pytest.raises(ArgumentError, match=r"`student_tokenizer` must be a byte-level BPE"):
         Retokenized(teacher, KINDS["digits"], tokenizer())
     special = byte_level(360, eos_token="<|end|>", pad_token="<|turn|>")

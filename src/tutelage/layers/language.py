@@ -41,7 +41,7 @@ def as_asked(batch: Batch, model: object) -> Batch:
     model = unwrapped(model) if isinstance(model, nn.Module) else model
     if not _generates(model):
         return batch
-    if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+    if is_causal(model):
         return next_tokens(batch) if "input_ids" in inputs else batch
     prepare = getattr(model, "prepare_decoder_input_ids_from_labels", None)
     labels = batch.labels
@@ -50,6 +50,12 @@ def as_asked(batch: Batch, model: object) -> Batch:
     if not due or given or not callable(prepare):
         return batch
     return replace(batch, inputs={**inputs, "decoder_input_ids": prepare(labels)})
+
+
+def is_causal(model: Any) -> bool:
+    """Tell whether a model is a causal language model, whose output is about the next token."""
+    encodes = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    return _generates(model) and not encodes
 
 
 def _generates(model: Any) -> bool:

@@ -15,7 +15,8 @@ from tutelage._checks import integer
 from tutelage.aligned import AlignedTargets, Cells
 from tutelage.errors import ModelError
 from tutelage.heads import HeadLogits
-from tutelage.layers.language import within_texts
+from tutelage.layers.language import is_causal, within_texts
+from tutelage.layers.wrapper import unwrapped
 from tutelage.positions import rows_of
 from tutelage.rows import Rows
 from tutelage.signals import Batch, Signals
@@ -57,7 +58,7 @@ class Retokenized(Teacher):
     Raises:
         ArgumentError: A tokenizer is of another kind, `special_tokens` are none of theirs, or the
             tokenizers have no string in common.
-        ModelError: `teacher` is no module.
+        ModelError: `teacher` is no causal language model.
     """
 
     is_causal = True
@@ -70,11 +71,11 @@ class Retokenized(Teacher):
         max_length: int | None = None,
         special_tokens: Mapping[str, str | None] | None = None,
     ) -> None:
-        if not isinstance(teacher, nn.Module):
+        if not isinstance(teacher, nn.Module) or not is_causal(unwrapped(teacher)):
             raise ModelError(
                 "`teacher` must be a causal language model of transformers, got "
                 f"{type(teacher).__name__}; outputs that are stored or served are for one "
-                "tokenizer's tokens"
+                "tokenizer's tokens, and those of other models are not about the next token"
             )
         self.members = (Live(teacher),)
         config = getattr(teacher, "config", None)
