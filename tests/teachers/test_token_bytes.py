@@ -154,3 +154,32 @@ def test_characters_of_bytes_are_those_of_the_library():
     assert {*found} == {*pre_tokenizers.ByteLevel.alphabet()}
     assert sorted(found.values()) == list(range(256))
     assert (found["a"], found["Ġ"], found["Ċ"]) == (ord("a"), ord(" "), ord("\n"))
+
+
+def test_spaces_that_are_tokens_added_to_the_vocabulary_are_spaces():
+    """As in Gemma, whose runs of spaces and lines are added tokens that are not special."""
+    made = sentencepiece(adds_space=False)
+    made.add_tokens(["▁▁▁", "<|tool|>"])
+    known = TokenBytes("tokenizer", made)
+    assert known.table[made.convert_tokens_to_ids("▁▁▁")] == b"   "
+    assert known.table[made.convert_tokens_to_ids("<|tool|>")] == b"<|tool|>"
+    for text in ("a   b", "a▁▁▁b", "a<|tool|>b"):
+        assert sum(known.encoded(text).lengths) == len(text.encode())
+    of_bytes = byte_level()
+    of_bytes.add_tokens(["▁Ġ"])
+    known = TokenBytes("tokenizer", of_bytes)
+    assert known.encoded("a▁Ġb").lengths == [1, 5, 1]
+
+
+def test_another_normal_form_is_covered_by_its_own_bytes():
+    known = KNOWN["NFC"]
+    found = known.encoded("te\u0301b")  # "é" in two characters, of one and two bytes
+    assert [known.table[each] for each in found.ids] == [b"t", b"\xc3", b"\xa9", b"b"]
+    assert found.lengths == [1, 0, 3, 1]  # its last token covers it
+    found = known.encoded("ae\u0301b")
+    assert [known.table[each] for each in found.ids] == [b"a\xc3", b"\xa9", b"b"]
+    assert found.lengths == [0, 4, 1]  # as no token ends behind "a"
+    several = known.encoded("a\u1112\u1161\u11abb")  # a syllable in three characters of three bytes
+    assert sum(several.lengths) == 11
+    assert several.lengths[0] == several.lengths[-1] == 1
+    assert several.lengths[1:-2] == [0] * (len(several.ids) - 3)  # its last byte covers it

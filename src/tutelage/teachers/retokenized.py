@@ -89,6 +89,7 @@ class Retokenized(Teacher):
             TokenBytes("tokenizer", tokenizer),
             self.special_tokens,
         )
+        self._cells = self.vocabularies.cells
 
     def __repr__(self) -> str:
         known = self.vocabularies
@@ -115,8 +116,7 @@ class Retokenized(Teacher):
         rows = cast("Rows", rows_of(batch, _TOKENS))  # since the batch has tokens
         plan = self._plan(ids, within_texts(batch.inputs, ids), rows)
         output = self._output(plan, fields, ids.device)
-        cells = self.vocabularies.cells.to(ids.device)
-        targets = _targets(plan, output, rows, ids.shape, cells)
+        targets = _targets(plan, output, rows, ids.shape, self._cells.to(ids.device))
         return Signals(targets, rows=rows)
 
     def check_layers(self, paths: Collection[str]) -> None:
@@ -133,9 +133,13 @@ class Retokenized(Teacher):
 
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:
-        """Prepare the teacher."""
-        with self.members[0].ready(device):
-            yield
+        """Prepare the teacher, and move what is the same for all batches."""
+        before, self._cells = self._cells, self._cells.to(device)
+        try:
+            with self.members[0].ready(device):
+                yield
+        finally:
+            self._cells = before
 
     def fingerprint(self) -> str:
         """Return a hash of both tokenizers, and the teacher's fingerprint."""
