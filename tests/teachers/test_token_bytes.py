@@ -1,5 +1,6 @@
 """The bytes of tokens: those of a text's tokens are the bytes of the text."""
 
+import unicodedata
 from itertools import accumulate
 
 import pytest
@@ -183,3 +184,15 @@ def test_another_normal_form_is_covered_by_its_own_bytes():
     assert sum(several.lengths) == 11
     assert several.lengths[0] == several.lengths[-1] == 1
     assert several.lengths[1:-2] == [0] * (len(several.ids) - 3)  # its last byte covers it
+
+
+@settings(deadline=None)
+@given(text=st.text("ae\u0301\u0323 \u1112\u1161\u11abb1", max_size=10))
+def test_other_normal_forms_meet_only_where_both_texts_are_the_same(text):
+    known = KNOWN["NFC"]
+    found, ours, theirs = known.encoded(text), b"", b""
+    for number, length in zip(found.ids, found.lengths, strict=True):
+        theirs += known.table[number]
+        ours += text.encode()[len(ours) : len(ours) + length]
+        if length:  # a boundary of both
+            assert unicodedata.normalize("NFC", ours.decode()).encode() == theirs

@@ -8,7 +8,6 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 from tutelage.errors import ArgumentError, DataError
@@ -139,8 +138,8 @@ class TokenBytes:
         if lengths is not None:
             return Encoded(found.ids, lengths)
         forms = (text, b"".join(pieces).decode(errors="replace").removeprefix(" "))
-        if self._is_equal(*forms):
-            return Encoded(found.ids, _by_offsets(text, found.offsets))
+        if _is_equal(*(each.removeprefix(" ") for each in forms)):
+            return Encoded(found.ids, _by_offsets(text, found.offsets, bare))
         raise DataError(
             f"`{self.name}` must keep every character of a text, so that its tokens can be aligned "
             f"with others, got {_different(*forms)}; it does not know a character, or changes the "
@@ -209,11 +208,6 @@ class TokenBytes:
             return [pieces[0][1:], *pieces[1:]]
         return pieces
 
-    def _is_equal(self, text: str, other: str) -> bool:
-        """Tell whether two texts differ by Unicode's normal forms only, as NFC does."""
-        one, another = (unicodedata.normalize("NFKC", each) for each in (text, other))
-        return one.removeprefix(" ") == another.removeprefix(" ")
-
 
 def bytes_of_characters() -> dict[str, int]:
     """Return the byte for which each character of a byte-level token stands.
@@ -268,19 +262,30 @@ def _length(whole: bytes, at: int, piece: bytes) -> int | None:
     return end - at
 
 
-def _by_offsets(text: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
+def _is_equal(text: str, other: str) -> bool:
+    """Tell whether two texts differ by Unicode's normal forms only, as NFC does."""
+    one, another = (unicodedata.normalize("NFKC", each) for each in (text, other))
+    return one == another
+
+
+def _by_offsets(text: str, offsets: Sequence[tuple[int, int]], pieces: list[bytes]) -> list[int]:
     """Return how many bytes of a text its tokens cover, where these are of another normal form.
 
-    Of tokens that share a character, the last one covers it.
+    A token that ends within a character, or where the two forms do not correspond, covers none: the
+    next one that does not covers all.
     """
-    ends = [0, *accumulate(len(each.encode()) for each in text)]
+    lengths, at, pending = [0] * len(pieces), 0, b""
     starts = [first for first, _ in offsets[1:]] + [len(text)]
-    at, lengths = 0, []
-    for (_, last), following in zip(offsets, starts, strict=True):
-        end = max(ends[last], at) if following >= last else at
-        lengths.append(end - at)
-        at = end
-    lengths[-1] += ends[-1] - at
+    for number, ((_, last), following, piece) in enumerate(
+        zip(offsets, starts, pieces, strict=True)
+    ):
+        pending += piece
+        for end in (last, following):
+            with suppress(UnicodeDecodeError):
+                if end >= at and _is_equal(text[at:end], pending.decode()):
+                    lengths[number], at, pending = len(text[at:end].encode()), end, b""
+                    break
+    lengths[-1] += len(text[at:].encode())
     return lengths
 
 
