@@ -194,5 +194,5 @@ def test_other_normal_forms_meet_only_where_both_texts_are_the_same(text):
     for number, length in zip(found.ids, found.lengths, strict=True):
         theirs += known.table[number]
         ours += text.encode()[len(ours) : len(ours) + length]
-        if length:  # a boundary of both
+        if length and ours != theirs:  # a boundary of both
             assert unicodedata.normalize("NFC", ours.decode()).encode() == theirs
