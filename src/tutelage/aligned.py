@@ -43,11 +43,12 @@ class AlignedTargets:
     Args:
         tokens: The student's next token at each row, `[rows]`.
         spans: The number of the span to which it belongs, `[rows]`; −1 for none.
-        single: `[rows]`: which of `logits` is about the same next token, where the span is one
-            token on both sides, of one string; −1 elsewhere.
+        shared: `[rows]`: which of `logits` is about the same next string, where a span begins and
+            the first tokens of both sides count for one shared string; −1 elsewhere.
         ends: The row of each span's last token, `[spans]`.
+        whole: Whether that string is the whole span, one token on both sides, `[spans]` of bool.
         likelihood: The teacher's log-probability of each span, Σ log p(token), `[spans]`.
-        logits: The teacher's, over its own vocabulary, `[single rows, teacher's tokens]`.
+        logits: The teacher's, over its own vocabulary, `[shared rows, teacher's tokens]`.
         cells: Which tokens of both sides are compared.
 
     Raises:
@@ -56,19 +57,21 @@ class AlignedTargets:
 
     tokens: Tensor
     spans: Tensor
-    single: Tensor
+    shared: Tensor
     ends: Tensor
+    whole: Tensor
     likelihood: Tensor
     logits: Tensor | HeadLogits
     cells: Cells
 
     def __post_init__(self) -> None:
-        rows = {each.shape for each in (self.tokens, self.spans, self.single)}
-        if len(rows) > 1 or self.ends.shape != self.likelihood.shape:
+        rows = {each.shape for each in (self.tokens, self.spans, self.shared)}
+        spans = {each.shape for each in (self.ends, self.whole, self.likelihood)}
+        if len(rows) > 1 or len(spans) > 1:
             raise ModelError(
-                "AlignedTargets must have tokens, spans and single of [rows], and ends and "
-                f"likelihood of [spans], got {[list(each) for each in rows]}, "
-                f"{list(self.ends.shape)} and {list(self.likelihood.shape)}; bring them to these"
+                "AlignedTargets must have tokens, spans and shared of [rows], and ends, whole and "
+                f"likelihood of [spans], got {[list(each) for each in rows]} and "
+                f"{[list(each) for each in spans]}; bring them to these"
             )
 
     def __len__(self) -> int:
@@ -77,7 +80,7 @@ class AlignedTargets:
     def __getitem__(self, rows: slice) -> AlignedTargets:
         """Return some of the rows; spans and logits stay whole, and are numbered as before."""
         return replace(
-            self, tokens=self.tokens[rows], spans=self.spans[rows], single=self.single[rows]
+            self, tokens=self.tokens[rows], spans=self.spans[rows], shared=self.shared[rows]
         )
 
     def to(self, device: torch.device) -> AlignedTargets:
@@ -85,8 +88,9 @@ class AlignedTargets:
         return AlignedTargets(
             self.tokens.to(device),
             self.spans.to(device),
-            self.single.to(device),
+            self.shared.to(device),
             self.ends.to(device),
+            self.whole.to(device),
             self.likelihood.to(device),
             self.logits.to(device),
             self.cells.to(device),

@@ -1,6 +1,7 @@
 """KL over the strings that two vocabularies share, against loops over tokens."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -118,47 +119,61 @@ def test_logits_far_apart_have_finite_gradients():
     assert slope.isfinite().all()
 
 
-def targets(known=None, single=(-1, 0, -1, -1, 1)):
+def targets(known=None, shared=(-1, 0, 1, -1, 2), whole=(True, False, True)):
     """Five rows: of no span, of one token, of two tokens, and of one token again."""
-    logits = torch.randn(2, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    logits = torch.randn(3, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     return AlignedTargets(
         tokens=torch.tensor([0, 3, 1, 6, 2]),
         spans=torch.tensor([-1, 0, 1, 1, 2]),
-        single=torch.tensor(single),
+        shared=torch.tensor(shared),
         ends=torch.tensor([1, 3, 4]),
+        whole=torch.tensor(whole),
         likelihood=torch.tensor([-1.0, -2.5, -0.5], dtype=torch.float64),
         logits=logits,
         cells=known or cells(),
     )
 
 
+def value(objective, student, given):
+    return objective(Signals(student), Signals(given), Batch(torch.zeros(5, 1)))
+
+
 def test_spans_of_one_token_and_of_several():
     student, _ = sides()
     given, log_q = targets(), student.log_softmax(1)
-    spans = [log_q[1, 3], log_q[2, 1] + log_q[3, 6], log_q[4, 2]]
-    of_two = alm(spans[1][None], given.likelihood[1:2], 1.0)
-    ones = plain(student[[1, 4]], given.logits, given.cells)
-    expected = torch.stack([ones[0] * 0, ones[0], ones[0] * 0, of_two[0], ones[1]])
-    found = AlignedKL()(Signals(student), Signals(given), Batch(torch.zeros(5, 1)))
-    torch.testing.assert_close(found, expected)
-    ours, theirs = (torch.autograd.grad(each.sum(), student, retain_graph=True)[0]
-                    for each in (found, expected))  # fmt: skip
-    torch.testing.assert_close(ours, theirs)
-    expected = (
-        torch.zeros(5)
-        .double()
-        .index_put((given.ends,), alm(torch.stack(spans), given.likelihood, 7.0))
-    )
-    found = ALM(7)(Signals(student), Signals(given), Batch(torch.zeros(5, 1)))
-    torch.testing.assert_close(found, expected)
+    spans = torch.stack([log_q[1, 3], log_q[2, 1] + log_q[3, 6], log_q[4, 2]])
+    first, second, last = plain(student[[1, 2, 4]], given.logits, given.cells)
+    for temperature in (100.0, 1.0):
+        by_span = alm(spans, given.likelihood, temperature)
+        expected = torch.stack([first * 0, first, second, by_span[1] * temperature, last])
+        found = value(AlignedKL(temperature), student, given)
+        torch.testing.assert_close(found, expected)
+        ours, theirs = (torch.autograd.grad(each.sum(), student, retain_graph=True)[0]
+                        for each in (found, expected))  # fmt: skip
+        torch.testing.assert_close(ours, theirs)
+    expected = torch.zeros(5).double().index_put(
+        (given.ends,), alm(spans, given.likelihood, 7.0)
+    )  # fmt: skip
+    torch.testing.assert_close(value(ALM(7), student, given), expected)
 
 
-def test_one_token_on_both_sides_that_is_another_string_counts_by_its_probability():
+def test_spans_that_begin_with_other_strings_count_by_their_probability():
+    """Also those of one token on both sides."""
     student, _ = sides()
-    given = targets(single=(-1, -1, -1, -1, 1))
-    found = AlignedKL()(Signals(student), Signals(given), Batch(torch.zeros(5, 1)))
-    by_alm = ALM(1)(Signals(student), Signals(given), Batch(torch.zeros(5, 1)))
-    torch.testing.assert_close(found[1], by_alm[1])
+    given = targets(shared=(-1, -1, -1, -1, 2), whole=(False, False, True))
+    found, by_alm = (value(each, student, given) for each in (AlignedKL(5), 5 * ALM(5)))
+    torch.testing.assert_close(found[:4], by_alm[:4])
+
+
+def test_a_student_that_writes_numbers_at_once_is_not_torn_from_them():
+    """Its "1234" counts for the teacher's "1", which is all that the teacher can say."""
+    known = cells([0, 0, 1], [0, 1], 2)  # "1", "1234", "x"; "1", "x"
+    student = torch.tensor([[0.0, 5.0, 1.0]], requires_grad=True)
+    teacher = torch.stack([student[0, :2].logsumexp(0), student[0, 2]]).detach()[None]
+    found = aligned_kl(student, teacher, known)
+    [slope] = torch.autograd.grad(found.sum(), student)
+    torch.testing.assert_close(found.detach(), torch.zeros(1), rtol=0, atol=1e-6)
+    assert slope.abs().max() < 1e-6
 
 
 def test_what_is_no_span_has_no_gradient():
@@ -188,17 +203,14 @@ def test_errors(objective):
 def test_a_teacher_of_spans_is_for_no_other_objective():
     with pytest.raises(ModelError, match=r"another tokenizer.*tl.AlignedKL or tl.ALM"):
         Signals(targets()).wanted_output()
-    with pytest.raises(ModelError, match=r"must have tokens, spans and single of \[rows\]"):
-        AlignedTargets(*(torch.zeros(n) for n in (2, 3, 3, 1, 1)), torch.zeros(1, 5), cells())
+    with pytest.raises(ModelError, match=r"must have tokens, spans and shared of \[rows\]"):
+        AlignedTargets(*(torch.zeros(n) for n in (2, 3, 3, 1, 1, 1)), torch.zeros(1, 5), cells())
 
 
 def test_targets_move_as_a_whole():
     known = targets()
     for logits in (known.logits, HeadLogits(torch.ones(2, 3), torch.ones(5, 3))):
-        one = AlignedTargets(
-            known.tokens, known.spans, known.single, known.ends, known.likelihood, logits,
-            known.cells,
-        ).to(torch.device("meta"))  # fmt: skip
+        one = replace(known, logits=logits).to(torch.device("meta"))
         assert {each.device.type for each in (one.tokens, one.ends, one.cells.student)} == {"meta"}
         assert one.logits.device.type == "meta"
         assert len(one[1:3]) == 2

@@ -77,6 +77,7 @@ def ends(kind, text):
 
 def reference(student, teacher, pair, texts=PLAIN, prompt=0, objective="aligned_kl"):
     """The mean over texts of the sum over spans divided by the learned tokens."""
+    weight = 100 if objective == "aligned_kl" else 1
     values, known = [], Retokenized(teacher, KINDS[pair[1]], KINDS[pair[0]]).vocabularies
     for text in texts:
         (ours, own_ends), (theirs, their_ends) = (ends(kind, text) for kind in pair)
@@ -101,16 +102,12 @@ def reference(student, teacher, pair, texts=PLAIN, prompt=0, objective="aligned_
                 continue
             q = sum(log_q[place - 1, ours[place]] for place in mine)
             p = sum(log_p[place - 1, theirs[place]] for place in others)
-            one = (
-                len(mine) == len(others) == 1
-                and known.same(ours[mine[0]], theirs[others[0]]).item()
-            )
-            if objective == "aligned_kl" and one:
+            alike = known.same(ours[mine[0]], theirs[others[0]]).item()
+            if objective == "aligned_kl" and alike:
                 rows = log_q[mine[0] - 1 : mine[0]], log_p[others[0] - 1 : others[0]]
                 total = total + aligned_kl(*rows, known.cells)[0]
-            else:
-                temperature = 1.0 if objective == "aligned_kl" else 100.0
-                total = total + alm(q[None], p.detach()[None], temperature)[0]
+            if objective == "alm" or not (alike and len(mine) == len(others) == 1):
+                total = total + alm(q[None], p.detach()[None], 100.0)[0] * weight
         learned = len(ours) - max(prompt, 1)
         if learned > 0:
             values.append(total / learned)
@@ -205,7 +202,8 @@ def test_the_end_of_a_text_is_learned():
     targets = asked(known, batch_of(examples("bytes", PLAIN[:1], end=True)), student)
     end = KINDS["bytes"].eos_token_id
     assert targets.tokens[-1] == end
-    assert targets.single[-1] == len(targets.logits) - 1 >= 0
+    assert targets.shared[-1] == len(targets.logits) - 1 >= 0
+    assert targets.whole[-1]
     ids = [*KINDS["fallback"](PLAIN[0])["input_ids"], KINDS["fallback"].eos_token_id]
     log_p = teacher(input_ids=torch.tensor([ids])).logits[0].log_softmax(1)
     close(targets.likelihood[-1], log_p[-2, ids[-1]])

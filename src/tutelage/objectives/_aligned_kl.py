@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -15,6 +14,7 @@ from tutelage.objectives._alm import alm
 from tutelage.objectives._objective import Objective
 from tutelage.objectives._spans import SpanObjective, TokenLoss
 from tutelage.objectives._tensors import at_least_float32
+from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import Batch, Signals
 from tutelage.wants import OUTPUT, Wants
 
@@ -73,16 +73,16 @@ def _of_cells(logits: Tensor, cells: Tensor, number: int) -> Tensor:
     return (sums.masked_fill(none, 1).log() + largest).masked_fill(none, -torch.inf)
 
 
-class SingleTokens(Objective):
-    """`aligned_kl` where the next span is one token on both sides, and 0 at other rows."""
+class SharedStrings(Objective):
+    """`aligned_kl` where the next tokens of both sides count for one string, and 0 elsewhere."""
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the divergences, `[rows]`."""
         logits, targets = student.wanted_output(), cast("AlignedTargets", teacher.output)
-        [rows] = (targets.single >= 0).nonzero(as_tuple=True)
-        theirs = targets.logits[targets.single[rows]]
+        [rows] = (targets.shared >= 0).nonzero(as_tuple=True)
+        theirs = targets.logits[targets.shared[rows]]
         theirs = theirs.logits() if isinstance(theirs, HeadLogits) else theirs
         values = aligned_kl(logits[rows], theirs, targets.cells)
         return values.new_zeros(len(logits)).index_put((rows,), values)
@@ -91,14 +91,14 @@ class SingleTokens(Objective):
 class AlignedKL(SpanObjective):
     """KL between a teacher and a student of different tokenizers, on spans of equal bytes.
 
-    Where the next span is one token on both sides, it compares the distributions over the strings
-    that both vocabularies have: `tutelage.objectives.aligned_kl`. Where it is several tokens, it
-    compares the probabilities of the span: `alm` at temperature 1, the least KL that two such
-    probabilities allow. With equal tokenizers every span is one token, and this is
-    `SoftTargets(1)`.
+    Where a span begins, and the first tokens of both sides count for one string, it compares the
+    distributions over the strings that both vocabularies have: `tutelage.objectives.aligned_kl`.
+    Unless that token is the whole span on both sides, the span's probability is compared too: by
+    τ · `alm` at temperature τ. With equal tokenizers this is `SoftTargets(1)`.
 
-    A span's value stands at the row of its last token, so an example's value is the sum over its
-    spans divided by its learned tokens: nats a token, as of `HardLabels`.
+    The first part stands at the row of a span's first token, the second at that of its last. So an
+    example's value is the sum over its spans divided by its learned tokens: nats a token, as of
+    `HardLabels`.
 
     After GOLD (Patiño et al. 2025, "Unlocking On-Policy Distillation for Any Model Family",
     https://huggingface.co/spaces/HuggingFaceH4/on-policy-distillation), which merges tokens into
@@ -108,16 +108,24 @@ class AlignedKL(SpanObjective):
     https://arxiv.org/abs/2402.12030) is no part of it: tokens that only one side has count for a
     shared string.
 
+    Args:
+        temperature: τ > 0, a number or a schedule over training. At 100 the log-probabilities of
+            spans are compared, at 1 the probabilities, which differ little where spans are
+            improbable.
+
     Shape:
         Student output `[rows, classes]`; teacher output `AlignedTargets` of `Retokenized`.
     """
 
-    parts = (TokenLoss(), SingleTokens())
+    parts = (TokenLoss(), SharedStrings())
 
-    def of_spans(
-        self, likelihood: Tensor, parts: Sequence[Tensor], targets: AlignedTargets, batch: Batch
-    ) -> Tensor:
-        """Return the divergences, `[spans]`."""
-        single = targets.single[targets.ends] >= 0
-        others = alm(likelihood, targets.likelihood, temperature=1.0)
-        return torch.where(single, parts[1][targets.ends].to(others.dtype), others)
+    def __init__(self, temperature: float | Schedule = 100.0) -> None:
+        super().__init__()
+        advice = "100 compares log-probabilities of spans, 1 the probabilities themselves"
+        self.temperature = positive_schedule("temperature", temperature, advice)
+
+    def of_spans(self, likelihood: Tensor, targets: AlignedTargets, batch: Batch) -> Tensor:
+        """Return what is added for spans of several tokens, `[spans]`."""
+        temperature = self.temperature(batch.progress)
+        values = alm(likelihood, targets.likelihood, temperature) * temperature
+        return values.masked_fill(targets.whole, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -76,8 +75,6 @@ class ALM(SpanObjective):
         advice = "100 compares log-probabilities, 1 the probabilities themselves"
         self.temperature = positive_schedule("temperature", temperature, advice)
 
-    def of_spans(
-        self, likelihood: Tensor, parts: Sequence[Tensor], targets: AlignedTargets, batch: Batch
-    ) -> Tensor:
+    def of_spans(self, likelihood: Tensor, targets: AlignedTargets, batch: Batch) -> Tensor:
         """Return the divergences, `[spans]`."""
         return alm(likelihood, targets.likelihood, self.temperature(batch.progress))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import cast
 
 import torch.nn.functional as F
@@ -36,41 +35,31 @@ class TokenLoss(Objective):
 class SpanObjective(Objective):
     """Base class for objectives on the spans of a teacher with another tokenizer.
 
-    The value of a span stands at the row of its last token, and is 0 at all other rows. Logits over
-    a large vocabulary are made for some rows at a time, for all `parts` at once.
+    The value of a span stands at the row of its last token. Logits over a large vocabulary are made
+    for some rows at a time, for all `parts` at once.
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
     reads_heads = True
 
     parts: tuple[Objective, ...] = (TokenLoss(),)
-    """What is computed row by row; the first is the loss of the student's token."""
+    """What is computed row by row: the loss of the student's token, and what is added to it."""
 
     @abstractmethod
-    def of_spans(
-        self, likelihood: Tensor, parts: Sequence[Tensor], targets: AlignedTargets, batch: Batch
-    ) -> Tensor:
-        """Return the value of each span, `[spans]`.
-
-        Args:
-            likelihood: The student's log-probability of each span, `[spans]`.
-            parts: The values of `parts`, `[rows]` each.
-            targets: The teacher's output.
-            batch: The examples.
-        """
+    def of_spans(self, likelihood: Tensor, targets: AlignedTargets, batch: Batch) -> Tensor:
+        """Return the value of each span, `[spans]`, from the student's log-probability of it."""
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the values, `[rows]`."""
         targets = self._targets(student, teacher)
         if isinstance(student.output, HeadLogits):
-            parts = chunked_values(self.parts, student.output, teacher, batch)
+            loss, *others = chunked_values(self.parts, student.output, teacher, batch)
         else:
-            parts = [each(student, teacher, batch) for each in self.parts]
-        loss = parts[0]
+            loss, *others = (each(student, teacher, batch) for each in self.parts)
         # Rows of no span, −1, are added up in front of the spans.
         sums = loss.new_zeros(len(targets.ends) + 1).index_add(0, targets.spans + 1, -loss)
-        values = self.of_spans(sums[1:], parts, targets, batch)
-        return loss.new_zeros(loss.shape).index_put((targets.ends,), values.to(loss.dtype))
+        values = self.of_spans(sums[1:], targets, batch).to(loss.dtype)
+        return sum(others, loss.new_zeros(loss.shape).index_put((targets.ends,), values))
 
     def _targets(self, student: Signals, teacher: Signals) -> AlignedTargets:
         """Return the teacher's output, if it is about the student's rows and tokens."""

@@ -16,13 +16,15 @@ Mask = NDArray[np.bool_]
 
 
 class _Part(NamedTuple):
-    """The spans of one text; what is counted begins at 0, but for `positions` and `ends`."""
+    """The spans of one text, as in `Plan`; everything is counted from the text's own start."""
 
     positions: Integers
     tokens: Integers
     spans: Integers
+    starts: Integers
     ends: Integers
-    single: Integers
+    shared: Integers
+    whole: Mask
     places: Integers
     their_tokens: Integers
     their_spans: Integers
@@ -40,9 +42,11 @@ class Plan:
         positions: Where the student predicts a token of a span, `[tokens of spans]`.
         tokens: That token.
         spans: Its span.
-        ends: Where the student predicts the last token of each span, `[spans]`.
-        single: Which of `places` predicts the span, where it is one token on both sides, of one
-            string; −1 elsewhere, `[spans]`.
+        starts: Where the student predicts the first token of each span, `[spans]`.
+        ends: Where it predicts the last one.
+        shared: Which of `places` predicts the first token of a span, where the first tokens of both
+            sides count for one string; −1 elsewhere, `[spans]`.
+        whole: Whether that is the whole span, one token on both sides.
         places: Text and position where the teacher predicts a token of a span, `[places, 2]`.
         their_tokens: That token.
         their_spans: Its span.
@@ -52,8 +56,10 @@ class Plan:
     positions: Integers
     tokens: Integers
     spans: Integers
+    starts: Integers
     ends: Integers
-    single: Integers
+    shared: Integers
+    whole: Mask
     places: Integers
     their_tokens: Integers
     their_spans: Integers
@@ -85,8 +91,9 @@ class Plan:
                     part._replace(
                         positions=part.positions + start,
                         spans=part.spans + spans,
+                        starts=part.starts + start,
                         ends=part.ends + start,
-                        single=np.where(part.single < 0, -1, part.single + places),
+                        shared=np.where(part.shared < 0, -1, part.shared + places),
                         their_spans=part.their_spans + spans,
                     )
                 )
@@ -109,15 +116,17 @@ def _part(known: Vocabularies, own: Sequence[int], theirs: Sequence[int], spans:
     ours, others = (np.array(each, dtype=np.int64) for each in (own, theirs))
     tokens, number = _ranges(first, last)
     their_tokens, their_number = _ranges(teacher_first, teacher_last)
+    same = known.same(ours[first], others[teacher_first])
     single = (last - first == 1) & (teacher_last - teacher_first == 1)
-    single[single] = known.same(ours[first[single]], others[teacher_first[single]])
     places = np.cumsum(teacher_last - teacher_first) - (teacher_last - teacher_first)
     return _Part(
         tokens - 1,
         ours[tokens],
         number,
+        first - 1,
         last - 2,
-        np.where(single, places, -1),
+        np.where(same, places, -1),
+        same & single,
         np.stack([np.zeros_like(their_tokens), their_tokens - 1], axis=1),
         others[their_tokens],
         their_number,

@@ -7,8 +7,10 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tutelage._checks import integer
@@ -194,28 +196,29 @@ def _targets(
 ) -> AlignedTargets:
     """Return what the teacher's outputs at the places of a plan say of the student's rows."""
     device = output.device
-    tokens, spans, ends, single, their_tokens, their_spans, positions = (
-        torch.from_numpy(each).to(device)
-        for each in (plan.tokens, plan.spans, plan.ends, plan.single, plan.their_tokens,
-                     plan.their_spans, plan.positions)
-    )  # fmt: skip
-    found = _log_probabilities(output, their_tokens)
-    known = single >= 0
+
+    def tensor(values: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(values).to(device)
+
+    found = _log_probabilities(output, tensor(plan.their_tokens))
+    likelihood = found.new_zeros(len(plan.ends)).index_add(0, tensor(plan.their_spans), found)
+    known = plan.shared >= 0
     by_position = torch.full((3, shape.numel()), -1, dtype=torch.int64, device=device)
     by_position[0] = 0
-    by_position[:2, positions] = torch.stack([tokens, spans])
-    by_position[2, ends[known]] = torch.arange(int(known.sum()), device=device)
+    by_position[:2, tensor(plan.positions)] = tensor(np.stack([plan.tokens, plan.spans]))
+    by_position[2, tensor(plan.starts[known])] = torch.arange(int(known.sum()), device=device)
+    by_row = [rows.of(each.view(shape)) for each in by_position]
     # The row of each position: how many are rows before it.
     row = rows.mask.expand(shape).flatten().cumsum(0) - 1
-    by_row = [rows.of(each.view(shape)) for each in by_position]
     return AlignedTargets(
-        by_row[0],
-        by_row[1],
-        by_row[2],
-        row[ends],
-        found.new_zeros(len(ends)).index_add(0, their_spans, found),
-        output[single[known]],
-        cells,
+        tokens=by_row[0],
+        spans=by_row[1],
+        shared=by_row[2],
+        ends=row[tensor(plan.ends)],
+        whole=tensor(plan.whole),
+        likelihood=likelihood,
+        logits=output[tensor(plan.shared[known])],
+        cells=cells,
     )
 
 
