@@ -16,6 +16,7 @@ from tutelage.layers.capture import TRACES_CAPTURE, check_layers
 from tutelage.layers.gradients import check_gradients
 from tutelage.layers.language import as_asked
 from tutelage.layers.own_loss import observe_student
+from tutelage.layers.prepared import tokenizer_of
 from tutelage.objectives import Objective
 from tutelage.objectives._by_chunk import CHUNK_LOGITS_FROM, with_heads
 from tutelage.objectives._valid import masked, valid_examples, values_of
@@ -71,8 +72,9 @@ class Distiller(nn.Module):
     Raises:
         ArgumentError: The objective is none, wants a teacher and there is none, or wants a layer
             that is not there.
-        ModelError: The student is no module, the teacher neither module nor `Teacher`, or the two
-            share parameters that are trained.
+        ModelError: The student is no module, the teacher neither module nor `Teacher`, the two
+            share parameters that are trained, or are language models of texts with different
+            tokenizers.
     """
 
     teacher: Teacher | None
@@ -107,6 +109,8 @@ class Distiller(nn.Module):
             self.teacher.check_layers(objective.wants.teacher.features)
             if objective.wants.teacher.output:
                 self.teacher.check_kind(objective.output_kind)
+                if objective.wants.student.output:
+                    _refuse_other_tokens(student, self.teacher)
         self._wants, self._terms = with_heads(objective, chunk_logits_from), objective.terms()
         self._built = objective.built
         self._asks = bool(self._wants.teacher)
@@ -280,6 +284,19 @@ def _rest(module: nn.Module) -> None:
         return
     for part in module.children():
         _rest(part)
+
+
+def _refuse_other_tokens(student: nn.Module, teacher: Teacher) -> None:
+    """Refuse two language models whose outputs are about the tokens of different tokenizers."""
+    ours = tokenizer_of(student)
+    for theirs in map(tokenizer_of, teacher.modules()):
+        if ours is not None and theirs is not None and theirs.get_vocab() != ours.get_vocab():
+            raise ModelError(
+                "the outputs of two language models for texts must be about the same tokens, got "
+                f"different tokenizers, of {len(ours)} (student) and {len(theirs)} tokens "
+                "(teacher); give the student texts as `input_ids`, and as teacher "
+                "tl.teachers.Retokenized(model, tokenizer, student_tokenizer)"
+            )
 
 
 def _refuse_shared(student: nn.Module, teacher: Teacher) -> None:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tutelage.aligned import AlignedTargets
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import DataError, ModelError
 from tutelage.heads import HeadLogits
@@ -44,9 +45,9 @@ def by_row(signals: Signals, batch: Batch, side: str) -> Signals:
         ModelError: The output fits neither the labels nor the mask.
     """
     output = signals.output
-    if signals.rows is not None or output is None or isinstance(output, CoarseLogits):
+    if signals.rows is not None or output is None:
         return signals
-    if output.ndim < _TOKENS:
+    if isinstance(output, (CoarseLogits, AlignedTargets)) or output.ndim < _TOKENS:
         return signals
     known = _positions(batch, output.ndim)
     if isinstance(output, HeadLogits):

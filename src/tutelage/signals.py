@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from tutelage.aligned import AlignedTargets
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import DataError, ModelError
 from tutelage.heads import HeadLogits
@@ -250,7 +251,8 @@ class Signals:
         output: Class logits `[batch, classes]`, logits of binary labels `[batch, labels]`, values
             `[batch, outputs]` or an embedding `[batch, d]`; `CoarseLogits` of a teacher that knows
             some of the classes; `HeadLogits`, from which class logits are computed for some rows at
-            a time; None if not required. Of a model with several answers an example, `[rows, …]`.
+            a time; `AlignedTargets` of a teacher with another tokenizer; None if not required. Of a
+            model with several answers an example, `[rows, …]`.
         features: By layer path, such as `"layer3"`, a layer's output or input: `[batch, d]`,
             `[batch, tokens, d]`, `[batch, channels, height, width]`.
         rows: Which positions of the examples are the output's rows; None where each example has
@@ -261,7 +263,7 @@ class Signals:
             that makes them itself from texts (`tutelage.layers.Prepared`).
     """
 
-    output: Tensor | CoarseLogits | HeadLogits | None = None
+    output: Tensor | CoarseLogits | HeadLogits | AlignedTargets | None = None
     features: Mapping[str, Tensor] = field(default_factory=dict)
     rows: Rows | None = None
     losses: Mapping[str, Tensor] = field(default_factory=dict)
@@ -289,7 +291,8 @@ class Signals:
 
         Raises:
             DataError: `wants` do not require it.
-            ModelError: The model returns no tensor, as detectors do, or it is `HeadLogits`.
+            ModelError: The model returns no tensor, as detectors do, or it is `HeadLogits` or
+                `AlignedTargets`.
         """
         if self.output is None and self.predictions is not None:
             raise ModelError(
@@ -307,6 +310,12 @@ class Signals:
                 "HeadLogits; let the model return logits, or, if a row's value depends on nothing "
                 "but that row, set `row_by_row = True` in its class"
             )
+        if isinstance(self.output, AlignedTargets):
+            raise ModelError(
+                "the output of a teacher with another tokenizer (Retokenized) is about spans of "
+                "tokens, which can be neither compared token by token nor combined or stored; "
+                "learn from it by tl.AlignedKL or tl.ALM"
+            )
         return self.output
 
     def full_output(self) -> Tensor | None:
@@ -316,7 +325,7 @@ class Signals:
     def to(self, device: torch.device) -> Signals:
         """Return the same on `device`."""
         output = self.output
-        if isinstance(output, (CoarseLogits, HeadLogits)):
+        if isinstance(output, (CoarseLogits, HeadLogits, AlignedTargets)):
             output = output.to(device)
         rows = None if self.rows is None else self.rows.to(device)
         features, losses = moved(self.features, device), moved(self.losses, device)

@@ -10,6 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from tutelage.aligned import AlignedTargets
 from tutelage.coarse import CoarseLogits
 from tutelage.evaluation._outputs import Outputs
 from tutelage.evaluation.token_scores import TokenScores, token_scores
@@ -43,8 +44,10 @@ class Keeper:
         wanted |= isinstance(student.output, HeadLogits) and not self._logits
         scored = wanted and _has_scores(student.output)
         if scored:
-            output = cast("Tensor", student.output)
-            self._scores.append(token_scores(output, target.output, labels.labels).table)
+            output, theirs = cast("Tensor", student.output), target.output
+            if isinstance(theirs, AlignedTargets):  # probabilities of other tokens
+                theirs = None
+            self._scores.append(token_scores(output, theirs, labels.labels).table)
         whole = self._logits or not scored
         self._results.append((_kept(student, whole), _kept(target, whole), labels))
 
@@ -79,6 +82,8 @@ def _kept(signals: Signals, output: bool) -> Signals:
     Features are not: they may be large.
     """
     own = signals.output if output else None
+    if isinstance(own, AlignedTargets):
+        own = None
     if isinstance(own, HeadLogits):
         own = own.as_computed().logits()
     return Signals(own, rows=signals.rows, predictions=signals.predictions).to(_CPU)

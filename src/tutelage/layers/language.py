@@ -41,7 +41,7 @@ def as_asked(batch: Batch, model: object) -> Batch:
     model = unwrapped(model) if isinstance(model, nn.Module) else model
     if not generates(model):
         return batch
-    if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+    if is_causal(model):
         return next_tokens(batch) if "input_ids" in inputs else batch
     prepare = getattr(model, "prepare_decoder_input_ids_from_labels", None)
     labels = batch.labels
@@ -50,6 +50,12 @@ def as_asked(batch: Batch, model: object) -> Batch:
     if not due or given or not callable(prepare):
         return batch
     return replace(batch, inputs={**inputs, "decoder_input_ids": prepare(labels)})
+
+
+def is_causal(model: object) -> bool:
+    """Tell whether a model is a causal language model, whose output is about the next token."""
+    encodes = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    return generates(model) and not encodes
 
 
 def generates(model: object) -> bool:
@@ -88,7 +94,7 @@ def next_tokens(batch: Batch) -> Batch:
                 f"{list(tokens.shape)}, got {describe(each)}; align it with `input_ids`: it is "
                 "shifted to the next token here"
             )
-    valid = _within_texts(inputs, tokens)
+    valid = within_texts(inputs, tokens)
     targets = labels[:, 1:]
     if batch.row_mask is not None:
         valid = valid & batch.row_mask[:, 1:]
@@ -114,7 +120,7 @@ def _masks(inputs: Mapping[str, Any]) -> dict[str, Tensor | None]:
     return found
 
 
-def _within_texts(inputs: Mapping[str, Any], tokens: Tensor) -> Tensor:
+def within_texts(inputs: Mapping[str, Any], tokens: Tensor) -> Tensor:
     """Return which positions are followed by a token of the same text, `[batch, tokens − 1]`."""
     masks = _masks(inputs)
     valid = torch.ones_like(tokens[:, 1:], dtype=torch.bool)

@@ -10,7 +10,8 @@ from torch import nn
 
 from tutelage.errors import ArgumentError
 from tutelage.layers.observe import arguments
-from tutelage.layers.wrapper import Wrapper
+from tutelage.layers.text_inputs import TextInputs
+from tutelage.layers.wrapper import Wrapper, unwrapped
 from tutelage.nested import describe, moved
 
 Prepare = Callable[[Any], Any]
@@ -91,3 +92,18 @@ class Prepared(Wrapper):
     def extra_repr(self) -> str:
         """Return the preprocessing."""
         return f"prepare={self.prepare!r}"
+
+
+def tokenizer_of(model: nn.Module) -> Any:
+    """Return the tokenizer of a model that makes tokens of texts itself and predicts tokens.
+
+    None if it does not, or, as a classifier of texts, has outputs that are not about tokens.
+    """
+    predicts = getattr(unwrapped(model), "get_output_embeddings", None)
+    if not callable(predicts) or predicts() is None:
+        return None
+    while isinstance(model, Wrapper):
+        if isinstance(model, Prepared) and isinstance(model.prepare, TextInputs):
+            return model.prepare.tokenizer
+        model = model.wrapped
+    return None

@@ -7,6 +7,8 @@ and `DataError` if labels have the wrong dtype, shape or range; an unlabelled ex
 Objectives raise `ArgumentError` for settings outside their range.
 """
 
+from tutelage.objectives._aligned_kl import AlignedKL, aligned_kl
+from tutelage.objectives._alm import ALM, alm
 from tutelage.objectives._attention_transfer import AttentionTransfer, attention_transfer
 from tutelage.objectives._binary_labels import BinaryLabels, binary_labels
 from tutelage.objectives._binary_targets import BinaryTargets, binary_targets
@@ -48,6 +50,7 @@ from tutelage.objectives._vkd import VkD, vkd
 from tutelage.objectives._wttm import WTTM, wttm
 
 __all__ = [
+    "ALM",
     "CKA",
     "CRD",
     "CWD",
@@ -58,6 +61,7 @@ __all__ = [
     "RKD",
     "SKD",
     "WTTM",
+    "AlignedKL",
     "AttentionTransfer",
     "BinaryLabels",
     "BinaryTargets",
@@ -85,6 +89,8 @@ __all__ = [
     "ValidationFeedback",
     "VkD",
     "WeightedSum",
+    "aligned_kl",
+    "alm",
     "attention_transfer",
     "binary_labels",
     "binary_targets",

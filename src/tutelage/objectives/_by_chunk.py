@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from tutelage.aligned import AlignedTargets
 from tutelage.errors import ArgumentError
 from tutelage.heads import HeadLogits
 from tutelage.nested import describe
@@ -37,7 +38,7 @@ def with_heads(objective: Objective, least: int | None) -> Wants:
     wants = objective.wants
     several = [term.objective for term in objective.terms()]
     reading = [each for each in several if each.wants.student.output or each.wants.teacher.output]
-    if least is None or not all(each.row_by_row for each in reading):
+    if least is None or not all(each.row_by_row or each.reads_heads for each in reading):
         return wants
     student, teacher = (replace(each, head_from=least) for each in (wants.student, wants.teacher))
     return Wants(student, teacher, wants.labels)
@@ -145,6 +146,8 @@ class _Losses:
         if self.targets is None:
             return None
         part = self.targets[rows]
+        if isinstance(part, AlignedTargets):
+            return part.computed()
         return part.raw() if isinstance(part, HeadLogits) else part
 
 

@@ -68,6 +68,9 @@ class Objective(nn.Module):
     Such an objective can be computed for some rows at a time, from `HeadLogits`.
     """
 
+    reads_heads: bool = False
+    """Whether `forward` reads `HeadLogits` itself, though a row's value depends on other rows."""
+
     by_row: bool = False
     """Whether examples weigh by the number of their rows; see `RowMean`."""
 

@@ -59,6 +59,7 @@ class RowMean(Objective):
         self.output_kind = objective.output_kind
         self.reads_mixtures = objective.reads_mixtures
         self.row_by_row = objective.row_by_row
+        self.reads_heads = objective.reads_heads
 
     @property
     def built(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - computed

@@ -81,8 +81,8 @@ class Selective(Objective):
         by: From a batch to its examples' groups: `by_domain`, `by_class`, or your own function.
 
     Raises:
-        ArgumentError: `objective` is not an objective, is a sum or a `Selective`, or does not use
-            the teacher; or `by` is not callable.
+        ArgumentError: `objective` is not an objective, is a sum or a `Selective`, is on spans of
+            text, or does not use the teacher; or `by` is not callable.
 
     >>> from tutelage.objectives import HardLabels, SoftTargets
     >>> HardLabels() + 0.9 * Selective(SoftTargets(4))
@@ -100,6 +100,11 @@ class Selective(Objective):
             raise ArgumentError(
                 f"`objective` must learn from the teacher, got {objective}; add an objective on "
                 "labels beside it: tl.HardLabels() + tl.Selective(tl.SoftTargets(4))"
+            )
+        if objective.reads_heads:
+            raise ArgumentError(
+                f"`objective` must be about outputs that can be compared with labels, got "
+                f"{objective}, of a teacher with another tokenizer; leave out Selective"
             )
         if not callable(by):
             raise ArgumentError(

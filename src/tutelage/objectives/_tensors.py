@@ -79,10 +79,12 @@ def same_shape(student: Tensor, teacher: Tensor, unit: str) -> None:
     if tables and student.shape == teacher.shape:
         return
     if tables and student.shape[0] == teacher.shape[0]:
+        more = "; of a teacher with another tokenizer make a tl.teachers.Retokenized"
+        more = more if unit == "classes" else ""
         raise ModelError(
             f"student and teacher must have the same number of {unit}, got "
             f"{student.shape[1]} (student) and {teacher.shape[1]} (teacher); change the student's "
-            "last layer, or reorder and select the teacher's columns"
+            f"last layer, or reorder and select the teacher's columns{more}"
         )
     raise ModelError(
         f"student and teacher outputs must both be [batch, {unit}], got {list(student.shape)} "

@@ -20,6 +20,7 @@ from tutelage.teachers.ensemble import Ensemble
 from tutelage.teachers.live import Live
 from tutelage.teachers.predictor import Predictor
 from tutelage.teachers.recorded import Recorded
+from tutelage.teachers.retokenized import Retokenized
 from tutelage.teachers.served import Served
 from tutelage.teachers.specialist import Specialist
 from tutelage.teachers.specialists import Specialists
@@ -32,6 +33,7 @@ __all__ = [
     "Live",
     "Predictor",
     "Recorded",
+    "Retokenized",
     "Served",
     "Specialist",
     "Specialists",

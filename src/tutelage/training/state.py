@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tutelage.aligned import AlignedTargets
 from tutelage.coarse import CoarseLogits
 from tutelage.distiller import Losses
 from tutelage.errors import ArgumentError, NonFiniteError
@@ -105,6 +106,8 @@ class RunningLosses:
                 output = logits.masked_fill(logits == -torch.inf, 0)  # a class without mass
             elif isinstance(output, HeadLogits):
                 output = output.hidden
+            elif isinstance(output, AlignedTargets):
+                output = output.likelihood
             # A batch of texts of one token has no row.
             largest = output.abs().amax() if output.numel() else output.new_zeros(())
             largest = largest.to(losses.total.dtype)
