@@ -104,7 +104,7 @@ def test_the_recipe_of_a_run_is_the_run(monkeypatch):
     assert equal(other.student, run.student)
 
 
-def test_the_map_of_layers_is_that_of_the_teacher_as_it_teaches(job):
+def test_the_map_of_layers_is_that_of_the_teacher_as_it_teaches(job, monkeypatch):
     """Fine-tuning may change which layers do most."""
     (job / "job.py").write_text(
         (job / "job.py").read_text()
@@ -127,6 +127,7 @@ def test_the_map_of_layers_is_that_of_the_teacher_as_it_teaches(job):
     assert expected != before
     match = run.objective.terms()[1].objective
     assert match.layer_map == expected
+    monkeypatch.setattr(influence, "block_influence", chosen_again)
     assert found.evaluate().keys() == {"teacher", "fine-tuned teacher", "student"}
 
 

@@ -14,7 +14,6 @@ from torch.utils.data import Dataset, Subset
 
 from tutelage._checks import integer
 from tutelage.data import dataset_fingerprint, randomness
-from tutelage.data.fingerprint import fingerprint
 from tutelage.datasets import Splits
 from tutelage.errors import DataError, RunFolderError
 from tutelage.files import write_json, writing
@@ -22,6 +21,7 @@ from tutelage.identity import digest, identity
 from tutelage.layers.blocks import children
 from tutelage.students import Kept, keep_layers
 from tutelage.students.keep_layers import container_of
+from tutelage.teachers import as_teacher
 
 FILE = "kept_layers.json"
 
@@ -64,8 +64,7 @@ class KeptLayers:
         some = _spread(data, examples)
         key = digest(
             make.__name__,
-            type(teacher).__name__,
-            fingerprint(teacher.state_dict()),
+            str(as_teacher(teacher).fingerprint()),
             dataset_fingerprint(some),
             identity(dict(arguments)),
         )
