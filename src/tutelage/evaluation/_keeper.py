@@ -30,17 +30,18 @@ class Keeper:
     Args:
         logits: Whether logits are kept also where there are scores.
         scores: Whether to make scores of any logits, not of language models alone.
+        language: Whether the model is one of language.
     """
 
-    def __init__(self, logits: bool, scores: bool) -> None:
-        self._logits, self._any = logits, scores
+    def __init__(self, logits: bool, scores: bool, language: bool) -> None:
+        self._logits, self._any, self._language = logits, scores, language
         self._results: list[tuple[Signals, Signals, Batch]] = []
         self._scores: list[Tensor] = []
 
-    def add(self, student: Signals, target: Signals, batch: Batch, language: bool) -> None:
-        """Keep a batch; `language` tells whether the model is one of language."""
+    def add(self, student: Signals, target: Signals, batch: Batch) -> None:
+        """Keep a batch."""
         labels = replace(labels_by_row(batch, student.rows), inputs=None)
-        wanted = self._any or (language and student.rows is not None)
+        wanted = self._any or (self._language and student.rows is not None)
         wanted |= isinstance(student.output, HeadLogits) and not self._logits
         scored = wanted and _has_scores(student.output)
         if scored:
@@ -65,6 +66,7 @@ class Keeper:
             _joined_rows(students) if scored else student.rows,
             student.predictions,
             TokenScores(torch.cat(self._scores)) if scored else None,
+            self._language or self._any,
         )
         return found, student, target, batch
 

@@ -28,8 +28,9 @@ class Outputs:
         domains: The domain of each example; None where the data has none.
         rows: Which rows belong to which example; None with one answer an example.
         predictions: In place of `student`: one dict per example, as detectors return.
-        scores: Of language models, scores of each row (token); `student` and `teacher` are None
-            where logits are too many to keep.
+        scores: Of language models, scores of each row (token), and of other models whose logits
+            are too many to keep; `student` and `teacher` are None where they are.
+        language: Whether the model is a language model, which has a perplexity.
     """
 
     student: Tensor | None
@@ -39,6 +40,7 @@ class Outputs:
     rows: Rows | None = None
     predictions: Sequence[Any] | None = None
     scores: TokenScores | None = None
+    language: bool = False
 
     @property
     def examples(self) -> int:
@@ -60,7 +62,7 @@ class Outputs:
         rows = None if self.rows is None else self.rows[own]
         predictions = None if self.predictions is None else picked(self.predictions, own)
         scores = None if self.scores is None else self.scores[places]
-        return Outputs(student, teacher, labels, None, rows, predictions, scores)
+        return Outputs(student, teacher, labels, None, rows, predictions, scores, self.language)
 
     def labelled(self) -> Outputs:
         """Return those of the labelled examples, or rows, without domains and teacher."""

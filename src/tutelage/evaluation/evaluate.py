@@ -105,12 +105,13 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
         own = replace(OUTPUT, head_from=least)
         wants = Wants(student=own, teacher=Fields() if teacher is None else own)
     feedback = with_feedback(objective) if objective is not None and scored else []
-    keeper = Keeper(whole or bool(feedback) or (objective is None and not scores), scores)
     losses = _Losses(objective if scored and not scores else None)
     device = _device(model) if device is None else device
     modules = [each for each in (model, objective) if isinstance(each, nn.Module)]
     module = _module(model) if asked_as is None else asked_as
     language = objective is not None and is_of_language(module, objective)
+    logits = whole or bool(feedback) or (objective is None and not scores)
+    keeper = Keeper(logits, scores, language)
     with _evaluating(*modules):
         for raw in source.epoch(0):
             batch = raw.to(device, _FINAL)
@@ -118,7 +119,7 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
             student = run_model(model, batch, wants.student, "student" if objective else "model")
             target = Signals() if teacher is None else ask(teacher, batch, wants.teacher)
             losses.add(student, target, batch)
-            keeper.add(student, target, batch, language)
+            keeper.add(student, target, batch)
     found, student, target, batch = keeper.joined()
     if objective is None:
         return Evaluation({}, found)
@@ -205,7 +206,8 @@ def _measure(
     """
     found, student = dict[str, float](), outputs.student
     if outputs.scores is not None:
-        found |= {} if objective is None else outputs.scores.metrics(outputs.labels)
+        own = {} if objective is None else outputs.scores.metrics(outputs.labels)
+        found = {name: own[name] for name in own if outputs.language or name != "perplexity"}
         known, rest = outputs.labelled(), needs_logits(metrics)
         own = {name: each for name, each in metrics.items() if name not in rest}
         found |= user_metrics(own, known.scores, known.labels, tolerant, known.rows)

@@ -84,7 +84,9 @@ class Truth:
     def _of_tokens(self, scores: TokenScores) -> Outputs:
         for each in self.by_row:
             if len(each.rows) == len(scores):
-                return Outputs(None, None, each.labels, self.domains, each.rows, scores=scores)
+                return Outputs(
+                    None, None, each.labels, self.domains, each.rows, scores=scores, language=True
+                )
         raise ModelError(
             "all models of a study must have one output for each of the tokens of the data, "
             f"{[len(each.rows) for each in self.by_row]}, got {len(scores)}; give language models "
