@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tokenizing import byte_level, sentencepiece
@@ -178,3 +178,41 @@ def test_tokens_of_one_place_are_one_string_only_if_they_read_alike():
     assert found[0] == ("the", "▁the")
     assert not known.same(np.array(student("the")["input_ids"]), np.array(theirs[1:2])).any()
     assert known.aligned(student("the end")["input_ids"])[1][0].tolist() == [0, 1, 1, 2]
+
+
+EACH = {"bytes": byte_level(360), "digits": byte_level(300, digits=True), "other": sentencepiece()}
+KNOWN = {
+    (one, other): Vocabularies(TokenBytes("x", EACH[one]), TokenBytes("y", EACH[other]), {})
+    for one in EACH
+    for other in EACH
+}
+
+
+@pytest.mark.parametrize("pair", KNOWN, ids=str)
+@settings(deadline=None)
+@given(
+    text=st.text(st.characters(codec="utf-8", exclude_characters="▁"), max_size=12),
+    cut=st.integers(0, 3),
+)
+@example(text="the 😀 years 1234 to 1987, naïve", cut=0)
+@example(text="  the €", cut=1)
+def test_both_sides_of_a_span_have_the_same_bytes(pair, text, cut):
+    known = KNOWN[pair]
+    ids = EACH[pair[0]](text)["input_ids"]
+    ids = ids[: max(len(ids) - cut, 0)]
+    theirs, found = known.aligned(ids)
+    flat = [Span(*each) for each in found.tolist()]
+    assert all(one.last <= other.first for one, other in pairwise(flat))
+    assert all(one.teacher_last <= other.teacher_first for one, other in pairwise(flat))
+    for number, each in enumerate(flat):
+        ours = b"".join(known.student.table[x] or b"" for x in ids[each.first : each.last])
+        other = theirs[each.teacher_first : each.teacher_last]
+        other = b"".join(known.teacher.table[x] or b"" for x in other)
+        first = (
+            number == 0
+            or not b"".join(known.student.table[x] or b"" for x in ids[: each.first]).strip()
+        )
+        assert ours == other or (first and ours.lstrip() == other.lstrip())
+    if not cut and text:  # nothing is left out
+        assert flat[-1].last == len(ids)
+        assert flat[-1].teacher_last == len(theirs)

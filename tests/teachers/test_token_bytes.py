@@ -19,12 +19,12 @@ def normalizing(normalizer, made):
     return made
 
 
-def with_metaspace():
+def with_metaspace(**special):
     """A Unigram with the space of sentencepiece before the first word only."""
     pieces = [("<unk>", 0.0), ("▁", -2.0), *((each, -3.0) for each in "abcdefgh123"), ("▁a", -1.0)]
     found = Tokenizer(models.Unigram(pieces, unk_id=0))
     found.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
-    return PreTrainedTokenizerFast(tokenizer_object=found, unk_token="<unk>")
+    return PreTrainedTokenizerFast(tokenizer_object=found, **special)
 
 
 EACH = {
@@ -125,9 +125,11 @@ def test_a_text_that_is_cut_within_a_character_keeps_the_others(name, first, las
         assert (number not in found.broken) == bool(whole or of_whole)
 
 
-def test_an_unknown_character_is_known_as_such():
-    known = TokenBytes("student_tokenizer", with_metaspace())
-    found = known.decoded(with_metaspace()("a€b", add_special_tokens=False)["input_ids"])
+@pytest.mark.parametrize("special", [{}, {"unk_token": "<unk>"}], ids=str)
+def test_an_unknown_character_is_known_as_such(special):
+    made = with_metaspace(**special)
+    known = TokenBytes("student_tokenizer", made)
+    found = known.decoded(made("a€b", add_special_tokens=False)["input_ids"])
     assert (found.text, found.broken) == ("ab", {1})
     with pytest.raises(DataError, match=r"student_tokenizer.*does not know a character"):
         known.encoded("a€b")

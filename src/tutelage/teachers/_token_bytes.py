@@ -95,7 +95,7 @@ class TokenBytes:
 
     @cached_property
     def table(self) -> list[bytes | None]:
-        """The bytes of each token, by id; None for special tokens and ids without a token."""
+        """The bytes of each token, by id; None for special and unknown ones, and ids of none."""
         added = {each["id"]: each["content"] for each in self._content["added_tokens"]}
         tokens = dict(self._vocabulary) | added
         found: list[bytes | None] = [None] * (max(tokens) + 1)
@@ -103,7 +103,7 @@ class TokenBytes:
         for number, token in tokens.items():
             if fallback and (byte := _BYTE.fullmatch(token)):
                 found[number] = bytes([int(byte[1], 16)])
-            elif number not in self.special:
+            elif number not in self.special and number != self.unknown:
                 literal = self._is_byte_level and number in added
                 found[number] = token.encode() if literal else self._bytes(token)
         return found
