@@ -8,29 +8,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import tutelage as tl
-from tutelage.data import as_source, randomness
+from evaluated import DATA, X, Y, logits, model, source
+from tutelage.data import randomness
 from tutelage.errors import ArgumentError, DataError
 from tutelage.evaluation import evaluate
 from tutelage.signals import Signals
 from tutelage.teachers import Live, Predictor, Teacher
-
-X = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
-Y = torch.arange(30) % 3
-DATA = TensorDataset(X, Y)
-
-
-def model(seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3))
-
-
-def source(data=DATA, size=7):
-    return as_source("val", data, size, shuffle=False)
-
-
-def logits(network, inputs=X):
-    with torch.no_grad():
-        return copy.deepcopy(network).eval()(inputs)
 
 
 def test_the_loss_and_the_standard_metrics_of_classes():

@@ -1,38 +1,18 @@
 """Metrics of the user and of the objective in an evaluation."""
 
-import copy
-
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
 import tutelage as tl
+from evaluated import DATA, X, Y, logits, model, source
 from tutelage.coarse import CoarseLogits
-from tutelage.data import as_source
 from tutelage.errors import ArgumentError
 from tutelage.evaluation import Outputs, check_metric_names, evaluate, measure
 from tutelage.objectives import with_feedback
 from tutelage.signals import Signals
 from tutelage.teachers import Live, Predictor, Teacher
-
-X = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
-Y = torch.arange(30) % 3
-DATA = TensorDataset(X, Y)
-
-
-def model(seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3))
-
-
-def source(data=DATA, size=7):
-    return as_source("val", data, size, shuffle=False)
-
-
-def logits(network, inputs=X):
-    with torch.no_grad():
-        return copy.deepcopy(network).eval()(inputs)
 
 
 class TestMetricsOfTheUser:
