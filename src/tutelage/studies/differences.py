@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from statistics import fmean
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,23 +16,20 @@ from torch import Tensor
 
 from tutelage.errors import ArgumentError, TutelageError
 from tutelage.evaluation import (
-    CountedMetric,
     Interval,
     NonInferiority,
     non_inferiority,
     paired_interval,
-    pseudo_values,
     seeds_needed,
 )
 from tutelage.objectives import Objective
 from tutelage.reports.record import Comparison, PartDifference
+from tutelage.studies.pseudo_values import PseudoValues
 from tutelage.studies.score import Scorer
 
-_FOLDS = 20
 _ON_EXAMPLES = ("accuracy", "label_accuracy", "agreement")  # from 0 to 1 on each example
 _ON_TOKENS = ("kl", "acceptance_rate")
 _CONFIDENCE = 0.95
-_Name = TypeVar("_Name", int, int | str)
 
 
 @dataclass(frozen=True)
@@ -72,13 +67,14 @@ class Differences:
 
     def __init__(self, scorer: Scorer, groups: Sequence[Hashable] | None) -> None:
         self.scorer, self.groups = scorer, groups
+        self._pseudo = PseudoValues(scorer, groups)
         self._sign = 1.0 if scorer.higher else -1.0
 
     def scores(self, reading: Objective, outputs: Sequence[Tensor]) -> Scores:
         """Return the scores of an arm's outputs, one for each seed."""
         found = self._on_examples(self.scorer.monitor.name, reading, outputs)
         if found is None:
-            found = _table([self._whole(reading, each) for each in outputs])
+            found = _table([self._pseudo.deciding(reading, each) for each in outputs])
         return self._signed(found)
 
     def _signed(self, found: Scores) -> Scores:
@@ -97,7 +93,7 @@ class Differences:
             interval = None if scores is None else self._interval(scores, _CONFIDENCE)
             found |= {} if interval is None else {name: interval}
         for name in self.scorer.counted if tokens else ():
-            values = [self._pseudo_values(name, each) for each in outputs]
+            values = [self._pseudo.counted(name, each) for each in outputs]
             known = [each for each in values if each is not None]
             scores = _table(known) if len(known) == len(values) else None
             interval = None if scores is None else self._interval(scores, _CONFIDENCE)
@@ -151,7 +147,7 @@ class Differences:
         """
         if not self.scorer.is_by_class:
             return {}
-        seeds = [self._by_class(each) for each in outputs]
+        seeds = [self._pseudo.by_class(each) for each in outputs]
         return {
             str(name): self._signed(_table([each[name] for each in seeds]))
             for name in seeds[0]
@@ -171,7 +167,9 @@ class Differences:
         for each in different:
             rows = [row for row, domain in enumerate(domains or ()) if domain == each]
             with suppress(TutelageError):  # a metric that this domain does not allow
-                scores = _table([self._whole(reading, output, rows) for output in outputs])
+                scores = _table(
+                    [self._pseudo.deciding(reading, output, rows) for output in outputs]
+                )
                 if bool(np.isfinite(scores.table).all()):
                     found[str(each)] = self._signed(scores)
         return found
@@ -250,123 +248,12 @@ class Differences:
         except ArgumentError:  # ties without examples, or a single group
             return None
 
-    def _whole(
-        self, reading: Objective, output: Tensor, among: Sequence[int] | None = None
-    ) -> list[float]:
-        """Return pseudo-values of the deciding metric, on some examples or all."""
-        found = self._pseudo_values(self.scorer.monitor.name, output, among)
-        if found is None:
-            found = self._folds(lambda rows: {0: self.scorer.value(reading, output, rows)}, among)[
-                0
-            ]
-        return found
-
-    def _pseudo_values(
-        self, name: str, output: Tensor, among: Sequence[int] | None = None
-    ) -> list[float] | None:
-        """Return those of a metric of counts; None of another, or if it is not finite."""
-        counted = self._counted(name, output, among)
-        if counted is None:
-            return None
-        metric, counts = counted
-        return _without_each(lambda part: {0: metric.of_counts(part)}, counts).get(0)
-
-    def _by_class(self, output: Tensor) -> dict[int | str, list[float]]:
-        """Return those of each class."""
-        counted = self._counted(self.scorer.monitor.name, output)
-        if counted is None:
-            return self._folds(partial(self.scorer.value_by_class, output))
-        return _without_each(counted[0].by_class_of_counts, counted[1])
-
-    def _counted(
-        self, name: str, output: Tensor, among: Sequence[int] | None = None
-    ) -> tuple[CountedMetric, Tensor] | None:
-        """Return a metric and its counts of each example, or group, if it has counts.
-
-        Args:
-            name: Of the metric.
-            output: Of a model.
-            among: The examples that count; None for all.
-        """
-        found = self.scorer.counts(name, output)
-        if found is None:
-            return None
-        metric, examples, counts = found
-        if among is not None:
-            chosen = torch.isin(examples, torch.tensor(among))
-            examples, counts = examples[chosen], counts[chosen]
-        if self.groups is None:
-            return metric, counts
-        names = [self.groups[each] for each in examples.tolist()]
-        numbers = {name: place for place, name in enumerate(dict.fromkeys(names))}
-        places = torch.tensor([numbers[each] for each in names], dtype=torch.int64)
-        return metric, counts.new_zeros(len(numbers), *counts.shape[1:]).index_add(
-            0, places, counts
-        )
-
-    def _folds(
-        self,
-        metric: Callable[[Sequence[int] | None], Mapping[_Name, float]],
-        among: Sequence[int] | None = None,
-    ) -> dict[_Name, list[float]]:
-        """Return pseudo-values of metrics that are neither means over examples nor of counts.
-
-        By the jackknife over 20 folds: with G folds, the metric θ and θ_g without fold g,
-        G θ − (G − 1) θ_g, shifted so that their mean is θ.
-
-        Args:
-            metric: From some test examples, None for all, to metrics by name.
-            among: The examples that count; None for all.
-        """
-        whole = metric(among)
-        examples = range(self.scorer.test.examples) if among is None else among
-        names = [row if self.groups is None else self.groups[row] for row in examples]
-        different = list(dict.fromkeys(names))
-        order = torch.randperm(len(different), generator=torch.Generator().manual_seed(0)).tolist()
-        fold = {different[each]: place % _FOLDS for place, each in enumerate(order)}
-        count = min(_FOLDS, len(different))
-        rows = [
-            [row for row, name in zip(examples, names, strict=True) if fold[name] != number]
-            for number in range(count)
-        ]
-        try:
-            less = [metric(each) for each in rows if each]
-        except TutelageError:  # a metric that some part of the examples does not allow
-            return {name: [value] for name, value in whole.items()}
-        return {
-            name: _finite(
-                torch.tensor(value, dtype=torch.float64),
-                torch.tensor([each.get(name, math.nan) for each in less], dtype=torch.float64),
-            )
-            for name, value in whole.items()
-        }
-
 
 def _table(seeds: Sequence[Sequence[float]]) -> Scores:
     """Return pseudo-values of each seed as scores; their means where some seeds have others."""
     if len(set(map(len, seeds))) > 1:
         seeds = [[fmean(each)] for each in seeds]
     return Scores(np.array(seeds), (), 0.0)
-
-
-def _without_each(
-    metric: Callable[[Tensor], Mapping[_Name, Tensor]], counts: Tensor
-) -> dict[_Name, list[float]]:
-    """Return pseudo-values of metrics of counts, `[units, …]`; without the metrics that are NaN."""
-    total = counts.sum(dim=0)
-    whole, others = metric(total), metric(total - counts)
-    return {
-        name: _finite(value, others[name])
-        for name, value in whole.items()
-        if bool(value.isfinite())
-    }
-
-
-def _finite(whole: Tensor, others: Tensor) -> list[float]:
-    """Return the pseudo-values; the metric alone where some part of the examples has none."""
-    if len(others) < 2 or not bool(others.isfinite().all()):  # noqa: PLR2004 - no spread
-        return [whole.item()]
-    return pseudo_values(whole, others).tolist()
 
 
 def _unseen(units: int) -> float:
