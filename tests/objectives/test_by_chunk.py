@@ -205,13 +205,14 @@ def test_in_float16_logits_are_made_again_so_that_small_gradients_are_not_lost(m
     assert head.hidden.grad.abs().max() > 0
 
 
+@pytest.mark.parametrize("factor", [None, 2.5])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.usefixtures("_rows_at_once")
-def test_low_precision(dtype):
+def test_low_precision(dtype, factor):
     head, teacher = sides(dtype, rows=40, classes=50, width=16)
     batch = Batch(torch.zeros(40, 1), torch.arange(40))
     objectives = [tl.SoftTargets(2), tl.HardLabels()]
-    ours, expected = compared(objectives, head, teacher, batch, teacher.logits())
+    ours, expected = compared(objectives, head, teacher, batch, teacher.logits(), factor)
     assert [each.dtype for each in ours[1]] == [dtype] * 2
     close = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 0.03, "atol": 0.05}
     torch.testing.assert_close(ours, expected, **close)
@@ -222,13 +223,14 @@ def test_low_precision(dtype):
         assert errors[0] <= errors[1] * 1.2
 
 
+@pytest.mark.parametrize("factor", [None, 2.5])
 @pytest.mark.usefixtures("_rows_at_once")
-def test_under_autocast_values_and_gradients_are_those_of_whole_logits():
+def test_under_autocast_values_and_gradients_are_those_of_whole_logits(factor):
     head, teacher = sides(torch.float32, rows=12, classes=50, width=16)
     batch = Batch(torch.zeros(12, 1), torch.arange(12))
     with torch.autocast("cpu", torch.bfloat16):
         ours, expected = compared(
-            [tl.SoftTargets(2), tl.HardLabels()], head, teacher, batch, teacher.logits()
+            [tl.SoftTargets(2), tl.HardLabels()], head, teacher, batch, teacher.logits(), factor
         )
     assert [each.dtype for each in ours[1]] == [torch.float32] * 2
     torch.testing.assert_close(ours, expected, rtol=0.03, atol=0.05)
