@@ -123,7 +123,12 @@ def main() -> None:
             train=mirrored(cells("train")),
             val=cells("val"),
             test=cells("test"),
-            controls={"own loss": tl.OwnLoss()},
+            controls={
+                "own loss": tl.OwnLoss(),
+                "own loss, the teacher's head": tl.Arm(
+                    objective=tl.OwnLoss(), student=with_the_teachers_head
+                ),
+            },
             arms={
                 "own loss and features": tl.OwnLoss() + tl.FeatureMatch(features),
                 "own loss and CWD": tl.OwnLoss() + tl.CWD(features),
