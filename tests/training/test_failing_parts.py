@@ -4,26 +4,10 @@ from functools import partial
 
 import pytest
 import torch
-from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 import tutelage as tl
-
-INPUTS = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
-LABELS = torch.arange(40) % 3
-
-
-def distill(**changes):
-    """Call `distill` with good arguments, but for the changes."""
-    good = {
-        "teacher": nn.Linear(6, 3),
-        "student": nn.Linear(6, 3),
-        "train": TensorDataset(INPUTS, LABELS),
-        "objective": 0.5 * tl.HardLabels() + tl.SoftTargets(2),
-        "epochs": 2,
-        "batch_size": 8,
-    }
-    return tl.distill(**(good | changes))
+from small_runs import INPUTS, LABELS, distill
 
 
 class Failing(torch.optim.SGD):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from tutelage.evaluation.token_scores import TokenScores, token_scores
 from tutelage.rows import Rows
 
 
-class _Ratio:
+class _Ratio(ABC):
     """A metric of two sums over the tokens with a label, which are counted example by example."""
 
     higher_is_better = False
@@ -33,17 +34,17 @@ class _Ratio:
         sums = nll.new_zeros(len(rows.counts)).index_add(0, rows.examples, nll)
         return torch.stack([sums, self._sizes(labels, rows)], dim=1)
 
+    @abstractmethod
     def of_counts(self, counts: Tensor) -> Tensor:
         """Return the metric of such sums, `[…, 2]`."""
-        raise NotImplementedError
 
     def by_class_of_counts(self, counts: Tensor) -> dict[int | str, Tensor]:
         """Return nothing: it is not told class by class."""
         return {}
 
+    @abstractmethod
     def _sizes(self, labels: Tensor, rows: Rows) -> Tensor:
         """Return the second sum of each example, `[examples]` in float64."""
-        raise NotImplementedError
 
 
 class Perplexity(_Ratio):

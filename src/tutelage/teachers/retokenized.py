@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tutelage._checks import integer
 from tutelage.aligned import AlignedTargets, Cells
 from tutelage.errors import ModelError
-from tutelage.heads import HeadLogits
+from tutelage.heads import HeadLogits, chunks_of_rows
 from tutelage.layers.language import is_causal, within_texts
 from tutelage.layers.wrapper import unwrapped
 from tutelage.positions import rows_of
@@ -30,7 +30,6 @@ from tutelage.teachers.live import Live
 from tutelage.wants import Fields
 
 _TOKENS = 3  # dimensions of [batch, tokens, classes]
-_AT_ONCE = 2**22  # logits
 
 
 class Retokenized(Teacher):
@@ -224,12 +223,10 @@ def _targets(
 
 def _log_probabilities(output: Tensor | HeadLogits, tokens: Tensor) -> Tensor:
     """Return log p(token) for each row of logits, `[rows]`, of some rows at a time."""
-    size = max(_AT_ONCE // max(output.shape[-1], 1), 1)
     found = [tokens.new_zeros(0, dtype=torch.float32)]
-    for first in range(0, len(tokens), size):
-        logits = output[first : first + size]
+    for rows in chunks_of_rows(len(tokens), output.shape[-1], output.device):
+        logits = output[rows]
         logits = logits.logits() if isinstance(logits, HeadLogits) else logits
         logits = logits if logits.dtype == torch.float64 else logits.float()
-        own = tokens[first : first + size]
-        found.append(-F.cross_entropy(logits, own, reduction="none"))
+        found.append(-F.cross_entropy(logits, tokens[rows], reduction="none"))
     return torch.cat(found[1:] or found)

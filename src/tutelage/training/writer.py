@@ -16,6 +16,7 @@ from tutelage.data import OnPolicy, randomness
 from tutelage.data.on_policy import check_inputs
 from tutelage.errors import ArgumentError, DataError, ModelError, TutelageError, in_short
 from tutelage.layers import evaluating
+from tutelage.layers.language import is_causal
 from tutelage.layers.wrapper import unwrapped
 from tutelage.nested import describe
 from tutelage.objectives import Objective
@@ -45,15 +46,13 @@ class Writer:
     def __init__(self, student: nn.Module, policy: OnPolicy, accelerator: Accelerator) -> None:
         self.model: Any = unwrapped(student)
         self.policy, self.accelerator = policy, accelerator
-        can: Any = getattr(self.model, "can_generate", None)
-        config: Any = getattr(self.model, "config", None)
-        causal = callable(can) and can() and not getattr(config, "is_encoder_decoder", False)
-        if not causal or not callable(getattr(self.model, "generate", None)):
+        if not is_causal(self.model) or not callable(getattr(self.model, "generate", None)):
             raise ModelError(
                 "a student that writes texts (tl.OnPolicy) must be a causal language model of "
                 f"transformers, with `generate`, got {type(self.model).__name__}; give one, such "
                 "as AutoModelForCausalLM makes, or given texts as `train`"
             )
+        config: Any = getattr(self.model, "config", None)
         config = config.get_text_config() if hasattr(config, "get_text_config") else config
         self.context = getattr(config, "max_position_embeddings", None)
         self.ends = _ends(self.model, policy, getattr(config, "vocab_size", None))
