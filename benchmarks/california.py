@@ -113,17 +113,17 @@ def run(labelled: int) -> tl.Study:
 
 
 def show(study: tl.Study) -> None:
-    """Print R² of teacher and arms."""
+    """Print R² of teacher and arms; intervals are over seeds and test districts."""
     print("\n| | R², mean | each seed | gain in R², 95 % interval |\n|---|---:|---|---:|")
     results = study.results
     if results.teacher is not None:
         print(f"| teachers | {results.teacher.metrics['r2']:.4f} | | |")
-    control = np.array(results.arm(CONTROL).values("r2"))
+    gains = {each.arm: each.interval for each in results.comparisons if each.other == CONTROL}
     for arm in results.arms:
         found = arm.values("r2")
         gain = ""
-        if not arm.is_control:
-            ends = tl.evaluation.mean_interval((np.array(found) - control).tolist())
+        ends = gains.get(arm.name)
+        if ends is not None:
             gain = f"{ends.mean:+.4f} ({ends.low:+.4f} to {ends.high:+.4f})"
         each = ", ".join(f"{value:.4f}" for value in found)
         print(f"| {arm.name} | {fmean(found):.4f} | {each} | {gain} |")

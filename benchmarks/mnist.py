@@ -148,7 +148,10 @@ def big_net(train: TensorDataset | None = None, name: str = "mnist-teacher") -> 
 
 
 def errors_table(study: tl.Study, of: int = 10_000) -> None:
-    """Print a table of test errors: the mean over seeds, and each seed."""
+    """Print test errors, the mean over seeds and each seed, and by how many the arms differ.
+
+    Intervals are of 95 %, over seeds and test images.
+    """
     head = "mean | each seed | agreement with the teacher, %"
     print(f"\n| test errors of {of:,} | {head} |\n|---|---:|---|---:|")
     teacher = study.results.teacher
@@ -159,6 +162,12 @@ def errors_table(study: tl.Study, of: int = 10_000) -> None:
         agreement = arm.values("agreement")
         agreed = f"{100 * fmean(agreement):.2f}" if agreement else ""
         print(f"| {arm.name} | {fmean(counts):.0f} | {', '.join(map(str, counts))} | {agreed} |")
+    print("\n| | compared with | fewer errors (95 %) |\n|---|---|---:|")
+    for each in study.results.comparisons:
+        ends = each.interval
+        if ends is not None:
+            shown = f"{of * ends.mean:.0f} ({of * ends.low:.0f} to {of * ends.high:.0f})"
+            print(f"| {each.arm} | {each.other} | {shown} |")
     print(f"\n{study.verdict}\n{study.report()}", flush=True)
 
 
