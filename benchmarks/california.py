@@ -99,6 +99,7 @@ def run(labelled: int) -> tl.Study:
         arms=arms,
         controls={CONTROL: tl.LabelRegression()},
         sweep={"learning_rate": [1e-3, 3e-3, 1e-2]},
+        monitor="r2",
         seeds=SEEDS,
         training=tl.Training(
             steps=STEPS,
