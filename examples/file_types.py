@@ -1,7 +1,7 @@
 """Data and student of file_types.yaml: content types from the bytes of files, without labels.
 
 The teacher is the ONNX model of Google's magika. FILES names folders, separated by a colon (on
-Windows a semicolon), all of whose files are read.
+Windows a semicolon), whose files are read, at most SUFFIX of each suffix in each folder.
 """
 
 import hashlib
@@ -20,8 +20,8 @@ from tutelage.errors import DataError
 HALF, BLOCK, PADDING = 1024, 4096, 256
 DEPTH = 3
 """Files below the same folder of this depth go into one part of the data."""
-SUFFIX = 60
-"""At most as many files of a suffix, since most files of a computer are of a few types."""
+SUFFIX = int(os.environ.get("SUFFIX", "60"))
+"""At most as many files of a suffix in each folder of FILES, since most files of a computer are of a few types."""
 
 
 def features(path: Path) -> NDArray[np.int16]:
