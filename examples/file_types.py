@@ -21,7 +21,7 @@ HALF, BLOCK, PADDING = 1024, 4096, 256
 DEPTH = 3
 """Files below the same folder of this depth go into one part of the data."""
 SUFFIX = int(os.environ.get("SUFFIX", "60"))
-"""At most as many files of a suffix in each folder of FILES, since most files of a computer are of a few types."""
+"""How many files of a suffix are read, since most files of a computer are of a few types."""
 
 
 def features(path: Path) -> NDArray[np.int16]:
