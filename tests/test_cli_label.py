@@ -127,7 +127,7 @@ def test_from_the_shell_by_the_names_of_modules_in_the_working_folder(source, tm
         "-W",
         "error",
         "-m",
-        "tutelage.cli",
+        "tutelage",
         "label",
         "--out",
         "targets",

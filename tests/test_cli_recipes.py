@@ -172,7 +172,7 @@ def answered(lines, *arguments):
     ours, theirs = pty.openpty()
     try:
         os.write(ours, "".join(f"{line}\n" for line in lines).encode())
-        command = [sys.executable, "-m", "tutelage.cli", "init", *arguments]
+        command = [sys.executable, "-m", "tutelage", "init", *arguments]
         return subprocess.run(
             command, stdin=theirs, capture_output=True, timeout=120, check=False
         ).returncode
