@@ -4,8 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
 
-DOCS = Path(__file__).parents[1] / "docs"
+import tutelage as tl
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -27,9 +32,36 @@ DOCS = Path(__file__).parents[1] / "docs"
 )
 def test_the_snippets_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    _run(f"docs/{page}.md", {})
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "CONTRIBUTING.md", "docs/engine.md", "docs/store.md", "docs/temperature.md"],
+)
+def test_snippets_run_with_what_they_presuppose(page, tmp_path, monkeypatch):
+    """Models and data sets of the reader's own, and a random transform of inputs."""
+    monkeypatch.chdir(tmp_path)
+    data = {f"{part}_set": _data() for part in ("train", "val")}
+    models = {"teacher": _network(16), "student": _network(4)}
+    _run(page, {"tl": tl, "torch": torch, "transform": _noisy, **models, **data})
+
+
+def _run(page, names):
+    text = (ROOT / page).read_text(encoding="utf-8")
     snippets = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     assert snippets
-    names = {}
     for snippet in snippets:
-        exec(compile(snippet, f"{page}.md", "exec"), names)
+        exec(compile(snippet, page, "exec"), names)
+
+
+def _data():
+    return TensorDataset(torch.randn(24, 8), torch.arange(24) % 3)
+
+
+def _network(width):
+    return nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, 3))
+
+
+def _noisy(inputs):
+    return inputs + torch.randn_like(inputs)

@@ -21,10 +21,10 @@ _ON_A_DEVICE = 2**26
 
 @dataclass(frozen=True, slots=True)
 class HeadLogits:
-    """The logits `finish(hidden · weightᵀ + bias)`, which no one has computed yet.
+    """Logits `finish(hidden · weightᵀ + bias)` that are not computed yet.
 
-    It stands in place of logits where these are large, as those of a language model over its
-    vocabulary: objectives are computed for some rows at a time, whose logits are then dropped.
+    Used where logits are large, as those of a language model over its vocabulary: objectives are
+    computed for some rows at a time, whose logits are then dropped.
 
     finish(x) is x · scale, then soft_cap · tanh(x / soft_cap) where there is a cap.
 

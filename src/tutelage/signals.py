@@ -35,7 +35,7 @@ UNLABELLED = -100
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """The second label of examples that are mixed from two.
+    """The second labels of examples that are mixed from two, and the fractions of the first.
 
     Args:
         labels: `[batch]` class ids of the partners (−100: no label).

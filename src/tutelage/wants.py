@@ -15,7 +15,7 @@ from tutelage.signals import Batch
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The signals that are required of one model, the student or the teacher.
+    """The output and features that are required of one model, the student or the teacher.
 
     Args:
         output: Whether its output is required.
@@ -58,7 +58,7 @@ class Fields:
 
 @dataclass(frozen=True, slots=True)
 class Wants:
-    """The signals and labels that an objective requires.
+    """The outputs, features and labels that an objective requires.
 
     Args:
         student: The student's.

@@ -32,7 +32,7 @@ def show(
             help="A model, such as file.py:name, or a folder of targets that tl.label wrote.",
         ),
     ],
-    depth: Annotated[int, typer.Option(min=1, help="How deep layers within layers are shown.")] = 2,
+    depth: Annotated[int, typer.Option(min=1, help="Levels of nested layers that are shown.")] = 2,
     as_json: AsJson = False,
 ) -> None:
     """Show the layers of a model, its blocks, its size, and what a layer map may name.

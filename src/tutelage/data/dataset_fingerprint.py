@@ -23,7 +23,7 @@ _LEAST, _MOST = 8, 256
 
 
 def dataset_fingerprint(dataset: Any) -> str:
-    """Return a short text that is the same in every process and changes with a data set's content.
+    """Return a hash of a data set's content, the same in every process.
 
     It includes all content of a data set of tensors (see `tensor_table`), and of one with a method
     `whole_content` that returns what decides all of its examples: tensors, arrays, numbers and

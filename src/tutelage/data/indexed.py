@@ -13,7 +13,7 @@ from tutelage.signals import IndexedExample
 
 
 class Indexed(Dataset[Any]):
-    """A data set whose examples have their index, and the view that they are shown in.
+    """A data set whose examples carry their index and their view.
 
     It is for a shuffling `DataLoader`, whose batches otherwise have no indices; a data set given to
     `distill` without a loader does not need it. Each item is an

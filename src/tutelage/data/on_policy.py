@@ -18,10 +18,10 @@ _SHARE = "it is the fraction of the batches that the student writes"
 
 
 class OnPolicy:
-    """Training data that the student writes in part itself, from prompts (on-policy distillation).
+    """Training data of which the student writes a part itself (on-policy distillation).
 
-    The student is trained on texts of its own, with its own mistakes, and its teacher tells at each
-    token what should come next (GKD, Agarwal et al. 2024, https://arxiv.org/abs/2306.13649;
+    The student is trained on texts that it writes from prompts, with its own mistakes, and the
+    teacher gives the distribution of the next token at each position (GKD, Agarwal et al. 2024, https://arxiv.org/abs/2306.13649;
     MiniLLM, Gu et al. 2024, https://arxiv.org/abs/2306.08543). Give it to `distill` as `train`.
 
     Each batch is one of prompts or one of given texts. From prompts the student, as it is at that

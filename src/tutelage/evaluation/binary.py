@@ -92,7 +92,7 @@ def binary_metrics(output: Tensor, labels: Tensor) -> dict[str, float]:
 
 
 def by_label(output: Tensor, labels: Tensor) -> dict[int, float]:
-    """Return each label's average precision, by its number; never of a label that is not true once.
+    """Return each label's average precision, by its index; labels that are never true are left out.
 
     Arguments and errors as for `binary_metrics`; logits of known labels are not NaN.
 

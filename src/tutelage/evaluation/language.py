@@ -183,7 +183,7 @@ def generation_speed(
     batch_sizes: Sequence[int] = (1, 8),
     rounds: int = 3,
 ) -> list[GenerationSpeed]:
-    """Time a language model that writes on after a prompt, with its cache of keys and values.
+    """Time the generation of a language model after a prompt, with its key-value cache.
 
     Args:
         model: A model of transformers with `generate`; it runs in eval mode, where it is.

@@ -38,7 +38,7 @@ class RowMetric(Protocol):
 
 @runtime_checkable
 class ClassMetric(Protocol):
-    """A metric that can be told class by class; studies then compare the arms by class too."""
+    """A metric with a value for each class; studies then compare the arms class by class too."""
 
     def by_class(self, output: Any, labels: Any, rows: Rows | None) -> Mapping[int | str, float]:
         """Return the metric of each class, by its id or name; without those that have none."""

@@ -29,7 +29,7 @@ _OF_A_RUN = ("run.json", "results.json", "trials", "train")
 
 
 class Recipe:
-    """Teacher, student, data, objective and training of a whole job.
+    """A whole job: teacher, student, data, objective and training.
 
     `Recipe.from_file("recipe.yaml").run()` is what `tutelage distill recipe.yaml` does. Paths are
     relative to the working folder.

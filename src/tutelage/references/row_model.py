@@ -81,7 +81,7 @@ class RowModel:
 
 
 def with_columns(model: Any, columns: NamedColumns) -> Any:
-    """Return a model that is given rows as a table with named columns, if it is one of a file.
+    """Return a model that gets rows as a table with named columns, if it was loaded from a file.
 
     Args:
         model: What `load_model` returned.

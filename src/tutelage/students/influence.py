@@ -26,11 +26,11 @@ _TOKENS = 3
 
 
 def block_influence(teacher: nn.Module, data: object, path: str | None = None) -> dict[str, float]:
-    """Return 1 − the mean cosine of what each block is given and what it returns, by layer path.
+    """Return 1 − the mean cosine between the input and the output of each block, by layer path.
 
-    Of tokens `[batch, tokens, d]` the mean is over all tokens of the data that are no padding, of
-    maps `[batch, channels, height, width]` over all pixels. A block that hardly turns its input has
-    little influence, and a student may do without it.
+    The mean is over all tokens that are not padding, `[batch, tokens, d]`, or over all pixels of
+    maps, `[batch, channels, height, width]`. A block that hardly changes the direction of its input
+    has little influence, and a student may do without it.
 
     Source: Men, Xu, Zhang, Wang, Lin, Lu, Han and Chen 2024, "ShortGPT", arXiv:2403.03853.
 
@@ -71,7 +71,7 @@ def most_influential(
 ) -> Kept[Model]:
     """Return the teacher with only its blocks of largest `block_influence`, and the layer map.
 
-    Against every second block this may decide more than any objective: see
+    In place of every second block, this can matter more than the objective: see
     `benchmarks/kept_layers.py`.
 
     Args:

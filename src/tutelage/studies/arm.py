@@ -22,7 +22,7 @@ from tutelage.training.stages import checked_stages
 
 @dataclass(frozen=True)
 class Trial:
-    """What an arm that is a function is called with: one seed, and all that arms have in common.
+    """The argument of an arm that is a function: one seed, and what all arms share.
 
     Args:
         seed: Of this repetition.
@@ -31,7 +31,7 @@ class Trial:
         train: The training data of this seed.
         val: The validation data; None where the study gives none to training.
         out: A folder for this trial alone; give it to `distill` as `out` and nothing is lost.
-        settings: The study's `epochs`, `batch_size`, `optimizer`, `scheduler`, `seed`, `engine`
+        settings: The study's `epochs`, `batch_size`, `optimizer`, `scheduler`, `seed`, `engine`,
             `monitor` and `metrics`, as keyword arguments of `distill` and `fit`; the last two need
             `val` too.
         swept: The values of this trial, where the arm sweeps over some.
@@ -56,24 +56,23 @@ class Arm:
     """One experimental condition. None inherits the study's setting.
 
     Args:
-        objective: What the student is asked for; None, without a function, for the labels.
-        stages: Several trainings one after another, in place of an objective; their epochs are
-            theirs, so that it is for you to make the steps of the arms equal.
+        objective: The loss; None, without a function, to learn from labels.
+        stages: Several trainings one after another, in place of an objective. They have their own
+            epochs, so you have to make the steps of the arms equal.
         run: A function of a `Trial`, in place of an objective, that returns a trained model or the
             `Run` that trained it; then the report knows its steps.
-        reads: With a function: an objective that tells how its students' outputs are to be read,
-            such as `BinaryLabels()`; None to read them as those of the other arms, or by the
-            labels.
-        student: Makes another student than the study's.
+        reads: With a function: an objective that says what its students' outputs mean, such as
+            `BinaryLabels()`; None to read them as those of the other arms, or by the labels.
+        student: A function that makes another student than the study's.
         teacher: Another teacher.
         train: Other training data, or a function from a seed to such.
-        epochs: Other than those that make the steps of all arms equal.
+        epochs: In place of those that make the steps of all arms equal.
         batch_size: Examples in a batch.
         optimizer: Callable: parameters → optimizer.
         learning_rate: Replaces the rate that the optimizer begins with.
         scheduler: From the optimizer and the number of steps to a scheduler.
         engine: Precision, clipping and the like.
-        transform: Of the training batches, such as `tl.data.Mixup()`; None for none.
+        transform: Changes the training batches, such as `tl.data.Mixup()`; None for none.
         sweep: For names of the arguments above, values to try, as a dict or a `Sweep`; the
             combination that does best on validation data is the arm's. A function (`run`) may have
             names of its own.

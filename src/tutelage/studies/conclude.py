@@ -25,7 +25,7 @@ _FEW = 3
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What a study's report has beside the results.
+    """Title, names and optional parts of a study's report.
 
     Args:
         title: Of the report.

@@ -149,8 +149,8 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
 
     All arms of a seed begin with the same weights, see their data in the same order and take the
     same number of steps, within half an epoch. Everything is selected on `val`; `test`
-    is held out. The same call resumes where it stopped, after a kill too. Several processes that
-    make the same call with one `out` share the trials.
+    is held out. After a kill, the same call resumes. Several processes that make the same call with
+    one `out` share the trials.
 
     Args:
         teacher: As for `distill`; None for a study without a teacher. A store must cover `val` and
@@ -169,19 +169,19 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         training: Other common settings: steps in place of `epochs`, batch size, optimizer,
             scheduler, engine.
         sweep: Values that every arm and control tries, such as
-            `{"learning_rate": [0.1, 0.03, 0.01]}`, or a `Sweep` for some of them at random, or to
-            go on beyond them. An arm's own sweep is added; what an arm sets is not swept.
+            `{"learning_rate": [0.1, 0.03, 0.01]}`, or a `Sweep` to try some of them at random, or
+            values beyond them. An arm's own sweep is added; what an arm sets is not swept.
         metrics: Metrics of your own, as for `distill`.
         monitor: The deciding metric; None for accuracy, for language models perplexity, for several
             binary labels average precision, for values mean squared error, or, without labels, the
             agreement with the teacher or the distance from it.
         margin: Acceptable loss against the teacher in that metric, for a test of non-inferiority
             (state it beforehand); None for no such test.
-        groups: For each test example what it belongs to, such as a document or a patient, where
-            examples of one are not independent: intervals then rest on the number of groups.
+        groups: The group of each test example, such as its document or patient, if examples of one
+            group are not independent: intervals then rest on the number of groups.
         primary: The arm that the verdict is about, named beforehand; None for the best on `val`,
             without `val` for the first.
-        allow_overlap: Whether to go on where two of `train`, `val` and `test` have more examples in
+        allow_overlap: Whether to continue if two of `train`, `val` and `test` have more examples in
             common than duplicates explain; the report then states how many.
         report: Title, class names and axis of the report; whether to measure cheaper variants of
             the primary arm's student too.

@@ -143,7 +143,7 @@ AnyTeacher = nn.Module | Teacher | TargetStore | str | Path | Sequence[Any] | Ma
 
 
 def as_teacher(teacher: object) -> Teacher:
-    """Return a teacher for what a user gives.
+    """Return a teacher for a module, several teachers or stored targets.
 
     A module becomes `Live`, the store that `label` returned, or its folder, `Stored`, a list an
     `Ensemble`, a dict from domains `Specialists`; lists within a dict are ensembles, one for each

@@ -19,7 +19,7 @@ _IDS = ("prompt_token_ids", "input_ids", "token_ids")
 
 
 class Recorded(Tokens):
-    """The answers of a language model for a data set, in a file of JSON lines or Parquet.
+    """The outputs of a language model for a data set, in a file of JSON lines or Parquet.
 
     Record i is about text i of the data set, as inference servers answer it (see `Served`) or as
     training tools write it: `prompt_logprobs`, `choices`, `meta_info`, `logprobs` with

@@ -43,10 +43,10 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
 ) -> Run:
     """Train a student on a teacher's outputs.
 
-    The same call, made again after a kill at any moment, resumes from the last checkpoint in `out`,
-    and on a CPU ends with the very weights of an uninterrupted run; after the end it returns what
-    is there. With more `epochs` it continues, where nothing depends on their number. Teacher and
-    global random state are left as they were.
+    Made again after a kill at any moment, the same call resumes from the last checkpoint in `out`,
+    and on a CPU ends with exactly the weights of an uninterrupted run. After the end it returns the
+    finished run. With more `epochs` it continues, if nothing depends on their number. The teacher
+    and the global random state are not changed.
 
     Args:
         teacher: A module, or a `Teacher` such as `teachers.Predictor`. It runs in eval and

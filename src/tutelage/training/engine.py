@@ -25,7 +25,7 @@ _FORCED = "ACCELERATE_TORCH_DEVICE"
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """How a run is carried out, apart from what is learned.
+    """Device, precision, checkpoints and other settings that do not concern the method.
 
     Args:
         precision: `"fp32"`, or `"bf16"` or `"fp16"` for mixed precision.

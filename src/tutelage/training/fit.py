@@ -105,9 +105,9 @@ def fine_tune(  # noqa: PLR0913, D417 - the options of `fit`, and which parts le
         frozen: Paths of layers or parameters that are not trained, such as `["embeddings"]`; the
             layers stay in eval mode, so BatchNorm statistics are frozen and dropout is off.
             Afterwards `requires_grad` is as it was.
-        lr_factors: By path, by what the optimizer's learning rate is multiplied, such as
-            `{"encoder": 0.1}`; above zero. What no path names has the full rate. Schedulers see and
-            move the full rate of every group.
+        lr_factors: By path, the factor of the optimizer's learning rate, such as
+            `{"encoder": 0.1}`; above zero. Other parameters have the full rate. Schedulers see and
+            change the full rate of every group.
         layer_decay: In (0, 1]: the last of the repeated blocks (see `tutelage.layers.blocks`) has
             this factor, the one before it its square, and so on; layers before the blocks have the
             lowest learning rate, layers after them the full one (Clark

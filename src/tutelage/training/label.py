@@ -60,15 +60,15 @@ def label(  # noqa: PLR0913 - a verb with its options
 ) -> TargetStore:
     """Run a teacher once over all examples of a data set, and store its outputs on disk.
 
-    `distill` takes the store in place of the teacher, and the teacher never runs again. A call made
-    again after a kill at any moment, or a full disk, resumes after the last finished block, and the
-    files end as those of a call that was not interrupted; after the end it returns what is there.
+    `distill` takes the store in place of the teacher, and the teacher never runs again. Made again
+    after a kill at any moment, or a full disk, the same call resumes after the last finished block,
+    and the files are in the end those of an uninterrupted call. After the end it returns the store.
     Under `torchrun` each process labels its part.
 
     Args:
         teacher: A module or a `Teacher`, such as `Predictor`, an ensemble or specialists.
         dataset: A data set with a length, labelled or not; examples are identified by their index.
-            Of texts as `input_ids`, each has as many answers as it has tokens with one.
+            A text, as `input_ids`, has one entry for each token with an output.
         out: Folder of the store.
         views: How many views of each example are labelled; more than 1 is for augmented data, as
             `tl.data.Views`, whose epochs then take turns with these.
@@ -81,7 +81,7 @@ def label(  # noqa: PLR0913 - a verb with its options
             in place of the output: 2 bytes each up to 65,535 classes, and unbiased, where `top_k`
             loses how the remaining classes differ. For `SoftTargets` at the temperature of the
             samples.
-        temperature: At which classes are sampled: that of the objective that will use them.
+        temperature: For sampling classes: that of the objective that will use them.
         dtype: `"float16"` (a relative error of at most 5e-4), `"bfloat16"` (4e-3, and the range of
             float32) or `"float32"` (exact).
         batch_size: Examples in a batch of the teacher's, in each process.

@@ -40,7 +40,7 @@ _SEEDS_APART = 1_000_003
 
 @dataclass(frozen=True)
 class Stage:
-    """One of several trainings that follow each other; each begins where the former ended.
+    """One of several successive trainings; each starts from the weights of the one before.
 
     Args:
         objective: The loss. An objective that is in several stages keeps its projectors from one
