@@ -31,14 +31,14 @@ _Cells = Annotated[tuple[str, ...], BeforeValidator(_as_cells)]
 
 
 class SplitOptions(BaseModel):
-    """How shares of the training data become validation and test data.
+    """How fractions of the training data become validation and test data.
 
     Args:
-        seed: Of the random choice.
-        stratified: Whether every class has its share in each part; None for yes, where labels are
+        seed: Seed of the random choice.
+        stratified: Whether every class has its fraction in each part; None for yes, if labels are
             classes and examples are not kept together by `group`.
-        column: The column that says which part an example is of: train, val or test.
-        group: The column whose equal values stay in one part, such as a patient's or an author's.
+        column: The column that says which part an example belongs to: train, val or test.
+        group: The column whose equal values stay in one part, such as the patient or the author.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,25 +54,25 @@ class DataOptions(BaseModel):
 
     Args:
         train: A file, a folder or the name of a data set (see docs/data.md), or a data set.
-        val: Likewise, or the share of the training data that becomes validation data.
+        val: Likewise, or the fraction of the training data that becomes validation data.
         test: Likewise.
         unlabelled: Inputs without labels, which are added to the training data.
         text: The column whose text is the input.
         image: The column that holds images, or paths of images relative to the file.
-        columns: The columns that are the input; None for all that are nothing else, if neither
-            `text` nor `image` is given.
-        omit: Columns that are no input, such as numbers of rows.
-        categories: Columns of numbers that are names, such as postal codes.
+        columns: The columns that are the input; None for all that are not used otherwise, if
+            neither `text` nor `image` is given.
+        omit: Columns that are not inputs, such as row numbers.
+        categories: Columns of numbers that are categories, such as postal codes.
         missing: Cells that are read as missing beside empty ones, such as "?", "NA" or -999.
         label: The column of the labels, or several: of binary labels or values.
-        kind: What labels are; None to tell by their form.
+        kind: What labels are; None to infer it from their form.
         classes: The names of the classes in the order of their ids, such as those of a trained
             teacher; None for those of the training data, sorted.
         domain: The column that names each example's domain; in a folder of images, `folder` says
             that its first level is the domain.
         image_size: Height and width, or one number for both, to which images are resized and
             cropped; None where all images have one size.
-        split: How shares are taken.
+        split: How fractions are taken.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
