@@ -16,16 +16,17 @@ Spans = NDArray[np.int64]
 """`[spans, 4]`: the first of the student's tokens, the one behind its last, and the teacher's."""
 
 
-def spans(student: Sequence[int], teacher: Sequence[int]) -> Spans:
+def spans(student: Sequence[int], teacher: Sequence[int], alike: int = 0) -> Spans:
     """Return the shortest spans of tokens of two sides that cover the same bytes.
 
     A token that covers none, such as a space added before a text, belongs to the span of the next
-    token, or behind the last byte to the last span. Where both sides begin with such tokens, these
-    are spans of their own.
+    token, or behind the last byte to the last span.
 
     Args:
         student: How many bytes each of the student's tokens covers.
         teacher: The same of the teacher's, with the same sum.
+        alike: With how many tokens that cover none both sides begin alike, as with an added space:
+            these are spans of their own.
 
     >>> spans([1, 2, 3], [3, 1, 2]).tolist()
     [[0, 2, 0, 1], [2, 3, 1, 3]]
@@ -37,8 +38,7 @@ def spans(student: Sequence[int], teacher: Sequence[int]) -> Spans:
     common, *found = np.intersect1d(ends, their_ends, return_indices=True)
     lasts = np.stack(found, axis=1)[common > 0] + 1
     lasts[-1:] = len(student), len(teacher)
-    empty = min((ends == 0).sum(), (their_ends == 0).sum())
-    lasts = np.concatenate([np.arange(1, empty + 1)[:, None].repeat(2, axis=1), lasts])
+    lasts = np.concatenate([np.arange(1, alike + 1)[:, None].repeat(2, axis=1), lasts])
     firsts = np.concatenate([np.zeros((1, 2), dtype=np.int64), lasts])[: len(lasts)]
     return np.stack([firsts[:, 0], lasts[:, 0], firsts[:, 1], lasts[:, 1]], axis=1)
 
@@ -90,7 +90,11 @@ class Vocabularies:
             text, lengths, broken = self.student.decoded(ids[first:last])
             encoded = self.teacher.encoded(text)
             found += encoded.ids
-            own = spans(lengths, encoded.lengths)
+            added = self.student.is_added_space(ids[first], lengths[0])
+            added &= bool(encoded.ids) and self.teacher.is_added_space(
+                encoded.ids[0], encoded.lengths[0]
+            )
+            own = spans(lengths, encoded.lengths, int(added))
             if broken:
                 before = np.isin(np.arange(-1, len(lengths)), [*broken]).cumsum()
                 own = own[before[own[:, 1]] == before[own[:, 0]]]
