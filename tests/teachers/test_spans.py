@@ -131,6 +131,27 @@ def test_other_special_tokens_must_have_a_counterpart():
         aligned(student, teacher, ids, **{"<|none|>": "<other>"})
 
 
+def test_what_a_teacher_cannot_read_is_left_out_of_texts_that_a_student_writes():
+    special = {"eos_token": "<|end|>", "pad_token": "<|turn|>"}
+    student, teacher = byte_level(**special), byte_level(digits=True)
+    teacher.backend_tokenizer.normalizer = normalizers.Lowercase()
+    known = Vocabularies(TokenBytes("x", student), TokenBytes("y", teacher), {})
+    one, other = student("the end")["input_ids"], student(" of 12")["input_ids"]
+    unknown = student.convert_tokens_to_ids("<|turn|>")
+    for left_out in (
+        [unknown],
+        [unknown, len(student) + 3],
+        [unknown, *student("Upper")["input_ids"], unknown],
+    ):
+        ids = [*one, *left_out, *other]
+        theirs, found = known.aligned(ids, strict=False)
+        assert theirs == teacher("the end")["input_ids"] + teacher(" of 12")["input_ids"]
+        covered = [place for first, last, *_ in found.tolist() for place in range(first, last)]
+        assert [ids[place] for place in covered] == [*one, *other]
+        with pytest.raises(DataError):
+            known.aligned(ids)
+
+
 def test_equal_tokenizers_have_spans_of_one_token_and_a_cell_for_each():
     for each in (byte_level(), sentencepiece()):
         ids = each("the 😀 years 1234, über")["input_ids"]

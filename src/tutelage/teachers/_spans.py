@@ -68,11 +68,16 @@ class Vocabularies:
         cells, others = self._cell_of[0][student], self._cell_of[1][teacher]
         return (cells == others) & (cells != self.cells.number)
 
-    def aligned(self, ids: Sequence[int]) -> tuple[list[int], Spans]:
+    def aligned(self, ids: Sequence[int], strict: bool = True) -> tuple[list[int], Spans]:
         """Return the teacher's tokens for a text given as the student's, and the spans of both.
 
         The teacher's tokens begin as its tokenizer begins a text; if it adds nothing, they begin
         with the counterpart of a special token with which the student's begin.
+
+        Args:
+            ids: Of the text.
+            strict: Whether to refuse what the teacher cannot read, as below. Else it is left out of
+                its text: of texts that a student writes, which may have any token.
 
         Raises:
             DataError: A special token of the student has no counterpart; the teacher's tokenizer
@@ -81,14 +86,19 @@ class Vocabularies:
         found, aligned = list(self.teacher.prefix), [np.zeros((0, 4), dtype=np.int64)]
         for first, last in self._parts(ids):
             at = len(found)
-            if self._special[ids[first]]:
-                other = self._counterpart(ids[first])
+            if self._marks(ids[first : first + 1])[0]:
+                other = self._counterpart(ids[first], strict)
                 if other is not None and not (first == 0 and at):
                     found.append(other)
                     aligned.append(np.array([[first, last, at, at + 1]]))
                 continue
             text, lengths, broken = self.student.decoded(ids[first:last])
-            encoded = self.teacher.encoded(text)
+            try:
+                encoded = self.teacher.encoded(text)
+            except DataError:
+                if strict:
+                    raise
+                continue
             found += encoded.ids
             added = self.student.is_added_space(ids[first], lengths[0])
             added &= bool(encoded.ids) and self.teacher.is_added_space(
@@ -101,10 +111,15 @@ class Vocabularies:
             aligned.append(own + np.array([first, first, at, at]))
         return found, np.concatenate(aligned)
 
+    def _marks(self, ids: Sequence[int]) -> NDArray[np.bool_]:
+        """Tell which tokens are special, or beyond the student's tokenizer."""
+        numbers, beyond = np.asarray(ids, dtype=np.int64), len(self._special)
+        return np.append(self._special, True)[np.minimum(numbers, beyond)]
+
     def _parts(self, ids: Sequence[int]) -> Iterator[tuple[int, int]]:
         """Yield the parts of a text: special tokens, and tokens between them."""
         first = 0
-        for place in self._special[ids].nonzero()[0].tolist():
+        for place in self._marks(ids).nonzero()[0].tolist():
             if first < place:
                 yield first, place
             yield place, place + 1
@@ -139,15 +154,15 @@ class Vocabularies:
             found[ours[name]] = None if other is None else theirs[other]
         return found
 
-    def _counterpart(self, number: int) -> int | None:
-        if number not in self.special:
+    def _counterpart(self, number: int, strict: bool) -> int | None:
+        if strict and number not in self.special:
             name = self.student.special[number]
             raise DataError(
                 f"each special token in a text must have one of the teacher's tokenizer, got "
                 f"{name!r}, which has none; name it, special_tokens={{{name!r}: '…'}}, or leave "
                 f"it out of the teacher's text, special_tokens={{{name!r}: None}}"
             )
-        return self.special[number]
+        return self.special.get(number)
 
     def _cells(self) -> Cells:
         """Group both vocabularies by the strings that both have.
