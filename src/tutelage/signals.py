@@ -99,6 +99,8 @@ class Batch:
             a causal language model predicts it (see `tutelage.layers.language`).
         aligned_labels: The labels as the data has them, where `next_tokens` is true: a model's own
             loss shifts them itself.
+        written: Whether a student has written the texts itself (`data.OnPolicy`): they may have
+            tokens that its teacher cannot read.
     """
 
     inputs: Any
@@ -114,6 +116,7 @@ class Batch:
     tokens: Tensor | None = None
     next_tokens: bool = False
     aligned_labels: Tensor | None = None
+    written: bool = False
 
     @classmethod
     def of(cls, raw: object, progress: float = 0.0) -> Batch:
@@ -240,6 +243,7 @@ class Batch:
             moved(self.tokens, device),
             self.next_tokens,
             moved(self.aligned_labels, device),
+            self.written,
         )
 
 

@@ -70,6 +70,13 @@ def test_perplexity(prompts):
     assert perplexity(llama(), data, batch_size=1) == pytest.approx(expected, rel=1e-5)
 
 
+def test_an_infinite_perplexity():
+    model = llama()
+    with torch.no_grad():
+        model.lm_head.weight *= 1e6
+    assert perplexity(model, texts(False)) == math.inf
+
+
 @pytest.mark.parametrize("window", [512, 3])
 def test_bits_per_byte(window):
     model, words = llama(), tokenizer()

@@ -199,6 +199,13 @@ def test_what_does_not_fit_the_tokens_is_refused(wrong, name):
         next_tokens(batch)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32])
+def test_labels_of_any_integers_can_be_unlabelled(dtype):
+    ids, mask = torch.tensor([[5, 6, 0]], dtype=dtype), torch.tensor([[1, 1, 0]])
+    found = next_tokens(batch_of({"input_ids": ids, "attention_mask": mask}))
+    assert found.labels.tolist() == [[6, -100, -100]]
+
+
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=4), st.booleans(), st.integers(0, 99))
 def test_targets_of_any_packed_and_padded_rows(lengths, left, seed):
     """Against a loop over tokens."""

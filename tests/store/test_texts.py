@@ -194,6 +194,12 @@ def test_a_student_learns_what_it_learns_of_the_live_teacher(labels, tmp_path):
     assert_equal_weights(in_order(store), in_order(teacher))
 
 
+def test_a_first_text_without_an_answer_does_not_fix_the_length_of_others(tmp_path):
+    data = [{"input_ids": torch.arange(n)} for n in (1, 6, 3, 9, 4, 2)]
+    store = stored(tmp_path, data, _llama(0), dtype="float32")
+    assert store.answers(range(6)).tolist() == [0, 5, 2, 8, 3, 1]
+
+
 def test_texts_that_were_cut_off_otherwise_are_refused(tmp_path):
     data = texts()
     store = stored(tmp_path, data, top_k=K)

@@ -21,6 +21,7 @@ from transformers import (
     ViTForImageClassification,
 )
 
+import language_models
 import tutelage as tl
 from tokenizing import tokenizer
 from tutelage.references import load_model
@@ -68,6 +69,29 @@ def test_is_the_definition_over_all_tokens_without_padding(make):
     ours = list(block_influence(model, texts()).values())
     assert ours[: 4 - last] == pytest.approx(expected[: 4 - last], abs=1e-5)
     assert len(ours) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), [("T5", "decoder.block"), ("Bart", "model.decoder.layers")]
+)
+def test_a_decoder_is_measured_on_the_tokens_before_its_labels(name, path):
+    """Text by text, without padding, from hidden states before and after each block."""
+    sizes = {"num_decoder_layers": 3} if name == "T5" else {"decoder_layers": 3, "init_std": 0.5}
+    model, data, found = language_models.make(name, **sizes), [], {0: [], 1: []}
+    for number, text in enumerate(texts()):
+        answer = torch.arange(3, 5 + number % 4)
+        data.append({**text, "labels": answer})
+        before = model.prepare_decoder_input_ids_from_labels(labels=answer[None])
+        with torch.no_grad():
+            states = model(
+                input_ids=text["input_ids"][None], decoder_input_ids=before,
+                output_hidden_states=True,
+            ).decoder_hidden_states  # fmt: skip
+        for block, values in found.items():
+            values.append(F.cosine_similarity(states[block], states[block + 1], dim=2)[0])
+    expected = [1 - torch.cat(values).mean().item() for values in found.values()]
+    ours = list(block_influence(model, data, path).values())
+    assert ours[:2] == pytest.approx(expected, abs=1e-5)
 
 
 def test_of_pixels_and_of_vectors():

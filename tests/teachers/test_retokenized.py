@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import tutelage as tl
+from language_models import make
 from retokenizing import (
     KINDS,
     PAIRS,
@@ -184,6 +185,19 @@ def test_a_student_learns_from_a_teacher_with_another_tokenizer(tmp_path):
     values = [each["val/loss"] for each in run.history if "val/loss" in each]
     assert values[-1] < 0.5 * values[0]
     assert tl.evaluation.perplexity(run.student, data) < 0.5 * before  # without any label
+
+
+def test_a_student_may_write_tokens_that_no_tokenizer_has():
+    """Where its embeddings are more than its tokenizer's tokens."""
+    student = make("Llama", vocab_size=len(KINDS["bytes"]) + 200, eos_token_id=2)
+    _, teacher = models("bytes", "fallback")
+    prompts = [{"input_ids": each["input_ids"][:4]} for each in examples("bytes")]
+    run = tl.distill(
+        retokenized(teacher, ("bytes", "fallback")), student, objective=tl.RowMean(tl.AlignedKL()),
+        train=tl.OnPolicy(prompts, share=1, max_new_tokens=8), epochs=2, batch_size=4,
+        engine=tl.Engine(progress=False),
+    )  # fmt: skip
+    assert run.history[-1]["train/loss"] > 0
 
 
 def test_fingerprints_are_of_tokenizers_and_model():

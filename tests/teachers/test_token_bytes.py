@@ -140,6 +140,9 @@ def test_a_tokenizer_that_changes_the_text_is_refused():
     assert known.encoded("abc 😀").lengths
     with pytest.raises(DataError, match=r"'abc The end' for 'Abc The end'|'abc the"):
         known.encoded("Abc The end")
+    stripped = TokenBytes("tokenizer", normalizing(normalizers.Strip(), byte_level()))
+    with pytest.raises(DataError, match="must keep every character"):
+        stripped.encoded(" ")
 
 
 def test_other_kinds_are_refused():

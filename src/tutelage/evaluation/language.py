@@ -48,7 +48,8 @@ def perplexity(
         DataError: No token has a label.
         ModelError: The model refuses the texts, or does not know all tokens with a label.
     """
-    return math.exp(_mean_nll(model, data, batch_size, asked_as))
+    nats = torch.tensor(_mean_nll(model, data, batch_size, asked_as), dtype=torch.float64)
+    return nats.exp().item()  # ∞ where `math.exp` would raise
 
 
 def bits_per_byte(

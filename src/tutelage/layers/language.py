@@ -96,6 +96,8 @@ def next_tokens(batch: Batch) -> Batch:
             )
     valid = within_texts(inputs, tokens)
     targets = labels[:, 1:]
+    if not targets.is_floating_point():
+        targets = targets.long()  # unsigned integers cannot hold −100
     if batch.row_mask is not None:
         valid = valid & batch.row_mask[:, 1:]
     else:

@@ -14,8 +14,10 @@ from tutelage.errors import ArgumentError, ModelError, NonFiniteError
 from tutelage.evaluation import evaluate
 from tutelage.layers import evaluating, observe
 from tutelage.layers.blocks import children
+from tutelage.layers.language import as_asked, generates, is_causal
 from tutelage.nested import describe
 from tutelage.objectives import Objective, SoftTargets
+from tutelage.positions import rows_of
 from tutelage.students._copies import Model
 from tutelage.students.keep_layers import Kept, container_of, keep_layers
 from tutelage.teachers import AnyTeacher, as_teacher
@@ -28,9 +30,10 @@ _TOKENS = 3
 def block_influence(teacher: nn.Module, data: object, path: str | None = None) -> dict[str, float]:
     """Return 1 − the mean cosine between the input and the output of each block, by layer path.
 
-    The mean is over all tokens that are not padding, `[batch, tokens, d]`, or over all pixels of
-    maps, `[batch, channels, height, width]`. A block that hardly changes the direction of its input
-    has little influence, and a student may do without it.
+    The mean is over all tokens that are not padding, `[batch, tokens, d]` (in the decoder of an
+    encoder-decoder, over those with a label), or over all pixels of maps, `[batch, channels,
+    height, width]`. A block that hardly changes the direction of its input has little influence,
+    and a student may do without it.
 
     Source: Men, Xu, Zhang, Wang, Lin, Lu, Han and Chen 2024, "ShortGPT", arXiv:2403.03853.
 
@@ -50,14 +53,19 @@ def block_influence(teacher: nn.Module, data: object, path: str | None = None) -
     >>> block_influence(blocks, torch.utils.data.TensorDataset(torch.eye(2)))
     {'0': 0.0, '1': 1.0}
     """
-    names = children(teacher, container_of(teacher, path))
+    names = children(teacher, container := container_of(teacher, path))
     wanted = frozenset(path for name in names for path in (f"{name}:input", name))
+    translates = generates(teacher) and not is_causal(teacher)
     totals, counts = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
     with randomness.preserved(), evaluating(teacher), torch.inference_mode():
         for raw in _source(data).epoch(0):
             batch = raw.to(_device(teacher))
+            batch = as_asked(batch, teacher) if translates else batch
             found = observe(teacher, batch.inputs, Fields(features=wanted), "teacher")
             mask = batch.token_mask() if found.tokens is None else found.tokens
+            if translates and "decoder" in container.split("."):
+                rows = rows_of(batch, _TOKENS)  # tokens of the decoder, not those of `input_ids`
+                mask = None if rows is None else rows.mask
             for name in names:
                 sides = found.feature(f"{name}:input"), found.feature(name)
                 cosines = _cosines(name, *sides, mask)

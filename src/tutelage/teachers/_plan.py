@@ -66,7 +66,13 @@ class Plan:
 
     @classmethod
     def of(
-        cls, known: Vocabularies, ids: Integers, within: Mask, learned: Mask, longest: int | None
+        cls,
+        known: Vocabularies,
+        ids: Integers,
+        within: Mask,
+        learned: Mask,
+        longest: int | None,
+        strict: bool = True,
     ) -> Plan:
         """Align all texts of a batch.
 
@@ -76,13 +82,14 @@ class Plan:
             within: Which of them are followed by a token of the same text.
             learned: Which of them are followed by a token that is learned.
             longest: Number of tokens after which the teacher's texts are cut.
+            strict: As in `Vocabularies.aligned`.
         """
         texts, parts = list[list[int]](), [_part(known, [], [], np.zeros((0, 4), dtype=np.int64))]
         spans = places = 0
         for number, row in enumerate(ids):
             for first, last in _texts(within[number]):
                 own = row[first:last].tolist()
-                theirs, found = known.aligned(own)
+                theirs, found = known.aligned(own, strict)
                 theirs = theirs[:longest]
                 chosen = found[_predicted(found, learned[number, first:last], len(theirs))]
                 part, start = _part(known, own, theirs, chosen), number * ids.shape[1] + first

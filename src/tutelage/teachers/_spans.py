@@ -16,16 +16,17 @@ Spans = NDArray[np.int64]
 """`[spans, 4]`: the first of the student's tokens, the one behind its last, and the teacher's."""
 
 
-def spans(student: Sequence[int], teacher: Sequence[int]) -> Spans:
+def spans(student: Sequence[int], teacher: Sequence[int], alike: int = 0) -> Spans:
     """Return the shortest spans of tokens of two sides that cover the same bytes.
 
     A token that covers none, such as a space added before a text, belongs to the span of the next
-    token, or behind the last byte to the last span. Where both sides begin with such tokens, these
-    are spans of their own.
+    token, or behind the last byte to the last span.
 
     Args:
         student: How many bytes each of the student's tokens covers.
         teacher: The same of the teacher's, with the same sum.
+        alike: With how many tokens that cover none both sides begin alike, as with an added space:
+            these are spans of their own.
 
     >>> spans([1, 2, 3], [3, 1, 2]).tolist()
     [[0, 2, 0, 1], [2, 3, 1, 3]]
@@ -37,8 +38,7 @@ def spans(student: Sequence[int], teacher: Sequence[int]) -> Spans:
     common, *found = np.intersect1d(ends, their_ends, return_indices=True)
     lasts = np.stack(found, axis=1)[common > 0] + 1
     lasts[-1:] = len(student), len(teacher)
-    empty = min((ends == 0).sum(), (their_ends == 0).sum())
-    lasts = np.concatenate([np.arange(1, empty + 1)[:, None].repeat(2, axis=1), lasts])
+    lasts = np.concatenate([np.arange(1, alike + 1)[:, None].repeat(2, axis=1), lasts])
     firsts = np.concatenate([np.zeros((1, 2), dtype=np.int64), lasts])[: len(lasts)]
     return np.stack([firsts[:, 0], lasts[:, 0], firsts[:, 1], lasts[:, 1]], axis=1)
 
@@ -68,11 +68,16 @@ class Vocabularies:
         cells, others = self._cell_of[0][student], self._cell_of[1][teacher]
         return (cells == others) & (cells != self.cells.number)
 
-    def aligned(self, ids: Sequence[int]) -> tuple[list[int], Spans]:
+    def aligned(self, ids: Sequence[int], strict: bool = True) -> tuple[list[int], Spans]:
         """Return the teacher's tokens for a text given as the student's, and the spans of both.
 
         The teacher's tokens begin as its tokenizer begins a text; if it adds nothing, they begin
         with the counterpart of a special token with which the student's begin.
+
+        Args:
+            ids: Of the text.
+            strict: Whether to refuse what the teacher cannot read, as below. Else it is left out of
+                its text: of texts that a student writes, which may have any token.
 
         Raises:
             DataError: A special token of the student has no counterpart; the teacher's tokenizer
@@ -81,26 +86,40 @@ class Vocabularies:
         found, aligned = list(self.teacher.prefix), [np.zeros((0, 4), dtype=np.int64)]
         for first, last in self._parts(ids):
             at = len(found)
-            if self._special[ids[first]]:
-                other = self._counterpart(ids[first])
+            if self._marks(ids[first : first + 1])[0]:
+                other = self._counterpart(ids[first], strict)
                 if other is not None and not (first == 0 and at):
                     found.append(other)
                     aligned.append(np.array([[first, last, at, at + 1]]))
                 continue
             text, lengths, broken = self.student.decoded(ids[first:last])
-            encoded = self.teacher.encoded(text)
+            try:
+                encoded = self.teacher.encoded(text)
+            except DataError:
+                if strict:
+                    raise
+                continue
             found += encoded.ids
-            own = spans(lengths, encoded.lengths)
+            added = self.student.is_added_space(ids[first], lengths[0])
+            added &= bool(encoded.ids) and self.teacher.is_added_space(
+                encoded.ids[0], encoded.lengths[0]
+            )
+            own = spans(lengths, encoded.lengths, int(added))
             if broken:
                 before = np.isin(np.arange(-1, len(lengths)), [*broken]).cumsum()
                 own = own[before[own[:, 1]] == before[own[:, 0]]]
             aligned.append(own + np.array([first, first, at, at]))
         return found, np.concatenate(aligned)
 
+    def _marks(self, ids: Sequence[int]) -> NDArray[np.bool_]:
+        """Tell which tokens are special, or beyond the student's tokenizer."""
+        numbers, beyond = np.asarray(ids, dtype=np.int64), len(self._special)
+        return np.append(self._special, True)[np.minimum(numbers, beyond)]
+
     def _parts(self, ids: Sequence[int]) -> Iterator[tuple[int, int]]:
         """Yield the parts of a text: special tokens, and tokens between them."""
         first = 0
-        for place in self._special[ids].nonzero()[0].tolist():
+        for place in self._marks(ids).nonzero()[0].tolist():
             if first < place:
                 yield first, place
             yield place, place + 1
@@ -135,15 +154,15 @@ class Vocabularies:
             found[ours[name]] = None if other is None else theirs[other]
         return found
 
-    def _counterpart(self, number: int) -> int | None:
-        if number not in self.special:
+    def _counterpart(self, number: int, strict: bool) -> int | None:
+        if strict and number not in self.special:
             name = self.student.special[number]
             raise DataError(
                 f"each special token in a text must have one of the teacher's tokenizer, got "
                 f"{name!r}, which has none; name it, special_tokens={{{name!r}: '…'}}, or leave "
                 f"it out of the teacher's text, special_tokens={{{name!r}: None}}"
             )
-        return self.special[number]
+        return self.special.get(number)
 
     def _cells(self) -> Cells:
         """Group both vocabularies by the strings that both have.

@@ -121,6 +121,10 @@ class TokenBytes:
         """Tell whether a token is one byte of a character that has no token of its own."""
         return bool(_BYTE.fullmatch(self._backend.id_to_token(number) or ""))
 
+    def is_added_space(self, number: int, length: int) -> bool:
+        """Tell whether a token that covers so many bytes is nothing but a space that is added."""
+        return length == 0 and self.table[number] == b" "
+
     def encoded(self, text: str) -> Encoded:
         """Return the tokens of a text, without special ones; "</s>" in a text is text.
 
@@ -138,7 +142,7 @@ class TokenBytes:
         if lengths is not None:
             return Encoded(found.ids, lengths)
         forms = (text, b"".join(pieces).decode(errors="replace").removeprefix(" "))
-        if _is_equal(*(each.removeprefix(" ") for each in forms)):
+        if found.ids and _is_equal(*(each.removeprefix(" ") for each in forms)):
             return Encoded(found.ids, _by_offsets(text, found.offsets, bare))
         raise DataError(
             f"`{self.name}` must keep every character of a text, so that its tokens can be aligned "

@@ -44,7 +44,8 @@ class Retokenized(Teacher):
 
     A span counts where all of its tokens are learned by the student and predicted by both sides.
     Bytes that are no characters in UTF-8, as at the end of a text that was cut within one, are left
-    out of the teacher's text, and their spans do not count.
+    out of the teacher's text, and their spans do not count. So are tokens and characters that the
+    teacher cannot read, in texts that a student has written itself (`data.OnPolicy`).
 
     Args:
         teacher: A causal language model of transformers.
@@ -115,7 +116,7 @@ class Retokenized(Teacher):
             )
         ids: Tensor = batch.inputs["input_ids"]
         rows = cast("Rows", rows_of(batch, _TOKENS))  # since the batch has tokens
-        plan = self._plan(ids, within_texts(batch.inputs, ids), rows)
+        plan = self._plan(ids, within_texts(batch.inputs, ids), rows, not batch.written)
         output = self._output(plan, fields, ids.device)
         targets = _targets(plan, output, rows, ids.shape, self._cells.to(ids.device))
         return Signals(targets, rows=rows)
@@ -150,17 +151,17 @@ class Retokenized(Teacher):
         hashed = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         return f"Retokenized({hashed}; {self.members[0].fingerprint()})"
 
-    def _plan(self, ids: Tensor, within: Tensor, rows: Rows) -> Plan:
+    def _plan(self, ids: Tensor, within: Tensor, rows: Rows, strict: bool) -> Plan:
         """Align all texts of a batch."""
         size = len(self.vocabularies.student.table)
         tokens = ids.cpu().numpy()
-        if tokens.size and tokens.max() >= size:
+        if strict and tokens.size and tokens.max() >= size:
             raise ModelError(
                 f"the ids of texts must be of `student_tokenizer`, below {size}, got "
                 f"{tokens.max()}; give the tokenizer that made them"
             )
         followed, learned = within.cpu().numpy(), rows.mask.expand(ids.shape).cpu().numpy()
-        return Plan.of(self.vocabularies, tokens, followed, learned, self.max_length)
+        return Plan.of(self.vocabularies, tokens, followed, learned, self.max_length, strict)
 
     def _output(self, plan: Plan, fields: Fields, device: torch.device) -> Tensor | HeadLogits:
         """Return the teacher's logits at the places of the plan, `[places, tokens]`."""

@@ -67,7 +67,8 @@ class TeacherOutputs:
         found = [] if signals.output is None else [self._output(signals.wanted_targets())]
         if signals.rows is not None:
             positions = signals.rows.positions
-            told = len(positions) == 1 and rows_of(next(self._batches(range(1))), _TOKENS)
+            of_tokens = rows_of(next(self._batches(range(1))), _TOKENS)  # perhaps none of a text
+            told = len(positions) == 1 and of_tokens is not None
             several = {"by_answer": True} if told else {"positions": positions}
             found = [each.model_copy(update=several) for each in found]
         for path in self.settings.features:

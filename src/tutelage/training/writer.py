@@ -87,6 +87,7 @@ class Writer:
             labels=torch.full_like(ids, UNLABELLED),
             row_mask=learned.bool(),
             index=None,  # of the prompt, and not of this text
+            written=True,
         )
 
     def _generated(self, ids: Tensor, mask: Tensor, seed: int) -> Tensor:
