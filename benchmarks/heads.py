@@ -9,11 +9,11 @@ a time, and with whole logits.
 The floor is six matrix products of rows × width × classes, which any scheme needs that keeps no
 logits: the logits of both sides in the forward pass, both again in the backward pass, and the
 gradients of the student's hidden states and of its weight. (Whole logits need four. `AlignedKL`,
-for a teacher with another tokenizer, is about spans of text, whose probabilities come first.) The target is
-1.15 of it, and 100 MB beside weights, hidden states and their gradients. Time is that of the CPU,
-the median of rounds in which the sides alternate; memory is the largest resident size during one
-pass in a process of its own, less that before it and the two gradients. The gradients are checked
-to be equal first.
+for a teacher with another tokenizer, is about spans of text, whose probabilities come first.) The
+target is 1.15 of it, and 100 MB beside weights, hidden states and their gradients. Time is that of
+the CPU, the median of rounds in which the sides alternate; memory is the largest resident size
+during one pass in a process of its own, less that before it and the two gradients. The gradients
+are checked to be equal first.
 """
 
 from __future__ import annotations
