@@ -91,6 +91,10 @@ class AlignedTargets:
         numbers = known.cumsum(dim=0).sub(1).masked_fill(~known, -1)
         return replace(self, shared=numbers, logits=self.logits[self.shared[known]].logits())
 
+    def without_logits(self) -> AlignedTargets:
+        """Return the same with no row at which strings are compared, so that no logits are made."""
+        return replace(self, shared=torch.full_like(self.shared, -1))
+
     def to(self, device: torch.device) -> AlignedTargets:
         """Return the same on a device."""
         return AlignedTargets(

@@ -12,7 +12,7 @@ from tutelage.aligned import AlignedTargets, Cells
 from tutelage.heads import HeadLogits
 from tutelage.objectives._alm import alm
 from tutelage.objectives._objective import Objective
-from tutelage.objectives._spans import SpanObjective, TokenLoss
+from tutelage.objectives._spans import SpanObjective
 from tutelage.objectives._tensors import at_least_float32
 from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import Batch, Signals
@@ -117,7 +117,7 @@ class AlignedKL(SpanObjective):
         Student output `[rows, classes]`; teacher output `AlignedTargets` of `Retokenized`.
     """
 
-    parts = (TokenLoss(), SharedStrings())
+    parts = (*SpanObjective.parts, SharedStrings())
 
     def __init__(self, temperature: float | Schedule = 100.0) -> None:
         super().__init__()

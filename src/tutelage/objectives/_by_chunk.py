@@ -38,7 +38,7 @@ def with_heads(objective: Objective, least: int | None) -> Wants:
     wants = objective.wants
     several = [term.objective for term in objective.terms()]
     reading = [each for each in several if each.wants.student.output or each.wants.teacher.output]
-    if least is None or not all(each.row_by_row or each.reads_heads for each in reading):
+    if least is None or not all(each.row_by_row or each.in_parts for each in reading):
         return wants
     student, teacher = (replace(each, head_from=least) for each in (wants.student, wants.teacher))
     return Wants(student, teacher, wants.labels)
@@ -84,11 +84,16 @@ def chunked_values(
         return torch.stack(found)
 
     tensors = (student.hidden, student.weight, student.bias)
-    half = student.as_computed().hidden.dtype == torch.float16
-    if half or not (student.requires_grad and len(student)):
-        slopes = None  # of float16, small gradients need the loss that a scaler has multiplied
     values: Any = _ByChunk.apply(*tensors, student, _Losses(targets, losses), slopes)
     return list(values.unbind())
+
+
+def gradients_at_once(student: HeadLogits) -> bool:
+    """Whether gradients are made together with the values, where `slopes` are known."""
+    if not (torch.is_grad_enabled() and student.requires_grad and len(student)):
+        return False
+    # Of float16, small gradients need the loss that a scaler has multiplied.
+    return student.as_computed().hidden.dtype != torch.float16
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from inspect import Parameter, signature
@@ -68,8 +68,8 @@ class Objective(nn.Module):
     Such an objective can be computed for some rows at a time, from `HeadLogits`.
     """
 
-    reads_heads: bool = False
-    """Whether `forward` reads `HeadLogits` itself, though a row's value depends on other rows."""
+    in_parts: bool = False
+    """Whether it can be computed from `HeadLogits` by `row_parts`, though rows depend on others."""
 
     by_row: bool = False
     """Whether examples weigh by the number of their rows; see `RowMean`."""
@@ -93,6 +93,20 @@ class Objective(nn.Module):
     @abstractmethod
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return `[batch]`: one value per example; any finite one for an unlabelled example."""
+
+    def row_parts(self, student: Signals, teacher: Signals) -> tuple[Objective, ...]:
+        """Return the objectives, each `row_by_row`, from whose values `joined` makes its own.
+
+        One that is `row_by_row` is its own only part.
+        """
+        return (self,)
+
+    def joined(self, values: Sequence[Tensor], teacher: Signals, batch: Batch) -> Tensor:
+        """Return `[rows]` from the values of each of the `row_parts`, `[rows]`.
+
+        It must be linear in all of these but the first.
+        """
+        return values[0]
 
     def prediction(self, output: Tensor) -> Tensor:
         """Return the part of the student's output that is compared with labels: all of it."""

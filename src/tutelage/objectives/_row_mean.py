@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -59,7 +60,7 @@ class RowMean(Objective):
         self.output_kind = objective.output_kind
         self.reads_mixtures = objective.reads_mixtures
         self.row_by_row = objective.row_by_row
-        self.reads_heads = objective.reads_heads
+        self.in_parts = objective.in_parts
 
     @property
     def built(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - computed
@@ -69,6 +70,14 @@ class RowMean(Objective):
     def build(self, student: Signals, teacher: Signals) -> None:
         """Build the objective."""
         self.objective.build(student, teacher)
+
+    def row_parts(self, student: Signals, teacher: Signals) -> tuple[Objective, ...]:
+        """Return the objective's parts."""
+        return self.objective.row_parts(student, teacher)
+
+    def joined(self, values: Sequence[Tensor], teacher: Signals, batch: Batch) -> Tensor:
+        """Return the objective's values from those of its parts."""
+        return self.objective.joined(values, teacher, batch)
 
     def prediction(self, output: Tensor) -> Tensor:
         """Return the prediction as the objective reads it."""

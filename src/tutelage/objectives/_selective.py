@@ -101,7 +101,7 @@ class Selective(Objective):
                 f"`objective` must learn from the teacher, got {objective}; add an objective on "
                 "labels beside it: tl.HardLabels() + tl.Selective(tl.SoftTargets(4))"
             )
-        if objective.reads_heads:
+        if objective.in_parts:
             raise ArgumentError(
                 f"`objective` must be about outputs that can be compared with labels, got "
                 f"{objective}, of a teacher with another tokenizer; leave out Selective"

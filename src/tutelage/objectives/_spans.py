@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import cast
 
 import torch.nn.functional as F
@@ -11,7 +12,6 @@ from torch import Tensor
 from tutelage.aligned import AlignedTargets
 from tutelage.errors import ModelError
 from tutelage.heads import HeadLogits
-from tutelage.objectives._by_chunk import chunked_values
 from tutelage.objectives._objective import Objective
 from tutelage.objectives._tensors import at_least_float32
 from tutelage.signals import Batch, Signals
@@ -24,6 +24,7 @@ class TokenLoss(Objective):
     """−log q of the student's next token at each row of `AlignedTargets`."""
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
+    row_by_row = True
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the losses, `[rows]`."""
@@ -35,12 +36,11 @@ class TokenLoss(Objective):
 class SpanObjective(Objective):
     """Base class for objectives on the spans of a teacher with another tokenizer.
 
-    The value of a span stands at the row of its last token. Logits over a large vocabulary are made
-    for some rows at a time, for all `parts` at once.
+    The value of a span stands at the row of its last token.
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
-    reads_heads = True
+    in_parts = True
 
     parts: tuple[Objective, ...] = (TokenLoss(),)
     """What is computed row by row: the loss of the student's token, and what is added to it."""
@@ -51,18 +51,20 @@ class SpanObjective(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the values, `[rows]`."""
-        targets = self._targets(student, teacher)
-        if isinstance(student.output, HeadLogits):
-            loss, *others = chunked_values(self.parts, student.output, teacher, batch)
-        else:
-            loss, *others = (each(student, teacher, batch) for each in self.parts)
+        parts = self.row_parts(student, teacher)
+        return self.joined([each(student, teacher, batch) for each in parts], teacher, batch)
+
+    def joined(self, values: Sequence[Tensor], teacher: Signals, batch: Batch) -> Tensor:
+        """Return the values, `[rows]`, from those of the parts; linear in all but the first."""
+        targets = cast("AlignedTargets", teacher.output)
+        loss, *others = values
         # Rows of no span, −1, are added up in front of the spans.
         sums = loss.new_zeros(len(targets.ends) + 1).index_add(0, targets.spans + 1, -loss)
-        values = self.of_spans(sums[1:], targets, batch).to(loss.dtype)
-        return sum(others, loss.new_zeros(loss.shape).index_put((targets.ends,), values))
+        of_spans = self.of_spans(sums[1:], targets, batch).to(loss.dtype)
+        return sum(others, loss.new_zeros(loss.shape).index_put((targets.ends,), of_spans))
 
-    def _targets(self, student: Signals, teacher: Signals) -> AlignedTargets:
-        """Return the teacher's output, if it is about the student's rows and tokens."""
+    def row_parts(self, student: Signals, teacher: Signals) -> tuple[Objective, ...]:
+        """Return the parts, if the teacher's output is about the student's rows and tokens."""
         targets, output = teacher.output, student.output
         if not isinstance(targets, AlignedTargets):
             raise ModelError(
@@ -83,4 +85,4 @@ class SpanObjective(Objective):
                 f"{shape[1]} for {len(targets.cells.student)} tokens; give its own tokenizer, or "
                 "call student.resize_token_embeddings"
             )
-        return targets
+        return self.parts

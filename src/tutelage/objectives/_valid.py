@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from tutelage.errors import ArgumentError, DataError
 from tutelage.heads import HeadLogits
 from tutelage.nested import LABEL_KEYS, describe, device_of
-from tutelage.objectives._by_chunk import chunked_values
+from tutelage.objectives._from_head import values_from_head
 from tutelage.objectives._labels import labels_of
 from tutelage.objectives._objective import Objective, Term
 from tutelage.objectives._value_checks import readable
@@ -111,22 +112,11 @@ def values_of(
         rows, own = sides[number]
         return _by_example(objectives[number], values, own, rows, examples)
 
-    chunked: dict[int, Tensor] = {}
-    together = [number for number, each in enumerate(objectives) if each.row_by_row]
-    if isinstance(student.output, HeadLogits) and together:
-        slopes = None
-        if loss_of is not None and torch.is_grad_enabled():
-            dtype = torch.promote_types(student.output.hidden.dtype, torch.float32)
-            shape, device = (len(together), len(student.output)), student.output.device
-            values = torch.zeros(shape, dtype=dtype, device=device, requires_grad=True)
-            losses = [
-                loss_of(number, by_example(number, each))
-                for number, each in zip(together, values, strict=True)
-            ]
-            [slopes] = torch.autograd.grad(torch.stack(losses).sum(), values)
-        several = [objectives[number] for number in together]
-        parts = chunked_values(several, student.output, teacher, of_rows, slopes)
-        chunked = dict(zip(together, parts, strict=True))
+    def loss(number: int, values: Tensor) -> Tensor:
+        return cast("Callable[[int, Tensor], Tensor]", loss_of)(number, by_example(number, values))
+
+    known = None if loss_of is None else loss
+    chunked = values_from_head(objectives, student, teacher, of_rows, known)
     return [
         by_example(number, chunked[number] if number in chunked
                    else objective(student, teacher, sides[number][1]))

@@ -16,6 +16,7 @@ from torch import nn
 from tutelage.data import Chain
 from tutelage.datasets import Splits
 from tutelage.errors import ArgumentError, RecipeError, TutelageError
+from tutelage.layers import TextInputs
 from tutelage.objectives import Objective
 from tutelage.recipes import choices
 from tutelage.recipes.choices import (
@@ -51,9 +52,10 @@ from tutelage.recipes.signatures import (
     target_of,
 )
 from tutelage.recipes.steps import ScheduledRate, StepScheduler, tried
+from tutelage.recipes.tokens import as_read, check_student, tokenizers
 from tutelage.references import class_names, with_columns
 from tutelage.schedules import Schedule
-from tutelage.teachers import Teacher
+from tutelage.teachers import Retokenized, Teacher
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
 
 
@@ -71,6 +73,7 @@ class Builder:
         layer_map: Returns the map from the student's layers to the teacher's, of which they are.
         keep: Makes a student whose layers are chosen by examples, of a function, the teacher, how
             many examples, and other arguments.
+        tokens: Returns how texts become the student's tokens; None where the data is none of these.
     """
 
     document: Document
@@ -81,6 +84,7 @@ class Builder:
     class_names: dict[Place, tuple[str, ...] | None] = field(default_factory=dict)
     layer_map: Callable[[], Mapping[str, str]] = dict
     keep: Any = None
+    tokens: Callable[[], TextInputs | None] = lambda: None
 
     @contextmanager
     def at(self, place: Place) -> Iterator[None]:
@@ -159,6 +163,9 @@ class Builder:
         with self.arguments_at(place):
             target = target_of(type(given)) if isinstance(given, Arguments) else None
             target = target or cast("Any", given_arguments(dotted(place[:-1]), name))
+            if target is Retokenized:
+                read = getattr(getattr(given, "teacher", None), "root", None)
+                arguments = tokenizers(dotted(place), read, self.tokens()) | arguments
             positional = [
                 value
                 for each in parameters(target).values()
@@ -257,7 +264,9 @@ class Builder:
             if isinstance(found, (nn.Module, Teacher)):
                 self.class_names[place] = class_names(found)
             note_enlarged(dotted(place), found, self.data())
-            return found
+            if Retokenized.__name__ in place:  # which is given what it reads by `call`
+                return found
+            return as_read(dotted(place), found, given.root, self.tokens())
 
     def student_maker(self, given: StudentSpec, place: Place) -> Callable[[], Any] | nn.Module:
         """Return what makes fresh students, or one that is made from the teacher's layers."""
@@ -265,6 +274,7 @@ class Builder:
         if isinstance(root, ModelName):
             with self.at(place):
                 outputs = number_of_outputs(self.data())
+                check_student(dotted(place), root.root, self.tokens())
                 return model_maker(dotted(place), root.root, self.data, outputs)
         [(name, found)] = root.chosen().items()
         place = (*place, name)

@@ -234,6 +234,7 @@ TeacherChoice = _choice(
     "TeacherChoice",
     "A kind of teacher.",
     classes_of(teachers, lambda kind: issubclass(kind, Teacher) and kind is not Teacher),
+    omit=("tokenizer", "student_tokenizer"),
 )
 StudentChoice = _choice(
     "StudentChoice",

@@ -18,9 +18,10 @@ from torch import nn
 from tutelage.data import OnPolicy
 from tutelage.datasets import DataOptions, Splits
 from tutelage.errors import ArgumentError, RecipeError
+from tutelage.layers import TextInputs
 from tutelage.objectives import Objective
 from tutelage.recipes.building import Builder, looks_at_examples
-from tutelage.recipes.choices import Choice, StudentSpec
+from tutelage.recipes.choices import Choice, ModelName, StudentSpec
 from tutelage.recipes.kept_layers import KeptLayers
 from tutelage.recipes.left_behind import write_student
 from tutelage.recipes.messages import shortened
@@ -28,6 +29,8 @@ from tutelage.recipes.model import RecipeModel
 from tutelage.recipes.objects import as_module, load_data, number_of_outputs
 from tutelage.recipes.reading import Document, Place
 from tutelage.recipes.signatures import parameters
+from tutelage.recipes.tokens import check_objectives, in_tokens
+from tutelage.references import text_inputs_of
 from tutelage.store import TargetStore
 from tutelage.studies.kinds import StudyKind, on_labels
 from tutelage.teachers import Stored
@@ -64,6 +67,7 @@ class Job:
         self.build = Builder(document, lambda: self.data_as_given, seed)
         self.build.layer_map = partial(self.layer_map, model.student, ("student",))
         self.build.keep = self._keep
+        self.build.tokens = lambda: self.tokens
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -124,6 +128,8 @@ class Job:
         """The data sets, with classes in the order of the teacher's outputs."""
         self.live_teacher  # noqa: B018 - from which the names of its classes are known
         found, names = self.data_as_given, self._teacher_classes()
+        if self.tokens is not None:
+            return in_tokens(found, self.tokens, ends=self.model.on_policy is None)
         if not names or found.kind in (None, "values") or names == found.classes:
             return found
         options = self.model.data.root
@@ -171,6 +177,19 @@ class Job:
         return found
 
     @cached_property
+    def tokens(self) -> TextInputs | None:
+        """How texts become the student's tokens; None unless it is a language model of `hf:`."""
+        data = self.data_as_given
+        if data.form != "text" or data.kind is not None:
+            return None
+        for name in ("student", "teacher"):  # of whose layers a student may be made
+            root: Any = getattr(getattr(self.model, name), "root", None)
+            if isinstance(root, ModelName):
+                with self.build.at((name,)):
+                    return text_inputs_of(name, root.root)
+        return None
+
+    @cached_property
     def live_teacher(self) -> Any:
         """The teacher as it is, before it is fine-tuned; None for none."""
         given = self.model.teacher
@@ -182,7 +201,8 @@ class Job:
         self.build.teacher_outputs = None
         if self.model.fine_tune is not None:
             with self.build.at(("teacher",)):
-                as_module("teacher", found, "to be fine-tuned")
+                own = ", on texts in tokens of its own" if self.tokens is not None else ""
+                as_module("teacher", found, f"to be fine-tuned{own}")
         return found
 
     @cached_property
@@ -221,6 +241,7 @@ class Job:
         settings, data, train = self.settings, self.data, self.train
         self._check_sections()
         asked = self.asked
+        self._check_tokens(asked)
         teacher = self.teacher
         student = self.student(teacher)
         if self.model.label is not None:
@@ -237,7 +258,7 @@ class Job:
                 **settings,
             )
         if os.environ.get("RANK", "0") == "0":
-            write_student(self.out, run.student, data, run.objective)
+            write_student(self.out, run.student, data, run.objective, self.tokens)
         return replace(run, class_names=data.classes)
 
     def _check_sections(self) -> None:
@@ -246,6 +267,13 @@ class Job:
             given: Any = getattr(self.model, name)
             if given is not None:
                 self.build.arguments(given, (name,))
+
+    def _check_tokens(self, asked: dict[str, Any]) -> None:
+        """Refuse objectives that a teacher with another tokenizer cannot teach."""
+        [(name, found)] = asked.items()
+        with self.build.at((name,)):
+            objectives = [found] if name == "objective" else [each.objective for each in found]
+            check_objectives(self.live_teacher, objectives)
 
     def label(self) -> dict[str, TargetStore]:
         """Store the teacher's outputs for all data."""

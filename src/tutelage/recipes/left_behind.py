@@ -21,7 +21,13 @@ from tutelage.references.pooled import Pooled
 _FORMAT = 1
 
 
-def write_student(out: Path, student: nn.Module, data: Splits, objective: Objective) -> None:
+def write_student(
+    out: Path,
+    student: nn.Module,
+    data: Splits,
+    objective: Objective,
+    tokens: TextInputs | None = None,
+) -> None:
     """Write `student.json`, and for a model of transformers the folder `student`.
 
     `student.json` says what the outputs mean and how inputs are prepared; docs/run_folder.md has
@@ -33,11 +39,12 @@ def write_student(out: Path, student: nn.Module, data: Splits, objective: Object
         student: As it was trained.
         data: Of the recipe.
         objective: Whose `output_kind` says what outputs hold.
+        tokens: How texts became the tokens of a language model, which takes these.
 
     Raises:
         RunFolderError: The folder cannot be written.
     """
-    prepare = student.prepare if isinstance(student, Prepared) else None
+    prepare = student.prepare if isinstance(student, Prepared) else tokens
     model: Any = unwrapped(student)
     content = {
         "format": _FORMAT,

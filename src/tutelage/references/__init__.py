@@ -3,8 +3,22 @@
 `load` returns Python objects; `load_model` returns models with the preprocessing of their inputs.
 """
 
-from tutelage.references.models import class_names, load_model, output_kind, untrained
+from tutelage.references.models import (
+    class_names,
+    load_model,
+    output_kind,
+    text_inputs_of,
+    untrained,
+)
 from tutelage.references.python_object import load
 from tutelage.references.row_model import with_columns
 
-__all__ = ["class_names", "load", "load_model", "output_kind", "untrained", "with_columns"]
+__all__ = [
+    "class_names",
+    "load",
+    "load_model",
+    "output_kind",
+    "text_inputs_of",
+    "untrained",
+    "with_columns",
+]

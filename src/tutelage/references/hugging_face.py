@@ -19,6 +19,7 @@ from tutelage.references.reference import Reference
 OPTIONS = ("max_length", "pool", "revision", "task", "trust_remote_code", "untrained")
 _LONGEST = 512
 _UNLIMITED = 1_000_000  # tokenizers without a limit have 10^30
+_GENERATES = ("ForCausalLM", "LMHeadModel")
 _TASKS = {
     "texts": ("ForSequenceClassification", "AutoModelForSequenceClassification"),
     "tokens": ("ForTokenClassification", "AutoModelForTokenClassification"),
@@ -32,7 +33,8 @@ def load_hugging_face(reference: Reference, classes: int | None) -> nn.Module:
     The class is that of `architectures` in its config: a classifier of texts, of tokens (one
     output for each word of a text) or of images. A model without such a head gets one for
     `classes`, of the task that `?task=` names; with `?pool=mean` or `?pool=first` it is an encoder
-    whose output is an embedding, or, with `classes`, a linear layer over it.
+    whose output is an embedding, or, with `classes`, a linear layer over it. A causal language
+    model, without `classes`, is that model: it takes tokens, which `load_text_inputs` makes.
 
     Raises:
         ArgumentError: There is no such folder.
@@ -51,6 +53,8 @@ def load_hugging_face(reference: Reference, classes: int | None) -> nn.Module:
                 f"`pool` and `task` exclude each other, got both in {reference.text!r}; choose one"
             )
         return pooled(files, config, pool, False, classes)
+    if task is None and classes is None and _generates(config):
+        return _model(files, "AutoModelForCausalLM", config)
     task = task or own or _likely(hf, config)
     if task != own:
         way = "?pool=mean for an encoder of embeddings, or name a model that is trained for a task"
@@ -67,11 +71,20 @@ def load_hugging_face(reference: Reference, classes: int | None) -> nn.Module:
     return Prepared(model, inputs, names, untrained)
 
 
+def load_text_inputs(reference: Reference) -> TextInputs | None:
+    """Return how texts become the tokens of a causal language model; None for other models."""
+    reference.check(options=OPTIONS)
+    files = HubFiles(reference, reference.needs("transformers", "hf"))
+    config = config_of(files)
+    plain = reference.one_of("task", tuple(_TASKS)) is None and "pool" not in reference.options
+    return text_inputs(files, config) if plain and _generates(config) else None
+
+
 def pooled(
     files: HubFiles, config: Any, pool: Pooling, normalise: bool, classes: int | None
 ) -> Prepared:
     """Return an encoder of texts whose output is an embedding, or a linear layer over that."""
-    encoder = Pooled(_encoder(files, config), pool, normalise)
+    encoder = Pooled(_model(files, "AutoModel", config), pool, normalise)
     inputs, is_random = text_inputs(files, config), files.reference.flag("untrained")
     untrained = "model" if is_random else None
     if classes is None:
@@ -107,6 +120,11 @@ def config_of(files: HubFiles) -> Any:
     """Return the config of a model."""
     with files.reported():
         return files.hf.AutoConfig.from_pretrained(files.name, **files.settings)
+
+
+def _generates(config: Any) -> bool:
+    """Tell whether a config is of a causal language model."""
+    return any(each.endswith(_GENERATES) for each in config.architectures or ())
 
 
 def _task_of(config: Any) -> str | None:
@@ -146,8 +164,8 @@ def _classifier(
     return model, "head" if fresh else None
 
 
-def _encoder(files: HubFiles, config: Any) -> nn.Module:
-    auto = files.hf.AutoModel
+def _model(files: HubFiles, name: str, config: Any) -> nn.Module:
+    auto = getattr(files.hf, name)
     if files.reference.flag("untrained"):
         with files.reported():
             return auto.from_config(config, trust_remote_code=files.trusts).float()

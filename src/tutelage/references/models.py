@@ -8,13 +8,14 @@ from pathlib import Path
 from torch import nn
 
 from tutelage.errors import ArgumentError, ModelError
+from tutelage.layers import TextInputs
 from tutelage.nested import describe
 from tutelage.objectives._objective import OutputKind
 from tutelage.references import python_object
 from tutelage.references.boosting import load_catboost, load_lightgbm, load_xgboost
 from tutelage.references.estimators import load_estimator
 from tutelage.references.exported import load_exported
-from tutelage.references.hugging_face import load_hugging_face
+from tutelage.references.hugging_face import load_hugging_face, load_text_inputs
 from tutelage.references.onnx_model import load_onnx
 from tutelage.references.reference import WEIGHT_FILES, Reference, nearest
 from tutelage.references.sentence_encoders import load_sentence_encoder
@@ -51,6 +52,8 @@ _PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle", ".pt", ".pth"
 def load_model(argument: str, reference: str, *, classes: int | None = None) -> nn.Module | Teacher:
     """Return the model of a reference, which takes batches of raw inputs.
 
+    A causal language model of `hf:` takes tokens; see `text_inputs_of`.
+
     docs/models.md lists the forms: `timm:resnet18@default`, `torchvision:resnet18@DEFAULT`,
     `hf:FOLDER`, `model.onnx`, `package.module:function` and others. No file can run code, except
     for `file.py:function` and for a repository whose reference ends in `?trust_remote_code`.
@@ -81,6 +84,23 @@ def load_model(argument: str, reference: str, *, classes: int | None = None) -> 
     if suffix in _FILES:
         return _FILES[suffix](parsed, classes)
     raise _unknown(parsed, suffix)
+
+
+def text_inputs_of(argument: str, reference: str) -> TextInputs | None:
+    """Return how texts become tokens of a causal language model of `hf:`; None for other models.
+
+    Args:
+        argument: Its name, for messages.
+        reference: The reference of the model.
+
+    Raises:
+        ArgumentError: There is no such folder.
+        ModelError: It cannot be loaded.
+    """
+    kind, _, rest = reference.partition(":")
+    if kind != "hf":
+        return None
+    return load_text_inputs(Reference.parse(argument, reference, rest))
 
 
 def class_names(model: nn.Module | Teacher) -> tuple[str, ...] | None:
