@@ -94,5 +94,5 @@ def test_damaged_files_are_refused(name, tmp_path):
     whole = (tmp_path / name).read_bytes()
     for content in (b"", b"garbage", *(whole[: len(whole) * part // 7] for part in range(1, 6))):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ModelError, match="must be a whole file of its kind, got"):
+        with pytest.raises(ModelError, match="could not be loaded"):
             load_model("teacher", str(tmp_path / name))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tutelage.errors import ArgumentError, ModelError
+from tutelage.errors import ArgumentError, ModelError, TutelageError, in_short
 
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 """Files that may hold the weights of an architecture."""
@@ -57,6 +58,16 @@ class Reference:
                 "it, such as timm:resnet18@weights.safetensors"
             )
         return cls(argument, text, name, weights or None, options)
+
+    @property
+    def file(self) -> Path:
+        """The file of the model, which must exist."""
+        path = Path(self.name).expanduser()
+        if not path.is_file():
+            raise ArgumentError(
+                f"`{self.argument}` must name an existing file, got {self.text!r}; correct the path"
+            )
+        return path
 
     @property
     def weight_file(self) -> Path | None:
@@ -111,6 +122,18 @@ class Reference:
             )
         return value is not None
 
+    @contextmanager
+    def loading(self, advice: str) -> Iterator[None]:
+        """Turn what libraries raise of damaged files, or of the network, into one error."""
+        try:
+            yield
+        except TutelageError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"`{self.argument}` {self.text!r} could not be loaded: {in_short(error)}; {advice}"
+            ) from error
+
     def needs(self, module: str, extra: str) -> Any:
         """Return a module of a package that is needed for this model.
 
@@ -126,6 +149,14 @@ class Reference:
                 f"`{self.argument}` {self.text!r} needs the package {module.partition('.')[0]}, "
                 f"got none; install it: pip install 'tutelage[{extra}]'"
             ) from error
+
+    def check_classes(self, found: int | None, classes: int | None) -> None:
+        """Refuse another number of classes than is asked for, where it cannot be changed."""
+        if classes is not None and found is not None and classes != found:
+            raise ModelError(
+                f"`{self.argument}` must have {classes} classes, got a model with {found}, which "
+                "cannot be changed; give the model of these classes"
+            )
 
     def needs_classes(self, classes: int | None, what: str, way: str) -> int:
         """Return the number of classes, which a model without an output layer needs."""
