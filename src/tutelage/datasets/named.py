@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tutelage._checks import installed
 from tutelage.datasets.content import Content
 from tutelage.datasets.frame import Frame, nearest
 from tutelage.datasets.options import DataOptions
@@ -33,13 +34,7 @@ def read_hugging_face(argument: str, reference: str) -> Content:
     Raises:
         DataError: The package is missing, or the data set cannot be loaded.
     """
-    try:
-        import datasets  # noqa: PLC0415 - an optional package
-    except ImportError as error:
-        raise DataError(
-            f"`{argument}` is a data set of Hugging Face, which needs the package datasets; "
-            "pip install 'tutelage[data]'"
-        ) from error
+    datasets = installed(f"`{argument}`", "datasets", "data", DataError)
     name, _, split = reference.removeprefix(HF).partition("@")
     part = argument.rpartition(".")[2]
     folder = Path(name).expanduser()
@@ -116,12 +111,7 @@ def read_torchvision(argument: str, reference: str, options: DataOptions) -> Con
         DataError: torchvision is missing, has no such data set, or cannot load it.
         ArgumentError: Its examples are no images with class ids.
     """
-    try:
-        from torchvision import datasets  # noqa: PLC0415 - an optional package
-    except ImportError as error:
-        raise DataError(
-            f"`{argument}` is a data set of torchvision; pip install 'tutelage[vision]'"
-        ) from error
+    datasets = installed(f"`{argument}`", "torchvision.datasets", "vision", DataError)
     name, _, folder = reference.removeprefix(TORCHVISION).partition("@")
     if name not in datasets.__all__:
         raise DataError(

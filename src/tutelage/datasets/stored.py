@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tutelage._checks import installed
 from tutelage.errors import DataError
 
 if TYPE_CHECKING:
@@ -27,13 +28,7 @@ def pillow(argument: str) -> Any:
     Raises:
         DataError: Pillow is not installed.
     """
-    try:
-        from PIL import Image  # noqa: PLC0415 - an optional package
-    except ImportError as error:
-        raise DataError(
-            f"`{argument}` has images, which need Pillow; pip install 'tutelage[vision]'"
-        ) from error
-    return Image
+    return installed(f"`{argument}`, which has images,", "PIL.Image", "vision", DataError)
 
 
 class _Encoded:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tutelage.errors import ArgumentError, ModelError, TutelageError, in_short
+from tutelage._checks import installed
+from tutelage.errors import ArgumentError, ModelError, TutelageError, did_you_mean, in_short
 
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 """Files that may hold the weights of an architecture."""
@@ -85,7 +84,7 @@ class Reference:
                 has = f"it has {', '.join(options)}" if options else "it has none"
                 raise ArgumentError(
                     f"`{self.argument}` must have options of its kind, got {name!r} in "
-                    f"{self.text!r}; {nearest(name, options) or has}"
+                    f"{self.text!r}; {did_you_mean(name, options) or has}"
                 )
         if self.weights is not None and not weights:
             raise ArgumentError(
@@ -140,15 +139,7 @@ class Reference:
         Raises:
             ModelError: It is not installed.
         """
-        try:
-            return import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-                raise
-            raise ModelError(
-                f"`{self.argument}` {self.text!r} needs the package {module.partition('.')[0]}, "
-                f"got none; install it: pip install 'tutelage[{extra}]'"
-            ) from error
+        return installed(f"`{self.argument}` {self.text!r}", module, extra, ModelError)
 
     def check_classes(self, found: int | None, classes: int | None) -> None:
         """Refuse another number of classes than is asked for, where it cannot be changed."""
@@ -166,9 +157,3 @@ class Reference:
                 f"be known, got {self.text!r}, {what}; {way}"
             )
         return classes
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return a question with the names nearest to one; empty if there are none."""
-    close = difflib.get_close_matches(name, list(names))
-    return f"did you mean {' or '.join(map(repr, close))}?" if close else ""

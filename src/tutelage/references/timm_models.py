@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import nn
 
-from tutelage.errors import ArgumentError, ModelError
+from tutelage.errors import ArgumentError, ModelError, did_you_mean
 from tutelage.layers import ImageInputs, Prepared
 from tutelage.layers.image_inputs import Interpolation
-from tutelage.references.reference import Reference, nearest
+from tutelage.references.reference import Reference
 from tutelage.references.weights import load_weights, read_weights
 
 _DEFAULT = "default"
@@ -60,7 +60,7 @@ def _config(timm: Any, reference: Reference) -> tuple[str, Any]:
     name, tag = reference.name, reference.weights
     architecture = name.partition(".")[0]
     if not timm.is_model(architecture):
-        hint = nearest(architecture, timm.list_models()) or "timm.list_models() has all"
+        hint = did_you_mean(architecture, timm.list_models()) or "timm.list_models() has all"
         raise ArgumentError(
             f"`{reference.argument}` must name a model of timm, got {reference.text!r}; {hint}"
         )

@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import nn
 
-from tutelage.errors import ArgumentError
+from tutelage.errors import ArgumentError, did_you_mean
 from tutelage.layers import ImageInputs, Prepared
 from tutelage.layers.image_inputs import Interpolation
-from tutelage.references.reference import Reference, nearest
+from tutelage.references.reference import Reference
 from tutelage.references.weights import head_of, load_weights, read_weights
 
 
@@ -28,7 +28,7 @@ def load_torchvision(reference: Reference, classes: int | None) -> nn.Module:
     models = reference.needs("torchvision.models", "vision")
     name, size = reference.name, reference.number("size")
     if name not in models.list_models(module=models):
-        hint = nearest(name, models.list_models(module=models))
+        hint = did_you_mean(name, models.list_models(module=models))
         raise ArgumentError(
             f"`{reference.argument}` must name an image classifier of torchvision, got "
             f"{reference.text!r}; {hint or 'torchvision.models.list_models() has all'}"
