@@ -56,6 +56,20 @@ class Frame:
             )
         return self.columns[name]
 
+    def full(self, option: str, name: str) -> list[str]:
+        """Return a column that is never empty, as texts.
+
+        Raises:
+            DataError: There is none of this name, or it has empty cells.
+        """
+        cells, absent = self.cells(option, name), self.absent(name, ("",))
+        if absent.any():
+            raise DataError(
+                f"`{option}` must name a column that is never empty, got {name!r}, which is in "
+                f"{self.row(int(absent.argmax()))}; fill it, or leave such rows out"
+            )
+        return list(map(str, cells))
+
     def absent(self, name: str, missing: Collection[str]) -> NDArray[np.bool_]:
         """Tell which cells of a column hold nothing."""
         cells = self.columns[name]

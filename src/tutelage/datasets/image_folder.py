@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from tutelage.datasets.content import Content
 from tutelage.datasets.frame import Frame
 from tutelage.datasets.options import DataOptions
-from tutelage.datasets.partition import PARTS
+from tutelage.datasets.partition import PART_OF
 from tutelage.datasets.pictures import Pictures, checked
 from tutelage.datasets.stored import Files, pillow
 from tutelage.errors import DataError
@@ -22,29 +22,33 @@ _OF_SYSTEMS = ("thumbs.db", "desktop.ini")
 _MOST_NAMED = 5
 
 
-def with_parts(options: DataOptions) -> DataOptions:
+def with_parts(argument: str, options: DataOptions) -> DataOptions:
     """Return options that name the parts of a folder with `train`, `val` and `test` inside.
 
     A folder with other sub-folders beside these is one of classes, and a part that the options name
     stays as it is.
+
+    Raises:
+        DataError: A part has two folders, such as `val` and `dev`.
     """
     folder = Path(options.train).expanduser()
     if not folder.is_dir():
         return options
-    inside = {each.name for each in folder.iterdir() if each.is_dir()}
-    inside = {each for each in inside if not each.startswith(_HIDDEN)}
-    found = {
-        part: str(folder / name)
-        for part, names in PARTS.items()
-        for name in names
-        if name in inside
-    }
-    if "train" not in found or not inside.issubset(
-        name for each in PARTS.values() for name in each
-    ):
+    inside = sorted(each.name for each in folder.iterdir() if each.is_dir())
+    inside = [each for each in inside if not each.startswith(_HIDDEN)]
+    if "train" not in map(PART_OF.get, inside) or not set(inside) <= PART_OF.keys():
         return options
+    found: dict[str, str] = {}
+    for name in inside:
+        first = found.setdefault(PART_OF[name], name)
+        if first != name:
+            raise DataError(
+                f"`{argument}.train` must have one folder for each part of the data, got {first} "
+                f"and {name} in {folder}; put their images together, or remove one"
+            )
     given = {part for part in ("val", "test") if getattr(options, part) is not None}
-    return options.model_copy(update={key: each for key, each in found.items() if key not in given})
+    parts = {part: str(folder / name) for part, name in found.items() if part not in given}
+    return options.model_copy(update=parts)
 
 
 def read_image_folder(

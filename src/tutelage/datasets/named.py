@@ -13,6 +13,7 @@ from tutelage.datasets.content import Content
 from tutelage.datasets.frame import Frame, nearest
 from tutelage.datasets.options import DataOptions
 from tutelage.datasets.pictures import Pictures, checked
+from tutelage.datasets.stored import Stored
 from tutelage.datasets.table_files import of_arrow
 from tutelage.errors import ArgumentError, DataError, in_short
 
@@ -81,7 +82,7 @@ def _of_hugging_face(name: str, found: Any) -> Content:
     return Content(frame, classes=classes)
 
 
-class _Objects:
+class _Objects(Stored):
     """Images of a data set of torchvision, which loads them itself."""
 
     def __init__(self, dataset: Any, name: str) -> None:
@@ -93,7 +94,7 @@ class _Objects:
         """Return an image."""
         return self.dataset[row][0]
 
-    def digest(self, row: int) -> bytes:
+    def content(self, row: int) -> bytes:
         """Return an image's pixels."""
         return np.asarray(self.opened(row)).tobytes()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tutelage.datasets.stored import Stored
 from tutelage.errors import DataError, in_short
 
 if TYPE_CHECKING:
@@ -28,32 +29,6 @@ _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 """What is near the end of a whole file, by its format."""
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 _MOST_NAMED = 10
-
-
-class Stored(Protocol):
-    """Where encoded images are: files of a folder, members of an archive, or cells."""
-
-    @property
-    def names(self) -> Sequence[str]:
-        """What each image is called in messages."""
-        ...
-
-    @property
-    def lengths(self) -> Sequence[int]:
-        """The bytes of each, by which most different images differ."""
-        ...
-
-    def opened(self, row: int) -> Image:
-        """Return an image, of which only the header is read."""
-        ...
-
-    def digest(self, row: int) -> bytes:
-        """Return a hash of an image's bytes."""
-        ...
-
-    def tail(self, row: int) -> bytes:
-        """Return the last bytes of an image; none where it is not encoded."""
-        ...
 
 
 class _Cache:

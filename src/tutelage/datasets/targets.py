@@ -134,15 +134,15 @@ class Targets:
             "if it stands for nothing"
         )
 
-    def mark(self) -> Tensor:
-        """Return the label of an example without one."""
+    def unknown(self, count: int) -> Tensor:
+        """Return the labels of examples without any."""
         if self.kind == "tags":
             raise DataError(
                 "`unlabelled` must be left out where kind is tags, got a file; every text needs "
                 "its tags"
             )
         several = self.classes if self.listed else self.names
-        shape = (len(several),) if self.listed or len(several) > 1 else ()
+        shape = (count, len(several)) if self.listed or len(several) > 1 else (count,)
         if self.kind == "values":
             return torch.full(shape, torch.nan, dtype=torch.get_default_dtype())
         return torch.full(shape, UNLABELLED)
