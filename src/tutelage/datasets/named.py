@@ -58,6 +58,11 @@ def read_hugging_face(argument: str, reference: str) -> Content:
                 f"{HF}{name}@SPLIT"
             )
         found = found[split]
+    elif split:
+        raise DataError(
+            f"`{argument}` must name a split of a data set that has some, got {reference}, which "
+            f"has none; leave @{split} out"
+        )
     return _of_hugging_face(reference, found)
 
 
