@@ -60,6 +60,13 @@ def in_short(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0][:_LONGEST] if lines else 'no message'}"
 
 
+def some_of(names: Iterable[str], most: int = 5) -> str:
+    """Return names for a message: the first, and how many more there are."""
+    listed = list(names)
+    more = len(listed) - most
+    return ", ".join(listed[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return a question with the names nearest to one, in any case; empty if there are none."""
     lower = {each.lower(): each for each in names}

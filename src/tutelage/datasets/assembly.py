@@ -23,7 +23,7 @@ from tutelage.datasets.options import DataOptions
 from tutelage.datasets.splits import Splits
 from tutelage.datasets.suspects import suspects
 from tutelage.datasets.targets import Targets
-from tutelage.errors import DataError
+from tutelage.errors import DataError, some_of
 
 
 @dataclass(frozen=True)
@@ -146,11 +146,11 @@ class Assembly:
             if names and not listed:
                 raise DataError(
                     f"every class of `{name}` must be in the training data, got "
-                    f"{', '.join(names[:5])}; write split: {{stratified: true}}, or list all "
+                    f"{some_of(names)}; write split: {{stratified: true}}, or list all "
                     "classes in `classes`"
                 )
             if names:
-                found.append(f"{name} has classes without training data: {', '.join(names[:5])}")
+                found.append(f"{name} has classes without training data: {some_of(names)}")
         return found
 
     def _leaks(self, train: Part, columns: Columns) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.datasets.cells import days, is_missing, mapped, number, numbers
-from tutelage.errors import DataError, did_you_mean
+from tutelage.errors import DataError, did_you_mean, some_of
 
 Kind = Literal["number", "date"]
 Cells = Any
@@ -103,8 +103,7 @@ class Frame:
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return advice for a name that does not exist: the nearest ones, or all."""
     known = list(names)
-    shown = ", ".join(map(repr, known[:20])) + (", …" if len(known) > 20 else "")  # noqa: PLR2004
-    return did_you_mean(name, known) or f"it has {shown or 'none'}"
+    return did_you_mean(name, known) or f"it has {some_of(map(repr, known), 20) or 'none'}"
 
 
 def _is_numeric(cells: Cells) -> bool:

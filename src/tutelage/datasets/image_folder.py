@@ -12,14 +12,13 @@ from tutelage.datasets.options import DataOptions
 from tutelage.datasets.partition import PART_OF
 from tutelage.datasets.pictures import Pictures, checked
 from tutelage.datasets.stored import Files, pillow
-from tutelage.errors import DataError
+from tutelage.errors import DataError, some_of
 
 FOLDER = "folder"
 """As `label` or `domain`: the name of a sub-folder."""
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"))
 _HIDDEN = (".", "__MACOSX")
 _OF_SYSTEMS = ("thumbs.db", "desktop.ini")
-_MOST_NAMED = 5
 
 
 def with_parts(argument: str, options: DataOptions) -> DataOptions:
@@ -106,16 +105,13 @@ def _left_out(
     if others:
         yield (
             f"files of {folder} that are left out, since they are not called as images are: "
-            f"{_few(others)}"
+            f"{some_of(others)}"
         )
     used = {str(each) for name in names for each in PurePosixPath(name).parents}
     if empty := sorted(set(folders) - used):
-        yield f"folders of {folder} that are no classes, since they have no images: {_few(empty)}"
-
-
-def _few(names: list[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+        yield (
+            f"folders of {folder} that are no classes, since they have no images: {some_of(empty)}"
+        )
 
 
 def _inside(folder: Path) -> tuple[list[str], list[str]]:

@@ -24,7 +24,7 @@ from tutelage.datasets.lists import (
     unknown_label,
 )
 from tutelage.datasets.options import DataOptions, Kind
-from tutelage.errors import ArgumentError, DataError
+from tutelage.errors import ArgumentError, DataError, some_of
 from tutelage.signals import UNLABELLED
 
 _YES_NO = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
@@ -81,7 +81,7 @@ class Targets:
         elif classes is not None:
             raise ArgumentError(
                 f"`classes` must be left out where labels are {kind} in columns, got "
-                f"{', '.join(classes[:5])}; or give one column of these names"
+                f"{some_of(classes)}; or give one column of these names"
             )
         elif kind == "binary":
             classes = names
@@ -163,12 +163,8 @@ class Targets:
             "binary": "lists of {} labels ({})" if self.listed else "binary labels",
             "values": "values",
         }
-        what = forms[self.kind].format(len(self.classes), _few(self.classes))
-        return f"labels {_few(list(map(repr, self.names)))}: {what}"
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")  # noqa: PLR2004
+        what = forms[self.kind].format(len(self.classes), some_of(self.classes))
+        return f"labels {some_of(map(repr, self.names))}: {what}"
 
 
 def _of_words(inputs: Any) -> list[str]:

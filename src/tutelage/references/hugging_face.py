@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from tutelage.errors import ArgumentError, ModelError
+from tutelage.errors import ArgumentError, ModelError, some_of
 from tutelage.layers import ByWord, Prepared, TextInputs
 from tutelage.layers.text_inputs import WORDS
 from tutelage.references.hub_files import HubFiles
@@ -174,8 +174,8 @@ def _loaded(files: HubFiles, auto: Any, config: Any, fresh: bool = False) -> tup
     if lost:
         raise ModelError(
             f"`{files.reference.argument}` {files.reference.text!r} must have all weights of a "
-            f"{type(model).__name__}, got none that fit for {', '.join(lost[:3])}"
-            f"{f' and {len(lost) - 3} more' if len(lost) > 3 else ''}; save the model again"  # noqa: PLR2004
+            f"{type(model).__name__}, got none that fit for {some_of(lost, 3)}; save the model "
+            "again"
         )
     return model, "head" if fresh else None
 
