@@ -3,11 +3,12 @@
 import math
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from tutelage.errors import ArgumentError
+from tutelage.errors import ArgumentError, TutelageError
 
 
 def finite_number(name: str, value: object, advice: str) -> float:
@@ -76,3 +77,16 @@ def folder_path(value: object) -> Path:
             f"`out` must be the path of a folder, got {value!r}; for instance 'runs/mine'"
         )
     return Path(value).expanduser()
+
+
+def installed(user: str, module: str, extra: str, error: type[TutelageError]) -> Any:
+    """Return a module of an optional package, which `user` needs; else raise `error`."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as cause:
+        if cause.name is None or not f"{module}.".startswith(f"{cause.name}."):
+            raise  # it is installed, but a package that it imports is not
+        raise error(
+            f"{user} needs the package {module.partition('.')[0]}, got none; install it: "
+            f"pip install 'tutelage[{extra}]'"
+        ) from cause

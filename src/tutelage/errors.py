@@ -15,6 +15,8 @@ Every message says what was expected, what was found, and what to do.
 """
 
 import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class TutelageError(Exception):
@@ -56,6 +58,20 @@ def in_short(error: BaseException) -> str:
     """Return an error's type and first line, at most 200 characters of it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:_LONGEST] if lines else 'no message'}"
+
+
+def some_of(names: Iterable[str], most: int = 5) -> str:
+    """Return names for a message: the first, and how many more there are."""
+    listed = list(names)
+    more = len(listed) - most
+    return ", ".join(listed[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return a question with the names nearest to one, in any case; empty if there are none."""
+    lower = {each.lower(): each for each in names}
+    close = get_close_matches(name.lower(), lower, cutoff=0.5)
+    return f"did you mean {' or '.join(repr(lower[each]) for each in close)}?" if close else ""
 
 
 def is_of_compiler(error: BaseException) -> bool:

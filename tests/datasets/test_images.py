@@ -63,6 +63,14 @@ def test_parts_in_folders_of_their_own(tmp_path):
         load_data("data", {"train": str(tmp_path)})
 
 
+@pytest.mark.parametrize("parts", [("train", "val", "dev"), ("train", "training")])
+def test_two_folders_of_one_part_are_refused(tmp_path, parts):
+    for part in parts:
+        folder_of(tmp_path / part)
+    with pytest.raises(DataError, match="one folder for each part of the data, got"):
+        load_data("data", {"train": tmp_path})
+
+
 def test_class_may_be_called_train(tmp_path):
     splits = load_data("data", {"train": folder_of(tmp_path, classes=("car", "train"))})
     assert splits.classes == ("car", "train")

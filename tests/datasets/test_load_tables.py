@@ -231,6 +231,9 @@ def test_class_of_the_test_data_alone_is_refused(tmp_path):
         ({"classes": ["a", "a"], "label": "pay"}, "once"),
         ({"kind": "classes"}, "name their column"),
         ({"split": {"sed": 1}}, "did you mean 'seed'"),
+        ({"unlabelled": 0.2}, "must be a file or a folder, got 0.2"),
+        ({"label": "age", "kind": "values", "classes": ["31", "44"]}, "`classes` must be left out"),
+        ({"label": ["age", "pay"], "kind": "binary", "classes": ["a"]}, "labels are binary"),
     ],
 )
 def test_options_that_contradict_are_refused(tmp_path, options, expected):

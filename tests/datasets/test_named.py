@@ -57,6 +57,12 @@ def test_split_by_name(tmp_path):
         load_data("data", {"train": f"{name}@validaton", "text": "text"})
 
 
+def test_a_split_of_a_set_that_has_none_is_refused(tmp_path):
+    datasets.Dataset.from_dict({"text": ["a", "b"]}).save_to_disk(tmp_path / "set")
+    with pytest.raises(DataError, match="has none; leave @test out"):
+        load_data("data", {"train": f"hf:{tmp_path / 'set'}@test", "text": "text"})
+
+
 def test_images_are_decoded(tmp_path):
     pictures = [Image.new("RGB", (5, 4), (at * 60, 0, 0)) for at in range(4)]
     made = datasets.Dataset.from_dict(

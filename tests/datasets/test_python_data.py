@@ -46,6 +46,10 @@ def test_references_without_a_function_are_refused():
 def test_options_for_files_are_refused():
     with pytest.raises(ArgumentError, match=r"`data.label` is for data in files"):
         load_data("data", {"train": SET, "label": "y"})
+    for split in ({"column": "part"}, {"group": "who"}, {"stratified": True}):
+        [option] = split
+        with pytest.raises(ArgumentError, match=rf"`data.split.{option}` is for data in files"):
+            load_data("data", {"train": SET, "val": 0.2, "split": split})
     with pytest.raises(ArgumentError, match=r"got 'a.csv'"):
         load_data("data", {"train": SET, "val": "a.csv"}, load)
 

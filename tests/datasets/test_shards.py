@@ -87,7 +87,10 @@ def test_link_or_device_is_refused(tmp_path, kind):
         ([("a.png", b"broken")], r"a.png"),
         ([("a.png", png(0)), ("a.cls", b"\xff")], r"a.cls"),
         ([("a.png", png(0)), ("a.json", b"[" * 10**5)], r"a.json"),
-        ([("a.txt", b"")], "empty text"),
+        ([("a.txt", b"")], "got none for 'a'"),
+        ([("a.txt", b"x"), ("b.cls", b"1")], "got none for 'b'"),
+        ([("a.txt", b"x"), ("b.json", b'{"txt": 3}')], "got none for 'b'"),
+        ([("a.png", png(0)), ("a.cls", b"1"), ("a.json", b'{"cls": 2}')], "'cls' of each key once"),
     ],
 )
 def test_broken_examples_are_refused(tmp_path, members, expected):

@@ -74,7 +74,7 @@ def test_several_columns_are_binary_labels_or_values():
     found = Targets.fit(frame, DataOptions(train="a", label=["p", "q"]))
     assert (found.kind, found.classes) == ("binary", ("p", "q"))
     assert found.encode(frame).tolist() == [[1, 0], [0, 1], [-100, 0]]
-    assert found.mark().tolist() == [-100, -100]
+    assert found.unknown(2).tolist() == [[-100, -100], [-100, -100]]
     frame = Frame("a", {"p": ["1.5", "2"], "q": ["3", ""]})
     found = Targets.fit(frame, DataOptions(train="a", label=["p", "q"]))
     assert found.kind == "values"

@@ -267,6 +267,8 @@ def test_a_model_of_onnx_is_given_the_tokens_of_texts(tmp_path):
     found = teacher.signals(tl.Batch(["the cat sat", "the dog"]), OUTPUT).output
     sums = torch.tensor([[2.0 + 4 + 5 + 7 + 3], [2.0 + 4 + 6 + 3]])
     torch.testing.assert_close(found, sums @ torch.from_numpy(WEIGHT[:1]))
+    with pytest.raises(ArgumentError, match="no more than the model's 16 tokens, got 99"):
+        load_model("teacher", f"{path}?tokenizer={tmp_path / 'tokens'}&max_length=99")
 
 
 class TestBadInput:

@@ -164,6 +164,15 @@ class TestPaths:
         with pytest.raises(ModelError, match="files under its own folder, got"):
             load_model("teacher", str(path) if ending == "skops" else f"{ARCHITECTURE}@{path}")
 
+    @pytest.mark.parametrize("name", [".", "./", "/"])
+    @pytest.mark.parametrize("ending", ["pt", "skops"])
+    def test_archives_that_name_folders_alone_are_refused(self, name, ending, tmp_path):
+        path = tmp_path / f"m.{ending}"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(name, b"")
+        with pytest.raises(ModelError):
+            load_model("teacher", str(path) if ending == "skops" else f"{ARCHITECTURE}@{path}")
+
     def test_an_index_that_names_files_elsewhere_is_refused(self, tmp_path):
         folder = tmp_path / "model"
         folder.mkdir()

@@ -37,8 +37,8 @@ def read_arrays(argument: str, path: Path, options: DataOptions) -> Content:
         _refuse_bomb(argument, path)
         with np.load(path, allow_pickle=False) as file:
             names = {each.lower(): each for each in file.files}
-            x = next((names[each] for each in (f"x_{part}", "x") if each in names), None)
-            y = next((names[each] for each in (f"y_{part}", "y") if each in names), None)
+            end = f"_{part}" if f"x_{part}" in names else ""
+            x, y = names.get(f"x{end}"), names.get(f"y{end}")
             if x is None:
                 raise DataError(
                     f"`{argument}` must have an array x, got {path} with "

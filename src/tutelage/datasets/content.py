@@ -4,38 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from tutelage.datasets.frame import Frame
+from tutelage.datasets.pictures import Pictures
 
-
-class Images(Protocol):
-    """Images that are read when they are asked for."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Tensor:
-        """Return an image, float32 `[3, height, width]` in [0, 1]."""
-        ...
-
-    def taken(self, rows: NDArray[np.int64]) -> Images:
-        """Return some of the images."""
-        ...
-
-    def keys(self, others: Sequence[Images]) -> list[Any]:
-        """Return what is equal for equal images, also those of `others`."""
-        ...
-
-    def whole_content(self) -> list[Any] | None:
-        """Return what decides all images, for a fingerprint; None where that is too large."""
-        ...
-
-
-Inputs = Tensor | list[str] | Images
+Inputs = Tensor | list[str] | Pictures
 """Inputs of examples: rows of numbers, texts, or images."""
 
 
@@ -78,5 +56,4 @@ def keys_of(inputs: Inputs, others: Sequence[Inputs] = ()) -> list[Any]:
     if isinstance(inputs, Tensor):
         flat = np.ascontiguousarray(inputs.reshape(len(inputs), -1).numpy())
         return [row.tobytes() for row in flat + 0]  # −0 is 0
-    alike = [each for each in others if not isinstance(each, (Tensor, list))]
-    return inputs.keys(alike)
+    return inputs.keys([each for each in others if isinstance(each, Pictures)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
@@ -16,10 +16,7 @@ _LONGEST = 60
 
 def overlaps(parts: Mapping[str, Inputs]) -> tuple[str, ...]:
     """Return a sentence for each two parts that have examples in common, found by their inputs."""
-    return tuple(_sentences(parts))
-
-
-def _sentences(parts: Mapping[str, Inputs]) -> Iterator[str]:
+    found = []
     keys = {
         name: keys_of(each, [other for key, other in parts.items() if key != name])
         for name, each in parts.items()
@@ -28,14 +25,15 @@ def _sentences(parts: Mapping[str, Inputs]) -> Iterator[str]:
     for first, second in combinations(order, 2):
         if second == "unlabelled":  # a copy of a labelled example does no harm
             continue
-        known = set(keys[first]) - {None}
+        known = set(keys[first])
         shared = [at for at, key in enumerate(keys[second]) if key in known]
         if shared:
-            yield (
+            found.append(
                 f"{len(shared):,} of the {len(keys[second]):,} examples of {second} (such as "
                 f"number {shared[0]:,}) have the same input as one of {first}; leave them out of "
                 "either, since a model is judged too well on what it has seen"
             )
+    return tuple(found)
 
 
 def contradictions(name: str, inputs: Inputs, labels: Tensor) -> tuple[str, ...]:

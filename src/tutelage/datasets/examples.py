@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from tutelage.data import domains as joined
-from tutelage.datasets.content import Inputs, taken
+from tutelage.datasets.content import Inputs
 from tutelage.signals import UNLABELLED
 
 
@@ -61,24 +60,16 @@ class Examples(Dataset[Any]):
 
 
 def data_set(
-    inputs: Inputs,
-    labels: Tensor | None,
-    domains: list[str] | None,
-    rows: NDArray[np.int64],
-    by_word: bool = False,
+    inputs: Inputs, labels: Tensor | None, domains: list[str] | None, by_word: bool = False
 ) -> Dataset[Any]:
-    """Return the data set of some rows; rows of numbers become tensors, which are fast."""
-    chosen = taken(inputs, rows)
-    if domains is not None:
-        domains = [domains[row] for row in rows]
-        # The domain stands behind the label, so that there must be one.
-        labels = torch.full((len(inputs),), UNLABELLED) if labels is None else labels
-    labels = None if labels is None else labels[rows]
-    if not isinstance(chosen, Tensor):
-        return Examples(chosen, labels, domains, by_word)
+    """Return a data set; rows of numbers become tensors, which are fast."""
+    if domains is not None and labels is None:  # the domain stands behind a label
+        labels = torch.full((len(inputs),), UNLABELLED)
+    if not isinstance(inputs, Tensor):
+        return Examples(inputs, labels, domains, by_word)
     if labels is None:
-        return TensorDataset(chosen)
-    return TensorDataset(chosen, labels) if domains is None else _by_domain(chosen, labels, domains)
+        return TensorDataset(inputs)
+    return TensorDataset(inputs, labels) if domains is None else _by_domain(inputs, labels, domains)
 
 
 def _by_domain(inputs: Tensor, labels: Tensor, domains: list[str]) -> Dataset[Any]:

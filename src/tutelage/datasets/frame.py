@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.datasets.cells import days, is_missing, mapped, numbers
-from tutelage.errors import DataError
+from tutelage.datasets.cells import days, is_missing, mapped, number, numbers
+from tutelage.errors import DataError, did_you_mean, some_of
 
 Kind = Literal["number", "date"]
 Cells = Any
@@ -57,11 +56,25 @@ class Frame:
             )
         return self.columns[name]
 
+    def full(self, option: str, name: str) -> list[str]:
+        """Return a column that is never empty, as texts.
+
+        Raises:
+            DataError: There is none of this name, or it has empty cells.
+        """
+        cells, absent = self.cells(option, name), self.absent(name, ("",))
+        if absent.any():
+            raise DataError(
+                f"`{option}` must name a column that is never empty, got {name!r}, which is in "
+                f"{self.row(int(absent.argmax()))}; fill it, or leave such rows out"
+            )
+        return list(map(str, cells))
+
     def absent(self, name: str, missing: Collection[str]) -> NDArray[np.bool_]:
         """Tell which cells of a column hold nothing."""
         cells = self.columns[name]
         if _is_numeric(cells):
-            marks = [float(each) for each in missing if _is_float(each)]
+            marks = [value for each in missing if (value := number(each)) is not None]
             return np.isnan(cells.astype(np.float64)) | np.isin(cells, marks)
         found = mapped(lambda cell: is_missing(cell, missing), cells)
         return np.array(found, dtype=np.bool_)
@@ -90,22 +103,8 @@ class Frame:
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return advice for a name that does not exist: the nearest ones, or all."""
     known = list(names)
-    close = difflib.get_close_matches(name, known, cutoff=0.5) or [
-        each for each in known if each.lower() == name.lower()
-    ]
-    if close:
-        return f"did you mean {' or '.join(map(repr, close))}?"
-    shown = ", ".join(map(repr, known[:20])) + (", …" if len(known) > 20 else "")  # noqa: PLR2004
-    return f"it has {shown}" if known else "it has none"
+    return did_you_mean(name, known) or f"it has {some_of(map(repr, known), 20) or 'none'}"
 
 
 def _is_numeric(cells: Cells) -> bool:
     return isinstance(cells, np.ndarray) and cells.dtype.kind in "fiu"
-
-
-def _is_float(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -9,42 +9,45 @@ from pathlib import Path, PurePosixPath
 from tutelage.datasets.content import Content
 from tutelage.datasets.frame import Frame
 from tutelage.datasets.options import DataOptions
-from tutelage.datasets.partition import PARTS
+from tutelage.datasets.partition import PART_OF
 from tutelage.datasets.pictures import Pictures, checked
 from tutelage.datasets.stored import Files, pillow
-from tutelage.errors import DataError
+from tutelage.errors import DataError, some_of
 
 FOLDER = "folder"
 """As `label` or `domain`: the name of a sub-folder."""
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"))
 _HIDDEN = (".", "__MACOSX")
 _OF_SYSTEMS = ("thumbs.db", "desktop.ini")
-_MOST_NAMED = 5
 
 
-def with_parts(options: DataOptions) -> DataOptions:
+def with_parts(argument: str, options: DataOptions) -> DataOptions:
     """Return options that name the parts of a folder with `train`, `val` and `test` inside.
 
     A folder with other sub-folders beside these is one of classes, and a part that the options name
     stays as it is.
+
+    Raises:
+        DataError: A part has two folders, such as `val` and `dev`.
     """
     folder = Path(options.train).expanduser()
     if not folder.is_dir():
         return options
-    inside = {each.name for each in folder.iterdir() if each.is_dir()}
-    inside = {each for each in inside if not each.startswith(_HIDDEN)}
-    found = {
-        part: str(folder / name)
-        for part, names in PARTS.items()
-        for name in names
-        if name in inside
-    }
-    if "train" not in found or not inside.issubset(
-        name for each in PARTS.values() for name in each
-    ):
+    inside = sorted(each.name for each in folder.iterdir() if each.is_dir())
+    inside = [each for each in inside if not each.startswith(_HIDDEN)]
+    if "train" not in map(PART_OF.get, inside) or not set(inside) <= PART_OF.keys():
         return options
+    found: dict[str, str] = {}
+    for name in inside:
+        first = found.setdefault(PART_OF[name], name)
+        if first != name:
+            raise DataError(
+                f"`{argument}.train` must have one folder for each part of the data, got {first} "
+                f"and {name} in {folder}; put their images together, or remove one"
+            )
     given = {part for part in ("val", "test") if getattr(options, part) is not None}
-    return options.model_copy(update={key: each for key, each in found.items() if key not in given})
+    parts = {part: str(folder / name) for part, name in found.items() if part not in given}
+    return options.model_copy(update=parts)
 
 
 def read_image_folder(
@@ -102,16 +105,13 @@ def _left_out(
     if others:
         yield (
             f"files of {folder} that are left out, since they are not called as images are: "
-            f"{_few(others)}"
+            f"{some_of(others)}"
         )
     used = {str(each) for name in names for each in PurePosixPath(name).parents}
     if empty := sorted(set(folders) - used):
-        yield f"folders of {folder} that are no classes, since they have no images: {_few(empty)}"
-
-
-def _few(names: list[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+        yield (
+            f"folders of {folder} that are no classes, since they have no images: {some_of(empty)}"
+        )
 
 
 def _inside(folder: Path) -> tuple[list[str], list[str]]:

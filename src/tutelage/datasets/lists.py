@@ -39,7 +39,7 @@ def label_names(frame: Frame, name: str, missing: Missing) -> tuple[str, ...]:
                 "write kind: tags"
             )
         found |= set(names)
-    return _checked(name, found, frame)
+    return _sorted(frame, name, found)
 
 
 def multi_hot(frame: Frame, name: str, classes: tuple[str, ...], missing: Missing) -> Tensor:
@@ -64,7 +64,7 @@ def tag_names(frame: Frame, name: str, missing: Missing) -> tuple[str, ...]:
     found: set[str] = set()
     for row, cell in _present(frame, name, missing):
         found |= set(_tags(frame, name, row, cell))
-    return _checked(name, found, frame)
+    return _sorted(frame, name, found)
 
 
 def tag_ids(
@@ -115,18 +115,30 @@ def _tags(frame: Frame, name: str, row: int, cell: Any) -> list[str]:
 
 def _place(frame: Frame, name: str, row: int, label: str, classes: tuple[str, ...]) -> int:
     if label not in classes:
-        raise DataError(
-            f"labels in {name!r} must be those of the training data, got {label!r} in "
-            f"{frame.row(row)}; {nearest(label, classes)} Correct it, leave the row out, or list "
-            "all in `classes`"
-        )
+        raise unknown_label(frame, name, row, label, classes)
     return classes.index(label)
 
 
-def _checked(name: str, found: set[str], frame: Frame) -> tuple[str, ...]:
+def unknown_label(
+    frame: Frame, name: str, row: int, label: str, classes: tuple[str, ...]
+) -> DataError:
+    """Return the error that a label is none of the training data."""
+    return DataError(
+        f"labels in {name!r} must be classes of the training data, got {label!r} in "
+        f"{frame.row(row)}; {nearest(label, classes)} Correct it, leave the row out, or list all "
+        "in `classes`"
+    )
+
+
+def no_labels(frame: Frame, name: str) -> DataError:
+    """Return the error that a column has no label at all."""
+    return DataError(
+        f"the label column {name!r} must hold labels, got {frame.name} with none; correct `label`, "
+        "or leave it out to train on a teacher's outputs only"
+    )
+
+
+def _sorted(frame: Frame, name: str, found: set[str]) -> tuple[str, ...]:
     if not found:
-        raise DataError(
-            f"the label column {name!r} must hold labels, got {frame.name} with none; correct "
-            "`label`, or leave it out to train on a teacher's outputs only"
-        )
+        raise no_labels(frame, name)
     return tuple(sorted(found))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from tutelage.datasets.assembly import Assembly, Part
 from tutelage.datasets.columns import Columns
@@ -13,15 +14,13 @@ from tutelage.datasets.content import Content, keys_of
 from tutelage.datasets.image_folder import with_parts
 from tutelage.datasets.inputs import column_names, inputs_of, with_inputs
 from tutelage.datasets.options import DataOptions
-from tutelage.datasets.partition import by_column, partition, refuse_unread_parts
+from tutelage.datasets.partition import Rows, by_column, partition, refuse_unread_parts
 from tutelage.datasets.pictures import Pictures
 from tutelage.datasets.python_data import is_python, splits_of_python
 from tutelage.datasets.read import read
 from tutelage.datasets.splits import Splits
 from tutelage.datasets.targets import Targets
 from tutelage.errors import ArgumentError, DataError
-
-_PARTS = ("train", "val", "test")
 
 
 def load_data(
@@ -48,29 +47,23 @@ def load_data(
     options = DataOptions.of(argument, options)
     if is_python(options.train):
         return splits_of_python(argument, options, load)
-    options = with_parts(options)
-    contents = {
-        name: read(f"{argument}.{name}", str(getattr(options, name)), options)
-        for name in (*_PARTS, "unlabelled")
-        if getattr(options, name) is not None and not options.share(name)
-    }
-    contents = {
-        name: with_inputs(f"{argument}.{name}", each, options) for name, each in contents.items()
-    }
-    options = _completed(argument, options, contents["train"])
-    parts = _divided(contents, options)
-    columns = _columns(parts["train"], options)
-    first = contents["train"].inputs
-    inputs = {name: inputs_of(each, columns, first) for name, each in contents.items()}
+    options, contents = with_parts(argument, options), {}
+    for name, source in options.sources.items():
+        content = read(f"{argument}.{name}", str(source), options)
+        contents[name] = with_inputs(f"{argument}.{name}", content, options)
+    train = contents["train"]
+    options = _completed(argument, options, train)
     # All classes of a file are known, also where its parts are shares.
-    targets = Targets.fit(contents["train"].frame, options) if options.labels else None
-    judged = [name for name in _PARTS if name in contents]
-    labels = {}
-    if targets is not None:
-        labels = {
-            name: targets.encode(contents[name].frame, contents[name].inputs) for name in judged
-        }
-    return Assembly(options, contents, parts, columns, inputs, targets, labels).splits()
+    targets = Targets.fit(train.frame, options) if options.labels else None
+    labels = {name: _labels(name, each, targets) for name, each in contents.items()}
+    rows = _divided(contents, options, targets, labels["train"])
+    columns = _columns(train, rows["train"][1], options)
+    inputs = {name: inputs_of(each, columns, train.inputs) for name, each in contents.items()}
+    parts = {
+        name: Part(contents[source], chosen, inputs[source], labels[source])
+        for name, (source, chosen) in rows.items()
+    }
+    return Assembly(options, parts, columns, targets).splits()
 
 
 def _completed(argument: str, options: DataOptions, train: Content) -> DataOptions:
@@ -109,11 +102,22 @@ def _completed(argument: str, options: DataOptions, train: Content) -> DataOptio
     return options
 
 
-def _divided(contents: dict[str, Content], options: DataOptions) -> dict[str, Part]:
-    """Return the rows of each part, from files of their own or as shares of the training data."""
-    parts = {
-        name: Part(each, np.arange(len(each))) for name, each in contents.items() if name in _PARTS
-    }
+def _labels(name: str, content: Content, targets: Targets | None) -> Tensor | None:
+    if targets is None:
+        return None
+    if name == "unlabelled":
+        return targets.unknown(len(content))
+    return targets.encode(content.frame, content.inputs)
+
+
+def _divided(
+    contents: dict[str, Content],
+    options: DataOptions,
+    targets: Targets | None,
+    labels: Tensor | None,
+) -> dict[str, tuple[str, Rows]]:
+    """Return, by part of the data, in which content it is, and in which of its rows."""
+    parts = {name: (name, np.arange(len(each))) for name, each in contents.items()}
     train = contents["train"]
     if options.split.column is not None:
         found = by_column(train.frame, options.split.column)
@@ -123,40 +127,33 @@ def _divided(contents: dict[str, Content], options: DataOptions) -> dict[str, Pa
                 f"`{twice[0]}` must be given once, got {getattr(options, twice[0])} "
                 f"and rows of the column {options.split.column!r}; leave one of them out"
             )
-        parts |= {name: Part(train, rows) for name, rows in found.items()}
-    shares = {name: options.share(name) for name in ("test", "val") if options.share(name)}
-    if shares:
-        rows = parts["train"].rows
-        units, strata = _units(train, options), _strata(train, options)
+        parts |= {name: ("train", rows) for name, rows in found.items()}
+    if options.shares:
+        rows = parts["train"][1]
+        units, strata = _units(train, options), _strata(train, options, targets, labels)
         chosen = strata and [strata[row] for row in rows]
-        found = partition([units[row] for row in rows], chosen, shares, options.split.seed)
-        parts |= {name: Part(train, rows[each]) for name, each in found.items()}
+        found = partition([units[row] for row in rows], chosen, options.shares, options.split.seed)
+        parts |= {name: ("train", rows[each]) for name, each in found.items()}
     return parts
 
 
 def _units(train: Content, options: DataOptions) -> list[Any]:
     """Return what must not be divided: groups, or equal inputs."""
-    group = options.split.group
-    if group is None:
-        if train.inputs is not None:
-            return keys_of(train.inputs)
-        names = column_names(train.frame, options)
-        columns = [train.frame.cells("columns", each) for each in names]
-        return list(map(repr, zip(*columns, strict=True)))
-    absent = np.flatnonzero(train.frame.absent(group, ("",)))
-    if len(absent):
-        raise DataError(
-            f"`split.group` must name a column that is never empty, got {group!r}, which is in "
-            f"{train.frame.row(int(absent[0]))}; fill it, or leave such rows out"
-        )
-    return [str(each) for each in train.frame.columns[group]]
+    if options.split.group is not None:
+        return train.frame.full("split.group", options.split.group)
+    if train.inputs is not None:
+        return keys_of(train.inputs)
+    names = column_names(train.frame, options)
+    columns = [train.frame.cells("columns", each) for each in names]
+    return list(map(repr, zip(*columns, strict=True)))
 
 
-def _strata(train: Content, options: DataOptions) -> list[Any] | None:
+def _strata(
+    train: Content, options: DataOptions, targets: Targets | None, labels: Tensor | None
+) -> list[Any] | None:
     """Return what has its share in each part: classes within domains."""
-    if not options.labels:
+    if targets is None or labels is None:
         return None
-    targets = Targets.fit(train.frame, options)
     wanted = options.split.stratified
     if targets.kind != "classes":
         if wanted:
@@ -167,20 +164,19 @@ def _strata(train: Content, options: DataOptions) -> list[Any] | None:
         return None
     if wanted is False or (wanted is None and options.split.group is not None):
         return None
-    ids = targets.encode(train.frame).tolist()
-    domains = train.frame.columns[options.domain] if options.domain else [""] * len(ids)
-    return [(each, str(domain)) for each, domain in zip(ids, domains, strict=True)]
+    ids = labels.tolist()
+    domains = train.frame.full("domain", options.domain) if options.domain else [""] * len(ids)
+    return list(zip(ids, domains, strict=True))
 
 
-def _columns(train: Part, options: DataOptions) -> Columns | None:
+def _columns(train: Content, rows: Rows, options: DataOptions) -> Columns | None:
     """Return what the columns of a table are in the training data."""
-    if train.content.inputs is not None:
+    if train.inputs is not None:
         return None
-    frame = train.content.frame
-    names = column_names(frame, options)
+    names = column_names(train.frame, options)
     if not names:
         raise DataError(
-            f"`columns` must name the inputs, got {frame.name} with no other column than those of "
-            "labels; name them, or correct `label`"
+            f"`columns` must name the inputs, got {train.frame.name} with no other column than "
+            "those of labels; name them, or correct `label`"
         )
-    return Columns.fit(frame, names, options.categories, options.missing_cells, train.rows)
+    return Columns.fit(train.frame, names, options.categories, options.missing_cells, rows)

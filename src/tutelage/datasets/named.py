@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tutelage._checks import installed
 from tutelage.datasets.content import Content
 from tutelage.datasets.frame import Frame, nearest
 from tutelage.datasets.options import DataOptions
 from tutelage.datasets.pictures import Pictures, checked
+from tutelage.datasets.stored import Stored
 from tutelage.datasets.table_files import of_arrow
 from tutelage.errors import ArgumentError, DataError, in_short
 
@@ -33,13 +35,7 @@ def read_hugging_face(argument: str, reference: str) -> Content:
     Raises:
         DataError: The package is missing, or the data set cannot be loaded.
     """
-    try:
-        import datasets  # noqa: PLC0415 - an optional package
-    except ImportError as error:
-        raise DataError(
-            f"`{argument}` is a data set of Hugging Face, which needs the package datasets; "
-            "pip install 'tutelage[data]'"
-        ) from error
+    datasets = installed(f"`{argument}`", "datasets", "data", DataError)
     name, _, split = reference.removeprefix(HF).partition("@")
     part = argument.rpartition(".")[2]
     folder = Path(name).expanduser()
@@ -62,6 +58,11 @@ def read_hugging_face(argument: str, reference: str) -> Content:
                 f"{HF}{name}@SPLIT"
             )
         found = found[split]
+    elif split:
+        raise DataError(
+            f"`{argument}` must name a split of a data set that has some, got {reference}, which "
+            f"has none; leave @{split} out"
+        )
     return _of_hugging_face(reference, found)
 
 
@@ -86,7 +87,7 @@ def _of_hugging_face(name: str, found: Any) -> Content:
     return Content(frame, classes=classes)
 
 
-class _Objects:
+class _Objects(Stored):
     """Images of a data set of torchvision, which loads them itself."""
 
     def __init__(self, dataset: Any, name: str) -> None:
@@ -98,7 +99,7 @@ class _Objects:
         """Return an image."""
         return self.dataset[row][0]
 
-    def digest(self, row: int) -> bytes:
+    def content(self, row: int) -> bytes:
         """Return an image's pixels."""
         return np.asarray(self.opened(row)).tobytes()
 
@@ -116,12 +117,7 @@ def read_torchvision(argument: str, reference: str, options: DataOptions) -> Con
         DataError: torchvision is missing, has no such data set, or cannot load it.
         ArgumentError: Its examples are no images with class ids.
     """
-    try:
-        from torchvision import datasets  # noqa: PLC0415 - an optional package
-    except ImportError as error:
-        raise DataError(
-            f"`{argument}` is a data set of torchvision; pip install 'tutelage[vision]'"
-        ) from error
+    datasets = installed(f"`{argument}`", "torchvision.datasets", "vision", DataError)
     name, _, folder = reference.removeprefix(TORCHVISION).partition("@")
     if name not in datasets.__all__:
         raise DataError(

@@ -30,6 +30,9 @@ _Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 _Cells = Annotated[tuple[str, ...], BeforeValidator(_as_cells)]
 
 
+_NO_SOURCE = (int, float, type(None))
+
+
 class SplitOptions(BaseModel):
     """How fractions of the training data become validation and test data.
 
@@ -98,6 +101,8 @@ class DataOptions(BaseModel):
     def _check(self) -> Self:
         if self.train is None or isinstance(self.train, (bool, int, float)):
             raise ValueError(f"`train` must be a file, a folder or a name, got {self.train!r}")
+        if isinstance(self.unlabelled, (bool, int, float)):
+            raise ValueError(f"`unlabelled` must be a file or a folder, got {self.unlabelled!r}")
         inputs = [each for each in ("text", "image", "columns") if getattr(self, each) is not None]
         if len(inputs) > 1:
             raise ValueError(f"give one of text, image and columns, got {' and '.join(inputs)}")
@@ -111,14 +116,21 @@ class DataOptions(BaseModel):
                 raise ValueError(
                     f"`{name}` must be a path or a share of `train` between 0 and 1, got {share!r}"
                 )
-        if self.share("val") + self.share("test") >= 1:
+        if sum(self.shares.values()) >= 1:
             raise ValueError("the shares of `val` and `test` must leave some of `train`")
         return self
 
-    def share(self, name: str) -> float:
-        """Return the share of the training data that `val` or `test` is; 0 if it is none."""
-        found = getattr(self, name)
-        return float(found) if isinstance(found, (int, float)) else 0.0
+    @property
+    def shares(self) -> dict[str, float]:
+        """The shares of the training data that are test or validation data."""
+        found = {"test": self.test, "val": self.val}
+        return {name: float(each) for name, each in found.items() if isinstance(each, (int, float))}
+
+    @property
+    def sources(self) -> dict[str, Any]:
+        """The parts of the data that have a file, a folder or a name of their own."""
+        found = {name: getattr(self, name) for name in ("train", "val", "test", "unlabelled")}
+        return {name: each for name, each in found.items() if not isinstance(each, _NO_SOURCE)}
 
     @property
     def size(self) -> tuple[int, int] | None:

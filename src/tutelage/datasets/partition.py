@@ -14,12 +14,18 @@ from tutelage.errors import DataError
 
 Rows = NDArray[np.int64]
 
-PARTS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
+PART_OF = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
 }
-"""The parts of data, and what they are called in folders and columns."""
+"""What the parts of data are called in folders and columns."""
+_PARTS = ("train", "val", "test")
 
 
 def partition(
@@ -65,18 +71,17 @@ def by_column(frame: Frame, name: str) -> dict[str, Rows]:
     Raises:
         DataError: A cell is none of the names of parts, or no row is of the training data.
     """
-    known = {each: part for part, names in PARTS.items() for each in names}
-    cells = [str(each).strip().lower() for each in frame.cells("split.column", name)]
-    other = next((row for row, cell in enumerate(cells) if cell not in known), None)
+    cells = list(map(_as_part, frame.cells("split.column", name)))
+    other = next((row for row, cell in enumerate(cells) if cell not in PART_OF), None)
     if other is not None:
         raise DataError(
             f"the column {name!r} must say train, val or test in each row, got "
             f"{frame.columns[name][other]!r} in {frame.row(other)}; rename it"
         )
-    of = np.array([known[each] for each in cells])
+    of = np.array([PART_OF[each] for each in cells])
     if not (of == "train").any():
         raise DataError(f"the column {name!r} must have rows of train, got none; correct it")
-    return {part: np.flatnonzero(of == part) for part in PARTS if (of == part).any()}
+    return {part: np.flatnonzero(of == part) for part in _PARTS if part in of}
 
 
 def refuse_unread_parts(frame: Frame, options: DataOptions) -> None:
@@ -85,14 +90,13 @@ def refuse_unread_parts(frame: Frame, options: DataOptions) -> None:
     Raises:
         DataError: There is one, and so all of its rows would be training data.
     """
-    known = {name for each in PARTS.values() for name in each}
     used = {*options.labels, *(options.columns or ()), options.domain, options.text, options.image}
     for name, cells in frame.columns.items():
-        few = {str(each).strip().lower() for each in cells[:1000]}
-        if name in used or name == options.split.column or not few <= known:
+        few = set(map(_as_part, cells[:1000]))
+        if name in used or name == options.split.column or not few <= PART_OF.keys():
             continue
-        found = {str(each).strip().lower() for each in cells}
-        if len(found) > 1 and "train" in found and found <= known:
+        found = set(map(_as_part, cells))
+        if len(found) > 1 and "train" in found and found <= PART_OF.keys():
             raise DataError(
                 f"the rows of {frame.name} that the column {name!r} says are not of train must not "
                 f"be trained on, got no option that names it; write split: {{column: {name}}}, or "
@@ -116,6 +120,10 @@ def _divide(
             due[name] -= len(units[place])
             place += 1
     parts["train"] += units[place:]
+
+
+def _as_part(cell: object) -> str:
+    return str(cell).strip().lower()
 
 
 def _numbered(values: Sequence[Any]) -> Rows:

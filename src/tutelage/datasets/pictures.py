@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tutelage.errors import DataError, in_short
+from tutelage.datasets.stored import Stored
+from tutelage.errors import DataError, in_short, some_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,33 +28,6 @@ _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 """What is near the end of a whole file, by its format."""
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
-_MOST_NAMED = 10
-
-
-class Stored(Protocol):
-    """Where encoded images are: files of a folder, members of an archive, or cells."""
-
-    @property
-    def names(self) -> Sequence[str]:
-        """What each image is called in messages."""
-        ...
-
-    @property
-    def lengths(self) -> Sequence[int]:
-        """The bytes of each, by which most different images differ."""
-        ...
-
-    def opened(self, row: int) -> Image:
-        """Return an image, of which only the header is read."""
-        ...
-
-    def digest(self, row: int) -> bytes:
-        """Return a hash of an image's bytes."""
-        ...
-
-    def tail(self, row: int) -> bytes:
-        """Return the last bytes of an image; none where it is not encoded."""
-        ...
 
 
 class _Cache:
@@ -159,36 +133,27 @@ def checked(pictures: Pictures, argument: str, size: tuple[int, int] | None) -> 
     """Return images after all headers have been read.
 
     Raises:
-        DataError: An image cannot be read, or they are of several sizes and `size` is None.
+        DataError: Some images cannot be read, which are named together, or they are of several
+            sizes and `size` is None.
     """
-    shapes = _shapes(pictures)
-    first = shapes[0]
-    for at, shape in enumerate(shapes):
-        if size is None and shape != first:
-            raise DataError(
-                f"the images of `{argument}` must be of one size, got {first} pixels in "
-                f"{pictures.names[0]} and {shape} in {pictures.names[at]}; write image_size: 224, "
-                "to which they are resized and cropped"
-            )
-    return Pictures(pictures.stored, size or first, pictures.rows)
-
-
-def _shapes(pictures: Pictures) -> list[tuple[int, int]]:
-    """Return the height and width of each image; all that cannot be used are refused together."""
-    found, refused = [], {}
-    for at in range(len(pictures)):
+    shapes, refused = [], {}
+    for at, name in enumerate(pictures.names):
         try:
-            found.append(pictures.shape(at))
+            shapes.append(pictures.shape(at))
         except DataError as error:
-            refused[pictures.names[at]] = error
-    if not refused:
-        return found
-    first, *others = refused
-    message = str(refused[first])
-    if others:
-        named = ", ".join(others[:_MOST_NAMED]) + (", …" if len(others) > _MOST_NAMED else "")
-        message += f"; {len(others):,} more cannot be used: {named}"
-    raise DataError(message) from refused[first]
+            refused[name] = error
+    if refused:
+        first, *others = refused
+        more = f"; {len(others):,} more cannot be used: {some_of(others, 10)}" if others else ""
+        raise DataError(f"{refused[first]}{more}") from refused[first]
+    other = next((at for at, shape in enumerate(shapes) if shape != shapes[0]), None)
+    if size is None and other is not None:
+        raise DataError(
+            f"the images of `{argument}` must be of one size, got {shapes[0]} pixels in "
+            f"{pictures.names[0]} and {shapes[other]} in {pictures.names[other]}; write "
+            "image_size: 224, to which they are resized and cropped"
+        )
+    return Pictures(pictures.stored, size or shapes[0], pictures.rows)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import ConcatDataset, IterableDataset, Subset
 
@@ -38,37 +37,20 @@ def splits_of_python(
         DataError: A data set cannot be divided.
     """
     plain = DataOptions(train="")
-    others = (
-        "text",
-        "image",
-        "columns",
-        "omit",
-        "categories",
-        "missing",
-        "label",
-        "kind",
-        "classes",
-    )
-    given = [
-        each
-        for each in (*others, "domain", "image_size")
-        if getattr(options, each) != getattr(plain, each)
-    ]
-    given += ["split.group"] if options.split.group else []
-    given += ["split.stratified"] if options.split.stratified else []
+    other = DataOptions.model_fields.keys() - {"train", "val", "test", "unlabelled", "split"}
+    given = [name for name in sorted(other) if getattr(options, name) != getattr(plain, name)]
+    of_tables = ("group", "column", "stratified")
+    given += [f"split.{name}" for name in of_tables if getattr(options.split, name)]
     if given:
         raise ArgumentError(
             f"`{argument}.{given[0]}` is for data in files, got {options.train!r}; leave it out "
             "and let the data set yield (input, label)"
         )
     sets = {
-        name: _loaded(f"{argument}.{name}", getattr(options, name), load)
-        for name in ("train", "val", "test", "unlabelled")
-        if getattr(options, name) is not None and not options.share(name)
+        name: _loaded(f"{argument}.{name}", each, load) for name, each in options.sources.items()
     }
-    shares = {name: options.share(name) for name in ("test", "val") if options.share(name)}
-    if shares:
-        sets |= _shares(argument, sets["train"], shares, options.split.seed)
+    if options.shares:
+        sets |= _shares(argument, sets["train"], options.shares, options.split.seed)
     labelled, more = sets["train"], sets.pop("unlabelled", None)
     if more is not None:
         sets["train"] = ConcatDataset([labelled, _without_labels(more, labelled)])
@@ -106,4 +88,4 @@ def _shares(argument: str, train: Any, shares: dict[str, float], seed: int) -> d
             f"{type(train).__name__}; give validation and test data of their own"
         )
     rows = partition(range(len(train)), None, shares, seed)
-    return {name: Subset(train, np.asarray(each).tolist()) for name, each in rows.items()}
+    return {name: Subset(train, each.tolist()) for name, each in rows.items()}

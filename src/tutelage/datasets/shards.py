@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,11 +23,9 @@ from tutelage.errors import DataError, in_short
 
 _LONGEST_FIELD = 2**24
 _TEXTS = frozenset((".txt", ".text", ".cls", ".json"))
-_BESIDE = frozenset(("key", "image"))
 
 
-@dataclass(frozen=True)
-class _Member:
+class _Member(NamedTuple):
     """A file in an archive: the archive's number, where it begins, and its length."""
 
     archive: int
@@ -66,9 +63,8 @@ def read_shards(argument: str, path: Path, options: DataOptions) -> Content:
             f"`{argument}` must have examples key.jpg and key.cls, got {path} with none; fill it"
         )
     columns = _columns(argument, archives, examples)
-    frame = Frame(path.name, columns)
     inputs = _inputs(argument, archives, examples, columns, options)
-    return Content(frame, inputs, ("cls",) if "cls" in columns else ())
+    return Content(Frame(path.name, columns), inputs, ("cls",) if "cls" in columns else ())
 
 
 def _members(argument: str, archive: Path, number: int) -> Iterator[tuple[str, str, _Member]]:
@@ -108,8 +104,15 @@ def _columns(
     for key, parts in examples.items():
         row: dict[str, Any] = {}
         for suffix, member in parts.items():
+            fields = {}
             if suffix in _TEXTS:
-                row |= _fields(argument, archives, key, suffix, member)
+                fields = _fields(argument, archives, key, suffix, member)
+            if twice := row.keys() & fields.keys():
+                raise DataError(
+                    f"`{argument}` must say {min(twice)!r} of each key once, got it of {key} in "
+                    f"{suffix} and in another file; leave one out"
+                )
+            row |= fields
         rows.append(row)
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
@@ -146,12 +149,12 @@ def _inputs(
     options: DataOptions,
 ) -> Inputs | None:
     """Return the images; None where the inputs are columns."""
-    found: dict[str, list[tuple[str, _Member]]] = {
-        key: [(suffix, each) for suffix, each in parts.items() if suffix in SUFFIXES]
+    found = {
+        key: [(f"{key}{suffix}", each) for suffix, each in parts.items() if suffix in SUFFIXES]
         for key, parts in examples.items()
     }
     if not any(found.values()) or options.text or options.columns:
-        return _texts(argument, columns, options)
+        return _texts(argument, list(examples), columns, options)
     other = next((key for key, each in found.items() if len(each) != 1), None)
     if other is not None:
         raise DataError(
@@ -159,20 +162,22 @@ def _inputs(
             f"in {archives[0].name}; write it anew"
         )
     pillow(argument)
-    names = [f"{key}{each[0][0]}" for key, each in found.items()]
-    members = [each[0][1] for each in found.values()]
-    places = np.array([[each.archive, each.start, each.length] for each in members])
-    return checked(Pictures(Members(archives, places, names)), argument, options.size)
+    names, members = zip(*(each[0] for each in found.values()), strict=True)
+    return checked(Pictures(Members(archives, np.array(members), names)), argument, options.size)
 
 
-def _texts(argument: str, columns: dict[str, Any], options: DataOptions) -> Inputs | None:
+def _texts(
+    argument: str, keys: Sequence[str], columns: dict[str, Any], options: DataOptions
+) -> Inputs | None:
     if options.text or options.columns or "txt" not in columns:
         return None
     texts = columns["txt"]
-    if any(each is None or not each for each in texts):
+    lacking = [
+        key for key, text in zip(keys, texts, strict=True) if not (isinstance(text, str) and text)
+    ]
+    if lacking:
         raise DataError(
-            f"`{argument}` must have a text for each key, got {texts.index(None)} without; add it"
-            if None in texts
-            else f"`{argument}` must have no empty text; leave it out"
+            f"`{argument}` must have a text for each key, got none for {lacking[0]!r}; add it, or "
+            "leave the example out"
         )
     return texts

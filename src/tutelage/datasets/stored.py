@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tutelage._checks import installed
 from tutelage.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_SIZE = 16
 _TAIL = 4096
 """Bytes at the end of a file, in which the mark of an image's end is looked for."""
 
@@ -27,17 +27,15 @@ def pillow(argument: str) -> Any:
     Raises:
         DataError: Pillow is not installed.
     """
-    try:
-        from PIL import Image  # noqa: PLC0415 - an optional package
-    except ImportError as error:
-        raise DataError(
-            f"`{argument}` has images, which need Pillow; pip install 'tutelage[vision]'"
-        ) from error
-    return Image
+    return installed(f"`{argument}`, which has images,", "PIL.Image", "vision", DataError)
 
 
-class _Encoded:
-    """Images as bytes."""
+class Stored:
+    """Where images are: files of a folder, members of an archive, cells, or an array.
+
+    Its attributes are the name of each image, for messages, and its bytes, by which most different
+    images differ.
+    """
 
     names: Sequence[str]
     lengths: Sequence[int]
@@ -52,14 +50,14 @@ class _Encoded:
 
     def digest(self, row: int) -> bytes:
         """Return a hash of an image's bytes."""
-        return hashlib.blake2b(self.content(row), digest_size=_SIZE).digest()
+        return hashlib.blake2b(self.content(row), digest_size=16).digest()
 
     def tail(self, row: int) -> bytes:
-        """Return the last bytes of an image."""
+        """Return the last bytes of an image; none where it is not encoded."""
         return self.content(row)[-_TAIL:]
 
 
-class Files(_Encoded):
+class Files(Stored):
     """Images in a folder.
 
     Args:
@@ -86,7 +84,7 @@ class Files(_Encoded):
             return file.read()
 
 
-class Members(_Encoded):
+class Members(Stored):
     """Images in archives that are not compressed.
 
     Args:
@@ -109,7 +107,7 @@ class Members(_Encoded):
             return file.read(length)
 
 
-class Cells(_Encoded):
+class Cells(Stored):
     """Images in cells of a table.
 
     Args:
@@ -126,7 +124,7 @@ class Cells(_Encoded):
         return self.contents[row]
 
 
-class Arrays:
+class Arrays(Stored):
     """Images in an array of uint8, `[images, height, width]` or with 1, 3 or 4 channels behind.
 
     Args:
@@ -139,15 +137,10 @@ class Arrays:
         self.names = [f"image {at:,} of {name}" for at in range(len(pixels))]
         self.lengths = [int(pixels[0].nbytes)] * len(pixels)
 
+    def content(self, row: int) -> bytes:
+        """Return the pixels of an image."""
+        return np.ascontiguousarray(self.pixels[row]).tobytes()
+
     def opened(self, row: int) -> Image:
         """Return an image."""
         return pillow("data").fromarray(np.ascontiguousarray(self.pixels[row]))
-
-    def digest(self, row: int) -> bytes:
-        """Return a hash of an image's pixels."""
-        pixels = np.ascontiguousarray(self.pixels[row]).tobytes()
-        return hashlib.blake2b(pixels, digest_size=_SIZE).digest()
-
-    def tail(self, row: int) -> bytes:
-        """Return nothing: pixels are not encoded."""
-        return b""

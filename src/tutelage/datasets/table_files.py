@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from tutelage._checks import installed
 from tutelage.datasets.encoding import not_utf8
 from tutelage.datasets.frame import Frame
 from tutelage.errors import DataError, in_short
@@ -187,15 +188,12 @@ def _of_records(path: Path, records: list[dict[str, Any]]) -> Frame:
 
 
 def _parquet(argument: str, path: Path) -> Frame:
-    try:
-        from pyarrow import ArrowException, parquet  # noqa: PLC0415 - an optional package
-    except ImportError as error:
-        raise DataError(
-            f"`{argument}` is a Parquet file, which needs pyarrow; pip install 'tutelage[data]'"
-        ) from error
+    pyarrow = installed(f"`{argument}`, a Parquet file,", "pyarrow", "data", DataError)
+    from pyarrow import parquet  # noqa: PLC0415 - an optional package
+
     try:
         table = parquet.read_table(path)
-    except (ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError) as error:
         raise DataError(
             f"`{argument}` must be a Parquet file, got {path} with {in_short(error)}; write it anew"
         ) from error

@@ -192,16 +192,11 @@ def _frequent(codes: NDArray[np.float64], categories: int, most: int) -> list[fl
 
 def _places(chosen: list[float]) -> Tensor:
     """Return the one-hot vector of each code, `[categories + 1, places]`."""
-    own, others = [bool(each) for each in chosen], not all(chosen[:-1])
-    width = sum(own[:-1]) + others + own[-1]
-    places = torch.zeros(len(chosen), width, dtype=torch.float64)
-    at = 0
-    for code, each in enumerate(own[:-1]):
-        if each:
-            places[code, at] = 1
-            at += 1
-    if others:
-        places[:-1, at] = torch.tensor([float(not each) for each in own[:-1]])
-    if own[-1]:
-        places[-1, width - 1] = 1
+    *own, missing = map(bool, chosen)
+    count, others = sum(own), not all(own)
+    codes = torch.tensor(own, dtype=torch.bool)
+    places = torch.zeros(len(chosen), count + others + missing, dtype=torch.float64)
+    # Codes without a place of their own share the one behind the others.
+    places[range(len(own)), torch.where(codes, codes.cumsum(0) - 1, count)] = 1
+    places[-1, count + others :] = 1
     return places

@@ -13,10 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tutelage.datasets.cells import as_text, mapped, number
-from tutelage.datasets.frame import Frame, nearest
-from tutelage.datasets.lists import holds_lists, label_names, multi_hot, tag_ids, tag_names
+from tutelage.datasets.frame import Frame
+from tutelage.datasets.lists import (
+    holds_lists,
+    label_names,
+    multi_hot,
+    no_labels,
+    tag_ids,
+    tag_names,
+    unknown_label,
+)
 from tutelage.datasets.options import DataOptions, Kind
-from tutelage.errors import DataError
+from tutelage.errors import ArgumentError, DataError, some_of
 from tutelage.signals import UNLABELLED
 
 _YES_NO = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
@@ -49,30 +57,35 @@ class Targets:
 
         Raises:
             DataError: There is no such column, it can be read in several ways, or has one class.
+            ArgumentError: `classes` are given where labels are columns of binary labels or values.
         """
         names, missing = options.labels, (*_MISSING, *options.missing)
-        if options.kind == "tags" and len(names) == 1:
-            tags = options.classes or tag_names(frame, names[0], missing)
-            return cls(names, "tags", tags, missing)
-        if len(names) == 1 and options.kind in (None, "binary") and holds_lists(frame, names[0]):
-            found = options.classes or label_names(frame, names[0], missing)
-            return cls(names, "binary", found, missing, listed=True)
+        kind, classes, name = options.kind, options.classes, options.labels[0]
+        if kind == "tags" and len(names) == 1:
+            return cls(names, kind, classes or tag_names(frame, name, missing), missing)
+        if len(names) == 1 and kind in (None, "binary") and holds_lists(frame, name):
+            classes = classes or label_names(frame, name, missing)
+            return cls(names, "binary", classes, missing, listed=True)
         present = {each: _present(frame, each, missing) for each in names}
-        first = names[0]
-        if len(names) > 1 or options.kind == "binary":
-            kind = options.kind or _kind_of_several(present)
+        if len(names) > 1:
+            kind = kind or _kind_of_several(present)
             if kind in ("classes", "tags"):
                 raise DataError(
                     f"`label` must be one column where labels are {kind}, got {len(names)}; give "
                     "one, or leave `kind` out"
                 )
-            return cls(names, kind, names if kind == "binary" else (), missing)
-        cells = present[first]
-        if options.classes is not None:
-            return cls(names, "classes", options.classes, missing)
-        kind = options.kind or _kind_of_one(first, cells)
-        classes = _class_names(first, cells, frame.name) if kind == "classes" else ()
-        return cls(names, kind, classes, missing)
+        elif kind is None:
+            kind = "classes" if classes is not None else _kind_of_one(name, present[name])
+        if kind == "classes":
+            classes = classes or _class_names(name, present[name], frame.name)
+        elif classes is not None:
+            raise ArgumentError(
+                f"`classes` must be left out where labels are {kind} in columns, got "
+                f"{some_of(classes)}; or give one column of these names"
+            )
+        elif kind == "binary":
+            classes = names
+        return cls(names, kind, classes or (), missing)
 
     def encode(self, frame: Frame, inputs: Any = None) -> Tensor:
         """Return labels: class ids or binary labels (−100 where missing), or values (NaN).
@@ -121,45 +134,37 @@ class Targets:
         return found
 
     def _refuse(self, frame: Frame, name: str, row: int, cell: object) -> None:
-        where = f"{cell!r} in {frame.row(row)}"
         if self.kind == "classes":
-            raise DataError(
-                f"labels in {name!r} must be classes of the training data, got {where}; "
-                f"{nearest(as_text(cell), self.classes)} Correct it, leave the row out, or list "
-                "all classes in `classes`"
-            )
+            raise unknown_label(frame, name, row, as_text(cell), self.classes)
         form = "numbers" if self.kind == "values" else "0 or 1 (or false or true, no or yes)"
         raise DataError(
-            f"labels in {name!r} must be {form}, got {where}; correct it, or name it in `missing` "
-            "if it stands for nothing"
+            f"labels in {name!r} must be {form}, got {cell!r} in {frame.row(row)}; correct it, or "
+            "name it in `missing` if it stands for nothing"
         )
 
-    def mark(self) -> Tensor:
-        """Return the label of an example without one."""
+    def unknown(self, count: int) -> Tensor:
+        """Return the labels of examples without any."""
         if self.kind == "tags":
             raise DataError(
                 "`unlabelled` must be left out where kind is tags, got a file; every text needs "
                 "its tags"
             )
         several = self.classes if self.listed else self.names
-        shape = (len(several),) if self.listed or len(several) > 1 else ()
+        shape = (count, len(several)) if self.listed or len(several) > 1 else (count,)
         if self.kind == "values":
             return torch.full(shape, torch.nan, dtype=torch.get_default_dtype())
         return torch.full(shape, UNLABELLED)
 
     def described(self) -> str:
         """Return what the labels are, in a few words."""
-        which = ", ".join(map(repr, self.names[:5])) + (", …" if len(self.names) > 5 else "")  # noqa: PLR2004
-        if self.kind == "classes":
-            shown = ", ".join(self.classes[:5]) + (", …" if len(self.classes) > 5 else "")  # noqa: PLR2004
-            return f"labels {which}: {len(self.classes)} classes ({shown})"
-        if self.kind == "tags" or self.listed:
-            what = "one of" if self.kind == "tags" else "lists of"
-            shown = ", ".join(self.classes[:5]) + (", …" if len(self.classes) > 5 else "")  # noqa: PLR2004
-            each = "for each word " if self.kind == "tags" else ""
-            return f"labels {which}: {each}{what} {len(self.classes)} labels ({shown})"
-        kind = "values" if self.kind == "values" else "binary labels"
-        return f"labels {which}: {kind}"
+        forms = {
+            "classes": "{} classes ({})",
+            "tags": "for each word one of {} labels ({})",
+            "binary": "lists of {} labels ({})" if self.listed else "binary labels",
+            "values": "values",
+        }
+        what = forms[self.kind].format(len(self.classes), some_of(self.classes))
+        return f"labels {some_of(map(repr, self.names))}: {what}"
 
 
 def _of_words(inputs: Any) -> list[str]:
@@ -187,10 +192,7 @@ def _present(frame: Frame, name: str, missing: Sequence[str]) -> list[Any]:
     rows = np.flatnonzero(~frame.absent(name, missing))
     found = [cells[row] for row in rows if not _is_mark(cells[row])]
     if not found:
-        raise DataError(
-            f"the label column {name!r} must hold labels, got {frame.name} with none; correct "
-            "`label`, or leave it out to train on a teacher's outputs only"
-        )
+        raise no_labels(frame, name)
     return found
 
 

@@ -31,9 +31,9 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from tutelage import data, objectives, schedules, students, teachers
-from tutelage.data import Transform
 from tutelage.objectives import Objective, WeightedSum
 from tutelage.recipes.signatures import (
+    HOME,
     Arguments,
     FunctionName,
     Text,
@@ -46,7 +46,6 @@ from tutelage.recipes.signatures import (
 from tutelage.schedules import Schedule
 from tutelage.signals import Batch
 from tutelage.teachers import Teacher
-from tutelage.training.settings import MakeOptimizer, MakeScheduler
 
 EXAMPLES = "examples"
 _ABOUT_EXAMPLES = "How many of the training examples are looked at, evenly spread."
@@ -79,7 +78,8 @@ class Choice(BaseModel):
         if isinstance(given, dict):
             found._names = tuple(given)  # noqa: SLF001 - its own
         if not found._names:  # noqa: SLF001
-            raise PydanticCustomError("no_choice", "a name of: {known}", {"known": _listed(cls)})
+            known = ", ".join(cls.model_fields)
+            raise PydanticCustomError("no_choice", "a name of: {known}", {"known": known})
         return found
 
     @classmethod
@@ -97,10 +97,6 @@ class Choice(BaseModel):
         """Return what is named, with its arguments, in the order of the recipe."""
         extra = self.__pydantic_extra__ or {}
         return {name: extra[name] if name in extra else getattr(self, name) for name in self._names}
-
-
-def _listed(kind: type[BaseModel]) -> str:
-    return ", ".join(kind.model_fields)
 
 
 class One(Choice):
@@ -154,22 +150,6 @@ def _makes_student(function: Callable[..., Any]) -> bool:
     return isinstance(made, type) and issubclass(made, (students.Kept, nn.Module))
 
 
-KNOWN: dict[Any, Any] = {
-    Schedule: ForwardRef("ScheduleChoice"),
-    Objective: ForwardRef("ObjectiveSpec"),
-    Transform: ForwardRef("TransformSpec"),
-    MakeOptimizer: ForwardRef("OptimizerChoice"),
-    MakeScheduler: ForwardRef("SchedulerChoice"),
-    teachers.AnyTeacher: ForwardRef("TeacherSpec"),
-    Teacher: ForwardRef("TeacherSpec"),
-    nn.Module: ForwardRef("ModelName"),
-}
-
-
-def _nothing_is_all_defaults(value: Any) -> Any:
-    return {} if value is None else value
-
-
 def _choice(
     name: str,
     about: str,
@@ -188,20 +168,16 @@ def _choice(
     for each, target in targets.items():
         found = [more for name, more in (in_place_of or {}).items() if name in parameters(target)]
         given = {name: each for more in (add or {}, *found) for name, each in more.items()}
-        model = arguments_model(target, KNOWN, add=given, **settings)
+        model = arguments_model(target, add=given, **settings)
         if model is not None:
-            kind = Annotated[Union[model, None], BeforeValidator(_nothing_is_all_defaults)]  # noqa: UP007
-            fields[each] = (kind, Field(default=None, description=model.__doc__))
-    return create_model(name, __base__=base, __module__=__name__, __doc__=about, **fields)
+            fields[each] = (model, Field(default=None, description=model.__doc__))
+    return create_model(name, __base__=base, __module__=HOME, __doc__=about, **fields)
 
 
 _WEIGHT = by_shape([float, ForwardRef("ScheduleChoice")])
+_SCHEDULES = classes_of(schedules, lambda kind: issubclass(kind, Schedule) and kind is not Schedule)
 
-ScheduleChoice = _choice(
-    "ScheduleChoice",
-    "A value that changes over training.",
-    classes_of(schedules, lambda kind: issubclass(kind, Schedule) and kind is not Schedule),
-)
+ScheduleChoice = _choice("ScheduleChoice", "A value that changes over training.", _SCHEDULES)
 ObjectiveChoice = _choice(
     "ObjectiveChoice",
     "A sum of objectives, each with a `weight`: a number (1 if there is none) or a schedule.",
@@ -225,8 +201,7 @@ SchedulerChoice = _choice(
     "A learning rate scheduler of PyTorch, stepped after each optimizer step, or a schedule of the "
     f"library, by which the learning rate is multiplied. {', '.join(FROM_THE_RUN)} are the number "
     "of optimizer steps unless they are given.",
-    classes_of(lr_scheduler, _is_scheduler)
-    | classes_of(schedules, lambda kind: issubclass(kind, Schedule) and kind is not Schedule),
+    classes_of(lr_scheduler, _is_scheduler) | _SCHEDULES,
     omit=("optimizer", "last_epoch", "epochs", "steps_per_epoch"),
     replace=dict.fromkeys(FROM_THE_RUN, (int | None, None)),
 )
@@ -241,8 +216,8 @@ StudentChoice = _choice(
     "A student made from the teacher's layers, or by the sizes of the data.",
     {
         name: each
-        for name, each in ((name, getattr(students, name)) for name in students.__all__)
-        if not isinstance(each, type) and _makes_student(each)
+        for name in students.__all__
+        if not isinstance(each := getattr(students, name), type) and _makes_student(each)
     },
     omit=("teacher", "data", "inputs", "features", "outputs"),
     in_place_of={"data": {EXAMPLES: (int, 256, _ABOUT_EXAMPLES)}},

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ForwardRef, Literal, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -30,11 +30,31 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import CoreSchema, PydanticCustomError
+from torch import nn
 
+from tutelage.data import Transform
+from tutelage.objectives import Objective
 from tutelage.recipes.reading import WrittenFloat, plain
+from tutelage.schedules import Schedule
+from tutelage.teachers import AnyTeacher, Teacher
+from tutelage.training.settings import MakeOptimizer, MakeScheduler
 
 Makes = Callable[..., Any]
 """A class or a function whose arguments a recipe gives."""
+
+KNOWN: dict[Any, Any] = {
+    Schedule: ForwardRef("ScheduleChoice"),
+    Objective: ForwardRef("ObjectiveSpec"),
+    Transform: ForwardRef("TransformSpec"),
+    MakeOptimizer: ForwardRef("OptimizerChoice"),
+    MakeScheduler: ForwardRef("SchedulerChoice"),
+    AnyTeacher: ForwardRef("TeacherSpec"),
+    Teacher: ForwardRef("TeacherSpec"),
+    nn.Module: ForwardRef("ModelName"),
+}
+"""By type, the type that stands for it in a recipe."""
+HOME = "tutelage.recipes.choices"
+"""The module in which these are defined."""
 
 _NONE = type(None)
 _PLAIN_DEFAULTS = (bool, int, float, str, _NONE)
@@ -102,22 +122,18 @@ def target_of(model: type[BaseModel]) -> Makes:
 
 def arguments_model(
     target: Makes,
-    known: Mapping[Any, Any],
     *,
     omit: tuple[str, ...] = (),
     replace: Mapping[str, tuple[Any, Any]] | None = None,
     add: Mapping[str, tuple[Any, Any, str]] | None = None,
-    module: str = "tutelage.recipes.choices",
 ) -> type[Arguments] | None:
     """Return a model of the arguments of a class or a function.
 
     Args:
         target: The class or function.
-        known: By type, the type that stands for it in a recipe; texts are forward references.
         omit: Parameters that a recipe does not give.
         replace: Type and default of parameters that a recipe gives in another form.
         add: Type, default and description of what a recipe gives beside the parameters.
-        module: The module in which forward references are resolved.
 
     Returns:
         None where a required argument cannot be written in a recipe.
@@ -130,7 +146,7 @@ def arguments_model(
         if replace and name in replace:
             kind, default = replace[name]
         else:
-            kind = translate(hints.get(name, _NO_TYPE), known)
+            kind = translate(hints.get(name, _NO_TYPE))
             if name == LAYER_MAP:
                 kind = by_shape([kind, Literal["from_student"]])
             if parameter.kind is Parameter.VAR_POSITIONAL and kind is not _NO_TYPE:
@@ -145,7 +161,7 @@ def arguments_model(
     model = create_model(
         getattr(target, "__name__", "Arguments"),
         __base__=Arguments,
-        __module__=module,
+        __module__=HOME,
         __doc__=summary(target),
         **fields,
     )
@@ -196,39 +212,38 @@ def descriptions(target: Makes) -> dict[str, str]:
     return {name: each.strip() for name, each in found.items()}
 
 
-def translate(hint: Any, known: Mapping[Any, Any]) -> Any:  # noqa: PLR0911 - a case for each
+def translate(hint: Any) -> Any:  # noqa: PLR0911 - a case for each
     """Return the type that stands for a type hint in a recipe; `_NO_TYPE` where none can."""
     simple = {Any: Anything, object: Anything, str: Text, Path: Text}
     simple |= {each: each for each in (bool, int, float, _NONE)}
-    for table in (known, simple):
-        if _hashable(hint) and hint in table:
-            return table[hint]
+    for kind, stands_for in {**KNOWN, **simple}.items():
+        if hint == kind:
+            return stands_for
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
-        translated = [translate(each, known) for each in get_args(hint)]
+        translated = map(translate, get_args(hint))
         possible = [each for each in translated if each is not _NO_TYPE]
         return by_shape(possible) if possible else _NO_TYPE
     if origin is Annotated:
-        return translate(get_args(hint)[0], known)
+        return translate(get_args(hint)[0])
     if collections.abc.Callable in (origin, hint):
         return FunctionName
     if isinstance(origin, type):
-        return _container(origin, get_args(hint), known)
+        return _container(origin, get_args(hint))
     if is_dataclass(hint) and isinstance(hint, type) and hint.__module__.startswith("tutelage."):
-        return arguments_model(hint, known) or _NO_TYPE
+        return arguments_model(hint) or _NO_TYPE
     return hint if origin is Literal else _NO_TYPE
 
 
-def _container(origin: type, inner: tuple[Any, ...], known: Mapping[Any, Any]) -> Any:
+def _container(origin: type, inner: tuple[Any, ...]) -> Any:
     """Return the type of a mapping, a list, or a list of a fixed length such as Adam's betas."""
-    kinds = [translate(each, known) for each in inner if each is not Ellipsis]
+    kinds = [translate(each) for each in inner if each is not Ellipsis]
     if not kinds or _NO_TYPE in kinds:
         return _NO_TYPE
     if issubclass(origin, collections.abc.Mapping):
         return dict[kinds[0], kinds[1]]
     if origin is tuple and Ellipsis not in inner:
-        different = [each for at, each in enumerate(kinds) if each not in kinds[:at]]
-        item = by_shape(different)
+        item = by_shape(kinds)
         return Annotated[list[item], Field(min_length=len(kinds), max_length=len(kinds))]
     return list[kinds[0]] if issubclass(origin, collections.abc.Iterable) else _NO_TYPE
 
@@ -241,7 +256,12 @@ def by_shape(members: list[Any]) -> Any:
         kinds += [] if each in kinds else [each]
     if float in shapes.get("<number>", ()):
         shapes["<number>"] = [float]
-    joined = {shape: _in_order(kinds) for shape, kinds in shapes.items()}
+    joined = {
+        shape: kinds[0]
+        if len(kinds) == 1
+        else Annotated[Union[tuple(kinds)], Field(union_mode="left_to_right")]  # noqa: UP007
+        for shape, kinds in shapes.items()
+    }
     if len(joined) == 1:
         return next(iter(joined.values()))
     if len(joined) == 2 and "<nothing>" in joined:  # noqa: PLR2004 - a type and None
@@ -250,13 +270,6 @@ def by_shape(members: list[Any]) -> Any:
     tagged = tuple(Annotated[kind, Tag(shape)] for shape, kind in joined.items())
     names = frozenset(shapes)
     return Annotated[Union[tagged], Discriminator(lambda value: shape_of(value, names))]  # noqa: UP007
-
-
-def _in_order(kinds: list[Any]) -> Any:
-    """Return a union of types of one shape: the first that a value fits."""
-    if len(kinds) == 1:
-        return kinds[0]
-    return Annotated[Union[tuple(kinds)], Field(union_mode="left_to_right")]  # noqa: UP007
 
 
 def shape_of(value: Any, shapes: frozenset[str]) -> str:
@@ -289,13 +302,11 @@ def _field(default: Any, about: str) -> Any:
     words = about or None
     if default is Parameter.empty:
         return Field(description=words)
-    if isinstance(default, (tuple, list)) and all(
-        isinstance(each, _PLAIN_DEFAULTS) for each in default
-    ):
-        return Field(default=list(default), description=words)
-    if isinstance(default, _PLAIN_DEFAULTS):
-        return Field(default=default, description=words)
-    return Field(default=None, description=words)
+    listed = isinstance(default, (tuple, list))
+    items = list(default) if listed else [default]
+    if not all(isinstance(each, _PLAIN_DEFAULTS) for each in items):
+        return Field(default=None, description=words)
+    return Field(default=items if listed else default, description=words)
 
 
 def _text(value: Any) -> Any:
@@ -311,11 +322,3 @@ Text = Annotated[str, BeforeValidator(_text)]
 
 Anything = Annotated[Any, BeforeValidator(plain)]
 """Any plain data."""
-
-
-def _hashable(value: Any) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True

@@ -7,7 +7,6 @@ from typing import Any
 
 from pydantic import Field, RootModel
 
-from tutelage.recipes.choices import KNOWN
 from tutelage.recipes.signatures import (
     Arguments,
     Makes,
@@ -26,7 +25,7 @@ def section(
 ) -> type[Arguments]:
     """Return the model of a call without its models and data, which have sections of their own."""
     left_out = tuple(each for each in (*_DATA_AND_MODELS, *omit) if each not in (replace or {}))
-    found = arguments_model(target, KNOWN, omit=left_out, replace=replace)
+    found = arguments_model(target, omit=left_out, replace=replace)
     if found is None:
         raise TypeError(f"{target} has arguments that a recipe cannot give")
     return found

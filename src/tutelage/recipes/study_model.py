@@ -7,15 +7,8 @@ from typing import Annotated, Any, Union
 
 from pydantic import Discriminator, Field, RootModel, Tag, create_model
 
-from tutelage.recipes import choices
-from tutelage.recipes.choices import KNOWN, ObjectiveChoice, ObjectiveSpec, StudentSpec, TeacherSpec
-from tutelage.recipes.signatures import (
-    FunctionName,
-    Section,
-    Text,
-    translate,
-    type_hints,
-)
+from tutelage.recipes.choices import ObjectiveChoice, ObjectiveSpec, StudentSpec, TeacherSpec
+from tutelage.recipes.signatures import HOME, FunctionName, Section, Text, translate, type_hints
 from tutelage.recipes.stages_model import StagesSpec, section
 from tutelage.studies import Arm, Sweep, study
 
@@ -29,7 +22,7 @@ _OTHERWISE: dict[str, tuple[Any, Any]] = {
 
 
 def _grid() -> type[Section]:
-    kinds = {name: translate(hint, KNOWN) for name, hint in type_hints(Arm).items()}
+    kinds = {name: translate(hint) for name, hint in type_hints(Arm).items()}
     kinds |= {name: kind for name, (kind, _) in _OTHERWISE.items()}
     fields: dict[str, Any] = {
         name: (list[kind], Field(default=[]))
@@ -37,8 +30,7 @@ def _grid() -> type[Section]:
         if name not in _NOT_SWEPT
     }
     about = "Values to try, by the name of an argument of an arm."
-    home = choices.__name__  # where forward references are resolved
-    return create_model("Grid", __base__=Section, __module__=home, __doc__=about, **fields)
+    return create_model("Grid", __base__=Section, __module__=HOME, __doc__=about, **fields)
 
 
 Grid = _grid()

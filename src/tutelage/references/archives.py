@@ -36,7 +36,7 @@ def check_archive(path: Path, compressed: bool) -> None:
         )
     for name in (each.filename for each in entries):
         parts = PurePosixPath(name.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
+        if parts.is_absolute() or ".." in parts.parts or ":" in name.split("/")[0]:
             raise ModelError(
                 f"{path} must contain files under its own folder, got {name!r}; do not use it"
             )

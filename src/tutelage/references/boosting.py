@@ -9,15 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.errors import ModelError, in_short
+from tutelage.errors import ModelError
 from tutelage.references.reference import Reference
-from tutelage.references.row_model import (
-    RowModel,
-    check_classes,
-    digest_of,
-    existing,
-    names_of,
-)
+from tutelage.references.row_model import RowModel, digest_of, names_of
 from tutelage.references.ubjson import check_ubjson
 from tutelage.teachers import Predictor, Teacher
 
@@ -28,28 +22,32 @@ _LIGHTGBM_VALUES = (
 )  # fmt: skip
 _LIGHTGBM_END = b"end of trees"
 _CATBOOST_CLASSES = ("Logloss", "CrossEntropy", "MultiClass", "MultiClassOneVsAll")
+_CATBOOST_VALUES = ("RMSE", "MAE", "Quantile", "MultiRMSE", "Huber")
+_ADVICE = "copy it again, or write it by save_model"
 
 
 def load_xgboost(reference: Reference, classes: int | None) -> Teacher:
     """Return a model of XGBoost, a file `.ubj` or `.json` that its `save_model` wrote.
+
+    Where its training was stopped early, its trees are those up to the best iteration, as in
+    `XGBClassifier.predict`.
 
     Raises:
         ArgumentError: There is no such file.
         ModelError: It is damaged, has categorical features, or is of another objective.
     """
     path, xgboost = _opened(reference, "xgboost")
-    try:
-        if path.suffix == ".json":
-            json.loads(path.read_bytes())
-        else:
-            check_ubjson(path.read_bytes())
+    with reference.loading(_ADVICE):
+        check = json.loads if path.suffix == ".json" else check_ubjson
+        check(path.read_bytes())
         booster = xgboost.Booster()
         booster.load_model(path)
         config = json.loads(booster.save_config())["learner"]
         objective = str(config["objective"]["name"])
         count = int(config["learner_model_param"]["num_class"])
-    except (xgboost.core.XGBoostError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _damaged(reference, error) from error
+        best = booster.attr("best_iteration")
+        has_trees = config["gradient_booster"]["name"] != "gblinear"
+        last = int(best) + 1 if best is not None and has_trees else 0  # 0 is all
     if "c" in (booster.feature_types or ()):
         raise ModelError(
             f"`{reference.argument}` {reference.text!r} has categorical features, whose codes are "
@@ -61,13 +59,13 @@ def load_xgboost(reference: Reference, classes: int | None) -> Teacher:
 
     def run(rows: Any) -> NDArray[Any]:
         matrix = xgboost.DMatrix(rows, feature_names=booster.feature_names)
-        margin = booster.predict(matrix, output_margin=known)
+        margin = booster.predict(matrix, output_margin=known, iteration_range=(0, last))
         return _softmax(margin) if known else margin
 
     names = booster.feature_names
+    reference.check_classes(max(count, 2) if known else None, classes)
     model = RowModel("xgboost.Booster", run, digest_of(path), names and tuple(names))
-    teacher = Predictor(model, probabilities=known)
-    return check_classes(reference.argument, teacher, max(count, 2) if known else None, classes)
+    return Predictor(model, probabilities=known)
 
 
 def load_lightgbm(reference: Reference, classes: int | None) -> Teacher:
@@ -85,16 +83,14 @@ def load_lightgbm(reference: Reference, classes: int | None) -> Teacher:
         if "=" in line
     )
     whole = content.startswith(b"tree\n") and b"\nend of parameters" in content
-    if not whole or not _has_all_trees(content, head):
-        raise _damaged(reference, ValueError("it lacks trees, or its end"))
-    objective = head.get("objective", "").split(" ")[0]
-    if objective not in ("binary", "multiclass", "multiclassova", *_LIGHTGBM_VALUES):
-        raise _unknown(reference, objective)
-    try:
+    with reference.loading(_ADVICE):
+        if not whole or not _has_all_trees(content, head):
+            raise ValueError("it lacks trees, or its end")
+        objective = head.get("objective", "").split(" ")[0]
+        if objective not in ("binary", "multiclass", "multiclassova", *_LIGHTGBM_VALUES):
+            raise _unknown(reference, objective)
         booster = lightgbm.Booster(model_file=str(path))
         count = max(int(head["num_class"]), 2)
-    except (lightgbm.basic.LightGBMError, ValueError, KeyError) as error:
-        raise _damaged(reference, error) from error
     known = objective not in _LIGHTGBM_VALUES
 
     def run(rows: Any) -> NDArray[Any]:
@@ -104,9 +100,9 @@ def load_lightgbm(reference: Reference, classes: int | None) -> Teacher:
     # Columns of arrays are called Column_0 and so on.
     names = tuple(booster.feature_name())
     features = None if names == tuple(f"Column_{i}" for i in range(len(names))) else names
+    reference.check_classes(count if known else None, classes)
     model = RowModel("lightgbm.Booster", run, digest_of(path), features, categories=True)
-    teacher = Predictor(model, probabilities=known)
-    return check_classes(reference.argument, teacher, count if known else None, classes)
+    return Predictor(model, probabilities=known)
 
 
 def load_catboost(reference: Reference, classes: int | None) -> Teacher:
@@ -117,17 +113,15 @@ def load_catboost(reference: Reference, classes: int | None) -> Teacher:
         ModelError: It is damaged, or of another loss.
     """
     path, catboost = _opened(reference, "catboost")
-    try:
+    with reference.loading(_ADVICE):
         found = catboost.CatBoost()
         found.load_model(str(path), format="cbm")
         loss = str(found.get_all_params().get("loss_function")).partition(":")[0]
-    except (catboost.CatBoostError, ValueError) as error:
-        raise _damaged(reference, error) from error
     names = tuple(found.feature_names_)
     features = None if names == tuple(map(str, range(len(names)))) else names
     binary = loss in ("MultiLogloss", "MultiCrossEntropy")
     known = binary or loss in _CATBOOST_CLASSES
-    if not known and not (loss.startswith(("RMSE", "MAE", "Quantile", "MultiRMSE", "Huber"))):
+    if not known and not loss.startswith(_CATBOOST_VALUES):
         raise _unknown(reference, loss)
     kind = "Probability" if known else "RawFormulaVal"
 
@@ -135,16 +129,15 @@ def load_catboost(reference: Reference, classes: int | None) -> Teacher:
         return np.asarray(found.predict(rows, prediction_type=kind, thread_count=1))
 
     own = found.classes_ if known else []
+    reference.check_classes(len(own) or None, classes)
     model = RowModel("catboost.CatBoost", run, digest_of(path), features, names_of(own))
-    teacher = Predictor(model, probabilities=known, binary=binary)
-    return check_classes(reference.argument, teacher, len(own) or None, classes)
+    return Predictor(model, probabilities=known, binary=binary)
 
 
 def _opened(reference: Reference, package: str) -> tuple[Path, Any]:
     """Return the path of an existing file, and the package that reads it."""
     reference.check()
-    path = existing(reference.argument, reference.text, reference.name)
-    return path, reference.needs(package, "boosting")
+    return reference.file, reference.needs(package, "boosting")
 
 
 def _has_all_trees(content: bytes, head: dict[str, str]) -> bool:
@@ -167,13 +160,6 @@ def _softmax(margin: NDArray[Any]) -> NDArray[Any]:
         margin = np.stack([np.zeros_like(margin), margin], axis=1)
     powers = np.exp(margin - margin.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
-
-
-def _damaged(reference: Reference, error: Exception) -> ModelError:
-    return ModelError(
-        f"`{reference.argument}` {reference.text!r} must be a whole file of its kind, got "
-        f"{in_short(error)}; copy it again, or write it by save_model"
-    )
 
 
 def _unknown(reference: Reference, objective: str) -> ModelError:

@@ -8,16 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.errors import ModelError, in_short
+from tutelage.errors import ModelError
 from tutelage.references.archives import check_archive
 from tutelage.references.reference import Reference
-from tutelage.references.row_model import (
-    RowModel,
-    check_classes,
-    digest_of,
-    existing,
-    names_of,
-)
+from tutelage.references.row_model import RowModel, digest_of, names_of
 from tutelage.teachers import Predictor, Teacher
 
 
@@ -32,8 +26,7 @@ def load_estimator(reference: Reference, classes: int | None) -> Teacher:
         ModelError: It is damaged, has types that are not trusted, or is no such estimator.
     """
     reference.check(options=("trust",))
-    path = existing(reference.argument, reference.text, reference.name)
-    io = reference.needs("skops.io", "skops")
+    path, io = reference.file, reference.needs("skops.io", "skops")
     if not zipfile.is_zipfile(path):
         raise ModelError(
             f"{path} must be a whole file of skops, got another one; write it by "
@@ -41,7 +34,9 @@ def load_estimator(reference: Reference, classes: int | None) -> Teacher:
         )
     check_archive(path, compressed=True)
     trusted = reference.options.get("trust", "").split(",")
-    try:
+    with reference.loading(
+        "write it again by skops.io.dump(model, path), with the installed versions"
+    ):
         unknown = [each for each in io.get_untrusted_types(file=path) if each not in trusted]
         if unknown:
             raise ModelError(
@@ -50,13 +45,6 @@ def load_estimator(reference: Reference, classes: int | None) -> Teacher:
                 f"?trust={','.join(unknown)} behind the name"
             )
         model = io.load(path, trusted=[each for each in trusted if each])
-    except ModelError:
-        raise
-    except Exception as error:  # of damaged files, anything
-        raise ModelError(
-            f"`{reference.argument}` {reference.text!r} could not be loaded: {in_short(error)}; "
-            "write it again by skops.io.dump(model, path), with the installed versions"
-        ) from error
     return _teacher(reference, model, digest_of(path), classes)
 
 
@@ -87,8 +75,6 @@ def _teacher(reference: Reference, model: Any, digest: str, classes: int | None)
         found = model.predict_proba(rows)
         return np.stack([each[:, 1] for each in found], axis=1) if several else np.asarray(found)
 
-    names = None if binary else names_of(own)
-    teacher = Predictor(
-        RowModel(name, run, digest, features, names), probabilities=True, binary=binary
-    )
-    return check_classes(reference.argument, teacher, len(own), classes)
+    reference.check_classes(len(own), classes)
+    rows = RowModel(name, run, digest, features, None if binary else names_of(own))
+    return Predictor(rows, probabilities=True, binary=binary)

@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from tutelage.errors import ModelError, in_short
+from tutelage.errors import ModelError
 from tutelage.layers import Prepared
 from tutelage.references.archives import check_archive
 from tutelage.references.prepare import IMAGE_OPTIONS, image_options
 from tutelage.references.reference import Reference
-from tutelage.references.row_model import existing
 
 _TRUST = "trust_code"
 
@@ -29,8 +28,7 @@ class Exported(nn.Module):
     def __init__(self, program: Any) -> None:
         super().__init__()
         self.program = program.module()
-        for parameter in self.parameters():
-            parameter.requires_grad_(False)
+        self.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Exported:
         """Set the mode of this module alone, since that of a program cannot be changed."""
@@ -53,7 +51,7 @@ def load_exported(reference: Reference, classes: int | None) -> nn.Module:
         ModelError: It is not trusted, or damaged.
     """
     reference.check(options=(_TRUST, *IMAGE_OPTIONS))
-    path = existing(reference.argument, reference.text, reference.name)
+    path = reference.file
     if not reference.flag(_TRUST):
         raise ModelError(
             f"`{reference.argument}` {reference.text!r} is a program of torch.export, which can "
@@ -64,14 +62,9 @@ def load_exported(reference: Reference, classes: int | None) -> nn.Module:
     if not zipfile.is_zipfile(path):
         raise ModelError(f"{path} must be a whole file of torch.export, got another; copy it again")
     check_archive(path, compressed=False)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model = Exported(torch.export.load(path))
-    except Exception as error:  # of damaged files, anything
-        raise ModelError(
-            f"`{reference.argument}` {reference.text!r} could not be loaded: {in_short(error)}; "
-            "copy it again, or export it again with the installed version of PyTorch"
-        ) from error
+    advice = "copy it again, or export it again with the installed version of PyTorch"
+    with reference.loading(advice), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = Exported(torch.export.load(path))
     del classes  # the number of outputs is known by running it only
     return model if prepare is None else Prepared(model, prepare)

@@ -82,10 +82,7 @@ class HubFiles:
                 revision=self.revision,
                 _raise_exceptions_for_missing_entries=False,
             )
-        if path is None:
-            return None
-        with self.reported():
-            return json.loads(Path(path).read_text(encoding="utf-8"))
+            return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
 
     @contextmanager
     def reported(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from tutelage.errors import ArgumentError, ModelError
+from tutelage.errors import ArgumentError, ModelError, some_of
 from tutelage.layers import ByWord, Prepared, TextInputs
 from tutelage.layers.text_inputs import WORDS
 from tutelage.references.hub_files import HubFiles
@@ -52,19 +52,23 @@ def load_hugging_face(reference: Reference, classes: int | None) -> nn.Module:
             raise ArgumentError(
                 f"`pool` and `task` exclude each other, got both in {reference.text!r}; choose one"
             )
-        return pooled(files, config, pool, False, classes)
+        return pooled(files, config, pool, classes)
     if task is None and classes is None and _generates(config):
-        return _model(files, "AutoModelForCausalLM", config)
+        return _loaded(files, hf.AutoModelForCausalLM, config)[0]
     task = task or own or _likely(hf, config)
     if task != own:
         way = "?pool=mean for an encoder of embeddings, or name a model that is trained for a task"
         what = f"a {config.model_type} without an output layer for a task of {task}"
         classes = reference.needs_classes(classes, what, f"write {way}")
-    model, untrained = _classifier(files, config, task, classes, own)
+    fresh = task != own or classes not in (None, config.num_labels)
+    if fresh:
+        config.num_labels = classes
+    model, untrained = _loaded(files, getattr(hf, _TASKS[task][1]), config, fresh)
     names = None if untrained else _names(config)
     if task == "images":
         return Prepared(model, image_inputs(files), names, untrained)
-    inputs = text_inputs(files, config, words=task == "tokens")
+    length = reference.number("max_length")
+    inputs = text_inputs(files, config, length, words=task == "tokens")
     if model.config.pad_token_id is None:
         model.config.pad_token_id = inputs.tokenizer.pad_token_id
     model = ByWord(model, WORDS) if task == "tokens" else model
@@ -77,27 +81,40 @@ def load_text_inputs(reference: Reference) -> TextInputs | None:
     files = HubFiles(reference, reference.needs("transformers", "hf"))
     config = config_of(files)
     plain = reference.one_of("task", tuple(_TASKS)) is None and "pool" not in reference.options
-    return text_inputs(files, config) if plain and _generates(config) else None
+    if not plain or not _generates(config):
+        return None
+    return text_inputs(files, config, reference.number("max_length"))
 
 
 def pooled(
-    files: HubFiles, config: Any, pool: Pooling, normalise: bool, classes: int | None
+    files: HubFiles,
+    config: Any,
+    pool: Pooling,
+    classes: int | None,
+    *,
+    normalise: bool = False,
+    length: int | None = None,
 ) -> Prepared:
-    """Return an encoder of texts whose output is an embedding, or a linear layer over that."""
-    encoder = Pooled(_model(files, "AutoModel", config), pool, normalise)
-    inputs, is_random = text_inputs(files, config), files.reference.flag("untrained")
-    untrained = "model" if is_random else None
-    if classes is None:
-        return Prepared(encoder, inputs, untrained=untrained)
-    return Prepared(
-        PooledClassifier(encoder, config.hidden_size, classes),
-        inputs,
-        untrained=untrained or "head",
-    )
+    """Return an encoder of texts whose output is an embedding, or a linear layer over that.
+
+    `length` is the number of tokens at which texts are cut unless the reference says it.
+    """
+    model, untrained = _loaded(files, files.hf.AutoModel, config)
+    model = Pooled(model, pool, normalise)
+    inputs = text_inputs(files, config, files.reference.number("max_length") or length)
+    if classes is not None:
+        model = PooledClassifier(model, config.hidden_size, classes)
+        untrained = untrained or "head"
+    return Prepared(model, inputs, untrained=untrained)
 
 
-def text_inputs(files: HubFiles, config: Any, words: bool = False) -> TextInputs:
-    """Return the preprocessing by a model's own tokenizer."""
+def text_inputs(
+    files: HubFiles, config: Any, length: int | None, words: bool = False
+) -> TextInputs:
+    """Return the preprocessing by a model's own tokenizer, which cuts texts at `length` tokens.
+
+    If that is None, it is the model's own limit, or 512 where there is none.
+    """
     settings = {"add_prefix_space": True} if words and config.model_type == "roberta" else {}
     with files.reported():
         tokenizer = files.hf.AutoTokenizer.from_pretrained(
@@ -107,13 +124,12 @@ def text_inputs(files: HubFiles, config: Any, words: bool = False) -> TextInputs
         tokenizer.pad_token = tokenizer.eos_token
     limits = (tokenizer.model_max_length, getattr(config, "max_position_embeddings", None))
     known = [each for each in limits if isinstance(each, int) and 0 < each < _UNLIMITED]
-    most = min(known, default=_LONGEST)
-    length = files.reference.number("max_length") or most
-    if length > most:
+    most = min(known, default=None)
+    if length is not None and most is not None and length > most:
         raise ArgumentError(
             f"`max_length` must be no more than the model's {most} tokens, got {length}; lower it"
         )
-    return TextInputs(tokenizer, length, words)
+    return TextInputs(tokenizer, length or most or _LONGEST, words)
 
 
 def config_of(files: HubFiles) -> Any:
@@ -149,31 +165,11 @@ def _likely(hf: Any, config: Any) -> str:
     )
 
 
-def _classifier(
-    files: HubFiles, config: Any, task: str, classes: int | None, own: str | None
-) -> tuple[Any, str | None]:
-    """Return a classifier, and its part that has random weights."""
-    auto = getattr(files.hf, _TASKS[task][1])
-    fresh = task != own or classes not in (None, config.num_labels)
-    if fresh:
-        config.num_labels = classes
+def _loaded(files: HubFiles, auto: Any, config: Any, fresh: bool = False) -> tuple[Any, str | None]:
+    """Return a model, and its part that has random weights; refuse files that lack others."""
     if files.reference.flag("untrained"):
         with files.reported():
             return auto.from_config(config, trust_remote_code=files.trusts).float(), "model"
-    model = _load(files, auto, config, fresh)
-    return model, "head" if fresh else None
-
-
-def _model(files: HubFiles, name: str, config: Any) -> nn.Module:
-    auto = getattr(files.hf, name)
-    if files.reference.flag("untrained"):
-        with files.reported():
-            return auto.from_config(config, trust_remote_code=files.trusts).float()
-    return _load(files, auto, config, fresh=False)
-
-
-def _load(files: HubFiles, auto: Any, config: Any, fresh: bool) -> nn.Module:
-    """Return a model with its weights; refuse files that lack some of them."""
     with files.reported():
         model, found = auto.from_pretrained(
             files.name,
@@ -198,10 +194,10 @@ def _load(files: HubFiles, auto: Any, config: Any, fresh: bool) -> nn.Module:
     if lost:
         raise ModelError(
             f"`{files.reference.argument}` {files.reference.text!r} must have all weights of a "
-            f"{type(model).__name__}, got none that fit for {', '.join(lost[:3])}"
-            f"{f' and {len(lost) - 3} more' if len(lost) > 3 else ''}; save the model again"  # noqa: PLR2004
+            f"{type(model).__name__}, got none that fit for {some_of(lost, 3)}; save the model "
+            "again"
         )
-    return model
+    return model, "head" if fresh else None
 
 
 def _names(config: Any) -> tuple[str, ...] | None:

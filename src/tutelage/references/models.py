@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from tutelage.errors import ArgumentError, ModelError
+from tutelage.errors import ArgumentError, ModelError, did_you_mean
 from tutelage.layers import TextInputs
 from tutelage.nested import describe
 from tutelage.objectives._objective import OutputKind
@@ -17,7 +17,7 @@ from tutelage.references.estimators import load_estimator
 from tutelage.references.exported import load_exported
 from tutelage.references.hugging_face import load_hugging_face, load_text_inputs
 from tutelage.references.onnx_model import load_onnx
-from tutelage.references.reference import WEIGHT_FILES, Reference, nearest
+from tutelage.references.reference import WEIGHT_FILES, Reference
 from tutelage.references.sentence_encoders import load_sentence_encoder
 from tutelage.references.timm_models import load_timm
 from tutelage.references.torchvision_models import load_torchvision
@@ -132,7 +132,7 @@ def output_kind(model: nn.Module | Teacher) -> OutputKind | None:
 
 def _of_python(reference: Reference, kind: str) -> nn.Module | Teacher:
     """Return the model of `package.module:name` or `file.py:name`, with weights if there are."""
-    known = nearest(kind, _KINDS)
+    known = did_you_mean(kind, _KINDS)
     reference.check(weights=True)
     try:
         found = python_object.load(reference.argument, reference.name)

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tutelage.errors import ArgumentError, ModelError, in_short
-from tutelage.layers import TextInputs
+from tutelage.errors import ArgumentError, ModelError
 from tutelage.references.hub_files import HubFiles
+from tutelage.references.hugging_face import text_inputs
 from tutelage.references.prepare import IMAGE_OPTIONS, image_options
 from tutelage.references.reference import Reference
-from tutelage.references.row_model import check_classes, digest_of, existing
+from tutelage.references.row_model import digest_of
 from tutelage.teachers import Predictor, Teacher
 
 _DTYPES: dict[str, Any] = {
@@ -29,7 +29,6 @@ _DTYPES: dict[str, Any] = {
     "tensor(string)": object,
 }
 _FLOATS = ("tensor(float)", "tensor(double)", "tensor(float16)")
-_LONGEST = 512
 OPTIONS = ("binary", "max_length", "output", "probabilities", "tokenizer", *IMAGE_OPTIONS)
 
 
@@ -46,21 +45,14 @@ def load_onnx(reference: Reference, classes: int | None) -> Teacher:
         ModelError: It is damaged, or has other inputs or outputs.
     """
     reference.check(options=OPTIONS)
-    path = existing(reference.argument, reference.text, reference.name)
+    path = reference.file
     reference.needs("onnxruntime", "onnx")
     prepare = _prepare(reference)
-    try:
+    with reference.loading("copy it again, with the files that belong to it, or export it again"):
         model = OnnxModel(path, reference.options.get("output"), prepare)
-    except ModelError:
-        raise
-    except Exception as error:  # of damaged files, the runtime's own types
-        raise ModelError(
-            f"`{reference.argument}` {reference.text!r} could not be loaded: {in_short(error)}; "
-            "copy it again, with the files that belong to it, or export it again"
-        ) from error
+    reference.check_classes(model.outputs, classes)
     binary, probabilities = reference.flag("binary"), reference.flag("probabilities")
-    teacher = Predictor(model, probabilities=probabilities or binary, binary=binary)
-    return check_classes(reference.argument, teacher, model.outputs, classes)
+    return Predictor(model, probabilities=probabilities or binary, binary=binary)
 
 
 class OnnxModel:
@@ -134,7 +126,7 @@ class OnnxModel:
             )
         feed = {name: np.asarray(given[name], _DTYPES[kind]) for name, kind in self.inputs.items()}
         found = np.asarray(self.session.run([self.name], feed)[0])
-        if isinstance(self.outputs, int) and found.shape[-1:] != (self.outputs,):
+        if self.outputs is not None and found.shape[-1:] != (self.outputs,):
             raise ModelError(
                 f"{self.path.name} must return what it says, {self.shape} for {self.name!r}, got "
                 f"{list(found.shape)}; export it again"
@@ -166,11 +158,6 @@ def _prepare(reference: Reference) -> Callable[[Any], Any] | None:
         )
     if not re.fullmatch(r"[^?&@]+", folder):
         raise ArgumentError(f"`tokenizer` must be a folder, got {folder!r}; correct it")
-    hf = reference.needs("transformers", "hf")
     tokens = Reference(reference.argument, reference.text, folder)
-    files = HubFiles(tokens, hf, needs_config=False)
-    with files.reported():
-        tokenizer = hf.AutoTokenizer.from_pretrained(files.name, use_fast=True, **files.settings)
-    limit = tokenizer.model_max_length
-    length = reference.number("max_length") or (limit if limit <= _LONGEST else _LONGEST)
-    return TextInputs(tokenizer, length)
+    files = HubFiles(tokens, reference.needs("transformers", "hf"), needs_config=False)
+    return text_inputs(files, None, reference.number("max_length"))

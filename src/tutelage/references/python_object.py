@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import sys
@@ -10,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from tutelage.errors import ArgumentError
+from tutelage.errors import ArgumentError, did_you_mean
 
 _FORMS = "`package.module:name` or `folder/file.py:name`"
 
@@ -58,8 +57,7 @@ def find(argument: str, reference: str) -> object:
         try:
             found = getattr(found, part)
         except AttributeError as error:
-            close = difflib.get_close_matches(part, dir(found))
-            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "correct the name"
+            hint = did_you_mean(part, dir(found)) or "correct the name"
             raise ArgumentError(
                 f"`{argument}` must name an existing object, got {reference!r}, which has no "
                 f"{part!r}; {hint}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tutelage.errors import ArgumentError, ModelError
+from tutelage._checks import installed
+from tutelage.errors import ArgumentError, ModelError, TutelageError, did_you_mean, in_short
 
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 """Files that may hold the weights of an architecture."""
@@ -59,6 +59,16 @@ class Reference:
         return cls(argument, text, name, weights or None, options)
 
     @property
+    def file(self) -> Path:
+        """The file of the model, which must exist."""
+        path = Path(self.name).expanduser()
+        if not path.is_file():
+            raise ArgumentError(
+                f"`{self.argument}` must name an existing file, got {self.text!r}; correct the path"
+            )
+        return path
+
+    @property
     def weight_file(self) -> Path | None:
         """The file of the weights; None if there are none, or they are published ones."""
         if self.weights is None:
@@ -74,7 +84,7 @@ class Reference:
                 has = f"it has {', '.join(options)}" if options else "it has none"
                 raise ArgumentError(
                     f"`{self.argument}` must have options of its kind, got {name!r} in "
-                    f"{self.text!r}; {nearest(name, options) or has}"
+                    f"{self.text!r}; {did_you_mean(name, options) or has}"
                 )
         if self.weights is not None and not weights:
             raise ArgumentError(
@@ -111,21 +121,33 @@ class Reference:
             )
         return value is not None
 
+    @contextmanager
+    def loading(self, advice: str) -> Iterator[None]:
+        """Turn what libraries raise of damaged files, or of the network, into one error."""
+        try:
+            yield
+        except TutelageError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"`{self.argument}` {self.text!r} could not be loaded: {in_short(error)}; {advice}"
+            ) from error
+
     def needs(self, module: str, extra: str) -> Any:
         """Return a module of a package that is needed for this model.
 
         Raises:
             ModelError: It is not installed.
         """
-        try:
-            return import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-                raise
+        return installed(f"`{self.argument}` {self.text!r}", module, extra, ModelError)
+
+    def check_classes(self, found: int | None, classes: int | None) -> None:
+        """Refuse another number of classes than is asked for, where it cannot be changed."""
+        if classes is not None and found is not None and classes != found:
             raise ModelError(
-                f"`{self.argument}` {self.text!r} needs the package {module.partition('.')[0]}, "
-                f"got none; install it: pip install 'tutelage[{extra}]'"
-            ) from error
+                f"`{self.argument}` must have {classes} classes, got a model with {found}, which "
+                "cannot be changed; give the model of these classes"
+            )
 
     def needs_classes(self, classes: int | None, what: str, way: str) -> int:
         """Return the number of classes, which a model without an output layer needs."""
@@ -135,9 +157,3 @@ class Reference:
                 f"be known, got {self.text!r}, {what}; {way}"
             )
         return classes
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return a question with the names nearest to one; empty if there are none."""
-    close = difflib.get_close_matches(name, list(names))
-    return f"did you mean {' or '.join(map(repr, close))}?" if close else ""

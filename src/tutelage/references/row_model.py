@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.errors import ArgumentError, ModelError
-from tutelage.teachers import Predictor, Teacher
+from tutelage.errors import ModelError
+from tutelage.teachers import Predictor
 
 
 class NamedColumns(Protocol):
@@ -95,35 +95,13 @@ def with_columns(model: Any, columns: NamedColumns) -> Any:
     return found
 
 
-def check_classes(argument: str, model: Teacher, found: int | None, classes: int | None) -> Teacher:
-    """Return the model; refuse another number of classes than is asked for."""
-    if classes is not None and found is not None and classes != found:
-        raise ModelError(
-            f"`{argument}` must have {classes} classes, got a model with {found}, which cannot be "
-            "changed; give the model of these classes"
-        )
-    return model
-
-
 def digest_of(path: Path) -> str:
     """Return a hash of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def existing(argument: str, text: str, name: str) -> Path:
-    """Return the path of a file that must exist."""
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise ArgumentError(
-            f"`{argument}` must name an existing file, got {text!r}; correct the path"
-        )
-    return path
-
-
-def names_of(classes: Sequence[Any] | NDArray[Any] | None) -> tuple[str, ...] | None:
+def names_of(classes: Sequence[Any] | NDArray[Any]) -> tuple[str, ...] | None:
     """Return class names as text; None if there are none, or they are only numbers from 0."""
-    if classes is None or len(classes) == 0:
-        return None
-    names = tuple(str(each) for each in classes)
+    names = tuple(map(str, classes))
     return None if names == tuple(map(str, range(len(names)))) else names

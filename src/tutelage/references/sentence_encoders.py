@@ -8,7 +8,6 @@ from typing import Any
 from torch import nn
 
 from tutelage.errors import ModelError
-from tutelage.layers import Prepared
 from tutelage.references.hub_files import HubFiles
 from tutelage.references.hugging_face import config_of, pooled
 from tutelage.references.pooled import Pooling
@@ -55,11 +54,14 @@ def load_sentence_encoder(reference: Reference, classes: int | None) -> nn.Modul
         )
     path = str(modules[1].get("path"))
     pool = _pooling(reference, files.read(f"{path}/config.json"))
-    limit = _limit(files)
-    if limit and "max_length" not in reference.options:
-        reference.options["max_length"] = str(limit)
-    model: Prepared = pooled(files, config_of(files), pool, len(kinds) == 3, classes)  # noqa: PLR2004
-    return model
+    return pooled(
+        files,
+        config_of(files),
+        pool,
+        classes,
+        normalise="Normalize" in kinds,
+        length=_limit(files),
+    )
 
 
 def _pooling(reference: Reference, config: Any) -> Pooling:

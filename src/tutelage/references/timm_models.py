@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import nn
 
-from tutelage.errors import ArgumentError, ModelError, in_short
+from tutelage.errors import ArgumentError, ModelError, did_you_mean
 from tutelage.layers import ImageInputs, Prepared
 from tutelage.layers.image_inputs import Interpolation
-from tutelage.references.reference import Reference, nearest
+from tutelage.references.reference import Reference
 from tutelage.references.weights import load_weights, read_weights
 
 _DEFAULT = "default"
@@ -33,13 +33,22 @@ def load_timm(reference: Reference, classes: int | None) -> nn.Module:
     if size is not None and config.fixed_input_size:
         settings["img_size"] = size
     if file is not None:
-        model, untrained = _of_file(timm, reference, name, config, settings, classes)
+        weights = read_weights(file)
+        heads = config.classifier or ()
+        heads = [heads] if isinstance(heads, str) else heads
+        fresh = [f"{head}.{part}" for head in heads for part in ("weight", "bias")]
+        own = next((len(weights[each]) for each in fresh if each in weights), None)
+        untrained = "head" if classes not in (None, own) else None
+        model = timm.create_model(name, **settings, **_classes(classes or own))
+        load_weights(model, weights, file, fresh if untrained else ())
     elif reference.weights is None and "." not in name:
         way = f"write timm:{name}@{_DEFAULT} for published weights, or timm:{name}@FILE"
         count = reference.needs_classes(classes, "an architecture with random weights", way)
         model, untrained = timm.create_model(name, num_classes=count, **settings), "model"
     else:
-        model = _published(timm, reference, name, settings | _classes(classes))
+        advice = f"connect to the network once, or name a file: timm:{name}@weights.safetensors"
+        with reference.loading(advice):
+            model = timm.create_model(name, pretrained=True, **settings, **_classes(classes))
         untrained = "head" if classes not in (None, config.num_classes) else None
     names = config.label_names if untrained is None and config.label_names else None
     names = tuple(names) if names and len(names) == model.num_classes else None
@@ -51,7 +60,7 @@ def _config(timm: Any, reference: Reference) -> tuple[str, Any]:
     name, tag = reference.name, reference.weights
     architecture = name.partition(".")[0]
     if not timm.is_model(architecture):
-        hint = nearest(architecture, timm.list_models()) or "timm.list_models() has all"
+        hint = did_you_mean(architecture, timm.list_models()) or "timm.list_models() has all"
         raise ArgumentError(
             f"`{reference.argument}` must name a model of timm, got {reference.text!r}; {hint}"
         )
@@ -70,39 +79,6 @@ def _config(timm: Any, reference: Reference) -> tuple[str, Any]:
 
 def _classes(classes: int | None) -> dict[str, Any]:
     return {} if classes is None else {"num_classes": classes}
-
-
-def _published(timm: Any, reference: Reference, name: str, settings: dict[str, Any]) -> nn.Module:
-    try:
-        return timm.create_model(name, pretrained=True, **settings)
-    except Exception as error:  # of the network, of several libraries
-        raise ModelError(
-            f"`{reference.argument}` {reference.text!r} names weights that could not be had: "
-            f"{in_short(error)}; connect to the network once, or name a file: "
-            f"timm:{name}@weights.safetensors"
-        ) from error
-
-
-def _of_file(
-    timm: Any,
-    reference: Reference,
-    name: str,
-    config: Any,
-    settings: dict[str, Any],
-    classes: int | None,
-) -> tuple[nn.Module, str | None]:
-    """Return a model with the weights of a file, and its part that has random ones."""
-    path = reference.weight_file
-    assert path is not None  # noqa: S101 - the caller has looked
-    weights = read_weights(path)
-    heads = [config.classifier] if isinstance(config.classifier, str) else config.classifier or ()
-    fresh = [f"{head}.{part}" for head in heads for part in ("weight", "bias")]
-    known = next((len(weights[each]) for each in fresh if each in weights), None)
-    count = known if classes is None else classes
-    model = timm.create_model(name, **settings, **_classes(count))
-    is_fresh = count != known
-    load_weights(model, weights, path, fresh if is_fresh else ())
-    return model, "head" if is_fresh else None
 
 
 def _inputs(timm: Any, model: nn.Module, size: int | None) -> ImageInputs:

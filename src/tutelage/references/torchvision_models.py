@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import nn
 
-from tutelage.errors import ArgumentError, ModelError, in_short
+from tutelage.errors import ArgumentError, did_you_mean
 from tutelage.layers import ImageInputs, Prepared
 from tutelage.layers.image_inputs import Interpolation
-from tutelage.references.reference import Reference, nearest
+from tutelage.references.reference import Reference
 from tutelage.references.weights import head_of, load_weights, read_weights
 
 
@@ -28,7 +28,7 @@ def load_torchvision(reference: Reference, classes: int | None) -> nn.Module:
     models = reference.needs("torchvision.models", "vision")
     name, size = reference.name, reference.number("size")
     if name not in models.list_models(module=models):
-        hint = nearest(name, models.list_models(module=models))
+        hint = did_you_mean(name, models.list_models(module=models))
         raise ArgumentError(
             f"`{reference.argument}` must name an image classifier of torchvision, got "
             f"{reference.text!r}; {hint or 'torchvision.models.list_models() has all'}"
@@ -45,11 +45,13 @@ def load_torchvision(reference: Reference, classes: int | None) -> nn.Module:
         return Prepared(model, _inputs(known.DEFAULT, size), untrained="model")
     else:
         published = _named(reference, known)
-        weights = _download(reference, published)
+        advice = f"connect to the network once, or name a file: torchvision:{name}@weights.pth"
+        with reference.loading(advice):
+            weights = published.get_state_dict(progress=False, check_hash=True, weights_only=True)
     model = models.get_model(name, weights=None, **settings)
     head = head_of(model)
     own = len(weights[f"{head}.weight"]) if f"{head}.weight" in weights else None
-    count = own if classes is None else classes
+    count = classes or own
     if count is not None and count != len(model.get_submodule(head).weight):  # pyright: ignore[reportArgumentType]
         model = models.get_model(name, weights=None, num_classes=count, **settings)
     is_fresh = count != own
@@ -69,17 +71,6 @@ def _named(reference: Reference, known: Any) -> Any:
         raise ArgumentError(
             f"`{reference.argument}` must name weights that torchvision has, got "
             f"{reference.text!r}; those of {reference.name} are {', '.join(dict.fromkeys(names))}"
-        ) from error
-
-
-def _download(reference: Reference, published: Any) -> dict[str, Any]:
-    try:
-        return published.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except OSError as error:
-        raise ModelError(
-            f"`{reference.argument}` {reference.text!r} names weights that could not be had: "
-            f"{in_short(error)}; connect to the network once, or name a file: "
-            f"torchvision:{reference.name}@weights.pth"
         ) from error
 
 

@@ -14,12 +14,11 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from tutelage.errors import ArgumentError, ModelError, in_short
+from tutelage.errors import ArgumentError, ModelError, in_short, some_of
 from tutelage.references.archives import check_archive
 from tutelage.references.reference import WEIGHT_FILES
 
 _NESTED = ("state_dict", "model_state_dict", "model")
-_SHOWN = 3
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -125,7 +124,7 @@ def load_weights(
             if given[name].shape != expected[name].shape
         ],
     }
-    found = [f"{kind} {_some(names)}" for kind, names in faults.items() if names]
+    found = [f"{kind} {some_of(sorted(names), 3)}" for kind, names in faults.items() if names]
     if found:
         raise ModelError(
             f"the weights {source} must be those of the architecture {type(model).__name__}; they "
@@ -143,8 +142,3 @@ def head_of(model: nn.Module) -> str:
             "of classes, got none; write a function that builds it: file.py:function"
         )
     return layers[-1]
-
-
-def _some(names: Collection[str]) -> str:
-    shown = ", ".join(sorted(names)[:_SHOWN])
-    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
