@@ -15,7 +15,14 @@ from torch.utils.data import TensorDataset
 import tutelage as tl
 from tutelage.errors import ArgumentError
 from tutelage.reports import read_record
-from tutelage.reports.samples import NO_CLASS, ImageSample, TextSample, image_sample, pixels_of
+from tutelage.reports.samples import (
+    NO_CLASS,
+    ImageSample,
+    TextSample,
+    evenly,
+    image_sample,
+    pixels_of,
+)
 from tutelage.studies.outputs import truth
 from tutelage.studies.samples import samples_of
 
@@ -141,3 +148,14 @@ def test_the_page_shows_tagged_words(tmp_path: Path) -> None:
     text = study.report(tmp_path / "page.html").with_suffix(".md").read_text(encoding="utf-8")
     assert "Ada \\[PER\\] met Bob \\[PER\\]" in text
     assert "in Rome \\[LOC\\]" in text
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 9, 2**24 + 2, 65_536_000])
+def test_evenly_spread_positions_exist(count):
+    """Also beyond what a float in single precision can count."""
+    found = evenly(count, 4).tolist()
+    assert len(found) == min(count, 4)
+    assert found == sorted(set(found))
+    assert all(0 <= each < count for each in found)
+    if 0 < count <= 4:
+        assert found == list(range(count))

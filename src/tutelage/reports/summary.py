@@ -29,6 +29,7 @@ from tutelage.evaluation.calibration import BINS, binned, confidences, expected_
 from tutelage.evaluation.token_scores import unknown_labels
 from tutelage.objectives import Objective
 from tutelage.reports.record import Curve, Residuals
+from tutelage.reports.samples import evenly
 from tutelage.signals import UNLABELLED
 from tutelage.teachers import Teacher
 
@@ -222,6 +223,5 @@ def _residuals(prediction: Tensor, labels: Tensor) -> tuple[Residuals, ...]:
 
 def _sampled(true: Tensor, predicted: Tensor) -> Residuals:
     known = (true - predicted).isfinite().nonzero().ravel()
-    if len(known) > _MOST_POINTS:
-        known = known[torch.linspace(0, len(known) - 1, _MOST_POINTS).long()]
+    known = known[evenly(len(known), _MOST_POINTS)]
     return Residuals(tuple(true[known].tolist()), tuple(predicted[known].tolist()))

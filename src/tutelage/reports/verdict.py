@@ -5,14 +5,8 @@ from __future__ import annotations
 from statistics import fmean
 
 from tutelage.evaluation import Interval
-from tutelage.reports.numbers import counted, percent, points, significant, times
-from tutelage.reports.record import (
-    ArmRecord,
-    Comparison,
-    DecidingMetric,
-    PartDifference,
-    Record,
-)
+from tutelage.reports.numbers import NONE, counted, percent, points, significant, times
+from tutelage.reports.record import ArmRecord, Comparison, DecidingMetric, PartDifference, Record
 
 _TENTH_OF_A_POINT, _A_POINT = 0.001, 0.01
 _NAMES = {
@@ -73,8 +67,15 @@ def shown(value: float, metric: DecidingMetric, decimals: int = 1) -> str:
 def difference(value: float, metric: DecidingMetric, decimals: int = 1) -> str:
     """Return a difference of the deciding metric with its sign: a fraction's in points."""
     if metric.is_fraction:
-        return points(value) if decimals == 1 else f"{100 * value:+.{decimals}f}".replace("-", "−")
+        return points(value, decimals)
     return ("+" if value >= 0 else "−") + significant(abs(value))
+
+
+def ends(interval: Interval | None, metric: DecidingMetric, decimals: int = 1) -> str:
+    """Return the ends of a difference's interval; "–" where there is none."""
+    if interval is None:
+        return NONE
+    return " to ".join(difference(end, metric, decimals) for end in (interval.low, interval.high))
 
 
 def strongest(record: Record) -> ArmRecord | None:
@@ -109,8 +110,8 @@ def against_teacher(record: Record) -> Comparison | None:
 
 def decimals_of(found: Comparison) -> int:
     """Return how many decimals distinguish a difference and its interval from zero."""
-    ends = () if found.interval is None else (found.interval.low, found.interval.high)
-    smallest = min(abs(each) for each in (fmean(found.differences), *ends))
+    both = () if found.interval is None else (found.interval.low, found.interval.high)
+    smallest = min(abs(each) for each in (fmean(found.differences), *both))
     return 1 if smallest >= _TENTH_OF_A_POINT else 2
 
 
@@ -164,12 +165,11 @@ def _certainty(record: Record, found: Comparison, metric: DecidingMetric) -> str
     one = "one seed only, so the variation between seeds is unknown"
     if found.interval is None:
         return one if len(found.differences) == 1 else "all seeds differ equally: no interval"
-    ends = (found.interval.low, found.interval.high)
-    low, high = (difference(end, metric, decimals_of(found)) for end in ends)
-    text = f"95 % interval {low} to {high}, over {_over(record, found)}"
+    shown_ends = ends(found.interval, metric, decimals_of(found))
+    text = f"95 % interval {shown_ends}, over {_over(record, found)}"
     if len(found.differences) == 1:
         text += f"; {one}"
-    if not _clear(found.interval):
+    if found.interval.low <= 0 <= found.interval.high:
         return f"{text}: it includes zero, so no difference is shown"
     return text if found.interval.low > 0 else f"{text}: distillation made it worse"
 
@@ -206,27 +206,15 @@ def worst(record: Record, kind: str) -> PartDifference | None:
     return min(known, key=lambda each: each.difference, default=None)
 
 
-def part_interval(found: PartDifference, metric: DecidingMetric) -> str:
-    """Return the ends of a part's interval; "" where there is none."""
-    if found.interval is None:
-        return ""
-    ends = (found.interval.low, found.interval.high)
-    return " to ".join(difference(end, metric) for end in ends)
-
-
 def _worst_domain(record: Record, metric: DecidingMetric) -> str:
     found = worst(record, "domain")
     if found is None:
         return ""
     number = sum(each.kind == "domain" for each in record.parts)
-    ends = part_interval(found, metric)
-    interval = f" ({ends}, corrected for {number} domains)" if ends else ""
+    interval = f" ({ends(found.interval, metric)}, corrected for {number} domains)"
+    interval = interval if found.interval else ""
     size = difference(found.difference, metric) + _unit(metric)
     return f"By domain the difference is lowest in “{found.name}”: {size}{interval}."
-
-
-def _clear(interval: Interval) -> bool:
-    return interval.low > 0 or interval.high < 0
 
 
 def _unit(metric: DecidingMetric) -> str:

@@ -35,13 +35,18 @@ class Done:
         planned: Which.
         record: What was written of it.
         val: The student's outputs on validation data, if there is any.
-        test: On test data.
+        test: On test data; None where it only served to choose settings.
     """
 
     planned: Planned
     record: dict[str, Any]
     val: Tensor | None
     test: Tensor | None
+
+    @property
+    def output(self) -> Tensor:
+        """The student's outputs on test data, which all trials have that do not only tune."""
+        return cast("Tensor", self.test)
 
 
 class Trials:
@@ -115,12 +120,12 @@ class Trials:
         self, model: Teacher, teacher: Teacher | None, name: str, data: object
     ) -> Tensor | None:
         kind = name.partition("-")[0]  # what the user called the data
-        if self.plan.kind == "tokens":
-            own = model.module
-            if own is None:
-                own = student_for(self.plan.make_student, self.plan.seeds[0])
-            return outputs.ask_scores(model, teacher, kind, data, self.plan.engine, own)
-        return outputs.ask(model, kind, data, self.plan.device)
+        if self.plan.kind != "tokens":
+            return outputs.ask(model, kind, data, self.plan.engine)
+        own = model.module
+        if own is None:
+            own = student_for(self.plan.make_student, self.plan.seeds[0])
+        return outputs.ask(model, kind, data, self.plan.engine, teacher, own)
 
     def _folder(self, planned: Planned) -> TrialFolder:
         return TrialFolder(self.plan.folder / "trials" / planned.key)

@@ -155,16 +155,21 @@ def _with_labels(
     name: str, own: dict[str, list[Any]], train: object, seed: int
 ) -> tuple[dict[str, list[Any]], list[str]]:
     """Return what a control can have: data, and a transform, that leave labels; and what not."""
-    notes = []
+    notes, found = [], dict(own)
     if "train" in own:
-        known = [each for each in own["train"] if _has_labels(each or train, None, seed)]
+        known = [
+            each
+            for each in own["train"]
+            if _has_labels(train if each is None else each, None, seed)
+        ]
         if len(known) < len(own["train"]):
             notes.append(
                 f"There is no control on the training data of “{name}”, which have no label."
             )
-        own = {**own, "train": known} if known else {k: v for k, v in own.items() if k != "train"}
+        found["train"] = known
     if "transform" in own:
-        data = own.get("train", [train])[0] or train
+        data = next(iter(found.get("train", ())), None)
+        data = train if data is None else data
         known = [each for each in own["transform"] if _has_labels(data, each, seed)]
         missing = [_name(each) for each in own["transform"] if each not in known]
         if missing and _has_labels(data, None, seed):
@@ -172,9 +177,8 @@ def _with_labels(
                 f"There is no control with {' or '.join(missing)}, as in “{name}”, which leaves no "
                 "label."
             )
-        rest = {k: v for k, v in own.items() if k != "transform"}
-        own = {**own, "transform": known} if known else rest
-    return own, notes
+        found["transform"] = known
+    return {key: each for key, each in found.items() if each}, notes
 
 
 def _has_labels(data: object, transform: Transform | None, seed: int) -> bool:

@@ -79,7 +79,10 @@ def train_examples(name: str, data: Any) -> Examples:
         found = Examples(name, total=len(rows), data=data, augmented=augmented)
         if augmented:
             return found
-        batches = [(example_keys(each), domains_of(each), kind_of(each)) for each in _read(source)]
+        randomness.seed_everything(0)
+        batches = [
+            (example_keys(each), domains_of(each), kind_of(each)) for each in source.epoch(0)
+        ]
         keys = [key for each, _, _ in batches for key in each]
         tagged = [each for _, each, _ in batches if each is not None]
         domains = [each for batch in tagged for each in batch]
@@ -127,11 +130,6 @@ def _source(data: Any, dataset: Any, rows: np.ndarray) -> Source:
     if isinstance(data, DataLoader) and data.collate_fn is not default_collate:
         return LoaderSource("train", in_order(data, part), Shard())
     return as_source("train", part, BATCH, shuffle=False)
-
-
-def _read(source: Source) -> Iterator[Any]:
-    randomness.seed_everything(0)
-    return source.epoch(0)
 
 
 def _differs(source: Source) -> bool:

@@ -167,73 +167,56 @@ def _never_true(labels: Tensor) -> tuple[str, ...]:
     )
 
 
-def ask(model: Teacher, name: str, data: object, device: torch.device) -> Tensor | None:
+def ask(
+    model: Teacher,
+    name: str,
+    data: object,
+    engine: Engine,
+    teacher: Teacher | None = None,
+    asked_as: nn.Module | None = None,
+) -> Tensor | None:
     """Return a model's outputs on a data set, `[examples, …]`, in float32 on the CPU.
 
-    Detections are `packed`. None for a teacher that knows only some of the classes.
+    Detections are `packed`, and of language models it is the table of their `TokenScores`. None for
+    a teacher that knows only some of the classes.
 
     Args:
         model: The student or the teacher.
         name: The argument that the data was, for errors.
         data: Such as `test`.
-        device: Where to run the model.
+        engine: Where to run the models, and how many logits may exist at a time.
+        teacher: Whom a language model is compared with; None for nobody.
+        asked_as: Of language models a student, which tells what is asked of texts.
 
     Raises:
         DataError: The data cannot be read.
         ModelError: The model refuses the inputs.
         StoreError: A stored teacher has no outputs for this data.
     """
-    model = model.for_data(name, data)
-    with model.ready(device):
-        source = source_of(name, data)
-        found = evaluate(model, None, None, source, device=device).outputs
-    if found.predictions is not None:
-        return packed(found.predictions)
-    return None if found.student is None else found.student.float()
-
-
-def ask_scores(
-    model: Teacher,
-    teacher: Teacher | None,
-    name: str,
-    data: object,
-    engine: Engine,
-    student: nn.Module,
-) -> Tensor | None:
-    """Return a language model's `TokenScores` on a data set, `[tokens, 6]`, as a tensor.
-
-    None for a teacher that knows only some of the tokens.
-
-    Args:
-        model: The student or the teacher.
-        teacher: Whom it is compared with; None for nobody.
-        name: The argument that the data was, for errors.
-        data: Such as `test`.
-        engine: Where to run the models, and how many logits may exist at a time.
-        student: A student, which tells what is asked of texts.
-
-    Raises:
-        TutelageError: As `ask`.
-    """
     device, model = engine.torch_device(), model.for_data(name, data)
     teacher = None if teacher is None else teacher.for_data(name, data)
+    tokens = asked_as is not None
     with model.ready(device), nullcontext() if teacher is None else teacher.ready(device):
         found = evaluate(
             model,
             teacher,
             None,
-            as_source(name, data, BATCH_OF_TEXTS, shuffle=False),
+            source_of(name, data, tokens),
             device=device,
-            scores=True,
-            asked_as=student,
+            scores=tokens,
+            asked_as=asked_as,
             chunk_logits_from=engine.chunk_logits_from,
         ).outputs
-    return None if found.scores is None else found.scores.table
+    if found.scores is not None:
+        return found.scores.table
+    if found.predictions is not None:
+        return packed(found.predictions)
+    return None if found.student is None else found.student.float()
 
 
-def source_of(name: str, data: object) -> Source:
-    """Return the batches of a data set in its order."""
-    return as_source(name, data, BATCH, shuffle=False)
+def source_of(name: str, data: object, tokens: bool = False) -> Source:
+    """Return the batches of a data set in its order; `tokens` is for language models."""
+    return as_source(name, data, BATCH_OF_TEXTS if tokens else BATCH, shuffle=False)
 
 
 def save(path: Path, outputs: Tensor) -> None:

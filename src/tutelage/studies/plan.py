@@ -121,8 +121,6 @@ class StudyPlan:
             )
         for name in ("val", "test"):
             _check_fixed_order(name, getattr(self, name))
-        if not self.arms:
-            raise ArgumentError("`arms` must have at least one arm, got none; name an objective")
         for name, arm in self.arms.items():
             if self.needs_teacher(arm) and self.teacher_of(arm) is None:
                 raise ArgumentError(

@@ -14,13 +14,13 @@ from tutelage.errors import ArgumentError, RunFolderError
 from tutelage.evaluation import Metric
 from tutelage.evaluation.intervals import Groups, listed
 from tutelage.evaluation.metrics import needs_logits
+from tutelage.reports.verdict import TEACHER
 from tutelage.studies.arm import Arm, as_arm
 from tutelage.studies.conclude import ReportOptions
-from tutelage.studies.models import TEACHER
 from tutelage.studies.outputs import Truth
 from tutelage.studies.plan import Training
 from tutelage.studies.score import Scorer
-from tutelage.studies.sweep import as_sweep, joined
+from tutelage.studies.sweep import Sweep, as_sweep, joined
 
 
 def all_arms(
@@ -41,7 +41,11 @@ def all_arms(
         raise ArgumentError(
             f"arms and controls must not be named {TEACHER!r}, got one that is; rename it"
         )
-    return {name: _sweeping(arm, sweep) for name, arm in both.items()}
+    common = as_sweep(sweep)
+    return {
+        name: replace(arm, sweep=joined(_unset(arm, common), arm.sweep))
+        for name, arm in both.items()
+    }
 
 
 def arms_of(name: str, given: object) -> dict[str, Arm]:
@@ -54,11 +58,10 @@ def arms_of(name: str, given: object) -> dict[str, Arm]:
     return {each: as_arm(each, arm) for each, arm in named.items()}
 
 
-def _sweeping(arm: Arm, sweep: Mapping[str, Any]) -> Arm:
-    swept = by_name("sweep", sweep, "{'learning_rate': [1e-3, 3e-3]}").items()
-    common = {name: each for name, each in swept if getattr(arm, name, None) is None}
-    options = as_sweep(sweep)
-    return replace(arm, sweep=joined(replace(options, grid=common), arm.sweep))
+def _unset(arm: Arm, common: Sweep) -> Sweep:
+    """Return the part of a common sweep that an arm does not set itself."""
+    own = {name: each for name, each in common.items() if getattr(arm, name, None) is None}
+    return replace(common, grid=own)
 
 
 def check_options(

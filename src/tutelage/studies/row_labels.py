@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tutelage.errors import ModelError
 from tutelage.positions import labels_by_row, rows_of
 from tutelage.rows import Rows
 from tutelage.signals import Batch
@@ -55,10 +56,20 @@ class RowLabelsReader:
 
 
 def row_labels_for(found: Sequence[RowLabels], outputs: int, examples: int) -> RowLabels:
-    """Return the rows of so many outputs; equally many for each example where none are known."""
+    """Return the rows of so many outputs; equally many for each example where none are known.
+
+    Raises:
+        ModelError: They cannot be divided among the examples.
+    """
     for each in found:
         if len(each.rows) == outputs:
             return each
+    if outputs % examples:
+        raise ModelError(
+            f"a study must know which of {outputs} outputs belong to which of {examples} examples, "
+            f"which have {[len(each.rows) for each in found]} positions with an answer; give "
+            "labels (−100 where there are none) or a `row_mask`"
+        )
     return RowLabels(Rows.counted(torch.full((examples,), outputs // examples)), None)
 
 
