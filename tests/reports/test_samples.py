@@ -14,7 +14,8 @@ from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from tutelage.errors import ArgumentError
-from tutelage.reports import read_record
+from tutelage.reports import Record, read_record
+from tutelage.reports.record import ArmRecord, TrialRecord
 from tutelage.reports.samples import (
     NO_CLASS,
     ImageSample,
@@ -23,6 +24,7 @@ from tutelage.reports.samples import (
     image_sample,
     pixels_of,
 )
+from tutelage.reports.sections.samples import samples_sections
 from tutelage.studies.outputs import truth
 from tutelage.studies.samples import samples_of
 
@@ -127,6 +129,25 @@ def test_the_page_shows_them(tmp_path: Path) -> None:
     kept = json.loads((tmp_path / "page.json").read_text(encoding="utf-8"))
     assert len(kept["samples"]) == 4
     assert read_record(tmp_path / "page.json") == study.results
+
+
+def test_boxes_of_classes_without_a_name_have_their_number() -> None:
+    """Some data sets have hundreds of classes."""
+    sides = {"true": ((0.0, 0.0, 2.0, 2.0, 300),), "student": ((0.0, 0.0, 1.0, 2.0, 0),)}
+    record = Record(
+        title="Boxes",
+        metric=None,
+        arms=(ArmRecord("arm", (TrialRecord(),)),),
+        primary="arm",
+        models={},
+        examples={},
+        versions={},
+        class_names=("cat",),
+        samples=(image_sample(np.random.default_rng(0).random((3, 8, 8)), {}, sides),),
+    )
+    [section] = samples_sections(record)
+    for name in ("cat", "300"):
+        assert f">{name}</text>" in section.figures[0].svg
 
 
 def test_the_page_shows_tagged_words(tmp_path: Path) -> None:

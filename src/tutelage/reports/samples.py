@@ -61,10 +61,7 @@ def image_sample(
 ) -> ImageSample:
     """Return a sample of an image `[1 or 3, height, width]`, shown from least to greatest value.
 
-    Args:
-        image: The values.
-        maps: Class ids `[height, width]`, below 0 for none, by whose they are.
-        boxes: By whose they are.
+    By whose they are, there are maps of class ids `[height, width]`, below 0 for none, and boxes.
     """
     low, high = float(image.min()), float(image.max())
     shown = ((image - low) * (255 / max(high - low, 1e-12))).round().astype(np.uint8)

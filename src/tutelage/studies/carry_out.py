@@ -29,14 +29,7 @@ Tell = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Done:
-    """A finished trial.
-
-    Args:
-        planned: Which.
-        record: What was written of it.
-        val: The student's outputs on validation data, if there is any.
-        test: On test data; None where it only served to choose settings.
-    """
+    """A finished trial: what was written of it, and its student's outputs on both data sets."""
 
     planned: Planned
     record: dict[str, Any]
@@ -50,14 +43,7 @@ class Done:
 
 
 class Trials:
-    """Runs the trials of a study and keeps them on disk.
-
-    Args:
-        plan: The study.
-        tell: Told how far it is.
-        val: What is known of the validation data, if there is any.
-        test: Of the test data.
-    """
+    """Runs the trials of a study and keeps them on disk; `tell` is told how far it is."""
 
     def __init__(self, plan: StudyPlan, tell: Tell, val: Truth | None, test: Truth) -> None:
         self.plan, self.tell = plan, tell
@@ -72,10 +58,8 @@ class Trials:
     def all(self, wanted: Sequence[Planned], tuning: bool = False) -> list[Done]:
         """Run the trials that no other process has, wait for the others, and return all.
 
-        Args:
-            wanted: In the order of the work.
-            tuning: Whether they only serve to choose settings: then test data is not used, and a
-                non-finite loss is a result, not an error.
+        Where they serve for `tuning`, to choose settings, test data is not used, and a non-finite
+        loss is a result, not an error.
         """
         left = [each for each in wanted if not self._is_done(each, tuning)]
         while left:
@@ -96,13 +80,9 @@ class Trials:
         return train(self.plan, planned, folder.run).student
 
     def teacher_outputs(self, name: str, data: object) -> Tensor | None:
-        """Return the teacher's outputs on a data set; they are computed once.
+        """Return the teacher's outputs on the data of a name (`self.val`, `self.test`), kept.
 
         None without a teacher, or with one that knows only some of the classes.
-
-        Args:
-            name: Of the data: `val` or `test` of these trials.
-            data: The same.
         """
         if self.plan.teacher is None:
             return None

@@ -36,12 +36,7 @@ class Chosen:
 
 
 def choose(trials: Trials, scorer: Scorer) -> dict[str, Chosen]:
-    """Return each arm's setting, tried out on the first seeds.
-
-    Args:
-        trials: Carries them out.
-        scorer: Gives the deciding metric.
-    """
+    """Return each arm's setting, the best in the deciding metric, tried out on the first seeds."""
     arms = trials.plan.arms
     searches = {name: _Search(name, arm, scorer) for name, arm in arms.items() if arm.sweep}
     _try(trials, {name: list(each.arm.settings()) for name, each in searches.items()}, searches)
@@ -100,11 +95,7 @@ class _Search:
         return []
 
     def chosen(self, further: int) -> Chosen:
-        """Return what was chosen.
-
-        Args:
-            further: How many settings beyond the grid were allowed.
-        """
+        """Return what was chosen; `further` settings beyond the grid were allowed."""
         best, texts = self.best, _told_apart([readable_setting(each) for each in self.settings])
         grid = len(list(self.arm.settings()))
         tried = (

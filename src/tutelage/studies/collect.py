@@ -32,14 +32,7 @@ from tutelage.studies.score import Scorer
 
 @dataclass(frozen=True)
 class Finished:
-    """A study whose trials are done.
-
-    Args:
-        trials: Give the students back.
-        scorer: Computes metrics.
-        chosen: The setting of each arm.
-        done: The trials of each arm, one for each seed.
-    """
+    """A study whose trials are done: by arm the chosen setting, and a trial for each seed."""
 
     trials: Trials
     scorer: Scorer
@@ -53,12 +46,7 @@ class Finished:
 
 
 class Collector:
-    """Makes the arms of a record from finished trials.
-
-    Args:
-        finished: The study.
-        models: The key of each arm's model.
-    """
+    """Makes the arms of a record from finished trials; `models` has the key of each arm's model."""
 
     def __init__(self, finished: Finished, models: Mapping[str, str]) -> None:
         self.plan, self.scorer = finished.plan, finished.scorer
@@ -73,20 +61,12 @@ class Collector:
         }
 
     def arms(self, teacher: ArmRecord | None) -> tuple[ArmRecord, ...]:
-        """Return all arms, controls first.
-
-        Args:
-            teacher: Whose class similarities theirs are correlated with.
-        """
+        """Return all arms, controls first; their class similarities are set against a teacher's."""
         names = sorted(self.plan.arms, key=lambda name: name not in self.plan.controls)
         return tuple(self._arm(name, teacher) for name in names)
 
     def teacher(self, model: str) -> ArmRecord | None:
-        """Return the teacher as an arm with one trial.
-
-        Args:
-            model: The key of its model.
-        """
+        """Return the teacher as an arm with one trial; `model` is its name and its model's key."""
         output, scorer = self.scorer.teacher_test, self.scorer
         if output is None:
             return None

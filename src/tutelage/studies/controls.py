@@ -28,13 +28,7 @@ def built_in_controls(
 
     These are the baseline, the baseline with smoothed labels, and for each transform, training
     data, batch size or greater length that arms have of their own, the baseline with the same.
-
-    Args:
-        arms: Of the study.
-        kind: What the students' outputs hold.
-        train: The study's training data.
-        epochs: Of the study; None where it has steps.
-        seed: For which training data that are a function are looked at.
+    Training data that are a function are looked at for one seed.
     """
     if kind == "tokens" and not any(map(_is_by_row, arms.values())):
         kind = "classes"  # so that controls weigh texts as the arms do

@@ -56,13 +56,7 @@ class Scores:
 
 
 class Differences:
-    """Computes and compares scores on the test data.
-
-    Args:
-        scorer: Has the deciding metric, the labels and domains.
-        groups: The document, patient or the like of each test example; None if they are
-            independent.
-    """
+    """Computes and compares scores on the test data, whose examples may belong to groups."""
 
     def __init__(self, scorer: Scorer, groups: Sequence[Hashable] | None) -> None:
         self.scorer, self.groups = scorer, groups
@@ -143,13 +137,7 @@ class Differences:
     def parts(
         self, kind: Kind, ours: Mapping[str, Scores], theirs: Mapping[str, Scores]
     ) -> tuple[PartDifference, ...]:
-        """Return the differences of domains or classes, corrected for their number.
-
-        Args:
-            kind: Of parts.
-            ours: The scores of an arm by part; see `by_part`.
-            theirs: Those of the arm that it is compared with.
-        """
+        """Return the differences of two arms `by_part`, corrected for the number of parts."""
         found = {name: ours[name] - theirs[name] for name in ours if name in theirs}
         level = 1 - (1 - _CONFIDENCE) / max(1, len(found))  # Bonferroni
         sizes = Counter(map(str, self.scorer.test.domains or ())) if kind == "domain" else {}
@@ -170,13 +158,8 @@ class Differences:
         """Return the scores of an arm by domain or class: of a mean over examples, those of each.
 
         Of another metric they are those on each domain alone, or by class where the metric tells
-        them; without the parts for which some seed's outputs have no finite one.
-
-        Args:
-            kind: Of parts.
-            whole: The scores on all examples.
-            reading: Tells how the outputs are to be read.
-            outputs: Of the arm, one for each seed.
+        them; without the parts for which some seed's outputs have no finite one. `whole` are the
+        scores on all examples.
         """
         if whole.rows:
             names = self.scorer.test.domains if kind == "domain" else self._classes()

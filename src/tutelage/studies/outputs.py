@@ -137,12 +137,7 @@ def truth(name: str, data: object, student: Callable[[], object] | None = None) 
 
 
 def notes_on(test: Truth, binary: bool = False) -> tuple[str, ...]:
-    """Return what a reader must know of the labels of test data, in sentences.
-
-    Args:
-        test: What is known of them.
-        binary: Whether labels are binary.
-    """
+    """Return what a reader must know of the labels of test data, perhaps binary, in sentences."""
     labels = test.labels
     if labels is not None and binary and labels.ndim > 1:
         return _never_true(labels)
@@ -178,15 +173,8 @@ def ask(
     """Return a model's outputs on a data set, `[examples, …]`, in float32 on the CPU.
 
     Detections are `packed`, and of language models it is the table of their `TokenScores`. None for
-    a teacher that knows only some of the classes.
-
-    Args:
-        model: The student or the teacher.
-        name: The argument that the data was, for errors.
-        data: Such as `test`.
-        engine: Where to run the models, and how many logits may exist at a time.
-        teacher: Whom a language model is compared with; None for nobody.
-        asked_as: Of language models a student, which tells what is asked of texts.
+    a teacher that knows only some of the classes. Language models are asked as one of the students,
+    `asked_as`, and compared with the teacher.
 
     Raises:
         DataError: The data cannot be read.

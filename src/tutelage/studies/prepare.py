@@ -49,11 +49,7 @@ def all_arms(
 
 
 def arms_of(name: str, given: object) -> dict[str, Arm]:
-    """Return arms, or controls, by name.
-
-    Raises:
-        ArgumentError: They have no names, or one of them is none.
-    """
+    """Return arms, or controls, by name."""
     named = by_name(name, given, "{'soft targets': tl.SoftTargets(4)}")
     return {each: as_arm(each, arm) for each, arm in named.items()}
 
@@ -67,12 +63,7 @@ def _unset(arm: Arm, common: Sweep) -> Sweep:
 def check_options(
     arms: Mapping[str, object], primary: str | None, margin: float | None, teacher: object
 ) -> None:
-    """Refuse options that do not go together.
-
-    Raises:
-        ArgumentError: There is no arm, the primary is none of them, there is a margin without a
-            teacher, or this is one of several processes of one trainer.
-    """
+    """Refuse options that do not go together, and to be one of several processes of a trainer."""
     if not arms:
         raise ArgumentError("`arms` must have at least one arm, got none; name an objective")
     if primary is not None and primary not in arms:
@@ -93,11 +84,7 @@ def check_options(
 
 
 def check_kinds(training: object, report: object, allow_overlap: object) -> None:
-    """Refuse options that are none.
-
-    Raises:
-        ArgumentError: One is of another type.
-    """
+    """Refuse options of another type."""
     if not isinstance(training, Training):
         raise ArgumentError(
             f"`training` must be a tl.Training, got {training!r}; for instance "
@@ -116,11 +103,7 @@ def check_kinds(training: object, report: object, allow_overlap: object) -> None
 
 
 def check_for_tokens(metrics: Mapping[str, Metric], report: ReportOptions) -> None:
-    """Refuse what a study of language models cannot do, since it keeps no logits.
-
-    Raises:
-        ArgumentError: A metric reads logits, or the report is to have what needs them.
-    """
+    """Refuse what a study of language models cannot do, since it keeps no logits."""
     if reading := needs_logits(metrics):
         raise ArgumentError(
             "a study of language models keeps scores of tokens and no logits, which would not fit "
@@ -183,11 +166,7 @@ def seeds_of(seeds: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def folder_of(out: str | Path | None) -> Path:
-    """Return the folder of the study, made if need be; without one, a temporary folder.
-
-    Raises:
-        RunFolderError: It cannot be made.
-    """
+    """Return the folder of the study, made if need be; without one, a temporary folder."""
     if out is None:
         return Path(mkdtemp(prefix="tutelage-study-"))
     folder = folder_path(out)

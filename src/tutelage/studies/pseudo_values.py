@@ -24,12 +24,8 @@ class PseudoValues:
     """Pseudo-values of metrics on the test data; see `tutelage.evaluation.jackknife`.
 
     Of a metric of counts there is one for each example, or group; of any other for each of 20
-    folds; and where parts of the data do not allow the metric, only the metric itself.
-
-    Args:
-        scorer: Has the deciding metric.
-        groups: The document, patient or the like of each test example; None if they are
-            independent.
+    folds; and where parts of the data do not allow the metric, only the metric itself. Of `among`
+    the examples, where it is given, alone.
     """
 
     def __init__(self, scorer: Scorer, groups: Sequence[Hashable] | None) -> None:
@@ -48,13 +44,7 @@ class PseudoValues:
     def counted(
         self, name: str, output: Tensor, among: Sequence[int] | None = None
     ) -> list[float] | None:
-        """Return those of a metric of counts; None of another, or if it is not finite.
-
-        Args:
-            name: Of the metric.
-            output: Of a model.
-            among: The examples that count; None for all.
-        """
+        """Return those of a metric of counts; None of another, or if it is not finite."""
         counted = self._counted(name, output, among)
         if counted is None:
             return None
@@ -98,10 +88,6 @@ class PseudoValues:
 
         By the jackknife over 20 folds: with G folds, the metric θ and θ_g without fold g,
         G θ − (G − 1) θ_g, shifted so that their mean is θ.
-
-        Args:
-            metric: From some test examples, None for all, to metrics by name.
-            among: The examples that count; None for all.
         """
         whole = metric(among)
         examples = range(self.scorer.test.examples) if among is None else among

@@ -18,12 +18,7 @@ _DIMENSIONS = (3, 4, 5)  # of an output with positions
 
 @dataclass(frozen=True)
 class RowLabels:
-    """The rows that outputs of a data set have, and their labels.
-
-    Args:
-        rows: Which rows belong to which example.
-        labels: `[rows, …]`, on the CPU; None without.
-    """
+    """The rows that outputs of a data set have, and their labels, `[rows, …]`, on the CPU."""
 
     rows: Rows
     labels: Tensor | None
@@ -56,11 +51,7 @@ class RowLabelsReader:
 
 
 def row_labels_for(found: Sequence[RowLabels], outputs: int, examples: int) -> RowLabels:
-    """Return the rows of so many outputs; equally many for each example where none are known.
-
-    Raises:
-        ModelError: They cannot be divided among the examples.
-    """
+    """Return the rows of so many outputs; equally many for each example where none are known."""
     for each in found:
         if len(each.rows) == outputs:
             return each

@@ -38,13 +38,6 @@ def samples_of(
 ) -> tuple[ImageSample | TextSample, ...]:
     """Return some test examples with several answers each, evenly spaced; none of other data.
 
-    Args:
-        data: The test data.
-        truth: What is known of it.
-        student: A student's outputs on it.
-        teacher: The teacher's; None without one, or if they are of another form.
-        words: For texts; None to show none.
-
     Raises:
         ArgumentError: `words` returns another number of words than there are labelled rows.
     """

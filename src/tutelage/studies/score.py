@@ -43,15 +43,7 @@ _OF_ROWS = ("accuracy", "agreement", "kl", "acceptance_rate")  # means over toke
 
 @dataclass(frozen=True)
 class Scorer:
-    """Computes the metrics of outputs.
-
-    Args:
-        plan: The study.
-        val: What is known of the validation data, if there is any.
-        test: Of the test data.
-        teacher_val: The teacher's outputs on it, if there is a teacher.
-        teacher_test: On the test data.
-    """
+    """Computes the metrics of outputs; those of the teacher are None where it has none."""
 
     plan: StudyPlan
     val: Truth | None
@@ -60,11 +52,7 @@ class Scorer:
     teacher_test: Tensor | None
 
     def check_monitor(self) -> None:
-        """Refuse a deciding metric that will not be there, before any work is done.
-
-        Raises:
-            ArgumentError: There is no such metric.
-        """
+        """Refuse a deciding metric that will not be there, before any work is done."""
         known = sorted({*self._of_labels, *_OF_TEACHER[self.plan.kind], *self.plan.metrics})
         if self.monitor.name not in known:
             raise ArgumentError(

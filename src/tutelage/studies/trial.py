@@ -27,14 +27,9 @@ _BATCH = 32
 
 @dataclass(frozen=True)
 class Planned:
-    """A trial that is to be, or has been, carried out.
+    """A trial that is to be, or has been, carried out: an arm at one setting of its sweep.
 
-    Args:
-        name: Of the arm.
-        arm: At its setting.
-        setting: The values of the arm's sweep.
-        seed: Of the repetition.
-        key: A file name that is this trial's alone.
+    `key` is a file name that is this trial's alone.
     """
 
     name: str
@@ -46,13 +41,10 @@ class Planned:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained student and what is known of its training.
+    """A trained student in eval mode, and what is known of its training.
 
-    Args:
-        student: In eval mode.
-        record: Plain data: steps, epochs, the log of each epoch; for an arm that is a function
-            those of the run that it returns, empty where it returns a module.
-        seconds: Of training.
+    The record is plain data: steps, epochs, the log of each epoch; for an arm that is a function
+    those of the run that it returns, empty where it returns a module.
     """
 
     student: nn.Module

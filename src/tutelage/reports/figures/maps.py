@@ -26,12 +26,7 @@ _COLORS = ListedColormap([*_TAB20.colors[::2], *_TAB20.colors[1::2]])
 
 
 def maps(samples: Sequence[ImageSample], named: Callable[[int], str]) -> str:
-    """Draw each sample as a row: the image, and each map of classes; return the SVG.
-
-    Args:
-        samples: With the same maps.
-        named: From a class id to the name in the legend.
-    """
+    """Draw each sample as a row: the image, and each map of classes, named in a legend, as SVG."""
     whose = list(samples[0].maps)
     found = [
         (pixels_of(each.image), [pixels_of(each.maps[name]) for name in whose]) for each in samples
@@ -51,10 +46,7 @@ def maps(samples: Sequence[ImageSample], named: Callable[[int], str]) -> str:
 
 
 def boxes(samples: Sequence[ImageSample], named: Callable[[int], str]) -> str:
-    """Draw each sample as a row: the image with each side's boxes; return the SVG.
-
-    Arguments as for `maps`, with boxes.
-    """
+    """Draw each sample as a row: the image with each side's boxes, named in a legend, as SVG."""
     whose = list(samples[0].boxes)
     images = [pixels_of(each.image) for each in samples]
     used = {box[4] for each in samples for found in each.boxes.values() for box in found}
