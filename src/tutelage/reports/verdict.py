@@ -71,6 +71,11 @@ def difference(value: float, metric: DecidingMetric, decimals: int = 1) -> str:
     return ("+" if value >= 0 else "−") + significant(abs(value))
 
 
+def gain(value: float, metric: DecidingMetric, decimals: int = 1) -> str:
+    """Return a difference with its sign and unit, such as `+3.1 points`."""
+    return difference(value, metric, decimals) + (" points" if metric.is_fraction else "")
+
+
 def ends(interval: Interval | None, metric: DecidingMetric, decimals: int = 1) -> str:
     """Return the ends of a difference's interval; "–" where there is none."""
     if interval is None:
@@ -146,7 +151,7 @@ def _reached(record: Record, metric: DecidingMetric) -> str:
         lacking = "" if record.is_run else "; there is no control to compare it with"
         return f"On {examples(record)} the {name} has {_article(metric)} of {value}{lacking}."
     mean = fmean(found.differences)
-    size = difference(abs(mean), metric, decimals_of(found)).lstrip("+") + _unit(metric)
+    size = _size(mean, metric, decimals_of(found))
     how = f"{size} {'better' if mean > 0 else 'worse'}" if mean else "equal"
     which = "the strongest control" if arm.against is None else "its control"
     return (
@@ -195,7 +200,7 @@ def _limits(found: Comparison, metric: DecidingMetric) -> str:
     if found.resolution >= 1:
         texts.append("So few test examples cannot show any difference.")
     elif found.resolution >= _A_POINT:
-        least = difference(found.resolution, metric).lstrip("+") + _unit(metric)
+        least = _size(found.resolution, metric)
         texts.append(f"So few test examples cannot show a difference below {least}.")
     return "".join(f" {text}" for text in texts)
 
@@ -213,12 +218,13 @@ def _worst_domain(record: Record, metric: DecidingMetric) -> str:
     number = sum(each.kind == "domain" for each in record.parts)
     interval = f" ({ends(found.interval, metric)}, corrected for {number} domains)"
     interval = interval if found.interval else ""
-    size = difference(found.difference, metric) + _unit(metric)
+    size = gain(found.difference, metric)
     return f"By domain the difference is lowest in “{found.name}”: {size}{interval}."
 
 
-def _unit(metric: DecidingMetric) -> str:
-    return " points" if metric.is_fraction else ""
+def _size(value: float, metric: DecidingMetric, decimals: int = 1) -> str:
+    """Return a difference without its sign, with its unit."""
+    return gain(abs(value), metric, decimals).lstrip("+")
 
 
 def _against_teacher(record: Record, metric: DecidingMetric) -> str:
@@ -227,9 +233,9 @@ def _against_teacher(record: Record, metric: DecidingMetric) -> str:
         return ""
     mean = fmean(found.differences)
     side = "above" if (mean >= 0) == metric.higher else "below"
-    size = difference(abs(mean), metric).lstrip("+") + _unit(metric)
     value = shown(record.teacher.metrics[metric.name], metric)
-    return f"It is {size} {side} its teacher's {value}{_no_worse(record, found, metric)}."
+    tested = _no_worse(record, found, metric)
+    return f"It is {_size(mean, metric)} {side} its teacher's {value}{tested}."
 
 
 def _no_worse(record: Record, found: Comparison, metric: DecidingMetric) -> str:
@@ -237,7 +243,7 @@ def _no_worse(record: Record, found: Comparison, metric: DecidingMetric) -> str:
     if test is None:
         untested = "; non-inferiority cannot be tested with one seed, or where all seeds tie"
         return "" if record.margin is None else untested
-    margin = difference(test.margin, metric, 2).lstrip("+") + _unit(metric)
+    margin = _size(test.margin, metric, 2)
     bound = f"one-sided 95 % bound {difference(test.bound, metric, 2)}"
     if test.shown:
         return (

@@ -50,10 +50,9 @@ class Trials:
         self.keys = Keys(plan, "" if val is None else val.fingerprint)
         teacher = plan.teacher
         self._teacher = None if teacher is None else digest(teacher.fingerprint())
-        # Scores of tokens compare a student with the teacher.
-        scores = f"-scores-{self._teacher or 'alone'}" if plan.kind == "tokens" else ""
-        self.val = None if val is None else f"val-{val.fingerprint}{scores}"
-        self.test = f"test-{test.fingerprint}{scores}"
+        self._domains: dict[str, str] = {}
+        self.val = None if val is None else self._name("val", val)
+        self.test = self._name("test", test)
 
     def all(self, wanted: Sequence[Planned], tuning: bool = False) -> list[Done]:
         """Run the trials that no other process has, wait for the others, and return all.
@@ -74,6 +73,15 @@ class Trials:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
         return [self._load(each) for each in wanted]
 
+    def _name(self, data: str, known: Truth) -> str:
+        """Return the name of a data set, and note its domains, by which specialists are asked."""
+        domains = "" if known.domains is None else f"-{digest(*known.domains)}"
+        name = f"{data}-{known.fingerprint}"
+        if self.plan.kind == "tokens":  # their scores compare a student with the teacher
+            name += f"-scores-{self._teacher}{domains}" if self._teacher else "-scores-alone"
+        self._domains[name] = domains
+        return name
+
     def student(self, planned: Planned) -> nn.Module:
         """Return a finished trial's student, from the folder of its run."""
         folder = self._folder(planned)
@@ -87,7 +95,7 @@ class Trials:
         if self.plan.teacher is None:
             return None
         folder = self.plan.folder / "teacher"
-        file = folder / f"{self._teacher}-{name}.npy"
+        file = folder / f"{self._teacher}{self._domains[name]}-{name}.npy"
         with exclusive(folder):
             kept = outputs.load(file)
             if kept is None:

@@ -73,7 +73,7 @@ def train_examples(name: str, data: Any) -> Examples:
     with randomness.preserved(), undisturbed(dataset):
         rows = _rows(data, len(dataset))
         table = table_of(dataset) is not None
-        few = rows if table else rows[:: math.ceil(len(rows) / MOST)]
+        few = rows if table else _few(rows)
         source = _source(data, dataset, few)
         augmented = bool(views_in(dataset)) or (not table and _differs(source))
         found = Examples(name, total=len(rows), data=data, augmented=augmented)
@@ -106,7 +106,7 @@ def unaugmented(examples: Examples) -> Examples:
         return replace(examples, unread=_no_length(examples.name))
     with randomness.preserved(), undisturbed(dataset):
         rows = _rows(data, len(dataset))
-        for leaf, inside, domain in _leaves(dataset, rows[:: math.ceil(len(rows) / MOST)]):
+        for leaf, inside, domain in _leaves(dataset, _few(rows)):
             found = _contents(leaf, inside)
             keys += found or [f"{id(leaf)} {row}".encode() for row in inside]
             kinds.append(_kind(leaf, inside[0]) if found else f"{_RANDOM}{id(leaf)}")
@@ -122,6 +122,11 @@ def unaugmented(examples: Examples) -> Examples:
 
 def _no_length(name: str) -> str:
     return f"{name} has no length, so its examples were not compared"
+
+
+def _few(rows: np.ndarray) -> np.ndarray:
+    """Return at most `MOST` of the indices, evenly spread."""
+    return rows[:: max(1, math.ceil(len(rows) / MOST))]
 
 
 def _source(data: Any, dataset: Any, rows: np.ndarray) -> Source:

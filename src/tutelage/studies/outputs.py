@@ -25,7 +25,7 @@ from tutelage.nested import describe, moved, named_tensors
 from tutelage.signals import UNLABELLED, Batch
 from tutelage.studies.detections import packed, unpacked
 from tutelage.studies.example_keys import domains_of, example_keys, kind_of
-from tutelage.studies.row_labels import RowLabels, RowLabelsReader, row_labels_for
+from tutelage.studies.row_labels import RowLabels, joined_row_labels, row_labels, row_labels_for
 from tutelage.teachers import Teacher
 from tutelage.training import Engine
 
@@ -107,8 +107,7 @@ def truth(name: str, data: object, student: Callable[[], object] | None = None) 
         DataError: The data cannot be read.
     """
     model, of_tokens = None, False
-    labels, targets, domains, prints, keys, kind = [], [], [], [], [], ""
-    by_row = RowLabelsReader()
+    labels, targets, domains, prints, keys, by_row, kind = [], [], [], [], [], [], ""
     with randomness.preserved():
         randomness.seed_everything(0)
         for batch in source_of(name, data).epoch(0):
@@ -119,7 +118,7 @@ def truth(name: str, data: object, student: Callable[[], object] | None = None) 
             if tokens and student is not None and model is None:
                 model = student()
                 of_tokens = generates(model) and not isinstance(model, Output)
-            by_row.add(as_asked(batch, model if of_tokens else None))
+            by_row.append(row_labels(as_asked(batch, model if of_tokens else None)))
             domains.append(domains_of(batch))
             prints.append(fingerprint(dict(named_tensors((batch.inputs, batch.labels)))))
             keys += example_keys(batch)
@@ -130,7 +129,7 @@ def truth(name: str, data: object, student: Callable[[], object] | None = None) 
         fingerprint=digest(*prints),
         keys=tuple(keys),
         kind=kind,
-        by_row=by_row.found(),
+        by_row=joined_row_labels(by_row),
         targets=tuple(targets) if targets else None,
         of_tokens=of_tokens,
     )

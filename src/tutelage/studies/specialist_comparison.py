@@ -10,7 +10,7 @@ from torch import nn
 
 from tutelage.evaluation import Interval
 from tutelage.reports.record import DecidingMetric
-from tutelage.reports.verdict import difference, metric_name
+from tutelage.reports.verdict import ends, gain, metric_name
 from tutelage.studies.routed import Routed
 from tutelage.studies.study import Study
 
@@ -81,11 +81,9 @@ class SpecialistComparison:
     def _found(self, side: int) -> str:
         record, found = self.study.results, self.difference
         metric = cast("DecidingMetric", record.metric)
-        ends = (found.mean, found.low, found.high)
-        mean, low, high = (difference(each, metric, 2) for each in ends)
         sizes = (
-            f"{metric_name(metric)} {mean}{' points' if metric.is_fraction else ''}, 95 % interval "
-            f"{low} to {high}, {len(record.seeds)} seeds"
+            f"{metric_name(metric)} {gain(found.mean, metric, 2)}, 95 % interval "
+            f"{ends(found, metric, 2)}, {len(record.seeds)} seeds"
         )
         one = f"one generalist of the same size and number of steps ({sizes})."
         if side == 0:
