@@ -70,6 +70,12 @@ def test_a_slice_takes_the_same_examples_of_every_part():
     assert batch.progress == 0.5
 
 
+def test_a_slice_takes_the_tokens_that_a_model_made_of_the_same_examples():
+    tokens = torch.tensor([[True, False], [True, True], [True, False]])
+    batch = Batch(["a", "b c", "d"], tokens=tokens)[1:]
+    assert torch.equal(batch.token_mask(), tokens[1:])
+
+
 def test_a_slice_of_inputs_without_labels():
     assert Batch(X)[:2].labels is None
 

@@ -41,6 +41,11 @@ class Rows:
         return cls(places < counts[:, None], bool((counts == widest).all()))
 
     @classmethod
+    def single(cls, examples: int) -> Rows:
+        """Return the rows of examples that have one each."""
+        return cls(torch.ones(examples, 1, dtype=torch.bool), complete=True)
+
+    @classmethod
     def joined(cls, parts: Sequence[Rows]) -> Rows:
         """Return the rows of the examples of all parts; their positions may differ."""
         return cls.counted(torch.cat([part.counts for part in parts]))

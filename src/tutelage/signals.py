@@ -18,6 +18,8 @@ from tutelage.aligned import AlignedTargets
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import DataError, ModelError
 from tutelage.heads import HeadLogits
+from tutelage.labels import UNLABELLED as UNLABELLED
+from tutelage.labels import Mixture, by_example, known
 from tutelage.nested import (
     PerExample,
     batch_size,
@@ -28,35 +30,6 @@ from tutelage.nested import (
     split_batch,
 )
 from tutelage.rows import Rows
-
-UNLABELLED = -100
-"""The label of an example without one, in classification (in regression it is NaN)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mixture:
-    """The second labels of examples that are mixed from two, and the fractions of the first.
-
-    Args:
-        labels: `[batch]` class ids of the partners (−100: no label).
-        fraction: `[batch]` in [0, 1]: the weight of each example; the partner's is 1 minus it.
-    """
-
-    labels: Tensor
-    fraction: Tensor
-
-    def known(self, own: Tensor) -> Tensor:
-        """Return which examples have all labels, `[batch]`; `own` tells which have their own."""
-        partner = self.labels.long() != UNLABELLED
-        partner = partner if partner.ndim == 1 else partner.flatten(1).any(dim=1)
-        return (own | (self.fraction == 0)) & (partner | (self.fraction == 1))
-
-    def __getitem__(self, rows: slice | Tensor) -> Mixture:
-        return Mixture(self.labels[rows], self.fraction[rows])
-
-    def to(self, device: torch.device) -> Mixture:
-        """Return the same on a device."""
-        return Mixture(moved(self.labels, device), moved(self.fraction, device))
 
 
 class IndexedExample(NamedTuple):
@@ -182,6 +155,7 @@ class Batch:
             domain=None if self.domain is None else picked(self.domain, rows),
             mixture=None if self.mixture is None else self.mixture[rows],
             row_mask=None if self.row_mask is None else self.row_mask[rows],
+            tokens=None if self.tokens is None else self.tokens[rows],
             aligned_labels=None if self.aligned_labels is None else self.aligned_labels[rows],
         )
 
@@ -199,14 +173,11 @@ class Batch:
                 "a batch must have a tensor of labels to tell which of them are known, got "
                 f"{'none' if self.labels is None else describe(self.labels)}; give some"
             )
-        if not self.labels.is_floating_point():
-            known = self.labels.long() != UNLABELLED  # unsigned bytes cannot hold −100
-        else:
-            known = ~torch.isnan(self.labels)
-        if self.row_mask is not None and known.shape == self.row_mask.shape:
-            known &= self.row_mask
-        known = known if known.ndim == 1 else known.flatten(1).any(dim=1)
-        return known if self.mixture is None else self.mixture.known(known)
+        found = known(self.labels)
+        if self.row_mask is not None and found.shape == self.row_mask.shape:
+            found &= self.row_mask
+        found = by_example(found)
+        return found if self.mixture is None else self.mixture.known(found)
 
     def token_mask(self) -> Tensor | None:
         """Return which tokens are not padding, `[batch, tokens]` of bool; None where unknown.

@@ -12,7 +12,7 @@ def _short():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tutelage.studies.models._SECONDS", 0.02)
+        patch.setattr("tutelage.studies.conclude._SECONDS", 0.02)
         yield
     torch.set_num_threads(before)
 
@@ -25,5 +25,5 @@ def settings():
 @pytest.fixture(scope="session")
 def results(settings):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tutelage.studies.models._SECONDS", 0.02)
+        patch.setattr("tutelage.studies.conclude._SECONDS", 0.02)
         return run_demo(settings)

@@ -121,6 +121,14 @@ class TestPairedInterval:
         interval = paired_interval(table)
         assert (interval.mean, interval.half_width) == pytest.approx((grand, half))
 
+    def test_where_an_end_is_cut_off_the_number_after_plus_minus_is_that_of_the_other(self):
+        """An accuracy of 90 % on 20 examples: no more than 100 % is possible."""
+        table = np.ones((1, 20))
+        table[0, :2] = 0
+        interval = paired_interval(table, resolution=1)
+        assert interval.high == 1
+        assert interval.half_width == pytest.approx(math.log(40) / 20)
+
     def test_seeds_that_tie_give_no_certainty(self):
         """Both seeds gain 2 of 24 examples, and not the same ones."""
         table = np.zeros((2, 24))

@@ -123,3 +123,11 @@ def test_of_very_many_examples_some_are_enough(monkeypatch):
     assert some == fit_temperature(1.7 * logits, labels)
     monkeypatch.setattr("tutelage.evaluation.temperature._MOST_EXAMPLES", 20_000)
     assert fit_temperature(1.7 * logits, labels) == whole
+
+
+def test_of_very_many_examples_unsigned_labels_are_all_known(monkeypatch):
+    """−100 in unsigned bytes would be 156, which may be a class."""
+    monkeypatch.setattr("tutelage.evaluation.temperature._MOST_EXAMPLES", 20)
+    logits = torch.randn(40, 160, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([156, 3] * 20)
+    assert fit_temperature(logits, labels.to(torch.uint8)) == fit_temperature(logits, labels)

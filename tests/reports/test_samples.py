@@ -14,8 +14,17 @@ from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from tutelage.errors import ArgumentError
-from tutelage.reports import read_record
-from tutelage.reports.samples import NO_CLASS, ImageSample, TextSample, image_sample, pixels_of
+from tutelage.reports import Record, read_record
+from tutelage.reports.record import ArmRecord, TrialRecord
+from tutelage.reports.samples import (
+    NO_CLASS,
+    ImageSample,
+    TextSample,
+    evenly,
+    image_sample,
+    pixels_of,
+)
+from tutelage.reports.sections.samples import samples_sections
 from tutelage.studies.outputs import truth
 from tutelage.studies.samples import samples_of
 
@@ -122,6 +131,25 @@ def test_the_page_shows_them(tmp_path: Path) -> None:
     assert read_record(tmp_path / "page.json") == study.results
 
 
+def test_boxes_of_classes_without_a_name_have_their_number() -> None:
+    """Some data sets have hundreds of classes."""
+    sides = {"true": ((0.0, 0.0, 2.0, 2.0, 300),), "student": ((0.0, 0.0, 1.0, 2.0, 0),)}
+    record = Record(
+        title="Boxes",
+        metric=None,
+        arms=(ArmRecord("arm", (TrialRecord(),)),),
+        primary="arm",
+        models={},
+        examples={},
+        versions={},
+        class_names=("cat",),
+        samples=(image_sample(np.random.default_rng(0).random((3, 8, 8)), {}, sides),),
+    )
+    [section] = samples_sections(record)
+    for name in ("cat", "300"):
+        assert f">{name}</text>" in section.figures[0].svg
+
+
 def test_the_page_shows_tagged_words(tmp_path: Path) -> None:
     data = Text()
     words = {0: Text.words[0], 1: Text.words[1]}
@@ -141,3 +169,14 @@ def test_the_page_shows_tagged_words(tmp_path: Path) -> None:
     text = study.report(tmp_path / "page.html").with_suffix(".md").read_text(encoding="utf-8")
     assert "Ada \\[PER\\] met Bob \\[PER\\]" in text
     assert "in Rome \\[LOC\\]" in text
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 9, 2**24 + 2, 65_536_000])
+def test_evenly_spread_positions_exist(count):
+    """Also beyond what a float in single precision can count."""
+    found = evenly(count, 4).tolist()
+    assert len(found) == min(count, 4)
+    assert found == sorted(set(found))
+    assert all(0 <= each < count for each in found)
+    if 0 < count <= 4:
+        assert found == list(range(count))

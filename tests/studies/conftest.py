@@ -17,8 +17,8 @@ def quick():
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         # Figures of time are not what these tests look at.
-        patch.setattr("tutelage.studies.models._SECONDS", 0.002)
-        patch.setattr("tutelage.studies.models._ROUNDS", 2)
+        patch.setattr("tutelage.studies.conclude._SECONDS", 0.002)
+        patch.setattr("tutelage.studies.conclude._ROUNDS", 2)
         yield
     torch.set_num_threads(before)
 

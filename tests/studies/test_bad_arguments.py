@@ -54,6 +54,9 @@ def test_bad_arguments(setup, changes, error, message):
         ({"sweep": {"epochs": 3}}, "a list of values for 'epochs'"),
         ({"learning_rate": 0.0}, "`learning_rate` must be positive"),
         ({"epochs": 0}, "`epochs` must be at least 1"),
+        ({"series": "small"}, "over `at` on the line of its `series`, got series='small' and at=N"),
+        ({"at": 3}, "got series='' and at=3; give both or neither"),
+        ({"series": "small", "at": "three"}, "`at` must be a number, got 'three'"),
     ],
 )
 def test_bad_arms(options, message):

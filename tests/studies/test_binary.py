@@ -1,5 +1,6 @@
 """Studies of binary labels: what they are judged by, their controls, and their reports."""
 
+import math
 import re
 from functools import partial
 
@@ -135,6 +136,7 @@ def test_reports_speak_of_labels(several, single, tmp_path):
         "fraction of true labels",
         "Label by label",
         "fraction of labels that student and teacher predict alike",
+        "Training data: up to 2,048 examples, spread evenly. Means over seeds.",
         "green",
     ):
         assert words in text, words
@@ -255,6 +257,15 @@ class TestSpecialists:
         found = self.compare(LABELS, 3)
         assert found.study.results.metric.name == "average_precision"
         assert "average precision" in found.advice
+
+    def test_a_domain_that_does_not_allow_the_metric_shows_nothing(self):
+        """Average precision is not defined where no label is true."""
+        labels = LABELS.clone()
+        labels[200:350] = 0
+        found = self.compare(labels, 3)
+        assert list(found.by_domain) == list(found.specialists()) == ["one", "two"]
+        assert found.by_domain["one"].high == math.inf
+        assert found.by_domain["two"].high < 1
 
     def test_floats_need_an_objective(self):
         with pytest.raises(ArgumentError, match="which may be either"):

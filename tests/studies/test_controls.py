@@ -37,6 +37,12 @@ def names(**arms):
     return list(controls(**arms)[0])[2:]
 
 
+def test_data_that_is_a_tensor_has_no_label():
+    found, notes = controls(own=tl.Arm(objective=SOFT, train=INPUTS))
+    assert list(found) == USUAL
+    assert notes == ("There is no control on the training data of “own”, which have no label.",)
+
+
 def test_without_anything_of_their_own_there_are_two():
     found, notes = controls(soft=SOFT_ARM, function=tl.Arm(run=lambda trial: trial.student))
     assert list(found) == USUAL

@@ -11,6 +11,7 @@ import tutelage as tl
 from tutelage.evaluation import MeanIoU, mean_iou, paired_interval, predict
 from tutelage.reports import render
 from tutelage.reports.report import record_page
+from tutelage.studies.differences import Scores
 
 LABELS = {"labels": tl.HardLabels()}
 
@@ -234,6 +235,34 @@ def test_by_class_and_by_domain_with_corrected_intervals(setup):
     page = render(record_page(study.results))
     assert "Differences by domain" in page
     assert "Differences by class" in page
+
+
+def test_scores_of_different_units_are_compared_by_their_means():
+    """20 examples of one arm are not the 20 folds of another."""
+    table = np.random.default_rng(0).random((2, 20))
+    of_examples, of_folds = Scores(table, tuple(range(20)), 1.0), Scores(table, (), 0.0)
+    found = of_examples - of_folds
+    assert (found.table.shape, found.rows, found.resolution) == ((2, 1), (), 0.0)
+    assert (of_examples - of_examples).rows == of_examples.rows
+    assert (of_folds - of_folds).table.shape == (2, 20)
+
+
+def test_classes_whose_metric_is_not_a_number_are_left_out(setup):
+    class OwnByClass:
+        """Accuracy, and by class the share that is predicted as it."""
+
+        def __call__(self, output, labels):
+            return (output.argmax(1) == labels).double().mean()
+
+        def by_class(self, output, labels, rows):
+            shares = (output.argmax(1)[:, None] == torch.arange(10)).double().mean(0)
+            return {name: math.nan if name == 3 else float(shares[name]) for name in range(10)}
+
+    monitor = tl.Monitor("own", higher_is_better=True)
+    study = setup.study(controls=LABELS, metrics={"own": OwnByClass()}, monitor=monitor)
+    parts = [each for each in study.results.parts if each.kind == "class"]
+    assert [each.name for each in parts] == [name for name in "0123456789" if name != "3"]
+    assert all(math.isfinite(each.difference) for each in parts)
 
 
 def test_examples_without_a_label_are_left_out(setup):

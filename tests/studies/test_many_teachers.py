@@ -70,6 +70,17 @@ def test_teachers_by_domain_have_figures_and_a_time(tmp_path):
     assert done.report(tmp_path / "page.html").exists()
 
 
+def test_the_same_examples_of_other_domains_are_asked_of_other_teachers(tmp_path):
+    teacher = {"low": net(4), "high": nn.Linear(5, 4)}
+    test = tl.data.domains(dict(zip(("high", "low"), data(2).sets.values(), strict=True)))
+    first = study(teacher, tmp_path / "kept", seeds=1)
+    again = study(teacher, tmp_path / "kept", seeds=1, test=test)
+    fresh = study(teacher, tmp_path / "fresh", seeds=1, test=test)
+    assert again.results.teacher.metrics == fresh.results.teacher.metrics
+    assert again.results.arm("soft").values("kl") == fresh.results.arm("soft").values("kl")
+    assert again.results.arm("soft").values("kl") != first.results.arm("soft").values("kl")
+
+
 @pytest.mark.parametrize("several", [list, Ensemble])
 def test_an_ensemble_is_timed_as_one_teacher(tmp_path, several):
     done = study(several([net(4), nn.Linear(5, 4)]), tmp_path, seeds=1)

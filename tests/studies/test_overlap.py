@@ -334,3 +334,15 @@ def test_test_data_of_one_class_are_said(setup):
     study = setup.study(test=TensorDataset(inputs[labels == 3], labels[labels == 3]), seeds=1)
     assert "test examples are of class 3" in render(record_page(study.results))
     assert setup.study(seeds=1).results.notes == ()
+
+
+def test_training_data_without_an_example_are_refused_in_words():
+    class Nothing:
+        def __len__(self):
+            return 0
+
+        def __getitem__(self, index):
+            raise IndexError(index)
+
+    with pytest.raises(tl.DataError, match="at least one example"):
+        train_examples("train", Nothing())

@@ -1,6 +1,7 @@
 """The page of a study: what it says, and that it stands on its own."""
 
 import json
+import math
 import re
 from dataclasses import replace
 
@@ -15,9 +16,10 @@ from browser import look, needs_browser
 from tutelage.cli import app
 from tutelage.evaluation import Interval
 from tutelage.reports import read_record, render, write_record
-from tutelage.reports.record import Comparison, DecidingMetric
+from tutelage.reports.record import ArmRecord, Comparison, DecidingMetric, TrialRecord
 from tutelage.reports.report import record_page
 from tutelage.reports.verdict import difference, shown, verdict
+from tutelage.studies.conclude import _primary
 
 QUIET = tl.Engine(device="cpu", progress=False)
 
@@ -87,6 +89,14 @@ def test_every_study_has_its_page(classes, values, along):
             assert f">{head}</h2>" in html
         assert len(html) < 2_000_000
         assert not re.search(r"(?:src|href)=\"(?!#|data:)", html)
+
+
+@pytest.mark.parametrize("names", [("zero", "one"), tuple("abcdefghijklm")])
+def test_classes_without_a_name_have_their_number(classes, names):
+    """A study without a teacher cannot tell how many names there must be."""
+    html = render(record_page(replace(classes.results, class_names=names)))
+    assert f"{names[1]}: " in html
+    assert ("9: " in html) == (len(names) == 2)
 
 
 def test_the_verdict_stands_first_and_text_is_escaped(classes):
@@ -160,6 +170,16 @@ def test_it_prints_in_a_few_lines(classes, values):
         assert str(study) == repr(study)
         assert len(str(study)) < 1000
         assert study.verdict in str(study)
+
+
+def test_an_arm_without_a_number_on_validation_data_is_not_the_primary_one():
+    def arm(name, *values):
+        return ArmRecord(name, tuple(TrialRecord(val=each) for each in values))
+
+    arms = [arm("unknown", 0.9, math.nan), arm("none", None), arm("good", 0.1), arm("best", 0.2)]
+    assert _primary(arms, higher=True) == "best"
+    assert _primary(arms, higher=False) == "good"
+    assert _primary(arms[:2], higher=True) == "unknown"
 
 
 @needs_browser

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 import tutelage as tl
 from tutelage.evaluation import paired_interval
 from tutelage.rows import Rows
+from tutelage.studies.row_labels import row_labels_for
 
 SIZE = (6, 8)
 
@@ -86,6 +87,13 @@ def test_metrics_are_those_of_pixels_with_a_label(study: tl.Study) -> None:
         shares = [right[each][known[each]].double().mean() for each in range(12)]
         shares = [each for each in shares if not each.isnan()]
         assert trial.metrics["by image"] == pytest.approx(torch.stack(shares).mean().item())
+
+
+def test_outputs_that_cannot_be_divided_among_the_examples_are_refused() -> None:
+    """Such as those for unlabelled images of several sizes."""
+    assert row_labels_for((), 6, 3).rows.counts.tolist() == [2, 2, 2]
+    with pytest.raises(tl.ModelError, match="which of 7 outputs belong to which of 3 examples"):
+        row_labels_for((), 7, 3)
 
 
 def test_intervals_are_over_images_not_pixels(study: tl.Study) -> None:

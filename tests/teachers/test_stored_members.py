@@ -70,7 +70,7 @@ def test_training_with_an_ensemble_of_a_store_of_other_data_is_refused(store):
 
 
 def test_a_study_does_not_ask_for_examples_that_were_not_labelled(store):
-    said = ask(Stored(store), "test", data(), torch.device("cpu"))
+    said = ask(Stored(store), "test", data(), tl.Engine(device="cpu"))
     assert torch.equal(said, store.read("output", torch.arange(30)))
     with pytest.raises(tl.StoreError, match="must be the data set that was labelled"):
-        ask(Stored(store), "test", data(seed=6), torch.device("cpu"))
+        ask(Stored(store), "test", data(seed=6), tl.Engine(device="cpu"))

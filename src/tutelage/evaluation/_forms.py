@@ -33,7 +33,9 @@ Form = Callable[[nn.Module, Any], Built]
 """Callable: (a copy of a model, which it may change; two or more inputs, nested) → the form."""
 
 
-class _Wrapped(nn.Module):
+class Wrapped(nn.Module):
+    """A model inside of another module."""
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
@@ -70,7 +72,7 @@ def compiled(model: nn.Module, inputs: Any) -> Built:
     return Built(fast, size)
 
 
-class _Inference(_Wrapped):
+class _Inference(Wrapped):
     """A compiled model, always in inference mode; PyTorch would recompile it for each grad mode."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -84,7 +86,7 @@ def bfloat16(model: nn.Module, _: Any) -> Built:
     return Built(_Bfloat16(short), measure_cost(short).file_bytes)
 
 
-class _Bfloat16(_Wrapped):
+class _Bfloat16(Wrapped):
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         args, kwargs = on_tensors((args, kwargs), _short)
         return self.model(*args, **kwargs).float()
@@ -154,12 +156,12 @@ def _dynamic(tensor: Tensor, size: int | None) -> dict[int, Any]:
     return batch | {k: dim.AUTO for k in range(1, tensor.ndim) if not tensor.is_floating_point()}
 
 
-class _OfTensors(nn.Module):
+class _OfTensors(Wrapped):
     """A model of the tensors in its arguments, in order; the other parts are fixed."""
 
     def __init__(self, model: nn.Module, inputs: Any) -> None:
-        super().__init__()
-        self.model, self.inputs = model, inputs
+        super().__init__(model)
+        self.inputs = inputs
 
     def forward(self, *tensors: Tensor) -> Tensor:
         rest = iter(tensors)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tutelage.evaluation.breakdown import places
 from tutelage.evaluation.token_scores import TokenScores
 from tutelage.nested import picked
 from tutelage.rows import Rows
@@ -43,25 +44,29 @@ class Outputs:
     language: bool = False
 
     @property
+    def given(self) -> Any:
+        """What a user's metric is given: scores where there are any, else outputs or boxes."""
+        if self.scores is not None:
+            return self.scores
+        return self.predictions if self.student is None else self.student
+
+    @property
     def examples(self) -> int:
         """The number of examples."""
-        if self.rows is not None:
-            return len(self.rows.counts)
-        if self.scores is not None:
-            return len(self.scores)
-        return len(self.student if self.student is not None else self.predictions or ())
+        given = self.given if self.rows is None else self.rows.counts
+        return 0 if given is None else len(given)
 
     def __getitem__(self, examples: Sequence[int]) -> Outputs:
         """Return the outputs for some examples."""
         own = torch.as_tensor(examples, dtype=torch.int64)
-        places = own if self.rows is None else self.rows.selected(own.tolist())
+        chosen = own if self.rows is None else self.rows.selected(own.tolist())
         student, teacher, labels = (
-            None if each is None else picked(each, places)
+            None if each is None else picked(each, chosen)
             for each in (self.student, self.teacher, self.labels)
         )
         rows = None if self.rows is None else self.rows[own]
         predictions = None if self.predictions is None else picked(self.predictions, own)
-        scores = None if self.scores is None else self.scores[places]
+        scores = None if self.scores is None else self.scores[chosen]
         return Outputs(student, teacher, labels, None, rows, predictions, scores, self.language)
 
     def labelled(self) -> Outputs:
@@ -69,10 +74,8 @@ class Outputs:
         labels, rows, student, scores = self.labels, self.rows, self.student, self.scores
         if isinstance(labels, Tensor) and (student is not None or scores is not None):
             known = Batch(labels, labels).labelled()
-            student, scores = (
-                None if student is None else student[known],
-                None if scores is None else scores[known],
-            )
+            student = None if student is None else student[known]
+            scores = None if scores is None else scores[known]
             labels = labels[known]
             if rows is not None:
                 counts = rows.examples[known].bincount(minlength=self.examples)
@@ -81,7 +84,4 @@ class Outputs:
 
     def by_domain(self) -> dict[str, Outputs]:
         """Return the outputs of each domain; empty where the data has no domains."""
-        rows: dict[str, list[int]] = {}
-        for row, name in enumerate(self.domains or ()):
-            rows.setdefault(name, []).append(row)
-        return {name: self[own] for name, own in rows.items()}
+        return {name: self[own] for name, own in places(self.domains or ()).items()}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TypeVar
 
 from torch import Tensor
 
 from tutelage.errors import ArgumentError
 from tutelage.evaluation._labelled import labelled
 from tutelage.evaluation.metrics import Metric, evaluate_metric
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 def by_class(output: Tensor, labels: Tensor) -> dict[int, float]:
@@ -32,6 +35,14 @@ def by_class(output: Tensor, labels: Tensor) -> dict[int, float]:
     logits, ids = labelled(output, labels)
     correct = (logits.argmax(dim=1) == ids).double()
     return {each: correct[ids == each].mean().item() for each in ids.unique().tolist()}
+
+
+def places(names: Iterable[Name]) -> dict[Name, list[int]]:
+    """Return the positions of each name, in order of first occurrence."""
+    found: dict[Name, list[int]] = {}
+    for place, name in enumerate(names):
+        found.setdefault(name, []).append(place)
+    return found
 
 
 def by_group(
@@ -65,10 +76,7 @@ def by_group(
             f"`groups` and `labels` must have one entry for each of {len(output)} outputs, got "
             f"{len(names)} and {len(labels)}; give the group of every example"
         )
-    rows: dict[str, list[int]] = {}
-    for row, group in enumerate(names):
-        rows.setdefault(group, []).append(row)
     return {
         group: evaluate_metric(name, metric, output[members], labels[members])
-        for group, members in rows.items()
+        for group, members in places(names).items()
     }

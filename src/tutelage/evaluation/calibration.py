@@ -152,10 +152,7 @@ def calibration_of(
 ) -> Calibration:
     """Return both measures of logits, and of the logits divided by a temperature, if there is one.
 
-    Args:
-        measured: From logits to the mean negative log-likelihood and the calibration error.
-        logits: In float64.
-        temperature: Fitted on held-out data; None without them.
+    They are the mean negative log-likelihood and the calibration error.
     """
     if temperature is None:
         return Calibration(*measured(logits))

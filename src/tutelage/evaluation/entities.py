@@ -49,8 +49,12 @@ def entity_f1(predicted: Tags, true: Tags, *, strict: bool = False) -> float:
     0.6666666666666666
     """
     _same_tokens(predicted, true)
-    found, expected = (_entities(side, strict) for side in (predicted, true))
-    return _f1(found, expected)
+    found, expected = (
+        {(place, each) for place, tags in enumerate(side) for each in entities(tags, strict=strict)}
+        for side in (predicted, true)
+    )
+    total = len(found) + len(expected)
+    return 2 * len(found & expected) / total if total else 0.0
 
 
 class EntityF1:
@@ -83,8 +87,8 @@ class EntityF1:
 
         Those predicted, the true ones, and those on both sides; a row is a sentence without `rows`.
         """
-        alone = torch.ones(len(output), dtype=torch.int64)
-        predicted, true = self._tags(output, labels, rows or Rows.counted(alone))
+        rows = Rows.single(len(output)) if rows is None else rows
+        predicted, true = self._tags(output, labels, rows)
         place = {kind: number for number, kind in enumerate(self._kinds)}
         counts = torch.zeros(len(true), len(place), 3, dtype=torch.int64)
         for own, *sentence in zip(counts, predicted, true, strict=True):
@@ -187,20 +191,6 @@ def tag_sentences(
         for side in (0, 1)
     )
     return ours, true
-
-
-def _entities(sentences: Tags, strict: bool) -> set[tuple[int, Entity]]:
-    """Return the entities of all sentences, each with the number of its sentence."""
-    return {
-        (place, each)
-        for place, tags in enumerate(sentences)
-        for each in entities(tags, strict=strict)
-    }
-
-
-def _f1(found: set[tuple[int, Entity]], expected: set[tuple[int, Entity]]) -> float:
-    total = len(found) + len(expected)
-    return 2 * len(found & expected) / total if total else 0.0
 
 
 def _f1_of(counts: Tensor) -> Tensor:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -32,7 +31,6 @@ from tutelage.signals import Batch, Signals
 from tutelage.teachers import Teacher, ask
 from tutelage.wants import OUTPUT, Fields, Wants
 
-_CPU = torch.device("cpu")
 _FINAL = 1.0  # progress at which the objective has its final weights and temperatures
 
 
@@ -112,7 +110,9 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
     language = objective is not None and is_of_language(module, objective)
     logits = whole or bool(feedback) or (objective is None and not scores)
     keeper = Keeper(logits, scores, language)
-    with _evaluating(*modules):
+    # Not in inference mode: a student may keep tensors from here and use them in training.
+    with randomness.preserved(), evaluating(*modules), torch.no_grad():
+        randomness.seed_everything(0)
         for raw in source.epoch(0):
             batch = raw.to(device, _FINAL)
             batch = _as_asked(batch, model, module) if wants.student.output else batch
@@ -206,12 +206,14 @@ def _measure(
     """
     found, student = dict[str, float](), outputs.student
     if outputs.scores is not None:
-        own = {} if objective is None else outputs.scores.metrics(outputs.labels)
-        found = {name: own[name] for name in own if outputs.language or name != "perplexity"}
-        known, rest = outputs.labelled(), needs_logits(metrics)
-        own = {name: each for name, each in metrics.items() if name not in rest}
-        found |= user_metrics(own, known.scores, known.labels, tolerant, known.rows)
-        metrics = {name: metrics[name] for name in rest}
+        if objective is not None:
+            found = outputs.scores.metrics(outputs.labels)
+        if not outputs.language:
+            found.pop("perplexity", None)
+        known, of_logits = outputs.labelled(), needs_logits(metrics)
+        of_scores = {name: each for name, each in metrics.items() if name not in of_logits}
+        found |= user_metrics(of_scores, known.scores, known.labels, tolerant, known.rows)
+        metrics = {name: metrics[name] for name in of_logits}
         if student is None:
             return found
     if student is None:
@@ -257,15 +259,6 @@ class _Losses:
         rows = zip(self._terms, self._sums, self._counts, strict=True)
         means = [(term.weight(_FINAL), total / count) for term, total, count in rows if count]
         return {"loss": sum(w * mean for w, mean in means)} if any(w for w, _ in means) else {}
-
-
-@contextmanager
-def _evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Run modules in eval mode, without gradients, under a fixed seed."""
-    # Not in inference mode: a student may keep tensors from here and use them in training.
-    with randomness.preserved(), evaluating(*modules), torch.no_grad():
-        randomness.seed_everything(0)
-        yield
 
 
 def run_model(model: nn.Module | Teacher, batch: Batch, wanted: Fields, side: str) -> Signals:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
@@ -35,8 +35,8 @@ class Interval:
 
     @property
     def half_width(self) -> float:
-        """Half of the interval's width: the number after ±."""
-        return (self.high - self.low) / 2
+        """The number after ±: how far the further end is from the mean, where one is cut off."""
+        return max(self.high - self.mean, self.mean - self.low)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,14 +249,8 @@ class _Spread:
     def of(self, seeds: int) -> _Spread:
         """Return what another number of seeds would give."""
         less = self.seeds / seeds
-        return _Spread(
-            self.mean,
-            seeds,
-            self.units,
-            max(self.between_seeds, self.rest) * less,
-            self.rest * less,
-            self.between_units,
-        )
+        between_seeds = max(self.between_seeds, self.rest) * less
+        return replace(self, seeds=seeds, between_seeds=between_seeds, rest=self.rest * less)
 
 
 def _spread(differences: ArrayLike, groups: Groups | None, resolution: float) -> _Spread:
@@ -304,6 +298,12 @@ def listed(groups: Groups) -> Sequence[Hashable]:
     return groups.tolist() if isinstance(groups, (np.ndarray, Tensor)) else groups
 
 
+def numbered(groups: Groups) -> list[int]:
+    """Return the number of each one's group, from 0 in order of first occurrence."""
+    numbers: dict[Hashable, int] = {}
+    return [numbers.setdefault(each, len(numbers)) for each in listed(groups)]
+
+
 def _by_group(table: NDArray[np.float64], groups: Groups) -> NDArray[np.float64]:
     """Return a column for each group, whose mean over columns is that of the table.
 
@@ -315,16 +315,16 @@ def _by_group(table: NDArray[np.float64], groups: Groups) -> NDArray[np.float64]
             f"`groups` must give the group of each of {table.shape[1]} examples, got "
             f"{len(groups)}; write one for each, in their order"
         )
-    names = listed(groups)
-    numbers = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    if len(numbers) < 2:  # noqa: PLR2004 - one has no spread
+    numbers = numbered(groups)
+    count = max(numbers) + 1
+    if count < 2:  # noqa: PLR2004 - one has no spread
         raise ArgumentError(
             "`groups` must tell at least two groups apart, got one; leave it out if examples are "
             "independent"
         )
-    mean, place = table.mean(), [numbers[each] for each in names]
-    sums = [np.bincount(place, row, len(numbers)) for row in table - mean]
-    return mean + np.stack(sums) * (len(numbers) / table.shape[1])
+    mean = table.mean()
+    sums = [np.bincount(numbers, row, count) for row in table - mean]
+    return mean + np.stack(sums) * (count / table.shape[1])
 
 
 def _quantile(freedom: int, level: float) -> float:

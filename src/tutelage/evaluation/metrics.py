@@ -174,8 +174,8 @@ def evaluate_metric(
     """Return a metric's value as a float; an `ArgumentError` says that it fails or has none."""
     try:
         if isinstance(metric, RowMetric):
-            alone = Rows(torch.ones(len(output), 1, dtype=torch.bool), complete=True)
-            value = metric.of_rows(output, labels, rows or alone)
+            rows = Rows.single(len(output)) if rows is None else rows
+            value = metric.of_rows(output, labels, rows)
         elif isinstance(metric, UpdatedMetric):
             metric.reset()
             metric.update(output, labels)

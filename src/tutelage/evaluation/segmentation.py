@@ -13,9 +13,6 @@ from tutelage.nested import describe
 from tutelage.rows import Rows
 from tutelage.signals import UNLABELLED
 
-_ONE, _MANY = 2, 3
-_SHAPES = {_ONE: "[classes, classes]", _MANY: "[examples, classes, classes]"}
-
 
 def mean_iou(output: Tensor, labels: Tensor) -> float:
     """Mean over the classes of TP/(TP + FP + FN), the intersection over union (IoU), in [0, 1].
@@ -64,11 +61,11 @@ class MeanIoU:
 
     def counts(self, output: Tensor, labels: Tensor, rows: Rows | None) -> Tensor:
         """Return the confusion matrix of each example, `[examples, classes, classes]`."""
-        alone = torch.arange(len(output))  # each row an example
-        examples = alone if rows is None else rows.examples
-        number, classes = len(output) if rows is None else len(rows.counts), output.shape[1]
-        found = confusion_by_example(_known(output, labels), labels, examples, classes)
-        return torch.cat([found, found.new_zeros(number - len(found), classes, classes)])
+        rows = Rows.single(len(output)) if rows is None else rows
+        classes = output.shape[1]
+        found = confusion_by_example(_known(output, labels), labels, rows.examples, classes)
+        missing = len(rows.counts) - len(found)
+        return torch.cat([found, found.new_zeros(missing, classes, classes)])
 
     def of_counts(self, counts: Tensor) -> Tensor:
         """Return the mean IoU of confusion matrices, `[…, classes, classes]`."""
@@ -190,14 +187,19 @@ def mean_iou_of(confusion: Tensor) -> float:
     >>> mean_iou_of(torch.tensor([[1, 0], [1, 1]]))
     0.5
     """
-    confusion = _checked(confusion, _ONE, _MANY)
-    total = confusion.sum(dim=0) if confusion.ndim == _MANY else confusion
+    square = confusion.ndim in (2, 3) and confusion.shape[-1] == confusion.shape[-2]
+    if not square or not bool((confusion >= 0).all()) or not bool(confusion.sum() > 0):
+        raise DataError(
+            "confusion matrices must be [classes, classes] or [examples, classes, classes] of "
+            f"counts, not all 0, got {describe(confusion)}; make them by confusion_by_example"
+        )
+    total = confusion if confusion.ndim == 2 else confusion.sum(dim=0)  # noqa: PLR2004
     return _ious(*_overlaps(total)).nanmean().item()
 
 
 def _predicted(output: Tensor, labels: Tensor) -> Tensor | None:
     """Return the classes of the largest logits, `[rows]`; None if one is NaN where it counts."""
-    if output.ndim != _ONE or labels.shape != output.shape[:1]:
+    if output.ndim != 2 or labels.shape != output.shape[:1]:  # noqa: PLR2004 - rows and classes
         raise DataError(
             "logits must be [rows, classes] and labels [rows], got "
             f"{describe(output)} and {describe(labels)}; flatten [batch, classes, height, width] "
@@ -225,17 +227,6 @@ def _ids(tensor: Tensor) -> Tensor:
             "`mean_iou`, or output.argmax(1)"
         )
     return tensor.detach().cpu().long()
-
-
-def _checked(confusion: Tensor, *ndims: int) -> Tensor:
-    square = confusion.ndim in ndims and confusion.shape[-1] == confusion.shape[-2]
-    if not square or not bool((confusion >= 0).all()) or not bool(confusion.sum() > 0):
-        expected = " or ".join(_SHAPES[each] for each in ndims)
-        raise DataError(
-            f"confusion matrices must be {expected} of counts, not all 0, got "
-            f"{describe(confusion)}; make them by confusion_by_example"
-        )
-    return confusion
 
 
 def _overlaps(confusion: Tensor) -> tuple[Tensor, Tensor]:

@@ -56,9 +56,7 @@ def label_metrics(objective: Objective, prediction: Tensor, labels: Any) -> dict
     Raises:
         DataError: A class id is out of range, or labels are binary ones and outputs are not.
     """
-    if not isinstance(labels, Tensor):
-        return {}
-    if not bool(Batch(prediction, labels).labelled().any()):
+    if not isinstance(labels, Tensor) or not bool(Batch(prediction, labels).labelled().any()):
         return {}
     if objective.output_kind == "values":
         matches = labels.numel() == prediction.numel()

@@ -69,7 +69,7 @@ def fit_temperature(output: Tensor, labels: Tensor) -> float:
 
 def _some(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return outputs and labels, of many the same random sample of the labelled ones."""
-    known = (labels != UNLABELLED).nonzero()
+    known = (labels.long() != UNLABELLED).nonzero()  # unsigned bytes cannot hold −100
     if labels.shape != output.shape[:1] or len(known) <= _MOST_EXAMPLES:
         return output, labels
     drawn = torch.randperm(len(known), generator=torch.Generator().manual_seed(0))

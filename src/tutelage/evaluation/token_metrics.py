@@ -28,8 +28,7 @@ class _Ratio(ABC):
     def counts(self, output: TokenScores | Tensor, labels: Tensor, rows: Rows | None) -> Tensor:
         """Return the two sums of each example, `[examples, 2]` in float64."""
         scores = token_scores(output, None, labels) if isinstance(output, Tensor) else output
-        if rows is None:
-            rows = Rows(torch.ones(len(scores), 1, dtype=torch.bool), complete=True)
+        rows = Rows.single(len(scores)) if rows is None else rows
         nll = scores.column("nll")
         sums = nll.new_zeros(len(rows.counts)).index_add(0, rows.examples, nll)
         return torch.stack([sums, self._sizes(labels, rows)], dim=1)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tutelage.data import randomness
 from tutelage.errors import ModelError, in_short
-from tutelage.evaluation._forms import FORMS, Form
+from tutelage.evaluation._forms import FORMS, Form, Wrapped
 from tutelage.layers import observe
 from tutelage.layers.observe import arguments, output_of
 from tutelage.nested import batch_size, describe, moved, on_tensors
@@ -104,12 +104,8 @@ def variants(model: nn.Module, inputs: Any) -> tuple[Variant, ...]:
         return tuple(_variant(name, form, own, expected) for name, form in FORMS.items())
 
 
-class _OutputOnly(nn.Module):
+class _OutputOnly(Wrapped):
     """A model that returns a tensor instead of a tuple or an object with `logits`."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         return output_of(self.model(*args, **kwargs), "model")

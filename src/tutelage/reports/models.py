@@ -39,7 +39,6 @@ NEW_TOKENS = 32
 _PROMPT, _TURNS = 32, 2  # tokens; how often generation is timed
 _LONGEST = 400  # characters of a reason
 _STORED = "its outputs are read from a store"
-_ELSEWHERE = "it does not run here"
 _NO_DATA = "there is no validation data to take inputs from"
 
 
@@ -147,9 +146,9 @@ def _generation(
     """Return how fast a language model generates, and why it was not measured if it was not."""
     if not timing.of_tokens:
         return (), ""
-    if batch is None or not isinstance(model, nn.Module):
-        why = _ELSEWHERE if _runs_elsewhere(model) else "it is not a single model that generates"
-        return (), _STORED if _is_stored(model) else _NO_DATA if batch is None else why
+    why = _unavailable(model, batch)
+    if why or batch is None or not isinstance(model, nn.Module):
+        return (), why or "it is not a single model that generates"
     inputs = batch.inputs if isinstance(batch.inputs, Mapping) else {}
     ids, mask = inputs.get("input_ids"), batch.token_mask()
     if not isinstance(ids, Tensor):
@@ -174,10 +173,9 @@ def _context(model: nn.Module) -> int | None:
 
 def _not_timed(model: nn.Module | Teacher, timing: Timing, batch: Batch | None) -> str:
     """Return why a model cannot be timed; empty if it can."""
-    if _runs_elsewhere(model):
-        return _ELSEWHERE
-    if batch is None or _is_stored(model):
-        return _STORED if _is_stored(model) else _NO_DATA
+    why = _unavailable(model, batch)
+    if why or batch is None:
+        return why
     try:
         with evaluating(*model.modules()), torch.inference_mode():
             for size in timing.sizes(batch):
@@ -200,9 +198,13 @@ def _cost(model: nn.Module | Teacher, batch: Batch | None) -> tuple[Cost | None,
     return None, reason
 
 
-def _runs_elsewhere(model: nn.Module | Teacher) -> bool:
-    """Tell whether a language model is behind a server, or its answers are in a file."""
-    return isinstance(model, Teacher) and model.is_causal
+def _unavailable(model: nn.Module | Teacher, batch: Batch | None) -> str:
+    """Return why a model cannot be run; empty if it can."""
+    if _is_stored(model):
+        return _STORED
+    if isinstance(model, Teacher) and model.is_causal:  # behind a server, or answers in a file
+        return "it does not run here"
+    return _NO_DATA if batch is None else ""
 
 
 def _is_stored(model: nn.Module | Teacher) -> bool:

@@ -20,13 +20,13 @@ def percent(fraction: float, decimals: int = 1) -> str:
     return f"{100 * fraction:.{decimals}f} %"
 
 
-def points(difference: float) -> str:
+def points(difference: float, decimals: int = 1) -> str:
     """Return a difference of fractions in percentage points, with its sign.
 
     >>> points(0.0312), points(-0.004)
     ('+3.1', '−0.4')
     """
-    return f"{100 * difference:+.1f}".replace("-", "−")
+    return f"{100 * difference:+.{decimals}f}".replace("-", "−")
 
 
 def signed(number: float, decimals: int = 1) -> str:

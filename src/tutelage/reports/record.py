@@ -336,14 +336,11 @@ class Record:
         """Return whether a metric, perhaps of a domain, is shown in per cent."""
         return metric.split("/", 1)[0] in (*FRACTIONS, *self.fractions)
 
+    def class_name(self, number: int) -> str:
+        """Return the name of a class: its number where there is no name."""
+        return self.class_names[number] if number < len(self.class_names) else str(number)
+
     def judged(self) -> Mapping[str, ArmRecord]:
         """Return teacher (if any) and arms by name, in the order of tables."""
         everyone = self.arms if self.teacher is None else (self.teacher, *self.arms)
         return {each.name: each for each in everyone}
-
-
-def record_json(record: Record) -> str:
-    """Return a record as JSON."""
-    from pydantic import TypeAdapter  # noqa: PLC0415 - loaded where used
-
-    return TypeAdapter(Record).dump_json(record, indent=2).decode() + "\n"

@@ -23,7 +23,7 @@ from tutelage.reports.verdict import (
     against_control,
     against_teacher,
     decimals_of,
-    difference,
+    gain,
     metric_name,
     savings,
     verdict,
@@ -113,23 +113,19 @@ def _warning(record: Record) -> str:
 def _highlights(record: Record) -> tuple[Highlight, ...]:
     metric, shown = record.metric, []
     if metric is not None:
-        unit = " points" if metric.is_fraction else ""
         found = against_control(record, record.primary)
         if found is not None:
-            value = difference(fmean(found.differences), metric, decimals_of(found)) + unit
+            value = gain(fmean(found.differences), metric, decimals_of(found))
             shown.append(Highlight(value, f"{metric_name(metric)}, against “{found.other}”"))
         distilled = against_teacher(record)
         if distilled is not None:
-            value = difference(fmean(distilled.differences), metric) + unit
+            value = gain(fmean(distilled.differences), metric)
             shown.append(Highlight(value, f"{metric_name(metric)}, against the teacher"))
     smaller, faster = savings(record)
     if smaller is not None:
         shown.append(Highlight(smaller, "fewer parameters"))
     if faster:
+        ratios = " / ".join(ratio for ratio, _ in faster)
         sizes = " / ".join(str(size) for _, size in faster)
-        shown.append(
-            Highlight(
-                " / ".join(ratio for ratio, _ in faster), f"the teacher's speed, batch {sizes}"
-            )
-        )
+        shown.append(Highlight(ratios, f"the teacher's speed, batch {sizes}"))
     return tuple(shown)

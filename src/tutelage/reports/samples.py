@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 NO_CLASS = 255
 """A pixel without an answer or a label."""
-
-
 LEAST_SCORE = 0.5
 """Of the detected boxes that are shown."""
 Box = tuple[float, float, float, float, int]
@@ -48,6 +48,12 @@ class TextSample:
     classes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
+def evenly(count: int, most: int) -> Tensor:
+    """Return positions of so many things: of all, or of `most` of them, evenly spread."""
+    # Beyond 2^24 the last one may be rounded up.
+    return torch.linspace(0, count - 1, min(count, most)).long().clamp(max=count - 1)
+
+
 def image_sample(
     image: NDArray[np.floating],
     maps: Mapping[str, NDArray[np.integer]],
@@ -55,10 +61,7 @@ def image_sample(
 ) -> ImageSample:
     """Return a sample of an image `[1 or 3, height, width]`, shown from least to greatest value.
 
-    Args:
-        image: The values.
-        maps: Class ids `[height, width]`, below 0 for none, by whose they are.
-        boxes: By whose they are.
+    By whose they are, there are maps of class ids `[height, width]`, below 0 for none, and boxes.
     """
     low, high = float(image.min()), float(image.max())
     shown = ((image - low) * (255 / max(high - low, 1e-12))).round().astype(np.uint8)

@@ -29,6 +29,7 @@ from tutelage.evaluation.calibration import BINS, binned, confidences, expected_
 from tutelage.evaluation.token_scores import unknown_labels
 from tutelage.objectives import Objective
 from tutelage.reports.record import Curve, Residuals
+from tutelage.reports.samples import evenly
 from tutelage.signals import UNLABELLED
 from tutelage.teachers import Teacher
 
@@ -56,13 +57,7 @@ NO_SUMMARY: Summary = {"similarity": (), "by_class": {}, "reliability": None, "r
 
 
 def summarize(objective: Objective, outputs: Sequence[Tensor], labels: Tensor | None) -> Summary:
-    """Return what the outputs of one arm's models, one for each seed, tell.
-
-    Args:
-        objective: Tells what outputs hold, and what of an output is the prediction.
-        outputs: Of each seed, `[examples, …]`.
-        labels: Of the examples.
-    """
+    """Return what the outputs of one arm's models, one for each seed, tell."""
     predictions = [objective.prediction(each) for each in outputs]
     found = NO_SUMMARY.copy()
     if labels is None:
@@ -97,11 +92,7 @@ def calibrate(
 ) -> Calibration | None:
     """Return a classifier's calibration; None where there are no classes or no labels.
 
-    Args:
-        objective: As for `summarize`.
-        output: Of one model.
-        labels: Of the examples.
-        held_out: Output and labels to fit a temperature on, where there are any.
+    `held_out` are output and labels to fit a temperature on, where there are any.
     """
     (val, known), prediction = held_out, objective.prediction(output)
     val = None if val is None else objective.prediction(val)
@@ -145,8 +136,8 @@ def _confidences(outputs: Outputs) -> tuple[Tensor, Tensor] | None:
         return None
     known = labels.long() != UNLABELLED
     confidence, correct = scores.column("confidence")[known], scores.right(labels)[known]
-    finite_scores = bool(len(correct)) and bool((confidence + correct).isfinite().all())
-    return (confidence, correct) if finite_scores else None
+    known_scores = len(correct) and bool((confidence + correct).isfinite().all())
+    return (confidence, correct) if known_scores else None
 
 
 def resemblance(ours: Matrix, theirs: Matrix) -> float | None:
@@ -222,6 +213,5 @@ def _residuals(prediction: Tensor, labels: Tensor) -> tuple[Residuals, ...]:
 
 def _sampled(true: Tensor, predicted: Tensor) -> Residuals:
     known = (true - predicted).isfinite().nonzero().ravel()
-    if len(known) > _MOST_POINTS:
-        known = known[torch.linspace(0, len(known) - 1, _MOST_POINTS).long()]
+    known = known[evenly(len(known), _MOST_POINTS)]
     return Residuals(tuple(true[known].tolist()), tuple(predicted[known].tolist()))

@@ -5,14 +5,8 @@ from __future__ import annotations
 from statistics import fmean
 
 from tutelage.evaluation import Interval
-from tutelage.reports.numbers import counted, percent, points, significant, times
-from tutelage.reports.record import (
-    ArmRecord,
-    Comparison,
-    DecidingMetric,
-    PartDifference,
-    Record,
-)
+from tutelage.reports.numbers import NONE, counted, percent, points, significant, times
+from tutelage.reports.record import ArmRecord, Comparison, DecidingMetric, PartDifference, Record
 
 _TENTH_OF_A_POINT, _A_POINT = 0.001, 0.01
 _NAMES = {
@@ -73,8 +67,20 @@ def shown(value: float, metric: DecidingMetric, decimals: int = 1) -> str:
 def difference(value: float, metric: DecidingMetric, decimals: int = 1) -> str:
     """Return a difference of the deciding metric with its sign: a fraction's in points."""
     if metric.is_fraction:
-        return points(value) if decimals == 1 else f"{100 * value:+.{decimals}f}".replace("-", "−")
+        return points(value, decimals)
     return ("+" if value >= 0 else "−") + significant(abs(value))
+
+
+def gain(value: float, metric: DecidingMetric, decimals: int = 1) -> str:
+    """Return a difference with its sign and unit, such as `+3.1 points`."""
+    return difference(value, metric, decimals) + (" points" if metric.is_fraction else "")
+
+
+def ends(interval: Interval | None, metric: DecidingMetric, decimals: int = 1) -> str:
+    """Return the ends of a difference's interval; "–" where there is none."""
+    if interval is None:
+        return NONE
+    return " to ".join(difference(end, metric, decimals) for end in (interval.low, interval.high))
 
 
 def strongest(record: Record) -> ArmRecord | None:
@@ -109,8 +115,8 @@ def against_teacher(record: Record) -> Comparison | None:
 
 def decimals_of(found: Comparison) -> int:
     """Return how many decimals distinguish a difference and its interval from zero."""
-    ends = () if found.interval is None else (found.interval.low, found.interval.high)
-    smallest = min(abs(each) for each in (fmean(found.differences), *ends))
+    both = () if found.interval is None else (found.interval.low, found.interval.high)
+    smallest = min(abs(each) for each in (fmean(found.differences), *both))
     return 1 if smallest >= _TENTH_OF_A_POINT else 2
 
 
@@ -145,7 +151,7 @@ def _reached(record: Record, metric: DecidingMetric) -> str:
         lacking = "" if record.is_run else "; there is no control to compare it with"
         return f"On {examples(record)} the {name} has {_article(metric)} of {value}{lacking}."
     mean = fmean(found.differences)
-    size = difference(abs(mean), metric, decimals_of(found)).lstrip("+") + _unit(metric)
+    size = _size(mean, metric, decimals_of(found))
     how = f"{size} {'better' if mean > 0 else 'worse'}" if mean else "equal"
     which = "the strongest control" if arm.against is None else "its control"
     return (
@@ -164,12 +170,11 @@ def _certainty(record: Record, found: Comparison, metric: DecidingMetric) -> str
     one = "one seed only, so the variation between seeds is unknown"
     if found.interval is None:
         return one if len(found.differences) == 1 else "all seeds differ equally: no interval"
-    ends = (found.interval.low, found.interval.high)
-    low, high = (difference(end, metric, decimals_of(found)) for end in ends)
-    text = f"95 % interval {low} to {high}, over {_over(record, found)}"
+    shown_ends = ends(found.interval, metric, decimals_of(found))
+    text = f"95 % interval {shown_ends}, over {_over(record, found)}"
     if len(found.differences) == 1:
         text += f"; {one}"
-    if not _clear(found.interval):
+    if found.interval.low <= 0 <= found.interval.high:
         return f"{text}: it includes zero, so no difference is shown"
     return text if found.interval.low > 0 else f"{text}: distillation made it worse"
 
@@ -195,7 +200,7 @@ def _limits(found: Comparison, metric: DecidingMetric) -> str:
     if found.resolution >= 1:
         texts.append("So few test examples cannot show any difference.")
     elif found.resolution >= _A_POINT:
-        least = difference(found.resolution, metric).lstrip("+") + _unit(metric)
+        least = _size(found.resolution, metric)
         texts.append(f"So few test examples cannot show a difference below {least}.")
     return "".join(f" {text}" for text in texts)
 
@@ -206,31 +211,20 @@ def worst(record: Record, kind: str) -> PartDifference | None:
     return min(known, key=lambda each: each.difference, default=None)
 
 
-def part_interval(found: PartDifference, metric: DecidingMetric) -> str:
-    """Return the ends of a part's interval; "" where there is none."""
-    if found.interval is None:
-        return ""
-    ends = (found.interval.low, found.interval.high)
-    return " to ".join(difference(end, metric) for end in ends)
-
-
 def _worst_domain(record: Record, metric: DecidingMetric) -> str:
     found = worst(record, "domain")
     if found is None:
         return ""
     number = sum(each.kind == "domain" for each in record.parts)
-    ends = part_interval(found, metric)
-    interval = f" ({ends}, corrected for {number} domains)" if ends else ""
-    size = difference(found.difference, metric) + _unit(metric)
+    interval = f" ({ends(found.interval, metric)}, corrected for {number} domains)"
+    interval = interval if found.interval else ""
+    size = gain(found.difference, metric)
     return f"By domain the difference is lowest in “{found.name}”: {size}{interval}."
 
 
-def _clear(interval: Interval) -> bool:
-    return interval.low > 0 or interval.high < 0
-
-
-def _unit(metric: DecidingMetric) -> str:
-    return " points" if metric.is_fraction else ""
+def _size(value: float, metric: DecidingMetric, decimals: int = 1) -> str:
+    """Return a difference without its sign, with its unit."""
+    return gain(abs(value), metric, decimals).lstrip("+")
 
 
 def _against_teacher(record: Record, metric: DecidingMetric) -> str:
@@ -239,9 +233,9 @@ def _against_teacher(record: Record, metric: DecidingMetric) -> str:
         return ""
     mean = fmean(found.differences)
     side = "above" if (mean >= 0) == metric.higher else "below"
-    size = difference(abs(mean), metric).lstrip("+") + _unit(metric)
     value = shown(record.teacher.metrics[metric.name], metric)
-    return f"It is {size} {side} its teacher's {value}{_no_worse(record, found, metric)}."
+    tested = _no_worse(record, found, metric)
+    return f"It is {_size(mean, metric)} {side} its teacher's {value}{tested}."
 
 
 def _no_worse(record: Record, found: Comparison, metric: DecidingMetric) -> str:
@@ -249,7 +243,7 @@ def _no_worse(record: Record, found: Comparison, metric: DecidingMetric) -> str:
     if test is None:
         untested = "; non-inferiority cannot be tested with one seed, or where all seeds tie"
         return "" if record.margin is None else untested
-    margin = difference(test.margin, metric, 2).lstrip("+") + _unit(metric)
+    margin = _size(test.margin, metric, 2)
     bound = f"one-sided 95 % bound {difference(test.bound, metric, 2)}"
     if test.shown:
         return (

@@ -9,7 +9,7 @@ from tutelage.errors import ArgumentError, RunFolderError
 from tutelage.files import write_whole
 from tutelage.reports.markdown import render_markdown
 from tutelage.reports.page import Page, render
-from tutelage.reports.record import FORMAT, Record, record_json
+from tutelage.reports.record import FORMAT, Record
 
 _MARK = "tutelage report"
 
@@ -23,7 +23,7 @@ def write_report(page: Page, path: Path, record: Record) -> Path:
     check_path(path)
     beside = {
         path.with_suffix(".md"): f"{render_markdown(page)}\n<!-- {_MARK} -->\n",
-        path.with_suffix(".json"): record_json(record),
+        path.with_suffix(".json"): _json(record),
     }
     _write(beside | {path: render(page)})
     return path
@@ -45,7 +45,7 @@ def check_path(path: Path) -> None:
 
 def write_record(record: Record, path: Path) -> Path:
     """Write a record as JSON; return the path."""
-    _write({path: record_json(record)})
+    _write({path: _json(record)})
     return path
 
 
@@ -64,6 +64,12 @@ def read_record(path: Path) -> Record:
             f"{path} must be a record of the format {FORMAT!r}, got {error}; make it again: call "
             "the study again, whose finished trials are not repeated, or report() of the run"
         ) from error
+
+
+def _json(record: Record) -> str:
+    from pydantic import TypeAdapter  # noqa: PLC0415 - loaded where used
+
+    return TypeAdapter(Record).dump_json(record, indent=2).decode() + "\n"
 
 
 def _write(contents: Mapping[Path, str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from tutelage._checks import by_name, integer, positive
+from tutelage._checks import by_name, finite_number, integer, positive
 from tutelage.data import Transform
 from tutelage.errors import ArgumentError
 from tutelage.objectives import Objective
@@ -84,7 +84,8 @@ class Arm:
 
     Raises:
         ArgumentError: There is more than one of objective, stages and function, `reads` is beside
-            an objective, stages are none or beside epochs, or the sweep names no argument.
+            an objective, stages are none or beside epochs, there is one of `series` and `at`, or
+            the sweep names no argument.
     """
 
     objective: Objective | None = None
@@ -126,7 +127,17 @@ class Arm:
                     "an arm's stages have epochs of their own, got `epochs` beside them; leave "
                     "that out, or sweep over `stages`"
                 )
-        checks = {"epochs": _count, "batch_size": _count, "learning_rate": positive}
+        if (self.series != "") != (self.at is not None):
+            raise ArgumentError(
+                "an arm is drawn over `at` on the line of its `series`, got "
+                f"series={self.series!r} and at={self.at!r}; give both or neither"
+            )
+        checks = {
+            "epochs": _count,
+            "batch_size": _count,
+            "learning_rate": positive,
+            "at": finite_number,
+        }
         for name, check in checks.items():
             if getattr(self, name) is not None:  # as plain numbers: checkpoints hold no NumPy ones
                 value = check(name, getattr(self, name), "None is as the study has it")
@@ -168,15 +179,8 @@ def _count(name: str, value: object, advice: str) -> int:
 
 
 _SWEEP = "{'learning_rate': [1e-3, 3e-3]}"
-_SWEPT = {each.name for each in fields(Arm)} - {
-    "sweep",
-    "against",
-    "series",
-    "at",
-    "note",
-    "run",
-    "reads",
-}
+_NOT_SWEPT = {"sweep", "against", "series", "at", "note", "run", "reads"}
+_SWEPT = {each.name for each in fields(Arm)} - _NOT_SWEPT
 
 
 def as_arm(name: str, arm: object) -> Arm:

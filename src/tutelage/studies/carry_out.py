@@ -29,48 +29,36 @@ Tell = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Done:
-    """A finished trial.
-
-    Args:
-        planned: Which.
-        record: What was written of it.
-        val: The student's outputs on validation data, if there is any.
-        test: On test data.
-    """
+    """A finished trial: what was written of it, and its student's outputs on both data sets."""
 
     planned: Planned
     record: dict[str, Any]
     val: Tensor | None
     test: Tensor | None
 
+    @property
+    def output(self) -> Tensor:
+        """The student's outputs on test data, which all trials have that do not only tune."""
+        return cast("Tensor", self.test)
+
 
 class Trials:
-    """Runs the trials of a study and keeps them on disk.
-
-    Args:
-        plan: The study.
-        tell: Told how far it is.
-        val: What is known of the validation data, if there is any.
-        test: Of the test data.
-    """
+    """Runs the trials of a study and keeps them on disk; `tell` is told how far it is."""
 
     def __init__(self, plan: StudyPlan, tell: Tell, val: Truth | None, test: Truth) -> None:
         self.plan, self.tell = plan, tell
         self.keys = Keys(plan, "" if val is None else val.fingerprint)
         teacher = plan.teacher
         self._teacher = None if teacher is None else digest(teacher.fingerprint())
-        # Scores of tokens compare a student with the teacher.
-        scores = f"-scores-{self._teacher or 'alone'}" if plan.kind == "tokens" else ""
-        self.val = None if val is None else f"val-{val.fingerprint}{scores}"
-        self.test = f"test-{test.fingerprint}{scores}"
+        self._domains: dict[str, str] = {}
+        self.val = None if val is None else self._name("val", val)
+        self.test = self._name("test", test)
 
     def all(self, wanted: Sequence[Planned], tuning: bool = False) -> list[Done]:
         """Run the trials that no other process has, wait for the others, and return all.
 
-        Args:
-            wanted: In the order of the work.
-            tuning: Whether they only serve to choose settings: then test data is not used, and a
-                non-finite loss is a result, not an error.
+        Where they serve for `tuning`, to choose settings, test data is not used, and a non-finite
+        loss is a result, not an error.
         """
         left = [each for each in wanted if not self._is_done(each, tuning)]
         while left:
@@ -85,24 +73,29 @@ class Trials:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
         return [self._load(each) for each in wanted]
 
+    def _name(self, data: str, known: Truth) -> str:
+        """Return the name of a data set, and note its domains, by which specialists are asked."""
+        domains = "" if known.domains is None else f"-{digest(*known.domains)}"
+        name = f"{data}-{known.fingerprint}"
+        if self.plan.kind == "tokens":  # their scores compare a student with the teacher
+            name += f"-scores-{self._teacher}{domains}" if self._teacher else "-scores-alone"
+        self._domains[name] = domains
+        return name
+
     def student(self, planned: Planned) -> nn.Module:
         """Return a finished trial's student, from the folder of its run."""
         folder = self._folder(planned)
         return train(self.plan, planned, folder.run).student
 
     def teacher_outputs(self, name: str, data: object) -> Tensor | None:
-        """Return the teacher's outputs on a data set; they are computed once.
+        """Return the teacher's outputs on the data of a name (`self.val`, `self.test`), kept.
 
         None without a teacher, or with one that knows only some of the classes.
-
-        Args:
-            name: Of the data: `val` or `test` of these trials.
-            data: The same.
         """
         if self.plan.teacher is None:
             return None
         folder = self.plan.folder / "teacher"
-        file = folder / f"{self._teacher}-{name}.npy"
+        file = folder / f"{self._teacher}{self._domains[name]}-{name}.npy"
         with exclusive(folder):
             kept = outputs.load(file)
             if kept is None:
@@ -115,12 +108,12 @@ class Trials:
         self, model: Teacher, teacher: Teacher | None, name: str, data: object
     ) -> Tensor | None:
         kind = name.partition("-")[0]  # what the user called the data
-        if self.plan.kind == "tokens":
-            own = model.module
-            if own is None:
-                own = student_for(self.plan.make_student, self.plan.seeds[0])
-            return outputs.ask_scores(model, teacher, kind, data, self.plan.engine, own)
-        return outputs.ask(model, kind, data, self.plan.device)
+        if self.plan.kind != "tokens":
+            return outputs.ask(model, kind, data, self.plan.engine)
+        own = model.module
+        if own is None:
+            own = student_for(self.plan.make_student, self.plan.seeds[0])
+        return outputs.ask(model, kind, data, self.plan.engine, teacher, own)
 
     def _folder(self, planned: Planned) -> TrialFolder:
         return TrialFolder(self.plan.folder / "trials" / planned.key)

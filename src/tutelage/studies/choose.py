@@ -13,7 +13,6 @@ from tutelage.reports.conduct import Edge, Tried, Tuning
 from tutelage.studies.arm import Arm
 from tutelage.studies.carry_out import Trials
 from tutelage.studies.describe import readable_setting
-from tutelage.studies.plan import StudyPlan
 from tutelage.studies.score import Scorer
 from tutelage.studies.sweep import FURTHER, as_sweep, at_edge, beyond
 from tutelage.studies.trial import Planned
@@ -36,33 +35,24 @@ class Chosen:
     tuning: Tuning | None = None
 
 
-def choose(plan: StudyPlan, trials: Trials, scorer: Scorer) -> dict[str, Chosen]:
-    """Return each arm's setting, tried out on the first seeds.
-
-    Args:
-        plan: The study.
-        trials: Carries them out.
-        scorer: Gives the deciding metric.
-    """
-    searches = {name: _Search(name, arm, scorer) for name, arm in plan.arms.items() if arm.sweep}
-    grids = {name: list(each.arm.settings()) for name, each in searches.items()}
-    _try(plan, trials, grids, searches)
+def choose(trials: Trials, scorer: Scorer) -> dict[str, Chosen]:
+    """Return each arm's setting, the best in the deciding metric, tried out on the first seeds."""
+    arms = trials.plan.arms
+    searches = {name: _Search(name, arm, scorer) for name, arm in arms.items() if arm.sweep}
+    _try(trials, {name: list(each.arm.settings()) for name, each in searches.items()}, searches)
     extends = any(as_sweep(each.arm.sweep).extend for each in searches.values())
-    for _ in range(FURTHER if extends else 0):
-        further = {name: each.further() for name, each in searches.items()}
-        _try(plan, trials, further, searches)
-    return {
-        name: searches[name].chosen(FURTHER if extends else 0) if name in searches else Chosen({})
-        for name in plan.arms
-    }
+    most = FURTHER if extends else 0
+    for _ in range(most):
+        _try(trials, {name: each.further() for name, each in searches.items()}, searches)
+    return {name: searches[name].chosen(most) if name in searches else Chosen({}) for name in arms}
 
 
-def all_trials(plan: StudyPlan, trials: Trials, chosen: Mapping[str, Chosen]) -> list[Planned]:
+def all_trials(trials: Trials, chosen: Mapping[str, Chosen]) -> list[Planned]:
     """Return the trials of all arms at their settings, seed by seed."""
     return [
         trials.keys.trial(name, arm, chosen[name].setting, seed)
-        for seed in plan.seeds
-        for name, arm in plan.arms.items()
+        for seed in trials.plan.seeds
+        for name, arm in trials.plan.arms.items()
     ]
 
 
@@ -88,7 +78,7 @@ class _Search:
                 f"or no {self.scorer.monitor.name} on `val` at any; sweep over lower learning "
                 "rates, and let `val` have labels"
             )
-        sign = 1 if self.scorer.higher else -1
+        sign = 1 if self.scorer.monitor.higher else -1
         return self.settings[max(finite, key=lambda pair: (sign * pair[0], -pair[1]))[1]]
 
     def known(self, name: str) -> list[Any]:
@@ -105,11 +95,7 @@ class _Search:
         return []
 
     def chosen(self, further: int) -> Chosen:
-        """Return what was chosen.
-
-        Args:
-            further: How many settings beyond the grid were allowed.
-        """
+        """Return what was chosen; `further` settings beyond the grid were allowed."""
         best, texts = self.best, _told_apart([readable_setting(each) for each in self.settings])
         grid = len(list(self.arm.settings()))
         tried = (
@@ -126,12 +112,12 @@ class _Search:
 
 
 def _try(
-    plan: StudyPlan,
     trials: Trials,
     wanted: Mapping[str, Sequence[dict[str, Any]]],
     searches: Mapping[str, _Search],
 ) -> None:
     """Carry out the trials of some settings of each arm, and note how good they are."""
+    plan = trials.plan
     seeds = plan.seeds[: plan.training.sweep_seeds]
     planned = [
         trials.keys.trial(name, plan.arms[name], setting, seed)

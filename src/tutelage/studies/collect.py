@@ -25,75 +25,55 @@ from tutelage.studies.arm import Arm
 from tutelage.studies.carry_out import Done, Trials
 from tutelage.studies.choose import Chosen
 from tutelage.studies.describe import readable, readable_setting
-from tutelage.studies.differences import Differences
+from tutelage.studies.differences import Differences, Kind, Scores
 from tutelage.studies.plan import StudyPlan
 from tutelage.studies.score import Scorer
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A study whose trials are done.
+    """A study whose trials are done: by arm the chosen setting, and a trial for each seed."""
 
-    Args:
-        plan: The study.
-        trials: Gives the students back.
-        scorer: Computes metrics.
-        chosen: The setting of each arm.
-        done: The trials of each arm, one for each seed.
-    """
-
-    plan: StudyPlan
     trials: Trials
     scorer: Scorer
     chosen: Mapping[str, Chosen]
     done: Mapping[str, Sequence[Done]]
 
+    @property
+    def plan(self) -> StudyPlan:
+        """The study."""
+        return self.trials.plan
+
 
 class Collector:
-    """Makes the arms of a record from finished trials.
-
-    Args:
-        finished: The study.
-        models: The key of each arm's model.
-    """
+    """Makes the arms of a record from finished trials; `models` has the key of each arm's model."""
 
     def __init__(self, finished: Finished, models: Mapping[str, str]) -> None:
         self.plan, self.scorer = finished.plan, finished.scorer
         self.done, self.chosen, self.models = finished.done, finished.chosen, models
         self.differences = Differences(self.scorer, self.plan.groups)
+        self.outputs = {
+            name: [each.output for each in done] for name, done in finished.done.items()
+        }
         self.scores = {
-            name: self.differences.scores(
-                self.plan.reading(done[0].planned.arm), [_given(each) for each in done]
-            )
-            for name, done in finished.done.items()
+            name: self.differences.scores(self._reading(name), outputs)
+            for name, outputs in self.outputs.items()
         }
 
     def arms(self, teacher: ArmRecord | None) -> tuple[ArmRecord, ...]:
-        """Return all arms, controls first.
-
-        Args:
-            teacher: Whose class similarities theirs are correlated with.
-        """
-        controls = [name for name in self.plan.arms if name in self.plan.controls]
-        others = [name for name in self.plan.arms if name not in self.plan.controls]
-        return tuple(self._arm(name, teacher) for name in (*controls, *others))
+        """Return all arms, controls first; their class similarities are set against a teacher's."""
+        names = sorted(self.plan.arms, key=lambda name: name not in self.plan.controls)
+        return tuple(self._arm(name, teacher) for name in names)
 
     def teacher(self, model: str) -> ArmRecord | None:
-        """Return the teacher as an arm with one trial.
-
-        Args:
-            model: The key of its model.
-        """
+        """Return the teacher as an arm with one trial; `model` is its name and its model's key."""
         output, scorer = self.scorer.teacher_test, self.scorer
         if output is None:
             return None
-        reading = scorer.reading_of_teacher
-        if self.plan.kind == "boxes":
-            metrics = finite(scorer.of_teacher(output))
-            domains = scorer.by_domain(reading, output)
-            return ArmRecord(model, (TrialRecord(metrics=metrics, domains=domains),), model=model)
-        if output.shape != _given(next(iter(self.done.values()))[0]).shape:
-            metrics = finite(scorer.of_teacher(output)) if output.ndim == 2 else {}  # noqa: PLR2004
+        reading, theirs = scorer.reading_of_teacher, next(iter(self.outputs.values()))[0]
+        if self.plan.kind != "boxes" and output.shape != theirs.shape:
+            judged = output.ndim == 2 and len(output) == len(theirs)  # noqa: PLR2004
+            metrics = finite(scorer.of_teacher(output)) if judged else {}
             return ArmRecord(model, (TrialRecord(metrics=metrics),))
         trial = TrialRecord(
             metrics=finite(scorer.of_teacher(output)),
@@ -132,21 +112,25 @@ class Collector:
 
     def parts(self, arm: str, control: str) -> tuple[PartDifference, ...]:
         """Return an arm against a control by domain and by class."""
-        named, found = self.differences.named_parts, self.scores[arm] - self.scores[control]
-        outputs = {name: [_given(each) for each in self.done[name]] for name in (arm, control)}
-        classes = [self.differences.class_scores(each) for each in outputs.values()]
-        domains = [
-            self.differences.domain_scores(self.plan.reading(self.plan.arms[name]), each)
-            for name, each in outputs.items()
-        ]
-        return (
-            *self.differences.parts(found), *named("domain", *domains), *named("class", *classes)
-        )  # fmt: skip
+
+        def scores(name: str, kind: Kind) -> dict[str, Scores]:
+            reading, outputs = self._reading(name), self.outputs[name]
+            return self.differences.by_part(kind, self.scores[name], reading, outputs)
+
+        kinds: tuple[Kind, ...] = ("domain", "class")
+        return tuple(
+            part
+            for kind in kinds
+            for part in self.differences.parts(kind, scores(arm, kind), scores(control, kind))
+        )
+
+    def _reading(self, name: str) -> Objective:
+        """Return the objective by which an arm's outputs are read, at its chosen setting."""
+        return self.plan.reading(self.done[name][0].planned.arm)
 
     def _arm(self, name: str, teacher: ArmRecord | None) -> ArmRecord:
         arm, done = self.plan.arms[name], self.done[name]
-        reading = self.plan.reading(done[0].planned.arm)
-        outputs = [_given(each) for each in done]
+        reading, outputs = self._reading(name), self.outputs[name]
         found = self._summary(reading, outputs)
         theirs = () if teacher is None else teacher.similarity
         return ArmRecord(
@@ -169,7 +153,7 @@ class Collector:
 
     def _trial(self, done: Done) -> TrialRecord:
         kept, reading = done.record, self.plan.reading(done.planned.arm)
-        output = _given(done)
+        output = done.output
         return TrialRecord(
             seed=done.planned.seed,
             metrics=finite(self.scorer.on_test(reading, output)),
@@ -214,12 +198,6 @@ class Collector:
         left_out = ("seed", "engine", "metrics", "monitor")
         shown = {key: readable(value) for key, value in used.items() if key not in left_out}
         return own | swept | shown | {"precision": used["engine"].precision}
-
-
-def _given(done: Done) -> Tensor:
-    if done.test is None:
-        raise RuntimeError("a finished trial has outputs")
-    return done.test
 
 
 def _learns_from(plan: StudyPlan, arm: Arm) -> str:

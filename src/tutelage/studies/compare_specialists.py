@@ -109,9 +109,10 @@ def compare_specialists(  # noqa: PLR0913 - the options of `study`
         progress=progress,
     )
     record = found.results
+    parts = {each.name: each.interval for each in record.parts if each.kind == "domain"}
     return SpecialistComparison(
         _known(record.comparisons[0].interval),
-        {each.name: _known(each.interval) for each in record.parts if each.kind == "domain"},
+        {name: _known(parts.get(str(name))) for name in val.sets},
         found,
     )
 

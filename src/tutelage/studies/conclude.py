@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,16 +12,17 @@ from statistics import fmean
 
 from torch import Tensor, nn
 
-from tutelage.reports.models import measure_models, measure_variants
+from tutelage.identity import digest
+from tutelage.reports.models import Timing, measure_models, measure_variants
 from tutelage.reports.record import ArmRecord, ModelRecord, Record
 from tutelage.reports.summary import SIMILARITY_TEMPERATURE, unmeasured_scores, versions
-from tutelage.reports.verdict import control_of
+from tutelage.reports.verdict import TEACHER, control_of
 from tutelage.studies.collect import Collector, Finished
-from tutelage.studies.models import TEACHER, architecture, timing
 from tutelage.studies.samples import Words, samples_of
 from tutelage.teachers import Live
 
 _FEW = 3
+_BATCH, _SECONDS, _ROUNDS = 256, 0.5, 20
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,14 @@ def conclude(finished: Finished, options: ReportOptions, named: str | None) -> R
     students = {
         name: finished.trials.student(done[0].planned) for name, done in finished.done.items()
     }
-    keys = {name: architecture(each) for name, each in students.items()}
+    keys = {name: _architecture(each) for name, each in students.items()}
     total = sum(map(len, finished.done.values()))
     finished.trials.tell("measuring the models", total, total)
     collector = Collector(finished, keys)
     ours = collector.teacher(TEACHER)
     arms = collector.arms(ours)
     models = _models(finished, students, keys)
-    primary = named or _primary(arms, scorer.higher)
+    primary = named or _primary(arms, scorer.monitor.higher)
     if options.variants:
         model = models[keys[primary]]
         models[keys[primary]] = _with_variants(finished, model, students[primary], primary)
@@ -88,9 +90,7 @@ def conclude(finished: Finished, options: ReportOptions, named: str | None) -> R
     )
     control = control_of(record, primary)
     parts = () if control is None else collector.parts(primary, control.name)
-    first = finished.done[primary][0].test
-    if first is None:
-        return replace(record, parts=parts)
+    first = finished.done[primary][0].output
     shown = samples_of(plan.test, scorer.test, first, scorer.teacher_test, options.words)
     return replace(record, parts=parts, samples=shown)
 
@@ -119,9 +119,21 @@ def _models(
     teacher = finished.plan.teacher
     first = {} if teacher is None else {TEACHER: teacher}
     everyone = first | {keys[name]: Live(distinct[keys[name]]) for name in keys}
-    tokens = finished.plan.kind == "tokens"
-    found = measure_models(everyone, timing(finished.plan.test, tokens))
+    found = measure_models(everyone, _timing(finished))
     return {key: replace(each, name=names.get(key, each.name)) for key, each in found.items()}
+
+
+def _timing(finished: Finished) -> Timing:
+    plan = finished.plan
+    tokens = plan.kind == "tokens"
+    return Timing("test", plan.test, 1 if tokens else _BATCH, _SECONDS, _ROUNDS, tokens)
+
+
+def _architecture(model: nn.Module) -> str:
+    """Return a text that two models share if they have the same parts and shapes."""
+    state = model.state_dict().items()
+    shapes = [(name, tuple(each.shape)) for name, each in state if isinstance(each, Tensor)]
+    return digest(repr(model), repr(shapes))
 
 
 def _with_variants(
@@ -133,8 +145,7 @@ def _with_variants(
     def metric(output: Tensor) -> float | None:
         return scorer.on_test(reading, output)[scorer.monitor.name]
 
-    found = measure_variants(student, timing(finished.plan.test), metric)
-    return replace(model, variants=found)
+    return replace(model, variants=measure_variants(student, _timing(finished), metric))
 
 
 def _chosen_by(named: str | None, arms: Sequence[ArmRecord]) -> str:
@@ -149,8 +160,9 @@ def _primary(arms: Sequence[ArmRecord], higher: bool) -> str:
     ours = [arm for arm in arms if not arm.is_control]
 
     def on_validation(arm: ArmRecord) -> float:
-        values = [trial.val for trial in arm.trials if trial.val is not None]
-        mean = fmean(values) if values else 0.0
+        mean = fmean([math.nan if trial.val is None else trial.val for trial in arm.trials])
+        if not math.isfinite(mean):  # some seed has none
+            return -math.inf
         return mean if higher else -mean
 
     return max(ours, key=on_validation).name

@@ -28,13 +28,7 @@ def built_in_controls(
 
     These are the baseline, the baseline with smoothed labels, and for each transform, training
     data, batch size or greater length that arms have of their own, the baseline with the same.
-
-    Args:
-        arms: Of the study.
-        kind: What the students' outputs hold.
-        train: The study's training data.
-        epochs: Of the study; None where it has steps.
-        seed: For which training data that are a function are looked at.
+    Training data that are a function are looked at for one seed.
     """
     if kind == "tokens" and not any(map(_is_by_row, arms.values())):
         kind = "classes"  # so that controls weigh texts as the arms do
@@ -155,16 +149,21 @@ def _with_labels(
     name: str, own: dict[str, list[Any]], train: object, seed: int
 ) -> tuple[dict[str, list[Any]], list[str]]:
     """Return what a control can have: data, and a transform, that leave labels; and what not."""
-    notes = []
+    notes, found = [], dict(own)
     if "train" in own:
-        known = [each for each in own["train"] if _has_labels(each or train, None, seed)]
+        known = [
+            each
+            for each in own["train"]
+            if _has_labels(train if each is None else each, None, seed)
+        ]
         if len(known) < len(own["train"]):
             notes.append(
                 f"There is no control on the training data of “{name}”, which have no label."
             )
-        own = {**own, "train": known} if known else {k: v for k, v in own.items() if k != "train"}
+        found["train"] = known
     if "transform" in own:
-        data = own.get("train", [train])[0] or train
+        data = next(iter(found.get("train", ())), None)
+        data = train if data is None else data
         known = [each for each in own["transform"] if _has_labels(data, each, seed)]
         missing = [_name(each) for each in own["transform"] if each not in known]
         if missing and _has_labels(data, None, seed):
@@ -172,9 +171,8 @@ def _with_labels(
                 f"There is no control with {' or '.join(missing)}, as in “{name}”, which leaves no "
                 "label."
             )
-        rest = {k: v for k, v in own.items() if k != "transform"}
-        own = {**own, "transform": known} if known else rest
-    return own, notes
+        found["transform"] = known
+    return {key: each for key, each in found.items() if each}, notes
 
 
 def _has_labels(data: object, transform: Transform | None, seed: int) -> bool:

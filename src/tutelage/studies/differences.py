@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,13 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, TutelageError
-from tutelage.evaluation import (
-    Interval,
-    NonInferiority,
-    non_inferiority,
-    paired_interval,
-    seeds_needed,
-)
+from tutelage.evaluation import Interval, non_inferiority, paired_interval, seeds_needed
+from tutelage.evaluation.breakdown import places
 from tutelage.objectives import Objective
 from tutelage.reports.record import Comparison, PartDifference
 from tutelage.studies.pseudo_values import PseudoValues
@@ -30,6 +26,9 @@ from tutelage.studies.score import Scorer
 _ON_EXAMPLES = ("accuracy", "label_accuracy", "agreement")  # from 0 to 1 on each example
 _ON_TOKENS = ("kl", "acceptance_rate")
 _CONFIDENCE = 0.95
+
+Kind = Literal["domain", "class"]
+"""Of parts of the test data."""
 
 
 @dataclass(frozen=True)
@@ -51,24 +50,18 @@ class Scores:
     def __sub__(self, other: Scores) -> Scores:
         """Return the differences, seed by seed; a single row counts for every seed."""
         ours, theirs, rows = self.table, other.table, self.rows
-        if ours.shape[1] != theirs.shape[1]:  # one of the two has no parts
+        if rows != other.rows or ours.shape[1] != theirs.shape[1]:  # the units are not the same
             ours, theirs, rows = ours.mean(1, keepdims=True), theirs.mean(1, keepdims=True), ()
         return Scores(ours - theirs, rows, self.resolution if rows else 0.0)
 
 
 class Differences:
-    """Computes and compares scores on the test data.
-
-    Args:
-        scorer: Has the deciding metric, the labels and domains.
-        groups: The document, patient or the like of each test example; None if they are
-            independent.
-    """
+    """Computes and compares scores on the test data, whose examples may belong to groups."""
 
     def __init__(self, scorer: Scorer, groups: Sequence[Hashable] | None) -> None:
         self.scorer, self.groups = scorer, groups
         self._pseudo = PseudoValues(scorer, groups)
-        self._sign = 1.0 if scorer.higher else -1.0
+        self._sign = 1.0 if scorer.monitor.higher else -1.0
 
     def scores(self, reading: Objective, outputs: Sequence[Tensor]) -> Scores:
         """Return the scores of an arm's outputs, one for each seed."""
@@ -86,19 +79,19 @@ class Differences:
 
         Of language models also of those of counts.
         """
-        found: dict[str, Interval] = {}
         tokens = self.scorer.plan.kind == "tokens"
-        for name in (*_ON_EXAMPLES, *(_ON_TOKENS if tokens else ("mse",))):
-            scores = self._on_examples(name, reading, outputs)
-            interval = None if scores is None else self._interval(scores, _CONFIDENCE)
-            found |= {} if interval is None else {name: interval}
+        names = (*_ON_EXAMPLES, *(_ON_TOKENS if tokens else ("mse",)))
+        scores = {name: self._on_examples(name, reading, outputs) for name in names}
         for name in self.scorer.counted if tokens else ():
             values = [self._pseudo.counted(name, each) for each in outputs]
             known = [each for each in values if each is not None]
-            scores = _table(known) if len(known) == len(values) else None
-            interval = None if scores is None else self._interval(scores, _CONFIDENCE)
-            found |= {} if interval is None else {name: interval}
-        return found
+            scores[name] = _table(known) if len(known) == len(values) else None
+        found = {
+            name: self._interval(each, _CONFIDENCE)
+            for name, each in scores.items()
+            if each is not None
+        }
+        return {name: each for name, each in found.items() if each is not None}
 
     def _on_examples(
         self, name: str, reading: Objective, outputs: Sequence[Tensor]
@@ -122,6 +115,14 @@ class Differences:
         over = [
             name for name, several in (("seeds", seeds > 1), ("examples", units > 1)) if several
         ]
+        needed = test = None
+        with suppress(ArgumentError):  # no difference, one seed, or more than can be asked for
+            needed = seeds_needed(found.table, abs(float(found.table.mean())), groups=groups)
+        if margin is not None and seeds > 1:  # one seed shows nothing
+            with suppress(ArgumentError):  # ties without examples, or a single group
+                test = non_inferiority(
+                    found.table, margin, groups=groups, resolution=found.resolution
+                )
         return Comparison(
             arm=arm,
             other=other,
@@ -129,86 +130,64 @@ class Differences:
             interval=interval,
             over=" and ".join(over) if interval else "",
             resolution=found.resolution * _unseen(units if groups is None else len(set(groups))),
-            seeds_needed=self._seeds_needed(found, groups),
-            non_inferiority=self._non_inferiority(found, groups, margin),
+            seeds_needed=needed,
+            non_inferiority=test,
         )
 
-    def parts(self, found: Scores) -> tuple[PartDifference, ...]:
-        """Return the differences of each domain and of each class, corrected for their number."""
-        return (
-            *self._parts("domain", found, self.scorer.test.domains),
-            *self._parts("class", found, self._classes()),
-        )
-
-    def class_scores(self, outputs: Sequence[Tensor]) -> dict[str, Scores]:
-        """Return the scores of an arm's outputs by class, where the deciding metric tells them.
-
-        Without the classes that some seed's outputs do not have.
-        """
-        if not self.scorer.is_by_class:
-            return {}
-        seeds = [self._pseudo.by_class(each) for each in outputs]
-        return {
-            str(name): self._signed(_table([each[name] for each in seeds]))
-            for name in seeds[0]
-            if all(name in each for each in seeds)
-        }
-
-    def domain_scores(self, reading: Objective, outputs: Sequence[Tensor]) -> dict[str, Scores]:
-        """Return the scores of an arm's outputs on each domain alone.
-
-        For a deciding metric that is no mean over examples: of one that is, `parts` tells them.
-        """
-        domains, name = self.scorer.test.domains, self.scorer.monitor.name
-        different = list(dict.fromkeys(domains or ()))
-        if len(different) < 2 or self._on_examples(name, reading, outputs[:1]) is not None:  # noqa: PLR2004
-            return {}
-        found: dict[str, Scores] = {}
-        for each in different:
-            rows = [row for row, domain in enumerate(domains or ()) if domain == each]
-            with suppress(TutelageError):  # a metric that this domain does not allow
-                scores = _table(
-                    [self._pseudo.deciding(reading, output, rows) for output in outputs]
-                )
-                if bool(np.isfinite(scores.table).all()):
-                    found[str(each)] = self._signed(scores)
-        return found
-
-    def named_parts(
-        self, kind: str, ours: Mapping[str, Scores], theirs: Mapping[str, Scores]
+    def parts(
+        self, kind: Kind, ours: Mapping[str, Scores], theirs: Mapping[str, Scores]
     ) -> tuple[PartDifference, ...]:
-        """Return differences of domains or classes from their scores, corrected for their number.
-
-        Args:
-            kind: "domain" or "class".
-            ours: The scores of an arm by name.
-            theirs: Those of the arm that it is compared with.
-        """
-        common = [name for name in ours if name in theirs]
-        level = 1 - (1 - _CONFIDENCE) / max(1, len(common))  # Bonferroni
-        found = {name: ours[name] - theirs[name] for name in common}
+        """Return the differences of two arms `by_part`, corrected for the number of parts."""
+        found = {name: ours[name] - theirs[name] for name in ours if name in theirs}
+        level = 1 - (1 - _CONFIDENCE) / max(1, len(found))  # Bonferroni
         sizes = Counter(map(str, self.scorer.test.domains or ())) if kind == "domain" else {}
         return tuple(
             PartDifference(
-                kind, name, sizes.get(name), float(each.table.mean()), self._interval(each, level)
+                kind,
+                name,
+                len(each.rows) or sizes.get(name),
+                float(each.table.mean()),
+                self._interval(each, level),
             )
             for name, each in found.items()
         )
 
-    def _parts(
-        self, kind: str, found: Scores, names: Sequence[Hashable] | None
-    ) -> Iterator[PartDifference]:
-        members: dict[Hashable, list[int]] = {}
-        for place, row in enumerate(found.rows):
-            members.setdefault("" if names is None else names[row], []).append(place)
-        if len(members) < 2:  # noqa: PLR2004 - nothing to tell apart
-            return
-        level = 1 - (1 - _CONFIDENCE) / len(members)  # Bonferroni
-        for name, places in members.items():
-            rows = tuple(found.rows[each] for each in places)
-            own = Scores(found.table[:, places], rows, found.resolution)
-            mean = float(own.table.mean())
-            yield PartDifference(kind, str(name), len(rows), mean, self._interval(own, level))
+    def by_part(
+        self, kind: Kind, whole: Scores, reading: Objective, outputs: Sequence[Tensor]
+    ) -> dict[str, Scores]:
+        """Return the scores of an arm by domain or class: of a mean over examples, those of each.
+
+        Of another metric they are those on each domain alone, or by class where the metric tells
+        them; without the parts for which some seed's outputs have no finite one. `whole` are the
+        scores on all examples.
+        """
+        if whole.rows:
+            names = self.scorer.test.domains if kind == "domain" else self._classes()
+            return {} if names is None else _split(whole, names)
+        found = self._by_class(outputs) if kind == "class" else self._by_domain(reading, outputs)
+        known = {name: _table(seeds) for name, seeds in found.items()}
+        return {
+            name: self._signed(each)
+            for name, each in known.items()
+            if len(each.table) == len(outputs) and bool(np.isfinite(each.table).all())
+        }
+
+    def _by_class(self, outputs: Sequence[Tensor]) -> dict[str, list[list[float]]]:
+        """Return the pseudo-values of each class and seed that has it."""
+        if not self.scorer.is_by_class:
+            return {}
+        seeds = [self._pseudo.by_class(each) for each in outputs]
+        return {str(name): [each[name] for each in seeds if name in each] for name in seeds[0]}
+
+    def _by_domain(
+        self, reading: Objective, outputs: Sequence[Tensor]
+    ) -> dict[str, list[list[float]]]:
+        """Return the pseudo-values of each domain that allows the metric, and seed."""
+        members, found = places(self.scorer.test.domains or ()), {}
+        for name, rows in members.items() if len(members) > 1 else ():
+            with suppress(TutelageError):  # a metric that this domain does not allow
+                found[name] = [self._pseudo.deciding(reading, each, rows) for each in outputs]
+        return found
 
     def _classes(self) -> list[int] | None:
         labels = self.scorer.test.labels
@@ -232,21 +211,16 @@ class Differences:
         except ArgumentError:  # one seed or ties without examples, or a single group
             return None
 
-    def _seeds_needed(self, found: Scores, groups: Sequence[Hashable] | None) -> int | None:
-        try:
-            return seeds_needed(found.table, abs(float(found.table.mean())), groups=groups)
-        except ArgumentError:  # no difference, one seed, or more than can be asked for
-            return None
 
-    def _non_inferiority(
-        self, found: Scores, groups: Sequence[Hashable] | None, margin: float | None
-    ) -> NonInferiority | None:
-        if margin is None or len(found.table) < 2:  # noqa: PLR2004 - one seed shows nothing
-            return None
-        try:
-            return non_inferiority(found.table, margin, groups=groups, resolution=found.resolution)
-        except ArgumentError:  # ties without examples, or a single group
-            return None
+def _split(whole: Scores, names: Sequence[Hashable]) -> dict[str, Scores]:
+    """Return the scores of the examples of each name; nothing where they all have one."""
+    members = places(str(names[row]) for row in whole.rows)
+    if len(members) < 2:  # noqa: PLR2004 - nothing to tell apart
+        return {}
+    return {
+        name: Scores(whole.table[:, own], tuple(whole.rows[each] for each in own), whole.resolution)
+        for name, own in members.items()
+    }
 
 
 def _table(seeds: Sequence[Sequence[float]]) -> Scores:

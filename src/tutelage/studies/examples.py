@@ -73,13 +73,16 @@ def train_examples(name: str, data: Any) -> Examples:
     with randomness.preserved(), undisturbed(dataset):
         rows = _rows(data, len(dataset))
         table = table_of(dataset) is not None
-        few = rows if table else rows[:: math.ceil(len(rows) / MOST)]
+        few = rows if table else _few(rows)
         source = _source(data, dataset, few)
         augmented = bool(views_in(dataset)) or (not table and _differs(source))
         found = Examples(name, total=len(rows), data=data, augmented=augmented)
         if augmented:
             return found
-        batches = [(example_keys(each), domains_of(each), kind_of(each)) for each in _read(source)]
+        randomness.seed_everything(0)
+        batches = [
+            (example_keys(each), domains_of(each), kind_of(each)) for each in source.epoch(0)
+        ]
         keys = [key for each, _, _ in batches for key in each]
         tagged = [each for _, each, _ in batches if each is not None]
         domains = [each for batch in tagged for each in batch]
@@ -103,7 +106,7 @@ def unaugmented(examples: Examples) -> Examples:
         return replace(examples, unread=_no_length(examples.name))
     with randomness.preserved(), undisturbed(dataset):
         rows = _rows(data, len(dataset))
-        for leaf, inside, domain in _leaves(dataset, rows[:: math.ceil(len(rows) / MOST)]):
+        for leaf, inside, domain in _leaves(dataset, _few(rows)):
             found = _contents(leaf, inside)
             keys += found or [f"{id(leaf)} {row}".encode() for row in inside]
             kinds.append(_kind(leaf, inside[0]) if found else f"{_RANDOM}{id(leaf)}")
@@ -121,17 +124,17 @@ def _no_length(name: str) -> str:
     return f"{name} has no length, so its examples were not compared"
 
 
+def _few(rows: np.ndarray) -> np.ndarray:
+    """Return at most `MOST` of the indices, evenly spread."""
+    return rows[:: max(1, math.ceil(len(rows) / MOST))]
+
+
 def _source(data: Any, dataset: Any, rows: np.ndarray) -> Source:
     """Return batches of some examples in their order."""
     part = dataset if len(rows) == len(dataset) else Subset(dataset, rows.tolist())
     if isinstance(data, DataLoader) and data.collate_fn is not default_collate:
         return LoaderSource("train", in_order(data, part), Shard())
     return as_source("train", part, BATCH, shuffle=False)
-
-
-def _read(source: Source) -> Iterator[Any]:
-    randomness.seed_everything(0)
-    return source.epoch(0)
 
 
 def _differs(source: Source) -> bool:

@@ -18,11 +18,8 @@ class Keys:
 
     A key changes with all that decides a trial's result, as far as it can be seen: teacher, first
     weights, data, objective, settings. So a trial is never mistaken for that of another study in
-    the same folder; one whose settings were changed is simply another trial.
-
-    Args:
-        plan: The study.
-        val: A text that changes with the validation data; "" without.
+    the same folder; one whose settings were changed is simply another trial. `val` is a text that
+    changes with the validation data.
     """
 
     def __init__(self, plan: StudyPlan, val: str) -> None:

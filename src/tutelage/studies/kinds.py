@@ -44,11 +44,6 @@ def study_kind(arms: Mapping[str, Arm], controls: Mapping[str, Arm], test: Truth
 
     Where no objective tells, the labels do, and boxes tell first.
 
-    Args:
-        arms: Of the study.
-        controls: Those that the user gives.
-        test: What is known of the test data.
-
     Raises:
         ArgumentError: Some objectives are of binary labels and others are not, or there is nothing
             to tell by but floats that are all 0 or 1.

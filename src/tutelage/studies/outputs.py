@@ -25,7 +25,7 @@ from tutelage.nested import describe, moved, named_tensors
 from tutelage.signals import UNLABELLED, Batch
 from tutelage.studies.detections import packed, unpacked
 from tutelage.studies.example_keys import domains_of, example_keys, kind_of
-from tutelage.studies.row_labels import RowLabels, RowLabelsReader, row_labels_for
+from tutelage.studies.row_labels import RowLabels, joined_row_labels, row_labels, row_labels_for
 from tutelage.teachers import Teacher
 from tutelage.training import Engine
 
@@ -107,8 +107,7 @@ def truth(name: str, data: object, student: Callable[[], object] | None = None) 
         DataError: The data cannot be read.
     """
     model, of_tokens = None, False
-    labels, targets, domains, prints, keys, kind = [], [], [], [], [], ""
-    by_row = RowLabelsReader()
+    labels, targets, domains, prints, keys, by_row, kind = [], [], [], [], [], [], ""
     with randomness.preserved():
         randomness.seed_everything(0)
         for batch in source_of(name, data).epoch(0):
@@ -119,7 +118,7 @@ def truth(name: str, data: object, student: Callable[[], object] | None = None) 
             if tokens and student is not None and model is None:
                 model = student()
                 of_tokens = generates(model) and not isinstance(model, Output)
-            by_row.add(as_asked(batch, model if of_tokens else None))
+            by_row.append(row_labels(as_asked(batch, model if of_tokens else None)))
             domains.append(domains_of(batch))
             prints.append(fingerprint(dict(named_tensors((batch.inputs, batch.labels)))))
             keys += example_keys(batch)
@@ -130,19 +129,14 @@ def truth(name: str, data: object, student: Callable[[], object] | None = None) 
         fingerprint=digest(*prints),
         keys=tuple(keys),
         kind=kind,
-        by_row=by_row.found(),
+        by_row=joined_row_labels(by_row),
         targets=tuple(targets) if targets else None,
         of_tokens=of_tokens,
     )
 
 
 def notes_on(test: Truth, binary: bool = False) -> tuple[str, ...]:
-    """Return what a reader must know of the labels of test data, in sentences.
-
-    Args:
-        test: What is known of them.
-        binary: Whether labels are binary.
-    """
+    """Return what a reader must know of the labels of test data, perhaps binary, in sentences."""
     labels = test.labels
     if labels is not None and binary and labels.ndim > 1:
         return _never_true(labels)
@@ -167,73 +161,49 @@ def _never_true(labels: Tensor) -> tuple[str, ...]:
     )
 
 
-def ask(model: Teacher, name: str, data: object, device: torch.device) -> Tensor | None:
+def ask(
+    model: Teacher,
+    name: str,
+    data: object,
+    engine: Engine,
+    teacher: Teacher | None = None,
+    asked_as: nn.Module | None = None,
+) -> Tensor | None:
     """Return a model's outputs on a data set, `[examples, …]`, in float32 on the CPU.
 
-    Detections are `packed`. None for a teacher that knows only some of the classes.
-
-    Args:
-        model: The student or the teacher.
-        name: The argument that the data was, for errors.
-        data: Such as `test`.
-        device: Where to run the model.
+    Detections are `packed`, and of language models it is the table of their `TokenScores`. None for
+    a teacher that knows only some of the classes. Language models are asked as one of the students,
+    `asked_as`, and compared with the teacher.
 
     Raises:
         DataError: The data cannot be read.
         ModelError: The model refuses the inputs.
         StoreError: A stored teacher has no outputs for this data.
     """
-    model = model.for_data(name, data)
-    with model.ready(device):
-        source = source_of(name, data)
-        found = evaluate(model, None, None, source, device=device).outputs
-    if found.predictions is not None:
-        return packed(found.predictions)
-    return None if found.student is None else found.student.float()
-
-
-def ask_scores(
-    model: Teacher,
-    teacher: Teacher | None,
-    name: str,
-    data: object,
-    engine: Engine,
-    student: nn.Module,
-) -> Tensor | None:
-    """Return a language model's `TokenScores` on a data set, `[tokens, 6]`, as a tensor.
-
-    None for a teacher that knows only some of the tokens.
-
-    Args:
-        model: The student or the teacher.
-        teacher: Whom it is compared with; None for nobody.
-        name: The argument that the data was, for errors.
-        data: Such as `test`.
-        engine: Where to run the models, and how many logits may exist at a time.
-        student: A student, which tells what is asked of texts.
-
-    Raises:
-        TutelageError: As `ask`.
-    """
     device, model = engine.torch_device(), model.for_data(name, data)
     teacher = None if teacher is None else teacher.for_data(name, data)
+    tokens = asked_as is not None
     with model.ready(device), nullcontext() if teacher is None else teacher.ready(device):
         found = evaluate(
             model,
             teacher,
             None,
-            as_source(name, data, BATCH_OF_TEXTS, shuffle=False),
+            source_of(name, data, tokens),
             device=device,
-            scores=True,
-            asked_as=student,
+            scores=tokens,
+            asked_as=asked_as,
             chunk_logits_from=engine.chunk_logits_from,
         ).outputs
-    return None if found.scores is None else found.scores.table
+    if found.scores is not None:
+        return found.scores.table
+    if found.predictions is not None:
+        return packed(found.predictions)
+    return None if found.student is None else found.student.float()
 
 
-def source_of(name: str, data: object) -> Source:
-    """Return the batches of a data set in its order."""
-    return as_source(name, data, BATCH, shuffle=False)
+def source_of(name: str, data: object, tokens: bool = False) -> Source:
+    """Return the batches of a data set in its order; `tokens` is for language models."""
+    return as_source(name, data, BATCH_OF_TEXTS if tokens else BATCH, shuffle=False)
 
 
 def save(path: Path, outputs: Tensor) -> None:

@@ -24,17 +24,7 @@ _SHOWN = 2
 def check_overlaps(
     plan: StudyPlan, val: Truth | None, test: Truth, allowed: bool
 ) -> tuple[Overlap, ...]:
-    """Return what each two of the study's data sets have in common.
-
-    Args:
-        plan: The study.
-        val: What is known of the validation data, if there is any.
-        test: Of the test data.
-        allowed: Whether examples in two of them are only reported.
-
-    Raises:
-        DataError: Two have more examples in common than duplicates within the data explain.
-    """
+    """Return what each two of the study's data sets have in common; a leak must be `allowed`."""
     judged = [] if val is None else [evaluated("val", plan.val, val)]
     judged.append(evaluated("test", plan.test, test))
     found = [checked(compare(*judged), allowed)] if val is not None else []
@@ -85,11 +75,7 @@ def compare(first: Examples, second: Examples) -> Overlap:
 
 
 def checked(found: Overlap, allowed: bool) -> Overlap:
-    """Refuse an overlap that is a leak, unless it is allowed.
-
-    Raises:
-        DataError: It is.
-    """
+    """Return an overlap; refuse one that is a leak, unless it is allowed."""
     if found.is_leak and not allowed:
         which = " and ".join(map(str, found.indices))
         raise DataError(

@@ -67,25 +67,10 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyPlan:
-    """What a study is to do.
+    """What a study is to do: the arguments of `study`, checked and converted.
 
-    Args:
-        teacher: Whom the arms learn from; None for none.
-        make_student: Makes a fresh student, or is one, to be copied.
-        kind: What the students' outputs hold.
-        train: Training data, or a function from a seed to such.
-        val: Data for all choices, if there is any.
-        test: Data that chooses nothing.
-        arms: By name, controls last.
-        controls: Names of those that the others are compared with.
-        seeds: One repetition each.
-        epochs: Passes over `train`; None where `training` has steps.
-        training: What all arms share.
-        metrics: The user's own.
-        monitor: The metric that decides; None for the default one of the task.
-        margin: What the student may lose against its teacher and still be as good.
-        groups: The group of each test example; None if they are independent.
-        folder: Where trials are kept.
+    `kind` is what the students' outputs hold, `arms` contains the controls, whose names are
+    `controls`, and `folder` is where trials are kept.
     """
 
     teacher: Teacher | None
@@ -121,8 +106,6 @@ class StudyPlan:
             )
         for name in ("val", "test"):
             _check_fixed_order(name, getattr(self, name))
-        if not self.arms:
-            raise ArgumentError("`arms` must have at least one arm, got none; name an objective")
         for name, arm in self.arms.items():
             if self.needs_teacher(arm) and self.teacher_of(arm) is None:
                 raise ArgumentError(
@@ -137,11 +120,7 @@ class StudyPlan:
             )
 
     def first_student(self, arm: Arm, seed: int) -> nn.Module:
-        """Return an arm's untrained student: for one seed always the same weights.
-
-        Raises:
-            ModelError: What makes students returns no module.
-        """
+        """Return an arm's untrained student: for one seed always the same weights."""
         make = arm.student or self.make_student
         return deepcopy(make) if isinstance(make, nn.Module) else student_for(make, seed)
 
@@ -206,11 +185,7 @@ class StudyPlan:
 
 
 def student_for(make: Callable[[], nn.Module] | nn.Module, seed: int) -> nn.Module:
-    """Return the student that a function makes for a seed, or the module that is given.
-
-    Raises:
-        ModelError: The function returns no module.
-    """
+    """Return the student that a function makes for a seed, or the module that is given."""
     if isinstance(make, nn.Module):
         return make
     with randomness.preserved():

@@ -14,13 +14,13 @@ from tutelage.errors import ArgumentError, RunFolderError
 from tutelage.evaluation import Metric
 from tutelage.evaluation.intervals import Groups, listed
 from tutelage.evaluation.metrics import needs_logits
+from tutelage.reports.verdict import TEACHER
 from tutelage.studies.arm import Arm, as_arm
 from tutelage.studies.conclude import ReportOptions
-from tutelage.studies.models import TEACHER
 from tutelage.studies.outputs import Truth
 from tutelage.studies.plan import Training
 from tutelage.studies.score import Scorer
-from tutelage.studies.sweep import as_sweep, joined
+from tutelage.studies.sweep import Sweep, as_sweep, joined
 
 
 def all_arms(
@@ -41,35 +41,29 @@ def all_arms(
         raise ArgumentError(
             f"arms and controls must not be named {TEACHER!r}, got one that is; rename it"
         )
-    return {name: _sweeping(arm, sweep) for name, arm in both.items()}
+    common = as_sweep(sweep)
+    return {
+        name: replace(arm, sweep=joined(_unset(arm, common), arm.sweep))
+        for name, arm in both.items()
+    }
 
 
 def arms_of(name: str, given: object) -> dict[str, Arm]:
-    """Return arms, or controls, by name.
-
-    Raises:
-        ArgumentError: They have no names, or one of them is none.
-    """
+    """Return arms, or controls, by name."""
     named = by_name(name, given, "{'soft targets': tl.SoftTargets(4)}")
     return {each: as_arm(each, arm) for each, arm in named.items()}
 
 
-def _sweeping(arm: Arm, sweep: Mapping[str, Any]) -> Arm:
-    swept = by_name("sweep", sweep, "{'learning_rate': [1e-3, 3e-3]}").items()
-    common = {name: each for name, each in swept if getattr(arm, name, None) is None}
-    options = as_sweep(sweep)
-    return replace(arm, sweep=joined(replace(options, grid=common), arm.sweep))
+def _unset(arm: Arm, common: Sweep) -> Sweep:
+    """Return the part of a common sweep that an arm does not set itself."""
+    own = {name: each for name, each in common.items() if getattr(arm, name, None) is None}
+    return replace(common, grid=own)
 
 
 def check_options(
     arms: Mapping[str, object], primary: str | None, margin: float | None, teacher: object
 ) -> None:
-    """Refuse options that do not go together.
-
-    Raises:
-        ArgumentError: There is no arm, the primary is none of them, there is a margin without a
-            teacher, or this is one of several processes of one trainer.
-    """
+    """Refuse options that do not go together, and to be one of several processes of a trainer."""
     if not arms:
         raise ArgumentError("`arms` must have at least one arm, got none; name an objective")
     if primary is not None and primary not in arms:
@@ -90,11 +84,7 @@ def check_options(
 
 
 def check_kinds(training: object, report: object, allow_overlap: object) -> None:
-    """Refuse options that are none.
-
-    Raises:
-        ArgumentError: One is of another type.
-    """
+    """Refuse options of another type."""
     if not isinstance(training, Training):
         raise ArgumentError(
             f"`training` must be a tl.Training, got {training!r}; for instance "
@@ -113,11 +103,7 @@ def check_kinds(training: object, report: object, allow_overlap: object) -> None
 
 
 def check_for_tokens(metrics: Mapping[str, Metric], report: ReportOptions) -> None:
-    """Refuse what a study of language models cannot do, since it keeps no logits.
-
-    Raises:
-        ArgumentError: A metric reads logits, or the report is to have what needs them.
-    """
+    """Refuse what a study of language models cannot do, since it keeps no logits."""
     if reading := needs_logits(metrics):
         raise ArgumentError(
             "a study of language models keeps scores of tokens and no logits, which would not fit "
@@ -180,11 +166,7 @@ def seeds_of(seeds: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def folder_of(out: str | Path | None) -> Path:
-    """Return the folder of the study, made if need be; without one, a temporary folder.
-
-    Raises:
-        RunFolderError: It cannot be made.
-    """
+    """Return the folder of the study, made if need be; without one, a temporary folder."""
     if out is None:
         return Path(mkdtemp(prefix="tutelage-study-"))
     folder = folder_path(out)

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import IO, cast
 
 import torch
@@ -71,7 +72,16 @@ def _message(work: Callable[[], object], threads: int) -> bytes:
 
     try:
         # By value where it must be, so that functions and classes of a script or notebook pass.
-        pickled = cloudpickle.dumps(_Work(work, threads))
+        pickled = cloudpickle.dumps(
+            partial(
+                _work,
+                work,
+                threads,
+                torch.get_default_dtype(),
+                torch.get_float32_matmul_precision(),
+                torch.are_deterministic_algorithms_enabled(),
+            )
+        )
     except Exception as error:  # other people's objects may raise anything
         raise ArgumentError(
             "teacher, student, data and arms must be picklable for `processes` > 1, got "
@@ -102,29 +112,17 @@ def _process(message: bytes, threads: int) -> Iterator[subprocess.Popen[bytes]]:
             stdin.close()
 
 
-class _Work:
-    """The work as another process does it: with the settings of PyTorch that change results.
-
-    Args:
-        work: What it is to do.
-        threads: How many threads it uses.
-    """
-
-    def __init__(self, work: Callable[[], object], threads: int) -> None:
-        self.work, self.threads = work, threads
-        self.dtype = torch.get_default_dtype()
-        self.precision = torch.get_float32_matmul_precision()
-        self.deterministic = torch.are_deterministic_algorithms_enabled()
-
-    def __call__(self) -> None:
-        """Do it; end at once when the first process ends."""
-        threading.Thread(target=_end_with_input, daemon=True).start()
-        torch.set_num_threads(self.threads)
-        torch.set_default_dtype(self.dtype)
-        torch.set_float32_matmul_precision(self.precision)
-        torch.use_deterministic_algorithms(self.deterministic)
-        with suppress(TutelageError):  # the first process comes to it too, and raises it
-            self.work()
+def _work(
+    work: Callable[[], object], threads: int, dtype: torch.dtype, precision: str, exact: bool
+) -> None:
+    """Do the work in another process, with the first one's settings of PyTorch; end with it."""
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    torch.set_num_threads(threads)
+    torch.set_default_dtype(dtype)
+    torch.set_float32_matmul_precision(precision)
+    torch.use_deterministic_algorithms(exact)
+    with suppress(TutelageError):  # the first process comes to it too, and raises it
+        work()
 
 
 def _end_with_input() -> None:

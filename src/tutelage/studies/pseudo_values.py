@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tutelage.errors import TutelageError
 from tutelage.evaluation import CountedMetric, pseudo_values
+from tutelage.evaluation.intervals import numbered
 from tutelage.objectives import Objective
 from tutelage.studies.score import Scorer
 
@@ -23,12 +24,8 @@ class PseudoValues:
     """Pseudo-values of metrics on the test data; see `tutelage.evaluation.jackknife`.
 
     Of a metric of counts there is one for each example, or group; of any other for each of 20
-    folds; and where parts of the data do not allow the metric, only the metric itself.
-
-    Args:
-        scorer: Has the deciding metric.
-        groups: The document, patient or the like of each test example; None if they are
-            independent.
+    folds; and where parts of the data do not allow the metric, only the metric itself. Of `among`
+    the examples, where it is given, alone.
     """
 
     def __init__(self, scorer: Scorer, groups: Sequence[Hashable] | None) -> None:
@@ -47,13 +44,7 @@ class PseudoValues:
     def counted(
         self, name: str, output: Tensor, among: Sequence[int] | None = None
     ) -> list[float] | None:
-        """Return those of a metric of counts; None of another, or if it is not finite.
-
-        Args:
-            name: Of the metric.
-            output: Of a model.
-            among: The examples that count; None for all.
-        """
+        """Return those of a metric of counts; None of another, or if it is not finite."""
         counted = self._counted(name, output, among)
         if counted is None:
             return None
@@ -80,12 +71,13 @@ class PseudoValues:
             examples, counts = examples[chosen], counts[chosen]
         if self.groups is None:
             return metric, counts
-        names = [self.groups[each] for each in examples.tolist()]
-        numbers = {name: place for place, name in enumerate(dict.fromkeys(names))}
-        places = torch.tensor([numbers[each] for each in names], dtype=torch.int64)
-        return metric, counts.new_zeros(len(numbers), *counts.shape[1:]).index_add(
-            0, places, counts
-        )
+        units = torch.tensor(self._units(examples.tolist()), dtype=torch.int64)
+        sums = counts.new_zeros(len(units.unique()), *counts.shape[1:])
+        return metric, sums.index_add(0, units, counts)
+
+    def _units(self, examples: Sequence[int]) -> list[int]:
+        """Return the number of each example's group; without groups each is one of its own."""
+        return numbered([row if self.groups is None else self.groups[row] for row in examples])
 
     def _folds(
         self,
@@ -96,21 +88,15 @@ class PseudoValues:
 
         By the jackknife over 20 folds: with G folds, the metric θ and θ_g without fold g,
         G θ − (G − 1) θ_g, shifted so that their mean is θ.
-
-        Args:
-            metric: From some test examples, None for all, to metrics by name.
-            among: The examples that count; None for all.
         """
         whole = metric(among)
         examples = range(self.scorer.test.examples) if among is None else among
-        names = [row if self.groups is None else self.groups[row] for row in examples]
-        different = list(dict.fromkeys(names))
-        order = torch.randperm(len(different), generator=torch.Generator().manual_seed(0)).tolist()
-        fold = {different[each]: place % _FOLDS for place, each in enumerate(order)}
-        count = min(_FOLDS, len(different))
+        units = self._units(examples)
+        order = torch.randperm(len(set(units)), generator=torch.Generator().manual_seed(0)).tolist()
+        fold = {unit: place % _FOLDS for place, unit in enumerate(order)}
         rows = [
-            [row for row, name in zip(examples, names, strict=True) if fold[name] != number]
-            for number in range(count)
+            [row for row, unit in zip(examples, units, strict=True) if fold[unit] != number]
+            for number in range(min(_FOLDS, len(order)))
         ]
         try:
             less = [metric(each) for each in rows if each]

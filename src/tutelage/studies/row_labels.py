@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from tutelage.errors import ModelError
 from tutelage.positions import labels_by_row, rows_of
 from tutelage.rows import Rows
 from tutelage.signals import Batch
@@ -17,41 +18,36 @@ _DIMENSIONS = (3, 4, 5)  # of an output with positions
 
 @dataclass(frozen=True)
 class RowLabels:
-    """The rows that outputs of a data set have, and their labels.
-
-    Args:
-        rows: Which rows belong to which example.
-        labels: `[rows, …]`, on the CPU; None without.
-    """
+    """The rows that outputs of a data set have, and their labels, `[rows, …]`, on the CPU."""
 
     rows: Rows
     labels: Tensor | None
 
 
-class RowLabelsReader:
-    """Collects, batch by batch, the labels of rows for outputs of each number of dimensions."""
+def row_labels(batch: Batch) -> dict[int, RowLabels]:
+    """Return the labels of rows of a batch, for outputs of each number of dimensions."""
+    found = {}
+    for dimensions in _DIMENSIONS:
+        rows = rows_of(batch, dimensions)
+        if rows is not None:
+            labels = labels_by_row(batch, rows).labels
+            fits = labels is not None and len(labels) == len(rows)
+            counts = Rows.counted(rows.counts.cpu())
+            found[dimensions] = RowLabels(counts, labels.cpu() if fits else None)
+    return found
 
-    def __init__(self) -> None:
-        self._parts: dict[int, list[RowLabels]] = {each: [] for each in _DIMENSIONS}
-        self._batches = 0
 
-    def add(self, batch: Batch) -> None:
-        """Read a batch."""
-        self._batches += 1
-        for dimensions, parts in self._parts.items():
-            rows = rows_of(batch, dimensions)
-            if rows is not None:
-                labels = labels_by_row(batch, rows).labels
-                fits = labels is not None and len(labels) == len(rows)
-                counts = Rows.counted(rows.counts.cpu())
-                parts.append(
-                    RowLabels(counts, labels.cpu() if fits and labels is not None else None)
-                )
-
-    def found(self) -> tuple[RowLabels, ...]:
-        """Return those that all batches have."""
-        every = [each for each in self._parts.values() if each and len(each) == self._batches]
-        return tuple(map(_joined, every))
+def joined_row_labels(batches: Sequence[Mapping[int, RowLabels]]) -> tuple[RowLabels, ...]:
+    """Return the labels of rows of all batches, for dimensions that all of them have."""
+    found = []
+    for dimensions in _DIMENSIONS:
+        parts = [each[dimensions] for each in batches if dimensions in each]
+        if parts and len(parts) == len(batches):
+            labels = [each.labels for each in parts if each.labels is not None]
+            rows = Rows.joined([each.rows for each in parts])
+            whole = len(labels) == len(parts)
+            found.append(RowLabels(rows, torch.cat(labels) if whole else None))
+    return tuple(found)
 
 
 def row_labels_for(found: Sequence[RowLabels], outputs: int, examples: int) -> RowLabels:
@@ -59,10 +55,10 @@ def row_labels_for(found: Sequence[RowLabels], outputs: int, examples: int) -> R
     for each in found:
         if len(each.rows) == outputs:
             return each
+    if outputs % examples:
+        raise ModelError(
+            f"a study must know which of {outputs} outputs belong to which of {examples} examples, "
+            f"which have {[len(each.rows) for each in found]} positions with an answer; give "
+            "labels (−100 where there are none) or a `row_mask`"
+        )
     return RowLabels(Rows.counted(torch.full((examples,), outputs // examples)), None)
-
-
-def _joined(parts: Sequence[RowLabels]) -> RowLabels:
-    labels = [each.labels for each in parts if each.labels is not None]
-    rows = Rows.joined([each.rows for each in parts])
-    return RowLabels(rows, torch.cat(labels).cpu() if len(labels) == len(parts) else None)

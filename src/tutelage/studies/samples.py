@@ -14,7 +14,14 @@ from tutelage.errors import ArgumentError
 from tutelage.evaluation import Outputs
 from tutelage.nested import first_tensor
 from tutelage.positions import rows_of
-from tutelage.reports.samples import LEAST_SCORE, Box, ImageSample, TextSample, image_sample
+from tutelage.reports.samples import (
+    LEAST_SCORE,
+    Box,
+    ImageSample,
+    TextSample,
+    evenly,
+    image_sample,
+)
 from tutelage.studies.detections import unpacked
 from tutelage.studies.outputs import Truth, source_of
 
@@ -30,13 +37,6 @@ def samples_of(
     data: object, truth: Truth, student: Tensor, teacher: Tensor | None, words: Words | None
 ) -> tuple[ImageSample | TextSample, ...]:
     """Return some test examples with several answers each, evenly spaced; none of other data.
-
-    Args:
-        data: The test data.
-        truth: What is known of it.
-        student: A student's outputs on it.
-        teacher: The teacher's; None without one, or if they are of another form.
-        words: For texts; None to show none.
 
     Raises:
         ArgumentError: `words` returns another number of words than there are labelled rows.
@@ -64,7 +64,7 @@ def samples_of(
                 for whose, ids in _classes(outputs, place).items()
             },
         )
-        for place in _spaced(len(batch))
+        for place in evenly(len(batch), _SHOWN).tolist()
     )
 
 
@@ -82,7 +82,7 @@ def _detected(
             {},
             {whose: _boxes(sides[whose][place]) for whose in order},
         )
-        for place in _spaced(len(images))
+        for place in evenly(len(images), _SHOWN).tolist()
         if images[place].ndim == _IMAGE - 1 and images[place].shape[0] in _CHANNELS
     )
 
@@ -97,7 +97,7 @@ def _boxes(found: Mapping[str, Tensor]) -> tuple[Box, ...]:
 def _texts(data: object, examples: int, outputs: Outputs, words: Words) -> tuple[TextSample, ...]:
     dataset: Any = data.dataset if isinstance(data, DataLoader) else as_dataset("test", data)
     found = []
-    for place in _spaced(examples):
+    for place in evenly(examples, _SHOWN).tolist():
         classes = _classes(outputs, place)
         known = classes["true"] >= 0
         shown = tuple(map(str, words(dataset[place])))
@@ -117,8 +117,3 @@ def _classes(outputs: Outputs, place: int) -> dict[str, Tensor]:
     models = {"teacher": own.teacher, "student": own.student}
     true = {} if own.labels is None else {"true": own.labels.long().clamp(min=-1)}
     return true | {whose: each.argmax(dim=1) for whose, each in models.items() if each is not None}
-
-
-def _spaced(count: int) -> list[int]:
-    """Return the positions of a few of so many examples."""
-    return torch.linspace(0, count - 1, min(_SHOWN, count)).long().tolist()

@@ -43,15 +43,7 @@ _OF_ROWS = ("accuracy", "agreement", "kl", "acceptance_rate")  # means over toke
 
 @dataclass(frozen=True)
 class Scorer:
-    """Computes the metrics of outputs.
-
-    Args:
-        plan: The study.
-        val: What is known of the validation data, if there is any.
-        test: Of the test data.
-        teacher_val: The teacher's outputs on it, if there is a teacher.
-        teacher_test: On the test data.
-    """
+    """Computes the metrics of outputs; those of the teacher are None where it has none."""
 
     plan: StudyPlan
     val: Truth | None
@@ -60,22 +52,13 @@ class Scorer:
     teacher_test: Tensor | None
 
     def check_monitor(self) -> None:
-        """Refuse a deciding metric that will not be there, before any work is done.
-
-        Raises:
-            ArgumentError: There is no such metric.
-        """
+        """Refuse a deciding metric that will not be there, before any work is done."""
         known = sorted({*self._of_labels, *_OF_TEACHER[self.plan.kind], *self.plan.metrics})
         if self.monitor.name not in known:
             raise ArgumentError(
                 f"`monitor` must be one of {known}, got {self.monitor.name!r}; choose one of "
                 "these, or add it to `metrics`"
             )
-
-    @property
-    def higher(self) -> bool:
-        """Whether more of the deciding metric is better."""
-        return self.monitor.higher
 
     @property
     def monitor(self) -> Monitor:
@@ -106,7 +89,7 @@ class Scorer:
     def metric(self) -> DecidingMetric:
         """The deciding metric for readers."""
         name = self.monitor.name
-        return DecidingMetric(name, self.higher, own_fraction=name in self.fractions)
+        return DecidingMetric(name, self.monitor.higher, own_fraction=name in self.fractions)
 
     @property
     def fractions(self) -> tuple[str, ...]:
@@ -152,7 +135,7 @@ class Scorer:
             return {}
         name = self.monitor.name
         found = self._deciding(objective, self.test.outputs(output, self.teacher_test))
-        values = {each: found.get(f"{name}/{each}") for each in self.test.domains or ()}
+        values = {each: found.get(f"{name}/{each}") for each in self.test.domains}
         return {each: {name: value} for each, value in finite(values).items()}
 
     def per_example(
@@ -240,8 +223,7 @@ class Scorer:
         metric, found = self.plan.metrics[self.monitor.name], self._some(output, rows).labelled()
         if not isinstance(metric, ClassMetric) or found.labels is None:
             return {}
-        given = found.predictions if found.student is None else found.student
-        return metric.by_class(given, found.labels, found.rows)
+        return metric.by_class(found.given, found.labels, found.rows)
 
     @property
     def counted(self) -> dict[str, CountedMetric]:
@@ -256,16 +238,14 @@ class Scorer:
         None where it is no metric of counts.
         """
         metric, data = self.counted.get(name), self.test.outputs(output)
-        given = data.student if data.scores is None else data.scores
-        if metric is None or given is None or data.labels is None:
+        if metric is None or not isinstance(data.labels, Tensor):
             return None
-        known = Batch(data.labels, data.labels).labelled()
+        known, found = Batch(data.labels, data.labels).labelled(), data.labelled()
+        counts = metric.counts(found.given, found.labels, found.rows)
         if data.rows is not None:
             known = data.rows.padded(known).flatten(1).any(dim=1)
-        found = data.labelled()
-        given = found.student if found.scores is None else found.scores
-        counts = metric.counts(given, found.labels, found.rows)
-        return metric, known.nonzero().ravel(), counts if data.rows is None else counts[known]
+            counts = counts[known]
+        return metric, known.nonzero().ravel(), counts
 
     def _deciding(self, objective: Objective, outputs: Outputs) -> dict[str, float]:
         """Return the deciding metric, also by domain; others only if they come with it."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from torch import nn
 
 from tutelage.evaluation import Interval
-from tutelage.reports.verdict import difference, metric_name
+from tutelage.reports.record import DecidingMetric
+from tutelage.reports.verdict import ends, gain, metric_name
 from tutelage.studies.routed import Routed
 from tutelage.studies.study import Study
 
@@ -70,10 +72,7 @@ class SpecialistComparison:
     __repr__ = __str__
 
     def _members(self, arm: str, seed: int | None) -> list[nn.Module]:
-        model = self.study.student(arm, seed)
-        if not isinstance(model, Routed):
-            raise TypeError(f"both arms return {Routed}, got {type(model)}")
-        return list(model.members)
+        return list(cast("Routed", self.study.student(arm, seed)).members)  # as both arms return it
 
     def _domains(self, side: int) -> list[str]:
         """Return the domains whose interval lies on this side of zero."""
@@ -81,14 +80,10 @@ class SpecialistComparison:
 
     def _found(self, side: int) -> str:
         record, found = self.study.results, self.difference
-        metric = record.metric
-        if metric is None:
-            raise TypeError("a study of labelled data has a deciding metric")
-        ends = (found.mean, found.low, found.high)
-        mean, low, high = (difference(each, metric, 2) for each in ends)
+        metric = cast("DecidingMetric", record.metric)
         sizes = (
-            f"{metric_name(metric)} {mean}{' points' if metric.is_fraction else ''}, 95 % interval "
-            f"{low} to {high}, {len(record.seeds)} seeds"
+            f"{metric_name(metric)} {gain(found.mean, metric, 2)}, 95 % interval "
+            f"{ends(found, metric, 2)}, {len(record.seeds)} seeds"
         )
         one = f"one generalist of the same size and number of steps ({sizes})."
         if side == 0:

@@ -75,19 +75,17 @@ class Study:
         Raises:
             ArgumentError: The study has no such arm or seed.
         """
+        done, seeds = self.finished.done, self.results.seeds
         name = self.results.primary if arm is None else arm
-        known = {
-            (each.planned.name, each.planned.seed): each.planned
-            for trials in self.finished.done.values()
-            for each in trials
-        }
-        place = (name, self.results.seeds[0] if seed is None else seed)
-        if place not in known:
+        number = seeds[0] if seed is None else seed
+        planned = (each.planned for each in done.get(name, ()) if each.planned.seed == number)
+        found = next(planned, None)
+        if found is None:
             raise ArgumentError(
-                f"a study's students are those of arms {list(self.finished.done)} and seeds "
-                f"{list(self.results.seeds)}, got arm {place[0]!r} and seed {place[1]!r}"
+                f"a study's students are those of arms {list(done)} and seeds {list(seeds)}, got "
+                f"arm {name!r} and seed {number!r}"
             )
-        return self.finished.trials.student(known[place])
+        return self.finished.trials.student(found)
 
     def __str__(self) -> str:
         """What was compared, and the verdict."""
@@ -242,11 +240,11 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         if out is None:  # its students stay as long as the study does
             finalize(trials, rmtree, plan.folder, ignore_errors=True)
         overlaps = check_overlaps(plan, known_val, known, allow_overlap)
-        scorer = _scorer(plan, trials, known_val, known)
+        scorer = _scorer(trials, known_val, known)
         scorer.check_monitor()
         check_names(words.class_names, scorer)
         with shared(partial(_help, plan, known_val, known), training.processes):
-            finished = _carry_out(plan, trials, scorer)
+            finished = _carry_out(trials, scorer)
         with exclusive(plan.folder):  # one process at a time measures, or they disturb each other
             results = replace(
                 conclude(finished, words, primary),
@@ -257,8 +255,9 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     return Study(results, None if out is None else plan.folder, finished)
 
 
-def _scorer(plan: StudyPlan, trials: Trials, val: Truth | None, test: Truth) -> Scorer:
+def _scorer(trials: Trials, val: Truth | None, test: Truth) -> Scorer:
     """Compute the teacher's outputs, and return what computes metrics."""
+    plan = trials.plan
     on_test = trials.teacher_outputs(trials.test, plan.test)
     on_val = None if trials.val is None else trials.teacher_outputs(trials.val, plan.val)
     return Scorer(plan, val, test, on_val, on_test)
@@ -267,13 +266,13 @@ def _scorer(plan: StudyPlan, trials: Trials, val: Truth | None, test: Truth) -> 
 def _help(plan: StudyPlan, val: Truth | None, test: Truth) -> None:
     """Carry out trials in another process."""
     trials = Trials(plan, silent, val, test)
-    _carry_out(plan, trials, _scorer(plan, trials, val, test))
+    _carry_out(trials, _scorer(trials, val, test))
 
 
-def _carry_out(plan: StudyPlan, trials: Trials, scorer: Scorer) -> Finished:
+def _carry_out(trials: Trials, scorer: Scorer) -> Finished:
     """Tune, and carry all trials out."""
-    chosen = choose(plan, trials, scorer)
+    chosen = choose(trials, scorer)
     done: dict[str, list[Done]] = {}
-    for each in trials.all(all_trials(plan, trials, chosen)):
+    for each in trials.all(all_trials(trials, chosen)):
         done.setdefault(each.planned.name, []).append(each)
-    return Finished(plan, trials, scorer, chosen, done)
+    return Finished(trials, scorer, chosen, done)

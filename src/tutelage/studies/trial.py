@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
-from tutelage.data import Indexed, LoaderSource, Shard, as_dataset, as_source, randomness
+from tutelage.data import Indexed, LoaderSource, Shard, as_dataset, randomness
 from tutelage.errors import ModelError, StoreError
 from tutelage.evaluation import divergence, evaluate, measure
-from tutelage.evaluation.token_scores import BATCH_OF_TEXTS
+from tutelage.reports.samples import evenly
 from tutelage.studies.arm import Arm, Trial
-from tutelage.studies.outputs import BATCH
+from tutelage.studies.outputs import source_of
 from tutelage.studies.plan import StudyPlan
 from tutelage.teachers import Live
 from tutelage.training import Run, distill, fit
@@ -28,14 +27,9 @@ _BATCH = 32
 
 @dataclass(frozen=True)
 class Planned:
-    """A trial that is to be, or has been, carried out.
+    """A trial that is to be, or has been, carried out: an arm at one setting of its sweep.
 
-    Args:
-        name: Of the arm.
-        arm: At its setting.
-        setting: The values of the arm's sweep.
-        seed: Of the repetition.
-        key: A file name that is this trial's alone.
+    `key` is a file name that is this trial's alone.
     """
 
     name: str
@@ -47,13 +41,10 @@ class Planned:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained student and what is known of its training.
+    """A trained student in eval mode, and what is known of its training.
 
-    Args:
-        student: In eval mode.
-        record: Plain data: steps, epochs, the log of each epoch; for an arm that is a function
-            those of the run that it returns, empty where it returns a module.
-        seconds: Of training.
+    The record is plain data: steps, epochs, the log of each epoch; for an arm that is a function
+    those of the run that it returns, empty where it returns a module.
     """
 
     student: nn.Module
@@ -80,36 +71,29 @@ def train(plan: StudyPlan, planned: Planned, out: Path) -> Trained:
         with randomness.preserved():
             randomness.seed_everything(planned.seed)
             found = arm.run(trial)
-        record = _record(found) if isinstance(found, Run) else {}
-        return _trained(_module(planned.name, found), record, began)
-    run = _run(plan, arm, student, data={"train": data, "val": val}, out=out, settings=settings)
-    return _trained(run.student, _record(run), began)
-
-
-def _trained(student: nn.Module, record: dict[str, Any], began: float) -> Trained:
-    """Return a trained student; the time of a run that was resumed is that of all its parts."""
+    else:
+        found = _run(plan, arm, student, {"train": data, "val": val, "out": out}, settings)
+    record = _record(found) if isinstance(found, Run) else {}
     history = record.get("history", [])
-    before = history[-1].get("seconds", 0.0) if history else 0.0
-    return Trained(student, record, max(before, time.monotonic() - began))
+    before = history[-1].get("seconds", 0.0) if history else 0.0  # of a run that was resumed
+    seconds = max(before, time.monotonic() - began)
+    return Trained(_module(planned.name, found), record, seconds)
 
 
 def _run(
     plan: StudyPlan,
     arm: Arm,
     student: nn.Module,
-    *,
     data: Mapping[str, Any],
-    out: Path,
     settings: Mapping[str, Any],
 ) -> Run:
     if arm.stages:
         own = {key: value for key, value in settings.items() if key != "epochs"}
-        return distill(plan.teacher_of(arm), student, **data, stages=arm.stages, out=out, **own)
+        return distill(plan.teacher_of(arm), student, **data, stages=arm.stages, **own)
     objective = plan.reading(arm)
     if plan.needs_teacher(arm):
-        teacher = plan.teacher_of(arm)
-        return distill(teacher, student, **data, objective=objective, out=out, **settings)
-    return fit(student, **data, objective=objective, out=out, **settings)
+        return distill(plan.teacher_of(arm), student, **data, objective=objective, **settings)
+    return fit(student, **data, objective=objective, **settings)
 
 
 def train_fidelity(plan: StudyPlan, planned: Planned, student: nn.Module) -> dict[str, float]:
@@ -126,7 +110,7 @@ def train_fidelity(plan: StudyPlan, planned: Planned, student: nn.Module) -> dic
     except StoreError:  # of other data than this arm's
         return {}
     judged, device, tokens = Live(student), plan.device, plan.kind == "tokens"
-    source = as_source("train", sample, BATCH_OF_TEXTS if tokens else BATCH, shuffle=False)
+    source = source_of("train", sample, tokens)
     chunk = plan.engine.chunk_logits_from
     with judged.ready(device), teacher.ready(device):
         outputs = evaluate(
@@ -171,7 +155,7 @@ def _sample(data: object, most: int) -> object | None:
     if isinstance(examples, IterableDataset) or not hasattr(examples, "__len__"):
         return None
     length = len(examples)  # pyright: ignore[reportArgumentType]
-    rows = torch.linspace(0, length - 1, min(length, most)).long().tolist()
+    rows = evenly(length, most).tolist()
     if loader is None:
         return Subset(Indexed(examples), rows)  # stored targets are found by the index
     sample = Subset(examples, rows)  # pyright: ignore[reportArgumentType]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
@@ -19,22 +20,20 @@ MOST_NAMED = 24
 """With more classes there is no legend."""
 
 _WIDTH = 9.4  # inches
+_TAB20: Any = colormaps["tab20"]
+# 20 colours that can be told apart, on a light page and on a dark one: strong first.
+_COLORS = ListedColormap([*_TAB20.colors[::2], *_TAB20.colors[1::2]])
 
 
-def maps(samples: Sequence[ImageSample], names: Sequence[str]) -> str:
-    """Draw each sample as a row: the image, and each map of classes; return the SVG.
-
-    Args:
-        samples: With the same maps.
-        names: Of the classes, for the legend.
-    """
+def maps(samples: Sequence[ImageSample], named: Callable[[int], str]) -> str:
+    """Draw each sample as a row: the image, and each map of classes, named in a legend, as SVG."""
     whose = list(samples[0].maps)
     found = [
         (pixels_of(each.image), [pixels_of(each.maps[name]) for name in whose]) for each in samples
     ]
     used = {int(each) for _, ids in found for part in ids for each in np.unique(part)}
     images = [image for image, _ in found]
-    with _grid(images, ["image", *whose], used - {NO_CLASS}, names) as (figure, grid):
+    with _grid(images, ["image", *whose], used - {NO_CLASS}, named) as (figure, grid):
         for row, (image, ids) in zip(grid, found, strict=True):
             row[0].imshow(image)
             for place, part in zip(row[1:], ids, strict=True):
@@ -46,15 +45,12 @@ def maps(samples: Sequence[ImageSample], names: Sequence[str]) -> str:
         return to_svg(figure, f"{len(found)} images with the classes of their pixels: {shown_by}")
 
 
-def boxes(samples: Sequence[ImageSample], names: Sequence[str]) -> str:
-    """Draw each sample as a row: the image with each side's boxes; return the SVG.
-
-    Arguments as for `maps`, with boxes.
-    """
+def boxes(samples: Sequence[ImageSample], named: Callable[[int], str]) -> str:
+    """Draw each sample as a row: the image with each side's boxes, named in a legend, as SVG."""
     whose = list(samples[0].boxes)
     images = [pixels_of(each.image) for each in samples]
     used = {box[4] for each in samples for found in each.boxes.values() for box in found}
-    with _grid(images, whose, used, names) as (figure, grid):
+    with _grid(images, whose, used, named) as (figure, grid):
         for row, image, sample in zip(grid, images, samples, strict=True):
             for place, side in zip(row, whose, strict=True):
                 place.imshow(image)
@@ -70,7 +66,7 @@ def _grid(
     images: Sequence[NDArray[np.uint8]],
     heads: Sequence[str],
     used: set[int],
-    names: Sequence[str],
+    named: Callable[[int], str],
 ) -> Iterator[tuple[Any, Any]]:
     """Give a figure and its axes, a row for each image and a column for each head.
 
@@ -88,18 +84,7 @@ def _grid(
             place.set_axis_off()
         if lines:
             patches = [
-                Patch(color=_COLORS(each % _COLORS.N), label=names[each]) for each in sorted(used)
+                Patch(color=_COLORS(each % _COLORS.N), label=named(each)) for each in sorted(used)
             ]
             figure.legend(handles=patches, loc="outside lower center", ncols=6, labelcolor=QUIET)
         yield figure, grid
-
-
-def _distinct() -> ListedColormap:
-    """Return 20 colours that can be told apart, on a light page and on a dark one: strong first."""
-    from matplotlib import colormaps  # noqa: PLC0415 - beside its use
-
-    colors = colormaps["tab20"].colors  # pyright: ignore[reportAttributeAccessIssue]
-    return ListedColormap([*colors[::2], *colors[1::2]])
-
-
-_COLORS = _distinct()

@@ -28,7 +28,7 @@ def budget_section(record: Record) -> Section | None:
         "trained once and counted in both. Steps are those of the optimizer; “–” marks steps that "
         "are not known: of a function that returns no run, and of trials that diverged."
     )
-    if any(_is_fewer(arm, most) for arm in record.arms):
+    if any(_tried(arm) < most for arm in record.arms):
         note += f" “Fewer” marks arms tuned with fewer settings than {most}."
     return Section("Budget", table=Table("What each arm took", _COLUMNS, rows, note))
 
@@ -49,10 +49,6 @@ def _tried(arm: ArmRecord) -> int:
     return max(1, sum(not each.is_beyond for each in arm.tried))
 
 
-def _is_fewer(arm: ArmRecord, most: int) -> bool:
-    return _tried(arm) < most
-
-
 def _row(arm: ArmRecord, most: int) -> tuple[str | Cell, ...]:
     tuning, steps = arm.tuning, [trial.steps for trial in arm.trials]
     known = [each for each in steps if each is not None]
@@ -68,7 +64,7 @@ def _row(arm: ArmRecord, most: int) -> tuple[str | Cell, ...]:
 
 
 def _settings(arm: ArmRecord, most: int) -> str:
-    text = count(_tried(arm)) + (", fewer" if _is_fewer(arm, most) else "")
+    text = count(_tried(arm)) + (", fewer" if _tried(arm) < most else "")
     if arm.tuning is None or not arm.tuning.further:
         return text
     return f"{text} and {len(arm.tried) - _tried(arm)} of {arm.tuning.further} beyond"

@@ -10,7 +10,7 @@ from tutelage.reports.figures import reliability_diagram
 from tutelage.reports.numbers import NONE, significant
 from tutelage.reports.page import Column, Figure, Section, Table
 from tutelage.reports.record import Record
-from tutelage.reports.sections.outcome import look
+from tutelage.reports.sections.outcome import look, over_seeds
 from tutelage.reports.verdict import control_of
 
 _NOTE = (
@@ -56,14 +56,13 @@ def confidence_section(record: Record) -> Section | None:
         Column("ECE", "%, at fitted T"),
         Column("NLL", "nats, at fitted T"),
     )
-    means = "" if record.is_run else " Means over seeds."
     note = _NOTE_OF_TOKENS if record.tokens else _NOTE
     note = _NOTE_OF_BINARY if record.binary else note
     table = Table(
         "Calibration of the models",
         columns,
         tuple(_row(name, found) for name, found in rows),
-        note + (_SCALING if fitted else "") + means,
+        note + (_SCALING if fitted else "") + over_seeds(record),
     ).without_empty()
     return Section("Calibration", table=table, figures=_diagram(record))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from statistics import fmean
 
-from tutelage.evaluation import Latency
+from tutelage.evaluation import GenerationSpeed, Latency
 from tutelage.reports.figures import Line, trade_off
 from tutelage.reports.models import MOST_TOKENS
 from tutelage.reports.numbers import NONE, count, counted, file_size, flops, milliseconds
@@ -38,29 +38,28 @@ def _models(record: Record) -> Section:
 
 
 def _row(model: ModelRecord, sizes: int) -> tuple[str | Cell, ...]:
-    cost = model.cost
+    cost, times = model.cost, _times(model.latencies, sizes)
     if cost is None:
-        return (model.name, NONE, NONE, NONE, NONE, *_times(model.latencies, sizes))
-    memory = NONE if cost.activation_bytes is None else file_size(cost.activation_bytes)
+        return (model.name, NONE, NONE, NONE, NONE, *times)
+    memory = cost.activation_bytes
     return (
         model.name,
         count(cost.parameters),
         file_size(cost.file_bytes),
         NONE if cost.flops is None else Cell(flops(cost.flops), cost.flops),
-        NONE if cost.activation_bytes is None else Cell(memory, cost.activation_bytes),
-        *_times(model.latencies, sizes),
+        NONE if memory is None else Cell(file_size(memory), memory),
+        *times,
     )
 
 
 def _times(latencies: tuple[Latency, ...], sizes: int) -> tuple[str | Cell, ...]:
     if not latencies:
         return (NONE,) * sizes
-    return tuple(_time(each) for each in latencies)
-
-
-def _time(latency: Latency) -> Cell:
-    tail = milliseconds(latency.percentile_95 / latency.batch_size)
-    return Cell(f"{milliseconds(latency.per_input)} ({tail})", latency.per_input)
+    tails = (milliseconds(each.percentile_95 / each.batch_size) for each in latencies)
+    return tuple(
+        Cell(f"{milliseconds(each.per_input)} ({tail})", each.per_input)
+        for each, tail in zip(latencies, tails, strict=True)
+    )
 
 
 def _sizes(models: Iterable[ModelRecord | VariantRecord]) -> list[int]:
@@ -71,18 +70,16 @@ def _sizes(models: Iterable[ModelRecord | VariantRecord]) -> list[int]:
 
 def _note(record: Record) -> str:
     models = record.models.values()
-    timed = [each for model in models for each in model.latencies]
+    timed = [(each, model.device) for model in models for each in model.latencies]
     notes = []
     if any(model.cost is not None and model.cost.flops is not None for model in models):
         notes.append("FLOPs are multiplications and additions in matrix products and convolutions.")
     if record.tokens and timed:
         notes.append(f"An input is the beginning of a text, of at most {MOST_TOKENS} tokens.")
     if timed:
-        device = next(model.device for model in models if model.latencies)
-        where = counted(timed[0].threads, "CPU thread") if device == "cpu" else device
         notes.append(
-            f"Times are medians (95th percentile in brackets) on {where}; models take turns after "
-            "a warm-up."
+            f"Times are medians (95th percentile in brackets) on {measured_on(*timed[0])}; models "
+            "take turns after a warm-up."
         )
     if not record.measured:
         notes.append("Parameters are counted from the weights file and include buffers.")
@@ -92,18 +89,25 @@ def _note(record: Record) -> str:
             "The teachers' size is their total; FLOPs and time are those of the teachers that an "
             "input is given to."
         )
-    return " ".join([*notes, *_unmeasured(models)])
-
-
-def _unmeasured(models: Iterable[ModelRecord]) -> list[str]:
-    """Return what could not be measured, with the reasons."""
-    missing: dict[str, list[str]] = {}
+    missing = []
     for model in models:
-        if model.untimed:
-            missing.setdefault(model.untimed, []).append(f"time of {model.name}")
-        if model.uncounted:
-            what = "size" if model.cost is None else "FLOPs and memory"
-            missing.setdefault(model.uncounted, []).append(f"{what} of {model.name}")
+        counts = "size" if model.cost is None else "FLOPs and memory"
+        missing += [(model.untimed, f"time of {model.name}")]
+        missing += [(model.uncounted, f"{counts} of {model.name}")]
+    return " ".join([*notes, *not_measured(missing)])
+
+
+def measured_on(timed: Latency | GenerationSpeed, device: str) -> str:
+    """Return where a time was measured: on how many threads, or on which other device."""
+    return counted(timed.threads, "CPU thread") if device == "cpu" else device
+
+
+def not_measured(reasons: Iterable[tuple[str, str]]) -> list[str]:
+    """Return what could not be measured in sentences, from pairs of a reason, or "", and a name."""
+    missing: dict[str, list[str]] = {}
+    for why, what in reasons:
+        if why:
+            missing.setdefault(why, []).append(what)
     return [f"Not measured: {', '.join(what)} ({why})." for why, what in missing.items()]
 
 

@@ -7,10 +7,11 @@ from statistics import fmean
 
 from tutelage.evaluation import GenerationSpeed, speculative_speedup
 from tutelage.reports.models import NEW_TOKENS
-from tutelage.reports.numbers import NONE, counted, milliseconds, percent, significant, times
+from tutelage.reports.numbers import NONE, milliseconds, percent, significant, times
 from tutelage.reports.page import Cell, Column, Section, Table
 from tutelage.reports.record import ArmRecord, ModelRecord, Record
-from tutelage.reports.sections.outcome import mean_text, spread
+from tutelage.reports.sections.cost import measured_on, not_measured
+from tutelage.reports.sections.outcome import first_column, mean_text, spread
 
 _DRAFTED = 4
 _LONGEST = 16  # drafted tokens that are considered
@@ -23,13 +24,9 @@ def language_sections(record: Record) -> tuple[Section | None, ...]:
 
 def _generation(record: Record) -> Section | None:
     models = list(record.models.values())
-    timed = [each for model in models for each in model.generation]
-    sizes = sorted({each.batch_size for each in timed})
-    missing: dict[str, list[str]] = {}
-    for model in models:
-        if model.ungenerated:
-            missing.setdefault(model.ungenerated, []).append(model.name)
-    reasons = [f"Not measured: {', '.join(names)} ({why})." for why, names in missing.items()]
+    timed = [(each, model.device) for model in models for each in model.generation]
+    sizes = sorted({each.batch_size for each, _ in timed})
+    reasons = not_measured((model.ungenerated, model.name) for model in models)
     if not sizes:
         return Section("Generation speed", tuple(reasons)) if reasons else None
     columns = (
@@ -38,12 +35,11 @@ def _generation(record: Record) -> Section | None:
         *(Column("Tokens a second", f"batch {size}") for size in sizes),
     )
     rows = tuple((model.name, *_speeds(model.generation, len(sizes))) for model in models)
-    device = next(model.device for model in models if model.generation)
-    where = counted(timed[0].threads, "CPU thread") if device == "cpu" else device
     note = (
-        f"Medians on {where}. After the beginning of a text, {NEW_TOKENS} tokens are generated, "
-        "each the most probable one, with a cache of keys and values. The first token comes after "
-        "the whole prompt was read; tokens a second are those after it, of all texts of a batch."
+        f"Medians on {measured_on(*timed[0])}. After the beginning of a text, {NEW_TOKENS} tokens "
+        "are generated, each the most probable one, with a cache of keys and values. The first "
+        "token comes after the whole prompt was read; tokens a second are those after it, of all "
+        "texts of a batch."
     )
     table = Table("Generation speed of the models", columns, rows, " ".join([note, *reasons]))
     return Section("Generation speed", table=table)
@@ -76,7 +72,7 @@ def _drafts(record: Record) -> Section | None:
         return Section("Speculative decoding", (text, f"Not measured: {why}."))
     teacher = record.model_of(record.teacher)
     columns = (
-        Column("Model" if record.is_run else "Arm", numeric=False),
+        first_column(record),
         Column("Acceptance rate", "% of tokens"),
         Column("Time for a token", "% of the teacher's"),
         Column("Speed-up", f"{_DRAFTED} drafted tokens"),

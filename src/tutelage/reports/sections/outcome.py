@@ -13,6 +13,7 @@ from tutelage.reports.verdict import (
     against_control,
     axis_label,
     difference,
+    ends,
     examples,
     metric_heading,
     metric_name,
@@ -36,6 +37,10 @@ _HEADINGS = {
     "acceptance_rate": Column("Acceptance rate", "% of tokens, by teacher"),
 }
 _OF_RESEMBLANCE = ("agreement", "kl", "acceptance_rate")  # which have sections of their own
+_OF_LABELS = (
+    " Label accuracy is the fraction of labels, not of examples, that are predicted right; average "
+    "precision and macro F1 are means over the labels that are true at least once."
+)
 _OF_TOKENS = (
     " Metrics are over all tokens together, so that long texts weigh more; perplexity is exp of "
     "the mean of −log p."
@@ -67,6 +72,16 @@ def spread(arm: ArmRecord, name: str) -> Interval | None:
     return found
 
 
+def first_column(record: Record) -> Column:
+    """Return the head of the column that names an arm, or a run's model."""
+    return Column("Model" if record.is_run else "Arm", numeric=False)
+
+
+def over_seeds(record: Record) -> str:
+    """Return the end of a note that numbers are means; of a run they are not."""
+    return "" if record.is_run else " Means over seeds."
+
+
 def heading(name: str) -> Column:
     """Return the head of a metric's column."""
     words = name.replace("_", " ")
@@ -91,47 +106,43 @@ def mean_text(
 
 
 def _arms(record: Record, metric: DecidingMetric) -> Section:
-    everyone, control = list(record.judged().values()), strongest(record)
-    names = [each for each in everyone[-1].metrics if each not in _OF_RESEMBLANCE]
+    everyone = record.judged()
     extra = [
         name
-        for name in names
-        if name != metric.name and all(arm.values(name) for arm in record.arms)
+        for name in record.arms[-1].metrics
+        if name not in (metric.name, *_OF_RESEMBLANCE)
+        and all(arm.values(name) for arm in record.arms)
     ]
     unit = ["%"] if metric.is_fraction else []
     unit += ["± 95 %"] if not record.is_run else []
     columns = (
-        Column("Model" if record.is_run else "Arm", numeric=False),
+        first_column(record),
         Column(metric_heading(metric), " ".join(unit)),
-        *(
-            (Column("Difference", _against(record)), Column("95 % interval", "of the difference"))
-            if control
-            else ()
-        ),
+        Column("Difference", _against(record)),
+        Column("95 % interval", "of the difference"),
         *map(heading, extra),
         Column("Steps"),
     )
-    rows = [_row(record, arm, metric, extra, control is not None) for arm in everyone]
     table = Table(
         "Metrics of each arm",
         columns,
-        tuple(rows),
+        tuple(_row(record, arm, metric, extra) for arm in everyone.values()),
         _note(record),
-        emphasis=[arm.name for arm in everyone].index(record.primary),
+        emphasis=list(everyone).index(record.primary),
     ).without_empty()
     return Section("Results", table=table)
 
 
 def _row(
-    record: Record, arm: ArmRecord, metric: DecidingMetric, extra: list[str], compared: bool
+    record: Record, arm: ArmRecord, metric: DecidingMetric, extra: list[str]
 ) -> tuple[str | Cell, ...]:
-    of_teacher = arm is record.teacher
-    found = None if arm.is_control or of_teacher else against_control(record, arm.name)
+    is_judged = arm is not record.teacher and not arm.is_control
+    found = against_control(record, arm.name) if is_judged else None
     steps = arm.trials[0].steps
     return (
         arm.name,
         mean_text(arm.values(metric.name), metric.is_fraction, spread(arm, metric.name)),
-        *(_compared(found, metric) if compared else ()),
+        *((NONE, NONE) if found is None else _compared(found, metric)),
         *(
             mean_text(arm.values(name), record.is_fraction(name), spread(arm, name))
             for name in extra
@@ -140,17 +151,9 @@ def _row(
     )
 
 
-def _compared(found: Comparison | None, metric: DecidingMetric) -> tuple[str | Cell, str]:
-    if found is None:
-        return NONE, NONE
+def _compared(found: Comparison, metric: DecidingMetric) -> tuple[Cell, str]:
     mean = fmean(found.differences)
-    return Cell(difference(mean, metric, 2), mean), _ends(found.interval, metric)
-
-
-def _ends(interval: Interval | None, metric: DecidingMetric) -> str:
-    if interval is None:
-        return NONE
-    return f"{difference(interval.low, metric, 2)} to {difference(interval.high, metric, 2)}"
+    return Cell(difference(mean, metric, 2), mean), ends(found.interval, metric, 2)
 
 
 def _against(record: Record) -> str:
@@ -160,12 +163,6 @@ def _against(record: Record) -> str:
         return ""
     own = any(arm.against is not None for arm in record.arms)
     return "against its control" if own else f"against “{control.name}”"
-
-
-_OF_LABELS = (
-    " Label accuracy is the fraction of labels, not of examples, that are predicted right; average "
-    "precision and macro F1 are means over the labels that are true at least once."
-)
 
 
 def _note(record: Record) -> str:
@@ -185,19 +182,16 @@ def _how_measured(record: Record) -> str:
     others = (
         "" if record.tokens else "; for metrics that are no means over examples, over seeds alone"
     )
-    text = (
+    val = record.examples.get("val")
+    selection = f"All selection used {count(val)} validation examples; the" if val else "The"
+    leaks = "are not held out (see the warning above)"
+    return (
         f"± is the 95 % interval over {counted(len(record.seeds), 'seed')} and the test examples"
-        f"{others}. The difference is the mean "
-        "over pairs of equal seeds; above zero the arm is better. "
+        f"{others}. The difference is the mean over pairs of equal seeds; above zero the arm is "
+        f"better. {selection} {examples(record)} "
+        f"{leaks if record.leaks else 'were never used for selection'}. The marked arm "
+        f"{record.chosen_by}."
     )
-    if record.examples.get("val"):
-        text += f"All selection used {count(record.examples['val'])} validation examples; the "
-    else:
-        text += "The "
-    held_out = "are not held out (see the warning above)" if record.leaks else (
-        "were never used for selection"
-    )  # fmt: skip
-    return f"{text}{examples(record)} {held_out}. The marked arm {record.chosen_by}."
 
 
 def _differences(record: Record, metric: DecidingMetric) -> Section | None:
@@ -248,8 +242,7 @@ def _comparisons(record: Record, metric: DecidingMetric) -> Table | None:
         (
             each.arm,
             each.other,
-            Cell(difference(fmean(each.differences), metric, 2), fmean(each.differences)),
-            _ends(each.interval, metric),
+            *_compared(each, metric),
             NONE if each.seeds_needed is None else count(each.seeds_needed),
         )
         for each in record.comparisons

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from statistics import fmean
 
 from tutelage.reports.figures import deltas, residuals
@@ -10,14 +9,14 @@ from tutelage.reports.figures.deltas import MOST
 from tutelage.reports.figures.residuals import MOST_POINTS
 from tutelage.reports.numbers import NONE, count
 from tutelage.reports.page import Cell, Column, Figure, Section, Table
-from tutelage.reports.record import ArmRecord, Record
-from tutelage.reports.sections.outcome import heading, look, mean_text
+from tutelage.reports.record import ArmRecord, DecidingMetric, PartDifference, Record
+from tutelage.reports.sections.outcome import heading, look, mean_text, over_seeds
 from tutelage.reports.verdict import (
     control_of,
     difference,
+    ends,
     metric_heading,
     metric_name,
-    part_interval,
 )
 
 _MOST_ROWS = 30
@@ -51,13 +50,12 @@ def _differences(record: Record, kind: str) -> Table | None:
     metric, control = record.metric, control_of(record, record.primary)
     if not found or metric is None or control is None:
         return None
-    names = record.class_names if kind == "class" else ()
     rows = tuple(
         (
-            _named(each.name, names),
+            _named(record, each),
             NONE if each.examples is None else count(each.examples),
             Cell(difference(each.difference, metric, 2), each.difference),
-            part_interval(each, metric) or NONE,
+            ends(each.interval, metric),
         )
         for each in found[:_MOST_ROWS]
     )
@@ -77,9 +75,10 @@ def _differences(record: Record, kind: str) -> Table | None:
     return Table(f"Differences by {kind}", columns, rows, note).without_empty()
 
 
-def _named(part: str, names: Sequence[str]) -> str:
+def _named(record: Record, part: PartDifference) -> str:
     """Return the name of a domain or class; a class may be given by its id."""
-    return names[int(part)] if part.isdecimal() and int(part) < len(names) else part
+    given = part.kind == "class" and part.name.isdecimal()
+    return record.class_name(int(part.name)) if given else part.name
 
 
 def _deltas(record: Record, ours: ArmRecord, theirs: ArmRecord) -> Figure | None:
@@ -94,25 +93,24 @@ def _deltas(record: Record, ours: ArmRecord, theirs: ArmRecord) -> Figure | None
             f"{MOST // 2} that gain most."
         )
     svg = deltas(
-        [record.class_names[each] if record.class_names else str(each) for each in common],
+        list(map(record.class_name, common)),
         [theirs.by_class[each] for each in common],
         [ours.by_class[each] for each in common],
         f"points of {measure}, student minus {theirs.name}",
     )
     other = "the teacher" if theirs is record.teacher else f"“{theirs.name}”"
     student = "The student" if record.is_run else f"“{ours.name}”"
-    means = "" if record.is_run else " Means over seeds."
-    return Figure(svg, f"{student} against {other}", caption + means)
+    return Figure(svg, f"{student} against {other}", caption + over_seeds(record))
 
 
 def _domains(record: Record) -> Section | None:
-    names = list(record.arm(record.primary).trials[0].domains)
-    if not names:
-        return None
-    if record.is_run:
+    names, metric = list(record.arm(record.primary).trials[0].domains), record.metric
+    if names and record.is_run:
         return Section("Domain by domain", table=_domains_of_run(record, names).without_empty())
-    table = _domains_of_arms(record, names)
-    return None if table is None else Section("Domain by domain", table=table.without_empty())
+    if not names or metric is None:
+        return None
+    table = _domains_of_arms(record, names, metric)
+    return Section("Domain by domain", table=table.without_empty())
 
 
 def _domain_differences(record: Record) -> Section | None:
@@ -120,10 +118,7 @@ def _domain_differences(record: Record) -> Section | None:
     return None if table is None else Section("Differences by domain", table=table)
 
 
-def _domains_of_arms(record: Record, names: list[str]) -> Table | None:
-    if record.metric is None:
-        return None
-    metric = record.metric
+def _domains_of_arms(record: Record, names: list[str], metric: DecidingMetric) -> Table:
     rows = tuple(
         (arm.name, *(_domain(record, arm, name, metric.name) for name in names))
         for arm in record.judged().values()
@@ -131,7 +126,7 @@ def _domains_of_arms(record: Record, names: list[str]) -> Table | None:
     columns = (Column("Arm", numeric=False), *(Column(name) for name in names))
     unit = ", %" if metric.is_fraction else ""
     caption = f"{metric_heading(metric)}{unit}, for each domain"
-    return Table(caption, columns, rows, f"{caption}. Means over seeds.")
+    return Table(caption, columns, rows, f"{caption}.{over_seeds(record)}")
 
 
 def _domains_of_run(record: Record, names: list[str]) -> Table:

@@ -9,6 +9,7 @@ from tutelage.reports.figures import heat_map, shared_range
 from tutelage.reports.numbers import NONE, significant
 from tutelage.reports.page import Column, Figure, Section, Table
 from tutelage.reports.record import ArmRecord, Record
+from tutelage.reports.sections.outcome import first_column, over_seeds
 
 _MOST_DRAWN = 16
 _MORE_THAN_A_CLASS = (
@@ -32,61 +33,68 @@ def resemblance_section(record: Record) -> Section | None:
         return None
     data = "validation data" if record.is_run else "test data"
     columns = (
-        Column("Model" if record.is_run else "Arm", numeric=False),
+        first_column(record),
         Column("Agreement", "%, training data"),
         Column("Agreement", f"%, {data}"),
         Column("Mean KL", "nats, training data"),
         Column("Mean KL", f"nats, {data}"),
         Column("Similarity", "correlation between classes"),
     )
-    unit = "tokens" if record.tokens else "examples"
-    number = "128 texts" if record.tokens else "2,048 examples"
-    on_train = any(trial.train for arm in record.arms for trial in arm.trials)
-    similarity = (
-        "Similarity is the correlation between student and teacher of the mean probabilities of "
-        f"wrong classes, on {data} at T = {record.similarity_temperature:g}."
-    )
-    alike = "token" if record.tokens else "class"
-    note = (
-        "Agreement is the fraction of labels that student and teacher predict alike; KL is the "
-        "divergence of the student's probability of a label from the teacher's at T = 1, the mean "
-        "over labels."
-        if record.binary
-        else f"Agreement is the fraction of {unit} for which student and teacher predict the same "
-        f"{alike}; KL is the divergence of the student's probabilities from the teacher's at T = 1"
-        + (", the mean over tokens." if record.tokens else f". {similarity}")
-        + (f" Training data: up to {number}, spread evenly." if on_train else "")
-        + ("" if record.is_run else " Means over seeds.")
-    )
+    more, note = _explained(record, data)
+    if any(trial.train for arm in record.arms for trial in arm.trials):
+        number = "128 texts" if record.tokens else "2,048 examples"
+        note += f" Training data: up to {number}, spread evenly."
+    maps = _maps(record)
     return Section(
         "Fidelity to the teacher",
-        (_MORE_THAN_ANSWERS if record.binary else _more(record),),
-        Table("Fidelity of each arm to the teacher", columns, rows, note).without_empty(),
-        _maps(record),
-        _caption(record),
+        (more,),
+        Table(
+            "Fidelity of each arm to the teacher", columns, rows, note + over_seeds(record)
+        ).without_empty(),
+        maps,
+        "Mean probability in per cent of each class (column) for examples of each class (row), "
+        f"softened at T = {record.similarity_temperature:g}. Both figures share one logarithmic "
+        "colour scale; the diagonal is not coloured."
+        if maps
+        else "",
     )
 
 
-def _more(record: Record) -> str:
-    return _OF_TEXTS if record.tokens else _MORE_THAN_A_CLASS
+def _explained(record: Record, data: str) -> tuple[str, str]:
+    """Return what there is to learn from a teacher, and what the numbers are."""
+    if record.binary:
+        return _MORE_THAN_ANSWERS, (
+            "Agreement is the fraction of labels that student and teacher predict alike; KL is the "
+            "divergence of the student's probability of a label from the teacher's at T = 1, the "
+            "mean over labels."
+        )
+    unit, alike = ("tokens", "token") if record.tokens else ("examples", "class")
+    note = (
+        f"Agreement is the fraction of {unit} for which student and teacher predict the same "
+        f"{alike}; KL is the divergence of the student's probabilities from the teacher's at T = 1"
+    )
+    if record.tokens:
+        return _OF_TEXTS, f"{note}, the mean over tokens."
+    return _MORE_THAN_A_CLASS, (
+        f"{note}. Similarity is the correlation between student and teacher of the mean "
+        f"probabilities of wrong classes, on {data} at T = {record.similarity_temperature:g}."
+    )
 
 
 def _row(arm: ArmRecord) -> tuple[str, ...]:
-    def train(name: str, factor: float = 1.0) -> str:
-        found = [trial.train[name] for trial in arm.trials if name in trial.train]
-        return significant(factor * fmean(found)) if found else NONE
+    def mean(values: Sequence[float], factor: float = 1.0) -> str:
+        return significant(factor * fmean(values)) if values else NONE
 
-    def judged(name: str, factor: float = 1.0) -> str:
-        found = arm.values(name)
-        return significant(factor * fmean(found)) if found else NONE
+    def train(name: str) -> list[float]:
+        return [trial.train[name] for trial in arm.trials if name in trial.train]
 
     similarity = arm.similarity_correlation
     return (
         arm.name,
-        train("agreement", 100),
-        judged("agreement", 100),
-        train("kl"),
-        judged("kl"),
+        mean(train("agreement"), 100),
+        mean(arm.values("agreement"), 100),
+        mean(train("kl")),
+        mean(arm.values("kl")),
         NONE if similarity is None else f"{similarity:.3f}",
     )
 
@@ -96,22 +104,12 @@ def _maps(record: Record) -> tuple[Figure, ...]:
     theirs = () if teacher is None else teacher.similarity
     if not theirs or len(theirs) != len(primary.similarity) or len(theirs) > _MOST_DRAWN:
         return ()
-    classes = record.class_names or tuple(map(str, range(len(theirs))))
+    classes = list(map(record.class_name, range(len(theirs))))
     limits = shared_range(theirs, primary.similarity)
     student = "Student" if record.is_run else f"Student: {primary.name}"
     return tuple(
         Figure(heat_map(matrix, classes, limits, _in_words(title, matrix, classes)), title)
         for title, matrix in (("Teacher", theirs), (student, primary.similarity))
-    )
-
-
-def _caption(record: Record) -> str:
-    if not _maps(record):
-        return ""
-    return (
-        "Mean probability in per cent of each class (column) for examples of each class (row), "
-        f"softened at T = {record.similarity_temperature:g}. Both figures share one logarithmic "
-        "colour scale; the diagonal is not coloured."
     )
 
 

@@ -21,28 +21,27 @@ def samples_sections(record: Record) -> tuple[Section, ...]:
 
 
 def _images(record: Record, images: list[ImageSample]) -> Figure:
-    names = _names(record)
     caption = (
         "Test images, evenly spaced and not chosen by their results; the student is that of "
         f"“{record.primary}”, first seed. "
     )
     if images[0].boxes:
         caption += f"Detected boxes are those with a score of at least {LEAST_SCORE:g}."
-        return Figure(boxes(images, names), "Boxes and their classes", caption, wide=True)
+        return Figure(
+            boxes(images, record.class_name), "Boxes and their classes", caption, wide=True
+        )
     caption += "Pixels without a label are blank."
-    return Figure(maps(images, names), "Pixels and their classes", caption, wide=True)
+    return Figure(maps(images, record.class_name), "Pixels and their classes", caption, wide=True)
 
 
 def _texts(record: Record, texts: list[TextSample]) -> Table:
-    names = _names(record)
-    usual = max(
-        range(len(names)), key=lambda each: sum(text.classes["true"].count(each) for text in texts)
-    )
+    true = [each for text in texts for each in text.classes["true"]]
+    usual = max(sorted(set(true)), key=true.count, default=0)
     rows = tuple(
         (
             f"{number}, {whose}",
             " ".join(
-                _tagged(word, each, names, usual)
+                word if each == usual else f"{word} [{record.class_name(each)}]"
                 for word, each in zip(text.words, ids, strict=True)
             ),
         )
@@ -52,22 +51,7 @@ def _texts(record: Record, texts: list[TextSample]) -> Table:
     note = (
         "Test texts, evenly spaced and not chosen by their results; the student is that of "
         f"“{record.primary}”, first seed. A word's class stands behind it, except for the most "
-        f"frequent, {names[usual]}."
+        f"frequent, {record.class_name(usual)}."
     )
     columns = (Column("Text", numeric=False), Column("Words and their classes", numeric=False))
     return Table("Texts and the classes of their words", columns, rows, note, sortable=False)
-
-
-def _tagged(word: str, number: int, names: list[str], usual: int) -> str:
-    return word if number == usual else f"{word} [{names[number]}]"
-
-
-def _names(record: Record) -> list[str]:
-    """Return the names of the classes, at least as many as there are answers."""
-    several = 1 + max(
-        (number for each in record.samples if isinstance(each, TextSample)
-         for ids in each.classes.values() for number in ids),
-        default=254,
-    )  # fmt: skip
-    names = list(record.class_names)
-    return [*names, *map(str, range(len(names), several))]

@@ -46,14 +46,13 @@ def _versions(record: Record) -> tuple[tuple[str, str], ...]:
 
 def _sweeps(record: Record) -> Section | None:
     metric = record.metric
+    if metric is None or not any(arm.tried for arm in record.arms):
+        return None
     rows = tuple(
         (arm.name, _setting(each), NONE if each.value is None else shown(each.value, metric, 2))
         for arm in record.arms
         for each in arm.tried
-        if metric is not None
     )
-    if not rows or metric is None:
-        return None
     columns = (
         Column("Arm", numeric=False),
         Column("Setting", numeric=False),

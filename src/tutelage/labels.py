@@ -1,0 +1,50 @@
+"""Labels: which examples have one, and the second label of examples that are mixed from two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tutelage.nested import moved
+
+UNLABELLED = -100
+"""The label of an example without one, in classification (in regression it is NaN)."""
+
+
+def known(labels: Tensor) -> Tensor:
+    """Return which labels are known, of the shape of the labels."""
+    if labels.is_floating_point():
+        return ~labels.isnan()
+    return labels.long() != UNLABELLED  # unsigned bytes cannot hold −100
+
+
+def by_example(entries: Tensor) -> Tensor:
+    """Return which examples have an entry that is true, `[batch]`, of `[batch, …]` of bool."""
+    return entries if entries.ndim == 1 else entries.flatten(1).any(dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """The second labels of examples that are mixed from two, and the fractions of the first.
+
+    Args:
+        labels: `[batch]` class ids of the partners (−100: no label).
+        fraction: `[batch]` in [0, 1]: the weight of each example; the partner's is 1 minus it.
+    """
+
+    labels: Tensor
+    fraction: Tensor
+
+    def known(self, own: Tensor) -> Tensor:
+        """Return which examples have all labels, `[batch]`; `own` tells which have their own."""
+        partner = by_example(known(self.labels))
+        return (own | (self.fraction == 0)) & (partner | (self.fraction == 1))
+
+    def __getitem__(self, rows: slice | Tensor) -> Mixture:
+        return Mixture(self.labels[rows], self.fraction[rows])
+
+    def to(self, device: torch.device) -> Mixture:
+        """Return the same on a device."""
+        return Mixture(moved(self.labels, device), moved(self.fraction, device))
