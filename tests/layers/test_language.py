@@ -183,6 +183,18 @@ def test_an_encoder_decoder_is_given_the_tokens_before_its_labels(name, least):
     assert both.total > 0
 
 
+@pytest.mark.parametrize("name", ["T5", "Bart"])
+def test_without_a_label_a_decoder_has_no_text_to_be_taught(name):
+    teacher, student = make(name, 32, seed=1), make(name)
+    examples = padded(texts())
+    for objective in (tl.SoftTargets(1), tl.RowMean(tl.SoftTargets(1))):
+        distiller = tl.Distiller(student, teacher, objective)
+        expected = distiller(batch_of({key: each[1:] for key, each in examples.items()})).total
+        hidden = {**examples, "labels": examples["labels"].clone()}
+        hidden["labels"][0] = -100
+        close(distiller(batch_of(hidden)).total, expected)
+
+
 @pytest.mark.parametrize(
     ("wrong", "name"),
     [

@@ -23,8 +23,8 @@ def as_asked(batch: Batch, model: object) -> Batch:
 
     Of a causal model the output at a position is about the next token: labels, which are aligned
     with `input_ids` as is usual, are shifted by one, once. See `next_tokens`. An encoder-decoder
-    is given `decoder_input_ids` made from its labels, where the data has none. Other models, other
-    data and batches that are shifted already do not change.
+    is given `decoder_input_ids` made from its labels, where the data has none; then only what has a
+    label is a row. Other models, other data and batches that are shifted already do not change.
 
     Args:
         batch: Inputs in a dict, of a causal model with `input_ids`, `[batch, tokens]`.
@@ -49,7 +49,10 @@ def as_asked(batch: Batch, model: object) -> Batch:
     given = {"decoder_input_ids", "decoder_inputs_embeds"} & inputs.keys()
     if not due or given or not callable(prepare):
         return batch
-    return replace(batch, inputs={**inputs, "decoder_input_ids": prepare(labels)})
+    # The decoder has no text where there are no labels, also of an example without any.
+    mask = labels != UNLABELLED if batch.row_mask is None else batch.row_mask
+    inputs = {**inputs, "decoder_input_ids": prepare(labels)}
+    return replace(batch, inputs=inputs, row_mask=mask)
 
 
 def is_causal(model: object) -> bool:
