@@ -211,6 +211,14 @@ def test_what_does_not_fit_the_tokens_is_refused(wrong, name):
         next_tokens(batch)
 
 
+def test_what_has_no_table_of_tokens_is_refused():
+    with pytest.raises(DataError, match=r"must be \[batch, tokens\], got int64 \[3\]"):
+        as_asked(batch_of({"input_ids": torch.tensor([5, 6, 7])}), make("Llama"))
+    raw = {"inputs_embeds": torch.zeros(1, 3, 16), "labels": torch.tensor([[5, 6, 7]])}
+    with pytest.raises(DataError, match="must have `input_ids`, with whose labels"):
+        as_asked(batch_of(raw), make("Llama"))
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32])
 def test_labels_of_any_integers_can_be_unlabelled(dtype):
     ids, mask = torch.tensor([[5, 6, 0]], dtype=dtype), torch.tensor([[1, 1, 0]])
