@@ -1,5 +1,6 @@
 """Texts of different lengths in one batch."""
 
+import numpy as np
 import pytest
 import torch
 from transformers import (
@@ -25,6 +26,18 @@ def test_tokens_and_their_labels_are_padded_behind():
     assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 0, 0], [9, 4, 0]]
     assert batch["labels"].tolist() == [[1, 0, 1], [0, -100, -100], [-100, 1, -100]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0], [1, 1, 0]]
+
+
+def test_an_empty_text_and_arrays_are_padded_like_others():
+    texts = [{"input_ids": [], "labels": []}, *(
+        {name: np.array(each[name]) for name in each} for each in TEXTS
+    )]  # fmt: skip
+    batch = collate(texts)
+    assert batch["input_ids"].tolist() == [[0, 0, 0], [5, 6, 7], [8, 0, 0], [9, 4, 0]]
+    assert batch["labels"].tolist()[0] == [-100, -100, -100]
+    assert batch["attention_mask"].tolist()[:2] == [[0, 0, 0], [1, 1, 1]]
+    alone = collate(texts[:1])
+    assert [each.tolist() for each in alone.values()] == [[[0]], [[-100]], [[0]]]
 
 
 def test_a_mask_of_ones_own_is_padded_by_zeros():

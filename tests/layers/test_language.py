@@ -183,6 +183,18 @@ def test_an_encoder_decoder_is_given_the_tokens_before_its_labels(name, least):
     assert both.total > 0
 
 
+@pytest.mark.parametrize("name", ["T5", "Bart"])
+def test_without_a_label_a_decoder_has_no_text_to_be_taught(name):
+    teacher, student = make(name, 32, seed=1), make(name)
+    examples = padded(texts())
+    for objective in (tl.SoftTargets(1), tl.RowMean(tl.SoftTargets(1))):
+        distiller = tl.Distiller(student, teacher, objective)
+        expected = distiller(batch_of({key: each[1:] for key, each in examples.items()})).total
+        hidden = {**examples, "labels": examples["labels"].clone()}
+        hidden["labels"][0] = -100
+        close(distiller(batch_of(hidden)).total, expected)
+
+
 @pytest.mark.parametrize(
     ("wrong", "name"),
     [
@@ -197,6 +209,14 @@ def test_what_does_not_fit_the_tokens_is_refused(wrong, name):
     batch = batch_of({"input_ids": torch.tensor([[5, 6, 7]]), **wrong})
     with pytest.raises(DataError, match=rf"`{name}` of a causal language model must .*\[1, 3\], "):
         next_tokens(batch)
+
+
+def test_what_has_no_table_of_tokens_is_refused():
+    with pytest.raises(DataError, match=r"must be \[batch, tokens\], got int64 \[3\]"):
+        as_asked(batch_of({"input_ids": torch.tensor([5, 6, 7])}), make("Llama"))
+    raw = {"inputs_embeds": torch.zeros(1, 3, 16), "labels": torch.tensor([[5, 6, 7]])}
+    with pytest.raises(DataError, match="must have `input_ids`, with whose labels"):
+        as_asked(batch_of(raw), make("Llama"))
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32])

@@ -194,10 +194,23 @@ def test_a_student_learns_what_it_learns_of_the_live_teacher(labels, tmp_path):
     assert_equal_weights(in_order(store), in_order(teacher))
 
 
-def test_a_first_text_without_an_answer_does_not_fix_the_length_of_others(tmp_path):
-    data = [{"input_ids": torch.arange(n)} for n in (1, 6, 3, 9, 4, 2)]
-    store = stored(tmp_path, data, _llama(0), dtype="float32")
-    assert store.answers(range(6)).tolist() == [0, 5, 2, 8, 3, 1]
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+@pytest.mark.parametrize(
+    "settings", [{"dtype": "float32"}, {"top_k": K}, {"sampled_classes": K}], ids=str
+)
+def test_a_text_may_have_no_answer(settings, batch_size, tmp_path):
+    """Also the first one, which does not fix the length of others; alone in its batch or not."""
+    teacher, engine = _llama(0), tl.Engine(progress=False)
+    data = [{"input_ids": torch.arange(n)} for n in (1, 6, 3, 1, 1, 9, 4, 2, 0)]
+    store = tl.label(teacher, data, out=tmp_path, batch_size=batch_size, engine=engine, **settings)
+    assert store.answers(range(9)).tolist() == [0, 5, 2, 0, 0, 8, 3, 1, 0]
+    found = store.read("output", [5, 3, 1])
+    assert len(found) == 13
+    if isinstance(found, torch.Tensor):
+        with torch.no_grad():
+            expected = [teacher(data[place]["input_ids"][None]).logits[0, :-1] for place in (5, 1)]
+        torch.testing.assert_close(found, torch.cat(expected), rtol=1e-4, atol=1e-5)
+    assert not list(store.verify())
 
 
 def test_texts_that_were_cut_off_otherwise_are_refused(tmp_path):

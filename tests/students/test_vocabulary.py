@@ -295,6 +295,20 @@ class TestModels:
         assert model.config.vocab_size == model.get_input_embeddings().num_embeddings
 
 
+def test_tokens_that_are_not_written_have_their_new_ids():
+    tokenizer = byte_level()
+    model = llama(tokenizer)
+    student, gone = tokenizer("student")["input_ids"][-1], tokenizer("classification")["input_ids"]
+    settings = model.generation_config
+    settings.suppress_tokens, settings.bad_words_ids = [student, gone[-1]], [[student], gone]
+    pruned = prune_vocabulary(model, tokenizer, TASK)
+    [new] = (pruned.ids == student).nonzero().flatten().tolist()
+    assert gone[-1] not in pruned.ids
+    found = pruned.model.generation_config
+    assert (found.suppress_tokens, found.bad_words_ids) == ([new], [[new]])
+    assert settings.suppress_tokens == [student, gone[-1]]
+
+
 def test_a_student_of_the_smaller_teacher_learns(tmp_path):
     tokenizer = byte_level()
     teacher, smaller, _ = prune_vocabulary(llama(tokenizer), tokenizer, TASK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,6 +29,7 @@ def padded(examples: list[Any]) -> list[Any]:
     (tensor([7, 0]), tensor([1, 0]))
     """
     inner = [each.example if isinstance(each, IndexedExample) else each for each in examples]
+    inner = [_with_sequences(each) for each in inner]
     if not all(isinstance(each, Mapping) and _is_sequence(each.get(_IDS)) for each in inner):
         return examples
     names = [name for name in inner[0] if all(name in each for each in inner)]
@@ -35,13 +37,13 @@ def padded(examples: list[Any]) -> list[Any]:
     for name in names:
         column = [each[name] for each in inner]
         alike = all(map(_is_sequence, column)) and len({each.shape[1:] for each in column}) == 1
-        if not alike or len({len(each) for each in column}) == 1:
+        longest = max(1, *map(len, column)) if alike else 0  # of empty texts, a token of padding
+        if not alike or all(len(each) == longest for each in column):
             continue
         own = name in (_IDS, _DECODER_IDS) or name in LABEL_KEYS
         if not own and any(len(each[name]) != len(each[_IDS]) for each in inner):
             continue  # of something else than tokens: `default_collate` refuses it
         mask = {_IDS: "attention_mask", _DECODER_IDS: "decoder_attention_mask"}.get(name)
-        longest = max(map(len, column))
         for example, given in zip(found, column, strict=True):
             example[name] = _lengthened(given, longest, name in LABEL_KEYS)
             if mask is not None and mask not in names:
@@ -58,6 +60,19 @@ def _lengthened(values: Tensor, length: int, label: bool = False) -> Tensor:
         values = values if values.is_floating_point() else values.long()
     fill = 0 if not label else float("nan") if values.is_floating_point() else UNLABELLED
     return torch.cat([values, values.new_full((length - len(values), *values.shape[1:]), fill)])
+
+
+def _with_sequences(example: Any) -> Any:
+    """Return an example of a text with arrays and empty lists as tensors."""
+    if not isinstance(example, Mapping) or _IDS not in example:
+        return example
+    found = dict(example)
+    for name, each in example.items():
+        if isinstance(each, np.ndarray) and each.ndim and each.dtype.kind in "biuf":
+            found[name] = torch.from_numpy(each)
+        elif isinstance(each, list) and not each:
+            found[name] = torch.zeros(0, dtype=torch.int64)
+    return found
 
 
 def _is_sequence(value: Any) -> bool:

@@ -23,15 +23,16 @@ def as_asked(batch: Batch, model: object) -> Batch:
 
     Of a causal model the output at a position is about the next token: labels, which are aligned
     with `input_ids` as is usual, are shifted by one, once. See `next_tokens`. An encoder-decoder
-    is given `decoder_input_ids` made from its labels, where the data has none. Other models, other
-    data and batches that are shifted already do not change.
+    is given `decoder_input_ids` made from its labels, where the data has none; then only what has a
+    label is a row. Other models, other data and batches that are shifted already do not change.
 
     Args:
         batch: Inputs in a dict, of a causal model with `input_ids`, `[batch, tokens]`.
         model: A module; anything else leaves the batch as it is.
 
     Raises:
-        DataError: Labels, `row_mask` or position ids are not those of the tokens.
+        DataError: Labels, `row_mask` or position ids are not those of the tokens, or a causal model
+            has labels of no tokens.
     """
     if not isinstance(batch, Batch):  # the caller says what it must be
         return batch
@@ -42,6 +43,12 @@ def as_asked(batch: Batch, model: object) -> Batch:
     if not generates(model):
         return batch
     if is_causal(model):
+        if "inputs_embeds" in inputs and "input_ids" not in inputs and batch.labels is not None:
+            raise DataError(
+                "texts of a causal language model must have `input_ids`, with whose labels those "
+                f"of the next token are found, got {describe(inputs)}; give ids, or leave the "
+                "labels out"
+            )
         return next_tokens(batch) if "input_ids" in inputs else batch
     prepare = getattr(model, "prepare_decoder_input_ids_from_labels", None)
     labels = batch.labels
@@ -49,7 +56,10 @@ def as_asked(batch: Batch, model: object) -> Batch:
     given = {"decoder_input_ids", "decoder_inputs_embeds"} & inputs.keys()
     if not due or given or not callable(prepare):
         return batch
-    return replace(batch, inputs={**inputs, "decoder_input_ids": prepare(labels)})
+    # The decoder has no text where there are no labels, also of an example without any.
+    mask = labels != UNLABELLED if batch.row_mask is None else batch.row_mask
+    inputs = {**inputs, "decoder_input_ids": prepare(labels)}
+    return replace(batch, inputs=inputs, row_mask=mask)
 
 
 def is_causal(model: object) -> bool:
@@ -76,7 +86,8 @@ def next_tokens(batch: Batch) -> Batch:
     counts even if padding has the same id.
 
     Raises:
-        DataError: Labels, `row_mask` or position ids are not those of the tokens.
+        DataError: Labels, `row_mask` or position ids are not those of the tokens, or these are no
+            `[batch, tokens]`.
 
     >>> ids = torch.tensor([[5, 6, 7, 0]])
     >>> inputs = {"input_ids": ids, "attention_mask": torch.tensor([[1, 1, 1, 0]])}
@@ -85,6 +96,11 @@ def next_tokens(batch: Batch) -> Batch:
     """
     inputs = batch.inputs
     tokens: Tensor = inputs["input_ids"]
+    if getattr(tokens, "ndim", None) != _TABLE:
+        raise DataError(
+            "`input_ids` of a causal language model must be [batch, tokens], got "
+            f"{describe(tokens)}; give the tokens of each text as a list or a tensor"
+        )
     labels = tokens if batch.labels is None else batch.labels
     given = {"labels": labels, "row_mask": batch.row_mask, **_masks(inputs)}
     for name, each in given.items():

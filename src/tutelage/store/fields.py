@@ -72,7 +72,8 @@ class Column:
 
     def bytes_of(self, array: NDArray[np.generic]) -> memoryview:
         """Return the bytes of some entries as they are on disk."""
-        return np.ascontiguousarray(array, self.numpy_dtype).data.cast("B")
+        content = np.ascontiguousarray(array, self.numpy_dtype)
+        return content.reshape(-1).view(np.uint8).data  # `cast` refuses what is empty
 
 
 class Entry(BaseModel):

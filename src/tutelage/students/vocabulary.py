@@ -171,10 +171,21 @@ def _pruned(model: Any, ids: Tensor, size: int) -> Any:
                 setattr(config, name, [numbers[each] for each in value if each in numbers])
             else:
                 setattr(config, name, numbers.get(value))
+        _renumber_suppressed(config, numbers)
     embedding = smaller.get_input_embeddings()
     former = model.get_input_embeddings().padding_idx
     embedding.padding_idx = None if former is None else numbers.get(former % size)
     return smaller
+
+
+def _renumber_suppressed(config: Any, numbers: dict[int, int]) -> None:
+    """Give the tokens that a model does not write their new ids, without those that are gone."""
+    for name in ("suppress_tokens", "begin_suppress_tokens"):
+        if isinstance(known := vars(config).get(name), list):
+            setattr(config, name, [numbers[each] for each in known if each in numbers] or None)
+    if isinstance(known := vars(config).get("bad_words_ids"), list):
+        left = [each for each in known if all(part in numbers for part in each)]
+        config.bad_words_ids = [[numbers[part] for part in each] for each in left] or None
 
 
 def _check(model: Any, pruned: Pruned[Any], texts: list[str]) -> None:
