@@ -276,5 +276,5 @@ def test_nemo_aligner_in_any_order_and_of_no_other_texts(model, tmp_path):
 def test_shards_of_megatron_are_refused_with_the_way_out(of_folder, tmp_path):
     path = tmp_path / "cp0_dp1__100.tar"
     path.write_bytes(b"")
-    with pytest.raises(tl.DataError, match=r"cp0_dp1__100.tar, a shard of Megatron-LM.*JSON lines"):
+    with pytest.raises(tl.DataError, match=r"cp0_dp1__100.tar, an archive as Megatron.*JSON lines"):
         Recorded(tmp_path if of_folder else path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from tutelage.teachers._nemo import is_nemo, of_text
 from tutelage.teachers.served import Tokens
 
 _AT_ONCE = 2**24
-_MEGATRON = re.compile(r"cp\d+_dp\d+__\d+\.tar")
 _IDS = ("prompt_token_ids", "input_ids", "token_ids")
 
 
@@ -55,7 +53,7 @@ class Recorded(Tokens):
         )
         folder = self.path.is_dir()
         self._files = sorted(self.path.glob("*.parquet")) if folder else [self.path]
-        _refuse_megatron(self.path)
+        _refuse_shards(self.path, self._files)
         try:
             if self.path.suffix == ".parquet" or folder:
                 self._records: Sequence[Any] = _Table(self._files)
@@ -166,14 +164,13 @@ def _key(tokens: Sequence[int]) -> bytes:
     return hashlib.blake2b(np.asarray(tokens, dtype="<i8").tobytes(), digest_size=16).digest()
 
 
-def _refuse_megatron(path: Path) -> None:
-    """Refuse the shards that Megatron-LM writes of a teacher."""
-    names = (each.name for each in path.iterdir()) if path.is_dir() else [path.name]
-    found = next((each for each in names if _MEGATRON.fullmatch(each)), None)
+def _refuse_shards(path: Path, files: Sequence[Path]) -> None:
+    """Refuse the archives that Megatron-LM writes of a teacher."""
+    found = next((each for each in (*files, *path.glob("*.tar")) if each.suffix == ".tar"), None)
     if found is not None:
         raise DataError(
-            f"{path} must say of which tokens its log-probabilities are, got {found}, a shard of "
-            "Megatron-LM, which are in the order of its own batches; write JSON lines from it in "
-            "Megatron-LM, where the batches are known: one record for each text, with input_ids, "
-            "target_token_ids and target_logprobs, without the row of its last token"
+            f"{path} must say of which tokens its log-probabilities are, got {found.name}, an "
+            "archive as Megatron-LM writes it, in the order of its own batches; write JSON lines "
+            "where those are known: one record for each text, with input_ids, target_token_ids "
+            "and target_logprobs, without the row of its last token"
         )
