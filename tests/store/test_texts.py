@@ -310,3 +310,30 @@ def test_a_language_model_learns_what_it_learns_of_the_live_teacher(make, prompt
         return run.student.state_dict()
 
     assert_equal_weights(learnt(store), learnt(make(0)), atol=1e-5)
+
+
+HINT = {"model.layers.0": "model.layers.0"}
+
+
+def test_layers_of_texts_of_several_lengths_are_refused_with_the_way_out(tmp_path):
+    with pytest.raises(tl.ModelError, match=r"'model.layers.0' in one shape.*padding='max_length'"):
+        stored(tmp_path, texts(), _llama(0), fields=tl.FeatureMatch(HINT))
+
+
+def test_layers_of_texts_padded_to_one_length_are_those_of_the_live_teacher(tmp_path):
+    data = []
+    for each in texts(8):
+        ids, gap = each["input_ids"], 9 - len(each["input_ids"])
+        mask = torch.cat([torch.ones(len(ids)), torch.zeros(gap)]).long()
+        ids = torch.cat([ids, ids.new_zeros(gap)])
+        data.append({"input_ids": ids, "attention_mask": mask})
+    objective = tl.FeatureMatch(HINT) + tl.SoftTargets(1)
+    store = stored(tmp_path, data, _llama(0), fields=objective, dtype="float32")
+    students = [
+        tl.distill(
+            teacher, _llama(1), train=data, objective=objective, epochs=2, batch_size=4,
+            engine=tl.Engine(progress=False, device="cpu"),
+        ).student.state_dict()
+        for teacher in (store, _llama(0))
+    ]  # fmt: skip
+    torch.testing.assert_close(*students, rtol=1e-4, atol=1e-6)

@@ -75,7 +75,9 @@ def _encode(field: Field, values: Tensor | CoarseLogits, first_row: int) -> Arra
     if tuple(values.shape[1:]) != field.shape:
         raise ModelError(
             f"the teacher must return {field.name!r} in one shape, got {describe(values)} after "
-            f"rows of {list(field.shape)}; bring all examples to one shape (pad to a fixed length)"
+            f"rows of {list(field.shape)}; bring all examples to one shape (texts: pad all of them "
+            "to one length, in training too, by padding='max_length' of the tokenizer), or learn "
+            "this from the teacher itself"
         )
     stored = values.detach().to("cpu", _TORCH[field.dtype])
     bits = _bits(stored)

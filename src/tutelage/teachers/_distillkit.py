@@ -87,11 +87,28 @@ class Compression:
             )
         return found
 
+    @property
+    def bits(self) -> int:
+        """The number of bits of an id."""
+        return (self.d - 1).bit_length()
+
+    def check_vocabulary(self, size: int | None) -> None:
+        """Refuse a vocabulary of which some ids have lost their highest bits.
+
+        Raises:
+            DataError: It has more tokens than ids of so many bits.
+        """
+        if size is not None and size > 2**self.bits:
+            raise DataError(
+                f"compressed log-probabilities must be of ids that can name all of {size} tokens, "
+                f"got {self.bits} bits each (`d` is {self.d}), which are other ids from "
+                f"{2**self.bits} on; capture them again with a larger `d`"
+            )
+
     def ids(self, packed: Tensor) -> Tensor:
         """Return the ids of packed ones, `[rows, k]` of `[rows, bytes]`."""
-        bits = (self.d - 1).bit_length()
-        _check_width("bytepacked_indices", packed, _bytes(self.k * bits))
-        return _unpacked(packed, bits, self.k)
+        _check_width("bytepacked_indices", packed, _bytes(self.k * self.bits))
+        return _unpacked(packed, self.bits, self.k)
 
     def values(self, packed: Tensor) -> Tensor:
         """Return log-probabilities, `[rows, k]` of float64, of `[rows, bytes]`.
@@ -105,10 +122,11 @@ class Compression:
         def taken(number: int) -> Tensor:
             nonlocal rest
             found, rest = rest[:, :number], rest[:, number:]
-            return found.contiguous()
+            return found
 
         def numbers(dtype: torch.dtype, number: int) -> Tensor:
-            return taken(number * dtype.itemsize).view(dtype).reshape(rows, number)
+            flat = taken(number * dtype.itemsize).flatten().clone()  # at the start of its memory
+            return flat.view(dtype).reshape(rows, number)
 
         exact = numbers(self.exact_dtype, self.exact_k)
         fitted = self._polynomial(numbers(self.term_dtype, len(self.terms)))
@@ -120,8 +138,7 @@ class Compression:
             signed = steps * 2 - 1 if bits == 1 else steps - 2 ** (bits - 1)
             residuals[:, first : first + number] = signed.float() * scale
             first += number
-        others = fitted + residuals.to(self.exact_dtype)
-        found = torch.cat([exact, others.to(self.exact_dtype)], dim=1)
+        found = torch.cat([exact, fitted + residuals.to(self.exact_dtype)], dim=1)
         if self.delta:
             found = found.float().cumsum(dim=1).to(self.exact_dtype)
         return found.double()
