@@ -1,9 +1,11 @@
 """The study of a recipe is the study of the call."""
 
 import pytest
+import torch
 
 import tutelage as tl
 from recipe_sources import RECIPE
+from tutelage.recipes import studying
 
 STUDY = """
 study:
@@ -40,6 +42,49 @@ def test_the_default_arm_is_the_recipes_objective(job):
     found = tl.Recipe.from_file("job.yaml", ["training.epochs=1"]).study()
     assert found.results.primary == "distilled"
     assert found.results.controls
+
+
+BLOCKS = """
+teacher: job.py:blocks
+student: {every_nth_layer: 2}
+data: job.py:data
+training: {epochs: 1, batch_size: 16}
+out: runs/job
+study:
+  seeds: 1
+  arms:
+    mapped:
+      objective: {FeatureMatch: {layer_map: from_student}}
+      student: {keep_layers: [0, 1]}
+      sweep: {objective: [{FeatureMatch: {layer_map: from_student}}, {SoftTargets: 2}]}
+    tried:
+      objective: {SoftTargets: 2}
+      sweep: {student: [{every_nth_layer: 2}, job.py:small]}
+"""
+
+
+def test_what_an_arm_tries_is_of_its_own_student(job, monkeypatch):
+    calls = []
+    monkeypatch.setattr(studying, "study", lambda *_, **given: calls.append(given))
+    (job / "job.yaml").write_text(BLOCKS)
+    studying.carry_out_study(tl.Recipe.from_file("job.yaml")._job())
+    mapped, tried = calls[0]["arms"].values()
+    for objective in (mapped.objective, mapped.sweep.grid["objective"][0]):
+        assert objective.layer_map == {"0": "0", "1": "1"}
+    made, fresh = tried.sweep.grid["student"]
+    assert len(made) == 2
+    assert not torch.equal(fresh()[0].weight, fresh()[0].weight)  # another for each seed
+
+
+@pytest.mark.parametrize("where", ["arm", "study"])
+def test_a_map_of_one_student_is_refused_where_several_are_tried(job, where):
+    sweep = "sweep: {student: [{every_nth_layer: 2}, {every_nth_layer: 3}]}\n"
+    arm = "    mapped:\n      objective: {FeatureMatch: {layer_map: from_student}}\n"
+    text = BLOCKS[: BLOCKS.index("    mapped:")] + arm
+    text += f"      {sweep}" if where == "arm" else f"  {sweep}"
+    (job / "job.yaml").write_text(text)
+    with pytest.raises(tl.RecipeError, match=r"line 11: .*from_student.* got several"):
+        tl.Recipe.from_file("job.yaml").study()
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,15 @@
 
 import csv
 
+import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes, load_wine
 from typer.testing import CliRunner
 
 import tutelage as tl
 from tutelage.cli import app
+from tutelage.datasets import load_data
+from tutelage.recipes.fitted import boosted_trees
 
 
 def write_csv(path, loaded, names):
@@ -77,3 +80,13 @@ def test_trees_refuse_labels_that_they_cannot_learn(job):
     )
     with pytest.raises(tl.DataError, match="boosted trees need a table with one column"):
         recipe.run()
+
+
+def test_boosted_trees_are_fitted_on_all_domains(tmp_path):
+    rows = [f"{at % 7},{'ab'[at % 2]},{'no' if at % 7 < 3 else 'yes'}" for at in range(80)]
+    (tmp_path / "a.csv").write_text("\n".join(["x,from,y", *rows]))
+    options = {"train": str(tmp_path / "a.csv"), "label": "y"}
+    plain = boosted_trees(load_data("data", {**options, "omit": "from"}))
+    by_domain = boosted_trees(load_data("data", {**options, "domain": "from"}))
+    some = np.arange(7.0)[:, None]
+    assert np.array_equal(by_domain.predict(some), plain.predict(some))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import gzip
 import json
 import re
@@ -14,6 +13,8 @@ from itertools import takewhile, zip_longest
 from pathlib import Path
 
 import typer
+
+from tutelage.errors import did_you_mean
 
 _QUESTIONS = {
     "train": "Which file or folder holds the training data?",
@@ -77,10 +78,8 @@ def _existing(content: str, default: str, answer: str) -> str:
         return answer
     path = Path(answer).expanduser()
     if not path.exists():
-        beside = [each.name for each in path.parent.glob("*")]
-        close = difflib.get_close_matches(path.name, beside)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise typer.BadParameter(f"there is no file or folder {answer!r}{hint}")
+        hint = did_you_mean(path.name, (each.name for each in path.parent.glob("*")))
+        raise typer.BadParameter(f"there is no file or folder {answer!r}; {hint or 'correct it'}")
     if _is_lines(answer) and line_of("label").search(content):
         raise typer.BadParameter(
             f"{answer!r} has texts without labels; give a table (.csv, .tsv, .jsonl) with a column "

@@ -16,8 +16,8 @@ from tutelage.datasets.splits import Splits
 from tutelage.errors import ArgumentError, DataError
 from tutelage.nested import label_key
 
-_REFERENCE = re.compile(r"(.*\.py|[A-Za-z_][\w.]*):[A-Za-z_][\w.]*")
-_NAMED = ("hf:", "torchvision:")
+_REFERENCE = re.compile(r"(.*\.py|[^\W\d][\w.]*):[^\W\d][\w.]*")
+_NAMED = ("hf:", "timm:", "torchvision:")
 
 
 def is_python(given: object) -> bool:

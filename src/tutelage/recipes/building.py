@@ -29,7 +29,7 @@ from tutelage.recipes.choices import (
     StudentSpec,
     TransformSpec,
 )
-from tutelage.recipes.code import FROM_DATA, given_arguments
+from tutelage.recipes.code import given_arguments
 from tutelage.recipes.enlarged import note_enlarged
 from tutelage.recipes.messages import dotted
 from tutelage.recipes.objects import (
@@ -51,10 +51,12 @@ from tutelage.recipes.signatures import (
     parameters,
     target_of,
 )
+from tutelage.recipes.stages_model import BlockwiseStages
 from tutelage.recipes.steps import ScheduledRate, StepScheduler, tried
 from tutelage.recipes.tokens import as_read, check_student, tokenizers
 from tutelage.references import class_names, with_columns
 from tutelage.schedules import Schedule
+from tutelage.students import Kept
 from tutelage.teachers import Retokenized, Teacher
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
 
@@ -68,7 +70,7 @@ class Builder:
         data: Returns the data of the recipe, on which models may depend.
         seed: Under which models are made.
         teacher_outputs: How many outputs teachers must have; None for those that they have.
-        teacher: The teacher, for students that are made from its layers.
+        teacher: For students that are made from its layers.
         class_names: By place, the names of the classes of the teachers that were loaded.
         layer_map: Returns the map from the student's layers to the teacher's, of which they are.
         keep: Makes a student whose layers are chosen by examples, of a function, the teacher, how
@@ -98,6 +100,15 @@ class Builder:
             raise kind(f"{self.document.where(place)}: {error}") from error
 
     @contextmanager
+    def mapping(self, layer_map: Callable[[], Mapping[str, str]]) -> Iterator[None]:
+        """Take the map of layers from elsewhere, as for an arm with a student of its own."""
+        usual, self.layer_map = self.layer_map, layer_map
+        try:
+            yield
+        finally:
+            self.layer_map = usual
+
+    @contextmanager
     def arguments_at(self, place: Place) -> Iterator[None]:
         """As `at`, where any error means that the arguments are wrong."""
         try:
@@ -118,6 +129,7 @@ class Builder:
             TransformSpec: self.transform,
             OptimizerChoice: self.optimizer,
             SchedulerChoice: self.scheduler,
+            StudentSpec: self.student_maker,
             ModelName: self.model,
             FunctionName: self.function,
         }
@@ -130,6 +142,8 @@ class Builder:
             return self.call(name, arguments, (*place, name))
         if isinstance(given, Arguments):
             return self.call("", given, place)
+        if isinstance(given, BlockwiseStages):
+            return self.value(given.blockwise, (*place, "blockwise"))
         if isinstance(given, dict):
             return {key: self.value(each, (*place, str(key))) for key, each in given.items()}
         if isinstance(given, list):
@@ -161,8 +175,7 @@ class Builder:
         """Return what a class or a function makes of its arguments."""
         arguments = self.arguments(given, place, omit=("weight",) if _weighed(given) else ())
         with self.arguments_at(place):
-            target = target_of(type(given)) if isinstance(given, Arguments) else None
-            target = target or cast("Any", given_arguments(dotted(place[:-1]), name))
+            target = _target(name, given, place)
             if target is Retokenized:
                 read = getattr(getattr(given, "teacher", None), "root", None)
                 arguments = tokenizers(dotted(place), read, self.tokens()) | arguments
@@ -241,10 +254,8 @@ class Builder:
         [(name, found)] = given.chosen().items()
         place = (*place, name)
         arguments = self.arguments(found, place)
-        if isinstance(found, Arguments):
-            return target_of(type(found)), arguments, place
         with self.at(place):
-            return given_arguments(dotted(place[:-1]), name), arguments, place
+            return _target(name, found, place), arguments, place
 
     def function(self, given: FunctionName, place: Place) -> Any:
         """Return a function, without calling it."""
@@ -276,41 +287,35 @@ class Builder:
                 outputs = number_of_outputs(self.data())
                 check_student(dotted(place), root.root, self.tokens())
                 return model_maker(dotted(place), root.root, self.data, outputs)
-        [(name, found)] = root.chosen().items()
-        place = (*place, name)
-        arguments = self.arguments(found, place)
+        make, arguments, place = self._named(root, place)
         with self.arguments_at(place):
-            make: Any = target_of(type(found)) if isinstance(found, Arguments) else None
-            make = make or given_arguments(dotted(place[:-1]), name)
-            wanted = parameters(make)
-            if "teacher" not in wanted:
-                from_data = {each: wanted[each] for each in wanted if each in FROM_DATA}
-                return made_by(dotted(place), make, from_data, self.data(), arguments)
-            kept = self._of_teacher(name, make, found, arguments)
+            if "teacher" not in parameters(make):
+                return made_by(dotted(place), make, self.data(), arguments)
+            kept = self._of_teacher(self.teacher, make, root, arguments)
             return kept if isinstance(kept, nn.Module) else kept.student
 
-    def _of_teacher(self, name: str, make: Any, given: Any, arguments: dict[str, Any]) -> Any:
+    def _of_teacher(self, teacher: Any, make: Any, given: Choice, arguments: dict[str, Any]) -> Any:
         """Return what a function makes of the teacher, and of examples if it looks at these."""
-        teacher = as_module("teacher", self.teacher, f"for a student made by {name}")
-        if not looks_at_examples(given):
+        [(name, found)] = given.chosen().items()
+        teacher = as_module("teacher", teacher, f"for a student made by {name}")
+        if not looks_at_examples(found):
             return make(teacher, **arguments)
         others = {key: each for key, each in arguments.items() if key != EXAMPLES}
-        return self.keep(make, teacher, getattr(given, EXAMPLES), others)
+        return self.keep(make, teacher, getattr(found, EXAMPLES), others)
 
-    def map_of(self, given: StudentSpec | None, place: Place) -> dict[str, str]:
+    def map_of(self, given: StudentSpec | None, place: Place, teacher: Any) -> dict[str, str]:
         """Return which layer of the teacher each layer of a student is, which is made of them.
 
         Raises:
             ArgumentError: It is made otherwise.
         """
-        root: Any = None if given is None else given.root
-        chosen = root.chosen() if isinstance(root, Choice) else {}
-        for name, found in chosen.items():
-            arguments = self.arguments(found, (*place, name))
-            target = target_of(type(found)) if isinstance(found, Arguments) else None
-            if target is not None and "teacher" in parameters(target):
-                with self.arguments_at((*place, name)):
-                    return dict(self._of_teacher(name, target, found, arguments).layer_map)
+        if given is not None and isinstance(given.root, Choice):
+            make, arguments, place = self._named(given.root, place)
+            if "teacher" in parameters(make):
+                with self.arguments_at(place):
+                    kept = self._of_teacher(teacher, make, given.root, arguments)
+                    if isinstance(kept, Kept):
+                        return dict(kept.layer_map)
         raise ArgumentError(
             f"`{LAYER_MAP}: {FROM_STUDENT}` needs a student that is made of the teacher's layers, "
             "got another; write student: {every_nth_layer: 2}, or the map itself"
@@ -323,6 +328,13 @@ class Builder:
             found = maker if isinstance(maker, nn.Module) else load_model(maker, self.seed)
             note_enlarged(dotted(place), found, self.data())
             return as_module(dotted(place), deepcopy(found), "to be trained")
+
+
+def _target(name: str, given: Any, place: Place) -> Any:
+    """Return the class or function at a place: one of the library's, or of the user's."""
+    if isinstance(given, Arguments):
+        return target_of(type(given))
+    return given_arguments(dotted(place[:-1]), name)
 
 
 def looks_at_examples(given: Any) -> bool:

@@ -17,7 +17,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Discriminator,
-    Field,
     GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
     PrivateAttr,
@@ -170,7 +169,7 @@ def _choice(
         given = {name: each for more in (add or {}, *found) for name, each in more.items()}
         model = arguments_model(target, add=given, **settings)
         if model is not None:
-            fields[each] = (model, Field(default=None, description=model.__doc__))
+            fields[each] = (model, None)
     return create_model(name, __base__=base, __module__=HOME, __doc__=about, **fields)
 
 

@@ -33,15 +33,6 @@ _KINDS = (
 _PASSED = {"teacher", *FROM_DATA}
 
 
-def is_code(reference: str) -> bool:
-    """Tell whether a reference is package.module:name or file.py:name."""
-    source, colon, name = reference.rpartition(":")
-    parts = name.split(".")
-    dotted = source.endswith(".py") or all(part.isidentifier() for part in source.split("."))
-    known = ("timm", "torchvision", "hf")
-    return bool(colon) and dotted and all(map(str.isidentifier, parts)) and source not in known
-
-
 def named(argument: str, reference: str) -> Any:
     """Return the object of a reference; a function is not called.
 
@@ -79,10 +70,10 @@ def given_arguments(argument: str, reference: str) -> Any:
     """
     found = named(argument, reference)
     if isinstance(found, type):
-        transform = "batch" in _parameters(found.__dict__.get("__call__"))
+        transform = "batch" in parameters_of(found.__dict__.get("__call__"))
         allowed = issubclass(found, _KINDS) or transform
     else:
-        allowed = bool(_PASSED & _parameters(found))
+        allowed = bool(_PASSED & parameters_of(found))
     if not allowed:
         raise RecipeError(
             f"`{argument}` must be an objective, a schedule, a transform, a teacher, a module, an "
@@ -92,7 +83,8 @@ def given_arguments(argument: str, reference: str) -> Any:
     return found
 
 
-def _parameters(function: Any) -> set[str]:
+def parameters_of(function: Any) -> set[str]:
+    """Return the names of a function's parameters; none where they are not known."""
     try:
         return set(inspect.signature(function).parameters)
     except (TypeError, ValueError):

@@ -35,7 +35,7 @@ def evaluate_models(job: Job, split: str) -> dict[str, dict[str, float]]:
     """
     if split not in _SPLITS:
         raise ArgumentError(f"`split` must be one of {', '.join(_SPLITS)}, got {split!r}")
-    data = job.split(split)
+    data = getattr(job.data, split)
     if data is None:
         raise DataError(
             f"`{split}` must be in the data of the recipe to evaluate models on it, got none; add "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from tutelage.datasets import Splits
@@ -32,7 +33,8 @@ def boosted_trees(data: Splits) -> Predictor:
             "boosted trees need a table with one column of classes or values as its label, got "
             f"{data.form or 'other data'} with labels of kind {data.kind}; name another teacher"
         )
-    rows, labels = (np.asarray(each) for each in data.labelled[:])
+    rows = np.asarray(data.rows)
+    labels = torch.stack([each[1] for each in data.labelled]).numpy()
     known = ~np.isnan(labels) if data.kind == "values" else labels >= 0
     if labels.ndim > 1 or not known.any():
         raise DataError(

@@ -22,7 +22,7 @@ from tutelage.layers import TextInputs
 from tutelage.objectives import Objective
 from tutelage.recipes.building import Builder, looks_at_examples
 from tutelage.recipes.choices import Choice, ModelName, StudentSpec
-from tutelage.recipes.kept_layers import KeptLayers
+from tutelage.recipes.kept_layers import kept_student, spread
 from tutelage.recipes.left_behind import write_student
 from tutelage.recipes.messages import shortened
 from tutelage.recipes.model import RecipeModel
@@ -32,19 +32,12 @@ from tutelage.recipes.signatures import parameters
 from tutelage.recipes.tokens import check_objectives, in_tokens
 from tutelage.references import text_inputs_of
 from tutelage.store import TargetStore
-from tutelage.studies.kinds import StudyKind, on_labels
+from tutelage.studies.kinds import on_labels
 from tutelage.teachers import Stored
-from tutelage.training import Run, Stage, distill, fine_tune, label
+from tutelage.training import Run, distill, fine_tune, label
 from tutelage.wants import Fields
 
 _LOG = logging.getLogger(__name__)
-_OUTPUTS: dict[str, StudyKind] = {
-    "classes": "classes",
-    "tags": "classes",
-    "binary": "binary",
-    "values": "values",
-}
-"""By kind of labels, what the outputs of a model hold."""
 
 
 class Job:
@@ -73,9 +66,7 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """The keyword arguments of `distill` that are settings of the training."""
         given: Any = self.model.training
-        return (
-            {} if given is None else self.with_metrics(self.build.arguments(given, ("training",)))
-        )
+        return self.with_metrics(self.build.arguments(given, ("training",)))
 
     def with_metrics(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Return settings in which metrics that are classes are objects of these.
@@ -101,7 +92,7 @@ class Job:
             )
         if objective is not None:
             return {"objective": self.build.objective(objective, ("objective",))}
-        return {} if stages is None else {"stages": self.stages(stages, ("stages",))}
+        return {} if stages is None else {"stages": self.build.value(stages, ("stages",))}
 
     def layer_map(self, student: StudentSpec | None, place: Place) -> dict[str, str]:
         """Return which layer of the teacher each layer of the student is."""
@@ -109,19 +100,13 @@ class Job:
         chosen = root.chosen().values() if isinstance(root, Choice) else ()
         # What a fine-tuned teacher's layers do with examples is not what they did before.
         by_examples = any(map(looks_at_examples, chosen))
-        self.build.teacher = self.teacher if by_examples else self.live_teacher
-        return self.build.map_of(student, place)
+        teacher = self.teacher if by_examples else self.live_teacher
+        return self.build.map_of(student, place, teacher)
 
     def _keep(self, make: Any, teacher: nn.Module, examples: int, others: dict[str, Any]) -> Any:
         """Return a student of layers that are chosen by examples of the training data."""
-        kept = KeptLayers(self.out, self.seed)
-        return kept.student(make, teacher, self.data, examples, others)
-
-    def stages(self, given: Any, place: Place) -> list[Stage]:
-        """Return stages: a list, or those that train block by block."""
-        if isinstance(given.root, list):
-            return self.build.value(given.root, place)
-        return self.build.value(given.root.blockwise, (*place, "blockwise"))
+        some = spread(self.data, examples)
+        return kept_student(make, teacher, some, others, self.out, self.seed)
 
     @cached_property
     def data(self) -> Splits:
@@ -215,8 +200,10 @@ class Job:
                 raise self.missing("teacher", "the model to fine-tune")
             given = self.build.arguments(tuned, ("fine_tune",))
             settings: dict[str, Any] = self.with_metrics(given)
-            if self.data.kind is not None:
-                settings.setdefault("objective", on_labels(_OUTPUTS[self.data.kind]))
+            kind = self.data.kind
+            if kind is not None:
+                outputs = "classes" if kind == "tags" else kind
+                settings.setdefault("objective", on_labels(outputs))
             with self.named(("fine_tune",)):
                 found = fine_tune(
                     deepcopy(found),  # the user's code may hold on to it
@@ -264,9 +251,7 @@ class Job:
     def _check_sections(self) -> None:
         """Build the settings of what comes first, so that nothing wrong in them is found late."""
         for name in ("fine_tune", "label"):
-            given: Any = getattr(self.model, name)
-            if given is not None:
-                self.build.arguments(given, (name,))
+            self.build.arguments(getattr(self.model, name), (name,))
 
     def _check_tokens(self, asked: dict[str, Any]) -> None:
         """Refuse objectives that a teacher with another tokenizer cannot teach."""
@@ -277,7 +262,9 @@ class Job:
 
     def label(self) -> dict[str, TargetStore]:
         """Store the teacher's outputs for all data."""
-        present = [each for each in ("train", "val", "test") if self.split(each) is not None]
+        present = [
+            each for each in ("train", "val", "test") if getattr(self.data, each) is not None
+        ]
         return self.stores(present)
 
     def stores(self, splits: Sequence[str]) -> dict[str, TargetStore]:
@@ -285,25 +272,20 @@ class Job:
         if self.teacher is None:
             raise self.missing("teacher", "the model whose outputs are stored")
         given: Any = self.model.label
-        settings = {} if given is None else self.build.arguments(given, ("label",))
+        settings = self.build.arguments(given, ("label",))
         found = {}
         for name in splits:
-            once: dict[str, Any] = (
-                {} if name == "train" else {"views": 1}
-            )  # validation data is not augmented
+            if name != "train":
+                settings |= {"views": 1}  # only training data is augmented
             with self.named(("label",)):
                 found[name] = label(
                     self.teacher,
-                    self.split(name),
+                    getattr(self.data, name),
                     out=self.out / "targets" / name,
                     fields=self._fields(),
-                    **settings | once,
+                    **settings,
                 )
         return found
-
-    def split(self, name: str) -> Any:
-        """Return a part of the data; None if there is none."""
-        return getattr(self.data, name)
 
     def _fields(self) -> Objective | Fields | None:
         """Return what must be stored: what the objectives require of the teacher."""

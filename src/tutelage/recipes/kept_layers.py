@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,78 +25,71 @@ from tutelage.teachers import as_teacher
 FILE = "kept_layers.json"
 
 
-@dataclass(frozen=True)
-class KeptLayers:
-    """The layers that students keep, by teacher, examples and arguments.
+def kept_student(
+    make: Callable[..., Kept[Any]],
+    teacher: nn.Module,
+    data: Dataset[Any],
+    arguments: Mapping[str, Any],
+    out: Path,
+    seed: int,
+) -> Kept[Any]:
+    """Return the student that a function makes of a teacher and of some training examples.
 
-    A choice is made once and read again, so that it costs nothing when a run is resumed or
-    evaluated, and rounding on another machine does not change it.
+    The layers that it keeps are chosen once for a teacher, examples and arguments, and read again,
+    so that the choice costs nothing when a run is resumed or evaluated, and rounding on another
+    machine does not change it.
 
     Args:
+        make: Such as `most_influential`.
+        teacher: As it teaches.
+        data: The examples, see `spread`.
+        arguments: Others, by name.
         out: The folder of the recipe, for `kept_layers.json`.
         seed: Under which examples are drawn, if they are augmented.
+
+    Raises:
+        TutelageError: As the function; the file is damaged.
     """
-
-    out: Path
-    seed: int
-
-    def student(
-        self,
-        make: Callable[..., Kept[Any]],
-        teacher: nn.Module,
-        data: Splits,
-        examples: int,
-        arguments: Mapping[str, Any],
-    ) -> Kept[Any]:
-        """Return the student that a function makes of a teacher and of some training examples.
-
-        Args:
-            make: Such as `most_influential`.
-            teacher: As it teaches.
-            data: Whose labelled training examples are looked at.
-            examples: How many, evenly spread; all if there are fewer.
-            arguments: Others, by name.
-
-        Raises:
-            TutelageError: As the function; the data has no length; the file is damaged.
-        """
-        some = _spread(data, examples)
-        key = digest(
-            make.__name__,
-            str(as_teacher(teacher).fingerprint()),
-            dataset_fingerprint(some),
-            identity(dict(arguments)),
-        )
-        path, known = arguments.get("path"), self._known()
-        if key in known:
-            return keep_layers(teacher, known[key], path, arguments.get("inputs"))
-        with randomness.preserved():
-            randomness.seed_everything(self.seed)
-            kept = make(teacher, data=some, **arguments)
-        names = children(teacher, container_of(teacher, path))
-        chosen = [names.index(each) for each in kept.layer_map.values()]
-        if os.environ.get("RANK", "0") == "0":
-            with writing(self.out, RunFolderError):
-                self.out.mkdir(parents=True, exist_ok=True)
-                write_json(self.out / FILE, known | {key: chosen})
-        return kept
-
-    def _known(self) -> dict[str, list[int]]:
-        file = self.out / FILE
-        if not file.exists():
-            return {}
-        try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            return {str(key): list(map(int, each)) for key, each in found.items()}
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise RunFolderError(
-                f"{file} must have the layers that students keep, got a damaged file ({error}); "
-                "remove it, and they are chosen again"
-            ) from error
+    key = digest(
+        make.__name__,
+        str(as_teacher(teacher).fingerprint()),
+        dataset_fingerprint(data),
+        identity(dict(arguments)),
+    )
+    path, known = arguments.get("path"), _known(out / FILE)
+    if key in known:
+        return keep_layers(teacher, known[key], path, arguments.get("inputs"))
+    with randomness.preserved():
+        randomness.seed_everything(seed)
+        kept = make(teacher, data=data, **arguments)
+    names = children(teacher, container_of(teacher, path))
+    chosen = [names.index(each) for each in kept.layer_map.values()]
+    if os.environ.get("RANK", "0") == "0":
+        with writing(out, RunFolderError):
+            out.mkdir(parents=True, exist_ok=True)
+            write_json(out / FILE, known | {key: chosen})
+    return kept
 
 
-def _spread(data: Splits, examples: int) -> Dataset[Any]:
-    """Return some of the training examples, evenly spread, in order."""
+def _known(file: Path) -> dict[str, list[int]]:
+    if not file.exists():
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return {str(key): list(map(int, each)) for key, each in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise RunFolderError(
+            f"{file} must have the layers that students keep, got a damaged file ({error}); "
+            "remove it, and they are chosen again"
+        ) from error
+
+
+def spread(data: Splits, examples: int) -> Dataset[Any]:
+    """Return some of the labelled training examples, evenly spread, in order.
+
+    Raises:
+        DataError: The data has no length.
+    """
     count = integer("examples", examples, 1, "a few hundred are enough")
     train = data.train if data.labelled is None else data.labelled
     if not hasattr(train, "__len__"):

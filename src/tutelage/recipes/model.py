@@ -9,12 +9,7 @@ from pydantic import BeforeValidator, Field, RootModel
 from tutelage.data import OnPolicy
 from tutelage.datasets import DataOptions
 from tutelage.recipes.choices import ObjectiveSpec, StudentSpec, TeacherSpec
-from tutelage.recipes.signatures import (
-    Section,
-    Text,
-    by_shape,
-    plain,
-)
+from tutelage.recipes.signatures import Section, Text, by_shape, plain
 from tutelage.recipes.stages_model import StagesSpec, section
 from tutelage.recipes.study_model import StudySection
 from tutelage.training import distill, fine_tune, label

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -17,90 +16,62 @@ from tutelage import references
 from tutelage.data import randomness
 from tutelage.datasets import DataOptions, Splits
 from tutelage.datasets import load_data as load_by_reference
+from tutelage.datasets.python_data import is_python
 from tutelage.errors import ArgumentError, DataError
 from tutelage.layers import Prepared
 from tutelage.nested import describe
-from tutelage.recipes.code import FROM_DATA, is_code, made, named
+from tutelage.recipes.code import FROM_DATA, made, named, parameters_of
 from tutelage.store import manifest
 
 _WITH_FUNCTIONS = ("objectives", "teachers", "data", "evaluation", "layers")
 """Packages whose functions and classes a recipe may name without their module."""
 
 
-@dataclass(frozen=True)
-class FreshModel:
-    """Makes a model anew at every call.
-
-    Args:
-        argument: Its name in the recipe, for messages.
-        reference: Of a model, or what makes one.
-        outputs: The number of its outputs; None for those that it has.
-        arguments: For a function.
-        prepare: Of the rows of a table; None for inputs as they are.
-    """
-
-    argument: str
-    reference: str | Callable[..., Any]
-    outputs: int | None = None
-    arguments: Mapping[str, Any] | None = None
-    prepare: Any = None
-
-    def __call__(self) -> Any:
-        """Return the model."""
-        if isinstance(self.reference, str):
-            return references.load_model(self.argument, self.reference, classes=self.outputs)
-        found = self.reference(**self.arguments or {})
-        return found if self.prepare is None else Prepared(found, self.prepare)
-
-
 def model_maker(
     argument: str, reference: str, data: Callable[[], Splits], outputs: int | None
 ) -> Callable[[], Any]:
-    """Return what makes the model of a reference.
+    """Return what makes the model of a reference anew at every call.
 
     A function of the user may have the arguments `features` (of the rows of a table, by which it
-    is given prepared ones), `outputs`, and `data`, the recipe's `Splits`.
-
-    Args:
-        argument: Its name in the recipe.
-        reference: Of the model.
-        data: Returns the data of the recipe.
-        outputs: The number of outputs that it must have; None for those that it has.
+    is given prepared ones), `outputs`, and `data`, the recipe's `Splits`. `outputs` is the number
+    of outputs that another model must have; None for those that it has.
     """
-    if not is_code(reference):
+    if not is_python(reference):
         code = reference.partition("@")[0]  # with weights, after the name
-        if is_code(code):
+        if is_python(code):
             named(argument, code)
-        return FreshModel(argument, reference, outputs)
+        return partial(references.load_model, argument, reference, classes=outputs)
     found = named(argument, reference)
     if isinstance(found, nn.Module):
         return partial(deepcopy, found)
-    if not inspect.isroutine(found) and not isinstance(found, (type, partial)):
-        return partial(made, argument, reference)
-    wanted = _wanted(found)
-    return (
-        made_by(argument, found, wanted, data()) if wanted else partial(made, argument, reference)
-    )
+    is_function = inspect.isroutine(found) or isinstance(found, (type, partial))
+    if is_function and not parameters_of(found).isdisjoint(FROM_DATA):
+        return made_by(argument, found, data())
+    return partial(made, argument, reference)
 
 
 def made_by(
     argument: str,
     function: Callable[..., Any],
-    wanted: Mapping[str, Any],
     data: Splits,
     given: Mapping[str, Any] | None = None,
-) -> FreshModel:
+) -> Callable[[], Any]:
     """Return what calls a function with arguments that depend on the data, and prepares rows."""
+    wanted, outputs = parameters_of(function), number_of_outputs(data)
     prepare = data.table_inputs() if "features" in wanted else None
-    outputs = number_of_outputs(data)
     if "outputs" in wanted and outputs is None:
         raise DataError(
             f"`{argument}` must be told its number of outputs by the labels of the data, got data "
             "without classes; name a function without the argument `outputs`"
         )
     known = {"data": data, "outputs": outputs, "features": prepare and prepare.features}
-    arguments = {name: known[name] for name in wanted} | dict(given or {})
-    return FreshModel(argument, function, None, arguments, prepare)
+    arguments = {name: known[name] for name in FROM_DATA if name in wanted} | dict(given or {})
+    make = partial(function, **arguments)
+    return make if prepare is None else partial(_prepared, make, prepare)
+
+
+def _prepared(make: Callable[[], Any], prepare: Any) -> Prepared:
+    return Prepared(make(), prepare)
 
 
 def load_model(maker: Callable[[], Any], seed: int) -> Any:
@@ -136,7 +107,7 @@ def load_data(argument: str, options: DataOptions | str, seed: int) -> Splits:
     """
     with randomness.preserved():
         randomness.seed_everything(seed)
-        if isinstance(options, str) and is_code(options):
+        if isinstance(options, str) and is_python(options):
             found = made(argument, options)
             if isinstance(found, Splits):
                 return found
@@ -146,10 +117,9 @@ def load_data(argument: str, options: DataOptions | str, seed: int) -> Splits:
 
 def _options(argument: str, found: Any) -> DataOptions:
     known = {"train", "val", "test", "unlabelled"}
-    several = isinstance(found, dict)
-    if not several and not isinstance(found, nn.Module):
+    if not isinstance(found, (dict, nn.Module)):
         return DataOptions(train=found)
-    if not several or not {"train"} <= found.keys() <= known:
+    if isinstance(found, nn.Module) or not {"train"} <= found.keys() <= known:
         raise DataError(
             f"`{argument}` must name data, or a dict of data sets with the keys train, val, test "
             f"and unlabelled, of which only train must be there, got {describe(found)}; give one"
@@ -179,12 +149,3 @@ def as_module(argument: str, found: Any, why: str) -> nn.Module:
             "or a function that returns one"
         )
     return found
-
-
-def _wanted(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return those parameters of a function that the data gives."""
-    try:
-        found = inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return {}
-    return {name: each for name, each in found.items() if name in FROM_DATA}

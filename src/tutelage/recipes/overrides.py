@@ -28,7 +28,9 @@ def override(document: Document, overrides: Sequence[str]) -> None:
         if document.values is None:
             document.values = {}
         _set(document.values, place, value, each)
-        _forget(document, place)
+        inside = [known for known in document.origins if known[: len(place)] == place]
+        for known in inside:
+            del document.origins[known]
         document.origins[place] = source
 
 
@@ -43,7 +45,7 @@ def _set(values: Any, place: Place, value: Any, override: str) -> None:
                 )
             index: Any = int(key)
         elif isinstance(values, dict):
-            index = _key(values, key)
+            index = next((each for each in values if str(each) == key), key)  # keys may be numbers
         else:
             raise RecipeError(
                 f"--set {override}: `{'.'.join(place[:at])}` must be a mapping or a list, got "
@@ -55,14 +57,3 @@ def _set(values: Any, place: Place, value: Any, override: str) -> None:
         if isinstance(values, dict) and values.get(index) is None:
             values[index] = {}
         values = values[index]
-
-
-def _key(values: dict[Any, Any], key: str) -> Any:
-    """Return the key as it is in a mapping, where numbers are numbers."""
-    return next((each for each in values if str(each) == key), key)
-
-
-def _forget(document: Document, place: Place) -> None:
-    """Forget where the former value was written."""
-    for each in [known for known in document.origins if known[: len(place)] == place]:
-        del document.origins[each]

@@ -27,20 +27,17 @@ def resolved(given: Any) -> Any:
         ours = not isinstance(given, Arguments) or target_of(type(given)).__module__.startswith(
             "tutelage."
         )
+        values = {name: getattr(given, name) for name in type(given).model_fields}
         return {
             name: resolved(value)
-            for name in type(given).model_fields
-            if _is_written(given, name, value := getattr(given, name), ours)
+            for name, value in values.items()
+            if name in given.model_fields_set or (ours and value is not None)
         }
     if isinstance(given, BaseModel):  # of the data
         return given.model_dump(mode="json", exclude_none=True)
     if isinstance(given, dict):
         return {key: resolved(each) for key, each in given.items()}
     return [resolved(each) for each in given] if isinstance(given, list) else given
-
-
-def _is_written(given: BaseModel, name: str, value: Any, ours: bool) -> bool:
-    return name in given.model_fields_set or (ours and value is not None)
 
 
 def written(values: Any, version: str) -> str:

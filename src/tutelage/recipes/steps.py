@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -54,11 +53,9 @@ class ScheduledRate:
         self, optimizer: torch.optim.Optimizer, steps: int
     ) -> torch.optim.lr_scheduler.LRScheduler:
         """Make a scheduler that is at progress step / steps."""
-        return torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_factor, self.schedule, steps))
-
-
-def _factor(schedule: Schedule, steps: int, step: int) -> float:
-    return schedule(step / max(1, steps))
+        return torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: self.schedule(step / max(1, steps))
+        )
 
 
 def tried(make: Any, schedule: Any) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any, NoReturn
 
 from tutelage.errors import ArgumentError, RecipeError
-from tutelage.recipes.choices import ObjectiveSpec, StudentSpec
+from tutelage.recipes.choices import ObjectiveSpec
 from tutelage.recipes.job import Job
 from tutelage.recipes.reading import Place
+from tutelage.recipes.signatures import FROM_STUDENT, LAYER_MAP
 from tutelage.recipes.study_model import ArmSpec, SweepSpec
 from tutelage.studies import Arm, ReportOptions, Study, Sweep, Training, study
 from tutelage.teachers import Stored
@@ -36,17 +36,21 @@ def carry_out_study(job: Job) -> Study:
     shared = {name: job.settings[name] for name in _OF_STUDY if name in job.settings}
     if training.steps is not None:
         shared.pop("epochs", None)
-    teacher, arms = job.teacher, _arms(job, given.arms, ("study", "arms"))
+    teacher = job.build.teacher = job.teacher
+    with job.build.mapping(_map_of(given.sweep, job.build.layer_map)):
+        arms = _arms(job, given.arms, ("study", "arms")) or _default_arms(job)
+    if job.model.student is None:
+        raise job.missing("student", "the model to train")
     if job.model.label is not None:
         teacher = Stored(*job.label().values())
     with job.named(("study",)):
         return study(
             teacher,
-            student_of(job, cast("Any", job.model.student), ("student",)),
+            job.build.student_maker(job.model.student, ("student",)),
             train=job.data.train,
             val=job.data.val,
             test=job.data.test,
-            arms=arms or _default_arms(job),
+            arms=arms,
             controls=_arms(job, given.controls, ("study", "controls")),
             sweep=_sweep(job, given.sweep, ("study", "sweep")),
             training=training,
@@ -55,14 +59,6 @@ def carry_out_study(job: Job) -> Study:
             groups=job.data.groups,
             **shared | settings,
         )
-
-
-def student_of(job: Job, given: StudentSpec | None, place: Place) -> Any:
-    """Return what makes students, or a module that is copied."""
-    if given is None:
-        raise job.missing("student", "the model to train")
-    job.build.teacher = job.teacher
-    return job.build.student_maker(given, place)
 
 
 def _default_arms(job: Job) -> dict[str, Arm]:
@@ -89,22 +85,14 @@ def _arm(job: Job, given: ArmSpec, place: Place) -> Any:
     if isinstance(given.root, ObjectiveSpec):
         return job.build.objective(given.root, place)
     arm: Any = given.root
-    special = ("student", "stages", "sweep")
-    usual = job.build.layer_map
-    if arm.student is not None:
-        job.build.layer_map = partial(job.layer_map, arm.student, (*place, "student"))
-    arguments = job.build.arguments(arm, place, omit=special)
-    if arm.stages is not None:
-        arguments["stages"] = job.stages(arm.stages, (*place, "stages"))
-    job.build.layer_map = usual
-    if arm.student is not None:
-        arguments["student"] = student_of(job, arm.student, (*place, "student"))
-    if arm.sweep is not None:
-        arguments["sweep"] = _sweep(job, arm.sweep, (*place, "sweep"))
+    layer_map = job.build.layer_map
+    if arm.student is not None and layer_map is not _of_several:
+        layer_map = partial(job.layer_map, arm.student, (*place, "student"))
+    with job.build.mapping(_map_of(arm.sweep, layer_map)):
+        arguments = job.build.arguments(arm, place, omit=("sweep",))
+        if arm.sweep is not None:
+            arguments["sweep"] = _sweep(job, arm.sweep, (*place, "sweep"))
     with job.build.arguments_at(place):
-        student = arguments.get("student")
-        if student is not None and not callable(student):
-            raise ArgumentError(f"`student` must be a function that makes one, got {student!r}")
         return Arm(**arguments)
 
 
@@ -112,28 +100,43 @@ def _sweep(job: Job, given: SweepSpec | None, place: Place) -> Any:
     if given is None:
         return None
     options: Any = given.root
-    nested = "grid" in type(options).model_fields
-    grid = options.grid if nested else options
-    values = job.build.arguments(grid, (*place, "grid") if nested else place)
+    grid = _grid(given)
+    nested = grid is not options
+    with job.build.mapping(_map_of(given, job.build.layer_map)):
+        values = job.build.arguments(grid, (*place, "grid") if nested else place)
     with job.build.arguments_at(place):
         others = job.build.arguments(options, place, omit=("grid",)) if nested else {}
         return Sweep(values, **others)
 
 
+def _grid(sweep: SweepSpec) -> Any:
+    options: Any = sweep.root
+    return options.grid if "grid" in type(options).model_fields else options
+
+
+def _map_of(sweep: SweepSpec | None, layer_map: Callable[[], Any]) -> Callable[[], Any]:
+    """Return what says which layers a student has, unless a sweep tries several students."""
+    several = sweep is not None and "student" in _grid(sweep).model_fields_set
+    return _of_several if several else layer_map
+
+
+def _of_several() -> NoReturn:
+    raise ArgumentError(
+        f"`{LAYER_MAP}: {FROM_STUDENT}` is the map of one student, got several that are tried; "
+        "write the map itself"
+    )
+
+
 def _training(job: Job, given: Any) -> Training:
     """Return what arms share: settings of the recipe's training, and those of the study itself."""
+    place = ("study", "training")
     common = {name: job.settings[name] for name in _COMMON if name in job.settings}
-    own = {}
-    if given.training is not None:
-        own = job.build.arguments(given.training, ("study", "training"))
-    with job.named(("study", "training")), job.build.arguments_at(("study", "training")):
+    own = job.build.arguments(given.training, place)
+    with job.named(place), job.build.arguments_at(place):
         return Training(**common | own)
 
 
 def _report(job: Job, given: Any) -> ReportOptions:
-    make = partial(ReportOptions, title=f"Study of {job.out.name}")
-    if given.report is not None:
-        make = partial(make, **job.build.arguments(given.report, ("study", "report")))
-    found = make()
-    named = found.class_names or not job.data.classes
-    return found if named else replace(found, class_names=job.data.classes)
+    own = job.build.arguments(given.report, ("study", "report"))
+    usual = {"title": f"Study of {job.out.name}", "class_names": job.data.classes}
+    return ReportOptions(**usual | own)

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from tutelage.datasets import Splits
+from tutelage.datasets.python_data import is_python
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers import TextInputs
 from tutelage.layers.language import is_causal
 from tutelage.objectives import Objective
-from tutelage.recipes.code import is_code
 from tutelage.references import text_inputs_of
 from tutelage.teachers import Retokenized
 
@@ -89,7 +89,7 @@ def as_read(argument: str, found: Any, reference: str, tokens: TextInputs | None
     Raises:
         ModelError: It is a language model, and the data has no tokens.
     """
-    if not isinstance(found, nn.Module) or is_code(reference) or not is_causal(found):
+    if not isinstance(found, nn.Module) or is_python(reference) or not is_causal(found):
         return found
     if tokens is None:
         raise ModelError(
