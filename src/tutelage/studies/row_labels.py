@@ -31,9 +31,9 @@ def row_labels(batch: Batch) -> dict[int, RowLabels]:
         rows = rows_of(batch, dimensions)
         if rows is not None:
             labels = labels_by_row(batch, rows).labels
-            fits = labels is not None and len(labels) == len(rows)
-            counts = Rows.counted(rows.counts.cpu())
-            found[dimensions] = RowLabels(counts, labels.cpu() if fits else None)
+            if labels is not None:
+                labels = labels.cpu() if len(labels) == len(rows) else None
+            found[dimensions] = RowLabels(Rows.counted(rows.counts.cpu()), labels)
     return found
 
 
