@@ -12,16 +12,7 @@ _ROWS_AND_CLASSES = 2
 
 
 def labelled(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return logits in float64 and class ids of the labelled examples, on the CPU.
-
-    Args:
-        output: Logits `[examples, classes]`, finite.
-        labels: Class ids `[examples]`; −100 is left out.
-
-    Raises:
-        DataError: The shapes do not match, there is a single logit, no example has a label, or a
-            class id is out of range.
-        NonFiniteError: A logit of a labelled example is NaN or infinite.
+    """Return logits in float64 and class ids of the labelled examples, on the CPU, checked.
 
     >>> labelled(torch.tensor([[2.0, 1.0], [0.0, 1.0]]), torch.tensor([0, -100]))
     (tensor([[2., 1.]], dtype=torch.float64), tensor([0]))

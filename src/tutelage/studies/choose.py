@@ -20,14 +20,7 @@ from tutelage.studies.trial import Planned
 
 @dataclass(frozen=True)
 class Chosen:
-    """The setting of an arm, and what else was tried.
-
-    Args:
-        setting: The values of its sweep; empty without one.
-        tried: All settings with their metrics.
-        edges: The numbers of the setting that are at an edge of those tried.
-        tuning: What it took; None without a sweep.
-    """
+    """The setting of an arm, what else was tried, and what that took; empty without a sweep."""
 
     setting: Mapping[str, Any]
     tried: tuple[Tried, ...] = ()

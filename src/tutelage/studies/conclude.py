@@ -63,6 +63,7 @@ def conclude(finished: Finished, options: ReportOptions, named: str | None) -> R
     if options.variants:
         model = models[keys[primary]]
         models[keys[primary]] = _with_variants(finished, model, students[primary], primary)
+    data = {"val": scorer.val, "test": scorer.test}
     record = Record(
         title=options.title,
         metric=scorer.metric,
@@ -77,7 +78,7 @@ def conclude(finished: Finished, options: ReportOptions, named: str | None) -> R
         axis=options.axis,
         similarity_temperature=SIMILARITY_TEMPERATURE,
         models=models,
-        examples=_examples(finished),
+        examples={name: each.examples for name, each in data.items() if each is not None},
         class_names=tuple(options.class_names),
         fractions=scorer.fractions,
         versions=versions(),
@@ -166,11 +167,6 @@ def _primary(arms: Sequence[ArmRecord], higher: bool) -> str:
         return mean if higher else -mean
 
     return max(ours, key=on_validation).name
-
-
-def _examples(finished: Finished) -> dict[str, int]:
-    known = {"val": finished.scorer.val, "test": finished.scorer.test}
-    return {name: each.examples for name, each in known.items() if each is not None}
 
 
 def _some(names: Sequence[str]) -> str:

@@ -111,6 +111,8 @@ class Differences:
         """Return the differences of two arms, or of an arm and the teacher, as a record."""
         seeds, units = found.table.shape
         groups = self._groups_of(found)
+        # The share of all examples in which a difference may hide that none of these shows.
+        unseen = math.log(2 / (1 - _CONFIDENCE)) / (units if groups is None else len(set(groups)))
         interval = self._interval(found, _CONFIDENCE)
         over = [
             name for name, several in (("seeds", seeds > 1), ("examples", units > 1)) if several
@@ -129,7 +131,7 @@ class Differences:
             differences=tuple(found.table.mean(axis=1).tolist()),
             interval=interval,
             over=" and ".join(over) if interval else "",
-            resolution=found.resolution * _unseen(units if groups is None else len(set(groups))),
+            resolution=found.resolution * unseen,
             seeds_needed=needed,
             non_inferiority=test,
         )
@@ -228,8 +230,3 @@ def _table(seeds: Sequence[Sequence[float]]) -> Scores:
     if len(set(map(len, seeds))) > 1:
         seeds = [[fmean(each)] for each in seeds]
     return Scores(np.array(seeds), (), 0.0)
-
-
-def _unseen(units: int) -> float:
-    """Return the share of all examples in which a difference may hide that none of these shows."""
-    return math.log(2 / (1 - _CONFIDENCE)) / units

@@ -30,7 +30,10 @@ def example_keys(batch: Batch) -> list[bytes]:
         elif not isinstance(part, Tensor):
             rows = (picked_inputs(part, slice(at, at + 1), length, True) for at in range(length))
             columns.append([f"{path} {content(row)}".encode() for row in rows])
-    return [_hash(b"".join(each)) for each in zip(*columns, strict=True)]
+    return [
+        hashlib.blake2b(b"".join(each), digest_size=_SIZE).digest()
+        for each in zip(*columns, strict=True)
+    ]
 
 
 def kind_of(batch: Batch) -> str:
@@ -85,7 +88,3 @@ def _rows(path: str, column: Tensor, mask: Tensor | None) -> Iterator[bytes]:
 def _bytes(tensor: Tensor) -> bytes:
     flat = tensor.contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().tobytes() if len(flat) else b""
-
-
-def _hash(value: bytes) -> bytes:
-    return hashlib.blake2b(value, digest_size=_SIZE).digest()

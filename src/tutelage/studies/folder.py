@@ -34,11 +34,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 class TrialFolder:
-    """The folder of one trial.
-
-    Args:
-        path: Where; made when it is claimed.
-    """
+    """The folder of one trial, which is made when it is claimed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -53,11 +49,7 @@ class TrialFolder:
         return self.path / f"fidelity-{teacher}.json"
 
     def record(self) -> dict[str, Any] | None:
-        """Return what is known of the finished trial; None if it is not finished.
-
-        Raises:
-            RunFolderError: The record is damaged.
-        """
+        """Return what is known of the finished trial; None if it is not finished."""
         if not self._record.exists():
             return None
         try:

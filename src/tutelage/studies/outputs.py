@@ -97,14 +97,8 @@ class Truth:
 def truth(name: str, data: object, student: Callable[[], object] | None = None) -> Truth:
     """Read a data set's labels and domains.
 
-    Args:
-        name: Of the data, for errors.
-        data: The same.
-        student: Returns a student, which is called where inputs are tokens: a language model's
-            labels are those of the next tokens. One in an `Output` may return anything else.
-
-    Raises:
-        DataError: The data cannot be read.
+    Where inputs are tokens, `student` is called for a student: a language model's labels are those
+    of the next tokens. One in an `Output` may return anything else.
     """
     model, of_tokens = None, False
     labels, targets, domains, prints, keys, by_row, kind = [], [], [], [], [], [], ""

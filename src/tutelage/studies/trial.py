@@ -60,7 +60,8 @@ def train(plan: StudyPlan, planned: Planned, out: Path) -> Trained:
     """
     began, arm = time.monotonic(), planned.arm
     data = plan.train_data(arm, planned.seed)
-    _reseed(data, planned.seed)
+    if isinstance(data, DataLoader):  # so that all arms of a seed see the same order
+        LoaderSource("train", data, Shard()).reseed(planned.seed)
     settings = plan.settings(arm, planned.seed, data)
     student = plan.first_student(arm, planned.seed)
     teacher, val = plan.teacher_of(arm), plan.val if plan.training.keep_best else None
@@ -140,12 +141,6 @@ def _module(name: str, found: object) -> nn.Module:
             f"{type(found).__name__}; end its function with `return run.student`"
         )
     return found.eval()
-
-
-def _reseed(data: object, seed: int) -> None:
-    """Seed the generators of a loader, so that all arms of a seed see the same order."""
-    if isinstance(data, DataLoader):
-        LoaderSource("train", data, Shard()).reseed(seed)
 
 
 def _sample(data: object, most: int) -> object | None:

@@ -24,12 +24,9 @@ _MOST_ROWS = 30
 
 def parts_sections(record: Record) -> tuple[Section | None, ...]:
     """Return what changes class by class, the metrics of each domain, and the residuals."""
-    return (
-        _domains(record),
-        _domain_differences(record),
-        _classes(record),
-        _residuals(record),
-    )
+    table = _differences(record, "domain")
+    differences = None if table is None else Section("Differences by domain", table=table)
+    return (_domains(record), differences, _classes(record), _residuals(record))
 
 
 def _classes(record: Record) -> Section | None:
@@ -111,11 +108,6 @@ def _domains(record: Record) -> Section | None:
         return None
     table = _domains_of_arms(record, names, metric)
     return Section("Domain by domain", table=table.without_empty())
-
-
-def _domain_differences(record: Record) -> Section | None:
-    table = _differences(record, "domain")
-    return None if table is None else Section("Differences by domain", table=table)
 
 
 def _domains_of_arms(record: Record, names: list[str], metric: DecidingMetric) -> Table:

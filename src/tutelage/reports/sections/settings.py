@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 from typing import Any
 
-from tutelage.reports.conduct import Edge, Tried
+from tutelage.reports.conduct import Edge
 from tutelage.reports.numbers import NONE, significant
 from tutelage.reports.page import Column, Section, Table
 from tutelage.reports.record import ArmRecord, Record
@@ -49,7 +49,11 @@ def _sweeps(record: Record) -> Section | None:
     if metric is None or not any(arm.tried for arm in record.arms):
         return None
     rows = tuple(
-        (arm.name, _setting(each), NONE if each.value is None else shown(each.value, metric, 2))
+        (
+            arm.name,
+            each.setting + " (beyond the first values)" * each.is_beyond,
+            NONE if each.value is None else shown(each.value, metric, 2),
+        )
         for arm in record.arms
         for each in arm.tried
     )
@@ -62,10 +66,6 @@ def _sweeps(record: Record) -> Section | None:
     table = Table("What was tried for each arm", columns, rows, note)
     text = tuple(_edge(arm.name, each) for arm in record.arms for each in arm.edges)
     return Section("Hyperparameter search", text, table)
-
-
-def _setting(tried: Tried) -> str:
-    return f"{tried.setting} (beyond the first values)" if tried.is_beyond else tried.setting
 
 
 def _edge(arm: str, edge: Edge) -> str:
