@@ -39,6 +39,10 @@ Tensors = Literal["all", "fixed", "none"]
 _PLAIN = (type(None), str, bytes, int, float, complex)
 _INTERNAL = {*vars(nn.Module()), "_compiled_call_impl"}
 """Attributes that every module has: its parts, which are read separately, its hooks and mode."""
+_STATE = 2
+"""Where `__reduce_ex__` has an object's attributes."""
+_SALTED = {"_original_object_hash"}
+"""Attributes that differ in every process: `hash` of a text, as of GenerationConfig."""
 
 
 def identity(
@@ -199,6 +203,8 @@ class _Reader:
         if isinstance(reduced, str):
             return f"{type(value).__module__} {reduced}"
         parts = [list(each) if isinstance(each, Iterator) else each for each in reduced]
+        if len(parts) > _STATE and isinstance(parts[_STATE], dict):
+            parts[_STATE] = {k: v for k, v in parts[_STATE].items() if k not in _SALTED}
         return str([self.read(each) for each in parts])
 
 

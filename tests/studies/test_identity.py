@@ -31,11 +31,24 @@ print(identity([{'a', 'b', 'c'}, lambda x: x in {'d', 'e', 'f'}]))
 """
 
 
-def test_it_is_the_same_in_another_process():
+LANGUAGE_MODEL = """
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+from tutelage.identity import identity
+torch.manual_seed(0)
+print(identity(LlamaForCausalLM(LlamaConfig(
+    vocab_size=8, hidden_size=4, intermediate_size=4, num_hidden_layers=1,
+    num_attention_heads=1, num_key_value_heads=1,
+))))
+"""
+
+
+@pytest.mark.parametrize("script", [SCRIPT, LANGUAGE_MODEL], ids=["settings", "language model"])
+def test_it_is_the_same_in_another_process(script):
     """Whose hashes differ, and with them the order in sets."""
     found = {
         subprocess.run(
-            [sys.executable, "-c", SCRIPT], check=True, capture_output=True, text=True,
+            [sys.executable, "-c", script], check=True, capture_output=True, text=True,
             env=os.environ | {"PYTHONHASHSEED": str(seed)},
         ).stdout
         for seed in (1, 2)
