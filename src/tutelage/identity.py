@@ -202,7 +202,7 @@ class _Reader:
             reduced = (type(value), vars(value))
         if isinstance(reduced, str):
             return f"{type(value).__module__} {reduced}"
-        parts = [list(each) if isinstance(each, Iterator) else each for each in reduced]
+        parts: list[Any] = [list(each) if isinstance(each, Iterator) else each for each in reduced]
         if len(parts) > _STATE and isinstance(parts[_STATE], dict):
             parts[_STATE] = {k: v for k, v in parts[_STATE].items() if k not in _SALTED}
         return str([self.read(each) for each in parts])
