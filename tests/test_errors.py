@@ -16,7 +16,8 @@ CHILDREN = {
 
 
 def defined():
-    return {name for name, value in vars(errors).items() if inspect.isclass(value)}
+    classes = {name: each for name, each in vars(errors).items() if inspect.isclass(each)}
+    return {name for name, each in classes.items() if each.__module__ == errors.__name__}
 
 
 def test_the_tree_is_complete():
