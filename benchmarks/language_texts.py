@@ -68,15 +68,24 @@ def windows(ids: Sequence[int], count: int) -> list[Text]:
 
 
 @cache
-def given_texts() -> dict[str, list[Text]]:
-    """Return texts to train on, and by name those to test on."""
-    train, test = [], []
-    for number, name in enumerate(FILES):
+def books() -> list[tuple[list[int], list[int]]]:
+    """Return the tokens of each file: nine tenths to train on, and the last tenth."""
+    found = []
+    for name in FILES:
         content = gzip.decompress((data() / "lm" / f"{name}.txt.gz").read_bytes()).decode()
         ids = tokenizer()(content)["input_ids"]
         last = len(ids) * 9 // 10
-        train += windows(ids[:last], (TRAIN + number) // len(FILES))
-        test += windows(ids[last:], (TEST + number) // len(FILES))
+        found.append((ids[:last], ids[last:]))
+    return found
+
+
+@cache
+def given_texts() -> dict[str, list[Text]]:
+    """Return texts to train on, and by name those to test on."""
+    train, test = [], []
+    for number, (first, last) in enumerate(books()):
+        train += windows(first, (TRAIN + number) // len(FILES))
+        test += windows(last, (TEST + number) // len(FILES))
     wiki = [{"input_ids": each} for each in texts("test", TEST, TOKENS)]
     return {"train": train, "the same books": test, "WikiText-2": wiki}
 
