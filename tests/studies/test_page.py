@@ -5,6 +5,7 @@ import math
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ from tutelage.evaluation import Interval
 from tutelage.reports import read_record, render, write_record
 from tutelage.reports.record import ArmRecord, Comparison, DecidingMetric, TrialRecord
 from tutelage.reports.report import record_page
-from tutelage.reports.verdict import difference, shown, verdict
+from tutelage.reports.verdict import control_of, difference, shown, verdict
 from tutelage.studies.conclude import _primary
 
 QUIET = tl.Engine(device="cpu", progress=False)
@@ -154,6 +155,18 @@ def with_differences(results, *differences):
 )
 def test_won_lost_or_not_shown(classes, differences, words):
     assert words in verdict(with_differences(classes.results, *differences))
+
+
+@pytest.mark.parametrize("of_control", [0.5, 1.0, 1.5])
+def test_a_teacher_that_is_no_better_than_the_control_is_told(classes, of_control):
+    results = classes.results
+    name = control_of(results, results.primary).name
+    reached = np.mean(results.arm(name).values("accuracy"))
+    [trial] = results.teacher.trials
+    reaches = replace(trial, metrics={"accuracy": of_control * reached})
+    weak = replace(results.teacher, trials=(reaches,))
+    told = f"The teacher itself is not better than “{name}” ("
+    assert (told in verdict(replace(results, teacher=weak))) == (of_control <= 1)
 
 
 def test_numbers_have_their_unit():

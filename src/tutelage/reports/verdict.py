@@ -30,6 +30,7 @@ def verdict(record: Record) -> str:
         _reached(record, record.metric),
         _worst_domain(record, record.metric),
         _against_teacher(record, record.metric),
+        _weak_teacher(record, record.metric),
         _saving(record),
     )
     return " ".join(part for part in parts if part)
@@ -236,6 +237,24 @@ def _against_teacher(record: Record, metric: DecidingMetric) -> str:
     value = shown(record.teacher.metrics[metric.name], metric)
     tested = _no_worse(record, found, metric)
     return f"It is {_size(mean, metric)} {side} its teacher's {value}{tested}."
+
+
+def _weak_teacher(record: Record, metric: DecidingMetric) -> str:
+    """Return that the teacher is no better than the control; nothing where it is better."""
+    control = control_of(record, record.primary)
+    theirs, ours = (
+        None if each is None else each.metrics.get(metric.name)
+        for each in (record.teacher, control)
+    )
+    if control is None or theirs is None or ours is None:
+        return ""
+    if not (theirs <= ours if metric.higher else theirs >= ours):  # also where one is NaN
+        return ""
+    return (
+        f"The teacher itself is not better than “{control.name}” ({shown(theirs, metric)} against "
+        f"{shown(ours, metric)}): train it longer, or look for a better one, before you change "
+        "anything else."
+    )
 
 
 def _no_worse(record: Record, found: Comparison, metric: DecidingMetric) -> str:
