@@ -73,8 +73,7 @@ class Builder:
         teacher: For students that are made from its layers.
         class_names: By place, the names of the classes of the teachers that were loaded.
         layer_map: Returns the map from the student's layers to the teacher's, of which they are.
-        keep: Makes a student whose layers are chosen by examples, of a function, the teacher, how
-            many examples, and other arguments.
+        keep: Chooses a student's layers, by a function, the teacher, how many examples, and others.
         tokens: Returns how texts become the student's tokens; None where the data is none of these.
     """
 
