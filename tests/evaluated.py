@@ -19,7 +19,7 @@ def model(seed=0):
 
 
 def source(data=DATA, size=7):
-    return as_source("val", data, size, shuffle=False)
+    return as_source("val", data, size)
 
 
 def logits(network, inputs=X):

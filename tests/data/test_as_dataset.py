@@ -17,7 +17,7 @@ ONCE = {"epochs": 1, "batch_size": 4}
 
 
 def epoch(data, size=4):
-    return list(as_source("train", data, size, shuffle=True, seed=1).epoch(0))
+    return list(as_source("train", data, size, seed=1).epoch(0))
 
 
 ARRAYS = {
@@ -34,7 +34,7 @@ class TestArrays:
         for ours, theirs in zip(epoch(data), epoch(TensorDataset(X, Y)), strict=True):
             assert torch.equal(ours.inputs, theirs.inputs)
             assert ours.labels.tolist() == theirs.labels.tolist()
-        assert isinstance(as_source("train", data, 4, shuffle=True), TensorSource)
+        assert isinstance(as_source("train", data, 4, seed=0), TensorSource)
 
     @pytest.mark.parametrize("data", [X, X.numpy(), (X,)])
     def test_of_inputs_alone_are_a_data_set(self, data):
@@ -91,7 +91,7 @@ class TestArrays:
     )
     def test_that_make_no_examples_are_refused(self, data, message):
         with pytest.raises(DataError, match=rf"`train` must .*{message}"):
-            as_source("train", data, 4, shuffle=False)
+            as_source("train", data, 4)
 
 
 class Two(nn.Module):
@@ -175,5 +175,5 @@ class Failing:
 @pytest.mark.parametrize("error", [OSError("disk"), ZeroDivisionError("0"), IndexError("i")])
 def test_an_error_of_the_data_set_names_it_and_is_the_cause(wrap, error):
     with pytest.raises(DataError, match=rf"`train` \(Failing\).* {type(error).__name__}: ") as info:
-        list(as_source("train", wrap(Failing(error)), 2, shuffle=False).epoch(0))
+        list(as_source("train", wrap(Failing(error)), 2).epoch(0))
     assert info.value.__cause__ is error

@@ -42,7 +42,7 @@ def name_of(label):
 
 
 def batches(data, epoch=0, **settings):
-    return list(as_source("train", data, 4, shuffle=True, seed=3, **settings).epoch(epoch))
+    return list(as_source("train", data, 4, seed=3, **settings).epoch(epoch))
 
 
 def equal(one, other):
@@ -89,7 +89,7 @@ def test_batches_carry_names_labels_and_inputs_of_one_example():
          "unlabelled", "labels of two sizes"],
 )  # fmt: skip
 def test_batches_of_tensors_equal_those_example_by_example(data):
-    fast, slow = (as_source("train", each, 4, shuffle=True) for each in (data, as_examples(data)))
+    fast, slow = (as_source("train", each, 4, seed=0) for each in (data, as_examples(data)))
     assert isinstance(fast, TensorSource)
     assert isinstance(slow, SetSource)
     assert equal(list(fast.epoch(1)), list(slow.epoch(1)))
@@ -100,7 +100,7 @@ def test_any_sizes(lengths, batch_size, seed):
     """The plain reference: one list of examples, each looked up by its position."""
     sets = {str(position): part(100 * position, length) for position, length in enumerate(lengths)}
     plain = [(label, name) for name, held in sets.items() for _, label in as_examples(held)]
-    source = as_source("train", domains(sets), batch_size, shuffle=True, seed=seed)
+    source = as_source("train", domains(sets), batch_size, seed=seed)
     for batch in source.epoch(0):
         found = list(zip(batch.labels, batch.domain, strict=True))
         assert found == [plain[position] for position in batch.index.tolist()]
@@ -110,7 +110,7 @@ def test_tensors_of_several_kinds_are_left_to_the_collation():
     mixed = domains(
         {"a": part(0, 3), "b": TensorDataset(torch.rand(3, 2).double(), SETS["drawing"].tensors[1])}
     )
-    assert isinstance(as_source("train", mixed, 4, shuffle=False), SetSource)
+    assert isinstance(as_source("train", mixed, 4), SetSource)
 
 
 def test_shards_of_processes_have_their_names():
@@ -147,16 +147,14 @@ def test_a_tuple_of_ones_own_names_its_domain():
 
 def test_other_domains_are_other_data():
     prints = {
-        as_source("train", each, 4, shuffle=False).fingerprint()
+        as_source("train", each, 4).fingerprint()
         for each in (JOINED, domains({"x": SETS["photo"], **SETS}), unlabelled(JOINED))
     }
-    prints.add(
-        as_source("train", ConcatDataset(list(SETS.values())), 4, shuffle=False).fingerprint()
-    )
+    prints.add(as_source("train", ConcatDataset(list(SETS.values())), 4).fingerprint())
     renamed = {name.upper(): held for name, held in SETS.items()}
-    prints.add(as_source("train", domains(renamed), 4, shuffle=False).fingerprint())
+    prints.add(as_source("train", domains(renamed), 4).fingerprint())
     assert len(prints) == 5
-    again = as_source("train", pickle.loads(pickle.dumps(JOINED)), 4, shuffle=False)
+    again = as_source("train", pickle.loads(pickle.dumps(JOINED)), 4)
     assert again.fingerprint() in prints
 
 

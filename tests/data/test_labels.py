@@ -40,7 +40,7 @@ class Inputs(Dataset):
     ids=["tensor", "tensors", "with labels", "bare", "pairs"],
 )
 def test_every_example_has_the_mark_for_no_label(inputs):
-    batch = next(as_source("train", unlabelled(inputs), 6, shuffle=False).epoch(0))
+    batch = next(as_source("train", unlabelled(inputs), 6).epoch(0))
     assert torch.equal(batch.inputs, X[6:])
     assert batch.labels.tolist() == [-100] * 6
     assert not batch.labelled().any()
@@ -48,16 +48,14 @@ def test_every_example_has_the_mark_for_no_label(inputs):
 
 def test_the_mark_for_values_is_nan_of_their_shape():
     for values, shape in (((), [6]), ((2,), [6, 2])):
-        labels = next(
-            as_source("train", unlabelled(X[6:], values), 6, shuffle=False).epoch(0)
-        ).labels
+        labels = next(as_source("train", unlabelled(X[6:], values), 6).epoch(0)).labels
         assert list(labels.shape) == shape
         assert labels.isnan().all()
 
 
 def test_dicts_lose_their_label_and_keep_the_rest():
     held = StackDataset(ids=X[6:], label=Y)
-    batch = next(as_source("train", unlabelled(held), 6, shuffle=False).epoch(0))
+    batch = next(as_source("train", unlabelled(held), 6).epoch(0))
     assert set(batch.inputs) == {"ids"}
     assert batch.labels.tolist() == [-100] * 6
 
@@ -65,7 +63,7 @@ def test_dicts_lose_their_label_and_keep_the_rest():
 def test_the_domain_stays():
     held = unlabelled(tl.data.domains({"photo": LABELLED}))
     assert held[0][2] == "photo"
-    assert list(next(as_source("train", held, 6, shuffle=False).epoch(0)).domain) == ["photo"] * 6
+    assert list(next(as_source("train", held, 6).epoch(0)).domain) == ["photo"] * 6
 
 
 @pytest.mark.parametrize(
@@ -129,7 +127,7 @@ class TestLabelled:
     ROWS = tuple({"x": torch.full((2,), float(n)), "age": n, "breed": n % 3} for n in range(6))
 
     def batch(self, data):
-        (batch,) = as_source("train", data, 6, shuffle=False).epoch(0)
+        (batch,) = as_source("train", data, 6).epoch(0)
         return batch
 
     def test_the_named_column_holds_the_labels(self):

@@ -96,7 +96,7 @@ EVERY_LOADER = pytest.mark.parametrize("make", LOADERS.values(), ids=LOADERS)
 
 
 def source(loader, shard=None):
-    return as_source("train", loader, 64, shuffle=True, seed=1, shard=shard)
+    return as_source("train", loader, 64, seed=1, shard=shard)
 
 
 def content(batches):

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import (
     ConcatDataset,
+    DataLoader,
     Dataset,
     StackDataset,
     Subset,
@@ -47,7 +48,7 @@ def flat(order, epoch=0):
 
 
 def source(data=TENSORS, *, batch_size=4, shuffle=True, seed=7, shard=None):
-    return as_source("train", data, batch_size, shuffle=shuffle, seed=seed, shard=shard)
+    return as_source("train", data, batch_size, seed=seed if shuffle else None, shard=shard)
 
 
 def same(one, other):
@@ -322,3 +323,71 @@ class TestBadInput:
 
         with pytest.raises(RuntimeError, match="of the step"):
             step()
+
+
+class Texts(Dataset):
+    """Texts of several lengths, in several forms."""
+
+    def __init__(self, form, examples=200):
+        self.form, self.examples = form, examples
+
+    def __len__(self):
+        return self.examples
+
+    def __getitem__(self, place):
+        length = place * 37 % 41 + 1
+        torch.rand(1)  # as an augmentation does
+        if self.form == "str":
+            return "a" * length, 0
+        tokens = list(range(length)) if self.form == "list" else torch.arange(length)
+        return {"input_ids": tokens, "labels": tokens, "domain": "a domain of many characters" * 2}
+
+
+class TestGroupedByLength:
+    @given(SIZES, SIZES, SEEDS, st.integers(0, 1000), st.integers(0, 41))
+    def test_each_example_occurs_exactly_once_and_may_begin_anywhere(
+        self, examples, size, seed, epoch, start
+    ):
+        lengths = torch.arange(examples) * 7 % 5
+        order = Order(examples, size, seed, lengths)
+        assert sorted(flat(order, epoch)) == list(range(examples))
+        sizes = [len(batch) for batch in positions(order, epoch)]
+        assert set(sizes[:-1]) <= {size}
+        assert positions(order, epoch, start) == positions(order, epoch)[start:]
+
+    def test_a_batch_has_examples_of_similar_length_and_batches_no_order_of_length(self):
+        lengths = torch.randint(1, 100, (1000,), generator=torch.Generator().manual_seed(0))
+        order = Order(1000, 8, 0, lengths)
+        batches = [lengths[batch] for batch in order.batches(0, 0)]
+        within = torch.stack([(batch.max() - batch.min()) for batch in batches]).float()
+        assert within.mean() < 4  # of 99; of random batches 78 on average
+        longest = torch.stack([batch.max() for batch in batches]).float()
+        rank = torch.arange(len(longest)).float()
+        assert abs(torch.corrcoef(torch.stack([longest, rank]))[0, 1]) < 0.3
+        assert positions(order, 0) != positions(order, 1)
+
+    @pytest.mark.parametrize("form", ["str", "list", "tensor"])
+    def test_the_length_of_an_example_is_that_of_its_longest_input(self, form):
+        state = torch.get_rng_state()
+        found = as_source("train", Texts(form), 8, seed=1, group_by_length=True).order.lengths
+        assert found.tolist() == [place * 37 % 41 + 1 for place in range(200)]
+        assert torch.equal(torch.get_rng_state(), state)
+
+    def test_what_has_no_lengths_is_refused(self):
+        for data, expected in (
+            (TENSORS, "all have the length 2"),
+            (TensorDataset(X[:, 0], Y), "examples that have a length"),
+            (DataLoader(Texts("str"), 4), "DataLoader"),
+        ):
+            with pytest.raises((ArgumentError, DataError), match=expected):
+                as_source("train", data, 4, seed=0, group_by_length=True)
+
+    def test_an_example_that_cannot_be_loaded_is_named(self):
+        class Broken(Texts):
+            def __getitem__(self, place):
+                if place == 7:
+                    raise KeyError("text")
+                return super().__getitem__(place)
+
+        with pytest.raises(DataError, match="example 7 of `train` must be readable"):
+            as_source("train", Broken("str"), 4, seed=0, group_by_length=True)

@@ -16,7 +16,7 @@ IMAGES, TARGETS = map(list, zip(*Boxes(5), strict=True))
 
 
 def batches(data, **options):
-    return list(as_source("data", data, 2, shuffle=False, **options).epoch(0))
+    return list(as_source("data", data, 2, **options).epoch(0))
 
 
 def same(found, expected):

@@ -33,7 +33,7 @@ def make(count=2, seed=0, transform=all_noise):
 
 
 def source(data, **options):
-    return as_source("train", data, 6, shuffle=True, **options)
+    return as_source("train", data, 6, seed=0, **options)
 
 
 def check(batches, views, view):
@@ -165,7 +165,7 @@ class TestWrappers:
     )
     def test_pass_the_epoch_on(self, wrap):
         views = make(3)
-        data = as_source("train", wrap(views), 2, shuffle=False)
+        data = as_source("train", wrap(views), 2)
         for epoch in range(4):
             (batch,) = data.epoch(epoch)
             assert batch.view == epoch % 3

@@ -261,6 +261,6 @@ def test_equal_files_in_train_and_test_are_reported(tmp_path):
 
 def test_batches_of_images_and_labels(tmp_path):
     splits = load_data("data", {"train": folder_of(tmp_path, each=6), "val": 0.25})
-    (batch,) = as_source("val", splits.val, 8, shuffle=False).epoch(0)
+    (batch,) = as_source("val", splits.val, 8).epoch(0)
     assert batch.inputs.shape == (3, 3, 6, 8)
     assert batch.labels.shape == (3,)

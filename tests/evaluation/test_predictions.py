@@ -14,7 +14,7 @@ from tutelage.teachers import Live
 
 
 def evaluated(model, objective, data, **options):
-    return evaluate(model, None, objective, as_source("val", data, 4, shuffle=False), **options)
+    return evaluate(model, None, objective, as_source("val", data, 4), **options)
 
 
 def test_predictions_of_a_detector_are_a_list():
@@ -95,7 +95,7 @@ def test_texts_of_several_lengths():
         return (outputs.argmax(-1) == labels).float().mean()
 
     found = evaluate(
-        Tagger(), None, tl.OwnLoss(), as_source("val", loader, 1, shuffle=False),
+        Tagger(), None, tl.OwnLoss(), as_source("val", loader, 1),
         metrics={"right": right},
     ).metrics  # fmt: skip
     known = torch.cat(texts)

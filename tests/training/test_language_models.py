@@ -192,3 +192,21 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path: Path) -> None:
 def test_a_batch_of_texts_of_one_token_teaches_nothing() -> None:
     found = run(train=[{"input_ids": torch.tensor([3])}] * 4 + TEXTS[:4], batch_size=1, val=None)
     assert found.history[-1]["train/loss"] > 0
+
+
+def test_batches_of_similar_length_teach_the_same_texts_and_make_another_run(
+    tmp_path: Path,
+) -> None:
+    grouped = run(texts(40, longest=30), engine={"group_by_length": True}, out=tmp_path)
+    again = run(texts(40, longest=30), engine={"group_by_length": True}, out=tmp_path)
+    torch.testing.assert_close(weights(again), weights(grouped), rtol=0, atol=0)
+    assert grouped.history[-1]["train/loss"] < grouped.history[0]["train/loss"]
+    with pytest.raises(tl.TutelageError, match="group_by_length"):
+        run(texts(40, longest=30), out=tmp_path)
+
+
+def test_texts_that_the_student_writes_are_not_grouped_by_length() -> None:
+    prompts = [{"input_ids": each["input_ids"][:2]} for each in TEXTS]
+    policy = tl.OnPolicy(prompts, share=1, max_new_tokens=2, eos_token_id=None)
+    with pytest.raises(tl.TutelageError, match="got OnPolicy as `train`"):
+        run(policy, objective=tl.ReverseKL(), val=None, engine={"group_by_length": True})

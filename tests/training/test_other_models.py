@@ -99,7 +99,7 @@ def test_the_validation_loss_of_a_detector_changes_no_statistics(make):
     model = make()
     tl.fit(model, train=Shapes(2), epochs=1, objective=tl.OwnLoss(), engine=QUIET)
     before = {name: each.clone() for name, each in model.state_dict().items()}
-    source = tl.data.as_source("val", Shapes(3), 2, shuffle=False)
+    source = tl.data.as_source("val", Shapes(3), 2)
     losses = [
         tl.evaluation.evaluate(model, None, tl.OwnLoss(), source).metrics["loss"] for _ in range(2)
     ]
@@ -196,10 +196,10 @@ def test_models_of_transformers(name):
     )
     losses = [
         (len(batch), student(**batch.inputs, labels=batch.labels).loss.item())
-        for batch in tl.data.as_source("val", data, 4, shuffle=False).epoch(0)
+        for batch in tl.data.as_source("val", data, 4).epoch(0)
     ]
     best = run.history[run.best_epoch - 1]
-    source = tl.data.as_source("val", data, 4, shuffle=False)
+    source = tl.data.as_source("val", data, 4)
     ours = tl.evaluation.evaluate(student, None, tl.OwnLoss(), source).metrics["loss"]
     assert ours == pytest.approx(sum(size * loss for size, loss in losses) / 6, rel=1e-5)
     assert best["train/feature_match"] > 0
@@ -240,6 +240,6 @@ def test_a_segmenter_without_a_loss_of_its_own():
     images, labels = (torch.stack(each) for each in zip(*data, strict=True))
     values = pixels(student, tl.Batch(images, labels))
     assert run.history[0]["train/own_loss"] > 0
-    source = tl.data.as_source("val", data, 2, shuffle=False)
+    source = tl.data.as_source("val", data, 2)
     ours = tl.evaluation.evaluate(student, None, tl.OwnLoss(pixels), source).metrics["loss"]
     assert ours == pytest.approx(values.mean().item(), rel=1e-5)

@@ -92,7 +92,7 @@ def test_fit_on_mixtures_against_a_loop_written_out():
     )
     torch.manual_seed(5)
     optimizer = torch.optim.SGD(theirs.parameters(), lr=0.5)
-    order = tl.data.as_source("train", DATA, 48, shuffle=True, seed=5)
+    order = tl.data.as_source("train", DATA, 48, seed=5)
     for epoch in range(3):
         batch = transform(next(order.epoch(epoch)))
         one_hot = nn.functional.one_hot(torch.stack([batch.labels, batch.mixture.labels]), 3)

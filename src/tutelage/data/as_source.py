@@ -5,12 +5,13 @@ from torch.utils.data import DataLoader, IterableDataset
 from tutelage._checks import integer
 from tutelage.data.as_dataset import as_dataset, is_map_style
 from tutelage.data.dataset_source import SetSource, TensorSource
+from tutelage.data.lengths import lengths_of
 from tutelage.data.loader_source import LoaderSource
 from tutelage.data.on_policy import OnPolicy
 from tutelage.data.on_policy_source import OnPolicySource
 from tutelage.data.source import Order, Shard, Source
 from tutelage.data.tensor_table import table_of
-from tutelage.errors import DataError
+from tutelage.errors import ArgumentError, DataError
 
 
 def as_source(
@@ -18,22 +19,28 @@ def as_source(
     data: object,
     batch_size: int,
     *,
-    shuffle: bool,
-    seed: int = 0,
+    seed: int | None = None,
     shard: Shard | None = None,
     views: int | None = None,
+    group_by_length: bool = False,
 ) -> Source:
     """Return the source of batches for a loader, a data set, tensors or arrays.
 
-    A `DataLoader` keeps its own order and batches. `batch_size` is over all processes. `views` is
-    the number of views (see `Views`) to cycle through, one per epoch; None for all.
+    A `DataLoader` keeps its own order and batches. `batch_size` is over all processes. `seed` is of
+    the order; None is for that of the data. `views` is the number of views (see `Views`) to cycle
+    through, one per epoch; None for all. `group_by_length` is for a drawn order: see `Order`.
     """
     shard = shard or Shard()
+    if group_by_length and isinstance(data, (DataLoader, IterableDataset, OnPolicy)):
+        raise ArgumentError(
+            f"`group_by_length` makes batches of a data set, got {type(data).__name__} as "
+            f"`{name}`, which has its own; leave it out, or give a map-style data set"
+        )
     if isinstance(data, DataLoader):
         return LoaderSource(name, data, shard, views)
     size = integer("batch_size", batch_size, 1, "it is the number of examples in a batch")
     if isinstance(data, OnPolicy):  # of which nothing is written here
-        return OnPolicySource(name, data, size, seed if shuffle else None, shard)
+        return OnPolicySource(name, data, size, seed, shard)
     if isinstance(data, IterableDataset):
         return LoaderSource(name, DataLoader(data, size), shard)
     dataset = as_dataset(name, data)
@@ -45,7 +52,8 @@ def as_source(
         )
     if len(dataset) == 0:
         raise DataError(f"`{name}` must have at least one example, got an empty data set")
-    order = Order(len(dataset), size, seed if shuffle else None)
+    lengths = lengths_of(name, dataset) if group_by_length else None
+    order = Order(len(dataset), size, seed, lengths)
     table = table_of(dataset)
     if table is not None:
         return TensorSource(table, order, shard)

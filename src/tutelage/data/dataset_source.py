@@ -41,7 +41,8 @@ class _OrderedSource(Source):
     @property
     def description(self) -> dict[str, Any]:
         """The size and order of the data."""
-        return {"examples": self.order.examples, "batch_size": self.order.batch_size}
+        sizes = {"examples": self.order.examples, "batch_size": self.order.batch_size}
+        return sizes if self.order.lengths is None else sizes | {"group_by_length": True}
 
 
 class TensorSource(_OrderedSource):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,6 +14,9 @@ from torch import Tensor
 from tutelage.data import randomness
 from tutelage.data.randomness import mixed_seed
 from tutelage.signals import Batch
+
+_GROUPED = 50
+"""Batches among which examples are sorted by length, as many as in the library transformers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +102,15 @@ class Source(ABC):
 class Order:
     """The positions in each batch of an epoch, a pure function of seed and epoch.
 
-    Without a seed it is the order of the data. The last batch may be smaller.
+    Without a seed it is the order of the data. The last batch may be smaller. With `lengths`,
+    `[examples]`, a batch has examples of similar length: of every 50 batches in the drawn order the
+    examples are sorted by length, and the order of the batches is drawn afterwards.
     """
 
     examples: int
     batch_size: int
     seed: int | None
+    lengths: Tensor | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return math.ceil(self.examples / self.batch_size)
@@ -116,4 +122,16 @@ class Order:
         else:
             generator = torch.Generator().manual_seed(mixed_seed(self.seed, epoch))
             positions = torch.randperm(self.examples, generator=generator)
+            if self.lengths is not None:
+                return self._grouped(positions, self.lengths, generator)[start:]
         return list(positions.split(self.batch_size))[start:]
+
+    def _grouped(
+        self, positions: Tensor, lengths: Tensor, generator: torch.Generator
+    ) -> list[Tensor]:
+        groups = positions.split(_GROUPED * self.batch_size)
+        ordered = torch.cat([each[lengths[each].argsort(stable=True)] for each in groups])
+        batches = list(ordered.split(self.batch_size))
+        whole = len(ordered) // self.batch_size  # a smaller batch stays the last one
+        drawn = torch.randperm(whole, generator=generator).tolist()
+        return [*(batches[at] for at in drawn), *batches[whole:]]

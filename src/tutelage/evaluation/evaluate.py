@@ -158,7 +158,7 @@ def predict(model: nn.Module, data: object, batch_size: int = 256) -> Any:
         DataError: The data is empty.
         ModelError: The model refuses the inputs.
     """
-    source = as_source("data", data, batch_size, shuffle=False)
+    source = as_source("data", data, batch_size)
     outputs = evaluate(model, None, None, source).outputs
     return outputs.predictions if outputs.student is None else outputs.student
 

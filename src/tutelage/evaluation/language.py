@@ -272,7 +272,7 @@ def _scores(
 ) -> tuple[TokenScores, Any]:
     """Return the scores of all tokens, and their labels."""
     positive("batch_size", batch_size, "it counts texts")
-    source = as_source("data", data, batch_size, shuffle=False)
+    source = as_source("data", data, batch_size)
     teacher = None if teacher is None else teacher.for_data("data", data)
     asked = model if isinstance(model, nn.Module) else as_teacher(model).for_data("data", data)
     told = isinstance(asked, nn.Module) or asked.is_causal or bool(asked.modules())

@@ -46,7 +46,7 @@ def evaluate_models(job: Job, split: str) -> dict[str, dict[str, float]]:
         raise job.missing("teacher", "or train the student first")
     objective, is_whole = _reading(job, split, data)
     texts = any(generates(each) for model in models.values() for each in model.modules())
-    source = as_source(split, data, BATCH_OF_TEXTS if texts else _BATCH, shuffle=False)
+    source = as_source(split, data, BATCH_OF_TEXTS if texts else _BATCH)
     engine = job.settings.get("engine")
     device = torch.device("cpu") if engine is None else engine.torch_device()
     teachers = {name: each for name, each in models.items() if name != "student"}

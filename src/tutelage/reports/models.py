@@ -59,7 +59,7 @@ class Timing(NamedTuple):
         """Return the first batch of the data; None without data."""
         if self.data is None:
             return None
-        source = as_source(self.name, self.data, self.batch_size, shuffle=False)
+        source = as_source(self.name, self.data, self.batch_size)
         with randomness.preserved():
             randomness.seed_everything(0)
             batch = next(iter(source.epoch(0)))

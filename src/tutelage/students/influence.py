@@ -173,7 +173,7 @@ def _number(keep: int, count: int) -> int:
 
 
 def _source(data: object) -> Source:
-    return as_source("data", data, _BATCH, shuffle=False)
+    return as_source("data", data, _BATCH)
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -185,7 +185,7 @@ def _has_labels(data: object, transform: Transform | None, seed: int) -> bool:
         return True
     with randomness.preserved():
         randomness.seed_everything(seed)
-        source = as_source("train", train_of(data, seed), _BATCH, shuffle=True, seed=seed)
+        source = as_source("train", train_of(data, seed), _BATCH, seed=seed)
         state = source.state()
         try:
             batches = islice(source.epoch(0), _BATCHES)

@@ -47,7 +47,7 @@ def data_identity(data: object, batch_size: int) -> str:
     """
     if data is None:
         return "none"
-    source = as_source("data", data, batch_size, shuffle=False)
+    source = as_source("data", data, batch_size)
     inner = data.dataset if isinstance(data, DataLoader) else data
     show_epoch(inner, 0)  # the view shown last is no part of what the data is
     collate = identity(data.collate_fn) if isinstance(data, DataLoader) else ""

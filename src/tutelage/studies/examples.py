@@ -134,7 +134,7 @@ def _source(data: Any, dataset: Any, rows: np.ndarray) -> Source:
     part = dataset if len(rows) == len(dataset) else Subset(dataset, rows.tolist())
     if isinstance(data, DataLoader) and data.collate_fn is not default_collate:
         return LoaderSource("train", in_order(data, part), Shard())
-    return as_source("train", part, BATCH, shuffle=False)
+    return as_source("train", part, BATCH)
 
 
 def _differs(source: Source) -> bool:

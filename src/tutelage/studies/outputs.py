@@ -197,7 +197,7 @@ def ask(
 
 def source_of(name: str, data: object, tokens: bool = False) -> Source:
     """Return the batches of a data set in its order; `tokens` is for language models."""
-    return as_source(name, data, BATCH_OF_TEXTS if tokens else BATCH, shuffle=False)
+    return as_source(name, data, BATCH_OF_TEXTS if tokens else BATCH)
 
 
 def save(path: Path, outputs: Tensor) -> None:

@@ -229,7 +229,7 @@ class AtRate:
 
 def _steps(train: object, batch_size: int, engine: Engine) -> int:
     """Return the optimizer steps of an epoch."""
-    number = as_source("train", train, batch_size, shuffle=False).batches_per_epoch()
+    number = as_source("train", train, batch_size).batches_per_epoch()
     if number is None:
         raise DataError(
             "`train` must have a length where arms are to take the same number of steps, got one "

@@ -144,7 +144,7 @@ class TeacherOutputs:
         """Yield the batches of a range of examples under a view."""
         # A part of the data at a time: the order of all of it would take much memory.
         part = Subset(self.dataset, positions)  # pyright: ignore[reportArgumentType]
-        source = as_source("dataset", part, self.settings.batch_size, shuffle=False)
+        source = as_source("dataset", part, self.settings.batch_size)
         model = next(iter(self.teacher.modules()), None)
         for batch in source.epoch(view, skipped):
             if not self.settings.fields.output:

@@ -92,7 +92,7 @@ def record_of(run: Run) -> Record:
 
 def _outputs(run: Run, val: object) -> tuple[Outputs, str]:
     """Return the outputs on validation data, and why the teacher's are missing if they are."""
-    source = as_source("val", val, _BATCH, shuffle=False)
+    source = as_source("val", val, _BATCH)
     try:
         return evaluate(run.student, run.teacher, run.objective, source, outputs=True).outputs, ""
     except (ModelError, StoreError) as error:  # such as a store of features only
@@ -106,7 +106,7 @@ def _scores(run: Run, val: object) -> tuple[Outputs | None, Outputs | None, str]
 
     None of a student that has one output for each text, such as an embedding.
     """
-    source = as_source("val", val, BATCH_OF_TEXTS, shuffle=False)
+    source = as_source("val", val, BATCH_OF_TEXTS)
     if run.teacher is None:
         ours = evaluate(run.student, None, None, source, scores=True).outputs
         return None if ours.rows is None else ours, None, ""

@@ -60,16 +60,20 @@ def make_setup(
     distiller.to(device)
     size, seed = settings.batch_size, settings.seed
     shard = Shard(accelerator.process_index, accelerator.num_processes)
-    if isinstance(train, OnPolicy):
+    grouped = settings.engine.group_by_length
+    if isinstance(train, OnPolicy) and not grouped:
         write = Writer(student, train, accelerator)
         source: Source = OnPolicySource("train", train, size, seed, shard, settings.epochs, write)
     else:
-        source = as_source("train", train, size, shuffle=True, seed=seed, shard=shard, views=views)
+        source = as_source(
+            "train", train, size, seed=seed, shard=shard, views=views,
+            group_by_length=grouped,
+        )  # fmt: skip
     if not objective.built and (batch := source.peek()) is not None:
         with randomness.preserved():  # seeded, so that projectors are alike in all processes
             randomness.seed_everything(settings.seed)
             distiller.build(batch.to(device))
-    val_source = None if val is None else as_source("val", val, settings.batch_size, shuffle=False)
+    val_source = None if val is None else as_source("val", val, settings.batch_size)
     optimizer = _make_optimizer(settings.optimizer, distiller)
     batches, every = source.batches_per_epoch(), settings.engine.accumulation
     steps = None if batches is None else -(-batches // every) * settings.epochs
