@@ -59,7 +59,7 @@ def label_metrics(objective: Objective, prediction: Tensor, labels: Any) -> dict
     if not isinstance(labels, Tensor) or not bool(Batch(prediction, labels).labelled().any()):
         return {}
     if objective.output_kind == "values":
-        matches = labels.numel() == prediction.numel()
+        matches = len(labels) == len(prediction) and labels.numel() == prediction.numel()
         return {"mse": mse(prediction, labels), "r2": r2(prediction, labels)} if matches else {}
     if is_binary(objective, prediction, labels):
         return binary_metrics(prediction, labels)
