@@ -60,6 +60,13 @@ def test_length_is_that_of_the_first_tensor(inputs):
     assert len(Batch(inputs)) == 4
 
 
+def test_a_tensor_without_dimensions_is_for_the_whole_batch():
+    batch = Batch({"scale": torch.tensor(2.0), "x": X})
+    assert len(batch) == 4
+    assert batch[:2].inputs["scale"] == 2.0
+    assert batch[:2].inputs["x"].shape == (2, *X.shape[1:])
+
+
 def test_a_slice_takes_the_same_examples_of_every_part():
     batch = Batch({"a": X, "b": (X, X)}, Y, INDEX, NAMES, progress=0.5)[1:3]
     assert torch.equal(batch.inputs["a"], X[1:3])

@@ -19,7 +19,7 @@ from tutelage.coarse import CoarseLogits
 from tutelage.errors import DataError, ModelError
 from tutelage.heads import HeadLogits
 from tutelage.labels import UNLABELLED as UNLABELLED
-from tutelage.labels import Mixture, by_example, known
+from tutelage.labels import Mixture, by_example, known, known_at
 from tutelage.nested import (
     PerExample,
     batch_size,
@@ -125,7 +125,8 @@ class Batch:
         top = self.inputs.values() if isinstance(self.inputs, Mapping) else self.inputs
         if isinstance(top, (Tensor, str, bytes, PerExample)):
             return len(top)
-        top = next((each for each in top if isinstance(each, Tensor)), None)
+        # A tensor without dimensions is for the whole batch.
+        top = next((each for each in top if isinstance(each, Tensor) and each.ndim), None)
         labels = None if isinstance(self.labels, Mapping) else self.labels
         known = next((each for each in (top, labels, self.index) if each is not None), None)
         length = batch_size(self.inputs) if known is None else len(known)
@@ -174,8 +175,9 @@ class Batch:
                 f"{'none' if self.labels is None else describe(self.labels)}; give some"
             )
         found = known(self.labels)
-        if self.row_mask is not None and found.shape == self.row_mask.shape:
-            found &= self.row_mask
+        if self.row_mask is not None and self.rows is None:
+            placed = known_at(self.labels, self.row_mask.shape)
+            found = found if placed is None else placed & self.row_mask
         found = by_example(found)
         return found if self.mixture is None else self.mixture.known(found)
 
