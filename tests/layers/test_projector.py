@@ -61,6 +61,15 @@ def test_has_the_students_dtype(dtype):
     assert {each.dtype for each in module.parameters()} == {dtype}
 
 
+@pytest.mark.parametrize("ndim", [2, 3, 4])
+def test_under_autocast_it_is_trained_in_float32(ndim):
+    student, teacher = torch.zeros([3] * ndim), torch.zeros([4] * ndim)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        module = projector(student.bfloat16(), teacher)
+        assert module(student[..., :3].bfloat16()).dtype == torch.bfloat16
+    assert {each.dtype for each in module.parameters()} == {torch.float32}
+
+
 @pytest.mark.parametrize(
     ("student", "teacher"), [((2, 3), (2, 4, 3)), ((2, 3, 4), (2, 3, 4, 4)), ((2,) * 5, (2,) * 5)]
 )

@@ -25,13 +25,13 @@ def resize(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tens
     Args:
         student: `[batch, tokens, d]` or `[batch, channels, height, width]`; anything else is
             returned as it is.
-        teacher: Of the same number of dimensions.
+        teacher: Of the same number of dimensions; else the student's is returned as it is.
         mask: The student's valid positions, `[batch, tokens]` or `[batch, height, width]` of
             bool; None for all. A new position is the weighted mean of the valid ones alone, as if
             the others were beyond the border; where there are none, it is 0.
     """
     size = sizes(teacher)
-    if sizes(student) == size:
+    if student.ndim != teacher.ndim or sizes(student) == size:
         return student
     if student.dtype in (torch.float16, torch.bfloat16):
         student = student.float()
