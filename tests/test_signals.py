@@ -1,4 +1,5 @@
 from collections import UserDict, namedtuple
+from typing import Any
 
 import pytest
 import torch
@@ -121,6 +122,10 @@ def test_wants_of_two_are_their_union():
 def test_fields_are_a_set_of_layer_paths():
     with pytest.raises(ArgumentError, match=r"a set of layer paths, got 'layer1'; write frozenset"):
         Fields(features="layer1")
+    several: Any = ["layer1", "layer2"]
+    assert Fields(features=several) | Fields(features=frozenset({"layer3"})) == Fields(
+        features=frozenset({"layer1", "layer2", "layer3"})
+    )
 
 
 def test_fields_are_true_if_something_is_required():

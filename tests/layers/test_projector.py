@@ -99,12 +99,10 @@ def test_maps_are_resized_to_the_teachers(before, after):
     maps = torch.randn(2, 3, *before, dtype=torch.float64)
     ours = resize(maps, torch.zeros(2, 5, *after))
     assert ours.shape == (2, 3, *after)
-    if all(new <= old for new, old in zip(after, before, strict=True)):
-        high = np.apply_along_axis(averages, 2, maps.numpy(), after[0])
-        expected = np.apply_along_axis(averages, 3, high, after[1])
-    else:
-        high = np.apply_along_axis(interpolated, 2, maps.numpy(), after[0])
-        expected = np.apply_along_axis(interpolated, 3, high, after[1])
+    expected = maps.numpy()
+    for axis, (new, old) in enumerate(zip(after, before, strict=True), start=2):
+        resized = averages if new <= old else interpolated
+        expected = np.apply_along_axis(resized, axis, expected, new)
     np.testing.assert_allclose(ours.numpy(), expected, atol=1e-6)
 
 

@@ -72,8 +72,8 @@ def fitting(mask: Tensor | None, feature: Tensor) -> Tensor | None:
     `[batch, tokens, d]` of as many tokens.
 
     Raises:
-        ModelError: The mask has another number of dimensions, or that of a map is not of bool or is
-            of another number of examples.
+        ModelError: The mask has another number of dimensions, is not of bool, or that of a map is of
+            another number of examples.
     """
     if mask is None:
         return None
@@ -92,7 +92,14 @@ def fitting(mask: Tensor | None, feature: Tensor) -> Tensor | None:
                 f"{describe(feature)}; give True for each valid position of each example"
             )
         return resize_mask(mask, sizes(feature))
-    return mask if feature.ndim == _TOKENS and mask.shape == feature.shape[:2] else None
+    if feature.ndim != _TOKENS or mask.shape != feature.shape[:2]:
+        return None
+    if mask.dtype != torch.bool:
+        raise ModelError(
+            "the mask of a feature [batch, tokens, d] must be [batch, tokens] of bool, got "
+            f"{describe(mask)}; write mask.bool()"
+        )
+    return mask
 
 
 def over_channels(mask: Tensor, feature: Tensor) -> Tensor:
@@ -114,8 +121,11 @@ def _resized(feature: Tensor, size: list[int]) -> Tensor:
 
 
 def _interpolate(feature: Tensor, size: list[int]) -> Tensor:
-    """Resize what follows the channels, `[batch, channels, …]`."""
-    if all(new <= old for new, old in zip(size, feature.shape[2:], strict=True)):
-        return F.interpolate(feature, size, mode="area")
+    """Resize what follows the channels, `[batch, channels, …]`, each dimension by its rule."""
+    fewer = [min(pair) for pair in zip(size, feature.shape[2:], strict=True)]
+    if fewer != list(feature.shape[2:]):
+        feature = F.interpolate(feature, fewer, mode="area")
+    if fewer == size:
+        return feature
     mode = "bilinear" if len(size) > 1 else "linear"
     return F.interpolate(feature, size, mode=mode, align_corners=False)
