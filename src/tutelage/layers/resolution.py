@@ -72,8 +72,8 @@ def fitting(mask: Tensor | None, feature: Tensor) -> Tensor | None:
     `[batch, tokens, d]` of as many tokens.
 
     Raises:
-        ModelError: The mask has another number of dimensions, is not of bool, or that of a map is of
-            another number of examples.
+        ModelError: The mask has another number of dimensions, is not of bool, or that of a map is
+            of another number of examples.
     """
     if mask is None:
         return None
