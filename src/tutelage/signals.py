@@ -202,21 +202,18 @@ class Batch:
 
     def to(self, device: torch.device, progress: float | None = None) -> Batch:
         """Return the batch with its tensors on `device` and, if given, another `progress`."""
-        return Batch(
-            moved(self.inputs, device),
-            moved(self.labels, device),
-            moved(self.index, device),
-            moved(self.domain, device) if isinstance(self.domain, Tensor) else self.domain,
-            self.progress if progress is None else progress,
-            self.copies,
-            None if self.mixture is None else self.mixture.to(device),
-            self.view,
-            moved(self.row_mask, device),
-            None if self.rows is None else self.rows.to(device),
-            moved(self.tokens, device),
-            self.next_tokens,
-            moved(self.aligned_labels, device),
-            self.written,
+        return replace(
+            self,
+            inputs=moved(self.inputs, device),
+            labels=moved(self.labels, device),
+            index=moved(self.index, device),
+            domain=moved(self.domain, device) if isinstance(self.domain, Tensor) else self.domain,
+            progress=self.progress if progress is None else progress,
+            mixture=None if self.mixture is None else self.mixture.to(device),
+            row_mask=moved(self.row_mask, device),
+            rows=None if self.rows is None else self.rows.to(device),
+            tokens=moved(self.tokens, device),
+            aligned_labels=moved(self.aligned_labels, device),
         )
 
 

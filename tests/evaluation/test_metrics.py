@@ -10,8 +10,9 @@ from sklearn.metrics import accuracy_score, mean_squared_error, r2_score
 from torchmetrics.classification import MulticlassAccuracy
 
 from tutelage.errors import ArgumentError, DataError
-from tutelage.evaluation import accuracy, agreement, binary_agreement, mse, r2
+from tutelage.evaluation import accuracy, agreement, binary_agreement, label_metrics, mse, r2
 from tutelage.evaluation.metrics import evaluate_metric
+from tutelage.objectives import LabelRegression
 
 LOGITS = arrays(np.float32, (12, 4), elements=st.floats(-20, 20, width=32))
 CLASSES = arrays(np.int64, 12, elements=st.integers(0, 3))
@@ -105,6 +106,15 @@ def test_a_predicted_nan_is_no_perfect_value(metric):
 def test_labels_of_another_shape_are_refused(metric, shape):
     with pytest.raises(DataError, match=r"a label for each output, \[3, 2\], got float32"):
         metric(torch.zeros(3, 2), torch.ones(shape))
+
+
+def test_labels_that_do_not_vary_have_no_r2():
+    for labels in (torch.ones(3), torch.tensor([5.0, torch.nan, torch.nan])):
+        output = torch.tensor([[1.0], [1.0], [2.0]])
+        assert math.isnan(r2(output, labels))
+        assert label_metrics(LabelRegression(), output, labels).keys() == {"mse"}
+        output[0] = torch.nan
+        assert all(map(math.isnan, label_metrics(LabelRegression(), output, labels).values()))
 
 
 def test_an_integer_without_a_value_is_left_out():

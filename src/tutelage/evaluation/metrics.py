@@ -170,13 +170,15 @@ def mse(output: Tensor, labels: Tensor) -> float:
 def r2(output: Tensor, labels: Tensor) -> float:
     """1 − Σ(o − y)²/Σ(y − ȳ)², averaged over the outputs; predicting the mean gives 0.
 
+    It is not defined, NaN, where the known labels of an output do not vary.
+
     Arguments and errors as for `mse`.
     """
     known, errors, labels = _compared(output, labels)
     residual = errors.where(known, 0).square().sum(dim=0)  # NaN if a known value is predicted so
     labels = labels.where(known, torch.nan)
     spread = (labels - labels.nanmean(dim=0)).square().nansum(dim=0)
-    return (1 - residual / spread).mean().item()
+    return (1 - residual / spread.masked_fill(spread == 0, torch.nan)).mean().item()
 
 
 def check_class_ids(labels: Tensor, classes: int) -> None:

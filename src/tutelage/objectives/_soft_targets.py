@@ -5,7 +5,7 @@ from torch import Tensor
 
 from tutelage.coarse import CoarseLogits
 from tutelage.objectives._coarse_soft_targets import coarse_soft_targets
-from tutelage.objectives._divergence import Divergence
+from tutelage.objectives._divergence import Divergence, Targets
 from tutelage.objectives._tensors import at_least_float32, kl_divergence, same_classes
 from tutelage.schedules import Schedule
 
@@ -53,9 +53,7 @@ class SoftTargets(Divergence):
     def __init__(self, temperature: float | Schedule = 4.0) -> None:
         super().__init__(temperature)
 
-    def formula(
-        self, student: Tensor, teacher: Tensor | CoarseLogits, temperature: float
-    ) -> Tensor:
+    def formula(self, student: Tensor, teacher: Targets, temperature: float) -> Tensor:
         """Return `soft_targets`, or `coarse_soft_targets`."""
         if isinstance(teacher, CoarseLogits):
             return coarse_soft_targets(student, teacher, temperature)
