@@ -127,13 +127,15 @@ def layer_cases() -> list[Case]:
     few = torch.randn(64, 128).requires_grad_(), torch.randn(64, 128)
     tokens = torch.randn(16, 128, 384).requires_grad_(), torch.randn(16, 128, 384)
     relations = tl.MiniLMv2({"attention": "attention"}, 12, ("query",), ("query",))
-    channels, pixels = tl.CWD({"4": "4"}), tl.SKD({"4": "4"})
-    for each in (relations, channels, pixels):
+    attention, channels, pixels = (
+        kind({"4": "4"}) for kind in (tl.AttentionTransfer, tl.CWD, tl.SKD)
+    )
+    for each in (relations, attention, channels, pixels):
         each.layer_map = None  # they compare outputs, like the others
     cases = [
         Case(tl.FeatureMatch(), F.mse_loss, *maps),
         Case(tl.FeatureMatch(), lambda f, g: each_error(f, g).mean(), *maps, note=ONE_EACH),
-        Case(tl.AttentionTransfer(), formulas.attention_transfer, *maps),
+        Case(attention, formulas.attention_transfer, *maps),
         Case(channels, formulas.cwd, *maps),
         Case(pixels, formulas.skd, *maps),
         Case(tl.RKD(), formulas.rkd, *few),

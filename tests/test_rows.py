@@ -292,6 +292,19 @@ def test_an_output_can_be_turned_where_labels_do_not_tell() -> None:
     assert abs(losses.total.item()) < 1e-6
 
 
+@pytest.mark.parametrize("channels", [-1, 1])
+def test_values_of_void_positions_alone_are_no_label(channels: int) -> None:
+    output = torch.randn(2, 3, 4, 2)
+    labels = torch.zeros(2, 3, 4, 2)
+    mask = torch.ones(2, 3, 4, dtype=torch.bool)
+    mask[0] = False
+    expected = output[1].square().mean()
+    batch = Batch(output.movedim(-1, channels), labels.movedim(-1, channels), row_mask=mask)
+    assert batch.labelled().tolist() == [False, True]
+    losses = tl.Distiller(Same(), None, tl.LabelRegression())(batch)
+    torch.testing.assert_close(losses.total, expected)
+
+
 def test_labels_by_row_leaves_one_answer_alone() -> None:
     batch = Batch(torch.zeros(2, 3), ids(2))
     assert labels_by_row(batch, None) is batch

@@ -76,7 +76,13 @@ def test_a_ramp_outside_of_training_is_refused(ramp, span):
 
 @pytest.mark.parametrize("values", [{}, {0.5: 1.0}])
 def test_a_staircase_must_begin_at_progress_0(values):
-    with pytest.raises(ArgumentError, match=r"begin at progress 0, got .*add the key 0\.0"):
+    with pytest.raises(ArgumentError, match=r"begins at progress 0, got .*add the key 0\.0"):
+        Step(values)
+
+
+@pytest.mark.parametrize("values", [[(0.0, 8)], 8, None])
+def test_a_staircase_is_a_dict(values):
+    with pytest.raises(ArgumentError, match=r"`values` must be a dict that begins at progress 0"):
         Step(values)
 
 

@@ -1,4 +1,5 @@
 from collections import UserDict, namedtuple
+from typing import Any
 
 import pytest
 import torch
@@ -60,6 +61,13 @@ def test_length_is_that_of_the_first_tensor(inputs):
     assert len(Batch(inputs)) == 4
 
 
+def test_a_tensor_without_dimensions_is_for_the_whole_batch():
+    batch = Batch({"scale": torch.tensor(2.0), "x": X})
+    assert len(batch) == 4
+    assert batch[:2].inputs["scale"] == 2.0
+    assert batch[:2].inputs["x"].shape == (2, *X.shape[1:])
+
+
 def test_a_slice_takes_the_same_examples_of_every_part():
     batch = Batch({"a": X, "b": (X, X)}, Y, INDEX, NAMES, progress=0.5)[1:3]
     assert torch.equal(batch.inputs["a"], X[1:3])
@@ -114,6 +122,10 @@ def test_wants_of_two_are_their_union():
 def test_fields_are_a_set_of_layer_paths():
     with pytest.raises(ArgumentError, match=r"a set of layer paths, got 'layer1'; write frozenset"):
         Fields(features="layer1")
+    several: Any = ["layer1", "layer2"]
+    assert Fields(features=several) | Fields(features=frozenset({"layer3"})) == Fields(
+        features=frozenset({"layer1", "layer2", "layer3"})
+    )
 
 
 def test_fields_are_true_if_something_is_required():

@@ -13,7 +13,7 @@ from tutelage.data import randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import evaluating
 from tutelage.layers.capture import TRACES_CAPTURE, check_layers
-from tutelage.layers.gradients import check_gradients
+from tutelage.layers.gradients import check_gradients, is_frozen
 from tutelage.layers.language import as_asked
 from tutelage.layers.own_loss import observe_student
 from tutelage.layers.prepared import tokenizer_of
@@ -278,8 +278,7 @@ def check_learner(name: str, model: object) -> None:
 
 def _rest(module: nn.Module) -> None:
     """Put the largest parts of a module whose parameters are all frozen in eval mode."""
-    parameters = list(module.parameters())
-    if parameters and not any(each.requires_grad for each in parameters):
+    if is_frozen(module):
         module.eval()
         return
     for part in module.children():

@@ -20,6 +20,22 @@ def known(labels: Tensor) -> Tensor:
     return labels.long() != UNLABELLED  # unsigned bytes cannot hold −100
 
 
+def known_at(labels: Tensor, shape: torch.Size) -> Tensor | None:
+    """Return which positions, `[batch, …]`, have a label; None where labels have no such positions.
+
+    Floats may have several values at each position, last or second.
+    """
+    found = known(labels)
+    if found.shape == shape:
+        return found
+    if found.ndim == len(shape) + 1 and labels.is_floating_point():
+        if found.shape[:-1] == shape:
+            return found.any(dim=-1)
+        if found.shape[:1] + found.shape[2:] == shape:
+            return found.any(dim=1)
+    return None
+
+
 def by_example(entries: Tensor) -> Tensor:
     """Return which examples have an entry that is true, `[batch]`, of `[batch, …]` of bool."""
     return entries if entries.ndim == 1 else entries.flatten(1).any(dim=1)

@@ -13,9 +13,10 @@ from tutelage.aligned import AlignedTargets
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import DataError, ModelError
 from tutelage.heads import HeadLogits
+from tutelage.labels import known_at
 from tutelage.nested import describe, named_tensors
 from tutelage.rows import Rows
-from tutelage.signals import UNLABELLED, Batch, Mixture, Signals
+from tutelage.signals import Batch, Mixture, Signals
 
 _TOKENS = 3  # dimensions of [batch, tokens, classes]
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -227,7 +228,8 @@ def _rows(batch: Batch, shape: torch.Size, device: torch.device) -> Rows:
     if mask is None:
         tokens = batch.output_token_mask()
         mask = tokens if tokens is not None and tokens.shape == shape else None
-        labelled = _labelled(batch.labels, shape)
+        labels = batch.labels
+        labelled = known_at(labels, shape) if isinstance(labels, Tensor) else None
         if labelled is not None:
             unlabelled = ~labelled.flatten(1).any(dim=1)
             judged = labelled | unlabelled[(..., *[None] * (labelled.ndim - 1))]
@@ -238,18 +240,3 @@ def _rows(batch: Batch, shape: torch.Size, device: torch.device) -> Rows:
     mask = mask.to(device)
     # On a device the look would wait for it, as the selection of rows itself does.
     return Rows(mask, complete=bool(mask.all()))
-
-
-def _labelled(labels: object, shape: torch.Size) -> Tensor | None:
-    """Return which positions have a label; None where labels have no such positions."""
-    if not isinstance(labels, Tensor):
-        return None
-    known = ~labels.isnan() if labels.is_floating_point() else labels.long() != UNLABELLED
-    if known.shape == shape:
-        return known
-    if known.ndim == len(shape) + 1 and labels.is_floating_point():
-        if known.shape[:-1] == shape:
-            return known.any(dim=-1)
-        if known.shape[:1] + known.shape[2:] == shape:
-            return known.any(dim=1)
-    return None

@@ -133,15 +133,15 @@ class Step(Schedule):
     """
 
     def __init__(self, values: Mapping[float, float]) -> None:
-        steps = sorted(
+        if not isinstance(values, Mapping) or 0.0 not in values:
+            raise ArgumentError(
+                f"`values` must be a dict that begins at progress 0, got {values!r}; add the key "
+                "0.0, as in {0.0: 8, 0.5: 4}"
+            )
+        self.steps = tuple(sorted(
             (fraction("progress", at, _PROGRESS), finite_number("value", value, _FINITE))
             for at, value in values.items()
-        )
-        if not steps or steps[0][0] != 0.0:
-            raise ArgumentError(
-                f"`values` must begin at progress 0, got {dict(values)}; add the key 0.0"
-            )
-        self.steps = tuple(steps)
+        ))  # fmt: skip
 
     def __call__(self, progress: float) -> float:
         """Return the value at `progress`."""

@@ -19,7 +19,7 @@ from tutelage.coarse import CoarseLogits
 from tutelage.errors import DataError, ModelError
 from tutelage.heads import HeadLogits
 from tutelage.labels import UNLABELLED as UNLABELLED
-from tutelage.labels import Mixture, by_example, known
+from tutelage.labels import Mixture, by_example, known, known_at
 from tutelage.nested import (
     PerExample,
     batch_size,
@@ -125,7 +125,8 @@ class Batch:
         top = self.inputs.values() if isinstance(self.inputs, Mapping) else self.inputs
         if isinstance(top, (Tensor, str, bytes, PerExample)):
             return len(top)
-        top = next((each for each in top if isinstance(each, Tensor)), None)
+        # A tensor without dimensions is for the whole batch.
+        top = next((each for each in top if isinstance(each, Tensor) and each.ndim), None)
         labels = None if isinstance(self.labels, Mapping) else self.labels
         known = next((each for each in (top, labels, self.index) if each is not None), None)
         length = batch_size(self.inputs) if known is None else len(known)
@@ -174,8 +175,9 @@ class Batch:
                 f"{'none' if self.labels is None else describe(self.labels)}; give some"
             )
         found = known(self.labels)
-        if self.row_mask is not None and found.shape == self.row_mask.shape:
-            found &= self.row_mask
+        if self.row_mask is not None and self.rows is None:
+            placed = known_at(self.labels, self.row_mask.shape)
+            found = found if placed is None else placed & self.row_mask
         found = by_example(found)
         return found if self.mixture is None else self.mixture.known(found)
 
@@ -200,21 +202,18 @@ class Batch:
 
     def to(self, device: torch.device, progress: float | None = None) -> Batch:
         """Return the batch with its tensors on `device` and, if given, another `progress`."""
-        return Batch(
-            moved(self.inputs, device),
-            moved(self.labels, device),
-            moved(self.index, device),
-            moved(self.domain, device) if isinstance(self.domain, Tensor) else self.domain,
-            self.progress if progress is None else progress,
-            self.copies,
-            None if self.mixture is None else self.mixture.to(device),
-            self.view,
-            moved(self.row_mask, device),
-            None if self.rows is None else self.rows.to(device),
-            moved(self.tokens, device),
-            self.next_tokens,
-            moved(self.aligned_labels, device),
-            self.written,
+        return replace(
+            self,
+            inputs=moved(self.inputs, device),
+            labels=moved(self.labels, device),
+            index=moved(self.index, device),
+            domain=moved(self.domain, device) if isinstance(self.domain, Tensor) else self.domain,
+            progress=self.progress if progress is None else progress,
+            mixture=None if self.mixture is None else self.mixture.to(device),
+            row_mask=moved(self.row_mask, device),
+            rows=None if self.rows is None else self.rows.to(device),
+            tokens=moved(self.tokens, device),
+            aligned_labels=moved(self.aligned_labels, device),
         )
 
 

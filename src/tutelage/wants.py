@@ -39,6 +39,7 @@ class Fields:
                 f"`features` must be a set of layer paths, got {self.features!r}; write "
                 f"frozenset({{{self.features!r}}})"
             )
+        object.__setattr__(self, "features", frozenset(self.features))  # of a list too
 
     def __or__(self, other: Fields) -> Fields:
         if self.loss is not None and other.loss is not None and self.loss != other.loss:

@@ -167,6 +167,10 @@ class TestInput:
             with pytest.raises(DataError, match=r"logits must be \[examples, classes\] .*got"):
                 metric(output, labels)
 
+    def test_values_are_no_class_ids(self, metric):
+        with pytest.raises(DataError, match=r"labels integers \[examples\], got .* float32 \[2\]"):
+            metric(torch.zeros(2, 3), torch.tensor([0.7, 1.0]))
+
     def test_data_without_any_label_is_refused(self, metric):
         with pytest.raises(DataError, match="at least one example must have a label"):
             metric(SURE, torch.full((3,), -100))

@@ -1,10 +1,13 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.errors import DataError
-from tutelage.evaluation import entities, entity_f1, tag_sentences
+from tutelage.errors import DataError, NonFiniteError
+from tutelage.evaluation import EntityF1, entities, entity_f1, tag_sentences
+from tutelage.rows import Rows
 
 TAGS = ["O", *(f"{prefix}-{kind}" for prefix in "BIES" for kind in ("PER", "A-B"))]
 IOB = [tag for tag in TAGS if tag[0] in "OBI"]
@@ -183,3 +186,19 @@ class TestBadInput:
     def test_one_sentence_alone_is_refused(self, tags):
         with pytest.raises(DataError, match=r"must be a list of sentences, .*for one sentence"):
             entity_f1(tags, tags)
+
+
+class TestLogits:
+    METRIC = EntityF1(["O", "B-PER"])
+    ROWS = Rows.counted(torch.tensor([1, 2]))
+
+    def test_nan_has_no_class(self):
+        output, labels = torch.eye(2)[[0, 1, 1]], torch.tensor([0, 1, 1])
+        assert self.METRIC.of_rows(output, labels, self.ROWS) == 1.0
+        output[1, 0] = torch.nan
+        assert math.isnan(self.METRIC.of_rows(output, labels, self.ROWS))
+        for each in (self.METRIC.counts, self.METRIC.by_class):
+            with pytest.raises(NonFiniteError, match="must be numbers, got NaN"):
+                each(output, labels, self.ROWS)
+        labels[1] = -100
+        assert self.METRIC.of_rows(output, labels, self.ROWS) == 1.0

@@ -51,7 +51,7 @@ class TestMeanInterval:
     @pytest.mark.parametrize("values", [[], [1.0]])
     def test_fewer_than_two_repetitions_are_refused(self, values):
         with pytest.raises(
-            tl.ArgumentError, match=rf"at least two .*got {len(values)}; run more seeds"
+            tl.ArgumentError, match=r"finite values of at least two .*got \[.*\]; run more seeds"
         ):
             mean_interval(values)
 
@@ -275,3 +275,9 @@ class TestSeedsNeeded:
 def test_bad_numbers(call, message):
     with pytest.raises(tl.ArgumentError, match=message):
         call()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_diverged_has_no_interval(value):
+    with pytest.raises(tl.ArgumentError, match="needs finite values of at least two"):
+        mean_interval([1.0, value])

@@ -161,3 +161,8 @@ def test_batch_sizes_above_the_number_of_inputs_are_refused(sizes):
         ArgumentError, match=r"`batch_sizes` must lie from 1 to 8, .*got [09]; give"
     ):
         latencies({"model": Counting()}, torch.zeros(8, 3), sizes, seconds=0.001)
+
+
+def test_measurements_are_at_least_one():
+    with pytest.raises(ArgumentError, match="`rounds` must be at least 1, got 0"):
+        latencies({"model": Counting()}, torch.zeros(8, 3), [1], rounds=0)

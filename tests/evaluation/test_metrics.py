@@ -9,9 +9,10 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import accuracy_score, mean_squared_error, r2_score
 from torchmetrics.classification import MulticlassAccuracy
 
-from tutelage.errors import ArgumentError
-from tutelage.evaluation import accuracy, agreement, mse, r2
+from tutelage.errors import ArgumentError, DataError
+from tutelage.evaluation import accuracy, agreement, binary_agreement, label_metrics, mse, r2
 from tutelage.evaluation.metrics import evaluate_metric
+from tutelage.objectives import LabelRegression
 
 LOGITS = arrays(np.float32, (12, 4), elements=st.floats(-20, 20, width=32))
 CLASSES = arrays(np.int64, 12, elements=st.integers(0, 3))
@@ -88,6 +89,51 @@ def test_sums_are_computed_in_float64():
     output = labels[:, None] + 0.5
     expected = r2_score(labels.double().numpy(), output[:, 0].double().numpy())
     assert r2(output, labels) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("metric", [mse, r2])
+def test_a_predicted_nan_is_no_perfect_value(metric):
+    labels = torch.tensor([0.0, 1.0, 2.0, torch.nan])
+    output = torch.tensor([[0.0], [torch.nan], [2.0], [3.0]])
+    assert math.isnan(metric(output, labels))
+    output[1] = 1.0
+    output[3] = torch.nan  # where nothing is known
+    assert metric(output, labels) == {mse: 0.0, r2: 1.0}[metric]
+
+
+@pytest.mark.parametrize("metric", [mse, r2])
+@pytest.mark.parametrize("shape", [(2, 3), (6,), (3,), (3, 2, 2)])
+def test_labels_of_another_shape_are_refused(metric, shape):
+    with pytest.raises(DataError, match=r"a label for each output, \[3, 2\], got float32"):
+        metric(torch.zeros(3, 2), torch.ones(shape))
+
+
+def test_labels_that_do_not_vary_have_no_r2():
+    for labels in (torch.ones(3), torch.tensor([5.0, torch.nan, torch.nan])):
+        output = torch.tensor([[1.0], [1.0], [2.0]])
+        assert math.isnan(r2(output, labels))
+        assert label_metrics(LabelRegression(), output, labels).keys() == {"mse"}
+        output[0] = torch.nan
+        assert all(map(math.isnan, label_metrics(LabelRegression(), output, labels).values()))
+
+
+def test_an_integer_without_a_value_is_left_out():
+    assert mse(torch.tensor([[1.0], [5.0]]), torch.tensor([3, -100])) == 4.0
+
+
+@pytest.mark.parametrize(
+    "labels", [torch.eye(3).long(), torch.zeros(3, 1).long(), torch.zeros(1).long(), torch.zeros(3)]
+)
+def test_class_ids_of_another_shape_are_refused(labels):
+    with pytest.raises(DataError, match=r"must be class ids \[3\], got"):
+        accuracy(torch.eye(3), labels)
+
+
+@pytest.mark.parametrize("metric", [agreement, binary_agreement])
+@pytest.mark.parametrize("shape", [(1, 2), (3, 1), (3, 4)])
+def test_logits_of_other_examples_do_not_agree(metric, shape):
+    with pytest.raises(DataError, match=r"must be of one shape, got \[3, 2\] and"):
+        metric(torch.zeros(3, 2), torch.zeros(shape))
 
 
 class TestAnyMetric:

@@ -17,6 +17,7 @@ from tutelage.evaluation import (
     mean_iou_of,
     pixel_accuracy,
 )
+from tutelage.rows import Rows
 
 LOGITS = arrays(np.float32, (14, 4), elements=st.floats(-20, 20, width=32))
 CLASSES = arrays(np.int64, 14, elements=st.sampled_from([-100, 0, 1, 2, 3, 3])).filter(
@@ -166,3 +167,13 @@ class TestBadInput:
     def test_of_confusion_matrices(self, confusion):
         with pytest.raises(DataError, match=r"must be \[classes, classes\] or \[examples, classes"):
             mean_iou_of(confusion)
+
+
+def test_images_without_a_labelled_pixel_may_be_more_than_pixels():
+    rows = Rows.counted(torch.tensor([0, 1, 0, 0, 2, 0]))
+    output, labels = torch.eye(2)[[0, 1, 1]], torch.tensor([0, 0, 1])
+    counts = evaluation.MeanIoU().counts(output, labels, rows)
+    assert counts.shape == (6, 2, 2)
+    assert counts[1].tolist() == [[1, 0], [0, 0]]
+    assert counts[4].tolist() == [[0, 1], [0, 1]]
+    assert counts.sum() == 3

@@ -2,6 +2,7 @@
 
 import logging
 from copy import deepcopy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import LlamaForCausalLM
 
 import tutelage as tl
 from language_models import VOCABULARY, make, padded, texts
@@ -235,6 +237,43 @@ def test_what_a_model_does_with_its_logits_unknown_to_us_is_noticed(change, capl
     assert "logits of LlamaForCausalLM are computed whole" in text
     assert "'lm_head': they differ by up to" in text
     torch.testing.assert_close(found[:2], learned(student, teacher, None)[:2])
+
+
+class Flat(LlamaForCausalLM):
+    """A model that calls its head in a way of its own."""
+
+    by_name = False
+
+    def forward(self, **inputs):
+        hidden = self.model(**inputs).last_hidden_state
+        if self.by_name:
+            return SimpleNamespace(logits=self.lm_head(input=hidden))
+        rows = self.lm_head(hidden.flatten(0, 1))
+        return SimpleNamespace(logits=rows.unflatten(0, hidden.shape[:2]))
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_head_that_is_called_in_another_way_gives_whole_logits(by_name, caplog):
+    student, teacher = make("Llama"), make("Llama", 32, seed=1)
+    expected = learned(student, teacher, None)
+    student.__class__, student.by_name = Flat, by_name
+    with caplog.at_level(logging.WARNING, "tutelage"):
+        found = learned(student, teacher, 0)
+    assert found[2] == ("Tensor", "HeadLogits")
+    assert "it is called several times, not at all, or in a way of its own" in caplog.text
+    torch.testing.assert_close(found[:2], expected[:2], rtol=1e-5, atol=1e-6)
+
+
+def test_inputs_that_are_not_of_examples_give_whole_logits(caplog):
+    student = make("Llama")
+    raw = batch()
+    inputs = {**raw.inputs, "cache_position": torch.arange(raw.inputs["input_ids"].shape[1])}
+    distiller = tl.Distiller(student, None, tl.HardLabels(), 0)
+    expected = tl.Distiller(student, None, tl.HardLabels(), None)(raw).total
+    with caplog.at_level(logging.WARNING, "tutelage"):
+        found = distiller(Batch(inputs, raw.labels))
+    torch.testing.assert_close(found.total, expected)
+    assert "it cannot be called for a few positions (DataError: the inputs of a" in caplog.text
 
 
 def test_a_copy_and_changed_settings_are_probed_anew():

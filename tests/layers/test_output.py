@@ -81,6 +81,19 @@ def test_modes_reach_the_model_itself(mode):
     assert model.training is not mode
 
 
+def test_a_model_that_keeps_parts_in_eval_mode_does_so_inside():
+    class Partly(nn.Sequential):
+        def train(self, mode=True):
+            super().train(mode)
+            self[1].eval()
+            return self
+
+    model = Partly(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    distiller = tl.Distiller(Output(Output(model, lambda x: x), lambda x: x), None, tl.HardLabels())
+    assert distiller.eval().train() is distiller
+    assert [each.training for each in (distiller.student, model, *model)] == [True] * 3 + [False]
+
+
 def test_distils_an_encoder():
     teacher, student = Output(bert(), "pooler_output"), Output(bert(), "pooler_output")
     data = [{key: value[0] for key, value in IDS.items()}] * 4

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import tutelage as tl
-from tutelage.errors import ArgumentError
+from tutelage.errors import ArgumentError, DataError
 from tutelage.identity import identity
 from tutelage.layers import ImageInputs, Output, Prepared, evaluating, observe
 from tutelage.layers.capture import check_layers
@@ -172,3 +172,8 @@ class TestBadInput:
     def test_preprocessing_that_would_be_trained_is_refused(self):
         with pytest.raises(ArgumentError, match="`prepare` must have no parameters, got Linear"):
             Prepared(network(), nn.Linear(3, 3))
+
+
+def test_inputs_by_position_and_by_name_are_refused():
+    with pytest.raises(DataError, match=r"got 1 by position and \['y'\] by name"):
+        Prepared(nn.Identity(), lambda raw: raw["y"])(RAW, y=RAW)

@@ -61,6 +61,15 @@ def test_has_the_students_dtype(dtype):
     assert {each.dtype for each in module.parameters()} == {dtype}
 
 
+@pytest.mark.parametrize("ndim", [2, 3, 4])
+def test_under_autocast_it_is_trained_in_float32(ndim):
+    student, teacher = torch.zeros([3] * ndim), torch.zeros([4] * ndim)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        module = projector(student.bfloat16(), teacher)
+        assert module(student[..., :3].bfloat16()).dtype == torch.bfloat16
+    assert {each.dtype for each in module.parameters()} == {torch.float32}
+
+
 @pytest.mark.parametrize(
     ("student", "teacher"), [((2, 3), (2, 4, 3)), ((2, 3, 4), (2, 3, 4, 4)), ((2,) * 5, (2,) * 5)]
 )
@@ -90,12 +99,10 @@ def test_maps_are_resized_to_the_teachers(before, after):
     maps = torch.randn(2, 3, *before, dtype=torch.float64)
     ours = resize(maps, torch.zeros(2, 5, *after))
     assert ours.shape == (2, 3, *after)
-    if all(new <= old for new, old in zip(after, before, strict=True)):
-        high = np.apply_along_axis(averages, 2, maps.numpy(), after[0])
-        expected = np.apply_along_axis(averages, 3, high, after[1])
-    else:
-        high = np.apply_along_axis(interpolated, 2, maps.numpy(), after[0])
-        expected = np.apply_along_axis(interpolated, 3, high, after[1])
+    expected = maps.numpy()
+    for axis, (new, old) in enumerate(zip(after, before, strict=True), start=2):
+        resized = averages if new <= old else interpolated
+        expected = np.apply_along_axis(resized, axis, expected, new)
     np.testing.assert_allclose(ours.numpy(), expected, atol=1e-6)
 
 

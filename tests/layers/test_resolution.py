@@ -115,6 +115,10 @@ class TestMasks:
         with pytest.raises(ModelError, match=r"of bool for the same examples, got .*give True for"):
             fitting(mask, torch.zeros(2, 3, 4, 4))
 
+    def test_a_mask_of_tokens_that_are_numbers_is_refused(self):
+        with pytest.raises(ModelError, match=r"of bool, got int64 \[2, 4\]; write mask.bool"):
+            fitting(torch.ones(2, 4).long(), torch.zeros(2, 4, 3))
+
     @pytest.mark.parametrize("shape", [(2,), (2, 1, 4, 4)])
     def test_a_mask_of_other_dimensions_is_refused(self, shape):
         with pytest.raises(ModelError, match=r"must be \[batch, tokens\] or .*remove dimensions"):

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch.distributions import Normal, kl_divergence
 
+import tutelage as tl
 from objective_samples import Sample
 from tutelage.errors import ModelError
 from tutelage.objectives import GaussianRegression, gaussian_regression
@@ -58,3 +59,10 @@ def test_half_precision_is_computed_in_float32(dtype):
 def test_an_odd_number_of_columns_is_refused():
     with pytest.raises(ModelError, match=r"means and then log-variances.*got 3; let both models"):
         gaussian_regression(torch.zeros(2, 3), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("other", [tl.FeatureMatch({"a": "b"}), tl.OwnLoss()])
+def test_beside_terms_that_read_no_output_the_mean_is_the_prediction(other):
+    output = torch.randn(3, 4)
+    for objective in (other + tl.GaussianRegression(), tl.GaussianRegression() + other):
+        assert torch.equal(objective.prediction(output), output[:, :2])

@@ -53,14 +53,21 @@ def test_without_a_map_the_outputs_are_embeddings_that_are_compared(kind):
     assert run.student(inputs).shape == (64, 3)
 
 
-def test_outputs_with_positions_have_attention():
-    student, teacher = torch.randn(2, 4, 3, 5, 6)
-    objective = tl.AttentionTransfer()
-    assert objective.wants == Wants(student=OUTPUT, teacher=OUTPUT)
-    torch.testing.assert_close(
-        objective(Signals(student), Signals(teacher), Batch(student)),
-        objectives.attention_transfer(student, teacher),
-    )
+@pytest.mark.parametrize("kind", [tl.AttentionTransfer, tl.CWD, tl.SKD])
+def test_positions_need_a_map_since_outputs_are_compared_row_by_row(kind):
+    with pytest.raises(ArgumentError, match=r"`layer_map` must map layers.*, got None"):
+        kind(None)
+
+
+def test_embeddings_of_positions_are_told_apart_by_their_example():
+    objective = tl.CRD(dim=4, memory=8)
+    models = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 5, 1)
+    distiller = tl.Distiller(*models, objective)
+    batch = Batch(torch.randn(2, 3, 1, 2), index=torch.tensor([7, 3]))
+    distiller.build(batch)
+    assert distiller(batch).total.isfinite()
+    (memory,) = [each for each in objective.modules() if hasattr(each, "filled")]
+    assert memory.index.tolist() == [7, 7, 3, 3, -1, -1, -1, -1]
 
 
 def test_a_map_asks_for_its_layers_and_for_no_output():
@@ -154,6 +161,25 @@ def test_a_custom_projector():
         values, objectives.feature_match(objective.projectors[0](student), teacher)
     )
     assert len(list(objective.parameters())) == 4
+
+
+@pytest.mark.parametrize(("shape", "over"), [((4, 3, 6, 5), (2, 3)), ((4, 9, 3), 1)])
+def test_a_custom_projector_may_pool(shape, over):
+    class Pooled(nn.Linear):
+        def forward(self, feature):
+            return super().forward(feature.mean(dim=over))
+
+    student, teacher = torch.randn(shape), torch.randn(4, 5)
+    objective = tl.FeatureMatch({"a": "b"}, projector=lambda *_: Pooled(3, 5))
+    values = built(objective, student, teacher)
+    expected = objectives.feature_match(objective.projectors[0](student), teacher)
+    torch.testing.assert_close(values, expected)
+
+
+def test_a_projector_to_another_kind_than_the_teachers_is_refused():
+    objective = tl.FeatureMatch({"a": "b"}, projector=lambda *_: nn.Conv2d(3, 5, 1))
+    with pytest.raises(ModelError, match="must have one shape"):
+        built(objective, torch.randn(4, 3, 6, 5), torch.randn(4, 5))
 
 
 @pytest.mark.parametrize("wrong", ["linear", nn.Linear(3, 5), None])

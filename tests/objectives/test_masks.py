@@ -230,6 +230,21 @@ class TestTokens:
         )
 
 
+@pytest.mark.parametrize("make", OVER_THE_BATCH.values(), ids=OVER_THE_BATCH)
+@pytest.mark.parametrize("padded", ["student", "teacher"])
+def test_padding_of_one_side_is_ignored_beside_vectors(make, padded):
+    generator = torch.Generator().manual_seed(0)
+    vectors, tokens = (torch.randn(5, *each, generator=generator) for each in ((4,), (3, 2)))
+    mask = torch.tensor([[1, 1, 0]] * 4 + [[1, 1, 1]])
+    batch, values = Batch({"attention_mask": mask}), []
+    for junk in (0.0, 7.0):
+        feature = tokens.masked_fill(mask[..., None] == 0, junk)
+        both = (feature, vectors) if padded == "student" else (vectors, feature)
+        sides = [Signals(features={name: each}) for name, each in zip("ab", both, strict=True)]
+        values.append(make()(*sides, batch))
+    torch.testing.assert_close(*values)
+
+
 def test_a_custom_projector_may_turn_a_map_into_tokens():
     class Tokens(nn.Module):
         def forward(self, feature):

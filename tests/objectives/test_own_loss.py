@@ -237,6 +237,17 @@ def test_wants_nothing_else():
     assert tl.OwnLoss(squared, "a").wants == tl.Wants(student=tl.Fields(loss=squared))
 
 
+def test_other_terms_tell_what_the_output_holds():
+    assert tl.OwnLoss().output_kind is None
+    for term, kind in (
+        (tl.BinaryLabels(), "binary"),
+        (tl.LabelRegression(), "values"),
+        (tl.HardLabels(), "classes"),
+        (tl.FeatureMatch({"a": "b"}), None),
+    ):
+        assert (tl.OwnLoss() + term).output_kind == (term + tl.OwnLoss()).output_kind == kind
+
+
 def test_reprs():
     assert repr(tl.OwnLoss()) == "OwnLoss()"
     assert repr(tl.OwnLoss(squared, "a")) == "OwnLoss(loss=squared, part='a')"

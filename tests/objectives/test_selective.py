@@ -217,8 +217,11 @@ class TestARun:
             )  # fmt: skip
 
 
+SUM = tl.RowMean(tl.HardLabels() + tl.SoftTargets())
+
+
 class TestBadInput:
-    @pytest.mark.parametrize("wrong", [2 * tl.SoftTargets(), tl.SoftTargets, None])
+    @pytest.mark.parametrize("wrong", [2 * tl.SoftTargets(), tl.SoftTargets, None, SUM])
     def test_a_sum_is_refused(self, wrong):
         with pytest.raises(ArgumentError, match="must be one Objective, without a weight"):
             tl.Selective(wrong)

@@ -17,9 +17,10 @@ def labelled(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     >>> labelled(torch.tensor([[2.0, 1.0], [0.0, 1.0]]), torch.tensor([0, -100]))
     (tensor([[2., 1.]], dtype=torch.float64), tensor([0]))
     """
-    if output.ndim != _ROWS_AND_CLASSES or labels.shape != output.shape[:1]:
+    table = output.ndim == _ROWS_AND_CLASSES and labels.shape == output.shape[:1]
+    if not table or labels.is_floating_point():
         raise DataError(
-            "logits must be [examples, classes] and labels [examples], got "
+            "logits must be [examples, classes] and labels integers [examples], got "
             f"{describe(output)} and {describe(labels)}; give one class id for each example"
         )
     check_several_logits(output)

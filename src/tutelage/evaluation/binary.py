@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tutelage.evaluation.metrics import check_same_examples
 from tutelage.objectives import Objective, binary_targets
 from tutelage.objectives._binary_labels import known_labels
 
@@ -118,7 +119,11 @@ def binary_agreement(student: Tensor, teacher: Tensor) -> float:
 
     Shape:
         Logits of both, `[examples, labels]`.
+
+    Raises:
+        DataError: They are not of one shape.
     """
+    check_same_examples(student, teacher)
     same = ((student > 0) == (teacher > 0)).double()
     return same.masked_fill(student.isnan() | teacher.isnan(), torch.nan).mean().item()
 

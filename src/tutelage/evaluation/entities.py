@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tutelage.errors import DataError
+from tutelage.errors import DataError, NonFiniteError
+from tutelage.labels import known
 from tutelage.nested import describe
 from tutelage.rows import Rows
 from tutelage.signals import UNLABELLED
@@ -74,8 +75,14 @@ class EntityF1:
         self.names, self.strict = tuple(names), strict
 
     def of_rows(self, output: Tensor, labels: Tensor, rows: Rows) -> float:
-        """Return F1 for logits `[rows, tags]` and labels `[rows]` of all sentences."""
-        return entity_f1(*self._tags(output, labels, rows), strict=self.strict)
+        """Return F1 for logits `[rows, tags]` and labels `[rows]` of all sentences.
+
+        It is NaN if a logit of a labelled row is NaN, where argmax has no meaning.
+        """
+        predicted, true = self._tags(output, labels, rows)
+        if _has_nan(output, labels):
+            return torch.nan
+        return entity_f1(predicted, true, strict=self.strict)
 
     def by_class(self, output: Tensor, labels: Tensor, rows: Rows | None) -> dict[str, float]:
         """Return F1 by type of entity; of those types that are predicted or true somewhere."""
@@ -86,9 +93,16 @@ class EntityF1:
         """Return how many entities each sentence has, `[sentences, types, 3]`.
 
         Those predicted, the true ones, and those on both sides; a row is a sentence without `rows`.
+
+        Raises:
+            NonFiniteError: A logit of a labelled row is NaN.
         """
         rows = Rows.single(len(output)) if rows is None else rows
         predicted, true = self._tags(output, labels, rows)
+        if _has_nan(output, labels):
+            raise NonFiniteError(
+                "logits of labelled rows must be numbers, got NaN; find out why the model diverged"
+            )
         place = {kind: number for number, kind in enumerate(self._kinds)}
         counts = torch.zeros(len(true), len(place), 3, dtype=torch.int64)
         for own, *sentence in zip(counts, predicted, true, strict=True):
@@ -191,6 +205,11 @@ def tag_sentences(
         for side in (0, 1)
     )
     return ours, true
+
+
+def _has_nan(output: Tensor, labels: Tensor) -> bool:
+    """Tell whether a labelled row has a logit of NaN."""
+    return bool(output[known(labels)].isnan().any())
 
 
 def _f1_of(counts: Tensor) -> Tensor:

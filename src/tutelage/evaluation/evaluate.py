@@ -144,7 +144,10 @@ def is_of_language(model: object, objective: Objective) -> bool:
 def predict(model: nn.Module, data: object, batch_size: int = 256) -> Any:
     """Return a model's outputs for a data set, `[examples, …]`, on the CPU.
 
-    Of a detector, which returns one dict per example, it is the list of these.
+    Of a model with several answers an example (tokens, pixels) they are `[rows, …]`: those of all
+    examples one after another, without positions that are padding or void or that only lack a label
+    in a labelled example. Of a detector, which returns one dict per example, it is the list of
+    these.
 
     The model runs in eval mode without gradients. Its mode and the global random state do not
     change.

@@ -72,15 +72,17 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
         confidence: c in (0, 1).
 
     Raises:
-        ArgumentError: There are fewer than two values, or `confidence` is out of its range.
+        ArgumentError: There are fewer than two values, one is not finite, or `confidence` is out of
+            its range.
 
     >>> interval = mean_interval([1.0, 2.0, 3.0])
     >>> round(interval.mean, 2), round(interval.half_width, 2)
     (2.0, 2.48)
     """
-    if len(values) < 2:  # noqa: PLR2004 - one value has no spread
+    if len(values) < 2 or not all(map(math.isfinite, values)):  # noqa: PLR2004 - no spread
         raise ArgumentError(
-            f"an interval needs at least two repetitions, got {len(values)}; run more seeds"
+            f"an interval needs finite values of at least two repetitions, got {list(values)}; run "
+            "more seeds, and leave out those that diverged"
         )
     mean, level = fmean(values), inner_fraction("confidence", confidence, _USUAL)
     half = _quantile(len(values) - 1, (1 + level) / 2) * stdev(values) / math.sqrt(len(values))

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tutelage._checks import integer, not_negative, positive
+from tutelage._checks import fraction, integer, not_negative
 from tutelage.data import as_source
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.evaluation.evaluate import evaluate
 from tutelage.evaluation.token_scores import BATCH_OF_TEXTS, TokenScores, unknown_labels
+from tutelage.labels import known
 from tutelage.layers import evaluating
-from tutelage.signals import UNLABELLED
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher
 
 _WINDOW = 512
@@ -149,8 +149,7 @@ def speculative_speedup(acceptance: float, cost: float, length: int = 4) -> floa
     """
     integer("length", length, 1, "it counts drafted tokens")
     not_negative("cost", cost, "it is the student's time divided by the teacher's")
-    if not_negative("acceptance", acceptance, "it is a rate from 0 to 1") > 1:
-        raise ArgumentError(f"`acceptance` must be a rate from 0 to 1, got {acceptance}")
+    fraction("acceptance", acceptance, "it is a rate")
     expected = sum(acceptance**each for each in range(length + 1))
     return expected / (length * cost + 1)
 
@@ -251,8 +250,8 @@ def _mean_nll(
 ) -> float:
     """Return the mean of −log p over all tokens with a label."""
     found, labels = _scores(model, None, data, batch_size, asked_as)
-    known = labels.long() != UNLABELLED if isinstance(labels, Tensor) else None
-    if known is None or not bool(known.any()):
+    counted = known(labels) if isinstance(labels, Tensor) else None
+    if counted is None or not bool(counted.any()):
         raise DataError("`data` must have tokens with a label, got none; give texts")
     reason = "" if isinstance(model, nn.Module) else unknown_labels(found, labels)
     if reason:
@@ -260,7 +259,7 @@ def _mean_nll(
             "the perplexity of a teacher needs its probability of each token with a label, but "
             f"{reason}; give the model itself, or store more tokens (`top_k`)"
         )
-    return found.column("nll")[known].mean().item()
+    return found.column("nll")[counted].mean().item()
 
 
 def _scores(
@@ -271,7 +270,6 @@ def _scores(
     asked_as: nn.Module | None = None,
 ) -> tuple[TokenScores, Any]:
     """Return the scores of all tokens, and their labels."""
-    positive("batch_size", batch_size, "it counts texts")
     source = as_source("data", data, batch_size)
     teacher = None if teacher is None else teacher.for_data("data", data)
     asked = model if isinstance(model, nn.Module) else as_teacher(model).for_data("data", data)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from tutelage._checks import integer
 from tutelage.errors import ArgumentError
 from tutelage.layers import evaluating
 from tutelage.layers.observe import arguments
@@ -67,9 +68,10 @@ def latencies(
         For each model one `Latency` for each batch size.
 
     Raises:
-        ArgumentError: A batch size exceeds the number of inputs.
+        ArgumentError: A batch size exceeds the number of inputs, or `rounds` is below 1.
         DataError: The inputs cannot be split by example, or a teacher lacks a domain.
     """
+    integer("rounds", rounds, 1, "it counts measurements")
     batch = as_batch(inputs)
     for size in batch_sizes:
         if not 1 <= size <= len(batch):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, DataError, TutelageError, in_short
+from tutelage.labels import known as known_of
 from tutelage.nested import describe
 from tutelage.rows import Rows
 from tutelage.signals import UNLABELLED
@@ -100,13 +101,18 @@ def accuracy(output: Tensor, labels: Tensor) -> float:
         labels: Class ids `[examples]`; −100 is left out.
 
     Raises:
-        DataError: There is a single logit, of which the largest says nothing.
+        DataError: Labels are no class ids `[examples]`, or there is a single logit, of which the
+            largest says nothing.
 
     >>> accuracy(torch.tensor([[2.0, 1.0], [2.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 1, -100]))
     0.5
     """
-    known = labels.long() != UNLABELLED
-    return _correct(output.argmax(dim=1) == labels, output)[known].mean().item()
+    if labels.is_floating_point() or labels.shape != output.shape[:1]:
+        raise DataError(
+            f"labels of logits {list(output.shape)} must be class ids [{len(output)}], got "
+            f"{describe(labels)}; give one integer for each example"
+        )
+    return _correct(output.argmax(dim=1) == labels, output)[known_of(labels)].mean().item()
 
 
 def agreement(student: Tensor, teacher: Tensor) -> float:
@@ -114,9 +120,22 @@ def agreement(student: Tensor, teacher: Tensor) -> float:
 
     Shape:
         Logits of both, `[examples, classes]`.
+
+    Raises:
+        DataError: They are of other examples, or there is a single logit.
     """
+    check_same_examples(student, teacher)
     same = student.argmax(dim=1) == teacher.argmax(dim=1)
     return _correct(_correct(same, student), teacher).mean().item()
+
+
+def check_same_examples(student: Tensor, teacher: Tensor) -> None:
+    """Refuse logits of two models that are not of one shape."""
+    if student.shape != teacher.shape:
+        raise DataError(
+            "logits of student and teacher must be of one shape, got "
+            f"{list(student.shape)} and {list(teacher.shape)}; give both for the same examples"
+        )
 
 
 def check_several_logits(logits: Tensor) -> None:
@@ -139,27 +158,32 @@ def mse(output: Tensor, labels: Tensor) -> float:
 
     Args:
         output: `[examples, outputs]`.
-        labels: The same shape, or `[examples]` for one output; NaN is left out.
+        labels: The same shape, or `[examples]` for one output; NaN (of integers −100) is left out.
+
+    Raises:
+        DataError: The shapes do not match.
     """
-    known, output, labels = _known(output, labels)
-    return (output - labels)[known].square().mean().item()
+    known, errors, _ = _compared(output, labels)
+    return errors[known].square().mean().item()
 
 
 def r2(output: Tensor, labels: Tensor) -> float:
     """1 − Σ(o − y)²/Σ(y − ȳ)², averaged over the outputs; predicting the mean gives 0.
 
-    Arguments as for `mse`.
+    It is not defined, NaN, where the known labels of an output do not vary.
+
+    Arguments and errors as for `mse`.
     """
-    known, output, labels = _known(output, labels)
-    output, labels = output.where(known, torch.nan), labels.where(known, torch.nan)
-    residual = (output - labels).square().nansum(dim=0)
+    known, errors, labels = _compared(output, labels)
+    residual = errors.where(known, 0).square().sum(dim=0)  # NaN if a known value is predicted so
+    labels = labels.where(known, torch.nan)
     spread = (labels - labels.nanmean(dim=0)).square().nansum(dim=0)
-    return (1 - residual / spread).mean().item()
+    return (1 - residual / spread.masked_fill(spread == 0, torch.nan)).mean().item()
 
 
 def check_class_ids(labels: Tensor, classes: int) -> None:
     """Refuse class ids that are out of range; −100 marks an example without a label."""
-    known = labels[labels.long() != UNLABELLED]
+    known = labels[known_of(labels)]
     if len(known) and not (int(known.min()) >= 0 and int(known.max()) < classes):
         raise DataError(
             f"labels must lie from 0 to {classes - 1}, the classes of the output (or be "
@@ -221,7 +245,12 @@ def user_metrics(
     return found
 
 
-def _known(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    output = output.double()
-    labels = labels.reshape(output.shape).double()
-    return ~labels.isnan(), output, labels
+def _compared(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return which values are known, the errors, and the labels, each in the output's shape."""
+    if len(labels) != len(output) or labels.numel() != output.numel():
+        raise DataError(
+            f"values must have a label for each output, {list(output.shape)}, got "
+            f"{describe(labels)}; give both in one shape"
+        )
+    labels = labels.reshape(output.shape)
+    return known_of(labels), output.double() - labels.double(), labels.double()

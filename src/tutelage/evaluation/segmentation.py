@@ -63,9 +63,10 @@ class MeanIoU:
         """Return the confusion matrix of each example, `[examples, classes, classes]`."""
         rows = Rows.single(len(output)) if rows is None else rows
         classes = output.shape[1]
-        found = confusion_by_example(_known(output, labels), labels, rows.examples, classes)
-        missing = len(rows.counts) - len(found)
-        return torch.cat([found, found.new_zeros(missing, classes, classes)])
+        examples, numbers = rows.examples.unique(return_inverse=True)  # not those without rows
+        found = confusion_by_example(_known(output, labels), labels, numbers, classes)
+        counts = found.new_zeros(len(rows.counts), classes, classes)
+        return counts.index_copy(0, examples.cpu(), found)
 
     def of_counts(self, counts: Tensor) -> Tensor:
         """Return the mean IoU of confusion matrices, `[…, classes, classes]`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,8 +60,11 @@ def label_metrics(objective: Objective, prediction: Tensor, labels: Any) -> dict
     if not isinstance(labels, Tensor) or not bool(Batch(prediction, labels).labelled().any()):
         return {}
     if objective.output_kind == "values":
-        matches = labels.numel() == prediction.numel()
-        return {"mse": mse(prediction, labels), "r2": r2(prediction, labels)} if matches else {}
+        matches = len(labels) == len(prediction) and labels.numel() == prediction.numel()
+        found = {"mse": mse(prediction, labels), "r2": r2(prediction, labels)} if matches else {}
+        if found and math.isnan(found["r2"]) and not math.isnan(found["mse"]):
+            del found["r2"]  # of labels that do not vary
+        return found
     if is_binary(objective, prediction, labels):
         return binary_metrics(prediction, labels)
     classes = objective.output_kind == "classes"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tutelage.evaluation._labelled import labelled
-from tutelage.signals import UNLABELLED
+from tutelage.labels import known
 
 _WIDEST = 100.0
 _MOST_EXAMPLES = 200_000  # more change T by less than a percent, and images have millions of pixels
@@ -69,9 +69,9 @@ def fit_temperature(output: Tensor, labels: Tensor) -> float:
 
 def _some(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return outputs and labels, of many the same random sample of the labelled ones."""
-    known = (labels.long() != UNLABELLED).nonzero()  # unsigned bytes cannot hold −100
-    if labels.shape != output.shape[:1] or len(known) <= _MOST_EXAMPLES:
+    places = known(labels).nonzero()
+    if labels.shape != output.shape[:1] or len(places) <= _MOST_EXAMPLES:
         return output, labels
-    drawn = torch.randperm(len(known), generator=torch.Generator().manual_seed(0))
-    rows = known.ravel()[drawn[:_MOST_EXAMPLES].to(known.device)]
+    drawn = torch.randperm(len(places), generator=torch.Generator().manual_seed(0))
+    rows = places.ravel()[drawn[:_MOST_EXAMPLES].to(places.device)]
     return output[rows], labels[rows]

@@ -1,4 +1,4 @@
-"""Check that every loss term trains the student."""
+"""What of a student is trained, and whether every loss term trains it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from tutelage.heads import HeadLogits
 from tutelage.layers.paths import LayerPath, submodule
 from tutelage.signals import Signals
 from tutelage.wants import Fields
+
+
+def is_frozen(module: nn.Module) -> bool:
+    """Tell whether a module has parameters, none of which is trained."""
+    parameters = list(module.parameters())
+    return bool(parameters) and not any(each.requires_grad for each in parameters)
 
 
 def check_gradients(student: nn.Module, signals: Signals, terms: Mapping[str, Fields]) -> None:

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.data import randomness
+from tutelage.errors import TutelageError, in_short
 from tutelage.heads import HeadLogits
 from tutelage.layers.paths import COMPILED
 from tutelage.layers.wrapper import Wrapper
 
 _PROBED = 4  # positions
+_TOKENS = 3  # dimensions of [batch, tokens, width]
 _LARGER = 50.0
 """By what the probe's hidden states are multiplied too, so that a bound of the logits shows."""
 
@@ -113,19 +115,23 @@ def is_exact(model: nn.Module, head: Head, run: Any) -> bool:
         return known[1]
     given: list[Tensor] = []
 
-    def exchange(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def exchange(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if len(args) != 1 or args[0].ndim != _TOKENS:
+            return None
         few = args[0][:1, :_PROBED]
         given.append(torch.cat([few, _LARGER * few], dim=1))
-        return (given[-1], *args[1:])
+        return (given[-1],)
 
     handle = head.layer.register_forward_pre_hook(exchange)
+    found, different = None, "it is called several times, not at all, or in a way of its own"
     try:
         with randomness.preserved(), torch.no_grad():
             found = run()
+    except TutelageError as error:
+        different = f"it cannot be called for a few positions ({in_short(error)})"
     finally:
         handle.remove()
-    different = "it is called several times, or not at all"
-    if len(given) == 1:
+    if found is not None and len(given) == 1:
         with torch.no_grad():
             different = _difference(found, head.of(given[0]).logits())
     if different:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import ArgumentError, DataError, ModelError, TutelageError
 from tutelage.layers.capture import capturing
+from tutelage.layers.gradients import is_frozen
 from tutelage.layers.observe import advice, arguments, observe, returned
 from tutelage.layers.output import Output
 from tutelage.layers.prepared import Prepared
@@ -190,7 +191,7 @@ def _losing(model: nn.Module) -> Iterator[None]:
         for part in root.modules()
         if part is root or (next(part.children(), None) and not isinstance(part, _RANDOM))
     ]
-    parts = [part for part in parts if part is root or not _is_frozen(part)]
+    parts = [part for part in parts if part is root or not is_frozen(part)]
     before = [part.training for part in parts]
     for part in parts:
         part.training = True
@@ -199,11 +200,6 @@ def _losing(model: nn.Module) -> Iterator[None]:
     finally:
         for part, training in zip(parts, before, strict=True):
             part.training = training
-
-
-def _is_frozen(module: nn.Module) -> bool:
-    parameters = list(module.parameters())
-    return bool(parameters) and not any(each.requires_grad for each in parameters)
 
 
 def _chosen(model: nn.Module, result: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from tutelage.errors import ArgumentError
+from tutelage.errors import ArgumentError, DataError
 from tutelage.layers.observe import arguments
 from tutelage.layers.text_inputs import TextInputs
 from tutelage.layers.wrapper import Wrapper, unwrapped
@@ -84,7 +84,16 @@ class Prepared(Wrapper):
         return inputs if weight is None else moved(inputs, weight.device)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Return what the model returns for raw inputs, given as to any other model."""
+        """Return what the model returns for raw inputs, given as to any other model.
+
+        Raises:
+            DataError: Some are given by position and others by name.
+        """
+        if args and kwargs:
+            raise DataError(
+                "raw inputs must be given either by position or by name, got "
+                f"{len(args)} by position and {sorted(kwargs)} by name; name all of them"
+            )
         raw = kwargs or (args[0] if len(args) == 1 else args)
         positional, named = arguments(self.prepared(raw))
         return self.wrapped(*positional, **named)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 
+import torch
 from torch import Tensor, nn
 
 from tutelage.errors import ModelError
@@ -29,7 +30,10 @@ def projector(student: Tensor, teacher: Tensor) -> nn.Module:
     narrow, wide = width(student), width(teacher)
     if narrow == wide:
         return nn.Identity()
-    where = {"device": student.device, "dtype": student.dtype}
+    # Under autocast features have fewer bits than what is trained.
+    autocast = torch.is_autocast_enabled(student.device.type)
+    dtype = torch.promote_types(student.dtype, torch.float32) if autocast else student.dtype
+    where = {"device": student.device, "dtype": dtype}
     if student.ndim == _MAPS:
         return nn.Conv2d(narrow, wide, kernel_size=1, **where)
     return nn.Linear(narrow, wide, **where)

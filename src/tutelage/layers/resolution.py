@@ -25,13 +25,13 @@ def resize(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tens
     Args:
         student: `[batch, tokens, d]` or `[batch, channels, height, width]`; anything else is
             returned as it is.
-        teacher: Of the same number of dimensions.
+        teacher: Of the same number of dimensions; else the student's is returned as it is.
         mask: The student's valid positions, `[batch, tokens]` or `[batch, height, width]` of
             bool; None for all. A new position is the weighted mean of the valid ones alone, as if
             the others were beyond the border; where there are none, it is 0.
     """
     size = sizes(teacher)
-    if sizes(student) == size:
+    if student.ndim != teacher.ndim or sizes(student) == size:
         return student
     if student.dtype in (torch.float16, torch.bfloat16):
         student = student.float()
@@ -72,7 +72,7 @@ def fitting(mask: Tensor | None, feature: Tensor) -> Tensor | None:
     `[batch, tokens, d]` of as many tokens.
 
     Raises:
-        ModelError: The mask has another number of dimensions, or that of a map is not of bool or is
+        ModelError: The mask has another number of dimensions, is not of bool, or that of a map is
             of another number of examples.
     """
     if mask is None:
@@ -92,7 +92,14 @@ def fitting(mask: Tensor | None, feature: Tensor) -> Tensor | None:
                 f"{describe(feature)}; give True for each valid position of each example"
             )
         return resize_mask(mask, sizes(feature))
-    return mask if feature.ndim == _TOKENS and mask.shape == feature.shape[:2] else None
+    if feature.ndim != _TOKENS or mask.shape != feature.shape[:2]:
+        return None
+    if mask.dtype != torch.bool:
+        raise ModelError(
+            "the mask of a feature [batch, tokens, d] must be [batch, tokens] of bool, got "
+            f"{describe(mask)}; write mask.bool()"
+        )
+    return mask
 
 
 def over_channels(mask: Tensor, feature: Tensor) -> Tensor:
@@ -114,8 +121,11 @@ def _resized(feature: Tensor, size: list[int]) -> Tensor:
 
 
 def _interpolate(feature: Tensor, size: list[int]) -> Tensor:
-    """Resize what follows the channels, `[batch, channels, …]`."""
-    if all(new <= old for new, old in zip(size, feature.shape[2:], strict=True)):
-        return F.interpolate(feature, size, mode="area")
+    """Resize what follows the channels, `[batch, channels, …]`, each dimension by its rule."""
+    fewer = [min(pair) for pair in zip(size, feature.shape[2:], strict=True)]
+    if fewer != list(feature.shape[2:]):
+        feature = F.interpolate(feature, fewer, mode="area")
+    if fewer == size:
+        return feature
     mode = "bilinear" if len(size) > 1 else "linear"
     return F.interpolate(feature, size, mode=mode, align_corners=False)

@@ -40,6 +40,11 @@ class Wrapper(nn.Module):
     def training(self, mode: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         self.wrapped.training = mode
 
+    def train(self, mode: bool = True) -> Wrapper:
+        """Set the model's mode, by its own `train`, which may keep parts in eval mode."""
+        self.wrapped.train(mode)
+        return self
+
     def __getattr__(self, name: str) -> Any:
         """Return an attribute of the model."""
         if name.startswith("__") or "_wrapped" not in self.__dict__:

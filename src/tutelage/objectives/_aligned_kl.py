@@ -13,7 +13,7 @@ from tutelage.heads import HeadLogits
 from tutelage.objectives._alm import alm
 from tutelage.objectives._objective import Objective
 from tutelage.objectives._spans import SpanObjective
-from tutelage.objectives._tensors import at_least_float32
+from tutelage.objectives._tensors import at_least_float32, kl_where_possible
 from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import Batch, Signals
 from tutelage.wants import OUTPUT, Wants
@@ -50,10 +50,7 @@ def aligned_kl(student: Tensor, teacher: Tensor, known: Cells) -> Tensor:
     matched = torch.arange(known.number + 1, device=ours.device) < known.number
     comparable = matched | (ours == known.number).any()
     log_p = log_p.masked_fill(~comparable, -torch.inf).log_softmax(dim=1)
-    # A cell without mass adds 0, whatever the student's probability: p log p → 0.
-    possible = log_p > -torch.inf
-    log_p, log_q = log_p.masked_fill(~possible, 0), log_q.masked_fill(~possible, 0)
-    return (log_p.exp() * possible * (log_p - log_q)).sum(dim=1)
+    return kl_where_possible(log_q, log_p)
 
 
 def _each(cells: Tensor, size: int, number: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -13,7 +15,7 @@ from tutelage.objectives._features import (
     position_mask,
     without_padding,
 )
-from tutelage.objectives._layers import LayerObjective
+from tutelage.objectives._layers import LayerObjective, checked_map
 from tutelage.objectives._tensors import at_least_float32, shrunk
 from tutelage.signals import Batch
 
@@ -67,14 +69,20 @@ class AttentionTransfer(LayerObjective):
     mean over the positions, and the squares of a map's numbers sum to 1.
 
     Args:
-        layer_map: As in `LayerObjective`; None where the outputs have positions.
+        layer_map: As in `LayerObjective`; it must be given.
 
     Shape:
         Features `[batch, channels, height, width]` or `[batch, tokens, d]`; widths may differ, and
         where the positions do, the student's feature is resized to the teacher's
         (`layers.resolution.resize`). Padded tokens (`attention_mask` of the inputs) and void
         positions of maps (`row_mask` of the batch) are ignored.
+
+    Raises:
+        ArgumentError: The map is missing, empty or has invalid layer paths.
     """
+
+    def __init__(self, layer_map: Mapping[str, str]) -> None:
+        super().__init__(checked_map(layer_map))
 
     def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         """Return the differences, `[batch]`."""

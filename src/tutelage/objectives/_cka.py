@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from tutelage.objectives._features import position_mask, same_examples, without_padding
+from tutelage.objectives._features import same_examples, unpadded, without_padding
 from tutelage.objectives._layers import LayerObjective
 from tutelage.objectives._tensors import full_precision, rounding
 from tutelage.objectives._value_checks import readable
@@ -73,7 +73,7 @@ class CKA(LayerObjective):
 
     def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         """Return the batch's value for each example, `[batch]`."""
-        return cka(student, teacher, position_mask(batch, student))
+        return cka(unpadded(student, batch), unpadded(teacher, batch))
 
 
 def _centred(feature: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

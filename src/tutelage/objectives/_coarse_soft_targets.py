@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ModelError
-from tutelage.objectives._tensors import at_least_float32
+from tutelage.objectives._tensors import at_least_float32, kl_where_possible
 from tutelage.objectives._value_checks import value_check
 
 
@@ -44,7 +44,7 @@ def coarse_soft_targets(student: Tensor, teacher: CoarseLogits, temperature: flo
     """
     if teacher.sampled_at is not None:
         return _sampled(student, teacher, temperature)
-    return _divergence(*coarsened(student, teacher, temperature)) * temperature**2
+    return kl_where_possible(*coarsened(student, teacher, temperature)) * temperature**2
 
 
 def coarsened(student: Tensor, teacher: CoarseLogits, temperature: float) -> tuple[Tensor, Tensor]:
@@ -85,14 +85,7 @@ def _sampled(student: Tensor, teacher: CoarseLogits, temperature: float) -> Tens
         )
     log_q = F.pad(F.log_softmax(logits / temperature, dim=1), (0, 1), value=-torch.inf)
     log_p = at_least_float32(teacher.logits)
-    return _divergence(log_q.gather(1, columns), log_p) * temperature**2
-
-
-def _divergence(log_q: Tensor, log_p: Tensor) -> Tensor:
-    # A class without mass adds 0, whatever the student's probability: p log p → 0.
-    possible = log_p > -torch.inf
-    log_p, log_q = log_p.masked_fill(~possible, 0), log_q.masked_fill(~possible, 0)
-    return (log_p.exp() * (log_p - log_q)).sum(dim=1)
+    return kl_where_possible(log_q.gather(1, columns), log_p) * temperature**2
 
 
 def _log_sum(logits: Tensor, outside: Tensor) -> Tensor:

@@ -171,7 +171,9 @@ class _Embeddings(nn.Module):
         with full_precision(student):
             ours = self.student(pooled(student, position_mask(batch, student)))
             theirs = unit(self.teacher(pooled(teacher, position_mask(batch, teacher))))
-        index = None if batch.index is None else batch.index.to(memory.index)
+        index = batch.index
+        if index is not None:
+            index = (index if batch.rows is None else index[batch.rows.examples]).to(memory.index)
         rows, negatives = memory.copied(), _negatives(index, len(ours), memory)
         values = crd(ours, theirs, rows, negatives, temperature)
         if self.training:

@@ -18,6 +18,9 @@ from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import Batch, Signals
 from tutelage.wants import OUTPUT, Wants
 
+Targets = Tensor | CoarseLogits
+"""A teacher's logits: of all classes, or of some."""
+
 _LEAST = -1e30  # of a logarithm: exp is 0, and 0 · _LEAST is 0, where 0 · (−∞) is NaN
 _RULED_OUT = -100.0
 
@@ -43,9 +46,7 @@ class Divergence(Objective):
         self.temperature = positive_schedule("temperature", temperature, advice)
 
     @abstractmethod
-    def formula(
-        self, student: Tensor, teacher: Tensor | CoarseLogits, temperature: float
-    ) -> Tensor:
+    def formula(self, student: Tensor, teacher: Targets, temperature: float) -> Tensor:
         """Return the divergences of logits, `[batch]`."""
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
@@ -55,7 +56,7 @@ class Divergence(Objective):
 
 
 def log_probabilities(
-    student: Tensor, teacher: Tensor | CoarseLogits, temperature: float
+    student: Tensor, teacher: Targets, temperature: float
 ) -> tuple[Tensor, Tensor]:
     """Return log q and log p at temperature T over the same classes, in float32 at least.
 

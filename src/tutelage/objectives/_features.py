@@ -56,6 +56,11 @@ def without_padding(feature: Tensor, mask: Tensor | None) -> Tensor:
     return feature if mask is None else feature.masked_fill(~over_channels(mask, feature), 0)
 
 
+def unpadded(feature: Tensor, batch: Batch) -> Tensor:
+    """Return a feature with 0 where the batch's mask for it, if there is one, is false."""
+    return without_padding(feature, position_mask(batch, feature))
+
+
 def at_the_teachers_size(
     student: Tensor, teacher: Tensor, mask: Tensor | None, module: nn.Module | None = None
 ) -> tuple[Tensor, Tensor | None]:

@@ -36,12 +36,13 @@ def hard_labels(student: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tens
     tensor([1.3863, 0.0000])
     """
     check_label_shapes(student, labels)
+    labels = labels.long()
     if torch.compiler.is_compiling():  # compiled code raises no IndexError
         labels = in_range(labels, student.shape[1])
     try:
         return F.cross_entropy(
             at_least_float32(student),
-            labels.long(),
+            labels,
             ignore_index=UNLABELLED,
             reduction="none",
             label_smoothing=smoothing,

@@ -3,9 +3,9 @@
 from torch import Tensor
 
 from tutelage._checks import inner_fraction
-from tutelage.coarse import CoarseLogits
 from tutelage.objectives._divergence import (
     Divergence,
+    Targets,
     divergence,
     log_mixture,
     log_probabilities,
@@ -14,7 +14,7 @@ from tutelage.schedules import Schedule
 
 
 def jensen_shannon(
-    student: Tensor, teacher: Tensor | CoarseLogits, beta: float = 0.5, temperature: float = 1.0
+    student: Tensor, teacher: Targets, beta: float = 0.5, temperature: float = 1.0
 ) -> Tensor:
     """T² · (β KL(p ‖ m) + (1 − β) KL(q ‖ m)) with m = β p + (1 − β) q, at temperature T.
 
@@ -65,8 +65,6 @@ class JensenShannon(Divergence):
         advice = "for 0 use SoftTargets(1), for 1 ReverseKL()"
         self.beta = inner_fraction("beta", beta, advice)
 
-    def formula(
-        self, student: Tensor, teacher: Tensor | CoarseLogits, temperature: float
-    ) -> Tensor:
+    def formula(self, student: Tensor, teacher: Targets, temperature: float) -> Tensor:
         """Return `jensen_shannon`."""
         return jensen_shannon(student, teacher, self.beta, temperature)

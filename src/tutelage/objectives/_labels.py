@@ -67,7 +67,7 @@ def columns_of(student: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     The column is 0 for an example without label.
     """
     check_label_shapes(student, labels)
-    labels = in_range(labels, student.shape[1]).long()  # unsigned bytes know no −100
+    labels = in_range(labels.long(), student.shape[1])  # unsigned integers know no −100
     known = labels != UNLABELLED
     # Only −100 becomes 0: on a device other labels out of range must still fail when they index.
     return torch.where(known, labels, 0).unsqueeze(1), known

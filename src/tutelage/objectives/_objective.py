@@ -217,8 +217,10 @@ class WeightedSum(Objective):
                 term.objective.build(student, teacher)
 
     def prediction(self, output: Tensor) -> Tensor:
-        """Return the prediction as the first term reads it."""
-        return self.terms()[0].objective.prediction(output)
+        """Return the prediction as the first term reads it that reads the student's output."""
+        objectives = [term.objective for term in self.terms()]
+        reading = [each for each in objectives if each.wants.student.output]
+        return (reading or objectives)[0].prediction(output)
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the weighted sum of the terms' values, `[batch]`."""

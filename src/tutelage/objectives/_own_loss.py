@@ -62,7 +62,7 @@ class OwnLoss(Objective):
     {'own_loss': tensor(1.)}
     """
 
-    predicts_values = None
+    output_kind = None
 
     def __init__(
         self, loss: Callable[[Any, Batch], Any] | None = None, part: str | None = None

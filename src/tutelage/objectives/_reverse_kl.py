@@ -2,11 +2,10 @@
 
 from torch import Tensor
 
-from tutelage.coarse import CoarseLogits
-from tutelage.objectives._divergence import Divergence, divergence, log_probabilities
+from tutelage.objectives._divergence import Divergence, Targets, divergence, log_probabilities
 
 
-def reverse_kl(student: Tensor, teacher: Tensor | CoarseLogits, temperature: float = 1.0) -> Tensor:
+def reverse_kl(student: Tensor, teacher: Targets, temperature: float = 1.0) -> Tensor:
     """T² · KL(softmax(z/T) ‖ softmax(v/T)), summed over the classes.
 
     It is large where the student is sure of what the teacher thinks unlikely, and small where the
@@ -52,8 +51,6 @@ class ReverseKL(Divergence):
         Student output `[batch, classes]`; teacher output the same, or `CoarseLogits`.
     """
 
-    def formula(
-        self, student: Tensor, teacher: Tensor | CoarseLogits, temperature: float
-    ) -> Tensor:
+    def formula(self, student: Tensor, teacher: Targets, temperature: float) -> Tensor:
         """Return `reverse_kl`."""
         return reverse_kl(student, teacher, temperature)

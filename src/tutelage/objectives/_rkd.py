@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tutelage._checks import not_negative
 from tutelage.errors import ArgumentError
-from tutelage.objectives._features import position_mask, same_examples, without_padding
+from tutelage.objectives._features import same_examples, unpadded, without_padding
 from tutelage.objectives._layers import LayerObjective
 from tutelage.objectives._tensors import full_precision, shrunk
 from tutelage.signals import Batch
@@ -105,7 +105,8 @@ class RKD(LayerObjective):
 
     def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         """Return the errors, `[batch]`."""
-        return rkd(student, teacher, self.distance, self.angle, position_mask(batch, student))
+        ours, theirs = unpadded(student, batch), unpadded(teacher, batch)
+        return rkd(ours, theirs, self.distance, self.angle)
 
 
 def _relations(feature: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

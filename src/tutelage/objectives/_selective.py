@@ -14,6 +14,7 @@ from tutelage.nested import describe
 from tutelage.objectives._binary_labels import known_labels
 from tutelage.objectives._labels import labels_of
 from tutelage.objectives._objective import Objective, Term, WeightedSum
+from tutelage.objectives._row_mean import RowMean
 from tutelage.schedules import Constant
 from tutelage.signals import UNLABELLED, Batch, Signals
 from tutelage.wants import OUTPUT, Wants
@@ -91,7 +92,10 @@ class Selective(Objective):
 
     def __init__(self, objective: Objective, by: Grouping = by_domain) -> None:
         super().__init__()
-        if not isinstance(objective, Objective) or isinstance(objective, (WeightedSum, Selective)):
+        inner = objective
+        while isinstance(inner, RowMean):
+            inner = inner.objective
+        if not isinstance(inner, Objective) or isinstance(inner, (WeightedSum, Selective)):
             raise ArgumentError(
                 f"`objective` must be one Objective, without a weight, got {objective!r}; write "
                 "0.9 * tl.Selective(tl.SoftTargets(4))"
@@ -177,9 +181,10 @@ class Selective(Objective):
     def _groups(self, batch: Batch, examples: int) -> Sequence[str | None]:
         """Return the group of each example, or of each row."""
         found = self.by(batch)
-        if batch.rows is not None and len(found) == len(batch.rows.mask) != examples:
+        listed = isinstance(found, (list, tuple))
+        if listed and batch.rows is not None and len(found) == len(batch.rows.mask) != examples:
             found = [found[each] for each in batch.rows.examples.tolist()]
-        if not isinstance(found, (list, tuple)) or len(found) != examples:
+        if not listed or len(found) != examples:
             raise DataError(
                 f"`by` must return a list of one group for each of {examples} examples, got "
                 f"{describe(found)}; None is for an example of no group"

@@ -3,9 +3,9 @@
 from torch import Tensor
 
 from tutelage._checks import inner_fraction
-from tutelage.coarse import CoarseLogits
 from tutelage.objectives._divergence import (
     Divergence,
+    Targets,
     divergence,
     log_mixture,
     log_probabilities,
@@ -16,7 +16,7 @@ _ADVICE = "0.1 is usual; for 0 use SoftTargets(1) or ReverseKL()"
 
 
 def skew_kl(
-    student: Tensor, teacher: Tensor | CoarseLogits, alpha: float = 0.1, temperature: float = 1.0
+    student: Tensor, teacher: Targets, alpha: float = 0.1, temperature: float = 1.0
 ) -> Tensor:
     """T² · KL(p ‖ α p + (1 − α) q), at temperature T.
 
@@ -45,7 +45,7 @@ def skew_kl(
 
 
 def skew_reverse_kl(
-    student: Tensor, teacher: Tensor | CoarseLogits, alpha: float = 0.1, temperature: float = 1.0
+    student: Tensor, teacher: Targets, alpha: float = 0.1, temperature: float = 1.0
 ) -> Tensor:
     """T² · KL(q ‖ α q + (1 − α) p), at temperature T: `skew_kl` with the sides exchanged.
 
@@ -90,9 +90,7 @@ class SkewKL(Divergence):
         super().__init__(temperature)
         self.alpha = inner_fraction("alpha", alpha, _ADVICE)
 
-    def formula(
-        self, student: Tensor, teacher: Tensor | CoarseLogits, temperature: float
-    ) -> Tensor:
+    def formula(self, student: Tensor, teacher: Targets, temperature: float) -> Tensor:
         """Return `skew_kl`."""
         return skew_kl(student, teacher, self.alpha, temperature)
 
@@ -111,8 +109,6 @@ class SkewReverseKL(SkewKL):
         Student output `[batch, classes]`; teacher output the same, or `CoarseLogits`.
     """
 
-    def formula(
-        self, student: Tensor, teacher: Tensor | CoarseLogits, temperature: float
-    ) -> Tensor:
+    def formula(self, student: Tensor, teacher: Targets, temperature: float) -> Tensor:
         """Return `skew_reverse_kl`."""
         return skew_reverse_kl(student, teacher, self.alpha, temperature)

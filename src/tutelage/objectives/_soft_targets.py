@@ -5,11 +5,9 @@ from torch import Tensor
 
 from tutelage.coarse import CoarseLogits
 from tutelage.objectives._coarse_soft_targets import coarse_soft_targets
-from tutelage.objectives._objective import Objective
+from tutelage.objectives._divergence import Divergence, Targets
 from tutelage.objectives._tensors import at_least_float32, kl_divergence, same_classes
-from tutelage.schedules import Schedule, positive_schedule
-from tutelage.signals import Batch, Signals
-from tutelage.wants import OUTPUT, Wants
+from tutelage.schedules import Schedule
 
 
 def soft_targets(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
@@ -37,7 +35,7 @@ def soft_targets(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> 
     return kl_divergence(log_q, log_p) * temperature**2
 
 
-class SoftTargets(Objective):
+class SoftTargets(Divergence):
     """T² · KL between the teacher's and the student's probabilities at temperature T.
 
     Hinton, Vinyals and Dean 2015, "Distilling the Knowledge in a Neural Network",
@@ -52,18 +50,11 @@ class SoftTargets(Objective):
         Student output `[batch, classes]`; teacher output the same, or `CoarseLogits`.
     """
 
-    wants = Wants(student=OUTPUT, teacher=OUTPUT)
-    row_by_row = True
-
     def __init__(self, temperature: float | Schedule = 4.0) -> None:
-        super().__init__()
-        advice = "1 takes the teacher's probabilities as they are, 2 to 20 softens them"
-        self.temperature = positive_schedule("temperature", temperature, advice)
+        super().__init__(temperature)
 
-    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return the divergences, `[batch]`."""
-        temperature = self.temperature(batch.progress)
-        logits, targets = student.wanted_output(), teacher.wanted_targets()
-        if isinstance(targets, CoarseLogits):
-            return coarse_soft_targets(logits, targets, temperature)
-        return soft_targets(logits, targets, temperature)
+    def formula(self, student: Tensor, teacher: Targets, temperature: float) -> Tensor:
+        """Return `soft_targets`, or `coarse_soft_targets`."""
+        if isinstance(teacher, CoarseLogits):
+            return coarse_soft_targets(student, teacher, temperature)
+        return soft_targets(student, teacher, temperature)

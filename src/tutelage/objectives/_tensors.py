@@ -37,6 +37,13 @@ def kl_divergence(log_q: Tensor, log_p: Tensor) -> Tensor:
     return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=-1)
 
 
+def kl_where_possible(log_q: Tensor, log_p: Tensor) -> Tensor:
+    """Return the same where p may be 0: such a class adds 0, whatever q is, as p log p → 0."""
+    possible = log_p > -torch.inf
+    log_p, log_q = log_p.masked_fill(~possible, 0), log_q.masked_fill(~possible, 0)
+    return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
+
+
 def shrunk(tensor: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     """Divide by the largest magnitude along `dim`, so that squares cannot overflow or vanish.
 

@@ -2,13 +2,10 @@
 
 from torch import Tensor
 
-from tutelage.coarse import CoarseLogits
-from tutelage.objectives._divergence import Divergence, log_probabilities
+from tutelage.objectives._divergence import Divergence, Targets, log_probabilities
 
 
-def total_variation(
-    student: Tensor, teacher: Tensor | CoarseLogits, temperature: float = 1.0
-) -> Tensor:
+def total_variation(student: Tensor, teacher: Targets, temperature: float = 1.0) -> Tensor:
     """½ Σ_i |p_i − q_i|, the largest difference of the probabilities of any event, in [0, 1].
 
     At T = 1, 1 minus it is Σ min(p, q), the probability that speculative decoding accepts a token
@@ -51,8 +48,6 @@ class TotalVariation(Divergence):
         Student output `[batch, classes]`; teacher output the same, or `CoarseLogits`.
     """
 
-    def formula(
-        self, student: Tensor, teacher: Tensor | CoarseLogits, temperature: float
-    ) -> Tensor:
+    def formula(self, student: Tensor, teacher: Targets, temperature: float) -> Tensor:
         """Return `total_variation`."""
         return total_variation(student, teacher, temperature)
