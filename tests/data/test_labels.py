@@ -139,6 +139,15 @@ class TestLabelled:
         batch = self.batch(tl.data.labelled(self.ROWS, labels="breed", inputs=["x"]))
         assert list(batch.inputs) == ["x"]
 
+    def test_a_row_mask_index_and_domain_stay(self):
+        rows = [
+            {"x": torch.ones(3), "ids": torch.arange(3), "row_mask": [1, 0, 1], "index": n}
+            for n in range(6)
+        ]
+        batch = self.batch(tl.data.labelled(rows, labels="ids", inputs=["x"]))
+        assert batch.row_mask.tolist() == [[True, False, True]] * 6
+        assert batch.index.tolist() == list(range(6))
+
     def test_it_wins_over_the_usual_keys(self):
         rows = [row | {"y": 9.0, "domain": "a"} for row in self.ROWS]
         batch = self.batch(tl.data.labelled(rows, labels="breed"))

@@ -32,11 +32,22 @@ def collate(examples: list[Any]) -> Any:
     `PerExample`. In examples that are dicts the inputs are stacked.
 
     Texts as `input_ids` of different lengths are padded behind the shorter ones: see `padded`.
+
+    Raises:
+        DataError: Examples have different keys or shapes.
     """
     prepared = padded([_with_tensors(each) for each in examples])
     inner = [each.example if isinstance(each, IndexedExample) else each for each in prepared]
     if any(map(_has_structured_target, inner)):
         return _with_list_of_targets(prepared, inner)
+    # `default_collate` leaves out what the first example lacks.
+    odd = next((each for each in inner if _keys(each) != _keys(inner[0])), None)
+    if odd is not None:
+        raise DataError(
+            f"the examples of a batch must have the same keys, got {describe(inner[0])} and "
+            f"{describe(odd)}; give all the same, and mark those without labels: "
+            "tl.data.unlabelled(set)"
+        )
     prepared = with_labels_of_words(prepared)
     keys = [label_key(each) for each in prepared]
     labels = [key if key is None else each[key] for key, each in zip(keys, prepared, strict=True)]
@@ -47,6 +58,10 @@ def collate(examples: list[Any]) -> Any:
     except RuntimeError as error:
         _check_shapes(prepared, error)
         raise
+
+
+def _keys(example: Any) -> Any:
+    return set(example) if isinstance(example, Mapping) else None
 
 
 def _has_structured_target(example: Any) -> bool:
