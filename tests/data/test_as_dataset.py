@@ -25,6 +25,7 @@ ARRAYS = {
     "arrays": (X.numpy(), Y.numpy()),
     "float64": (X.double().numpy(), Y.numpy().astype(np.int32)),
     "both": (X, Y.numpy()),
+    "of the other byte order": (X.numpy().astype(">f4"), Y.numpy().astype(">i4")),
 }
 
 

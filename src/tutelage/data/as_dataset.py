@@ -45,7 +45,8 @@ def _tensor(name: str, column: Any) -> Tensor:
     if isinstance(column, Tensor):
         return column
     try:
-        tensor = torch.from_numpy(np.ascontiguousarray(column))
+        native = column.dtype.newbyteorder("=")  # files may have the other one
+        tensor = torch.from_numpy(np.ascontiguousarray(column, native))
     except TypeError as error:
         raise DataError(
             f"`{name}` must have arrays of numbers, got one of {column.dtype}; turn categories and "
@@ -73,7 +74,7 @@ def as_map_style(name: str, data: Any) -> Any:
 def held_datasets(dataset: object) -> dict[str, Dataset[Any]]:
     """Return the data sets in a wrapper's attributes, by the attributes' names."""
     found: dict[str, Dataset[Any]] = {}
-    for name, value in vars(dataset).items() if isinstance(dataset, Dataset) else ():
+    for name, value in getattr(dataset, "__dict__", {}).items():
         if isinstance(value, Dataset):
             found[name] = value
         elif isinstance(value, (list, tuple, dict)) and value:
