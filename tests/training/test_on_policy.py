@@ -155,6 +155,9 @@ def test_two_processes_write_a_part_each_and_average_over_both(tmp_path: Path) -
     assert [len(each) for each in firsts] == [4, 4]
     assert [len(each) for each in lasts] == [1, 1]
     assert pairs(lasts[:1]) == pairs(lasts[1:])
+    [record] = torch.load(tmp_path / "history.pt", weights_only=True)
+    learned = [len(each) for _, each in pairs([*firsts, *lasts[:1]])]
+    assert (record["written/texts"], record["written/tokens"]) == (len(learned), sum(learned))
     weights = [load_file(tmp_path / f"{step}.safetensors") for step in range(3)]
     teacher = make("Llama", 32, seed=1)
     for (before, after), seen in zip(pairwise(weights), (firsts, lasts[:1]), strict=True):
