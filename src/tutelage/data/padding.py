@@ -35,9 +35,11 @@ def padded(examples: list[Any]) -> list[Any]:
     if not all(isinstance(each, Mapping) and _is_sequence(each.get(_IDS)) for each in inner):
         return examples
     for ids, mask in _MASKS.items():
-        for each in inner if any(mask in each for each in inner) else ():
-            if mask not in each and _is_sequence(each.get(ids)):
-                each[mask] = torch.ones(len(each[ids]), dtype=torch.int64)
+        lengths = [len(each[ids]) for each in inner if _is_sequence(each.get(ids))]
+        needed = len(lengths) == len(inner) and min(lengths) < max(1, *lengths)
+        for each in inner if needed or any(mask in each for each in inner) else ():
+            if _is_sequence(each.get(ids)):
+                each.setdefault(mask, torch.ones(len(each[ids]), dtype=torch.int64))
     names = [name for name in inner[0] if all(name in each for each in inner)]
     found = [dict(each) for each in inner]
     for name in names:
@@ -49,11 +51,8 @@ def padded(examples: list[Any]) -> list[Any]:
         own = name in (*_MASKS, _MASKS[_DECODER_IDS], *LABEL_KEYS)
         if not own and any(len(each[name]) != len(each[_IDS]) for each in inner):
             continue  # of something else than tokens: `default_collate` refuses it
-        mask = _MASKS.get(name)
         for example, given in zip(found, column, strict=True):
             example[name] = _lengthened(given, longest, name in LABEL_KEYS)
-            if mask is not None and mask not in names:
-                example[mask] = _lengthened(torch.ones(len(given), dtype=torch.int64), longest)
     return [
         each._replace(example=own) if isinstance(each, IndexedExample) else own
         for each, own in zip(examples, found, strict=True)
