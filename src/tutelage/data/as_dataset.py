@@ -27,10 +27,14 @@ def as_dataset(name: str, data: Any) -> Any:
             "would be a list of examples; write (inputs, labels)"
         )
     columns = (data,) if isinstance(data, arrays) else data
-    if not isinstance(columns, tuple) or not columns:
+    if not isinstance(columns, tuple) or not any(isinstance(each, arrays) for each in columns):
         return data
     if not all(isinstance(each, arrays) for each in columns):
-        return data
+        raise DataError(
+            f"`{name}` must be a tuple of tensors or arrays, (x, labels) or (x1, x2, …, labels), "
+            f"got {describe(data)}; turn lists and columns of tables into arrays, such as "
+            "numpy.asarray(labels)"
+        )
     if any(each.ndim == 0 for each in columns) or len({len(each) for each in columns}) > 1:
         raise DataError(
             f"`{name}` must have tensors or arrays with one row per example, got "

@@ -45,8 +45,8 @@ def collate(examples: list[Any]) -> Any:
     if odd is not None:
         raise DataError(
             f"the examples of a batch must have the same keys, got {describe(inner[0])} and "
-            f"{describe(odd)}; give all the same, and mark those without labels: "
-            "tl.data.unlabelled(set)"
+            f"{describe(odd)}; give all the same, labels as `labels`: tl.data.labelled(set, "
+            "'KEY'), or tl.data.unlabelled(set) where there are none"
         )
     prepared = with_labels_of_words(prepared)
     keys = [label_key(each) for each in prepared]
