@@ -60,6 +60,17 @@ def test_dicts_lose_their_label_and_keep_the_rest():
     assert batch.labels.tolist() == [-100] * 6
 
 
+@pytest.mark.parametrize("key", ["label", "labels", "y"])
+@pytest.mark.parametrize("wrap", [lambda data: data, tl.data.Indexed])
+def test_rows_join_labelled_ones_whatever_the_key_of_their_labels(key, wrap):
+    rows = [{"x": torch.ones(2), key: n} for n in range(3)]
+    for more in (rows, [{"x": torch.ones(2)}] * 3):
+        joined = wrap(ConcatDataset([unlabelled(more), rows]))  # pyright: ignore
+        (batch,) = as_source("train", joined, 6).epoch(0)
+        assert batch.labels.tolist() == [-100] * 3 + [0, 1, 2]
+        assert list(batch.inputs) == ["x"]
+
+
 def test_the_domain_stays():
     held = unlabelled(tl.data.domains({"photo": LABELLED}))
     assert held[0][2] == "photo"

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tutelage.labels import UNLABELLED
 from tutelage.nested import LABEL_KEYS
-from tutelage.signals import UNLABELLED, IndexedExample
 
 _IDS, _DECODER_IDS = "input_ids", "decoder_input_ids"
 _MASKS = {_IDS: "attention_mask", _DECODER_IDS: "decoder_attention_mask"}
@@ -30,8 +30,7 @@ def padded(examples: list[Any]) -> list[Any]:
     >>> batch[1]["input_ids"], batch[1]["attention_mask"]
     (tensor([7, 0]), tensor([1, 0]))
     """
-    inner = [each.example if isinstance(each, IndexedExample) else each for each in examples]
-    inner = [_with_sequences(each) for each in inner]
+    inner = [_with_sequences(each) for each in examples]
     if not all(isinstance(each, Mapping) and _is_sequence(each.get(_IDS)) for each in inner):
         return examples
     for ids, mask in _MASKS.items():
@@ -53,10 +52,7 @@ def padded(examples: list[Any]) -> list[Any]:
             continue  # of something else than tokens: `default_collate` refuses it
         for example, given in zip(found, column, strict=True):
             example[name] = _lengthened(given, longest, name in LABEL_KEYS)
-    return [
-        each._replace(example=own) if isinstance(each, IndexedExample) else own
-        for each, own in zip(examples, found, strict=True)
-    ]
+    return found
 
 
 def _lengthened(values: Tensor, length: int, label: bool = False) -> Tensor:
