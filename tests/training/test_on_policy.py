@@ -113,7 +113,8 @@ def test_the_share_follows_a_schedule() -> None:
         (tl.schedules.Step({0: 0, 0.5: 1}), [0, 0, 100, 100]),
     ):
         policy = tl.OnPolicy(TEXTS, share=share, max_new_tokens=4)
-        found = tl.data.OnPolicySource("train", policy, 1, 3, tl.data.Shard(), epochs=50)
+        found = tl.data.OnPolicySource("train", policy, 1, 3, tl.data.Shard())
+        found.epochs = 50
         written = [found.is_written(number // 8, number % 8) for number in range(400)]
         for quarter, expected in enumerate(counts):
             assert abs(sum(written[100 * quarter : 100 * quarter + 100]) - expected) <= 4

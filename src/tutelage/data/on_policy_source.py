@@ -37,24 +37,21 @@ class OnPolicySource(Source):
         seed: Of the order, of which batches are written, and of their tokens; None for the data's
             own order.
         shard: The part of this process.
-        epochs: Of the whole run, for the schedule of the share.
-        write: What the student writes; None where nothing can be written.
+
+    Attributes:
+        epochs: Of the whole run, for the schedule of the share; 1 until a run sets it.
+        write: What the student writes; None until a run sets it.
     """
 
     epochs_are_alike = False  # one may have no given text, and so no label
 
+    epochs: int = 1
+    write: Write | None = None
+
     def __init__(
-        self,
-        name: str,
-        policy: OnPolicy,
-        batch_size: int,
-        seed: int | None,
-        shard: Shard,
-        epochs: int = 1,
-        write: Write | None = None,
+        self, name: str, policy: OnPolicy, batch_size: int, seed: int | None, shard: Shard
     ) -> None:
         self.name, self.policy, self.seed, self.shard = name, policy, seed or 0, shard
-        self.epochs, self.write = epochs, write
 
         def source(data: Any) -> SetSource:
             return SetSource(name, data, Order(len(data), batch_size, seed), shard)
