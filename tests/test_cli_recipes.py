@@ -111,6 +111,12 @@ def test_options_of_label_that_a_recipe_gives_are_refused():
     done = invoke("label", "job.yaml", "--views", "2")
     assert done.exit_code == 1
     assert "--set label.views=VALUE" in done.stderr
+    done = invoke("label", "job.yaml", "--precision", "bf16")
+    assert "--set label.engine.precision=VALUE" in done.stderr
+    assert invoke("label", "job.yaml", "--set", "label.engine.precision=bf16").exit_code == 0
+    assert tl.TargetStore.open("runs/job/targets/train").manifest.settings.precision == "bf16"
+    done = invoke("label", "job.yaml", "--out", "elsewhere")
+    assert "--set out=VALUE" in done.stderr
     assert invoke("label", "job.py:net").exit_code == 2
 
 

@@ -25,6 +25,7 @@ ARRAYS = {
     "arrays": (X.numpy(), Y.numpy()),
     "float64": (X.double().numpy(), Y.numpy().astype(np.int32)),
     "both": (X, Y.numpy()),
+    "of the other byte order": (X.numpy().astype(">f4"), Y.numpy().astype(">i4")),
 }
 
 
@@ -86,6 +87,8 @@ class TestArrays:
             ((X, torch.tensor(1)), r"one row per example, got .*lengths \[11, 'none'\]"),
             (np.array(["a", "b"]), r"arrays of numbers, got one of <U1; turn"),
             (np.array([None, X], object), r"arrays of numbers, got one of object"),
+            ((X, Y.tolist()), r"a tuple of tensors .* numpy.asarray\(labels"),
+            (((X, X), Y), r"\(x1, x2, …, labels\), got \(\(float32"),
             ([X, Y], r"a tuple of inputs and labels, .* write \(inputs, labels"),
         ],
     )

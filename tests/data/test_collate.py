@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import IterableDataset
 from transformers import (
     BertConfig,
     BertForTokenClassification,
@@ -48,6 +49,37 @@ def test_a_mask_of_ones_own_is_padded_by_zeros():
     batch = collate(texts)
     assert batch["attention_mask"].tolist() == [[0, 1, 0], [1, 1, 1]]
     assert batch["label"].tolist() == [3, 1]
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+@pytest.mark.parametrize("other", [[7, 8, 9], [7, 8]])
+def test_a_mask_that_only_some_examples_have_is_completed(turn, other):
+    texts = [{"input_ids": [5, 6, 0], "attention_mask": [1, 1, 0]}, {"input_ids": other}][::turn]
+    own = [[1, 1, 0], [1] * len(other) + [0] * (3 - len(other))][::turn]
+    assert collate(texts)["attention_mask"].tolist() == own
+
+
+def test_a_mask_of_a_decoder_is_padded_like_its_tokens():
+    texts = [
+        {"input_ids": [1, 2], "decoder_input_ids": [0, 4, 5], "decoder_attention_mask": [0, 1, 1]},
+        {"input_ids": [3], "decoder_input_ids": [0], "decoder_attention_mask": [1]},
+    ]
+    assert collate(texts)["decoder_attention_mask"].tolist() == [[0, 1, 1], [1, 0, 0]]
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_examples_of_different_keys_are_refused_in_any_order(turn):
+    with pytest.raises(tl.DataError, match=r"same keys, got \{x: .*tl.data.unlabelled"):
+        collate([{"x": torch.ones(2)}, {"x": torch.ones(2), "labels": 1}][::turn])
+
+
+def test_texts_of_a_stream_are_padded_too():
+    class Stream(IterableDataset):
+        def __iter__(self):
+            yield from TEXTS
+
+    (batch,) = tl.data.as_source("train", Stream(), 3).epoch(0)
+    assert batch.inputs["input_ids"].tolist() == [[5, 6, 7], [8, 0, 0], [9, 4, 0]]
 
 
 def test_all_that_has_a_value_for_each_token_is_padded():

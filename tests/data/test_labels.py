@@ -60,6 +60,17 @@ def test_dicts_lose_their_label_and_keep_the_rest():
     assert batch.labels.tolist() == [-100] * 6
 
 
+@pytest.mark.parametrize("key", ["label", "labels", "y"])
+@pytest.mark.parametrize("wrap", [lambda data: data, tl.data.Indexed])
+def test_rows_join_labelled_ones_whatever_the_key_of_their_labels(key, wrap):
+    rows = [{"x": torch.ones(2), key: n} for n in range(3)]
+    for more in (rows, [{"x": torch.ones(2)}] * 3):
+        joined = wrap(ConcatDataset([unlabelled(more), rows]))  # pyright: ignore
+        (batch,) = as_source("train", joined, 6).epoch(0)
+        assert batch.labels.tolist() == [-100] * 3 + [0, 1, 2]
+        assert list(batch.inputs) == ["x"]
+
+
 def test_the_domain_stays():
     held = unlabelled(tl.data.domains({"photo": LABELLED}))
     assert held[0][2] == "photo"
@@ -138,6 +149,15 @@ class TestLabelled:
     def test_other_columns_may_be_left_out(self):
         batch = self.batch(tl.data.labelled(self.ROWS, labels="breed", inputs=["x"]))
         assert list(batch.inputs) == ["x"]
+
+    def test_a_row_mask_index_and_domain_stay(self):
+        rows = [
+            {"x": torch.ones(3), "ids": torch.arange(3), "row_mask": [1, 0, 1], "index": n}
+            for n in range(6)
+        ]
+        batch = self.batch(tl.data.labelled(rows, labels="ids", inputs=["x"]))
+        assert batch.row_mask.tolist() == [[True, False, True]] * 6
+        assert batch.index.tolist() == list(range(6))
 
     def test_it_wins_over_the_usual_keys(self):
         rows = [row | {"y": 9.0, "domain": "a"} for row in self.ROWS]

@@ -5,7 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tutelage.data import CutMix, Mixup, PerExample, Swap
 from tutelage.data.mixing import pairs, partners
+from tutelage.errors import DataError
 from tutelage.signals import Batch
 
 DOMAINS = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=30)
@@ -62,3 +64,23 @@ def test_a_seed_decides():
     first = partners(batch(names))
     torch.manual_seed(5)
     assert torch.equal(partners(batch(names)), first)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        ["a", "b", "c"],
+        (["a", "b", "c"], torch.zeros(3, 2)),
+        {"x": PerExample([torch.zeros(2)] * 3)},
+    ],
+)
+@pytest.mark.parametrize("transform", [Mixup(), CutMix(), Swap()], ids=repr)
+def test_texts_and_other_lists_are_refused(transform, inputs):
+    """They would stay as they are, and only their labels would be mixed."""
+    with pytest.raises(DataError, match=r"must have inputs in tensors .* a list with one item"):
+        transform(Batch(inputs, torch.arange(3)))
+
+
+def test_what_applies_to_the_whole_batch_is_left_alone():
+    inputs = {"x": torch.eye(3), "size": (224, 224), "return_dict": True}
+    assert Mixup()(Batch(inputs, torch.arange(3))).inputs["size"] == (224, 224)

@@ -133,6 +133,10 @@ class TestNoise:
         assert found.labels is Y
         assert found.mixture is None
 
+    def test_texts_are_refused(self):
+        with pytest.raises(DataError, match="Noise must have inputs of floats, got"):
+            Noise()(batch(["a text"] * 9))
+
     def test_bad_input(self):
         with pytest.raises(DataError, match="Noise must have inputs of floats"):
             Noise()(batch(Y))
@@ -185,7 +189,25 @@ class TestChain:
         assert not found.labelled().all()
 
 
+def changed_in_place(batch):
+    batch.inputs["x"].mul_(2)
+    return batch
+
+
+def replaced_in_place(batch):
+    batch.inputs["x"] = batch.inputs["x"] * 2
+    return batch
+
+
 class TestUsersTransforms:
+    @pytest.mark.parametrize("transform", [changed_in_place, replaced_in_place])
+    @pytest.mark.parametrize("inference", [False, True])
+    def test_inputs_that_are_changed_in_place_lose_the_index(self, transform, inference):
+        with torch.inference_mode(inference and transform is replaced_in_place):
+            found = transformed(batch({"x": X.clone(), "ids": Y.clone()}), transform)
+        assert found.index is None
+        assert torch.equal(found.inputs["x"], 2 * X)
+
     def test_progress_copies_and_a_true_index_are_kept(self):
         found = transformed(batch(), lambda each: Batch(2 * each.inputs, each.labels))
         assert torch.equal(found.inputs, 2 * X)

@@ -151,6 +151,15 @@ class Wrapped(Dataset):
         return self.inner[position]
 
 
+class Plain:
+    """A wrapper that is no `Dataset` of torch."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    __len__, __getitem__ = Wrapped.__len__, Wrapped.__getitem__
+
+
 class TestWrappers:
     @pytest.mark.parametrize(
         "wrap",
@@ -161,6 +170,7 @@ class TestWrappers:
             lambda views: Domains({"a": Subset(views, [4]), "b": Subset(views, [2])}),
             lambda views: Subset(Wrapped(views), [4, 2]),
             lambda views: Indexed(Subset(views, [4, 2])),
+            lambda views: Plain(Subset(views, [4, 2])),
         ],
     )
     def test_pass_the_epoch_on(self, wrap):

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Subset, TensorDataset
 from torchvision.transforms import v2
 
 from augmentations import TRANSFORMS, Images, all_noise, numpy_noise, torch_noise, vision
@@ -88,6 +88,15 @@ class TestTheSamePixels:
         first = pixels(views)
         torch.rand(1)
         assert torch.equal(pixels(views), first)
+
+    def test_views_inside_of_others_follow_them(self):
+        inside = Views(IMAGES, numpy_noise, count=2)
+        views = Views(Subset(inside, range(5)), lambda image: -image, count=4)
+        for view in range(4):
+            views.set_view(view)
+            assert torch.equal(views[3][0], -inside.example(3, view % 2)[0])
+            assert torch.equal(views.example(3, 3 - view)[0], -inside.example(3, 1 - view % 2)[0])
+            assert (views.view, inside.view) == (view, view % 2)
 
     def test_examples_have_different_random_numbers(self):
         same = Images()

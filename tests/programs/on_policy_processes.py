@@ -1,7 +1,7 @@
 """Two steps of on-policy distillation in several processes.
 
 Argument: where to write. Each process writes the batches that it learned from, the main one the
-student before each step and at the end.
+student before each step and at the end, and the log.
 """
 
 import os
@@ -32,7 +32,7 @@ def main(folder):
         return batch
 
     prompts = [{"input_ids": each["input_ids"][:2]} for each in texts(9)]
-    tl.distill(
+    run = tl.distill(
         make("Llama", 32, seed=1),
         student,
         train=tl.OnPolicy(prompts, share=1, max_new_tokens=6),
@@ -45,6 +45,8 @@ def main(folder):
     )
     kept()
     torch.save(batches, folder / f"{rank}.pt")
+    if rank == "0":
+        torch.save(run.history, folder / "history.pt")
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 

@@ -106,3 +106,19 @@ def test_a_full_device_stays_an_error_of_pytorch():
 
     with pytest.raises(torch.OutOfMemoryError):
         distill(optimizer=optimizer)
+
+
+class WithoutRate(torch.optim.Optimizer):
+    def __init__(self, parameters):
+        super().__init__(parameters, {"step_size": 0.1})
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for each in group["params"]:
+                each.data.add_(each.grad, alpha=-group["step_size"])
+
+
+def test_a_learning_rate_that_is_none_or_a_tensor(tmp_path):
+    assert "lr" not in distill(optimizer=WithoutRate).history[0]
+    adam = partial(torch.optim.Adam, lr=torch.tensor(0.25), foreach=False)
+    assert distill(optimizer=adam, out=tmp_path).history[0]["lr"] == 0.25

@@ -3,6 +3,7 @@
 import json
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -18,11 +19,12 @@ DATA = TensorDataset(X, Y)
 TEACHER = nn.Linear(6, 3)
 
 
-def distill(out, epochs, train=DATA, **changes):
+def distill(out, epochs=None, train=DATA, **changes):
     torch.manual_seed(0)
     student = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.Linear(8, 3))
     options = {
         "val": DATA,
+        "epochs": epochs,
         "objective": 0.5 * tl.HardLabels() + tl.SoftTargets(2),
         "batch_size": 16,
         "optimizer": partial(torch.optim.SGD, lr=0.1, momentum=0.9),
@@ -31,7 +33,7 @@ def distill(out, epochs, train=DATA, **changes):
     if train == "loader":
         train = DataLoader(DATA, 16, shuffle=True)
     torch.manual_seed(1)
-    return tl.distill(TEACHER, student, train=train, epochs=epochs, out=out, **options | changes)
+    return tl.distill(TEACHER, student, train=train, out=out, **options | changes)
 
 
 def without_seconds(history):
@@ -134,3 +136,18 @@ def test_stages_cannot_be_lengthened(tmp_path):
             continue
         with pytest.raises(tl.RunFolderError, match="differs in"):
             tl.distill(TEACHER, nn.Linear(6, 3), **arguments)
+
+
+def test_settings_may_be_numbers_of_numpy(tmp_path):
+    """As of a sweep over np.logspace; a checkpoint with one could not be read again."""
+    stages = [
+        tl.Stage(tl.HardLabels(), np.int64(2), monitor=tl.Monitor("loss", patience=np.int64(2)))
+    ]
+    arguments = {"objective": None, "stages": stages}
+    optimizer = partial(torch.optim.SGD, lr=np.float64(0.1), momentum=np.float64(0.9))
+    first, again = (distill(tmp_path, optimizer=optimizer, **arguments) for _ in range(2))
+    assert again.history == first.history
+    engine = tl.Engine(device="cpu", accumulation=np.int64(2), progress=False)
+    distill(tmp_path / "longer", np.int64(1), engine=engine)
+    engine = tl.Engine(device="cpu", accumulation=2, progress=False)
+    assert len(distill(tmp_path / "longer", 2, engine=engine).history) == 2

@@ -113,7 +113,8 @@ def test_the_share_follows_a_schedule() -> None:
         (tl.schedules.Step({0: 0, 0.5: 1}), [0, 0, 100, 100]),
     ):
         policy = tl.OnPolicy(TEXTS, share=share, max_new_tokens=4)
-        found = tl.data.OnPolicySource("train", policy, 1, 3, tl.data.Shard(), epochs=50)
+        found = tl.data.OnPolicySource("train", policy, 1, 3, tl.data.Shard())
+        found.epochs = 50
         written = [found.is_written(number // 8, number % 8) for number in range(400)]
         for quarter, expected in enumerate(counts):
             assert abs(sum(written[100 * quarter : 100 * quarter + 100]) - expected) <= 4
@@ -155,6 +156,9 @@ def test_two_processes_write_a_part_each_and_average_over_both(tmp_path: Path) -
     assert [len(each) for each in firsts] == [4, 4]
     assert [len(each) for each in lasts] == [1, 1]
     assert pairs(lasts[:1]) == pairs(lasts[1:])
+    [record] = torch.load(tmp_path / "history.pt", weights_only=True)
+    learned = [len(each) for _, each in pairs([*firsts, *lasts[:1]])]
+    assert (record["written/texts"], record["written/tokens"]) == (len(learned), sum(learned))
     weights = [load_file(tmp_path / f"{step}.safetensors") for step in range(3)]
     teacher = make("Llama", 32, seed=1)
     for (before, after), seen in zip(pairwise(weights), (firsts, lasts[:1]), strict=True):

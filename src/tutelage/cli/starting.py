@@ -47,14 +47,13 @@ def init(  # noqa: PLR0913 - the verb's options
             raise typer.BadParameter(
                 f"must be one of {', '.join(TASKS)}, got {chosen!r}", param_hint="--task"
             )
-        content = _starter(chosen)
+        content = _starter(chosen).replace("recipe.yaml", str(path))
         given = {"train": train, "text": text, "label": label, "teacher": teacher}
         given |= {"student": student}
         if sys.stdin.isatty():
             given = asked(content, given)
         for name, value in given.items():
             content = _replaced(content, chosen, name, value)
-        content = content.replace("recipe.yaml", str(path))
         with writing(path.parent, RunFolderError):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content, encoding="utf-8")

@@ -12,6 +12,9 @@ from tutelage.cli.jobs import Overrides, read
 from tutelage.cli.screen import AsJson, told
 from tutelage.errors import ArgumentError
 
+_KEYS = {"data": "data", "out": "out", "precision": "label.engine.precision"}
+"""Of a recipe, by option, where these are not in its section `label` under the same name."""
+
 
 def label(  # noqa: PLR0913 - the verb's options
     context: typer.Context,
@@ -104,9 +107,10 @@ def _refuse_options(context: typer.Context) -> None:
         source = context.get_parameter_source(name)
         given = source is not None and source.name == "COMMANDLINE"
         if given and name not in ("teacher", "overrides", "as_json"):
+            key = _KEYS.get(name, f"label.{name}")
             raise ArgumentError(
-                f"`{name}` must be in the recipe, got it on the command line; write it in the "
-                f"section `label`, or --set label.{name}=VALUE"
+                f"`{name}` must be in the recipe, got it on the command line; write `{key}` there, "
+                f"or --set {key}=VALUE"
             )
 
 

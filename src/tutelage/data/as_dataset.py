@@ -27,10 +27,14 @@ def as_dataset(name: str, data: Any) -> Any:
             "would be a list of examples; write (inputs, labels)"
         )
     columns = (data,) if isinstance(data, arrays) else data
-    if not isinstance(columns, tuple) or not columns:
+    if not isinstance(columns, tuple) or not any(isinstance(each, arrays) for each in columns):
         return data
     if not all(isinstance(each, arrays) for each in columns):
-        return data
+        raise DataError(
+            f"`{name}` must be a tuple of tensors or arrays, (x, labels) or (x1, x2, …, labels), "
+            f"got {describe(data)}; turn lists and columns of tables into arrays, such as "
+            "numpy.asarray(labels)"
+        )
     if any(each.ndim == 0 for each in columns) or len({len(each) for each in columns}) > 1:
         raise DataError(
             f"`{name}` must have tensors or arrays with one row per example, got "
@@ -45,7 +49,8 @@ def _tensor(name: str, column: Any) -> Tensor:
     if isinstance(column, Tensor):
         return column
     try:
-        tensor = torch.from_numpy(np.ascontiguousarray(column))
+        native = column.dtype.newbyteorder("=")  # files may have the other one
+        tensor = torch.from_numpy(np.ascontiguousarray(column, native))
     except TypeError as error:
         raise DataError(
             f"`{name}` must have arrays of numbers, got one of {column.dtype}; turn categories and "
@@ -73,7 +78,7 @@ def as_map_style(name: str, data: Any) -> Any:
 def held_datasets(dataset: object) -> dict[str, Dataset[Any]]:
     """Return the data sets in a wrapper's attributes, by the attributes' names."""
     found: dict[str, Dataset[Any]] = {}
-    for name, value in vars(dataset).items() if isinstance(dataset, Dataset) else ():
+    for name, value in getattr(dataset, "__dict__", {}).items():
         if isinstance(value, Dataset):
             found[name] = value
         elif isinstance(value, (list, tuple, dict)) and value:

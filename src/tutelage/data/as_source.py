@@ -4,6 +4,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from tutelage._checks import integer
 from tutelage.data.as_dataset import as_dataset, is_map_style
+from tutelage.data.collate import collate
 from tutelage.data.dataset_source import SetSource, TensorSource
 from tutelage.data.lengths import lengths_of
 from tutelage.data.loader_source import LoaderSource
@@ -42,7 +43,7 @@ def as_source(
     if isinstance(data, OnPolicy):  # of which nothing is written here
         return OnPolicySource(name, data, size, seed, shard)
     if isinstance(data, IterableDataset):
-        return LoaderSource(name, DataLoader(data, size), shard)
+        return LoaderSource(name, DataLoader(data, size, collate_fn=collate), shard)
     dataset = as_dataset(name, data)
     if not is_map_style(dataset):
         raise DataError(
@@ -52,7 +53,7 @@ def as_source(
         )
     if len(dataset) == 0:
         raise DataError(f"`{name}` must have at least one example, got an empty data set")
-    lengths = lengths_of(name, dataset) if group_by_length else None
+    lengths = lengths_of(name, dataset, views) if group_by_length else None
     order = Order(len(dataset), size, seed, lengths)
     table = table_of(dataset)
     if table is not None:

@@ -32,11 +32,27 @@ def collate(examples: list[Any]) -> Any:
     `PerExample`. In examples that are dicts the inputs are stacked.
 
     Texts as `input_ids` of different lengths are padded behind the shorter ones: see `padded`.
+
+    Raises:
+        DataError: Examples have different keys or shapes.
     """
-    prepared = padded([_with_tensors(each) for each in examples])
-    inner = [each.example if isinstance(each, IndexedExample) else each for each in prepared]
-    if any(map(_has_structured_target, inner)):
-        return _with_list_of_targets(prepared, inner)
+    if all(isinstance(each, IndexedExample) for each in examples):
+        inner, index, view = map(list, zip(*examples, strict=True))
+        return IndexedExample(collate(inner), default_collate(index), default_collate(view))
+    prepared = [_with_tensors(each) for each in examples]
+    if len(set(map(_key_in_dict, prepared))) > 1:  # as of `unlabelled` rows, which have `labels`
+        prepared = [_with_key_labels(each) for each in prepared]
+    prepared = padded(prepared)
+    if any(map(_has_structured_target, prepared)):
+        return _with_list_of_targets(prepared)
+    # `default_collate` leaves out what the first example lacks.
+    odd = next((each for each in prepared if _keys(each) != _keys(prepared[0])), None)
+    if odd is not None:
+        raise DataError(
+            f"the examples of a batch must have the same keys, got {describe(prepared[0])} and "
+            f"{describe(odd)}; give all the same, and mark those without labels: "
+            "tl.data.unlabelled(set)"
+        )
     prepared = with_labels_of_words(prepared)
     keys = [label_key(each) for each in prepared]
     labels = [key if key is None else each[key] for key, each in zip(keys, prepared, strict=True)]
@@ -49,6 +65,22 @@ def collate(examples: list[Any]) -> Any:
         raise
 
 
+def _key_in_dict(example: Any) -> Any:
+    return label_key(example) if isinstance(example, Mapping) else None
+
+
+def _with_key_labels(example: Any) -> Any:
+    """Return an example that is a dict with its labels, if any, under `labels`."""
+    key = _key_in_dict(example)
+    if key is None:
+        return example
+    return {"labels" if name == key else name: each for name, each in example.items()}
+
+
+def _keys(example: Any) -> Any:
+    return set(example) if isinstance(example, Mapping) else None
+
+
 def _has_structured_target(example: Any) -> bool:
     """Tell whether the target of an example is a dict or a list of dicts."""
     key = label_key(example)
@@ -57,29 +89,25 @@ def _has_structured_target(example: Any) -> bool:
     return listed or isinstance(target, Mapping)
 
 
-def _with_list_of_targets(prepared: list[Any], inner: list[Any]) -> Any:
+def _with_list_of_targets(examples: list[Any]) -> Any:
     """Return a batch whose targets are a list, and whose inputs may differ in size."""
-    if isinstance(prepared[0], IndexedExample):
-        index, view = zip(*[each[1:] for each in prepared], strict=True)
-        batch = _with_list_of_targets(inner, inner)
-        return IndexedExample(batch, default_collate(list(index)), default_collate(list(view)))
-    key = label_key(inner[0])
-    if key is None or any(label_key(each) != key for each in inner):
+    first, key = examples[0], label_key(examples[0])
+    if key is None or any(label_key(each) != key for each in examples):
         raise DataError(
             "all examples of a batch must have their targets in the same place, got "
-            f"{describe(inner[0])} and others; let the data set yield (inputs, targets) or dicts"
+            f"{describe(first)} and others; let the data set yield (inputs, targets) or dicts"
         )
-    targets = [_arrays_as_tensors(each[key]) for each in inner]
-    if isinstance(inner[0], Mapping):
-        others = [{name: each[name] for name in each if name != key} for each in inner]
+    targets = [_arrays_as_tensors(each[key]) for each in examples]
+    if isinstance(first, Mapping):
+        others = [{name: each[name] for name in each if name != key} for each in examples]
         return {**collate(others), key: targets}
     if key != 1:
         raise DataError(
             "examples with a dict of targets must be (inputs, targets), or a dict of inputs with "
-            f"the targets under 'labels', got {describe(inner[0])}; let the data set yield such"
+            f"the targets under 'labels', got {describe(first)}; let the data set yield such"
         )
-    domains = [list(each) for each in zip(*[each[2:] for each in inner], strict=True)]
-    return (PerExample(_arrays_as_tensors(each[0]) for each in inner), targets, *domains)
+    domains = [list(each) for each in zip(*[each[2:] for each in examples], strict=True)]
+    return (PerExample(_arrays_as_tensors(each[0]) for each in examples), targets, *domains)
 
 
 def _arrays_as_tensors(value: Any) -> Any:
@@ -94,8 +122,6 @@ def _with_tensors(example: Any) -> Any:
     """Convert an example's lists of numbers to tensors."""
     if isinstance(example, Mapping):
         return {key: _as_tensor(value) for key, value in example.items()}
-    if isinstance(example, IndexedExample):
-        return example._replace(example=_with_tensors(example.example))
     if isinstance(example, (tuple, list)) and not hasattr(example, "_fields"):
         return tuple(_as_tensor(value) for value in example)
     return example

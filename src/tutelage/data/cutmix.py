@@ -47,8 +47,8 @@ class CutMix:
     def __call__(self, batch: Batch) -> Batch:
         """Return the changed batch."""
         refuse_mixed(batch)
-        height, width = _size(first_tensor(batch.inputs))
         partner = partners(batch, self.within_domain)
+        height, width = _size(first_tensor(batch.inputs))
         kept = Beta(self.alpha, self.alpha, validate_args=False).sample((len(batch),))
         cut = _span(kept, height).unsqueeze(2) & _span(kept, width).unsqueeze(1)
 

@@ -98,8 +98,8 @@ def _loaded_under(seed: int, dataset: Any, index: int) -> tuple[str, bool]:
 
 def _map_style(dataset: Any) -> Any:
     """Return the data set, also from inside a loader; refuse one that is not map-style."""
-    inner: Any = dataset
-    inner = inner.dataset if isinstance(dataset, DataLoader) else as_dataset("dataset", dataset)
+    loaded = isinstance(dataset, DataLoader)
+    inner: Any = dataset.dataset if loaded else as_dataset("dataset", dataset)
     if not is_map_style(inner) or isinstance(inner, IterableDataset):
         raise DataError(
             "a data set whose examples are identified by index must have __len__ and __getitem__, "

@@ -15,6 +15,8 @@ from tutelage.errors import ArgumentError, DataError
 from tutelage.nested import describe, label_key
 from tutelage.signals import UNLABELLED
 
+_BESIDE = ("index", "domain", "row_mask")
+
 
 class Labelled(Dataset[Any]):
     """A data set with a chosen column of labels; made by `labelled`."""
@@ -35,7 +37,7 @@ class Labelled(Dataset[Any]):
             labels = example[at]
             if isinstance(example, Mapping):
                 keys = self.inputs or [key for key in example if key != self.labels]
-                extra = {key: example[key] for key in ("index", "domain") if key in example}
+                extra = {key: example[key] for key in _BESIDE if key in example}
                 return {**{key: example[key] for key in keys}, **extra, "labels": labels}
             at = range(len(example))[at]
             chosen = self.inputs or [each for each in range(len(example)) if each != at]

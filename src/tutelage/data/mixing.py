@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tutelage.errors import DataError
-from tutelage.nested import PerExample, describe
+from tutelage.nested import describe, is_column
 from tutelage.signals import Batch, Mixture
 
 
@@ -109,8 +110,7 @@ def _shuffled(domains: Tensor) -> Tensor:
 
 def _numbers(batch: Batch, within_domain: bool) -> Tensor:
     """Return each example's domain as a number, on the CPU; zeros where domains are not used."""
-    inputs = batch.inputs.values() if isinstance(batch.inputs, Mapping) else [batch.inputs]
-    if any(isinstance(each, PerExample) for each in inputs):
+    if _has_lists(batch.inputs, len(batch)):
         raise DataError(
             "a transform that exchanges or mixes examples must have inputs in tensors [batch, …], "
             f"got {describe(batch.inputs)}, a list with one item per example; leave it out, or "
@@ -123,3 +123,12 @@ def _numbers(batch: Batch, within_domain: bool) -> Tensor:
         return domain.cpu()
     numbers = {name: number for number, name in enumerate(dict.fromkeys(domain))}
     return torch.tensor([numbers[name] for name in domain])
+
+
+def _has_lists(inputs: Any, length: int) -> bool:
+    """Tell whether some inputs are no tensors and have one item per example, such as texts."""
+    if is_column(inputs) or isinstance(inputs, np.ndarray):
+        return len(inputs) == length
+    items = inputs.values() if isinstance(inputs, Mapping) else inputs
+    nested = isinstance(inputs, (Mapping, tuple, list))
+    return nested and any(_has_lists(each, length) for each in items)

@@ -12,7 +12,7 @@ from torch import Tensor
 from tutelage._checks import not_negative
 from tutelage.data.mixing import refuse_integers
 from tutelage.errors import ArgumentError, DataError
-from tutelage.nested import describe, on_tensors
+from tutelage.nested import describe, named_tensors, on_tensors
 from tutelage.signals import Batch
 
 
@@ -62,4 +62,9 @@ class Noise:
                 )
             return tensor + tensor.new_tensor(scale) * torch.randn_like(tensor)
 
+        if next(named_tensors(batch.inputs), None) is None:
+            raise DataError(
+                f"Noise must have inputs of floats, got {describe(batch.inputs)}; leave it out, or "
+                "change the texts in the data set"
+            )
         return replace(batch, inputs=on_tensors(batch.inputs, noisy), index=None)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import Any
 
+import torch
+
 from tutelage.data.data_fingerprint import SAMPLED
 from tutelage.data.dataset_source import SetSource
 from tutelage.data.on_policy import OnPolicy
@@ -35,24 +37,21 @@ class OnPolicySource(Source):
         seed: Of the order, of which batches are written, and of their tokens; None for the data's
             own order.
         shard: The part of this process.
-        epochs: Of the whole run, for the schedule of the share.
-        write: What the student writes; None where nothing can be written.
+
+    Attributes:
+        epochs: Of the whole run, for the schedule of the share; 1 until a run sets it.
+        write: What the student writes; None until a run sets it.
     """
 
     epochs_are_alike = False  # one may have no given text, and so no label
 
+    epochs: int = 1
+    write: Write | None = None
+
     def __init__(
-        self,
-        name: str,
-        policy: OnPolicy,
-        batch_size: int,
-        seed: int | None,
-        shard: Shard,
-        epochs: int = 1,
-        write: Write | None = None,
+        self, name: str, policy: OnPolicy, batch_size: int, seed: int | None, shard: Shard
     ) -> None:
         self.name, self.policy, self.seed, self.shard = name, policy, seed or 0, shard
-        self.epochs, self.write = epochs, write
 
         def source(data: Any) -> SetSource:
             return SetSource(name, data, Order(len(data), batch_size, seed), shard)
@@ -111,13 +110,16 @@ class OnPolicySource(Source):
         batch = write(prompts, seed)
         found = self._written
         found["seconds"] += time.monotonic() - began
-        found["texts"] += len(batch)
-        found["tokens"] += 0 if batch.row_mask is None else int(batch.row_mask.sum())
+        found["texts"] += len(batch) / batch.copies
+        found["tokens"] += 0 if batch.row_mask is None else int(batch.row_mask.sum()) / batch.copies
         return batch
 
-    def state(self) -> dict[str, Any]:
-        """Return what was written in the present epoch, in numbers."""
-        return dict(self._written)
+    def state(self) -> dict[str, float]:
+        """Return what was written in the present epoch, in numbers: a process's on average."""
+        every = [self._written] * self.shard.of
+        if self.shard.of > 1:
+            torch.distributed.all_gather_object(every, self._written)
+        return {name: sum(each[name] for each in every) / len(every) for name in self._written}
 
     def load(self, state: dict[str, Any]) -> None:
         """Restore these numbers."""
@@ -125,7 +127,9 @@ class OnPolicySource(Source):
 
     def record(self) -> dict[str, float]:
         """Return how many texts and tokens were written in the epoch, and in which time."""
-        return {f"written/{name}": float(each) for name, each in self._written.items()}
+        found = self.state()
+        found |= {name: self.shard.of * found[name] for name in ("texts", "tokens")}
+        return {f"written/{name}": each for name, each in found.items()}
 
     @property
     def description(self) -> dict[str, Any]:

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tutelage.labels import UNLABELLED
 from tutelage.nested import LABEL_KEYS
-from tutelage.signals import UNLABELLED, IndexedExample
 
 _IDS, _DECODER_IDS = "input_ids", "decoder_input_ids"
+_MASKS = {_IDS: "attention_mask", _DECODER_IDS: "decoder_attention_mask"}
 
 
 def padded(examples: list[Any]) -> list[Any]:
@@ -20,18 +21,24 @@ def padded(examples: list[Any]) -> list[Any]:
 
     Zeros are added behind, also to all else that has a value for each token, and labels are −100
     there (NaN if they are floats). `attention_mask`, which is made where there is none, is 0 there,
-    so that the token that is added matters to no model. Labels of another length than the inputs,
-    such as the texts that an encoder-decoder answers, are padded among themselves, and so are its
-    `decoder_input_ids`, with a `decoder_attention_mask`. Other examples do not change.
+    so that the token that is added matters to no model; where only some examples have one, that of
+    the others is of ones. Labels of another length than the inputs, such as the texts that an
+    encoder-decoder answers, are padded among themselves, and so are its `decoder_input_ids`, with a
+    `decoder_attention_mask`. Other examples do not change.
 
     >>> batch = padded([{"input_ids": torch.tensor([5, 6])}, {"input_ids": torch.tensor([7])}])
     >>> batch[1]["input_ids"], batch[1]["attention_mask"]
     (tensor([7, 0]), tensor([1, 0]))
     """
-    inner = [each.example if isinstance(each, IndexedExample) else each for each in examples]
-    inner = [_with_sequences(each) for each in inner]
+    inner = [_with_sequences(each) for each in examples]
     if not all(isinstance(each, Mapping) and _is_sequence(each.get(_IDS)) for each in inner):
         return examples
+    for ids, mask in _MASKS.items():
+        lengths = [len(each[ids]) for each in inner if _is_sequence(each.get(ids))]
+        needed = len(lengths) == len(inner) and min(lengths) < max(1, *lengths)
+        for each in inner if needed or any(mask in each for each in inner) else ():
+            if _is_sequence(each.get(ids)):
+                each.setdefault(mask, torch.ones(len(each[ids]), dtype=torch.int64))
     names = [name for name in inner[0] if all(name in each for each in inner)]
     found = [dict(each) for each in inner]
     for name in names:
@@ -40,18 +47,12 @@ def padded(examples: list[Any]) -> list[Any]:
         longest = max(1, *map(len, column)) if alike else 0  # of empty texts, a token of padding
         if not alike or all(len(each) == longest for each in column):
             continue
-        own = name in (_IDS, _DECODER_IDS) or name in LABEL_KEYS
+        own = name in (*_MASKS, _MASKS[_DECODER_IDS], *LABEL_KEYS)
         if not own and any(len(each[name]) != len(each[_IDS]) for each in inner):
             continue  # of something else than tokens: `default_collate` refuses it
-        mask = {_IDS: "attention_mask", _DECODER_IDS: "decoder_attention_mask"}.get(name)
         for example, given in zip(found, column, strict=True):
             example[name] = _lengthened(given, longest, name in LABEL_KEYS)
-            if mask is not None and mask not in names:
-                example[mask] = _lengthened(torch.ones(len(given), dtype=torch.int64), longest)
-    return [
-        each._replace(example=own) if isinstance(each, IndexedExample) else own
-        for each, own in zip(examples, found, strict=True)
-    ]
+    return found
 
 
 def _lengthened(values: Tensor, length: int, label: bool = False) -> Tensor:

@@ -15,8 +15,9 @@ from tutelage.data import randomness
 from tutelage.data.randomness import mixed_seed
 from tutelage.signals import Batch
 
-_GROUPED = 50
-"""Batches among which examples are sorted by length, as many as in the library transformers."""
+_GROUPED, _GROUPS = 50, 4
+"""Examples of so many batches are sorted by length, of fewer where there would not be so many
+groups, as in the library transformers: small data too has other batches in each epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,9 @@ class Order:
     """The positions in each batch of an epoch, a pure function of seed and epoch.
 
     Without a seed it is the order of the data. The last batch may be smaller. With `lengths`,
-    `[examples]`, a batch has examples of similar length: of every 50 batches in the drawn order the
-    examples are sorted by length, and the order of the batches is drawn afterwards.
+    `[examples]`, a batch has examples of similar length: of every 50 batches in the drawn order
+    (of a quarter of them, if that is less) the examples are sorted by length, and the order of the
+    batches is drawn afterwards.
     """
 
     examples: int
@@ -129,7 +131,8 @@ class Order:
     def _grouped(
         self, positions: Tensor, lengths: Tensor, generator: torch.Generator
     ) -> list[Tensor]:
-        groups = positions.split(_GROUPED * self.batch_size)
+        grouped = min(_GROUPED, max(1, len(positions) // (_GROUPS * self.batch_size)))
+        groups = positions.split(grouped * self.batch_size)
         ordered = torch.cat([each[lengths[each].argsort(stable=True)] for each in groups])
         batches = list(ordered.split(self.batch_size))
         whole = len(ordered) // self.batch_size  # a smaller batch stays the last one

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, DataError
-from tutelage.nested import describe
+from tutelage.nested import describe, named_tensors
 from tutelage.signals import Batch
 
 Transform = Callable[[Batch], Batch]
@@ -18,10 +19,12 @@ Transform = Callable[[Batch], Batch]
 def transformed(batch: Batch, transform: Transform | None) -> Batch:
     """Return the batch after a transform.
 
-    If the inputs changed, the index is dropped, since targets stored by index do not match them.
+    If the inputs changed, the index is dropped, since targets stored by index do not match them;
+    tensors may have changed in place.
     """
     if transform is None:
         return batch
+    before = _versions(batch.inputs)
     found = transform(batch)
     if not isinstance(found, Batch):
         raise DataError(
@@ -37,8 +40,19 @@ def transformed(batch: Batch, transform: Transform | None) -> Batch:
             f"got {len(found)} with inputs {describe(found.inputs)} and labels "
             f"{describe(found.labels)}; change examples, and add or drop them in the data set"
         )
-    index = found.index if found.inputs is batch.inputs else None
+    same = found.inputs is batch.inputs and _versions(found.inputs) == before
+    index = found.index if same else None
     return replace(found, index=index, progress=batch.progress, copies=batch.copies)
+
+
+def _versions(inputs: Any) -> list[Any]:
+    """Return what changes if the tensors of inputs are others, or are changed in place."""
+    tensors = [each for _, each in named_tensors(inputs)]
+    # With the tensors, so that no later one has the `id` of an earlier one.
+    return [
+        (id(each), None if each.is_inference() else each._version, each)  # noqa: SLF001
+        for each in tensors
+    ]
 
 
 @dataclass(frozen=True)

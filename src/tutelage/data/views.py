@@ -44,7 +44,7 @@ class Views(Dataset[Any]):
 
     Epoch `e`, counted from 0, uses view `e mod count`. `distill`, `fit` and `label` set it, also
     for a `DataLoader` over the set, with workers; in a loop of your own call `set_epoch(e)` before
-    each epoch.
+    each epoch. `Views` inside of others follow them, each modulo its own `count`.
 
     Args:
         dataset: A map-style data set, which may augment its examples itself, or `(inputs, labels)`
@@ -92,6 +92,7 @@ class Views(Dataset[Any]):
         self.seed = integer("seed", seed, 0, "it seeds all views")
         self.dataset, self.transform, self.count, self.whole = dataset, transform, count, whole
         self._current = _SharedNumber()
+        self.set_view(0)
         self._check_reproducible()
 
     def __len__(self) -> int:
@@ -107,7 +108,15 @@ class Views(Dataset[Any]):
 
     def example(self, index: int, view: int) -> Any:
         """Return an example in any view."""
-        return self._examples([index], self._checked(view))[0]
+        view, inside = self._checked(view), views_in(self.dataset)
+        shown = [each.view for each in inside]
+        try:
+            for each in inside:
+                each.set_epoch(view)
+            return self._examples([index], view)[0]
+        finally:
+            for each, before in zip(inside, shown, strict=True):
+                each.set_view(before)
 
     @property
     def view(self) -> int:
@@ -121,6 +130,8 @@ class Views(Dataset[Any]):
             ArgumentError: There is no such view.
         """
         self._current.value.fill_(self._checked(view))
+        for each in views_in(self.dataset):
+            each.set_epoch(view)
 
     def set_epoch(self, epoch: int) -> None:
         """Use the view of an epoch, counted from 0: `epoch mod count`."""

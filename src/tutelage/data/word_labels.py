@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tutelage.signals import UNLABELLED, IndexedExample
+from tutelage.labels import UNLABELLED
 
 
 def with_labels_of_words(examples: list[Any]) -> list[Any]:
@@ -15,18 +15,10 @@ def with_labels_of_words(examples: list[Any]) -> list[Any]:
 
     Other examples, and those whose labels are of one length already, do not change.
     """
-    inner = [each.example if isinstance(each, IndexedExample) else each for each in examples]
-    if not all(map(_has_labels_of_words, inner)):
+    if not all(map(_has_labels_of_words, examples)):
         return examples
-    lengths = [len(each[1]) for each in inner]
-    if len(set(lengths)) == 1:
-        return examples
-    longest = max(lengths)
-    found = [(each[0], _lengthened(each[1], longest), *each[2:]) for each in inner]
-    return [
-        each._replace(example=own) if isinstance(each, IndexedExample) else own
-        for each, own in zip(examples, found, strict=True)
-    ]
+    longest = max(len(each[1]) for each in examples)
+    return [(each[0], _lengthened(each[1], longest), *each[2:]) for each in examples]
 
 
 def _has_labels_of_words(example: Any) -> bool:

@@ -18,7 +18,7 @@ from torch import nn
 from tutelage.data import randomness
 from tutelage.errors import NonFiniteError, RunFolderError
 from tutelage.files import LogWriter, write_whole
-from tutelage.training.folder import RunFolder
+from tutelage.training.folder import RunFolder, plain
 from tutelage.training.run_setup import Setup
 from tutelage.training.state import RunState
 
@@ -154,7 +154,7 @@ class Checkpointer:
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint whole."""
     try:
-        write_whole(path, lambda draft: torch.save({"format": FORMAT} | content, draft))
+        write_whole(path, lambda draft: torch.save({"format": FORMAT} | plain(content), draft))
     except (OSError, RuntimeError) as error:
         raise RunFolderError(
             f"the checkpoint must go to {path}, got {error}; the former one still stands: make "

@@ -44,9 +44,9 @@ class Engine:
             exact: they then take little memory. None computes them whole.
         group_by_length: Whether the examples of a training batch are of similar length, which saves
             much padding where lengths differ, as those of texts do. Of every 50 batches, in a drawn
-            order, the examples are sorted by the length of their longest input (of a str, its
-            characters), and the order of these batches is drawn afterwards. All examples are loaded
-            once before the first epoch.
+            order, or of a quarter of them if that is less, the examples are sorted by the length of
+            their longest input (of a str, its characters), and the order of these batches is drawn
+            afterwards. All examples are loaded once before the first epoch.
 
     Raises:
         ArgumentError: A value is outside its range.

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tutelage.errors import RunFolderError
 from tutelage.files import owned, remove_drafts, write_json, writing
 from tutelage.reports.summary import versions
@@ -30,7 +32,7 @@ class RunFolder:
         self.path = path
         self.run, self.log = path / "run.json", path / "metrics.jsonl"
         self.last, self.student = path / "last.pt", path / "student.safetensors"
-        self._identity = json.loads(json.dumps(identity, default=str))
+        self._identity = json.loads(json.dumps(plain(identity), default=str))
 
     @contextmanager
     def claimed(self, why_not_longer: Callable[[], str]) -> Iterator[None]:
@@ -101,3 +103,15 @@ class RunFolder:
             f"`out` must be empty or hold this very run, got {self.path} with a run that differs "
             "in\n" + "\n".join([*lines, advice])
         )
+
+
+def plain(value: Any) -> Any:
+    """Return settings or a state with numpy's numbers as Python's, also in dicts and lists.
+
+    `torch.load(weights_only=True)` refuses numpy's, and JSON has none.
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) is dict:
+        return {plain(key): plain(each) for key, each in value.items()}
+    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value

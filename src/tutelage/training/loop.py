@@ -194,7 +194,8 @@ class Loop:
         metrics = {} if self.setup.val is None else self._validate(self.setup.val)
         state.seconds = time.monotonic() - began
         record: dict[str, Any] = {"epoch": state.epoch + 1, "step": state.step}
-        record |= {"lr": self.setup.optimizer.param_groups[0]["lr"], "seconds": state.seconds}
+        rate = self.setup.optimizer.param_groups[0].get("lr")  # some have none, or a tensor
+        record |= ({} if rate is None else {"lr": float(rate)}) | {"seconds": state.seconds}
         record |= self.setup.train.record()
         record |= {f"train/{name}": value for name, value in self.losses.means().items()}
         record |= {f"val/{name}": value for name, value in metrics.items()}

@@ -28,7 +28,8 @@ class Monitor:
             stopping.
 
     Raises:
-        ArgumentError: `patience` is below 1, or the direction of a metric of yours is not given.
+        ArgumentError: `patience` is below 1, or the direction of a metric of yours is not given, or
+            `name` is no string.
     """
 
     name: str
@@ -36,6 +37,11 @@ class Monitor:
     patience: int | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise ArgumentError(
+                f"`name` must be the name of a metric, got {self.name!r}; give a function as one "
+                "of `metrics`, and its name here"
+            )
         if self.patience is not None:
             integer("patience", self.patience, 1, "it counts epochs without a better value")
         if self.higher_is_better is None and self._metric not in _HIGHER | _LOWER:

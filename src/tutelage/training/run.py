@@ -22,8 +22,8 @@ class Run:
     Args:
         student: The module that was given, trained, in eval mode: with the weights of the best
             validation epoch where there is validation, else of the last.
-        history: One record for each epoch: `epoch`, `step`, `lr`, `seconds`, and the means
-            `train/loss`, `train/<term>` and `val/<metric>`.
+        history: One record for each epoch: `epoch`, `step`, `lr` if the optimizer has one,
+            `seconds`, and the means `train/loss`, `train/<term>` and `val/<metric>`.
         best_epoch: The epoch whose weights the student has.
         settings: What identifies the run, as in `run.json`.
         out: The folder of the run, if it has one.

@@ -58,17 +58,17 @@ def make_setup(
     distiller = Distiller(student, bound, objective, settings.engine.chunk_logits_from)
     val_teacher = _val_teacher(objective, teacher, val, settings)
     distiller.to(device)
-    size, seed = settings.batch_size, settings.seed
-    shard = Shard(accelerator.process_index, accelerator.num_processes)
-    grouped = settings.engine.group_by_length
-    if isinstance(train, OnPolicy) and not grouped:
-        write = Writer(student, train, accelerator)
-        source: Source = OnPolicySource("train", train, size, seed, shard, settings.epochs, write)
-    else:
-        source = as_source(
-            "train", train, size, seed=seed, shard=shard, views=views,
-            group_by_length=grouped,
-        )  # fmt: skip
+    source = as_source(
+        "train",
+        train,
+        settings.batch_size,
+        seed=settings.seed,
+        shard=Shard(accelerator.process_index, accelerator.num_processes),
+        views=views,
+        group_by_length=settings.engine.group_by_length,
+    )
+    if isinstance(source, OnPolicySource):
+        source.epochs, source.write = settings.epochs, Writer(student, source.policy, accelerator)
     if not objective.built and (batch := source.peek()) is not None:
         with randomness.preserved():  # seeded, so that projectors are alike in all processes
             randomness.seed_everything(settings.seed)
