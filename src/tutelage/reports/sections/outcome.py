@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from statistics import fmean
 
 from tutelage.evaluation import Interval, mean_interval
@@ -65,9 +66,12 @@ def look(record: Record, name: str) -> int:
 
 
 def spread(arm: ArmRecord, name: str) -> Interval | None:
-    """Return the interval of an arm's metric: over seeds and examples, else over seeds alone."""
+    """Return the interval of an arm's metric: over seeds and examples, else over seeds alone.
+
+    None where all seeds are equal, or one has no finite value.
+    """
     found, values = arm.intervals.get(name), arm.values(name)
-    if found is None and len(set(values)) > 1:
+    if found is None and len(set(values)) > 1 and all(map(math.isfinite, values)):
         found = mean_interval(values)
     return found
 
