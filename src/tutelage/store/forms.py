@@ -62,6 +62,12 @@ def _at_all_positions(values: Tensor | CoarseLogits, rows: Rows) -> Tensor | Coa
 
 
 def _encode(field: Field, values: Tensor | CoarseLogits, first_row: int) -> Arrays:
+    other = isinstance(values, Tensor) and tuple(values.shape[1:]) != (field.classes,)
+    if field.form != "dense" and field.classes and other:
+        raise ModelError(
+            f"the teacher must return {field.name!r} for {field.classes} classes in every batch, "
+            f"got {describe(values)}; give a teacher that does"
+        )
     if field.form == "coarse":
         return _encode_coarse(field, values, first_row)
     if isinstance(values, CoarseLogits):
@@ -187,11 +193,6 @@ def _encode_coarse(field: Field, values: Tensor | CoarseLogits, first_row: int) 
 
 
 def _encode_sampled(field: Field, values: Tensor, first_row: int) -> Arrays:
-    if tuple(values.shape[1:]) != (field.classes,):
-        raise ModelError(
-            f"the teacher must return {field.name!r} for {field.classes} classes in every batch, "
-            f"got {describe(values)}; give a teacher that does"
-        )
     logits = values.detach().cpu()
     _check_finite(field, logits.isfinite().all(dim=1), values, first_row)
     ids = sample_classes(logits, field.shape[0], field.temperature, first_row)

@@ -1,7 +1,5 @@
 """A teacher that is a function of arrays, such as a model of scikit-learn or ONNX Runtime."""
 
-import hashlib
-import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +11,7 @@ from torch import Tensor
 
 from tutelage._checks import inner_fraction
 from tutelage.errors import ArgumentError, ModelError, TutelageError
+from tutelage.identity import identity
 from tutelage.nested import describe, first_tensor
 from tutelage.objectives._objective import OutputKind
 from tutelage.signals import Batch, Signals
@@ -117,10 +116,11 @@ class Predictor(Teacher):
         return False
 
     def fingerprint(self) -> str:
-        """Return the callable's own `fingerprint()`, or its name and a hash of its pickle."""
+        """Return the callable's own `fingerprint()`, or its name and identity, and the settings."""
         own = getattr(self.predict, "fingerprint", None)
         found = str(own()) if callable(own) else callable_fingerprint(self.predict)
-        return f"{found}, binary probabilities" if self.binary else found
+        kind = "binary probabilities" if self.binary else "probabilities"
+        return f"{found}, {kind} from {self.floor}" if self.probabilities else found
 
     def _predict(self, inputs: Any) -> Tensor:
         try:
@@ -173,17 +173,8 @@ def _array(inputs: Any) -> NDArray[np.generic]:
 
 
 def callable_fingerprint(function: object) -> str:
-    """Return a callable's name and a hash of its pickle.
-
-    The pickle contains the state of an object and of a bound method such as `model.predict`, but
-    only the name of a plain function; what cannot be pickled is identified by name alone.
-    """
-    name = getattr(function, "__qualname__", type(function).__name__)
-    try:
-        content = pickle.dumps(function)
-    except Exception:  # noqa: BLE001 - a lambda has no content to compare
-        return name
-    return f"{name} {hashlib.blake2b(content, digest_size=16).hexdigest()}"
+    """Return a callable's name and its identity: code, and the state of an object or a method's."""
+    return f"{getattr(function, '__qualname__', type(function).__name__)} {identity(function)}"
 
 
 def _look_like_probabilities(output: Tensor) -> bool:

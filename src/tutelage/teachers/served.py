@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 import urllib.error
@@ -174,7 +175,7 @@ class Served(Tokens):
 
     def _ask(self, tokens: Sequence[int]) -> TokenLogprobs:
         if len(tokens) < 2:  # noqa: PLR2004 - nothing comes next
-            return TokenLogprobs.of({"prompt_logprobs": [None]}, tokens)
+            return TokenLogprobs.of(None, tokens)
         if self.api == "sglang":
             answer = self._post("/generate", {
                 "input_ids": list(tokens),
@@ -226,7 +227,8 @@ class Served(Tokens):
                 fault = f"{error.code} {error.reason}: {said}"
                 if error.code not in _AGAIN:
                     break
-            except (OSError, ValueError) as error:  # no connection, or an answer cut off
+            # No connection, or an answer cut off.
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 fault = f"{type(error).__name__}: {error}"
         raise ModelError(
             f"the server must answer {request.full_url}, got {fault}; look at its log, or call "
