@@ -163,8 +163,24 @@ def test_a_callable_may_have_a_fingerprint_of_its_own():
     assert Predictor(Model()).fingerprint() == "mine"
 
 
-def test_the_fingerprint_of_an_unpicklable_callable_is_its_name():
-    assert Predictor(lambda x: x).fingerprint().endswith("<lambda>")
+def test_fingerprint_changes_with_a_functions_code_and_what_it_closes_over():
+    def scaled(factor):
+        return Predictor(lambda x: x * factor)
+
+    prints = [Predictor(lambda x: x), Predictor(lambda x: -x), scaled(2.0), scaled(3.0)]
+    assert len({each.fingerprint() for each in prints}) == 4
+    assert scaled(2.0).fingerprint() == scaled(2.0).fingerprint()
+
+
+def test_fingerprint_changes_with_the_settings():
+    """A store of logits from another floor has other targets."""
+    teachers = [
+        Predictor(len),
+        Predictor(len, probabilities=True),
+        Predictor(len, probabilities=True, floor=1e-3),
+        Predictor(len, probabilities=True, binary=True),
+    ]
+    assert len({each.fingerprint() for each in teachers}) == 4
 
 
 class TestBinaryProbabilities:

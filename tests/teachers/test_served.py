@@ -69,6 +69,7 @@ def assert_is_top_k(found, model, data, k):
         ("vllm", ()),
         ("vllm", ("500",)),
         ("vllm", ("cut off",)),
+        ("vllm", ("broken off",)),
         ("sglang", ()),
         ("sglang", ("flat",)),
     ],
