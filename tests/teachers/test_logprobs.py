@@ -28,8 +28,8 @@ def test_what_is_no_probability_of_a_token_is_refused(ids, values):
 
 def test_a_row_padded_by_a_known_id_keeps_its_probability():
     found = TokenLogprobs.of(columns([[0, 2, 0, 0]], [[-0.1, -3.0, -1e9, -torch.inf]]), [1, 2])
-    assert found.ids.tolist() == [[0, 2]]
-    assert found.values.tolist() == [[-0.1, -3.0]]
+    assert found.ids.tolist() == [[0, 2, -1, -1]]
+    assert found.values.tolist() == [[-0.1, -3.0, -torch.inf, -torch.inf]]
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ class TokenLogprobs:
     def _of_rows(cls, rows: Sequence[_Known]) -> TokenLogprobs:
         # NaN stays, to be refused; what pads a row by a known id is not that token's probability.
         kept = [dict(pair for pair in row if not pair[1] <= _NO_PROBABILITY) for row in rows]
-        width = max(map(len, kept), default=0)
+        width = max(map(len, rows), default=0)
         ids = np.full((len(rows), width), -1, dtype=np.int64)
         values = np.full((len(rows), width), -np.inf)
         for place, known in enumerate(kept):
