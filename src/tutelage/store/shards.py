@@ -69,7 +69,7 @@ class ShardFiles:
 
 def _begin(column: Column, layout: Layout, block: int) -> tuple[str, int]:
     """Return the name of a block's file, and the offset of its first byte."""
-    shard, _ = layout.location(block)
+    shard = layout.shard_of(block)
     entries = layout.entries(layout.shard(shard), column.by_answer)
     header = column.header(len(entries))
     before = layout.entries(layout.block(block), column.by_answer).start - entries.start
@@ -79,13 +79,9 @@ def _begin(column: Column, layout: Layout, block: int) -> tuple[str, int]:
 def check_file(folder: Path, column: Column, layout: Layout, shard: int) -> str | None:
     """Return what is wrong with the size or header of a shard's file; None if nothing is."""
     entries = len(layout.entries(layout.shard(shard), column.by_answer))
-    path, header, size = (
-        folder / column.file(shard),
-        column.header(entries),
-        column.file_bytes(entries),
-    )
+    header, size = column.header(entries), column.file_bytes(entries)
     try:
-        with path.open("rb") as file:
+        with (folder / column.file(shard)).open("rb") as file:
             found, there = os.fstat(file.fileno()).st_size, file.read(len(header))
     except OSError as error:
         return f"cannot be read ({error.strerror})"

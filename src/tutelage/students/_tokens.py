@@ -67,20 +67,14 @@ class TokenizerFile:
     def needed(self) -> set[int]:
         """Return the tokens that are never left out: added ones, single characters and bytes."""
         model = self.content["model"]
-        start = self._prefix
-        end = model.get("end_of_word_suffix") or ""
         unknown = {model.get("unk_token")}
         if isinstance(model.get("unk_id"), int):
             unknown.add(model["vocab"][model["unk_id"]][0])
         found = {each["id"] for each in self.content["added_tokens"]}
         for token, number in self.ids.items():
-            bare = token.removeprefix(start).removesuffix(end) if start or end else token
-            single = len(bare) <= 1 or len(token) <= 1
-            if (
-                single
-                or token in unknown
-                or (model.get("byte_fallback") and _BYTE.fullmatch(token))
-            ):
+            bare = token.removeprefix(self._prefix).removesuffix(self._suffix)
+            is_byte = model.get("byte_fallback") and _BYTE.fullmatch(token)
+            if len(bare) <= 1 or token in unknown or is_byte:
                 found.add(number)
         return found
 
@@ -93,14 +87,12 @@ class TokenizerFile:
         token = self._tokens.get(number)
         if token is None:
             return set()
-        start = self._prefix if self._prefix and token.startswith(self._prefix) else ""
-        end = self.content["model"].get("end_of_word_suffix") or ""
-        end = end if end and token.endswith(end) else ""
-        bare = token.removeprefix(start).removesuffix(end)
+        bare = token.removeprefix(self._prefix).removesuffix(self._suffix)
         pieces = [self._prefix + each for each in bare]
-        if pieces:
-            pieces[0] = start + bare[0]
-            pieces[-1] += end
+        if pieces and not token.startswith(self._prefix):
+            pieces[0] = bare[0]
+        if pieces and token.endswith(self._suffix):
+            pieces[-1] += self._suffix
         found = {number}
         while pairs := [each for each in pairwise(pieces) if each in self._ranks]:
             one, other = pair = min(pairs, key=self._ranks.__getitem__)
@@ -121,6 +113,10 @@ class TokenizerFile:
     @cached_property
     def _prefix(self) -> str:
         return self.content["model"].get("continuing_subword_prefix") or ""
+
+    @cached_property
+    def _suffix(self) -> str:
+        return self.content["model"].get("end_of_word_suffix") or ""
 
     def pruned(self, tokenizer: Any, kept: list[int]) -> Any:
         """Return a copy of the tokenizer with some of its tokens, numbered in their order."""

@@ -7,6 +7,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -38,11 +39,11 @@ class Tokens(Teacher):
 
     is_causal = True
 
+    @abstractmethod
     def logprobs(
         self, tokens: Sequence[Sequence[int]], index: Tensor | None
     ) -> list[TokenLogprobs]:
         """Return the log-probabilities of some texts, without padding."""
-        raise NotImplementedError
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return the classes that are known at the rows of the batch, and the rest of the mass."""
