@@ -115,6 +115,15 @@ def test_invalid_probabilities_are_refused(wrong):
         ask(lambda x: np.full((len(x), 2), [wrong, 0.5]), probabilities=True)
 
 
+def test_probabilities_that_do_not_sum_to_one_are_refused():
+    """As those of binary labels, whose softmax would be of another distribution."""
+    p = np.tile([0.9, 0.8, 0.1], (len(X), 1))
+    with pytest.raises(ModelError, match=r"sums from 1\.8 to 1\.8; pass binary=True"):
+        ask(lambda _: p, probabilities=True)
+    logits = ask(lambda _: p, probabilities=True, binary=True)
+    torch.testing.assert_close(logits.sigmoid(), torch.from_numpy(p).float())
+
+
 def test_rounding_errors_above_one_are_accepted():
     logits = ask(lambda x: np.full((len(x), 1), 1.00001), probabilities=True)
     assert logits[0].item() == pytest.approx(1e-5, rel=0.1)

@@ -18,7 +18,7 @@ from tutelage.signals import Batch, Signals
 from tutelage.teachers._teacher import Teacher
 from tutelage.wants import Fields
 
-_ROUNDING = 1e-3
+_ROUNDING, _FAR = 1e-3, 1e-2
 _ENOUGH = 4
 
 
@@ -30,8 +30,8 @@ class Predictor(Teacher):
     Args:
         predict: Such as `model.predict` (values, `[batch]` or `[batch, outputs]`) or
             `model.predict_proba` (probabilities, `[batch, classes]`).
-        probabilities: Whether the outputs are probabilities; their logarithms are then the logits
-            (softmax of log p is p).
+        probabilities: Whether the outputs are probabilities, which sum to 1; their logarithms are
+            then the logits (softmax of log p is p).
         floor: Least probability before the logarithm is taken, in (0, 1): a tree may return exactly
             0.
         binary: Whether the probabilities are those of binary labels being true, `[batch, labels]`
@@ -147,6 +147,14 @@ class Predictor(Teacher):
             raise ModelError(
                 f"the teacher's probabilities must lie in [0, 1], got {low:g} to {high:g}; pass "
                 "probabilities=False where it returns logits or values"
+            )
+        sums = probabilities.sum(dim=1)
+        several = probabilities.shape[1] > 1 and not self.binary
+        if several and bool(((sums - 1).abs() > _FAR).any()):
+            raise ModelError(
+                "the teacher's probabilities of classes must sum to 1 in each row, got sums from "
+                f"{sums.min():.3g} to {sums.max():.3g}; pass binary=True where they are those of "
+                "binary labels"
             )
         if self.binary:
             # In double, where 1 − floor is not rounded to 1.

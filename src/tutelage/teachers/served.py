@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from tutelage._checks import integer, positive
+from tutelage._checks import by_name, integer, positive
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.positions import rows_of
@@ -138,7 +138,8 @@ class Served(Tokens):
         self.at_once = integer("at_once", at_once, 1, "it counts texts")
         self.retries = integer("retries", retries, 0, "0 is for one try")
         self.timeout = positive("timeout", timeout, "in seconds")
-        self.headers = {"Content-Type": "application/json", **(headers or {})}
+        given = by_name("headers", headers or {}, '{"Authorization": "Bearer …"}')
+        self.headers = {"Content-Type": "application/json", **given}
 
     def __repr__(self) -> str:
         return f"Served({self.url!r}, top_k={self.top_k}, api={self.api!r})"
