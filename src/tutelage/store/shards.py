@@ -25,7 +25,6 @@ class ShardFiles:
         self.folder, self.columns, self.layout = folder, columns, layout
         self._open: dict[str, IO[bytes]] = {}
         self._made: set[str] = set()
-        self._begins: dict[tuple[str, int], tuple[str, int]] = {}
 
     def make_all(self) -> None:
         """Create missing files, and write the header and set the size of all."""
@@ -41,11 +40,7 @@ class ShardFiles:
 
     def write(self, column: Column, block: int, entry: int, content: memoryview) -> None:
         """Write entries of a block, beginning at its entry `entry`."""
-        key = column.stem, block
-        if key not in self._begins:  # a block is written in several pieces
-            self._begins = {each: at for each, at in self._begins.items() if each[1] == block}
-            self._begins[key] = _begin(column, self.layout, block)
-        name, begin = self._begins[key]
+        name, begin = _begin(column, self.layout, block)
         if name not in self._open:
             self._open[name] = (self.folder / name).open("r+b", buffering=0)
         write_at(self._open[name], begin + entry * column.entry_bytes, content)
