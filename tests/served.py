@@ -110,6 +110,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.owner.requests.append(asked)
         if "cut off" in faults and number % 3 == 0:
             self.raw(b'{"choices": [{"prompt_log')
+        elif "broken off" in faults and number % 3 == 0:
+            self.raw(b'{"choices": [{"prompt_log', length=1000)
         elif "always 500" in faults or ("500" in faults and number % 3 == 0):
             self.answer({"error": "broken"}, 500)
         elif "refuses" in faults:
@@ -142,9 +144,9 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self, content, status=200):
         self.raw(json.dumps(content).encode(), status)
 
-    def raw(self, body, status=200):
+    def raw(self, body, status=200, length=None):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(length or len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -70,6 +70,13 @@ def test_a_row_out_of_range_is_refused(rows, large):
         large.read("output", rows)
 
 
+@pytest.mark.parametrize("rows", [[True, False], torch.ones(37) > 0, [0.0, 1.5], 3, [[0, 1]]])
+def test_rows_that_are_no_list_of_integers_are_refused(rows, large):
+    """A mask would be read as rows 0 and 1."""
+    with pytest.raises(StoreError, match="rows must be a list of integers, got"):
+        large.read("output", rows)
+
+
 def test_a_missing_field_is_refused(large):
     with pytest.raises(StoreError, match=r"contain the field 'layer2', got one with \['output'"):
         large.read("layer2", [0])

@@ -256,3 +256,9 @@ def test_a_teacher_without_a_finite_loss_is_refused():
     broken.transformer.wte.weight.data[0] = torch.nan
     with pytest.raises(tl.NonFiniteError, match="must be finite without some block"):
         least_loss(broken, texts(), keep=2)
+
+
+def test_data_of_padding_alone_is_refused():
+    data = [{**each, "attention_mask": torch.zeros_like(each["input_ids"])} for each in texts()]
+    with pytest.raises(tl.DataError, match="must have tokens that are no padding"):
+        block_influence(llama(), data)

@@ -4,8 +4,8 @@ import pytest
 import torch
 import transformers as hf
 
-from tutelage.errors import ModelError
-from tutelage.students import every_nth_layer
+from tutelage.errors import ArgumentError, ModelError
+from tutelage.students import every_nth_layer, keep_layers
 
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 6, "vocab_size": 50}
 TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1}
@@ -66,3 +66,29 @@ def test_each_stage_keeps_every_nth_of_its_own_blocks(build, tmp_path):
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(loaded(images).pooler_output, student(images).pooler_output)
+
+
+class Block(torch.nn.Linear):
+    """A layer that has children, as blocks have."""
+
+    def __init__(self):
+        super().__init__(4, 4)
+        self.act = torch.nn.ReLU()
+
+    def forward(self, x):
+        return self.act(super().forward(x))
+
+
+@pytest.mark.parametrize("prefix", ["", "0."])
+def test_stages_may_be_containers_themselves(prefix):
+    """An nn.Sequential of blocks has no path of a container within it."""
+    body = torch.nn.Sequential(*(torch.nn.Sequential(Block(), Block()) for _ in range(2)))
+    teacher = torch.nn.Sequential(body, torch.nn.Linear(4, 2)) if prefix else body
+    student, layer_map = every_nth_layer(teacher)
+    assert layer_map == {f"{prefix}{stage}.0": f"{prefix}{stage}.1" for stage in "01"}
+    x = torch.randn(3, 4)
+    expected = body[1][1](body[0][1](x))
+    torch.testing.assert_close(student(x), teacher[1](expected) if prefix else expected)
+    with pytest.raises(ArgumentError, match=rf"one of them, such as '{prefix}1',"):
+        keep_layers(teacher, [1])
+    assert keep_layers(teacher, [1], f"{prefix}1").layer_map == {f"{prefix}1.0": f"{prefix}1.1"}

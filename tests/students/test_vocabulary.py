@@ -1,6 +1,7 @@
 """Models and tokenizers without the tokens that some texts do not need."""
 
 import copy
+import json
 from functools import cache
 
 import pytest
@@ -83,6 +84,24 @@ def byte_fallback():
 
 
 @cache
+def every_pair():
+    """As Llama 2's, of sentencepiece: every pair of tokens that makes a token is a merge."""
+    content = json.loads(byte_fallback().backend_tokenizer.to_str())
+    known = content["model"]["vocab"]
+    content["model"]["merges"] = [
+        pair
+        for token in sorted(known, key=known.__getitem__)
+        for pair in sorted(
+            ([token[:at], token[at:]] for at in range(1, len(token)) if token[0] != "<"),
+            key=lambda pair: [known.get(each, -1) for each in pair],
+        )
+        if {*pair} <= known.keys()
+    ]
+    tokenizer = Tokenizer.from_str(json.dumps(content))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>")
+
+
+@cache
 def word_piece():
     """As BERT's."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
@@ -115,7 +134,7 @@ def unigram():
     return trained(tokenizer, trainer, **names)
 
 
-TOKENIZERS = [byte_level, byte_fallback, word_piece, unigram]
+TOKENIZERS = [byte_level, byte_fallback, every_pair, word_piece, unigram]
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
 
 
@@ -244,6 +263,13 @@ def embedded(tokenizer):
     return BertForSequenceClassification(config).eval()
 
 
+def test_a_token_keeps_the_pair_that_makes_it_in_a_text():
+    """Here "▁the" is made of "▁t" and "he", though "▁" and "the" come first in the merges."""
+    tokenizer, text = every_pair(), "tausend the classes"
+    pruned = prune_vocabulary(embedded(tokenizer), tokenizer, [text, "of Üben,"])
+    assert pruned.ids[ids_of(pruned.tokenizer, text)].tolist() == ids_of(tokenizer, text)
+
+
 @cache
 def pruned_once(make):
     return prune_vocabulary(embedded(make()), make(), [*TASK, "thing 12"])
@@ -328,6 +354,8 @@ class TestRefused:
             prune_vocabulary(llama(byte_level()), byte_level(), [])
         with pytest.raises(tl.ArgumentError, match="must be strings, got int"):
             prune_vocabulary(llama(byte_level()), byte_level(), [3])
+        with pytest.raises(tl.ArgumentError, match="must be a list of strings"):
+            prune_vocabulary(llama(byte_level()), byte_level(), TASK[0])
 
     def test_other_models(self):
         with pytest.raises(tl.ModelError, match=r"with an nn\.Embedding"):

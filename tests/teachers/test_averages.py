@@ -166,6 +166,25 @@ class TestKinds:
             tl.Distiller(nn.Linear(2, 3), ensemble, tl.SoftTargets())
         tl.Distiller(nn.Linear(2, 3), ensemble, tl.BinaryTargets())
 
+    @pytest.mark.parametrize(
+        ("settings", "objective"),
+        [
+            ({"average": mean_of_gaussians}, tl.SoftTargets()),
+            ({"average": mean_of_gaussians}, tl.BinaryTargets()),
+            ({"average": mean_of_probabilities}, tl.OutputRegression()),
+            ({"average": mean_of_binary_probabilities}, tl.OutputRegression()),
+            ({"weights": by_entropy}, tl.OutputRegression()),
+        ],
+    )
+    def test_means_for_another_kind_of_output_are_refused(self, settings, objective):
+        with pytest.raises(ArgumentError, match="must combine outputs as the objective reads"):
+            tl.Distiller(nn.Linear(2, 3), Ensemble(self.TWO, **settings), objective)
+
+    def test_a_consensus_on_values_is_refused(self):
+        consensus = tl.teachers.Consensus(self.TWO)
+        with pytest.raises(ModelError, match="got an objective on values"):
+            tl.Distiller(nn.Linear(2, 3), consensus, tl.OutputRegression())
+
     def test_the_mean_of_logits_is_of_all_kinds(self):
         for objective in (tl.BinaryTargets(), tl.SoftTargets(), tl.OutputRegression()):
             tl.Distiller(nn.Linear(2, 3), [*self.TWO], objective)

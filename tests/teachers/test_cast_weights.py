@@ -44,6 +44,19 @@ class ReadsItsLayer(nn.Module):
         return F.linear(x, self.layer.weight.exp().cumsum(0), self.layer.bias)
 
 
+class InFloat32(nn.Module):
+    """Computes a layer outside of autocast, which fails with a weight of low precision."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        with torch.autocast("cpu", enabled=False):
+            return self.last(x.float())
+
+
 X = torch.randn(8, 6)
 IMAGES = torch.randn(4, 3, 9, 9)
 MODELS = {
@@ -60,6 +73,7 @@ MODELS = {
     "tied": (Tied, torch.randint(9, (4, 5))),
     "scaled": (lambda: Scaled(6, 6), X),
     "reads": (ReadsItsLayer, X),
+    "in float32": (InFloat32, X),
     "lstm": (lambda: nn.Sequential(nn.LSTM(6, 4)), X),
 }  # fmt: skip
 
@@ -90,7 +104,9 @@ def test_outputs_are_equal_to_the_bit(name):
     assert all(isinstance(each, nn.Parameter) for each in model.parameters())
 
 
-@pytest.mark.parametrize(("name", "cast"), [("linear", True), ("tied", True), ("reads", False)])
+@pytest.mark.parametrize(
+    ("name", "cast"), [("linear", True), ("tied", True), ("reads", False), ("in float32", False)]
+)
 def test_it_is_used_where_it_is_exact(name, cast, monkeypatch):
     used = []
     in_use = CastWeights.in_use

@@ -245,3 +245,8 @@ def test_a_teacher_of_weight_zero_needs_no_other_class():
     torch.testing.assert_close(found.softmax(dim=1), whole.output.softmax(dim=1))
     with pytest.raises(ModelError, match=r"got neither of \['open'\]"):
         Consensus({"all": whole, "open": Constant(open_)}).signals(Batch(X[:1]), OUTPUT)
+
+
+def test_an_empty_batch_has_an_output_of_the_right_shape():
+    teacher = Consensus([nn.Linear(3, CLASSES), nn.Linear(3, CLASSES)])
+    assert teacher.signals(Batch(X[:0]), OUTPUT).output.shape == (0, CLASSES)

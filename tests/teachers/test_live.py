@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from tutelage.errors import ModelError
+from tutelage.layers import Output, Prepared
+from tutelage.references.pooled import Pooled
 from tutelage.signals import Batch
 from tutelage.teachers import Live, Predictor, as_teacher
 from tutelage.wants import OUTPUT, Fields
@@ -150,6 +152,25 @@ class TestFingerprint:
         }.items():
             model.register_buffer(name, tensor)
         assert Live(model).fingerprint().startswith("Module ")
+
+    def test_the_settings_of_wrappers_change_it(self):
+        """Of each of several, also inside of another module."""
+        encoder = nn.Linear(3, 3)
+        wrapped = [
+            Output(encoder, "a"),
+            Output(encoder, "b"),
+            Output(encoder, lambda found: found[0]),
+            Pooled(encoder, "mean"),
+            Pooled(encoder, "first"),
+            Prepared(Output(encoder, "a"), torch.abs),
+            Prepared(Output(encoder, "b"), torch.abs),
+            Prepared(Pooled(encoder, "mean"), torch.abs),
+            Prepared(Pooled(encoder, "first"), torch.abs),
+        ]
+        prints = [Live(each).fingerprint() for each in wrapped]
+        prints += [Live(nn.Sequential(each)).fingerprint() for each in wrapped]
+        assert len({*prints}) == len(prints)
+        assert prints[0] == Live(Output(copy.deepcopy(encoder), "a")).fingerprint()
 
 
 def test_a_module_becomes_a_live_teacher_and_a_teacher_stays():

@@ -115,6 +115,15 @@ def test_invalid_probabilities_are_refused(wrong):
         ask(lambda x: np.full((len(x), 2), [wrong, 0.5]), probabilities=True)
 
 
+def test_probabilities_that_do_not_sum_to_one_are_refused():
+    """As those of binary labels, whose softmax would be of another distribution."""
+    p = np.tile([0.9, 0.8, 0.1], (len(X), 1))
+    with pytest.raises(ModelError, match=r"sums from 1\.8 to 1\.8; pass binary=True"):
+        ask(lambda _: p, probabilities=True)
+    logits = ask(lambda _: p, probabilities=True, binary=True)
+    torch.testing.assert_close(logits.sigmoid(), torch.from_numpy(p).float())
+
+
 def test_rounding_errors_above_one_are_accepted():
     logits = ask(lambda x: np.full((len(x), 1), 1.00001), probabilities=True)
     assert logits[0].item() == pytest.approx(1e-5, rel=0.1)
@@ -163,8 +172,24 @@ def test_a_callable_may_have_a_fingerprint_of_its_own():
     assert Predictor(Model()).fingerprint() == "mine"
 
 
-def test_the_fingerprint_of_an_unpicklable_callable_is_its_name():
-    assert Predictor(lambda x: x).fingerprint().endswith("<lambda>")
+def test_fingerprint_changes_with_a_functions_code_and_what_it_closes_over():
+    def scaled(factor):
+        return Predictor(lambda x: x * factor)
+
+    prints = [Predictor(lambda x: x), Predictor(lambda x: -x), scaled(2.0), scaled(3.0)]
+    assert len({each.fingerprint() for each in prints}) == 4
+    assert scaled(2.0).fingerprint() == scaled(2.0).fingerprint()
+
+
+def test_fingerprint_changes_with_the_settings():
+    """A store of logits from another floor has other targets."""
+    teachers = [
+        Predictor(len),
+        Predictor(len, probabilities=True),
+        Predictor(len, probabilities=True, floor=1e-3),
+        Predictor(len, probabilities=True, binary=True),
+    ]
+    assert len({each.fingerprint() for each in teachers}) == 4
 
 
 class TestBinaryProbabilities:

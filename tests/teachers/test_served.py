@@ -69,6 +69,7 @@ def assert_is_top_k(found, model, data, k):
         ("vllm", ()),
         ("vllm", ("500",)),
         ("vllm", ("cut off",)),
+        ("vllm", ("broken off",)),
         ("sglang", ()),
         ("sglang", ("flat",)),
     ],
@@ -171,6 +172,7 @@ def test_no_server(tmp_path):
         ({"url": "http://x", "api": "grpc"}, "`api` must be"),
         ({"url": "http://x", "top_k": 0}, "`top_k`"),
         ({"url": "http://x", "timeout": 0}, "`timeout`"),
+        ({"url": "http://x", "headers": "key"}, "`headers` must be a dict"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -136,10 +136,15 @@ class TestBadInput:
         with pytest.raises(ArgumentError, match=r"`labels` must"):
             Specialist(net(2), labels, classes=4)
 
-    @pytest.mark.parametrize("labels", [[], "cat"])
+    @pytest.mark.parametrize("labels", [[], "cat", {0: "cat", 1: "dog"}, {"cat", "dog"}])
     def test_no_labels(self, labels):
         with pytest.raises(ArgumentError, match=r"must be class ids or names, at least one, got"):
             Specialist(net(2), labels, classes=CLASSES)
+
+    @pytest.mark.parametrize("classes", [4.0, 0, "bcdv", {"cat": 0, "dog": 1}, {"cat", "dog"}])
+    def test_classes_without_a_number_or_an_order(self, classes):
+        with pytest.raises(ArgumentError, match="`classes` must be"):
+            Specialist(net(2), [0], classes=classes)
 
     def test_names_and_numbers_mixed(self):
         with pytest.raises(ArgumentError, match=r"got \[1\]"):

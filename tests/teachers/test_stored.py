@@ -181,3 +181,21 @@ def test_a_run_on_a_store_is_reported_and_resumed(store, tmp_path):
     assert run.report().exists()
     again = distill(store, data(), nn.Linear(4, 3), val=data(20, seed=9), out=out)
     assert again.history == run.history
+
+
+def test_of_several_stores_one_is_chosen_before_the_first_batch(store, teacher, tmp_path):
+    """Else the targets of the training data would be read for the validation data."""
+    val = data(20, seed=9)
+    both = Stored(store, tl.label(teacher, val, out=tmp_path / "val", engine=quiet()))
+    batch = tl.Batch(torch.zeros(1, 4), index=torch.tensor([3]))
+    with pytest.raises(tl.StoreError, match=r"of several; .*for_data\('train', dataset\)"):
+        both.signals(batch, OUTPUT)
+    found = both.for_data("val", val).signals(batch, OUTPUT).output
+    torch.testing.assert_close(found, teacher(val.tensors[0][3:4]).data, rtol=5e-4, atol=1e-5)
+
+
+def test_other_data_cannot_be_labelled_by_a_store(store, tmp_path):
+    again = tl.label(store, data(), out=tmp_path / "again", top_k=2, engine=quiet())
+    assert again.fields[0].form == "coarse"
+    with pytest.raises(tl.StoreError, match=r"`dataset` must be the data set that was labelled"):
+        tl.label(store, data(seed=9), out=tmp_path / "other", engine=quiet())

@@ -103,6 +103,21 @@ class Says(nn.Module):
 NUMBERED = TensorDataset(torch.arange(500.0)[:, None])
 
 
+@pytest.mark.parametrize(
+    ("first", "options", "message"),
+    [
+        (tl.teachers.Specialist(nn.Linear(1, 3), [0, 1]), {}, "at most 2 classes .* got 4"),
+        (nn.Linear(1, 3), {"top_k": 2}, r"for 3 classes in every batch, got float32 \[\d*, 4\]"),
+    ],
+)
+def test_a_domain_of_more_classes_is_refused(first, options, message, tmp_path):
+    """It would be cut to the classes of the first in silence, or taken for one of as many."""
+    one = TensorDataset(torch.zeros(256, 1), torch.zeros(256).long())
+    teacher = tl.teachers.Specialists({"a": first, "b": nn.Linear(1, 4)})
+    with pytest.raises(tl.ModelError, match=message):
+        label(teacher, tl.data.domains({"a": one, "b": one}), tmp_path, **options)
+
+
 @pytest.mark.parametrize("value", [7e4, -65520.0])
 def test_a_number_that_float16_does_not_hold_is_told(value, tmp_path):
     with pytest.raises(tl.StoreError, match=rf"fit float16, got {value:g} in row 317; .*float32"):

@@ -49,5 +49,5 @@ def find_damage(folder: Path, manifest: Manifest, sampled: bool = False) -> Iter
                 view, indices = layout.view_of(block)
                 where = f"examples {indices[0]} to {indices[-1]}"
                 where += f" of view {view}" if layout.views > 1 else ""
-                file = column.file(layout.location(block)[0])
+                file = column.file(layout.shard_of(block))
                 yield Damage(file, f"is damaged in block {block} ({where})", (block,))

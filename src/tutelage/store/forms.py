@@ -12,7 +12,6 @@ from torch import Tensor
 from tutelage.coarse import CoarseLogits, widened
 from tutelage.errors import ModelError, NonFiniteError, StoreError
 from tutelage.nested import describe
-from tutelage.rows import Rows
 from tutelage.signals import Signals
 from tutelage.store.fields import OUTPUT_NAME, Field
 
@@ -46,22 +45,24 @@ def encode(field: Field, signals: Signals, first_row: int) -> Arrays:
         )
     if rows is None:
         return _encode(field, values, first_row)
+
+    def everywhere(part: Tensor) -> Tensor:
+        """Return values of rows for all positions, one after another."""
+        return rows.padded(part).flatten(0, rows.mask.ndim - 1)
+
     # Positions that are no rows are stored too, as zeros, so that all examples take as much.
-    per_example = math.prod(positions)
-    arrays = _encode(field, _at_all_positions(values, rows), first_row * per_example)
+    whole = everywhere(values) if isinstance(values, Tensor) else values.changed(everywhere)
+    arrays = _encode(field, whole, first_row * math.prod(positions))
     return [array.reshape(-1, *positions, *array.shape[1:]) for array in arrays]
 
 
-def _at_all_positions(values: Tensor | CoarseLogits, rows: Rows) -> Tensor | CoarseLogits:
-    """Return values of rows for all positions, one after another."""
-
-    def everywhere(part: Tensor) -> Tensor:
-        return rows.padded(part).flatten(0, rows.mask.ndim - 1)
-
-    return everywhere(values) if isinstance(values, Tensor) else values.changed(everywhere)
-
-
 def _encode(field: Field, values: Tensor | CoarseLogits, first_row: int) -> Arrays:
+    other = isinstance(values, Tensor) and tuple(values.shape[1:]) != (field.classes,)
+    if field.form != "dense" and field.classes and other:
+        raise ModelError(
+            f"the teacher must return {field.name!r} for {field.classes} classes in every batch, "
+            f"got {describe(values)}; give a teacher that does"
+        )
     if field.form == "coarse":
         return _encode_coarse(field, values, first_row)
     if isinstance(values, CoarseLogits):
@@ -187,11 +188,6 @@ def _encode_coarse(field: Field, values: Tensor | CoarseLogits, first_row: int) 
 
 
 def _encode_sampled(field: Field, values: Tensor, first_row: int) -> Arrays:
-    if tuple(values.shape[1:]) != (field.classes,):
-        raise ModelError(
-            f"the teacher must return {field.name!r} for {field.classes} classes in every batch, "
-            f"got {describe(values)}; give a teacher that does"
-        )
     logits = values.detach().cpu()
     _check_finite(field, logits.isfinite().all(dim=1), values, first_row)
     ids = sample_classes(logits, field.shape[0], field.temperature, first_row)

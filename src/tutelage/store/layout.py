@@ -89,11 +89,9 @@ class Layout:
             return rows
         return range(int(self.offsets[rows.start]), int(self.offsets[rows.stop]))
 
-    def location(self, block: int) -> tuple[int, range]:
-        """Return the shard of a block, and the block's rows within it."""
-        shard, rows = block // self.shard_blocks, self.block(block)
-        first = self.shard(shard).start
-        return shard, range(rows.start - first, rows.stop - first)
+    def shard_of(self, block: int) -> int:
+        """Return the shard of a block."""
+        return block // self.shard_blocks
 
 
 def runs(blocks: list[int], layout: Layout) -> Iterator[range]:

@@ -96,7 +96,7 @@ class TargetStore:
             rows: Row numbers, view · examples + index, in any order.
 
         Raises:
-            StoreError: There is no such field or row.
+            StoreError: There is no such field or row, or rows are no list of integers.
         """
         names = [field.name for field in self.fields]
         if name not in names:
@@ -105,14 +105,10 @@ class TargetStore:
                 "with an objective that needs it, into another folder"
             )
         number = names.index(name)
-        indices = np.asarray(rows, dtype=np.int64)
-        if len(indices) and not (indices.min() >= 0 and indices.max() < self.layout.rows):
-            raise StoreError(
-                f"rows must lie between 0 and {self.layout.rows - 1}, got {indices.min()} to "
-                f"{indices.max()}; a row's number is view · {len(self)} + index"
-            )
-        field = self.fields[number]
-        wanted = self._answers(indices) if field.by_answer else indices
+        wanted, field = self._numbers(rows), self.fields[number]
+        if field.by_answer:
+            first, counts = self._offsets()[wanted], self.answers(wanted)
+            wanted = np.repeat(first - counts.cumsum() + counts, counts) + np.arange(counts.sum())
         starts = [
             self.layout.entries(self.layout.shard(each), field.by_answer).start
             for each in range(self.layout.shards)
@@ -122,8 +118,8 @@ class TargetStore:
 
     def answers(self, rows: Tensor | NDArray[np.integer] | Sequence[int]) -> NDArray[np.int64]:
         """Return how many answers some rows have, in a store of examples with different numbers."""
-        indices, offsets = np.asarray(rows, dtype=np.int64), self._offsets()
-        return offsets[indices + 1] - offsets[indices]
+        numbers, offsets = self._numbers(rows), self._offsets()
+        return offsets[numbers + 1] - offsets[numbers]
 
     def verify(self) -> Iterator[Damage]:
         """Check every byte and yield all damage."""
@@ -148,11 +144,20 @@ class TargetStore:
                 ) from error
         return self._maps[number]
 
-    def _answers(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the numbers of the answers of some rows, one row after another."""
-        first, counts = self._offsets()[rows], self.answers(rows)
-        before = counts.cumsum() - counts
-        return np.repeat(first - before, counts) + np.arange(counts.sum())
+    def _numbers(self, rows: Tensor | NDArray[np.integer] | Sequence[int]) -> NDArray[np.int64]:
+        """Return row numbers as an array; refuse what is none, such as a mask."""
+        numbers = np.asarray(rows)
+        if numbers.ndim != 1 or (len(numbers) and numbers.dtype.kind not in "iu"):
+            raise StoreError(
+                f"rows must be a list of integers, got {numbers.dtype} {list(numbers.shape)}; of "
+                "a mask, give the numbers of the rows: mask.nonzero().flatten()"
+            )
+        if len(numbers) and not (numbers.min() >= 0 and numbers.max() < self.layout.rows):
+            raise StoreError(
+                f"rows must lie between 0 and {self.layout.rows - 1}, got {numbers.min()} to "
+                f"{numbers.max()}; a row's number is view · {len(self)} + index"
+            )
+        return numbers.astype(np.int64, copy=False)
 
     def _offsets(self) -> NDArray[np.int64]:
         if self.layout.offsets is None:

@@ -25,7 +25,6 @@ class ShardFiles:
         self.folder, self.columns, self.layout = folder, columns, layout
         self._open: dict[str, IO[bytes]] = {}
         self._made: set[str] = set()
-        self._begins: dict[tuple[str, int], tuple[str, int]] = {}
 
     def make_all(self) -> None:
         """Create missing files, and write the header and set the size of all."""
@@ -41,11 +40,7 @@ class ShardFiles:
 
     def write(self, column: Column, block: int, entry: int, content: memoryview) -> None:
         """Write entries of a block, beginning at its entry `entry`."""
-        key = column.stem, block
-        if key not in self._begins:  # a block is written in several pieces
-            self._begins = {each: at for each, at in self._begins.items() if each[1] == block}
-            self._begins[key] = _begin(column, self.layout, block)
-        name, begin = self._begins[key]
+        name, begin = _begin(column, self.layout, block)
         if name not in self._open:
             self._open[name] = (self.folder / name).open("r+b", buffering=0)
         write_at(self._open[name], begin + entry * column.entry_bytes, content)
@@ -69,7 +64,7 @@ class ShardFiles:
 
 def _begin(column: Column, layout: Layout, block: int) -> tuple[str, int]:
     """Return the name of a block's file, and the offset of its first byte."""
-    shard, _ = layout.location(block)
+    shard = layout.shard_of(block)
     entries = layout.entries(layout.shard(shard), column.by_answer)
     header = column.header(len(entries))
     before = layout.entries(layout.block(block), column.by_answer).start - entries.start
@@ -79,13 +74,9 @@ def _begin(column: Column, layout: Layout, block: int) -> tuple[str, int]:
 def check_file(folder: Path, column: Column, layout: Layout, shard: int) -> str | None:
     """Return what is wrong with the size or header of a shard's file; None if nothing is."""
     entries = len(layout.entries(layout.shard(shard), column.by_answer))
-    path, header, size = (
-        folder / column.file(shard),
-        column.header(entries),
-        column.file_bytes(entries),
-    )
+    header, size = column.header(entries), column.file_bytes(entries)
     try:
-        with path.open("rb") as file:
+        with (folder / column.file(shard)).open("rb") as file:
             found, there = os.fstat(file.fileno()).st_size, file.read(len(header))
     except OSError as error:
         return f"cannot be read ({error.strerror})"

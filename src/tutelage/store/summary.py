@@ -12,7 +12,9 @@ from tutelage.signals import CoarseLogits
 from tutelage.store.reader import TargetStore
 
 _ROWS_AT_ONCE = 4096
+_MOST_ROWS = 50_000
 _MOST_CLASSES = 2000
+_SHOWN = 3  # classes of an example
 
 _Pairs = tuple[tuple[int, float], ...]
 
@@ -38,7 +40,7 @@ class Example:
     top: _Pairs
 
 
-def resemblances(store: TargetStore, rows: int = 50_000, others: int = 3) -> list[Resemblance]:
+def resemblances(store: TargetStore, others: int = 3) -> list[Resemblance]:
     """Return for each predicted class the other classes with the largest mean probabilities.
 
     The mean is over the first rows with the same predicted class; for a coarse output, over the
@@ -50,7 +52,7 @@ def resemblances(store: TargetStore, rows: int = 50_000, others: int = 3) -> lis
         return []
     totals = torch.zeros(classes, classes, dtype=torch.float64)
     counts = torch.zeros(classes, dtype=torch.int64)
-    for probabilities in _probabilities(store, range(min(rows, store.layout.rows)), classes):
+    for probabilities in _probabilities(store, range(min(_MOST_ROWS, store.layout.rows)), classes):
         predicted = probabilities.argmax(dim=1)
         totals.index_add_(0, predicted, probabilities.double())
         counts += predicted.bincount(minlength=classes)
@@ -64,15 +66,15 @@ def resemblances(store: TargetStore, rows: int = 50_000, others: int = 3) -> lis
     return found
 
 
-def examples(store: TargetStore, count: int = 3, top: int = 3) -> list[Example]:
-    """Return a few rows, spread over the store; empty as for `resemblances`."""
+def examples(store: TargetStore) -> list[Example]:
+    """Return the first row, one in the middle and the last; empty as for `resemblances`."""
     classes = _classes(store)
     if classes <= 1:
         return []
     last = store.layout.rows - 1
-    rows = sorted({last * i // max(count - 1, 1) for i in range(count)})
+    rows = sorted({0, last // 2, last})
     (probabilities,) = _probabilities(store, rows, classes)
-    largest = _largest(probabilities, min(top, classes))
+    largest = _largest(probabilities, min(_SHOWN, classes))
     return [Example(row, pairs) for row, pairs in zip(rows, largest, strict=True)]
 
 

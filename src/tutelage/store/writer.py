@@ -9,6 +9,7 @@ from pathlib import Path
 from zlib import crc32
 
 import numpy as np
+from torch import Tensor
 
 from tutelage.errors import ModelError, StoreError
 from tutelage.files import remove_drafts
@@ -111,9 +112,10 @@ class StoreWriter:
 
     def _encoded(self, signals: Signals, first_row: int) -> Arrays:
         fields, output = self.manifest.fields, signals.output
-        if isinstance(output, CoarseLogits) and self.manifest.settings.top_k is None:
-            width, known = output.ids.shape[1], fields[0].shape[0]
-            if fields[0].form == "coarse" and width > known:
+        if fields[0].form == "coarse" and self.manifest.settings.top_k is None:
+            ids = output.ids if isinstance(output, CoarseLogits) else output
+            width, known = ids.shape[1] if isinstance(ids, Tensor) else 0, fields[0].shape[0]
+            if width > known:
                 raise ModelError(
                     f"the teacher must know at most {known} classes of an example, as in its first "
                     f"batch, got {width}; give `top_k`, the largest number to store"

@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from tutelage.errors import ArgumentError
@@ -66,32 +67,38 @@ class TokenizerFile:
     def needed(self) -> set[int]:
         """Return the tokens that are never left out: added ones, single characters and bytes."""
         model = self.content["model"]
-        start = model.get("continuing_subword_prefix") or ""
-        end = model.get("end_of_word_suffix") or ""
         unknown = {model.get("unk_token")}
         if isinstance(model.get("unk_id"), int):
             unknown.add(model["vocab"][model["unk_id"]][0])
         found = {each["id"] for each in self.content["added_tokens"]}
         for token, number in self.ids.items():
-            bare = token.removeprefix(start).removesuffix(end) if start or end else token
-            single = len(bare) <= 1 or len(token) <= 1
-            if (
-                single
-                or token in unknown
-                or (model.get("byte_fallback") and _BYTE.fullmatch(token))
-            ):
+            bare = token.removeprefix(self._prefix).removesuffix(self._suffix)
+            is_byte = model.get("byte_fallback") and _BYTE.fullmatch(token)
+            if len(bare) <= 1 or token in unknown or is_byte:
                 found.add(number)
         return found
 
     def parts(self, number: int) -> set[int]:
-        """Return a token and, of a BPE, those that it is made of, and these, and so on."""
-        found, left = set[int](), [self._tokens.get(number)]
-        while left:
-            token = left.pop()
-            if token is None or self.ids[token] in found:
-                continue
-            found.add(self.ids[token])
-            left += self._pairs.get(token, ())
+        """Return a token and, of a BPE, those that are joined on the way to it, as in a text.
+
+        Several pairs may make one token, as in the tokenizers of sentencepiece: which of them does
+        is decided by the order of merges alone, from the token's characters on.
+        """
+        token = self._tokens.get(number)
+        if token is None:
+            return set()
+        bare = token.removeprefix(self._prefix).removesuffix(self._suffix)
+        pieces = [self._prefix + each for each in bare]
+        if pieces and not token.startswith(self._prefix):
+            pieces[0] = bare[0]
+        if pieces and token.endswith(self._suffix):
+            pieces[-1] += self._suffix
+        found = {number}
+        while pairs := [each for each in pairwise(pieces) if each in self._ranks]:
+            one, other = pair = min(pairs, key=self._ranks.__getitem__)
+            at = list(pairwise(pieces)).index(pair)
+            pieces[at : at + 2] = [one + other.removeprefix(self._prefix)]
+            found.add(self.ids[pieces[at]])
         return found
 
     @cached_property
@@ -99,13 +106,17 @@ class TokenizerFile:
         return {number: token for token, number in self.ids.items()}
 
     @cached_property
-    def _pairs(self) -> dict[str, tuple[str, str]]:
-        """The pair of which each token is made; the first, which is the one that is joined."""
-        prefix = self.content["model"].get("continuing_subword_prefix") or ""
-        found: dict[str, tuple[str, str]] = {}
-        for one, other in self.merges:
-            found.setdefault(one + other.removeprefix(prefix), (one, other))
-        return found
+    def _ranks(self) -> dict[tuple[str, str], int]:
+        """The place of each pair in the order of merges: the first is joined first."""
+        return {pair: rank for rank, pair in enumerate(self.merges)}
+
+    @cached_property
+    def _prefix(self) -> str:
+        return self.content["model"].get("continuing_subword_prefix") or ""
+
+    @cached_property
+    def _suffix(self) -> str:
+        return self.content["model"].get("end_of_word_suffix") or ""
 
     def pruned(self, tokenizer: Any, kept: list[int]) -> Any:
         """Return a copy of the tokenizer with some of its tokens, numbered in their order."""
@@ -140,8 +151,7 @@ class TokenizerFile:
         return smaller
 
     def _is_kept(self, one: str, other: str, numbers: dict[int, int]) -> bool:
-        prefix = self.content["model"].get("continuing_subword_prefix") or ""
-        tokens = (one, other, one + other.removeprefix(prefix))
+        tokens = (one, other, one + other.removeprefix(self._prefix))
         return all(self.ids.get(each) in numbers for each in tokens)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tutelage._checks import integer
 from tutelage.data import Source, as_source, randomness
-from tutelage.errors import ArgumentError, ModelError, NonFiniteError
+from tutelage.errors import ArgumentError, DataError, ModelError, NonFiniteError
 from tutelage.evaluation import evaluate
 from tutelage.layers import evaluating, observe
 from tutelage.layers.blocks import children
@@ -44,7 +44,7 @@ def block_influence(teacher: nn.Module, data: object, path: str | None = None) -
 
     Raises:
         ArgumentError: Blocks are not found, or are in stages.
-        DataError: The data is empty or cannot be read.
+        DataError: The data is empty, cannot be read, or is padding alone.
         ModelError: A block changes the shape of its input, or the teacher refuses the data.
 
     >>> blocks = nn.Sequential(*[nn.Linear(2, 2, bias=False) for _ in range(2)])
@@ -71,6 +71,11 @@ def block_influence(teacher: nn.Module, data: object, path: str | None = None) -
                 cosines = _cosines(name, *sides, mask)
                 totals[name] += cosines.double().sum().item()
                 counts[name] += len(cosines)
+    if not all(counts.values()):
+        raise DataError(
+            "`data` must have tokens that are no padding (or, for a decoder, that have a label), "
+            "got none; give some texts"
+        )
     return {name: 1 - totals[name] / counts[name] for name in names}
 
 

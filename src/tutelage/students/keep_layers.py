@@ -167,7 +167,10 @@ def _containers(teacher: nn.Module, path: str | None) -> list[str]:
         return found
     if any(len(each) > 1 for each in inner):
         return found
-    return [f"{stage}.{each}" for stage, (each,) in zip(stages, inner, strict=True)]
+    # A stage may be the container of its blocks itself.
+    return [
+        f"{stage}.{each}" if each else stage for stage, (each,) in zip(stages, inner, strict=True)
+    ]
 
 
 def _positions(kept: Iterable[int], count: int) -> list[int]:

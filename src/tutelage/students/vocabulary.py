@@ -78,6 +78,8 @@ def prune_vocabulary(
 
 
 def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    if isinstance(texts, str):
+        raise ArgumentError("`texts` must be a list of strings, got a single one; write [text]")
     left = iter(texts)
     while some := list(islice(left, _AT_ONCE)):
         for each in some:

@@ -55,27 +55,37 @@ class TokenLogprobs:
             DataError: The form is none of these, the number of entries is not that of the tokens,
                 or they are no probabilities.
         """
-        rows = _rows(_opened(record), len(tokens))
+        if len(tokens) < 2:  # noqa: PLR2004 - nothing comes next
+            return cls._of_rows([])
+        try:
+            rows = _rows(_opened(record), len(tokens))
+        except (ValueError, TypeError, LookupError) as error:
+            raise DataError(
+                f"log-probabilities of a text must be complete, got an answer that cannot be read "
+                f"({type(error).__name__}: {error}); ask again, or write it again"
+            ) from error
         if len(rows) != len(tokens) - 1:
             raise DataError(
                 f"a text of {len(tokens)} tokens must have log-probabilities for all but the "
                 f"first, got {len(rows)}; ask for those of the prompt, with the same tokens and "
                 "without special tokens added"
             )
-        return cls._of_rows([dict(row) for row in rows])
+        return cls._of_rows(rows)
 
     @classmethod
-    def _of_rows(cls, rows: Sequence[dict[int, float]]) -> TokenLogprobs:
-        width = max((len(row) for row in rows), default=0)
+    def _of_rows(cls, rows: Sequence[_Known]) -> TokenLogprobs:
+        # NaN stays, to be refused; what pads a row by a known id is not that token's probability.
+        kept = [dict(pair for pair in row if not pair[1] <= _NO_PROBABILITY) for row in rows]
+        width = max(map(len, rows), default=0)
         ids = np.full((len(rows), width), -1, dtype=np.int64)
         values = np.full((len(rows), width), -np.inf)
-        for place, row in enumerate(rows):
-            known = {each: value for each, value in row.items() if value > _NO_PROBABILITY}
+        for place, known in enumerate(kept):
             ids[place, : len(known)] = list(known)
             values[place, : len(known)] = list(known.values())
         sums = np.exp(values).sum(axis=1)
         bad = np.isnan(sums) | (sums > _TOO_MUCH) | ~(ids >= 0).any(axis=1)
-        if bool(bad.any()) or bool((ids < -1).any()):
+        bad |= ((ids < 0) & (values != -np.inf)).any(axis=1)
+        if bool(bad.any()):
             place = int(bad.argmax())
             raise DataError(
                 "log-probabilities of a token must be of ids from 0 on, and their probabilities "

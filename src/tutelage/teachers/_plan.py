@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -15,23 +15,7 @@ Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 
-class _Part(NamedTuple):
-    """The spans of one text, as in `Plan`; everything is counted from the text's own start."""
-
-    positions: Integers
-    tokens: Integers
-    spans: Integers
-    starts: Integers
-    ends: Integers
-    shared: Integers
-    whole: Mask
-    places: Integers
-    their_tokens: Integers
-    their_spans: Integers
-
-
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """The teacher's texts, and where in them it says something of the student's spans.
 
     The positions of the student's tokens are numbered through the batch, row by row. A token is
@@ -84,8 +68,8 @@ class Plan:
             longest: Number of tokens after which the teacher's texts are cut.
             strict: As in `Vocabularies.aligned`.
         """
-        texts, parts = list[list[int]](), [_part(known, [], [], np.zeros((0, 4), dtype=np.int64))]
-        spans = places = 0
+        none = _part(known, [], [], np.zeros((0, 4), dtype=np.int64))
+        parts, spans, places = [none._replace(texts=[])], 0, 0
         for number, row in enumerate(ids):
             for first, last in _texts(within[number]):
                 own = row[first:last].tolist()
@@ -93,7 +77,7 @@ class Plan:
                 theirs = theirs[:longest]
                 chosen = found[_predicted(found, learned[number, first:last], len(theirs))]
                 part, start = _part(known, own, theirs, chosen), number * ids.shape[1] + first
-                part.places[:, 0] = len(texts)
+                part.places[:, 0] = len(parts) - 1
                 parts.append(
                     part._replace(
                         positions=part.positions + start,
@@ -104,9 +88,9 @@ class Plan:
                         their_spans=part.their_spans + spans,
                     )
                 )
-                texts.append(theirs)
                 spans, places = spans + len(part.ends), places + len(part.places)
-        return cls(texts, *map(np.concatenate, zip(*parts, strict=True)))
+        texts, *columns = zip(*parts, strict=True)
+        return cls([*chain.from_iterable(texts)], *map(np.concatenate, columns))
 
 
 def _predicted(spans: Spans, learned: Mask, length: int) -> Mask:
@@ -118,7 +102,8 @@ def _predicted(spans: Spans, learned: Mask, length: int) -> Mask:
     return whole & (first > 0) & (teacher_first > 0) & (teacher_last <= length)
 
 
-def _part(known: Vocabularies, own: Sequence[int], theirs: Sequence[int], spans: Spans) -> _Part:
+def _part(known: Vocabularies, own: list[int], theirs: list[int], spans: Spans) -> Plan:
+    """Return the plan of one text, in which everything is counted from the text's own start."""
     first, last, teacher_first, teacher_last = spans.T
     ours, others = (np.array(each, dtype=np.int64) for each in (own, theirs))
     tokens, number = _ranges(first, last)
@@ -126,7 +111,8 @@ def _part(known: Vocabularies, own: Sequence[int], theirs: Sequence[int], spans:
     same = known.same(ours[first], others[teacher_first])
     single = (last - first == 1) & (teacher_last - teacher_first == 1)
     places = np.cumsum(teacher_last - teacher_first) - (teacher_last - teacher_first)
-    return _Part(
+    return Plan(
+        [theirs],
         tokens - 1,
         ours[tokens],
         number,

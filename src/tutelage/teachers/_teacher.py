@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class Teacher(ABC):
         views: The number of a data set's views (see `data.Views`) for which it has targets; None
             if it computes them for any input.
         is_causal: Whether its output at a token is about the next one, of a language model that is
-            no module here.
+            no module here; of a team, if that of any member is.
         vocabulary: How many classes the ids of its `CoarseLogits` number, where that is known.
     """
 
@@ -99,8 +99,11 @@ class Teacher(ABC):
 
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:
-        """Prepare for batches on `device`; afterwards restore the former state."""
-        yield
+        """Prepare for batches on `device`, members too; afterwards restore the former state."""
+        with ExitStack() as stack:
+            for member in self.members:
+                stack.enter_context(member.ready(device))
+            yield
 
 
 def ask(teacher: Teacher, batch: Batch, fields: Fields, predictions: bool = False) -> Signals:

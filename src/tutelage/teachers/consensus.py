@@ -103,13 +103,14 @@ class Consensus(Team):
         return replace(signals, output=log_q)
 
     def check_kind(self, kind: OutputKind | None) -> None:
-        """Refuse logits of binary labels, which do not exclude each other."""
+        """Refuse values, and logits of binary labels, which do not exclude each other."""
         super().check_kind(kind)
-        if kind == "binary":
+        if kind in ("binary", "values"):
             raise ModelError(
                 "a Consensus is of teachers of classes that exclude each other, got an objective "
-                "on binary labels; give one module that returns the logits of all labels side by "
-                "side, from whichever teacher knows each, or an Ensemble"
+                f"on {'binary labels' if kind == 'binary' else kind}; give one module that returns "
+                f"{'the logits of all labels' if kind == 'binary' else 'all values'} side by side, "
+                "from whichever teacher knows each, or an Ensemble"
             )
 
     def _classes(self, outputs: Sequence[Tensor | CoarseLogits]) -> int:
@@ -185,7 +186,7 @@ def pooled(
     for _ in range(max_steps):
         # Normalised at each step, so that rounding errors do not accumulate.
         last, log_q = log_q, F.log_softmax(step(targets, log_w, log_q), dim=1)
-        if (log_q.exp() - last.exp()).abs().amax() <= tolerance:
+        if not len(log_q) or (log_q.exp() - last.exp()).abs().amax() <= tolerance:
             break
     return log_q
 

@@ -23,6 +23,7 @@ from tutelage.teachers.averages import (
     by_entropy,
     by_label_confidence,
     mean_of_binary_probabilities,
+    mean_of_gaussians,
     mean_of_outputs,
     mean_of_probabilities,
 )
@@ -38,6 +39,14 @@ Average = Callable[[Tensor, Tensor], Tensor]
 """Callable: outputs `[members, batch, …]`, weights `[members, batch, 1…]` → their mean."""
 Weighting = Callable[[Tensor, Batch], Tensor]
 """Callable: outputs `[members, batch, …]`, their batch → weights `[members, batch]`."""
+_KINDS: tuple[tuple[object, OutputKind], ...] = (
+    (mean_of_probabilities, "classes"),
+    (by_entropy, "classes"),
+    (by_label_confidence, "classes"),
+    (mean_of_binary_probabilities, "binary"),
+    (mean_of_gaussians, "values"),
+)
+"""Those that are for outputs of one kind alone."""
 
 
 class Team(Teacher):
@@ -47,8 +56,10 @@ class Team(Teacher):
         named = named_members(teachers)
         self.names = tuple(named)
         self.members = tuple(as_teacher(each) for each in named.values())
+        self.is_causal = any(each.is_causal for each in self.members)
         given = [None] * len(named) if devices is None else devices
-        if isinstance(given, str) or len(given) != len(named):
+        listed = isinstance(given, Sequence) and not isinstance(given, str)
+        if not listed or len(given) != len(named):
             raise ArgumentError(
                 f"`devices` must be a list with one entry for each of {len(named)} teachers, got "
                 f"{given!r}; write None for those on the device of the batch"
@@ -64,7 +75,7 @@ class Team(Teacher):
         """
         required = self._required(fields)
         home = device_of(batch.inputs) or self._home
-        outputs, features, rows = [], {}, []
+        outputs, features, rows, masks = [], {}, [], []
         for name, member, device in zip(self.names, self.members, self.devices, strict=True):
             on_device = batch if device is None else batch.to(device)
             signals = ask(member, on_device, required[name])
@@ -73,8 +84,10 @@ class Team(Teacher):
                 outputs.append(signals.wanted_targets())
                 rows.append(signals.rows)
             features |= {f"{name}{SEPARATOR}{path}": x for path, x in signals.features.items()}
+            masks += [] if signals.tokens is None else [signals.tokens]
         common = same_rows(rows, [f"teacher {name!r}" for name in self.names])
-        return outputs, Signals(None, features, common)
+        tokens = masks[0] if masks and all(torch.equal(masks[0], each) for each in masks) else None
+        return outputs, Signals(None, features, common, tokens=tokens)
 
     def check_layers(self, paths: Collection[str]) -> None:
         """Refuse paths that do not begin with a member's name, or are not in that member."""
@@ -176,19 +189,17 @@ class Ensemble(Team):
         return replace(signals, output=_call("average", self.average, stacked, weights))
 
     def check_kind(self, kind: OutputKind | None) -> None:
-        """Refuse a softmax over binary labels, and sigmoids of class logits."""
+        """Refuse means and weights that read outputs in another way than the objective."""
         super().check_kind(kind)
-        misfits: dict[OutputKind | None, tuple[object, ...]] = {
-            "binary": (mean_of_probabilities, by_entropy, by_label_confidence),
-            "classes": (mean_of_binary_probabilities,),
-        }
         for each in (self.average, self.weights):
-            if callable(each) and each in misfits.get(kind, ()):
+            reads = next((its for function, its in _KINDS if function is each), kind)
+            if kind is not None and reads != kind:
                 raise ArgumentError(
                     f"the Ensemble must combine outputs as the objective reads them ({kind}), got "
-                    f"{getattr(each, '__name__', each)}; use mean_of_probabilities for class "
-                    "logits, mean_of_binary_probabilities for logits of binary labels, "
-                    "mean_of_outputs for either, and numbers as weights for binary labels"
+                    f"{getattr(each, '__name__', each)}, for {reads}; use mean_of_probabilities "
+                    "for class logits, mean_of_binary_probabilities for logits of binary labels, "
+                    "mean_of_gaussians for means and log-variances, mean_of_outputs for any, and "
+                    "numbers as weights for binary labels and values"
                 )
 
     def _weigh(self, outputs: Tensor, batch: Batch) -> Tensor:

@@ -1,18 +1,20 @@
 """A teacher that is a PyTorch module, run on every batch."""
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tutelage.data import randomness
 from tutelage.data.fingerprint import fingerprint
-from tutelage.heads import HeadLogits
+from tutelage.errors import ModelError
 from tutelage.identity import identity
-from tutelage.layers import Prepared, evaluating, observe
+from tutelage.layers import Output, Prepared, evaluating, observe
 from tutelage.layers.capture import check_layers
+from tutelage.layers.wrapper import Wrapper
 from tutelage.signals import Batch, Signals
 from tutelage.teachers._cast_weights import CastWeights
 from tutelage.teachers._teacher import Teacher
@@ -58,10 +60,11 @@ class Live(Teacher):
         if cast.dtype in self._is_exact:
             with cast.in_use():
                 return observe(self.module, batch.inputs, fields, "teacher")
-        with randomness.preserved(), cast.in_use():  # the first batch
+        signals = None  # where it fails, as a layer does that computes outside of autocast
+        with suppress(ModelError), randomness.preserved(), cast.in_use():  # the first batch
             signals = observe(self.module, batch.inputs, fields, "teacher")
         expected = observe(self.module, batch.inputs, fields, "teacher")
-        self._is_exact[cast.dtype] = _equal(signals, expected)
+        self._is_exact[cast.dtype] = signals is not None and _equal(signals, expected)
         return expected
 
     def _cast_weights(self) -> CastWeights | None:
@@ -102,20 +105,23 @@ class Live(Teacher):
     def fingerprint(self) -> str:
         """Return the class and a hash over names, shapes and bytes of all weights and buffers.
 
-        Of a model with preprocessing, the settings of that are part of it too.
+        The settings of wrappers, such as preprocessing or which output is chosen, are part of it.
         """
         found = f"{type(self.module).__name__} {fingerprint(self.module.state_dict())}"
-        if isinstance(self.module, Prepared):
-            found += f" {identity(self.module.prepare)}"
+        for part in self.module.modules():
+            while isinstance(part, Wrapper):
+                settings: object = part.extra_repr()
+                if isinstance(part, (Prepared, Output)):  # whose functions have no stable text
+                    settings = part.prepare if isinstance(part, Prepared) else part.output
+                found += f" {identity(settings)}"
+                part = part.wrapped  # noqa: PLW2901 - one in another
         return found
 
 
 def _equal(signals: Signals, expected: Signals) -> bool:
-    output, other = signals.full_output(), expected.full_output()
-    if isinstance(signals.output, HeadLogits) and isinstance(expected.output, HeadLogits):
-        output, other = signals.output.hidden, expected.output.hidden
-    equal = output is other is None or (
-        output is not None and other is not None and torch.equal(output, other)
-    )
-    features = expected.features.items()
-    return equal and all(torch.equal(signals.features[path], each) for path, each in features)
+    """Tell whether signals are equal to the bit; the predictions of detectors are not compared."""
+    pairs: list[tuple[Any, Any]] = [(signals.output, expected.output)]
+    pairs += [(signals.features[path], each) for path, each in expected.features.items()]
+    plain = [[getattr(each, "hidden", each) for each in pair] for pair in pairs]  # of HeadLogits
+    equal = all(one is other is None or torch.equal(one, other) for one, other in plain)
+    return equal and expected.predictions is None

@@ -1,7 +1,5 @@
 """A teacher that is a function of arrays, such as a model of scikit-learn or ONNX Runtime."""
 
-import hashlib
-import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,13 +11,14 @@ from torch import Tensor
 
 from tutelage._checks import inner_fraction
 from tutelage.errors import ArgumentError, ModelError, TutelageError
+from tutelage.identity import identity
 from tutelage.nested import describe, first_tensor
 from tutelage.objectives._objective import OutputKind
 from tutelage.signals import Batch, Signals
 from tutelage.teachers._teacher import Teacher
 from tutelage.wants import Fields
 
-_ROUNDING = 1e-3
+_ROUNDING, _FAR = 1e-3, 1e-2
 _ENOUGH = 4
 
 
@@ -31,8 +30,8 @@ class Predictor(Teacher):
     Args:
         predict: Such as `model.predict` (values, `[batch]` or `[batch, outputs]`) or
             `model.predict_proba` (probabilities, `[batch, classes]`).
-        probabilities: Whether the outputs are probabilities; their logarithms are then the logits
-            (softmax of log p is p).
+        probabilities: Whether the outputs are probabilities, which sum to 1; their logarithms are
+            then the logits (softmax of log p is p).
         floor: Least probability before the logarithm is taken, in (0, 1): a tree may return exactly
             0.
         binary: Whether the probabilities are those of binary labels being true, `[batch, labels]`
@@ -117,10 +116,11 @@ class Predictor(Teacher):
         return False
 
     def fingerprint(self) -> str:
-        """Return the callable's own `fingerprint()`, or its name and a hash of its pickle."""
+        """Return the callable's own `fingerprint()`, or its name and identity, and the settings."""
         own = getattr(self.predict, "fingerprint", None)
         found = str(own()) if callable(own) else callable_fingerprint(self.predict)
-        return f"{found}, binary probabilities" if self.binary else found
+        kind = "binary probabilities" if self.binary else "probabilities"
+        return f"{found}, {kind} from {self.floor}" if self.probabilities else found
 
     def _predict(self, inputs: Any) -> Tensor:
         try:
@@ -148,6 +148,14 @@ class Predictor(Teacher):
                 f"the teacher's probabilities must lie in [0, 1], got {low:g} to {high:g}; pass "
                 "probabilities=False where it returns logits or values"
             )
+        sums = probabilities.sum(dim=1)
+        several = probabilities.shape[1] > 1 and not self.binary
+        if several and bool(((sums - 1).abs() > _FAR).any()):
+            raise ModelError(
+                "the teacher's probabilities of classes must sum to 1 in each row, got sums from "
+                f"{sums.min():.3g} to {sums.max():.3g}; pass binary=True where they are those of "
+                "binary labels"
+            )
         if self.binary:
             # In double, where 1 − floor is not rounded to 1.
             return probabilities.double().logit(eps=self.floor).float()
@@ -173,17 +181,8 @@ def _array(inputs: Any) -> NDArray[np.generic]:
 
 
 def callable_fingerprint(function: object) -> str:
-    """Return a callable's name and a hash of its pickle.
-
-    The pickle contains the state of an object and of a bound method such as `model.predict`, but
-    only the name of a plain function; what cannot be pickled is identified by name alone.
-    """
-    name = getattr(function, "__qualname__", type(function).__name__)
-    try:
-        content = pickle.dumps(function)
-    except Exception:  # noqa: BLE001 - a lambda has no content to compare
-        return name
-    return f"{name} {hashlib.blake2b(content, digest_size=16).hexdigest()}"
+    """Return a callable's name and its identity: code, and the state of an object or a method's."""
+    return f"{getattr(function, '__qualname__', type(function).__name__)} {identity(function)}"
 
 
 def _look_like_probabilities(output: Tensor) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from tutelage._checks import integer
+from tutelage._checks import installed, integer
 from tutelage.errors import DataError
 from tutelage.teachers._distillkit import compression_of, is_captured, opened
 from tutelage.teachers._logprobs import TokenLogprobs
@@ -60,14 +60,14 @@ class Recorded(Tokens):
             else:
                 lines = self.path.read_bytes().splitlines()
                 self._records = [json.loads(line) for line in lines if line.strip()]
-        except (OSError, ValueError) as error:
+            first = self._records[0] if self._records else None
+            self._captured, self._numbered = is_captured(first), is_nemo(first)
+            self._places = self._by_key() if self._captured or self._numbered else {}
+        except (OSError, ValueError, TypeError) as error:
             raise DataError(
                 f"{self.path} must be a file of records, JSON lines or Parquet, got {error}; give "
                 "one record for each text"
             ) from error
-        first = self._records[0] if self._records else None
-        self._captured, self._numbered = is_captured(first), is_nemo(first)
-        self._places = self._by_key() if self._captured or self._numbered else {}
         home = self.path if folder else self.path.parent
         self._compression = compression_of(home) if self._captured else None
         if self._compression is not None:
@@ -145,12 +145,12 @@ class _Table(Sequence[Any]):
     """The rows of Parquet files, each of which becomes a dict when it is asked for."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        import pyarrow as pa  # noqa: PLC0415 - an extra
-        import pyarrow.parquet as pq  # noqa: PLC0415
+        pa = installed("Recorded, of a Parquet file,", "pyarrow", "data", DataError)
+        from pyarrow import parquet  # noqa: PLC0415 - an optional package
 
         if not paths:
             raise ValueError("no Parquet file")
-        self.table = pa.concat_tables([pq.read_table(path) for path in paths])
+        self.table = pa.concat_tables([parquet.read_table(path) for path in paths])
 
     def __len__(self) -> int:
         return self.table.num_rows

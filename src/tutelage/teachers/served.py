@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 import urllib.error
 import urllib.request
+from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from tutelage._checks import integer, positive
+from tutelage._checks import by_name, integer, positive
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.positions import rows_of
@@ -37,11 +39,11 @@ class Tokens(Teacher):
 
     is_causal = True
 
+    @abstractmethod
     def logprobs(
         self, tokens: Sequence[Sequence[int]], index: Tensor | None
     ) -> list[TokenLogprobs]:
         """Return the log-probabilities of some texts, without padding."""
-        raise NotImplementedError
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return the classes that are known at the rows of the batch, and the rest of the mass."""
@@ -136,7 +138,8 @@ class Served(Tokens):
         self.at_once = integer("at_once", at_once, 1, "it counts texts")
         self.retries = integer("retries", retries, 0, "0 is for one try")
         self.timeout = positive("timeout", timeout, "in seconds")
-        self.headers = {"Content-Type": "application/json", **(headers or {})}
+        given = by_name("headers", headers or {}, '{"Authorization": "Bearer …"}')
+        self.headers = {"Content-Type": "application/json", **given}
 
     def __repr__(self) -> str:
         return f"Served({self.url!r}, top_k={self.top_k}, api={self.api!r})"
@@ -174,7 +177,7 @@ class Served(Tokens):
 
     def _ask(self, tokens: Sequence[int]) -> TokenLogprobs:
         if len(tokens) < 2:  # noqa: PLR2004 - nothing comes next
-            return TokenLogprobs.of({"prompt_logprobs": [None]}, tokens)
+            return TokenLogprobs.of(None, tokens)
         if self.api == "sglang":
             answer = self._post("/generate", {
                 "input_ids": list(tokens),
@@ -226,7 +229,8 @@ class Served(Tokens):
                 fault = f"{error.code} {error.reason}: {said}"
                 if error.code not in _AGAIN:
                     break
-            except (OSError, ValueError) as error:  # no connection, or an answer cut off
+            # No connection, or an answer cut off.
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 fault = f"{type(error).__name__}: {error}"
         raise ModelError(
             f"the server must answer {request.full_url}, got {fault}; look at its log, or call "

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -57,14 +56,18 @@ class Specialist(Teacher):
         names: Mapping[str, str] | None = None,
     ) -> None:
         self.members = (as_teacher(teacher),)
+        self.is_causal = self.teacher.is_causal
         if not isinstance(other_class, bool):
             raise ArgumentError(
                 f"`other_class` must be True or False, got {other_class!r}; True if the last "
                 "logit stands for all other classes together"
             )
+        if classes is not None and not _in_order(classes):
+            advice = "it is the number of the student's outputs, or lists their names in order"
+            classes = integer("classes", classes, 1, advice)
         self.ids = class_ids(labels, classes, names or {})
         self.other_class, self.classes = other_class, classes
-        number = classes if classes is None or isinstance(classes, int) else len(classes)
+        number = number_of(classes)
         self.knows_all = len(self.ids) == number
         if self.knows_all and other_class:
             raise ArgumentError(
@@ -95,12 +98,6 @@ class Specialist(Teacher):
                 "side by side, from whichever teacher knows each"
             )
 
-    @contextmanager
-    def ready(self, device: torch.device) -> Iterator[None]:
-        """Prepare the teacher."""
-        with self.teacher.ready(device):
-            yield
-
     def fingerprint(self) -> str:
         """Return the classes and the teacher's fingerprint."""
         known = f"{'all ' if self.knows_all else ''}{list(self.ids)}"
@@ -123,15 +120,25 @@ class Specialist(Teacher):
         return CoarseLogits(ids.expand(len(logits), known), logits[:, :known], other)
 
 
+def number_of(classes: int | Sequence[str] | None) -> int | None:
+    """Return how many classes the student has, where that is known."""
+    return classes if classes is None or isinstance(classes, int) else len(classes)
+
+
+def _in_order(values: object) -> bool:
+    """Tell whether values are a list: a set has no order, and a dict's keys may be positions."""
+    return hasattr(values, "__len__") and not isinstance(values, (str, Mapping, set, frozenset))
+
+
 def class_ids(
     labels: Sequence[int] | Sequence[str],
     classes: int | Sequence[str] | None,
     names: Mapping[str, str],
 ) -> tuple[int, ...]:
     """Return the student's class id for each of a teacher's labels; see `Specialist`."""
-    if isinstance(labels, str) or not hasattr(labels, "__len__") or not len(labels):
+    if not _in_order(labels) or not len(labels):
         raise ArgumentError(
-            f"`labels` must be class ids or names, at least one, got {labels!r}; name the "
+            f"`labels` must be class ids or names, at least one, got {labels!r}; list the "
             "teacher's classes in the order of its outputs"
         )
     if not isinstance(names, Mapping):
@@ -159,7 +166,7 @@ def _from_numbers(
         )
     advice = "labels are the student's class ids, from 0 on"
     ids = tuple(integer("labels", each, 0, advice) for each in labels)
-    number = classes if classes is None or isinstance(classes, int) else len(classes)
+    number = number_of(classes)
     if number is not None and max(ids) >= number:
         raise ArgumentError(
             f"`labels` must lie from 0 to {number - 1}, the student's classes, got "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from difflib import get_close_matches
 from numbers import Integral
 
@@ -20,7 +21,7 @@ from tutelage.positions import same_rows
 from tutelage.rows import Rows
 from tutelage.signals import Batch, Signals
 from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask
-from tutelage.teachers.specialist import Specialist
+from tutelage.teachers.specialist import Specialist, number_of
 from tutelage.wants import Fields
 
 _CPU = torch.device("cpu")
@@ -72,6 +73,7 @@ class Specialists(Teacher):
         self.domains: tuple[Domain, ...] = tuple(teachers)
         members = [*teachers.values(), *([] if generalist is None else [generalist])]
         self.members = tuple(map(as_teacher, members))
+        self.is_causal = any(each.is_causal for each in self.members)
         self.others, self.offload = others, offload
         self._generalist = None if generalist is None else len(teachers)
         self._member_of: dict[Domain, int] = {domain: i for i, domain in enumerate(teachers)}
@@ -92,8 +94,9 @@ class Specialists(Teacher):
         device = batch.domain.device if isinstance(batch.domain, Tensor) else _CPU
         rows = torch.tensor([row for own in rows_of.values() for row in own], device=device)
         parts = rows.split([len(own) for own in rows_of.values()])
+        logits = replace(fields, head_from=None)  # heads of several members cannot be joined
         signals = [
-            self._ask(member, batch[own], fields)
+            self._ask(member, batch[own], logits)
             for member, own in zip(rows_of, parts, strict=True)
         ]
         return _joined(signals, rows, [self._name(member) for member in rows_of])
@@ -210,18 +213,22 @@ def _joined(parts: Sequence[Signals], examples: Tensor, names: Sequence[str]) ->
         path: _concatenated("feature", [each.features[path] for each in parts], names)[order]
         for path in parts[0].features
     }
+    masks = [each.tokens for each in parts if each.tokens is not None]
+    # Where they have different widths, features are of no tokens.
+    alike = len(masks) == len(parts) and len({each.shape[1] for each in masks}) == 1
+    tokens = torch.cat(masks)[order] if alike else None
     outputs = [each.wanted_targets() for each in parts if each.output is not None]
     if not outputs:
-        return Signals(None, features)
+        return Signals(None, features, tokens=tokens)
     joined = _outputs(outputs, names)
     if same_rows([each.rows for each in parts], names) is None:
-        return Signals(joined[order], features)
+        return Signals(joined[order], features, tokens=tokens)
     several = [each.rows for each in parts if each.rows is not None]
     mask = torch.cat([each.mask for each in several])
     rows = Rows(mask, all(each.complete for each in several))
     # Rows of an example keep their order.
     in_order = examples.to(mask.device)[rows.examples].argsort(stable=True)
-    return Signals(joined[in_order], features, rows[order.to(mask.device)])
+    return Signals(joined[in_order], features, rows[order.to(mask.device)], tokens=tokens)
 
 
 def _outputs(
@@ -308,7 +315,7 @@ def _log_unknown_classes(members: Sequence[Teacher]) -> None:
         return  # another kind of teacher may know all classes
     known = {number for each in partial for number in each.ids}
     given = [each.classes for each in partial if each.classes is not None]
-    counts = [each if isinstance(each, int) else len(each) for each in given]
+    counts = [number_of(each) or 0 for each in given]
     unknown = sorted(set(range(max([*counts, max(known) + 1]))) - known)
     if unknown:
         names = next((each for each in given if not isinstance(each, int)), None)

@@ -74,7 +74,12 @@ class Stored(Teacher):
         """Return the targets of the batch's examples, in float32 on the device of its inputs."""
         if not fields:
             return Signals()
-        store = self.stores[0]
+        store, *others = self.stores
+        if others:
+            raise StoreError(
+                f"targets must be read from the store of the batch's data set, got {self!r}, of "
+                "several; in a loop of your own choose it: teacher.for_data('train', dataset)"
+            )
         if batch.index is None:
             raise DataError(
                 "a stored teacher needs the index of each example in its data set, got a batch "

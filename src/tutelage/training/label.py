@@ -124,7 +124,7 @@ def label(  # noqa: PLR0913 - a verb with its options
         compile=compile,
     )
     _check_data(dataset, integer("views", views, 1, "1 is for data without augmentation"))
-    asked = as_teacher(teacher)
+    asked = as_teacher(teacher).for_data("dataset", dataset)
     source = asked
     if compile:
         if not isinstance(asked, Live):
