@@ -109,7 +109,7 @@ def test_invalid_inputs_are_refused():
     with pytest.raises(DataError, match="at least one example must have a label"):
         fit_temperature(torch.zeros(2, 3), torch.full((2,), -100))
     with pytest.raises(NonFiniteError, match="logits must be finite"):
-        fit_temperature(torch.full((2, 3), math.nan), torch.zeros(2))
+        fit_temperature(torch.full((2, 3), math.nan), torch.zeros(2).long())
 
 
 def test_of_very_many_examples_some_are_enough(monkeypatch):
