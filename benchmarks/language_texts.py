@@ -79,12 +79,11 @@ def books() -> list[tuple[list[int], list[int]]]:
     return found
 
 
-@cache
-def given_texts() -> dict[str, list[Text]]:
+def given_texts(count: int = TRAIN) -> dict[str, list[Text]]:
     """Return texts to train on, and by name those to test on."""
     train, test = [], []
     for number, (first, last) in enumerate(books()):
-        train += windows(first, (TRAIN + number) // len(FILES))
+        train += windows(first, (count + number) // len(FILES))
         test += windows(last, (TEST + number) // len(FILES))
     wiki = [{"input_ids": each} for each in texts("test", TEST, TOKENS)]
     return {"train": train, "the same books": test, "WikiText-2": wiki}
