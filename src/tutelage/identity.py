@@ -33,16 +33,23 @@ from torch import Tensor, nn
 
 from tutelage.data.fingerprint import fingerprint
 
-Tensors = Literal["all", "fixed", "none"]
-"""Whose content is read: of all tensors, of all but parameters that are trained, of none."""
+Tensors = Literal["all", "fixed", "none", "in use"]
+"""Whose content is read: of all tensors, of all but parameters that are trained, of none.
+
+"in use" is for modules that have been called and are not trained: the content of all tensors,
+whether they are frozen or not, without attributes of modules that look like caches or counters.
+"""
 
 _PLAIN = (type(None), str, bytes, int, float, complex)
-_INTERNAL = {*vars(nn.Module()), "_compiled_call_impl"}
-"""Attributes that every module has: its parts, which are read separately, its hooks and mode."""
+_INTERNAL = {*vars(nn.Module()), "_compiled_call_impl", "name_or_path"}
+"""Attributes that modules have: its parts, which are read separately, hooks, mode, its folder."""
 _STATE = 2
 """Where `__reduce_ex__` has an object's attributes."""
 _SALTED = {"_original_object_hash"}
 """Attributes that differ in every process: `hash` of a text, as of GenerationConfig."""
+_ORIGIN = {"_name_or_path", "_commit_hash", "transformers_version", "architectures"}
+_ORIGIN |= {"dtype", "torch_dtype"}
+"""What configurations of transformers say of a model's files, not of what it computes."""
 
 
 def identity(
@@ -132,6 +139,8 @@ class _Reader:
             return self._class(value)
         if isinstance(value, ModuleType):
             return value.__name__
+        if hasattr(value, "_name_or_path") and hasattr(value, "to_dict"):
+            return f"{type(value).__qualname__} {self.read(_settings(value))}"
         if isinstance(value, torch.Generator):
             return f"generator {value.initial_seed()}"
         if isinstance(value, (set, frozenset)):
@@ -144,7 +153,8 @@ class _Reader:
     def _array(self, value: Tensor | np.ndarray[Any, Any]) -> str:
         shape = f"{value.dtype} {list(value.shape)}"
         if isinstance(value, nn.Parameter):
-            shape += f" {value.requires_grad}"
+            if self.tensors != "in use":
+                shape += f" {value.requires_grad}"
             if self.tensors == "none" or (self.tensors == "fixed" and value.requires_grad):
                 return shape
         elif self.tensors == "none":
@@ -156,11 +166,22 @@ class _Reader:
         return f"{shape} {fingerprint({'': value})}"
 
     def _module(self, module: nn.Module) -> str:
+        compiled = getattr(module, "_orig_mod", None)
+        if isinstance(compiled, nn.Module):  # what torch.compile returns is the same model
+            return self._module(compiled)
         named = [*module.named_parameters(recurse=False), *module.named_children()]
         buffers = dict(module.named_buffers(recurse=False))
-        own = {name: each for name, each in vars(module).items() if name not in _INTERNAL}
+        own = {
+            name: each
+            for name, each in vars(module).items()
+            if name not in _INTERNAL
+            and not (self.tensors == "in use" and _may_change(module, name, each))
+        }
         if self.tensors == "none":  # as parameters, buffers are what changes in training
             buffers = {name: list(each.shape) for name, each in buffers.items()}
+        if self.tensors == "in use" and any("cache" in name for name in vars(module)):
+            for name in module._non_persistent_buffers_set:  # noqa: SLF001 - PyTorch tells it nowhere else
+                buffers.pop(name, None)  # as frequencies of rotary positions, which may grow
         parts = [type(module), *chain.from_iterable([*named, *buffers.items()]), own]
         return f"module {[self.read(each) for each in parts]}"
 
@@ -208,6 +229,14 @@ class _Reader:
         return str([self.read(each) for each in parts])
 
 
+def _settings(config: Any) -> Any:
+    """Return what decides a model in a configuration of transformers, or in a part of one."""
+    found = config.to_dict() if hasattr(config, "to_dict") else config
+    if not isinstance(found, Mapping):
+        return found
+    return {key: _settings(found[key]) for key in sorted(found, key=str) if key not in _ORIGIN}
+
+
 def _parts(value: object) -> list[Any] | None:  # noqa: PLR0911 - a case for each kind
     """Return what a value of a known kind consists of; None for other kinds."""
     if isinstance(value, Mapping):
@@ -227,6 +256,18 @@ def _parts(value: object) -> list[Any] | None:  # noqa: PLR0911 - a case for eac
     if hasattr(value, "__wrapped__"):  # such as functools.lru_cache, classmethod, staticmethod
         return [value.__wrapped__]  # pyright: ignore[reportAttributeAccessIssue]
     return None
+
+
+def _may_change(module: nn.Module, name: str, value: object) -> bool:
+    """Tell whether a module's attribute looks like what it keeps from one call to the next.
+
+    That is a name with "cache", and one that begins with an underscore unless it holds a plain
+    value in a class of the user's own. Modules of this package keep nothing.
+    """
+    origin = type(module).__module__
+    plain = value is not None and isinstance(value, _PLAIN) and _of_user(origin)
+    kept = "cache" in name or (name.startswith("_") and not plain)
+    return kept and not origin.startswith("tutelage.")
 
 
 def _globals(function: FunctionType) -> list[Any]:

@@ -3,7 +3,9 @@ import copy
 import pytest
 import torch
 from torch import nn
+from transformers import BertConfig, BertModel
 
+from compiling import compilers_warnings
 from tutelage.errors import ModelError
 from tutelage.layers import Output, Prepared
 from tutelage.references.pooled import Pooled
@@ -17,6 +19,37 @@ X = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
 class Stumbling(nn.Module):
     def forward(self, inputs):
         raise ValueError("no")
+
+
+class Shifted(nn.Module):
+    """Adds what is no parameter."""
+
+    def __init__(self, shift):
+        super().__init__()
+        self.shift = shift
+
+    def forward(self, inputs):
+        return inputs + self.shift
+
+
+class ShiftedBack(Shifted):
+    def forward(self, inputs):
+        return inputs - self.shift
+
+
+class Caching(nn.Linear):
+    """Keeps a table from one call to the next, as rotary positions do."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.table_cache = {}
+        self._last = None
+        self.register_buffer("grown", torch.zeros(0), persistent=False)
+
+    def forward(self, inputs):
+        self._last = super().forward(inputs)
+        self.table_cache[len(inputs)] = self.grown = torch.ones(len(inputs))
+        return self._last
 
 
 def noisy():
@@ -171,6 +204,47 @@ class TestFingerprint:
         prints += [Live(nn.Sequential(each)).fingerprint() for each in wrapped]
         assert len({*prints}) == len(prints)
         assert prints[0] == Live(Output(copy.deepcopy(encoder), "a")).fingerprint()
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            (nn.LeakyReLU(0.1), nn.LeakyReLU(0.2)),
+            (nn.ReLU(), nn.GELU()),
+            (nn.AvgPool1d(3, padding=1), nn.AvgPool1d(3, padding=1, stride=1)),
+            (Shifted(0.0), Shifted(1.0)),
+            (Shifted(0.0), ShiftedBack(0.0)),
+            (Shifted(torch.zeros(3)), Shifted(torch.ones(3))),
+        ],
+    )
+    def test_what_changes_outputs_but_no_weight_changes_it(self, one, other):
+        encoder = nn.Linear(3, 3)
+        prints = [Live(nn.Sequential(encoder, each)).fingerprint() for each in (one, other)]
+        assert prints[0] != prints[1]
+        assert prints[0] == Live(nn.Sequential(encoder, copy.deepcopy(one))).fingerprint()
+
+    def test_use_and_freezing_do_not_change_it(self):
+        model = Caching(3, 3)
+        before = Live(model).fingerprint()
+        model(torch.zeros(2, 3))
+        model.requires_grad_(requires_grad=False)
+        assert model.table_cache
+        assert Live(model).fingerprint() == before
+
+    @compilers_warnings
+    def test_a_compiled_model_is_the_same_model(self):
+        model = noisy()
+        own = Live(model).fingerprint().split()[-1]
+        assert Live(torch.compile(model)).fingerprint().split()[-1] == own
+
+    def test_a_model_of_transformers_saved_and_loaded_is_the_same_model(self, tmp_path):
+        known = {"vocab_size": 8, "hidden_size": 4, "num_hidden_layers": 1, "intermediate_size": 4}
+        model = BertModel(BertConfig(**known, num_attention_heads=2)).eval()
+        model.save_pretrained(tmp_path)
+        loaded = BertModel.from_pretrained(tmp_path)
+        assert Live(loaded).fingerprint() == Live(model).fingerprint()
+        other = BertModel(BertConfig(**known, num_attention_heads=4))
+        other.load_state_dict(model.state_dict())
+        assert Live(other).fingerprint() != Live(model).fingerprint()
 
 
 def test_a_module_becomes_a_live_teacher_and_a_teacher_stays():

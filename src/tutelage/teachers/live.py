@@ -9,12 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.data import randomness
-from tutelage.data.fingerprint import fingerprint
 from tutelage.errors import ModelError
 from tutelage.identity import identity
-from tutelage.layers import Output, Prepared, evaluating, observe
+from tutelage.layers import evaluating, observe
 from tutelage.layers.capture import check_layers
-from tutelage.layers.wrapper import Wrapper
 from tutelage.signals import Batch, Signals
 from tutelage.teachers._cast_weights import CastWeights
 from tutelage.teachers._teacher import Teacher
@@ -103,19 +101,11 @@ class Live(Teacher):
                     self.module.to(home)
 
     def fingerprint(self) -> str:
-        """Return the class and a hash over names, shapes and bytes of all weights and buffers.
+        """Return the class and its identity: weights, buffers, attributes, code of one's own.
 
-        The settings of wrappers, such as preprocessing or which output is chosen, are part of it.
+        Attributes that look like caches are left out (see `tutelage.identity`).
         """
-        found = f"{type(self.module).__name__} {fingerprint(self.module.state_dict())}"
-        for part in self.module.modules():
-            while isinstance(part, Wrapper):
-                settings: object = part.extra_repr()
-                if isinstance(part, (Prepared, Output)):  # whose functions have no stable text
-                    settings = part.prepare if isinstance(part, Prepared) else part.output
-                found += f" {identity(settings)}"
-                part = part.wrapped  # noqa: PLW2901 - one in another
-        return found
+        return f"{type(self.module).__name__} {identity(self.module, tensors='in use')}"
 
 
 def _equal(signals: Signals, expected: Signals) -> bool:
