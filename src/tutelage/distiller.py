@@ -171,7 +171,7 @@ class Distiller(nn.Module):
 
     def _asked(self, batch: Batch) -> Batch:
         """Return the batch as a language model's output is about it; see `as_asked`."""
-        return as_asked(batch, self.student) if self._wants.student.output else batch
+        return as_asked(batch, self.student, self._wants.student.output)
 
     def _observe(self, batch: Batch) -> tuple[Signals, Signals]:
         """Return the signals of teacher and student."""

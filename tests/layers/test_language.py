@@ -195,6 +195,31 @@ def test_without_a_label_a_decoder_has_no_text_to_be_taught(name):
         close(distiller(batch_of(hidden)).total, expected)
 
 
+@pytest.mark.parametrize("given", [False, True], ids=["labels", "inputs of the decoder"])
+@pytest.mark.parametrize(
+    ("name", "depth", "path"),
+    [("T5", "num_layers", "decoder.block.0"), ("Bart", "decoder_layers", "model.decoder.layers.0")],
+)
+def test_layers_of_a_decoder_are_compared_where_it_has_text(name, depth, path, given):
+    """Also where its texts are as long as those of the encoder, whose padding is elsewhere."""
+    student, teacher = (make(name, seed=seed, **{depth: 2}) for seed in (0, 1))
+    raw = padded(texts())
+    raw["labels"] = raw["labels"].flip(0).sort(dim=1, descending=True).values
+    mask = raw["labels"] != -100
+    ours, theirs = (
+        model(**raw, output_hidden_states=True).decoder_hidden_states[1]
+        for model in (student, teacher)
+    )
+    expected = (((ours - theirs) ** 2).mean(dim=2) * mask).sum(dim=1) / mask.sum(dim=1)
+    if given:
+        raw["decoder_input_ids"] = student.prepare_decoder_input_ids_from_labels(raw["labels"])
+        raw["decoder_attention_mask"] = mask.long()
+    objective = tl.FeatureMatch({path: path}, projector=lambda *_: nn.Identity())
+    distiller = tl.Distiller(student, teacher, objective)
+    distiller.build(batch_of(raw))
+    close(distiller(batch_of(raw)).total, expected.mean())
+
+
 @pytest.mark.parametrize(
     ("wrong", "name"),
     [

@@ -115,7 +115,7 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
         randomness.seed_everything(0)
         for raw in source.epoch(0):
             batch = raw.to(device, _FINAL)
-            batch = _as_asked(batch, model, module) if wants.student.output else batch
+            batch = _as_asked(batch, model, module, wants.student.output)
             student = run_model(model, batch, wants.student, "student" if objective else "model")
             target = Signals() if teacher is None else ask(teacher, batch, wants.teacher)
             losses.add(student, target, batch)
@@ -275,11 +275,13 @@ def _module(model: nn.Module | Teacher) -> nn.Module | None:
     return model if isinstance(model, nn.Module) else next(iter(model.modules()), None)
 
 
-def _as_asked(batch: Batch, model: nn.Module | Teacher, module: nn.Module | None) -> Batch:
+def _as_asked(
+    batch: Batch, model: nn.Module | Teacher, module: nn.Module | None, output: bool
+) -> Batch:
     """Return a batch as language models are asked; without a module a teacher may tell."""
     if module is None and isinstance(model, Teacher) and model.is_causal:
-        return next_tokens(batch)
-    return as_asked(batch, module)
+        return next_tokens(batch) if output else batch
+    return as_asked(batch, module, output)
 
 
 def _device(model: nn.Module | Teacher) -> torch.device:

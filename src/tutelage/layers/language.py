@@ -18,7 +18,7 @@ from tutelage.signals import UNLABELLED, Batch
 _TABLE = 2  # dimensions of [batch, tokens]
 
 
-def as_asked(batch: Batch, model: object) -> Batch:
+def as_asked(batch: Batch, model: object, output: bool = True) -> Batch:
     """Return a batch with the labels and rows of a language model of transformers.
 
     Of a causal model the output at a position is about the next token: labels, which are aligned
@@ -29,6 +29,7 @@ def as_asked(batch: Batch, model: object) -> Batch:
     Args:
         batch: Inputs in a dict, of a causal model with `input_ids`, `[batch, tokens]`.
         model: A module; anything else leaves the batch as it is.
+        output: Whether the model's output is used; layers alone of a causal model need no labels.
 
     Raises:
         DataError: Labels, `row_mask` or position ids are not those of the tokens, or a causal model
@@ -40,7 +41,7 @@ def as_asked(batch: Batch, model: object) -> Batch:
     if batch.next_tokens or not isinstance(inputs, Mapping):
         return batch
     model = unwrapped(model) if isinstance(model, nn.Module) else model
-    if not generates(model):
+    if not generates(model) or (not output and is_causal(model)):
         return batch
     if is_causal(model):
         if "inputs_embeds" in inputs and "input_ids" not in inputs and batch.labels is not None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers.paths import LayerPath
 from tutelage.objectives._objective import Objective
+from tutelage.positions import rows_of
 from tutelage.signals import Batch, Signals
 from tutelage.wants import OUTPUT, Fields, Wants
 
@@ -64,8 +65,10 @@ class LayerObjective(Objective):
             )
         pairs = self.pairs(student, teacher)
         batch = _with_tokens(batch, student, teacher, pairs)
+        paths = self.layer_map or {"": ""}
         values = [
-            self.compare(pair, ours, theirs, batch) for pair, (ours, theirs) in enumerate(pairs)
+            self.compare(pair, ours, theirs, _seen_at(batch, path))
+            for pair, (path, (ours, theirs)) in enumerate(zip(paths, pairs, strict=True))
         ]
         return values[0] if len(values) == 1 else torch.stack(values).mean(dim=0)
 
@@ -85,6 +88,19 @@ def _with_tokens(
         )
     tokens = theirs if ours is None else ours
     return batch if tokens is None else replace(batch, tokens=tokens)
+
+
+def _seen_at(batch: Batch, path: str) -> Batch:
+    """Return the batch as a layer sees it: in a decoder, its tokens for those of the encoder."""
+    inputs = batch.inputs
+    if not isinstance(inputs, Mapping) or "decoder_input_ids" not in inputs:
+        return batch
+    if not path or "decoder" not in LayerPath.parse(path).path.split("."):
+        return batch
+    mask, rows = batch.output_token_mask(), rows_of(batch, _TOKENS)
+    if mask is None and rows is not None:
+        mask = rows.mask
+    return replace(batch, inputs={**inputs, "attention_mask": mask}, tokens=None)
 
 
 def checked_map(layer_map: Mapping[str, str]) -> dict[str, str]:

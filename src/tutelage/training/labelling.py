@@ -147,10 +147,11 @@ class TeacherOutputs:
         source = as_source("dataset", part, self.settings.batch_size)
         model = next(iter(self.teacher.modules()), None)
         for batch in source.epoch(view, skipped):
-            if not self.settings.fields.output:
-                yield batch
+            output = self.settings.fields.output
+            if output and self.teacher.is_causal:
+                yield next_tokens(batch)
             else:
-                yield next_tokens(batch) if self.teacher.is_causal else as_asked(batch, model)
+                yield as_asked(batch, model, output)
 
 
 def _check_index(batch: Batch, index: torch.Tensor, start: int) -> None:
