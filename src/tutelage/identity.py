@@ -41,8 +41,8 @@ whether they are frozen or not, without attributes of modules that look like cac
 """
 
 _PLAIN = (type(None), str, bytes, int, float, complex)
-_INTERNAL = {*vars(nn.Module()), "_compiled_call_impl", "name_or_path"}
-"""Attributes that modules have: its parts, which are read separately, hooks, mode, its folder."""
+_INTERNAL = {*vars(nn.Module()), "_compiled_call_impl", "name_or_path", "hf_device_map"}
+"""Attributes of modules: parts, which are read separately, hooks, mode; a folder, devices."""
 _STATE = 2
 """Where `__reduce_ex__` has an object's attributes."""
 _SALTED = {"_original_object_hash"}
