@@ -37,7 +37,7 @@ Tensors = Literal["all", "fixed", "none", "in use"]
 """Whose content is read: of all tensors, of all but parameters that are trained, of none.
 
 "in use" is for modules that have been called and are not trained: the content of all tensors,
-whether they are frozen or not, without attributes of modules that look like caches or counters.
+whether they are frozen or not, without attributes of modules that look like caches.
 """
 
 _PLAIN = (type(None), str, bytes, int, float, complex)
