@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import tutelage as tl
 from tutelage.training import loop
+from tutelage.training.checkpointer import end_for_good
 
 X = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
 Y = (X[:, 0] > 0).long() + (X[:, 1] > 0).long()
@@ -114,7 +115,7 @@ CHANGING = {
 def test_what_goes_over_all_epochs_cannot_be_lengthened(name, tmp_path):
     distill(tmp_path, 2, **CHANGING[name])
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(tl.RunFolderError, match=r"(?s)epochs: 2 there, 4 now.*nothing depends on"):
+    with pytest.raises(tl.RunFolderError, match=r"(?s)epochs: 2 there, 4 now.*no more epochs"):
         distill(tmp_path, 4, **CHANGING[name])
     assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
@@ -136,6 +137,33 @@ def test_stages_cannot_be_lengthened(tmp_path):
             continue
         with pytest.raises(tl.RunFolderError, match="differs in"):
             tl.distill(TEACHER, nn.Linear(6, 3), **arguments)
+
+
+def test_a_run_that_ended_for_good_is_returned_and_not_lengthened(tmp_path):
+    done = distill(tmp_path, 2)
+    assert last(tmp_path)
+    end_for_good(tmp_path)
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["optimizer"] is None
+    with pytest.raises(tl.RunFolderError, match="its optimizer's state was not kept"):
+        distill(tmp_path, 3)
+    again = distill(tmp_path, 2)
+    assert again.history == done.history
+    assert again.best_epoch == done.best_epoch
+    for name, each in again.student.state_dict().items():
+        assert torch.equal(each, done.student.state_dict()[name])
+
+
+def test_a_run_that_is_not_finished_keeps_all(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Loop, "_validate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            distill(tmp_path, 2)
+    end_for_good(tmp_path)
+    assert last(tmp_path)
+    assert len(distill(tmp_path, 2).history) == 2
 
 
 def test_settings_may_be_numbers_of_numpy(tmp_path):

@@ -20,6 +20,7 @@ from tutelage.studies.outputs import Truth
 from tutelage.studies.plan import StudyPlan, student_for
 from tutelage.studies.trial import Planned, train, train_fidelity
 from tutelage.teachers import Live, Teacher
+from tutelage.training.checkpointer import end_for_good
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -166,6 +167,7 @@ class Trials:
         if folder.record() is None:
             record = {"arm": planned.name, "seed": planned.seed, "seconds": trained.seconds}
             folder.finish(record | trained.record)
+            end_for_good(folder.run)
 
     def _load(self, planned: Planned) -> Done:
         folder = self._folder(planned)

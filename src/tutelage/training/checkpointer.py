@@ -18,7 +18,7 @@ from torch import nn
 from tutelage.data import randomness
 from tutelage.errors import NonFiniteError, RunFolderError
 from tutelage.files import LogWriter, write_whole
-from tutelage.training.folder import RunFolder, plain
+from tutelage.training.folder import RunFolder, plain, refuse_longer
 from tutelage.training.run_setup import Setup
 from tutelage.training.state import RunState
 
@@ -145,7 +145,7 @@ class Checkpointer:
 
     def _restore(self, kept: dict[str, Any]) -> None:
         for name, part in self._parts.items():
-            if part is not None:
+            if part is not None and kept[name] is not None:
                 part.load_state_dict(kept[name])
         self.setup.train.load(kept["source"])
         randomness.restore(kept["random"][self.accelerator.process_index])
@@ -179,6 +179,21 @@ def load(path: Path) -> dict[str, Any] | None:
             "that run with the version that began it"
         )
     return content
+
+
+def end_for_good(out: Path) -> None:
+    """Remove from the checkpoints of finished runs what only more epochs would need.
+
+    That is the optimizer's state, with Adam two thirds of a checkpoint.
+
+    Args:
+        out: The folder of a run, or of stages.
+    """
+    for path in out.rglob("last.pt"):
+        kept = load(path)
+        if kept is not None and kept["finished"]:
+            refuse_longer(path.parent, "its optimizer's state was not kept, as in all studies")
+            save(path, kept | {"optimizer": None})
 
 
 def refuse_non_finite(module: nn.Module, step: int) -> None:

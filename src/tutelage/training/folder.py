@@ -87,15 +87,12 @@ class RunFolder:
         )
         of_length = different <= {"epochs", "scheduler", "scheduler_content"}
         if of_length and "epochs" in different and found["epochs"] < now["epochs"]:
-            obstacle = why_not_longer()
+            obstacle = content.get("not_longer") or why_not_longer()
             if not obstacle:
                 self.student.unlink(missing_ok=True)  # of the shorter run
                 write_json(self.run, content | {"run": found | {"epochs": now["epochs"]}})
                 return
-            advice = (
-                "a run may be continued to more epochs only where nothing depends on their number, "
-                f"but {obstacle}; choose another folder"
-            )
+            advice = f"no more epochs can be added, since {obstacle}; choose another folder"
         lines = [
             f"  {key}: {found.get(key)!r} there, {now.get(key)!r} now" for key in sorted(different)
         ]
@@ -103,6 +100,13 @@ class RunFolder:
             f"`out` must be empty or hold this very run, got {self.path} with a run that differs "
             "in\n" + "\n".join([*lines, advice])
         )
+
+
+def refuse_longer(out: Path, obstacle: str) -> None:
+    """Note in a run's folder why it cannot be continued to more epochs."""
+    path = out / "run.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, content | {"not_longer": obstacle})
 
 
 def plain(value: Any) -> Any:
