@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, TensorDataset
 import tutelage as tl
 from tutelage.identity import identity
 from tutelage.studies.describe import readable
+from tutelage.studies.outputs import truth
 
 SCRIPT = """
 from functools import partial
@@ -206,6 +207,19 @@ def test_another_content_of_ones_own_data_is_seen(setup, tmp_path):
     setup.study(seeds=1, train=Own(*setup.val.tensors), test=second, out=tmp_path)
     setup.study(seeds=1, train=Own(*setup.train.tensors), test=second, out=tmp_path)
     assert len(list(tmp_path.glob("trials/*"))) == 3 * count
+
+
+def test_texts_and_row_masks_are_part_of_test_data():
+    """Or outputs for other texts would be taken for those of these."""
+    x, y = torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.int64)
+
+    def of(text, mask):
+        parts = zip((text, "no"), x, (mask, [1, 1, 1]), y, strict=True)
+        names = ("text", "x", "row_mask", "labels")
+        return truth("test", [dict(zip(names, each, strict=True)) for each in parts]).fingerprint
+
+    assert of("yes", [1, 1, 0]) == of("yes", [1, 1, 0])
+    assert len({of("yes", [1, 1, 0]), of("now", [1, 1, 0]), of("yes", [1, 0, 1])}) == 3
 
 
 def test_another_teacher_changes_what_a_control_is_compared_with(setup, tmp_path):
