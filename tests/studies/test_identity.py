@@ -197,6 +197,16 @@ def test_validation_and_test_data_of_one_size_are_told_apart(setup):
         assert ours.trials[0].val == theirs.trials[0].val
 
 
+def test_domains_of_validation_data_are_part_of_a_trial(setup, tmp_path):
+    """`Selective` distils by them."""
+    x, y = setup.val.tensors
+    options = {"seeds": 1, "epochs": 1, "controls": {}, "out": tmp_path}
+    for at in (100, 200):
+        one, other = (TensorDataset(x[own], y[own]) for own in (slice(at), slice(at, None)))
+        setup.study(val=tl.data.domains({"one": one, "other": other}), **options)
+    assert len(list(tmp_path.glob("trials/*"))) == 2
+
+
 def test_another_content_of_ones_own_data_is_seen(setup, tmp_path):
     first, second = (Own(setup.inputs[a:b], setup.labels[a:b]) for a, b in ((600, 700), (700, 800)))
     setup.study(seeds=1, test=first, out=tmp_path)
