@@ -72,6 +72,17 @@ def test_equals_a_plain_minimizers_result(seed):
     assert fit_temperature(logits, labels) == pytest.approx(math.exp(found.x), rel=1e-5)
 
 
+@pytest.mark.parametrize("excluded", [-1e4, -1e8])
+def test_classes_that_are_ruled_out_change_nothing(excluded):
+    """Of an underconfident model too, whose T is below 1."""
+    logits, labels = drawn(500)
+    logits = 0.2 * logits
+    expected = fit_temperature(logits, labels)
+    assert expected < 0.5
+    both = torch.cat([logits, torch.full_like(logits, excluded)], dim=1)
+    assert fit_temperature(both, labels) == pytest.approx(expected)
+
+
 class TestBounds:
     def test_all_correct_gives_the_lower_bound(self):
         logits, labels = torch.tensor([[2.0, -2.0], [-2.0, 2.0]]), torch.tensor([0, 1])

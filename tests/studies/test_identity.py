@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, TensorDataset
 import tutelage as tl
 from tutelage.identity import identity
 from tutelage.studies.describe import readable
+from tutelage.studies.outputs import truth
 
 SCRIPT = """
 from functools import partial
@@ -196,6 +197,16 @@ def test_validation_and_test_data_of_one_size_are_told_apart(setup):
         assert ours.trials[0].val == theirs.trials[0].val
 
 
+def test_domains_of_validation_data_are_part_of_a_trial(setup, tmp_path):
+    """`Selective` distils by them."""
+    x, y = setup.val.tensors
+    options = {"seeds": 1, "epochs": 1, "controls": {}, "out": tmp_path}
+    for at in (100, 200):
+        one, other = (TensorDataset(x[own], y[own]) for own in (slice(at), slice(at, None)))
+        setup.study(val=tl.data.domains({"one": one, "other": other}), **options)
+    assert len(list(tmp_path.glob("trials/*"))) == 2
+
+
 def test_another_content_of_ones_own_data_is_seen(setup, tmp_path):
     first, second = (Own(setup.inputs[a:b], setup.labels[a:b]) for a, b in ((600, 700), (700, 800)))
     setup.study(seeds=1, test=first, out=tmp_path)
@@ -206,6 +217,19 @@ def test_another_content_of_ones_own_data_is_seen(setup, tmp_path):
     setup.study(seeds=1, train=Own(*setup.val.tensors), test=second, out=tmp_path)
     setup.study(seeds=1, train=Own(*setup.train.tensors), test=second, out=tmp_path)
     assert len(list(tmp_path.glob("trials/*"))) == 3 * count
+
+
+def test_texts_and_row_masks_are_part_of_test_data():
+    """Or outputs for other texts would be taken for those of these."""
+    x, y = torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.int64)
+
+    def of(text, mask):
+        parts = zip((text, "no"), x, (mask, [1, 1, 1]), y, strict=True)
+        names = ("text", "x", "row_mask", "labels")
+        return truth("test", [dict(zip(names, each, strict=True)) for each in parts]).fingerprint
+
+    assert of("yes", [1, 1, 0]) == of("yes", [1, 1, 0])
+    assert len({of("yes", [1, 1, 0]), of("now", [1, 1, 0]), of("yes", [1, 0, 1])}) == 3
 
 
 def test_another_teacher_changes_what_a_control_is_compared_with(setup, tmp_path):

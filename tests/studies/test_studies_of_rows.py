@@ -114,6 +114,48 @@ def test_intervals_are_over_images_not_pixels(study: tl.Study) -> None:
     assert np.allclose(found.differences, (tables[0] - tables[1]).mean(1))
 
 
+def test_differences_by_domain_are_those_of_its_pixels() -> None:
+    """Also where the images of one domain have more pixels with a label than those of another."""
+    x, y = images(12, 3).tensors
+    y = y.clone()
+    y[:6, 1:] = -100
+    parts = {"few": slice(0, 6), "many": slice(6, 12)}
+    test = tl.data.domains({name: TensorDataset(x[own], y[own]) for name, own in parts.items()})
+    study = tl.study(
+        None,
+        student,
+        train=images(20, 1),
+        test=test,
+        arms={"slow": tl.Arm(objective=tl.HardLabels(), learning_rate=1e-3)},
+        controls={"labels": tl.Arm(objective=tl.HardLabels(), learning_rate=0.1)},
+        seeds=2,
+        epochs=1,
+        training=tl.Training(batch_size=4),
+    )
+    assert {each.name for each in study.results.parts} == set(parts)
+    for each in study.results.parts:
+        x_own, y_own = x[parts[each.name]], y[parts[each.name]]
+        known = y_own != -100
+        rights = {
+            arm: torch.stack(
+                [
+                    (study.student(arm, seed)(x_own).argmax(1) == y_own)[known].double()
+                    for seed in (0, 1)
+                ]
+            )
+            for arm in ("slow", "labels")
+        }
+        gain = rights["slow"] - rights["labels"]
+        assert each.difference == pytest.approx(gain.mean().item())
+        # With an image's pixels as one unit: the ratio of two sums over images, linearised.
+        owners, mean = known.nonzero()[:, 0], gain.mean(dim=1, keepdim=True)
+        sums = [(gain - mean)[:, owners == image].sum(dim=1) for image in owners.unique()]
+        table = mean + torch.stack(sums, dim=1) * (len(sums) / len(owners))
+        assert each.interval is not None
+        expected = paired_interval(table.numpy(), confidence=0.975)
+        assert each.interval.half_width == pytest.approx(expected.half_width)
+
+
 def test_the_page_counts_images(study: tl.Study, tmp_path: Path) -> None:
     assert study.results.examples == {"val": 8, "test": 12}
     assert "12 test examples" in study.verdict

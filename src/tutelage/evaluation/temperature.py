@@ -23,9 +23,11 @@ def fit_temperature(output: Tensor, labels: Tensor) -> float:
 
     The loss is convex in β = 1/T, and the root of its derivative E_{softmax(βz)}[z] − z_y is found
     between bounds: s/100 and 100·s, where s is the root mean square of the logits around each
-    example's mean. The bounds are widened to include 1, so that the fit is never worse than no fit.
-    The result is the lower bound if all predictions are correct (the best T would be 0), the upper
-    bound if the model is worse than chance, and 1 if all logits of each example are equal.
+    example's mean; for the lower bound half the median distance of the two largest logits where
+    that is less, as with classes that are ruled out by −1e4. The bounds are widened to include 1,
+    so that the fit is never worse than no fit. The result is the lower bound if all predictions are
+    correct (the best T would be 0), the upper bound if the model is worse than chance, and 1 if all
+    logits of each example are equal.
 
     Of more than 200,000 labelled examples, such as pixels, it is fitted on as many of them, always
     the same.
@@ -58,7 +60,9 @@ def fit_temperature(output: Tensor, labels: Tensor) -> float:
         inverse = math.exp(log_inverse)
         return ((inverse * gaps).softmax(dim=1) * gaps).sum(dim=1).mean().item() / scale
 
-    low, high = min(1.0, scale / _WIDEST), max(1.0, scale * _WIDEST)
+    largest = logits.topk(2, dim=1).values
+    near = (largest[:, 0] - largest[:, 1]).median().item() / 2 or scale
+    low, high = min(1.0, near / _WIDEST, scale / _WIDEST), max(1.0, scale * _WIDEST)
     if slope(-math.log(low)) <= 0:
         return low
     if slope(-math.log(high)) >= 0:

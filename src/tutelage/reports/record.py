@@ -87,7 +87,8 @@ class ArmRecord:
         tried: The settings of its sweep; the chosen one is the best.
         edges: The chosen numbers that are at an edge of those tried.
         tuning: What choosing took; None without a sweep.
-        similarity: Mean softened probabilities for each true class, over all seeds.
+        similarity: Mean softened probabilities for each true class, over all seeds; zeros for a
+            class without examples.
         similarity_correlation: Of its similarities with the teacher's.
         by_class: Recall of each class (average precision of each binary label), over all seeds.
         reliability: Of all seeds together.

@@ -144,7 +144,10 @@ def resemblance(ours: Matrix, theirs: Matrix) -> float | None:
     """Return the correlation of two models' class similarities; None where there is none."""
     if len(ours) != len(theirs) or len(ours) < _FEWEST_CLASSES:
         return None
-    value = similarity_correlation(torch.tensor(ours), torch.tensor(theirs))
+    both = (torch.tensor(each) for each in (ours, theirs))
+    # A class without examples has zeros, where others add up to 1.
+    known = (each.masked_fill(each.sum(dim=1, keepdim=True) == 0, math.nan) for each in both)
+    value = similarity_correlation(*known)
     return value if math.isfinite(value) else None
 
 

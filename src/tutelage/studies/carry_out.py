@@ -48,12 +48,14 @@ class Trials:
 
     def __init__(self, plan: StudyPlan, tell: Tell, val: Truth | None, test: Truth) -> None:
         self.plan, self.tell = plan, tell
-        self.keys = Keys(plan, "" if val is None else val.fingerprint)
         teacher = plan.teacher
         self._teacher = None if teacher is None else digest(teacher.fingerprint())
         self._domains: dict[str, str] = {}
         self.val = None if val is None else self._name("val", val)
         self.test = self._name("test", test)
+        # By domains of validation data objectives may choose what to distil.
+        judged = "" if val is None else val.fingerprint + self._domains[str(self.val)]
+        self.keys = Keys(plan, judged)
 
     def all(self, wanted: Sequence[Planned], tuning: bool = False) -> list[Done]:
         """Run the trials that no other process has, wait for the others, and return all.

@@ -94,9 +94,13 @@ class Differences:
         return {name: each for name, each in found.items() if each is not None}
 
     def _on_examples(
-        self, name: str, reading: Objective, outputs: Sequence[Tensor]
+        self,
+        name: str,
+        reading: Objective,
+        outputs: Sequence[Tensor],
+        among: Sequence[int] | None = None,
     ) -> Scores | None:
-        columns = [self.scorer.per_example(name, reading, each) for each in outputs]
+        columns = [self.scorer.per_example(name, reading, each, among) for each in outputs]
         known = [each for each in columns if each is not None]
         if len(known) < len(columns):
             return None
@@ -165,7 +169,15 @@ class Differences:
         """
         if whole.rows:
             names = self.scorer.test.domains if kind == "domain" else self._classes()
-            return {} if names is None else _split(whole, names)
+            split = {} if names is None else _split(whole, names)
+            if self.scorer.test.outputs(outputs[0]).rows is None:
+                return split
+            metric = self.scorer.monitor.name  # a ratio, to be linearised about each part's mean
+            own = {
+                name: self._on_examples(metric, reading, outputs, each.rows)
+                for name, each in split.items()
+            }
+            return {name: self._signed(each) for name, each in own.items() if each is not None}
         found = self._by_class(outputs) if kind == "class" else self._by_domain(reading, outputs)
         known = {name: _table(seeds) for name, seeds in found.items()}
         return {

@@ -40,7 +40,7 @@ class Truth:
         labels: Of all examples, on the CPU; None without, and where examples have different
             numbers of them.
         domains: Of all examples; None without.
-        fingerprint: A text that changes with inputs and labels.
+        fingerprint: A text that changes with inputs, labels and row masks.
         keys: A hash of the inputs of each example; see `example_keys`.
         kind: The types of the inputs.
         by_row: The labels of rows, for outputs with several answers an example.
@@ -114,13 +114,14 @@ def truth(name: str, data: object, student: Callable[[], object] | None = None) 
                 of_tokens = generates(model) and not isinstance(model, Output)
             by_row.append(row_labels(as_asked(batch, model if of_tokens else None)))
             domains.append(domains_of(batch))
-            prints.append(fingerprint(dict(named_tensors((batch.inputs, batch.labels)))))
+            tensors = named_tensors((batch.inputs, batch.labels, batch.row_mask))
+            prints.append(fingerprint(dict(tensors)))
             keys += example_keys(batch)
             kind = kind or kind_of(batch)
     return Truth(
         labels=_joined(labels),
         domains=_domains(domains),
-        fingerprint=digest(*prints),
+        fingerprint=digest(*prints, *(each.hex() for each in keys)),  # which know texts too
         keys=tuple(keys),
         kind=kind,
         by_row=joined_row_labels(by_row),

@@ -139,9 +139,9 @@ class Scorer:
         return {each: {name: value} for each, value in finite(values).items()}
 
     def per_example(
-        self, name: str, objective: Objective, output: Tensor
+        self, name: str, objective: Objective, output: Tensor, among: Sequence[int] | None = None
     ) -> tuple[Tensor, Tensor] | None:
-        """Return which test examples count, and what each adds to a metric.
+        """Return which test examples (of some, or of all) count, and what each adds to a metric.
 
         None where the metric is no mean over examples. With several answers an example the metric
         is a mean over rows, a ratio of two sums over examples; see `_of_examples`.
@@ -152,8 +152,14 @@ class Scorer:
             found = self._per_token(name, output)
         else:
             found = self._per_row(name, objective, output)
+        if found is None:
+            return None
         rows = self.test.outputs(output).rows
-        return found if found is None or rows is None else _of_examples(*found, rows.examples)
+        owners, values = found[0] if rows is None else rows.examples[found[0]], found[1]
+        if among is not None:
+            chosen = torch.isin(owners, torch.tensor(among))
+            owners, values = owners[chosen], values[chosen]
+        return (owners, values) if rows is None else _of_examples(owners, values)
 
     def _per_token(self, name: str, output: Tensor) -> tuple[Tensor, Tensor] | None:
         """Return which tokens count, and what each adds."""
@@ -267,16 +273,16 @@ class Scorer:
         return measure(objective, outputs, self.plan.metrics) | divergence(objective, outputs)
 
 
-def _of_examples(rows: Tensor, values: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
+def _of_examples(owners: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Return values of examples whose mean is the mean of rows x̄, by linearising the ratio.
 
     That of example e is x̄ + G/R · Σ_{i in e} (x_i − x̄), with R rows in G examples.
     """
-    examples, place = owner[rows].unique(return_inverse=True)
+    examples, place = owners.unique(return_inverse=True)
     values = values.double()
     mean = values.mean()
     sums = values.new_zeros(len(examples)).index_add_(0, place, values - mean)
-    return examples, mean + sums * (len(examples) / len(rows))
+    return examples, mean + sums * (len(examples) / len(owners))
 
 
 def _right_labels(name: str, prediction: Tensor, labels: Tensor) -> tuple[Tensor, Tensor] | None:

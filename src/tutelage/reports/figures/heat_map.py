@@ -57,9 +57,14 @@ def heat_map(
 
 
 def _write_numbers(axes: Axes, values: NDArray[np.floating], limits: tuple[float, float]) -> None:
-    """Write each fraction in per cent on its cell, light on dark and dark on light."""
+    """Write each fraction in per cent on its cell, light on dark and dark on light.
+
+    Nothing in the row of a class without examples, whose fractions are all 0.
+    """
     norm, colors = LogNorm(*limits, clip=True), colormaps["cividis"]
     for row, column in np.ndindex(*values.shape):
+        if not values[row].any():
+            continue
         fraction = float(values[row, column])
         color = QUIET
         if row != column:

@@ -117,6 +117,8 @@ def _in_words(title: str, matrix: Sequence[Sequence[float]], classes: Sequence[s
     """Describe a map in words: for each class the one that it resembles most."""
     likest = []
     for place, row in enumerate(matrix):
+        if not any(row):  # of a class without examples
+            continue
         others = [(value, other) for other, value in enumerate(row) if other != place]
         likest.append(f"{classes[place]}: {classes[max(others)[1]]}")
     return f"{title}, the class that each class resembles most. {', '.join(likest)}."
