@@ -10,7 +10,7 @@ import xgboost
 
 from tables import NAMES, ROWS, THREE, TWO, Columns, answer
 from tutelage.errors import ModelError
-from tutelage.references import class_names, load_model, with_columns
+from tutelage.references import class_names, load_model, output_kind, with_columns
 
 QUIET = {"verbose": 0, "allow_writing_files": False, "thread_count": 1}
 
@@ -41,6 +41,16 @@ def test_a_model_of_xgboost_that_was_stopped_early_has_its_best_trees(kind, tmp_
         torch.testing.assert_close(
             found.softmax(1), torch.from_numpy(model.predict_proba(rows)), rtol=1e-4, atol=1e-5
         )
+
+
+def test_several_binary_labels_of_xgboost(tmp_path):
+    labels = np.stack([TWO, 1 - TWO, THREE > 0], axis=1)
+    model = xgboost.XGBClassifier(n_estimators=3, n_jobs=1).fit(ROWS, labels)
+    model.save_model(tmp_path / "m.ubj")
+    teacher = load_model("teacher", str(tmp_path / "m.ubj"), classes=3)
+    assert output_kind(teacher) == "binary"
+    expected = torch.from_numpy(model.predict_proba(ROWS[:6]))
+    torch.testing.assert_close(answer(teacher).sigmoid(), expected)
 
 
 def test_a_linear_model_of_xgboost_that_was_stopped_early(tmp_path):

@@ -45,6 +45,7 @@ def load_xgboost(reference: Reference, classes: int | None) -> Teacher:
         config = json.loads(booster.save_config())["learner"]
         objective = str(config["objective"]["name"])
         count = int(config["learner_model_param"]["num_class"])
+        labels = int(config["learner_model_param"]["num_target"])
         best = booster.attr("best_iteration")
         has_trees = config["gradient_booster"]["name"] != "gblinear"
         last = int(best) + 1 if best is not None and has_trees else 0  # 0 is all
@@ -56,16 +57,19 @@ def load_xgboost(reference: Reference, classes: int | None) -> Teacher:
     known = objective.startswith(("binary:logistic", "binary:logitraw", "multi:"))
     if not known and not objective.startswith(_XGBOOST_VALUES):
         raise _unknown(reference, objective)
+    binary = objective.startswith("binary:") and labels > 1
 
     def run(rows: Any) -> NDArray[Any]:
         matrix = xgboost.DMatrix(rows, feature_names=booster.feature_names)
         margin = booster.predict(matrix, output_margin=known, iteration_range=(0, last))
+        if binary:
+            return 1 / (1 + np.exp(-margin))
         return _softmax(margin) if known else margin
 
     names = booster.feature_names
-    reference.check_classes(max(count, 2) if known else None, classes)
+    reference.check_classes((labels if binary else max(count, 2)) if known else None, classes)
     model = RowModel("xgboost.Booster", run, digest_of(path), names and tuple(names))
-    return Predictor(model, probabilities=known)
+    return Predictor(model, probabilities=known, binary=binary)
 
 
 def load_lightgbm(reference: Reference, classes: int | None) -> Teacher:
