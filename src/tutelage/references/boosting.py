@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tutelage.datasets.cells import as_text
 from tutelage.errors import ModelError
 from tutelage.references.reference import Reference
 from tutelage.references.row_model import RowModel, digest_of, names_of
@@ -21,7 +22,7 @@ _LIGHTGBM_VALUES = (
     "tweedie",
 )  # fmt: skip
 _LIGHTGBM_END = b"end of trees"
-_CATBOOST_CLASSES = ("Logloss", "CrossEntropy", "MultiClass", "MultiClassOneVsAll")
+_CATBOOST_CLASSES = ("Logloss", "CrossEntropy", "MultiClass")
 _CATBOOST_VALUES = ("RMSE", "MAE", "Quantile", "MultiRMSE", "Huber")
 _ADVICE = "copy it again, or write it by save_model"
 
@@ -91,13 +92,19 @@ def load_lightgbm(reference: Reference, classes: int | None) -> Teacher:
         if not whole or not _has_all_trees(content, head):
             raise ValueError("it lacks trees, or its end")
         objective = head.get("objective", "").split(" ")[0]
-        if objective not in ("binary", "multiclass", "multiclassova", *_LIGHTGBM_VALUES):
+        if objective not in ("binary", "multiclass", *_LIGHTGBM_VALUES):
             raise _unknown(reference, objective)
         booster = lightgbm.Booster(model_file=str(path))
         count = max(int(head["num_class"]), 2)
     known = objective not in _LIGHTGBM_VALUES
 
     def run(rows: Any) -> NDArray[Any]:
+        if not isinstance(rows, np.ndarray):
+            columns = rows.select_dtypes("category")
+            for name, own in zip(columns, booster.pandas_categorical or (), strict=False):
+                # Of categories that were numbers, texts would all be unknown, and so missing.
+                texts = {text: each for each in own for text in (as_text(each), str(each))}
+                rows[name] = rows[name].astype(object).map(texts).astype("category")
         found = np.asarray(booster.predict(rows))
         return np.stack([1 - found, found], axis=1) if objective == "binary" else found
 
