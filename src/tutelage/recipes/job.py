@@ -134,12 +134,9 @@ class Job:
         """Refuse teachers of a section whose outputs are not in the order of the data's classes."""
         for place, names in self._teacher_classes(section).items():
             if not self._fit(names, data):
-                way = (
-                    "(`classes:` in `data`); or, of several, say its own in their order, "
-                    "{Specialist: {teacher: …, labels: […], classes: […], other_class: false}}"
-                    if _by_name(data)
-                    else "(`label:` in `data`, in their order)"
-                )
+                way = "(`label:` in `data`, in their order)"
+                if _by_name(data):
+                    way = "(`classes:` in `data`; of several, `labels:` of a Specialist for each)"
                 raise RecipeError(
                     f"{self.document.where(place)}: the teacher must have the classes of the data, "
                     f"{shortened(data.classes)}, got {shortened(names or ())}; fine-tune it on the "
