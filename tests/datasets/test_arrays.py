@@ -35,6 +35,16 @@ def test_bytes_are_images(tmp_path):
         assert torch.allclose(splits.train[1], torch.from_numpy(coloured[1] / 255).float())
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "uint8", "bool"])
+def test_labels_do_not_depend_on_the_type_of_their_numbers(tmp_path, dtype):
+    y = np.array([[0, 1], [1, 1], [1, 0]])
+    splits = load(tmp_path / "a.npz", x=np.eye(3), y=y.astype(dtype))
+    assert (splits.kind, splits.train[:][1].tolist()) == ("binary", y.tolist())
+    np.savez(tmp_path / "b.npz", x=np.eye(3), y=y[:, 0].astype(dtype))
+    classes = load_data("data", {"train": str(tmp_path / "b.npz"), "kind": "classes"}).classes
+    assert classes == (("false", "true") if dtype == "bool" else ("0", "1"))
+
+
 def test_texts_and_names_of_classes(tmp_path):
     splits = load(
         tmp_path / "a.npz", x=np.array(["one", "two", "three"]), y=np.array(["b", "a", "b"])

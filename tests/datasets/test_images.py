@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from tutelage.data import as_source, dataset_fingerprint
 from tutelage.data.dataset_fingerprint import examples_fingerprint
@@ -178,6 +179,27 @@ def test_turned_images_have_the_size_that_they_have_when_turned_back(tmp_path):
     for name in ("cat/1.jpg", "dog/1.jpg"):
         Image.new("RGB", (8, 6)).save(draw(tmp_path / name), exif=exif)
     assert load_data("data", {"train": str(tmp_path)}).train[0][0].shape == (3, 8, 6)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
+def test_an_image_is_turned_before_its_size_is_told(tmp_path, ending):
+    path = draw(tmp_path / "dog" / f"1.{ending}")
+    image = Image.new("RGB", (8, 6))
+    told = b'<x:xmpmeta xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    if ending == "png":
+        about = PngInfo()
+        about.add_itxt("XML:com.adobe.xmp", told.decode())
+        image.save(path, pnginfo=about)
+    elif ending == "tif":
+        image.save(path, tiffinfo={274: 6})
+    else:
+        image.save(path, xmp=told)
+    draw(tmp_path / "cat" / "1.png")
+    with pytest.raises(DataError, match=r"\(6, 8\) pixels in cat/1.png and \(8, 6\) in dog"):
+        load_data("data", {"train": str(tmp_path)})
+    draw(tmp_path / "cat" / "1.png", size=(6, 8))
+    data = load_data("data", {"train": str(tmp_path)}).train
+    assert data[0][0].shape == data[1][0].shape == (3, 8, 6)
 
 
 @pytest.mark.parametrize("limit", [40, 10])

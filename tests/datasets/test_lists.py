@@ -44,6 +44,13 @@ def test_tags_are_a_label_for_each_word(tmp_path):
     assert labels.tolist() == [[2, 0, 1], [2, -100, -100]]
 
 
+@pytest.mark.parametrize("kind", ["tags", None])
+def test_class_ids_in_lists_are_in_the_order_of_numbers(tmp_path, kind):
+    rows = [{"t": "a b", "y": [at, (at + 1) % 12]} for at in range(12)]
+    options = {"train": lines(tmp_path / "a.jsonl", rows), "text": "t", "label": "y", "kind": kind}
+    assert load_data("data", options).classes == tuple(map(str, range(12)))
+
+
 @pytest.mark.parametrize(
     ("rows", "kind", "message"),
     [

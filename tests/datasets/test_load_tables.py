@@ -110,6 +110,25 @@ def test_integer_that_stands_for_nothing_is_missing(tmp_path):
         assert splits.rows[:, 0].isnan().tolist() == [True, False, True]
 
 
+@pytest.mark.parametrize("val", [None, 0.5])
+@pytest.mark.parametrize("more", [{}, {"columns": []}, {"columns": ["x"], "omit": "x"}])
+def test_a_table_without_inputs_is_refused(tmp_path, val, more):
+    names = ["x"] * ("omit" in more)
+    rows = [{**dict.fromkeys(names, 1), "y": y} for y in "abab"]
+    options = {"train": write_table(tmp_path / "a.csv", rows), "label": "y", "val": val, **more}
+    with pytest.raises(DataError, match="must name the inputs"):
+        load_data("data", options)
+
+
+@pytest.mark.parametrize("missing", [-999, -999.0, "-999", "-999.0"])
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_number_that_stands_for_nothing_is_missing_however_it_is_written(tmp_path, name, missing):
+    cells = {"a.csv": ["-999.0", "2.5", "-999"], "a.jsonl": [-999.0, 2.5, -999]}[name]
+    rows = [{"x": x, "y": y} for x, y in zip(cells, "abb", strict=True)]
+    options = {"train": write_table(tmp_path / name, rows), "missing": [missing], "label": "y"}
+    assert load_data("data", options).rows[:, 0].isnan().tolist() == [True, False, True]
+
+
 def test_unlabelled_values_are_nan(tmp_path):
     train = write_table(tmp_path / "a.csv", [{"x": 1, "y": 0.5}, {"x": 2, "y": 1.5}])
     more = write_table(tmp_path / "b.csv", [{"x": 3}])

@@ -59,6 +59,7 @@ def test_classes_can_be_given_in_the_order_of_a_teacher():
 def test_missing_labels_are_marked():
     assert labels(["a", "", None, "b"]).tolist() == [0, -100, -100, 1]
     assert labels([0, 1, -100, 0, 1]).tolist() == [0, 1, -100, 0, 1]
+    assert labels(["0", "1", "NAN", "1", "0"]).tolist() == [0, 1, -100, 1, 0]
     assert labels(["0.5", "", "nan"]).isnan().tolist() == [False, True, True]
     assert labels(["1", "0", "unknown", "1", "0"], missing=["unknown"]).tolist() == [
         1,
@@ -75,6 +76,10 @@ def test_several_columns_are_binary_labels_or_values():
     assert (found.kind, found.classes) == ("binary", ("p", "q"))
     assert found.encode(frame).tolist() == [[1, 0], [0, 1], [-100, 0]]
     assert found.unknown(2).tolist() == [[-100, -100], [-100, -100]]
+    frame = Frame("a", {"p": ["1.0", "0.0", ""], "q": ["0", "1", "0"]})  # as pandas writes them
+    found = Targets.fit(frame, DataOptions(train="a", label=["p", "q"]))
+    assert found.kind == "binary"
+    assert found.encode(frame).tolist() == [[1, 0], [0, 1], [-100, 0]]
     frame = Frame("a", {"p": ["1.5", "2"], "q": ["3", ""]})
     found = Targets.fit(frame, DataOptions(train="a", label=["p", "q"]))
     assert found.kind == "values"

@@ -90,3 +90,27 @@ def test_boosted_trees_are_fitted_on_all_domains(tmp_path):
     by_domain = boosted_trees(load_data("data", {**options, "domain": "from"}))
     some = np.arange(7.0)[:, None]
     assert np.array_equal(by_domain.predict(some), plain.predict(some))
+
+
+@pytest.mark.parametrize("change", ["classes", "rows", None])
+def test_a_student_is_not_evaluated_with_other_data_than_it_was_trained_on(job, change):
+    rows = [f"{at % 7},{'ab'[at % 2]}" for at in range(40)]
+    (job / "table.csv").write_text("\n".join(["x,y", *rows]))
+    values = {
+        "teacher": "tutelage.recipes.fitted:boosted_trees",
+        "student": {"mlp": {"hidden": [4]}},
+        "data": {"train": "table.csv", "label": "y", "val": 0.2},
+        "objective": {"SoftTargets": 2},
+        "training": {"epochs": 1, "batch_size": 8},
+    }
+    tl.Recipe(values).run()
+    if change == "classes":  # which are then in another order
+        rows = [each.replace("a", "c") for each in rows]
+    elif change == "rows":
+        rows += ["90,a", "91,b"]
+    (job / "table.csv").write_text("\n".join(["x,y", *rows]))
+    if change is None:
+        assert "student" in tl.Recipe(values).evaluate("val")
+        return
+    with pytest.raises(tl.TutelageError, match=f"got other .*{change.replace('rows', 'inputs')}"):
+        tl.Recipe(values).evaluate("val")

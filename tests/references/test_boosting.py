@@ -9,8 +9,9 @@ import torch
 import xgboost
 
 from tables import NAMES, ROWS, THREE, TWO, Columns, answer
+from tutelage.datasets import load_data
 from tutelage.errors import ModelError
-from tutelage.references import class_names, load_model, with_columns
+from tutelage.references import class_names, load_model, output_kind, with_columns
 
 QUIET = {"verbose": 0, "allow_writing_files": False, "thread_count": 1}
 
@@ -41,6 +42,16 @@ def test_a_model_of_xgboost_that_was_stopped_early_has_its_best_trees(kind, tmp_
         torch.testing.assert_close(
             found.softmax(1), torch.from_numpy(model.predict_proba(rows)), rtol=1e-4, atol=1e-5
         )
+
+
+def test_several_binary_labels_of_xgboost(tmp_path):
+    labels = np.stack([TWO, 1 - TWO, THREE > 0], axis=1)
+    model = xgboost.XGBClassifier(n_estimators=3, n_jobs=1).fit(ROWS, labels)
+    model.save_model(tmp_path / "m.ubj")
+    teacher = load_model("teacher", str(tmp_path / "m.ubj"), classes=3)
+    assert output_kind(teacher) == "binary"
+    expected = torch.from_numpy(model.predict_proba(ROWS[:6]))
+    torch.testing.assert_close(answer(teacher).sigmoid(), expected)
 
 
 def test_a_linear_model_of_xgboost_that_was_stopped_early(tmp_path):
@@ -100,6 +111,42 @@ def test_named_columns(tmp_path):
     for some in (rows, rows[::2], rows[1::2]):
         found = answer(teacher, torch.from_numpy(some)).argmax(1)
         assert torch.equal(found, torch.from_numpy(some[:, 1] == 0).long())
+
+
+@pytest.mark.parametrize("kind", [int, float, str, bool])
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_categories_of_lightgbm_are_those_it_was_fitted_on(tmp_path, kind, name):
+    codes = pd.Series(np.arange(240) % 4 * 10 * (np.arange(240) % 7 > 0))
+    codes, labels = codes.astype(kind), (codes.isin([0, 20]) | (kind is bool)) & (codes != 0)
+    table = pd.DataFrame({"code": codes, "y": labels.astype(int)})
+    getattr(table, "to_csv" if name == "a.csv" else "to_parquet")(tmp_path / name, index=False)
+    model = lightgbm.LGBMClassifier(
+        n_estimators=9, min_child_samples=2, min_data_per_group=1, cat_smooth=0, verbose=-1
+    )
+    frame = table[["code"]].astype("category")
+    model.fit(frame, table["y"]).booster_.save_model(tmp_path / "m.txt")
+    options = {"train": str(tmp_path / name), "label": "y", "categories": "code"}
+    data = load_data("data", {**options, "kind": "classes"})
+    assert data.columns is not None
+    teacher = with_columns(load_model("teacher", str(tmp_path / "m.txt")), data.columns)
+    found = answer(teacher, data.rows).softmax(1)[:, 1]
+    torch.testing.assert_close(found.numpy(), model.predict_proba(frame)[:, 1].astype("float32"))
+
+
+def test_categories_of_lightgbm_may_be_missing(tmp_path):
+    rows = np.stack([np.arange(80) % 2, np.arange(80) % 3], axis=1)
+    frame = pd.DataFrame(
+        {"code": pd.Series(rows[:, 0] * 5 + 1).astype("category"), "x": rows[:, 1]}
+    )
+    frame.loc[::7, "code"] = np.nan
+    model = lightgbm.LGBMClassifier(n_estimators=3, min_child_samples=2, verbose=-1, n_jobs=1)
+    model.fit(frame, rows[:, 0]).booster_.save_model(tmp_path / "m.txt")
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    data = load_data("data", {"train": str(tmp_path / "a.csv"), "categories": "code"})
+    assert data.columns is not None
+    teacher = with_columns(load_model("teacher", str(tmp_path / "m.txt")), data.columns)
+    found = answer(teacher, data.train[:][0]).softmax(1)[:, 1].numpy()
+    np.testing.assert_allclose(found, model.predict_proba(frame)[:, 1], rtol=1e-5)
 
 
 def test_an_objective_of_another_kind_is_refused(tmp_path):

@@ -122,6 +122,33 @@ def test_weights_outside_of_the_files_folder_are_not_read(tmp_path):
             load_model("teacher", str(tmp_path / "inner" / "m.onnx"))
 
 
+def test_weights_beside_the_file_are_part_of_what_the_teacher_is(tmp_path):
+    found = []
+    for name, weight in (("a", WEIGHT), ("b", WEIGHT + 1), ("c", WEIGHT)):
+        path = onnx_file(tmp_path / "m.onnx", weight=weight)
+        (tmp_path / name).mkdir()
+        options = {"save_as_external_data": True, "location": "m.onnx.data", "size_threshold": 0}
+        onnx.save(onnx.load(path), tmp_path / name / "m.onnx", **options)
+        found.append(load_model("teacher", str(tmp_path / name / "m.onnx")))
+        torch.testing.assert_close(answer(found[-1]), TENSOR.float() @ torch.from_numpy(weight))
+    one, other, same = (each.fingerprint() for each in found)
+    assert one == same != other
+
+
+@pytest.mark.parametrize("kind", [TensorProto.UINT8, TensorProto.INT64])
+def test_numbers_are_not_cut_off_to_integers(tmp_path, kind):
+    cast = helper.make_node("Cast", ["x"], ["floats"], to=TensorProto.FLOAT)
+    product = helper.make_node("MatMul", ["floats", "weight"], ["logits"])
+    inputs = [helper.make_tensor_value_info("x", kind, ["batch", 4])]
+    path = onnx_file(tmp_path / "m.onnx", [cast, product], inputs)
+    teacher = load_model("teacher", str(path))
+    whole = torch.tensor([[0.0, 1, 2, 200]])
+    torch.testing.assert_close(answer(teacher, whole), whole @ torch.from_numpy(WEIGHT))
+    for other in (0.5, torch.nan, torch.inf):
+        with pytest.raises(ModelError, match="must be integers"):
+            answer(teacher, torch.tensor([[0.0, 1, 2, other]]))
+
+
 def test_a_truncated_file_is_refused(tmp_path):
     path = onnx_file(tmp_path / "m.onnx")
     path.write_bytes(path.read_bytes()[:100])

@@ -85,6 +85,7 @@ def _label_columns(
 
 
 def _cells(labels: NDArray[Any]) -> Any:
+    labels = labels.astype(np.float64) if labels.dtype.kind == "f" else labels
     return labels if labels.dtype.kind in "fiu" else labels.tolist()
 
 

@@ -73,11 +73,14 @@ class Frame:
     def absent(self, name: str, missing: Collection[str]) -> NDArray[np.bool_]:
         """Tell which cells of a column hold nothing."""
         cells = self.columns[name]
+        marks = [value for each in missing if (value := number(each)) is not None]
         if _is_numeric(cells):
-            marks = [value for each in missing if (value := number(each)) is not None]
             return np.isnan(cells.astype(np.float64)) | np.isin(cells, marks)
-        found = mapped(lambda cell: is_missing(cell, missing), cells)
-        return np.array(found, dtype=np.bool_)
+
+        def gone(cell: Any) -> bool:
+            return is_missing(cell, missing) or (bool(marks) and number(cell) in marks)
+
+        return np.array(mapped(gone, cells), dtype=np.bool_)
 
     def read(
         self, name: str, kind: Kind, missing: Collection[str]

@@ -20,7 +20,11 @@ from tutelage.errors import DataError
 
 
 def column_names(frame: Frame, options: DataOptions) -> list[str]:
-    """Return the columns that are inputs: those that are named, or all that are nothing else."""
+    """Return the columns that are inputs: those that are named, or all that are nothing else.
+
+    Raises:
+        DataError: There are none, or no column of a name; or one is the label's.
+    """
     for option, names in (("categories", options.categories), ("omit", options.omit)):
         for name in names:
             frame.cells(option, name)
@@ -32,16 +36,17 @@ def column_names(frame: Frame, options: DataOptions) -> list[str]:
             raise DataError(
                 f"`columns` must not contain the label, got {inside[0]!r}; leave it out"
             )
-        return [each for each in options.columns if each not in options.omit]
-    others = {
-        *options.labels,
-        *options.omit,
-        options.domain,
-        options.split.group,
-        options.split.column,
-    }
-    others |= frame.nameless
-    return [each for each in frame.columns if each not in others]
+        found = [each for each in options.columns if each not in options.omit]
+    else:
+        others = {*options.labels, *options.omit, *frame.nameless}
+        others |= {options.domain, options.split.group, options.split.column}
+        found = [each for each in frame.columns if each not in others]
+    if not found:
+        raise DataError(
+            f"`columns` must name the inputs, got {frame.name} with no other column than "
+            "those of labels; name them, or correct `label`"
+        )
+    return found
 
 
 def with_inputs(argument: str, content: Content, options: DataOptions) -> Content:

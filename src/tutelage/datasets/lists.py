@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tutelage.datasets.cells import as_text
+from tutelage.datasets.cells import as_text, number
 from tutelage.datasets.frame import Frame, nearest
 from tutelage.errors import DataError
 from tutelage.signals import UNLABELLED
@@ -138,7 +138,15 @@ def no_labels(frame: Frame, name: str) -> DataError:
     )
 
 
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of classes sorted; by number if all are numbers, as class ids are."""
+    values = {each: number(each) for each in names}
+    if None in values.values():
+        return tuple(sorted(values))
+    return tuple(sorted(values, key=lambda each: (values[each], each)))
+
+
 def _sorted(frame: Frame, name: str, found: set[str]) -> tuple[str, ...]:
     if not found:
         raise no_labels(frame, name)
-    return tuple(sorted(found))
+    return in_order(found)

@@ -20,7 +20,7 @@ from tutelage.datasets.python_data import is_python, splits_of_python
 from tutelage.datasets.read import read
 from tutelage.datasets.splits import Splits
 from tutelage.datasets.targets import Targets
-from tutelage.errors import ArgumentError, DataError
+from tutelage.errors import ArgumentError
 
 
 def load_data(
@@ -174,9 +174,4 @@ def _columns(train: Content, rows: Rows, options: DataOptions) -> Columns | None
     if train.inputs is not None:
         return None
     names = column_names(train.frame, options)
-    if not names:
-        raise DataError(
-            f"`columns` must name the inputs, got {train.frame.name} with no other column than "
-            "those of labels; name them, or correct `label`"
-        )
     return Columns.fit(train.frame, names, options.categories, options.missing_cells, rows)

@@ -28,6 +28,8 @@ _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 """What is near the end of a whole file, by its format."""
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
+_ORIENTED = frozenset(("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"))
+"""Where an image may say how the camera was held."""
 
 
 class _Cache:
@@ -122,7 +124,9 @@ class Pictures(Dataset[Any]):
             _check_mode(image, name)
             width, height = image.size
             # Of a PNG without, `getexif` would decode all of it.
-            exif = image.getexif() if "exif" in image.info else {}
+            # Pillow opens a TIFF as it was held.
+            told = image.format != "TIFF" and not _ORIENTED.isdisjoint(image.info)
+            exif = image.getexif() if told else {}
             tail, end = self.stored.tail(row), _ENDS.get(image.format or "", b"")
             if tail and end not in tail:
                 image.load()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from tutelage.datasets.cells import as_text, mapped, number
 from tutelage.datasets.frame import Frame
 from tutelage.datasets.lists import (
     holds_lists,
+    in_order,
     label_names,
     multi_hot,
     no_labels,
@@ -27,10 +27,10 @@ from tutelage.datasets.options import DataOptions, Kind
 from tutelage.errors import ArgumentError, DataError, some_of
 from tutelage.signals import UNLABELLED
 
-_YES_NO = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
+_YES_NO = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
 _MOST_CLASSES = 5_000
 _MIN_TWO = 2
-_MISSING = ("", "nan", "NaN")  # others, such as None, may be the name of a class
+_MISSING = ("", "nan", "NaN", "NAN")  # others, such as None, may be the name of a class
 
 
 @dataclass(frozen=True)
@@ -237,10 +237,7 @@ def _are_class_ids(cells: list[Any], numbers: list[float]) -> bool:
 
 
 def _class_names(name: str, cells: list[Any], table: str) -> tuple[str, ...]:
-    counts = Counter(map(as_text, cells))
-    values = {each: number(each) for each in counts}
-    by_number = all(each is not None for each in values.values())
-    found = sorted(counts, key=lambda each: (values[each], each)) if by_number else sorted(counts)
+    found = in_order(set(map(as_text, cells)))
     if len(found) < _MIN_TWO:
         raise DataError(
             f"labels in {name!r} must be of two classes or more, got {table} with {found[0]!r} "
@@ -252,4 +249,4 @@ def _class_names(name: str, cells: list[Any], table: str) -> tuple[str, ...]:
             f"different ones in {len(cells):,} rows of {table}; correct `label`, or list them in "
             "`classes`"
         )
-    return tuple(found)
+    return found

@@ -19,6 +19,7 @@ from tutelage.evaluation.token_scores import BATCH_OF_TEXTS
 from tutelage.layers.language import generates
 from tutelage.objectives import Objective
 from tutelage.recipes.job import Job
+from tutelage.recipes.left_behind import check_student
 from tutelage.studies.kinds import on_labels, study_kind
 from tutelage.studies.outputs import truth
 from tutelage.teachers import Teacher, as_teacher
@@ -93,6 +94,7 @@ def _models(job: Job) -> dict[str, Any]:
     trained = job.out / "student.safetensors"
     if trained.exists():
         found["student"] = _loaded(job.student(teacher), trained)
+        check_student(job.out, found["student"], job.data, job.tokens)
     return found
 
 

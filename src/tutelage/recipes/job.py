@@ -33,7 +33,7 @@ from tutelage.recipes.tokens import check_objectives, in_tokens
 from tutelage.references import text_inputs_of
 from tutelage.store import TargetStore
 from tutelage.studies.kinds import on_labels
-from tutelage.teachers import Stored
+from tutelage.teachers import Specialist, Stored
 from tutelage.training import Run, distill, fine_tune, label
 from tutelage.wants import Fields
 
@@ -112,24 +112,47 @@ class Job:
     def data(self) -> Splits:
         """The data sets, with classes in the order of the teacher's outputs."""
         self.live_teacher  # noqa: B018 - from which the names of its classes are known
-        found, names = self.data_as_given, self._teacher_classes()
+        found = self.data_as_given
         if self.tokens is not None:
             return in_tokens(found, self.tokens, ends=self.model.on_policy is None)
-        if not names or found.kind in (None, "values") or names == found.classes:
+        teachers = self._teacher_classes("teacher")
+        names = next((each for each in teachers.values() if not self._fit(each, found)), None)
+        if names is None:
             return found
         options = self.model.data.root
-        by_name = found.kind != "binary" or len(found.labels) == 1
-        if isinstance(options, DataOptions) and set(found.classes) <= set(names) and by_name:
+        one = len(set(teachers.values())) == 1 and isinstance(options, DataOptions)
+        if one and set(found.classes) <= set(names) and _by_name(found):
             with self.build.at(("data",)):
-                return load_data("data", options.model_copy(update={"classes": names}), self.seed)
-        if self.model.fine_tune is not None:
+                found = load_data("data", options.model_copy(update={"classes": names}), self.seed)
+            self.build.data = lambda: found
             return found
-        way = "(`classes:` in `data`)" if by_name else "(`label:` in `data`, in their order)"
-        raise RecipeError(
-            f"{self.document.where(('teacher',))}: the teacher must have the classes of the data, "
-            f"{shortened(found.classes)}, got {shortened(names)}; fine-tune it on the data "
-            f"(`fine_tune:`), or give names to its outputs {way}"
-        )
+        if self.model.fine_tune is None:
+            self.check_classes("teacher", found)
+        return found
+
+    def check_classes(self, section: str, data: Splits) -> None:
+        """Refuse teachers of a section whose outputs are not in the order of the data's classes."""
+        for place, names in self._teacher_classes(section).items():
+            if not self._fit(names, data):
+                way = "(`label:` in `data`, in their order)"
+                if _by_name(data):
+                    way = "(`classes:` in `data`; of several, `labels:` of a Specialist for each)"
+                raise RecipeError(
+                    f"{self.document.where(place)}: the teacher must have the classes of the data, "
+                    f"{shortened(data.classes)}, got {shortened(names or ())}; fine-tune it on the "
+                    f"data (`fine_tune:`), or give names to its outputs {way}"
+                )
+
+    def _fit(self, names: tuple[str, ...] | None, data: Splits) -> bool:
+        """Tell whether outputs of these names, if they have some, are those of the data.
+
+        A recipe may call them otherwise, by `classes` in their order.
+        """
+        if not names or data.kind in (None, "values") or names == data.classes:
+            return True
+        given = getattr(self.model.data.root, "classes", None)
+        same = len(names) == len(data.classes) and set(names).isdisjoint(data.classes)
+        return given is not None and same
 
     @cached_property
     def train(self) -> Any:
@@ -146,11 +169,13 @@ class Job:
         with self.build.at(place):
             return OnPolicy(self.data.train, **self.build.arguments(given, place))
 
-    def _teacher_classes(self) -> tuple[str, ...] | None:
-        """Return the classes of the one teacher, or of several that have the same."""
-        root = ("teacher",)
-        names = {each for at, each in self.build.class_names.items() if at[:1] == root}
-        return names.pop() if len(names) == 1 else None
+    def _teacher_classes(self, section: str) -> dict[Place, tuple[str, ...] | None]:
+        """Return the classes of a section's teachers, but of those whose classes it says itself."""
+        return {
+            at: names
+            for at, names in self.build.class_names.items()
+            if at[0] == section and Specialist.__name__ not in at
+        }
 
     @cached_property
     def data_as_given(self) -> Splits:
@@ -317,3 +342,8 @@ class Job:
         return RecipeError(
             f"{self.document.source}: `{key}` must be given; add `{key}:`, {example}"
         )
+
+
+def _by_name(data: Splits) -> bool:
+    """Tell whether labels are names, rather than columns of binary labels."""
+    return data.kind != "binary" or len(data.labels) == 1

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import isclose
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from tutelage.datasets import Splits, TableInputs
-from tutelage.errors import RunFolderError
+from tutelage.errors import RunFolderError, in_short
 from tutelage.files import write_json, writing
 from tutelage.layers import ImageInputs, Prepared, TextInputs
 from tutelage.layers.wrapper import Wrapper, unwrapped
 from tutelage.objectives import Objective
 from tutelage.references.pooled import Pooled
 
-_FORMAT = 1
+FILE, _FORMAT = "student.json", 1
 
 
 def write_student(
@@ -44,24 +46,57 @@ def write_student(
     Raises:
         RunFolderError: The folder cannot be written.
     """
-    prepare = student.prepare if isinstance(student, Prepared) else tokens
+    prepare = _prepare(student, tokens)
     model: Any = unwrapped(student)
-    content = {
-        "format": _FORMAT,
-        "outputs": objective.output_kind,
-        "classes": list(data.classes),
-        "labels": list(data.labels),
-        "inputs": _inputs(prepare, data),
-        "pool": _pooling(student),
-    }
+    content = {"format": _FORMAT, "outputs": objective.output_kind, "pool": _pooling(student)}
     with writing(out, RunFolderError):
-        write_json(out / "student.json", content)
+        write_json(out / FILE, content | _described(student, data, tokens))
         if hasattr(model, "save_pretrained") and hasattr(model, "config"):
             _name_classes(model.config, data.classes)
             with _without_bars():
                 model.save_pretrained(out / "student")
             if isinstance(prepare, TextInputs):
                 prepare.save(out / "student")
+
+
+def check_student(
+    out: Path, student: nn.Module, data: Splits, tokens: TextInputs | None = None
+) -> None:
+    """Refuse data whose classes or preprocessing are not those that a student was trained with.
+
+    Its weights would fit, and its outputs would be read as other classes than they are of.
+
+    Raises:
+        RunFolderError: They differ from those in `student.json`, or that is damaged.
+    """
+    try:
+        kept = json.loads((out / FILE).read_text(encoding="utf-8"))
+        now = _described(student, data, tokens)
+        other = [name for name, each in now.items() if not _same(kept[name], each)]
+    except FileNotFoundError:  # of a run that was killed before it was written
+        return
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(
+            f"{out / FILE} must say what the student was trained with, got a damaged file "
+            f"({in_short(error)}); run `tutelage distill` again, which writes it"
+        ) from error
+    if other:
+        raise RunFolderError(
+            f"the student in {out} must have been trained with the classes and the preprocessing "
+            f"of the recipe's data, got other {' and '.join(other)} in its {FILE}; has the data or "
+            "the recipe been changed since? Evaluate it on those, or train again into another `out`"
+        )
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Tell whether two values of JSON are the same, up to the rounding of floats."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
+    return one == other
 
 
 @contextmanager
@@ -76,6 +111,19 @@ def _without_bars() -> Iterator[None]:
         yield
     finally:
         logging.enable_progress_bar()
+
+
+def _prepare(student: nn.Module, tokens: TextInputs | None) -> Any:
+    return student.prepare if isinstance(student, Prepared) else tokens
+
+
+def _described(student: nn.Module, data: Splits, tokens: TextInputs | None) -> dict[str, Any]:
+    """Return what a student's outputs are of, and how its inputs are prepared."""
+    return {
+        "classes": list(data.classes),
+        "labels": list(data.labels),
+        "inputs": _inputs(_prepare(student, tokens), data),
+    }
 
 
 def _inputs(prepare: Any, data: Splits) -> dict[str, Any]:

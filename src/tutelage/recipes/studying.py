@@ -39,6 +39,9 @@ def carry_out_study(job: Job) -> Study:
     teacher = job.build.teacher = job.teacher
     with job.build.mapping(_map_of(given.sweep, job.build.layer_map)):
         arms = _arms(job, given.arms, ("study", "arms")) or _default_arms(job)
+        controls = _arms(job, given.controls, ("study", "controls"))
+    sweep = _sweep(job, given.sweep, ("study", "sweep"))
+    job.check_classes("study", job.data)
     if job.model.student is None:
         raise job.missing("student", "the model to train")
     if job.model.label is not None:
@@ -51,8 +54,8 @@ def carry_out_study(job: Job) -> Study:
             val=job.data.val,
             test=job.data.test,
             arms=arms,
-            controls=_arms(job, given.controls, ("study", "controls")),
-            sweep=_sweep(job, given.sweep, ("study", "sweep")),
+            controls=controls,
+            sweep=sweep,
             training=training,
             report=_report(job, given),
             out=job.out / "study",

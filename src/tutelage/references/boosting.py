@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tutelage.datasets.cells import as_text
 from tutelage.errors import ModelError
 from tutelage.references.reference import Reference
 from tutelage.references.row_model import RowModel, digest_of, names_of
@@ -21,7 +22,7 @@ _LIGHTGBM_VALUES = (
     "tweedie",
 )  # fmt: skip
 _LIGHTGBM_END = b"end of trees"
-_CATBOOST_CLASSES = ("Logloss", "CrossEntropy", "MultiClass", "MultiClassOneVsAll")
+_CATBOOST_CLASSES = ("Logloss", "CrossEntropy", "MultiClass")
 _CATBOOST_VALUES = ("RMSE", "MAE", "Quantile", "MultiRMSE", "Huber")
 _ADVICE = "copy it again, or write it by save_model"
 
@@ -45,6 +46,7 @@ def load_xgboost(reference: Reference, classes: int | None) -> Teacher:
         config = json.loads(booster.save_config())["learner"]
         objective = str(config["objective"]["name"])
         count = int(config["learner_model_param"]["num_class"])
+        labels = int(config["learner_model_param"]["num_target"])
         best = booster.attr("best_iteration")
         has_trees = config["gradient_booster"]["name"] != "gblinear"
         last = int(best) + 1 if best is not None and has_trees else 0  # 0 is all
@@ -56,16 +58,19 @@ def load_xgboost(reference: Reference, classes: int | None) -> Teacher:
     known = objective.startswith(("binary:logistic", "binary:logitraw", "multi:"))
     if not known and not objective.startswith(_XGBOOST_VALUES):
         raise _unknown(reference, objective)
+    binary = objective.startswith("binary:") and labels > 1
 
     def run(rows: Any) -> NDArray[Any]:
         matrix = xgboost.DMatrix(rows, feature_names=booster.feature_names)
         margin = booster.predict(matrix, output_margin=known, iteration_range=(0, last))
+        if binary:
+            return 1 / (1 + np.exp(-margin))
         return _softmax(margin) if known else margin
 
     names = booster.feature_names
-    reference.check_classes(max(count, 2) if known else None, classes)
+    reference.check_classes((labels if binary else max(count, 2)) if known else None, classes)
     model = RowModel("xgboost.Booster", run, digest_of(path), names and tuple(names))
-    return Predictor(model, probabilities=known)
+    return Predictor(model, probabilities=known, binary=binary)
 
 
 def load_lightgbm(reference: Reference, classes: int | None) -> Teacher:
@@ -87,13 +92,19 @@ def load_lightgbm(reference: Reference, classes: int | None) -> Teacher:
         if not whole or not _has_all_trees(content, head):
             raise ValueError("it lacks trees, or its end")
         objective = head.get("objective", "").split(" ")[0]
-        if objective not in ("binary", "multiclass", "multiclassova", *_LIGHTGBM_VALUES):
+        if objective not in ("binary", "multiclass", *_LIGHTGBM_VALUES):
             raise _unknown(reference, objective)
         booster = lightgbm.Booster(model_file=str(path))
         count = max(int(head["num_class"]), 2)
     known = objective not in _LIGHTGBM_VALUES
 
     def run(rows: Any) -> NDArray[Any]:
+        if not isinstance(rows, np.ndarray):
+            columns = rows.select_dtypes("category")
+            for name, own in zip(columns, booster.pandas_categorical or (), strict=False):
+                # Of categories that were numbers, texts would all be unknown, and so missing.
+                texts = {text: each for each in own for text in (as_text(each), str(each))}
+                rows[name] = rows[name].astype(object).map(texts).astype("category")
         found = np.asarray(booster.predict(rows))
         return np.stack([1 - found, found], axis=1) if objective == "binary" else found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ def load_onnx(reference: Reference, classes: int | None) -> Teacher:
     """
     reference.check(options=OPTIONS)
     path = reference.file
-    reference.needs("onnxruntime", "onnx")
+    for package in ("onnxruntime", "onnx"):
+        reference.needs(package, "onnx")
     prepare = _prepare(reference)
     with reference.loading("copy it again, with the files that belong to it, or export it again"):
         model = OnnxModel(path, reference.options.get("output"), prepare)
@@ -79,7 +80,7 @@ class OnnxModel:
         self.session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )
-        self.digest = digest_of(path)
+        self.digest = " ".join(map(digest_of, (path, *_weight_files(path))))
         self.inputs = {each.name: each.type for each in self.session.get_inputs()}
         found = {each.name: each for each in self.session.get_outputs()}
         chosen = [each for each in found.values() if each.type in _FLOATS]
@@ -124,7 +125,7 @@ class OnnxModel:
                 f"the inputs of {self.path.name} must be made by its tokenizer, which does not make"
                 f" {', '.join(sorted(missing))}; give the tokenizer that belongs to it"
             )
-        feed = {name: np.asarray(given[name], _DTYPES[kind]) for name, kind in self.inputs.items()}
+        feed = {name: self._cast(name, kind, given[name]) for name, kind in self.inputs.items()}
         found = np.asarray(self.session.run([self.name], feed)[0])
         if self.outputs is not None and found.shape[-1:] != (self.outputs,):
             raise ModelError(
@@ -133,12 +134,42 @@ class OnnxModel:
             )
         return found
 
+    def _cast(self, name: str, kind: str, given: Any) -> NDArray[Any]:
+        """Return an input in the model's type; refuse what integers would cut off."""
+        array = np.asarray(given)
+        with np.errstate(invalid="ignore"):  # NaN is no integer
+            found = array.astype(_DTYPES[kind])
+        if array.dtype.kind == "f" and found.dtype.kind in "iu" and not (found == array).all():
+            raise ModelError(
+                f"the inputs of {self.path.name} must be integers, {kind} for {name!r}, got other "
+                f"numbers from {array.min():g} to {array.max():g} (images are given in [0, 1]); "
+                "export it with an input of floats, or load it in your own code: file.py:function"
+            )
+        return found
+
     def fingerprint(self) -> str:
-        """Return a hash of the file, with the preprocessing."""
+        """Return a hash of the file and its weights, with the preprocessing."""
         return f"onnx {self.digest} {self.name} {self.prepare!r}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return OnnxModel, (self.path, self.output, self.prepare)
+
+
+def _weight_files(path: Path) -> list[Path]:
+    """Return the files beside a model that hold its weights, as exporters write large ones."""
+    import onnx  # noqa: PLC0415 - an extra
+
+    def tensors(graph: Any) -> Iterator[Any]:
+        yield from graph.initializer
+        for attribute in (each for node in graph.node for each in node.attribute):
+            yield attribute.t
+            for inner in (attribute.g, *attribute.graphs):
+                yield from tensors(inner)
+
+    found = onnx.load(path, load_external_data=False)
+    entries = (entry for each in tensors(found.graph) for entry in each.external_data)
+    names = {entry.value for entry in entries if entry.key == "location"}
+    return [path.parent / each for each in sorted(names)]
 
 
 def _prepare(reference: Reference) -> Callable[[Any], Any] | None:
