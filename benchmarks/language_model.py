@@ -54,6 +54,8 @@ TEXT, TEACHER = tl.HardLabels(), tl.SoftTargets(1)
 BOTH = 0.5 * TEXT + 0.5 * TEACHER
 PROMPT, WRITTEN = 64, 0.5
 """Tokens of a prompt; the fraction of batches that the student writes at the end."""
+TURNS = 5
+"""How often each model's speed is measured."""
 PASSAGE = 2000
 """Tokens of the books that are read at once to find which of them occur."""
 
@@ -201,12 +203,20 @@ class Benchmark:
         }
 
     def speeds(self) -> None:
-        """Print sizes, and how fast the models write."""
+        """Print sizes, and how fast the models write, measured in turns."""
         models = {"teacher": teacher(), "student": self.start(), "pruned": self.pruned().start}
-        for name, each in models.items():
+        prompt, sizes = list(range(5, 133)), (1, 8)
+        turns = [
+            [tl.evaluation.generation_speed(each, prompt, 32, sizes, 1) for each in models.values()]
+            for _ in range(TURNS)
+        ]
+        # [turns, models, sizes]
+        rates = np.array([[[s.tokens_per_second for s in each] for each in turn] for turn in turns])
+        medians, ratios = np.median(rates, axis=0), np.median(rates / rates[:, :1], axis=0)
+        for number, (name, each) in enumerate(models.items()):
             print(f"{name}: {each.num_parameters():,} parameters")
-            for speed in tl.evaluation.generation_speed(each, list(range(5, 133)), 64):
-                print(f"  {speed}")
+            for size, rate, ratio in zip(sizes, medians[number], ratios[number], strict=True):
+                print(f"  {size} at once: {rate:.0f} tokens a second, {ratio:.2f} of the teacher's")
 
     def run(self, only: Sequence[str]) -> None:
         """Train and print the table."""
