@@ -210,7 +210,7 @@ class Benchmark:
             [tl.evaluation.generation_speed(each, prompt, 32, sizes, 1) for each in models.values()]
             for _ in range(TURNS)
         ]
-        # [turns, models, sizes]
+        # By turn, model and size.
         rates = np.array([[[s.tokens_per_second for s in each] for each in turn] for turn in turns])
         medians, ratios = np.median(rates, axis=0), np.median(rates / rates[:, :1], axis=0)
         for number, (name, each) in enumerate(models.items()):
