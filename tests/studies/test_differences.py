@@ -14,6 +14,7 @@ from tutelage.reports.report import record_page
 from tutelage.studies.differences import Scores
 
 LABELS = {"labels": tl.HardLabels()}
+QUIET = tl.Engine(device="cpu", progress=False)
 
 
 def right(study, setup, arm, seeds):
@@ -274,3 +275,39 @@ def test_examples_without_a_label_are_left_out(setup):
     table = right(study, setup, "soft", (0, 1)) - right(study, setup, "labels", (0, 1))
     known = (unknown != -100).numpy()
     assert found.interval == paired_interval(table[:, known], resolution=1)
+
+
+def test_more_of_r2_is_better_and_its_interval_is_its_own():
+    """It had the squared errors of `mse`, of which less is better."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(900, 4, generator=generator)
+    values = 0.3 * inputs[:, :1] + 0.1 * torch.randn(900, 1, generator=generator)
+    train, test = TensorDataset(inputs[:100], values[:100]), TensorDataset(
+        inputs[100:], values[100:]
+    )  # fmt: skip
+    study = tl.study(
+        None, lambda: torch.nn.Linear(4, 1), train=train, test=test, monitor="r2", seeds=2,
+        arms={"long": tl.Arm(objective=tl.LabelRegression(), epochs=30)}, epochs=3,
+        controls={"short": tl.LabelRegression()}, training=tl.Training(engine=QUIET),
+        progress=False,
+    )  # fmt: skip
+    (found,) = study.results.comparisons
+    ours, theirs = (study.results.arm(name).values("r2") for name in ("long", "short"))
+    assert np.mean(ours) > np.mean(theirs)
+    assert found.differences == pytest.approx(np.subtract(ours, theirs), abs=1e-6)
+    assert found.interval.mean == pytest.approx(np.mean(found.differences), abs=1e-6)
+    assert "better in r2" in study.verdict
+    # The difference is (E' − E)/V with errors e and the spread v of labels: linearised, an example
+    # adds (e' − e)/V − (E' − E) v/V².
+    labels = test.tensors[1].double()
+    spread = (labels - labels.mean()).square()[:, 0]
+    rows = []
+    for seed in (0, 1):
+        less, more = (
+            (predict(study.student(name, seed), test).double() - labels).square()[:, 0]
+            for name in ("long", "short")
+        )
+        gain = more - less
+        rows.append((gain - gain.mean() * (spread / spread.mean() - 1)) / spread.mean())
+    expected = paired_interval(torch.stack(rows))
+    assert found.interval.half_width == pytest.approx(expected.half_width, rel=0.3)

@@ -194,6 +194,8 @@ class Scorer:
         known = Batch(output, labels).labelled()
         if name == "accuracy":
             return known.nonzero().ravel(), (prediction.argmax(dim=1) == labels)[known]
+        if name != "mse":  # as R², a ratio of two sums
+            return None
         errors = (prediction.double() - labels.reshape(prediction.shape).double()).square()
         known = errors.flatten(1).isfinite().all(dim=1)
         if bool(known.logical_xor(Batch(output, labels).labelled()).any()):
