@@ -55,7 +55,7 @@ def test_images_are_resized_by_the_shorter_side_and_cropped(tmp_path):
 
 
 def test_parts_in_folders_of_their_own(tmp_path):
-    for part in ("train", "valid", "test"):
+    for part in ("Train", "valid", "test"):
         folder_of(tmp_path / part)
     splits = load_data("data", {"train": tmp_path})
     assert (len(splits.train), len(splits.val), len(splits.test)) == (6, 6, 6)

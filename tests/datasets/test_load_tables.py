@@ -285,3 +285,46 @@ def test_misspelt_label_and_missing_columns_are_refused(tmp_path):
         load_data("data", {"train": train, "label": "pays"})
     with pytest.raises(DataError, match=r"a column of b.csv, got 'since'"):
         load_data("data", {"train": train, "test": test, "label": "pay"})
+
+
+def test_domains_do_not_depend_on_how_their_numbers_are_written(tmp_path):
+    rows = [{"t": f"{at}", "d": at % 2, "y": "ab"[at // 2 % 2]} for at in range(8)]
+    train = write_table(tmp_path / "a.jsonl", rows)
+    test = write_table(tmp_path / "b.jsonl", [{**each, "d": float(each["d"])} for each in rows])
+    options = {"train": train, "test": test, "text": "t", "label": "y", "domain": "d"}
+    splits = load_data("data", options)
+    assert [each[2] for each in splits.test] == [each[2] for each in splits.train] == ["0", "1"] * 4
+
+
+@pytest.mark.parametrize("option", [{"categories": "y"}, {"classes": ["a", "b"]}])
+def test_an_option_that_the_data_has_no_use_for_is_refused(tmp_path, option):
+    train = write_table(tmp_path / "a.csv", [{"t": "one", "y": "a"}, {"t": "two", "y": "b"}])
+    with pytest.raises(ArgumentError, match=f"`data.{next(iter(option))}`"):
+        load_data("data", {"train": train, "text": "t", **option})
+
+
+@pytest.mark.parametrize("cells", [["3,5", "4,0"], ["3", "1.234,5"], ["1,234", "1,234,567.5"]])
+def test_numbers_with_commas_are_no_categories_or_classes_in_silence(tmp_path, cells):
+    rows = "\n".join(f"{cells[at % 2]};{'ab'[at // 2 % 2]}" for at in range(8))
+    (tmp_path / "a.csv").write_text(f"x;y\n{rows}")
+    options = {"train": str(tmp_path / "a.csv")}
+    with pytest.raises(DataError, match=r"numbers as 1234\.5"):
+        load_data("data", {**options, "label": "y"})
+    with pytest.raises(DataError, match=r"numbers as 1234\.5"):
+        load_data("data", {**options, "label": "x"})
+    splits = load_data("data", {**options, "label": "y", "categories": "x"})
+    assert splits.columns is not None
+    assert splits.columns.columns[0].categories == tuple(sorted(cells))
+    splits = load_data("data", {**options, "label": "x", "kind": "classes"})
+    assert set(splits.classes) == set(cells)
+
+
+def test_rows_of_a_tsv_file_are_not_joined_by_quotes_of_their_texts(tmp_path):
+    rows = ['"Great film\tpos', 'I liked it"\tneg', "fine\tpos", "bad\tneg"]
+    options = {"train": str(tmp_path / "a.tsv"), "text": "t", "label": "y"}
+    (tmp_path / "a.tsv").write_text("\n".join(["t\ty", *rows]))
+    with pytest.raises(DataError, match=r"quotes in pairs, got .*Great film"):
+        load_data("data", options)
+    rows = ['"Great\nfilm\tby him"\tpos', "bad\tneg"]
+    (tmp_path / "a.tsv").write_text("\n".join(["t\ty", *rows]))
+    assert load_data("data", options).train[0][0] == "Great\nfilm\tby him"

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from tutelage.datasets import load_data
-from tutelage.errors import DataError
+from tutelage.errors import ArgumentError, DataError
 
 datasets = pytest.importorskip("datasets")
 
@@ -109,6 +109,14 @@ def test_torchvision_set_in_a_folder(tmp_path):
     assert len(splits.classes) == 10
     assert splits.warnings == ()
     assert train.shape == (30, 28, 28)
+
+
+@pytest.mark.parametrize("label", [torch.zeros(40), Image.new("L", (4, 4)), "cat"])
+def test_torchvision_set_without_class_ids_is_refused(monkeypatch, label):
+    examples = [(Image.new("RGB", (4, 4)), label)] * 3  # as of CelebA, or of segmentation
+    monkeypatch.setattr("torchvision.datasets.CelebA", lambda: examples)
+    with pytest.raises(ArgumentError, match="one label each, got CelebA"):
+        load_data("data", {"train": "torchvision:CelebA"})
 
 
 def test_torchvision_set_that_is_not_there_is_refused(tmp_path):

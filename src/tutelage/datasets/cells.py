@@ -12,6 +12,7 @@ import numpy as np
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?|nan", re.I)
 _CODE = re.compile(r"[+-]?0\d")
 """Digits after a leading zero are a code, such as 01234, and not a number."""
+_COMMA = re.compile(r"[+-]?\d[\d.]*,[\d,.]*\d")
 _PLAIN, _CODES = frozenset("0123456789+-.eE\n"), re.compile(r"^[+-]?0\d", re.M)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?(Z|[+-]\d\d:?\d\d)?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -62,6 +63,12 @@ def number(cell: object) -> float | None:
     if isinstance(cell, bool) or not isinstance(cell, (int, float, np.integer, np.floating)):
         return None
     return float(cell)
+
+
+def with_comma(texts: Collection[str]) -> str | None:
+    """Return a number with a comma, if all texts are numbers with or without one; None if not."""
+    numeric = all(number(each) is not None or _COMMA.fullmatch(each) for each in texts)
+    return next((each for each in texts if "," in each), None) if numeric else None
 
 
 def days(cell: object) -> float | None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tutelage.datasets.cells import as_text, mapped
+from tutelage.datasets.cells import as_text, mapped, with_comma
 from tutelage.datasets.frame import Cells, Frame
 from tutelage.errors import DataError
 
@@ -154,6 +154,12 @@ def _fitted(
                 f"omit: [{name}]"
             )
     categories = _categories(cells, present)
+    if (comma := with_comma(categories)) is not None:
+        raise DataError(
+            f"the column {name!r} must hold numbers as 1234.5, or categories, got {comma!r} in "
+            f"{frame.name}; write a dot before decimals and nothing between thousands, or name the "
+            "column in `categories`"
+        )
     if len(categories) > _FEW and 2 * len(categories) > len(present):
         raise DataError(
             f"the column {name!r} must hold numbers, dates as 2024-12-31, or a few categories, got "

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.datasets.cells import days, is_missing, mapped, number, numbers
+from tutelage.datasets.cells import as_text, days, is_missing, mapped, number, numbers
 from tutelage.errors import DataError, did_you_mean, some_of
 
 Kind = Literal["number", "date"]
@@ -68,7 +68,7 @@ class Frame:
                 f"`{option}` must name a column that is never empty, got {name!r}, which is in "
                 f"{self.row(int(absent.argmax()))}; fill it, or leave such rows out"
             )
-        return list(map(str, cells))
+        return list(map(as_text, cells))
 
     def absent(self, name: str, missing: Collection[str]) -> NDArray[np.bool_]:
         """Tell which cells of a column hold nothing."""

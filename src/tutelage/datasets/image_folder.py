@@ -35,11 +35,12 @@ def with_parts(argument: str, options: DataOptions) -> DataOptions:
         return options
     inside = sorted(each.name for each in folder.iterdir() if each.is_dir())
     inside = [each for each in inside if not each.startswith(_HIDDEN)]
-    if "train" not in map(PART_OF.get, inside) or not set(inside) <= PART_OF.keys():
+    part_of = {name: PART_OF.get(name.lower(), "") for name in inside}
+    if "train" not in part_of.values() or "" in part_of.values():
         return options
     found: dict[str, str] = {}
-    for name in inside:
-        first = found.setdefault(PART_OF[name], name)
+    for name, part in part_of.items():
+        first = found.setdefault(part, name)
         if first != name:
             raise DataError(
                 f"`{argument}.train` must have one folder for each part of the data, got {first} "

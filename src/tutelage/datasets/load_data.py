@@ -76,7 +76,7 @@ def _completed(argument: str, options: DataOptions, train: Content) -> DataOptio
         "domain": train.domain or options.domain,
         "classes": options.classes or known,
     }
-    for name in ("columns", "omit"):
+    for name in ("columns", "categories", "omit"):
         if train.inputs is not None and getattr(options, name):
             raise ArgumentError(
                 f"`{argument}.{name}` must be of a table, got {options.train}; leave it out"
@@ -86,10 +86,12 @@ def _completed(argument: str, options: DataOptions, train: Content) -> DataOptio
             f"`{argument}.image_size` is for images, got {options.train}; leave it out"
         )
     options = options.model_copy(update=given)
-    if options.kind is not None and not options.labels:
-        raise ArgumentError(
-            f"`{argument}.kind` says what labels are, got data without; name their column: label"
-        )
+    for name in ("kind", "classes"):
+        if getattr(options, name) is not None and not options.labels:
+            raise ArgumentError(
+                f"`{argument}.{name}` says what labels are, got data without; name their column: "
+                "label"
+            )
     refuse_unread_parts(train.frame, options)
     for option, names in (
         ("label", options.labels),

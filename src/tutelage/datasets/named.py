@@ -126,7 +126,9 @@ def read_torchvision(argument: str, reference: str, options: DataOptions) -> Con
         )
     dataset = _made(argument, getattr(datasets, name), folder or "data")
     first = dataset[0]
-    if not (isinstance(first, tuple) and len(first) == _PAIR and hasattr(first[0], "convert")):
+    pair = isinstance(first, tuple) and len(first) == _PAIR
+    is_id = pair and (isinstance(first[1], int) or getattr(first[1], "ndim", None) == 0)
+    if not (is_id and hasattr(first[0], "convert")):
         raise ArgumentError(
             f"`{argument}` must have images with one label each, got {name}, whose examples have "
             "another form; give a reference to a function of yours that returns a data set"

@@ -78,6 +78,8 @@ def _csv(argument: str, path: Path) -> Frame:
     csv.field_size_limit(max(_LONGEST_CELL, csv.field_size_limit()))
     try:
         names, rows = _read_csv(argument, path, csv.QUOTE_MINIMAL)
+        if table_suffix(path) == ".tsv" and len(names) > 1:
+            _refuse_joined(argument, path, rows)
     except csv.Error as error:
         if table_suffix(path) != ".tsv":
             raise DataError(
@@ -112,6 +114,22 @@ def _read_csv(argument: str, path: Path, quoting: Any) -> tuple[list[str], list[
             return names, list(_full_rows(argument, path, reader, names))
         except csv.Error as error:
             raise csv.Error(f"{error} in line {reader.line_num:,}") from error
+
+
+def _refuse_joined(argument: str, path: Path, rows: list[list[str]]) -> None:
+    """Refuse quotes over several lines of which each is a row: they may be those of the texts."""
+    joined = next((each for row in rows for each in row if "\n" in each and "\t" in each), None)
+    if joined is None:
+        return
+    try:
+        _read_csv(argument, path, csv.QUOTE_NONE)
+    except DataError:  # some lines alone are no rows
+        return
+    raise DataError(
+        f"`{argument}` must have quotes in pairs, got {path} with {joined[:40]!r}, which may be "
+        "one cell in quotes or the cells of several lines; remove the quotes at the begin of "
+        "cells, or save it as CSV"
+    )
 
 
 def _separator(header: str) -> str:

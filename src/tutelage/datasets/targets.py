@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tutelage.datasets.cells import as_text, mapped, number
+from tutelage.datasets.cells import as_text, mapped, number, with_comma
 from tutelage.datasets.frame import Frame
 from tutelage.datasets.lists import (
     holds_lists,
@@ -208,6 +208,12 @@ def _kind_of_several(present: dict[str, list[Any]]) -> Kind:
 def _kind_of_one(name: str, cells: list[Any]) -> Kind:
     values = [number(each) for each in cells]
     readable = sum(each is not None for each in values)
+    comma = with_comma(set(map(as_text, cells))) if readable < len(values) else None
+    if comma is not None:
+        raise DataError(
+            f"labels in {name!r} must be numbers as 1234.5 or names of classes, got {comma!r}; "
+            "write a dot before decimals and nothing between thousands, or kind: classes"
+        )
     if readable == 0:
         return "classes"
     if readable < len(values):

@@ -97,11 +97,12 @@ def load_lightgbm(reference: Reference, classes: int | None) -> Teacher:
         booster = lightgbm.Booster(model_file=str(path))
         count = max(int(head["num_class"]), 2)
     known = objective not in _LIGHTGBM_VALUES
+    categories: Any = booster.pandas_categorical
 
     def run(rows: Any) -> NDArray[Any]:
         if not isinstance(rows, np.ndarray):
             columns = rows.select_dtypes("category")
-            for name, own in zip(columns, booster.pandas_categorical or (), strict=False):
+            for name, own in zip(columns, categories or (), strict=False):
                 # Of categories that were numbers, texts would all be unknown, and so missing.
                 texts = {text: each for each in own for text in (as_text(each), str(each))}
                 rows[name] = rows[name].astype(object).map(texts).astype("category")
