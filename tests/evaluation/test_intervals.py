@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -17,6 +18,7 @@ from tutelage.evaluation import (
     paired_interval,
     seeds_needed,
 )
+from tutelage.evaluation.intervals import listed
 
 SOME = [0.011, -0.004, 0.007, 0.002, 0.009, -0.001]
 numbers = st.lists(st.floats(-1, 1), min_size=2, max_size=12).filter(lambda v: np.std(v) > 1e-6)
@@ -164,6 +166,12 @@ class TestPairedInterval:
         found = paired_interval(table, groups=kind(names))
         assert found == paired_interval(table, groups=[str(each) for each in names])
 
+    def test_groups_with_an_index_of_their_own_are_taken_in_order(self):
+        """As of a data frame that was shuffled."""
+        column = pd.Series(["a", "b", "b", "c"], index=[3, 1, 2, 0])
+        assert list(listed(column)) == ["a", "b", "b", "c"]
+        assert [listed(column)[place] for place in range(4)] == ["a", "b", "b", "c"]
+
     def test_copies_of_examples_add_nothing_if_they_are_one_group(self):
         table = np.random.default_rng(3).normal(size=(3, 20))
         copied = np.repeat(table, 5, axis=1)
@@ -210,7 +218,11 @@ class TestPairedInterval:
 
     @pytest.mark.parametrize(
         ("groups", "message"),
-        [([0, 1], "each of 4 examples, got 2"), ([0, 0, 0, 0], "at least two groups")],
+        [
+            ([0, 1], "each of 4 examples, got 2"),
+            ([0, 0, 0, 0], "at least two groups"),
+            (np.arange(4)[:, None], "one name or number for each example, got ndarray of list"),
+        ],
     )
     def test_invalid_groups_are_refused(self, groups, message):
         with pytest.raises(tl.ArgumentError, match=message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,27 @@ def test_maps_are_those_of_the_models_outputs() -> None:
         for whose, ids in expected.items():
             shown = ids[place].where(known[place], NO_CLASS).numpy()
             assert np.array_equal(pixels_of(sample.maps[whose]), shown)
+
+
+def test_maps_of_a_single_logit_are_the_labels_that_are_predicted() -> None:
+    """The largest of one logit says nothing."""
+    data = TensorDataset(images(4, 0).tensors[0], torch.ones(4, 4, 6).long())
+    student, teacher = torch.randn(2, 4 * 4 * 6, 1)
+    for place, sample in enumerate(samples_of(data, truth("test", data), student, teacher, None)):
+        assert isinstance(sample, ImageSample)
+        for whose, logits in (("student", student), ("teacher", teacher)):
+            shown = (logits.view(4, 4, 6)[place] > 0).numpy()
+            assert np.array_equal(pixels_of(sample.maps[whose]), shown)
+
+
+def test_several_labels_of_a_pixel_have_no_map() -> None:
+    x = images(4, 0).tensors[0]
+    data = TensorDataset(x, torch.ones(4, 4, 6).long())
+    known = truth("test", data)
+    rows = known.by_row[0]
+    several = replace(rows, labels=torch.ones(len(rows.rows), 2).long())
+    known = replace(known, by_row=(several,))
+    assert samples_of(data, known, torch.randn(4 * 4 * 6, 2), None, None) == ()
 
 
 class Tagger(nn.Linear):

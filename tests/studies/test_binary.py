@@ -154,12 +154,19 @@ def test_labels_that_are_never_true_are_named():
     labels = LABELS.clone()
     labels[300:, 1] = 0
     test = truth("test", part(labels, 300, 500))
-    assert notes_on(test, binary=True) == (
+    assert notes_on(test, several=True) == (
         "Of 3 labels, these are never true in the test examples: 1. Average precision and macro F1 "
         "leave them out.",
     )
-    assert notes_on(truth("test", part(LABELS, 300, 500)), binary=True) == ()
-    assert notes_on(truth("test", part(LABELS[:, :1] * 0, 300, 500)), binary=True) == ()
+    assert notes_on(truth("test", part(LABELS, 300, 500)), several=True) == ()
+    assert notes_on(truth("test", part(LABELS[:, :1] * 0, 300, 500)), several=True) == ()
+
+
+def test_positions_are_no_labels():
+    """One label of each pixel."""
+    data = TensorDataset(torch.zeros(5, 3, 4, 6), torch.zeros(5, 4, 6).long())
+    for several in (False, True):
+        assert notes_on(truth("test", data), several) == ()
 
 
 class TestWhatOutputsHold:

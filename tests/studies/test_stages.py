@@ -42,6 +42,17 @@ def test_the_page_says_what_it_learns_from(done):
     assert "; then SoftTargets" in html
 
 
+def test_its_settings_are_those_that_it_was_trained_with(setup):
+    """Epochs are those of the stages, and stages may be swept over."""
+    longer = tl.Arm(sweep={"stages": [stages(epochs=2)]})
+    done = setup.study(arms={"staged": longer}, val=setup.val, seeds=1, controls={})
+    arm = done.results.arm("staged")
+    assert arm.settings["epochs"] == "3"
+    assert arm.learns_from == f"{FIRST}; then {SECOND}"
+    assert arm.trials[0].epochs == 3
+    assert arm.trials[0].steps == 3 * 5  # 300 examples in batches of 64
+
+
 def test_it_is_taken_up_without_training_again(done, setup):
     study, out = done
     times = {path: path.stat().st_mtime_ns for path in out.glob("trials/*/run/*/last.pt")}

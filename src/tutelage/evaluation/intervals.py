@@ -296,8 +296,15 @@ def _described(differences: Any) -> str:
 
 
 def listed(groups: Groups) -> Sequence[Hashable]:
-    """Return groups as objects that are equal where their values are."""
-    return groups.tolist() if isinstance(groups, (np.ndarray, Tensor)) else groups
+    """Return groups, in order, as objects that are equal where their values are."""
+    # A column of pandas, whose index may be in another order, has them in order when iterated.
+    found = groups.tolist() if isinstance(groups, (np.ndarray, Tensor)) else list(groups)
+    if not all(isinstance(each, Hashable) for each in found):
+        raise ArgumentError(
+            "`groups` must be one name or number for each example, got "
+            f"{type(groups).__name__} of {type(found[0]).__name__}; give one dimension"
+        )
+    return found
 
 
 def numbered(groups: Groups) -> list[int]:

@@ -137,7 +137,7 @@ class Collector:
             name=name,
             trials=tuple(self._trial(each) for each in done),
             is_control=name in self.plan.controls,
-            learns_from=arm.note or _learns_from(self.plan, arm),
+            learns_from=arm.note or _learns_from(self.plan, done[0].planned.arm),
             settings=self._settings(name),
             model=self.models[name],
             tried=self.chosen[name].tried,
@@ -193,6 +193,8 @@ class Collector:
         seed = self.plan.seeds[0]
         own = {} if arm.run else {"objective": _learns_from(self.plan, arm)}
         used = self.plan.settings(arm, seed, self.plan.train_data(arm, seed))
+        if arm.stages:
+            used["epochs"] = sum(stage.epochs for stage in arm.stages)
         chosen = self.chosen[name]
         swept = {"chosen": readable_setting(chosen.setting)} if chosen.setting else {}
         left_out = ("seed", "engine", "metrics", "monitor")

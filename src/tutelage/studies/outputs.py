@@ -130,10 +130,13 @@ def truth(name: str, data: object, student: Callable[[], object] | None = None) 
     )
 
 
-def notes_on(test: Truth, binary: bool = False) -> tuple[str, ...]:
-    """Return what a reader must know of the labels of test data, perhaps binary, in sentences."""
+def notes_on(test: Truth, several: bool = False) -> tuple[str, ...]:
+    """Return what a reader must know of the labels of test data, in sentences.
+
+    Those of an example may be `several` binary ones, and not a class, or one for each position.
+    """
     labels = test.labels
-    if labels is not None and binary and labels.ndim > 1:
+    if labels is not None and several and labels.ndim == 2:  # noqa: PLR2004 - one answer each
         return _never_true(labels)
     if labels is None or labels.is_floating_point() or labels.ndim != 1:
         return ()

@@ -47,7 +47,8 @@ def samples_of(
         return _detected(data, truth.outputs(student), teacher)
     comparable = teacher is not None and teacher.shape == student.shape
     outputs = truth.outputs(student, teacher if comparable else None)
-    if outputs.rows is None or outputs.labels is None or outputs.labels.is_floating_point():
+    labels = outputs.labels
+    if outputs.rows is None or labels is None or labels.is_floating_point() or labels.ndim > 1:
         return ()
     if words is not None:
         return _texts(data, truth.examples, outputs, words)
@@ -116,4 +117,9 @@ def _classes(outputs: Outputs, place: int) -> dict[str, Tensor]:
     own = outputs[[place]]
     models = {"teacher": own.teacher, "student": own.student}
     true = {} if own.labels is None else {"true": own.labels.long().clamp(min=-1)}
-    return true | {whose: each.argmax(dim=1) for whose, each in models.items() if each is not None}
+    return true | {whose: _predicted(each) for whose, each in models.items() if each is not None}
+
+
+def _predicted(logits: Tensor) -> Tensor:
+    """Return the class of each row; of a single logit 1 where the label is predicted, else 0."""
+    return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(dim=1)

@@ -246,11 +246,10 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         with shared(partial(_help, plan, known_val, known), training.processes):
             finished = _carry_out(trials, scorer)
         with exclusive(plan.folder):  # one process at a time measures, or they disturb each other
-            results = replace(
-                conclude(finished, words, primary),
-                overlaps=overlaps,
-                notes=(*notes, *notes_on(known, kind == "binary")),
-            )
+            results = conclude(finished, words, primary)
+            several = "label_accuracy" in results.arm(results.primary).metrics
+            notes = (*notes, *notes_on(known, several))
+            results = replace(results, overlaps=overlaps, notes=notes)
             write_record(results, plan.folder / "results.json")
     return Study(results, None if out is None else plan.folder, finished)
 
