@@ -311,3 +311,13 @@ def test_more_of_r2_is_better_and_its_interval_is_its_own():
         rows.append((gain - gain.mean() * (spread / spread.mean() - 1)) / spread.mean())
     expected = paired_interval(torch.stack(rows))
     assert found.interval.half_width == pytest.approx(expected.half_width, rel=0.3)
+
+
+def test_examples_without_a_label_are_no_class(setup):
+    """Though their agreement with the teacher is known."""
+    inputs, labels = setup.test.tensors
+    unknown = labels.clone()
+    unknown[::3] = -100
+    test = TensorDataset(inputs, unknown)
+    study = setup.study(test=test, controls=LABELS, monitor="agreement", seeds=1)
+    assert {each.name for each in study.results.parts} == set(map(str, range(10)))

@@ -8,6 +8,7 @@ from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from tutelage.evaluation import accuracy, predict
+from tutelage.studies import carry_out
 
 RATES = [1e-4, 1e-2, 3e-2]
 QUIET = tl.Engine(device="cpu", progress=False)
@@ -174,3 +175,23 @@ def test_swept_objectives_tell_the_task():
         training=tl.Training(engine=QUIET), progress=False,
     )  # fmt: skip
     assert study.results.metric.name == "mse"
+
+
+def test_a_trial_that_diverged_in_tuning_may_succeed_later(setup, tmp_path, monkeypatch):
+    """Of a function that was mended elsewhere, or on a GPU."""
+    calls, whole = [], carry_out.train
+
+    def train(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise tl.NonFiniteError("once")
+        assert len(calls) < 5
+        return whole(*arguments)
+
+    monkeypatch.setattr(carry_out, "train", train)
+    options = {"val": setup.val, "seeds": 1, "epochs": 1, "controls": {}, "out": tmp_path}
+    own = {"objective": tl.SoftTargets(4)}
+    with pytest.raises(tl.NonFiniteError, match="must train at one of its settings"):
+        setup.study(arms={"soft": tl.Arm(sweep={"learning_rate": [1e-3]}, **own)}, **options)
+    done = setup.study(arms={"soft": tl.Arm(learning_rate=1e-3, **own)}, **options)
+    assert done.results.arm("soft").trials[0].steps == 5

@@ -166,7 +166,7 @@ class Trials:
         if not (tuning or self._compared(folder)):
             found = train_fidelity(self.plan, planned, trained.student)
             write_json(folder.fidelity(str(self._teacher)), found)
-        if folder.record() is None:
+        if "diverged" in (folder.record() or {"diverged": ""}):
             record = {"arm": planned.name, "seed": planned.seed, "seconds": trained.seconds}
             folder.finish(record | trained.record)
             end_for_good(folder.run)

@@ -20,6 +20,7 @@ from tutelage.evaluation import Interval, non_inferiority, paired_interval, seed
 from tutelage.evaluation.breakdown import places
 from tutelage.objectives import Objective
 from tutelage.reports.record import Comparison, PartDifference
+from tutelage.signals import UNLABELLED
 from tutelage.studies.pseudo_values import PseudoValues
 from tutelage.studies.score import Scorer
 
@@ -170,6 +171,8 @@ class Differences:
         if whole.rows:
             names = self.scorer.test.domains if kind == "domain" else self._classes()
             split = {} if names is None else _split(whole, names)
+            if kind == "class":
+                split.pop(str(UNLABELLED), None)  # whose agreement with the teacher is known
             if self.scorer.test.outputs(outputs[0]).rows is None:
                 return split
             metric = self.scorer.monitor.name  # a ratio, to be linearised about each part's mean

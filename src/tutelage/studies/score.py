@@ -194,12 +194,11 @@ class Scorer:
         known = Batch(output, labels).labelled()
         if name == "accuracy":
             return known.nonzero().ravel(), (prediction.argmax(dim=1) == labels)[known]
-        if name != "mse":  # as R², a ratio of two sums
-            return None
         errors = (prediction.double() - labels.reshape(prediction.shape).double()).square()
         known = errors.flatten(1).isfinite().all(dim=1)
-        if bool(known.logical_xor(Batch(output, labels).labelled()).any()):
-            return None  # an example with some of its values: the mean is over values
+        partly = bool(known.logical_xor(Batch(output, labels).labelled()).any())
+        if name != "mse" or partly:  # R² is a ratio of sums; a mean over values, not over examples
+            return None
         return known.nonzero().ravel(), errors.flatten(1).mean(dim=1)[known]
 
     def _agreement(self, objective: Objective, prediction: Tensor) -> tuple[Tensor, Tensor] | None:
