@@ -261,13 +261,33 @@ def _parts(value: object) -> list[Any] | None:  # noqa: PLR0911 - a case for eac
 def _may_change(module: nn.Module, name: str, value: object) -> bool:
     """Tell whether a module's attribute looks like what it keeps from one call to the next.
 
-    That is a name with "cache", and one that begins with an underscore unless it holds a plain
-    value in a class of the user's own. Modules of this package keep nothing.
+    That is a name with "cache"; one that begins with an underscore, unless it holds a plain value
+    in a class of the user's own; and one that `forward` of such a class assigns, as a counter.
+    Modules of this package keep nothing.
     """
-    origin = type(module).__module__
-    plain = value is not None and isinstance(value, _PLAIN) and _of_user(origin)
-    kept = "cache" in name or (name.startswith("_") and not plain)
-    return kept and not origin.startswith("tutelage.")
+    kind = type(module)
+    plain = value is not None and isinstance(value, _PLAIN) and _of_user(kind.__module__)
+    kept = "cache" in name or (name.startswith("_") and not plain) or name in _assigned(kind)
+    return kept and not kind.__module__.startswith("tutelage.")
+
+
+@cache
+def _assigned(kind: type[nn.Module]) -> set[str]:
+    """Return the attributes that `forward`, or what it calls of its class, assigns."""
+    found, seen, left = set[str](), set[str](), {"forward"}
+    while left - seen:
+        name = (left - seen).pop()
+        seen.add(name)
+        for method in (vars(each).get(name) for each in kind.__mro__):
+            if isinstance(method, FunctionType) and _of_user(method.__module__):
+                left |= names_of(method.__code__)
+                found |= {
+                    each.argval
+                    for code in _codes(method.__code__)
+                    for each in dis.get_instructions(code)
+                    if each.opname == "STORE_ATTR"
+                }
+    return found
 
 
 def _globals(function: FunctionType) -> list[Any]:

@@ -256,18 +256,16 @@ from tutelage.store import layout
 layout._BLOCK_BYTES = 1
 left = int(sys.argv[2])
 
-class Dying(own.Words):
-    def forward(self, *args, **kwargs):
-        global left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().forward(*args, **kwargs)
+def die(*_):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 from tutelage.store import writer
 writer._SECONDS_BETWEEN_COMMITS = 0
-teacher = Dying()
-teacher.__class__.__name__ = "Words"
+teacher = own.Words()
+teacher.register_forward_pre_hook(die)
 own.stored(sys.argv[1], own.texts(), teacher, top_k=own.K)
 """
 
