@@ -66,6 +66,16 @@ def reencoded(each: Text, other: Any) -> Text:
     return {"input_ids": torch.tensor(other(written)["input_ids"])}
 
 
+def pruned(model: Any) -> Any:
+    """Return a model with the tokens alone that the books have, and its tokenizer."""
+    texts = [
+        tokenizer().decode(first[at : at + PASSAGE])
+        for first, _ in books()
+        for at in range(0, len(first), PASSAGE)
+    ]
+    return tl.students.prune_vocabulary(model, tokenizer(), texts)
+
+
 def losses(model: Any, held_out: list[Text], other: Any = None) -> list[float]:
     """Return the loss of each text, divided by the number of the teacher's tokens.
 
@@ -155,16 +165,9 @@ class Benchmark:
     @cache  # noqa: B019 - there is one benchmark
     def pruned(self) -> Arm:
         """Return the row of a student with the tokens alone that its books have."""
-        texts = [
-            tokenizer().decode(first[at : at + PASSAGE])
-            for first, _ in books()
-            for at in range(0, len(first), PASSAGE)
-        ]
-        who, own, _ = tl.students.prune_vocabulary(self.corrected(), tokenizer(), texts)
-        start = tl.students.prune_vocabulary(self.start(), tokenizer(), texts).model
+        who, own, _ = pruned(self.corrected())
         train = [reencoded(each, own) for each in self.train]
-        judge = tl.students.prune_vocabulary(teacher(), tokenizer(), texts).model
-        return Arm(who, BOTH, train, start, own, judge)
+        return Arm(who, BOTH, train, pruned(self.start()).model, own, pruned(teacher()).model)
 
     def on_policy(self) -> Arm:
         """Return the row of a student that writes a part of its texts, more and more of them."""
@@ -204,7 +207,11 @@ class Benchmark:
 
     def speeds(self) -> None:
         """Print sizes, and how fast the models write, measured in turns."""
-        models = {"teacher": teacher(), "student": self.start(), "pruned": self.pruned().start}
+        models = {
+            "teacher": teacher(),
+            "student": self.start(),
+            "pruned": pruned(self.start()).model,
+        }
         prompt, sizes = list(range(5, 133)), (1, 8)
         turns = [
             [tl.evaluation.generation_speed(each, prompt, 32, sizes, 1) for each in models.values()]
