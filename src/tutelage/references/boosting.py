@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +97,7 @@ def load_lightgbm(reference: Reference, classes: int | None) -> Teacher:
         booster = lightgbm.Booster(model_file=str(path))
         count = max(int(head["num_class"]), 2)
     known = objective not in _LIGHTGBM_VALUES
-    categories: Any = booster.pandas_categorical
+    categories = cast("list[list[Any]] | None", booster.pandas_categorical)
 
     def run(rows: Any) -> NDArray[Any]:
         if not isinstance(rows, np.ndarray):
