@@ -142,7 +142,11 @@ def test_stages_cannot_be_lengthened(tmp_path):
 def test_a_run_that_ended_for_good_is_returned_and_not_lengthened(tmp_path):
     done = distill(tmp_path, 2)
     assert last(tmp_path)
+    foreign = tmp_path / "weights" / "last.pt"
+    foreign.parent.mkdir()
+    foreign.write_bytes(b"of another library")
     end_for_good(tmp_path)
+    assert foreign.read_bytes() == b"of another library"
     assert torch.load(tmp_path / "last.pt", weights_only=True)["optimizer"] is None
     with pytest.raises(tl.RunFolderError, match="its optimizer's state was not kept"):
         distill(tmp_path, 3)

@@ -190,6 +190,8 @@ def end_for_good(out: Path) -> None:
         out: The folder of a run, or of stages.
     """
     for path in out.rglob("last.pt"):
+        if not (path.parent / "run.json").exists():
+            continue  # of another library, which a function of the user's has called
         kept = load(path)
         if kept is not None and kept["finished"]:
             refuse_longer(path.parent, "its optimizer's state was not kept, as in all studies")
