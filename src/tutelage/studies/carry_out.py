@@ -18,7 +18,8 @@ from tutelage.studies.folder import TrialFolder, exclusive
 from tutelage.studies.keys import Keys
 from tutelage.studies.outputs import Truth
 from tutelage.studies.plan import StudyPlan, student_for
-from tutelage.studies.trial import Planned, train, train_fidelity
+from tutelage.studies.returned import keep, kept
+from tutelage.studies.trial import Planned, Trained, train, train_fidelity
 from tutelage.teachers import Live, Teacher
 from tutelage.training.checkpointer import end_for_good
 
@@ -87,8 +88,7 @@ class Trials:
 
     def student(self, planned: Planned) -> nn.Module:
         """Return a finished trial's student, from the folder of its run."""
-        folder = self._folder(planned)
-        return train(self.plan, planned, folder.run).student
+        return self._train(planned, self._folder(planned)).student
 
     def teacher_outputs(self, name: str, data: object) -> Tensor | None:
         """Return the teacher's outputs on the data of a name (`self.val`, `self.test`), kept.
@@ -151,7 +151,7 @@ class Trials:
     def _carry_out(self, planned: Planned, folder: TrialFolder, tuning: bool) -> None:
         began = time.monotonic()
         try:
-            trained = train(self.plan, planned, folder.run)
+            trained = self._train(planned, folder)
         except NonFiniteError as error:
             if tuning:
                 seconds = time.monotonic() - began
@@ -170,6 +170,16 @@ class Trials:
             record = {"arm": planned.name, "seed": planned.seed, "seconds": trained.seconds}
             folder.finish(record | trained.record)
             end_for_good(folder.run)
+
+    def _train(self, planned: Planned, folder: TrialFolder) -> Trained:
+        if planned.arm.run is None:
+            return train(self.plan, planned, folder.run)
+        first = self.plan.first_student(planned.arm, planned.seed)
+        found = kept(folder.student, first)
+        if found is None:
+            found = train(self.plan, planned, folder.run)
+            keep(folder.student, found, first)
+        return found
 
     def _load(self, planned: Planned) -> Done:
         folder = self._folder(planned)

@@ -12,7 +12,7 @@ from statistics import fmean
 
 from torch import Tensor, nn
 
-from tutelage.identity import digest
+from tutelage.identity import digest, identity
 from tutelage.reports.models import Timing, measure_models, measure_variants
 from tutelage.reports.record import ArmRecord, ModelRecord, Record
 from tutelage.reports.summary import SIMILARITY_TEMPERATURE, unmeasured_scores, versions
@@ -131,10 +131,8 @@ def _timing(finished: Finished) -> Timing:
 
 
 def _architecture(model: nn.Module) -> str:
-    """Return a text that two models share if they have the same parts and shapes."""
-    state = model.state_dict().items()
-    shapes = [(name, tuple(each.shape)) for name, each in state if isinstance(each, Tensor)]
-    return digest(repr(model), repr(shapes))
+    """Return a text that two models share if they differ in the values of tensors only."""
+    return digest(identity(model, tensors="none"))
 
 
 def _with_variants(

@@ -7,6 +7,7 @@ out/
 ├── teacher/                  the teacher's outputs
 └── trials/KEY/
     ├── run/                  the training: checkpoints, log, student
+    ├── student.pt            the student of an arm that is a function
     ├── outputs-DATA.npy      the student's outputs on validation and test data
     ├── fidelity-TEACHER.json fidelity to the teacher on its training data
     └── trial.json            written last: the trial is done
@@ -39,6 +40,7 @@ class TrialFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.run, self._record = path / "run", path / "trial.json"
+        self.student = path / "student.pt"
 
     def outputs(self, data: str) -> Path:
         """Return the file of the outputs on a data set."""
