@@ -48,6 +48,10 @@ def test_distill_then_evaluate(job):
     assert (code, list(metrics)) == (0, ["teacher", "student"])
     assert {"accuracy", "agreement"} <= metrics["student"].keys()
     assert "accuracy" in invoke("evaluate", "job.yaml", "--on", "val").stdout
+    code, exported = as_json("export", "runs/job")
+    assert (code, exported["path"]) == (0, "runs/job/student.onnx")
+    assert (job / "runs" / "job" / "student.onnx").stat().st_size == exported["file_bytes"]
+    assert "largest difference" in invoke("export", "job.yaml", "--to", "a.onnx").stdout
 
 
 def test_an_error_of_several_lines_is_one_line():

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         StoreError,
         TutelageError,
     )
+    from tutelage.exporting import Exported, export
     from tutelage.heads import HeadLogits
     from tutelage.objectives import *  # noqa: F403 - the list is kept there
     from tutelage.recipes import Recipe
@@ -65,6 +66,7 @@ _HOMES = (
     "wants",
     "objectives",
     "distiller",
+    "exporting",
     "training",
     "studies",
     "store",
@@ -90,6 +92,7 @@ __all__ = [
     "DataError",
     "Distiller",
     "Engine",
+    "Exported",
     "Fields",
     "HeadLogits",
     "Losses",
@@ -119,6 +122,7 @@ __all__ = [
     "datasets",
     "distill",
     "evaluation",
+    "export",
     "fine_tune",
     "fit",
     "label",

@@ -12,7 +12,7 @@ from torch._inductor import config
 from tutelage.data import randomness
 from tutelage.errors import DataError, ModelError
 from tutelage.evaluation import accuracy, agreement, latencies, variants
-from tutelage.evaluation.variants import _check
+from tutelage.evaluation.variants import check_close
 
 NAMES = ["plain", "compiled", "bf16", "int8", "onnx"]
 # bfloat16 has 8 bits of precision, and 8-bit integers as many for the whole range of a layer.
@@ -283,6 +283,6 @@ def test_a_model_that_refuses_the_inputs_is_named():
 @pytest.mark.parametrize("values", [[torch.nan], [torch.nan, torch.inf], [1.0, torch.nan]])
 def test_outputs_that_are_not_finite_are_compared_too(values):
     expected = torch.tensor(values).expand(2, -1)
-    _check(expected.clone(), expected, 2, 0.01)
+    check_close(expected.clone(), expected, 2, 0.01)
     with pytest.raises(ModelError, match="must be close to the model's, whose largest is"):
-        _check(torch.full_like(expected, 3.0), expected, 2, 0.01)
+        check_close(torch.full_like(expected, 3.0), expected, 2, 0.01)

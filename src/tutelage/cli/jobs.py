@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from tutelage.recipes import Recipe
 
-RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
+RecipeFile = Annotated[
+    Path,
+    typer.Argument(metavar="RECIPE", help="The recipe, a YAML file, or the folder of its run."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -80,6 +83,24 @@ def evaluate(
     with told(as_json) as result:
         result.update(read(recipe, overrides).evaluate(on))
         Console().print(_table(result, on))
+
+
+def export(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    to: Annotated[
+        Path | None, typer.Option(help="The file, .onnx.", show_default="RUN/student.onnx")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the trained student of a recipe as ONNX, compared with it on data of the recipe.
+
+    The file runs without PyTorch. It takes raw images or rows of a table; of texts it takes tokens.
+    """
+    with told(as_json) as result:
+        found = read(recipe, overrides).export(to)
+        typer.echo(str(found))
+        result.update(vars(found))
 
 
 def schema() -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, cast
@@ -15,8 +13,9 @@ from torch import Tensor, nn
 
 from tutelage.errors import ModelError, in_short
 from tutelage.evaluation.cost import measure_cost
+from tutelage.evaluation.onnx_file import OnnxSession, write_onnx
 from tutelage.layers.observe import arguments
-from tutelage.nested import batch_size, describe, named_tensors, on_tensors
+from tutelage.nested import batch_size, on_tensors
 from tutelage.signals import Batch
 
 _MANY = 1000  # compilations of one class of models
@@ -114,75 +113,11 @@ def int8(model: nn.Module, _: Any) -> Built:
 
 def onnx(model: nn.Module, inputs: Any) -> Built:
     """Export the model for any batch size, weights included, and open it in ONNX Runtime."""
-    try:
-        # The exporter imports the first two itself, with a less helpful error.
-        runtime = [import_module(name) for name in ("onnx", "onnxscript", "onnxruntime")][-1]
-    except ImportError as error:
-        raise ModelError(
-            f"{error.name} is not installed; install it with pip install 'tutelage[onnx]'"
-        ) from error
-    size, given = batch_size(inputs), dict(named_tensors(arguments(inputs)))
-    if not given:
-        raise ModelError(f"ONNX models take tensors, got {describe(inputs)}; export its layers")
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with TemporaryDirectory() as folder:
-            file = Path(folder) / "model.onnx"
-            torch.onnx.export(
-                _OfTensors(model, arguments(inputs)),
-                tuple(given.values()),
-                str(file),
-                dynamo=True,
-                input_names=list(given),
-                dynamic_shapes=(tuple(_dynamic(each, size) for each in given.values()),),
-                external_data=False,
-                verbose=False,
-            )
-            content = file.read_bytes()
-    finally:
-        logger.setLevel(level)
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return Built(_Session(session), len(content))
-
-
-def _dynamic(tensor: Tensor, size: int | None) -> dict[int, Any]:
-    """Return the dimensions that may vary: examples, and in texts (of integers) their length."""
-    dim = torch.export.Dim
-    batch = {0: dim.DYNAMIC} if tensor.ndim and len(tensor) == size else {}
-    return batch | {k: dim.AUTO for k in range(1, tensor.ndim) if not tensor.is_floating_point()}
-
-
-class _OfTensors(Wrapped):
-    """A model of the tensors in its arguments, in order; the other parts are fixed."""
-
-    def __init__(self, model: nn.Module, inputs: Any) -> None:
-        super().__init__(model)
-        self.inputs = inputs
-
-    def forward(self, *tensors: Tensor) -> Tensor:
-        rest = iter(tensors)
-        args, kwargs = on_tensors(self.inputs, lambda _: next(rest))
-        return self.model(*args, **kwargs)
-
-
-class _Session(nn.Module):
-    """A model of ONNX Runtime with one output, whose inputs are named by their places."""
-
-    def __init__(self, session: Any) -> None:
-        super().__init__()
-        self._session = session
-        self._names = {each.name for each in session.get_inputs()}
-
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        given = named_tensors((args, kwargs))
-        # An input that the model does not use is not in the graph.
-        used = {name: each.numpy() for name, each in given if name in self._names}
-        output, *_ = self._session.run(None, used)
-        return torch.from_numpy(output)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        write_onnx(model, inputs, file)
+        content = file.read_bytes()
+    return Built(OnnxSession(content), len(content))
 
 
 FORMS: dict[str, Form] = {

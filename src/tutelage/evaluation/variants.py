@@ -100,14 +100,15 @@ def variants(model: nn.Module, inputs: Any) -> tuple[Variant, ...]:
         whole = isinstance(returned, Tensor) and returned.shape == expected[0][1].shape
         whole = whole and next(own.children(), None) is not None
         # Quantization replaces layers inside a module; a module that is a single layer it ignores.
-        own = own if whole else _OutputOnly(own)
+        own = own if whole else OutputOnly(own)
         return tuple(_variant(name, form, own, expected) for name, form in FORMS.items())
 
 
-class _OutputOnly(Wrapped):
+class OutputOnly(Wrapped):
     """A model that returns a tensor instead of a tuple or an object with `logits`."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the output."""
         return output_of(self.model(*args, **kwargs), "model")
 
 
@@ -116,41 +117,52 @@ def _variant(
 ) -> Variant:
     tolerance = _LOST if name in _LOSSY else _ROUNDING
     try:
-        with _silenced():
+        with silenced():
             built = form(copy.deepcopy(model), expected[0][0])
             built.model.eval()
             for inputs, output in expected:
                 # A copy, since a model may work in place on its inputs.
                 args, kwargs = arguments(on_tensors(inputs, Tensor.clone))
-                _check(built.model(*args, **kwargs), output, batch_size(inputs), tolerance)
-    except ModelError as error:
-        return Variant(name, None, _COLOURS.sub("", str(error)))
+                check_close(built.model(*args, **kwargs), output, batch_size(inputs), tolerance)
     except Exception as error:  # noqa: BLE001 - compilers and exporters raise errors of any kind
-        cause: BaseException = error
-        while isinstance(cause.__cause__, Exception):  # an exporter's own error only says it failed
-            cause = cause.__cause__
-        return Variant(name, None, _COLOURS.sub("", in_short(cause)))
+        return Variant(name, None, reason_of(error))
     return Variant(name, built.model, "", built.file_bytes)
 
 
-def _check(found: Any, expected: Tensor, size: int | None, tolerance: float) -> None:
-    """Refuse outputs that are not one row for each input, or far from the model's own."""
+def check_close(found: Any, expected: Tensor, size: int | None, tolerance: float) -> float:
+    """Return how far outputs are from the model's own.
+
+    Raises:
+        ModelError: They are too far, or not one row for each input.
+    """
     if not isinstance(found, Tensor) or len(found) != size or found.shape != expected.shape:
         raise ModelError(
             f"it must return a tensor with one row for each of {size} inputs, got "
             f"{describe(found)}; wrap the model in a module that does"
         )
     scale = expected.nan_to_num(0, 0, 0).abs().amax().item() if expected.numel() else 0.0
-    difference = (found - expected).abs()
+    difference = (found - expected).abs().nan_to_num(0)
+    largest = difference.amax().item() if expected.numel() else 0.0
     if not torch.isclose(found, expected, rtol=0, atol=tolerance * scale, equal_nan=True).all():
         raise ModelError(
             f"its outputs must be close to the model's, whose largest is {scale:.3g}, got a "
-            f"difference of {difference.nan_to_num(0).amax().item():.3g}; use another form"
+            f"difference of {largest:.3g}; use another form"
         )
+    return largest
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a form cannot be built, from an error of a compiler or an exporter."""
+    if isinstance(error, ModelError):
+        return _COLOURS.sub("", str(error))
+    cause: BaseException = error
+    while isinstance(cause.__cause__, Exception):  # an exporter's own error only says it failed
+        cause = cause.__cause__
+    return _COLOURS.sub("", in_short(cause))
 
 
 @contextmanager
-def _silenced() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Suppress what tools print, log and warn of: deprecations, missing packages, graphs."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

@@ -42,7 +42,7 @@ def evaluate_models(job: Job, split: str) -> dict[str, dict[str, float]]:
             f"`{split}` must be in the data of the recipe to evaluate models on it, got none; add "
             f"`{split}:` to {job.document.source}, or choose another part"
         )
-    models = _models(job)
+    models = models_of(job)
     if not models:
         raise job.missing("teacher", "or train the student first")
     objective, is_whole = _reading(job, split, data)
@@ -81,7 +81,7 @@ def evaluate_models(job: Job, split: str) -> dict[str, dict[str, float]]:
     return found
 
 
-def _models(job: Job) -> dict[str, Any]:
+def models_of(job: Job) -> dict[str, Any]:
     """Return teachers as such and the student as a module, by name."""
     found: dict[str, Any] = {}
     teacher = job.live_teacher

@@ -11,8 +11,10 @@ from pydantic import ValidationError
 
 from tutelage import __version__
 from tutelage.errors import RecipeError, RunFolderError
+from tutelage.exporting import Exported
 from tutelage.files import writing
 from tutelage.recipes.evaluating import evaluate_models
+from tutelage.recipes.exporting import export_student
 from tutelage.recipes.job import Job
 from tutelage.recipes.messages import recipe_error
 from tutelage.recipes.model import RecipeModel
@@ -63,15 +65,18 @@ class Recipe:
         """Read a recipe.
 
         Args:
-            path: Of a YAML file.
+            path: Of a YAML file, or of the folder of a run, which has one.
             overrides: Values that replace those of the file, such as `training.epochs=5`.
 
         Raises:
             RecipeError: The file cannot be read, a key is unknown or missing, or a value is wrong.
         """
-        document = read_document(Path(path).expanduser())
+        path = Path(path).expanduser()
+        if path.is_dir():
+            path /= "recipe.yaml"
+        document = read_document(path)
         override(document, overrides)
-        return cls(document, Path(path).stem)
+        return cls(document, path.stem)
 
     def resolved(self) -> str:
         """Return the recipe as YAML, with what was overridden and with defaults of the library."""
@@ -112,6 +117,17 @@ class Recipe:
             TutelageError: There is no such data, or a model refuses it.
         """
         return evaluate_models(self._job(), split)
+
+    def export(self, path: str | Path | None = None) -> Exported:
+        """Write the trained student to an ONNX file, compared with it on data of the recipe.
+
+        Args:
+            path: The file; None for `student.onnx` in the recipe's folder.
+
+        Raises:
+            TutelageError: The student is not trained yet, or as `tl.export`.
+        """
+        return export_student(self._job(), None if path is None else Path(path))
 
     def _job(self) -> Job:
         return Job(self.model, self.document, self.out)

@@ -1,0 +1,160 @@
+"""A model as a file of ONNX, and such a file as a model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.errors import ModelError
+from tutelage.layers.observe import arguments
+from tutelage.nested import batch_size, describe, named_tensors, on_tensors
+
+_MOST_BYTES = 2 * 1024**3
+"""Of a file of ONNX with its weights, by its format."""
+
+
+def write_onnx(
+    model: nn.Module, inputs: Any, path: Path, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Export a model of one output, for any batch size, weights included.
+
+    Inputs have the names under which the model takes them: `input`, several by position `input_0`,
+    `input_1` and so on, of a dict its keys. The dimension of examples is called `batch`, others
+    that may vary, as that of tokens, `length`, `length_2` and so on. The output is `output`.
+
+    Args:
+        model: In eval mode, on the CPU; returns a tensor.
+        inputs: A batch of two or more; numbers and other parts that are no tensors are fixed.
+        path: The file.
+        metadata: What else the file says of itself.
+
+    Raises:
+        ModelError: A package is missing, the inputs have no tensor, or the file would be too large.
+    """
+    _onnxruntime()
+    size, given = batch_size(inputs), dict(_named(*arguments(inputs)))
+    if not given:
+        raise ModelError(f"ONNX models take tensors, got {describe(inputs)}; export its layers")
+    held = sum(each.nbytes for each in (*model.parameters(), *model.buffers()))
+    if held >= _MOST_BYTES:
+        raise ModelError(
+            f"a model in one file of ONNX must be smaller than 2 GiB, got {held:,} bytes; export a "
+            "smaller one, or convert it to fewer bits"
+        )
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        program: Any = torch.onnx.export(
+            _OfTensors(model, arguments(inputs)),
+            tuple(given.values()),
+            dynamo=True,
+            input_names=list(given),
+            output_names=["output"],
+            dynamic_shapes=(tuple(_dynamic(each, size) for each in given.values()),),
+            verbose=False,
+        )
+    finally:
+        logger.setLevel(level)
+    _name_dimensions(program.model.graph)
+    program.model.metadata_props.update(metadata or {})
+    program.save(str(path), external_data=False)
+
+
+class OnnxSession(nn.Module):
+    """A file that `write_onnx` wrote, called as its model is; it runs on PyTorch's threads.
+
+    Args:
+        content: The file.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__()
+        runtime = _onnxruntime()
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        self.session: Any = runtime.InferenceSession(
+            content, options, providers=["CPUExecutionProvider"]
+        )
+        self._names = {each.name for each in self.session.get_inputs()}
+
+    def described(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the type and shape of each input and of each output."""
+        sides = (self.session.get_inputs(), self.session.get_outputs())
+        inputs, outputs = (
+            {each.name: f"{each.type} [{', '.join(map(str, each.shape))}]" for each in side}
+            for side in sides
+        )
+        return inputs, outputs
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the output."""
+        # An input that the model does not use is not in the graph.
+        used = {n: each.numpy() for n, each in _named(args, kwargs) if n in self._names}
+        output, *_ = self.session.run(None, used)
+        return torch.from_numpy(output)
+
+
+class _OfTensors(nn.Module):
+    """A model of the tensors in its arguments, in order; the other parts are fixed."""
+
+    def __init__(self, model: nn.Module, given: Any) -> None:
+        super().__init__()
+        self.model, self.given = model, given
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        rest = iter(tensors)
+        args, kwargs = on_tensors(self.given, lambda _: next(rest))
+        return self.model(*args, **kwargs)
+
+
+def _onnxruntime() -> Any:
+    try:
+        # The exporter imports the first two itself, with a less helpful error.
+        return [import_module(name) for name in ("onnx", "onnxscript", "onnxruntime")][-1]
+    except ImportError as error:
+        raise ModelError(
+            f"{error.name} is not installed; install it with pip install 'tutelage[onnx]'"
+        ) from error
+
+
+def _named(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a model's arguments, in order, with their names in the file."""
+    alone = len(args) == 1 and isinstance(args[0], Tensor)
+    for place, each in enumerate(args):
+        for path, tensor in named_tensors(each):
+            yield ("input" if alone else f"input_{place}") + path.replace("/", "_"), tensor
+    for path, tensor in named_tensors(kwargs):
+        yield path[1:].replace("/", "_"), tensor
+
+
+def _dynamic(tensor: Tensor, size: int | None) -> dict[int, Any]:
+    """Return the dimensions that may vary: examples, and in texts (of integers) their length."""
+    dim = torch.export.Dim
+    batch = {0: dim.DYNAMIC} if tensor.ndim and len(tensor) == size else {}
+    return batch | {k: dim.AUTO for k in range(1, tensor.ndim) if not tensor.is_floating_point()}
+
+
+def _name_dimensions(graph: Any) -> None:
+    """Give the dimensions that may vary names that tell what they are."""
+    values = [*graph.inputs, *(each for node in graph for each in node.outputs)]
+    dimensions = [
+        (value, place, size.value)
+        for value in values
+        for place, size in enumerate(value.shape or ())
+        if isinstance(getattr(size, "value", None), str)
+    ]
+    inputs = {id(each) for each in graph.inputs}
+    examples = {name for value, place, name in dimensions if not place and id(value) in inputs}
+    names = dict.fromkeys(examples, "batch")
+    for value, place, name in dimensions:
+        if name.isidentifier():  # not sums and products of others
+            number = len(names) - len(examples) + 1
+            length = "length" if number == 1 else f"length_{number}"
+            value.shape[place] = names.setdefault(name, length)

@@ -1,0 +1,196 @@
+"""`export`: a trained model as one file that runs without PyTorch, compared with the model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tutelage._checks import integer
+from tutelage.data import as_source, randomness
+from tutelage.errors import ArgumentError, ModelError, RunFolderError
+from tutelage.evaluation import latencies
+from tutelage.evaluation.onnx_file import OnnxSession, write_onnx
+from tutelage.evaluation.variants import OutputOnly, check_close, reason_of, silenced
+from tutelage.files import write_whole
+from tutelage.layers import Prepared, observe
+from tutelage.layers.language import generates
+from tutelage.nested import moved, on_tensors
+from tutelage.signals import Batch
+from tutelage.wants import OUTPUT
+
+_BATCH = 32
+_TOLERANCE = 1e-3
+"""Largest difference from the model's outputs, relative to the largest of them."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model that was written to a file.
+
+    Args:
+        path: The file.
+        file_bytes: Its size.
+        inputs: By name, type and shape, such as `{"input": "tensor(float) [batch, 64]"}`.
+        outputs: Likewise.
+        examples: On how many examples the file was compared with the model.
+        difference: Largest difference of their outputs.
+        largest: Largest output of the model.
+        seconds: Median time for one example, of `"PyTorch"` and `"ONNX Runtime"`.
+        threads: CPU threads in these measurements.
+    """
+
+    path: Path
+    file_bytes: int
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    examples: int
+    difference: float
+    largest: float
+    seconds: dict[str, float]
+    threads: int
+
+    def __str__(self) -> str:
+        """What is in the file, how exact it is, and how fast."""
+        times = ", ".join(f"{name} {1000 * each:.3g} ms" for name, each in self.seconds.items())
+        lines = [f"{self.path}: {self.file_bytes / 1e6:.3g} MB"]
+        lines += [f"input {name}: {each}" for name, each in self.inputs.items()]
+        lines += [f"output {name}: {each}" for name, each in self.outputs.items()]
+        lines.append(
+            f"on {self.examples} examples: largest difference from the model "
+            f"{self.difference:.2g}, of outputs up to {self.largest:.3g}"
+        )
+        lines.append(f"one example on {self.threads} CPU threads: {times}")
+        return "\n".join(lines)
+
+
+def export(
+    model: nn.Module,
+    data: object,
+    path: str | Path,
+    *,
+    examples: int = 256,
+    metadata: Mapping[str, str] | None = None,
+) -> Exported:
+    """Write a trained model to an ONNX file, which runs without PyTorch and without this library.
+
+    The file takes batches of any size, and texts of any length as tokens. Before it replaces a file
+    at `path`, ONNX Runtime computes its outputs for examples of the data, in batches and for one
+    alone; a file whose outputs are farther from the model's than 0.001 of the largest is refused.
+
+    Preprocessing that consists of operations of PyTorch (`TableInputs`, `ImageInputs`) is part of
+    the file; the tokenizer of `TextInputs` is not, so that the file takes its tokens.
+
+    Args:
+        model: In float32; it is not changed.
+        data: Examples as for `distill`, such as the test data; labels are not used.
+        path: The file, ending in `.onnx`.
+        examples: On how many of the first ones outputs are compared.
+        metadata: Texts that the file carries, such as the names of the classes; ONNX Runtime
+            returns them as `session.get_modelmeta().custom_metadata_map`.
+
+    Returns:
+        What was written, how far its outputs are from the model's, and the time of both.
+
+    Raises:
+        ArgumentError: `path` does not end in `.onnx`.
+        ModelError: The model cannot be exported, with the exporter's reason; the extra
+            `tutelage[onnx]` is not installed; outputs differ.
+        RunFolderError: The file cannot be written.
+    """
+    path = Path(path).expanduser()
+    if path.suffix != ".onnx":
+        raise ArgumentError(f"`path` must end in .onnx, got {path}; add the ending")
+    integer("examples", examples, 1, "outputs are compared on that many")
+    if any(map(generates, model.modules())):
+        raise ModelError(
+            f"a model that generates text is not exported to ONNX, got {type(model).__name__}; "
+            "write it with save_pretrained (of a recipe it is in the folder `student` of the run), "
+            "which vLLM, llama.cpp and transformers read"
+        )
+    with randomness.preserved(), torch.no_grad():
+        own, prepare = copy.deepcopy(model).cpu().eval().requires_grad_(False), None
+        if isinstance(own, Prepared) and not isinstance(own.prepare, nn.Module):
+            own, prepare = own.wrapped, own.prepare
+        batches = []
+        for batch in islice(as_source("data", data, _BATCH).epoch(0), -(-examples // _BATCH)):
+            inputs = moved(batch.inputs, torch.device("cpu"))
+            batches.append(Batch(inputs if prepare is None else prepare(inputs)))
+        return _write(OutputOnly(own), batches, path, metadata)
+
+
+def _write(
+    model: nn.Module, batches: list[Batch], path: Path, metadata: Mapping[str, str] | None
+) -> Exported:
+    first = batches[0]
+    # Given a batch of one, the exporter fixes the batch size at 1.
+    several = first if len(first) > 1 else first[torch.tensor([0, 0])]
+    found: list[Exported] = []
+
+    def write_and_compare(draft: Path) -> None:
+        try:
+            with silenced():
+                write_onnx(model, several.inputs, draft, metadata)
+            session = OnnxSession(draft.read_bytes())
+            found.append(_compared(session, model, batches, path, draft.stat().st_size))
+        except OSError:
+            raise
+        except Exception as error:  # exporters and runtimes raise errors of any kind
+            raise ModelError(f"the model cannot be exported: {reason_of(error)}") from error
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, write_and_compare)
+    except OSError as error:
+        raise RunFolderError(
+            f"the model must go to {path}, got {error}; make room, or choose another path"
+        ) from error
+    return found[0]
+
+
+def _compared(
+    session: OnnxSession, model: nn.Module, batches: list[Batch], path: Path, file_bytes: int
+) -> Exported:
+    """Compare the outputs of a file with the model's, and time both."""
+    difference = largest = 0.0
+    inputs, outputs = session.described()
+    alone = batches[0][:1]
+    for batch in (*batches, alone, *_shorter(model, batches[0], inputs)):
+        expected = observe(model, batch.inputs, OUTPUT, "model").wanted_output()
+        output = observe(session, batch.inputs, OUTPUT, "file").wanted_output()
+        difference = max(difference, check_close(output, expected, len(batch), _TOLERANCE))
+        largest = max(largest, expected.abs().amax().item())
+    times = latencies({"PyTorch": model, "ONNX Runtime": session}, alone, (1,))
+    return Exported(
+        path=path,
+        file_bytes=file_bytes,
+        inputs=inputs,
+        outputs=outputs,
+        examples=sum(map(len, batches)),
+        difference=difference,
+        largest=largest,
+        seconds={name: each[0].median for name, each in times.items()},
+        threads=times["PyTorch"][0].threads,
+    )
+
+
+def _shorter(model: nn.Module, batch: Batch, inputs: Mapping[str, str]) -> list[Batch]:
+    """Return examples cut in half, where the file says that it takes any length."""
+    if not any("length" in each for each in inputs.values()):
+        return []
+
+    def half(tensor: Tensor) -> Tensor:
+        may_vary = tensor.ndim > 1 and not tensor.is_floating_point()
+        return tensor[:, : max(1, tensor.shape[1] // 2)] if may_vary else tensor
+
+    cut = Batch(on_tensors(batch.inputs, half))
+    try:
+        observe(model, cut.inputs, OUTPUT, "model")
+    except ModelError:  # integers that are no texts
+        return []
+    return [cut]

@@ -1,0 +1,229 @@
+"""`tl.export`: files that ONNX Runtime alone runs, with the outputs of the model."""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import Dataset, TensorDataset
+
+import tutelage as tl
+from tutelage.datasets import Column, Columns, TableInputs
+from tutelage.layers import ImageInputs, Prepared, TextInputs
+
+
+def session(path):
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def outputs(path, **given):
+    (found,) = session(path).run(None, {name: np.asarray(each) for name, each in given.items()})
+    return torch.from_numpy(found)
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "models" / "student.onnx"
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+
+
+INPUTS = torch.randn(70, 6, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_file_alone_gives_the_outputs_for_any_number_of_examples(net, file):
+    found = tl.export(net, TensorDataset(INPUTS), file, metadata={"classes": '["a", "b", "c"]'})
+    for size in (1, 2, 70):
+        expected = net.eval()(INPUTS[:size])
+        torch.testing.assert_close(outputs(file, input=INPUTS[:size]), expected)
+    assert session(file).get_modelmeta().custom_metadata_map == {"classes": '["a", "b", "c"]'}
+    assert found.file_bytes == file.stat().st_size
+    assert found.examples == 70
+    assert 0 <= found.difference < 1e-5 < found.largest
+    assert found.inputs == {"input": "tensor(float) [batch, 6]"}
+    assert found.outputs == {"output": "tensor(float) [batch, 3]"}
+    assert found.seconds.keys() == {"PyTorch", "ONNX Runtime"}
+    assert str(file) in str(found)
+
+
+def test_the_model_and_the_random_state_are_left_as_they_were(net, file):
+    net.train()
+    state = {name: each.clone() for name, each in net.state_dict().items()}
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    tl.export(net, (INPUTS,), file, examples=5)
+    assert torch.equal(torch.rand(1), expected)
+    assert net.training
+    assert all(each.requires_grad for each in net.parameters())
+    assert all(torch.equal(each, state[name]) for name, each in net.state_dict().items())
+
+
+def test_one_example_is_enough(net, file):
+    assert tl.export(net, TensorDataset(INPUTS[:1]), file).examples == 1
+    torch.testing.assert_close(outputs(file, input=INPUTS), net.eval()(INPUTS))
+
+
+def test_several_inputs_by_position(file):
+    class Two(nn.Module):
+        def forward(self, first, second):
+            return first * 2 + second.sum(dim=1, keepdim=True)
+
+    data = TensorDataset(INPUTS, INPUTS[:, :2], torch.zeros(70, dtype=torch.long))
+    tl.export(Two(), data, file)
+    found = outputs(file, input_0=INPUTS[:3], input_1=INPUTS[:3, :2])
+    torch.testing.assert_close(found, Two()(INPUTS[:3], INPUTS[:3, :2]))
+
+
+class Texts(Dataset):
+    """Token ids of texts, all of one length or of several."""
+
+    def __init__(self, *lengths):
+        self.lengths = lengths
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, place):
+        length = self.lengths[place % len(self.lengths)]
+        ids = torch.arange(length) * (place + 3) % 20
+        return {"input_ids": ids, "attention_mask": torch.ones(length, dtype=torch.long)}
+
+
+@pytest.fixture
+def bert():
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    return transformers.BertForSequenceClassification(
+        transformers.BertConfig(
+            vocab_size=20, hidden_size=8, num_hidden_layers=2, num_attention_heads=2,
+            intermediate_size=8, max_position_embeddings=32,
+        )
+    ).eval()  # fmt: skip
+
+
+@pytest.mark.parametrize("lengths", [(3, 9, 5), (6,)], ids=["of many lengths", "of one length"])
+def test_texts_of_any_length(bert, file, lengths):
+    found = tl.export(bert, Texts(*lengths), file)
+    assert found.inputs["input_ids"] == "tensor(int64) [batch, length]"
+    ids = torch.tensor([[1, 5, 7, 9, 2, 4, 4, 8, 1, 3, 2, 0], [4, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]])
+    mask = (ids > 0).long()
+    expected = bert(input_ids=ids, attention_mask=mask).logits
+    torch.testing.assert_close(outputs(file, input_ids=ids, attention_mask=mask), expected)
+
+
+def test_of_texts_the_file_takes_tokens(bert, file):
+    from tokenizing import tokenizer  # noqa: PLC0415 - imports transformers
+
+    prepare = TextInputs(tokenizer(), 16)
+    student = Prepared(bert, prepare)
+    texts = ["the cat sat", "un happy dog ran", "very"]
+    tl.export(student, [(each, 0) for each in texts], file)
+    names = {each.name for each in session(file).get_inputs()}
+    given = {name: each for name, each in prepare(texts).items() if name in names}
+    torch.testing.assert_close(outputs(file, **given), student(texts).logits)
+
+
+def test_images_are_resized_and_normalised_in_the_file(file):
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(400, 2))
+    student = Prepared(body, ImageInputs(resize=14, crop=12, mean=0.4, std=0.3)).eval()
+    images = torch.rand(8, 3, 20, 28)
+    tl.export(student, TensorDataset(images), file)
+    torch.testing.assert_close(outputs(file, input=images), student(images), rtol=1e-4, atol=1e-5)
+
+
+def test_rows_of_a_table_are_imputed_scaled_and_encoded_in_the_file(file):
+    columns = Columns((Column("age", "number"), Column("job", "category", ("cook", "smith"))))
+    rows = torch.tensor([[20.0, 0], [40, 1], [torch.nan, 0], [30, torch.nan]], dtype=torch.float64)
+    inputs = TableInputs.fit(columns, rows)
+    torch.manual_seed(0)
+    student = Prepared(nn.Linear(inputs.features, 2), inputs)
+    tl.export(student, TensorDataset(rows), file)
+    torch.testing.assert_close(outputs(file, input=rows), student(rows))
+
+
+class Other(nn.Module):
+    """A model that a tracing exporter sees otherwise than it runs."""
+
+    def forward(self, inputs):
+        return inputs * (2 if torch.onnx.is_in_onnx_export() else 1)
+
+
+class OfTheValues(nn.Module):
+    def forward(self, inputs):
+        return inputs if inputs.sum() > 0 else -inputs
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [(Other(), r"close to the model's, whose largest is .*, got a difference of"),
+     (OfTheValues(), "the model cannot be exported: ")],
+)  # fmt: skip
+def test_a_file_that_is_not_the_model_is_not_written(net, file, model, reason):
+    tl.export(net, TensorDataset(INPUTS), file)
+    before = file.read_bytes()
+    with pytest.raises(tl.ModelError, match=reason):
+        tl.export(model, TensorDataset(INPUTS), file)
+    assert file.read_bytes() == before
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_model_that_generates_is_refused_with_the_way_out(file):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(vocab_size=20, n_embd=8, n_layer=1, n_head=1)
+    with pytest.raises(tl.ModelError, match="save_pretrained"):
+        tl.export(transformers.GPT2LMHeadModel(config), Texts(3), file)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        ({"path": "student.pt"}, tl.ArgumentError, r"must end in \.onnx, got student\.pt"),
+        ({"examples": 0}, tl.ArgumentError, "`examples` must be at least 1"),
+        ({"path": "/proc/nowhere/a.onnx"}, tl.RunFolderError, "choose another path"),
+    ],
+)
+def test_bad_arguments(net, file, change, error, match):
+    arguments = {"path": file} | change
+    with pytest.raises(error, match=match):
+        tl.export(net, TensorDataset(INPUTS), **arguments)
+
+
+def test_the_extra_is_named_where_it_is_missing(net, file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(tl.ModelError, match=r"pip install 'tutelage\[onnx\]'"):
+        tl.export(net, TensorDataset(INPUTS), file)
+
+
+def test_the_student_of_a_recipe_says_what_it_takes_and_gives(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"{20 + n % 50},{'low' if n % 50 < 25 else 'high'}\n" for n in range(200))
+    (tmp_path / "people.csv").write_text(f"age,income\n{rows}")
+    recipe = tl.Recipe(
+        {
+            "teacher": "tutelage.recipes.fitted:boosted_trees",
+            "student": {"mlp": {"hidden": [8]}},
+            "data": {"train": "people.csv", "label": "income"},
+            "objective": {"SoftTargets": 2},
+            "training": {"epochs": 1},
+        },
+        name="people",
+    )
+    with pytest.raises(tl.RunFolderError, match="must be trained before it is exported"):
+        recipe.export()
+    student = recipe.run().student
+    found = tl.Recipe.from_file("runs/people").export()
+    ages = torch.tensor([[20.0], [60], [torch.nan]], dtype=torch.float64)
+    torch.testing.assert_close(outputs(found.path, input=ages), student(ages))
+    about = session(found.path).get_modelmeta().custom_metadata_map
+    assert json.loads(about["classes"]) == ["high", "low"]
+    assert json.loads(about["outputs"]) == "classes"
+    assert json.loads(about["inputs"])["columns"][0]["name"] == "age"
