@@ -157,6 +157,11 @@ class Other(nn.Module):
         return inputs * (2 if torch.onnx.is_in_onnx_export() else 1)
 
 
+class Embeds(nn.Module):
+    def forward(self, inputs):
+        return {"hidden": inputs}
+
+
 class OfTheValues(nn.Module):
     def forward(self, inputs):
         return inputs if inputs.sum() > 0 else -inputs
@@ -165,7 +170,8 @@ class OfTheValues(nn.Module):
 @pytest.mark.parametrize(
     ("model", "reason"),
     [(Other(), r"close to the model's, whose largest is .*, got a difference of"),
-     (OfTheValues(), "the model cannot be exported: ")],
+     (OfTheValues(), "the model cannot be exported: "),
+     (Embeds(), r"or an object or dict with `logits`, got \{hidden: .*; choose the output")],
 )  # fmt: skip
 def test_a_file_that_is_not_the_model_is_not_written(net, file, model, reason):
     tl.export(net, TensorDataset(INPUTS), file)

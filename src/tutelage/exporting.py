@@ -65,7 +65,8 @@ class Exported:
             f"on {self.examples} examples: largest difference from the model "
             f"{self.difference:.2g}, of outputs up to {self.largest:.3g}"
         )
-        lines.append(f"one example on {self.threads} CPU threads: {times}")
+        threads = "one CPU thread" if self.threads == 1 else f"{self.threads} CPU threads"
+        lines.append(f"one example on {threads}: {times}")
         return "\n".join(lines)
 
 
@@ -130,6 +131,7 @@ def _write(
     first = batches[0]
     # Given a batch of one, the exporter fixes the batch size at 1.
     several = first if len(first) > 1 else first[torch.tensor([0, 0])]
+    observe(model, several.inputs, OUTPUT, "model")  # its own errors come unchanged
     found: list[Exported] = []
 
     def write_and_compare(draft: Path) -> None:
