@@ -229,7 +229,6 @@ def test_the_student_of_a_recipe_says_what_it_takes_and_gives(tmp_path, monkeypa
     found = tl.Recipe.from_file("runs/people").export()
     ages = torch.tensor([[20.0], [60], [torch.nan]], dtype=torch.float64)
     torch.testing.assert_close(outputs(found.path, input=ages), student(ages))
-    about = session(found.path).get_modelmeta().custom_metadata_map
-    assert json.loads(about["classes"]) == ["high", "low"]
-    assert json.loads(about["outputs"]) == "classes"
-    assert json.loads(about["inputs"])["columns"][0]["name"] == "age"
+    carried = session(found.path).get_modelmeta().custom_metadata_map["student.json"]
+    assert json.loads(carried) == json.loads((recipe.out / "student.json").read_text())
+    assert json.loads(carried)["classes"] == ["high", "low"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from tutelage.errors import RunFolderError
@@ -15,19 +14,19 @@ from tutelage.recipes.left_behind import FILE
 def export_student(job: Job, path: Path | None) -> Exported:
     """Write the trained student to a file of ONNX, compared on test, validation or training data.
 
-    The file carries the text of `student.json`: what outputs mean, and how inputs are prepared.
+    The file carries `student.json`: what outputs mean, and how inputs are prepared.
 
     Raises:
         RunFolderError: The student is not trained yet.
         TutelageError: As `export`.
     """
     student = models_of(job).get("student")
-    if student is None:
+    about = job.out / FILE
+    if student is None or not about.exists():
         raise RunFolderError(
             f"the student of {job.document.source} must be trained before it is exported, got none "
             f"in {job.out}; run `tutelage distill {job.document.source}`"
         )
     data = next(each for each in (job.data.test, job.data.val, job.data.train) if each is not None)
-    about = json.loads((job.out / FILE).read_text(encoding="utf-8"))
-    metadata = {key: json.dumps(each, ensure_ascii=False) for key, each in about.items()}
+    metadata = {FILE: about.read_text(encoding="utf-8")}
     return export(student, data, path or job.out / "student.onnx", metadata=metadata)
