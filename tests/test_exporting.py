@@ -232,3 +232,5 @@ def test_the_student_of_a_recipe_says_what_it_takes_and_gives(tmp_path, monkeypa
     carried = session(found.path).get_modelmeta().custom_metadata_map["student.json"]
     assert json.loads(carried) == json.loads((recipe.out / "student.json").read_text())
     assert json.loads(carried)["classes"] == ["high", "low"]
+    teacher = tl.references.load_model("teacher", str(found.path))
+    assert tl.references.class_names(teacher) == ("high", "low")

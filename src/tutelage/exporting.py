@@ -24,6 +24,9 @@ from tutelage.nested import moved, on_tensors
 from tutelage.signals import Batch
 from tutelage.wants import OUTPUT
 
+ABOUT = "student.json"
+"""The key of metadata under which a recipe's student says what it takes and gives."""
+
 _BATCH = 32
 _TOLERANCE = 1e-3
 """Largest difference from the model's outputs, relative to the largest of them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tutelage.errors import RunFolderError
-from tutelage.exporting import Exported, export
+from tutelage.exporting import ABOUT, Exported, export
 from tutelage.recipes.evaluating import models_of
 from tutelage.recipes.job import Job
 from tutelage.recipes.left_behind import FILE
@@ -28,5 +28,5 @@ def export_student(job: Job, path: Path | None) -> Exported:
             f"in {job.out}; run `tutelage distill {job.document.source}`"
         )
     data = next(each for each in (job.data.test, job.data.val, job.data.train) if each is not None)
-    metadata = {FILE: about.read_text(encoding="utf-8")}
+    metadata = {ABOUT: about.read_text(encoding="utf-8")}
     return export(student, data, path or job.out / "student.onnx", metadata=metadata)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from tutelage.errors import ArgumentError, ModelError
+from tutelage.exporting import ABOUT
 from tutelage.references.hub_files import HubFiles
 from tutelage.references.hugging_face import text_inputs
 from tutelage.references.prepare import IMAGE_OPTIONS, image_options
@@ -81,6 +83,9 @@ class OnnxModel:
             str(path), options, providers=["CPUExecutionProvider"]
         )
         self.digest = " ".join(map(digest_of, (path, *_weight_files(path))))
+        # Of a student that `tutelage export` wrote.
+        about = json.loads(self.session.get_modelmeta().custom_metadata_map.get(ABOUT, "{}"))
+        self.class_names = tuple(about.get("classes", ())) or None
         self.inputs = {each.name: each.type for each in self.session.get_inputs()}
         found = {each.name: each for each in self.session.get_outputs()}
         chosen = [each for each in found.values() if each.type in _FLOATS]
