@@ -194,13 +194,15 @@ def test_a_model_that_generates_is_refused_with_the_way_out(file):
     [
         ({"path": "student.pt"}, tl.ArgumentError, r"must end in \.onnx, got student\.pt"),
         ({"examples": 0}, tl.ArgumentError, "`examples` must be at least 1"),
+        ({"model": "net"}, tl.ModelError, r"`model` must be a torch\.nn\.Module, got str"),
+        ({"data": INPUTS[:, :5]}, tl.ModelError, r"the model \(Sequential\) refused its inputs"),
         ({"path": "/proc/nowhere/a.onnx"}, tl.RunFolderError, "choose another path"),
     ],
 )
 def test_bad_arguments(net, file, change, error, match):
-    arguments = {"path": file} | change
+    arguments = {"model": net, "data": TensorDataset(INPUTS), "path": file} | change
     with pytest.raises(error, match=match):
-        tl.export(net, TensorDataset(INPUTS), **arguments)
+        tl.export(**arguments)
 
 
 def test_the_extra_is_named_where_it_is_missing(net, file, monkeypatch):

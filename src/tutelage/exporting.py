@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from tutelage._checks import integer
 from tutelage.data import as_source, randomness
-from tutelage.errors import ArgumentError, ModelError, RunFolderError
+from tutelage.distiller import check_learner
+from tutelage.errors import ArgumentError, ModelError, RunFolderError, in_short
 from tutelage.evaluation import latencies
 from tutelage.evaluation.onnx_file import OnnxSession, write_onnx
 from tutelage.evaluation.variants import OutputOnly, check_close, reason_of, silenced
@@ -111,6 +112,7 @@ def export(
     if path.suffix != ".onnx":
         raise ArgumentError(f"`path` must end in .onnx, got {path}; add the ending")
     integer("examples", examples, 1, "outputs are compared on that many")
+    check_learner("model", model)
     if any(map(generates, model.modules())):
         raise ModelError(
             f"a model that generates text is not exported to ONNX, got {type(model).__name__}; "
@@ -118,14 +120,26 @@ def export(
             "which vLLM, llama.cpp and transformers read"
         )
     with randomness.preserved(), torch.no_grad():
-        own, prepare = copy.deepcopy(model).cpu().eval().requires_grad_(False), None
+        own, prepare = _copied(model), None
         if isinstance(own, Prepared) and not isinstance(own.prepare, nn.Module):
             own, prepare = own.wrapped, own.prepare
         batches = []
         for batch in islice(as_source("data", data, _BATCH).epoch(0), -(-examples // _BATCH)):
             inputs = moved(batch.inputs, torch.device("cpu"))
             batches.append(Batch(inputs if prepare is None else prepare(inputs)))
+        observe(own, batches[0].inputs, OUTPUT, "model")  # so that its own errors come as they are
         return _write(OutputOnly(own), batches, path, metadata)
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """Return a copy on the CPU, in eval mode."""
+    try:
+        return copy.deepcopy(model).cpu().eval()
+    except Exception as error:  # whatever a part of another library raises
+        raise ModelError(
+            f"`model` must be one that can be copied, got {type(model).__name__} with "
+            f"{in_short(error)}; give the module inside of it"
+        ) from error
 
 
 def _write(
@@ -134,7 +148,6 @@ def _write(
     first = batches[0]
     # Given a batch of one, the exporter fixes the batch size at 1.
     several = first if len(first) > 1 else first[torch.tensor([0, 0])]
-    observe(model, several.inputs, OUTPUT, "model")  # its own errors come unchanged
     found: list[Exported] = []
 
     def write_and_compare(draft: Path) -> None:

@@ -146,7 +146,7 @@ def check_close(found: Any, expected: Tensor, size: int | None, tolerance: float
     if not torch.isclose(found, expected, rtol=0, atol=tolerance * scale, equal_nan=True).all():
         raise ModelError(
             f"its outputs must be close to the model's, whose largest is {scale:.3g}, got a "
-            f"difference of {largest:.3g}; use another form"
+            f"difference of {largest:.3g}; such a form is not used"
         )
     return largest
 
