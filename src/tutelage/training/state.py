@@ -15,9 +15,9 @@ from torch import Tensor
 from tutelage.aligned import AlignedTargets
 from tutelage.coarse import CoarseLogits
 from tutelage.distiller import Losses
-from tutelage.errors import ArgumentError, NonFiniteError
+from tutelage.errors import NonFiniteError
 from tutelage.heads import HeadLogits
-from tutelage.training.monitor import Monitor, choose_monitor
+from tutelage.training.monitor import Monitor, choose_monitor, no_such_metric
 
 
 @dataclass
@@ -47,10 +47,7 @@ class RunState:
         self.monitor = self.monitor or choose_monitor(metrics)
         name = self.monitor.name
         if name not in metrics:
-            raise ArgumentError(
-                f"the monitored metric {name!r} must be one of {sorted(metrics)}; choose one of "
-                "these, or add it to `metrics`"
-            )
+            raise no_such_metric(name, metrics)
         value = metrics[name]
         if math.isnan(value):
             raise NonFiniteError(

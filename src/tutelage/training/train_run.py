@@ -17,6 +17,7 @@ from tutelage.teachers import AnyTeacher, as_teacher
 from tutelage.training.checkpointer import Checkpointer
 from tutelage.training.folder import RunFolder
 from tutelage.training.loop import Loop
+from tutelage.training.monitor_check import check_monitor
 from tutelage.training.run import Run
 from tutelage.training.run_identity import (
     content_of_run,
@@ -60,6 +61,9 @@ def train_run(
         if settings.out is not None:
             described |= content_of_run(setup, as_given, unread)
             folder = RunFolder(settings.out, described)
+        if folder is None or not folder.last.exists():  # else it has validated, or will
+            check_monitor(setup, accelerator.device)
+        if folder is not None:
             if accelerator.is_main_process:
                 alone = None if in_stages else setup
                 stack.enter_context(folder.claimed(lambda: why_not_longer(alone)))
