@@ -20,7 +20,7 @@ from tutelage.layers.prepared import tokenizer_of
 from tutelage.objectives import Objective
 from tutelage.objectives._by_chunk import CHUNK_LOGITS_FROM, with_heads
 from tutelage.objectives._valid import masked, valid_examples, values_of
-from tutelage.positions import by_row
+from tutelage.positions import by_row, check_width
 from tutelage.signals import Batch, Signals
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher, ask
 
@@ -117,6 +117,7 @@ class Distiller(nn.Module):
         ours, theirs = self._wants.student, self._wants.teacher
         self._captures = bool(ours.features or theirs.features or ours.loss)
         self._gradients_checked = False
+        self._width: int | None = None  # of the student's output [batch, n], once it is known
 
     def forward(self, batch: Batch, counts: Tensor | None = None) -> Losses:
         """Return the losses of a batch.
@@ -184,6 +185,8 @@ class Distiller(nn.Module):
             teacher = asked(self.teacher, batch, self._wants.teacher)
         student = observe_student(self.student, batch, self._wants.student, "student")
         student = by_row(student, batch, "student")
+        if not compiling and student.rows is None and isinstance(student.output, Tensor):
+            self._check_width(student.output)
         # A compiled graph is checked while it is traced, at no cost; so `_gradients_checked`, whose
         # change would call for another graph, is not part of it.
         due = compiling or not self._gradients_checked
@@ -193,6 +196,11 @@ class Distiller(nn.Module):
             if not compiling:
                 self._gradients_checked = True
         return teacher, student
+
+    def _check_width(self, output: Tensor) -> None:
+        if output.ndim == 2:  # noqa: PLR2004 - examples and answers
+            self._width = output.shape[1] if self._width is None else self._width
+            check_width(self._width, output, "student")
 
     def build(self, batch: Batch) -> None:
         """Build what depends on shapes in the objective, if it is not built, from one dry run.

@@ -103,11 +103,11 @@ def test_the_check_changes_nothing():
 
     def weights(monitor):
         torch.manual_seed(0)
-        student = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
+        layers = nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3)
         loader = DataLoader(val, 5, shuffle=True, generator=torch.Generator().manual_seed(3))
         train = DataLoader(TensorDataset(X, LABELS), 5, shuffle=True)
-        done = run(tl.HardLabels(), loader, monitor, optimizer=torch.optim.SGD, student=student,
-                   train=train)  # fmt: skip
+        settings = {"student": nn.Sequential(*layers), "train": train}
+        done = run(tl.HardLabels(), loader, monitor, optimizer=torch.optim.SGD, **settings)
         return [*done.student.state_dict().values(), loader.generator.get_state()]
 
     for one, other in zip(weights(None), weights("accuracy"), strict=True):

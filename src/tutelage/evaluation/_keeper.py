@@ -16,7 +16,7 @@ from tutelage.evaluation._outputs import Outputs
 from tutelage.evaluation.token_scores import TokenScores, token_scores
 from tutelage.heads import HeadLogits
 from tutelage.nested import joined, moved
-from tutelage.positions import labels_by_row
+from tutelage.positions import check_width, labels_by_row
 from tutelage.rows import Rows
 from tutelage.signals import Batch, Signals
 
@@ -102,6 +102,9 @@ def _joined_outputs(parts: Sequence[Signals]) -> Signals:
         return Signals()
     rows = _joined_rows(parts)
     if len(dense) == len(parts):
+        for each in dense:
+            if each.ndim == _TABLE:
+                check_width(dense[0].shape[1], each, "model")
         return Signals(torch.cat(dense), rows=rows)
     coarse = [CoarseLogits.of(each) if isinstance(each, Tensor) else each for each in outputs]
     return Signals(CoarseLogits.joined(coarse), rows=rows)

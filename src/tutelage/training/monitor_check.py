@@ -13,15 +13,16 @@ from tutelage.evaluation import evaluate
 from tutelage.evaluation.standard import with_companions
 from tutelage.layers.language import generates
 from tutelage.signals import Batch
+from tutelage.training.folder import RunFolder
 from tutelage.training.monitor import no_such_metric
 from tutelage.training.run_setup import Setup
 
 
-def check_monitor(setup: Setup, device: torch.device) -> None:
+def check_monitor(setup: Setup, folder: RunFolder | None, device: torch.device) -> None:
     """Refuse a monitored metric that one batch of the validation data does not give.
 
     It is the first batch with a label, since some may have none. Which domains there are, a batch
-    does not tell.
+    does not tell. A run with a checkpoint in its folder was checked before.
 
     Raises:
         ArgumentError: The metric will not be there.
@@ -29,7 +30,8 @@ def check_monitor(setup: Setup, device: torch.device) -> None:
     """
     monitor, val, settings = setup.settings.monitor, setup.val, setup.settings
     objective, student = setup.distiller.objective, setup.distiller.student
-    if monitor is None or val is None or not objective.built:
+    resumed = folder is not None and folder.last.exists()
+    if monitor is None or val is None or not objective.built or resumed:
         return
     batch = _labelled_batch(val)
     if batch is None:

@@ -61,8 +61,7 @@ def train_run(
         if settings.out is not None:
             described |= content_of_run(setup, as_given, unread)
             folder = RunFolder(settings.out, described)
-        if folder is None or not folder.last.exists():  # else it has validated, or will
-            check_monitor(setup, accelerator.device)
+        check_monitor(setup, folder, accelerator.device)
         if folder is not None:
             if accelerator.is_main_process:
                 alone = None if in_stages else setup
