@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from tutelage.data import randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
@@ -19,6 +20,7 @@ from tutelage.layers.own_loss import observe_student
 from tutelage.layers.prepared import tokenizer_of
 from tutelage.objectives import Objective
 from tutelage.objectives._by_chunk import CHUNK_LOGITS_FROM, with_heads
+from tutelage.objectives._tensors import look_like_probabilities
 from tutelage.objectives._valid import masked, valid_examples, values_of
 from tutelage.positions import by_row, check_width
 from tutelage.signals import Batch, Signals
@@ -194,8 +196,27 @@ class Distiller(nn.Module):
             wanted = {term.name: term.objective.wants.student for term in self._terms}
             check_gradients(self.student, student, wanted)
             if not compiling:
+                self._check_logits(student, teacher)
+            if not compiling:
                 self._gradients_checked = True
         return teacher, student
+
+    def _check_logits(self, student: Signals, teacher: Signals) -> None:
+        """Refuse probabilities where objectives read logits, which a softmax would flatten."""
+        reading = [term.objective for term in self._terms]
+        reading = [each.wants for each in reading if each.output_kind == "classes"]
+        for side, signals, reads in (
+            ("student", student, any(each.student.output for each in reading)),
+            ("teacher", teacher, any(each.teacher.output for each in reading)),
+        ):
+            output = signals.full_output()
+            if reads and output is not None and look_like_probabilities(output):
+                raise ModelError(
+                    f"the {side} must return logits of its classes, got rows of non-negative "
+                    "numbers that sum to 1; leave out its last softmax, or take the logarithm of "
+                    "what it returns: tl.layers.Output(model, torch.log); an objective of your own "
+                    'that reads probabilities has output_kind = "values"'
+                )
 
     def _check_width(self, output: Tensor) -> None:
         if output.ndim == 2:  # noqa: PLR2004 - examples and answers
@@ -314,4 +335,13 @@ def _refuse_shared(student: nn.Module, teacher: Teacher) -> None:
             raise ModelError(
                 f"student and teacher must not share what is trained, got the student's `{name}` "
                 "in both; give the student a copy (copy.deepcopy), or freeze that part"
+            )
+    counting = {id(each) for module in teacher.modules() for each in module.modules()}
+    for name, each in student.named_modules():
+        # One with parameters that are frozen is in eval mode.
+        free = isinstance(each, _NormBase) and each.track_running_stats and not each.affine
+        if free and id(each) in counting:
+            raise ModelError(
+                f"student and teacher must not share statistics that training changes, got the "
+                f"student's `{name}` in both; give the student a copy (copy.deepcopy)"
             )

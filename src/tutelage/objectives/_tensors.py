@@ -9,6 +9,8 @@ from torch import Tensor
 from tutelage.errors import ModelError
 from tutelage.objectives._value_checks import readable
 
+_ENOUGH, _ROUNDING = 4, 1e-3
+
 
 def at_least_float32(tensor: Tensor) -> Tensor:
     """Return the tensor in float32 if it has fewer bits."""
@@ -74,6 +76,13 @@ def check_several_classes(logits: Tensor) -> None:
             "logit that answers yes or no use BinaryLabels and BinaryTargets, or give the models "
             "an output for each class"
         )
+
+
+def look_like_probabilities(output: Tensor) -> bool:
+    """Tell whether all rows sum to 1, with several columns, and enough rows to exclude chance."""
+    if output.ndim != 2 or len(output) < _ENOUGH or output.shape[1] < 2 or output.amin() < 0:  # noqa: PLR2004
+        return False
+    return bool(((output.sum(dim=1) - 1).abs() < _ROUNDING).all())
 
 
 def same_classes(student: Tensor, teacher: Tensor) -> None:
