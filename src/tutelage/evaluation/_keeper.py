@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tutelage.aligned import AlignedTargets
 from tutelage.coarse import CoarseLogits
+from tutelage.errors import DataError
 from tutelage.evaluation._outputs import Outputs
 from tutelage.evaluation.token_scores import TokenScores, token_scores
 from tutelage.heads import HeadLogits
@@ -54,6 +55,11 @@ class Keeper:
 
     def joined(self) -> tuple[Outputs, Signals, Signals, Batch]:
         """Return the outputs of all batches; of both models as signals; and the labels."""
+        if not self._results:
+            raise DataError(
+                "data that a model is evaluated on must yield at least one batch in each pass, got "
+                "none; fill it, and let a stream begin anew in each pass"
+            )
         students, targets, batches = zip(*self._results, strict=True)
         student, target = _joined_outputs(students), _joined_outputs(targets)
         batch = _joined_batches(batches)

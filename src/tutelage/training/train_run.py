@@ -20,6 +20,7 @@ from tutelage.training.loop import Loop
 from tutelage.training.monitor_check import check_monitor
 from tutelage.training.run import Run
 from tutelage.training.run_identity import (
+    check_progress,
     content_of_run,
     describe_run,
     note_use,
@@ -56,6 +57,7 @@ def train_run(
         if teacher is not None:
             stack.enter_context(teacher.ready(accelerator.device))
         setup = make_setup((student, teacher), objective, data, settings, accelerator)
+        check_progress(setup)
         described = describe_run(setup, accelerator.num_processes)
         folder = None
         if settings.out is not None:
