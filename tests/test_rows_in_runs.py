@@ -117,3 +117,20 @@ def test_a_row_mask_is_of_an_output_with_positions() -> None:
     tl.fit(Tagger(False), train=examples, **SETTINGS)
     with pytest.raises(ModelError, match=r"each of the positions of `row_mask`, .* of whole exam"):
         tl.fit(Tagger(True), train=examples, **SETTINGS)
+
+
+def test_classes_that_are_second_are_told_by_labels_alone() -> None:
+    """Without labels they would be read as positions, whose number changes."""
+
+    class Channels(nn.Conv1d):
+        def __init__(self) -> None:
+            super().__init__(2, 3, 1)
+
+    def collate(examples: list[Tensor]) -> Tensor:
+        return torch.stack(examples)
+
+    signals = [torch.randn(2, length) for length in (6, 6, 8, 8)]
+    loader = torch.utils.data.DataLoader(signals, 2, collate_fn=collate)  # type: ignore[arg-type]
+    settings = {**SETTINGS, "objective": tl.SoftTargets(2), "train": loader}
+    with pytest.raises(ModelError, match=r"for each position in every batch, got 6 and then 8; .*"):
+        tl.distill(Channels(), Channels(), **settings)

@@ -119,7 +119,7 @@ class Distiller(nn.Module):
         ours, theirs = self._wants.student, self._wants.teacher
         self._captures = bool(ours.features or theirs.features or ours.loss)
         self._gradients_checked = False
-        self._width: int | None = None  # of the student's output [batch, n], once it is known
+        self._width: int | None = None  # of the student's output, once it is known
 
     def forward(self, batch: Batch, counts: Tensor | None = None) -> Losses:
         """Return the losses of a batch.
@@ -187,8 +187,8 @@ class Distiller(nn.Module):
             teacher = asked(self.teacher, batch, self._wants.teacher)
         student = observe_student(self.student, batch, self._wants.student, "student")
         student = by_row(student, batch, "student")
-        if not compiling and student.rows is None and isinstance(student.output, Tensor):
-            self._check_width(student.output)
+        if not compiling:
+            self._check_width(student)
         # A compiled graph is checked while it is traced, at no cost; so `_gradients_checked`, whose
         # change would call for another graph, is not part of it.
         due = compiling or not self._gradients_checked
@@ -218,10 +218,11 @@ class Distiller(nn.Module):
                     'that reads probabilities has output_kind = "values"'
                 )
 
-    def _check_width(self, output: Tensor) -> None:
-        if output.ndim == 2:  # noqa: PLR2004 - examples and answers
+    def _check_width(self, student: Signals) -> None:
+        output = student.output
+        if isinstance(output, Tensor) and output.ndim == 2:  # noqa: PLR2004 - rows and columns
             self._width = output.shape[1] if self._width is None else self._width
-            check_width(self._width, output, "student")
+            check_width(self._width, output, student.rows, "student")
 
     def build(self, batch: Batch) -> None:
         """Build what depends on shapes in the objective, if it is not built, from one dry run.

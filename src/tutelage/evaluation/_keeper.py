@@ -110,7 +110,7 @@ def _joined_outputs(parts: Sequence[Signals]) -> Signals:
     if len(dense) == len(parts):
         for each in dense:
             if each.ndim == _TABLE:
-                check_width(dense[0].shape[1], each, "model")
+                check_width(dense[0].shape[1], each, rows, "model")
         return Signals(torch.cat(dense), rows=rows)
     coarse = [CoarseLogits.of(each) if isinstance(each, Tensor) else each for each in outputs]
     return Signals(CoarseLogits.joined(coarse), rows=rows)
