@@ -41,6 +41,8 @@ class Loop:
         self.setup, self.state = checkpointer.setup, checkpointer.state
         self.settings, self.distiller = self.setup.settings, self.setup.distiller
         self._parameters = [each for each in self.distiller.parameters() if each.requires_grad]
+        for each in self._parameters:  # what is left of a backward pass before the run
+            each.grad = None
         self._several = accelerator.num_processes > 1
         names = [term.name for term in self.distiller.objective.terms()]
         reduce = accelerator.reduce if self._several else None
