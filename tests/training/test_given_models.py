@@ -72,3 +72,29 @@ def test_such_a_run_is_resumed_and_found_again(tmp_path):
     expected = network()
     trained(expected, Shallow(expected[2]), epochs=3)
     torch.testing.assert_close(student.state_dict(), expected.state_dict(), rtol=0, atol=0)
+
+
+def test_a_parameter_that_only_the_optimizer_holds_gets_each_step_its_own_gradient():
+    def run(make):
+        student, scale = network(), nn.Parameter(torch.ones(()))
+
+        def loss(student, batch):
+            losses = F.cross_entropy(student(batch.inputs), batch.labels, reduction="none")
+            return (scale - 2).square() * losses
+
+        make(student, scale, loss)
+        return [*student.parameters(), scale]
+
+    def ours(student, scale, loss):
+        trained(student, tl.OwnLoss(loss), epochs=4, batch_size=12,
+                optimizer=lambda each: torch.optim.SGD([*each, scale], lr=0.1))  # fmt: skip
+
+    def plain(student, scale, loss):
+        optimizer = torch.optim.SGD([*student.parameters(), scale], lr=0.1)
+        for _ in range(4):
+            optimizer.zero_grad()
+            loss(student, tl.Batch(X, LABELS)).mean().backward()
+            optimizer.step()
+
+    for found, expected in zip(run(ours), run(plain), strict=True):
+        torch.testing.assert_close(found, expected)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
+from torch.utils.data import DataLoader, IterableDataset
 
 from tutelage._checks import integer
-from tutelage.data import OnPolicy, Source, as_source, randomness
+from tutelage.data import OnPolicy, as_source, randomness
+from tutelage.data.fixed_order import what_draws
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.evaluation import Metric
 from tutelage.objectives import Objective
@@ -246,45 +246,24 @@ def _steps(train: object, batch_size: int, engine: Engine) -> int:
 
 def _check_fixed_order(name: str, data: object) -> None:
     """Refuse data that may come in another order for each model."""
-    loader = data if isinstance(data, DataLoader) else None
-    dataset = data if loader is None else loader.dataset
-    if isinstance(dataset, IterableDataset):
-        source = as_source(name, data, _BATCH)
-        if _seeded(partial(_first_keys, source)) != _seeded(partial(_first_keys, source)):
-            raise DataError(
-                f"`{name}` must come with the same examples in the same order for every model, got "
-                f"{type(dataset).__name__}, whose first examples differ when they are read again; "
-                "do not shuffle it, and let each pass begin anew"
-            )
-    if loader is None or isinstance(dataset, IterableDataset):
-        return
-    own, sampler = loader.batch_sampler, loader.sampler
-    if type(own) in (BatchSampler, type(None)):
-        sampler = getattr(own, "sampler", sampler)
-        if type(sampler) is SequentialSampler:
-            return
-    elif _seeded(partial(_order, own)) == _seeded(partial(_order, own), 1):
-        return
-    found = type(sampler if type(own) in (BatchSampler, type(None)) else own).__name__
-    raise DataError(
-        f"`{name}` must come in the same order for every model, got a DataLoader with {found}; "
-        "make it with shuffle=False, of a Subset for a part"
-    )
+    found = what_draws(data) if isinstance(data, DataLoader) else None
+    if found is not None:
+        raise DataError(
+            f"`{name}` must come in the same order for every model, got a DataLoader with {found}; "
+            "make it with shuffle=False, of a Subset for a part"
+        )
+    dataset = data.dataset if isinstance(data, DataLoader) else data
+    if isinstance(dataset, IterableDataset) and _first_keys(name, data) != _first_keys(name, data):
+        raise DataError(
+            f"`{name}` must come with the same examples in the same order for every model, got "
+            f"{type(dataset).__name__}, whose first examples differ when they are read again; do "
+            "not shuffle it, and let each pass begin anew"
+        )
 
 
-def _seeded(read: Callable[[], Any], seed: int = 0) -> Any:
+def _first_keys(name: str, data: object) -> list[bytes]:
+    """Return hashes of the first examples of a stream, as in every evaluation under one seed."""
     with randomness.preserved():
-        randomness.seed_everything(seed)
-        return read()
-
-
-def _order(sampler: Any) -> list[list[str]]:
-    """Return the indices that a batch sampler gives, as texts."""
-    if callable(set_epoch := getattr(sampler, "set_epoch", None)):
-        set_epoch(0)
-    return [list(map(str, batch)) for batch in sampler]
-
-
-def _first_keys(source: Source) -> list[bytes]:
-    """Return hashes of the first examples of a stream."""
-    return list(chain.from_iterable(map(example_keys, islice(source.epoch(0), _FIRST_BATCHES))))
+        randomness.seed_everything(0)
+        batches = islice(as_source(name, data, _BATCH).epoch(0), _FIRST_BATCHES)
+        return list(chain.from_iterable(map(example_keys, batches)))

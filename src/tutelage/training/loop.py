@@ -41,7 +41,10 @@ class Loop:
         self.setup, self.state = checkpointer.setup, checkpointer.state
         self.settings, self.distiller = self.setup.settings, self.setup.distiller
         self._parameters = [each for each in self.distiller.parameters() if each.requires_grad]
-        for each in self._parameters:  # what is left of a backward pass before the run
+        held = (each for group in self.setup.optimizer.param_groups for each in group["params"])
+        # Those of the optimizer may be more, such as one that a function of the user's names.
+        self._cleared = list(dict.fromkeys([*self._parameters, *held]))
+        for each in self._cleared:  # what is left of a backward pass before the run
             each.grad = None
         self._several = accelerator.num_processes > 1
         names = [term.name for term in self.distiller.objective.terms()]
@@ -150,7 +153,7 @@ class Loop:
                 optimizer.step()
         except Exception as error:  # noqa: BLE001 - other people's optimizers may raise anything
             self._refuse("`optimizer`", self.setup.optimizer, error)
-        for each in self._parameters:  # as zero_grad does, without its entry in the profiler
+        for each in self._cleared:  # as zero_grad does, without its entry in the profiler
             each.grad = None
         # With float16 a step whose gradient overflows is skipped and the scale lowered.
         skipped = self._wrapped is not None and self._wrapped.step_was_skipped
