@@ -182,6 +182,37 @@ def test_a_run_may_be_interrupted_twice_in_an_epoch():
     assert resumed(make, again, 2) == [expected[0][1:], expected[1]]
 
 
+class OwnState(Sampler):
+    """Draws from a generator that nobody but it knows."""
+
+    def __init__(self):
+        self.own = np.random.default_rng()  # in another process another one
+
+    def __iter__(self):
+        return iter(self.own.permutation(EXAMPLES).tolist())
+
+    def __len__(self):
+        return EXAMPLES
+
+
+def test_an_order_that_cannot_be_resumed_is_said(caplog):
+    def make():
+        return DataLoader(Augmented(), 4, sampler=OwnState())
+
+    kept, expected = interrupted(make, 2)
+    assert resumed(make, kept, 2) != expected
+    [record] = caplog.records
+    assert "`train` cannot be resumed within an epoch exactly" in record.getMessage()
+    assert "BatchSampler has a random state of its own" in record.getMessage()
+
+
+@EVERY_LOADER
+def test_of_others_nothing_is_said(make, caplog):
+    kept, expected = interrupted(make, 2)
+    assert resumed(make, kept, 2) == expected
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("generator", [False, True], ids=["global state", "generator"])
 def test_a_run_with_workers_sees_exactly_the_remaining_batches(generator):
     def make():

@@ -1,5 +1,6 @@
 """A user's DataLoader: its batches in its own order, replayed when a run is resumed."""
 
+import logging
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,7 +8,7 @@ from itertools import chain, islice
 from typing import Any, cast
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from tutelage.data import randomness
 from tutelage.data.data_fingerprint import data_fingerprint
@@ -16,6 +17,9 @@ from tutelage.data.source import Shard, Source
 from tutelage.data.views import describe_views, show_epoch
 from tutelage.errors import DataError
 from tutelage.signals import Batch, IndexedExample
+
+_READ = 1000
+"""Batches of which the order is read twice."""
 
 
 class LoaderSource(Source):
@@ -26,9 +30,9 @@ class LoaderSource(Source):
     iterator is created from that state again, and the batches already used are loaded and dropped.
     This is exact, also with workers, for samplers that use the global generators or a torch
     generator in their attribute `generator`, as torch's own do. It is not exact for random
-    augmentation in persistent workers (except for `Views`), and for samplers with other random
-    state. (torchdata's `StatefulDataLoader` saves neither the global random states nor those of
-    samplers, so batches after a resume would differ.)
+    augmentation in persistent workers (except for `Views`), nor for samplers with other random
+    state, of which a warning tells. (torchdata's `StatefulDataLoader` saves neither the global
+    random states nor those of samplers, so batches after a resume would differ.)
     """
 
     def __init__(
@@ -94,12 +98,35 @@ class LoaderSource(Source):
         if start == 0:
             self._start_state = self._capture()
             return iter(self.loader) if self.shard.of == 1 else self._synchronized()
+        self._tell_if_not_exact()
         now = randomness.capture()
         randomness.restore(self.state()["global"])
         batches = iter(self.loader)
         deque(islice(batches, start), maxlen=0)
         randomness.restore(now)
         return batches
+
+    def _tell_if_not_exact(self) -> None:
+        """Log that the order cannot be resumed, if a sampler has other random state."""
+        if isinstance(self.loader.dataset, IterableDataset):
+            return
+        state, sampler = self.state(), self.loader.batch_sampler or self.loader.sampler
+
+        def order() -> list[str]:
+            self.load(state)
+            randomness.restore(state["global"])
+            return list(map(str, islice(sampler, _READ)))
+
+        with randomness.preserved():
+            same = order() == order()
+        self.load(state)
+        if not same:
+            logging.getLogger("tutelage").warning(
+                "`%s` cannot be resumed within an epoch exactly, and this one goes on with other "
+                "batches: %s has a random state of its own. Let it draw from the global "
+                "generators, or from a torch.Generator in its attribute `generator`.",
+                self.name, type(sampler).__name__,
+            )  # fmt: skip
 
     def _synchronized(self) -> Iterator[Any]:
         """Return the loader's batches in the same order on all processes, from rank 0's state."""
