@@ -14,6 +14,7 @@ from torch.utils.data import (
     Sampler,
     TensorDataset,
     WeightedRandomSampler,
+    get_worker_info,
 )
 
 from tutelage.data import Shard, as_source, randomness
@@ -180,6 +181,26 @@ def test_a_run_may_be_interrupted_twice_in_an_epoch():
     assert train([next(batches)]) == expected[0][:1]
     again = through_a_file({"source": fresh.state(), "random": randomness.capture()})
     assert resumed(make, again, 2) == [expected[0][1:], expected[1]]
+
+
+class Shared(IterableDataset):
+    """Examples of which each worker yields all, or its own part."""
+
+    def __init__(self, parts):
+        self.parts = parts
+
+    def __iter__(self):
+        info = get_worker_info()
+        step, first = (info.num_workers, info.id) if self.parts and info else (1, 0)
+        return iter(torch.arange(8).float().unsqueeze(1)[first::step])
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_workers_that_all_load_a_whole_stream_are_told(parts, caplog):
+    batches = list(source(DataLoader(Shared(parts), 2, num_workers=2)).epoch(0))
+    seen = torch.cat([each.inputs for each in batches]).flatten().sort().values
+    assert len(seen) == (8 if parts else 16)
+    assert ("2 workers that give the same examples" in caplog.text) != parts
 
 
 class OwnState(Sampler):

@@ -3,6 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, cast
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from tutelage.data import randomness
 from tutelage.data.data_fingerprint import data_fingerprint
 from tutelage.data.dataset_source import loaded
+from tutelage.data.fingerprint import content
 from tutelage.data.source import Shard, Source
 from tutelage.data.views import describe_views, show_epoch
 from tutelage.errors import DataError
@@ -52,7 +54,11 @@ class LoaderSource(Source):
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield this process's shard of the batches of an epoch, from batch `start` on."""
         view = show_epoch(self.loader.dataset, number, self.views)
-        for raw in loaded(self._iterator(number, start), self.name, self.loader.dataset):
+        raws = loaded(self._iterator(number, start), self.name, self.loader.dataset)
+        streams = isinstance(self.loader.dataset, IterableDataset) and self.loader.num_workers > 1
+        if streams and number == start == 0:
+            raws = self._checked(raws)
+        for raw in raws:
             batch = Batch.of(raw)
             if view and not isinstance(raw, IndexedExample):
                 batch = replace(batch, view=view)
@@ -105,6 +111,20 @@ class LoaderSource(Source):
         deque(islice(batches, start), maxlen=0)
         randomness.restore(now)
         return batches
+
+    def _checked(self, raws: Iterator[Any]) -> Iterator[Any]:
+        """Yield batches; log if each worker loads all of a stream, by the first two batches."""
+        first = list(islice(raws, 2))
+        with suppress(DataError):  # what cannot be compared
+            if len(first) > 1 and content(first[0]) == content(first[1]):
+                logging.getLogger("tutelage").warning(
+                    "`%s` comes from %d workers that give the same examples, so that each of them "
+                    "counts as often in every epoch; let %s yield a part in each worker (see "
+                    "torch.utils.data.get_worker_info), or use one.",
+                    self.name, self.loader.num_workers, type(self.loader.dataset).__name__,
+                )  # fmt: skip
+        yield from first
+        yield from raws
 
     def _tell_if_not_exact(self) -> None:
         """Log that the order cannot be resumed, if a sampler has other random state."""
