@@ -24,7 +24,7 @@ from tutelage.objectives._tensors import look_like_probabilities
 from tutelage.objectives._valid import masked, valid_examples, values_of
 from tutelage.positions import by_row, check_width
 from tutelage.signals import Batch, Signals
-from tutelage.teachers import AnyTeacher, Teacher, as_teacher, ask
+from tutelage.teachers import AnyTeacher, Teacher, as_teacher, ask, ask_first
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,8 @@ class Distiller(nn.Module):
         teacher = Signals()
         compiling = torch.compiler.is_dynamo_compiling()
         if self.teacher is not None and self._asks:
-            asked: Any = ask
+            first = not compiling and self.training and not self._gradients_checked
+            asked: Any = ask_first if first else ask
             if compiling and not self.teacher.is_traceable():
                 asked = torch.compiler.disable(ask)
             teacher = asked(self.teacher, batch, self._wants.teacher)
