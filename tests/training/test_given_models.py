@@ -98,3 +98,27 @@ def test_a_parameter_that_only_the_optimizer_holds_gets_each_step_its_own_gradie
 
     for found, expected in zip(run(ours), run(plain), strict=True):
         torch.testing.assert_close(found, expected)
+
+
+class Detached(nn.Sequential):
+    """Runs its large first layer without gradients, as by mistake."""
+
+    def forward(self, inputs):
+        with torch.no_grad():
+            hidden = self[0](inputs)
+        return self[2](self[1](hidden))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_student_of_which_most_gets_no_gradient_is_told(frozen, caplog):
+    student = Detached(*network())
+    student[0].requires_grad_(not frozen)
+    trained(student, tl.HardLabels())
+    found = [record.getMessage() for record in caplog.records]
+    assert len(found) == (not frozen)
+    if found:
+        assert "Of 43 parameters of the student that are to be trained, 25 got no" in found[0]
+        assert "such as those of '0.weight'" in found[0]
+    caplog.clear()
+    trained(network(), tl.HardLabels())
+    assert not caplog.records
