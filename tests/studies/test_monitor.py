@@ -88,3 +88,13 @@ def test_a_sweep_by_accuracy_needs_labels_to_choose_by():
             tl.HardLabels(), (X, CLASSES), lambda: nn.Linear(4, 3), val=part(20, 40, X),
             sweep={"learning_rate": [0.1, 0.01]}, training=FAST,
         )  # fmt: skip
+
+
+def test_texts_with_one_labelled_token_each_have_as_many_rows_as_examples():
+    """And labels [examples, tokens], which are those of the rows."""
+    labels = torch.full(IDS.shape, -100)
+    place = torch.arange(60) % 5
+    labels[torch.arange(60), place] = IDS[torch.arange(60), place] % 3
+    found = study(tl.HardLabels(), (IDS, labels), lambda: nn.Embedding(20, 3)).results
+    assert found.metric.name == "accuracy"
+    assert found.arm("arm").metrics.keys() == {"accuracy"}
