@@ -6,9 +6,11 @@ from torch import nn
 
 from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError, DataError, ModelError
+from tutelage.layers import Output
 from tutelage.objectives import (
     HardLabels,
     LabelRegression,
+    OutputRegression,
     SoftTargets,
 )
 from tutelage.signals import Batch
@@ -85,3 +87,38 @@ class TestBadInput:
     def test_the_teacher_is_none(self):
         with pytest.raises(ModelError, match="`teacher` must be"):
             Distiller(linear(), len, BOTH)
+
+
+class TestProbabilities:
+    """A softmax of probabilities is nearly even, whatever they are."""
+
+    @pytest.mark.parametrize("side", ["student", "teacher"])
+    def test_they_are_no_logits(self, side):
+        student, teacher = pair()
+        both = {"student": student, "teacher": teacher}
+        both[side] = nn.Sequential(both[side], nn.Softmax(dim=1))
+        distiller = Distiller(both["student"], both["teacher"], SoftTargets(2))
+        with pytest.raises(ModelError, match=rf"the {side} must return logits of its classes, got"):
+            distiller(Batch(X))
+
+    def test_their_logarithms_are(self):
+        student, teacher = (nn.Sequential(each, nn.Softmax(dim=1)) for each in pair())
+        student, teacher = (Output(each, torch.log) for each in (student, teacher))
+        assert Distiller(student, teacher, SoftTargets(2))(Batch(X)).total > 0
+
+    def test_values_may_sum_to_one(self):
+        student, teacher = (nn.Sequential(each, nn.Softmax(dim=1)) for each in pair())
+        assert Distiller(student, teacher, OutputRegression())(Batch(X)).total > 0
+
+
+def test_shared_statistics_that_training_changes():
+    """Without parameters no gradient reaches them, but each batch of the student does."""
+    shared = nn.BatchNorm1d(5, affine=False).double()
+    student, teacher = (nn.Sequential(shared, each) for each in pair())
+    with pytest.raises(ModelError, match=r"share statistics .* the student's `0` in both"):
+        Distiller(student, teacher, SoftTargets(2))
+    frozen = nn.BatchNorm1d(5).double().requires_grad_(False)
+    student, teacher = (nn.Sequential(frozen, each) for each in pair())
+    distiller = Distiller(student, teacher, SoftTargets(2)).train()
+    distiller(Batch(X))
+    assert frozen.num_batches_tracked == 0

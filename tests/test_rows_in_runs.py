@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, TensorDataset
 
 import tutelage as tl
-from tutelage.errors import ArgumentError
+from tutelage.errors import ArgumentError, ModelError
 from tutelage.signals import Batch
 
 
@@ -73,3 +73,64 @@ def test_selective_closes_the_rows_of_a_domain() -> None:
     day = Batch(images[::2], labels[::2])
     expected = tl.Distiller(student, teacher, tl.SoftTargets(2))(day).total / 2
     torch.testing.assert_close(found, expected)
+
+
+class Tagger(nn.Embedding):
+    """One logit for each token, in the last dimension or in none."""
+
+    def __init__(self, squeezed: bool) -> None:
+        super().__init__(20, 1)
+        self.squeezed = squeezed
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        logits = super().forward(input_ids)
+        return logits.squeeze(2) if self.squeezed else logits
+
+
+def texts(*lengths: int) -> list[dict[str, Tensor]]:
+    """Return texts of these lengths, with a label of 0 or 1 for each token."""
+    generator = torch.Generator().manual_seed(0)
+    found = [torch.randint(0, 20, (length,), generator=generator) for length in lengths]
+    return [{"input_ids": ids, "labels": (ids > 9).long()} for ids in found]
+
+
+SETTINGS: dict[str, Any] = {
+    "objective": tl.BinaryLabels(),
+    "epochs": 1,
+    "batch_size": 2,
+    "engine": tl.Engine(device="cpu", progress=False),
+}
+
+
+def test_an_output_without_a_dimension_of_logits_is_no_tagger() -> None:
+    """Its tokens would be labels of the example, and those of padding would count."""
+    uneven = texts(3, 3, 5, 4)
+    tl.fit(Tagger(False), train=uneven, val=uneven, **SETTINGS)
+    with pytest.raises(ModelError, match=r"the student's output \[batch, n\], .* same n in every"):
+        tl.fit(Tagger(True), train=uneven, **SETTINGS)
+    with pytest.raises(ModelError, match=r"the model's output .* got 3 and then 5; .*\[batch, tok"):
+        tl.evaluation.predict(Tagger(True), uneven, 2)
+
+
+def test_a_row_mask_is_of_an_output_with_positions() -> None:
+    examples = [{**each, "row_mask": torch.ones(4).bool()} for each in texts(4, 4)]
+    tl.fit(Tagger(False), train=examples, **SETTINGS)
+    with pytest.raises(ModelError, match=r"each of the positions of `row_mask`, .* of whole exam"):
+        tl.fit(Tagger(True), train=examples, **SETTINGS)
+
+
+def test_classes_that_are_second_are_told_by_labels_alone() -> None:
+    """Without labels they would be read as positions, whose number changes."""
+
+    class Channels(nn.Conv1d):
+        def __init__(self) -> None:
+            super().__init__(2, 3, 1)
+
+    def collate(examples: list[Tensor]) -> Tensor:
+        return torch.stack(examples)
+
+    signals = [torch.randn(2, length) for length in (6, 6, 8, 8)]
+    loader = torch.utils.data.DataLoader(signals, 2, collate_fn=collate)  # type: ignore[arg-type]
+    settings = {**SETTINGS, "objective": tl.SoftTargets(2), "train": loader}
+    with pytest.raises(ModelError, match=r"for each position in every batch, got 6 and then 8; .*"):
+        tl.distill(Channels(), Channels(), **settings)

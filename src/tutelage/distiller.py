@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from tutelage.data import randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
@@ -19,10 +20,11 @@ from tutelage.layers.own_loss import observe_student
 from tutelage.layers.prepared import tokenizer_of
 from tutelage.objectives import Objective
 from tutelage.objectives._by_chunk import CHUNK_LOGITS_FROM, with_heads
+from tutelage.objectives._tensors import look_like_probabilities
 from tutelage.objectives._valid import masked, valid_examples, values_of
-from tutelage.positions import by_row
+from tutelage.positions import by_row, check_width
 from tutelage.signals import Batch, Signals
-from tutelage.teachers import AnyTeacher, Teacher, as_teacher, ask
+from tutelage.teachers import AnyTeacher, Teacher, as_teacher, ask, ask_first
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ class Distiller(nn.Module):
         ours, theirs = self._wants.student, self._wants.teacher
         self._captures = bool(ours.features or theirs.features or ours.loss)
         self._gradients_checked = False
+        self._width: int | None = None  # of the student's output, once it is known
 
     def forward(self, batch: Batch, counts: Tensor | None = None) -> Losses:
         """Return the losses of a batch.
@@ -178,12 +181,15 @@ class Distiller(nn.Module):
         teacher = Signals()
         compiling = torch.compiler.is_dynamo_compiling()
         if self.teacher is not None and self._asks:
-            asked: Any = ask
+            first = not compiling and self.training and not self._gradients_checked
+            asked: Any = ask_first if first else ask
             if compiling and not self.teacher.is_traceable():
                 asked = torch.compiler.disable(ask)
             teacher = asked(self.teacher, batch, self._wants.teacher)
         student = observe_student(self.student, batch, self._wants.student, "student")
         student = by_row(student, batch, "student")
+        if not compiling:
+            self._check_width(student)
         # A compiled graph is checked while it is traced, at no cost; so `_gradients_checked`, whose
         # change would call for another graph, is not part of it.
         due = compiling or not self._gradients_checked
@@ -191,8 +197,33 @@ class Distiller(nn.Module):
             wanted = {term.name: term.objective.wants.student for term in self._terms}
             check_gradients(self.student, student, wanted)
             if not compiling:
+                self._check_logits(student, teacher)
+            if not compiling:
                 self._gradients_checked = True
         return teacher, student
+
+    def _check_logits(self, student: Signals, teacher: Signals) -> None:
+        """Refuse probabilities where objectives read logits, which a softmax would flatten."""
+        reading = [term.objective for term in self._terms]
+        reading = [each.wants for each in reading if each.output_kind == "classes"]
+        for side, signals, reads in (
+            ("student", student, any(each.student.output for each in reading)),
+            ("teacher", teacher, any(each.teacher.output for each in reading)),
+        ):
+            output = signals.full_output()
+            if reads and output is not None and look_like_probabilities(output):
+                raise ModelError(
+                    f"the {side} must return logits of its classes, got rows of non-negative "
+                    "numbers that sum to 1; leave out its last softmax, or take the logarithm of "
+                    "what it returns: tl.layers.Output(model, torch.log); an objective of your own "
+                    'that reads probabilities has output_kind = "values"'
+                )
+
+    def _check_width(self, student: Signals) -> None:
+        output = student.output
+        if isinstance(output, Tensor) and output.ndim == 2:  # noqa: PLR2004 - rows and columns
+            self._width = output.shape[1] if self._width is None else self._width
+            check_width(self._width, output, student.rows, "student")
 
     def build(self, batch: Batch) -> None:
         """Build what depends on shapes in the objective, if it is not built, from one dry run.
@@ -306,4 +337,13 @@ def _refuse_shared(student: nn.Module, teacher: Teacher) -> None:
             raise ModelError(
                 f"student and teacher must not share what is trained, got the student's `{name}` "
                 "in both; give the student a copy (copy.deepcopy), or freeze that part"
+            )
+    counting = {id(each) for module in teacher.modules() for each in module.modules()}
+    for name, each in student.named_modules():
+        # One with parameters that are frozen is in eval mode.
+        free = isinstance(each, _NormBase) and each.track_running_stats and not each.affine
+        if free and id(each) in counting:
+            raise ModelError(
+                f"student and teacher must not share statistics that training changes, got the "
+                f"student's `{name}` in both; give the student a copy (copy.deepcopy)"
             )

@@ -20,9 +20,10 @@ import dis
 import hashlib
 import sys
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, cached_property, partial
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Literal
@@ -47,6 +48,8 @@ _STATE = 2
 """Where `__reduce_ex__` has an object's attributes."""
 _SALTED = {"_original_object_hash"}
 """Attributes that differ in every process: `hash` of a text, as of GenerationConfig."""
+_ADDS = {"append", "extend", "insert", "add", "update", "setdefault"}
+"""Methods of lists, sets and dicts that a call changes them by."""
 _ORIGIN = {"_name_or_path", "_commit_hash", "transformers_version", "architectures"}
 _ORIGIN |= {"dtype", "torch_dtype"}
 """What configurations of transformers say of a model's files, not of what it computes."""
@@ -262,32 +265,38 @@ def _may_change(module: nn.Module, name: str, value: object) -> bool:
     """Tell whether a module's attribute looks like what it keeps from one call to the next.
 
     That is a name with "cache"; one that begins with an underscore, unless it holds a plain value
-    in a class of the user's own; and one that `forward` of such a class assigns, as a counter.
+    in a class of the user's own; and one that `forward` of such a class assigns, as a counter, or
+    adds to, as a list of what it was given.
     Modules of this package keep nothing.
     """
     kind = type(module)
     plain = value is not None and isinstance(value, _PLAIN) and _of_user(kind.__module__)
-    kept = "cache" in name or (name.startswith("_") and not plain) or name in _assigned(kind)
+    assigned, added_to = _changed_by(kind)
+    kept = "cache" in name or (name.startswith("_") and not plain) or name in assigned
+    kept |= name in added_to and isinstance(value, (list, set, dict, deque))
     return kept and not kind.__module__.startswith("tutelage.")
 
 
 @cache
-def _assigned(kind: type[nn.Module]) -> set[str]:
-    """Return the attributes that `forward`, or what it calls of its class, assigns."""
-    found, seen, left = set[str](), set[str](), {"forward"}
+def _changed_by(kind: type[nn.Module]) -> tuple[set[str], set[str]]:
+    """Return the attributes that `forward`, or what it calls of its class, assigns and adds to."""
+    assigned, added_to = set[str](), set[str]()
+    seen, left = set[str](), {"forward"}
     while left - seen:
         name = (left - seen).pop()
         seen.add(name)
         for method in (vars(each).get(name) for each in kind.__mro__):
             if isinstance(method, FunctionType) and _of_user(method.__module__):
                 left |= names_of(method.__code__)
-                found |= {
-                    each.argval
-                    for code in _codes(method.__code__)
-                    for each in dis.get_instructions(code)
-                    if each.opname == "STORE_ATTR"
-                }
-    return found
+                for code in _codes(method.__code__):
+                    several = list(dis.get_instructions(code))
+                    assigned |= {each.argval for each in several if each.opname == "STORE_ATTR"}
+                    added_to |= {
+                        one.argval
+                        for one, other in pairwise(several)
+                        if one.opname == "LOAD_ATTR" and other.argval in _ADDS
+                    }
+    return assigned, added_to
 
 
 def _globals(function: FunctionType) -> list[Any]:

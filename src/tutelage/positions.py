@@ -19,6 +19,10 @@ from tutelage.rows import Rows
 from tutelage.signals import Batch, Mixture, Signals
 
 _TOKENS = 3  # dimensions of [batch, tokens, classes]
+_LOGIT_OF_EACH = (
+    "return a single logit or value of each token as [batch, tokens, 1], such as by "
+    "tl.layers.Output(model, lambda output: output.unsqueeze(-1))"
+)
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -48,7 +52,16 @@ def by_row(signals: Signals, batch: Batch, side: str) -> Signals:
     output = signals.output
     if signals.rows is not None or output is None:
         return signals
-    if isinstance(output, (CoarseLogits, AlignedTargets)) or output.ndim < _TOKENS:
+    if isinstance(output, (CoarseLogits, AlignedTargets)):
+        return signals
+    if output.ndim < _TOKENS:
+        mask = batch.row_mask
+        if mask is not None and mask.ndim == output.ndim == _TOKENS - 1 and not batch.next_tokens:
+            raise ModelError(
+                f"the {side} must have an output for each of the positions of `row_mask`, "
+                f"[batch, positions, classes], got {describe(output)}, which is of whole examples; "
+                f"{_LOGIT_OF_EACH}, and where an example has one answer leave `row_mask` out"
+            )
         return signals
     known = _positions(batch, output.ndim)
     if isinstance(output, HeadLogits):
@@ -57,6 +70,24 @@ def by_row(signals: Signals, batch: Batch, side: str) -> Signals:
     output = _classes_last(output, known, side)
     rows = _rows(batch, output.shape[:-1], output.device)
     return replace(signals, output=rows.of(output), rows=rows)
+
+
+def check_width(width: int, output: Tensor, rows: Rows | None, side: str) -> None:
+    """Refuse an output `[batch, n]`, or `[rows, n]`, of another n than in an earlier batch."""
+    found = output.shape[1]
+    if found == width:
+        return
+    if rows is None:
+        raise ModelError(
+            f"the {side}'s output [batch, n], of n answers about each example, must have the same "
+            f"n in every batch, got {width} and then {found}; {_LOGIT_OF_EACH}"
+        )
+    raise ModelError(
+        f"the {side} must have the same number of classes or values for each position in every "
+        f"batch, got {width} and then {found}; they are the last of three dimensions and the "
+        "second of more where labels do not tell: wrap a model that has them elsewhere, such as "
+        "tl.layers.Output(model, lambda output: output.transpose(1, 2))"
+    )
 
 
 def stored_by_row(signals: Signals, positions: tuple[int, ...], batch: Batch) -> Signals:

@@ -14,6 +14,7 @@ from torch.utils.data import (
     Sampler,
     TensorDataset,
     WeightedRandomSampler,
+    get_worker_info,
 )
 
 from tutelage.data import Shard, as_source, randomness
@@ -180,6 +181,57 @@ def test_a_run_may_be_interrupted_twice_in_an_epoch():
     assert train([next(batches)]) == expected[0][:1]
     again = through_a_file({"source": fresh.state(), "random": randomness.capture()})
     assert resumed(make, again, 2) == [expected[0][1:], expected[1]]
+
+
+class Shared(IterableDataset):
+    """Examples of which each worker yields all, or its own part."""
+
+    def __init__(self, parts):
+        self.parts = parts
+
+    def __iter__(self):
+        info = get_worker_info()
+        step, first = (info.num_workers, info.id) if self.parts and info else (1, 0)
+        return iter(torch.arange(8).float().unsqueeze(1)[first::step])
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_workers_that_all_load_a_whole_stream_are_told(parts, caplog):
+    batches = list(source(DataLoader(Shared(parts), 2, num_workers=2)).epoch(0))
+    seen = torch.cat([each.inputs for each in batches]).flatten().sort().values
+    assert len(seen) == (8 if parts else 16)
+    assert ("2 workers that give the same examples" in caplog.text) != parts
+
+
+class OwnState(Sampler):
+    """Draws from a generator that nobody but it knows."""
+
+    def __init__(self):
+        self.own = np.random.default_rng()  # in another process another one
+
+    def __iter__(self):
+        return iter(self.own.permutation(EXAMPLES).tolist())
+
+    def __len__(self):
+        return EXAMPLES
+
+
+def test_an_order_that_cannot_be_resumed_is_said(caplog):
+    def make():
+        return DataLoader(Augmented(), 4, sampler=OwnState())
+
+    kept, expected = interrupted(make, 2)
+    assert resumed(make, kept, 2) != expected
+    [record] = caplog.records
+    assert "`train` cannot be resumed within an epoch exactly" in record.getMessage()
+    assert "BatchSampler has a random state of its own" in record.getMessage()
+
+
+@EVERY_LOADER
+def test_of_others_nothing_is_said(make, caplog):
+    kept, expected = interrupted(make, 2)
+    assert resumed(make, kept, 2) == expected
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("generator", [False, True], ids=["global state", "generator"])

@@ -208,6 +208,15 @@ class TestUsersTransforms:
         assert found.index is None
         assert torch.equal(found.inputs["x"], 2 * X)
 
+    def test_texts_that_are_changed_in_place_lose_the_index(self):
+        def shouting(batch):
+            batch.inputs["text"][3] = batch.inputs["text"][3].upper()
+            return batch
+
+        texts = batch({"text": list(NAMES), "length": X})
+        assert transformed(texts, shouting).index is None
+        assert transformed(texts, lambda each: each).index is INDEX
+
     def test_progress_copies_and_a_true_index_are_kept(self):
         found = transformed(batch(), lambda each: Batch(2 * each.inputs, each.labels))
         assert torch.equal(found.inputs, 2 * X)

@@ -30,6 +30,16 @@ class TestMetricsOfTheUser:
         assert length == len(shown) == 4
         assert shown.min() == 0
 
+    def test_one_that_works_in_place_does_not_change_the_next(self):
+        def first(output, labels):
+            output.numpy()[:] = labels.numpy()[:] = 0
+            return 0.0
+
+        metrics = {"first": first, "second": tl.evaluation.accuracy, "third": first}
+        found = evaluate(model(), None, tl.HardLabels(), source(), metrics=metrics, outputs=True)
+        assert found.metrics["second"] == found.metrics["accuracy"] > 0
+        torch.testing.assert_close(found.outputs.student, logits(model()))
+
     def test_their_errors_name_the_metric_and_the_cause(self):
         def broken(_, __):
             raise RuntimeError("no such thing")

@@ -37,7 +37,7 @@ def test_the_model_does_not_change():
 def test_the_random_state_does_not_change():
     network = model()
     before = randomness.capture()["torch"]
-    predict(network, DataLoader(SET, 4, shuffle=True))
+    predict(network, DataLoader(SET, 4))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -54,3 +54,8 @@ def test_empty_data_is_refused():
 def test_a_model_that_refuses_the_inputs_is_named():
     with pytest.raises(ModelError, match=r"the model \(Linear\) refused its inputs"):
         predict(nn.Linear(7, 2), SET)
+
+
+def test_outputs_in_an_order_that_nobody_knows_are_refused():
+    with pytest.raises(DataError, match=r"order that is known.* a DataLoader with RandomSampler"):
+        predict(nn.Linear(4, 2), DataLoader(SET, 4, shuffle=True))

@@ -1,8 +1,15 @@
 """What a study refuses, and that it does so before it works."""
 
 import pytest
+import torch
 from torch import nn
-from torch.utils.data import DataLoader, SubsetRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    SequentialSampler,
+    SubsetRandomSampler,
+)
 
 import tutelage as tl
 
@@ -108,6 +115,56 @@ def test_a_sampler_that_draws_is_refused(setup):
     loader = DataLoader(setup.test, 32, sampler=SubsetRandomSampler(range(100)))
     with pytest.raises(tl.DataError, match="SubsetRandomSampler"):
         setup.study(test=loader)
+
+
+class OwnOrder(BatchSampler):
+    """Batches of a sequential sampler, whose order is drawn by a generator of its own."""
+
+    def __init__(self, examples, seed):
+        super().__init__(SequentialSampler(examples), 32, drop_last=False)
+        self.generator = None if seed is None else torch.Generator().manual_seed(seed)
+
+    def __iter__(self):
+        batches = list(super().__iter__())
+        for place in torch.randperm(len(batches), generator=self.generator).tolist():
+            yield batches[place]
+
+
+class Again(OwnOrder):
+    """The same order in each pass."""
+
+    def __iter__(self):
+        self.generator.manual_seed(0)
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("seed", [3, None])
+def test_a_batch_sampler_that_draws_is_refused(setup, seed):
+    loader = DataLoader(setup.test, batch_sampler=OwnOrder(setup.test, seed))
+    with pytest.raises(tl.DataError, match=r"same order for every model, .* with OwnOrder"):
+        setup.study(test=loader)
+
+
+def test_a_batch_sampler_of_a_fixed_order_is_taken(setup):
+    loader = DataLoader(setup.test, batch_sampler=Again(setup.test, 0))
+    found = setup.study(test=loader, seeds=1, controls={})
+    whole = setup.study(seeds=1, controls={})
+    one, other = (each.results.arm("soft").metrics["accuracy"] for each in (found, whole))
+    assert one == pytest.approx(other, abs=2e-3)
+
+
+class Stream(IterableDataset):
+    def __init__(self, examples, generator):
+        self.examples, self.generator = examples, generator
+
+    def __iter__(self):
+        order = torch.randperm(len(self.examples), generator=self.generator)
+        return (self.examples[place] for place in order.tolist())
+
+
+def test_a_stream_that_shuffles_is_refused(setup):
+    with pytest.raises(tl.DataError, match="in the same order for every model, got Stream"):
+        setup.study(test=Stream(setup.test, torch.Generator().manual_seed(3)))
 
 
 def test_what_would_fail_late_fails_early(setup):

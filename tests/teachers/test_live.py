@@ -56,6 +56,18 @@ class Caching(nn.Linear):
         self.calls += number
 
 
+class Noting(nn.Linear):
+    """Notes the sizes that it was given in a list without an underscore."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.seen, self.scales, self.shift = [], [1.0], torch.zeros(2)
+
+    def forward(self, inputs):
+        self.seen.append(len(inputs))
+        return self.shift.add(super().forward(inputs)) * self.scales[0]
+
+
 def noisy():
     """A teacher whose outputs differ in training mode: dropout and batch statistics."""
     model = nn.Sequential(nn.Linear(3, 16), nn.BatchNorm1d(16), nn.Dropout(0.5), nn.Linear(16, 4))
@@ -233,6 +245,18 @@ class TestFingerprint:
         model.requires_grad_(requires_grad=False)
         assert model.table_cache
         assert Live(model).fingerprint() == before
+
+    def test_a_list_that_grows_with_each_call_is_no_part_of_it(self):
+        """A setting of the same kind, and a tensor with a method of such a name, are."""
+        model = Noting(3, 2)
+        before = Live(model).fingerprint()
+        ask(model)
+        assert len(model.seen) == 1
+        assert Live(model).fingerprint() == before
+        model.scales.append(2.0)
+        with_scale = Live(model).fingerprint()
+        model.shift = model.shift + 1
+        assert len({before, with_scale, Live(model).fingerprint()}) == 3
 
     @compilers_warnings
     def test_a_compiled_model_is_the_same_model(self):

@@ -246,6 +246,27 @@ def test_a_scheduler_needs_a_length():
         distill(train=Unsized(), scheduler=torch.optim.lr_scheduler.CosineAnnealingLR)
 
 
+def test_a_schedule_over_a_single_epoch_needs_a_length():
+    """Progress would stay at 0, and so a rising weight."""
+    rising = tl.schedules.Linear(0, 1) * tl.SoftTargets(2)
+    with pytest.raises(tl.ArgumentError, match=r"length in a single epoch where the schedule Lin"):
+        distill(train=Unsized(), objective=rising, epochs=1)
+
+
+def test_a_stream_of_validation_data_that_ends_for_good():
+    """A generator, which the first pass uses up."""
+
+    class Once(IterableDataset):
+        def __init__(self):
+            self.left = iter([(INPUTS[0], LABELS[0])])
+
+        def __iter__(self):
+            return self.left
+
+    with pytest.raises(tl.DataError, match="at least one batch in each pass, got none"):
+        distill(val=Once(), epochs=2)
+
+
 UNLABELLED = {
     "classes": (torch.full((40,), -100), 0.5 * tl.HardLabels() + tl.SoftTargets(2), "HardLabels"),
     "values": (torch.full((40, 3), float("nan")), tl.LabelRegression(), "LabelRegression"),

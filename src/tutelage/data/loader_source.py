@@ -1,21 +1,27 @@
 """A user's DataLoader: its batches in its own order, replayed when a run is resumed."""
 
+import logging
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, cast
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from tutelage.data import randomness
 from tutelage.data.data_fingerprint import data_fingerprint
 from tutelage.data.dataset_source import loaded
+from tutelage.data.fingerprint import content
 from tutelage.data.source import Shard, Source
 from tutelage.data.views import describe_views, show_epoch
 from tutelage.errors import DataError
 from tutelage.signals import Batch, IndexedExample
+
+_READ = 1000
+"""Batches of which the order is read twice."""
 
 
 class LoaderSource(Source):
@@ -26,9 +32,9 @@ class LoaderSource(Source):
     iterator is created from that state again, and the batches already used are loaded and dropped.
     This is exact, also with workers, for samplers that use the global generators or a torch
     generator in their attribute `generator`, as torch's own do. It is not exact for random
-    augmentation in persistent workers (except for `Views`), and for samplers with other random
-    state. (torchdata's `StatefulDataLoader` saves neither the global random states nor those of
-    samplers, so batches after a resume would differ.)
+    augmentation in persistent workers (except for `Views`), nor for samplers with other random
+    state, of which a warning tells. (torchdata's `StatefulDataLoader` saves neither the global
+    random states nor those of samplers, so batches after a resume would differ.)
     """
 
     def __init__(
@@ -48,7 +54,11 @@ class LoaderSource(Source):
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield this process's shard of the batches of an epoch, from batch `start` on."""
         view = show_epoch(self.loader.dataset, number, self.views)
-        for raw in loaded(self._iterator(number, start), self.name, self.loader.dataset):
+        raws = loaded(self._iterator(number, start), self.name, self.loader.dataset)
+        streams = isinstance(self.loader.dataset, IterableDataset) and self.loader.num_workers > 1
+        if streams and number == start == 0:
+            raws = self._checked(raws)
+        for raw in raws:
             batch = Batch.of(raw)
             if view and not isinstance(raw, IndexedExample):
                 batch = replace(batch, view=view)
@@ -94,12 +104,49 @@ class LoaderSource(Source):
         if start == 0:
             self._start_state = self._capture()
             return iter(self.loader) if self.shard.of == 1 else self._synchronized()
+        self._tell_if_not_exact()
         now = randomness.capture()
         randomness.restore(self.state()["global"])
         batches = iter(self.loader)
         deque(islice(batches, start), maxlen=0)
         randomness.restore(now)
         return batches
+
+    def _checked(self, raws: Iterator[Any]) -> Iterator[Any]:
+        """Yield batches; log if each worker loads all of a stream, by the first two batches."""
+        first = list(islice(raws, 2))
+        with suppress(DataError):  # what cannot be compared
+            if len(first) > 1 and content(first[0]) == content(first[1]):
+                logging.getLogger("tutelage").warning(
+                    "`%s` comes from %d workers that give the same examples, so that each of them "
+                    "counts as often in every epoch; let %s yield a part in each worker (see "
+                    "torch.utils.data.get_worker_info), or use one.",
+                    self.name, self.loader.num_workers, type(self.loader.dataset).__name__,
+                )  # fmt: skip
+        yield from first
+        yield from raws
+
+    def _tell_if_not_exact(self) -> None:
+        """Log that the order cannot be resumed, if a sampler has other random state."""
+        if isinstance(self.loader.dataset, IterableDataset):
+            return
+        state, sampler = self.state(), self.loader.batch_sampler or self.loader.sampler
+
+        def order() -> list[str]:
+            self.load(state)
+            randomness.restore(state["global"])
+            return list(map(str, islice(sampler, _READ)))
+
+        with randomness.preserved():
+            same = order() == order()
+        self.load(state)
+        if not same:
+            logging.getLogger("tutelage").warning(
+                "`%s` cannot be resumed within an epoch exactly, and this one goes on with other "
+                "batches: %s has a random state of its own. Let it draw from the global "
+                "generators, or from a torch.Generator in its attribute `generator`.",
+                self.name, type(sampler).__name__,
+            )  # fmt: skip
 
     def _synchronized(self) -> Iterator[Any]:
         """Return the loader's batches in the same order on all processes, from rank 0's state."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,13 +46,22 @@ def transformed(batch: Batch, transform: Transform | None) -> Batch:
 
 
 def _versions(inputs: Any) -> list[Any]:
-    """Return what changes if the tensors of inputs are others, or are changed in place."""
+    """Return what changes if tensors or texts of inputs are others, or are changed in place."""
     tensors = [each for _, each in named_tensors(inputs)]
     # With the tensors, so that no later one has the `id` of an earlier one.
-    return [
+    versions = [
         (id(each), None if each.is_inference() else each._version, each)  # noqa: SLF001
         for each in tensors
     ]
+    return [*versions, *_texts(inputs)]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (Mapping, list, tuple)):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(each)
 
 
 @dataclass(frozen=True)

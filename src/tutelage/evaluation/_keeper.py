@@ -12,11 +12,12 @@ from torch import Tensor
 
 from tutelage.aligned import AlignedTargets
 from tutelage.coarse import CoarseLogits
+from tutelage.errors import DataError
 from tutelage.evaluation._outputs import Outputs
 from tutelage.evaluation.token_scores import TokenScores, token_scores
 from tutelage.heads import HeadLogits
 from tutelage.nested import joined, moved
-from tutelage.positions import labels_by_row
+from tutelage.positions import check_width, labels_by_row
 from tutelage.rows import Rows
 from tutelage.signals import Batch, Signals
 
@@ -54,6 +55,11 @@ class Keeper:
 
     def joined(self) -> tuple[Outputs, Signals, Signals, Batch]:
         """Return the outputs of all batches; of both models as signals; and the labels."""
+        if not self._results:
+            raise DataError(
+                "data that a model is evaluated on must yield at least one batch in each pass, got "
+                "none; fill it, and let a stream begin anew in each pass"
+            )
         students, targets, batches = zip(*self._results, strict=True)
         student, target = _joined_outputs(students), _joined_outputs(targets)
         batch = _joined_batches(batches)
@@ -102,6 +108,9 @@ def _joined_outputs(parts: Sequence[Signals]) -> Signals:
         return Signals()
     rows = _joined_rows(parts)
     if len(dense) == len(parts):
+        for each in dense:
+            if each.ndim == _TABLE:
+                check_width(dense[0].shape[1], each, rows, "model")
         return Signals(torch.cat(dense), rows=rows)
     coarse = [CoarseLogits.of(each) if isinstance(each, Tensor) else each for each in outputs]
     return Signals(CoarseLogits.joined(coarse), rows=rows)

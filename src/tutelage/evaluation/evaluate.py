@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from tutelage.data import Source, as_source, randomness
+from tutelage.data.fixed_order import what_draws
 from tutelage.errors import ArgumentError, DataError
 from tutelage.evaluation._keeper import Keeper
 from tutelage.evaluation._outputs import Outputs
@@ -154,13 +156,19 @@ def predict(model: nn.Module, data: object, batch_size: int = 256) -> Any:
 
     Args:
         model: Any module.
-        data: A data set, which is read in order, or a `DataLoader`.
+        data: A data set, which is read in order, or a `DataLoader` of a fixed order.
         batch_size: Examples at a time, for a data set.
 
     Raises:
-        DataError: The data is empty.
+        DataError: The data is empty, or a loader shuffles it.
         ModelError: The model refuses the inputs.
     """
+    sampler = what_draws(data) if isinstance(data, DataLoader) else None
+    if sampler is not None:
+        raise DataError(
+            "`data` must come in an order that is known, or nobody could tell whose outputs these "
+            f"are, got a DataLoader with {sampler}; make it with shuffle=False"
+        )
     source = as_source("data", data, batch_size)
     outputs = evaluate(model, None, None, source).outputs
     return outputs.predictions if outputs.student is None else outputs.student

@@ -1,5 +1,7 @@
 """How far a student's probabilities are from the teacher's."""
 
+import math
+
 from torch import Tensor
 
 from tutelage._checks import positive
@@ -52,8 +54,8 @@ def divergence(objective: Objective, outputs: Outputs) -> dict[str, float]:
     binary = is_binary(objective, student, outputs.labels)
     columns = 1 if binary else 2  # the softmax of a single logit is 1
     tables = student.ndim == 2 and student.shape[1] >= columns  # noqa: PLR2004 - rows and columns
-    logits = tables and student.shape == teacher.shape
-    # A class that is ruled out by an infinite logit has no finite divergence.
-    if not logits or not bool(student.isfinite().all() and teacher.isfinite().all()):
+    if not (tables and student.shape == teacher.shape):
         return {}
-    return {"kl": (mean_binary_kl if binary else mean_kl)(student, teacher)}
+    found = (mean_binary_kl if binary else mean_kl)(student, teacher)
+    # Where the student alone rules out a class there is none.
+    return {"kl": found} if math.isfinite(found) else {}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tutelage.errors import ArgumentError, DataError, TutelageError, in_short
 from tutelage.labels import known as known_of
-from tutelage.nested import describe
+from tutelage.nested import describe, on_tensors
 from tutelage.rows import Rows
 from tutelage.signals import UNLABELLED
 
@@ -235,9 +235,15 @@ def user_metrics(
 ) -> dict[str, float]:
     """Return the user's metrics; none for outputs without labels, or without a labelled example."""
     found: dict[str, float] = {}
+    left = len(metrics)
     for name, metric in metrics.items() if labels is not None and len(labels) else ():
+        left, given, true = left - 1, output, labels
+        # A metric may work in place; tensors are the labelled part of others, which nothing else
+        # reads after the last one.
+        if left or not (isinstance(output, Tensor) and isinstance(labels, Tensor)):
+            given, true = (on_tensors(each, Tensor.clone) for each in (output, labels))
         try:
-            found[name] = evaluate_metric(name, metric, output, labels, rows)
+            found[name] = evaluate_metric(name, metric, given, true, rows)
         except ArgumentError as error:
             # Such as an area under a curve for a domain with a single class.
             if not (tolerant and isinstance(error.__cause__, ValueError)):

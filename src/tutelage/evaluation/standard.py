@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import chain
 from typing import Any
 
 from torch import Tensor
@@ -80,6 +81,16 @@ def label_metrics(objective: Objective, prediction: Tensor, labels: Any) -> dict
         return {}
     check_class_ids(labels, prediction.shape[1])
     return {"accuracy": accuracy(prediction, labels)}
+
+
+def with_companions(names: Collection[str], objective: Objective) -> set[str]:
+    """Return metrics that a few examples have, with those that more examples may have too.
+
+    F1 and average precision need a true label, R² labels that vary.
+    """
+    groups = [("mse", "r2")]
+    groups += [ONE_LABEL, SEVERAL_LABELS] if objective.output_kind != "classes" else []
+    return {*names, *chain.from_iterable(each for each in groups if each[0] in names)}
 
 
 def learns_by_own_loss(objective: Objective) -> bool:

@@ -13,7 +13,7 @@ from tutelage.heads import HeadLogits
 from tutelage.objectives._alm import alm
 from tutelage.objectives._objective import Objective
 from tutelage.objectives._spans import SpanObjective
-from tutelage.objectives._tensors import at_least_float32, kl_where_possible
+from tutelage.objectives._tensors import at_least_float32, kl_divergence
 from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import Batch, Signals
 from tutelage.wants import OUTPUT, Wants
@@ -50,7 +50,7 @@ def aligned_kl(student: Tensor, teacher: Tensor, known: Cells) -> Tensor:
     matched = torch.arange(known.number + 1, device=ours.device) < known.number
     comparable = matched | (ours == known.number).any()
     log_p = log_p.masked_fill(~comparable, -torch.inf).log_softmax(dim=1)
-    return kl_where_possible(log_q, log_p)
+    return kl_divergence(log_q, log_p)
 
 
 def _each(cells: Tensor, size: int, number: int) -> Tensor:

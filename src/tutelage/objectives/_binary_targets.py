@@ -6,7 +6,7 @@ from torch import Tensor
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ModelError
 from tutelage.objectives._objective import Objective
-from tutelage.objectives._tensors import at_least_float32, mean_of_rows, same_shape
+from tutelage.objectives._tensors import at_least_float32, kl_terms, mean_of_rows, same_shape
 from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import Batch, Signals
 from tutelage.wants import OUTPUT, Wants
@@ -81,4 +81,4 @@ class BinaryTargets(Objective):
 
 def _part(z: Tensor, v: Tensor) -> Tensor:
     """Return σ(v)·(log σ(v) − log σ(z)), one of the two terms of the divergence."""
-    return F.kl_div(F.logsigmoid(z), F.logsigmoid(v), reduction="none", log_target=True)
+    return kl_terms(F.logsigmoid(z), F.logsigmoid(v))

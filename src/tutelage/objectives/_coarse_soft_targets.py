@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ModelError
-from tutelage.objectives._tensors import at_least_float32, kl_where_possible
+from tutelage.objectives._tensors import at_least_float32, kl_divergence
 from tutelage.objectives._value_checks import value_check
 
 
@@ -44,7 +44,7 @@ def coarse_soft_targets(student: Tensor, teacher: CoarseLogits, temperature: flo
     """
     if teacher.sampled_at is not None:
         return _sampled(student, teacher, temperature)
-    return kl_where_possible(*coarsened(student, teacher, temperature)) * temperature**2
+    return kl_divergence(*coarsened(student, teacher, temperature)) * temperature**2
 
 
 def coarsened(student: Tensor, teacher: CoarseLogits, temperature: float) -> tuple[Tensor, Tensor]:
@@ -85,7 +85,7 @@ def _sampled(student: Tensor, teacher: CoarseLogits, temperature: float) -> Tens
         )
     log_q = F.pad(F.log_softmax(logits / temperature, dim=1), (0, 1), value=-torch.inf)
     log_p = at_least_float32(teacher.logits)
-    return kl_where_possible(log_q.gather(1, columns), log_p) * temperature**2
+    return kl_divergence(log_q.gather(1, columns), log_p) * temperature**2
 
 
 def _log_sum(logits: Tensor, outside: Tensor) -> Tensor:

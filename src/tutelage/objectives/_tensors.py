@@ -7,6 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage.errors import ModelError
+from tutelage.objectives._value_checks import readable
+
+_ENOUGH, _ROUNDING = 4, 1e-3
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
@@ -32,16 +35,17 @@ def mean_of_rows(values: Tensor) -> Tensor:
     return values.sum(dim=1) / max(values.shape[1], 1)
 
 
+def kl_terms(log_q: Tensor, log_p: Tensor) -> Tensor:
+    """Return p (log p − log q) elementwise; 0 where p is 0, whatever q is, as p log p → 0."""
+    terms = F.kl_div(log_q, log_p, reduction="none", log_target=True)
+    if readable(log_p) and log_p.numel() and bool(log_p.amin() > -torch.inf):
+        return terms  # one look is faster than a mask
+    return terms.masked_fill(log_p == -torch.inf, 0)
+
+
 def kl_divergence(log_q: Tensor, log_p: Tensor) -> Tensor:
     """Return KL(p ‖ q) = Σ p (log p − log q) over the last dimension; q is the student's."""
-    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=-1)
-
-
-def kl_where_possible(log_q: Tensor, log_p: Tensor) -> Tensor:
-    """Return the same where p may be 0: such a class adds 0, whatever q is, as p log p → 0."""
-    possible = log_p > -torch.inf
-    log_p, log_q = log_p.masked_fill(~possible, 0), log_q.masked_fill(~possible, 0)
-    return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
+    return kl_terms(log_q, log_p).sum(dim=-1)
 
 
 def shrunk(tensor: Tensor, dim: int | tuple[int, ...]) -> Tensor:
@@ -72,6 +76,13 @@ def check_several_classes(logits: Tensor) -> None:
             "logit that answers yes or no use BinaryLabels and BinaryTargets, or give the models "
             "an output for each class"
         )
+
+
+def look_like_probabilities(output: Tensor) -> bool:
+    """Tell whether all rows sum to 1, with several columns, and enough rows to exclude chance."""
+    if output.ndim != 2 or len(output) < _ENOUGH or output.shape[1] < 2 or output.amin() < 0:  # noqa: PLR2004
+        return False
+    return bool(((output.sum(dim=1) - 1).abs() < _ROUNDING).all())
 
 
 def same_classes(student: Tensor, teacher: Tensor) -> None:

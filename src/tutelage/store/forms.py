@@ -83,7 +83,8 @@ def _encode(field: Field, values: Tensor | CoarseLogits, first_row: int) -> Arra
     stored = values.detach().to("cpu", _TORCH[field.dtype])
     bits = _bits(stored)
     if not _all_finite(bits, field.dtype):
-        _check_finite(field, stored.isfinite().flatten(1).all(dim=1), values, first_row)
+        fits = _fits(field, stored, values.detach().cpu())
+        _check_finite(field, fits.flatten(1).all(dim=1), values, first_row)
     return [bits]
 
 
@@ -181,7 +182,7 @@ def _encode_coarse(field: Field, values: Tensor | CoarseLogits, first_row: int) 
     top = stored.logits[:, 0].where(stored.ids[:, 0] >= 0, 0)
     logits = (stored.logits - top[:, None]).to(_TORCH[field.dtype])
     other = (stored.other - top).to(_TORCH[field.dtype])
-    finite = (logits.isfinite() | (stored.ids < 0)).all(dim=1) & ~other.isnan()
+    finite = (_fits(field, logits, stored.logits) | (stored.ids < 0)).all(dim=1) & ~other.isnan()
     finite &= other != torch.inf
     _check_finite(field, finite, coarse.logits, first_row)
     return [_ids(field, stored.ids), _bits(logits), _bits(other)]
@@ -189,7 +190,7 @@ def _encode_coarse(field: Field, values: Tensor | CoarseLogits, first_row: int) 
 
 def _encode_sampled(field: Field, values: Tensor, first_row: int) -> Arrays:
     logits = values.detach().cpu()
-    _check_finite(field, logits.isfinite().all(dim=1), values, first_row)
+    _check_finite(field, _fits(field, logits, logits).all(dim=1), values, first_row)
     ids = sample_classes(logits, field.shape[0], field.temperature, first_row)
     return [_ids(field, ids)]
 
@@ -215,12 +216,23 @@ def _all_finite(values: NDArray[np.generic], dtype: str) -> bool:
     return positive < infinity and negative < infinity + 2 ** (8 * values.itemsize - 1)
 
 
+def _fits(field: Field, stored: Tensor, values: Tensor) -> Tensor:
+    """Tell which numbers are finite as they are stored, or −∞ of a class that is ruled out."""
+    if field.name != "output":
+        return stored.isfinite()
+    possible = (values > -torch.inf).any(dim=-1, keepdim=True)
+    return (stored.isfinite() | (values == -torch.inf)) & possible
+
+
 def _check_finite(field: Field, finite: Tensor, values: Tensor, first_row: int) -> None:
     """Refuse values whose rows are not all `finite`, `[batch]`, in the field's dtype."""
     if bool(finite.all()):
         return
     index = int((~finite).nonzero()[0])
     row = values[index].detach().float()
+    ruled_out = row == -torch.inf
+    if field.name == "output" and not bool(ruled_out.all(dim=-1).any()):
+        row = row.masked_fill(ruled_out, 0)
     largest = row.flatten()[row.abs().nan_to_num(torch.inf, posinf=torch.inf).argmax()].item()
     where = f"in row {first_row + index}"
     if field.form == "coarse" or not np.isfinite(largest):

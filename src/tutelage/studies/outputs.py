@@ -76,10 +76,17 @@ class Truth:
             return Outputs(None, None, self.targets, self.domains, predictions=unpacked(student))
         if self.of_tokens:
             return self._of_tokens(TokenScores(student))
-        if len(student) == self.examples:
+        if len(student) == self.examples and not self._has_row_each(student):
             return Outputs(student, teacher, self.labels, self.domains)
         found = row_labels_for(self.by_row, len(student), self.examples)
         return Outputs(student, teacher, found.labels, self.domains, found.rows)
+
+    def _has_row_each(self, student: Tensor) -> bool:
+        """Tell whether as many outputs as examples are of rows, as where one token is labelled."""
+        labels = self.labels
+        whole = labels is not None and (labels.ndim == 1 or labels.shape == student.shape)
+        single = labels is not None and labels.shape[1:].numel() == 1
+        return not (whole or single) and any(len(each.rows) == len(student) for each in self.by_row)
 
     def _of_tokens(self, scores: TokenScores) -> Outputs:
         for each in self.by_row:

@@ -5,25 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
+from torch.utils.data import DataLoader, IterableDataset
 
 from tutelage._checks import integer
 from tutelage.data import OnPolicy, as_source, randomness
+from tutelage.data.fixed_order import what_draws
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.evaluation import Metric
 from tutelage.objectives import Objective
 from tutelage.studies.arm import Arm
 from tutelage.studies.describe import readable, seeded
+from tutelage.studies.example_keys import example_keys
 from tutelage.studies.kinds import StudyKind, on_labels
 from tutelage.teachers import Teacher, as_teacher
 from tutelage.training import Engine, Monitor
 from tutelage.training.engine import as_engine
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
+
+_BATCH, _FIRST_BATCHES = 32, 4
+"""Of a stream that is read twice, to see whether its order is fixed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,11 +245,25 @@ def _steps(train: object, batch_size: int, engine: Engine) -> int:
 
 
 def _check_fixed_order(name: str, data: object) -> None:
-    if not isinstance(data, DataLoader) or isinstance(data.dataset, IterableDataset):
-        return
-    sampler = getattr(data.batch_sampler, "sampler", data.sampler)
-    if not isinstance(sampler, SequentialSampler):
+    """Refuse data that may come in another order for each model."""
+    found = what_draws(data) if isinstance(data, DataLoader) else None
+    if found is not None:
         raise DataError(
-            f"`{name}` must come in the same order for every model, got a DataLoader with "
-            f"{type(sampler).__name__}; make it with shuffle=False, of a Subset for a part"
+            f"`{name}` must come in the same order for every model, got a DataLoader with {found}; "
+            "make it with shuffle=False, of a Subset for a part"
         )
+    dataset = data.dataset if isinstance(data, DataLoader) else data
+    if isinstance(dataset, IterableDataset) and _first_keys(name, data) != _first_keys(name, data):
+        raise DataError(
+            f"`{name}` must come with the same examples in the same order for every model, got "
+            f"{type(dataset).__name__}, whose first examples differ when they are read again; do "
+            "not shuffle it, and let each pass begin anew"
+        )
+
+
+def _first_keys(name: str, data: object) -> list[bytes]:
+    """Return hashes of the first examples of a stream, as in every evaluation under one seed."""
+    with randomness.preserved():
+        randomness.seed_everything(0)
+        batches = islice(as_source(name, data, _BATCH).epoch(0), _FIRST_BATCHES)
+        return list(chain.from_iterable(map(example_keys, batches)))

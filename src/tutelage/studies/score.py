@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ from tutelage.studies.carry_out import Done
 from tutelage.studies.kinds import StudyKind
 from tutelage.studies.outputs import Truth
 from tutelage.studies.plan import StudyPlan
+from tutelage.studies.trial import metrics_beforehand
 from tutelage.training import Monitor
 from tutelage.training.monitor import choose_monitor
 
@@ -53,28 +55,42 @@ class Scorer:
 
     def check_monitor(self) -> None:
         """Refuse a deciding metric that will not be there, before any work is done."""
-        known = sorted({*self._of_labels, *_OF_TEACHER[self.plan.kind], *self.plan.metrics})
-        if self.monitor.name not in known:
+        known, name = sorted(self.names | self._own), self.monitor.name
+        if name not in known:
             raise ArgumentError(
-                f"`monitor` must be one of {known}, got {self.monitor.name!r}; choose one of "
-                "these, or add it to `metrics`"
+                f"`monitor` must be one of {known}, got {name!r}; choose one of these, or add it "
+                "to `metrics`"
+            )
+        swept = any(arm.sweep for arm in self.plan.arms.values())
+        of_teacher = name in _OF_TEACHER[self.plan.kind]
+        if swept and not of_teacher and self.val is not None and not self.val.has_labels:
+            raise ArgumentError(
+                f"a sweep chooses by {name!r} on `val`, which must have labels for it, got none; "
+                "label it, or name a metric of the teacher's outputs as `monitor`"
             )
 
     @property
     def monitor(self) -> Monitor:
         """The deciding metric: the user's, else the default one that the test data allow."""
-        if self.plan.monitor is not None:
-            return self.plan.monitor
-        names = set[str]()
-        if self.teacher_test is not None:
-            names |= set(_OF_TEACHER[self.plan.kind][:1])
-        if self.test.has_labels:
-            names |= set(self._of_labels)
-        return choose_monitor(names)
+        return self.plan.monitor or choose_monitor(self.names)
+
+    @cached_property
+    def names(self) -> set[str]:
+        """The standard metrics that there will be, as far as a few test examples tell."""
+        labels = set(self._of_labels) if self.test.has_labels else set[str]()
+        of_teacher = set() if self.teacher_test is None else set(_OF_TEACHER[self.plan.kind])
+        found = metrics_beforehand(self.plan, "test", self.plan.test)
+        if found is None:
+            return labels | of_teacher
+        return found[0] if found[1] or not labels else found[0] | labels
+
+    @property
+    def _own(self) -> set[str]:
+        return set(self.plan.metrics) if self.test.has_labels else set()
 
     @property
     def _of_labels(self) -> tuple[str, ...]:
-        """The names of metrics on labels."""
+        """The names of metrics on labels, where no output tells how many there are of a row."""
         if self.plan.kind == "boxes":
             return ()
         if self.plan.kind == "tokens":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from tutelage.data import Indexed, LoaderSource, Shard, as_dataset, randomness
 from tutelage.errors import ModelError, StoreError
-from tutelage.evaluation import divergence, evaluate, measure
+from tutelage.evaluation import Outputs, divergence, evaluate, measure
+from tutelage.evaluation.standard import with_companions
 from tutelage.reports.samples import evenly
 from tutelage.studies.arm import Arm, Trial
 from tutelage.studies.outputs import source_of
@@ -103,24 +105,52 @@ def train_fidelity(plan: StudyPlan, planned: Planned, student: nn.Module) -> dic
         return {}
     data = plan.train_data(planned.arm, planned.seed)
     most = TRAIN_TEXTS if plan.kind == "tokens" else TRAIN_SAMPLE
-    sample, teacher = _sample(data, most), plan.teacher
-    if teacher is None or sample is None:
-        return {}
-    try:
-        teacher = teacher.for_data("train", data)
-    except StoreError:  # of other data than this arm's
-        return {}
-    judged, device, tokens = Live(student), plan.device, plan.kind == "tokens"
-    source = source_of("train", sample, tokens)
-    chunk = plan.engine.chunk_logits_from
-    with judged.ready(device), teacher.ready(device):
-        outputs = evaluate(
-            judged, teacher, None, source, device=device, scores=tokens, chunk_logits_from=chunk
-        ).outputs
-    if outputs.teacher is None and outputs.scores is None:
+    outputs = None if plan.teacher is None else _on_sample(plan, student, "train", data, most)
+    if outputs is None or (outputs.teacher is None and outputs.scores is None):
         return {}
     reading, compared = plan.reading(planned.arm), replace(outputs, labels=None, domains=None)
     return measure(reading, compared) | divergence(reading, compared)
+
+
+def metrics_beforehand(plan: StudyPlan, name: str, data: object) -> tuple[set[str], bool] | None:
+    """Return the metrics of an untrained student on a few examples, and whether any has a label.
+
+    None where they cannot be told: of a stream, of boxes, and where each arm is a function.
+    """
+    arm = next((each for each in plan.arms.values() if each.run is None), None)
+    if arm is None or plan.kind == "boxes":
+        return None
+    student = plan.first_student(arm, plan.seeds[0]).eval()
+    outputs = _on_sample(plan, student, name, data, _BATCH)
+    if outputs is None:
+        return None
+    reading, outputs = plan.reading(arm), replace(outputs, domains=None)
+    found = measure(reading, outputs) | divergence(reading, outputs)
+    known = outputs.labelled().labels
+    return with_companions(found, reading), known is not None and len(known) > 0
+
+
+def _on_sample(
+    plan: StudyPlan, student: nn.Module, name: str, data: object, most: int
+) -> Outputs | None:
+    """Return the outputs of a student and the study's teacher on some examples of data.
+
+    None of a stream, and where the teacher has no targets for the data.
+    """
+    sample, teacher = _sample(data, most), plan.teacher
+    if sample is None:
+        return None
+    try:
+        teacher = None if teacher is None else teacher.for_data(name, data)
+    except StoreError:  # of other data than this arm's
+        return None
+    judged, device, tokens = Live(student), plan.device, plan.kind == "tokens"
+    source = source_of(name, sample, tokens)
+    chunk = plan.engine.chunk_logits_from
+    with judged.ready(device), nullcontext() if teacher is None else teacher.ready(device):
+        return evaluate(
+            judged, teacher, None, source, device=device, scores=tokens, chunk_logits_from=chunk
+        ).outputs
 
 
 def _record(run: Run) -> dict[str, Any]:
@@ -144,7 +174,7 @@ def _module(name: str, found: object) -> nn.Module:
 
 
 def _sample(data: object, most: int) -> object | None:
-    """Return some of the training data, evenly spread and in order; None for a stream."""
+    """Return some of the data, evenly spread and in order; None for a stream."""
     loader = data if isinstance(data, DataLoader) else None
     examples = as_dataset("train", data) if loader is None else loader.dataset
     if isinstance(examples, IterableDataset) or not hasattr(examples, "__len__"):

@@ -5,7 +5,7 @@
 domains are not known.
 """
 
-from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask
+from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask, ask_first
 from tutelage.teachers.averages import (
     by_entropy,
     by_label_confidence,
@@ -41,6 +41,7 @@ __all__ = [
     "Teacher",
     "as_teacher",
     "ask",
+    "ask_first",
     "by_entropy",
     "by_label_confidence",
     "inverse_variance",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,14 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from tutelage.data import randomness
+from tutelage.data.fingerprint import content
 from tutelage.errors import ModelError, TutelageError, in_short
 from tutelage.objectives._objective import OutputKind
 from tutelage.positions import by_row
 from tutelage.signals import Batch, Signals
 from tutelage.store import TargetStore
 from tutelage.wants import Fields
+
+_RANDOM = 1e-3
+"""By how much of its largest number an output changes that is random, and not only rounded."""
 
 
 class Teacher(ABC):
@@ -139,6 +145,31 @@ def ask(teacher: Teacher, batch: Batch, fields: Fields, predictions: bool = Fals
             "`signals`"
         )
     return by_row(signals, batch, "teacher")
+
+
+def ask_first(teacher: Teacher, batch: Batch, fields: Fields) -> Signals:
+    """Return what `ask` does for a first batch; log if the teacher's answers are random.
+
+    It is asked again only if it has drawn random numbers, as a functional dropout does in eval mode
+    too; some models draw numbers that they do not use.
+    """
+    before = content(list(randomness.capture().values()))
+    signals = ask(teacher, batch, fields)
+    if content(list(randomness.capture().values())) == before:
+        return signals
+    with randomness.preserved():
+        again = ask(teacher, batch, fields)
+    pairs = [(each, again.features[path]) for path, each in signals.features.items()]
+    if isinstance(signals.output, Tensor) and isinstance(again.output, Tensor):
+        pairs.append((signals.output, again.output))
+    if any(bool((one - other).abs().max() > _RANDOM * one.abs().max()) for one, other in pairs):
+        logging.getLogger("tutelage").warning(
+            "The teacher (%s) gives other outputs when it is asked again, though it is in eval "
+            "mode: it draws random numbers, such as F.dropout without training=self.training. The "
+            "student learns from single draws.",
+            type(teacher if teacher.module is None else teacher.module).__name__,
+        )
+    return signals
 
 
 AnyTeacher = nn.Module | Teacher | TargetStore | str | Path | Sequence[Any] | Mapping[Any, Any]

@@ -14,12 +14,12 @@ from tutelage.errors import ArgumentError, ModelError, TutelageError
 from tutelage.identity import identity
 from tutelage.nested import describe, first_tensor
 from tutelage.objectives._objective import OutputKind
+from tutelage.objectives._tensors import look_like_probabilities
 from tutelage.signals import Batch, Signals
 from tutelage.teachers._teacher import Teacher
 from tutelage.wants import Fields
 
 _ROUNDING, _FAR = 1e-3, 1e-2
-_ENOUGH = 4
 
 
 class Predictor(Teacher):
@@ -84,7 +84,7 @@ class Predictor(Teacher):
         output = self._predict(batch.inputs)
         if self.probabilities:
             output = self._logits(output)
-        elif _look_like_probabilities(output):
+        elif look_like_probabilities(output):
             raise ModelError(
                 "the teacher must return logits or values where probabilities=False, got rows of "
                 "non-negative numbers that sum to 1; pass probabilities=True"
@@ -183,10 +183,3 @@ def _array(inputs: Any) -> NDArray[np.generic]:
 def callable_fingerprint(function: object) -> str:
     """Return a callable's name and its identity: code, and the state of an object or a method's."""
     return f"{getattr(function, '__qualname__', type(function).__name__)} {identity(function)}"
-
-
-def _look_like_probabilities(output: Tensor) -> bool:
-    """Tell whether all rows sum to 1, with several columns, and enough rows to exclude chance."""
-    if len(output) < _ENOUGH or output.shape[1] < 2 or output.amin() < 0:  # noqa: PLR2004 - a value
-        return False
-    return bool(((output.sum(dim=1) - 1).abs() < _ROUNDING).all())

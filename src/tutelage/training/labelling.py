@@ -25,7 +25,7 @@ from tutelage.reports.summary import versions
 from tutelage.signals import Batch, CoarseLogits, Signals
 from tutelage.store import Data, Field, Layout, Manifest, Settings, Views
 from tutelage.store.manifest import NAME, packed_numbers
-from tutelage.teachers import Teacher, ask
+from tutelage.teachers import Teacher, ask, ask_first
 
 _BLOCKS_AT_ONCE = 16
 _TOKENS = 3  # dimensions of [batch, tokens, classes]
@@ -135,7 +135,8 @@ class TeacherOutputs:
             _check_index(raw, index, positions.start)
             batch = replace(raw, index=index).to(self.accelerator.device)
             with torch.inference_mode(), self.accelerator.autocast():
-                signals = ask(self.teacher, batch, self.settings.fields)
+                asked = ask if done else ask_first
+                signals = asked(self.teacher, batch, self.settings.fields)
             _check_rows(signals, batch, done)
             done += len(batch)
             yield signals

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -41,6 +42,11 @@ class Loop:
         self.setup, self.state = checkpointer.setup, checkpointer.state
         self.settings, self.distiller = self.setup.settings, self.setup.distiller
         self._parameters = [each for each in self.distiller.parameters() if each.requires_grad]
+        held = (each for group in self.setup.optimizer.param_groups for each in group["params"])
+        # Those of the optimizer may be more, such as one that a function of the user's names.
+        self._cleared = list(dict.fromkeys([*self._parameters, *held]))
+        for each in self._cleared:  # what is left of a backward pass before the run
+            each.grad = None
         self._several = accelerator.num_processes > 1
         names = [term.name for term in self.distiller.objective.terms()]
         reduce = accelerator.reduce if self._several else None
@@ -136,7 +142,27 @@ class Loop:
                     self.accelerator.backward(total)
             self.losses.add(losses, self.state.step, examples)
             del losses, total  # with the graph, before another is made
+        if self.state.step == 1:
+            self._tell_untrained()
         self._update_weights()
+
+    def _tell_untrained(self) -> None:
+        """Log if most of a student whose output is used got no gradient in the first step."""
+        student, wants = self.distiller.student, self.distiller.objective.wants.student
+        if self._wrapped is not None or not (wants.output or wants.loss):
+            return
+        named = [pair for pair in student.named_parameters() if pair[1].requires_grad]
+        without = [name for name, each in named if each.grad is None]
+        sizes = {name: each.numel() for name, each in named}
+        lacking = sum(sizes[name] for name in without)
+        if 2 * lacking > sum(sizes.values()):
+            logging.getLogger("tutelage").warning(
+                "Of %d parameters of the student that are to be trained, %d got no gradient in "
+                "the first step, such as those of %r: its forward pass leaves them out, or runs "
+                "them under torch.no_grad or detached. Freeze them if they are to stay as they "
+                "are.",
+                sum(sizes.values()), lacking, without[0],
+            )  # fmt: skip
 
     def _update_weights(self) -> None:
         optimizer, scheduler = self._wrapped or self.setup.optimizer, self.setup.scheduler
@@ -148,7 +174,7 @@ class Loop:
                 optimizer.step()
         except Exception as error:  # noqa: BLE001 - other people's optimizers may raise anything
             self._refuse("`optimizer`", self.setup.optimizer, error)
-        for each in self._parameters:  # as zero_grad does, without its entry in the profiler
+        for each in self._cleared:  # as zero_grad does, without its entry in the profiler
             each.grad = None
         # With float16 a step whose gradient overflows is skipped and the scale lowered.
         skipped = self._wrapped is not None and self._wrapped.step_was_skipped

@@ -83,6 +83,14 @@ def choose_monitor(names: Collection[str]) -> Monitor:
     )
 
 
+def no_such_metric(name: str, names: Collection[str]) -> ArgumentError:
+    """Return the error of a monitored metric that the validation data does not give."""
+    return ArgumentError(
+        f"the monitored metric {name!r} must be one of {sorted(names)}; choose one of these, or "
+        "add it to `metrics`"
+    )
+
+
 def as_monitor(
     monitor: Monitor | str | None, metrics: Mapping[str, object] | None = None
 ) -> Monitor | None:

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from tutelage.data import OnPolicySource
 from tutelage.data.data_fingerprint import SAMPLED
+from tutelage.errors import ArgumentError
 from tutelage.identity import digest, identity, names_of
 from tutelage.objectives import Objective
 from tutelage.schedules import Constant, Schedule
@@ -152,6 +153,21 @@ def why_not_longer(setup: Setup | None) -> str:
     own += [setup.train.policy.share] if isinstance(setup.train, OnPolicySource) else []
     identity(own, tensors="none", visit=visit)
     return found[0] if found else ""
+
+
+def check_progress(setup: Setup) -> None:
+    """Refuse what changes over training where nobody can tell how far that is.
+
+    With several epochs it changes from one to the next.
+    """
+    if setup.settings.epochs > 1 or setup.train.batches_per_epoch() is not None:
+        return
+    if moving := why_not_longer(setup):
+        raise ArgumentError(
+            f"`train` must have a length in a single epoch where {moving}, got data without one, "
+            "so that it would stay at its first value; give the data __len__, several epochs, or "
+            "a constant"
+        )
 
 
 def _known(setup: Setup) -> dict[int, str]:

@@ -15,9 +15,9 @@ from torch import Tensor
 from tutelage.aligned import AlignedTargets
 from tutelage.coarse import CoarseLogits
 from tutelage.distiller import Losses
-from tutelage.errors import ArgumentError, NonFiniteError
+from tutelage.errors import NonFiniteError
 from tutelage.heads import HeadLogits
-from tutelage.training.monitor import Monitor, choose_monitor
+from tutelage.training.monitor import Monitor, choose_monitor, no_such_metric
 
 
 @dataclass
@@ -47,10 +47,7 @@ class RunState:
         self.monitor = self.monitor or choose_monitor(metrics)
         name = self.monitor.name
         if name not in metrics:
-            raise ArgumentError(
-                f"the monitored metric {name!r} must be one of {sorted(metrics)}; choose one of "
-                "these, or add it to `metrics`"
-            )
+            raise no_such_metric(name, metrics)
         value = metrics[name]
         if math.isnan(value):
             raise NonFiniteError(
@@ -98,9 +95,8 @@ class RunningLosses:
         `examples` of the whole step, so that they add up.
         """
         output = losses.teacher.output
-        if output is None:
-            largest = torch.zeros_like(losses.total)
-        else:  # finite only if the teacher's output is
+        low = high = torch.zeros_like(losses.total)
+        if output is not None:
             if isinstance(output, CoarseLogits):
                 logits = torch.cat([output.logits.flatten(), output.other])
                 output = logits.masked_fill(logits == -torch.inf, 0)  # a class without mass
@@ -108,24 +104,24 @@ class RunningLosses:
                 output = output.hidden
             elif isinstance(output, AlignedTargets):
                 output = output.likelihood
-            # A batch of texts of one token has no row.
-            largest = output.abs().amax() if output.numel() else output.new_zeros(())
-            largest = largest.to(losses.total.dtype)
-        self._values += (losses.total.detach(), *losses.parts.values(), largest)
+            if output.numel():  # a batch of texts of one token has no row
+                low, high = (each.to(losses.total.dtype) for each in output.aminmax())
+        self._values += (losses.total.detach(), *losses.parts.values(), low, high)
         self._batches.append((step, (examples, *losses.counts)))
 
     def read(self) -> dict[str, float]:
         """Read what was added since, and return its means; empty if that is nothing."""
         if not self._batches:
             return {}
-        values = torch.stack(self._values).view(-1, len(self.names) + 1)
+        values = torch.stack(self._values).view(-1, len(self.names) + 2)
         rows = iter((values if self._reduce is None else self._reduce(values)).tolist())
         sums, counts = self.state.loss_sums, self.state.loss_counts
         sums_before, counts_before = list(sums), list(counts)
         for step, batches in groupby(self._batches, itemgetter(0)):
             step_counts = list(map(itemgetter(1), batches))  # equal for all batches of a step
             losses = list(map(sum, zip(*islice(rows, len(step_counts)), strict=True)))
-            if not all(map(math.isfinite, losses)):
+            *ours, low, high = losses  # a logit of −∞ may be well: its class is ruled out
+            if math.isnan(low) or not all(map(math.isfinite, (*ours, high))):
                 self._refuse(step, losses)
             for term, count in enumerate(step_counts[0]):  # in turn: sums do not depend on reads
                 sums[term] += losses[term] * float(count)
@@ -150,8 +146,8 @@ class RunningLosses:
         return {name: total / max(count, 1) for name, total, count in rows}
 
     def _refuse(self, step: int, losses: Sequence[float]) -> None:
-        total, *terms, largest = losses
-        if not math.isfinite(largest):
+        total, *terms, low, high = losses
+        if math.isnan(low) or not math.isfinite(high):
             raise NonFiniteError(
                 f"the teacher's output must be finite, got NaN or infinity at step {step}; check "
                 "the teacher's weights and its inputs"
@@ -159,6 +155,14 @@ class RunningLosses:
         named = [(f"`{name}`", each) for name, each in zip(self.names[1:], terms, strict=True)]
         named.append(("the loss", total))
         name, value = next(each for each in named if not math.isfinite(each[1]))
+        if low == -math.inf:
+            raise NonFiniteError(
+                f"{name} must be finite, got {value} at step {step}, where the teacher's output "
+                "has logits of −∞; of such a class a divergence from the teacher's probabilities, "
+                "as SoftTargets, takes nothing, unless the student alone rules a class out or the "
+                "teacher all of them, and distances of logits are infinite: use another "
+                "objective, or let the teacher rule out classes by −1e4"
+            )
         raise NonFiniteError(
             f"{name} must be finite, got {value} at step {step}; the last checkpoint is from "
             "before; lower the learning rate, or set clip_norm"

@@ -7,18 +7,21 @@ import copy
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import torch
 from torch import nn
 
 from tutelage.data import randomness
 from tutelage.objectives import Objective
-from tutelage.teachers import AnyTeacher, as_teacher
+from tutelage.teachers import AnyTeacher, Teacher, as_teacher
 from tutelage.training.checkpointer import Checkpointer
 from tutelage.training.folder import RunFolder
 from tutelage.training.loop import Loop
+from tutelage.training.monitor_check import check_monitor
 from tutelage.training.run import Run
 from tutelage.training.run_identity import (
+    check_progress,
     content_of_run,
     describe_run,
     note_use,
@@ -47,7 +50,7 @@ def train_run(
     unread: list[str] = []
     in_stages = as_given is not None
     if as_given is None:
-        [objective] = own_copies([objective])
+        [objective] = own_copies([objective], student, teacher)
         as_given = "" if settings.out is None else objective_content(objective, unread)
     with ExitStack() as stack:
         stack.enter_context(randomness.preserved())
@@ -55,11 +58,14 @@ def train_run(
         if teacher is not None:
             stack.enter_context(teacher.ready(accelerator.device))
         setup = make_setup((student, teacher), objective, data, settings, accelerator)
+        check_progress(setup)
         described = describe_run(setup, accelerator.num_processes)
         folder = None
         if settings.out is not None:
             described |= content_of_run(setup, as_given, unread)
             folder = RunFolder(settings.out, described)
+        check_monitor(setup, folder, accelerator.device)
+        if folder is not None:
             if accelerator.is_main_process:
                 alone = None if in_stages else setup
                 stack.enter_context(folder.claimed(lambda: why_not_longer(alone)))
@@ -104,13 +110,20 @@ def train_run(
     )
 
 
-def own_copies(objectives: Sequence[Objective]) -> list[Objective]:
+def own_copies(
+    objectives: Sequence[Objective], student: nn.Module, teacher: Teacher | None
+) -> list[Objective]:
     """Return copies for one run.
 
-    An object that several of them contain stays one object, and what was compiled in place
+    An object that several of them contain stays one object, and what belongs to the student or the
+    teacher, such as the student's own last layer, stays theirs. What was compiled in place
     (`objective.compile()`) is compiled in the copy too, with PyTorch's usual settings.
     """
-    copies = copy.deepcopy(list(objectives))
+    kept: dict[int, Any] = {}
+    for each in (student, *(() if teacher is None else teacher.modules())):
+        if isinstance(each, nn.Module):  # anything else is refused later
+            kept |= {id(part): part for part in (*each.modules(), *each.parameters())}
+    copies = copy.deepcopy(list(objectives), kept)
     for one, other in zip(objectives, copies, strict=True):
         if isinstance(one, Objective):  # anything else is refused later
             for part, twin in zip(one.modules(), other.modules(), strict=True):

@@ -1,0 +1,99 @@
+"""Whether validation will give the monitored metric, found before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tutelage.data import Source, randomness
+from tutelage.evaluation import evaluate
+from tutelage.evaluation.standard import with_companions
+from tutelage.layers.language import generates
+from tutelage.signals import Batch
+from tutelage.training.folder import RunFolder
+from tutelage.training.monitor import no_such_metric
+from tutelage.training.run_setup import Setup
+
+
+def check_monitor(setup: Setup, folder: RunFolder | None, device: torch.device) -> None:
+    """Refuse a monitored metric that one batch of the validation data does not give.
+
+    It is the first batch with a label, since some may have none. Which domains there are, a batch
+    does not tell. A run with a checkpoint in its folder was checked before.
+
+    Raises:
+        ArgumentError: The metric will not be there.
+        TutelageError: The validation data or a model fails, as it would after the first epoch.
+    """
+    monitor, val, settings = setup.settings.monitor, setup.val, setup.settings
+    objective, student = setup.distiller.objective, setup.distiller.student
+    resumed = folder is not None and folder.last.exists()
+    if monitor is None or val is None or not objective.built or resumed:
+        return
+    batch = _labelled_batch(val)
+    if batch is None:
+        return  # validation says so
+    name, _, domain = monitor.name.partition("/")
+    own = set(settings.metrics) if _has_label(batch) or generates(student) else set[str]()
+    if name in own and (not domain or batch.domain is not None):
+        return
+    found = evaluate(
+        student,
+        setup.val_teacher if objective.wants.teacher else None,
+        objective,
+        _One(batch),
+        device=device,
+        chunk_logits_from=settings.engine.chunk_logits_from,
+    ).metrics
+    plain = {each.partition("/")[0] for each in found}
+    if len(batch) == 1:
+        plain.add("loss")  # that of objectives that compare examples
+    known = with_companions(plain, objective) | own
+    parted = batch.domain is not None or any(each.startswith(f"{name}/") for each in found)
+    if name not in known or (domain and not parted):
+        raise no_such_metric(monitor.name, known)
+
+
+def _labelled_batch(val: Source) -> Batch | None:
+    """Return the first batch with a label, else the first; None if there is none."""
+    state, first = val.state(), None
+    with randomness.preserved():
+        for batch in val.epoch(0):
+            first = batch if first is None else first
+            if batch.labels is None or _has_label(batch):
+                first = batch
+                break
+    val.load(state)
+    return first
+
+
+def _has_label(batch: Batch) -> bool:
+    if isinstance(batch.labels, Tensor):
+        return bool(batch.labelled().any())
+    return batch.labels is not None
+
+
+class _One(Source):
+    """A source of one batch."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return 1
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batch."""
+        yield self.batch
+
+    def fingerprint(self) -> str | None:
+        """Return None: it is a part of other data."""
+        return None
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Nothing, for the same reason."""
+        return {}
