@@ -23,6 +23,7 @@ from tutelage.datasets.options import DataOptions
 from tutelage.datasets.splits import Splits
 from tutelage.datasets.suspects import suspects
 from tutelage.datasets.targets import Targets
+from tutelage.datasets.unseen import unseen
 from tutelage.errors import DataError, some_of
 
 
@@ -125,6 +126,9 @@ class Assembly:
         if self.columns is not None:
             found += suspects(parts["train"].content.frame, self.columns)
             found += self._leaks(parts["train"], self.columns)
+            for name, part in parts.items():
+                rows: Any = part.inputs
+                found += unseen(name, part.content.frame, part.rows, rows.numpy(), self.columns)
         if self.options.split.group and "test" in parts and groups is None:
             found.append(
                 f"test has no column {self.options.split.group!r}, so that its examples are taken "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ _CODE = re.compile(r"[+-]?0\d")
 _COMMA = re.compile(r"[+-]?\d[\d.]*,[\d,.]*\d")
 _PLAIN, _CODES = frozenset("0123456789+-.eE\n"), re.compile(r"^[+-]?0\d", re.M)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?(Z|[+-]\d\d:?\d\d)?")
+_WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400.0
 
@@ -96,3 +98,36 @@ def as_text(cell: object) -> str:
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     return cell.strip() if isinstance(cell, str) else str(cell)
+
+
+def places(names: Sequence[str]) -> Callable[[object], int | None]:
+    """Return a function from a cell to the place of its name; None for a cell that has none.
+
+    Programs write one category as 10 in a column of integers and as 10.0 where a cell is missing,
+    and true as True or TRUE. A name that is written as the cell is has precedence; of several that
+    differ in this alone none is meant by another form.
+    """
+    exact = {each: at for at, each in enumerate(names)}
+    forms = Counter(map(plain, names))
+    loose = {plain(each): at for at, each in enumerate(names) if forms[plain(each)] == 1}
+
+    def place(cell: object) -> int | None:
+        text = as_text(cell)
+        return exact[text] if text in exact else loose.get(plain(text))
+
+    return place
+
+
+def plain(text: str) -> str:
+    """Return the form that 10 and 10.0 have in common, and true and TRUE; others as they are."""
+    if whole := _WHOLE.fullmatch(text):
+        return whole[1]
+    return text.lower() if text.lower() in ("true", "false") else text
+
+
+def twins(names: Sequence[str]) -> list[list[str]]:
+    """Return the names that have their form in common with others, together with these."""
+    found: dict[str, list[str]] = {}
+    for each in names:
+        found.setdefault(plain(each), []).append(each)
+    return [each for each in found.values() if len(each) > 1]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tutelage.datasets.cells import as_text, mapped, with_comma
+from tutelage.datasets.cells import as_text, mapped, places, with_comma
 from tutelage.datasets.frame import Cells, Frame
 from tutelage.errors import DataError
 
@@ -185,8 +185,7 @@ def _categories(cells: Cells, present: NDArray[np.int64]) -> tuple[str, ...]:
 def _encoded(frame: Frame, column: Column, missing: Sequence[str]) -> NDArray[np.float64]:
     cells = frame.cells("columns", column.name)
     if column.kind == "category":
-        codes = {each: float(code) for code, each in enumerate(column.categories)}
-        found = mapped(lambda cell: codes.get(as_text(cell), np.nan), cells)
+        found = np.array(mapped(places(column.categories), cells), dtype=np.float64)  # None is NaN
         return np.where(frame.absent(column.name, missing), np.nan, found)
     found, unread = frame.read(column.name, column.kind, missing)
     if unread.any():

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tutelage.datasets.cells import as_text, mapped, number, with_comma
+from tutelage.datasets.cells import as_text, mapped, number, places, twins, with_comma
 from tutelage.datasets.frame import Frame
 from tutelage.datasets.lists import (
     holds_lists,
@@ -109,15 +109,14 @@ class Targets:
 
     def _column(self, frame: Frame, name: str) -> NDArray[np.float64]:
         cells, absent = frame.cells("label", name), frame.absent(name, self.missing)
-        ids = {each: at for at, each in enumerate(self.classes)}
+        class_of = places(self.classes)
 
         def read(cell: Any) -> float | None:
             if self.kind == "values":
                 return number(cell)
             if _is_mark(cell):
                 return np.nan
-            text = as_text(cell)
-            return _YES_NO.get(text.lower()) if self.kind == "binary" else ids.get(text)
+            return _YES_NO.get(as_text(cell).lower()) if self.kind == "binary" else class_of(cell)
 
         values = [
             np.nan if gone else each for each, gone in zip(mapped(read, cells), absent, strict=True)
@@ -254,5 +253,10 @@ def _class_names(name: str, cells: list[Any], table: str) -> tuple[str, ...]:
             f"labels in {name!r} must be classes with several examples each, got {len(found):,} "
             f"different ones in {len(cells):,} rows of {table}; correct `label`, or list them in "
             "`classes`"
+        )
+    if alike := twins(found):
+        raise DataError(
+            f"labels in {name!r} must be written in one way, got {some_of(map(repr, alike[0]))} in "
+            f"{table}; write them alike, or list them in `classes` if they are different classes"
         )
     return found
