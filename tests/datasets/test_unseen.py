@@ -66,7 +66,7 @@ def test_pandas_writes_one_category_in_several_forms(tmp_path, train, test, kind
     splits = load_data("data", {"train": paths[0], "test": paths[1], "categories": "code"})
     ours, theirs = splits.train[:][0][:, 0], splits.test[:][0][:, 0]
     assert len(splits.columns.columns[0].categories) == len(set(train) - {None})
-    code_of = {each: code for each, code in zip(train, ours.tolist(), strict=False)}
+    code_of = dict(zip(train, ours.tolist(), strict=False))
     expected = [np.nan if each is None else code_of[each] for each in test]
     np.testing.assert_array_equal(theirs[: len(test)].numpy(), expected)
     assert not any("does not have" in each for each in splits.warnings)
@@ -82,7 +82,7 @@ def test_what_differs_in_one_file_is_not_merged():
 def test_what_differs_in_one_file_is_told(tmp_path):
     train = write(tmp_path / "a.csv", code=["1", "1.0", "b", "b"])
     (told,) = [each for each in load_data("data", train).warnings if "alike" in each]
-    assert "'code' has '1', '1.0' as categories" in told
+    assert "'code' has '1', '1.0' as different categories" in told
 
 
 def test_labels_in_another_form_are_the_same_classes(tmp_path):

@@ -35,7 +35,7 @@ def suspects(frame: Frame, columns: Columns) -> tuple[str, ...]:
             for each in looks
         ]
         found += [
-            f"the column {column.name!r} has {some_of(map(repr, each))} as categories of their own; "
+            f"the column {column.name!r} has {some_of(map(repr, each))} as different categories; "
             "write them alike if they are the same"
             for each in twins(column.categories)
         ]
