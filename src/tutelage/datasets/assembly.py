@@ -15,7 +15,7 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from tutelage.datasets.columns import Columns
 from tutelage.datasets.content import Content, Inputs, taken
-from tutelage.datasets.duplicates import contradictions, overlaps
+from tutelage.datasets.duplicates import contradictions, overlaps, shared_groups
 from tutelage.datasets.examples import data_set
 from tutelage.datasets.inputs import form_of
 from tutelage.datasets.leaks import identifiers, tellers
@@ -81,8 +81,7 @@ class Assembly:
         labelled = sets["train"]
         if "unlabelled" in sets:
             sets["train"] = ConcatDataset([labelled, sets.pop("unlabelled")])
-        train, groups, targets = self.parts["train"], self._groups(), self.targets
-        warnings = self._warnings(groups)
+        train, targets, warnings = self.parts["train"], self.targets, self._warnings()
         for each in warnings:
             logging.getLogger("tutelage").warning(each)
         return Splits(
@@ -94,7 +93,7 @@ class Assembly:
             form=form_of(train.inputs, self.columns),
             columns=self.columns,
             rows=train.inputs if self.columns and isinstance(train.inputs, Tensor) else None,
-            groups=groups,
+            groups=self._groups.get("test"),
             described=self._described(),
             warnings=warnings,
         )
@@ -105,14 +104,17 @@ class Assembly:
         by_word = self.targets is not None and self.targets.kind == "tags"
         return data_set(part.inputs, part.labels, domains, by_word)
 
-    def _groups(self) -> tuple[str, ...] | None:
-        """Return the group of each test example; None where it is not known."""
-        name, part = self.options.split.group, self.parts.get("test")
-        if name is None or part is None or name not in part.content.frame.columns:
-            return None
-        return tuple(part.texts("split.group", name))
+    @cached_property
+    def _groups(self) -> dict[str, tuple[str, ...]]:
+        """The group of each example, of the parts whose groups are known."""
+        name = self.options.split.group
+        return {
+            key: tuple(part.texts("split.group", name))
+            for key, part in self.parts.items()
+            if name is not None and name in part.content.frame.columns
+        }
 
-    def _warnings(self, groups: tuple[str, ...] | None) -> tuple[str, ...]:
+    def _warnings(self) -> tuple[str, ...]:
         parts = self.parts
         contents = {id(part.content): part.content for part in parts.values()}
         found = [sentence for each in contents.values() for sentence in each.warnings]
@@ -129,12 +131,22 @@ class Assembly:
             for name, part in parts.items():
                 rows: Any = part.inputs
                 found += unseen(name, part.content.frame, part.rows, rows.numpy(), self.columns)
-        if self.options.split.group and "test" in parts and groups is None:
-            found.append(
-                f"test has no column {self.options.split.group!r}, so that its examples are taken "
-                "as independent of each other; add the column to its file"
-            )
+        found += self._shared_groups()
         return tuple(found)
+
+    def _shared_groups(self) -> list[str]:
+        """Refuse groups that are in two parts, unless they may; tell what is not known of them."""
+        name = self.options.split.group
+        if name is None:
+            return []
+        found = shared_groups(name, self._groups, self.options.split.allow_overlap)
+        for each in ("val", "test"):
+            if each in self.parts and each not in self._groups:
+                found.append(
+                    f"{each} has no column {name!r}, so that its examples are taken as independent "
+                    "of each other and of those of train; add the column to its file"
+                )
+        return found
 
     def _missing_classes(self, classes: tuple[str, ...]) -> list[str]:
         """Refuse classes that only validation or test data has, unless `classes` lists them."""

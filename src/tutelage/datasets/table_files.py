@@ -18,6 +18,7 @@ import numpy as np
 from tutelage._checks import installed
 from tutelage.datasets.encoding import not_utf8
 from tutelage.datasets.frame import Frame
+from tutelage.datasets.header import check_header
 from tutelage.errors import DataError, in_short
 
 _LONGEST_CELL = 2**27
@@ -93,6 +94,7 @@ def _csv(argument: str, path: Path) -> Frame:
                 f"`{argument}` must have the quotes of a CSV file in all cells or in none, got "
                 f"{path} with {error}, and {quoted[:40]!r}; correct them"
             ) from error
+    check_header(argument, path, [each.strip() for each in names], rows)
     names, nameless = _named(argument, path, names)
     columns: dict[str, Any] = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
     return Frame(path.name, columns, nameless, path.parent)
@@ -156,7 +158,7 @@ def _named(argument: str, path: Path, names: list[str]) -> tuple[list[str], froz
     if twice:
         raise DataError(
             f"`{argument}` must have one column of each name, got {path} with several called "
-            f"{twice[0]!r}; rename them"
+            f"{twice[0]!r}; rename them, or, if the first line is a row, write names above it"
         )
     return found, frozenset(each for each, name in zip(found, names, strict=True) if not name)
 
