@@ -36,7 +36,7 @@ def check_header(
     if not rows or not named:
         return
     again = (at for at, row in enumerate(rows, 1) if _is_line(row, names))
-    are_texts = len(names) > 1 and any(number(names[at]) is None for at in named)
+    are_texts = len(names) > 1 and not any(map(_is_measured, names))
     if are_texts and (row := next(again, None)) is not None:
         raise DataError(
             f"`{argument}` must have the names of its columns once, got the first line of {path} "
@@ -55,13 +55,17 @@ def _is_line(row: Sequence[str], names: Sequence[str]) -> bool:
     return row[0].strip() == names[0] and [each.strip() for each in row] == list(names)
 
 
+def _is_measured(name: str) -> bool:
+    return number(name) is not None or days(name) is not None
+
+
 def _is_like(names: Sequence[str], at: int, rows: Sequence[Sequence[str]]) -> bool:
     """Tell whether a name is like the cells of its column."""
     name, cells = names[at], (row[at].strip() for row in rows)
     mangled = _MANGLED.fullmatch(name)
     if mangled and mangled[1] in names:  # pandas calls the second 0 of a line 0.1
         name = mangled[1]
-    if number(name) is None and days(name) is None:
+    if not _is_measured(name):
         return any(each == name for each in cells)
     read = number if number(name) is not None else days
     found = [read(each) is not None for each in cells if each]
