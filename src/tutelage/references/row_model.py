@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.errors import ModelError
+from tutelage.datasets import Column, Columns
+from tutelage.datasets.cells import as_text, number
+from tutelage.errors import ModelError, some_of
+from tutelage.references.known_categories import (
+    KnownCategories,
+    are_numbers,
+    as_fitted,
+    unknown_of,
+)
 from tutelage.teachers import Predictor
 
 
@@ -36,6 +45,7 @@ class RowModel:
         class_names: Names of the classes, in the order of the outputs.
         columns: From rows to the columns of a table; None where rows are given as they are.
         categories: Whether columns of text are given as pandas categories.
+        known: The categories that it was fitted on, as it had them, by column.
     """
 
     name: str
@@ -45,6 +55,7 @@ class RowModel:
     class_names: tuple[str, ...] | None = None
     columns: NamedColumns | None = None
     categories: bool = False
+    known: KnownCategories = field(default_factory=KnownCategories)
 
     def __call__(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Return the predictions for rows `[batch, columns]`."""
@@ -69,11 +80,31 @@ class RowModel:
                 f"{', '.join(missing)}, got {', '.join(named)}; give the table it was fitted on"
             )
         frame = pd.DataFrame({name: named[name] for name in features})
+        texts = [name for name in features if named[name].dtype == object]
+        known = self.known.of(texts)
         for name in features:
-            if named[name].dtype == object:  # None is another category than NaN in scikit-learn
-                texts = frame[name].astype(object).where(frame[name].notna(), np.nan)
-                frame[name] = texts.astype("category") if self.categories else texts
+            if name in known and (name in texts or not are_numbers(known[name])):
+                values = as_fitted(named[name].tolist(), known[name], keep=not self.categories)
+                frame[name] = pd.Series(values, dtype=object)
+                if are_numbers(known[name]):
+                    frame[name] = frame[name].infer_objects()
+            elif name in texts:  # None is another category than NaN in scikit-learn
+                self._check_text(name, named[name])
+                frame[name] = frame[name].astype(object).where(frame[name].notna(), np.nan)
+            if name in texts and self.categories:
+                frame[name] = frame[name].astype("category")
         return frame
+
+    def _check_text(self, name: str, values: NDArray[Any]) -> None:
+        """Refuse texts of numbers for an encoder of numbers, which would not know them."""
+        if self.known.elsewhere and all(
+            each is None or number(each) is not None for each in values
+        ):
+            raise ModelError(
+                f"the teacher ({self.name}) must be given {name!r} as it was fitted on it, got a "
+                "column of `categories` and encoders of numbers whose columns are not known; leave "
+                "it out of `categories`, or load the teacher in your own code: file.py:function"
+            )
 
     def fingerprint(self) -> str:
         """Return the name and a hash of the model's file."""
@@ -86,13 +117,70 @@ def with_columns(model: Any, columns: NamedColumns) -> Any:
     Args:
         model: What `load_model` returned.
         columns: Its method `named` returns the columns of rows, by name.
+
+    Raises:
+        ModelError: The model was fitted on other categories than all of a column.
     """
     if not isinstance(model, Predictor) or not isinstance(model.predict, RowModel):
         return model
     found = copy.copy(model)
     found.predict = copy.copy(model.predict)
     found.predict.columns = columns
+    if isinstance(columns, Columns):
+        _check_categories(model.predict, columns)
+        if model.predict.features is None:
+            _tell_codes(model.predict, columns)
     return found
+
+
+def _tell_codes(model: RowModel, columns: Columns) -> None:
+    """Tell numbers that a model without names of columns is given as codes of categories."""
+    for column in columns.columns:
+        values = [number(each) for each in column.categories]
+        if values and None not in values and values != list(range(len(values))):
+            codes = some_of(f"{each} as {code}" for code, each in enumerate(column.categories))
+            logging.getLogger("tutelage").warning(
+                f"the teacher ({model.name}) was fitted on rows without names, and is given the "
+                f"categories of {column.name!r} by their place: {codes}; if it was fitted on the "
+                "numbers, leave the column out of `categories`"
+            )
+
+
+def _check_categories(model: RowModel, columns: Columns) -> None:
+    """Refuse a column of which a model knows no category; tell those that it does not know."""
+    of = {each.name: each for each in columns.columns}
+    data = [of[name] for name in model.features or () if name in of]
+    known = model.known.of([each.name for each in data if each.kind == "category"])
+    for column in data:
+        own = known.get(column.name, [])
+        texts = [as_text(each) for each in own]
+        theirs = some_of(map(repr, texts))
+        if column.kind == "category":
+            unknown = unknown_of(column.categories, own) if own else []
+            as_numbers = are_numbers(own) and all(number(each) is not None for each in unknown)
+            fits = len(unknown) < len(column.categories) or as_numbers
+        else:
+            unknown = []
+            fits = are_numbers(own) or (column.kind == "number" and any(map(_is_number, texts)))
+        if own and not fits:
+            raise ModelError(
+                f"the teacher ({model.name}) must know the values of {column.name!r}, got "
+                f"{_read(column)} where it was fitted on {theirs}; write them as in the table that "
+                "it was fitted on, or correct `categories`"
+            )
+        if unknown:
+            logging.getLogger("tutelage").warning(
+                f"the teacher ({model.name}) was not fitted on these categories of "
+                f"{column.name!r}: {some_of(map(repr, unknown))}; it was on {theirs}"
+            )
+
+
+def _read(column: Column) -> str:
+    return some_of(map(repr, column.categories)) or f"{column.kind}s"
+
+
+def _is_number(text: str) -> bool:
+    return number(text) is not None
 
 
 def digest_of(path: Path) -> str:
