@@ -157,6 +157,29 @@ def test_an_objective_of_another_kind_is_refused(tmp_path):
         load_model("teacher", str(tmp_path / "m.ubj"))
 
 
+@pytest.mark.parametrize(
+    ("name", "model", "objective"),
+    [
+        (
+            "m.txt",
+            lightgbm.LGBMClassifier(n_estimators=2, objective="ova", verbose=-1),
+            "multiclassova",
+        ),
+        (
+            "m.cbm",
+            catboost.CatBoostClassifier(iterations=2, loss_function="MultiClassOneVsAll", **QUIET),
+            "MultiClassOneVsAll",
+        ),
+    ],
+)
+def test_classes_against_all_others_are_refused(name, model, objective, tmp_path):
+    """Their probabilities do not sum to 1, and are no logits either."""
+    model.fit(ROWS, THREE)
+    getattr(model, "booster_", model).save_model(tmp_path / name)
+    with pytest.raises(ModelError, match=f"one of the objective '{objective}' .* your own code"):
+        load_model("teacher", str(tmp_path / name))
+
+
 @pytest.mark.parametrize("name", ["m.ubj", "m.json", "m.txt", "m.cbm"])
 def test_damaged_files_are_refused(name, tmp_path):
     """Some of these libraries would end the process."""

@@ -11,6 +11,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Perceptron
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, TargetEncoder
 
@@ -18,7 +19,7 @@ from tables import NAMES, ROWS, TENSOR, THREE, TWO, Columns, answer
 from tutelage.datasets import Column, load_data
 from tutelage.datasets import Columns as TableColumns
 from tutelage.errors import ModelError
-from tutelage.references import class_names, load_model, with_columns
+from tutelage.references import class_names, load_model, output_kind, with_columns
 
 
 def dump(model, path):
@@ -236,6 +237,23 @@ def test_types_that_are_not_trusted_are_refused(tmp_path):
     with pytest.raises(ModelError, match=r"could run code .*rundocs"):
         load_model("teacher", f"{path}?trust=numpy.other")
     assert load_model("teacher", f"{path}?trust=numpy.testing._private.utils.rundocs")
+
+
+def test_one_class_against_the_others(tmp_path):
+    """Those of scikit-learn return probabilities that sum to 1, or are of binary labels."""
+    model = OneVsRestClassifier(LogisticRegression()).fit(ROWS, NAMES[THREE])
+    teacher = load_model("teacher", dump(model, tmp_path / "m.skops"))
+    expected = torch.from_numpy(model.predict_proba(ROWS[:6])).float()
+    torch.testing.assert_close(answer(teacher).softmax(1), expected)
+    assert (output_kind(teacher), class_names(teacher)) == ("classes", ("high", "low", "middle"))
+    model = OneVsRestClassifier(LogisticRegression()).fit(ROWS, np.stack([TWO, THREE > 0], axis=1))
+    teacher = load_model("teacher", dump(model, tmp_path / "m.skops"))
+    expected = torch.from_numpy(model.predict_proba(ROWS[:6])).float()
+    torch.testing.assert_close(answer(teacher).sigmoid(), expected, rtol=1e-4, atol=1e-5)
+    assert output_kind(teacher) == "binary"
+    model = OneVsOneClassifier(LogisticRegression()).fit(ROWS, THREE)
+    with pytest.raises(ModelError, match="with predict_proba"):
+        load_model("teacher", dump(model, tmp_path / "m.skops"))
 
 
 def test_a_classifier_without_probabilities_is_refused(tmp_path):
