@@ -82,7 +82,7 @@ def test_what_differs_in_one_file_is_not_merged():
 def test_what_differs_in_one_file_is_told(tmp_path):
     train = write(tmp_path / "a.csv", code=["1", "1.0", "b", "b"])
     (told,) = [each for each in load_data("data", train).warnings if "alike" in each]
-    assert "'code' has '1', '1.0' as different categories" in told
+    assert "'code' has '1' and '1.0' as different categories" in told
 
 
 def test_labels_in_another_form_are_the_same_classes(tmp_path):

@@ -21,7 +21,7 @@ from tutelage.datasets.inputs import form_of
 from tutelage.datasets.leaks import identifiers, tellers
 from tutelage.datasets.options import DataOptions
 from tutelage.datasets.splits import Splits
-from tutelage.datasets.suspects import suspects
+from tutelage.datasets.suspects import suspect_classes, suspect_values, suspects
 from tutelage.datasets.targets import Targets
 from tutelage.datasets.unseen import unseen
 from tutelage.errors import DataError, some_of
@@ -121,6 +121,11 @@ class Assembly:
         are_ids = self.targets is not None and self.targets.kind == "classes"
         if self.targets is not None and are_ids:
             found += self._missing_classes(self.targets.classes)
+            if self.options.classes is None:
+                found += suspect_classes(self.targets.classes)
+        elif self.targets is not None and self.targets.kind == "values":
+            for name in self.targets.names:
+                found += suspect_values(parts["train"].content.frame, name)
         found += overlaps({name: part.inputs for name, part in parts.items()})
         for name, part in parts.items():
             if part.labels is not None and are_ids and part.ids:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tutelage.datasets.cells import as_text, mapped, places, with_comma
+from tutelage.datasets.cells import are_other_dates, as_text, in_other_form, mapped, places
 from tutelage.datasets.frame import Cells, Frame
 from tutelage.errors import DataError
 
@@ -154,11 +154,16 @@ def _fitted(
                 f"omit: [{name}]"
             )
     categories = _categories(cells, present)
-    if (comma := with_comma(categories)) is not None:
+    if (other := in_other_form(categories)) is not None:
         raise DataError(
-            f"the column {name!r} must hold numbers as 1234.5, or categories, got {comma!r} in "
-            f"{frame.name}; write a dot before decimals and nothing between thousands, or name the "
-            "column in `categories`"
+            f"the column {name!r} must hold numbers as 1234.5, or categories, got {other!r} in "
+            f"{frame.name}; write a dot before decimals, nothing between thousands, and no sign but"
+            " minus, or name the column in `categories`"
+        )
+    if are_other_dates(categories):
+        raise DataError(
+            f"the column {name!r} must hold dates as 2024-12-31, or categories, got "
+            f"{categories[0]!r} in {frame.name}; write them so, or name the column in `categories`"
         )
     if len(categories) > _FEW and 2 * len(categories) > len(present):
         raise DataError(

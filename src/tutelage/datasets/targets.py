@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tutelage.datasets.cells import as_text, mapped, number, places, twins, with_comma
+from tutelage.datasets.cells import as_text, in_other_form, mapped, number, places, twins
 from tutelage.datasets.frame import Frame
 from tutelage.datasets.lists import (
     holds_lists,
@@ -207,11 +207,12 @@ def _kind_of_several(present: dict[str, list[Any]]) -> Kind:
 def _kind_of_one(name: str, cells: list[Any]) -> Kind:
     values = [number(each) for each in cells]
     readable = sum(each is not None for each in values)
-    comma = with_comma(set(map(as_text, cells))) if readable < len(values) else None
-    if comma is not None:
+    other = in_other_form(set(map(as_text, cells))) if readable < len(values) else None
+    if other is not None:
         raise DataError(
-            f"labels in {name!r} must be numbers as 1234.5 or names of classes, got {comma!r}; "
-            "write a dot before decimals and nothing between thousands, or kind: classes"
+            f"labels in {name!r} must be numbers as 1234.5 or names of classes, got {other!r}; "
+            "write a dot before decimals, nothing between thousands, and no sign but minus, or "
+            "kind: classes"
         )
     if readable == 0:
         return "classes"
