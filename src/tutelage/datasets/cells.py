@@ -29,7 +29,7 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?(Z|[+-]\
 _WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400.0
-_SOME = 3
+_SOME, _FIRST = 3, 100
 
 
 def is_missing(cell: object, missing: Collection[str]) -> bool:
@@ -92,14 +92,18 @@ def are_other_dates(texts: Collection[str]) -> bool:
 def thousands(cells: Any) -> str | None:
     """Return a number such as 1.234, if the dots of a column's texts may be between thousands.
 
-    They may if each number has three digits behind every dot, and some above 0 have no dot.
+    They may if some numbers have three digits behind every dot, and the others neither a dot nor
+    more than three digits.
     """
-    if not {str, type(None)}.issuperset(map(type, cells)):
+    if isinstance(cells, np.ndarray):
         return None
-    texts = {each.strip() for each in set(cells) if each}
+    for some in (cells[:_FIRST], cells):  # most columns differ at once
+        texts = {each.strip() if isinstance(each, str) else "?" for each in set(some) if each}
+        if not all(map(_THOUSANDS.fullmatch, filter(None, texts))):
+            return None
     dotted = [each for each in texts if "." in each]
     likely = len(dotted) >= _SOME and len(texts) - len(dotted) >= _SOME
-    return min(dotted) if likely and all(map(_THOUSANDS.fullmatch, filter(None, texts))) else None
+    return min(dotted) if likely else None
 
 
 def days(cell: object) -> float | None:
