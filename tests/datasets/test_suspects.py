@@ -133,3 +133,31 @@ def test_the_index_of_a_shuffled_table_is_no_input(tmp_path):
     frame.to_parquet(tmp_path / "a.parquet")
     splits = load_data("data", {"train": str(tmp_path / "a.parquet"), "label": "y"})
     assert splits.columns.names == ("x",)
+
+
+def test_binary_labels_that_exclude_each_other_are_told(tmp_path):
+    one_hot = np.eye(3, dtype=int)[np.arange(40) % 3]
+    several = {"a": one_hot[:, 0], "b": one_hot[:, 1], "c": one_hot[:, 2], "x": range(40)}
+    assert told(load(tmp_path / "a.csv", list("abc"), **several), "exactly one of the 3 binary")
+    several["a"][0] = 0
+    assert not told(load(tmp_path / "a.csv", list("abc"), **several), "exactly one")
+    assert not told(load(tmp_path / "a.csv", ["a", "b"], **several), "exactly one")
+
+
+def test_binary_labels_with_minus_one_are_no_values_in_silence(tmp_path):
+    several = {"a": [0, 1] * 20, "b": [1, -1, 0, 0] * 10, "x": range(40)}
+    with pytest.raises(DataError, match=r"binary labels or as values, got -1 .* missing: \[-1\]"):
+        load(tmp_path / "a.csv", ["a", "b"], **several)
+    assert load(tmp_path / "a.csv", ["a", "b"], kind="values", **several).kind == "values"
+
+
+def test_several_labels_in_a_text_are_told(tmp_path):
+    splits = load(tmp_path / "a.csv", x=range(40), y=["a;b", "a", "b", "c,d"] * 10)
+    assert told(splits, "'a;b' as a class", "';' is between several labels")
+    assert not told(splits, "'c,d'")
+
+
+def test_lists_written_as_texts_are_refused(tmp_path):
+    lists = [["a"], ["a", "b"], []] * 12
+    with pytest.raises(DataError, match=r"got lists as texts in a.csv, such as \"\['a', 'b'\]"):
+        load(tmp_path / "a.csv", x=range(36), y=lists)

@@ -107,3 +107,13 @@ def test_labels_in_two_forms_in_one_file_are_refused(tmp_path):
         1,
         1,
     ]
+
+
+def test_a_column_that_is_empty_in_a_part_is_told(tmp_path):
+    train = write(tmp_path / "a.csv", x=range(12), c=["a", "b", None] * 4, d=["2024-01-01"] * 12)
+    test = write(tmp_path / "b.csv", x=range(12), c=[None] * 12, d=["2024-01-02"] * 12)
+    found = load_data("data", {"train": train, "test": test}).warnings
+    assert [each for each in found if "no value" in each] == [
+        "test has no value in the column 'c', which the training data has; is it empty in the "
+        "file, or under another name?"
+    ]

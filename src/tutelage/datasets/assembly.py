@@ -21,7 +21,12 @@ from tutelage.datasets.inputs import form_of
 from tutelage.datasets.leaks import identifiers, tellers
 from tutelage.datasets.options import DataOptions
 from tutelage.datasets.splits import Splits
-from tutelage.datasets.suspects import suspect_classes, suspect_values, suspects
+from tutelage.datasets.suspects import (
+    suspect_binary,
+    suspect_classes,
+    suspect_values,
+    suspects,
+)
 from tutelage.datasets.targets import Targets
 from tutelage.datasets.unseen import unseen
 from tutelage.errors import DataError, some_of
@@ -121,11 +126,7 @@ class Assembly:
         are_ids = self.targets is not None and self.targets.kind == "classes"
         if self.targets is not None and are_ids:
             found += self._missing_classes(self.targets.classes)
-            if self.options.classes is None:
-                found += suspect_classes(self.targets.classes)
-        elif self.targets is not None and self.targets.kind == "values":
-            for name in self.targets.names:
-                found += suspect_values(parts["train"].content.frame, name)
+        found += self._suspect_labels()
         found += overlaps({name: part.inputs for name, part in parts.items()})
         for name, part in parts.items():
             if part.labels is not None and are_ids and part.ids:
@@ -138,6 +139,21 @@ class Assembly:
                 found += unseen(name, part.content.frame, part.rows, rows.numpy(), self.columns)
         found += self._shared_groups()
         return tuple(found)
+
+    def _suspect_labels(self) -> list[str]:
+        """Return a sentence for each doubt whether the labels are meant as they are read."""
+        targets, train = self.targets, self.parts["train"]
+        if targets is None or train.labels is None:
+            return []
+        if targets.kind == "classes":
+            return [] if self.options.classes else suspect_classes(targets.classes)
+        if targets.kind == "binary":
+            return suspect_binary(train.labels)
+        return [
+            sentence
+            for name in (targets.names if targets.kind == "values" else ())
+            for sentence in suspect_values(train.content.frame, name)
+        ]
 
     def _shared_groups(self) -> list[str]:
         """Refuse groups that are in two parts, unless they may; tell what is not known of them."""

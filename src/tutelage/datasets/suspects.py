@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from tutelage.datasets.cells import as_text, folded, mapped, thousands, twins
 from tutelage.datasets.columns import Column, Columns
@@ -15,7 +16,7 @@ from tutelage.errors import some_of
 
 _MARKS = frozenset(("?", "-", "--", "na", "n/a", "#n/a", "nan", "null", "nil"))
 _LOOKS = _MARKS | {"none", "missing", "unknown"}
-_ENOUGH = 30
+_ENOUGH, _SEVERAL = 30, 3
 
 
 def suspects(frame: Frame, columns: Columns) -> tuple[str, ...]:
@@ -46,7 +47,34 @@ def suspect_classes(classes: Sequence[str]) -> list[str]:
         f"the labels have {each!r} as a class; if it stands for nothing, write missing: [{each!r}]"
         for each in marks
     ]
+    joined = [(each, some) for each in classes for some in ";|," if _joins(each, some, classes)]
+    if joined:
+        name, separator = joined[0]
+        found.append(
+            f"the labels have {name!r} as a class, and its parts as others; if {separator!r} is "
+            "between several labels of an example, write lists in a .jsonl or .parquet file"
+        )
     return [*found, *_alike("the labels have", "classes", classes)]
+
+
+def _joins(name: str, separator: str, classes: Sequence[str]) -> bool:
+    return separator in name and all(each.strip() in classes for each in name.split(separator))
+
+
+def suspect_binary(labels: Tensor) -> list[str]:
+    """Return a sentence if of several binary labels exactly one is true of each example.
+
+    Args:
+        labels: `[examples, labels]`: 0, 1, or −100 for a missing one.
+    """
+    some = labels.reshape(len(labels), -1)
+    exclusive = bool(((some == 1).sum(dim=1) == 1).all() & ((some == 0) | (some == 1)).all())
+    if some.shape[1] < _SEVERAL or len(some) < _ENOUGH or not exclusive:
+        return []
+    return [
+        f"exactly one of the {some.shape[1]} binary labels is true of each training example; if "
+        "they exclude each other, write one column with the name or number of the true one"
+    ]
 
 
 def suspect_values(frame: Frame, name: str) -> list[str]:

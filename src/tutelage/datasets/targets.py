@@ -28,6 +28,7 @@ from tutelage.errors import ArgumentError, DataError, some_of
 from tutelage.signals import UNLABELLED
 
 _YES_NO = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
+_MINUS_ONE = frozenset(("-1", "-1.0"))
 _MOST_CLASSES = 5_000
 _MIN_TWO = 2
 _MISSING = ("", "nan", "NaN", "NAN")  # others, such as None, may be the name of a class
@@ -200,8 +201,16 @@ def _is_mark(cell: object) -> bool:
 
 
 def _kind_of_several(present: dict[str, list[Any]]) -> Kind:
-    binary = all(as_text(cell).lower() in _YES_NO for cells in present.values() for cell in cells)
-    return "binary" if binary else "values"
+    found = {as_text(cell).lower() for cells in present.values() for cell in cells}
+    if found <= _YES_NO.keys():
+        return "binary"
+    if found <= _YES_NO.keys() | _MINUS_ONE:
+        raise DataError(
+            f"labels in {some_of(map(repr, present))} can be read as binary labels or as values, "
+            "got -1 beside 0 and 1; write kind: values, or, if -1 stands for nothing, kind: binary "
+            "and missing: [-1]"
+        )
+    return "values"
 
 
 def _kind_of_one(name: str, cells: list[Any]) -> Kind:
@@ -254,6 +263,12 @@ def _class_names(name: str, cells: list[Any], table: str) -> tuple[str, ...]:
             f"labels in {name!r} must be classes with several examples each, got {len(found):,} "
             f"different ones in {len(cells):,} rows of {table}; correct `label`, or list them in "
             "`classes`"
+        )
+    if all(each.startswith("[") and each.endswith("]") for each in found):
+        raise DataError(
+            f"labels in {name!r} must be names of classes, or lists in a .jsonl or .parquet file, "
+            f"got lists as texts in {table}, such as {found[0]!r}; write it as one of these, or "
+            "list them in `classes`"
         )
     if alike := twins(found):
         raise DataError(

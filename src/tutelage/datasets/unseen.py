@@ -1,4 +1,4 @@
-"""Categories that validation, test or unlabelled data have and training data do not."""
+"""Columns that validation, test or unlabelled data fill otherwise than training data do."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from tutelage.datasets.columns import Columns
 from tutelage.datasets.frame import Frame
 from tutelage.errors import some_of
 
+_SOME = 10
+
 
 def unseen(
     name: str,
@@ -23,6 +25,7 @@ def unseen(
     """Return a sentence for each column with categories that the training data does not have.
 
     They are read as missing, and no model fails by it, whether they are new or written otherwise.
+    So are columns without any value, which the training data has.
 
     Args:
         name: What the part of the data is called.
@@ -34,11 +37,16 @@ def unseen(
     found = []
     for at, column in enumerate(columns.columns):
         lost = np.isnan(encoded[:, at])
-        if column.kind != "category" or not lost.any():
+        if not lost.any():
             continue
-        lost &= ~frame.absent(column.name, columns.missing)[rows]
+        absent = frame.absent(column.name, columns.missing)[rows]
+        if absent.all() and len(rows) >= _SOME:
+            found.append(
+                f"{name} has no value in the column {column.name!r}, which the training data has; "
+                "is it empty in the file, or under another name?"
+            )
         cells = frame.columns[column.name]
-        counts = Counter(as_text(cells[row]) for row in rows[lost])
+        counts = Counter(as_text(cells[row]) for row in rows[lost & ~absent])
         if counts:
             values = some_of(f"{each!r} ({number:,})" for each, number in counts.most_common())
             found.append(
