@@ -109,7 +109,9 @@ def test_classes_that_look_like_a_missing_label_are_told(tmp_path):
     assert not told(splits, "'none'")
 
 
-@pytest.mark.parametrize("content", ["a|b\n1|x\n2|y\n", "a,b\n1,x\n2,y\n", "a;b;c\n1;x;2\n"])
+@pytest.mark.parametrize(
+    "content", ["a|b\n1|x\n2|y\n", "a,b\n1,x\n2,y\n", "a;b;c\n1;x;2\n", "a b\n1 2.5\n-3   4\n"]
+)
 def test_another_separator_is_refused(tmp_path, content):
     (tmp_path / "a.tsv").write_text(content)
     with pytest.raises(DataError, match=r"one column 'a.b.*', in which each line has '.' as often"):
@@ -117,6 +119,10 @@ def test_another_separator_is_refused(tmp_path, content):
 
 
 def test_texts_with_separators_are_texts(tmp_path):
+    (tmp_path / "b.csv").write_text("some words\ntwo more\n1 2\n")
+    assert (
+        len(load_data("data", {"train": str(tmp_path / "b.csv"), "text": "some words"}).train) == 2
+    )
     (tmp_path / "a.csv").write_text('"said, or written"\n"a, b"\nc\n')
     splits = load_data("data", {"train": str(tmp_path / "a.csv"), "text": "said, or written"})
     assert splits.train[0] == "a, b"

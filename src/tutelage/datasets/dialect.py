@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from tutelage.datasets.cells import number
 from tutelage.errors import DataError
 
 _SEPARATORS = ("|", ",", ";", "\t")
@@ -24,18 +25,27 @@ def check_dialect(argument: str, path: Path, lines: Sequence[Sequence[str]]) -> 
     Raises:
         DataError: It has either.
     """
-    first = lines[0]
-    for separator in _SEPARATORS if len(first) == 1 else ():
-        count = first[0].count(separator)
-        if count and all(each[0].count(separator) == count for each in lines):
-            raise DataError(
-                f"`{argument}` must have commas, semicolons or (.tsv) tabs between its cells, got "
-                f"{path} with one column {first[0]!r}, in which each line has {separator!r} as "
-                "often; write it with those"
-            )
+    separator = _other_separator([each[0] for each in lines]) if len(lines[0]) == 1 else None
+    if separator is not None:
+        raise DataError(
+            f"`{argument}` must have commas, semicolons or (.tsv) tabs between its cells, got {path}"
+            f" with one column {lines[0][0]!r}, in which each line has {separator!r} as often; write"
+            " it with those"
+        )
     spaced = (cell for line in lines[:_SOME] for cell in line if _QUOTED.fullmatch(cell))
     if (cell := next(spaced, None)) is not None:
         raise DataError(
             f"`{argument}` must have quotes next to separators, got {path} with {cell[:40]!r}; "
             "remove the spaces before the quotes, which would be part of the cell"
         )
+
+
+def _other_separator(lines: Sequence[str]) -> str | None:
+    """Return what all lines have equally often: a separator, or spaces between numbers."""
+    for separator in _SEPARATORS:
+        count = lines[0].count(separator)
+        if count and all(each.count(separator) == count for each in lines):
+            return separator
+    parts = [each.split() for each in lines]
+    numeric = all(number(each) is not None for line in parts[1:] for each in line)
+    return " " if len(parts[0]) > 1 and numeric and len(set(map(len, parts))) == 1 else None
