@@ -114,7 +114,7 @@ def test_classes_that_look_like_a_missing_label_are_told(tmp_path):
 )
 def test_another_separator_is_refused(tmp_path, content):
     (tmp_path / "a.tsv").write_text(content)
-    with pytest.raises(DataError, match=r"one column 'a.b.*', in which each line has '.' as often"):
+    with pytest.raises(DataError, match=r"one column 'a.b.*', and '.' equally often"):
         load_data("data", {"train": str(tmp_path / "a.tsv")})
 
 
