@@ -29,8 +29,8 @@ def check_dialect(argument: str, path: Path, lines: Sequence[Sequence[str]]) -> 
     if separator is not None:
         raise DataError(
             f"`{argument}` must have commas, semicolons or (.tsv) tabs between its cells, got "
-            f"{path} with one column {lines[0][0]!r}, and {separator!r} equally often in every line;"
-            " write it with those"
+            f"{path} with one column {lines[0][0]!r}, and {separator!r} equally often in every "
+            "line; write it with those"
         )
     spaced = (cell for line in lines[:_SOME] for cell in line if _QUOTED.fullmatch(cell))
     if (cell := next(spaced, None)) is not None:
