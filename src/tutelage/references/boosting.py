@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.errors import ModelError
+from tutelage.references.catboost_forms import known_forms
 from tutelage.references.known_categories import KnownCategories
 from tutelage.references.reference import Reference
 from tutelage.references.row_model import RowModel, digest_of, names_of
@@ -138,6 +140,7 @@ def load_catboost(reference: Reference, classes: int | None) -> Teacher:
     own = found.classes_ if known else []
     reference.check_classes(len(own) or None, classes)
     model = RowModel("catboost.CatBoost", run, digest_of(path), features, names_of(own))
+    model.forms = partial(known_forms, found)
     return Predictor(model, probabilities=known, binary=binary)
 
 

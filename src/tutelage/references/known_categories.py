@@ -20,12 +20,12 @@ class KnownCategories:
     Args:
         by_column: Those of columns of which the name is known.
         in_order: Those of all columns of categories in their order, where names are not known.
-        elsewhere: Whether there are others that are numbers, of a column that is not known.
+        elsewhere: Those of columns that are not known.
     """
 
     by_column: dict[str, list[Any]] = field(default_factory=dict)
     in_order: list[list[Any]] = field(default_factory=list)
-    elsewhere: bool = False
+    elsewhere: list[list[Any]] = field(default_factory=list)
 
     def of(self, categorical: Iterable[str]) -> dict[str, list[Any]]:
         """Return the categories by column, where these columns of the data are categories."""
@@ -135,8 +135,8 @@ def _note(categories: list[Any], names: _Names, found: KnownCategories) -> None:
     for name, own in zip(names or [None] * len(categories), categories, strict=False):
         if name is not None:
             found.by_column.setdefault(name, own.tolist())
-        elif are_numbers(own.tolist()):
-            found.elsewhere = True
+        else:
+            found.elsewhere.append(own.tolist())
 
 
 def _behind(step: Any, names: _Names) -> _Names:

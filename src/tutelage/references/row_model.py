@@ -46,6 +46,8 @@ class RowModel:
         columns: From rows to the columns of a table; None where rows are given as they are.
         categories: Whether columns of text are given as pandas categories.
         known: The categories that it was fitted on, as it had them, by column.
+        forms: A function from the categories of the data, by column, to these as it had them, and
+            the columns that matter and of which it knows none; None where `known` tells it.
     """
 
     name: str
@@ -56,6 +58,9 @@ class RowModel:
     columns: NamedColumns | None = None
     categories: bool = False
     known: KnownCategories = field(default_factory=KnownCategories)
+    forms: Callable[[dict[str, tuple[str, ...]]], tuple[dict[str, list[Any]], list[str]]] | None = (
+        None
+    )
 
     def __call__(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Return the predictions for rows `[batch, columns]`."""
@@ -88,12 +93,21 @@ class RowModel:
                 frame[name] = pd.Series(values, dtype=object)
                 if are_numbers(known[name]):
                     frame[name] = frame[name].infer_objects()
+            elif name in texts and self._are_truths(named[name]):
+                truths = [None if each is None else each.lower() == "true" for each in named[name]]
+                frame[name] = pd.Series(truths, dtype=object).fillna(np.nan).infer_objects()
             elif name in texts:  # None is another category than NaN in scikit-learn
                 self._check_text(name, named[name])
                 frame[name] = frame[name].astype(object).where(frame[name].notna(), np.nan)
             if name in texts and self.categories:
                 frame[name] = frame[name].astype("category")
         return frame
+
+    def _are_truths(self, values: NDArray[Any]) -> bool:
+        """Tell whether values are true and false, which are no texts where no encoder had them."""
+        if self.categories or self.known.elsewhere:
+            return False
+        return all(each is None or each.lower() in ("true", "false") for each in values)
 
     def _check_text(self, name: str, values: NDArray[Any]) -> None:
         """Refuse texts of numbers for an encoder of numbers, which would not know them."""
@@ -127,10 +141,30 @@ def with_columns(model: Any, columns: NamedColumns) -> Any:
     found.predict = copy.copy(model.predict)
     found.predict.columns = columns
     if isinstance(columns, Columns):
-        _check_categories(model.predict, columns)
+        _fit_forms(found.predict, columns)
+        _check_categories(found.predict, columns)
         if model.predict.features is None:
             _tell_codes(model.predict, columns)
     return found
+
+
+def _fit_forms(model: RowModel, columns: Columns) -> None:
+    """Find the forms in which a model knows the categories of the data.
+
+    Raises:
+        ModelError: It knows none of a column that matters to it.
+    """
+    if model.forms is None or model.features is None:
+        return
+    texts = {each.name: each.categories for each in columns.columns if each.kind == "category"}
+    found, unknown = model.forms({name: texts[name] for name in model.features if name in texts})
+    if unknown:
+        raise ModelError(
+            f"the teacher ({model.name}) must know the values of {unknown[0]!r}, got "
+            f"{some_of(map(repr, texts[unknown[0]]))}, of which it was fitted on none; write them "
+            "as in the table that it was fitted on"
+        )
+    model.known = KnownCategories(found)
 
 
 def _tell_codes(model: RowModel, columns: Columns) -> None:
