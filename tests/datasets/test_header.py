@@ -41,6 +41,13 @@ def test_a_row_that_pandas_took_for_names(tmp_path, frame):
         read(lost, tmp_path / "b.csv")
 
 
+@pytest.mark.parametrize("content", ["3\n4\n5\n", "1\n1\n0\n"])
+def test_a_row_of_one_number(tmp_path, content):
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(DataError, match="first line is like its rows"):
+        load_data("data", {"train": str(tmp_path / "a.csv")})
+
+
 def test_a_row_with_equal_cells(tmp_path):
     (tmp_path / "a.csv").write_text("3,0,0,1\n4,5,0,1\n5,0,0,0\n")
     with pytest.raises(DataError, match="first line is like its rows"):
@@ -56,6 +63,7 @@ def test_a_row_with_missing_cells(tmp_path):
 @pytest.mark.parametrize(
     "frame",
     [
+        pd.DataFrame({"0": [0, 1, 0]}),
         pd.DataFrame(np.eye(2, dtype=int)),
         pd.DataFrame(np.eye(9, dtype=int), columns=range(1, 10)),
         pd.DataFrame(GENERATOR.normal(size=(9, 5)), columns=[400.5, 401, 402.5, 410, 500]),

@@ -81,7 +81,8 @@ def _are_places(names: Sequence[str], named: list[int], rows: Sequence[Sequence[
         return False
     values = np.array(found, dtype=np.float64)
     steps = np.diff(values)
-    if len(steps) and bool((steps == 1).all()) and (len(steps) > 1 or values[0] in (0, 1)):
+    first = (0,) if len(values) == 1 else (0, 1)
+    if bool((steps == 1).all()) and (len(steps) > 1 or values[0] in first):
         return True
     if len(steps) < 2 or not bool((steps > 0).all()):  # noqa: PLR2004 - two numbers may be any
         return False

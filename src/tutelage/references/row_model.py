@@ -33,7 +33,7 @@ class NamedColumns(Protocol):
         ...
 
 
-@dataclass
+@dataclass(repr=False)
 class RowModel:
     """A function from rows of a table to predictions.
 
@@ -119,6 +119,9 @@ class RowModel:
                 "column of `categories` and encoders of numbers whose columns are not known; leave "
                 "it out of `categories`, or load the teacher in your own code: file.py:function"
             )
+
+    def __repr__(self) -> str:
+        return self.name
 
     def fingerprint(self) -> str:
         """Return the name and a hash of the model's file."""
