@@ -136,6 +136,19 @@ def test_categories_of_lightgbm_are_those_it_was_fitted_on(tmp_path, kind, name)
     torch.testing.assert_close(found.numpy(), model.predict_proba(frame)[:, 1].astype("float32"))
 
 
+def test_names_of_columns_may_have_spaces(tmp_path):
+    """LightGBM writes others for them."""
+    table = pd.DataFrame({"b c": np.arange(80) % 7.5, "d": np.arange(80) % 3.5})
+    model = lightgbm.LGBMClassifier(n_estimators=3, verbose=-1, n_jobs=1)
+    model.fit(table, table["b c"] > 3).booster_.save_model(tmp_path / "m.txt")
+    table[["d", "b c"]].to_csv(tmp_path / "a.csv", index=False)
+    data = load_data("data", {"train": str(tmp_path / "a.csv")})
+    assert data.columns is not None
+    teacher = with_columns(load_model("teacher", str(tmp_path / "m.txt")), data.columns)
+    expected = np.asarray(model.predict_proba(table)).astype("float32")
+    np.testing.assert_allclose(answer(teacher, data.rows).softmax(1), expected, rtol=1e-4)
+
+
 def test_categories_of_lightgbm_may_be_missing(tmp_path):
     rows = np.stack([np.arange(80) % 2, np.arange(80) % 3], axis=1)
     frame = pd.DataFrame(

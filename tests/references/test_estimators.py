@@ -227,6 +227,20 @@ def test_an_encoder_of_numbers_in_another_place_is_refused(tmp_path):
         answer(teacher, torch.tensor([[1.0, 2.0]]))
 
 
+def test_names_of_columns_may_have_spaces_around_them(tmp_path):
+    (tmp_path / "a.csv").write_text(
+        "x, c\n" + "\n".join(f"{at}, {'uv'[at % 2]}" for at in range(40))
+    )
+    table = pd.read_csv(tmp_path / "a.csv").astype({" c": object})
+    encode = make_column_transformer((one_hot(), [" c"]), remainder="passthrough")
+    fitted = make_pipeline(encode, LogisticRegression()).fit(table, table[" c"] == " v")
+    data = load_data("data", {"train": str(tmp_path / "a.csv")})
+    assert data.columns is not None
+    teacher = with_columns(loaded(fitted, tmp_path / "m.skops"), data.columns)
+    expected = fitted.predict_log_proba(table).astype("float32")
+    np.testing.assert_allclose(answer(teacher, data.rows), expected, rtol=1e-3, atol=1e-3)
+
+
 def test_types_that_are_not_trusted_are_refused(tmp_path):
     halve = FunctionTransformer(np.testing.rundocs)
     model = make_pipeline(halve, LogisticRegression())
