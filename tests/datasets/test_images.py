@@ -286,3 +286,16 @@ def test_batches_of_images_and_labels(tmp_path):
     (batch,) = as_source("val", splits.val, 8).epoch(0)
     assert batch.inputs.shape == (3, 3, 6, 8)
     assert batch.labels.shape == (3,)
+
+
+def test_folders_of_numbers_are_in_the_order_of_numbers_which_is_told(tmp_path):
+    for at in range(11):
+        draw(tmp_path / str(at) / "a.png", (at, 0, 0))
+        draw(tmp_path / str(at) / "b.png", (at, 9, 0))
+    splits = load_data("data", str(tmp_path))
+    assert splits.classes == tuple(map(str, range(11)))
+    assert any("ImageFolder, which sorts them as texts, 0, 1, 10" in w for w in splits.warnings)
+    order = sorted(splits.classes)
+    again = load_data("data", {"train": str(tmp_path), "classes": order})
+    assert not any("ImageFolder" in each for each in again.warnings)
+    assert again.classes == tuple(order)

@@ -138,3 +138,11 @@ def test_a_table_tells_and_omits_them(tmp_path, caplog):
     assert listed.warnings == ()  # who lists it wants it
     with pytest.raises(DataError, match=r"`omit` must name a column of a.csv, got 'numbr'; did"):
         load_data("data", options | {"omit": "numbr"})
+
+
+@pytest.mark.parametrize("are_values", [True, False])
+def test_the_largest_numbers_are_compared(are_values):
+    largest = np.finfo(np.float64).max
+    values = np.linspace(-1, 1, 40) * largest
+    assert told(values, np.arange(40) if are_values else values > 0, are_values)
+    assert not told(np.resize([largest, -largest], 40), np.arange(40) // 3 % 2, are_values)

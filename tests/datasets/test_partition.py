@@ -148,3 +148,50 @@ def test_splits_that_do_not_fit_are_refused(tmp_path, split, label, expected):
     options = {"train": write(tmp_path / "a.csv", rows), "label": label, "val": 0.2, "split": split}
     with pytest.raises((ArgumentError, DataError), match=expected):
         load_data("data", options)
+
+
+def grouped(path, *groups):
+    return write(path, [(at, who, "pq"[at % 2]) for at, who in enumerate(groups)])
+
+
+def test_groups_of_several_files_are_compared(tmp_path):
+    train = grouped(tmp_path / "a.csv", "1", "1", "2", "3")
+    test = grouped(tmp_path / "b.csv", "4", "2.0", "2.0", "5", "")
+    apart = grouped(tmp_path / "c.csv", "7", "8")
+    split = {"group": "who"}
+    options = {"train": train, "label": "y", "split": split}
+    with pytest.raises(DataError, match=r"never empty, got 'who', which is in row 5 of b.csv"):
+        load_data("data", {**options, "test": test})
+    test = grouped(tmp_path / "b.csv", "4", "2.0", "2.0", "5")
+    expected = (
+        "1 of the 3 groups of test by 'who' in train too, such as '2.0', with 2 of the 4 examples "
+        "of test"
+    )
+    with pytest.raises(DataError, match=rf"{expected}; .* allow_overlap: true in `split`"):
+        load_data("data", {**options, "test": test})
+    told = load_data("data", {**options, "test": test, "split": {**split, "allow_overlap": True}})
+    assert any(each.startswith(expected) for each in told.warnings)
+    assert told.groups == ("4", "2.0", "2.0", "5")
+    with pytest.raises(DataError, match="groups of test by 'who' in val too"):
+        load_data("data", {**options, "val": test, "train": apart, "test": test})
+    with pytest.raises(DataError, match="groups of val by 'who' in unlabelled too"):
+        load_data("data", {**options, "train": apart, "unlabelled": train, "val": test})
+    fine = load_data("data", {**options, "unlabelled": train, "test": apart})
+    assert not any("groups" in each for each in fine.warnings)
+
+
+def test_groups_of_the_column_that_divides_are_compared(tmp_path):
+    path = tmp_path / "a.csv"
+    rows = [f"{at},{at // 3},{('train', 'test')[at % 2]},{'pq'[at % 2]}" for at in range(12)]
+    path.write_text("\n".join(["x,who,part,y", *rows]))
+    options = {"train": str(path), "label": "y", "classes": ["p", "q"]}
+    with pytest.raises(DataError, match="4 of the 4 groups of test by 'who' in train too"):
+        load_data("data", {**options, "split": {"column": "part", "group": "who"}})
+
+
+def test_validation_data_without_groups_is_told(tmp_path):
+    train = grouped(tmp_path / "a.csv", "1", "1", "2", "3")
+    (tmp_path / "b.csv").write_text("x,y\n1,p\n2,q\n")
+    options = {"train": train, "label": "y", "split": {"group": "who"}}
+    found = load_data("data", {**options, "val": str(tmp_path / "b.csv")}).warnings
+    assert any("val has no column 'who'" in each for each in found)

@@ -85,6 +85,14 @@ def test_constant_column_is_zero():
     assert inputs(torch.full((2, 1), 0.1, dtype=torch.float64)).abs().max() < 1e-6
 
 
+@pytest.mark.parametrize("number", [1.7976931348623157e308, -1e160, np.inf])
+def test_numbers_without_a_deviation_are_refused(number):
+    rows = made_rows()
+    rows[3, 0] = number
+    with pytest.raises(DataError, match=r"'age' must hold numbers .* up to 1e\+150, got .* omit"):
+        TableInputs.fit(COLUMNS, rows)
+
+
 def test_it_is_exported_with_its_network():
     rows = torch.from_numpy(made_rows())
     inputs = TableInputs.fit(COLUMNS, rows)

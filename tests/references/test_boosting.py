@@ -5,11 +5,14 @@ import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 import torch
 import xgboost
+from sklearn.linear_model import LogisticRegression
 
 from tables import NAMES, ROWS, THREE, TWO, Columns, answer
-from tutelage.datasets import load_data
+from tutelage.datasets import Column, load_data
+from tutelage.datasets import Columns as Categories
 from tutelage.errors import ModelError
 from tutelage.references import class_names, load_model, output_kind, with_columns
 
@@ -133,6 +136,19 @@ def test_categories_of_lightgbm_are_those_it_was_fitted_on(tmp_path, kind, name)
     torch.testing.assert_close(found.numpy(), model.predict_proba(frame)[:, 1].astype("float32"))
 
 
+def test_names_of_columns_may_have_spaces(tmp_path):
+    """LightGBM writes others for them."""
+    table = pd.DataFrame({"b c": np.arange(80) % 7.5, "d": np.arange(80) % 3.5})
+    model = lightgbm.LGBMClassifier(n_estimators=3, verbose=-1, n_jobs=1)
+    model.fit(table, table["b c"] > 3).booster_.save_model(tmp_path / "m.txt")
+    table[["d", "b c"]].to_csv(tmp_path / "a.csv", index=False)
+    data = load_data("data", {"train": str(tmp_path / "a.csv")})
+    assert data.columns is not None
+    teacher = with_columns(load_model("teacher", str(tmp_path / "m.txt")), data.columns)
+    expected = np.asarray(model.predict_proba(table)).astype("float32")
+    np.testing.assert_allclose(answer(teacher, data.rows).softmax(1), expected, rtol=1e-4)
+
+
 def test_categories_of_lightgbm_may_be_missing(tmp_path):
     rows = np.stack([np.arange(80) % 2, np.arange(80) % 3], axis=1)
     frame = pd.DataFrame(
@@ -155,6 +171,94 @@ def test_an_objective_of_another_kind_is_refused(tmp_path):
     model.save_model(tmp_path / "m.ubj")
     with pytest.raises(ModelError, match="classes or values, got one of the objective 'rank:"):
         load_model("teacher", str(tmp_path / "m.ubj"))
+
+
+FORMS = {
+    "text": lambda codes: codes.map({0: "a", 10: "b", 20: "c", 30: "d"}),
+    "spaces": lambda codes: codes.map({0: " a", 10: " b", 20: " c", 30: " d"}),
+    "int": lambda codes: codes,
+    "float": lambda codes: codes.astype(float).astype(str),
+    "bool": lambda codes: codes > 10,
+    "bool text": lambda codes: (codes > 10).astype(str),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet", "gaps.csv"])
+def test_categories_of_catboost_are_those_it_was_fitted_on(tmp_path, form, name):
+    codes = pd.Series(np.arange(240) % 4 * 10)
+    table = pd.DataFrame({"x": np.arange(240) % 7, "code": FORMS[form](codes)})
+    labels = table["code"].isin(table["code"].unique()[1::2]).astype(int)
+    model = catboost.CatBoostClassifier(iterations=20, cat_features=["code"], **QUIET)
+    model.fit(table, labels).save_model(tmp_path / "m.cbm")
+    written = table
+    if name == "gaps.csv" and form == "int":  # as pandas writes them where a cell is missing
+        written = table.assign(code=codes.astype(float))
+    getattr(written, "to_parquet" if name == "a.parquet" else "to_csv")(
+        tmp_path / name, index=False
+    )
+    data = load_data("data", {"train": str(tmp_path / name), "categories": "code"})
+    assert data.columns is not None
+    teacher = with_columns(load_model("teacher", str(tmp_path / "m.cbm")), data.columns)
+    expected = model.predict_proba(table).astype("float32")
+    np.testing.assert_allclose(answer(teacher, data.rows).softmax(1), expected, rtol=1e-4)
+    assert np.abs(expected[:, 1] - labels).max() < 0.5
+
+
+@pytest.mark.parametrize("kind", ["xgboost", "catboost", "scikit-learn"])
+def test_true_and_false_may_be_numbers(tmp_path, kind):
+    table = pd.DataFrame({"x": np.arange(80) % 7, "b": np.arange(80) % 3 > 0})
+    table.to_csv(tmp_path / "a.csv", index=False)
+    if kind == "xgboost":
+        model = xgboost.XGBClassifier(n_estimators=3, n_jobs=1).fit(table, table["b"].astype(int))
+        path = tmp_path / "m.ubj"
+    elif kind == "scikit-learn":
+        model, path = LogisticRegression().fit(table, table["b"]), tmp_path / "m.skops"
+    else:
+        model = catboost.CatBoostClassifier(iterations=3, **QUIET).fit(
+            table, table["b"].astype(int)
+        )
+        path = tmp_path / "m.cbm"
+    skops.io.dump(model, path) if kind == "scikit-learn" else model.save_model(path)
+    data = load_data("data", {"train": str(tmp_path / "a.csv")})
+    assert data.columns is not None
+    teacher = with_columns(load_model("teacher", str(path)), data.columns)
+    expected = model.predict_proba(table).astype("float32")
+    np.testing.assert_allclose(answer(teacher, data.rows).softmax(1), expected, rtol=1e-4)
+
+
+def test_categories_that_catboost_does_not_know_are_refused(tmp_path):
+    table = pd.DataFrame({"x": np.arange(80) % 7, "sex": ["male", "female"] * 40})
+    model = catboost.CatBoostClassifier(iterations=9, cat_features=["sex"], **QUIET)
+    model.fit(table, np.arange(80) % 2).save_model(tmp_path / "m.cbm")
+    columns = Categories((Column("x", "number"), Column("sex", "category", ("F", "M"))))
+    with pytest.raises(ModelError, match=r"know the values of 'sex', got 'F', 'M', of which"):
+        with_columns(load_model("teacher", str(tmp_path / "m.cbm")), columns)
+    columns = Categories((Column("x", "number"), Column("sex", "category", ("female", "M"))))
+    assert with_columns(load_model("teacher", str(tmp_path / "m.cbm")), columns)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "objective"),
+    [
+        (
+            "m.txt",
+            lightgbm.LGBMClassifier(n_estimators=2, objective="ova", verbose=-1),
+            "multiclassova",
+        ),
+        (
+            "m.cbm",
+            catboost.CatBoostClassifier(iterations=2, loss_function="MultiClassOneVsAll", **QUIET),
+            "MultiClassOneVsAll",
+        ),
+    ],
+)
+def test_classes_against_all_others_are_refused(name, model, objective, tmp_path):
+    """Their probabilities do not sum to 1, and are no logits either."""
+    model.fit(ROWS, THREE)
+    getattr(model, "booster_", model).save_model(tmp_path / name)
+    with pytest.raises(ModelError, match=f"one of the objective '{objective}' .* your own code"):
+        load_model("teacher", str(tmp_path / name))
 
 
 @pytest.mark.parametrize("name", ["m.ubj", "m.json", "m.txt", "m.cbm"])

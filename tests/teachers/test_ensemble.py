@@ -286,3 +286,42 @@ def test_members_may_take_texts():
     lengths = Predictor(lambda texts: [[len(each), 0.0] for each in texts])
     found = Ensemble([lengths, lengths]).signals(Batch(["a", "bcd"]), OUTPUT).output
     assert torch.equal(found.argmax(1), torch.tensor([0, 0]))
+
+
+def named(seed, *names):
+    model = net(seed, len(names) or 4)
+    model.class_names = names or None
+    return model
+
+
+class TestClassNames:
+    def test_other_orders_are_refused(self):
+        order = r"one order, got a, b, c, d of 'x' and b, a, c, d of 'y'; .*Specialist"
+        with pytest.raises(ModelError, match=order):
+            Ensemble({"x": named(0, *"abcd"), "z": B, "y": named(1, *"bacd")})
+
+    def test_a_function_may_have_names(self):
+        def predict(inputs):
+            return inputs
+
+        predict.class_names = ("b", "a")
+        with pytest.raises(ModelError, match="one order, got a, b of '0' and b, a of '1'"):
+            Ensemble([named(0, "a", "b"), Predictor(predict)])
+
+    @pytest.mark.parametrize(
+        ("others", "told"),
+        [
+            ([named(1, *"abcd")], None),
+            ([B, named(1, *"abcd"), C], "'1', '3'"),
+            ([named(1, *"ABCD")], "'1'"),
+            ([Specialist(named(1, *"dcba"), [3, 2, 1, 0], False, classes=4)], None),
+        ],
+    )
+    def test_an_order_that_is_not_known_is_told(self, others, told, caplog):
+        assert ask(Ensemble([named(0, *"abcd"), *others])).output.shape == (8, 4)
+        expected = f"{told} in the Ensemble is not known, and taken to be that of '0': a, b, c, d"
+        assert (expected in caplog.text) if told else not caplog.text
+
+    def test_without_any_names_nothing_is_told(self, caplog):
+        Ensemble([A, B])
+        assert not caplog.text

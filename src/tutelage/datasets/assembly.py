@@ -15,14 +15,20 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from tutelage.datasets.columns import Columns
 from tutelage.datasets.content import Content, Inputs, taken
-from tutelage.datasets.duplicates import contradictions, overlaps
+from tutelage.datasets.duplicates import contradictions, overlaps, shared_groups
 from tutelage.datasets.examples import data_set
 from tutelage.datasets.inputs import form_of
 from tutelage.datasets.leaks import identifiers, tellers
 from tutelage.datasets.options import DataOptions
 from tutelage.datasets.splits import Splits
-from tutelage.datasets.suspects import suspects
+from tutelage.datasets.suspects import (
+    suspect_binary,
+    suspect_classes,
+    suspect_values,
+    suspects,
+)
 from tutelage.datasets.targets import Targets
+from tutelage.datasets.unseen import unseen
 from tutelage.errors import DataError, some_of
 
 
@@ -80,8 +86,7 @@ class Assembly:
         labelled = sets["train"]
         if "unlabelled" in sets:
             sets["train"] = ConcatDataset([labelled, sets.pop("unlabelled")])
-        train, groups, targets = self.parts["train"], self._groups(), self.targets
-        warnings = self._warnings(groups)
+        train, targets, warnings = self.parts["train"], self.targets, self._warnings()
         for each in warnings:
             logging.getLogger("tutelage").warning(each)
         return Splits(
@@ -93,7 +98,7 @@ class Assembly:
             form=form_of(train.inputs, self.columns),
             columns=self.columns,
             rows=train.inputs if self.columns and isinstance(train.inputs, Tensor) else None,
-            groups=groups,
+            groups=self._groups.get("test"),
             described=self._described(),
             warnings=warnings,
         )
@@ -104,20 +109,24 @@ class Assembly:
         by_word = self.targets is not None and self.targets.kind == "tags"
         return data_set(part.inputs, part.labels, domains, by_word)
 
-    def _groups(self) -> tuple[str, ...] | None:
-        """Return the group of each test example; None where it is not known."""
-        name, part = self.options.split.group, self.parts.get("test")
-        if name is None or part is None or name not in part.content.frame.columns:
-            return None
-        return tuple(part.texts("split.group", name))
+    @cached_property
+    def _groups(self) -> dict[str, tuple[str, ...]]:
+        """The group of each example, of the parts whose groups are known."""
+        name = self.options.split.group
+        return {
+            key: tuple(part.texts("split.group", name))
+            for key, part in self.parts.items()
+            if name is not None and name in part.content.frame.columns
+        }
 
-    def _warnings(self, groups: tuple[str, ...] | None) -> tuple[str, ...]:
+    def _warnings(self) -> tuple[str, ...]:
         parts = self.parts
         contents = {id(part.content): part.content for part in parts.values()}
         found = [sentence for each in contents.values() for sentence in each.warnings]
         are_ids = self.targets is not None and self.targets.kind == "classes"
         if self.targets is not None and are_ids:
             found += self._missing_classes(self.targets.classes)
+        found += self._suspect_labels()
         found += overlaps({name: part.inputs for name, part in parts.items()})
         for name, part in parts.items():
             if part.labels is not None and are_ids and part.ids:
@@ -125,12 +134,40 @@ class Assembly:
         if self.columns is not None:
             found += suspects(parts["train"].content.frame, self.columns)
             found += self._leaks(parts["train"], self.columns)
-        if self.options.split.group and "test" in parts and groups is None:
-            found.append(
-                f"test has no column {self.options.split.group!r}, so that its examples are taken "
-                "as independent of each other; add the column to its file"
-            )
+            for name, part in parts.items():
+                rows: Any = part.inputs
+                found += unseen(name, part.content.frame, part.rows, rows.numpy(), self.columns)
+        found += self._shared_groups()
         return tuple(found)
+
+    def _suspect_labels(self) -> list[str]:
+        """Return a sentence for each doubt whether the labels are meant as they are read."""
+        targets, train = self.targets, self.parts["train"]
+        if targets is None or train.labels is None:
+            return []
+        if targets.kind == "classes":
+            return [] if self.options.classes else suspect_classes(targets.classes)
+        if targets.kind == "binary":
+            return suspect_binary(train.labels)
+        return [
+            sentence
+            for name in (targets.names if targets.kind == "values" else ())
+            for sentence in suspect_values(train.content.frame, name)
+        ]
+
+    def _shared_groups(self) -> list[str]:
+        """Refuse groups that are in two parts, unless they may; tell what is not known of them."""
+        name = self.options.split.group
+        if name is None:
+            return []
+        found = shared_groups(name, self._groups, self.options.split.allow_overlap)
+        for each in ("val", "test"):
+            if each in self.parts and each not in self._groups:
+                found.append(
+                    f"{each} has no column {name!r}, so that its examples are taken as independent "
+                    "of each other and of those of train; add the column to its file"
+                )
+        return found
 
     def _missing_classes(self, classes: tuple[str, ...]) -> list[str]:
         """Refuse classes that only validation or test data has, unless `classes` lists them."""

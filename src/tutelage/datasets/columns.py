@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tutelage.datasets.cells import as_text, mapped, with_comma
+from tutelage.datasets.cells import are_other_dates, as_text, in_other_form, mapped, places
 from tutelage.datasets.frame import Cells, Frame
 from tutelage.errors import DataError
 
@@ -154,11 +154,16 @@ def _fitted(
                 f"omit: [{name}]"
             )
     categories = _categories(cells, present)
-    if (comma := with_comma(categories)) is not None:
+    if (other := in_other_form(categories)) is not None:
         raise DataError(
-            f"the column {name!r} must hold numbers as 1234.5, or categories, got {comma!r} in "
-            f"{frame.name}; write a dot before decimals and nothing between thousands, or name the "
-            "column in `categories`"
+            f"the column {name!r} must hold numbers as 1234.5, or categories, got {other!r} in "
+            f"{frame.name}; write a dot before decimals, nothing between thousands, and no sign but"
+            " minus, or name the column in `categories`"
+        )
+    if are_other_dates(categories):
+        raise DataError(
+            f"the column {name!r} must hold dates as 2024-12-31, or categories, got "
+            f"{categories[0]!r} in {frame.name}; write them so, or name the column in `categories`"
         )
     if len(categories) > _FEW and 2 * len(categories) > len(present):
         raise DataError(
@@ -185,8 +190,7 @@ def _categories(cells: Cells, present: NDArray[np.int64]) -> tuple[str, ...]:
 def _encoded(frame: Frame, column: Column, missing: Sequence[str]) -> NDArray[np.float64]:
     cells = frame.cells("columns", column.name)
     if column.kind == "category":
-        codes = {each: float(code) for code, each in enumerate(column.categories)}
-        found = mapped(lambda cell: codes.get(as_text(cell), np.nan), cells)
+        found = np.array(mapped(places(column.categories), cells), dtype=np.float64)  # None is NaN
         return np.where(frame.absent(column.name, missing), np.nan, found)
     found, unread = frame.read(column.name, column.kind, missing)
     if unread.any():

@@ -1,17 +1,20 @@
-"""Examples that are in two of the parts of the data, or have two labels."""
+"""Examples or groups that are in two of the parts of the data, or examples with two labels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 from torch import Tensor
 
+from tutelage.datasets.cells import plain
 from tutelage.datasets.content import Inputs, keys_of
+from tutelage.errors import DataError
 from tutelage.signals import UNLABELLED
 
 _LONGEST = 60
+_ORDER = ("train", "unlabelled", "val", "test")
 
 
 def overlaps(parts: Mapping[str, Inputs]) -> tuple[str, ...]:
@@ -21,10 +24,7 @@ def overlaps(parts: Mapping[str, Inputs]) -> tuple[str, ...]:
         name: keys_of(each, [other for key, other in parts.items() if key != name])
         for name, each in parts.items()
     }
-    order = sorted(parts, key=("train", "unlabelled", "val", "test").index)
-    for first, second in combinations(order, 2):
-        if second == "unlabelled":  # a copy of a labelled example does no harm
-            continue
+    for first, second in _pairs(parts):
         known = set(keys[first])
         shared = [at for at, key in enumerate(keys[second]) if key in known]
         if shared:
@@ -34,6 +34,46 @@ def overlaps(parts: Mapping[str, Inputs]) -> tuple[str, ...]:
                 "either, since a model is judged too well on what it has seen"
             )
     return tuple(found)
+
+
+def shared_groups(option: str, groups: Mapping[str, Sequence[str]], allowed: bool) -> list[str]:
+    """Return a sentence for each two parts that have groups in common.
+
+    Args:
+        option: The name of the groups' column, for messages.
+        groups: By part of the data, the group of each example.
+        allowed: Whether they may.
+
+    Raises:
+        DataError: They may not.
+    """
+    found = []
+    keys = {name: [plain(cell) for cell in cells] for name, cells in groups.items()}
+    for first, second in _pairs(groups):
+        both = set(keys[first]) & set(keys[second])
+        if not both:
+            continue
+        examples = [at for at, key in enumerate(keys[second]) if key in both]
+        which = (
+            f"{len(both):,} of the {len(set(keys[second])):,} groups of {second} by {option!r} in "
+            f"{first} too, such as {groups[second][examples[0]]!r}, with {len(examples):,} of the "
+            f"{len(keys[second]):,} examples of {second}"
+        )
+        if not allowed:
+            raise DataError(
+                f"each group of `split.group` must be in one part of the data only, got {which}; "
+                "leave them out of either, since a model is judged too well on whom it has seen, "
+                "or write allow_overlap: true in `split`"
+            )
+        found.append(f"{which}: a model is judged too well on whom it has seen")
+    return found
+
+
+def _pairs(parts: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield each two parts of which the second is not to have examples of the first."""
+    for first, second in combinations(sorted(parts, key=_ORDER.index), 2):
+        if second != "unlabelled":  # a copy of a labelled example does no harm
+            yield first, second
 
 
 def contradictions(name: str, inputs: Inputs, labels: Tensor) -> tuple[str, ...]:

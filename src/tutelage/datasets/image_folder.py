@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from tutelage.datasets.content import Content
 from tutelage.datasets.frame import Frame
+from tutelage.datasets.lists import in_order
 from tutelage.datasets.options import DataOptions
 from tutelage.datasets.partition import PART_OF
 from tutelage.datasets.pictures import Pictures, checked
@@ -95,8 +96,12 @@ def read_image_folder(
     frame = Frame(folder.name, dict(columns))
     labels = ("class",) if "class" in columns else ()
     level = [each for each in folders if labels and each.count("/") == int(by_domain)]
-    warnings = tuple(_left_out(folder, names, others, level))
-    return Content(frame, pictures, labels, "domain" if by_domain else None, warnings=warnings)
+    warnings = list(_left_out(folder, names, others, level))
+    if labels and argument.endswith(".train") and options.classes is None:
+        warnings += _other_order(set(columns["class"]))
+    return Content(
+        frame, pictures, labels, "domain" if by_domain else None, warnings=tuple(warnings)
+    )
 
 
 def _left_out(
@@ -113,6 +118,18 @@ def _left_out(
         yield (
             f"folders of {folder} that are no classes, since they have no images: {some_of(empty)}"
         )
+
+
+def _other_order(classes: set[str]) -> list[str]:
+    """Return a sentence if classes are numbers whose order is not that of their names."""
+    ours, theirs = in_order(classes), tuple(sorted(classes))
+    if ours == theirs:
+        return []
+    return [
+        f"the classes are in the order of their numbers, {some_of(ours, 3)}; for a teacher that "
+        "was trained with torchvision's ImageFolder, which sorts them as texts, "
+        f"{some_of(theirs, 3)}, list them in `classes` in that order"
+    ]
 
 
 def _inside(folder: Path) -> tuple[list[str], list[str]]:

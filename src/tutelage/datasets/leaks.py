@@ -56,6 +56,7 @@ def _why_identifier(name: str, values: Values) -> str:
     return f"it is called an identifier, with {distinct:,} integers" if named else ""
 
 
+@np.errstate(over="ignore")  # the difference of two large numbers is infinite, of the right sign
 def tellers(
     rows: Values, columns: Columns, labels: Values, names: tuple[str, ...], are_values: bool
 ) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from tutelage.datasets.assembly import Assembly, Part
+from tutelage.datasets.cells import plain
 from tutelage.datasets.columns import Columns
 from tutelage.datasets.content import Content, keys_of
 from tutelage.datasets.image_folder import with_parts
@@ -142,7 +143,7 @@ def _divided(
 def _units(train: Content, options: DataOptions) -> list[Any]:
     """Return what must not be divided: groups, or equal inputs."""
     if options.split.group is not None:
-        return train.frame.full("split.group", options.split.group)
+        return list(map(plain, train.frame.full("split.group", options.split.group)))
     if train.inputs is not None:
         return keys_of(train.inputs)
     names = column_names(train.frame, options)

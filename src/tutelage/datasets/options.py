@@ -42,6 +42,8 @@ class SplitOptions(BaseModel):
             classes and examples are not kept together by `group`.
         column: The column that says which part an example belongs to: train, val or test.
         group: The column whose equal values stay in one part, such as the patient or the author.
+        allow_overlap: Whether files that are given as parts may have groups in common, which are
+            then warned about.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,6 +52,7 @@ class SplitOptions(BaseModel):
     stratified: bool | None = None
     group: str | None = None
     column: str | None = None
+    allow_overlap: bool = False
 
 
 class DataOptions(BaseModel):

@@ -16,13 +16,17 @@ from typing import IO, Any
 import numpy as np
 
 from tutelage._checks import installed
+from tutelage.datasets.dialect import check_dialect
 from tutelage.datasets.encoding import not_utf8
 from tutelage.datasets.frame import Frame
+from tutelage.datasets.header import check_header
 from tutelage.errors import DataError, in_short
 
 _LONGEST_CELL = 2**27
 _GZIP, _COMPRESSIBLE = ".gz", (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 _LARGE, _RATIO = 2**30, 100
+_INDEX = re.compile(r"__index_level_\d+__")
+"""How pandas calls an index without a name in a Parquet file."""
 _QUOTED = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"', re.DOTALL)
 """A cell in quotes that has quotes of its own, which are doubled."""
 
@@ -93,6 +97,8 @@ def _csv(argument: str, path: Path) -> Frame:
                 f"`{argument}` must have the quotes of a CSV file in all cells or in none, got "
                 f"{path} with {error}, and {quoted[:40]!r}; correct them"
             ) from error
+    check_dialect(argument, path, [names, *rows])
+    check_header(argument, path, [each.strip() for each in names], rows)
     names, nameless = _named(argument, path, names)
     columns: dict[str, Any] = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
     return Frame(path.name, columns, nameless, path.parent)
@@ -156,7 +162,7 @@ def _named(argument: str, path: Path, names: list[str]) -> tuple[list[str], froz
     if twice:
         raise DataError(
             f"`{argument}` must have one column of each name, got {path} with several called "
-            f"{twice[0]!r}; rename them"
+            f"{twice[0]!r}; rename them, or, if the first line is a row, write names above it"
         )
     return found, frozenset(each for each, name in zip(found, names, strict=True) if not name)
 
@@ -233,7 +239,8 @@ def of_arrow(name: str, table: Any, folder: Path | None = None) -> Frame:
         elif pa.types.is_decimal(cells.type):
             cells = cells.cast(pa.float64())
         columns[column] = cells.to_pylist()
-    return Frame(name, columns, folder=folder)
+    index = frozenset(each for each in columns if _INDEX.fullmatch(each))
+    return Frame(name, columns, index, folder)
 
 
 READERS: dict[str, Callable[[str, Path], Frame]] = {

@@ -17,6 +17,8 @@ from tutelage.files import write_json
 
 _MOST = 64
 _FORMAT = 1
+_LARGEST = 1e150
+"""A square of more is no double, and so would be the deviation."""
 
 
 class TableInputs(nn.Module):
@@ -80,7 +82,7 @@ class TableInputs(nn.Module):
                 frequent ones; the others share one.
 
         Raises:
-            DataError: There are no rows, or they have other columns.
+            DataError: There are no rows, they have other columns, or numbers above 1e150.
         """
         array = np.asarray(rows, dtype=np.float64)
         if array.ndim != 2 or array.shape[1] != len(columns) or not len(array):  # noqa: PLR2004
@@ -88,6 +90,14 @@ class TableInputs(nn.Module):
                 f"`rows` must be [rows, {len(columns)}] with at least one row, got shape "
                 f"{list(array.shape)}; give the training data that the columns were fitted on"
             )
+        most_of = np.fmax.reduce(np.abs(array), axis=0, initial=0)  # without NaN
+        for column, largest in zip(columns.names, most_of, strict=True):
+            if largest > _LARGEST:
+                raise DataError(
+                    f"the column {column!r} must hold numbers of which a deviation can be computed,"
+                    f" up to {_LARGEST:g}, got {largest:g}; name it in `missing` if it stands for "
+                    f"nothing, or write omit: [{column}]"
+                )
         statistics = [
             _frequent(array[:, at], len(column.categories), most)
             if column.kind == "category"

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tutelage.datasets.cells import as_text, mapped, number, with_comma
+from tutelage.datasets.cells import as_text, in_other_form, mapped, number, places, twins
 from tutelage.datasets.frame import Frame
 from tutelage.datasets.lists import (
     holds_lists,
@@ -28,6 +28,7 @@ from tutelage.errors import ArgumentError, DataError, some_of
 from tutelage.signals import UNLABELLED
 
 _YES_NO = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
+_MINUS_ONE = frozenset(("-1", "-1.0"))
 _MOST_CLASSES = 5_000
 _MIN_TWO = 2
 _MISSING = ("", "nan", "NaN", "NAN")  # others, such as None, may be the name of a class
@@ -109,15 +110,14 @@ class Targets:
 
     def _column(self, frame: Frame, name: str) -> NDArray[np.float64]:
         cells, absent = frame.cells("label", name), frame.absent(name, self.missing)
-        ids = {each: at for at, each in enumerate(self.classes)}
+        class_of = places(self.classes)
 
         def read(cell: Any) -> float | None:
             if self.kind == "values":
                 return number(cell)
             if _is_mark(cell):
                 return np.nan
-            text = as_text(cell)
-            return _YES_NO.get(text.lower()) if self.kind == "binary" else ids.get(text)
+            return _YES_NO.get(as_text(cell).lower()) if self.kind == "binary" else class_of(cell)
 
         values = [
             np.nan if gone else each for each, gone in zip(mapped(read, cells), absent, strict=True)
@@ -201,18 +201,27 @@ def _is_mark(cell: object) -> bool:
 
 
 def _kind_of_several(present: dict[str, list[Any]]) -> Kind:
-    binary = all(as_text(cell).lower() in _YES_NO for cells in present.values() for cell in cells)
-    return "binary" if binary else "values"
+    found = {as_text(cell).lower() for cells in present.values() for cell in cells}
+    if found <= _YES_NO.keys():
+        return "binary"
+    if found <= _YES_NO.keys() | _MINUS_ONE:
+        raise DataError(
+            f"labels in {some_of(map(repr, present))} can be read as binary labels or as values, "
+            "got -1 beside 0 and 1; write kind: values, or, if -1 stands for nothing, kind: binary "
+            "and missing: [-1]"
+        )
+    return "values"
 
 
 def _kind_of_one(name: str, cells: list[Any]) -> Kind:
     values = [number(each) for each in cells]
     readable = sum(each is not None for each in values)
-    comma = with_comma(set(map(as_text, cells))) if readable < len(values) else None
-    if comma is not None:
+    other = in_other_form(set(map(as_text, cells))) if readable < len(values) else None
+    if other is not None:
         raise DataError(
-            f"labels in {name!r} must be numbers as 1234.5 or names of classes, got {comma!r}; "
-            "write a dot before decimals and nothing between thousands, or kind: classes"
+            f"labels in {name!r} must be numbers as 1234.5 or names of classes, got {other!r}; "
+            "write a dot before decimals, nothing between thousands, and no sign but minus, or "
+            "kind: classes"
         )
     if readable == 0:
         return "classes"
@@ -254,5 +263,16 @@ def _class_names(name: str, cells: list[Any], table: str) -> tuple[str, ...]:
             f"labels in {name!r} must be classes with several examples each, got {len(found):,} "
             f"different ones in {len(cells):,} rows of {table}; correct `label`, or list them in "
             "`classes`"
+        )
+    if all(each.startswith("[") and each.endswith("]") for each in found):
+        raise DataError(
+            f"labels in {name!r} must be names of classes, or lists in a .jsonl or .parquet file, "
+            f"got lists as texts in {table}, such as {found[0]!r}; write it as one of these, or "
+            "list them in `classes`"
+        )
+    if alike := twins(found):
+        raise DataError(
+            f"labels in {name!r} must be written in one way, got {some_of(map(repr, alike[0]))} in "
+            f"{table}; write them alike, or list them in `classes` if they are different classes"
         )
     return found

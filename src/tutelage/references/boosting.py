@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.datasets.cells import as_text
 from tutelage.errors import ModelError
+from tutelage.references.catboost_forms import known_forms
+from tutelage.references.known_categories import KnownCategories
 from tutelage.references.reference import Reference
 from tutelage.references.row_model import RowModel, digest_of, names_of
 from tutelage.references.ubjson import check_ubjson
@@ -97,15 +99,9 @@ def load_lightgbm(reference: Reference, classes: int | None) -> Teacher:
         booster = lightgbm.Booster(model_file=str(path))
         count = max(int(head["num_class"]), 2)
     known = objective not in _LIGHTGBM_VALUES
-    categories = cast("list[list[Any]] | None", booster.pandas_categorical)
+    categories = cast("list[list[Any]] | None", booster.pandas_categorical) or []
 
     def run(rows: Any) -> NDArray[Any]:
-        if not isinstance(rows, np.ndarray):
-            columns = rows.select_dtypes("category")
-            for name, own in zip(columns, categories or (), strict=False):
-                # Of categories that were numbers, texts would all be unknown, and so missing.
-                texts = {text: each for each in own for text in (as_text(each), str(each))}
-                rows[name] = rows[name].astype(object).map(texts).astype("category")
         found = np.asarray(booster.predict(rows))
         return np.stack([1 - found, found], axis=1) if objective == "binary" else found
 
@@ -113,7 +109,8 @@ def load_lightgbm(reference: Reference, classes: int | None) -> Teacher:
     names = tuple(booster.feature_name())
     features = None if names == tuple(f"Column_{i}" for i in range(len(names))) else names
     reference.check_classes(count if known else None, classes)
-    model = RowModel("lightgbm.Booster", run, digest_of(path), features, categories=True)
+    own = KnownCategories(in_order=categories)
+    model = RowModel("lightgbm.Booster", run, digest_of(path), features, categories=True, known=own)
     return Predictor(model, probabilities=known)
 
 
@@ -143,6 +140,7 @@ def load_catboost(reference: Reference, classes: int | None) -> Teacher:
     own = found.classes_ if known else []
     reference.check_classes(len(own) or None, classes)
     model = RowModel("catboost.CatBoost", run, digest_of(path), features, names_of(own))
+    model.forms = partial(known_forms, found)
     return Predictor(model, probabilities=known, binary=binary)
 
 

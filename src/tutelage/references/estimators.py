@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tutelage.errors import ModelError
 from tutelage.references.archives import check_archive
+from tutelage.references.known_categories import known_categories
 from tutelage.references.reference import Reference
 from tutelage.references.row_model import RowModel, digest_of, names_of
 from tutelage.teachers import Predictor, Teacher
@@ -53,9 +54,10 @@ def _teacher(reference: Reference, model: Any, digest: str, classes: int | None)
 
     features = getattr(model, "feature_names_in_", None)
     features = None if features is None else tuple(map(str, features))
+    known = known_categories(model)
     name = f"{type(model).__module__}.{type(model).__qualname__}"
     if is_regressor(model):
-        return Predictor(RowModel(name, model.predict, digest, features))
+        return Predictor(RowModel(name, model.predict, digest, features, known=known))
     if not is_classifier(model) or not hasattr(model, "predict_proba"):
         raise ModelError(
             f"`{reference.argument}` must be a regressor, or a classifier with predict_proba, got "
@@ -76,5 +78,5 @@ def _teacher(reference: Reference, model: Any, digest: str, classes: int | None)
         return np.stack([each[:, 1] for each in found], axis=1) if several else np.asarray(found)
 
     reference.check_classes(len(own), classes)
-    rows = RowModel(name, run, digest, features, None if binary else names_of(own))
+    rows = RowModel(name, run, digest, features, None if binary else names_of(own), known=known)
     return Predictor(rows, probabilities=True, binary=binary)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tutelage.datasets.cells import number
 from tutelage.errors import ModelError
-from tutelage.teachers import Predictor
+from tutelage.references.known_categories import (
+    KnownCategories,
+    are_numbers,
+    as_fitted,
+)
 
 
 class NamedColumns(Protocol):
@@ -24,7 +28,7 @@ class NamedColumns(Protocol):
         ...
 
 
-@dataclass
+@dataclass(repr=False)
 class RowModel:
     """A function from rows of a table to predictions.
 
@@ -36,6 +40,9 @@ class RowModel:
         class_names: Names of the classes, in the order of the outputs.
         columns: From rows to the columns of a table; None where rows are given as they are.
         categories: Whether columns of text are given as pandas categories.
+        known: The categories that it was fitted on, as it had them, by column.
+        forms: A function from the categories of the data, by column, to these as it had them, and
+            the columns that matter and of which it knows none; None where `known` tells it.
     """
 
     name: str
@@ -45,6 +52,10 @@ class RowModel:
     class_names: tuple[str, ...] | None = None
     columns: NamedColumns | None = None
     categories: bool = False
+    known: KnownCategories = field(default_factory=KnownCategories)
+    forms: Callable[[dict[str, tuple[str, ...]]], tuple[dict[str, list[Any]], list[str]]] | None = (
+        None
+    )
 
     def __call__(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Return the predictions for rows `[batch, columns]`."""
@@ -69,30 +80,47 @@ class RowModel:
                 f"{', '.join(missing)}, got {', '.join(named)}; give the table it was fitted on"
             )
         frame = pd.DataFrame({name: named[name] for name in features})
+        texts = [name for name in features if named[name].dtype == object]
+        known = self.known.of(texts)
         for name in features:
-            if named[name].dtype == object:  # None is another category than NaN in scikit-learn
-                texts = frame[name].astype(object).where(frame[name].notna(), np.nan)
-                frame[name] = texts.astype("category") if self.categories else texts
+            if name in known and (name in texts or not are_numbers(known[name])):
+                values = as_fitted(named[name].tolist(), known[name], keep=not self.categories)
+                frame[name] = pd.Series(values, dtype=object)
+                if are_numbers(known[name]):
+                    frame[name] = frame[name].infer_objects()
+            elif name in texts and self._are_truths(named[name]):
+                truths = [None if each is None else each.lower() == "true" for each in named[name]]
+                frame[name] = pd.Series(truths, dtype=object).fillna(np.nan).infer_objects()
+            elif name in texts:  # None is another category than NaN in scikit-learn
+                self._check_text(name, named[name])
+                frame[name] = frame[name].astype(object).where(frame[name].notna(), np.nan)
+            if name in texts and self.categories:
+                frame[name] = frame[name].astype("category")
         return frame
+
+    def _are_truths(self, values: NDArray[Any]) -> bool:
+        """Tell whether values are true and false, which are no texts where no encoder had them."""
+        if self.categories or self.known.elsewhere:
+            return False
+        return all(each is None or each.lower() in ("true", "false") for each in values)
+
+    def _check_text(self, name: str, values: NDArray[Any]) -> None:
+        """Refuse texts of numbers for an encoder of numbers, which would not know them."""
+        if self.known.elsewhere and all(
+            each is None or number(each) is not None for each in values
+        ):
+            raise ModelError(
+                f"the teacher ({self.name}) must be given {name!r} as it was fitted on it, got a "
+                "column of `categories` and encoders of numbers whose columns are not known; leave "
+                "it out of `categories`, or load the teacher in your own code: file.py:function"
+            )
+
+    def __repr__(self) -> str:
+        return self.name
 
     def fingerprint(self) -> str:
         """Return the name and a hash of the model's file."""
         return f"{self.name} {self.digest}"
-
-
-def with_columns(model: Any, columns: NamedColumns) -> Any:
-    """Return a model that gets rows as a table with named columns, if it was loaded from a file.
-
-    Args:
-        model: What `load_model` returned.
-        columns: Its method `named` returns the columns of rows, by name.
-    """
-    if not isinstance(model, Predictor) or not isinstance(model.predict, RowModel):
-        return model
-    found = copy.copy(model)
-    found.predict = copy.copy(model.predict)
-    found.predict.columns = columns
-    return found
 
 
 def digest_of(path: Path) -> str:

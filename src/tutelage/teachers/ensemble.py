@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from tutelage._checks import not_negative
 from tutelage.coarse import CoarseLogits
-from tutelage.errors import ArgumentError, ModelError, TutelageError, in_short
+from tutelage.errors import ArgumentError, ModelError, TutelageError, in_short, some_of
 from tutelage.nested import describe, device_of
 from tutelage.objectives._objective import OutputKind
 from tutelage.positions import labels_by_row, same_rows
@@ -27,7 +29,8 @@ from tutelage.teachers.averages import (
     mean_of_outputs,
     mean_of_probabilities,
 )
-from tutelage.teachers.predictor import callable_fingerprint
+from tutelage.teachers.live import Live
+from tutelage.teachers.predictor import Predictor, callable_fingerprint
 from tutelage.wants import Fields
 
 SEPARATOR = "/"
@@ -135,6 +138,10 @@ class Team(Teacher):
 class Ensemble(Team):
     """The mean of several teachers that know the same classes, or predict the same values.
 
+    Members must have their classes in one order. Where models name them (`class_names`, as those
+    that were loaded by reference do), names in different orders are refused; a member without names
+    beside one with names is taken to be in its order, which is logged.
+
     Do not average teachers of different domains: outside of its domain a teacher is confident and
     wrong. `Specialists` runs only the teacher of each example's domain.
 
@@ -153,7 +160,7 @@ class Ensemble(Team):
     Raises:
         ArgumentError: There is no member, weights or devices do not match the members, or
             `average` is not a function.
-        ModelError: A member is not a teacher.
+        ModelError: A member is not a teacher, or members name their classes in different orders.
 
     >>> one, other = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
     >>> Ensemble([one, other]).signals(Batch(torch.ones(4, 2)), Fields(output=True)).output.shape
@@ -177,6 +184,7 @@ class Ensemble(Team):
                 "instance tl.teachers.mean_of_probabilities"
             )
         self.average = average
+        _check_order(dict(zip(self.names, self.members, strict=True)))
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return the mean of the members' outputs, and the required features of each."""
@@ -245,6 +253,33 @@ class Ensemble(Team):
         else:
             weights = callable_fingerprint(self.weights)
         return f"{callable_fingerprint(self.average)}, weights {weights}"
+
+
+def _check_order(members: Mapping[str, Teacher]) -> None:
+    """Refuse members that name their classes in different orders; tell of whom it is not known."""
+    models = {
+        name: each.predict if isinstance(each, Predictor) else each.module
+        for name, each in members.items()
+        if isinstance(each, (Live, Predictor))
+    }
+    found = {name: getattr(each, "class_names", None) for name, each in models.items()}
+    named = {name: tuple(map(str, each)) for name, each in found.items() if each}
+    for (one, ours), (other, theirs) in combinations(named.items(), 2):
+        moved = [each for each in ours if each in theirs and ours.index(each) != theirs.index(each)]
+        if moved:
+            raise ModelError(
+                "the teachers of an Ensemble must have their classes in one order, got "
+                f"{some_of(ours)} of {one!r} and {some_of(theirs)} of {other!r}; wrap them in "
+                "Specialist(labels=), which brings them into the order of the data"
+            )
+    if named:
+        first, names = next(iter(named.items()))
+        others = [each for each in models if named.get(each, ()) != names]
+        if others:
+            logging.getLogger("tutelage").warning(
+                f"the order of the classes of {some_of(map(repr, others))} in the Ensemble is not "
+                f"known, and taken to be that of {first!r}: {some_of(names)}"
+            )
 
 
 def _call(name: str, function: Callable[..., Tensor], outputs: Tensor, other: object) -> Tensor:
