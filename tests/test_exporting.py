@@ -1,6 +1,7 @@
 """`tl.export`: files that ONNX Runtime alone runs, with the outputs of the model."""
 
 import json
+import pickle
 import sys
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.utils.data import Dataset, TensorDataset
 import tutelage as tl
 from tutelage.datasets import Column, Columns, TableInputs
 from tutelage.layers import ImageInputs, Prepared, TextInputs
+from tutelage.wants import OUTPUT
 
 
 def session(path):
@@ -209,6 +211,45 @@ def test_the_extra_is_named_where_it_is_missing(net, file, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(tl.ModelError, match=r"pip install 'tutelage\[onnx\]'"):
         tl.export(net, TensorDataset(INPUTS), file)
+
+
+def test_a_teacher_of_tables_gets_its_own_columns_and_codes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    jobs = ("cook", "smith", "tailor")
+    rows = [(20 + n % 50, jobs[n % 3], "low" if n % 7 < 3 else "high") for n in range(200)]
+    (tmp_path / "old.csv").write_text(
+        "age,job,income\n" + "".join(f"{age},{job},{income}\n" for age, job, income in rows)
+    )
+    (tmp_path / "new.csv").write_text(  # other columns first, and another category before all
+        "size,job,age,income\n"
+        + "".join(f"{age + 3},{job},{age},{income}\n" for age, job, income in rows)
+        + "5,baker,30,low\n" * 9
+    )
+    recipe = {
+        "teacher": "tutelage.recipes.fitted:boosted_trees",
+        "student": {"mlp": {"hidden": [8]}},
+        "data": {"train": "old.csv", "label": "income"},
+        "objective": {"SoftTargets": 2},
+        "training": {"epochs": 1},
+    }
+    student = tl.Recipe(recipe, name="old").run().student
+    file = tl.Recipe.from_file("runs/old").export().path
+    new = tl.datasets.load_data("data", {"train": "new.csv", "label": "income"})
+    teacher = tl.references.load_model("teacher", str(file))
+    teacher = tl.references.with_columns(teacher, new.columns)
+    inputs, _ = new.train[:]
+    found = teacher.signals(tl.Batch(inputs), OUTPUT).output
+    old, _ = tl.datasets.load_data("data", recipe["data"]).train[:]
+    torch.testing.assert_close(found[:200], student(old))
+    unknown = torch.tensor([[30.0, torch.nan]], dtype=torch.float64)
+    torch.testing.assert_close(found[200:], student(unknown).expand(9, -1))
+    assert torch.equal(
+        pickle.loads(pickle.dumps(teacher)).signals(tl.Batch(inputs), OUTPUT).output, found
+    )
+    (tmp_path / "less.csv").write_text("age,income\n" + "30,low\n40,high\n" * 9)
+    changed = {"teacher": str(file), "data": {"train": "less.csv", "label": "income"}}
+    with pytest.raises(tl.DataError, match="must have the column 'job' of kind 'category'"):
+        tl.Recipe(recipe | changed, name="less").run()
 
 
 def test_the_student_of_a_recipe_says_what_it_takes_and_gives(tmp_path, monkeypatch):

@@ -101,6 +101,37 @@ class Columns:
             )
         return {each.name: _decoded(each, array[:, at]) for at, each in enumerate(self.columns)}
 
+    def recoded(self, rows: NDArray[np.float64], of: Columns) -> NDArray[np.float64]:
+        """Return rows of other columns as rows of these: in this order, by these codes.
+
+        A category that these columns do not have is NaN.
+
+        Args:
+            rows: `[rows, columns]`.
+            of: Whose rows they are.
+
+        Raises:
+            DataError: One of these columns is missing, or of another kind.
+        """
+        others = {each.name: (at, each) for at, each in enumerate(of.columns)}
+        found = np.empty((len(rows), len(self.columns)))
+        for at, column in enumerate(self.columns):
+            place, other = others.get(column.name, (0, None))
+            if other is None or other.kind != column.kind:
+                came = "none of that name" if other is None else f"one of kind {other.kind!r}"
+                raise DataError(
+                    f"the data must have the column {column.name!r} of kind {column.kind!r}, got "
+                    f"{came}; give data of the same columns (`categories` names those whose "
+                    "numbers are categories)"
+                )
+            found[:, at] = values = rows[:, place]
+            if column.kind == "category":
+                place_of = places(column.categories)
+                codes = [*map(place_of, other.categories), None]
+                missing = np.where(np.isnan(values), len(codes) - 1, values).astype(np.int64)
+                found[:, at] = np.array(codes, dtype=np.float64)[missing]
+        return found
+
     def as_json(self) -> dict[str, Any]:
         """Return the columns as plain lists and dicts."""
         columns = [

@@ -14,6 +14,7 @@ from tutelage.datasets import Column, Columns
 from tutelage.datasets.cells import as_text, number
 from tutelage.errors import ModelError, some_of
 from tutelage.references.known_categories import KnownCategories, are_numbers, unknown_of
+from tutelage.references.onnx_model import OnnxModel
 from tutelage.references.row_model import NamedColumns, RowModel
 from tutelage.teachers import Predictor
 
@@ -28,17 +29,20 @@ def with_columns(model: Any, columns: NamedColumns) -> Any:
     Raises:
         ModelError: The model was fitted on other categories than all of a column.
     """
-    if not isinstance(model, Predictor) or not isinstance(model.predict, RowModel):
+    if not isinstance(model, Predictor) or not isinstance(model.predict, (RowModel, OnnxModel)):
         return model
-    found = copy.copy(model)
-    found.predict = copy.copy(model.predict)
+    found, predict = copy.copy(model), copy.copy(model.predict)
+    found.predict = predict
+    if isinstance(predict, OnnxModel):
+        predict.given = columns if isinstance(columns, Columns) else None
+        return found
     if isinstance(columns, Columns):
-        columns = _renamed(columns, model.predict.features or ())
-        _fit_forms(found.predict, columns)
-        _check_categories(found.predict, columns)
-        if model.predict.features is None:
-            _tell_codes(model.predict, columns)
-    found.predict.columns = columns
+        columns = _renamed(columns, predict.features or ())
+        _fit_forms(predict, columns)
+        _check_categories(predict, columns)
+        if predict.features is None:
+            _tell_codes(predict, columns)
+    predict.columns = columns
     return found
 
 

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tutelage.datasets import Columns
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.exporting import ABOUT
+from tutelage.identity import identity
 from tutelage.references.hub_files import HubFiles
 from tutelage.references.hugging_face import text_inputs
 from tutelage.references.prepare import IMAGE_OPTIONS, image_options
@@ -66,6 +68,9 @@ class OnnxModel:
         output: The name of the output; None if there is one only.
         prepare: From raw inputs to the model's inputs: a tensor, or a dict of them by name.
 
+    `columns` are those of the table that the file was trained on, where it tells them; rows of
+    `given` columns become rows of these.
+
     Raises:
         ModelError: It has other inputs or outputs.
     """
@@ -86,6 +91,9 @@ class OnnxModel:
         # Of a student that `tutelage export` wrote.
         about = json.loads(self.session.get_modelmeta().custom_metadata_map.get(ABOUT, "{}"))
         self.class_names = tuple(about.get("classes", ())) or None
+        own = about.get("inputs", {})
+        self.columns = Columns.of_json(own) if own.get("by") == "table" else None
+        self.given: Columns | None = None
         self.inputs = {each.name: each.type for each in self.session.get_inputs()}
         found = {each.name: each for each in self.session.get_outputs()}
         chosen = [each for each in found.values() if each.type in _FLOATS]
@@ -119,6 +127,8 @@ class OnnxModel:
             ModelError: They have another shape than the file says.
         """
         given: Any = raw
+        if self.columns is not None and self.given is not None:
+            given = self.columns.recoded(raw, self.given)
         if self.prepare is not None:
             texts = raw.dtype == object
             given = self.prepare(raw.tolist() if texts else torch.from_numpy(raw))
@@ -154,10 +164,11 @@ class OnnxModel:
 
     def fingerprint(self) -> str:
         """Return a hash of the file and its weights, with the preprocessing."""
-        return f"onnx {self.digest} {self.name} {self.prepare!r}"
+        given = "" if self.given is None else identity(self.given)
+        return f"onnx {self.digest} {self.name} {self.prepare!r} {given}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return OnnxModel, (self.path, self.output, self.prepare)
+        return OnnxModel, (self.path, self.output, self.prepare), {"given": self.given}
 
 
 def _weight_files(path: Path) -> list[Path]:
