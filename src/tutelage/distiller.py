@@ -222,8 +222,10 @@ class Distiller(nn.Module):
     def _check_width(self, student: Signals) -> None:
         output = student.output
         if isinstance(output, Tensor) and output.ndim == 2:  # noqa: PLR2004 - rows and columns
-            self._width = output.shape[1] if self._width is None else self._width
-            check_width(self._width, output, student.rows, "student")
+            if self._width is None:
+                self._width = output.shape[1]
+            elif output.shape[1] != self._width:
+                check_width(self._width, output, student.rows, "student")
 
     def build(self, batch: Batch) -> None:
         """Build what depends on shapes in the objective, if it is not built, from one dry run.

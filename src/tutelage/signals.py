@@ -202,19 +202,18 @@ class Batch:
 
     def to(self, device: torch.device, progress: float | None = None) -> Batch:
         """Return the batch with its tensors on `device` and, if given, another `progress`."""
-        return replace(
-            self,
-            inputs=moved(self.inputs, device),
-            labels=moved(self.labels, device),
-            index=moved(self.index, device),
-            domain=moved(self.domain, device) if isinstance(self.domain, Tensor) else self.domain,
-            progress=self.progress if progress is None else progress,
-            mixture=None if self.mixture is None else self.mixture.to(device),
-            row_mask=moved(self.row_mask, device),
-            rows=None if self.rows is None else self.rows.to(device),
-            tokens=moved(self.tokens, device),
-            aligned_labels=moved(self.aligned_labels, device),
-        )
+        changed: dict[str, Any] = {}
+        for name in ("inputs", "labels", "index", "row_mask", "tokens", "aligned_labels"):
+            if (value := getattr(self, name)) is not None:
+                changed[name] = moved(value, device)
+        if isinstance(self.domain, Tensor):
+            changed["domain"] = moved(self.domain, device)
+        for name in ("mixture", "rows"):
+            if (value := getattr(self, name)) is not None:
+                changed[name] = value.to(device)
+        if progress is not None:
+            changed["progress"] = progress
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True, slots=True)

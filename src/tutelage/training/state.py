@@ -105,7 +105,8 @@ class RunningLosses:
             elif isinstance(output, AlignedTargets):
                 output = output.likelihood
             if output.numel():  # a batch of texts of one token has no row
-                low, high = (each.to(losses.total.dtype) for each in output.aminmax())
+                low, high = output.aminmax()
+                low, high = low.to(losses.total.dtype), high.to(losses.total.dtype)
         self._values += (losses.total.detach(), *losses.parts.values(), low, high)
         self._batches.append((step, (examples, *losses.counts)))
 
