@@ -14,6 +14,7 @@ from tutelage.datasets import Column, Columns
 from tutelage.datasets.cells import as_text, number
 from tutelage.errors import ModelError, some_of
 from tutelage.references.known_categories import KnownCategories, are_numbers, unknown_of
+from tutelage.references.onnx_model import OnnxModel
 from tutelage.references.row_model import NamedColumns, RowModel
 from tutelage.teachers import Predictor
 
@@ -28,16 +29,19 @@ def with_columns(model: Any, columns: NamedColumns) -> Any:
     Raises:
         ModelError: The model was fitted on other categories than all of a column.
     """
-    if not isinstance(model, Predictor) or not isinstance(model.predict, RowModel):
+    if not isinstance(model, Predictor) or not isinstance(model.predict, (RowModel, OnnxModel)):
+        return model
+    if isinstance(model.predict, OnnxModel):
+        _tell_codes(model.predict.path.name, columns)
         return model
     found = copy.copy(model)
     found.predict = copy.copy(model.predict)
-    if isinstance(columns, Columns):
-        columns = _renamed(columns, model.predict.features or ())
+    if model.predict.features is None:
+        _tell_codes(model.predict.name, columns)
+    elif isinstance(columns, Columns):
+        columns = _renamed(columns, model.predict.features)
         _fit_forms(found.predict, columns)
         _check_categories(found.predict, columns)
-        if model.predict.features is None:
-            _tell_codes(model.predict, columns)
     found.predict.columns = columns
     return found
 
@@ -82,14 +86,14 @@ def _fit_forms(model: RowModel, columns: Columns) -> None:
     model.known = KnownCategories(found)
 
 
-def _tell_codes(model: RowModel, columns: Columns) -> None:
+def _tell_codes(model: str, columns: NamedColumns) -> None:
     """Tell numbers that a model without names of columns is given as codes of categories."""
-    for column in columns.columns:
+    for column in columns.columns if isinstance(columns, Columns) else ():
         values = [number(each) for each in column.categories]
         if values and None not in values and values != list(range(len(values))):
             codes = some_of(f"{each} as {code}" for code, each in enumerate(column.categories))
             logging.getLogger("tutelage").warning(
-                f"the teacher ({model.name}) was fitted on rows without names, and is given the "
+                f"the teacher ({model}) was fitted on rows without names, and is given the "
                 f"categories of {column.name!r} by their place: {codes}; if it was fitted on the "
                 "numbers, leave the column out of `categories`"
             )
