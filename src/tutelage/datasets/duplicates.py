@@ -52,9 +52,10 @@ def shared_groups(option: str, groups: Mapping[str, Sequence[str]], allowed: boo
         if not both:
             continue
         examples = [at for at, key in enumerate(groups[second]) if key in both]
+        first_one = groups[second][examples[0]]
         which = (
-            f"{len(both):,} of the {len(set(groups[second])):,} groups of {second} by {option!r} in "
-            f"{first} too, such as {groups[second][examples[0]]!r}, with {len(examples):,} of the "
+            f"{len(both):,} of the {len(set(groups[second])):,} groups of {second} by {option!r} "
+            f"in {first} too, such as {first_one!r}, with {len(examples):,} of the "
             f"{len(groups[second]):,} examples of {second}"
         )
         if not allowed:
