@@ -125,7 +125,7 @@ def unknown_label(
     """Return the error that a label is none of the training data."""
     return DataError(
         f"labels in {name!r} must be classes of the training data, got {label!r} in "
-        f"{frame.row(row)}; {nearest(label, classes)} Correct it, leave the row out, or list all "
+        f"{frame.row(row)} ({nearest(label, classes)}); correct it, leave the row out, or list all "
         "in `classes`"
     )
 
