@@ -41,6 +41,12 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
+TEXTS = [
+    "", "1", "0", "1.0", "1.234", "a", "A", " b ", "True", "2024-01-01", "20240101", "$1", "1,5",
+    "x", '"q"', "[1]", "a;b", "|", "nan", "-1", "1e308", "-1.7e308",
+]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     logging.getLogger("tutelage").setLevel(logging.ERROR)
@@ -78,6 +84,20 @@ def test_any_cells(folder, rows, options):
     path = folder / "a.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
     read(path, options)
+
+
+@given(
+    rows=st.lists(st.lists(st.sampled_from(TEXTS), min_size=2, max_size=3), min_size=1),
+    header=st.sampled_from(["x,y", "x;y", "0,1", "x,y,z", "1,a", "x|y", ",x"]),
+    separator=st.sampled_from(",;|"),
+    options=OPTIONS,
+)
+@settings(max_examples=80)
+def test_any_csv(folder, rows, header, separator, options):
+    path = folder / "a.csv"
+    path.write_text("\n".join([header, *map(separator.join, rows)]))
+    for test in ({}, {"test": str(path)}):
+        read(path, {**options, **test})
 
 
 @given(

@@ -164,14 +164,14 @@ def test_groups_of_several_files_are_compared(tmp_path):
         load_data("data", {**options, "test": test})
     test = grouped(tmp_path / "b.csv", "4", "2.0", "2.0", "5")
     expected = (
-        "1 of the 3 groups of test by 'who' in train too, such as '2.0', with 2 of the 4 examples "
+        "1 of the 3 groups of test by 'who' in train too, such as '2', with 2 of the 4 examples "
         "of test"
     )
     with pytest.raises(DataError, match=rf"{expected}; .* allow_overlap: true in `split`"):
         load_data("data", {**options, "test": test})
     told = load_data("data", {**options, "test": test, "split": {**split, "allow_overlap": True}})
     assert any(each.startswith(expected) for each in told.warnings)
-    assert told.groups == ("4", "2.0", "2.0", "5")
+    assert told.groups == ("4", "2", "2", "5")
     with pytest.raises(DataError, match="groups of test by 'who' in val too"):
         load_data("data", {**options, "val": test, "train": apart, "test": test})
     with pytest.raises(DataError, match="groups of val by 'who' in unlabelled too"):

@@ -118,6 +118,14 @@ def test_another_separator_is_refused(tmp_path, content):
         load_data("data", {"train": str(tmp_path / "a.tsv")})
 
 
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_line_for_excel_is_refused(tmp_path, separator):
+    lines = [f"sep={separator}", *(f"{each}{separator}b" for each in "xyz")]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    with pytest.raises(DataError, match="names the separator for Excel; remove that line"):
+        load_data("data", {"train": str(tmp_path / "a.csv")})
+
+
 def test_texts_with_separators_are_texts(tmp_path):
     (tmp_path / "b.csv").write_text("some words\ntwo more\n1 2\n")
     assert (

@@ -94,6 +94,7 @@ def test_labels_in_another_form_are_the_same_classes(tmp_path):
     assert splits.test[:][1].tolist() == [1, -100, 0]
     back = load_data("data", {**options, "train": test, "test": train, "kind": "classes"})
     assert back.test[:][1].tolist() == [0, 1] * 4
+    assert back.classes == ("1", "2")  # though written as 1.0 and 2.0
 
 
 def test_labels_in_two_forms_in_one_file_are_refused(tmp_path):

@@ -99,6 +99,6 @@ def test_the_teacher_of_an_arm_is_in_the_order_of_the_data(recipe):
 
 def test_a_teacher_of_several_without_names_is_told(recipe, caplog):
     recipe(["job.py:usual", "job.py:unnamed"]).run()
-    assert "classes of '1' in the Ensemble is not known, and taken to be that of '0': neg, pos" in (
+    assert "classes of '1' in Ensemble is not known, and taken to be that of '0': neg, pos" in (
         caplog.text
     )

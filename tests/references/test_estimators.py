@@ -253,6 +253,15 @@ def test_types_that_are_not_trusted_are_refused(tmp_path):
     assert load_model("teacher", f"{path}?trust=numpy.testing._private.utils.rundocs")
 
 
+@pytest.mark.parametrize(
+    ("labels", "names"), [(TWO + 1.0, ("1", "2")), (TWO > 0, ("False", "True")), (TWO * 1.0, None)]
+)
+def test_classes_may_be_numbers(tmp_path, labels, names):
+    """They are called as those of data, whether its file has 1 or 1.0."""
+    path = dump(LogisticRegression().fit(ROWS, labels), tmp_path / "m.skops")
+    assert class_names(load_model("teacher", path)) == names
+
+
 def test_one_class_against_the_others(tmp_path):
     """Those of scikit-learn return probabilities that sum to 1, or are of binary labels."""
     model = OneVsRestClassifier(LogisticRegression()).fit(ROWS, NAMES[THREE])

@@ -10,8 +10,9 @@ from torch import nn
 
 import tutelage as tl
 from onnx_files import WEIGHT, onnx_file
+from tutelage.datasets import Column, Columns
 from tutelage.errors import ModelError
-from tutelage.references import load_model
+from tutelage.references import load_model, with_columns
 from tutelage.signals import Batch
 from tutelage.wants import OUTPUT
 
@@ -28,6 +29,13 @@ def test_returns_the_outputs_of_the_model(tmp_path):
     assert load_model("x", str(tmp_path / "m.onnx"), classes=3).fingerprint()
     with pytest.raises(ModelError, match="must have 5 classes, got a model with 3"):
         load_model("teacher", str(tmp_path / "m.onnx"), classes=5)
+
+
+def test_numbers_that_are_categories_are_given_as_codes_which_is_told(tmp_path, caplog):
+    columns = Columns((Column("month", "category", ("3", "5")), Column("x", "number")))
+    with_columns(load_model("teacher", str(onnx_file(tmp_path / "m.onnx"))), columns)
+    assert "(m.onnx) was fitted on rows without names" in caplog.text
+    assert "categories of 'month' by their place: 3 as 0, 5 as 1" in caplog.text
 
 
 def test_probabilities_are_named_so(tmp_path):

@@ -300,6 +300,9 @@ class TestClassNames:
         with pytest.raises(ModelError, match=order):
             Ensemble({"x": named(0, *"abcd"), "z": B, "y": named(1, *"bacd")})
 
+        with pytest.raises(ModelError, match=r"teachers of Consensus must have .* in one order"):
+            tl.teachers.Consensus([named(0, *"abcd")], generalist=named(1, *"bacd"))
+
     def test_a_function_may_have_names(self):
         def predict(inputs):
             return inputs
@@ -319,7 +322,7 @@ class TestClassNames:
     )
     def test_an_order_that_is_not_known_is_told(self, others, told, caplog):
         assert ask(Ensemble([named(0, *"abcd"), *others])).output.shape == (8, 4)
-        expected = f"{told} in the Ensemble is not known, and taken to be that of '0': a, b, c, d"
+        expected = f"{told} in Ensemble is not known, and taken to be that of '0': a, b, c, d"
         assert (expected in caplog.text) if told else not caplog.text
 
     def test_without_any_names_nothing_is_told(self, caplog):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
+from tutelage.datasets.cells import plain
 from tutelage.datasets.columns import Columns
 from tutelage.datasets.content import Content, Inputs, taken
 from tutelage.datasets.duplicates import contradictions, overlaps, shared_groups
@@ -114,7 +115,7 @@ class Assembly:
         """The group of each example, of the parts whose groups are known."""
         name = self.options.split.group
         return {
-            key: tuple(part.texts("split.group", name))
+            key: tuple(map(plain, part.texts("split.group", name)))
             for key, part in self.parts.items()
             if name is not None and name in part.content.frame.columns
         }

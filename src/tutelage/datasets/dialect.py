@@ -15,7 +15,7 @@ _SOME = 100
 
 
 def check_dialect(argument: str, path: Path, lines: Sequence[Sequence[str]]) -> None:
-    """Refuse another separator, of which all lines have equally many, and spaces before quotes.
+    """Refuse another separator, a line that names one for Excel, and spaces before quotes.
 
     Args:
         argument: Its name, for messages.
@@ -23,8 +23,13 @@ def check_dialect(argument: str, path: Path, lines: Sequence[Sequence[str]]) -> 
         lines: The cells of each line, at least one, as they were read.
 
     Raises:
-        DataError: It has either.
+        DataError: It has one of these.
     """
+    if lines[0][:1] == ["sep="]:
+        raise DataError(
+            f"`{argument}` must have the names of its columns in the first line, got {path}, whose "
+            "first line names the separator for Excel; remove that line"
+        )
     separator = _other_separator([each[0] for each in lines]) if len(lines[0]) == 1 else None
     if separator is not None:
         raise DataError(

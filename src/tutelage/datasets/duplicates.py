@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor
 
-from tutelage.datasets.cells import plain
 from tutelage.datasets.content import Inputs, keys_of
 from tutelage.errors import DataError
 from tutelage.signals import UNLABELLED
@@ -48,16 +47,16 @@ def shared_groups(option: str, groups: Mapping[str, Sequence[str]], allowed: boo
         DataError: They may not.
     """
     found = []
-    keys = {name: [plain(cell) for cell in cells] for name, cells in groups.items()}
     for first, second in _pairs(groups):
-        both = set(keys[first]) & set(keys[second])
+        both = set(groups[first]) & set(groups[second])
         if not both:
             continue
-        examples = [at for at, key in enumerate(keys[second]) if key in both]
+        examples = [at for at, key in enumerate(groups[second]) if key in both]
+        first_one = groups[second][examples[0]]
         which = (
-            f"{len(both):,} of the {len(set(keys[second])):,} groups of {second} by {option!r} in "
-            f"{first} too, such as {groups[second][examples[0]]!r}, with {len(examples):,} of the "
-            f"{len(keys[second]):,} examples of {second}"
+            f"{len(both):,} of the {len(set(groups[second])):,} groups of {second} by {option!r} "
+            f"in {first} too, such as {first_one!r}, with {len(examples):,} of the "
+            f"{len(groups[second]):,} examples of {second}"
         )
         if not allowed:
             raise DataError(

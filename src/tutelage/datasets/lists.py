@@ -123,10 +123,11 @@ def unknown_label(
     frame: Frame, name: str, row: int, label: str, classes: tuple[str, ...]
 ) -> DataError:
     """Return the error that a label is none of the training data."""
+    hint = nearest(label, classes)
     return DataError(
         f"labels in {name!r} must be classes of the training data, got {label!r} in "
-        f"{frame.row(row)}; {nearest(label, classes)} Correct it, leave the row out, or list all "
-        "in `classes`"
+        f"{frame.row(row)}; {hint}{'' if hint.endswith('?') else '.'} Correct it, leave the row "
+        "out, or list all in `classes`"
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tutelage.datasets.cells import as_text, in_other_form, mapped, number, places, twins
+from tutelage.datasets.cells import as_text, in_other_form, mapped, number, places, plain, twins
 from tutelage.datasets.frame import Frame
 from tutelage.datasets.lists import (
     holds_lists,
@@ -275,4 +275,6 @@ def _class_names(name: str, cells: list[Any], table: str) -> tuple[str, ...]:
             f"labels in {name!r} must be written in one way, got {some_of(map(repr, alike[0]))} in "
             f"{table}; write them alike, or list them in `classes` if they are different classes"
         )
-    return found
+    # The classes 1.0 and 2.0 of a CSV file are those that are called 1 and 2 elsewhere.
+    whole = tuple(map(plain, found))
+    return whole if all(each.lstrip("-").isdecimal() for each in whole) else found

@@ -39,7 +39,10 @@ def known_forms(
         texts = list(categories[name])
         forms = [list(_forms(each)) for each in texts]
         flat = [each for some in forms for each in some]
-        known = dict(zip(flat, _differs(model, probes, name, flat), strict=True))
+        try:
+            known = dict(zip(flat, _differs(model, probes, name, flat), strict=True))
+        except Exception:  # noqa: BLE001 - it takes other rows, such as vectors, and will say so
+            return {}, []
         found[name] = [
             next((each for each in some if known[each]), text)
             for text, some in zip(texts, forms, strict=True)
@@ -74,6 +77,8 @@ def _probes(
             rows[name] = random.choice(
                 np.array([_UNKNOWN, *categories.get(name, ())], object), _PROBES
             )
+        elif at in model.get_text_feature_indices():
+            rows[name] = np.full(_PROBES, "", dtype=object)
         else:
             some = np.array(borders.get(at) or [0.0], dtype=np.float64)
             rows[name] = random.choice(some, _PROBES) + random.normal(size=_PROBES) * some.std()

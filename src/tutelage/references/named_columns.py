@@ -34,14 +34,17 @@ def with_columns(model: Any, columns: NamedColumns) -> Any:
     found, predict = copy.copy(model), copy.copy(model.predict)
     found.predict = predict
     if isinstance(predict, OnnxModel):
-        predict.given = columns if isinstance(columns, Columns) else None
+        if predict.columns is None:
+            _tell_codes(predict.path.name, columns)
+        elif isinstance(columns, Columns):
+            predict.given = columns
         return found
-    if isinstance(columns, Columns):
-        columns = _renamed(columns, predict.features or ())
+    if predict.features is None:
+        _tell_codes(predict.name, columns)
+    elif isinstance(columns, Columns):
+        columns = _renamed(columns, predict.features)
         _fit_forms(predict, columns)
         _check_categories(predict, columns)
-        if predict.features is None:
-            _tell_codes(predict, columns)
     predict.columns = columns
     return found
 
@@ -86,14 +89,14 @@ def _fit_forms(model: RowModel, columns: Columns) -> None:
     model.known = KnownCategories(found)
 
 
-def _tell_codes(model: RowModel, columns: Columns) -> None:
+def _tell_codes(model: str, columns: NamedColumns) -> None:
     """Tell numbers that a model without names of columns is given as codes of categories."""
-    for column in columns.columns:
+    for column in columns.columns if isinstance(columns, Columns) else ():
         values = [number(each) for each in column.categories]
         if values and None not in values and values != list(range(len(values))):
             codes = some_of(f"{each} as {code}" for code, each in enumerate(column.categories))
             logging.getLogger("tutelage").warning(
-                f"the teacher ({model.name}) was fitted on rows without names, and is given the "
+                f"the teacher ({model}) was fitted on rows without names, and is given the "
                 f"categories of {column.name!r} by their place: {codes}; if it was fitted on the "
                 "numbers, leave the column out of `categories`"
             )

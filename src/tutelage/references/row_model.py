@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.datasets.cells import number
+from tutelage.datasets.cells import as_text, number
 from tutelage.errors import ModelError
 from tutelage.references.known_categories import (
     KnownCategories,
@@ -131,5 +131,5 @@ def digest_of(path: Path) -> str:
 
 def names_of(classes: Sequence[Any] | NDArray[Any]) -> tuple[str, ...] | None:
     """Return class names as text; None if there are none, or they are only numbers from 0."""
-    names = tuple(map(str, classes))
+    names = tuple(map(as_text, classes))
     return None if names == tuple(map(str, range(len(names)))) else names

@@ -69,6 +69,7 @@ class Team(Teacher):
             )
         self._home: torch.device | None = None  # of outputs for texts, within `ready`
         self.devices = tuple(None if each is None else _device(each) for each in given)
+        _check_order(type(self).__name__, dict(zip(self.names, self.members, strict=True)))
 
     def ask_all(self, batch: Batch, fields: Fields) -> tuple[list[Tensor | CoarseLogits], Signals]:
         """Return all members' outputs, where required; and the features by `name/path`, and rows.
@@ -184,7 +185,6 @@ class Ensemble(Team):
                 "instance tl.teachers.mean_of_probabilities"
             )
         self.average = average
-        _check_order(dict(zip(self.names, self.members, strict=True)))
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return the mean of the members' outputs, and the required features of each."""
@@ -255,7 +255,7 @@ class Ensemble(Team):
         return f"{callable_fingerprint(self.average)}, weights {weights}"
 
 
-def _check_order(members: Mapping[str, Teacher]) -> None:
+def _check_order(team: str, members: Mapping[str, Teacher]) -> None:
     """Refuse members that name their classes in different orders; tell of whom it is not known."""
     models = {
         name: each.predict if isinstance(each, Predictor) else each.module
@@ -268,16 +268,16 @@ def _check_order(members: Mapping[str, Teacher]) -> None:
         moved = [each for each in ours if each in theirs and ours.index(each) != theirs.index(each)]
         if moved:
             raise ModelError(
-                "the teachers of an Ensemble must have their classes in one order, got "
-                f"{some_of(ours)} of {one!r} and {some_of(theirs)} of {other!r}; wrap them in "
-                "Specialist(labels=), which brings them into the order of the data"
+                f"the teachers of {team} must have their classes in one order, got {some_of(ours)} "
+                f"of {one!r} and {some_of(theirs)} of {other!r}; wrap them in Specialist(labels=), "
+                "which brings them into the order of the data"
             )
     if named:
         first, names = next(iter(named.items()))
         others = [each for each in models if named.get(each, ()) != names]
         if others:
             logging.getLogger("tutelage").warning(
-                f"the order of the classes of {some_of(map(repr, others))} in the Ensemble is not "
+                f"the order of the classes of {some_of(map(repr, others))} in {team} is not "
                 f"known, and taken to be that of {first!r}: {some_of(names)}"
             )
 
