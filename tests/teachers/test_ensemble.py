@@ -303,6 +303,11 @@ class TestClassNames:
         with pytest.raises(ModelError, match=r"teachers of Consensus must have .* in one order"):
             tl.teachers.Consensus([named(0, *"abcd")], generalist=named(1, *"bacd"))
 
+    def test_other_orders_are_refused_of_specialists_too(self):
+        members = {"photo": named(0, *"abcd"), "sketch": named(1, *"bacd")}
+        with pytest.raises(ModelError, match=r"of Specialists .* a, b, c, d of 'photo' and b, a"):
+            tl.teachers.Specialists(members)
+
     def test_a_function_may_have_names(self):
         def predict(inputs):
             return inputs

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from itertools import combinations
 
 import numpy as np
 import torch
@@ -15,11 +13,12 @@ from torch import Tensor
 
 from tutelage._checks import not_negative
 from tutelage.coarse import CoarseLogits
-from tutelage.errors import ArgumentError, ModelError, TutelageError, in_short, some_of
+from tutelage.errors import ArgumentError, ModelError, TutelageError, in_short
 from tutelage.nested import describe, device_of
 from tutelage.objectives._objective import OutputKind
 from tutelage.positions import labels_by_row, same_rows
 from tutelage.signals import Batch, Signals
+from tutelage.teachers._class_order import check_class_order
 from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask
 from tutelage.teachers.averages import (
     by_entropy,
@@ -29,8 +28,7 @@ from tutelage.teachers.averages import (
     mean_of_outputs,
     mean_of_probabilities,
 )
-from tutelage.teachers.live import Live
-from tutelage.teachers.predictor import Predictor, callable_fingerprint
+from tutelage.teachers.predictor import callable_fingerprint
 from tutelage.wants import Fields
 
 SEPARATOR = "/"
@@ -69,7 +67,7 @@ class Team(Teacher):
             )
         self._home: torch.device | None = None  # of outputs for texts, within `ready`
         self.devices = tuple(None if each is None else _device(each) for each in given)
-        _check_order(type(self).__name__, dict(zip(self.names, self.members, strict=True)))
+        check_class_order(type(self).__name__, dict(zip(self.names, self.members, strict=True)))
 
     def ask_all(self, batch: Batch, fields: Fields) -> tuple[list[Tensor | CoarseLogits], Signals]:
         """Return all members' outputs, where required; and the features by `name/path`, and rows.
@@ -253,33 +251,6 @@ class Ensemble(Team):
         else:
             weights = callable_fingerprint(self.weights)
         return f"{callable_fingerprint(self.average)}, weights {weights}"
-
-
-def _check_order(team: str, members: Mapping[str, Teacher]) -> None:
-    """Refuse members that name their classes in different orders; tell of whom it is not known."""
-    models = {
-        name: each.predict if isinstance(each, Predictor) else each.module
-        for name, each in members.items()
-        if isinstance(each, (Live, Predictor))
-    }
-    found = {name: getattr(each, "class_names", None) for name, each in models.items()}
-    named = {name: tuple(map(str, each)) for name, each in found.items() if each}
-    for (one, ours), (other, theirs) in combinations(named.items(), 2):
-        moved = [each for each in ours if each in theirs and ours.index(each) != theirs.index(each)]
-        if moved:
-            raise ModelError(
-                f"the teachers of {team} must have their classes in one order, got {some_of(ours)} "
-                f"of {one!r} and {some_of(theirs)} of {other!r}; wrap them in Specialist(labels=), "
-                "which brings them into the order of the data"
-            )
-    if named:
-        first, names = next(iter(named.items()))
-        others = [each for each in models if named.get(each, ()) != names]
-        if others:
-            logging.getLogger("tutelage").warning(
-                f"the order of the classes of {some_of(map(repr, others))} in {team} is not "
-                f"known, and taken to be that of {first!r}: {some_of(names)}"
-            )
 
 
 def _call(name: str, function: Callable[..., Tensor], outputs: Tensor, other: object) -> Tensor:

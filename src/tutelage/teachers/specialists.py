@@ -20,6 +20,7 @@ from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.positions import same_rows
 from tutelage.rows import Rows
 from tutelage.signals import Batch, Signals
+from tutelage.teachers._class_order import check_class_order
 from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask
 from tutelage.teachers.specialist import Specialist, number_of
 from tutelage.wants import Fields
@@ -52,7 +53,7 @@ class Specialists(Teacher):
     Raises:
         ArgumentError: There is no teacher, a domain is neither a str nor an integer, or `others` is
             invalid.
-        ModelError: A member is not a teacher.
+        ModelError: A member is not a teacher, or members name their classes in different orders.
 
     >>> pictures, drawings = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
     >>> teacher = Specialists({"photo": pictures, "sketch": drawings})
@@ -82,6 +83,8 @@ class Specialists(Teacher):
         self._device: torch.device | None = None
         self._loaded: Teacher | None = None
         self._moved = ExitStack()
+        names = (*map(str, self.domains), "the generalist")
+        check_class_order(type(self).__name__, dict(zip(names, self.members, strict=False)))
         _log_unknown_classes(self.members)
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
