@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from tutelage.data import Source, randomness
@@ -13,16 +13,18 @@ from tutelage.evaluation import evaluate
 from tutelage.evaluation.standard import with_companions
 from tutelage.layers.language import generates
 from tutelage.signals import Batch
+from tutelage.training.engine import PLAIN
 from tutelage.training.folder import RunFolder
 from tutelage.training.monitor import no_such_metric
 from tutelage.training.run_setup import Setup
 
 
-def check_monitor(setup: Setup, folder: RunFolder | None, device: torch.device) -> None:
+def check_monitor(setup: Setup, folder: RunFolder | None, accelerator: Accelerator) -> None:
     """Refuse a monitored metric that one batch of the validation data does not give.
 
     It is the first batch with a label, since some may have none. Which domains there are, a batch
-    does not tell. A run with a checkpoint in its folder was checked before.
+    does not tell. A run with a checkpoint in its folder was checked before, and a model that is not
+    whole in each process cannot run yet.
 
     Raises:
         ArgumentError: The metric will not be there.
@@ -31,7 +33,8 @@ def check_monitor(setup: Setup, folder: RunFolder | None, device: torch.device) 
     monitor, val, settings = setup.settings.monitor, setup.val, setup.settings
     objective, student = setup.distiller.objective, setup.distiller.student
     resumed = folder is not None and folder.last.exists()
-    if monitor is None or val is None or not objective.built or resumed:
+    early = accelerator.distributed_type in PLAIN and objective.built and not resumed
+    if monitor is None or val is None or not early:
         return
     batch = _labelled_batch(val)
     if batch is None:
@@ -45,7 +48,7 @@ def check_monitor(setup: Setup, folder: RunFolder | None, device: torch.device) 
         setup.val_teacher if objective.wants.teacher else None,
         objective,
         _One(batch),
-        device=device,
+        device=accelerator.device,
         chunk_logits_from=settings.engine.chunk_logits_from,
     ).metrics
     plain = {each.partition("/")[0] for each in found}
