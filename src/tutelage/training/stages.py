@@ -163,12 +163,16 @@ def train_stages(
         if settings.out is not None and os.environ.get("RANK", "0") == "0":
             folder = RunFolder(settings.out, {"stages": list(named)} | planned)
             stack.enter_context(folder.claimed(lambda: why_not_longer(None)))
-        for (name, stage), objective, content in zip(
-            named.items(), objectives, as_given, strict=True
-        ):
-            own = _settings(settings, stage, name, len(runs))
+        left = [
+            (objective, _settings(settings, stage, name, place))
+            for place, ((name, stage), objective) in enumerate(
+                zip(named.items(), objectives, strict=True)
+            )
+        ]
+        for (name, stage), content in zip(named.items(), as_given, strict=True):
+            (objective, own), *left = left
             with _learning_only(student, stage.trainable):
-                runs[name] = train_run(sides, objective, data, own, content)
+                runs[name] = train_run(sides, objective, data, own, content, left)
         if folder is not None:
             save_student(student, folder.student)
     *earlier, last = runs.values()

@@ -18,7 +18,7 @@ from tutelage.teachers import AnyTeacher, as_teacher
 from tutelage.training.checkpointer import Checkpointer
 from tutelage.training.folder import RunFolder
 from tutelage.training.loop import Loop
-from tutelage.training.monitor_check import check_monitor
+from tutelage.training.monitor_check import check_monitors
 from tutelage.training.run import Run
 from tutelage.training.run_identity import (
     check_progress,
@@ -39,12 +39,14 @@ def train_run(
     data: tuple[object, object | None],
     settings: Settings,
     as_given: str | None = None,
+    later: Sequence[tuple[Objective, Settings]] = (),
 ) -> Run:
     """Train a student, or resume that, or find it done.
 
     A copy of the objective is built and trained, since what it learns in this run must not reach
     the next. A stage's is such a copy already, and comes with its `objective_content` from before
-    an earlier stage trained it, `as_given`.
+    an earlier stage trained it, `as_given`; `later` are the stages after it, whose monitors are
+    checked with its own.
     """
     student, teacher = sides[0], None if sides[1] is None else as_teacher(sides[1])
     unread: list[str] = []
@@ -64,7 +66,7 @@ def train_run(
         if settings.out is not None:
             described |= content_of_run(setup, as_given, unread)
             folder = RunFolder(settings.out, described)
-        check_monitor(setup, folder, accelerator)
+        check_monitors(setup, later, folder, accelerator)
         if folder is not None:
             if accelerator.is_main_process:
                 alone = None if in_stages else setup
