@@ -134,3 +134,18 @@ def test_classes_that_are_second_are_told_by_labels_alone() -> None:
     settings = {**SETTINGS, "objective": tl.SoftTargets(2), "train": loader}
     with pytest.raises(ModelError, match=r"for each position in every batch, got 6 and then 8; .*"):
         tl.distill(Channels(), Channels(), **settings)
+
+
+def test_heads_of_several_tasks_may_have_several_widths() -> None:
+    class Tasks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heads = nn.ModuleList([nn.Linear(6, 3), nn.Linear(6, 4)])
+
+        def forward(self, inputs: Tensor, task: Tensor) -> Tensor:
+            return self.heads[int(task[0])](inputs)
+
+    distiller = tl.Distiller(Tasks(), Tasks(), tl.SoftTargets(2))
+    for task in (0, 1, 0):
+        inputs = {"inputs": torch.randn(5, 6), "task": torch.full((5,), task)}
+        assert distiller(Batch(inputs)).total > 0

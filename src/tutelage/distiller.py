@@ -14,10 +14,11 @@ from tutelage.data import randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import evaluating
 from tutelage.layers.capture import TRACES_CAPTURE, check_layers
-from tutelage.layers.gradients import check_gradients, is_frozen
+from tutelage.layers.gradients import check_gradients, rest
 from tutelage.layers.language import as_asked
 from tutelage.layers.own_loss import observe_student
 from tutelage.layers.prepared import tokenizer_of
+from tutelage.nested import named_tensors
 from tutelage.objectives import Objective
 from tutelage.objectives._by_chunk import CHUNK_LOGITS_FROM, with_heads
 from tutelage.objectives._tensors import look_like_probabilities
@@ -119,7 +120,7 @@ class Distiller(nn.Module):
         ours, theirs = self._wants.student, self._wants.teacher
         self._captures = bool(ours.features or theirs.features or ours.loss)
         self._gradients_checked = False
-        self._width: int | None = None  # of the student's output, once it is known
+        self._width = 0, False  # of the student's output, and whether its inputs have that size too
 
     def forward(self, batch: Batch, counts: Tensor | None = None) -> Losses:
         """Return the losses of a batch.
@@ -189,7 +190,7 @@ class Distiller(nn.Module):
         student = observe_student(self.student, batch, self._wants.student, "student")
         student = by_row(student, batch, "student")
         if not compiling:
-            self._check_width(student)
+            self._check_width(student, batch)
         # A compiled graph is checked while it is traced, at no cost; so `_gradients_checked`, whose
         # change would call for another graph, is not part of it.
         due = compiling or not self._gradients_checked
@@ -219,13 +220,16 @@ class Distiller(nn.Module):
                     'that reads probabilities has output_kind = "values"'
                 )
 
-    def _check_width(self, student: Signals) -> None:
+    def _check_width(self, student: Signals, batch: Batch) -> None:
         output = student.output
-        if isinstance(output, Tensor) and output.ndim == 2:  # noqa: PLR2004 - rows and columns
-            if self._width is None:
-                self._width = output.shape[1]
-            elif output.shape[1] != self._width:
-                check_width(self._width, output, student.rows, "student")
+        if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[1] == self._width[0]:  # noqa: PLR2004
+            return
+        inputs = named_tensors(batch.inputs)
+        found = output.shape[1], any(output.shape[1] in each.shape[1:] for _, each in inputs)
+        # Heads of several tasks may have several widths, but not those of their inputs.
+        if self._width[1] and found[1]:
+            check_width(self._width[0], output, student.rows, "student")
+        self._width = found
 
     def build(self, batch: Batch) -> None:
         """Build what depends on shapes in the objective, if it is not built, from one dry run.
@@ -250,7 +254,7 @@ class Distiller(nn.Module):
         """Set the mode of student and objective; frozen parts of the student stay in eval mode."""
         super().train(mode)
         if mode:
-            _rest(self.student)
+            rest(self.student)
         return self
 
     def counts(self, batch: Batch) -> Tensor:
@@ -307,15 +311,6 @@ def check_learner(name: str, model: object) -> None:
             f"`{name}` must have its parameters, got lazy ones in {type(model).__name__}; "
             "run it on one batch first"
         )
-
-
-def _rest(module: nn.Module) -> None:
-    """Put the largest parts of a module whose parameters are all frozen in eval mode."""
-    if is_frozen(module):
-        module.eval()
-        return
-    for part in module.children():
-        _rest(part)
 
 
 def _refuse_other_tokens(student: nn.Module, teacher: Teacher) -> None:

@@ -15,7 +15,6 @@ from transformers import LlamaForCausalLM
 import tutelage as tl
 from language_models import VOCABULARY, make, padded, texts
 from tutelage.heads import HeadLogits
-from tutelage.layers import observe
 from tutelage.signals import Batch
 
 OBJECTIVE = tl.HardLabels() + tl.SoftTargets(2)
@@ -275,25 +274,6 @@ def test_inputs_that_are_not_of_examples_give_whole_logits(caplog):
         found = distiller(Batch(inputs, raw.labels))
     torch.testing.assert_close(found.total, expected)
     assert "it cannot be called for a few positions (DataError: the inputs of a" in caplog.text
-
-
-def test_a_first_batch_of_nan_decides_nothing(caplog):
-    """As where its first text is empty, which attention gives no value."""
-    student = make("Llama")
-    inputs, seen = batch().inputs, []
-
-    def first_is_nan(_, __, result):
-        if not seen:
-            result.last_hidden_state[0] = torch.nan
-
-    handle = student.model.register_forward_hook(first_is_nan)
-    wanted = tl.Fields(output=True, head_from=0)
-    with caplog.at_level(logging.WARNING, "tutelage"):
-        assert isinstance(observe(student, inputs, wanted, "student").output, torch.Tensor)
-        seen.append(True)
-        assert isinstance(observe(student, inputs, wanted, "student").output, HeadLogits)
-    handle.remove()
-    assert not caplog.records
 
 
 def test_a_copy_and_changed_settings_are_probed_anew():

@@ -160,7 +160,7 @@ def test_a_row_without_any_class_is_refused():
         def forward(self, x):
             return super().forward(x).index_fill(0, torch.tensor([2]), -INF)
 
-    with pytest.raises(NonFiniteError, match=r"`soft_targets` .* or the teacher all of them"):
+    with pytest.raises(NonFiniteError, match=r"`soft_targets` .* a row without any class"):
         trained(tl.SoftTargets(), Nothing(5, 4))
 
 

@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, TensorDataset
 
 import tutelage as tl
-from tutelage.errors import ArgumentError
+from tutelage.errors import ArgumentError, DataError
 
 X = torch.randn(24, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(24) % 3
@@ -118,3 +118,18 @@ def test_a_run_that_is_refused_leaves_its_folder_free(tmp_path):
     with pytest.raises(ArgumentError, match="'accuracy' must be one of"):
         run(SOFT, NONE, "accuracy", out=tmp_path / "run")
     run(SOFT, NONE, "agreement", out=tmp_path / "run", optimizer=torch.optim.SGD)
+
+
+def test_a_later_stage_is_refused_before_the_first():
+    stages = [tl.Stage(tl.HardLabels(), 1), tl.Stage(SOFT, 1, monitor="accuracy")]
+    settings = {
+        "train": TensorDataset(X, LABELS),
+        "optimizer": lambda each: NoStep(each, lr=0.1),
+        "engine": QUIET,
+    }
+    with pytest.raises(DataError, match="learns from labels"):
+        tl.distill(nn.Linear(4, 3), nn.Linear(4, 3), val=NONE, stages=stages[:1], monitor="loss",
+                   **settings)  # fmt: skip
+    stages[0] = tl.Stage(tl.SoftTargets(1), 1)
+    with pytest.raises(ArgumentError, match="'accuracy' must be one of"):
+        tl.distill(nn.Linear(4, 3), nn.Linear(4, 3), val=NONE, stages=stages, **settings)

@@ -19,6 +19,15 @@ def is_frozen(module: nn.Module) -> bool:
     return bool(parameters) and not any(each.requires_grad for each in parameters)
 
 
+def rest(module: nn.Module) -> None:
+    """Put the largest parts of a module whose parameters are all frozen in eval mode."""
+    if is_frozen(module):
+        module.eval()
+        return
+    for part in module.children():
+        rest(part)
+
+
 def check_gradients(student: nn.Module, signals: Signals, terms: Mapping[str, Fields]) -> None:
     """Refuse outputs and features of the student from which no gradient reaches its parameters.
 

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-from accelerate.utils import parse_flag_from_env, patch_environment
+from accelerate.utils import DistributedType, parse_flag_from_env, patch_environment
 
 from tutelage._checks import integer, not_negative, positive
 from tutelage.errors import ArgumentError
@@ -21,6 +21,8 @@ from tutelage.objectives._by_chunk import CHUNK_LOGITS_FROM
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 _FORCED = "ACCELERATE_TORCH_DEVICE"
 """The variable from which Accelerate reads the device of a single process."""
+PLAIN = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
+"""Where each process has the whole model."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import (
     DistributedDataParallelKwargs,
-    DistributedType,
     broadcast_object_list,
 )
 from torch import Tensor
@@ -24,14 +23,13 @@ from tutelage.evaluation import evaluate
 from tutelage.objectives import with_feedback
 from tutelage.signals import Batch
 from tutelage.training.checkpointer import Checkpointer
+from tutelage.training.engine import PLAIN
 from tutelage.training.parts import ByPart, scaled_rates
 from tutelage.training.progress import TrainingBar
 from tutelage.training.state import RunningLosses
 
 STEPS_BETWEEN_READS = 16
 """Steps after which losses are read from the device, checked and logged."""
-
-_PLAIN = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
 
 
 class Loop:
@@ -61,7 +59,7 @@ class Loop:
         self.model = accelerator.prepare(self.distiller)
         # Accelerate's optimizer looks on the disk for an optional package at every step, a quarter
         # of the step of a small network; so it is used only where it does something.
-        plain = accelerator.scaler is None and accelerator.distributed_type in _PLAIN
+        plain = accelerator.scaler is None and accelerator.distributed_type in PLAIN
         self._wrapped = None if plain else accelerator.prepare(self.setup.optimizer)
 
     def run(self) -> None:

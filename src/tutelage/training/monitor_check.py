@@ -2,40 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from tutelage.data import Source, randomness
 from tutelage.evaluation import evaluate
 from tutelage.evaluation.standard import with_companions
 from tutelage.layers.language import generates
+from tutelage.objectives import Objective
 from tutelage.signals import Batch
+from tutelage.training.engine import PLAIN
 from tutelage.training.folder import RunFolder
-from tutelage.training.monitor import no_such_metric
+from tutelage.training.monitor import Monitor, no_such_metric
 from tutelage.training.run_setup import Setup
+from tutelage.training.settings import Settings
 
 
-def check_monitor(setup: Setup, folder: RunFolder | None, device: torch.device) -> None:
+def check_monitors(
+    setup: Setup,
+    later: Sequence[tuple[Objective, Settings]],
+    folder: RunFolder | None,
+    accelerator: Accelerator,
+) -> None:
     """Refuse a monitored metric that one batch of the validation data does not give.
 
     It is the first batch with a label, since some may have none. Which domains there are, a batch
-    does not tell. A run with a checkpoint in its folder was checked before.
+    does not tell. A run with a checkpoint in its folder was checked before, and a model that is not
+    whole in each process cannot run yet. `later` are the objectives and settings of later stages.
 
     Raises:
         ArgumentError: The metric will not be there.
         TutelageError: The validation data or a model fails, as it would after the first epoch.
     """
-    monitor, val, settings = setup.settings.monitor, setup.val, setup.settings
-    objective, student = setup.distiller.objective, setup.distiller.student
+    every = [(setup.distiller.objective, setup.settings), *later]
+    every = [pair for pair in every if pair[1].monitor is not None and pair[0].built]
     resumed = folder is not None and folder.last.exists()
-    if monitor is None or val is None or not objective.built or resumed:
+    if setup.val is None or resumed or not every or accelerator.distributed_type not in PLAIN:
         return
-    batch = _labelled_batch(val)
-    if batch is None:
-        return  # validation says so
+    batch = _labelled_batch(setup.val)
+    if batch is not None:  # validation says so
+        for objective, settings in every:
+            objective.to(accelerator.device)  # a later one may have parameters of its own
+            _check(setup, objective, settings, batch, accelerator.device)
+
+
+def _check(
+    setup: Setup, objective: Objective, settings: Settings, batch: Batch, device: torch.device
+) -> None:
+    student, monitor = setup.distiller.student, cast("Monitor", settings.monitor)
     name, _, domain = monitor.name.partition("/")
     own = set(settings.metrics) if _has_label(batch) or generates(student) else set[str]()
     if name in own and (not domain or batch.domain is not None):

@@ -24,7 +24,7 @@ from tutelage.errors import ArgumentError
 from tutelage.layers.paths import LayerPath, submodule
 from tutelage.objectives import FeatureMatch, Objective
 from tutelage.objectives._layers import checked_map
-from tutelage.teachers import AnyTeacher, as_teacher
+from tutelage.teachers import AnyTeacher
 from tutelage.training.checkpointer import save_student
 from tutelage.training.folder import RunFolder
 from tutelage.training.monitor import Monitor, as_monitor
@@ -146,8 +146,7 @@ def train_stages(
         name = re.sub(r"[^\w.-]+", "-", stage.name) or "stage"
         named[f"{place}-{name}"] = stage
     # Copied together, so that an objective of several stages is one and keeps its projectors.
-    teacher = None if sides[1] is None else as_teacher(sides[1])
-    objectives = own_copies([stage.objective for stage in named.values()], student, teacher)
+    objectives = own_copies([stage.objective for stage in named.values()], student)
     for stage, objective in zip(named.values(), objectives, strict=True):
         with _learning_only(student, stage.trainable):
             Distiller(*sides, objective)  # what the last one lacks is found before the first
@@ -164,12 +163,16 @@ def train_stages(
         if settings.out is not None and os.environ.get("RANK", "0") == "0":
             folder = RunFolder(settings.out, {"stages": list(named)} | planned)
             stack.enter_context(folder.claimed(lambda: why_not_longer(None)))
-        for (name, stage), objective, content in zip(
-            named.items(), objectives, as_given, strict=True
-        ):
-            own = _settings(settings, stage, name, len(runs))
+        left = [
+            (objective, _settings(settings, stage, name, place))
+            for place, ((name, stage), objective) in enumerate(
+                zip(named.items(), objectives, strict=True)
+            )
+        ]
+        for (name, stage), content in zip(named.items(), as_given, strict=True):
+            (objective, own), *left = left
             with _learning_only(student, stage.trainable):
-                runs[name] = train_run(sides, objective, data, own, content)
+                runs[name] = train_run(sides, objective, data, own, content, left)
         if folder is not None:
             save_student(student, folder.student)
     *earlier, last = runs.values()

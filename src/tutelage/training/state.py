@@ -159,10 +159,10 @@ class RunningLosses:
         if low == -math.inf:
             raise NonFiniteError(
                 f"{name} must be finite, got {value} at step {step}, where the teacher's output "
-                "has logits of −∞; of such a class a divergence from the teacher's probabilities, "
-                "as SoftTargets, takes nothing, unless the student alone rules a class out or the "
-                "teacher all of them, and distances of logits are infinite: use another "
-                "objective, or let the teacher rule out classes by −1e4"
+                "has logits of −∞. Objectives on probabilities, such as SoftTargets, take such a "
+                "class for impossible; not defined are distances between logits, a row without any "
+                "class, and a class that the student alone rules out. Use another objective, or "
+                "−1e4 in place of −∞"
             )
         raise NonFiniteError(
             f"{name} must be finite, got {value} at step {step}; the last checkpoint is from "

@@ -14,11 +14,11 @@ from torch import nn
 
 from tutelage.data import randomness
 from tutelage.objectives import Objective
-from tutelage.teachers import AnyTeacher, Teacher, as_teacher
+from tutelage.teachers import AnyTeacher, as_teacher
 from tutelage.training.checkpointer import Checkpointer
 from tutelage.training.folder import RunFolder
 from tutelage.training.loop import Loop
-from tutelage.training.monitor_check import check_monitor
+from tutelage.training.monitor_check import check_monitors
 from tutelage.training.run import Run
 from tutelage.training.run_identity import (
     check_progress,
@@ -39,18 +39,20 @@ def train_run(
     data: tuple[object, object | None],
     settings: Settings,
     as_given: str | None = None,
+    later: Sequence[tuple[Objective, Settings]] = (),
 ) -> Run:
     """Train a student, or resume that, or find it done.
 
     A copy of the objective is built and trained, since what it learns in this run must not reach
     the next. A stage's is such a copy already, and comes with its `objective_content` from before
-    an earlier stage trained it, `as_given`.
+    an earlier stage trained it, `as_given`; `later` are the stages after it, whose monitors are
+    checked with its own.
     """
     student, teacher = sides[0], None if sides[1] is None else as_teacher(sides[1])
     unread: list[str] = []
     in_stages = as_given is not None
     if as_given is None:
-        [objective] = own_copies([objective], student, teacher)
+        [objective] = own_copies([objective], student)
         as_given = "" if settings.out is None else objective_content(objective, unread)
     with ExitStack() as stack:
         stack.enter_context(randomness.preserved())
@@ -64,7 +66,7 @@ def train_run(
         if settings.out is not None:
             described |= content_of_run(setup, as_given, unread)
             folder = RunFolder(settings.out, described)
-        check_monitor(setup, folder, accelerator.device)
+        check_monitors(setup, later, folder, accelerator)
         if folder is not None:
             if accelerator.is_main_process:
                 alone = None if in_stages else setup
@@ -110,19 +112,17 @@ def train_run(
     )
 
 
-def own_copies(
-    objectives: Sequence[Objective], student: nn.Module, teacher: Teacher | None
-) -> list[Objective]:
+def own_copies(objectives: Sequence[Objective], student: nn.Module) -> list[Objective]:
     """Return copies for one run.
 
-    An object that several of them contain stays one object, and what belongs to the student or the
-    teacher, such as the student's own last layer, stays theirs. What was compiled in place
-    (`objective.compile()`) is compiled in the copy too, with PyTorch's usual settings.
+    An object that several of them contain stays one object, and what belongs to the student, such
+    as its last layer, stays the student's; of a teacher's layer the copy is trained, if anything.
+    What was compiled in place (`objective.compile()`) is compiled in the copy too, with PyTorch's
+    usual settings.
     """
     kept: dict[int, Any] = {}
-    for each in (student, *(() if teacher is None else teacher.modules())):
-        if isinstance(each, nn.Module):  # anything else is refused later
-            kept |= {id(part): part for part in (*each.modules(), *each.parameters())}
+    if isinstance(student, nn.Module):  # anything else is refused later
+        kept = {id(part): part for part in (*student.modules(), *student.parameters())}
     copies = copy.deepcopy(list(objectives), kept)
     for one, other in zip(objectives, copies, strict=True):
         if isinstance(one, Objective):  # anything else is refused later
