@@ -15,9 +15,9 @@ from tutelage.teachers.predictor import Predictor
 def check_class_order(team: str, members: Mapping[str, Teacher]) -> None:
     """Refuse members that name their classes in different orders; tell of whom it is not known."""
     models = {
-        name: each.predict if isinstance(each, Predictor) else each.module
+        name: getattr(each, "predict", each.module)
         for name, each in members.items()
-        if isinstance(each, (Live, Predictor))
+        if isinstance(each, (Live, Predictor))  # others bring classes into order themselves
     }
     found = {name: getattr(each, "class_names", None) for name, each in models.items()}
     named = {name: tuple(map(str, each)) for name, each in found.items() if each}
