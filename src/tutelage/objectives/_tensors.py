@@ -38,7 +38,7 @@ def mean_of_rows(values: Tensor) -> Tensor:
 def kl_terms(log_q: Tensor, log_p: Tensor) -> Tensor:
     """Return p (log p − log q) elementwise; 0 where p is 0, whatever q is, as p log p → 0."""
     terms = F.kl_div(log_q, log_p, reduction="none", log_target=True)
-    if readable(log_p) and log_p.numel() and bool(log_p.amin() > -torch.inf):
+    if readable(log_p) and log_p.numel() and log_p.amin().item() > -torch.inf:
         return terms  # one look is faster than a mask
     return terms.masked_fill(log_p == -torch.inf, 0)
 

@@ -95,7 +95,7 @@ class RunningLosses:
         `examples` of the whole step, so that they add up.
         """
         output = losses.teacher.output
-        low = high = torch.zeros_like(losses.total)
+        low = high = None
         if output is not None:
             if isinstance(output, CoarseLogits):
                 logits = torch.cat([output.logits.flatten(), output.other])
@@ -107,6 +107,8 @@ class RunningLosses:
             if output.numel():  # a batch of texts of one token has no row
                 low, high = output.aminmax()
                 low, high = low.to(losses.total.dtype), high.to(losses.total.dtype)
+        if low is None or high is None:
+            low = high = torch.zeros_like(losses.total)
         self._values += (losses.total.detach(), *losses.parts.values(), low, high)
         self._batches.append((step, (examples, *losses.counts)))
 
