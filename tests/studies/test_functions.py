@@ -60,25 +60,46 @@ def test_what_a_function_tells_of_its_run_is_kept_with_it(setup, tmp_path):
 
 
 class Scaled(nn.Module):
+    """With tensors that are not in its state."""
+
     def __init__(self, body):
         super().__init__()
-        self.body, self.scale = body, torch.tensor(2.0)  # no buffer
+        self.body, self.scale = body, torch.tensor(2.0)
+        self.register_buffer("shift", torch.tensor(0.0), persistent=False)
 
     def forward(self, inputs):
-        return self.scale * self.body(inputs)
+        return self.scale * self.body(inputs) + self.shift
 
 
-def gelu(student):
-    student[1] = nn.GELU()
+def as_it_is(student):
     return student
 
 
-@pytest.mark.parametrize("change", [gelu, Scaled])
+def gelu(student):
+    student.body[1] = nn.GELU()
+    return student
+
+
+def scaled(student):
+    student.scale = torch.tensor(3.0)
+    return student
+
+
+def shifted(student):
+    student.shift += 1
+    return student
+
+
+@pytest.mark.parametrize("change", [as_it_is, gelu, scaled, shifted])
 def test_a_model_that_its_weights_do_not_make_again_is_not_kept(setup, calls, change):
-    own = partial(by_hand, calls=calls, change=change)
-    study = setup.study(arms={"own": own}, controls={}, seeds=1)
-    assert seeds_of(calls) == [0, 0]  # to train, and to measure its speed
-    assert type(study.student("own")) is type(change(setup.make()))
+    arm = tl.Arm(
+        run=partial(by_hand, calls=calls, change=change), student=lambda: Scaled(setup.make())
+    )
+    study = setup.study(arms={"own": arm}, controls={}, seeds=1)
+    assert seeds_of(calls) == ([0] if change is as_it_is else [0, 0])  # to train; to be timed
+    student, expected = study.student("own"), change(Scaled(setup.make()))
+    assert type(student.body[1]) is type(expected.body[1])
+    assert (student.scale, student.shift) == (expected.scale, expected.shift)
 
 
 def test_models_that_differ_in_a_plain_attribute_are_timed_each_by_itself(setup):

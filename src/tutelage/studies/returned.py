@@ -18,15 +18,14 @@ from tutelage.training.checkpointer import load, save
 def keep(path: Path, trained: Trained, untrained: nn.Module) -> None:
     """Write a returned student, if its weights in an untrained student make the same model.
 
-    A function may return a model of another architecture, or one that keeps tensors outside its
+    A function may return a model of another architecture, or one with other tensors outside its
     state; such a function is called again.
     """
     student, weights = trained.student, trained.student.state_dict()
-    outside = (each for module in student.modules() for each in vars(module).values())
     if (
         _form(student) == _form(untrained)
+        and _outside(student) == _outside(untrained)
         and all(isinstance(each, Tensor) for each in weights.values())
-        and not any(isinstance(each, Tensor) for each in outside)
     ):
         save(path, {"student": weights, "record": trained.record, "seconds": trained.seconds})
 
@@ -46,3 +45,11 @@ def kept(path: Path, untrained: nn.Module) -> Trained | None:
 
 def _form(model: nn.Module) -> str:
     return identity(model, tensors="none")
+
+
+def _outside(model: nn.Module) -> str:
+    """Return a text of the tensors that are not in the state: plain attributes, some buffers."""
+    state = model.state_dict().keys()
+    buffers = [each for name, each in model.named_buffers() if name not in state]
+    plain = [each for module in model.modules() for each in vars(module).values()]
+    return identity([*buffers, *(each for each in plain if isinstance(each, Tensor))])
