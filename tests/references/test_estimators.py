@@ -77,6 +77,19 @@ def test_named_columns_are_those_that_it_was_fitted_on(tmp_path):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_rows_of_the_same_codes_but_other_categories_are_other_answers(tmp_path):
+    """So that a run is not taken for one on a table in which a category was renamed."""
+    frame = pd.DataFrame({"job": ["cook", "smith"] * 20})
+    encode = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["job"]))
+    model = make_pipeline(encode, LogisticRegression()).fit(frame, [0, 1] * 20)
+    teacher = load_model("teacher", dump(model, tmp_path / "m.skops"))
+    prints = {
+        with_columns(teacher, TableColumns((Column("job", "category", names),))).fingerprint()
+        for names in (("cook", "smith"), ("cook", "tailor"))
+    }
+    assert len(prints) == 2
+
+
 def ignoring(inner):
     return make_column_transformer((inner, ["code"]), remainder="passthrough")
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tutelage.datasets.cells import as_text, number
 from tutelage.errors import ModelError
+from tutelage.identity import identity
 from tutelage.references.known_categories import (
     KnownCategories,
     are_numbers,
@@ -119,8 +120,9 @@ class RowModel:
         return self.name
 
     def fingerprint(self) -> str:
-        """Return the name and a hash of the model's file."""
-        return f"{self.name} {self.digest}"
+        """Return the name, a hash of the model's file, and what its rows are."""
+        columns = "" if self.columns is None else identity(self.columns)
+        return f"{self.name} {self.digest} {columns}"
 
 
 def digest_of(path: Path) -> str:
