@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import tutelage as tl
 from tutelage.datasets import Column, Columns, TableInputs
@@ -71,6 +71,24 @@ def test_the_model_and_the_random_state_are_left_as_they_were(net, file):
 def test_one_example_is_enough(net, file):
     assert tl.export(net, TensorDataset(INPUTS[:1]), file).examples == 1
     torch.testing.assert_close(outputs(file, input=INPUTS), net.eval()(INPUTS))
+
+
+@pytest.mark.parametrize("loader", [False, True])
+def test_as_many_examples_are_compared_as_are_asked_for(net, file, loader):
+    data = TensorDataset(INPUTS)
+    given = DataLoader(data, 7) if loader else data
+    assert tl.export(net, given, file, examples=40).examples == 40
+
+
+class RulesOut(nn.Module):
+    def forward(self, inputs):
+        return inputs.masked_fill(inputs < 0, -torch.inf)
+
+
+def test_classes_that_are_ruled_out_stay_so(file):
+    found = tl.export(RulesOut(), TensorDataset(INPUTS), file)
+    assert found.largest == INPUTS.amax().item()
+    assert torch.equal(outputs(file, input=INPUTS), RulesOut()(INPUTS))
 
 
 def test_several_inputs_by_position(file):
@@ -164,6 +182,11 @@ class Embeds(nn.Module):
         return {"hidden": inputs}
 
 
+class Broken(nn.Module):
+    def forward(self, inputs):
+        return inputs * torch.nan
+
+
 class OfTheValues(nn.Module):
     def forward(self, inputs):
         return inputs if inputs.sum() > 0 else -inputs
@@ -173,6 +196,7 @@ class OfTheValues(nn.Module):
     ("model", "reason"),
     [(Other(), r"close to the model's, whose largest is .*, got a difference of"),
      (OfTheValues(), "the model cannot be exported: "),
+     (Broken(), "a finite number for some of 70 examples, got none"),
      (Embeds(), r"or an object or dict with `logits`, got \{hidden: .*; choose the output")],
 )  # fmt: skip
 def test_a_file_that_is_not_the_model_is_not_written(net, file, model, reason):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -44,7 +43,7 @@ class Exported:
         outputs: Likewise.
         examples: On how many examples the file was compared with the model.
         difference: Largest difference of their outputs.
-        largest: Largest output of the model.
+        largest: Largest output of the model, infinite ones left out.
         seconds: Median time for one example, of `"PyTorch"` and `"ONNX Runtime"`.
         threads: CPU threads in these measurements.
     """
@@ -105,7 +104,7 @@ def export(
     Raises:
         ArgumentError: `path` does not end in `.onnx`.
         ModelError: The model cannot be exported, with the exporter's reason; the extra
-            `tutelage[onnx]` is not installed; outputs differ.
+            `tutelage[onnx]` is not installed; outputs differ, or none is finite.
         RunFolderError: The file cannot be written.
     """
     path = Path(path).expanduser()
@@ -123,10 +122,13 @@ def export(
         own, prepare = _copied(model), None
         if isinstance(own, Prepared) and not isinstance(own.prepare, nn.Module):
             own, prepare = own.wrapped, own.prepare
-        batches = []
-        for batch in islice(as_source("data", data, _BATCH).epoch(0), -(-examples // _BATCH)):
-            inputs = moved(batch.inputs, torch.device("cpu"))
+        batches = list[Batch]()
+        for batch in as_source("data", data, _BATCH).epoch(0):
+            inputs = moved(batch[:examples].inputs, torch.device("cpu"))
             batches.append(Batch(inputs if prepare is None else prepare(inputs)))
+            examples -= len(batches[-1])
+            if examples <= 0:
+                break
         observe(own, batches[0].inputs, OUTPUT, "model")  # so that its own errors come as they are
         return _write(OutputOnly(own), batches, path, metadata)
 
@@ -175,14 +177,21 @@ def _compared(
     session: OnnxSession, model: nn.Module, batches: list[Batch], path: Path, file_bytes: int
 ) -> Exported:
     """Compare the outputs of a file with the model's, and time both."""
-    difference = largest = 0.0
+    difference, largest, compared = 0.0, 0.0, 0
     inputs, outputs = session.described()
     alone = batches[0][:1]
     for batch in (*batches, alone, *_shorter(model, batches[0], inputs)):
         expected = observe(model, batch.inputs, OUTPUT, "model").wanted_output()
         output = observe(session, batch.inputs, OUTPUT, "file").wanted_output()
         difference = max(difference, check_close(output, expected, len(batch), _TOLERANCE))
-        largest = max(largest, expected.abs().amax().item())
+        finite = expected[expected.isfinite()]
+        compared += len(finite)
+        largest = max(largest, finite.abs().amax().item() if len(finite) else 0.0)
+    if not compared:
+        raise ModelError(
+            f"the model must return a finite number for some of {sum(map(len, batches))} examples, "
+            "got none, so that nothing could be compared; look at its weights and at the data"
+        )
     times = latencies({"PyTorch": model, "ONNX Runtime": session}, alone, (1,))
     return Exported(
         path=path,
