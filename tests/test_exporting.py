@@ -276,6 +276,11 @@ def test_a_teacher_of_tables_gets_its_own_columns_and_codes(tmp_path, monkeypatc
         tl.Recipe(recipe | changed, name="less").run()
 
 
+def test_the_folder_of_another_run_is_refused_with_the_way_out(tmp_path):
+    with pytest.raises(tl.RecipeError, match=r"without recipe\.yaml; .* tl\.export\(run\.student"):
+        tl.Recipe.from_file(tmp_path)
+
+
 def test_the_student_of_a_recipe_says_what_it_takes_and_gives(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = "".join(f"{20 + n % 50},{'low' if n % 50 < 25 else 'high'}\n" for n in range(200))

@@ -74,6 +74,12 @@ class Recipe:
         path = Path(path).expanduser()
         if path.is_dir():
             path /= "recipe.yaml"
+            if not path.exists():
+                raise RecipeError(
+                    f"{path.parent} must be the folder of a recipe's run, got one without "
+                    "recipe.yaml; a run of Python has none: use its student there, such as by "
+                    "tl.export(run.student, data, path)"
+                )
         document = read_document(path)
         override(document, overrides)
         return cls(document, path.stem)
