@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from torch import Tensor
 from tutelage.datasets.cells import are_other_dates, as_text, in_other_form, mapped, places
 from tutelage.datasets.frame import Cells, Frame
 from tutelage.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FEW = 50
 _DAY = 86_400_000_000
@@ -28,11 +31,13 @@ class Column:
         kind: Numbers; categories, whose code is their place in `categories`; or dates, in days
             since 1970-01-01.
         categories: The categories of the training data, sorted.
+        used: Whether it is an input of a network by `TableInputs`; teachers get all columns.
     """
 
     name: str
     kind: Literal["number", "category", "date"]
     categories: tuple[str, ...] = ()
+    used: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,11 @@ class Columns:
     def names(self) -> tuple[str, ...]:
         """The names of the columns."""
         return tuple(each.name for each in self.columns)
+
+    @property
+    def used(self) -> list[int]:
+        """The positions of the columns that are inputs of a network."""
+        return [at for at, each in enumerate(self.columns) if each.used]
 
     @classmethod
     def fit(
@@ -100,6 +110,17 @@ class Columns:
                 f"shape {list(array.shape)}; give rows of the same data"
             )
         return {each.name: _decoded(each, array[:, at]) for at, each in enumerate(self.columns)}
+
+    def frame(self, rows: Tensor | NDArray[Any]) -> pd.DataFrame:
+        """Return rows `[rows, columns]` as the table that pandas read them from.
+
+        The columns have the names, order, values and dtypes that pandas gave to the training
+        file, so that a model that was fitted on it gets what it was fitted on. Those that a network
+        does not use, such as identifiers, are among them; labels are not.
+        """
+        import pandas as pd  # noqa: PLC0415 - heavy
+
+        return pd.DataFrame(self.named(rows))
 
     def recoded(self, rows: NDArray[np.float64], of: Columns) -> NDArray[np.float64]:
         """Return rows of other columns as rows of these: in this order, by these codes.
