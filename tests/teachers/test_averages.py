@@ -180,21 +180,14 @@ class TestKinds:
         with pytest.raises(ArgumentError, match="must combine outputs as the objective reads"):
             tl.Distiller(nn.Linear(2, 3), Ensemble(self.TWO, **settings), objective)
 
-    def test_a_consensus_on_values_is_refused(self):
-        consensus = tl.teachers.Consensus(self.TWO)
-        with pytest.raises(ModelError, match="got an objective on values"):
-            tl.Distiller(nn.Linear(2, 3), consensus, tl.OutputRegression())
-
     def test_the_mean_of_logits_is_of_all_kinds(self):
         for objective in (tl.BinaryTargets(), tl.SoftTargets(), tl.OutputRegression()):
             tl.Distiller(nn.Linear(2, 3), [*self.TWO], objective)
 
     def test_teachers_of_classes_that_exclude_each_other_are_refused(self):
-        consensus = tl.teachers.Consensus(self.TWO)
         some = tl.teachers.Specialist(nn.Linear(2, 2), labels=[0, 2], other_class=False)
-        for teacher, name in ((consensus, "Consensus"), (some, "Specialist")):
-            with pytest.raises(ModelError, match=rf"a {name} .*logits of all labels side by side"):
-                tl.Distiller(nn.Linear(2, 3), teacher, tl.BinaryTargets())
+        with pytest.raises(ModelError, match=r"a Specialist .*logits of all labels side by side"):
+            tl.Distiller(nn.Linear(2, 3), some, tl.BinaryTargets())
         reordered = tl.teachers.Specialist(nn.Linear(2, 3), [2, 0, 1], other_class=False, classes=3)
         tl.Distiller(nn.Linear(2, 3), reordered, tl.BinaryTargets())
 

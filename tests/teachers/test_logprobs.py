@@ -67,12 +67,11 @@ def test_a_text_without_tokens_has_no_output(tmp_path):
     assert found.read("output", [2, 0, 1]).ids.tolist() == [[1, 2], [1, 2]]
 
 
-@pytest.mark.parametrize("team", ["consensus", "specialists", "specialist"])
+@pytest.mark.parametrize("team", ["specialists", "specialist"])
 def test_a_team_of_records_can_be_labelled(team, tmp_path):
     """Though none of its members is a module that tells that outputs are about the next token."""
     one, other = (recorded(tmp_path / f"{name}.jsonl", [4] * 4) for name in "ab")
     teacher = {
-        "consensus": lambda: tl.teachers.Consensus([one, other], classes=9),
         "specialists": lambda: tl.teachers.Specialists({"a": one, "b": other}),
         "specialist": lambda: tl.teachers.Specialists({"a": one}, generalist=other),
     }[team]()
@@ -81,9 +80,7 @@ def test_a_team_of_records_can_be_labelled(team, tmp_path):
     assert found.answers(range(4)).tolist() == [3] * 4
 
 
-@pytest.mark.parametrize("record", ['{"input_ids": "abc", "token_ids": 1, "top_values": 2}',
-                                    '{"topk_logits": [], "index": "first"}'])  # fmt: skip
-def test_a_record_whose_key_cannot_be_read_is_refused(record, tmp_path):
-    (tmp_path / "a.jsonl").write_text(record)
+def test_a_record_whose_ids_cannot_be_read_is_refused(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"input_ids": "abc"}')
     with pytest.raises(tl.DataError, match="must be a file of records"):
         Recorded(tmp_path / "a.jsonl")

@@ -16,7 +16,6 @@ from tutelage.errors import ModelError
 from tutelage.signals import Batch
 from tutelage.teachers import (
     AnyTeacher,
-    Consensus,
     Ensemble,
     Specialist,
     Specialists,
@@ -116,15 +115,6 @@ def test_specialists_of_some_classes_teach_rows() -> None:
     values = tl.objectives.coarse_soft_targets(flat(student(pixels), labels), targets, 2)
     expected = torch.stack([values[owners == each].mean() for each in range(IMAGES)]).mean()
     assert torch.allclose(losses.total, expected, atol=1e-6)
-
-
-def test_a_consensus_of_teachers_of_rows() -> None:
-    pixels, labels = images()
-    members = [Specialist(segmenter(0, 3), [0, 1]), Specialist(segmenter(1, 3), [2, 3])]
-    found = ask(Consensus(members, classes=CLASSES), Batch(pixels, labels), OUTPUT)
-    rows = int((labels != -100).sum())
-    assert found.wanted_output().shape == (rows, CLASSES)
-    assert torch.allclose(found.wanted_output().exp().sum(1), torch.ones(rows))
 
 
 def losses_of(teacher: AnyTeacher, batch: Batch, objective: tl.Objective) -> Tensor:

@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 import tutelage as tl
 from tutelage.errors import DataError, ModelError, NonFiniteError
 from tutelage.objectives import soft_targets
-from tutelage.teachers import Consensus, Ensemble, Specialist, Specialists
+from tutelage.teachers import Ensemble, Specialist, Specialists
 
 DOMAINS, CLASSES, INPUTS = ("a", "b", "c"), 6, 4
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
@@ -151,12 +151,6 @@ class TestClasses:
         restricted = self.best(self.specialists(), self.Restricted())
         assert coarsened > 0.9
         assert restricted < coarsened - 0.2
-
-    def test_without_routing_a_consensus_joins_them(self):
-        consensus = Consensus(self.specialists(), classes=CLASSES)
-        run = self.distilled(consensus, tl.SoftTargets(1.0), epochs=5)
-        assert run.history[-1]["val/accuracy"] > 0.9
-        assert run.history[-1]["val/agreement"] > 0.9
 
     def test_figures_of_all_classes_are_left_out_and_all_else_is_there(self, tmp_path):
         run = self.distilled(self.specialists(), tl.SoftTargets(2.0), epochs=1)

@@ -74,7 +74,7 @@ class BinaryTargets(Objective):
             raise ModelError(
                 "BinaryTargets needs the teacher's logit of every label, got CoarseLogits, which "
                 "are probabilities of classes that exclude each other; give the teacher without "
-                "Specialist or Consensus, and label without `top_k` and `sampled_classes`"
+                "Specialist, and label without `top_k` and `sampled_classes`"
             )
         return binary_targets(student.wanted_output(), targets, self.temperature(batch.progress))
 

@@ -1,8 +1,7 @@
 """Teachers: modules, callables such as scikit-learn's, stored targets, and combinations of them.
 
-`Ensemble` averages teachers of the same classes, `Specialists` has one teacher for each domain, a
-`Specialist` knows some of the classes, and `Consensus` combines teachers of different classes where
-domains are not known.
+`Ensemble` averages teachers of the same classes, `Specialists` has one teacher for each domain, and
+a `Specialist` knows some of the classes.
 """
 
 from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask, ask_first
@@ -15,7 +14,6 @@ from tutelage.teachers.averages import (
     mean_of_outputs,
     mean_of_probabilities,
 )
-from tutelage.teachers.consensus import Consensus
 from tutelage.teachers.ensemble import Ensemble
 from tutelage.teachers.live import Live
 from tutelage.teachers.predictor import Predictor
@@ -28,7 +26,6 @@ from tutelage.teachers.stored import Stored
 
 __all__ = [
     "AnyTeacher",
-    "Consensus",
     "Ensemble",
     "Live",
     "Predictor",

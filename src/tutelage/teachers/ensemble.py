@@ -234,7 +234,7 @@ class Ensemble(Team):
         if len(dense) < len(outputs):
             raise ModelError(
                 "an Ensemble must have teachers of all classes, got one that knows some; combine "
-                "these in Specialists, by domain, or in Consensus"
+                "these in Specialists, by domain"
             )
         shapes = {name: list(each.shape) for name, each in zip(self.names, dense, strict=True)}
         if len({each.shape for each in dense}) > 1:

@@ -1,7 +1,9 @@
-"""Files that DistillKit, NeMo-Aligner and Megatron-LM write, by encoders of their descriptions."""
+"""examples/convert_topk.py: files of DistillKit and NeMo-Aligner, by encoders of their formats."""
 
 import json
 import random
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +15,9 @@ import yaml
 import tutelage as tl
 from language_models import VOCABULARY, make
 from tutelage.teachers import Recorded
-from tutelage.teachers._distillkit import Compression
+
+EXAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "convert_topk.py"))
+convert = EXAMPLE["main"]
 
 K = 8
 PLAIN = {"d": VOCABULARY, "k": K, "exact_k": K, "delta_encoding": False, "residual_bins": []}
@@ -127,17 +131,20 @@ def captured(folder, records, given):
     return folder
 
 
-def asked(teacher, data):
-    return teacher.logprobs(data, torch.arange(len(data)))
+def converted(*arguments, data=None):
+    """Convert and read what is known of some texts."""
+    out = arguments[1].with_suffix(".converted.jsonl")
+    convert(*map(str, (*arguments, out)))
+    data = texts() if data is None else data
+    return Recorded(out, vocabulary=VOCABULARY).logprobs(data, None)
 
 
 @pytest.mark.parametrize("given", SETTINGS.values(), ids=SETTINGS)
 def test_distillkit_is_read_as_it_was_written(given, model, tmp_path):
     made = [record(ids, model, given) for ids in texts()]
     folder = captured(tmp_path / "captured", [each for each, _ in made], given)
-    for found, ids, (_, values) in zip(
-        asked(Recorded(folder), texts()), texts(), made, strict=True
-    ):
+    found_of = converted("distillkit", folder)
+    for found, ids, (_, values) in zip(found_of, texts(), made, strict=True):
         assert found.ids.tolist() == answers(ids, model)[1].tolist()[:-1]
         close = 0.05 if "float16" in str(given) else 1e-4
         np.testing.assert_allclose(found.values, values, rtol=close, atol=close)
@@ -145,36 +152,22 @@ def test_distillkit_is_read_as_it_was_written(given, model, tmp_path):
             np.testing.assert_allclose(found.values, answers(ids, model)[0][:-1], atol=2e-6)
 
 
-def test_one_of_its_files_and_rows_of_packed_texts(model, tmp_path):
-    """As many rows as tokens; the last is of a token that no one has."""
+def test_as_many_rows_as_tokens_of_packed_texts(model, tmp_path):
+    """The last row is about a token that no one has."""
     given = SETTINGS["exact"]
     made = [record(ids, model, given, rows=None)[0] for ids in texts()]
-    captured(tmp_path / "captured", made, given)
-    pq.write_table(pa.Table.from_pylist(made), tmp_path / "captured" / "one.parquet")
-    found = asked(Recorded(tmp_path / "captured" / "one.parquet"), texts())
-    for each, ids in zip(found, texts(), strict=True):
+    folder = captured(tmp_path / "captured", made, given)
+    for each, ids in zip(converted("distillkit", folder), texts(), strict=True):
         assert each.ids.tolist() == answers(ids, model)[1].tolist()[:-1]
-
-
-def test_its_values_without_compression(model, tmp_path):
-    lines = []
-    for ids in texts():
-        values, places = answers(ids, model)
-        lines.append({"input_ids": ids, "token_ids": places.tolist()[:-1],
-                      "top_values": values.tolist()[:-1]})  # fmt: skip
-    (tmp_path / "raw.jsonl").write_text("\n".join(map(json.dumps, lines[::-1])))
-    found = asked(Recorded(tmp_path / "raw.jsonl", vocabulary=VOCABULARY), texts())
-    for each, ids in zip(found, texts(), strict=True):
-        assert each.ids.tolist() == answers(ids, model)[1].tolist()[:-1]
-        np.testing.assert_allclose(each.values, answers(ids, model)[0][:-1])
 
 
 def test_a_store_of_it_is_that_of_the_model(model, tmp_path):
     given, data = SETTINGS["exact"], [{"input_ids": torch.tensor(each)} for each in texts()]
     folder = captured(tmp_path / "c", [record(ids, model, given)[0] for ids in texts()], given)
     runs = []
-    for name, teacher in (("captured", Recorded(folder, VOCABULARY)), ("live", model)):
-        store = tl.label(teacher, data, out=tmp_path / name, top_k=K, dtype="float32")
+    convert("distillkit", str(folder), str(tmp_path / "c.jsonl"))
+    for name, teacher in (("c", Recorded(tmp_path / "c.jsonl", VOCABULARY)), ("live", model)):
+        store = tl.label(teacher, data, out=tmp_path / f"of {name}", top_k=K, dtype="float32")
         student = make("Llama", seed=2)
         run = tl.distill(store, student, train=data, objective=tl.SoftTargets(1), epochs=1,
                          batch_size=2, engine=tl.Engine(device="cpu", progress=False))  # fmt: skip
@@ -182,66 +175,25 @@ def test_a_store_of_it_is_that_of_the_model(model, tmp_path):
     torch.testing.assert_close(*runs, rtol=1e-4, atol=1e-6)
 
 
-OTHER = {
-    "without settings": (None, "need the file compression_config.yaml"),
-    "no YAML": ("{", "must be YAML"),
-    "of another kind": ({"k": 3}, "settings of DistillKit's compression"),
-    "of contradictions": (PLAIN | {"exact_k": K + 1}, "must describe k values"),
-    "with fewer bytes": (PLAIN | {"exact_dtype": "float16"}, "bytes a token by"),
-    "with larger ids": (PLAIN | {"d": 2 * VOCABULARY + 1}, "bytes a token by"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("given", "words"), OTHER.values(), ids=OTHER)
-def test_other_settings_are_refused(given, words, model, tmp_path):
+@pytest.mark.parametrize(
+    "other", [{"exact_dtype": "float16"}, {"d": 2 * VOCABULARY + 1}, {"exact_k": 4}]
+)
+def test_settings_of_other_data_are_refused(other, model, tmp_path):
     folder = captured(tmp_path / "c", [record(each, model, PLAIN)[0] for each in texts()], PLAIN)
-    path = folder / "compression_config.yaml"
-    if given is None:
-        path.unlink()
-    else:
-        path.write_text(given if isinstance(given, str) else yaml.safe_dump(given))
-    with pytest.raises(tl.DataError, match=words):
-        asked(Recorded(folder), texts())
-
-
-def test_what_else_does_not_fit_is_refused(model, tmp_path):
-    one, _ = record(texts()[0], model, PLAIN)
-    folder = captured(tmp_path / "c", [one] * 6, PLAIN)
-    with pytest.raises(tl.DataError, match="by its `input_ids`, got none of a text of 5 tokens"):
-        asked(Recorded(folder), texts()[:2])
-    with pytest.raises(tl.DataError, match=r"6 bits each .`d` is 64., which are other ids from 64"):
-        Recorded(folder, vocabulary=65)
-    repeated = one | {"bytepacked_indices": [[0] * 6 for _ in one["bytepacked_indices"]]}
-    folder = captured(tmp_path / "repeated", [repeated] * 6, PLAIN)
-    with pytest.raises(tl.DataError, match="of different tokens"):
-        asked(Recorded(folder), texts()[:1])
-    legacy = {
-        "input_ids": [1, 2],
-        "packed_indices": [[1]],
-        "exact_values": [[0.5]],
-        "coeffs": [[1.0]],
-    }
-    (tmp_path / "legacy.jsonl").write_text(json.dumps(legacy))
-    with pytest.raises(tl.DataError, match=r"LogprobCompressor\.decompress_to_sparse"):
-        asked(Recorded(tmp_path / "legacy.jsonl"), [[1, 2]])
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(tl.DataError, match="must be a file of records"):
-        Recorded(tmp_path / "empty")
+    (folder / "compression_config.yaml").write_text(yaml.safe_dump(PLAIN | other))
+    with pytest.raises(SystemExit, match="bytes a token by compression_config"):
+        converted("distillkit", folder)
 
 
 def test_compressed_values_are_those_of_hand():
     """Two values as they are, a line 1 + 2t, and steps of ½ in three bits."""
-    given = Compression.of(
-        {"d": 5, "k": 4, "exact_k": 2, "exact_dtype": "float16", "polynomial_terms": [0, 1],
-         "term_dtype": "float16", "residual_bins": [a_bin("float16", 3, 2)],
-         "delta_encoding": False}, "here",
-    )  # fmt: skip
+    given = {"d": 5, "k": 4, "exact_k": 2, "exact_dtype": "float16", "polynomial_terms": [0, 1],
+             "term_dtype": "float16", "residual_bins": [a_bin("float16", 3, 2)],
+             "delta_encoding": False}  # fmt: skip
     # −1.0, −2.0, 1.0, 2.0 and 0.5 in float16, then 000 and 111: −4 and 3 steps.
     row = [0x00, 0xBC, 0x00, 0xC0, 0x00, 0x3C, 0x00, 0x40, 0x00, 0x38, 0b00011100]
-    found = given.values(torch.tensor([row], dtype=torch.uint8))
+    found = EXAMPLE["decompressed"](torch.tensor([row], dtype=torch.uint8), given)
     assert found.tolist() == [[-1.0, -2.0, 1 - 2.0, 3 + 1.5]]
-    ids = given.ids(torch.tensor([[0b00001010, 0b01000000]], dtype=torch.uint8))
-    assert ids.tolist() == [[0, 2, 4, 4]]  # 000, 010, 100, 100
 
 
 def nemo(ids, model, number, pad=2):
@@ -257,24 +209,15 @@ def nemo(ids, model, number, pad=2):
 
 
 def test_nemo_aligner_in_any_order_and_of_no_other_texts(model, tmp_path):
-    path = tmp_path / "topk.jsonl"
+    path, data = tmp_path / "topk.jsonl", tmp_path / "texts.jsonl"
     records = [nemo(ids, model, number) for number, ids in enumerate(texts())]
     path.write_text("\n".join(map(json.dumps, records[::-1])))
-    for each, ids in zip(asked(Recorded(path, VOCABULARY), texts()), texts(), strict=True):
+    data.write_text("\n".join(json.dumps({"input_ids": each}) for each in texts()))
+    for each, ids in zip(converted("nemo", path, data), texts(), strict=True):
         assert each.ids.tolist() == answers(ids, model)[1].tolist()[:-1]
         np.testing.assert_allclose(each.values, answers(ids, model)[0][:-1], atol=1e-5)
-    with pytest.raises(tl.DataError, match="must be of the text's own tokens"):
-        asked(Recorded(path), texts()[::-1])
-    with pytest.raises(tl.DataError, match="by its `index` 6, got none"):
-        asked(Recorded(path), [*texts(), [1, 2]])
-    path.write_text(json.dumps({"topk_logits": [[0.0]], "index": 0}))
-    with pytest.raises(tl.DataError, match="must have the columns"):
-        asked(Recorded(path), texts()[:1])
-
-
-@pytest.mark.parametrize("of_folder", [True, False])
-def test_shards_of_megatron_are_refused_with_the_way_out(of_folder, tmp_path):
-    path = tmp_path / "cp0_dp1__100.tar"
-    path.write_bytes(b"")
-    with pytest.raises(tl.DataError, match=r"cp0_dp1__100.tar, an archive as Megatron.*JSON lines"):
-        Recorded(tmp_path if of_folder else path)
+    with pytest.raises(tl.DataError, match="by its ids, got none"):
+        converted("nemo", path, data, data=[[1, 2]])
+    data.write_text("\n".join(json.dumps({"input_ids": each}) for each in texts()[::-1]))
+    with pytest.raises(SystemExit, match="must be of the text's own tokens"):
+        converted("nemo", path, data)
