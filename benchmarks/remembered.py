@@ -38,7 +38,7 @@ class Remembered(Teacher):
         rows = DataLoader(TensorDataset(inputs), 2000)
         with self.teacher.ready(torch.device("cpu")):
             outputs = [self.teacher.signals(Batch(each), OUTPUT) for (each,) in rows]
-        self.known.append((inputs, torch.cat([each.wanted_output() for each in outputs])))
+        self.known.append((inputs, torch.cat([each.logits for each in outputs])))
         return data
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:

@@ -47,7 +47,7 @@ class InThirds(tl.teachers.Teacher):
         """Return the three outputs joined."""
         ends = [round(len(batch) * part / 3) for part in range(4)]
         outputs = [
-            member.signals(batch[begin:end], fields).wanted_output()
+            member.signals(batch[begin:end], fields).logits
             for member, begin, end in zip(self.members, ends[:-1], ends[1:], strict=True)
         ]
         return tl.Signals(torch.cat(outputs))

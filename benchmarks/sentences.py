@@ -221,7 +221,7 @@ class Recalled(Teacher):
             order = data.lengths.argsort(stable=True)
             for part in order.split(100):
                 batch = Batch.of(data.__getitems__(part.tolist()))
-                rows[part] = self.live.signals(batch, OUTPUT).wanted_output()
+                rows[part] = self.live.signals(batch, OUTPUT).logits
             self.folder.mkdir(parents=True, exist_ok=True)
             np.save(path, rows.numpy())
         return torch.from_numpy(np.load(path))

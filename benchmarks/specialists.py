@@ -104,10 +104,10 @@ class Restricted(tl.Objective):
 
     def forward(self, student: tl.Signals, teacher: tl.Signals, batch: tl.Batch) -> Tensor:
         """Return the divergences, `[batch]`."""
-        known = teacher.wanted_targets()
+        known = teacher.targets
         assert isinstance(known, tl.CoarseLogits)
         absent = known.ids < 0
-        ours = student.wanted_output().gather(1, known.ids.clamp(min=0))
+        ours = student.logits.gather(1, known.ids.clamp(min=0))
         log_q = ours.masked_fill(absent, -1e4).log_softmax(dim=1)
         log_p = known.logits.masked_fill(absent, -1e4).log_softmax(dim=1)
         return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)

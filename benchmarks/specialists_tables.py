@@ -61,6 +61,6 @@ def _accuracy(teachers: Iterable[nn.Module | Teacher], test: tl.data.Domains) ->
     right = 0
     for teacher, data in zip(teachers, test.sets.values(), strict=True):
         inputs, labels = data.tensors
-        outputs = as_teacher(teacher).signals(tl.Batch(inputs), OUTPUT).wanted_output()
+        outputs = as_teacher(teacher).signals(tl.Batch(inputs), OUTPUT).logits
         right += int((outputs.argmax(dim=1) == labels).sum())
     return right / len(test)

@@ -51,11 +51,11 @@ class TestCoarse:
 
     def test_an_output_of_some_classes_is_no_output_of_all(self):
         signals = Signals(self.KNOWN)
-        assert signals.wanted_targets() is self.KNOWN
-        assert signals.full_output() is None
+        assert signals.targets is self.KNOWN
+        assert signals.dense_or_none is None
         with pytest.raises(ModelError, match=r"needs all classes of the teacher, .*SoftTargets"):
-            signals.wanted_output()
-        assert Signals(X).wanted_targets() is Signals(X).full_output() is X
+            _ = signals.logits
+        assert Signals(X).targets is Signals(X).dense_or_none is X
 
     @pytest.mark.parametrize(
         "parts",

@@ -119,7 +119,7 @@ def test_copies_of_a_batch_count_once_over_all_processes():
     distiller = Distiller(student, teacher, BOTH)
     whole = distiller(Batch(X[:2], Y[:2])).total
     # Three processes hold the same two examples.
-    copy_of_three = Batch(X[:2], Y[:2], copies=3)
+    copy_of_three = Batch(X[:2], Y[:2], replicas=3)
     counts = sum(distiller.counts(copy_of_three) for _ in range(3))
     assert counts.tolist() == [1.0, 2.0]
     torch.testing.assert_close(
@@ -288,7 +288,7 @@ def test_parameters_of_the_objective_are_trained_with_the_students():
             self.projector = nn.Linear(3, 2).double()
 
         def forward(self, student, teacher, batch):
-            difference = self.projector(student.wanted_output()) - teacher.wanted_output()
+            difference = self.projector(student.logits) - teacher.logits
             return difference.square().mean(dim=1)
 
     distiller = Distiller(Counting(3), Counting(2), 0.5 * Projected())

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tutelage.errors import DataError
-from tutelage.nested import describe, first_tensor, moved
+from tutelage.nested import describe, first_tensor, to_device
 
 X, Y = torch.arange(12.0).reshape(4, 3), torch.tensor([0, 1, 2, 3])
 
@@ -38,7 +38,7 @@ def test_more_than_four_of_a_kind_are_counted(length, words):
 
 def test_values_without_tensors_do_not_move():
     meta = torch.device("meta")
-    inputs = moved({"a": [X, "text"], "b": None}, meta)
+    inputs = to_device({"a": [X, "text"], "b": None}, meta)
     assert inputs["a"][0].device == meta
     assert (inputs["a"][1], inputs["b"]) == ("text", None)
-    assert moved(X, X.device) is X
+    assert to_device(X, X.device) is X

@@ -62,7 +62,7 @@ def test_examples_of_one_length_weigh_as_without_it():
 def test_terms_keep_their_names_and_weights_in_sums():
     inner = RowMean(0.3 * tl.HardLabels() + 0.7 * tl.SoftTargets(2))
     both = 2 * (inner + tl.Selective(RowMean(tl.DKD()))) + tl.FeatureMatch({"a": "b"})
-    names = [(term.name, term.weight(1.0), term.objective.by_row) for term in both.terms()]
+    names = [(term.name, term.weight(1.0), term.objective.weight_by_rows) for term in both.terms()]
     assert names == [
         ("hard_labels", 0.6, True), ("soft_targets", 1.4, True), ("dkd", 2.0, True),
         ("feature_match", 1.0, False),

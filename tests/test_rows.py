@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import tutelage as tl
 from tutelage.errors import DataError, ModelError
 from tutelage.layers import Output
-from tutelage.positions import by_row, labels_by_row
+from tutelage.positions import flatten_rows, labels_by_row
 from tutelage.rows import Rows
 from tutelage.signals import Batch, Signals
 
@@ -134,8 +134,8 @@ def outputs_of(shape: tuple[int, ...], **parts: Any) -> tuple[Tensor, Rows | Non
     torch.manual_seed(0)
     output = torch.randn(shape)
     batch = Batch(parts.pop("inputs", torch.zeros(shape[0], 1)), **parts)
-    found = by_row(Signals(output), batch, "student")
-    return found.wanted_output(), found.rows
+    found = flatten_rows(Signals(output), batch, "student")
+    return found.logits, found.rows
 
 
 def ids(*shape: int) -> Tensor:
@@ -168,13 +168,13 @@ def test_where_the_classes_are(
 
 def test_rows_keep_the_order_of_positions() -> None:
     output = torch.arange(24.0).reshape(1, 2, 3, 4)  # classes second
-    found = by_row(Signals(output), Batch(output, ids(1, 3, 4)), "student").wanted_output()
+    found = flatten_rows(Signals(output), Batch(output, ids(1, 3, 4)), "student").logits
     assert torch.equal(found, output[0].flatten(1).T)
 
 
 def test_a_map_is_resized_bilinearly_to_the_labels() -> None:
     output = torch.randn(2, 3, 4, 6)
-    found = by_row(Signals(output), Batch(output, ids(2, 8, 12)), "student").wanted_output()
+    found = flatten_rows(Signals(output), Batch(output, ids(2, 8, 12)), "student").logits
     expected = F.interpolate(output, (8, 12), mode="bilinear", align_corners=False)
     assert torch.equal(found, expected.movedim(1, -1).flatten(0, 2))
 

@@ -97,9 +97,9 @@ def test_all_tensors_move_to_a_device_and_the_rest_stays():
 
 
 def test_progress_may_be_set_on_the_way_to_the_device():
-    batch = Batch(X, Y, progress=0.25, copies=3)
+    batch = Batch(X, Y, progress=0.25, replicas=3)
     moved = batch.to(torch.device("cpu"), progress=0.5)
-    assert (moved.progress, moved.copies) == (0.5, 3)
+    assert (moved.progress, moved.replicas) == (0.5, 3)
     assert batch.progress == 0.25
     assert batch.to(torch.device("cpu")).progress == 0.25
 
@@ -109,7 +109,7 @@ def test_a_tensor_that_is_on_the_device_is_not_copied():
 
 
 def test_parts_of_a_batch_are_held_by_as_many_processes():
-    assert Batch(X, Y, copies=3)[1:].copies == 3
+    assert Batch(X, Y, replicas=3)[1:].replicas == 3
 
 
 def test_wants_of_two_are_their_union():
@@ -134,20 +134,20 @@ def test_fields_are_true_if_something_is_required():
 
 
 def test_reading_an_output_that_is_not_in_wants_is_refused():
-    assert Signals(X).wanted_output() is X
+    assert Signals(X).logits is X
     with pytest.raises(DataError, match="do not contain; add it to `wants`"):
-        Signals().wanted_output()
+        _ = Signals().logits
 
 
 def test_positions_take_the_same_examples_of_every_part():
     rows = torch.tensor([3, 0])
-    batch = Batch({"a": X, "b": (X, X)}, Y, INDEX, NAMES, progress=0.5, copies=2)[rows]
+    batch = Batch({"a": X, "b": (X, X)}, Y, INDEX, NAMES, progress=0.5, replicas=2)[rows]
     assert torch.equal(batch.inputs["a"], X[rows])
     assert [torch.equal(part, X[rows]) for part in batch.inputs["b"]] == [True, True]
     assert batch.labels.tolist() == [3, 0]
     assert batch.index.tolist() == [10, 7]
     assert batch.domain == ["b", "a"]
-    assert (batch.progress, batch.copies) == (0.5, 2)
+    assert (batch.progress, batch.replicas) == (0.5, 2)
 
 
 def test_positions_take_the_domains_of_a_tensor_too():

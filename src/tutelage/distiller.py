@@ -14,8 +14,8 @@ from tutelage.data import randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import evaluating
 from tutelage.layers.capture import TRACES_CAPTURE, check_layers
-from tutelage.layers.gradients import check_gradients, rest
-from tutelage.layers.language import as_asked
+from tutelage.layers.gradients import check_gradients, eval_frozen_modules
+from tutelage.layers.language import shift_labels_for
 from tutelage.layers.own_loss import observe_student
 from tutelage.layers.prepared import tokenizer_of
 from tutelage.nested import named_tensors
@@ -23,7 +23,7 @@ from tutelage.objectives import Objective
 from tutelage.objectives._by_chunk import CHUNK_LOGITS_FROM, with_heads
 from tutelage.objectives._tensors import look_like_probabilities
 from tutelage.objectives._valid import masked, valid_examples, values_of
-from tutelage.positions import by_row, check_width
+from tutelage.positions import check_width, flatten_rows
 from tutelage.signals import Batch, Signals
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher, ask, ask_first
 
@@ -157,7 +157,7 @@ class Distiller(nn.Module):
         weights = [term.weight(batch.progress) for term in self._terms]
 
         def mean(number: int, values: Tensor) -> Tensor:
-            return _mean(values, masks[number], divisors[number], batch.copies)
+            return _mean(values, masks[number], divisors[number], batch.replicas)
 
         objectives = [term.objective for term in self._terms]
         each_of = values_of(
@@ -174,8 +174,8 @@ class Distiller(nn.Module):
         return Losses(cast("Tensor", total), parts, tuple(divisors), student, teacher)
 
     def _asked(self, batch: Batch) -> Batch:
-        """Return the batch as a language model's output is about it; see `as_asked`."""
-        return as_asked(batch, self.student, self._wants.student.output)
+        """Return the batch as a language model's output is about it; see `shift_labels_for`."""
+        return shift_labels_for(batch, self.student, self._wants.student.output)
 
     def _observe(self, batch: Batch) -> tuple[Signals, Signals]:
         """Return the signals of teacher and student."""
@@ -188,7 +188,7 @@ class Distiller(nn.Module):
                 asked = torch.compiler.disable(ask)
             teacher = asked(self.teacher, batch, self._wants.teacher)
         student = observe_student(self.student, batch, self._wants.student, "student")
-        student = by_row(student, batch, "student")
+        student = flatten_rows(student, batch, "student")
         if not compiling:
             self._check_width(student, batch)
         # A compiled graph is checked while it is traced, at no cost; so `_gradients_checked`, whose
@@ -211,7 +211,7 @@ class Distiller(nn.Module):
             ("student", student, any(each.student.output for each in reading)),
             ("teacher", teacher, any(each.teacher.output for each in reading)),
         ):
-            output = signals.full_output()
+            output = signals.dense_or_none
             if reads and output is not None and look_like_probabilities(output):
                 raise ModelError(
                     f"the {side} must return logits of its classes, got rows of non-negative "
@@ -254,7 +254,7 @@ class Distiller(nn.Module):
         """Set the mode of student and objective; frozen parts of the student stay in eval mode."""
         super().train(mode)
         if mode:
-            rest(self.student)
+            eval_frozen_modules(self.student)
         return self
 
     def counts(self, batch: Batch) -> Tensor:
@@ -264,7 +264,7 @@ class Distiller(nn.Module):
         """
         examples, masks = valid_examples(self._terms, self._asked(batch))
         numbers = [float(examples if mask is None else mask.sum()) for mask in masks]
-        return torch.tensor(numbers, dtype=torch.float32) / batch.copies
+        return torch.tensor(numbers, dtype=torch.float32) / batch.replicas
 
     def check_learned(self, counts: Sequence[float]) -> None:
         """Refuse data of which no example of a whole epoch was valid for a term.
@@ -289,14 +289,14 @@ class Distiller(nn.Module):
                 )
 
 
-def _mean(values: Tensor, mask: Tensor | None, divisor: int | Tensor, copies: int) -> Tensor:
+def _mean(values: Tensor, mask: Tensor | None, divisor: int | Tensor, replicas: int) -> Tensor:
     """Return the mean of a term's values over its valid examples, or their sum by a divisor."""
     if mask is not None:
         values = masked(values, mask)
-    if isinstance(divisor, int) and copies == 1:
+    if isinstance(divisor, int) and replicas == 1:
         return values.mean()
     least = divisor.clamp(min=1) if isinstance(divisor, Tensor) else max(divisor, 1)
-    return values.sum() / (least * copies)
+    return values.sum() / (least * replicas)
 
 
 def check_learner(name: str, model: object) -> None:

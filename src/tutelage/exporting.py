@@ -20,7 +20,7 @@ from tutelage.evaluation.variants import OutputOnly, check_close, reason_of, sil
 from tutelage.files import write_whole
 from tutelage.layers import Prepared, observe
 from tutelage.layers.language import generates
-from tutelage.nested import moved, on_tensors
+from tutelage.nested import on_tensors, to_device
 from tutelage.signals import Batch
 from tutelage.wants import OUTPUT
 
@@ -124,7 +124,7 @@ def export(
             own, prepare = own.wrapped, own.prepare
         batches = list[Batch]()
         for batch in as_source("data", data, _BATCH).epoch(0):
-            inputs = moved(batch[:examples].inputs, torch.device("cpu"))
+            inputs = to_device(batch[:examples].inputs, torch.device("cpu"))
             batches.append(Batch(inputs if prepare is None else prepare(inputs)))
             examples -= len(batches[-1])
             if examples <= 0:
@@ -181,8 +181,8 @@ def _compared(
     inputs, outputs = session.described()
     alone = batches[0][:1]
     for batch in (*batches, alone, *_shorter(model, batches[0], inputs)):
-        expected = observe(model, batch.inputs, OUTPUT, "model").wanted_output()
-        output = observe(session, batch.inputs, OUTPUT, "file").wanted_output()
+        expected = observe(model, batch.inputs, OUTPUT, "model").logits
+        output = observe(session, batch.inputs, OUTPUT, "file").logits
         difference = max(difference, check_close(output, expected, len(batch), _TOLERANCE))
         finite = expected[expected.isfinite()]
         compared += len(finite)

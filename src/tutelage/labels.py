@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tutelage.nested import moved
+from tutelage.nested import to_device
 
 UNLABELLED = -100
 """The label of an example without one, in classification (in regression it is NaN)."""
@@ -63,4 +63,4 @@ class Mixture:
 
     def to(self, device: torch.device) -> Mixture:
         """Return the same on a device."""
-        return Mixture(moved(self.labels, device), moved(self.fraction, device))
+        return Mixture(to_device(self.labels, device), to_device(self.fraction, device))

@@ -69,7 +69,7 @@ def batch_size(inputs: object) -> int | None:
     return len((tensors or leaves)[0]) if leaves else None
 
 
-def picked(values: Any, rows: slice | Tensor) -> Any:
+def index_rows(values: Any, rows: slice | Tensor) -> Any:
     """Return some items of a list, tuple, array or tensor: a slice, positions, or a mask."""
     if isinstance(values, Tensor) or isinstance(rows, slice):
         return values[rows]
@@ -95,7 +95,7 @@ def joined(parts: Sequence[Any]) -> Any:
     return None
 
 
-def picked_inputs(inputs: Any, rows: slice | Tensor, length: int, nested: bool = False) -> Any:
+def index_inputs(inputs: Any, rows: slice | Tensor, length: int, nested: bool = False) -> Any:
     """Return a model's inputs for some of the examples of a batch.
 
     Tensors, arrays and lists with one item per example are indexed; numbers, strings and tensors
@@ -109,18 +109,18 @@ def picked_inputs(inputs: Any, rows: slice | Tensor, length: int, nested: bool =
         if inputs.ndim == 0:
             return inputs
         if len(inputs) == length:
-            return picked(inputs, rows)
+            return index_rows(inputs, rows)
     elif isinstance(inputs, Mapping):
-        return {key: picked_inputs(item, rows, length, True) for key, item in inputs.items()}
+        return {key: index_inputs(item, rows, length, True) for key, item in inputs.items()}
     elif isinstance(inputs, (tuple, list)):
         column = is_column(inputs)
         per_example = len(inputs) == length and (nested or column)
         leaves = [] if column else list(_leaves(inputs))
         of_batches = bool(leaves) and all(len(each) == length for each in leaves)
         if per_example and not of_batches:
-            return picked(inputs, rows)
+            return index_rows(inputs, rows)
         if not per_example and not column:
-            return tuple(picked_inputs(item, rows, length, True) for item in inputs)
+            return tuple(index_inputs(item, rows, length, True) for item in inputs)
     raise DataError(
         f"the inputs of a batch of {length} examples must be tensors [batch, …], or lists with "
         f"one item per example, to be split by example, got {describe(inputs)}; make the data set "
@@ -143,7 +143,7 @@ def describe(value: object) -> str:
     return type(value).__name__
 
 
-def moved(value: Any, device: torch.device) -> Any:
+def to_device(value: Any, device: torch.device) -> Any:
     """Return a value with all its tensors on `device`; other values do not change."""
     if isinstance(value, Tensor) and value.device == device:
         return value

@@ -26,7 +26,7 @@ _LOGIT_OF_EACH = (
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
-def by_row(signals: Signals, batch: Batch, side: str) -> Signals:
+def flatten_rows(signals: Signals, batch: Batch, side: str) -> Signals:
     """Return signals with an output of several answers an example as rows, `[rows, classes]`.
 
     An output `[batch, n]` does not change. One of more dimensions has its classes (or values) last
@@ -107,7 +107,7 @@ def stored_by_row(signals: Signals, positions: tuple[int, ...], batch: Batch) ->
             f"the batch must have the positions that were labelled, {list(positions)}, got "
             f"{list(known)}; give examples of the same size, or label these"
         )
-    output = signals.wanted_targets()
+    output = signals.targets
     device = output.device if isinstance(output, Tensor) else output.other.device
     rows = _rows(batch, torch.Size((len(batch), *known)), device)
 

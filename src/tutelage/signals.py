@@ -24,10 +24,10 @@ from tutelage.nested import (
     PerExample,
     batch_size,
     describe,
-    moved,
-    picked,
-    picked_inputs,
+    index_inputs,
+    index_rows,
     split_batch,
+    to_device,
 )
 from tutelage.rows import Rows
 
@@ -58,12 +58,12 @@ class Batch:
         index: `[batch]` position of each example in its data set, where known.
         domain: The domain of each example (a tensor or a list of names), where known.
         progress: Fraction of training that is done, in [0, 1], for schedules.
-        copies: How many processes have the same examples (if there are fewer examples than
-            processes); in sums over all processes each example has weight 1/copies.
+        replicas: How many processes have the same examples (if there are fewer examples than
+            processes); in sums over all processes each example has weight 1/replicas.
         mixture: The second class label, if each example is mixed from two.
         view: The number of the inputs' view (see `data.Views`); 0 without views.
         row_mask: Which positions of each example have an answer, `[batch, …]` of bool; None where
-            labels and padding tell (see `tutelage.positions.by_row`).
+            labels and padding tell (see `tutelage.positions.flatten_rows`).
         rows: The rows of the output, for an objective that compares rows: labels are then those
             of rows, `[rows, …]`.
         tokens: Which tokens are no padding, `[batch, tokens]` of bool, where the inputs do not
@@ -81,7 +81,7 @@ class Batch:
     index: Tensor | None = None
     domain: Tensor | Sequence[str] | None = None
     progress: float = 0.0
-    copies: int = 1
+    replicas: int = 1
     mixture: Mixture | None = None
     view: int = 0
     row_mask: Tensor | None = None
@@ -147,13 +147,13 @@ class Batch:
         labels, length = self.labels, len(self)
         if labels is not None:
             nested = isinstance(labels, Mapping)
-            labels = picked_inputs(labels, rows, length) if nested else picked(labels, rows)
+            labels = index_inputs(labels, rows, length) if nested else index_rows(labels, rows)
         return replace(
             self,
-            inputs=picked_inputs(self.inputs, rows, length),
+            inputs=index_inputs(self.inputs, rows, length),
             labels=labels,
             index=None if self.index is None else self.index[rows],
-            domain=None if self.domain is None else picked(self.domain, rows),
+            domain=None if self.domain is None else index_rows(self.domain, rows),
             mixture=None if self.mixture is None else self.mixture[rows],
             row_mask=None if self.row_mask is None else self.row_mask[rows],
             tokens=None if self.tokens is None else self.tokens[rows],
@@ -205,9 +205,9 @@ class Batch:
         changed: dict[str, Any] = {}
         for name in ("inputs", "labels", "index", "row_mask", "tokens", "aligned_labels"):
             if (value := getattr(self, name)) is not None:
-                changed[name] = moved(value, device)
+                changed[name] = to_device(value, device)
         if isinstance(self.domain, Tensor):
-            changed["domain"] = moved(self.domain, device)
+            changed["domain"] = to_device(self.domain, device)
         for name in ("mixture", "rows"):
             if (value := getattr(self, name)) is not None:
                 changed[name] = value.to(device)
@@ -243,14 +243,15 @@ class Signals:
     predictions: Sequence[Any] | None = None
     tokens: Tensor | None = None
 
-    def wanted_output(self) -> Tensor:
+    @property
+    def logits(self) -> Tensor:
         """Return the output, which the objective's `wants` require, of all classes.
 
         Raises:
             DataError: `wants` do not require it.
             ModelError: It has some of the classes only, or logits that are not computed.
         """
-        output = self.wanted_targets()
+        output = self.targets
         if isinstance(output, Tensor):
             return output
         raise ModelError(
@@ -259,7 +260,8 @@ class Signals:
             "classes"
         )
 
-    def wanted_targets(self) -> Tensor | CoarseLogits:
+    @property
+    def targets(self) -> Tensor | CoarseLogits:
         """Return the output, which the objective's `wants` require, of all classes or of some.
 
         Raises:
@@ -279,9 +281,9 @@ class Signals:
             )
         if isinstance(self.output, HeadLogits):
             raise ModelError(
-                "an objective that is not `row_by_row` needs the logits of all rows at once, got "
+                "an objective that is not `rowwise` needs the logits of all rows at once, got "
                 "HeadLogits; let the model return logits, or, if a row's value depends on nothing "
-                "but that row, set `row_by_row = True` in its class"
+                "but that row, set `rowwise = True` in its class"
             )
         if isinstance(self.output, AlignedTargets):
             raise ModelError(
@@ -291,7 +293,8 @@ class Signals:
             )
         return self.output
 
-    def full_output(self) -> Tensor | None:
+    @property
+    def dense_or_none(self) -> Tensor | None:
         """Return the output if it exists and has all classes; None otherwise."""
         return self.output if isinstance(self.output, Tensor) else None
 
@@ -301,10 +304,10 @@ class Signals:
         if isinstance(output, (CoarseLogits, HeadLogits, AlignedTargets)):
             output = output.to(device)
         rows = None if self.rows is None else self.rows.to(device)
-        features, losses = moved(self.features, device), moved(self.losses, device)
-        predictions = moved(self.predictions, device)
-        tokens = moved(self.tokens, device)
-        return Signals(moved(output, device), features, rows, losses, predictions, tokens)
+        features, losses = to_device(self.features, device), to_device(self.losses, device)
+        predictions = to_device(self.predictions, device)
+        tokens = to_device(self.tokens, device)
+        return Signals(to_device(output, device), features, rows, losses, predictions, tokens)
 
     def feature(self, path: str) -> Tensor:
         """Return the feature at a layer path, which the objective's `wants` require.

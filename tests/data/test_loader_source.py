@@ -315,7 +315,7 @@ class TestShards:
         loader = DataLoader(TensorDataset(torch.arange(6.0)[:, None]), 5)
         parts = [list(source(loader, Shard(rank, 2)).epoch(0)) for rank in range(2)]
         assert [part[-1].inputs.tolist() for part in parts] == [[[5.0]], [[5.0]]]
-        assert [[batch.copies for batch in part] for part in parts] == [[1, 2], [1, 2]]
+        assert [[batch.replicas for batch in part] for part in parts] == [[1, 2], [1, 2]]
 
     def test_each_process_keeps_its_own_random_state(self, wire):
         draws = []

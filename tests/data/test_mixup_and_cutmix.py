@@ -19,7 +19,7 @@ SEEDS = st.integers(0, 2**32)
 
 
 def batch(inputs=X, labels=Y, domain=NAMES):
-    return Batch(inputs, labels, INDEX, domain, progress=0.3, copies=2)
+    return Batch(inputs, labels, INDEX, domain, progress=0.3, replicas=2)
 
 
 class Always:

@@ -118,7 +118,7 @@ class TestShard:
         for position, batch in enumerate(whole):
             index = torch.cat([part[position].index for part in parts])
             inputs = torch.cat([part[position].inputs for part in parts])
-            assert [part[position].copies for part in parts] == [1] * 3
+            assert [part[position].replicas for part in parts] == [1] * 3
             assert torch.equal(index, batch.index)
             assert torch.equal(inputs, batch.inputs)
 
@@ -127,7 +127,7 @@ class TestShard:
         shards = [Shard(rank, 4) for rank in range(4)]
         lasts = [list(source(data, batch_size=5, shard=shard).epoch(0))[-1] for shard in shards]
         assert [len(last) for last in lasts] == [1] * 4
-        assert [last.copies for last in lasts] == [4] * 4
+        assert [last.replicas for last in lasts] == [4] * 4
         assert len({last.index.item() for last in lasts}) == 1
 
 

@@ -10,7 +10,7 @@ from boxes import Boxes
 from tutelage.data import PerExample, Shard, as_source, dataset_fingerprint
 from tutelage.data.collate import collate
 from tutelage.layers.observe import arguments
-from tutelage.nested import describe, joined, moved
+from tutelage.nested import describe, joined, to_device
 
 IMAGES, TARGETS = map(list, zip(*Boxes(5), strict=True))
 
@@ -241,7 +241,7 @@ def test_slices_of_a_list_per_example_are_such():
 
 def test_named_tuples_stay_such():
     index = tl.signals.IndexedExample(torch.zeros(2), 1, 0)
-    assert moved(index, torch.device("meta")).example.device.type == "meta"
+    assert to_device(index, torch.device("meta")).example.device.type == "meta"
 
 
 def test_labels_of_several_batches_are_joined():

@@ -19,7 +19,7 @@ SEEDS = st.integers(0, 2**32)
 
 
 def batch(inputs=X, labels=Y, domain=NAMES):
-    return Batch(inputs, labels, INDEX, domain, progress=0.3, copies=2)
+    return Batch(inputs, labels, INDEX, domain, progress=0.3, replicas=2)
 
 
 def fitting(transform):
@@ -43,7 +43,7 @@ class TestEveryTransform:
         found = transform(batch(inputs))
         assert found.index is None
         assert found.domain is NAMES
-        assert (found.progress, found.copies, len(found)) == (0.3, 2, 9)
+        assert (found.progress, found.replicas, len(found)) == (0.3, 2, 9)
         assert torch.equal(inputs, kept)
 
     def test_a_batch_without_labels_stays_without(self, transform):
@@ -220,7 +220,7 @@ class TestUsersTransforms:
     def test_progress_copies_and_a_true_index_are_kept(self):
         found = transformed(batch(), lambda each: Batch(2 * each.inputs, each.labels))
         assert torch.equal(found.inputs, 2 * X)
-        assert (found.progress, found.copies, found.index) == (0.3, 2, None)
+        assert (found.progress, found.replicas, found.index) == (0.3, 2, None)
         relabelled = transformed(batch(), lambda each: Batch(each.inputs, Y.flip(0), each.index))
         assert relabelled.index is INDEX
         assert transformed(batch(), None).index is INDEX

@@ -10,7 +10,7 @@ from torch import nn
 import tutelage as tl
 from language_models import VOCABULARY, make, padded, texts
 from tutelage.errors import DataError
-from tutelage.layers.language import as_asked, next_tokens
+from tutelage.layers.language import next_tokens, shift_labels_for
 from tutelage.signals import Batch
 
 MODELS = ("Llama", "GPT2", "Gemma", "Gemma2")
@@ -155,8 +155,8 @@ def test_a_row_mask_says_which_tokens_are_learned():
 
 def test_it_is_shifted_once():
     model, ids = make("Llama"), torch.tensor([[5, 6, 7]])
-    once = as_asked(Batch({"input_ids": ids}), model)
-    assert as_asked(once, model) is once
+    once = shift_labels_for(Batch({"input_ids": ids}), model)
+    assert shift_labels_for(once, model) is once
     assert once.to(torch.device("cpu")).next_tokens
     assert once[:1].next_tokens
 
@@ -164,10 +164,10 @@ def test_it_is_shifted_once():
 def test_other_models_and_data_are_not_shifted():
     ids = torch.tensor([[5, 6, 7]])
     tagger = Batch({"input_ids": ids}, ids)
-    assert as_asked(tagger, make("Bert")) is tagger
-    assert as_asked(tagger, nn.Linear(2, 2)) is tagger
+    assert shift_labels_for(tagger, make("Bert")) is tagger
+    assert shift_labels_for(tagger, nn.Linear(2, 2)) is tagger
     plain = Batch(torch.zeros(2, 3))
-    assert as_asked(plain, make("Llama")) is plain
+    assert shift_labels_for(plain, make("Llama")) is plain
 
 
 @pytest.mark.parametrize("least", [0, None], ids=["head", "logits"])
@@ -238,10 +238,10 @@ def test_what_does_not_fit_the_tokens_is_refused(wrong, name):
 
 def test_what_has_no_table_of_tokens_is_refused():
     with pytest.raises(DataError, match=r"must be \[batch, tokens\], got int64 \[3\]"):
-        as_asked(batch_of({"input_ids": torch.tensor([5, 6, 7])}), make("Llama"))
+        shift_labels_for(batch_of({"input_ids": torch.tensor([5, 6, 7])}), make("Llama"))
     raw = {"inputs_embeds": torch.zeros(1, 3, 16), "labels": torch.tensor([[5, 6, 7]])}
     with pytest.raises(DataError, match="must have `input_ids`, with whose labels"):
-        as_asked(batch_of(raw), make("Llama"))
+        shift_labels_for(batch_of(raw), make("Llama"))
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32])

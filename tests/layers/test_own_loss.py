@@ -82,7 +82,7 @@ def test_predictions_and_layers_are_those_of_eval_mode():
     values = torch.stack([each["value"] for each in signals.predictions])
     torch.testing.assert_close(values, torch.stack([x["value"] for x in model(BATCH.inputs)]))
     with pytest.raises(tl.ModelError, match=r"must return a tensor.*use tl.OwnLoss"):
-        signals.wanted_output()
+        _ = signals.logits
 
 
 def test_boxes_made_by_an_output_function():

@@ -202,7 +202,7 @@ def test_errors(objective):
 
 def test_a_teacher_of_spans_is_for_no_other_objective():
     with pytest.raises(ModelError, match=r"another tokenizer.*tl.AlignedKL or tl.ALM"):
-        Signals(targets()).wanted_output()
+        _ = Signals(targets()).logits
     with pytest.raises(ModelError, match=r"must have tokens, spans and shared of \[rows\]"):
         AlignedTargets(*(torch.zeros(n) for n in (2, 3, 3, 1, 1, 1)), torch.zeros(1, 5), cells())
 

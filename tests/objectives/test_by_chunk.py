@@ -15,7 +15,7 @@ from tutelage.rows import Rows
 from tutelage.signals import Batch, Mixture, Signals
 
 EACH = found(Sample)
-BY_ROW = {name: each for name, each in EACH.items() if each.objective.row_by_row}
+BY_ROW = {name: each for name, each in EACH.items() if each.objective.rowwise}
 OTHERS = {name: each for name, each in EACH.items() if name not in BY_ROW}
 FORMS = {
     "plain": {},
@@ -91,7 +91,7 @@ def test_values_and_gradients_are_those_of_whole_logits(sample, form, factor):
 def test_objectives_that_need_all_rows_refuse_a_head_with_the_reason(sample):
     head, teacher = sides()
     batch = Batch(torch.zeros(6, 1), sample.labels)
-    with pytest.raises(ModelError, match=r"not `row_by_row` .*, got HeadLogits; .*set `row_by_row"):
+    with pytest.raises(ModelError, match=r"not `rowwise` .*, got HeadLogits; .*set `rowwise"):
         values_of([sample.objective], Signals(head), Signals(teacher.logits()), batch, 6)
 
 

@@ -81,7 +81,7 @@ class Summed(tl.Objective):
     wants = tl.Wants(student=tl.Fields(output=True))
 
     def forward(self, student, teacher, batch):
-        return student.wanted_output().square().mean()
+        return student.logits.square().mean()
 
 
 def test_a_custom_objective_that_returns_a_scalar_is_refused_with_advice():

@@ -22,7 +22,7 @@ from retokenizing import (
 from tokenizing import TEXTS
 from tutelage import heads
 from tutelage.errors import ArgumentError
-from tutelage.layers.language import as_asked
+from tutelage.layers.language import shift_labels_for
 from tutelage.signals import Batch
 from tutelage.wants import Fields
 
@@ -93,7 +93,7 @@ def test_padding_and_packing_change_nothing(pair):
 
 
 def asked(teacher, batch, student):
-    return teacher.signals(as_asked(batch, student), Fields(output=True)).output
+    return teacher.signals(shift_labels_for(batch, student), Fields(output=True)).output
 
 
 def test_the_end_of_a_text_is_learned():

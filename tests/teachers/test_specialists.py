@@ -84,7 +84,7 @@ def test_each_teacher_is_given_its_own_rows_only():
         assert seen.labels.tolist() == seen.index.tolist() == ROWS[name]
         assert seen.domain == [name] * len(ROWS[name])
         assert torch.equal(seen.mixture.fraction, mixture.fraction[ROWS[name]])
-        assert (seen.progress, seen.copies) == (0.5, 2)
+        assert (seen.progress, seen.replicas) == (0.5, 2)
 
 
 def test_a_batch_of_one_domain_is_passed_on_unchanged():

@@ -56,7 +56,7 @@ def test_an_ensemble_averages_the_probabilities_of_rows() -> None:
     pixels, labels = images()
     first, second = segmenter(0), segmenter(1)
     teacher = Ensemble([first, second], average=mean_of_probabilities)
-    found = ask(teacher, Batch(pixels, labels), OUTPUT).wanted_output()
+    found = ask(teacher, Batch(pixels, labels), OUTPUT).logits
     both = torch.stack([flat(each(pixels), labels).softmax(-1) for each in (first, second)])
     assert torch.allclose(found.softmax(-1), both.mean(0), atol=1e-6)
 
@@ -65,7 +65,7 @@ def test_teachers_are_weighed_by_the_labels_of_rows() -> None:
     pixels, labels = images()
     first, second = segmenter(0), segmenter(1)
     teacher = Ensemble([first, second], weights=by_label_confidence)
-    found = ask(teacher, Batch(pixels, labels), OUTPUT).wanted_output()
+    found = ask(teacher, Batch(pixels, labels), OUTPUT).logits
     logits = torch.stack([flat(each(pixels), labels) for each in (first, second)])
     weights = by_label_confidence(logits, Batch(pixels, labels[labels != -100]))
     assert torch.allclose(found, (weights[..., None] * logits).sum(0), atol=1e-6)
@@ -74,7 +74,7 @@ def test_teachers_are_weighed_by_the_labels_of_rows() -> None:
 def test_teachers_of_other_resolutions_are_averaged_at_that_of_the_labels() -> None:
     pixels, labels = images()
     teacher = Ensemble([segmenter(0), segmenter(1, stride=2)])
-    assert ask(teacher, Batch(pixels, labels), OUTPUT).wanted_output().shape[1:] == (CLASSES,)
+    assert ask(teacher, Batch(pixels, labels), OUTPUT).logits.shape[1:] == (CLASSES,)
     with pytest.raises(ModelError, match="for the same positions"):
         ask(teacher, Batch(pixels), OUTPUT)
 
@@ -91,7 +91,7 @@ def test_specialists_answer_for_the_rows_of_their_own_images() -> None:
             for name, each in zip(domains, pixels, strict=True)
         ]
     )
-    assert torch.allclose(found.wanted_output(), flat(whole, labels), atol=1e-6)
+    assert torch.allclose(found.logits, flat(whole, labels), atol=1e-6)
     assert found.rows is not None
     assert torch.equal(found.rows.mask, labels != -100)
 
@@ -104,7 +104,7 @@ def test_specialists_of_some_classes_teach_rows() -> None:
     }
     domains = ["day", "night"] * 3
     found = ask(Specialists(members), Batch(pixels, labels, domain=domains), OUTPUT)
-    targets = found.wanted_targets()
+    targets = found.targets
     assert isinstance(targets, CoarseLogits)
     owners = (labels != -100).nonzero()[:, 0]
     assert torch.equal(targets.ids[:, 0], torch.where(owners % 2 == 0, 0, 3))
@@ -141,7 +141,7 @@ def test_a_store_keeps_the_best_classes_of_each_pixel(tmp_path: Path) -> None:
     data = TensorDataset(pixels, labels)
     store = tl.label(segmenter(0), data, out=tmp_path, dtype="float32", top_k=2)
     batch = Batch(pixels, labels, index=torch.arange(IMAGES))
-    targets = ask(Stored(store), batch, OUTPUT).wanted_targets()
+    targets = ask(Stored(store), batch, OUTPUT).targets
     assert isinstance(targets, CoarseLogits)
     logits = flat(segmenter(0)(pixels), labels)
     assert torch.equal(targets.ids, logits.topk(2, dim=1).indices)
@@ -156,7 +156,7 @@ def test_a_store_of_sampled_classes_of_pixels_is_unbiased(tmp_path: Path) -> Non
         segmenter(0), data, out=tmp_path, sampled_classes=64, temperature=2, batch_size=4
     )
     batch = Batch(pixels, labels, index=torch.arange(IMAGES))
-    targets = ask(Stored(store), batch, OUTPUT).wanted_targets()
+    targets = ask(Stored(store), batch, OUTPUT).targets
     assert isinstance(targets, CoarseLogits)
     found = torch.zeros(len(targets), CLASSES + 1)
     found.scatter_add_(1, targets.ids.where(targets.ids >= 0, CLASSES), targets.logits.exp())
@@ -207,8 +207,8 @@ def test_texts_may_be_padded_to_fewer_tokens_than_were_stored(tmp_path: Path) ->
     store = tl.label(Tagger(0), Texts(), out=tmp_path, dtype="float32")
     for raw in DataLoader(Indexed(Texts()), 2, collate_fn=shortened, sampler=[2, 0, 3, 1]):
         batch = Batch.of(raw)
-        live = ask(as_teacher(Tagger(0)), batch, OUTPUT).wanted_output()
-        stored = ask(Stored(store), batch, OUTPUT).wanted_output()
+        live = ask(as_teacher(Tagger(0)), batch, OUTPUT).logits
+        stored = ask(Stored(store), batch, OUTPUT).logits
         assert torch.allclose(stored, live)
 
 

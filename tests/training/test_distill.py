@@ -320,7 +320,7 @@ def test_what_an_objective_learns_stays_in_its_run():
             self.scale = nn.Parameter(torch.ones(()))
 
         def forward(self, student, teacher, batch):
-            return (student.wanted_output().square() * self.scale.square()).mean(1)
+            return (student.logits.square() * self.scale.square()).mean(1)
 
     objective = Scaled()
     run = tl.fit(nn.Linear(6, 3), train=DATA, objective=objective, epochs=1)

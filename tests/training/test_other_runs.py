@@ -29,9 +29,9 @@ class Margin(tl.Objective):
         self.margin = margin
 
     def forward(self, student, teacher, batch):
-        best = teacher.wanted_output().argmax(1)
+        best = teacher.logits.argmax(1)
         return nn.functional.multi_margin_loss(
-            student.wanted_output(), best, margin=self.margin, reduction="none"
+            student.logits, best, margin=self.margin, reduction="none"
         )
 
 
@@ -45,7 +45,7 @@ class Weighted(tl.Objective):
         self.register_buffer("weights", torch.tensor(weights), persistent=False)
 
     def forward(self, student, teacher, batch):
-        return ((student.wanted_output() - teacher.wanted_output()) * self.weights).abs().sum(1)
+        return ((student.logits - teacher.logits) * self.weights).abs().sum(1)
 
 
 class Scale:
@@ -159,7 +159,7 @@ class Mine(tl.Objective):
         super().__init__()
         self.names, self.own = names, nn.Linear(3, 3)  # not seeded, as the student is not
     def forward(self, student, teacher, batch):
-        return (self.own(student.wanted_output()) - teacher.wanted_output()).{power}().sum(1)
+        return (self.own(student.logits) - teacher.logits).{power}().sum(1)
 def noisy(batch, by=lambda x: x + 0.1):
     return tl.data.Noise(by(0))(batch)
 torch.manual_seed(1)

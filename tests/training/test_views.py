@@ -42,9 +42,9 @@ class Watched(tl.Objective):
 
     def forward(self, student, teacher, batch):
         with torch.no_grad():
-            assert torch.equal(self.ask(batch.inputs), teacher.wanted_output())
+            assert torch.equal(self.ask(batch.inputs), teacher.logits)
         self.seen.append((batch.view, batch.index.tolist()))
-        return tl.objectives.soft_targets(student.wanted_output(), teacher.wanted_output(), 2.0)
+        return tl.objectives.soft_targets(student.logits, teacher.logits, 2.0)
 
 
 def quiet():

@@ -34,9 +34,9 @@ class _OrderedSource(Source):
     def _ours(self, epoch: int, start: int) -> list[tuple[Tensor, int]]:
         """Return the positions of this process's part of each batch, and the part's copies."""
         batches, shard = self.order.batches(epoch, start), self.shard
-        if shard.of == 1:
+        if shard.world_size == 1:
             return [(each, 1) for each in batches]
-        return [(each[shard.rows(len(each))], shard.copies(len(each))) for each in batches]
+        return [(each[shard.rows(len(each))], shard.replicas(len(each))) for each in batches]
 
     @property
     def description(self) -> dict[str, Any]:
@@ -67,10 +67,12 @@ class TensorSource(_OrderedSource):
             columns = [column.take(rows).split(lengths) for column in table.columns]
             domains = self._domains(rows, lengths)
             examples = zip(*columns, strict=True)
-            for parts, domain, (positions, copies) in zip(examples, domains, several, strict=True):
+            for parts, domain, (positions, replicas) in zip(
+                examples, domains, several, strict=True
+            ):
                 *inputs, labels = parts if len(parts) > 1 else (*parts, None)
                 one = inputs[0] if len(inputs) == 1 else tuple(inputs)
-                yield Batch(one, labels, positions, domain, copies=copies)
+                yield Batch(one, labels, positions, domain, replicas=replicas)
 
     def _domains(self, rows: Tensor, lengths: list[int]) -> list[list[str] | None]:
         """Return the names of each batch's domains, or None for each."""
@@ -95,9 +97,9 @@ class SetSource(_OrderedSource):
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches, each collated from its examples."""
-        return self.picked(number, range(start, len(self)))
+        return self.chosen(number, range(start, len(self)))
 
-    def picked(self, number: int, places: Iterable[int]) -> Iterator[Batch]:
+    def chosen(self, number: int, places: Iterable[int]) -> Iterator[Batch]:
         """Yield some of the batches of an epoch, by their places in it."""
         ours = self._ours(number, 0)
         batches = [ours[place] for place in places]
@@ -105,12 +107,12 @@ class SetSource(_OrderedSource):
         lists, own = [positions.tolist() for positions, _ in batches], torch.Generator()
         loader = DataLoader(self.dataset, batch_sampler=lists, generator=own, collate_fn=collate)
         raws = loaded(iter(loader), self.name, self.dataset)
-        for positions, copies in batches:
+        for positions, replicas in batches:
             # For each batch, since another epoch of the same set may have changed the view.
             view = show_epoch(self.dataset, number, self.views)
             batch = Batch.of(next(raws))
             index = positions if batch.index is None else batch.index
-            yield replace(batch, index=index, copies=copies, view=view)
+            yield replace(batch, index=index, replicas=replicas, view=view)
 
     @property
     def description(self) -> dict[str, Any]:

@@ -62,9 +62,9 @@ class LoaderSource(Source):
             batch = Batch.of(raw)
             if view and not isinstance(raw, IndexedExample):
                 batch = replace(batch, view=view)
-            if self.shard.of > 1:
+            if self.shard.world_size > 1:
                 own = batch[self.shard.rows(len(batch))]
-                batch = replace(own, copies=self.shard.copies(len(batch)))
+                batch = replace(own, replicas=self.shard.replicas(len(batch)))
             yield batch
         self._start_state = None
 
@@ -103,7 +103,7 @@ class LoaderSource(Source):
         self._start_workers()
         if start == 0:
             self._start_state = self._capture()
-            return iter(self.loader) if self.shard.of == 1 else self._synchronized()
+            return iter(self.loader) if self.shard.world_size == 1 else self._synchronized()
         self._tell_if_not_exact()
         now = randomness.capture()
         randomness.restore(self.state()["global"])

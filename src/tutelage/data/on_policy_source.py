@@ -74,13 +74,13 @@ class OnPolicySource(Source):
             self._written = _nothing()
         places = range(start, len(self))
         written = [place for place in places if self.is_written(number, place)]
-        prompts, texts = self.prompts.picked(number, written), self._given(number, start)
+        prompts, texts = self.prompts.chosen(number, written), self._given(number, start)
         for place in places:
             if not self.is_written(number, place):
                 yield next(texts)
                 continue
             batch = next(prompts)
-            rank = 0 if batch.copies > 1 else self.shard.rank  # copies are the same texts
+            rank = 0 if batch.replicas > 1 else self.shard.rank  # copies are the same texts
             seed = mixed_seed(mixed_seed(mixed_seed(self.seed, number), place), rank)
             yield self._timed(self.write, batch, seed)
 
@@ -103,21 +103,23 @@ class OnPolicySource(Source):
         wanted = [place for place in range(start, whole) if not self.is_written(number, place)]
         places = [divmod(number * whole + place, every) for place in wanted]
         for epoch, several in groupby(places, key=lambda each: each[0]):
-            yield from self.texts.picked(epoch, [place for _, place in several])
+            yield from self.texts.chosen(epoch, [place for _, place in several])
 
     def _timed(self, write: Write, prompts: Batch, seed: int) -> Batch:
         began = time.monotonic()
         batch = write(prompts, seed)
         found = self._written
         found["seconds"] += time.monotonic() - began
-        found["texts"] += len(batch) / batch.copies
-        found["tokens"] += 0 if batch.row_mask is None else int(batch.row_mask.sum()) / batch.copies
+        found["texts"] += len(batch) / batch.replicas
+        found["tokens"] += (
+            0 if batch.row_mask is None else int(batch.row_mask.sum()) / batch.replicas
+        )
         return batch
 
     def state(self) -> dict[str, float]:
         """Return what was written in the present epoch, in numbers: a process's on average."""
-        every = [self._written] * self.shard.of
-        if self.shard.of > 1:
+        every = [self._written] * self.shard.world_size
+        if self.shard.world_size > 1:
             torch.distributed.all_gather_object(every, self._written)
         return {name: sum(each[name] for each in every) / len(every) for name in self._written}
 
@@ -128,7 +130,7 @@ class OnPolicySource(Source):
     def record(self) -> dict[str, float]:
         """Return how many texts and tokens were written in the epoch, and in which time."""
         found = self.state()
-        found |= {name: self.shard.of * found[name] for name in ("texts", "tokens")}
+        found |= {name: self.shard.world_size * found[name] for name in ("texts", "tokens")}
         return {f"written/{name}": each for name, each in found.items()}
 
     @property

@@ -22,7 +22,7 @@ groups, as in the library transformers: small data too has other batches in each
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The part of every batch for this process: process `rank` of `of`.
+    """The part of every batch for this process: process `rank` of `world_size`.
 
     Batches are global: with more processes, each takes fewer examples of the same batches, so the
     number of processes changes the speed and not the result. A batch of fewer examples than
@@ -30,17 +30,19 @@ class Shard:
     """
 
     rank: int = 0
-    of: int = 1
+    world_size: int = 1
 
     def rows(self, length: int) -> slice:
         """Return the rows of this process in a batch of `length` examples."""
-        if length < self.of:
+        if length < self.world_size:
             return slice(0, length)
-        return slice(length * self.rank // self.of, length * (self.rank + 1) // self.of)
+        return slice(
+            length * self.rank // self.world_size, length * (self.rank + 1) // self.world_size
+        )
 
-    def copies(self, length: int) -> int:
+    def replicas(self, length: int) -> int:
         """Return how many processes have the same rows of a batch of `length` examples."""
-        return self.of if length < self.of else 1
+        return self.world_size if length < self.world_size else 1
 
 
 class Source(ABC):

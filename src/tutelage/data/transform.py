@@ -42,7 +42,7 @@ def transformed(batch: Batch, transform: Transform | None) -> Batch:
         )
     same = found.inputs is batch.inputs and _versions(found.inputs) == before
     index = found.index if same else None
-    return replace(found, index=index, progress=batch.progress, copies=batch.copies)
+    return replace(found, index=index, progress=batch.progress, replicas=batch.replicas)
 
 
 def _versions(inputs: Any) -> list[Any]:

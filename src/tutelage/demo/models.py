@@ -77,7 +77,7 @@ class Remembering(Live):
         ask, output = super().signals, Fields(output=True)
         # In batches as large as in training, so that the outputs are the same bits.
         batches = [Batch(each) for each in images.split(BATCH_SIZE)]
-        self._outputs = torch.cat([ask(each, output).wanted_output() for each in batches])
+        self._outputs = torch.cat([ask(each, output).logits for each in batches])
         self._rows = {image.tobytes(): row for row, image in enumerate(images.numpy())}
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:

@@ -16,7 +16,7 @@ from tutelage.errors import DataError
 from tutelage.evaluation._outputs import Outputs
 from tutelage.evaluation.token_scores import TokenScores, token_scores
 from tutelage.heads import HeadLogits
-from tutelage.nested import joined, moved
+from tutelage.nested import joined, to_device
 from tutelage.positions import check_width, labels_by_row
 from tutelage.rows import Rows
 from tutelage.signals import Batch, Signals
@@ -65,8 +65,8 @@ class Keeper:
         batch = _joined_batches(batches)
         scored = len(self._scores) == len(self._results)
         found = Outputs(
-            student.full_output(),
-            target.full_output(),
+            student.dense_or_none,
+            target.dense_or_none,
             batch.labels,
             cast("list[str] | None", batch.domain),
             _joined_rows(students) if scored else student.rows,
@@ -102,7 +102,7 @@ def _joined_outputs(parts: Sequence[Signals]) -> Signals:
     predictions = [part.predictions for part in parts if part.predictions is not None]
     if len(predictions) == len(parts):
         return Signals(predictions=list(chain.from_iterable(predictions)))
-    outputs = [part.wanted_targets() for part in parts if part.output is not None]
+    outputs = [part.targets for part in parts if part.output is not None]
     dense = [each for each in outputs if isinstance(each, Tensor)]
     if len(outputs) < len(parts) or not parts:
         return Signals()
@@ -118,7 +118,7 @@ def _joined_outputs(parts: Sequence[Signals]) -> Signals:
 
 def _joined_batches(parts: Sequence[Batch]) -> Batch:
     """Return labels and domains of all examples, where all have them, as a batch without inputs."""
-    labels = [moved(part.labels, _CPU) for part in parts if part.labels is not None]
+    labels = [to_device(part.labels, _CPU) for part in parts if part.labels is not None]
     domains = [
         part.domain.tolist() if isinstance(part.domain, Tensor) else part.domain
         for part in parts

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tutelage.evaluation.breakdown import places
 from tutelage.evaluation.token_scores import TokenScores
-from tutelage.nested import picked
+from tutelage.nested import index_rows
 from tutelage.rows import Rows
 from tutelage.signals import Batch
 
@@ -61,11 +61,11 @@ class Outputs:
         own = torch.as_tensor(examples, dtype=torch.int64)
         chosen = own if self.rows is None else self.rows.selected(own.tolist())
         student, teacher, labels = (
-            None if each is None else picked(each, chosen)
+            None if each is None else index_rows(each, chosen)
             for each in (self.student, self.teacher, self.labels)
         )
         rows = None if self.rows is None else self.rows[own]
-        predictions = None if self.predictions is None else picked(self.predictions, own)
+        predictions = None if self.predictions is None else index_rows(self.predictions, own)
         scores = None if self.scores is None else self.scores[chosen]
         return Outputs(student, teacher, labels, None, rows, predictions, scores, self.language)
 

@@ -23,12 +23,12 @@ from tutelage.evaluation.standard import (
     teacher_metrics,
 )
 from tutelage.layers import evaluating
-from tutelage.layers.language import as_asked, generates, next_tokens
+from tutelage.layers.language import generates, next_tokens, shift_labels_for
 from tutelage.layers.own_loss import observe_student
 from tutelage.objectives import Objective, with_feedback
 from tutelage.objectives._by_chunk import CHUNK_LOGITS_FROM, with_heads
 from tutelage.objectives._valid import masked, valid_examples, values_of
-from tutelage.positions import by_row
+from tutelage.positions import flatten_rows
 from tutelage.signals import Batch, Signals
 from tutelage.teachers import Teacher, ask
 from tutelage.wants import OUTPUT, Fields, Wants
@@ -117,7 +117,7 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
         randomness.seed_everything(0)
         for raw in source.epoch(0):
             batch = raw.to(device, _FINAL)
-            batch = _as_asked(batch, model, module, wants.student.output)
+            batch = _shift_labels(batch, model, module, wants.student.output)
             student = run_model(model, batch, wants.student, "student" if objective else "model")
             target = Signals() if teacher is None else ask(teacher, batch, wants.teacher)
             losses.add(student, target, batch)
@@ -276,20 +276,20 @@ def run_model(model: nn.Module | Teacher, batch: Batch, wanted: Fields, side: st
     """Return what is required of a model or a teacher for a batch; `side` names it in errors."""
     if isinstance(model, Teacher):
         return ask(model, batch, wanted, predictions=True)
-    return by_row(observe_student(model, batch, wanted, side), batch, side)
+    return flatten_rows(observe_student(model, batch, wanted, side), batch, side)
 
 
 def _module(model: nn.Module | Teacher) -> nn.Module | None:
     return model if isinstance(model, nn.Module) else next(iter(model.modules()), None)
 
 
-def _as_asked(
+def _shift_labels(
     batch: Batch, model: nn.Module | Teacher, module: nn.Module | None, output: bool
 ) -> Batch:
     """Return a batch as language models are asked; without a module a teacher may tell."""
     if module is None and isinstance(model, Teacher) and model.is_causal:
         return next_tokens(batch) if output else batch
-    return as_asked(batch, module, output)
+    return shift_labels_for(batch, module, output)
 
 
 def _device(model: nn.Module | Teacher) -> torch.device:

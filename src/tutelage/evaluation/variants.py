@@ -20,7 +20,7 @@ from tutelage.errors import ModelError, in_short
 from tutelage.evaluation._forms import FORMS, Form, Wrapped
 from tutelage.layers import observe
 from tutelage.layers.observe import arguments, output_of
-from tutelage.nested import batch_size, describe, moved, on_tensors
+from tutelage.nested import batch_size, describe, on_tensors, to_device
 from tutelage.signals import Batch
 from tutelage.wants import OUTPUT
 
@@ -82,7 +82,7 @@ def variants(model: nn.Module, inputs: Any) -> tuple[Variant, ...]:
             f"`inputs` must be a batch of at least one example, got {describe(inputs)}; give some "
             "of the data"
         )
-    batch = Batch(on_tensors(moved(inputs, torch.device("cpu")), Tensor.detach))
+    batch = Batch(on_tensors(to_device(inputs, torch.device("cpu")), Tensor.detach))
     # Given a batch of one, an exporter fixes the batch size at 1.
     inputs = batch[slice(size) if size > 1 else torch.tensor([0, 0])].inputs
     with randomness.preserved(), torch.no_grad():
@@ -92,7 +92,7 @@ def variants(model: nn.Module, inputs: Any) -> tuple[Variant, ...]:
             reason = f"the model cannot be copied: {in_short(error)}"
             return tuple(Variant(name, None, reason) for name in FORMS)
         expected = [
-            (each, observe(own, each, OUTPUT, "model").wanted_output())
+            (each, observe(own, each, OUTPUT, "model").logits)
             for each in (inputs, batch[:1].inputs)
         ]
         args, kwargs = arguments(on_tensors(inputs, Tensor.clone))

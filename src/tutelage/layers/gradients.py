@@ -19,13 +19,13 @@ def is_frozen(module: nn.Module) -> bool:
     return bool(parameters) and not any(each.requires_grad for each in parameters)
 
 
-def rest(module: nn.Module) -> None:
+def eval_frozen_modules(module: nn.Module) -> None:
     """Put the largest parts of a module whose parameters are all frozen in eval mode."""
     if is_frozen(module):
         module.eval()
         return
     for part in module.children():
-        rest(part)
+        eval_frozen_modules(part)
 
 
 def check_gradients(student: nn.Module, signals: Signals, terms: Mapping[str, Fields]) -> None:

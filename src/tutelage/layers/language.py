@@ -18,7 +18,7 @@ from tutelage.signals import UNLABELLED, Batch
 _TABLE = 2  # dimensions of [batch, tokens]
 
 
-def as_asked(batch: Batch, model: object, output: bool = True) -> Batch:
+def shift_labels_for(batch: Batch, model: object, output: bool = True) -> Batch:
     """Return a batch with the labels and rows of a language model of transformers.
 
     Of a causal model the output at a position is about the next token: labels, which are aligned

@@ -15,7 +15,7 @@ from tutelage.heads import HeadLogits
 from tutelage.layers.capture import Complete, capturing
 from tutelage.layers.head import Head, head_of, is_exact
 from tutelage.layers.tokens import token_masks
-from tutelage.nested import batch_size, describe, is_column, on_tensors, picked_inputs
+from tutelage.nested import batch_size, describe, index_inputs, is_column, on_tensors
 from tutelage.signals import Signals
 from tutelage.wants import Fields
 
@@ -66,7 +66,7 @@ def _exact_head(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Hea
 
     def run() -> Tensor:
         with evaluating(model):
-            return output_of(_call(model, picked_inputs(inputs, slice(0, 1), size), side), side)
+            return output_of(_call(model, index_inputs(inputs, slice(0, 1), size), side), side)
 
     return head if is_exact(model, head, run) else None
 

@@ -12,7 +12,7 @@ from tutelage.errors import ArgumentError, DataError
 from tutelage.layers.observe import arguments
 from tutelage.layers.text_inputs import TextInputs
 from tutelage.layers.wrapper import Wrapper, unwrapped
-from tutelage.nested import describe, moved
+from tutelage.nested import describe, to_device
 
 Prepare = Callable[[Any], Any]
 """From a batch of raw inputs to the inputs of a model: a tensor, a tuple of them, or a dict."""
@@ -81,7 +81,7 @@ class Prepared(Wrapper):
         """Return the model's inputs for a batch of raw inputs, on the model's device."""
         inputs = self.prepare(raw)
         weight = next(chain(self.wrapped.parameters(), self.wrapped.buffers()), None)
-        return inputs if weight is None else moved(inputs, weight.device)
+        return inputs if weight is None else to_device(inputs, weight.device)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the model returns for raw inputs, given as to any other model.

@@ -77,7 +77,7 @@ class SharedStrings(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the divergences, `[rows]`."""
-        logits, targets = student.wanted_output(), cast("AlignedTargets", teacher.output)
+        logits, targets = student.logits, cast("AlignedTargets", teacher.output)
         [rows] = (targets.shared >= 0).nonzero(as_tuple=True)
         theirs = targets.logits[targets.shared[rows]]
         theirs = theirs.logits() if isinstance(theirs, HeadLogits) else theirs

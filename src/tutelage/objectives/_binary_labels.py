@@ -91,7 +91,7 @@ class BinaryLabels(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the cross-entropies, `[batch]`."""
-        logits, weights = student.wanted_output(), None
+        logits, weights = student.logits, None
         if self.positive_weight is not None:
             weights = torch.tensor(self.positive_weight, device=logits.device)
             if weights.ndim and weights.shape != logits.shape[1:]:

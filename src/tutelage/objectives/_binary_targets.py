@@ -59,7 +59,7 @@ class BinaryTargets(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
-    row_by_row = True
+    rowwise = True
     output_kind = "binary"
 
     def __init__(self, temperature: float | Schedule = 2.0) -> None:
@@ -69,14 +69,14 @@ class BinaryTargets(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the divergences, `[batch]`."""
-        targets = teacher.wanted_targets()
+        targets = teacher.targets
         if isinstance(targets, CoarseLogits):
             raise ModelError(
                 "BinaryTargets needs the teacher's logit of every label, got CoarseLogits, which "
                 "are probabilities of classes that exclude each other; give the teacher without "
                 "Specialist, and label without `top_k` and `sampled_classes`"
             )
-        return binary_targets(student.wanted_output(), targets, self.temperature(batch.progress))
+        return binary_targets(student.logits, targets, self.temperature(batch.progress))
 
 
 def _part(z: Tensor, v: Tensor) -> Tensor:

@@ -61,5 +61,5 @@ class BoundedRegression(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the errors, `[batch]`."""
-        output, bound = student.wanted_output(), teacher.wanted_output()
+        output, bound = student.logits, teacher.logits
         return bounded_regression(output, bound, labels_of(batch), self.margin)

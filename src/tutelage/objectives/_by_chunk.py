@@ -38,7 +38,7 @@ def with_heads(objective: Objective, least: int | None) -> Wants:
     wants = objective.wants
     several = [term.objective for term in objective.terms()]
     reading = [each for each in several if each.wants.student.output or each.wants.teacher.output]
-    if least is None or not all(each.row_by_row or each.in_parts for each in reading):
+    if least is None or not all(each.rowwise or each.in_parts for each in reading):
         return wants
     student, teacher = (replace(each, head_from=least) for each in (wants.student, wants.teacher))
     return Wants(student, teacher, wants.labels)
@@ -58,7 +58,7 @@ def chunked_values(
     elsewhere the backward pass makes the logits again.
 
     Args:
-        objectives: Those that are `row_by_row`; deterministic functions.
+        objectives: Those that are `rowwise`; deterministic functions.
         student: The student's.
         teacher: The teacher's output by row, of any form.
         batch: With the labels of rows.

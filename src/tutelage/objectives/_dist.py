@@ -88,7 +88,7 @@ class DIST(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the losses, `[batch]`."""
-        z, v = student.wanted_output(), teacher.wanted_output()
+        z, v = student.logits, teacher.logits
         return dist(z, v, self.beta, self.gamma, self.temperature(batch.progress))
 
 

@@ -38,7 +38,7 @@ class Divergence(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
-    row_by_row = True
+    rowwise = True
 
     def __init__(self, temperature: float | Schedule = 1.0) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Divergence(Objective):
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the divergences, `[batch]`."""
         temperature = self.temperature(batch.progress)
-        return self.formula(student.wanted_output(), teacher.wanted_targets(), temperature)
+        return self.formula(student.logits, teacher.targets, temperature)
 
 
 def log_probabilities(

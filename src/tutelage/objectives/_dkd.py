@@ -75,7 +75,7 @@ class DKD(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT, labels=True)
-    row_by_row = True
+    rowwise = True
 
     def __init__(
         self, alpha: float = 1.0, beta: float = 8.0, temperature: float | Schedule = 4.0
@@ -88,7 +88,7 @@ class DKD(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the weighted divergences, `[batch]`."""
-        z, v, labels = student.wanted_output(), teacher.wanted_output(), labels_of(batch)
+        z, v, labels = student.logits, teacher.logits, labels_of(batch)
         return dkd(z, v, labels, self.alpha, self.beta, self.temperature(batch.progress))
 
 

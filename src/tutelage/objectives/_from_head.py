@@ -40,7 +40,7 @@ def values_from_head(
     """
     head = student.output
     chosen = {number: each for number, each in enumerate(objectives)
-              if each.row_by_row or each.in_parts}  # fmt: skip
+              if each.rowwise or each.in_parts}  # fmt: skip
     if not chosen or not isinstance(head, HeadLogits):
         return {}
     parts = {number: each.row_parts(student, teacher) for number, each in chosen.items()}

@@ -57,4 +57,4 @@ class GaussianRegression(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the divergences, `[batch]`."""
-        return gaussian_regression(student.wanted_output(), teacher.wanted_output())
+        return gaussian_regression(student.logits, teacher.logits)

@@ -65,7 +65,7 @@ class HardLabels(Objective):
     """
 
     wants = Wants(student=OUTPUT, labels=True)
-    row_by_row = True
+    rowwise = True
     reads_mixtures = True
 
     def __init__(self, smoothing: float = 0.0) -> None:
@@ -74,7 +74,7 @@ class HardLabels(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the cross-entropies, `[batch]`."""
-        logits = student.wanted_output()
+        logits = student.logits
         own = hard_labels(logits, labels_of(batch), self.smoothing)
         if batch.mixture is None:
             return own

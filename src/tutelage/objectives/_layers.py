@@ -52,7 +52,7 @@ class LayerObjective(Objective):
     def pairs(self, student: Signals, teacher: Signals) -> list[tuple[Tensor, Tensor]]:
         """Return the features that are compared."""
         if self.layer_map is None:
-            return [(student.wanted_output(), teacher.wanted_output())]
+            return [(student.logits, teacher.logits)]
         pairs = self.layer_map.items()
         return [(student.feature(ours), teacher.feature(theirs)) for ours, theirs in pairs]
 

@@ -54,7 +54,7 @@ class LogitRegression(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
-    row_by_row = True
+    rowwise = True
 
     def __init__(self, center: bool = True) -> None:
         super().__init__()
@@ -63,4 +63,4 @@ class LogitRegression(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the squared distances, `[batch]`."""
-        return logit_regression(student.wanted_output(), teacher.wanted_output(), self.center)
+        return logit_regression(student.logits, teacher.logits, self.center)

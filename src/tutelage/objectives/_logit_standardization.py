@@ -55,7 +55,7 @@ class LogitStandardization(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
-    row_by_row = True
+    rowwise = True
 
     def __init__(self, temperature: float | Schedule = 2.0) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class LogitStandardization(Objective):
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the divergences, `[batch]`."""
         temperature = self.temperature(batch.progress)
-        return logit_standardization(student.wanted_output(), teacher.wanted_output(), temperature)
+        return logit_standardization(student.logits, teacher.logits, temperature)
 
 
 def _standardized(logits: Tensor) -> Tensor:

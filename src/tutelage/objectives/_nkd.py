@@ -66,7 +66,7 @@ class NKD(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT, labels=True)
-    row_by_row = True
+    rowwise = True
 
     def __init__(self, gamma: float = 1.5, temperature: float | Schedule = 1.0) -> None:
         super().__init__()
@@ -76,5 +76,5 @@ class NKD(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the cross-entropies, `[batch]`."""
-        z, v, labels = student.wanted_output(), teacher.wanted_output(), labels_of(batch)
+        z, v, labels = student.logits, teacher.logits, labels_of(batch)
         return nkd(z, v, labels, self.gamma, self.temperature(batch.progress))

@@ -62,7 +62,7 @@ class Objective(nn.Module):
     relates_examples: bool = False
     """Whether `forward` compares examples, so that a batch of one has no loss."""
 
-    row_by_row: bool = False
+    rowwise: bool = False
     """Whether a row's value depends on its outputs and label alone, and on no parameters.
 
     Such an objective can be computed for some rows at a time, from `HeadLogits`.
@@ -71,7 +71,7 @@ class Objective(nn.Module):
     in_parts: bool = False
     """Whether it can be computed from `HeadLogits` by `row_parts`, though rows depend on others."""
 
-    by_row: bool = False
+    weight_by_rows: bool = False
     """Whether examples weigh by the number of their rows; see `RowMean`."""
 
     def __init_subclass__(cls) -> None:
@@ -95,9 +95,9 @@ class Objective(nn.Module):
         """Return `[batch]`: one value per example; any finite one for an unlabelled example."""
 
     def row_parts(self, student: Signals, teacher: Signals) -> tuple[Objective, ...]:
-        """Return the objectives, each `row_by_row`, from whose values `joined` makes its own.
+        """Return the objectives, each `rowwise`, from whose values `joined` makes its own.
 
-        One that is `row_by_row` is its own only part.
+        One that is `rowwise` is its own only part.
         """
         return (self,)
 

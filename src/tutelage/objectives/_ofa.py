@@ -59,7 +59,7 @@ class OFA(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT, labels=True)
-    row_by_row = True
+    rowwise = True
 
     def __init__(self, epsilon: float = 1.5) -> None:
         super().__init__()
@@ -70,4 +70,4 @@ class OFA(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the cross-entropies, `[batch]`."""
-        return ofa(student.wanted_output(), teacher.wanted_output(), labels_of(batch), self.epsilon)
+        return ofa(student.logits, teacher.logits, labels_of(batch), self.epsilon)

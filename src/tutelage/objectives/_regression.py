@@ -99,7 +99,7 @@ class LabelRegression(HuberOption):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the errors, `[batch]`."""
-        return regression_to_labels(student.wanted_output(), labels_of(batch), self.huber_delta)
+        return regression_to_labels(student.logits, labels_of(batch), self.huber_delta)
 
 
 class OutputRegression(HuberOption):
@@ -115,7 +115,7 @@ class OutputRegression(HuberOption):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the errors, `[batch]`."""
-        output, target = student.wanted_output(), teacher.wanted_output()
+        output, target = student.logits, teacher.logits
         same_shape(output, target, "outputs")
         return regression(output, target, self.huber_delta)
 

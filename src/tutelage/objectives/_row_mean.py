@@ -34,7 +34,7 @@ class RowMean(Objective):
     RowMean(0.1 * HardLabels() + 0.9 * SoftTargets(temperature=2))
     """
 
-    by_row = True
+    weight_by_rows = True
 
     def __init__(self, objective: Objective) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class RowMean(Objective):
         self.wants = objective.wants
         self.output_kind = objective.output_kind
         self.reads_mixtures = objective.reads_mixtures
-        self.row_by_row = objective.row_by_row
+        self.rowwise = objective.rowwise
         self.in_parts = objective.in_parts
 
     @property

@@ -120,7 +120,7 @@ class Selective(Objective):
         self.output_kind = objective.output_kind
         self.reads_mixtures = objective.reads_mixtures
         self.relates_examples = objective.relates_examples
-        self.by_row = objective.by_row
+        self.weight_by_rows = objective.weight_by_rows
         self.closed: frozenset[str] = frozenset()
 
     @property
@@ -153,8 +153,8 @@ class Selective(Objective):
         self, student: Signals, teacher: Signals, batch: Batch
     ) -> dict[str, float]:
         """Return the student's advantage in each group, as `lead/GROUP`."""
-        ours = self._scores(student.wanted_output(), batch)
-        lead = ours - self._scores(teacher.wanted_targets(), batch)
+        ours = self._scores(student.logits, batch)
+        lead = ours - self._scores(teacher.targets, batch)
         rows: dict[str, list[int]] = {}
         known = batch.labelled().tolist()
         for row, group in enumerate(self._groups(batch, len(lead))):

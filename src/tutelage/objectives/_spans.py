@@ -24,11 +24,11 @@ class TokenLoss(Objective):
     """−log q of the student's next token at each row of `AlignedTargets`."""
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
-    row_by_row = True
+    rowwise = True
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the losses, `[rows]`."""
-        logits = at_least_float32(student.wanted_output())
+        logits = at_least_float32(student.logits)
         tokens = cast("AlignedTargets", teacher.output).tokens
         return F.cross_entropy(logits, tokens, reduction="none")
 

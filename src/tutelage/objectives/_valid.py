@@ -28,8 +28,8 @@ def valid_examples(terms: Sequence[Term], batch: Batch) -> tuple[int, Sequence[T
 
     A term that reads labels is valid for the labelled examples, any other on outputs for those of
     which the batch's row mask, if it has one, leaves something; one that compares the examples of a
-    batch is valid for none where there is only one. Of a term `by_row` the mask holds the numbers
-    of valid rows, as floats.
+    batch is valid for none where there is only one. Of a term with `weight_by_rows` the mask holds
+    the numbers of valid rows, as floats.
     """
     if not isinstance(batch, Batch):
         raise DataError(
@@ -40,13 +40,13 @@ def valid_examples(terms: Sequence[Term], batch: Batch) -> tuple[int, Sequence[T
     reading = [term for term in terms if term.objective.wants.labels]
     labelled = _labelled(reading, batch) if reading else None
     answered = None if batch.row_mask is None else batch.row_mask.flatten(1).any(dim=1)
-    rows = any(term.objective.by_row for term in terms)
+    rows = any(term.objective.weight_by_rows for term in terms)
     if labelled is None and answered is None and examples != 1 and not rows:
         return examples, (None,) * len(terms)
     masks = []
     for term in terms:
         wants = term.objective.wants
-        if term.objective.by_row:
+        if term.objective.weight_by_rows:
             masks.append(_numbers_of_rows(term.objective, batch))
             continue
         masks.append(labelled if wants.labels else answered if wants.student.output else None)
@@ -105,7 +105,7 @@ def values_of(
     for objective in objectives:
         rows = student.rows if objective.wants.student.output else None
         sides.append((rows, batch if rows is None else of_rows))
-        if objective.by_row:
+        if objective.weight_by_rows:
             _check_weights(objective, *sides[-1], batch)
 
     def by_example(number: int, values: Tensor) -> Tensor:

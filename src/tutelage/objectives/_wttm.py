@@ -50,7 +50,7 @@ class WTTM(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT)
-    row_by_row = True
+    rowwise = True
 
     def __init__(self, gamma: float = 0.1) -> None:
         super().__init__()
@@ -59,4 +59,4 @@ class WTTM(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the weighted divergences, `[batch]`."""
-        return wttm(student.wanted_output(), teacher.wanted_output(), self.gamma)
+        return wttm(student.logits, teacher.logits, self.gamma)

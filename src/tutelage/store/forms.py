@@ -27,7 +27,7 @@ def encode(field: Field, signals: Signals, first_row: int) -> Arrays:
     """Return the rows of each of a field's columns; `first_row` is the store's row of the first."""
     values = signals.features.get(field.name)
     if field.name == OUTPUT_NAME and signals.output is not None:
-        values = signals.wanted_targets()
+        values = signals.targets
     if values is None:
         raise StoreError(
             f"the teacher must return {field.name!r} for every batch, got a batch without it; give "

@@ -14,7 +14,7 @@ from tutelage.errors import ArgumentError, DataError, ModelError, NonFiniteError
 from tutelage.evaluation import evaluate
 from tutelage.layers import evaluating, observe
 from tutelage.layers.blocks import children
-from tutelage.layers.language import as_asked, generates, is_causal
+from tutelage.layers.language import generates, is_causal, shift_labels_for
 from tutelage.nested import describe
 from tutelage.objectives import Objective, SoftTargets
 from tutelage.positions import rows_of
@@ -60,7 +60,7 @@ def block_influence(teacher: nn.Module, data: object, path: str | None = None) -
     with randomness.preserved(), evaluating(teacher), torch.inference_mode():
         for raw in _source(data).epoch(0):
             batch = raw.to(_device(teacher))
-            batch = as_asked(batch, teacher) if translates else batch
+            batch = shift_labels_for(batch, teacher) if translates else batch
             found = observe(teacher, batch.inputs, Fields(features=wanted), "teacher")
             mask = batch.token_mask() if found.tokens is None else found.tokens
             if translates and "decoder" in container.split("."):

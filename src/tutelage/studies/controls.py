@@ -54,7 +54,7 @@ def built_in_controls(
 
 def _is_by_row(arm: Arm) -> bool:
     """Return whether an arm weighs all rows alike, and not all examples."""
-    return any(term.objective.by_row for each in arm.asked for term in each.terms())
+    return any(term.objective.weight_by_rows for each in arm.asked for term in each.terms())
 
 
 @dataclass(frozen=True)

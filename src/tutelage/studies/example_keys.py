@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tutelage.data.fingerprint import content
-from tutelage.nested import PerExample, picked_inputs
+from tutelage.nested import PerExample, index_inputs
 from tutelage.signals import Batch
 
 _SIZE = 16
@@ -28,7 +28,7 @@ def example_keys(batch: Batch) -> list[bytes]:
         if isinstance(part, Tensor) and part.ndim and len(part) == length:
             columns.append(list(_rows(path, part, mask)))
         elif not isinstance(part, Tensor):
-            rows = (picked_inputs(part, slice(at, at + 1), length, True) for at in range(length))
+            rows = (index_inputs(part, slice(at, at + 1), length, True) for at in range(length))
             columns.append([f"{path} {content(row)}".encode() for row in rows])
     return [
         hashlib.blake2b(b"".join(each), digest_size=_SIZE).digest()

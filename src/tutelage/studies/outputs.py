@@ -20,8 +20,8 @@ from tutelage.evaluation.token_scores import BATCH_OF_TEXTS
 from tutelage.files import write_whole
 from tutelage.identity import digest
 from tutelage.layers import Output
-from tutelage.layers.language import as_asked, generates
-from tutelage.nested import describe, moved, named_tensors
+from tutelage.layers.language import generates, shift_labels_for
+from tutelage.nested import describe, named_tensors, to_device
 from tutelage.signals import UNLABELLED, Batch
 from tutelage.studies.detections import packed, unpacked
 from tutelage.studies.example_keys import domains_of, example_keys, kind_of
@@ -119,7 +119,7 @@ def truth(name: str, data: object, student: Callable[[], object] | None = None) 
             if tokens and student is not None and model is None:
                 model = student()
                 of_tokens = generates(model) and not isinstance(model, Output)
-            by_row.append(row_labels(as_asked(batch, model if of_tokens else None)))
+            by_row.append(row_labels(shift_labels_for(batch, model if of_tokens else None)))
             domains.append(domains_of(batch))
             tensors = named_tensors((batch.inputs, batch.labels, batch.row_mask))
             prints.append(fingerprint(dict(tensors)))
@@ -236,7 +236,7 @@ def load(path: Path) -> Tensor | None:
 
 def _boxes(name: str, labels: Any) -> list[Any]:
     """Return the targets of a batch, on the CPU; refuse what is neither a tensor nor boxes."""
-    found = moved(list(labels), torch.device("cpu")) if isinstance(labels, list) else [labels]
+    found = to_device(list(labels), torch.device("cpu")) if isinstance(labels, list) else [labels]
     if not all(isinstance(each, Mapping) and "boxes" in each for each in found):
         raise DataError(
             "a study compares outputs with labels in tensors, or with a dict of boxes and labels "

@@ -41,7 +41,7 @@ class Routed(nn.Module):
             number: Of each example's domain, `[batch]`.
         """
         routed = Specialists(dict(enumerate(self.members)))
-        output = routed.signals(Batch(inputs, domain=number), OUTPUT).wanted_output()
+        output = routed.signals(Batch(inputs, domain=number), OUTPUT).logits
         if self.classes is None or output.shape[1] == 1:  # a single logit has no classes to exclude
             return output
         present = nn.functional.pad(self.classes, (0, output.shape[1] - self.classes.shape[1]))

@@ -17,7 +17,7 @@ from tutelage.data import randomness
 from tutelage.data.fingerprint import content
 from tutelage.errors import ModelError, TutelageError, in_short
 from tutelage.objectives._objective import OutputKind
-from tutelage.positions import by_row
+from tutelage.positions import flatten_rows
 from tutelage.signals import Batch, Signals
 from tutelage.store import TargetStore
 from tutelage.wants import Fields
@@ -134,7 +134,7 @@ def ask(teacher: Teacher, batch: Batch, fields: Fields, predictions: bool = Fals
     lacks_output = fields.output and signals.output is None
     if lacks_output and signals.predictions is not None:
         if not predictions:
-            signals.wanted_targets()  # which raises
+            _ = signals.targets  # which raises
         lacks_output = False
     if lacks_output or not fields.features <= signals.features.keys():
         missing = ["its output"] if lacks_output else []
@@ -144,7 +144,7 @@ def ask(teacher: Teacher, batch: Batch, fields: Fields, predictions: bool = Fals
             f"signals without {', '.join(missing)}; use another objective, or return them from "
             "`signals`"
         )
-    return by_row(signals, batch, "teacher")
+    return flatten_rows(signals, batch, "teacher")
 
 
 def ask_first(teacher: Teacher, batch: Batch, fields: Fields) -> Signals:

@@ -83,7 +83,7 @@ class Team(Teacher):
             signals = ask(member, on_device, required[name])
             signals = signals if home is None else signals.to(home)
             if fields.output:
-                outputs.append(signals.wanted_targets())
+                outputs.append(signals.targets)
                 rows.append(signals.rows)
             features |= {f"{name}{SEPARATOR}{path}": x for path, x in signals.features.items()}
             masks += [] if signals.tokens is None else [signals.tokens]

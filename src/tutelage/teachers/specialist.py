@@ -86,7 +86,7 @@ class Specialist(Teacher):
         signals = ask(self.teacher, batch, replace(fields, head_from=None))
         if not fields.output:
             return signals
-        return replace(signals, output=self._in_student_classes(signals.wanted_output()))
+        return replace(signals, output=self._in_student_classes(signals.logits))
 
     def check_kind(self, kind: OutputKind | None) -> None:
         """Refuse some of several binary labels: the others have no "other" class to be in."""

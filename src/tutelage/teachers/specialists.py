@@ -220,7 +220,7 @@ def _joined(parts: Sequence[Signals], examples: Tensor, names: Sequence[str]) ->
     # Where they have different widths, features are of no tokens.
     alike = len(masks) == len(parts) and len({each.shape[1] for each in masks}) == 1
     tokens = torch.cat(masks)[order] if alike else None
-    outputs = [each.wanted_targets() for each in parts if each.output is not None]
+    outputs = [each.targets for each in parts if each.output is not None]
     if not outputs:
         return Signals(None, features, tokens=tokens)
     joined = _outputs(outputs, names)

@@ -18,7 +18,7 @@ from torch.utils.data import Subset
 from tutelage.data import as_source, dataset_fingerprint, views_in
 from tutelage.errors import ArgumentError, DataError, StoreError
 from tutelage.files import writing
-from tutelage.layers.language import as_asked, next_tokens
+from tutelage.layers.language import next_tokens, shift_labels_for
 from tutelage.nested import describe
 from tutelage.positions import rows_of
 from tutelage.reports.summary import versions
@@ -63,8 +63,8 @@ class TeacherOutputs:
         signals = next(self._outputs(range(min(self.settings.batch_size, len(self.dataset)))))
         self._first = signals
         if signals.predictions is not None:
-            signals.wanted_targets()  # which raises: detections cannot be stored
-        found = [] if signals.output is None else [self._output(signals.wanted_targets())]
+            _ = signals.targets  # which raises: detections cannot be stored
+        found = [] if signals.output is None else [self._output(signals.targets)]
         if signals.rows is not None:
             positions = signals.rows.positions
             of_tokens = rows_of(next(self._batches(range(1))), _TOKENS)  # perhaps none of a text
@@ -152,7 +152,7 @@ class TeacherOutputs:
             if output and self.teacher.is_causal:
                 yield next_tokens(batch)
             else:
-                yield as_asked(batch, model, output)
+                yield shift_labels_for(batch, model, output)
 
 
 def _check_index(batch: Batch, index: torch.Tensor, start: int) -> None:

@@ -200,7 +200,7 @@ class Loop:
 
     def _counts(self, group: list[Batch]) -> tuple[Tensor, Tensor]:
         """Return by how many examples to divide each term, and how many the step has."""
-        examples = sum(len(batch) / batch.copies for batch in group)
+        examples = sum(len(batch) / batch.replicas for batch in group)
         counts = torch.stack([self.distiller.counts(batch) for batch in group]).sum(dim=0)
         ours = torch.cat([counts, counts.new_tensor([examples])]).to(self.accelerator.device)
         total = cast("Tensor", self.accelerator.reduce(ours))
