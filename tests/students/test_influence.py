@@ -203,6 +203,15 @@ def test_blocks_that_cannot_be_removed_are_kept():
     assert list(found.layer_map.values()) == ["decoder.block.0"]
 
 
+def test_blocks_without_which_the_student_does_not_run_are_kept():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 4))
+    found = least_loss(model, TensorDataset(torch.randn(9, 4)), keep=2)
+    assert list(found.layer_map.values()) == ["0", "2"]
+    with pytest.raises(tl.ArgumentError, match="without which the student runs"):
+        least_loss(model, TensorDataset(torch.randn(9, 4)), keep=1)
+
+
 def test_the_teacher_is_not_changed():
     model = llama()
     model.train()

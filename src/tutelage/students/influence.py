@@ -18,8 +18,7 @@ from tutelage.layers.language import generates, is_causal, shift_labels_for
 from tutelage.nested import describe
 from tutelage.objectives import Objective, SoftTargets
 from tutelage.positions import rows_of
-from tutelage.students._copies import Model
-from tutelage.students.keep_layers import Kept, container_of, keep_layers
+from tutelage.students.keep_layers import Kept, Model, container_of, keep_layers
 from tutelage.teachers import AnyTeacher, as_teacher
 from tutelage.wants import Fields
 
@@ -121,7 +120,8 @@ def least_loss(
 
     Each time, of all blocks that are left, the one is removed without which the loss on the data is
     smallest. From L blocks to k this takes (L − k)(L + k + 1)/2 evaluations, where
-    `most_influential` takes one pass; it sees what the blocks before have already lost.
+    `most_influential` takes one pass; it sees what the blocks before have already lost. A block
+    without which the student does not run is kept.
 
     Args:
         teacher: As for `keep_layers`.
@@ -132,8 +132,7 @@ def least_loss(
             them (`tl.label`) spares half of the time, and with the teacher as the reference a
             student that has lost blocks may lose more.
         path: The container of the blocks, as for `keep_layers`.
-        inputs: As for `keep_layers`; with it, a removal with which the student does not run is left
-            out.
+        inputs: As for `keep_layers`.
 
     Raises:
         ArgumentError: No block can be removed any more, or `keep` is out of its range.
@@ -150,11 +149,12 @@ def least_loss(
             rest = [each for each in left if each != position]
             try:
                 student = keep_layers(teacher, rest, path, inputs).student
-            except (ArgumentError, ModelError) as error:  # such as the first block of a T5
+                found = evaluate(student, whole, loss, source, device=_device(teacher))
+            except ModelError as error:  # it does not run without this block
                 refused = error
                 continue
-            found = evaluate(student, whole, loss, source, device=_device(teacher)).metrics["loss"]
-            losses[position] = found if math.isfinite(found) else math.inf
+            value = found.metrics["loss"]
+            losses[position] = value if math.isfinite(value) else math.inf
         if not losses:
             raise ArgumentError(
                 f"`keep` must leave blocks without which the student runs, got {keep} where none "

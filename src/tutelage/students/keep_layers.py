@@ -1,21 +1,33 @@
 """Students that are the teacher with fewer blocks."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from copy import copy, deepcopy
 from itertools import pairwise
-from typing import Generic, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tutelage._checks import integer
-from tutelage.errors import ArgumentError
+from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers import evaluating, observe
 from tutelage.layers.blocks import children, containers
-from tutelage.students._configs import recount
-from tutelage.students._copies import Model, copy_with, renumber
-from tutelage.students._fitting import check_first, check_left_out, check_pattern
-from tutelage.students._rebuilding import check_rebuilding
+from tutelage.layers.wrapper import unwrapped
 from tutelage.wants import OUTPUT
+
+Model = TypeVar("Model", bound=nn.Module)
+
+# Names of a block's own position; caches of Hugging Face models are indexed by it.
+_POSITIONS = ("layer_idx", "layer_id", "layer_index", "layer_number", "layer_num", "block_idx")
+# Names of the number of blocks, in configs and modules.
+_COUNTS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer", "depth", "num_blocks")
+_SIDES = {
+    "encoder": ("encoder_layers", "num_encoder_layers", "encoder_num_hidden_layers"),
+    "decoder": ("decoder_layers", "num_decoder_layers", "decoder_num_hidden_layers"),
+}
+# Entries of a config with one value per block.
+_PER_BLOCK = ("layer_types", "mlp_layer_types", "layers_block_type", "no_rope_layers")
+_CONFIG = "config"  # the name under which a config that builds no model is reported
 
 
 class Kept(NamedTuple, Generic[Model]):
@@ -78,9 +90,9 @@ def every_nth_layer(
                 f"each stage must keep a block, got {count} blocks in {stage!r} with start={first};"
                 " pass start=0, or a smaller n"
             )
-        student, kept = _keep(student, stage, list(range(first, count, n)), inputs is None)
+        student, kept = _keep(student, stage, list(range(first, count, n)))
         layer_map |= kept
-    return _tried(Kept(student, layer_map), inputs)
+    return _dry_run(Kept(student, layer_map), inputs)
 
 
 def keep_layers(
@@ -101,12 +113,11 @@ def keep_layers(
         path: The container of the blocks, an `nn.Sequential` or `nn.ModuleList`, if
             `tutelage.layers.blocks` does not find it (in an encoder-decoder), or to keep blocks of
             one stage of several.
-        inputs: An example batch of inputs. With it, the student is run once, and any blocks may be
-            removed with which it runs.
+        inputs: An example batch of inputs, on which the student is run once, to find out here and
+            not at the first batch that it does not run without a block.
 
     Raises:
-        ArgumentError: `kept` is out of its range, blocks are not found, they are stages, or a
-            removed block changes the shape, has parameters of its own, or is part of a pattern.
+        ArgumentError: `kept` is out of its range, or blocks are not found, or are stages.
         ModelError: The student does not run on `inputs`, or does not match its Hugging Face config,
             as a T5 without block 0, which has the position biases.
 
@@ -117,7 +128,7 @@ def keep_layers(
     """
     container = container_of(teacher, path)
     positions = _positions(kept, len(children(teacher, container)))
-    return _tried(_keep(teacher, container, positions, inputs is None), inputs)
+    return _dry_run(_keep(teacher, container, positions), inputs)
 
 
 def container_of(teacher: nn.Module, path: str | None) -> str:
@@ -132,22 +143,22 @@ def container_of(teacher: nn.Module, path: str | None) -> str:
     return found[0]
 
 
-def _keep(teacher: Model, container: str, positions: list[int], check: bool) -> Kept[Model]:
+def _keep(teacher: Model, container: str, positions: list[int]) -> Kept[Model]:
     """Return the student with only some of the blocks of a container."""
     old = children(teacher, container)
-    if check:
-        check_left_out(teacher, old, positions)
-    student = copy_with(teacher, container, positions)
+    student = _copy_with(teacher, container, positions)
     layer_map = {old[new]: old[position] for new, position in enumerate(positions)}
-    renumber(student, layer_map, positions)
-    recount(student, container, positions, len(old))
-    if not check_rebuilding(student, teacher, container, layer_map) and check:
-        check_first(teacher, old, positions)
-        check_pattern(teacher, old, positions)
+    for new, (path, position) in enumerate(zip(layer_map, positions, strict=True)):
+        for part in student.get_submodule(path).modules():
+            for name in _POSITIONS:
+                if type(vars(part).get(name)) is int and vars(part)[name] == position:
+                    setattr(part, name, new)
+    _recount(student, container, positions, len(old))
+    _check_config(student, teacher, container, layer_map)
     return Kept(student, layer_map)
 
 
-def _tried(kept: Kept[Model], inputs: object) -> Kept[Model]:
+def _dry_run(kept: Kept[Model], inputs: object) -> Kept[Model]:
     """Run the student once on the inputs, if there are any."""
     if inputs is not None:
         with evaluating(kept.student), torch.no_grad():
@@ -186,3 +197,182 @@ def _positions(kept: Iterable[int], count: int) -> list[int]:
             f"got {positions}; {advice}"
         )
     return positions
+
+
+def _copy_with(model: Model, container: str, kept: list[int]) -> Model:
+    """Return a deep copy of a model in which a container has only the kept children.
+
+    The other children are not copied, unless the model has a second reference to them.
+    """
+    try:
+        original = unwrapped(model.get_submodule(container))
+        # The smaller container is in the memo before the model is copied, so that in the copy all
+        # references to the original are to the smaller one.
+        smaller = copy(original)
+        memo: dict[int, Any] = {id(original): smaller}
+        state = {name: value for name, value in vars(original).items() if name != "_modules"}
+        # A wrapper shares the dict of the layers.
+        modules = memo[id(vars(original)["_modules"])] = {}
+        smaller.__dict__ = {"_modules": modules} | deepcopy(state, memo)
+        parts = [part for part in original._modules.items() if part[1] is not None]  # noqa: SLF001
+        modules |= {parts[new][0]: deepcopy(parts[old][1], memo) for new, old in enumerate(kept)}
+        return deepcopy(model, memo)
+    except Exception as error:
+        raise ModelError(
+            f"the teacher ({type(model).__name__}) must be a model that can be copied, got "
+            f"{type(error).__name__}: {error} of copy.deepcopy; build or load it again, and store "
+            "no computed tensors in it"
+        ) from error
+
+
+def _recount(model: nn.Module, container: str, kept: list[int], count: int) -> None:
+    """Update the number of blocks, `count`, in modules and configs from the model to the container.
+
+    `kept` are the old positions of the student's blocks; its configs are its own copies.
+    """
+    sides = [part for part in container.split(".") if part in _SIDES]
+    names = _SIDES[sides[-1]] if sides else ()
+    seen = set()
+    modules = [unwrapped(model)]
+    for name in container.split(".") if container else ():
+        modules.append(modules[-1].get_submodule(name))
+    for module in modules:
+        config = getattr(module, "config", None)
+        if hasattr(config, "to_dict") and id(config) not in seen:
+            # The model's config may describe an encoder and a decoder. That of a part, such as T5's
+            # decoder, is a copy whose general entry is that of the part.
+            if not _recount_stage(config, container, kept, count):
+                _recount_config(config, names, kept, count, general=bool(seen))
+            seen.add(id(config))
+        else:
+            _set_first(module, _COUNTS, count, len(kept))
+
+
+def _recount_stage(config: Any, container: str, kept: list[int], count: int) -> bool:
+    """Update the entry of one of several stages, as of a Swin; tell whether there is one."""
+    numbers = [int(part) for part in container.split(".") if part.isdecimal()]
+    depths = vars(config).get("depths")
+    if not numbers or not isinstance(depths, (list, tuple)) or len(depths) <= numbers[-1]:
+        return False
+    if depths[numbers[-1]] != count:
+        return False
+    changed = list(depths)
+    changed[numbers[-1]] = len(kept)
+    config.depths = type(depths)(changed)
+    return True
+
+
+def _recount_config(
+    config: Any, names: tuple[str, ...], kept: list[int], count: int, general: bool
+) -> None:
+    """Update the entry of this side, and the general one if it is of this side too."""
+    found = _set_first(config, names, count, len(kept))
+    if general or not found:
+        found = _set_first(config, _COUNTS, count, len(kept)) or found
+    for name in _PER_BLOCK if found else ():
+        values = vars(config).get(name)
+        if isinstance(values, (list, tuple)) and len(values) == count:
+            setattr(config, name, type(values)(values[old] for old in kept))
+    stages = vars(config).get("stage_names")
+    if found and isinstance(stages, list) and len(stages) == count + 1:  # the stem and each block
+        config.stage_names = stages[: len(kept) + 1]
+        if config.out_indices == [count]:
+            config.set_output_features_output_indices(None, None)  # the last block again
+
+
+def _set_first(owner: Any, names: tuple[str, ...], old: int, new: int) -> bool:
+    """Update the first of some attributes that has the old value; tell whether there is one."""
+    # A config maps general names to its own: GPT-2's num_hidden_layers is its n_layer.
+    mapped = getattr(owner, "attribute_map", {})
+    for name in (mapped.get(name, name) for name in names):
+        if type(vars(owner).get(name)) is int and vars(owner)[name] == old:
+            setattr(owner, name, new)
+            return True
+    return False
+
+
+def _check_config(
+    student: nn.Module, teacher: nn.Module, container: str, layer_map: dict[str, str]
+) -> None:
+    """Refuse a Hugging Face student other than its config describes.
+
+    Saved weights are loaded by name, and what a block has may depend on its position (only T5's
+    block 0 has position biases): what does not fit would be random weights after loading.
+    """
+    owner = _configured(student, container)
+    if owner is None:
+        return
+    start = len(owner) + 1 if owner else 0
+    within, blocks = container[start:], {new[start:]: old[start:] for new, old in layer_map.items()}
+    student, teacher = student.get_submodule(owner), teacher.get_submodule(owner)
+    faults = _differences(student, within)
+    # Those of a teacher that was changed after it was built (by adapters) are ignored.
+    known = _differences(teacher, within) if faults else {}
+    for name, expected in faults.items():
+        new = next((each for each in blocks if name.startswith(f"{each}.")), None)
+        if new is None and name not in known:
+            fault = expected if name == _CONFIG else f"{name!r} does not match"
+            raise ModelError(
+                f"the student's config must describe fewer blocks in {within!r}, got a "
+                f"{type(teacher.config).__name__} without a known entry for their number ({fault});"
+                f" build a smaller {type(teacher).__name__} of your own, and copy weights by name"
+            )
+        if new is not None and blocks[new] + name.removeprefix(new) not in known:
+            entry = name.removeprefix(f"{new}.")
+            facts, paths = dict(_facts(teacher, within)), children(teacher, within)
+            entries = [facts.get(f"{each}.{entry}") for each in paths]
+            fitting = [number for number, each in enumerate(entries) if each == expected]
+            found = facts.get(f"{blocks[new]}.{entry}")
+            hint = " (every_nth_layer(..., start=0) does)" * (0 in fitting and new == paths[0])
+            raise ModelError(
+                f"block {blocks[new]!r} of the teacher ({type(teacher).__name__}) does not fit at "
+                f"{new!r}: {entry!r} must be {_as_text(expected)}, got {_as_text(found)}; "
+                f"keep one of the blocks {fitting} there{hint}"
+            )
+
+
+def _configured(model: nn.Module, container: str) -> str | None:
+    """Return the path of the outermost module around a container that is built from a config."""
+    names = container.split(".") if container else []
+    for depth in range(len(names) + 1):
+        path = ".".join(names[:depth])
+        module = model.get_submodule(path)
+        from_config = hasattr(getattr(module, "config", None), "from_dict")
+        if from_config and hasattr(module, "save_pretrained"):
+            return path
+    return None
+
+
+def _differences(model: Any, within: str) -> dict[str, object]:
+    """Return how a model differs from what its config describes, `{name: expected}`."""
+    model = unwrapped(model)
+    try:
+        # As loading does, from the serialised config, and without allocating weights.
+        config = type(model.config).from_dict(model.config.to_dict())
+        with torch.device("meta"):
+            expected = dict(_facts(type(model)(config), within))
+    except Exception as error:  # noqa: BLE001 - reported later, unless the teacher has it too
+        return {_CONFIG: f"{type(error).__name__}: {error}"}
+    found = dict(_facts(model, within))
+    return {
+        name: expected.get(name)
+        for name in expected | found
+        if found.get(name) != expected.get(name)
+    }
+
+
+def _facts(model: nn.Module, within: str) -> Iterator[tuple[str, object]]:
+    """Yield the shapes of a model's tensors, and the settings of layers inside a path, by name."""
+    for name, value in model.state_dict().items():
+        yield name, list(value.shape) if isinstance(value, Tensor) else None
+    for path, part in model.named_modules():
+        for name, value in vars(part).items() if path.startswith(f"{within}.") else ():
+            # No floats: stochastic depth depends on the position, but only matters in training.
+            if type(value) in {bool, int, str} and name != "training" and name[0] != "_":
+                yield f"{path}.{name}", value
+
+
+def _as_text(fact: object) -> str:
+    if fact is None:
+        return "absent"
+    return f"of shape {fact}" if isinstance(fact, list) else repr(fact)
