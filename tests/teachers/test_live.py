@@ -289,3 +289,38 @@ def test_anything_else_is_refused(teacher):
         ModelError, match=rf"got {type(teacher).__name__}; wrap a callable .*Predic"
     ):
         as_teacher(teacher)
+
+
+class Forces(nn.Module):
+    """The gradient of an energy, computed by autograd within the forward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.energy = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+
+    def forward(self, inputs):
+        with torch.enable_grad():
+            inputs = inputs.detach().requires_grad_()
+            energy = self.energy(inputs).sum()
+            return torch.autograd.grad(energy, inputs, create_graph=True)[0]
+
+
+def test_a_module_may_use_autograd_in_its_forward_pass():
+    module = Forces()
+    output = Live(module).signals(Batch(X), OUTPUT).output
+    torch.testing.assert_close(output, module(X).detach())
+    assert not output.requires_grad
+
+
+def test_weights_changed_through_data_are_used_under_autocast():
+    """As averages of weights are often updated."""
+    module = nn.Linear(3, 2)
+    teacher = Live(module)
+    found = []
+    with teacher.ready(torch.device("cpu")):
+        for _ in range(2):
+            with torch.autocast("cpu", torch.bfloat16):
+                found.append(teacher.signals(Batch(X), OUTPUT).output)
+            module.weight.data.mul_(2)
+            module.bias.data.mul_(2)
+    torch.testing.assert_close(found[1], 2 * found[0])
