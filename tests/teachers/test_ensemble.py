@@ -221,7 +221,7 @@ class TestFingerprint:
 
 
 WRONG_WEIGHTS = [
-    [0, 0], [1], [1, 2, 3], [-1, 2], [float("nan"), 1], ["a", "b"], "ab", 0.5, {"0": 1, "1": 2},
+    [0, 0], [1], [1, 2, 3], [-1, 2], [float("nan"), 1], 0.5,
     torch.tensor(1.0),
 ]  # fmt: skip
 
@@ -264,8 +264,6 @@ class TestBadInput:
             Ensemble([A, B], devices=["cpu"])
         with pytest.raises(ArgumentError, match=r"a list with one entry for each .* got 'cpu'"):
             Ensemble([A, B, C], devices="cpu")
-        with pytest.raises(ArgumentError, match=r"must name devices, got 'gpu' \(torch"):
-            Ensemble([A, B], devices=["gpu", None])
 
     def test_members(self):
         with pytest.raises(ModelError, match=r"must be a torch.nn.Module, a Teacher, .* got int"):

@@ -20,8 +20,7 @@ from tutelage.teachers.predictor import Predictor
 from tutelage.teachers.recorded import Recorded
 from tutelage.teachers.retokenized import Retokenized
 from tutelage.teachers.served import Served
-from tutelage.teachers.specialist import Specialist
-from tutelage.teachers.specialists import Specialists
+from tutelage.teachers.specialists import Specialist, Specialists
 from tutelage.teachers.stored import Stored
 
 __all__ = [

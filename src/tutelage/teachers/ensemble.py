@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import combinations
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from tutelage._checks import not_negative
 from tutelage.coarse import CoarseLogits
-from tutelage.errors import ArgumentError, ModelError, TutelageError, in_short
+from tutelage.errors import ArgumentError, ModelError, TutelageError, in_short, some_of
 from tutelage.nested import describe, device_of
 from tutelage.objectives._objective import OutputKind
 from tutelage.positions import labels_by_row, same_rows
 from tutelage.signals import Batch, Signals
-from tutelage.teachers._class_order import check_class_order
 from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask
 from tutelage.teachers.averages import (
     by_entropy,
@@ -28,7 +26,8 @@ from tutelage.teachers.averages import (
     mean_of_outputs,
     mean_of_probabilities,
 )
-from tutelage.teachers.predictor import callable_fingerprint
+from tutelage.teachers.live import Live
+from tutelage.teachers.predictor import Predictor, callable_fingerprint
 from tutelage.wants import Fields
 
 SEPARATOR = "/"
@@ -50,91 +49,7 @@ _KINDS: tuple[tuple[object, OutputKind], ...] = (
 """Those that are for outputs of one kind alone."""
 
 
-class Team(Teacher):
-    """Members that run one after another on each batch, perhaps on devices of their own."""
-
-    def __init__(self, teachers: Members, devices: Devices = None) -> None:
-        named = named_members(teachers)
-        self.names = tuple(named)
-        self.members = tuple(as_teacher(each) for each in named.values())
-        self.is_causal = any(each.is_causal for each in self.members)
-        given = [None] * len(named) if devices is None else devices
-        listed = isinstance(given, Sequence) and not isinstance(given, str)
-        if not listed or len(given) != len(named):
-            raise ArgumentError(
-                f"`devices` must be a list with one entry for each of {len(named)} teachers, got "
-                f"{given!r}; write None for those on the device of the batch"
-            )
-        self._home: torch.device | None = None  # of outputs for texts, within `ready`
-        self.devices = tuple(None if each is None else _device(each) for each in given)
-        check_class_order(type(self).__name__, dict(zip(self.names, self.members, strict=True)))
-
-    def ask_all(self, batch: Batch, fields: Fields) -> tuple[list[Tensor | CoarseLogits], Signals]:
-        """Return all members' outputs, where required; and the features by `name/path`, and rows.
-
-        Raises:
-            ModelError: Members have outputs for different positions.
-        """
-        required = self._required(fields)
-        home = device_of(batch.inputs) or self._home
-        outputs, features, rows, masks = [], {}, [], []
-        for name, member, device in zip(self.names, self.members, self.devices, strict=True):
-            on_device = batch if device is None else batch.to(device)
-            signals = ask(member, on_device, required[name])
-            signals = signals if home is None else signals.to(home)
-            if fields.output:
-                outputs.append(signals.targets)
-                rows.append(signals.rows)
-            features |= {f"{name}{SEPARATOR}{path}": x for path, x in signals.features.items()}
-            masks += [] if signals.tokens is None else [signals.tokens]
-        common = same_rows(rows, [f"teacher {name!r}" for name in self.names])
-        tokens = masks[0] if masks and all(torch.equal(masks[0], each) for each in masks) else None
-        return outputs, Signals(None, features, common, tokens=tokens)
-
-    def check_layers(self, paths: Collection[str]) -> None:
-        """Refuse paths that do not begin with a member's name, or are not in that member."""
-        required = self._required(Fields(features=frozenset(paths)))
-        for name, member in zip(self.names, self.members, strict=True):
-            member.check_layers(required[name].features)
-
-    @contextmanager
-    def ready(self, device: torch.device) -> Iterator[None]:
-        """Move each member to its own device, or to `device`; afterwards back."""
-        before, self._home = self._home, device
-        with ExitStack() as stack:
-            stack.callback(setattr, self, "_home", before)
-            for member, own in zip(self.members, self.devices, strict=True):
-                stack.enter_context(member.ready(own or device))
-            yield
-
-    def fingerprint(self) -> str:
-        """Return the settings and the fingerprints of all members."""
-        prints = [
-            f"{name}: {member.fingerprint()}"
-            for name, member in zip(self.names, self.members, strict=True)
-        ]
-        return f"{type(self).__name__}({self._settings()}; {'; '.join(prints)})"
-
-    @abstractmethod
-    def _settings(self) -> str:
-        """Return a text for the settings that determine the output."""
-
-    def _required(self, fields: Fields) -> dict[str, Fields]:
-        """Return what is required of each member."""
-        paths: dict[str, set[str]] = {name: set() for name in self.names}
-        for text in fields.features:
-            name, separator, path = text.partition(SEPARATOR)
-            if name not in paths or not separator:
-                raise ArgumentError(
-                    f"a layer of one of several teachers must be written member{SEPARATOR}layer "
-                    f"with one of the members {list(self.names)}, got {text!r}; for instance "
-                    f"'{self.names[0]}{SEPARATOR}{text if not separator else path}'"
-                )
-            paths[name].add(path)
-        return {name: Fields(fields.output, frozenset(found)) for name, found in paths.items()}
-
-
-class Ensemble(Team):
+class Ensemble(Teacher):
     """The mean of several teachers that know the same classes, or predict the same values.
 
     Members must have their classes in one order. Where models name them (`class_names`, as those
@@ -173,9 +88,12 @@ class Ensemble(Team):
         average: Average = mean_of_outputs,
         devices: Devices = None,
     ) -> None:
-        super().__init__(teachers, devices)
+        named = _named(teachers)
+        self.names = tuple(named)
+        self.members = tuple(as_teacher(each) for each in named.values())
+        self.is_causal = any(each.is_causal for each in self.members)
         self.weights: Tensor | Weighting = (
-            weights if callable(weights) else normalized(weights, self.names)
+            weights if callable(weights) else _normalized(weights, len(named))
         )
         if not callable(average):
             raise ArgumentError(
@@ -183,10 +101,19 @@ class Ensemble(Team):
                 "instance tl.teachers.mean_of_probabilities"
             )
         self.average = average
+        given = [None] * len(named) if devices is None else devices
+        if isinstance(given, str) or len(given) != len(named):
+            raise ArgumentError(
+                f"`devices` must be a list with one entry for each of {len(named)} teachers, got "
+                f"{given!r}; write None for those on the device of the batch"
+            )
+        self.devices = tuple(None if each is None else torch.device(each) for each in given)
+        self._home: torch.device | None = None  # of outputs for texts, within `ready`
+        check_class_order("Ensemble", dict(zip(self.names, self.members, strict=True)))
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return the mean of the members' outputs, and the required features of each."""
-        outputs, signals = self.ask_all(batch, fields)
+        outputs, signals = self._ask_all(batch, fields)
         if not fields.output:
             return signals
         stacked = self._stacked(outputs)
@@ -207,6 +134,71 @@ class Ensemble(Team):
                     "mean_of_gaussians for means and log-variances, mean_of_outputs for any, and "
                     "numbers as weights for binary labels and values"
                 )
+
+    def check_layers(self, paths: Collection[str]) -> None:
+        """Refuse paths that do not begin with a member's name, or are not in that member."""
+        required = self._required(Fields(features=frozenset(paths)))
+        for name, member in zip(self.names, self.members, strict=True):
+            member.check_layers(required[name].features)
+
+    @contextmanager
+    def ready(self, device: torch.device) -> Iterator[None]:
+        """Move each member to its own device, or to `device`; afterwards back."""
+        before, self._home = self._home, device
+        with ExitStack() as stack:
+            stack.callback(setattr, self, "_home", before)
+            for member, own in zip(self.members, self.devices, strict=True):
+                stack.enter_context(member.ready(own or device))
+            yield
+
+    def fingerprint(self) -> str:
+        """Return the settings and the fingerprints of all members."""
+        prints = [
+            f"{name}: {member.fingerprint()}"
+            for name, member in zip(self.names, self.members, strict=True)
+        ]
+        if isinstance(self.weights, Tensor):
+            weights = str([round(each, 9) for each in self.weights.tolist()])
+        else:
+            weights = callable_fingerprint(self.weights)
+        average = callable_fingerprint(self.average)
+        return f"Ensemble({average}, weights {weights}; {'; '.join(prints)})"
+
+    def _ask_all(self, batch: Batch, fields: Fields) -> tuple[list[Tensor | CoarseLogits], Signals]:
+        """Return all members' outputs, where required; and the features by `name/path`, and rows.
+
+        Raises:
+            ModelError: Members have outputs for different positions.
+        """
+        required = self._required(fields)
+        home = device_of(batch.inputs) or self._home
+        outputs, features, rows, masks = [], {}, [], []
+        for name, member, device in zip(self.names, self.members, self.devices, strict=True):
+            on_device = batch if device is None else batch.to(device)
+            signals = ask(member, on_device, required[name])
+            signals = signals if home is None else signals.to(home)
+            if fields.output:
+                outputs.append(signals.targets)
+                rows.append(signals.rows)
+            features |= {f"{name}{SEPARATOR}{path}": x for path, x in signals.features.items()}
+            masks += [] if signals.tokens is None else [signals.tokens]
+        common = same_rows(rows, [f"teacher {name!r}" for name in self.names])
+        tokens = masks[0] if masks and all(torch.equal(masks[0], each) for each in masks) else None
+        return outputs, Signals(None, features, common, tokens=tokens)
+
+    def _required(self, fields: Fields) -> dict[str, Fields]:
+        """Return what is required of each member."""
+        paths: dict[str, set[str]] = {name: set() for name in self.names}
+        for text in fields.features:
+            name, separator, path = text.partition(SEPARATOR)
+            if name not in paths or not separator:
+                raise ArgumentError(
+                    f"a layer of one of several teachers must be written member{SEPARATOR}layer "
+                    f"with one of the members {list(self.names)}, got {text!r}; for instance "
+                    f"'{self.names[0]}{SEPARATOR}{text if not separator else path}'"
+                )
+            paths[name].add(path)
+        return {name: Fields(fields.output, frozenset(found)) for name, found in paths.items()}
 
     def _weigh(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return weights `[members, batch]` or `[members, 1]`, with a sum of 1 over the members."""
@@ -245,13 +237,6 @@ class Ensemble(Team):
         double = any(each.dtype == torch.float64 for each in dense)
         return torch.stack([each.to(torch.float64 if double else torch.float32) for each in dense])
 
-    def _settings(self) -> str:
-        if isinstance(self.weights, Tensor):
-            weights = str([round(each, 9) for each in self.weights.tolist()])
-        else:
-            weights = callable_fingerprint(self.weights)
-        return f"{callable_fingerprint(self.average)}, weights {weights}"
-
 
 def _call(name: str, function: Callable[..., Tensor], outputs: Tensor, other: object) -> Tensor:
     """Call a user's function; its errors name the argument."""
@@ -272,34 +257,19 @@ def _call(name: str, function: Callable[..., Tensor], outputs: Tensor, other: ob
     return result
 
 
-def _device(device: torch.device | str) -> torch.device:
-    try:
-        return torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ArgumentError(
-            f"`devices` must name devices, got {device!r} (torch: {error}); write "
-            "'cuda:0' or 'cpu', or None for that of the batch"
-        ) from error
-
-
-def normalized(weights: Sequence[float] | None, names: Sequence[str]) -> Tensor:
+def _normalized(weights: Sequence[float] | None, members: int) -> Tensor:
     """Return weights that sum to 1, `[members]` in float64: those given, or equal ones."""
-    if weights is None:
-        return torch.full((len(names),), 1 / len(names), dtype=torch.float64)
-    numbers = weights.tolist() if isinstance(weights, (Tensor, np.ndarray)) else weights
-    listed = isinstance(numbers, Sequence) and not isinstance(numbers, str)
-    advice = "0 leaves a teacher out"
-    values = [not_negative("weights", each, advice) for each in numbers] if listed else []
-    if len(values) != len(names) or sum(values) <= 0:
+    given = torch.as_tensor([1.0] * members if weights is None else weights, dtype=torch.float64)
+    valid = given.shape == (members,) and bool(given.isfinite().all() & (given >= 0).all())
+    if not valid or not given.sum() > 0:
         raise ArgumentError(
-            f"`weights` must be a list with one for each of the {len(names)} teachers and a sum "
-            f"above 0, got {numbers!r}; for equal weights leave them out"
+            f"`weights` must be a list with one of 0 or more for each of the {members} teachers "
+            f"and a sum above 0, got {weights!r}; for equal weights leave them out"
         )
-    given = torch.tensor(values, dtype=torch.float64)
     return given / given.sum()
 
 
-def named_members(teachers: Members) -> dict[str, AnyTeacher]:
+def _named(teachers: Members) -> dict[str, AnyTeacher]:
     """Return teachers by name; those of a list are numbered."""
     several = isinstance(teachers, (Mapping, Sequence)) and not isinstance(teachers, str)
     if not several or not len(teachers):
@@ -315,3 +285,30 @@ def named_members(teachers: Members) -> dict[str, AnyTeacher]:
             f"a teacher's name must be a str without {SEPARATOR!r}, got {wrong[0]!r}; rename it"
         )
     return dict(teachers)
+
+
+def check_class_order(team: str, members: Mapping[str, Teacher]) -> None:
+    """Refuse members that name their classes in different orders; tell of whom it is not known."""
+    models = {
+        name: getattr(each, "predict", each.module)
+        for name, each in members.items()
+        if isinstance(each, (Live, Predictor))  # others bring classes into order themselves
+    }
+    found = {name: getattr(each, "class_names", None) for name, each in models.items()}
+    named = {name: tuple(map(str, each)) for name, each in found.items() if each}
+    for (one, ours), (other, theirs) in combinations(named.items(), 2):
+        moved = [each for each in ours if each in theirs and ours.index(each) != theirs.index(each)]
+        if moved:
+            raise ModelError(
+                f"the teachers of {team} must have their classes in one order, got {some_of(ours)} "
+                f"of {one!r} and {some_of(theirs)} of {other!r}; wrap them in Specialist(labels=), "
+                "which brings them into the order of the data"
+            )
+    if named:
+        first, names = next(iter(named.items()))
+        others = [each for each in models if named.get(each, ()) != names]
+        if others:
+            logging.getLogger("tutelage").warning(
+                f"the order of the classes of {some_of(map(repr, others))} in {team} is not "
+                f"known, and taken to be that of {first!r}: {some_of(names)}"
+            )

@@ -1,4 +1,4 @@
-"""One teacher for each domain; each example's target comes from the teacher of its domain."""
+"""Teachers that each know some of the domains or some of the classes."""
 
 from __future__ import annotations
 
@@ -6,30 +6,123 @@ import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from difflib import get_close_matches
 from numbers import Integral
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from tutelage._checks import integer
 from tutelage.coarse import CoarseLogits
 from tutelage.data import Indexed, Views
 from tutelage.data.domains import Domains
-from tutelage.errors import ArgumentError, DataError, ModelError
+from tutelage.errors import ArgumentError, DataError, ModelError, did_you_mean
+from tutelage.objectives._objective import OutputKind
 from tutelage.positions import same_rows
 from tutelage.rows import Rows
 from tutelage.signals import Batch, Signals
-from tutelage.teachers._class_order import check_class_order
 from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask
-from tutelage.teachers.specialist import Specialist, number_of
+from tutelage.teachers.ensemble import check_class_order
 from tutelage.wants import Fields
 
 _CPU = torch.device("cpu")
-_SIMILAR = 0.8  # difflib's similarity from which a name is treated as misspelt
 _log = logging.getLogger(__name__)
 
 Domain = str | int | None
+
+
+class Specialist(Teacher):
+    """A teacher whose outputs are assigned to the student's classes.
+
+    Its output is `CoarseLogits`, from which `SoftTargets` can learn. If it knows all classes, its
+    output is logits in the student's order, from which any objective can learn.
+
+    Args:
+        teacher: A module or teacher with logits for its classes, in the order of `labels`.
+        labels: The teacher's classes, in the order of its outputs: the student's class ids, or
+            names.
+        other_class: Whether the teacher's last logit stands for all other classes together.
+            Otherwise the probability of all other classes is 0, so use it only for examples of its
+            own classes, as `Specialists` does.
+        classes: The student's classes: their names in the order of its outputs, or their number.
+            Needed if `labels` are names, or are all classes.
+        names: From the teacher's names to the student's, where they differ.
+
+    Raises:
+        ArgumentError: Labels are not among the student's classes, or are repeated; or there is an
+            "other" class although the teacher knows all classes.
+        ModelError: `teacher` is not a teacher.
+
+    >>> animals = Specialist(
+    ...     torch.nn.Linear(2, 3), labels=["dog", "cat"], classes=["bus", "cat", "dog", "van"]
+    ... )
+    >>> known = animals.signals(Batch(torch.ones(1, 2)), Fields(output=True)).output
+    >>> known.ids.tolist(), list(known.other.shape)
+    ([[2, 1]], [1])
+    """
+
+    def __init__(
+        self,
+        teacher: AnyTeacher,
+        labels: Sequence[int] | Sequence[str],
+        other_class: bool = True,
+        classes: int | Sequence[str] | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        self.members = (as_teacher(teacher),)
+        self.is_causal = self.teacher.is_causal
+        self.ids = _class_ids(labels, classes, names or {})
+        self.other_class, self.classes = other_class, classes
+        self.knows_all = len(self.ids) == _number_of(classes)
+        if self.knows_all and other_class:
+            raise ArgumentError(
+                f'a teacher of all {len(self.ids)} classes must have no "other" class, got '
+                "other_class=True; set other_class=False, or leave out the labels that it does not "
+                "know"
+            )
+
+    @property
+    def teacher(self) -> Teacher:
+        """The teacher of these classes."""
+        return self.members[0]
+
+    def signals(self, batch: Batch, fields: Fields) -> Signals:
+        """Return the teacher's signals, with its output in the student's classes."""
+        signals = ask(self.teacher, batch, replace(fields, head_from=None))
+        if not fields.output:
+            return signals
+        return replace(signals, output=self._in_student_classes(signals.logits))
+
+    def check_kind(self, kind: OutputKind | None) -> None:
+        """Refuse some of several binary labels: the others have no "other" class to be in."""
+        super().check_kind(kind)
+        if kind == "binary" and not self.knows_all:
+            raise ModelError(
+                "a Specialist of some classes is for classes that exclude each other, got an "
+                "objective on binary labels; give one module that returns the logits of all labels "
+                "side by side, from whichever teacher knows each"
+            )
+
+    def fingerprint(self) -> str:
+        """Return the classes and the teacher's fingerprint."""
+        known = f"{'all ' if self.knows_all else ''}{list(self.ids)}"
+        other = "with" if self.other_class else "without"
+        return f"Specialist({known} {other} other; {self.teacher.fingerprint()})"
+
+    def _in_student_classes(self, logits: Tensor) -> Tensor | CoarseLogits:
+        known = len(self.ids)
+        if logits.shape[1:] != (known + self.other_class,):
+            more = ', and one for "other"' if self.other_class else ""
+            raise ModelError(
+                f"a Specialist's teacher must have {known + self.other_class} logits, one for each "
+                f"label{more}, got {list(logits.shape)}; give `labels` in the order of its outputs,"
+                " and set `other_class`"
+            )
+        ids = torch.tensor(self.ids, device=logits.device)
+        if self.knows_all:
+            return logits[:, ids.argsort()]
+        other = logits[:, -1] if self.other_class else logits.new_full(logits.shape[:1], -torch.inf)
+        return CoarseLogits(ids.expand(len(logits), known), logits[:, :known], other)
 
 
 class Specialists(Teacher):
@@ -40,7 +133,7 @@ class Specialists(Teacher):
     `tutelage.data.domains`, or from the third item or the key `domain` of your own examples.
 
     A domain without a specialist is an error. With a generalist it is logged once instead, unless
-    it is listed in `others`. A name that resembles a specialist's is refused as misspelt.
+    it is listed in `others`.
 
     Args:
         teachers: Modules or teachers by domain: by its name, or by its number if the data has
@@ -70,7 +163,17 @@ class Specialists(Teacher):
         others: Collection[str] | Collection[int] | None = None,
         offload: bool = False,
     ) -> None:
-        _check(teachers, generalist, others)
+        if not isinstance(teachers, Mapping) or not teachers:
+            raise ArgumentError(
+                "`teachers` must be a dict from domains to teachers, with at least one, got "
+                f"{teachers!r:.80}; for instance {{'photo': first, 'sketch': second}}"
+            )
+        if others is not None and (generalist is None or isinstance(others, str)):
+            raise ArgumentError(
+                "`others` must be a list of the domains that the `generalist` is meant for, got "
+                f"{others!r}{' and no `generalist`' * (generalist is None)}; write "
+                "generalist=third, others=['painting']"
+            )
         self.domains: tuple[Domain, ...] = tuple(teachers)
         members = [*teachers.values(), *([] if generalist is None else [generalist])]
         self.members = tuple(map(as_teacher, members))
@@ -183,24 +286,27 @@ class Specialists(Teacher):
         return found
 
     def _assign(self, domain: object) -> int:
-        """Return the generalist's number for a new domain; refuse a probable mistake."""
-        near = _similar(domain, [*self.domains, *(self.others or ())])
-        if self._generalist is None or self.others is not None or near is not None:
-            known = [*self.domains, *(self.others or ())]
-            hint = "" if near is None else f", which resembles {near!r}"
+        """Return the generalist's number for a domain without a specialist, if it is meant for it.
+
+        Raises:
+            DataError: There is no generalist, or it is meant for others.
+        """
+        known = [*self.domains, *(self.others or ())]
+        hint = did_you_mean(str(domain), map(str, known))
+        if self._generalist is None or self.others is not None:
             advice = (
-                "name a teacher for it, give Specialists a `generalist`"
+                "name a teacher for it, or give Specialists a `generalist`"
                 if self._generalist is None
                 else "list it in `others` if the generalist is meant for it"
             )
             raise DataError(
-                f"each domain of the data must be one of {known}, got {domain!r}{hint}; {advice}, "
-                "or correct the names in tl.data.domains or in Specialists"
+                f"each domain of the data must be one of {known}, got {domain!r}; {hint or advice}"
             )
         _log.warning(
             "no specialist for the domain %r: the generalist is used for its examples; list it in "
-            "`others` if that is intended",
+            "`others` if that is intended %s",
             domain,
+            hint,
         )
         self._member_of[domain] = self._generalist  # pyright: ignore[reportArgumentType]
         return self._generalist
@@ -274,41 +380,49 @@ def _concatenated(what: str, parts: Sequence[Tensor], names: Sequence[str]) -> T
     return torch.cat(list(parts))
 
 
-def _check(teachers: object, generalist: object, others: object) -> None:
-    if not isinstance(teachers, Mapping) or not teachers:
+def _class_ids(
+    labels: Sequence[int] | Sequence[str],
+    classes: int | Sequence[str] | None,
+    names: Mapping[str, str],
+) -> tuple[int, ...]:
+    """Return the student's class id for each of a teacher's labels; see `Specialist`."""
+    for what, given in (("labels", labels), ("classes", classes)):
+        # A set has no order, and the keys of a dict may be positions.
+        if isinstance(given, (str, Mapping, set, frozenset)):
+            raise ArgumentError(
+                f"`{what}` must be a list in the order of the outputs, got {given!r:.80}; write one"
+            )
+    listed = [] if classes is None or isinstance(classes, int) else list(classes)
+    renamed = [names.get(each, each) if isinstance(each, str) else each for each in labels]
+    unknown = [each for each in renamed if isinstance(each, str) and each not in listed]
+    if unknown or len(set(listed)) < len(listed):
         raise ArgumentError(
-            "`teachers` must be a dict from domains to teachers, with at least one, got "
-            f"{teachers!r:.80}; for instance {{'photo': first, 'sketch': second}}"
+            f"`labels` must be among the student's `classes`, different names in the order of its "
+            f"outputs, got {unknown} beside {listed or 'no `classes`'}; list them, and map other "
+            "names by `names`"
         )
-    if others is not None and (
-        isinstance(others, str) or not isinstance(others, Collection) or generalist is None
-    ):
+    what = "they are the student's class ids, from 0 on"
+    ids = [
+        listed.index(each) if isinstance(each, str) else integer("labels", each, 0, what)
+        for each in renamed
+    ]
+    number = _number_of(classes)
+    if number is not None and max(ids, default=0) >= number:
         raise ArgumentError(
-            "`others` must be a list of the domains that the `generalist` is meant for, got "
-            f"{others!r}{' and no `generalist`' * (generalist is None)}; write "
-            "generalist=third, others=['painting']"
+            f"`labels` must lie from 0 to {number - 1}, the student's classes, got {max(ids)}; "
+            "correct them, or `classes`"
         )
-    names = [*teachers, *(others or ())]  # pyright: ignore[reportGeneralTypeIssues]
-    wrong = [each for each in names if isinstance(each, bool) or not isinstance(each, (str, int))]
-    if wrong:
+    if len(set(ids)) < len(ids) or not ids:
         raise ArgumentError(
-            f"a domain must be a str or an integer, got {wrong[0]!r}; name it as the data names "
-            "its domains"
+            f"`labels` must be different classes, at least one, got {list(labels)}; list each "
+            "class once, and sum the probabilities of two labels of one class in the teacher"
         )
-    both = [each for each in teachers if each in (others or ())]  # pyright: ignore[reportOperatorIssue]
-    if both:
-        raise ArgumentError(
-            f"`others` must be domains without a specialist, got {both}; remove these"
-        )
+    return tuple(ids)
 
 
-def _similar(domain: object, names: Sequence[object]) -> str | None:
-    """Return the name of which a domain may be a misspelling; None if there is none."""
-    if not isinstance(domain, str):
-        return None
-    lowered = {each.lower(): each for each in names if isinstance(each, str)}
-    near = get_close_matches(domain.lower(), lowered, n=1, cutoff=_SIMILAR)
-    return lowered[near[0]] if near else None
+def _number_of(classes: int | Sequence[str] | None) -> int | None:
+    """Return how many classes the student has, where that is known."""
+    return classes if classes is None or isinstance(classes, int) else len(classes)
 
 
 def _log_unknown_classes(members: Sequence[Teacher]) -> None:
@@ -317,11 +431,11 @@ def _log_unknown_classes(members: Sequence[Teacher]) -> None:
     if len(partial) < len(members):
         return  # another kind of teacher may know all classes
     known = {number for each in partial for number in each.ids}
-    given = [each.classes for each in partial if each.classes is not None]
-    counts = [number_of(each) or 0 for each in given]
+    counts = [_number_of(each.classes) or 0 for each in partial]
     unknown = sorted(set(range(max([*counts, max(known) + 1]))) - known)
     if unknown:
-        names = next((each for each in given if not isinstance(each, int)), None)
+        given = (each.classes for each in partial)
+        names = next((each for each in given if isinstance(each, Sequence)), None)
         _log.warning(
             "no specialist knows the classes %s: the student learns them from labels only",
             unknown if names is None else [names[each] for each in unknown],
