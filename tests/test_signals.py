@@ -4,7 +4,9 @@ from typing import Any
 import pytest
 import torch
 
+import tutelage as tl
 from tutelage.errors import ArgumentError, DataError
+from tutelage.nested import tell_unused
 from tutelage.signals import Batch, Signals
 from tutelage.wants import OUTPUT, Fields, Wants
 
@@ -30,11 +32,11 @@ class TestReadingWhatALoaderYields:
         assert Batch.of(Pair(X, Y)).labels is Y
 
     @pytest.mark.parametrize("key", ["labels", "label"])
-    def test_a_dicts_labels_index_and_domain_are_set_apart(self, key):
-        batch = Batch.of({"ids": X, "mask": X, key: Y, "index": INDEX, "domain": NAMES})
-        assert list(batch.inputs) == ["ids", "mask"]
+    def test_a_dicts_labels_and_domain_are_set_apart_and_an_index_is_an_input(self, key):
+        batch = Batch.of({"ids": X, "index": INDEX, key: Y, "domain": NAMES})
+        assert list(batch.inputs) == ["ids", "index"]
         assert batch.labels is Y
-        assert batch.index is INDEX
+        assert batch.index is None
         assert batch.domain is NAMES
 
     def test_a_mapping_of_another_library_is_a_dict(self):
@@ -155,39 +157,31 @@ def test_positions_take_the_domains_of_a_tensor_too():
     assert Batch(X)[torch.tensor([2])].domain is None
 
 
-class TestSeveralInputs:
-    """(x1, x2, …, labels), told from (inputs, labels, domains) by the types."""
+class TestSeveralParts:
+    """What follows (inputs, labels) means nothing unless it is said what it is."""
 
     @pytest.mark.parametrize("labels", [Y, Y.double(), X, Y.numpy()])
-    def test_the_last_tensor_is_the_labels(self, labels):
-        batch = Batch.of((X, X + 1, X + 2, labels))
+    @pytest.mark.parametrize("kind", [tuple, list])
+    def test_several_inputs_are_a_tuple_of_their_own(self, labels, kind):
+        batch = Batch.of((kind([X, X + 1, X + 2]), labels))
         assert [part[0, 0].item() for part in batch.inputs] == [0, 1, 2]
         assert batch.labels.tolist() == labels.tolist()
         assert batch.domain is None
 
-    def test_names_after_the_labels_are_domains(self):
-        batch = Batch.of((X, X + 1, Y, NAMES))
+    def test_a_domain_is_named(self):
+        batch = Batch.of(tl.data.DomainExample((X, X + 1), Y, NAMES))
         assert (len(batch.inputs), batch.labels is Y, batch.domain) == (2, True, NAMES)
-        batch = Batch.of((X, Y, tuple(NAMES)))
-        assert (batch.inputs is X, batch.labels is Y, batch.domain) == (True, True, tuple(NAMES))
 
     @pytest.mark.parametrize(
-        "raw",
-        [
-            (X, Y, Y),  # (x, labels, domain numbers), or two inputs
-            (X, Y, Y.double()),  # (x, labels, sample weights)
-            (X, Y, X),
-            (X, X, X.long()),  # no labels
-            (X, X, X[None]),
-            (X, X, None, Y),
-            (X, ["a"] * 4, Y),
-        ],
+        "third", [["a.jpg", "b.jpg", "c.jpg", "d.jpg"], Y, Y.double(), X, None, {"id": Y}]
     )
-    def test_ambiguous_tuples_are_refused(self, raw):
-        with pytest.raises(
-            DataError, match=r"more than two parts must be .*return a dict, or \(\("
-        ):
-            Batch.of(raw)
+    def test_further_parts_are_not_used(self, third, caplog):
+        tell_unused.cache_clear()
+        batch = Batch.of((X, Y, third))
+        assert batch.inputs is X
+        assert batch.labels is Y
+        assert batch.domain is batch.index is None
+        assert "the last 1 parts are not used" in caplog.text
 
 
 class TestLabels:

@@ -39,7 +39,7 @@ class Text(nn.Module):
 
 
 class Texts(Dataset):
-    """Random texts of different lengths, padded; with their positions as dict batches have them."""
+    """Random texts of different lengths, padded."""
 
     def __init__(self, size=48):
         generator = torch.Generator().manual_seed(5)
@@ -51,4 +51,4 @@ class Texts(Dataset):
 
     def __getitem__(self, place):
         mask = (torch.arange(TOKENS) < self.lengths[place]).long()
-        return {"tokens": self.tokens[place], "attention_mask": mask, "index": place}
+        return {"tokens": self.tokens[place], "attention_mask": mask}

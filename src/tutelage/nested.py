@@ -1,8 +1,10 @@
 """Examples as data sets yield them, and model inputs: tensors, alone or in tuples and dicts."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from numbers import Number
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,13 +13,21 @@ from torch import Tensor
 from tutelage.errors import DataError
 
 _FEW, _MANY = 4, 8
-_LABELLED, _TABLE = 2, 2
+_LABELLED = 2
 
 LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 """Keys of a dict that may contain its labels; the first that exists is used."""
 
-_BESIDE = ("index", "domain", "row_mask")
+BESIDE = ("domain", "row_mask")
 """Keys of a dict that are neither inputs nor labels."""
+
+
+class DomainExample(NamedTuple):
+    """An example, or a batch, with its domain: of `data.domains`, or of `data.labelled`."""
+
+    inputs: Any
+    labels: Any
+    domain: Any
 
 
 class PerExample(list[Any]):
@@ -147,7 +157,8 @@ def to_device(value: Any, device: torch.device) -> Any:
     """Return a value with all its tensors on `device`; other values do not change."""
     if isinstance(value, Tensor) and value.device == device:
         return value
-    return on_tensors(value, lambda tensor: tensor.to(device, non_blocking=True))
+    wait_not = device.type != "cpu"  # what is copied to the CPU is read without waiting for it
+    return on_tensors(value, lambda tensor: tensor.to(device, non_blocking=wait_not))
 
 
 def on_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -176,53 +187,61 @@ def named_tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from named_tensors(each, f"{name}/{key}")
 
 
-def split_batch(raw: object) -> tuple[Any, Any, Any, Any, Any]:
-    """Return the inputs, labels, index, domain and row mask of what a data loader yields."""
+def split_batch(raw: object) -> tuple[Any, Any, Any, Any]:
+    """Return the inputs, labels, domain and row mask of what a data loader yields."""
     if isinstance(raw, PerExample):
-        return raw, None, None, None, None
+        return raw, None, None, None
     if isinstance(raw, Mapping):
         inputs, others = split_dict(raw)
-        index, domain, mask = (others.pop(key, None) for key in _BESIDE)
-        return inputs, _labels(*others.values()), index, domain, _mask(mask)
+        domain, mask = (others.pop(key, None) for key in BESIDE)
+        return inputs, _labels(*others.values()), domain, _mask(mask)
     if isinstance(raw, (Tensor, np.ndarray)):
-        return _tensor(raw), None, None, None, None
-    if isinstance(raw, (tuple, list)) and raw:
-        if _are_names(raw):
-            return raw, None, None, None, None
-        parts = [_tensor(each) for each in raw]
-        at = label_key(parts) or len(parts)
-        *inputs, labels, domain = (*parts, None, None)[: at + 2]
-        if at > 1:
-            _check_several_inputs(inputs, labels)
-        labels = _labels(labels)
-        if at == 1:
-            return _per_example(inputs[0], labels), labels, None, domain, None
-        return tuple(inputs), labels, None, domain, None
+        return _tensor(raw), None, None, None
+    if isinstance(raw, (tuple, list)) and len(raw):
+        if _is_list_of(raw, str):
+            return raw, None, None, None
+        labels = _labels(_tensor(raw[1])) if len(raw) > 1 else None
+        domain = raw.domain if isinstance(raw, DomainExample) else None
+        if len(raw) > _LABELLED and domain is None:
+            tell_unused(len(raw) - _LABELLED)
+        return _per_example(_tensor(raw[0]), labels), labels, domain, None
     raise DataError(
-        "a batch must be a tensor, a tuple (inputs,), (inputs, labels) or (inputs, labels, "
-        "domains) with the domains' names, or a dict of named inputs with its labels under "
-        f"{', '.join(LABEL_KEYS)}, got {describe(raw)}; make the data set or its collate "
-        "function return one of these"
+        "a batch must be a tensor, a tuple (inputs,) or (inputs, labels), or a dict of inputs with "
+        f"its labels under {', '.join(LABEL_KEYS)}, got {describe(raw)}; make the data set or its "
+        "collate function return one of these"
+    )
+
+
+@cache
+def tell_unused(parts: int) -> None:
+    """Log, once, that examples have parts of which nothing is known."""
+    logging.getLogger("tutelage").warning(
+        "Of examples (inputs, labels, …) the last %d parts are not used. Several inputs are "
+        "((x1, x2), labels); tl.data.labelled(data, labels=2, inputs=[0, 1], domain=3) names what "
+        "the parts of other examples are.",
+        parts,
     )
 
 
 def label_key(example: Any) -> Any:
     """Return the key or the position of the labels in an example or a batch; None for none.
 
-    In a tuple of two or more parts the labels are the last part, or the one before the domain,
-    which is a string or a list of strings.
+    In a tuple they are the second part.
     """
     if isinstance(example, Mapping):
         return next((key for key in LABEL_KEYS if key in example), None)
-    if not isinstance(example, (tuple, list)) or len(example) < _LABELLED:
-        return None
-    named = len(example) > _LABELLED and (example[-1] is None or _are_names(example[-1]))
-    return len(example) - 1 - named
+    return 1 if isinstance(example, (tuple, list)) and len(example) >= _LABELLED else None
+
+
+def with_parts(example: Any, *parts: Any) -> Any:
+    """Return an example that is a tuple with other first parts; a named tuple keeps its names."""
+    items = (*parts, *example[len(parts) :])
+    return type(example)(*items) if hasattr(example, "_fields") else items
 
 
 def split_dict(example: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a dict's inputs, and a dict of its labels, index, domain and row mask, if any."""
-    keys = (*_BESIDE, label_key(example))
+    """Return a dict's inputs, and a dict of its labels, domain and row mask, if any."""
+    keys = (*BESIDE, label_key(example))
     others = {key: example[key] for key in keys if key in example}
     return {key: value for key, value in example.items() if key not in others}, others
 
@@ -241,28 +260,9 @@ def _per_example(inputs: Any, labels: Any) -> Any:
     return PerExample(map(_tensor, inputs))
 
 
-def _check_several_inputs(inputs: Sequence[Any], labels: Any) -> None:
-    """Refuse a tuple of three or more parts if it is ambiguous which are the labels."""
-    if all(isinstance(each, Tensor) for each in (*inputs, labels)):
-        values = labels.ndim == _TABLE and labels.is_floating_point()
-        if (labels.ndim == 1 or values) and all(each.ndim > 1 for each in inputs[1:]):
-            return
-    raise DataError(
-        "a batch of more than two parts must be (x1, x2, …, labels) of tensors, whose last is "
-        "[batch], or values [batch, outputs], and none between the first and the last [batch], or "
-        f"end in the names of domains, got {describe((*inputs, labels))}; make the data set or its "
-        "collate function return a dict, or ((x1, x2), labels)"
-    )
-
-
-def _are_names(value: object) -> bool:
-    """Tell whether a value is a string or a list of strings."""
-    return isinstance(value, str) or _is_list_of(value, str)
-
-
 def _tensor(value: Any) -> Any:
     """Convert arrays, also in tuples, to tensors; other values do not change."""
-    if isinstance(value, tuple):
+    if type(value) is tuple:
         return tuple(_tensor(each) for each in value)
     return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
 
@@ -284,9 +284,8 @@ def _labels(value: Any = None) -> Any:
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(
             "the labels of a batch must be a tensor or numbers: class ids [batch], or values "
-            f"[batch] or [batch, outputs], got {describe(value)}; number the classes (names of "
-            "domains come third: (inputs, labels, domains)), or give a list of dicts of tensors, "
-            "one per example, to a model that has its own loss (tl.OwnLoss)"
+            f"[batch] or [batch, outputs], got {describe(value)}; number the classes, or give a "
+            "list of dicts of tensors, one per example, to a model with its own loss (tl.OwnLoss)"
         ) from error
 
 

@@ -97,9 +97,9 @@ class Batch:
 
         Args:
             raw: A tensor or a list of strings (inputs alone); a tuple or list `(x,)`,
-                `(x, labels)` or, for models of several inputs, `(x1, x2, …, labels)`, optionally
-                followed by the names of the domains; a dict of inputs, with labels under `labels`,
-                `label`, `targets`, `target` or `y` (the first of these), and optional `index`,
+                `(x, labels)` or, for models of several inputs, `((x1, x2), labels)`, of which
+                further parts are not used; a `DomainExample`; a dict of inputs, with labels under
+                `labels`, `label`, `targets`, `target` or `y` (the first of these), and optional
                 `domain` and `row_mask`; a `Batch`; or an `IndexedExample` of any of these. Arrays
                 may replace tensors. Labels that are a list of dicts or tensors, one per example,
                 stay a list; a list or tuple of tensors beside it becomes `PerExample`.
@@ -110,7 +110,7 @@ class Batch:
 
         >>> Batch.of((torch.zeros(2, 3), torch.tensor([0, 1]))).labels
         tensor([0, 1])
-        >>> len(Batch.of((torch.zeros(2, 3), torch.ones(2, 4), torch.tensor([0, 1]))).inputs)
+        >>> len(Batch.of(((torch.zeros(2, 3), torch.ones(2, 4)), torch.tensor([0, 1]))).inputs)
         2
         """
         if isinstance(raw, Batch):
@@ -118,8 +118,8 @@ class Batch:
         if isinstance(raw, IndexedExample):
             view = _one_view(raw.view)
             return replace(cls.of(raw.example, progress), index=raw.index, view=view)
-        inputs, labels, index, domain, row_mask = split_batch(raw)
-        return cls(inputs, labels, index, domain, progress, row_mask=row_mask)
+        inputs, labels, domain, row_mask = split_batch(raw)
+        return cls(inputs, labels, None, domain, progress, row_mask=row_mask)
 
     def __len__(self) -> int:
         top = self.inputs.values() if isinstance(self.inputs, Mapping) else self.inputs

@@ -43,8 +43,8 @@ class TestArrays:
         assert torch.equal(batch.inputs, X[batch.index])
         assert batch.labels is None
 
-    def test_of_several_inputs_have_the_labels_last(self):
-        first, second = (batch := epoch((X, X + 1, Y))[0]).inputs
+    def test_of_several_inputs_are_a_tuple_of_their_own(self):
+        first, second = (batch := epoch(((X, X + 1), Y))[0]).inputs
         assert torch.equal(second, first + 1)
         assert torch.equal(batch.labels, Y[batch.index])
 
@@ -88,13 +88,15 @@ class TestArrays:
             (np.array(["a", "b"]), r"arrays of numbers, got one of <U1; turn"),
             (np.array([None, X], object), r"arrays of numbers, got one of object"),
             ((X, Y.tolist()), r"a tuple of tensors .* numpy.asarray\(labels"),
-            (((X, X), Y), r"\(x1, x2, …, labels\), got \(\(float32"),
             ([X, Y], r"a tuple of inputs and labels, .* write \(inputs, labels"),
         ],
     )
     def test_that_make_no_examples_are_refused(self, data, message):
         with pytest.raises(DataError, match=rf"`train` must .*{message}"):
             as_source("train", data, 4)
+
+
+TWO = [((x, x + 1), y) for x, y in zip(X, Y, strict=True)]
 
 
 class Two(nn.Module):
@@ -109,18 +111,27 @@ class Two(nn.Module):
 @pytest.mark.parametrize(
     "data",
     [
-        (X, X + 1, Y),
-        TensorDataset(X, X + 1, Y),
-        list(zip(X, X + 1, Y, strict=True)),
-        DataLoader(TensorDataset(X, X + 1, Y), 4),
-        tl.data.domains({"a": (X, X + 1, Y)}),
-        tl.data.domains({"a": list(zip(X, X + 1, Y, strict=True))}),
-        ConcatDataset([TensorDataset(X, X + 1, Y), tl.data.unlabelled((X, X + 1, Y))]),
-        ConcatDataset(
-            [TensorDataset(X, X, Y), tl.data.unlabelled(list(zip(X, X, Y, strict=True)))]
-        ),
+        ((X, X + 1), Y),
+        tl.data.labelled(TensorDataset(X, X + 1, Y), labels=-1),
+        TWO,
+        DataLoader(tl.data.labelled(TensorDataset(X, X + 1, Y), labels=2), 4),
+        DataLoader(TWO, 4),
+        tl.data.domains({"a": ((X, X + 1), Y)}),
+        tl.data.domains({"a": TWO}),
+        ConcatDataset([tl.data.labelled((X, X + 1, Y), 2), tl.data.unlabelled(((X, X + 1), Y))]),
+        ConcatDataset([tl.data.labelled((X, X, Y), labels=2), tl.data.unlabelled(TWO)]),
     ],
-    ids=["tuple", "set", "list", "loader", "domains", "domains of rows", "unlabelled", "mixed"],
+    ids=[
+        "tuple",
+        "set",
+        "list",
+        "loader",
+        "rows in a loader",
+        "domains",
+        "domains of rows",
+        "unlabelled",
+        "mixed",
+    ],
 )
 def test_models_of_several_inputs_are_trained(data):
     run = tl.distill(Two(), Two(), train=data, objective=tl.SoftTargets(), **ONCE)

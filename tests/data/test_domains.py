@@ -139,10 +139,27 @@ def test_dicts_are_tagged_by_a_key():
     assert list(batch.domain) == ["photo"] * 4
 
 
-def test_a_tuple_of_ones_own_names_its_domain():
-    batch = batches([(torch.zeros(2), 1, "photo")] * 4)[0]
+@pytest.mark.parametrize("loader", [False, True])
+def test_a_name_in_a_tuple_is_a_domain_where_the_caller_says_so(loader):
+    rows = [(torch.zeros(2), 1, "photo")] * 4
+    named = tl.data.labelled(rows, labels=1, inputs=[0], domain=2)
+    batch = batches(DataLoader(named, 4) if loader else named)[0]
     assert batch.labels.tolist() == [1] * 4
     assert list(batch.domain) == ["photo"] * 4
+    batch = batches(DataLoader(rows, 4) if loader else rows)[0]
+    assert (batch.labels.tolist(), batch.domain) == ([1] * 4, None)
+
+
+def test_a_file_name_beside_each_image_is_no_domain():
+    rows = [(torch.randn(3), each % 2, f"{each}.jpg") for each in range(8)]
+    student = torch.nn.Linear(3, 2)
+    run = tl.fit(
+        student, train=rows, val=rows, objective=tl.HardLabels(), epochs=1,
+        transform=tl.data.Mixup(),
+    )  # fmt: skip
+    assert not [name for name in run.history[0] if "jpg" in name]
+    mixed = tl.data.Mixup()(batches(rows)[0])
+    assert bool((mixed.mixture.labels != mixed.labels).any())
 
 
 def test_other_domains_are_other_data():
@@ -177,10 +194,6 @@ class TestBadInput:
     def test_examples_without_labels(self, held):
         with pytest.raises(DataError, match=r"tl.data.unlabelled\(set\)"):
             batches(domains({"photo": held}))
-
-    def test_domains_as_numbers_after_the_labels_are_refused(self):
-        with pytest.raises(DataError, match="names of domains"):
-            Batch.of((torch.zeros(3, 2), torch.zeros(3), torch.zeros(3, dtype=torch.int64)))
 
 
 class Counting(tl.teachers.Predictor):

@@ -176,11 +176,11 @@ class TestLabelled:
         assert alone.inputs.shape == (6, 2)
 
     def test_bad_input(self):
-        with pytest.raises(DataError, match=r"labels at 'bred', got .*breed: int.*give a key"):
+        with pytest.raises(DataError, match=r"'labels': 'bred'.*, got .*breed: int.*give keys"):
             tl.data.labelled(self.ROWS, labels="bred")[0]
-        with pytest.raises(DataError, match=r"labels at 'breed' and inputs at \['z'\], got"):
+        with pytest.raises(DataError, match=r"'labels': 'breed', 'inputs': \('z',\).*, got"):
             tl.data.labelled(self.ROWS, labels="breed", inputs=["z"])[0]
-        with pytest.raises(DataError, match=r"labels at 7, got"):
+        with pytest.raises(DataError, match=r"'labels': 7.*, got"):
             tl.data.labelled([(1, 2)], labels=7)[0]
         with pytest.raises(DataError, match=r"map-style .*put the loader around `labelled`"):
             tl.data.labelled(iter([1]), labels="a")

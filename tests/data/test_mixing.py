@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.data import CutMix, Mixup, PerExample, Swap
-from tutelage.data.mixing import pairs, partners
+from tutelage.data.transforms import pairs, partners
 from tutelage.errors import DataError
 from tutelage.signals import Batch
 

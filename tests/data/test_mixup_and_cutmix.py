@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.data import CutMix, Mixup
-from tutelage.data.mixing import partners
+from tutelage.data.transforms import partners
 from tutelage.errors import DataError
 from tutelage.signals import Batch
 
@@ -72,7 +72,7 @@ class TestMixup:
     @given(SEEDS)
     def test_at_fraction_one_it_is_the_identity(self, seed):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("tutelage.data.mixup.Beta", Always(1.0))
+            patch.setattr("tutelage.data.transforms.Beta", Always(1.0))
             torch.manual_seed(seed)
             labels = Y.where(Y > 0, -100)
             found = Mixup()(batch(labels=labels))
@@ -85,7 +85,7 @@ class TestMixup:
     @given(SEEDS, st.floats(0.01, 0.99))
     def test_values_are_mixed_as_inputs_are_and_nan_stays(self, seed, share):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("tutelage.data.mixup.Beta", Always(share))
+            patch.setattr("tutelage.data.transforms.Beta", Always(share))
             values = X[:, :2].clone()
             values[3, 1] = torch.nan
             torch.manual_seed(seed)

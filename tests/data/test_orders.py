@@ -15,7 +15,7 @@ from torch.utils.data import (
     random_split,
 )
 
-from tutelage.data import Shard, as_source, randomness
+from tutelage.data import Shard, as_source, labelled, randomness
 from tutelage.data.dataset_source import SetSource, TensorSource
 from tutelage.data.source import Order
 from tutelage.errors import ArgumentError, DataError
@@ -223,17 +223,22 @@ def test_one_or_two_tensors_are_inputs_and_labels():
     assert torch.equal(batch.labels, Y[batch.index])
 
 
-@pytest.mark.parametrize("data", [TensorDataset(X, X + 1, Y), list(zip(X, X + 1, Y, strict=True))])
-def test_the_last_of_three_tensors_is_the_labels(data):
+@pytest.mark.parametrize("data", [TensorDataset(X, Y, X + 1), list(zip(X, Y, X + 1, strict=True))])
+def test_further_parts_of_an_example_are_not_used(data):
     batch = next(source(data).epoch(0))
-    first, second = batch.inputs
-    assert torch.equal(second, first + 1)
+    assert torch.equal(batch.inputs, X[batch.index])
     assert torch.equal(batch.labels, Y[batch.index])
 
 
-def test_three_tensors_are_refused_where_two_of_them_may_be_the_labels():
-    with pytest.raises(DataError, match=r"none between the first and the last .*return a dict"):
-        source(TensorDataset(X, Y, Y))
+@pytest.mark.parametrize("inputs", [None, [0, 2], [2, -4]])
+def test_labelled_tensors_are_indexed_by_batch(inputs):
+    data = labelled(TensorDataset(X, Y, X + 1, X + 2), labels=1, inputs=inputs)
+    found = source(data)
+    assert type(found) is TensorSource
+    rows = [data[each] for each in range(len(data))]
+    for ours, theirs in zip(found.epoch(0), source(rows).epoch(0), strict=True):
+        parts = zip([*ours.inputs, ours.labels], [*theirs.inputs, theirs.labels], strict=True)
+        assert all(torch.equal(one, other) for one, other in parts)
 
 
 class TestNegativeIndices:
@@ -269,10 +274,9 @@ def test_a_set_of_dicts_becomes_batches_of_dict_inputs():
     assert torch.equal(batch.labels, Y[batch.index])
 
 
-def test_an_index_of_the_data_is_kept():
+def test_an_input_may_be_called_index():
     batch = next(source(StackDataset(x=X, index=torch.arange(11) + 100)).epoch(0))
-    again = next(source(StackDataset(x=X)).epoch(0))
-    assert torch.equal(batch.index, again.index + 100)
+    assert torch.equal(batch.inputs["index"], batch.index + 100)
 
 
 def test_any_sequence_is_a_data_set():

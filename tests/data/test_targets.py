@@ -94,7 +94,7 @@ class TestBatch:
         ],
     )
     def test_some_of_the_examples(self, rows, positions):
-        batch = tl.Batch.of((IMAGES, TARGETS, ["a", "b", "a", "b", "a"]))[rows]
+        batch = tl.Batch.of(tl.data.DomainExample(IMAGES, TARGETS, ["a", "b", "a", "b", "a"]))[rows]
         assert len(batch) == len(positions)
         same(batch.inputs, PerExample(IMAGES[at] for at in positions))
         same(batch.labels, [TARGETS[at] for at in positions])
@@ -155,7 +155,6 @@ class TestCollate:
     @pytest.mark.parametrize(
         "examples",
         [
-            [(torch.zeros(3), torch.zeros(3), {"boxes": torch.zeros(1, 4)})] * 2,
             [(torch.zeros(3), {"boxes": torch.zeros(1, 4)}), torch.zeros(3)],
         ],
     )

@@ -190,10 +190,10 @@ class TestTransformInputs:
         assert torch.equal(Views(inputs, lambda image: -image)[3], -inputs[3])
 
     def test_the_inputs_of_a_dict(self):
-        examples = [{"image": torch.ones(2), "labels": 1, "index": 5, "domain": "a"}]
+        examples = [{"image": torch.ones(2), "labels": 1, "row_mask": 5, "domain": "a"}]
         found = Views(examples, lambda inputs: {name: -each for name, each in inputs.items()})[0]
         assert torch.equal(found.pop("image"), -torch.ones(2))
-        assert found == {"labels": 1, "index": 5, "domain": "a"}
+        assert found == {"labels": 1, "row_mask": 5, "domain": "a"}
 
     def test_the_whole_example_with_whole(self):
         views = Views(IMAGES, lambda pair: (pair[0], pair[1] + 10), whole=True)

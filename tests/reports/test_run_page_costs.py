@@ -65,7 +65,7 @@ NAMED = [
     {"first": one, "second": one, "labels": label}
     for one, label in zip(INPUTS, CLASSES, strict=True)
 ]
-PAIRS = TensorDataset(INPUTS, INPUTS, CLASSES)
+PAIRS = tl.data.as_dataset("train", ((INPUTS, INPUTS), CLASSES))
 
 
 @pytest.mark.parametrize("data", [NAMED, PAIRS], ids=["dict", "tuple"])

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
 import tutelage as tl
-from tutelage.signals import CoarseLogits, Signals
+from tutelage.signals import CoarseLogits, IndexedExample, Signals
 from tutelage.store import layout
 from tutelage.store.fields import Field
 from tutelage.store.forms import decode, encode, packed_ids, unpacked_ids
@@ -180,7 +180,7 @@ def test_a_student_learns_what_it_learns_of_the_live_teacher(labels, tmp_path):
                 batch[name][row, width - len(values) :] = values
             batch["attention_mask"][row, width - len(each["input_ids"]) :] = 1
         index = torch.tensor([each.index for each in examples])
-        return batch | {"index": index}
+        return IndexedExample(batch, index, torch.zeros(len(index)))
 
     loader = DataLoader(tl.data.Indexed(data), 8, collate_fn=padded_before)
 
@@ -222,7 +222,8 @@ def test_texts_that_were_cut_off_otherwise_are_refused(tmp_path):
         ids = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         mask = nn.utils.rnn.pad_sequence([torch.ones_like(each) for each in rows], batch_first=True)
         index = torch.tensor([each.index for each in examples])
-        return {"input_ids": ids, "attention_mask": mask, "index": index}
+        batch = {"input_ids": ids, "attention_mask": mask}
+        return IndexedExample(batch, index, torch.zeros(len(index)))
 
     loader = DataLoader(tl.data.Indexed(data), 8, collate_fn=cut)
     with pytest.raises(tl.DataError, match="must have the tokens that were labelled"):

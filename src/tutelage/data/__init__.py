@@ -7,27 +7,28 @@ a `Batch`) change the inputs of both teacher and student. From `OnPolicy` the st
 texts itself.
 """
 
-from tutelage.data.as_dataset import as_dataset
 from tutelage.data.as_source import as_source
-from tutelage.data.cutmix import CutMix
 from tutelage.data.dataset_fingerprint import dataset_fingerprint, draws_at_random
-from tutelage.data.domains import Domains, domains
-from tutelage.data.indexed import Indexed
-from tutelage.data.labels import Labelled, Unlabelled, labelled, unlabelled
 from tutelage.data.loader_source import LoaderSource
-from tutelage.data.mixup import Mixup
-from tutelage.data.noise import Noise
-from tutelage.data.on_policy import OnPolicy
-from tutelage.data.on_policy_source import OnPolicySource
+from tutelage.data.on_policy import OnPolicy, OnPolicySource
+from tutelage.data.sets import (
+    Domains,
+    Labelled,
+    Unlabelled,
+    as_dataset,
+    domains,
+    labelled,
+    unlabelled,
+)
 from tutelage.data.source import Shard, Source
-from tutelage.data.swap import Swap
-from tutelage.data.transform import Chain, Transform, transformed
-from tutelage.data.views import Views, show_epoch, views_in
-from tutelage.nested import PerExample
+from tutelage.data.transforms import Chain, CutMix, Mixup, Noise, Swap, Transform, transformed
+from tutelage.data.views import Indexed, Views, show_epoch, views_in
+from tutelage.nested import DomainExample, PerExample
 
 __all__ = [
     "Chain",
     "CutMix",
+    "DomainExample",
     "Domains",
     "Indexed",
     "Labelled",

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from tutelage.data.padding import padded
-from tutelage.data.word_labels import with_labels_of_words
 from tutelage.errors import DataError
-from tutelage.nested import PerExample, describe, label_key
+from tutelage.labels import UNLABELLED
+from tutelage.nested import LABEL_KEYS, PerExample, describe, label_key, with_parts
 from tutelage.signals import IndexedExample
 
 
@@ -101,13 +100,9 @@ def _with_list_of_targets(examples: list[Any]) -> Any:
     if isinstance(first, Mapping):
         others = [{name: each[name] for name in each if name != key} for each in examples]
         return {**collate(others), key: targets}
-    if key != 1:
-        raise DataError(
-            "examples with a dict of targets must be (inputs, targets), or a dict of inputs with "
-            f"the targets under 'labels', got {describe(first)}; let the data set yield such"
-        )
-    domains = [list(each) for each in zip(*[each[2:] for each in examples], strict=True)]
-    return (PerExample(_arrays_as_tensors(each[0]) for each in examples), targets, *domains)
+    inputs = PerExample(_arrays_as_tensors(each[0]) for each in examples)
+    others = [list(each) for each in zip(*[each[2:] for each in examples], strict=True)]
+    return with_parts(first, inputs, targets, *others)
 
 
 def _arrays_as_tensors(value: Any) -> Any:
@@ -122,8 +117,8 @@ def _with_tensors(example: Any) -> Any:
     """Convert an example's lists of numbers to tensors."""
     if isinstance(example, Mapping):
         return {key: _as_tensor(value) for key, value in example.items()}
-    if isinstance(example, (tuple, list)) and not hasattr(example, "_fields"):
-        return tuple(_as_tensor(value) for value in example)
+    if isinstance(example, (tuple, list)):
+        return with_parts(example, *map(_as_tensor, example))
     return example
 
 
@@ -149,7 +144,7 @@ def _with_label_as_tensor(example: Any) -> Any:
     label = torch.as_tensor(example[key])
     if isinstance(example, Mapping):
         return {**example, key: label}
-    return (*example[:key], label, *example[key + 1 :])
+    return with_parts(example, example[0], label)
 
 
 def _check_shapes(examples: list[Any], error: Exception) -> None:
@@ -166,3 +161,93 @@ def _check_shapes(examples: list[Any], error: Exception) -> None:
                     f"{kinds[1]}; pad them to one length (only dicts with `input_ids` are padded "
                     "by themselves), or give a DataLoader with a collate function that pads"
                 ) from error
+
+
+_IDS, _DECODER_IDS = "input_ids", "decoder_input_ids"
+_MASKS = {_IDS: "attention_mask", _DECODER_IDS: "decoder_attention_mask"}
+
+
+def padded(examples: list[Any]) -> list[Any]:
+    """Return examples whose tokens, if they are dicts with `input_ids`, have one length.
+
+    Zeros are added behind, also to all else that has a value for each token, and labels are −100
+    there (NaN if they are floats). `attention_mask`, which is made where there is none, is 0 there,
+    so that the token that is added matters to no model; where only some examples have one, that of
+    the others is of ones. Labels of another length than the inputs, such as the texts that an
+    encoder-decoder answers, are padded among themselves, and so are its `decoder_input_ids`, with a
+    `decoder_attention_mask`. Other examples do not change.
+
+    >>> batch = padded([{"input_ids": torch.tensor([5, 6])}, {"input_ids": torch.tensor([7])}])
+    >>> batch[1]["input_ids"], batch[1]["attention_mask"]
+    (tensor([7, 0]), tensor([1, 0]))
+    """
+    inner = [_with_sequences(each) for each in examples]
+    if not all(isinstance(each, Mapping) and _is_sequence(each.get(_IDS)) for each in inner):
+        return examples
+    for ids, mask in _MASKS.items():
+        lengths = [len(each[ids]) for each in inner if _is_sequence(each.get(ids))]
+        needed = len(lengths) == len(inner) and min(lengths) < max(1, *lengths)
+        for each in inner if needed or any(mask in each for each in inner) else ():
+            if _is_sequence(each.get(ids)):
+                each.setdefault(mask, torch.ones(len(each[ids]), dtype=torch.int64))
+    names = [name for name in inner[0] if all(name in each for each in inner)]
+    found = [dict(each) for each in inner]
+    for name in names:
+        column = [each[name] for each in inner]
+        alike = all(map(_is_sequence, column)) and len({each.shape[1:] for each in column}) == 1
+        longest = max(1, *map(len, column)) if alike else 0  # of empty texts, a token of padding
+        if not alike or all(len(each) == longest for each in column):
+            continue
+        own = name in (*_MASKS, _MASKS[_DECODER_IDS], *LABEL_KEYS)
+        if not own and any(len(each[name]) != len(each[_IDS]) for each in inner):
+            continue  # of something else than tokens: `default_collate` refuses it
+        for example, given in zip(found, column, strict=True):
+            example[name] = _lengthened(given, longest, name in LABEL_KEYS)
+    return found
+
+
+def _lengthened(values: Tensor, length: int, label: bool = False) -> Tensor:
+    """Return values with others behind them that mean nothing."""
+    if label:
+        values = values if values.is_floating_point() else values.long()
+    fill = 0 if not label else float("nan") if values.is_floating_point() else UNLABELLED
+    return torch.cat([values, values.new_full((length - len(values), *values.shape[1:]), fill)])
+
+
+def _with_sequences(example: Any) -> Any:
+    """Return an example of a text with arrays and empty lists as tensors."""
+    if not isinstance(example, Mapping) or _IDS not in example:
+        return example
+    found = dict(example)
+    for name, each in example.items():
+        if isinstance(each, np.ndarray) and each.ndim and each.dtype.kind in "biuf":
+            found[name] = torch.from_numpy(each)
+        elif isinstance(each, list) and not each:
+            found[name] = torch.zeros(0, dtype=torch.int64)
+    return found
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim > 0
+
+
+def with_labels_of_words(examples: list[Any]) -> list[Any]:
+    """Return examples `(text, labels, …)` whose labels have one length, −100 behind the shorter.
+
+    Other examples, and those whose labels are of one length already, do not change.
+    """
+    if not all(map(_has_labels_of_words, examples)):
+        return examples
+    longest = max(len(each[1]) for each in examples)
+    return [with_parts(each, each[0], _labels_lengthened(each[1], longest)) for each in examples]
+
+
+def _has_labels_of_words(example: Any) -> bool:
+    if not isinstance(example, tuple) or len(example) < 2 or not isinstance(example[0], str):  # noqa: PLR2004
+        return False
+    labels = example[1]
+    return isinstance(labels, Tensor) and labels.ndim == 1 and labels.dtype == torch.int64
+
+
+def _labels_lengthened(labels: Tensor, length: int) -> Tensor:
+    return torch.cat([labels, labels.new_full((length - len(labels),), UNLABELLED)])

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from tutelage.data import randomness
-from tutelage.data.as_dataset import held_datasets
 from tutelage.data.dataset_fingerprint import examples_fingerprint, load
 from tutelage.data.fingerprint import content
+from tutelage.data.sets import held_datasets
 from tutelage.data.tensor_table import table_of
 from tutelage.errors import DataError
 

@@ -9,13 +9,10 @@ import torch
 from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset
 
 from tutelage.data import randomness
-from tutelage.data.as_dataset import as_dataset, is_map_style
-from tutelage.data.domains import Domains
 from tutelage.data.fingerprint import content
-from tutelage.data.indexed import Indexed
-from tutelage.data.labels import Labelled, Unlabelled
+from tutelage.data.sets import Domains, Labelled, Unlabelled, as_dataset, is_map_style
 from tutelage.data.tensor_table import table_of
-from tutelage.data.views import Views
+from tutelage.data.views import Indexed, Views
 from tutelage.errors import DataError
 
 _SAMPLED, _FEW = 64, 8

@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 from tutelage.data.collate import collate
 from tutelage.data.data_fingerprint import data_fingerprint
 from tutelage.data.fingerprint import content
-from tutelage.data.source import Order, Shard, Source
+from tutelage.data.source import Order, Shard, Source, loaded
 from tutelage.data.tensor_table import Table
 from tutelage.data.views import describe_views, show_epoch
-from tutelage.errors import DataError, TutelageError
+from tutelage.nested import tell_unused
 from tutelage.signals import Batch
 
 _BYTES_AT_ONCE = 4 * 2**20
@@ -51,26 +51,28 @@ class TensorSource(_OrderedSource):
     def __init__(self, table: Table, order: Order, shard: Shard) -> None:
         super().__init__(order, shard)
         self.table = table
-        # All batches have the layout of this one, so that they need not be checked one by one.
-        Batch.of(tuple(column.take(torch.zeros(1).long()) for column in table.columns))
+        own = table.inputs if table.labels is None else (*table.inputs, table.labels)
+        self._columns = [table.columns[each] for each in own]
+        if len(own) < len(table.columns) and table.inputs == (0,) and table.labels == 1:
+            tell_unused(len(table.columns) - len(own))
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches; one look-up serves as many of them as a few megabytes hold."""
         table, batches = self.table, self._ours(number, start)
-        row_bytes = sum(column.row_bytes() for column in table.columns)
+        row_bytes = sum(column.row_bytes() for column in self._columns)
         at_once = max(1, _BYTES_AT_ONCE // max(1, row_bytes * self.order.batch_size))
         for first in range(0, len(batches), at_once):
             several = batches[first : first + at_once]
             lengths = [len(positions) for positions, _ in several]
             index = torch.cat([positions for positions, _ in several])
             rows = index if table.rows is None else table.rows[index]
-            columns = [column.take(rows).split(lengths) for column in table.columns]
+            columns = [column.take(rows).split(lengths) for column in self._columns]
             domains = self._domains(rows, lengths)
             examples = zip(*columns, strict=True)
             for parts, domain, (positions, replicas) in zip(
                 examples, domains, several, strict=True
             ):
-                *inputs, labels = parts if len(parts) > 1 else (*parts, None)
+                *inputs, labels = (*parts, None) if table.labels is None else parts
                 one = inputs[0] if len(inputs) == 1 else tuple(inputs)
                 yield Batch(one, labels, positions, domain, replicas=replicas)
 
@@ -122,17 +124,3 @@ class SetSource(_OrderedSource):
     def fingerprint(self) -> str | None:
         """Return a hash of examples and attributes of the data set; see `data_fingerprint`."""
         return data_fingerprint(self.name, self.dataset)
-
-
-def loaded(raws: Iterator[Any], name: str, dataset: object) -> Iterator[Any]:
-    """Yield what a loader yields; an error of the user's data set becomes a `DataError`."""
-    try:
-        yield from raws
-    except (TutelageError, MemoryError):
-        raise
-    except Exception as error:
-        raise DataError(
-            f"`{name}` ({type(dataset).__name__}) could not be loaded: {type(error).__name__}: "
-            f"{error}; its examples must be tensors, numbers, or tuples or dicts of them, of one "
-            "shape"
-        ) from error

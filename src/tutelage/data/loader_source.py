@@ -13,9 +13,8 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from tutelage.data import randomness
 from tutelage.data.data_fingerprint import data_fingerprint
-from tutelage.data.dataset_source import loaded
 from tutelage.data.fingerprint import content
-from tutelage.data.source import Shard, Source
+from tutelage.data.source import Shard, Source, loaded
 from tutelage.data.views import describe_views, show_epoch
 from tutelage.errors import DataError
 from tutelage.signals import Batch, IndexedExample

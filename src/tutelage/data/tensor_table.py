@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
-from tutelage.data.domains import Domains
-from tutelage.data.labels import Unlabelled
+from tutelage.data.sets import Domains, Labelled, Unlabelled
 from tutelage.errors import DataError
 
 _ROWS_AT_ONCE = 2**14
@@ -55,10 +54,12 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The inputs and labels of a data set as tensors.
+    """The parts of a data set's examples as tensors.
 
     Args:
-        columns: Inputs, or inputs and labels (the last), of equal length.
+        columns: Of equal length.
+        inputs: Which columns are inputs.
+        labels: Which one has the labels; None for none.
         rows: Which rows of the columns are the data, `[examples]`; None for all.
         domain: `[rows of the columns]`: the number of each row's domain, an index of `names`; None
             for no domains.
@@ -66,6 +67,8 @@ class Table:
     """
 
     columns: tuple[Column, ...]
+    inputs: tuple[int, ...] = (0,)
+    labels: int | None = None
     rows: Tensor | None = None
     domain: Tensor | None = None
     names: tuple[str, ...] = ()
@@ -106,11 +109,12 @@ def table_of(data: object) -> Table | None:
     """Return a data set of tensors as a table; None for any other data set.
 
     These are a `TensorDataset`, `Domains` and `Unlabelled` sets of such, a `ConcatDataset` of
-    several with equal columns, and a `Subset` of any of these (what `random_split` returns).
-    Anything else, a subclass too, may compute its examples.
+    several with equal columns, a `Subset` of any of these (what `random_split` returns), and what
+    `labelled` makes of one. Anything else, a subclass too, may compute its examples.
     """
     if type(data) is TensorDataset:
-        return Table(tuple(Column((each,)) for each in data.tensors)) if data.tensors else None
+        columns = tuple(Column((each,)) for each in data.tensors)
+        return Table(columns, labels=1 if len(columns) > 1 else None) if columns else None
     if type(data) is Subset:
         inner = table_of(data.dataset)
         return None if inner is None else inner.chosen(torch.as_tensor(data.indices).long())
@@ -118,23 +122,39 @@ def table_of(data: object) -> Table | None:
         inner = table_of(data.inputs)
         if inner is None:
             return None
-        inputs = inner.columns[: max(1, len(inner.columns) - 1)]
-        labels = data.label.expand(len(inputs[0]), *data.label.shape)
-        return replace(inner, columns=(*inputs, Column((labels,))))
+        inputs = [inner.columns[each] for each in inner.inputs]
+        marks = Column((data.label.expand(len(inputs[0]), *data.label.shape),))
+        own = tuple(range(len(inputs)))
+        return replace(inner, columns=(*inputs, marks), inputs=own, labels=len(own))
+    if type(data) is Labelled:
+        return _named(table_of(data.dataset), data)
     tables: list[Table | None] = []
     if type(data) is ConcatDataset:
         tables = [table_of(each) for each in data.datasets]
     elif type(data) is Domains:
         found = [(name, table_of(each)) for name, each in data.sets.items()]
         # A set without labels is refused by `Domains` itself.
-        if all(table is not None and len(table.columns) > 1 for _, table in found):
+        if all(table is not None and table.labels is not None for _, table in found):
             tables = [table and table.named(name) for name, table in found]
     return _joined(tables)
 
 
+def _named(inner: Table | None, data: Labelled) -> Table | None:
+    """Return a table whose columns are named by `labelled`; None where these are no whole ones."""
+    if inner is None or inner.inputs != (0,) or inner.labels not in (None, 1) or inner.names:
+        return None
+    if data.domain is not None or isinstance(data.labels, str):
+        return None
+    try:
+        inputs, labels, _ = data.places(len(inner.columns))
+    except IndexError:
+        return None  # which reading an example tells
+    return replace(inner, inputs=inputs, labels=labels)
+
+
 def _joined(tables: Sequence[Table | None]) -> Table | None:
     """Return the concatenation of tables, if their columns fit."""
-    known = [table for table in tables if table is not None]
+    known = [_used(table) for table in tables if table is not None]
     if not known or len(known) < len(tables) or not all(_fits(known[0], each) for each in known):
         return None
     columns = tuple(
@@ -150,7 +170,16 @@ def _joined(tables: Sequence[Table | None]) -> Table | None:
         for table in known
         if table.domain is not None
     ]
-    return Table(columns, torch.cat(rows), torch.cat(domains) if domains else None, names)
+    domain = torch.cat(domains) if domains else None
+    return replace(known[0], columns=columns, rows=torch.cat(rows), domain=domain, names=names)
+
+
+def _used(table: Table) -> Table:
+    """Return a table of inputs and labels alone, in this order."""
+    own = table.inputs if table.labels is None else (*table.inputs, table.labels)
+    inputs, labels = tuple(range(len(table.inputs))), None if table.labels is None else len(own) - 1
+    columns = tuple(table.columns[each] for each in own)
+    return replace(table, columns=columns, inputs=inputs, labels=labels)
 
 
 def _fits(one: Table, other: Table) -> bool:

@@ -1,4 +1,4 @@
-"""Reproducible augmented views of a data set, and the view of each epoch."""
+"""Reproducible augmented views of a data set, and examples that carry their index."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import torch
 from torch.utils.data import Dataset
 
 from tutelage._checks import integer
-from tutelage.data.as_dataset import as_map_style, held_datasets
 from tutelage.data.fingerprint import content
 from tutelage.data.randomness import mixed_seed, preserved, seed_augmentation
+from tutelage.data.sets import as_map_style, held_datasets
 from tutelage.errors import ArgumentError, DataError
-from tutelage.nested import describe, split_dict
+from tutelage.nested import describe, split_dict, with_parts
+from tutelage.signals import IndexedExample
 
 _CHECKED = 8
 _DEPTH = 8
@@ -54,7 +55,7 @@ class Views(Dataset[Any]):
         count: The number of views; None for a new one in each epoch.
         seed: Seeds all views.
         whole: Whether `transform` is given the whole example, with labels; otherwise the inputs
-            only: the first item of a tuple, or a dict without labels, `index` and `domain`.
+            only: the first item of a tuple, or a dict without labels and `domain`.
 
     Raises:
         ArgumentError: An argument is outside its range.
@@ -176,7 +177,7 @@ class Views(Dataset[Any]):
                 )
             return {**made, **rest}
         if isinstance(example, (tuple, list)):
-            return (self.transform(example[0]), *example[1:])
+            return with_parts(example, self.transform(example[0]))
         return self.transform(example)
 
     def _check_reproducible(self) -> None:
@@ -241,3 +242,45 @@ def show_epoch(dataset: object, epoch: int, views: int | None = None) -> int:
     for each in found:
         each.set_view(view)
     return view
+
+
+class Indexed(Dataset[Any]):
+    """A data set whose examples carry their index and their view.
+
+    It is for a shuffling `DataLoader`, whose batches otherwise have no indices; a data set given to
+    `distill` without a loader does not need it. Each item is an
+    `IndexedExample(example, index, view)`. A `collate_fn` of your own gets a list of these and must
+    return `IndexedExample(your_batch, indices, view)`, as torch's collation does.
+
+    Args:
+        dataset: A map-style data set, such as `Views`.
+
+    Raises:
+        DataError: It is not map-style.
+
+    >>> import torch
+    >>> from torch.utils.data import DataLoader, TensorDataset
+    >>> from tutelage.signals import Batch
+    >>> loader = DataLoader(Indexed(TensorDataset(torch.zeros(4, 2))), batch_size=4, shuffle=True)
+    >>> sorted(Batch.of(next(iter(loader))).index.tolist())
+    [0, 1, 2, 3]
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = as_map_style("Indexed", dataset)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> IndexedExample:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[IndexedExample]:
+        """Return several examples, as loaders of batches do."""
+        several: Any = getattr(self.dataset, "__getitems__", None)
+        positions = [range(len(self))[index] for index in indices]
+        examples = several(positions) if several else [self.dataset[at] for at in positions]
+        views = views_in(self.dataset)
+        view = views[0].view if views else 0
+        pairs = zip(examples, positions, strict=True)
+        return [IndexedExample(example, position, view) for example, position in pairs]

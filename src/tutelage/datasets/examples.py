@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, Subset, TensorDataset
 
 from tutelage.data import domains as joined
 from tutelage.datasets.content import Inputs
+from tutelage.nested import DomainExample
 from tutelage.signals import UNLABELLED
 
 
@@ -41,14 +42,14 @@ class Examples(Dataset[Any]):
         return len(self.inputs)
 
     def __getitem__(self, index: int) -> Any:
-        """Return `(input, label)`, `(input, label, domain)`, or an input alone."""
+        """Return `(input, label)`, `DomainExample`, or an input alone."""
         at = range(len(self))[index]
         if self.labels is None:
             return self.inputs[at]
         label = self.labels[at]
         label = label[: len(self.inputs[at].split())] if self.by_word else label
         example = self.inputs[at], label
-        return example if self.domains is None else (*example, self.domains[at])
+        return example if self.domains is None else DomainExample(*example, self.domains[at])
 
     def whole_content(self) -> list[Any] | None:
         """Return what decides all examples, for a fingerprint; None where that is too large."""

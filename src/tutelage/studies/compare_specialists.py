@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from tutelage.data import Transform
-from tutelage.data.domains import Domains
+from tutelage.data.sets import Domains
 from tutelage.errors import ArgumentError, DataError
 from tutelage.evaluation import Interval
 from tutelage.objectives import Objective

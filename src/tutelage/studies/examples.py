@@ -11,10 +11,9 @@ import numpy as np
 from torch.utils.data import DataLoader, IterableDataset, Subset, default_collate
 
 from tutelage.data import LoaderSource, Shard, Source, as_dataset, as_source, randomness, views_in
-from tutelage.data.as_dataset import held_datasets, is_map_style
 from tutelage.data.data_fingerprint import undisturbed
-from tutelage.data.domains import Domains
 from tutelage.data.fingerprint import content
+from tutelage.data.sets import Domains, held_datasets, is_map_style
 from tutelage.data.tensor_table import table_of
 from tutelage.nested import label_key, split_dict
 from tutelage.studies.example_keys import domains_of, example_keys, kind_of
@@ -194,8 +193,7 @@ def _content(leaf: Any, row: Any) -> bytes:
 def _inputs(example: Any) -> Any:
     if isinstance(example, dict):
         return split_dict(example)[0]
-    at = label_key(example)
-    return example if at is None else example[0] if at == 1 else tuple(example[:at])
+    return example if label_key(example) is None else example[0]
 
 
 def _kind(leaf: Any, row: Any) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
-from tutelage.data.domains import Domains, domains
+from tutelage.data.sets import Domains, domains
 from tutelage.nested import label_key, split_dict
 from tutelage.signals import Batch
 from tutelage.studies.outputs import truth
@@ -62,8 +62,7 @@ class _Numbered(Dataset[Any]):
         if isinstance(example, Mapping):
             inputs, _ = split_dict(example)
         else:
-            parts = tuple(example[: label_key(example)])
-            inputs = parts[0] if len(parts) == 1 else parts
+            inputs = example[0]
         return (inputs, torch.tensor(self.number)), example[label_key(example)]
 
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from tutelage._checks import integer
 from tutelage.coarse import CoarseLogits
 from tutelage.data import Indexed, Views
-from tutelage.data.domains import Domains
+from tutelage.data.sets import Domains
 from tutelage.errors import ArgumentError, DataError, ModelError, did_you_mean
 from tutelage.objectives._objective import OutputKind
 from tutelage.positions import same_rows
@@ -130,7 +130,7 @@ class Specialists(Teacher):
 
     A batch is split by `Batch.domain`, each teacher computes its part, and the outputs are joined
     in the batch's order, so that all teachers together cost as much as one. Domains come from
-    `tutelage.data.domains`, or from the third item or the key `domain` of your own examples.
+    `tutelage.data.domains` or `tutelage.data.labelled`, or from the key `domain` of examples.
 
     A domain without a specialist is an error. With a generalist it is logged once instead, unless
     it is listed in `others`.
