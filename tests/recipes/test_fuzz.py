@@ -73,7 +73,7 @@ def accepted(values):
     """Return whether the library accepts values, and builds their objectives and settings."""
     try:
         job = tl.Recipe(values)._job()
-        return (job.settings, job.asked) is not None
+        return (job.settings, job.objectives) is not None
     except tl.TutelageError:
         return False
 

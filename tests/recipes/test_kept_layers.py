@@ -42,8 +42,9 @@ def chosen_again(*_, **__):
 
 
 def student_of(found):
-    job = found._job()
-    return job.student(job.teacher)
+    job = found._job().load()
+    job.teacher()
+    return job.student()
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_the_map_of_layers_is_that_of_the_teacher_as_it_teaches(job, monkeypatch
         fine_tune={"epochs": 4, "batch_size": 16, "optimizer": {"SGD": {"lr": 0.3}}},
     )
     run = found.run()
-    tuned = found._job().teacher
+    tuned = found._job().load().teacher()
     expected = tl.students.most_influential(tuned, made("train"), keep=2).layer_map
     before = tl.students.most_influential(made("blocks"), made("train"), keep=2).layer_map
     assert expected != before

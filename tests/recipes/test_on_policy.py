@@ -56,7 +56,7 @@ def test_a_study_has_it_in_its_arm():
     runs = [each.read_text() for each in Path("runs/recipe/study").rglob("run.json")]
     assert sum('"on_policy"' in each for each in runs) == 1 < len(runs)
     arms = {"written": {"objective": {"ReverseKL": {}}, "train": "job.py:written"}}
-    with pytest.raises(tl.RecipeError, match="`on_policy` is of the arm"):
+    with pytest.raises(tl.RecipeError, match="`on_policy` applies only to the arm"):
         tl.Recipe(VALUES | {"study": {"seeds": 1, "arms": arms}}).study()
     values = {key: each for key, each in VALUES.items() if key != "on_policy"}
     tl.Recipe(values | {"study": {"seeds": 1, "arms": arms}, "out": "other"}).study()

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tutelage as tl
-from tutelage.recipes.reading import parse, plain
-from tutelage.recipes.resolved import written
+from tutelage.recipes.reading import parse, plain, written
 
 
 @pytest.mark.parametrize(

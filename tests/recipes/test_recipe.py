@@ -167,6 +167,6 @@ def test_a_temperature_may_be_a_schedule(job, schedule):
 @pytest.mark.usefixtures("job")
 def test_labels_of_unlabelled_data_are_not_read():
     data = {"train": "job.py:train", "unlabelled": "job.py:test"}
-    splits = tl.Recipe({"data": data})._job().data
+    splits = tl.Recipe({"data": data})._job().load().data
     assert [int(each[1]) for each in splits.train][48:] == [-100] * 24
     assert -100 not in [int(each[1]) for each in splits.labelled]

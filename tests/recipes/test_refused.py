@@ -88,7 +88,8 @@ def test_a_recipe_in_the_folder_of_another_run_changes_nothing_there(job):
 
 
 def test_errors_of_the_users_code_are_theirs(job):
-    (job / "job.py").write_text("def net():\n    raise ValueError('mine')\n")
+    source = (job / "job.py").read_text()
+    (job / "job.py").write_text(f"{source}\n\ndef net():\n    raise ValueError('mine')\n")
     with pytest.raises(ValueError, match=r"^mine$"):
         tl.Recipe.from_file("job.yaml").run()
 

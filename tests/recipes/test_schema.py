@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import tutelage as tl
-from tutelage.recipes import choices, schema
+from tutelage.recipes import model as choices
+from tutelage.recipes import schema
 from tutelage.recipes.model import RecipeModel, TrainingSection
 from tutelage.recipes.signatures import descriptions, parameters, target_of
 

@@ -5,7 +5,7 @@ import torch
 
 import tutelage as tl
 from recipe_sources import RECIPE
-from tutelage.recipes import studying
+from tutelage.recipes import study_recipe
 
 STUDY = """
 study:
@@ -65,9 +65,9 @@ study:
 
 def test_what_an_arm_tries_is_of_its_own_student(job, monkeypatch):
     calls = []
-    monkeypatch.setattr(studying, "study", lambda *_, **given: calls.append(given))
+    monkeypatch.setattr(study_recipe, "study", lambda *_, **given: calls.append(given))
     (job / "job.yaml").write_text(BLOCKS)
-    studying.carry_out_study(tl.Recipe.from_file("job.yaml")._job())
+    study_recipe.carry_out_study(tl.Recipe.from_file("job.yaml")._job())
     mapped, tried = calls[0]["arms"].values()
     for objective in (mapped.objective, mapped.sweep.grid["objective"][0]):
         assert objective.layer_map == {"0": "0", "1": "1"}
@@ -83,7 +83,7 @@ def test_a_map_of_one_student_is_refused_where_several_are_tried(job, where):
     text = BLOCKS[: BLOCKS.index("    mapped:")] + arm
     text += f"      {sweep}" if where == "arm" else f"  {sweep}"
     (job / "job.yaml").write_text(text)
-    with pytest.raises(tl.RecipeError, match=r"line 11: .*from_student.* got several"):
+    with pytest.raises(tl.RecipeError, match=r"line 11: .*from_student.*several that"):
         tl.Recipe.from_file("job.yaml").study()
 
 

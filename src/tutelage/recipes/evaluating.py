@@ -1,4 +1,4 @@
-"""Metrics of the models of a recipe on one part of its data."""
+"""The trained models of a recipe: their metrics, and the student as one file without PyTorch."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from tutelage.data import as_source
 from tutelage.errors import ArgumentError, DataError, RunFolderError
 from tutelage.evaluation import evaluate
 from tutelage.evaluation.token_scores import BATCH_OF_TEXTS
+from tutelage.exporting import ABOUT, Exported, export
 from tutelage.layers.language import generates
 from tutelage.objectives import Objective
 from tutelage.recipes.job import Job
-from tutelage.recipes.left_behind import check_student
+from tutelage.recipes.student_files import FILE, check_student
 from tutelage.studies.kinds import on_labels, study_kind
 from tutelage.studies.outputs import truth
 from tutelage.teachers import Teacher, as_teacher
@@ -36,6 +37,7 @@ def evaluate_models(job: Job, split: str) -> dict[str, dict[str, float]]:
     """
     if split not in _SPLITS:
         raise ArgumentError(f"`split` must be one of {', '.join(_SPLITS)}, got {split!r}")
+    job.load()
     data = getattr(job.data, split)
     if data is None:
         raise DataError(
@@ -82,19 +84,20 @@ def evaluate_models(job: Job, split: str) -> dict[str, dict[str, float]]:
 
 
 def models_of(job: Job) -> dict[str, Any]:
-    """Return teachers as such and the student as a module, by name."""
+    """Return teachers as such and the student as a module, by name, of a job that is loaded."""
     found: dict[str, Any] = {}
     teacher = job.live_teacher
     if teacher is not None:
         found["teacher"] = as_teacher(teacher)
         tuned = job.out / "teacher" / "student.safetensors"
         if job.model.fine_tune is not None and tuned.exists():
-            teacher = _loaded(deepcopy(teacher), tuned)
-            found["fine-tuned teacher"] = as_teacher(teacher)
+            job.tuned = _loaded(deepcopy(teacher), tuned)
+            found["fine-tuned teacher"] = as_teacher(job.tuned)
     trained = job.out / "student.safetensors"
     if trained.exists():
-        found["student"] = _loaded(job.student(teacher), trained)
-        check_student(job.out, found["student"], job.data, job.tokens)
+        job.map_layers(teacher if job.tuned is None else job.tuned)
+        found["student"] = _loaded(job.student(), trained)
+        check_student(job.out, found["student"], job.data, job.build.tokens)
     return found
 
 
@@ -114,8 +117,8 @@ def _reading(job: Job, split: str, data: Any) -> tuple[Objective, bool]:
 
     It is not where the run's objective has projectors between layers, which are not kept.
     """
-    stages = job.asked.get("stages")
-    found = stages[-1].objective if stages else job.asked.get("objective")
+    stages = job.objectives.get("stages")
+    found = stages[-1].objective if stages else job.objectives.get("objective")
     if found is not None and found.built:
         return found, True
     for term in () if found is None else found.terms():
@@ -123,3 +126,25 @@ def _reading(job: Job, split: str, data: Any) -> tuple[Objective, bool]:
             return term.objective, False
     kind = None if found is None else found.output_kind
     return on_labels(kind or study_kind({}, {}, truth(split, data))), False
+
+
+def export_student(job: Job, path: Path | None) -> Exported:
+    """Write the trained student to a file of ONNX, compared on test, validation or training data.
+
+    The file carries `student.json`: what outputs mean, and how inputs are prepared.
+
+    Raises:
+        RunFolderError: The student is not trained yet.
+        TutelageError: As `export`.
+    """
+    job.load()
+    student = models_of(job).get("student")
+    about = job.out / FILE
+    if student is None or not about.exists():
+        raise RunFolderError(
+            f"the student of {job.document.source} must be trained before it is exported, got none "
+            f"in {job.out}; run `tutelage distill {job.document.source}`"
+        )
+    data = next(each for each in (job.data.test, job.data.val, job.data.train) if each is not None)
+    metadata = {ABOUT: about.read_text(encoding="utf-8")}
+    return export(student, data, path or job.out / "student.onnx", metadata=metadata)

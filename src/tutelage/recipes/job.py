@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
-from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,14 @@ from torch import nn
 from tutelage.data import OnPolicy
 from tutelage.datasets import DataOptions, Splits
 from tutelage.errors import ArgumentError, RecipeError
-from tutelage.layers import TextInputs
 from tutelage.objectives import Objective
-from tutelage.recipes.building import Builder, looks_at_examples
-from tutelage.recipes.choices import Choice, ModelName, StudentSpec
-from tutelage.recipes.kept_layers import kept_student, spread
-from tutelage.recipes.left_behind import write_student
+from tutelage.recipes.building import Builder, as_module, uses_teacher
+from tutelage.recipes.language import check_objectives, in_tokens
 from tutelage.recipes.messages import shortened
-from tutelage.recipes.model import RecipeModel
-from tutelage.recipes.objects import as_module, load_data, number_of_outputs
+from tutelage.recipes.model import ModelName, RecipeModel, resolved
 from tutelage.recipes.reading import Document, Place
-from tutelage.recipes.signatures import parameters
-from tutelage.recipes.tokens import check_objectives, in_tokens
+from tutelage.recipes.signatures import FROM_STUDENT, parameters
+from tutelage.recipes.student_files import write_student
 from tutelage.references import text_inputs_of
 from tutelage.store import TargetStore
 from tutelage.studies.kinds import on_labels
@@ -41,80 +36,124 @@ _LOG = logging.getLogger(__name__)
 
 
 class Job:
-    """The objects of a recipe; each is built once, when it is first needed.
+    """The objects of a recipe, built in the order in which they depend on each other.
+
+    First, here, what depends on nothing; then, by `load`, the data and the teacher; then, by each
+    command, the student and what is done with it.
 
     Args:
         model: The recipe.
         document: For the lines of its keys.
         out: The folder of everything that is made.
+        trust: Whether models may run code of their own.
     """
 
-    def __init__(self, model: RecipeModel, document: Document, out: Path) -> None:
+    def __init__(
+        self, model: RecipeModel, document: Document, out: Path, *, trust: bool = False
+    ) -> None:
         self.model, self.document, self.out = model, document, out
         training: Any = model.training
-        seed = 0 if training is None else training.seed
+        self.seed: int = 0 if training is None else training.seed
+        self.build = Builder(document, out, self.seed, trust)
         with self.named(("training",)):
-            if seed < 0:
-                raise ArgumentError(f"`seed` must be at least 0, got {seed}; any integer from 0 on")
-        self.seed = seed
-        self.build = Builder(document, lambda: self.data_as_given, seed)
-        self.build.layer_map = partial(self.layer_map, model.student, ("student",))
-        self.build.keep = self._keep
-        self.build.tokens = lambda: self.tokens
+            if self.seed < 0:
+                raise ArgumentError(f"`seed` must be at least 0, got {self.seed}; correct it")
+        self.settings = self.build.arguments(training, ("training",))
+        self.fine_tuning = self.build.arguments(model.fine_tune, ("fine_tune",))
+        self.labelling = self.build.arguments(model.label, ("label",))
+        self._check_together()
+        given = [resolved(model.objective), resolved(model.stages)]
+        self._needs_map = f"'{FROM_STUDENT}'" in str(given)
+        self.objectives = {} if self._needs_map else self._objectives()
+        self.live_teacher: Any = None
+        self.tuned: Any = None
 
-    @cached_property
-    def settings(self) -> dict[str, Any]:
-        """The keyword arguments of `distill` that are settings of the training."""
-        given: Any = self.model.training
-        return self.with_metrics(self.build.arguments(given, ("training",)))
-
-    def with_metrics(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Return settings in which metrics that are classes are objects of these.
-
-        One with an argument `names`, such as `EntityF1`, is given the classes of the data.
-        """
-        metrics = dict(settings.get("metrics") or {})
-        for name, each in metrics.items():
-            if isinstance(each, type):
-                wanted: Any = each
-                named = "names" in parameters(wanted)
-                metrics[name] = wanted(names=self.data.classes) if named else wanted()
-        return settings | {"metrics": metrics} if metrics else settings
-
-    @cached_property
-    def asked(self) -> dict[str, Any]:
-        """What the student is asked for: `objective` or `stages`; neither if there is none."""
-        objective, stages = self.model.objective, self.model.stages
-        if objective is not None and stages is not None:
+    def _check_together(self) -> None:
+        """Refuse sections that exclude each other."""
+        model = self.model
+        if model.objective is not None and model.stages is not None:
             raise RecipeError(
                 f"{self.document.where(('stages',))}: `stages` have objectives of their own, got "
                 "`objective` beside them; leave that out"
             )
-        if objective is not None:
-            return {"objective": self.build.objective(objective, ("objective",))}
-        return {} if stages is None else {"stages": self.build.value(stages, ("stages",))}
+        if model.label is not None and model.on_policy is not None:
+            raise RecipeError(
+                f"{self.document.where(('label',))}: `label` stores outputs for texts that are "
+                "given, got `on_policy` too, whose texts are new; leave one of them out"
+            )
 
-    def layer_map(self, student: StudentSpec | None, place: Place) -> dict[str, str]:
-        """Return which layer of the teacher each layer of the student is."""
-        root: Any = None if student is None else student.root
-        chosen = root.chosen().values() if isinstance(root, Choice) else ()
+    def _objectives(self) -> dict[str, Any]:
+        """Return `objective` or `stages` of `distill`; neither if there is none."""
+        if self.model.objective is not None:
+            return {"objective": self.build.objective(self.model.objective, ("objective",))}
+        if self.model.stages is None:
+            return {}
+        return {"stages": self.build.value(self.model.stages, ("stages",))}
+
+    def load(self, *, teacher: bool = True) -> Job:
+        """Load the data, and the teacher as it is before it is fine-tuned; return this job.
+
+        The data is then in the student's tokens, and its classes in the order of the teacher's.
+
+        Args:
+            teacher: Whether there is a teacher.
+        """
+        build = self.build
+        self.data = build.data = build.load_data(self.model.data.root)
+        if self.data.described:
+            _LOG.info("Data: %s", self.data.described)
+        self._find_tokens()
+        if teacher and self.model.teacher is not None:
+            self._load_teacher()
+        if build.tokens is not None:
+            self.data = in_tokens(self.data, build.tokens, ends=self.model.on_policy is None)
+        else:
+            self.data = self._in_order_of_teacher(self.data)
+        build.data = self.data
+        for settings in (self.settings, self.fine_tuning):
+            self._make_metrics(settings)
         # What a fine-tuned teacher's layers do with examples is not what they did before.
-        by_examples = any(map(looks_at_examples, chosen))
-        teacher = self.teacher if by_examples else self.live_teacher
-        return self.build.map_of(student, place, teacher)
+        if teacher and not uses_teacher(self.model.student, examples=True):
+            self.map_layers(self.live_teacher)
+        return self
 
-    def _keep(self, make: Any, teacher: nn.Module, examples: int, others: dict[str, Any]) -> Any:
-        """Return a student of layers that are chosen by examples of the training data."""
-        some = spread(self.data, examples)
-        return kept_student(make, teacher, some, others, self.out, self.seed)
+    def _find_tokens(self) -> None:
+        """Find how texts become the student's tokens, if it is a language model of `hf:`."""
+        if self.data.form != "text" or self.data.kind is not None:
+            return
+        for name in ("student", "teacher"):  # of whose layers a student may be made
+            root: Any = getattr(getattr(self.model, name), "root", None)
+            if isinstance(root, ModelName):
+                with self.build.at((name,)):
+                    self.build.tokens = text_inputs_of(name, root.root)
+                return
 
-    @cached_property
-    def data(self) -> Splits:
-        """The data sets, with classes in the order of the teacher's outputs."""
-        self.live_teacher  # noqa: B018 - from which the names of its classes are known
-        found = self.data_as_given
-        if self.tokens is not None:
-            return in_tokens(found, self.tokens, ends=self.model.on_policy is None)
+    def _load_teacher(self) -> None:
+        build, tuned = self.build, self.model.fine_tune is not None
+        build.teacher_outputs = build.number_of_outputs() if tuned else None
+        self.live_teacher = build.value(self.model.teacher, ("teacher",))
+        build.teacher_outputs = None
+        if tuned:
+            with build.at(("teacher",)):
+                own = ", on texts in tokens of its own" if build.tokens is not None else ""
+                as_module("teacher", self.live_teacher, f"to be fine-tuned{own}")
+
+    def map_layers(self, teacher: Any) -> None:
+        """Build the objective that is about the layers of which the student is made."""
+        self.build.teacher = teacher
+        if self._needs_map and not self.objectives:
+            self.build.layer_map = self.build.map_of(self.model.student, ("student",))
+            self.objectives = self._objectives()
+
+    def _make_metrics(self, settings: dict[str, Any]) -> None:
+        """Make objects of metrics that are classes; an argument `names` is the data's classes."""
+        for name, each in dict(settings.get("metrics") or {}).items():
+            if isinstance(each, type):
+                named = {"names": self.data.classes} if "names" in parameters(each) else {}
+                settings["metrics"] = {**settings["metrics"], name: each(**named)}
+
+    def _in_order_of_teacher(self, found: Splits) -> Splits:
+        """Return the data with its classes in the order of the teacher's outputs."""
         teachers = self._teacher_classes("teacher")
         names = next((each for each in teachers.values() if not self._fit(each, found)), None)
         if names is None:
@@ -122,10 +161,7 @@ class Job:
         options = self.model.data.root
         one = len(set(teachers.values())) == 1 and isinstance(options, DataOptions)
         if one and set(found.classes) <= set(names) and _by_name(found):
-            with self.build.at(("data",)):
-                found = load_data("data", options.model_copy(update={"classes": names}), self.seed)
-            self.build.data = lambda: found
-            return found
+            return self.build.load_data(options.model_copy(update={"classes": names}))
         if self.model.fine_tune is None:
             self.check_classes("teacher", found)
         return found
@@ -154,21 +190,6 @@ class Job:
         same = len(names) == len(data.classes) and set(names).isdisjoint(data.classes)
         return given is not None and same
 
-    @cached_property
-    def train(self) -> Any:
-        """The training data, or prompts of it from which the student writes texts."""
-        given: Any = self.model.on_policy
-        if given is None:
-            return self.data.train
-        if self.model.label is not None:
-            raise RecipeError(
-                f"{self.document.where(('label',))}: `label` stores outputs for texts that are "
-                "given, got `on_policy` too, whose texts are new; leave one of them out"
-            )
-        place = ("on_policy",)
-        with self.build.at(place):
-            return OnPolicy(self.data.train, **self.build.arguments(given, place))
-
     def _teacher_classes(self, section: str) -> dict[Place, tuple[str, ...] | None]:
         """Return the classes of a section's teachers, but of those whose classes it says itself."""
         return {
@@ -177,134 +198,96 @@ class Job:
             if at[0] == section and Specialist.__name__ not in at
         }
 
-    @cached_property
-    def data_as_given(self) -> Splits:
-        """The data sets, before the teacher's classes are known."""
-        with self.build.at(("data",)):
-            found = load_data("data", self.model.data.root, self.seed)
-        if found.described:
-            _LOG.info("Data: %s", found.described)
-        return found
-
-    @cached_property
-    def tokens(self) -> TextInputs | None:
-        """How texts become the student's tokens; None unless it is a language model of `hf:`."""
-        data = self.data_as_given
-        if data.form != "text" or data.kind is not None:
-            return None
-        for name in ("student", "teacher"):  # of whose layers a student may be made
-            root: Any = getattr(getattr(self.model, name), "root", None)
-            if isinstance(root, ModelName):
-                with self.build.at((name,)):
-                    return text_inputs_of(name, root.root)
-        return None
-
-    @cached_property
-    def live_teacher(self) -> Any:
-        """The teacher as it is, before it is fine-tuned; None for none."""
-        given = self.model.teacher
-        if given is None:
-            return None
-        if self.model.fine_tune is not None:
-            self.build.teacher_outputs = number_of_outputs(self.data_as_given)
-        found = self.build.value(given, ("teacher",))
-        self.build.teacher_outputs = None
-        if self.model.fine_tune is not None:
-            with self.build.at(("teacher",)):
-                own = ", on texts in tokens of its own" if self.tokens is not None else ""
-                as_module("teacher", found, f"to be fine-tuned{own}")
-        return found
-
-    @cached_property
     def teacher(self) -> Any:
-        """The teacher that the student learns from: fine-tuned and stored if the recipe says so."""
-        found = self.live_teacher
-        tuned: Any = self.model.fine_tune
-        if tuned is not None:
-            if found is None:
-                raise self.missing("teacher", "the model to fine-tune")
-            given = self.build.arguments(tuned, ("fine_tune",))
-            settings: dict[str, Any] = self.with_metrics(given)
-            kind = self.data.kind
-            if kind is not None:
-                outputs = "classes" if kind == "tags" else kind
-                settings.setdefault("objective", on_labels(outputs))
-            with self.named(("fine_tune",)):
-                found = fine_tune(
-                    deepcopy(found),  # the user's code may hold on to it
-                    train=self.data.train,
-                    val=self.data.val,
-                    out=self.out / "teacher",
-                    **settings,
-                ).student
-        return found
+        """Return the teacher that the student learns from, fine-tuned if the recipe says so."""
+        if self.tuned is None:
+            self.tuned = self.live_teacher
+            if self.model.fine_tune is not None:
+                self.tuned = self._fine_tuned()
+            self.map_layers(self.tuned)
+        return self.tuned
 
-    def student(self, teacher: Any) -> nn.Module:
+    def _fine_tuned(self) -> nn.Module:
+        if self.live_teacher is None:
+            raise self.missing("teacher", "the model to fine-tune")
+        settings, kind = dict(self.fine_tuning), self.data.kind
+        if kind is not None:
+            settings.setdefault("objective", on_labels("classes" if kind == "tags" else kind))
+        with self.named(("fine_tune",)):
+            return fine_tune(
+                deepcopy(self.live_teacher),  # the user's code may hold on to it
+                train=self.data.train,
+                val=self.data.val,
+                out=self.out / "teacher",
+                **settings,
+            ).student
+
+    def train(self) -> Any:
+        """Return the training data, or prompts of it from which the student writes texts."""
+        if self.model.on_policy is None:
+            return self.data.train
+        place = ("on_policy",)
+        with self.build.at(place):
+            return OnPolicy(self.data.train, **self.build.arguments(self.model.on_policy, place))
+
+    def student(self) -> nn.Module:
         """Return a fresh student, which may be made from the teacher's layers."""
         if self.model.student is None:
             raise self.missing("student", "the model to train")
-        self.build.teacher = teacher
         return self.build.student(self.model.student, ("student",))
 
     def distill(self) -> Run:
         """Distil the student."""
         if self.model.objective is None and self.model.stages is None:
             raise self.missing("objective", "such as SoftTargets: {temperature: 4}")
-        settings, data, train = self.settings, self.data, self.train
-        self._check_sections()
-        asked = self.asked
-        self._check_tokens(asked)
-        teacher = self.teacher
-        student = self.student(teacher)
+        self.load()
+        if self.objectives:
+            self._check_tokens()
+        teacher = self.teacher()
+        self._check_tokens()
+        student = self.student()
         if self.model.label is not None:
-            splits = ("train",) if data.val is None else ("train", "val")
+            splits = ("train",) if self.data.val is None else ("train", "val")
             teacher = Stored(*self.stores(splits).values())
         with self.named(("training",)):
             run = distill(
                 teacher,
                 student,
-                train=train,
-                val=data.val,
+                train=self.train(),
+                val=self.data.val,
                 out=self.out,
-                **asked,
-                **settings,
+                **self.objectives,
+                **self.settings,
             )
         if os.environ.get("RANK", "0") == "0":
-            write_student(self.out, run.student, data, run.objective, self.tokens)
-        return replace(run, class_names=data.classes)
+            write_student(self.out, run.student, self.data, run.objective, self.build.tokens)
+        return replace(run, class_names=self.data.classes)
 
-    def _check_sections(self) -> None:
-        """Build the settings of what comes first, so that nothing wrong in them is found late."""
-        for name in ("fine_tune", "label"):
-            self.build.arguments(getattr(self.model, name), (name,))
-
-    def _check_tokens(self, asked: dict[str, Any]) -> None:
+    def _check_tokens(self) -> None:
         """Refuse objectives that a teacher with another tokenizer cannot teach."""
-        [(name, found)] = asked.items()
+        [(name, found)] = self.objectives.items()
         with self.build.at((name,)):
             objectives = [found] if name == "objective" else [each.objective for each in found]
             check_objectives(self.live_teacher, objectives)
 
     def label(self) -> dict[str, TargetStore]:
         """Store the teacher's outputs for all data."""
-        present = [
-            each for each in ("train", "val", "test") if getattr(self.data, each) is not None
-        ]
-        return self.stores(present)
+        self.load()
+        splits = ("train", "val", "test")
+        return self.stores([each for each in splits if getattr(self.data, each) is not None])
 
     def stores(self, splits: Sequence[str]) -> dict[str, TargetStore]:
         """Return the teacher's stored outputs for parts of the data, made if they are missing."""
-        if self.teacher is None:
+        teacher = self.teacher()
+        if teacher is None:
             raise self.missing("teacher", "the model whose outputs are stored")
-        given: Any = self.model.label
-        settings = self.build.arguments(given, ("label",))
         found = {}
         for name in splits:
-            if name != "train":
-                settings |= {"views": 1}  # only training data is augmented
+            # Only training data is augmented.
+            settings = self.labelling | ({} if name == "train" else {"views": 1})
             with self.named(("label",)):
                 found[name] = label(
-                    self.teacher,
+                    teacher,
                     getattr(self.data, name),
                     out=self.out / "targets" / name,
                     fields=self._fields(),
@@ -314,9 +297,9 @@ class Job:
 
     def _fields(self) -> Objective | Fields | None:
         """Return what must be stored: what the objectives require of the teacher."""
-        objectives = [each.objective for each in self.asked.get("stages", ())]
-        if "objective" in self.asked:
-            objectives = [self.asked["objective"]]
+        objectives = [each.objective for each in self.objectives.get("stages", ())]
+        if "objective" in self.objectives:
+            objectives = [self.objectives["objective"]]
         wanted = [each for each in objectives if each.wants.teacher]
         if len(wanted) < 2:  # noqa: PLR2004 - one objective, from which more can be told
             return wanted[0] if wanted else None

@@ -1,18 +1,402 @@
-"""The pydantic model of a recipe; its sections are made from the calls that they stand for."""
+"""The pydantic models of a recipe, read off the classes and functions of the library.
+
+What a recipe may name (objectives, schedules, transforms, optimizers, teachers, students) is a
+mapping from the name of a class to its arguments, and all classes are found in the packages that
+they belong to. Sections are made from the calls that they stand for.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from inspect import Parameter
+from types import ModuleType
+from typing import Annotated, Any, ForwardRef, Self, Union, get_origin
 
-from pydantic import BeforeValidator, Field, RootModel
+import torch
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    RootModel,
+    Tag,
+    create_model,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError
+from torch import nn
+from torch.optim import lr_scheduler
 
+from tutelage import data, objectives, schedules, students, teachers
 from tutelage.data import OnPolicy
 from tutelage.datasets import DataOptions
-from tutelage.recipes.choices import ObjectiveSpec, StudentSpec, TeacherSpec
-from tutelage.recipes.signatures import Section, Text, by_shape, plain
-from tutelage.recipes.stages_model import StagesSpec, section
-from tutelage.recipes.study_model import StudySection
-from tutelage.training import distill, fine_tune, label
+from tutelage.datasets.python_data import is_python
+from tutelage.objectives import Objective, WeightedSum
+from tutelage.recipes.signatures import (
+    HOME,
+    Arguments,
+    FunctionName,
+    Makes,
+    Section,
+    Text,
+    arguments_model,
+    by_shape,
+    parameters,
+    plain,
+    summary,
+    target_of,
+    translate,
+    type_hints,
+)
+from tutelage.schedules import Schedule
+from tutelage.signals import Batch
+from tutelage.studies import Arm, Sweep, study
+from tutelage.teachers import Teacher
+from tutelage.training import Stage, blockwise, distill, fine_tune, label
+
+EXAMPLES = "examples"
+_ABOUT_EXAMPLES = "How many of the training examples are looked at, evenly spread."
+STEP_COUNT_PARAMETERS = ("T_max", "total_iters", "total_steps")
+"""Parameters of PyTorch's schedulers that count optimizer steps: by default all of the run."""
+
+
+class ModelName(RootModel[Text]):
+    """A model: `package.module:name`, `file.py:name`, or the folder of stored targets."""
+
+
+class Choice(BaseModel):
+    """One class by its name, with its arguments; a name alone takes all defaults."""
+
+    model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=())
+    __pydantic_extra__: dict[str, Annotated[dict[str, Any] | None, BeforeValidator(plain)]]  # pyright: ignore[reportIncompatibleVariableOverride]
+    _names: tuple[str, ...] = PrivateAttr(())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _by_name(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Accept a name alone, remember the order, and refuse names that are unknown."""
+        given = {value: None} if isinstance(value, str) else value
+        names = list(map(str, given)) if isinstance(given, dict) else []
+        unknown = [name for name in names if name not in cls.model_fields and ":" not in name]
+        if unknown:
+            known = {"keys": unknown, "known": list(cls.model_fields)}
+            raise PydanticCustomError("unknown_keys", "unknown keys", known)
+        found = handler(given)
+        if isinstance(given, dict):
+            found._names = tuple(given)  # noqa: SLF001 - its own
+        if not found._names:  # noqa: SLF001
+            known = ", ".join(cls.model_fields)
+            raise PydanticCustomError("no_choice", "a name of: {known}", {"known": known})
+        return found
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Accept a name alone, and references to the user's own classes."""
+        found = handler.resolve_ref_schema(handler(schema))
+        found |= {"patternProperties": {":": {}}, "additionalProperties": False}
+        about = {"title": found.pop("title", ""), "description": found.pop("description", "")}
+        names = {"type": "string", "enum": list(cls.model_fields)}
+        return about | {"anyOf": [found, names, {"type": "string", "pattern": ":"}]}
+
+    def chosen(self) -> dict[str, Arguments | dict[str, Any] | None]:
+        """Return what is named, with its arguments, in the order of the recipe."""
+        extra = self.__pydantic_extra__ or {}
+        return {name: extra[name] if name in extra else getattr(self, name) for name in self._names}
+
+
+class One(Choice):
+    """A choice of exactly one."""
+
+    @model_validator(mode="after")
+    def _check_one(self) -> One:
+        names = list(self.chosen())
+        if len(names) > 1:
+            raise PydanticCustomError("several", "names several", {"names": names})
+        return self
+
+
+def classes_of(package: ModuleType, wanted: Callable[[type], bool]) -> dict[str, type]:
+    """Return the public classes of a package that are wanted, by name."""
+    names = getattr(package, "__all__", None) or dir(package)
+    found = {name: getattr(package, name) for name in names if not name.startswith("_")}
+    return {name: each for name, each in found.items() if isinstance(each, type) and wanted(each)}
+
+
+def _is_objective(kind: type) -> bool:
+    abstract = any(
+        getattr(getattr(kind, name, None), "__isabstractmethod__", False) for name in dir(kind)
+    )
+    return issubclass(kind, Objective) and not abstract and kind is not WeightedSum
+
+
+def _is_transform(kind: type) -> bool:
+    call = kind.__dict__.get("__call__")
+    return call is not None and type_hints(call).get("batch") is Batch
+
+
+def _is_optimizer(kind: type) -> bool:
+    """Leave out those that call the model themselves, as LBFGS does."""
+    if not issubclass(kind, torch.optim.Optimizer) or kind is torch.optim.Optimizer:
+        return False
+    closure = inspect.signature(kind.step).parameters.get("closure")
+    return closure is None or closure.default is not inspect.Parameter.empty
+
+
+def _is_scheduler(kind: type) -> bool:
+    """Leave out those whose steps need a metric, as ReduceLROnPlateau's do."""
+    is_one = issubclass(kind, lr_scheduler.LRScheduler) and kind is not lr_scheduler.LRScheduler
+    return is_one and "metrics" not in parameters(kind.step)
+
+
+def _makes_student(function: Callable[..., Any]) -> bool:
+    """Tell whether a function makes a student, from a teacher or from the sizes of the data."""
+    made = type_hints(function).get("return")
+    made = get_origin(made) or made
+    return isinstance(made, type) and issubclass(made, (students.Kept, nn.Module))
+
+
+def _choice(
+    name: str,
+    about: str,
+    targets: Mapping[str, Callable[..., Any]],
+    base: type[Choice] = One,
+    add: Mapping[str, Any] | None = None,
+    in_place_of: Mapping[str, Mapping[str, Any]] | None = None,
+    **settings: Any,
+) -> type[Any]:
+    """Return a model with a field for each class or function.
+
+    `in_place_of` has, by the name of a parameter, what a recipe gives for it: `add` of
+    `arguments_model`.
+    """
+    fields: dict[str, Any] = {}
+    for each, target in targets.items():
+        found = [more for name, more in (in_place_of or {}).items() if name in parameters(target)]
+        given = {name: each for more in (add or {}, *found) for name, each in more.items()}
+        model = arguments_model(target, add=given, **settings)
+        if model is not None:
+            fields[each] = (model, None)
+    return create_model(name, __base__=base, __module__=HOME, __doc__=about, **fields)
+
+
+_WEIGHT = by_shape([float, ForwardRef("ScheduleChoice")])
+_SCHEDULES = classes_of(schedules, lambda kind: issubclass(kind, Schedule) and kind is not Schedule)
+
+ScheduleChoice = _choice("ScheduleChoice", "A value that changes over training.", _SCHEDULES)
+ObjectiveChoice = _choice(
+    "ObjectiveChoice",
+    "A sum of objectives, each with a `weight`: a number (1 if there is none) or a schedule.",
+    classes_of(objectives, _is_objective),
+    Choice,
+    add={"weight": (_WEIGHT, 1.0, "Its weight in the sum, zero or more.")},
+)
+TransformChoice = _choice(
+    "TransformChoice",
+    "A change of training batches, before both models see them.",
+    classes_of(data, _is_transform),
+)
+OptimizerChoice = _choice(
+    "OptimizerChoice",
+    "An optimizer of PyTorch.",
+    classes_of(torch.optim, _is_optimizer),
+    omit=("params",),
+)
+SchedulerChoice = _choice(
+    "SchedulerChoice",
+    "A learning rate scheduler of PyTorch, stepped after each optimizer step, or a schedule of the "
+    "library, by which the learning rate is multiplied. "
+    f"{', '.join(STEP_COUNT_PARAMETERS)} are the number of optimizer steps unless they are given.",
+    classes_of(lr_scheduler, _is_scheduler) | _SCHEDULES,
+    omit=("optimizer", "last_epoch", "epochs", "steps_per_epoch"),
+    replace=dict.fromkeys(STEP_COUNT_PARAMETERS, (int | None, None)),
+)
+TeacherChoice = _choice(
+    "TeacherChoice",
+    "A kind of teacher.",
+    classes_of(teachers, lambda kind: issubclass(kind, Teacher) and kind is not Teacher),
+    omit=("tokenizer", "student_tokenizer"),
+)
+StudentChoice = _choice(
+    "StudentChoice",
+    "A student made from the teacher's layers, or by the sizes of the data.",
+    {
+        name: each
+        for name in students.__all__
+        if not isinstance(each := getattr(students, name), type) and _makes_student(each)
+    },
+    omit=("teacher", "data", "inputs", "features", "outputs"),
+    in_place_of={"data": {EXAMPLES: (int, 256, _ABOUT_EXAMPLES)}},
+)
+
+
+class ObjectiveSpec(
+    RootModel[by_shape([ForwardRef("ObjectiveChoice"), list[ForwardRef("ObjectiveChoice")]])]
+):
+    """A weighted sum of objectives; a list of sums where a class occurs twice."""
+
+
+def _shape_of_transform(value: Any) -> str:
+    if isinstance(value, list):
+        return "<list>"
+    of_user = isinstance(value, FunctionName) or (isinstance(value, str) and ":" in value)
+    return "<text>" if of_user else "<mapping>"
+
+
+_TRANSFORMS = (
+    Annotated[FunctionName, Tag("<text>")],
+    Annotated[ForwardRef("TransformChoice"), Tag("<mapping>")],
+    Annotated[list[ForwardRef("TransformSpec")], Tag("<list>")],
+)
+
+
+class TransformSpec(RootModel[Annotated[Union[_TRANSFORMS], Discriminator(_shape_of_transform)]]):  # noqa: UP007
+    """A transform, the name of a function from a batch to a batch, or a list of both, in order."""
+
+
+def _shape_of_student(value: Any) -> str:
+    named = value.root if isinstance(value, ModelName) else value
+    by_reference = isinstance(named, str) and named not in StudentChoice.model_fields
+    return "<text>" if by_reference else "<mapping>"
+
+
+_STUDENTS = (
+    Annotated[ModelName, Tag("<text>")],
+    Annotated[ForwardRef("StudentChoice"), Tag("<mapping>")],
+)
+
+
+class StudentSpec(RootModel[Annotated[Union[_STUDENTS], Discriminator(_shape_of_student)]]):  # noqa: UP007
+    """A model, or a function that makes one from the teacher's layers."""
+
+
+def _shape_of_teacher(value: Any) -> str:
+    if isinstance(value, (str, ModelName)):
+        return "<text>"
+    if isinstance(value, list):
+        return "<list>"
+    one = isinstance(value, dict) and len(value) == 1
+    of_class = one and next(iter(value)) in TeacherChoice.model_fields
+    return "<class>" if of_class or isinstance(value, TeacherChoice) else "<mapping>"
+
+
+_TEACHERS = (
+    Annotated[ModelName, Tag("<text>")],
+    Annotated[list[ForwardRef("TeacherSpec")], Tag("<list>")],
+    Annotated[ForwardRef("TeacherChoice"), Tag("<class>")],
+    Annotated[dict[Text, ForwardRef("TeacherSpec")], Tag("<mapping>")],
+)
+
+
+class TeacherSpec(RootModel[Annotated[Union[_TEACHERS], Discriminator(_shape_of_teacher)]]):  # noqa: UP007
+    """A model, a kind of teacher, a list for an ensemble, a mapping by domain for specialists."""
+
+
+_DATA_AND_MODELS = ("teacher", "student", "model", "train", "val", "test", "dataset", "out")
+
+
+def section(
+    target: Makes, *omit: str, replace: Mapping[str, tuple[Any, Any]] | None = None
+) -> type[Arguments]:
+    """Return the model of a call without its models and data, which have sections of their own."""
+    left_out = tuple(each for each in (*_DATA_AND_MODELS, *omit) if each not in (replace or {}))
+    found = arguments_model(target, omit=left_out, replace=replace)
+    if found is None:
+        raise TypeError(f"{target} has arguments that a recipe cannot give")
+    return found
+
+
+StageSection = section(Stage)
+BlockwiseSection = section(blockwise)
+
+
+class BlockwiseStages(Section):
+    """Stages that train one block after another."""
+
+    blockwise: BlockwiseSection = Field(  # pyright: ignore[reportInvalidTypeForm]
+        description=summary(blockwise)
+    )
+
+
+class StagesSpec(RootModel[by_shape([list[StageSection], BlockwiseStages])]):
+    """A list of stages, or `blockwise`."""
+
+
+_NOT_SWEPT = ("run", "reads", "sweep", "against", "series", "at", "note", "return")
+_OTHERWISE: dict[str, tuple[Any, Any]] = {
+    "student": (StudentSpec | None, None),
+    "train": (FunctionName | None, None),
+    "stages": (StagesSpec | None, None),
+}
+"""Arguments of an arm that a recipe gives in a form of its own."""
+
+
+def _grid() -> type[Section]:
+    kinds = {name: translate(hint) for name, hint in type_hints(Arm).items()}
+    kinds |= {name: kind for name, (kind, _) in _OTHERWISE.items()}
+    fields: dict[str, Any] = {
+        name: (list[kind], Field(default=[]))
+        for name, kind in kinds.items()
+        if name not in _NOT_SWEPT
+    }
+    about = "Values to try, by the name of an argument of an arm."
+    return create_model("Grid", __base__=Section, __module__=HOME, __doc__=about, **fields)
+
+
+Grid = _grid()
+SweepSection = section(Sweep, replace={"grid": (Grid, Parameter.empty)})
+
+
+def _shape_of_sweep(value: Any) -> str:
+    nested = isinstance(value, SweepSection) or (isinstance(value, dict) and "grid" in value)
+    return "<sweep>" if nested else "<grid>"
+
+
+_SWEEPS = (Annotated[Grid, Tag("<grid>")], Annotated[SweepSection, Tag("<sweep>")])
+
+
+class SweepSpec(RootModel[Annotated[Union[_SWEEPS], Discriminator(_shape_of_sweep)]]):  # noqa: UP007
+    """Values to try by name, or a `grid` of these with options."""
+
+
+ArmSection = section(
+    Arm,
+    replace=_OTHERWISE | {"teacher": (TeacherSpec | None, None), "sweep": (SweepSpec | None, None)},
+)
+
+
+def _shape_of_arm(value: Any) -> str:
+    if isinstance(value, ObjectiveSpec) or not isinstance(value, dict):
+        return "<arm>" if isinstance(value, ArmSection) else "<objective>"
+    names = [name for name in value if name in ObjectiveChoice.model_fields or ":" in str(name)]
+    return "<objective>" if names else "<arm>"
+
+
+_ARMS = (Annotated[ObjectiveSpec, Tag("<objective>")], Annotated[ArmSection, Tag("<arm>")])
+
+
+class ArmSpec(RootModel[Annotated[Union[_ARMS], Discriminator(_shape_of_arm)]]):  # noqa: UP007
+    """An objective, or an arm with settings of its own."""
+
+
+_ARMS_BY_NAME = dict[Text, ArmSpec] | None
+StudySection = section(
+    study,
+    "progress",
+    "groups",
+    replace={
+        "arms": (_ARMS_BY_NAME, None),
+        "controls": (_ARMS_BY_NAME, None),
+        "sweep": (SweepSpec | None, None),
+    },
+)
+
 
 TrainingSection = section(distill, "objective", "stages")
 FineTuneSection = section(fine_tune)
@@ -62,3 +446,51 @@ class RecipeModel(Section):
     out: Text | None = Field(
         default=None, description="Folder for everything that is made; by default runs/NAME."
     )
+
+
+def resolved(given: Any) -> Any:
+    """Return plain data of a part of a recipe, with the defaults of the library's own classes.
+
+    Defaults of PyTorch's optimizers and schedulers are left out, since they have other arguments in
+    other versions.
+    """
+    if isinstance(given, RootModel):
+        return resolved(given.root)
+    if isinstance(given, Choice):
+        return {name: resolved(each) for name, each in given.chosen().items()}
+    if isinstance(given, Section):
+        ours = not isinstance(given, Arguments) or target_of(type(given)).__module__.startswith(
+            "tutelage."
+        )
+        values = {name: getattr(given, name) for name in type(given).model_fields}
+        return {
+            name: resolved(value)
+            for name, value in values.items()
+            if name in given.model_fields_set or (ours and value is not None)
+        }
+    if isinstance(given, BaseModel):  # of the data
+        return given.model_dump(mode="json", exclude_none=True)
+    if isinstance(given, dict):
+        return {key: resolved(each) for key, each in given.items()}
+    return [resolved(each) for each in given] if isinstance(given, list) else given
+
+
+def code_of(given: Any) -> Iterator[str]:
+    """Yield the references to Python code in a part of a recipe, which run when it is used."""
+    if isinstance(given, DataOptions):
+        sources = given.sources.values()
+        yield from (each for each in sources if isinstance(each, str) and is_python(each))
+    elif isinstance(given, Choice):
+        given = given.chosen()
+        yield from (name for name in given if ":" in name)
+    elif isinstance(given, Section):
+        given = {name: getattr(given, name) for name in type(given).model_fields}
+    if isinstance(given, (ModelName, FunctionName, DataSpec)) and isinstance(given.root, str):
+        name = given.root.partition("@")[0]
+        if is_python(name) and not name.startswith("tutelage.recipes.fitted:"):
+            yield name
+    elif isinstance(given, RootModel):
+        yield from code_of(given.root)
+    elif isinstance(given, (dict, list, tuple)):
+        for each in given.values() if isinstance(given, dict) else given:
+            yield from code_of(each)

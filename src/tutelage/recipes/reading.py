@@ -1,4 +1,4 @@
-"""Read YAML as plain data, with the line of every key; nothing in a file can run code.
+"""Read and write YAML as plain data, with the line of every key; nothing in a file can run code.
 
 Values follow YAML 1.2: `5e-5` is a number, `no` and `12:30` are texts. Refused are tags, keys that
 occur twice, and documents that grow beyond a limit by nesting or by repeated aliases.
@@ -7,7 +7,7 @@ occur twice, and documents that grow beyond a limit by nesting or by repeated al
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -204,3 +204,82 @@ def _syntax(error: yaml.YAMLError, source: str) -> str:
     problem = " ".join(filter(None, [getattr(error, "context", ""), getattr(error, "problem", "")]))
     hint = "; a value that contains `: ` or begins with a sign such as @ or % needs quotes"
     return f"{at}: a recipe must be YAML, got: {problem or error}{hint}"
+
+
+def override(document: Document, overrides: Sequence[str]) -> None:
+    """Set values by place; mappings that do not exist are made.
+
+    Raises:
+        RecipeError: An override has no `=`, or its place is inside of something else than a
+            mapping or a list.
+    """
+    for each in overrides:
+        name, equals, text = each.partition("=")
+        place = tuple(name.strip().split("."))
+        if not equals or not all(place):
+            raise RecipeError(
+                f"an override must be KEY=VALUE, got {each!r}; for instance training.epochs=5"
+            )
+        source = f"--set {each}"
+        value = parse(text, source).values if text.strip() else None
+        if document.values is None:
+            document.values = {}
+        _set(document.values, place, value, each)
+        inside = [known for known in document.origins if known[: len(place)] == place]
+        for known in inside:
+            del document.origins[known]
+        document.origins[place] = source
+
+
+def _set(values: Any, place: Place, value: Any, override: str) -> None:
+    for at, key in enumerate(place):
+        last = at == len(place) - 1
+        if isinstance(values, list):
+            if not key.isdecimal() or int(key) >= len(values):
+                raise RecipeError(
+                    f"--set {override}: `{'.'.join(place[:at])}` is a list of {len(values)}, got "
+                    f"{key!r}; give a position from 0"
+                )
+            index: Any = int(key)
+        elif isinstance(values, dict):
+            index = next((each for each in values if str(each) == key), key)  # keys may be numbers
+        else:
+            raise RecipeError(
+                f"--set {override}: `{'.'.join(place[:at])}` must be a mapping or a list, got "
+                f"{values!r}; replace it as a whole"
+            )
+        if last:
+            values[index] = value
+            return
+        if isinstance(values, dict) and values.get(index) is None:
+            values[index] = {}
+        values = values[index]
+
+
+def written(values: Any, version: str) -> str:
+    """Return data as YAML that `reading` reads back as the same data."""
+    text = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return f"# Made by tutelage {version}; paths are relative to the working folder.\n{text}"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Without aliases, and with quotes around texts that look like something else in YAML 1.2."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write everything out."""
+        return True
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """Quote a text that would be read as a number, true, false or null."""
+        style = "'" if _reads_otherwise(data) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+def _reads_otherwise(text: str) -> bool:
+    try:
+        return scalar(text, "") is not text
+    except RecipeError:
+        return True
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)

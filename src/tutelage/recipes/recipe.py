@@ -13,15 +13,12 @@ from tutelage import __version__
 from tutelage.errors import RecipeError, RunFolderError
 from tutelage.exporting import Exported
 from tutelage.files import writing
-from tutelage.recipes.evaluating import evaluate_models
-from tutelage.recipes.exporting import export_student
+from tutelage.recipes.evaluating import evaluate_models, export_student
 from tutelage.recipes.job import Job
 from tutelage.recipes.messages import recipe_error
-from tutelage.recipes.model import RecipeModel
-from tutelage.recipes.overrides import override
-from tutelage.recipes.reading import Document, read_document
-from tutelage.recipes.resolved import resolved, written
-from tutelage.recipes.studying import carry_out_study
+from tutelage.recipes.model import RecipeModel, resolved
+from tutelage.recipes.reading import Document, override, read_document, written
+from tutelage.recipes.study_recipe import carry_out_study
 from tutelage.store import TargetStore
 from tutelage.studies import Study
 from tutelage.training import Run

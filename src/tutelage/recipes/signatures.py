@@ -53,7 +53,7 @@ KNOWN: dict[Any, Any] = {
     nn.Module: ForwardRef("ModelName"),
 }
 """By type, the type that stands for it in a recipe."""
-HOME = "tutelage.recipes.choices"
+HOME = "tutelage.recipes.model"
 """The module in which these are defined."""
 
 _NONE = type(None)

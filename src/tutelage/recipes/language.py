@@ -75,7 +75,7 @@ def check_student(argument: str, reference: str, tokens: TextInputs | None) -> N
         )
 
 
-def as_read(argument: str, found: Any, reference: str, tokens: TextInputs | None) -> Any:
+def read_as_student(argument: str, found: Any, reference: str, tokens: TextInputs | None) -> Any:
     """Return a teacher as it reads data in the student's tokens.
 
     One with another tokenizer becomes `Retokenized`.

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, NoReturn
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
-from tutelage.errors import ArgumentError, RecipeError
-from tutelage.recipes.choices import ObjectiveSpec
+from tutelage.errors import RecipeError
 from tutelage.recipes.job import Job
+from tutelage.recipes.model import ArmSpec, ObjectiveSpec, StudentSpec, SweepSpec
 from tutelage.recipes.reading import Place
-from tutelage.recipes.signatures import FROM_STUDENT, LAYER_MAP
-from tutelage.recipes.study_model import ArmSpec, SweepSpec
 from tutelage.studies import Arm, ReportOptions, Study, Sweep, Training, study
 from tutelage.teachers import Stored
 
@@ -25,27 +23,29 @@ def carry_out_study(job: Job) -> Study:
     given: Any = job.model.study
     if given is None:
         raise job.missing("study", "such as {seeds: 5}")
+    job.load()
     if job.data.test is None:
         raise RecipeError(
             f"{job.document.where(('data',))}: `data` must have test data for a study, got none; "
             "add `test:`"
         )
+    if job.model.student is None:
+        raise job.missing("student", "the model to train")
     special = ("arms", "controls", "sweep", "report", "training")
     settings = job.build.arguments(given, ("study",), omit=special)
     training = _training(job, given)
     shared = {name: job.settings[name] for name in _OF_STUDY if name in job.settings}
     if training.steps is not None:
         shared.pop("epochs", None)
-    teacher = job.build.teacher = job.teacher
-    with job.build.mapping(_map_of(given.sweep, job.build.layer_map)):
-        arms = _arms(job, given.arms, ("study", "arms")) or _default_arms(job)
-        controls = _arms(job, given.controls, ("study", "controls"))
-    sweep = _sweep(job, given.sweep, ("study", "sweep"))
+    teacher = job.teacher()
+    with _layers_of(job, job.model.student, given.sweep, ("student",)):
+        arms = _arms(job, given.arms, ("study", "arms"), given.sweep) or _default_arms(job)
+        controls = _arms(job, given.controls, ("study", "controls"), given.sweep)
+        sweep = _sweep(job, given.sweep, ("study", "sweep"))
     job.check_classes("study", job.data)
-    if job.model.student is None:
-        raise job.missing("student", "the model to train")
     if job.model.label is not None:
-        teacher = Stored(*job.label().values())
+        splits = [each for each in ("train", "val", "test") if getattr(job.data, each) is not None]
+        teacher = Stored(*job.stores(splits).values())
     with job.named(("study",)):
         return study(
             teacher,
@@ -65,38 +65,53 @@ def carry_out_study(job: Job) -> Study:
 
 
 def _default_arms(job: Job) -> dict[str, Arm]:
-    if not job.asked:
+    if not job.objectives:
         raise job.missing("objective", "or arms to the study")
     transform = job.settings.get("transform")
-    train = None if job.model.on_policy is None else job.train
-    return {"distilled": Arm(**job.asked, transform=transform, train=train)}
+    train = None if job.model.on_policy is None else job.train()
+    return {"distilled": Arm(**job.objectives, transform=transform, train=train)}
 
 
-def _arms(job: Job, given: Mapping[str, ArmSpec] | None, place: Place) -> dict[str, Any] | None:
+def _arms(
+    job: Job, given: Mapping[str, ArmSpec] | None, place: Place, sweep: SweepSpec | None
+) -> dict[str, Any] | None:
     if given is None:
         return None
     if job.model.on_policy is not None:
         raise RecipeError(
-            f"{job.document.where(('on_policy',))}: `on_policy` is of the arm that a study has "
-            "without `arms`, got some; give them data: train: file.py:function, which returns "
-            "tl.OnPolicy"
+            f"{job.document.where(('on_policy',))}: `on_policy` applies only to the arm that a "
+            "study has without `arms`, got some; give them data: train: file.py:function, which "
+            "returns tl.OnPolicy"
         )
-    return {name: _arm(job, each, (*place, name)) for name, each in given.items()}
+    return {name: _arm(job, each, (*place, name), sweep) for name, each in given.items()}
 
 
-def _arm(job: Job, given: ArmSpec, place: Place) -> Any:
+def _arm(job: Job, given: ArmSpec, place: Place, sweep: SweepSpec | None) -> Any:
     if isinstance(given.root, ObjectiveSpec):
         return job.build.objective(given.root, place)
     arm: Any = given.root
-    layer_map = job.build.layer_map
-    if arm.student is not None and layer_map is not _of_several:
-        layer_map = partial(job.layer_map, arm.student, (*place, "student"))
-    with job.build.mapping(_map_of(arm.sweep, layer_map)):
+    own = arm.student is not None
+    student, at = (arm.student, (*place, "student")) if own else (job.model.student, ("student",))
+    with _layers_of(job, student, arm.sweep or sweep, at):
         arguments = job.build.arguments(arm, place, omit=("sweep",))
         if arm.sweep is not None:
             arguments["sweep"] = _sweep(job, arm.sweep, (*place, "sweep"))
     with job.build.arguments_at(place):
         return Arm(**arguments)
+
+
+@contextmanager
+def _layers_of(
+    job: Job, student: StudentSpec | None, sweep: SweepSpec | None, place: Place
+) -> Iterator[None]:
+    """Let `layer_map: from_student` be the map of a student, unless a sweep tries several."""
+    usual = job.build.layer_map
+    several = sweep is not None and "student" in _grid(sweep).model_fields_set
+    job.build.layer_map = None if several else job.build.map_of(student, place)
+    try:
+        yield
+    finally:
+        job.build.layer_map = usual
 
 
 def _sweep(job: Job, given: SweepSpec | None, place: Place) -> Any:
@@ -105,8 +120,7 @@ def _sweep(job: Job, given: SweepSpec | None, place: Place) -> Any:
     options: Any = given.root
     grid = _grid(given)
     nested = grid is not options
-    with job.build.mapping(_map_of(given, job.build.layer_map)):
-        values = job.build.arguments(grid, (*place, "grid") if nested else place)
+    values = job.build.arguments(grid, (*place, "grid") if nested else place)
     with job.build.arguments_at(place):
         others = job.build.arguments(options, place, omit=("grid",)) if nested else {}
         return Sweep(values, **others)
@@ -115,19 +129,6 @@ def _sweep(job: Job, given: SweepSpec | None, place: Place) -> Any:
 def _grid(sweep: SweepSpec) -> Any:
     options: Any = sweep.root
     return options.grid if "grid" in type(options).model_fields else options
-
-
-def _map_of(sweep: SweepSpec | None, layer_map: Callable[[], Any]) -> Callable[[], Any]:
-    """Return what says which layers a student has, unless a sweep tries several students."""
-    several = sweep is not None and "student" in _grid(sweep).model_fields_set
-    return _of_several if several else layer_map
-
-
-def _of_several() -> NoReturn:
-    raise ArgumentError(
-        f"`{LAYER_MAP}: {FROM_STUDENT}` is the map of one student, got several that are tried; "
-        "write the map itself"
-    )
 
 
 def _training(job: Job, given: Any) -> Training:
