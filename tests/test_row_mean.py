@@ -61,7 +61,7 @@ def test_examples_of_one_length_weigh_as_without_it():
 
 def test_terms_keep_their_names_and_weights_in_sums():
     inner = RowMean(0.3 * tl.HardLabels() + 0.7 * tl.SoftTargets(2))
-    both = 2 * (inner + tl.Selective(RowMean(tl.DKD()))) + tl.FeatureMatch({"a": "b"})
+    both = 2 * (inner + RowMean(tl.DKD())) + tl.FeatureMatch({"a": "b"})
     names = [(term.name, term.weight(1.0), term.objective.weight_by_rows) for term in both.terms()]
     assert names == [
         ("hard_labels", 0.6, True), ("soft_targets", 1.4, True), ("dkd", 2.0, True),
@@ -155,8 +155,3 @@ def test_a_classifier_of_texts_is_not_weighed_by_their_lengths():
 def test_objectives_without_values_of_rows_are_refused(objective):
     with pytest.raises(ArgumentError, match="RowMean"):
         RowMean(objective)
-
-
-def test_selective_goes_around():
-    with pytest.raises(ArgumentError, match=r"Selective\(tl.RowMean"):
-        RowMean(tl.HardLabels() + tl.Selective(tl.SoftTargets(2)))

@@ -62,19 +62,6 @@ def test_accumulated_pieces_make_one_batch() -> None:
         torch.testing.assert_close(pieces[name], weight)
 
 
-def test_selective_closes_the_rows_of_a_domain() -> None:
-    images, labels = some_labels().tensors
-    domains = ["day", "night"] * 4
-    objective = tl.Selective(tl.SoftTargets(2))
-    objective.closed = frozenset({"night"})
-    student, teacher = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
-    both = Batch(images, labels, domain=domains)
-    found = tl.Distiller(student, teacher, objective)(both).total
-    day = Batch(images[::2], labels[::2])
-    expected = tl.Distiller(student, teacher, tl.SoftTargets(2))(day).total / 2
-    torch.testing.assert_close(found, expected)
-
-
 class Tagger(nn.Embedding):
     """One logit for each token, in the last dimension or in none."""
 

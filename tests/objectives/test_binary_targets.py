@@ -142,7 +142,7 @@ def test_close_logits_of_confident_models_are_told_apart_in_float32(level):
 
 def test_a_teacher_of_classes_that_exclude_each_other_is_refused():
     coarse = CoarseLogits(torch.tensor([[0]]), torch.zeros(1, 1), torch.zeros(1))
-    with pytest.raises(ModelError, match=r"every label, got CoarseLogits.*without `top_k`"):
+    with pytest.raises(ModelError, match=r"all labels, got CoarseLogits.*without `top_k`"):
         BinaryTargets()(Signals(torch.zeros(1, 3)), Signals(coarse), Batch(torch.zeros(1, 1)))
 
 

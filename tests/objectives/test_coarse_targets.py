@@ -253,5 +253,5 @@ class TestObjectives:
     def test_others_refuse_and_name_the_one_that_does_not(self, objective):
         student, teacher = draw(1)
         batch = Batch(student, torch.zeros(6, dtype=torch.int64))
-        with pytest.raises(ModelError, match=r"needs all classes of the teacher.*SoftTargets"):
+        with pytest.raises(ModelError, match=r"for all classes, got CoarseLogits.*SoftTargets"):
             objective(Signals(student), Signals(teacher), batch)

@@ -235,3 +235,14 @@ def test_sampled_classes_are_refused_with_the_reason(sample):
 def test_weights_outside_their_range_are_refused(kind, name, weight):
     with pytest.raises(ArgumentError, match=rf"`{name}` must .*, got .*; .*ReverseKL"):
         kind(weight)
+
+
+def test_a_class_that_is_ruled_out_by_minus_infinity_costs_as_much_as_by_a_low_logit():
+    student = torch.zeros(1, 3).requires_grad_()
+    values = [
+        reverse_kl(student, torch.tensor([[0.0, 1.0, ruled_out]]))
+        for ruled_out in (-80.0, -1e4, torch.finfo(torch.float32).min, -torch.inf)
+    ]
+    assert values[0] < values[1] == values[2] == values[3]
+    [gradient] = torch.autograd.grad(values[3].sum(), student)
+    assert gradient[0, 2] > 1

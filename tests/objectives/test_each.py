@@ -21,6 +21,7 @@ from tutelage.objectives import (
     LabelRegression,
     LayerObjective,
     Objective,
+    OutputObjective,
     OwnLoss,
     RowMean,
 )
@@ -61,7 +62,7 @@ def value(objective, student, teacher, labels):
 def exported():
     named = {getattr(objectives, name) for name in objectives.__all__}
     classes = {each for each in named if isinstance(each, type) and issubclass(each, Objective)}
-    return classes - {Objective, LayerObjective, objectives.WeightedSum}
+    return classes - {Objective, OutputObjective, LayerObjective, objectives.WeightedSum}
 
 
 def test_every_objective_has_a_sample():

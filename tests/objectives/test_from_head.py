@@ -15,7 +15,7 @@ from tutelage.signals import Batch, Signals
 
 SUMS = {
     "beside labels": [tl.HardLabels(), tl.AlignedKL()],
-    "by row": [tl.RowMean(tl.AlignedKL(7)), tl.RowMean(tl.HardLabels())],
+    "by row": [term.objective for term in tl.RowMean(tl.AlignedKL(7) + tl.HardLabels()).terms()],
     "two of them": [tl.ALM(1), tl.HardLabels(), tl.AlignedKL(3)],
     "twice the same": [tl.ALM(2), tl.ALM(2)],
     "alone": [tl.AlignedKL()],

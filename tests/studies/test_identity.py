@@ -198,7 +198,7 @@ def test_validation_and_test_data_of_one_size_are_told_apart(setup):
 
 
 def test_domains_of_validation_data_are_part_of_a_trial(setup, tmp_path):
-    """`Selective` distils by them."""
+    """An objective may distil by them."""
     x, y = setup.val.tensors
     options = {"seeds": 1, "epochs": 1, "controls": {}, "out": tmp_path}
     for at in (100, 200):

@@ -47,8 +47,6 @@ def test_what_does_not_fit_is_refused(tmp_path):
     for other in ("store", make("Bert", vocab_size=300), make("T5", vocab_size=300)):
         with pytest.raises(ModelError, match=r"`teacher` must be a causal language model"):
             Retokenized(other, KINDS["digits"], KINDS["bytes"])
-    with pytest.raises(ArgumentError, match=r"another tokenizer; leave out Selective"):
-        tl.Selective(tl.AlignedKL())
     with pytest.raises(ArgumentError, match=r"`student_tokenizer` must be a byte-level BPE"):
         Retokenized(teacher, KINDS["digits"], tokenizer())
     special = byte_level(360, eos_token="<|end|>", pad_token="<|turn|>")

@@ -151,7 +151,7 @@ class TestStores:
 
     def test_a_store_of_some_classes_is_refused(self, teacher, tmp_path):
         store = tl.label(teacher, DATA, out=tmp_path / "targets", top_k=2)
-        with pytest.raises(ModelError, match=r"every label, got CoarseLogits.*without `top_k`"):
+        with pytest.raises(ModelError, match=r"all labels, got CoarseLogits.*without `top_k`"):
             tl.distill(
                 store, network(), train=DATA, objective=tl.BinaryTargets(), epochs=1, engine=QUIET
             )
@@ -185,27 +185,3 @@ class TestWhatDoesNotFit:
         classes = TensorDataset(X, LABELS.sum(dim=1))
         with pytest.raises(DataError, match=r"0 or 1 .*got \[2, 3\].*HardLabels"):
             tl.fit(network(1), train=classes, objective=tl.BinaryLabels(), epochs=1, engine=QUIET)
-
-
-class TestSelective:
-    def test_groups_are_compared_by_right_labels(self):
-        student = torch.tensor([[1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])
-        teacher = torch.tensor([[1.0, -1.0], [1.0, 1.0], [-1.0, -1.0]])
-        labels = torch.tensor([[1, 1], [1, 1], [1, -100]])
-        batch = tl.Batch(torch.zeros(3, 1), labels, domain=["a", "b", "c"])
-        selective = tl.Selective(tl.BinaryTargets())
-        sides = tl.Signals(student), tl.Signals(teacher)
-        expected = {"lead/a": 0.5, "lead/b": -0.5, "lead/c": 1.0}
-        assert selective.validation_metrics(*sides, batch) == expected
-        floats = labels.float().masked_fill(labels == -100, math.nan)
-        batch = tl.Batch(torch.zeros(3, 1), floats, domain=["a", "b", "c"])
-        assert selective.validation_metrics(*sides, batch) == expected
-
-    def test_it_runs(self, teacher):
-        both = tl.data.domains({"all": DATA})
-        run = tl.distill(
-            teacher, network(), train=both, val=both, epochs=3, engine=QUIET,
-            objective=tl.BinaryLabels() + tl.Selective(tl.BinaryTargets()),
-        )  # fmt: skip
-        assert "val/lead/all" in run.history[-1]
-        assert "val/average_precision/all" in run.history[-1]

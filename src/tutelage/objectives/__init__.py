@@ -36,12 +36,12 @@ from tutelage.objectives._objective import (
     with_feedback,
 )
 from tutelage.objectives._ofa import OFA, ofa
+from tutelage.objectives._output_objective import OutputObjective
 from tutelage.objectives._own_loss import OwnLoss
 from tutelage.objectives._regression import LabelRegression, OutputRegression, regression
 from tutelage.objectives._reverse_kl import ReverseKL, reverse_kl
 from tutelage.objectives._rkd import RKD, rkd
 from tutelage.objectives._row_mean import RowMean
-from tutelage.objectives._selective import Selective, by_class, by_domain
 from tutelage.objectives._skd import SKD, skd
 from tutelage.objectives._skew_kl import SkewKL, SkewReverseKL, skew_kl, skew_reverse_kl
 from tutelage.objectives._soft_targets import SoftTargets, soft_targets
@@ -76,11 +76,11 @@ __all__ = [
     "LogitStandardization",
     "MiniLMv2",
     "Objective",
+    "OutputObjective",
     "OutputRegression",
     "OwnLoss",
     "ReverseKL",
     "RowMean",
-    "Selective",
     "SkewKL",
     "SkewReverseKL",
     "SoftTargets",
@@ -95,8 +95,6 @@ __all__ = [
     "binary_labels",
     "binary_targets",
     "bounded_regression",
-    "by_class",
-    "by_domain",
     "cka",
     "coarse_soft_targets",
     "crd",

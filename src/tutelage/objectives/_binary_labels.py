@@ -10,11 +10,10 @@ from torch import Tensor
 from tutelage._checks import fraction, positive
 from tutelage.errors import DataError, ModelError
 from tutelage.nested import describe
-from tutelage.objectives._labels import labels_of
-from tutelage.objectives._objective import Objective
+from tutelage.objectives._output_objective import OutputObjective
 from tutelage.objectives._tensors import at_least_float32
 from tutelage.objectives._value_checks import value_check
-from tutelage.signals import UNLABELLED, Batch, Signals
+from tutelage.signals import UNLABELLED
 from tutelage.wants import OUTPUT, Wants
 
 
@@ -22,7 +21,7 @@ def binary_labels(
     student: Tensor,
     labels: Tensor,
     smoothing: float = 0.0,
-    positive_weight: Tensor | None = None,
+    positive_weight: float | Sequence[float] | Tensor | None = None,
 ) -> Tensor:
     """Mean over an example's known labels of −w·y log σ(z) − (1 − y) log(1 − σ(z)).
 
@@ -35,7 +34,7 @@ def binary_labels(
             with −100 for a missing one; or floats from 0 to 1 (soft labels), with NaN for a missing
             one.
         smoothing: s in [0, 1].
-        positive_weight: w > 0, `[labels]` or a single number; None for 1.
+        positive_weight: w > 0, one for each label or a single number; None for 1.
 
     Returns:
         `[batch]`, in nats; 0 where no label is known.
@@ -54,13 +53,19 @@ def binary_labels(
     target = target.to(logits.dtype)
     if smoothing:
         target = target * (1 - smoothing) + smoothing / 2
-    losses = F.binary_cross_entropy_with_logits(
-        logits, target, reduction="none", pos_weight=positive_weight
-    )
+    weight = None
+    if positive_weight is not None:
+        weight = torch.as_tensor(positive_weight, dtype=logits.dtype, device=logits.device)
+        if weight.ndim and weight.shape != logits.shape[1:]:
+            raise ModelError(
+                "`positive_weight` must be a number, or one for each of the student's "
+                f"{list(logits.shape[1:])} logits, got {len(weight)}; give as many"
+            )
+    losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none", pos_weight=weight)
     return losses.masked_fill(~known, 0).sum(dim=1) / known.sum(dim=1).clamp(min=1)
 
 
-class BinaryLabels(Objective):
+class BinaryLabels(OutputObjective):
     """Cross-entropy with binary labels, averaged over the examples that have a known one.
 
     For outputs that are one logit for each of several labels (multi-label classification) or a
@@ -80,6 +85,7 @@ class BinaryLabels(Objective):
 
     wants = Wants(student=OUTPUT, labels=True)
     output_kind = "binary"
+    formula = staticmethod(binary_labels)
     reads_mixtures = True
 
     def __init__(
@@ -88,23 +94,6 @@ class BinaryLabels(Objective):
         super().__init__()
         self.smoothing = fraction("smoothing", smoothing, "0 leaves the labels as they are")
         self.positive_weight = None if positive_weight is None else _weights(positive_weight)
-
-    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return the cross-entropies, `[batch]`."""
-        logits, weights = student.logits, None
-        if self.positive_weight is not None:
-            weights = torch.tensor(self.positive_weight, device=logits.device)
-            if weights.ndim and weights.shape != logits.shape[1:]:
-                raise ModelError(
-                    f"`positive_weight` must be a number, or one for each of the student's "
-                    f"{list(logits.shape[1:])} logits, got {len(weights)}; give as many"
-                )
-        own = binary_labels(logits, labels_of(batch), self.smoothing, weights)
-        if batch.mixture is None:
-            return own
-        fraction = batch.mixture.fraction.to(own.dtype)
-        partner = binary_labels(logits, batch.mixture.labels, self.smoothing, weights)
-        return (fraction * own + (1 - fraction) * partner).where(batch.labelled(), 0)
 
 
 def known_labels(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

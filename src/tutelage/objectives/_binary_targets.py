@@ -3,13 +3,9 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from tutelage.coarse import CoarseLogits
-from tutelage.errors import ModelError
-from tutelage.objectives._objective import Objective
+from tutelage.objectives._output_objective import Divergence
 from tutelage.objectives._tensors import at_least_float32, kl_terms, mean_of_rows, same_shape
-from tutelage.schedules import Schedule, positive_schedule
-from tutelage.signals import Batch, Signals
-from tutelage.wants import OUTPUT, Wants
+from tutelage.schedules import Schedule
 
 
 def binary_targets(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> Tensor:
@@ -43,7 +39,7 @@ def binary_targets(student: Tensor, teacher: Tensor, temperature: float = 2.0) -
     return mean_of_rows(divergences) * temperature**2
 
 
-class BinaryTargets(Objective):
+class BinaryTargets(Divergence):
     """T² · KL between the teacher's and the student's probabilities of each binary label.
 
     For outputs that are one logit for each of several labels (multi-label classification) or a
@@ -58,25 +54,11 @@ class BinaryTargets(Objective):
         temperature: T > 0, a number or a schedule over training.
     """
 
-    wants = Wants(student=OUTPUT, teacher=OUTPUT)
-    rowwise = True
+    formula = staticmethod(binary_targets)
     output_kind = "binary"
 
     def __init__(self, temperature: float | Schedule = 2.0) -> None:
-        super().__init__()
-        advice = "1 takes the teacher's probabilities as they are, 2 to 20 softens them"
-        self.temperature = positive_schedule("temperature", temperature, advice)
-
-    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return the divergences, `[batch]`."""
-        targets = teacher.targets
-        if isinstance(targets, CoarseLogits):
-            raise ModelError(
-                "BinaryTargets needs the teacher's logit of every label, got CoarseLogits, which "
-                "are probabilities of classes that exclude each other; give the teacher without "
-                "Specialist, and label without `top_k` and `sampled_classes`"
-            )
-        return binary_targets(student.logits, targets, self.temperature(batch.progress))
+        super().__init__(temperature)
 
 
 def _part(z: Tensor, v: Tensor) -> Tensor:

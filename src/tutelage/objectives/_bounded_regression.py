@@ -4,11 +4,9 @@ import torch
 from torch import Tensor
 
 from tutelage._checks import not_negative
-from tutelage.objectives._labels import labels_of
-from tutelage.objectives._objective import Objective
+from tutelage.objectives._output_objective import OutputObjective
 from tutelage.objectives._regression import regression_to_labels
 from tutelage.objectives._tensors import same_shape
-from tutelage.signals import Batch, Signals
 from tutelage.wants import OUTPUT, Wants
 
 
@@ -39,7 +37,7 @@ def bounded_regression(
     return torch.where(error + margin > bound, error, torch.zeros_like(error))
 
 
-class BoundedRegression(Objective):
+class BoundedRegression(OutputObjective):
     """Squared error to the labels, until the student beats the teacher.
 
     Chen, Choi, Yu, Han and Chandraker 2017, "Learning Efficient Object Detection Models with
@@ -53,13 +51,9 @@ class BoundedRegression(Objective):
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT, labels=True)
     output_kind = "values"
+    formula = staticmethod(bounded_regression)
 
     def __init__(self, margin: float = 0.0) -> None:
         super().__init__()
         advice = "0 stops where the student is as good as the teacher"
         self.margin = not_negative("margin", margin, advice)
-
-    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return the errors, `[batch]`."""
-        output, bound = student.logits, teacher.logits
-        return bounded_regression(output, bound, labels_of(batch), self.margin)

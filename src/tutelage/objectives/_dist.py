@@ -5,12 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage._checks import not_negative
-from tutelage.objectives._objective import Objective
+from tutelage.objectives._output_objective import Divergence
 from tutelage.objectives._tensors import at_least_float32, directions, same_classes
 from tutelage.objectives._value_checks import readable
-from tutelage.schedules import Schedule, positive_schedule
-from tutelage.signals import Batch, Signals
-from tutelage.wants import OUTPUT, Wants
+from tutelage.schedules import Schedule
 
 # Relevant differences of probabilities above this can be squared in float32.
 _RARE = 1e-12
@@ -61,7 +59,7 @@ def dist(
     return (beta * rows + gamma * columns.mean()) * temperature**2
 
 
-class DIST(Objective):
+class DIST(Divergence):
     """Distillation from a stronger teacher: Pearson correlation between and within classes.
 
     Huang, You, Wang, Qian and Xu 2022, "Knowledge Distillation from A Stronger Teacher",
@@ -75,21 +73,15 @@ class DIST(Objective):
             and β = γ = 2.
     """
 
-    wants = Wants(student=OUTPUT, teacher=OUTPUT)
+    rowwise = False
+    formula = staticmethod(dist)
 
     def __init__(
         self, beta: float = 1.0, gamma: float = 1.0, temperature: float | Schedule = 1.0
     ) -> None:
-        super().__init__()
+        super().__init__(temperature)
         self.beta = not_negative("beta", beta, "it weighs the relations between classes")
         self.gamma = not_negative("gamma", gamma, "it weighs the relations within a class")
-        advice = "1 takes the probabilities as they are, higher values soften them"
-        self.temperature = positive_schedule("temperature", temperature, advice)
-
-    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return the losses, `[batch]`."""
-        z, v = student.logits, teacher.logits
-        return dist(z, v, self.beta, self.gamma, self.temperature(batch.progress))
 
 
 def _columns(probabilities: Tensor, logits: Tensor) -> Tensor:

@@ -1,9 +1,8 @@
-"""The base of divergences between the teacher's and the student's probabilities."""
+"""Logarithms of the teacher's and the student's probabilities, and KL between them."""
 
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -12,47 +11,13 @@ from torch import Tensor
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ModelError
 from tutelage.objectives._coarse_soft_targets import coarsened
-from tutelage.objectives._objective import Objective
 from tutelage.objectives._tensors import at_least_float32, same_classes
-from tutelage.schedules import Schedule, positive_schedule
-from tutelage.signals import Batch, Signals
-from tutelage.wants import OUTPUT, Wants
 
 Targets = Tensor | CoarseLogits
 """A teacher's logits: of all classes, or of some."""
 
 _LEAST = -1e30  # of a logarithm: exp is 0, and 0 · _LEAST is 0, where 0 · (−∞) is NaN
 _RULED_OUT = -100.0
-
-
-class Divergence(Objective):
-    """A divergence of the two sides' probabilities at temperature T; a subclass has the formula.
-
-    Args:
-        temperature: T > 0, a number or a schedule over training; 1 compares the probabilities as
-            they are, as is usual for language models.
-
-    Shape:
-        Student output `[batch, classes]`; teacher output the same, or `CoarseLogits` of known
-        classes, where probabilities are compared over these and the "other" class.
-    """
-
-    wants = Wants(student=OUTPUT, teacher=OUTPUT)
-    rowwise = True
-
-    def __init__(self, temperature: float | Schedule = 1.0) -> None:
-        super().__init__()
-        advice = "1 compares the probabilities as they are, 2 and more softens them"
-        self.temperature = positive_schedule("temperature", temperature, advice)
-
-    @abstractmethod
-    def formula(self, student: Tensor, teacher: Targets, temperature: float) -> Tensor:
-        """Return the divergences of logits, `[batch]`."""
-
-    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return the divergences, `[batch]`."""
-        temperature = self.temperature(batch.progress)
-        return self.formula(student.logits, teacher.targets, temperature)
 
 
 def log_probabilities(
@@ -81,10 +46,10 @@ def log_probabilities(
 def divergence(log_a: Tensor, log_b: Tensor) -> Tensor:
     """Return KL(a ‖ b) = Σ a (log a − log b), `[batch]`, with finite gradients.
 
-    A class adds 0 where a is 0. Where b alone is 0 the divergence is infinite: there log b counts
-    as −100, so that the loss is large and its gradient drives a to 0.
+    A class adds 0 where a is 0. Where b alone is 0 the divergence is infinite: log b counts as −100
+    at the least, so that the loss is large and its gradient drives a to 0.
     """
-    log_b = log_b.masked_fill(log_b == -torch.inf, _RULED_OUT)
+    log_b = log_b.clamp(min=_RULED_OUT)
     log_a = log_a.clamp(min=_LEAST)
     return (log_a.exp() * (log_a - log_b)).sum(dim=1)
 

@@ -5,11 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage._checks import not_negative
-from tutelage.objectives._labels import columns_of, labels_of, without_true
-from tutelage.objectives._objective import Objective
+from tutelage.objectives._labels import columns_of, without_true
+from tutelage.objectives._output_objective import Divergence
 from tutelage.objectives._tensors import at_least_float32, kl_divergence, same_classes
-from tutelage.schedules import Schedule, positive_schedule
-from tutelage.signals import Batch, Signals
+from tutelage.schedules import Schedule
 from tutelage.wants import OUTPUT, Wants
 
 
@@ -52,7 +51,7 @@ def dkd(
     return torch.where(known, (alpha * true + beta * others) * temperature**2, 0.0)
 
 
-class DKD(Objective):
+class DKD(Divergence):
     """Decoupled knowledge distillation: the true class and the other classes, each weighted.
 
     Zhao, Cui, Song, Qiu and Liang 2022, "Decoupled Knowledge Distillation",
@@ -75,21 +74,14 @@ class DKD(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT, labels=True)
-    rowwise = True
+    formula = staticmethod(dkd)
 
     def __init__(
         self, alpha: float = 1.0, beta: float = 8.0, temperature: float | Schedule = 4.0
     ) -> None:
-        super().__init__()
+        super().__init__(temperature)
         self.alpha = not_negative("alpha", alpha, "it weighs the true class; 1 is usual")
         self.beta = not_negative("beta", beta, "it weighs the other classes; 1 to 8 is usual")
-        advice = "1 takes the probabilities as they are, 2 to 20 softens them"
-        self.temperature = positive_schedule("temperature", temperature, advice)
-
-    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return the weighted divergences, `[batch]`."""
-        z, v, labels = student.logits, teacher.logits, labels_of(batch)
-        return dkd(z, v, labels, self.alpha, self.beta, self.temperature(batch.progress))
 
 
 def _parts(logits: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:

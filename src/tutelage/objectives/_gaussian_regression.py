@@ -3,10 +3,8 @@
 from torch import Tensor
 
 from tutelage.errors import ModelError
-from tutelage.objectives._objective import Objective
+from tutelage.objectives._output_objective import OutputObjective
 from tutelage.objectives._tensors import at_least_float32, same_shape
-from tutelage.signals import Batch, Signals
-from tutelage.wants import OUTPUT, Wants
 
 
 def gaussian_regression(student: Tensor, teacher: Tensor) -> Tensor:
@@ -42,19 +40,15 @@ def gaussian_regression(student: Tensor, teacher: Tensor) -> Tensor:
     return (gap + (-gap).exp() + distance - 1).sum(dim=1) / 2
 
 
-class GaussianRegression(Objective):
+class GaussianRegression(OutputObjective):
     """KL between the normal distributions that teacher and student predict.
 
     Formula: `tutelage.objectives.gaussian_regression`. The prediction is the mean.
     """
 
-    wants = Wants(student=OUTPUT, teacher=OUTPUT)
+    formula = staticmethod(gaussian_regression)
     output_kind = "values"
 
     def prediction(self, output: Tensor) -> Tensor:
         """Return the means, `[batch, outputs]`."""
         return output.chunk(2, dim=1)[0]
-
-    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return the divergences, `[batch]`."""
-        return gaussian_regression(student.logits, teacher.logits)

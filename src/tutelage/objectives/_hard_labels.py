@@ -5,10 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage._checks import fraction
-from tutelage.objectives._labels import check_label_range, check_label_shapes, in_range, labels_of
-from tutelage.objectives._objective import Objective
+from tutelage.objectives._labels import check_label_range, check_label_shapes, in_range
+from tutelage.objectives._output_objective import OutputObjective
 from tutelage.objectives._tensors import at_least_float32
-from tutelage.signals import UNLABELLED, Batch, Signals
+from tutelage.signals import UNLABELLED
 from tutelage.wants import OUTPUT, Wants
 
 
@@ -52,7 +52,7 @@ def hard_labels(student: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tens
         raise
 
 
-class HardLabels(Objective):
+class HardLabels(OutputObjective):
     """Cross-entropy with the true class, averaged over the labelled examples.
 
     Formula: `tutelage.objectives.hard_labels`. A mixed example (`Batch.mixture`) costs
@@ -65,19 +65,9 @@ class HardLabels(Objective):
     """
 
     wants = Wants(student=OUTPUT, labels=True)
-    rowwise = True
+    formula = staticmethod(hard_labels)
     reads_mixtures = True
 
     def __init__(self, smoothing: float = 0.0) -> None:
         super().__init__()
         self.smoothing = fraction("smoothing", smoothing, "0 leaves the labels as they are")
-
-    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return the cross-entropies, `[batch]`."""
-        logits = student.logits
-        own = hard_labels(logits, labels_of(batch), self.smoothing)
-        if batch.mixture is None:
-            return own
-        weight = batch.mixture.fraction.to(own.dtype)
-        partner = hard_labels(logits, batch.mixture.labels, self.smoothing)
-        return (weight * own + (1 - weight) * partner).where(batch.labelled(), 0)

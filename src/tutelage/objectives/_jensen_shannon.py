@@ -4,12 +4,12 @@ from torch import Tensor
 
 from tutelage._checks import inner_fraction
 from tutelage.objectives._divergence import (
-    Divergence,
     Targets,
     divergence,
     log_mixture,
     log_probabilities,
 )
+from tutelage.objectives._output_objective import Divergence
 from tutelage.schedules import Schedule
 
 
@@ -30,9 +30,6 @@ def jensen_shannon(
 
     Returns:
         `[batch]`, in nats (times T²), zero or more.
-
-    Raises:
-        ModelError: The two sides do not fit, or the teacher's classes were sampled.
 
     >>> import torch
     >>> jensen_shannon(torch.tensor([[60.0, 0.0]]), torch.tensor([[0.0, 60.0]]))  # log 2
@@ -60,11 +57,9 @@ class JensenShannon(Divergence):
         Student output `[batch, classes]`; teacher output the same, or `CoarseLogits`.
     """
 
+    formula = staticmethod(jensen_shannon)
+
     def __init__(self, beta: float = 0.5, temperature: float | Schedule = 1.0) -> None:
         super().__init__(temperature)
         advice = "for 0 use SoftTargets(1), for 1 ReverseKL()"
         self.beta = inner_fraction("beta", beta, advice)
-
-    def formula(self, student: Tensor, teacher: Targets, temperature: float) -> Tensor:
-        """Return `jensen_shannon`."""
-        return jensen_shannon(student, teacher, self.beta, temperature)

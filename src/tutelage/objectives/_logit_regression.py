@@ -2,15 +2,13 @@
 
 from torch import Tensor
 
-from tutelage.objectives._objective import Objective
+from tutelage.objectives._output_objective import OutputObjective
 from tutelage.objectives._tensors import (
     at_least_float32,
     check_several_classes,
     mean_of_rows,
     same_shape,
 )
-from tutelage.signals import Batch, Signals
-from tutelage.wants import OUTPUT, Wants
 
 
 def logit_regression(student: Tensor, teacher: Tensor, center: bool = True) -> Tensor:
@@ -42,7 +40,7 @@ def logit_regression(student: Tensor, teacher: Tensor, center: bool = True) -> T
     return mean_of_rows(difference.square()) / 2
 
 
-class LogitRegression(Objective):
+class LogitRegression(OutputObjective):
     """½‖c(z) − c(v)‖²/N: soft targets in the limit of infinite temperature.
 
     Ba and Caruana 2014, "Do Deep Nets Really Need to be Deep?", https://arxiv.org/abs/1312.6184
@@ -53,14 +51,9 @@ class LogitRegression(Objective):
             False for logits of binary labels.
     """
 
-    wants = Wants(student=OUTPUT, teacher=OUTPUT)
-    rowwise = True
+    formula = staticmethod(logit_regression)
 
     def __init__(self, center: bool = True) -> None:
         super().__init__()
         self.center = center
         self.output_kind = "classes" if center else None
-
-    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return the squared distances, `[batch]`."""
-        return logit_regression(student.logits, teacher.logits, self.center)

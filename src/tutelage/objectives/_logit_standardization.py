@@ -4,12 +4,10 @@ import math
 
 from torch import Tensor
 
-from tutelage.objectives._objective import Objective
+from tutelage.objectives._output_objective import Divergence
 from tutelage.objectives._soft_targets import soft_targets
 from tutelage.objectives._tensors import at_least_float32, directions, same_classes
-from tutelage.schedules import Schedule, positive_schedule
-from tutelage.signals import Batch, Signals
-from tutelage.wants import OUTPUT, Wants
+from tutelage.schedules import Schedule
 
 
 def logit_standardization(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> Tensor:
@@ -42,7 +40,7 @@ def logit_standardization(student: Tensor, teacher: Tensor, temperature: float =
     return soft_targets(_standardized(student), _standardized(teacher), temperature)
 
 
-class LogitStandardization(Objective):
+class LogitStandardization(Divergence):
     """Logit standardization: soft targets on logits with mean 0 and standard deviation 1.
 
     Sun, Ren, Li, Wang and Cao 2024, "Logit Standardization in Knowledge Distillation",
@@ -54,18 +52,10 @@ class LogitStandardization(Objective):
         temperature: T > 0 in standard deviations, a number or a schedule over training.
     """
 
-    wants = Wants(student=OUTPUT, teacher=OUTPUT)
-    rowwise = True
+    formula = staticmethod(logit_standardization)
 
     def __init__(self, temperature: float | Schedule = 2.0) -> None:
-        super().__init__()
-        advice = "it counts in standard deviations of the logits; 2 is usual"
-        self.temperature = positive_schedule("temperature", temperature, advice)
-
-    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return the divergences, `[batch]`."""
-        temperature = self.temperature(batch.progress)
-        return logit_standardization(student.logits, teacher.logits, temperature)
+        super().__init__(temperature)
 
 
 def _standardized(logits: Tensor) -> Tensor:

@@ -5,11 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage._checks import not_negative
-from tutelage.objectives._labels import columns_of, labels_of, without_true
-from tutelage.objectives._objective import Objective
+from tutelage.objectives._labels import columns_of, without_true
+from tutelage.objectives._output_objective import Divergence
 from tutelage.objectives._tensors import at_least_float32, same_classes
-from tutelage.schedules import Schedule, positive_schedule
-from tutelage.signals import Batch, Signals
+from tutelage.schedules import Schedule
 from tutelage.wants import OUTPUT, Wants
 
 
@@ -52,7 +51,7 @@ def nkd(
     return torch.where(known, -log_p.exp() * log_q - gamma * others, 0.0)
 
 
-class NKD(Objective):
+class NKD(Divergence):
     """Normalized knowledge distillation: the true class weighted by p_y, and the other classes.
 
     Yang, Zeng, Li, Zhang, Yuan and Li 2023, "From Knowledge Distillation to Self-Knowledge
@@ -66,15 +65,8 @@ class NKD(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT, labels=True)
-    rowwise = True
+    formula = staticmethod(nkd)
 
     def __init__(self, gamma: float = 1.5, temperature: float | Schedule = 1.0) -> None:
-        super().__init__()
+        super().__init__(temperature)
         self.gamma = not_negative("gamma", gamma, "it weighs the other classes; 1.5 is usual")
-        advice = "1 takes the probabilities as they are, higher values soften them"
-        self.temperature = positive_schedule("temperature", temperature, advice)
-
-    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return the cross-entropies, `[batch]`."""
-        z, v, labels = student.logits, teacher.logits, labels_of(batch)
-        return nkd(z, v, labels, self.gamma, self.temperature(batch.progress))

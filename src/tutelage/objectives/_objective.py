@@ -16,7 +16,9 @@ from typing import Literal, Protocol, cast, get_args, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError
+from tutelage.positions import flatten_rows, labels_by_row
 from tutelage.schedules import Constant, Product, Schedule, weight_schedule
 from tutelage.signals import Batch, Signals
 from tutelage.wants import Wants
@@ -42,6 +44,15 @@ class Objective(nn.Module):
 
     Weights are not normalised; a weight may be a schedule. An objective that wants labels is
     averaged over the labelled examples, any other over all examples.
+
+    Objectives on outputs, and their sums, can be called with tensors in a loop of your own. They
+    return one value per example, 0 where a label is missing:
+
+    >>> import torch
+    >>> SoftTargets(2)(torch.zeros(1, 2), torch.tensor([[2.0, 0.0]]))
+    tensor([0.4438])
+    >>> HardLabels()(torch.zeros(2, 4), labels=torch.tensor([1, -100]))
+    tensor([1.3863, 0.0000])
     """
 
     wants: Wants
@@ -94,6 +105,62 @@ class Objective(nn.Module):
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return `[batch]`: one value per example; any finite one for an unlabelled example."""
 
+    def __call__(  # pyright: ignore[reportIncompatibleVariableOverride] - `Any` in nn.Module
+        self,
+        student: Signals | Tensor,
+        teacher: Signals | Tensor | CoarseLogits | None = None,
+        labels: Batch | Tensor | None = None,
+        *,
+        row_mask: Tensor | None = None,
+        progress: float = 0.0,
+    ) -> Tensor:
+        """Return `[batch]`, of tensors, or of the signals of both sides and their batch.
+
+        Args:
+            student: The student's output, `[batch, …]`, or its signals.
+            teacher: The teacher's, where the objective learns from one.
+            labels: Labels, where it learns from them; with signals the batch.
+            row_mask: Which positions of an output of tokens or pixels count, `[batch, …]` of bool;
+                None for all, or those with labels. A value is the mean over an example's positions.
+            progress: Fraction of training that is done, for schedules.
+
+        Raises:
+            ArgumentError: Tensors are given to an objective on layers, or one is missing.
+        """
+        if isinstance(student, Signals):
+            return super().__call__(student, teacher, labels)
+        batch = Batch(student, labels, progress=progress, row_mask=row_mask)
+        targets = teacher if isinstance(teacher, Signals) else Signals(teacher)
+        ours = flatten_rows(Signals(student), batch, "student")
+        theirs = flatten_rows(targets, batch, "teacher")
+        total: Tensor | None = None
+        for term in self.terms():
+            values = term.objective._of_tensors(ours, theirs, batch)  # noqa: SLF001
+            values = values * term.weight(progress)
+            total = values if total is None else total + values
+        return cast("Tensor", total)
+
+    def _of_tensors(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
+        """Return the values of examples, `[batch]`, from outputs by row."""
+        wants = self.wants
+        if wants.student.features or wants.student.loss is not None:
+            raise ArgumentError(
+                f"{self} reads layers or a loss of the student, got tensors; use it in a "
+                "tl.Distiller, or call its formula, such as tl.objectives.feature_match"
+            )
+        if wants.teacher and teacher.output is None:
+            raise ArgumentError(f"{self} learns from a teacher, got none; pass its outputs second")
+        if wants.labels and batch.labels is None:
+            raise ArgumentError(
+                f"{self} learns from labels, got none; call objective(student, teacher, labels), "
+                "or objective(student, labels=labels)"
+            )
+        batch = labels_by_row(batch, student.rows)
+        values = super().__call__(student, teacher, batch)
+        if student.rows is None:
+            return values
+        return student.rows.mean(values, batch.labelled() if wants.labels else None)
+
     def row_parts(self, student: Signals, teacher: Signals) -> tuple[Objective, ...]:
         """Return the objectives, each `rowwise`, from whose values `joined` makes its own.
 
@@ -141,14 +208,15 @@ class Objective(nn.Module):
         return ", ".join(filter(None, (_shown(each, value) for each, value in values)))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.extra_repr()})"
+        text = f"{type(self).__name__}({self.extra_repr()})"
+        return f"RowMean({text})" if self.weight_by_rows else text
 
 
 @runtime_checkable
 class ValidationFeedback(Protocol):
-    """Further methods of an objective that adapts to validation results, such as `Selective`.
+    """Further methods of an objective that adapts to validation results.
 
-    A run with such an objective must have validation data.
+    A run with such an objective must have validation data. See `examples/selective.py`.
     """
 
     def validation_metrics(

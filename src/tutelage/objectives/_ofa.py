@@ -6,10 +6,9 @@ from torch import Tensor
 
 from tutelage._checks import finite_number
 from tutelage.errors import ArgumentError
-from tutelage.objectives._labels import columns_of, labels_of
-from tutelage.objectives._objective import Objective
+from tutelage.objectives._labels import columns_of
+from tutelage.objectives._output_objective import OutputObjective
 from tutelage.objectives._tensors import at_least_float32, same_classes
-from tutelage.signals import Batch, Signals
 from tutelage.wants import OUTPUT, Wants
 
 
@@ -46,7 +45,7 @@ def ofa(student: Tensor, teacher: Tensor, labels: Tensor, epsilon: float = 1.5) 
     return torch.where(known, -(target * log_q).sum(dim=1), 0.0)
 
 
-class OFA(Objective):
+class OFA(OutputObjective):
     """One-for-all distillation: soft cross-entropy that enhances the true class.
 
     Hao, Guo, Han, Tang, Hu, Wang and Xu 2023, "One-for-All: Bridge the Gap Between Heterogeneous
@@ -59,7 +58,7 @@ class OFA(Objective):
     """
 
     wants = Wants(student=OUTPUT, teacher=OUTPUT, labels=True)
-    rowwise = True
+    formula = staticmethod(ofa)
 
     def __init__(self, epsilon: float = 1.5) -> None:
         super().__init__()
@@ -67,7 +66,3 @@ class OFA(Objective):
         self.epsilon = finite_number("epsilon", epsilon, advice)
         if self.epsilon < 1:
             raise ArgumentError(f"`epsilon` must be at least 1, got {self.epsilon}; {advice}")
-
-    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return the cross-entropies, `[batch]`."""
-        return ofa(student.logits, teacher.logits, labels_of(batch), self.epsilon)

@@ -7,11 +7,9 @@ from torch import Tensor
 from tutelage._checks import positive
 from tutelage.errors import DataError
 from tutelage.nested import describe
-from tutelage.objectives._labels import labels_of
-from tutelage.objectives._objective import Objective
+from tutelage.objectives._output_objective import OutputObjective
 from tutelage.objectives._tensors import at_least_float32, mean_of_rows, same_shape
 from tutelage.objectives._value_checks import readable
-from tutelage.signals import Batch, Signals
 from tutelage.wants import OUTPUT, Wants
 
 
@@ -73,7 +71,7 @@ def regression_to_labels(
     return regression(output, labels, huber_delta, ~labels.isnan())
 
 
-class HuberOption(Objective):
+class HuberOption(OutputObjective):
     """An objective whose error is squared (`huber_delta=None`) or Huber's."""
 
     output_kind = "values"
@@ -96,10 +94,7 @@ class LabelRegression(HuberOption):
     """
 
     wants = Wants(student=OUTPUT, labels=True)
-
-    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return the errors, `[batch]`."""
-        return regression_to_labels(student.logits, labels_of(batch), self.huber_delta)
+    formula = staticmethod(regression_to_labels)
 
 
 class OutputRegression(HuberOption):
@@ -111,13 +106,11 @@ class OutputRegression(HuberOption):
         huber_delta: δ > 0 of the Huber error, in the output's unit; None for the squared error.
     """
 
-    wants = Wants(student=OUTPUT, teacher=OUTPUT)
-
-    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
+    @staticmethod
+    def formula(student: Tensor, teacher: Tensor, huber_delta: float | None = None) -> Tensor:
         """Return the errors, `[batch]`."""
-        output, target = student.logits, teacher.logits
-        same_shape(output, target, "outputs")
-        return regression(output, target, self.huber_delta)
+        same_shape(student, teacher, "outputs")
+        return regression(student, teacher, huber_delta)
 
 
 def _errors(output: Tensor, target: Tensor, huber_delta: float | None) -> Tensor:

@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from tutelage.objectives._divergence import Divergence, Targets, divergence, log_probabilities
+from tutelage.objectives._divergence import Targets, divergence, log_probabilities
+from tutelage.objectives._output_objective import Divergence
 
 
 def reverse_kl(student: Tensor, teacher: Targets, temperature: float = 1.0) -> Tensor:
@@ -13,10 +14,11 @@ def reverse_kl(student: Tensor, teacher: Targets, temperature: float = 1.0) -> T
     chooses some (mode-seeking), where `soft_targets` covers all. At T = 1 its gradient is
     q_i (log(q_i/p_i) − KL(q ‖ p)).
 
-    A class that the teacher rules out (a logit of −∞) makes the divergence infinite; its log p
-    counts as −100 instead, so that the gradient is finite and drives q_i to 0. Of a teacher with
-    known classes (`CoarseLogits`) nothing holds q within the "other" class in order, nor the known
-    classes above it: prefer `soft_targets` for small k.
+    A class that the teacher rules out (a logit of −∞, or of −10,000) would make the divergence
+    infinite, or nearly so; log p counts as −100 at the least, and the gradient drives q_i to 0.
+
+    Of a teacher with known classes (`CoarseLogits`) nothing holds q within the "other" class in
+    order, nor the known classes above it: prefer `soft_targets` for small k.
 
     Args:
         student: Student logits z, `[batch, classes]`.
@@ -25,9 +27,6 @@ def reverse_kl(student: Tensor, teacher: Targets, temperature: float = 1.0) -> T
 
     Returns:
         `[batch]`, in nats (times T²), zero or more.
-
-    Raises:
-        ModelError: The two sides do not fit, or the teacher's classes were sampled.
 
     >>> import torch
     >>> reverse_kl(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 0.0]]))  # log 2 − entropy of q
@@ -51,6 +50,4 @@ class ReverseKL(Divergence):
         Student output `[batch, classes]`; teacher output the same, or `CoarseLogits`.
     """
 
-    def formula(self, student: Tensor, teacher: Targets, temperature: float) -> Tensor:
-        """Return `reverse_kl`."""
-        return reverse_kl(student, teacher, temperature)
+    formula = staticmethod(reverse_kl)

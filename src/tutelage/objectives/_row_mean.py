@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-
-from torch import Tensor
+import copy
 
 from tutelage.errors import ArgumentError
-from tutelage.objectives._objective import Objective, Term, ValidationFeedback
-from tutelage.signals import Batch, Signals
+from tutelage.objectives._objective import Objective, WeightedSum
 
 
-class RowMean(Objective):
-    """Another objective, whose loss is the mean over all rows of a step, Σ_rows ℓ / number of rows.
+class RowMean(WeightedSum):
+    """An objective on outputs whose loss is the mean over all rows of a step, Σ_rows ℓ / rows.
 
     Without it, a row counts by 1/n of an example with n rows, so that long and short examples weigh
     the same. With it, every token (pixel, anchor) weighs the same: examples weigh by the number of
@@ -31,69 +27,24 @@ class RowMean(Objective):
 
     >>> from tutelage.objectives import HardLabels, SoftTargets
     >>> RowMean(0.1 * HardLabels() + 0.9 * SoftTargets(2))
-    RowMean(0.1 * HardLabels() + 0.9 * SoftTargets(temperature=2))
+    0.1 * RowMean(HardLabels()) + 0.9 * RowMean(SoftTargets(temperature=2))
     """
 
-    weight_by_rows = True
-
     def __init__(self, objective: Objective) -> None:
-        super().__init__()
         if not isinstance(objective, Objective):
             raise ArgumentError(
                 f"`objective` must be an Objective, got {objective!r}; write "
                 "tl.RowMean(tl.SoftTargets(4))"
             )
+        weighted = []
         for term in objective.terms():
-            each = term.objective
-            if isinstance(each, ValidationFeedback):
+            if term.objective.relates_examples or not term.objective.wants.student.output:
                 raise ArgumentError(
-                    f"`objective` must not adapt to validation results, got {each}; write it "
-                    "around: tl.Selective(tl.RowMean(tl.SoftTargets(4)))"
+                    f"`objective` must have a value for each row of the output, got "
+                    f"{term.objective}; add it outside: tl.RowMean(tl.SoftTargets(4)) + "
+                    "tl.FeatureMatch(...)"
                 )
-            if each.relates_examples or not each.wants.student.output:
-                raise ArgumentError(
-                    f"`objective` must have a value for each row of the output, got {each}; add "
-                    "it outside: tl.RowMean(tl.SoftTargets(4)) + tl.FeatureMatch(...)"
-                )
-        self.objective = objective
-        self.wants = objective.wants
-        self.output_kind = objective.output_kind
-        self.reads_mixtures = objective.reads_mixtures
-        self.rowwise = objective.rowwise
-        self.in_parts = objective.in_parts
-
-    @property
-    def built(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - computed
-        """Whether the objective is built."""
-        return self.objective.built
-
-    def build(self, student: Signals, teacher: Signals) -> None:
-        """Build the objective."""
-        self.objective.build(student, teacher)
-
-    def row_parts(self, student: Signals, teacher: Signals) -> tuple[Objective, ...]:
-        """Return the objective's parts."""
-        return self.objective.row_parts(student, teacher)
-
-    def joined(self, values: Sequence[Tensor], teacher: Signals, batch: Batch) -> Tensor:
-        """Return the objective's values from those of its parts."""
-        return self.objective.joined(values, teacher, batch)
-
-    def prediction(self, output: Tensor) -> Tensor:
-        """Return the prediction as the objective reads it."""
-        return self.objective.prediction(output)
-
-    def terms(self) -> tuple[Term, ...]:
-        """Return the objective's terms, each of them by row."""
-        return tuple(
-            replace(term, objective=self if term.objective is self.objective
-                    else RowMean(term.objective))
-            for term in self.objective.terms()
-        )  # fmt: skip
-
-    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return the objective's values, `[rows]`."""
-        return self.objective(student, teacher, batch)
-
-    def __repr__(self) -> str:
-        return f"RowMean({self.objective})"
+            each = copy.copy(term.objective)  # with the same parameters
+            each.weight_by_rows = True
+            weighted.append((term.weight, each))
+        super().__init__(weighted)

@@ -4,12 +4,12 @@ from torch import Tensor
 
 from tutelage._checks import inner_fraction
 from tutelage.objectives._divergence import (
-    Divergence,
     Targets,
     divergence,
     log_mixture,
     log_probabilities,
 )
+from tutelage.objectives._output_objective import Divergence
 from tutelage.schedules import Schedule
 
 _ADVICE = "0.1 is usual; for 0 use SoftTargets(1) or ReverseKL()"
@@ -32,9 +32,6 @@ def skew_kl(
 
     Returns:
         `[batch]`, in nats (times T²), zero or more.
-
-    Raises:
-        ModelError: The two sides do not fit, or the teacher's classes were sampled.
 
     >>> import torch
     >>> skew_kl(torch.tensor([[60.0, 0.0]]), torch.tensor([[0.0, 60.0]]))  # −log 0.1
@@ -60,9 +57,6 @@ def skew_reverse_kl(
     Returns:
         `[batch]`, in nats (times T²), zero or more.
 
-    Raises:
-        ModelError: The two sides do not fit, or the teacher's classes were sampled.
-
     >>> import torch
     >>> student, teacher = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]])
     >>> torch.equal(skew_reverse_kl(student, teacher), skew_kl(teacher, student))
@@ -86,13 +80,11 @@ class SkewKL(Divergence):
         Student output `[batch, classes]`; teacher output the same, or `CoarseLogits`.
     """
 
+    formula = staticmethod(skew_kl)
+
     def __init__(self, alpha: float = 0.1, temperature: float | Schedule = 1.0) -> None:
         super().__init__(temperature)
         self.alpha = inner_fraction("alpha", alpha, _ADVICE)
-
-    def formula(self, student: Tensor, teacher: Targets, temperature: float) -> Tensor:
-        """Return `skew_kl`."""
-        return skew_kl(student, teacher, self.alpha, temperature)
 
 
 class SkewReverseKL(SkewKL):
@@ -109,6 +101,4 @@ class SkewReverseKL(SkewKL):
         Student output `[batch, classes]`; teacher output the same, or `CoarseLogits`.
     """
 
-    def formula(self, student: Tensor, teacher: Targets, temperature: float) -> Tensor:
-        """Return `skew_reverse_kl`."""
-        return skew_reverse_kl(student, teacher, self.alpha, temperature)
+    formula = staticmethod(skew_reverse_kl)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tutelage.coarse import CoarseLogits
 from tutelage.errors import ModelError
 from tutelage.objectives._value_checks import readable
 
@@ -91,8 +92,14 @@ def same_classes(student: Tensor, teacher: Tensor) -> None:
     check_several_classes(student)
 
 
-def same_shape(student: Tensor, teacher: Tensor, unit: str) -> None:
+def same_shape(student: Tensor, teacher: Tensor | CoarseLogits, unit: str) -> None:
     """Refuse outputs that are not of one shape `[batch, n]`; `unit` says what the n columns are."""
+    if isinstance(teacher, CoarseLogits):
+        raise ModelError(
+            f"this objective needs the teacher's outputs for all {unit}, got CoarseLogits, of some "
+            "classes; give a teacher that knows all, label without `top_k` and `sampled_classes`, "
+            "or learn classes by SoftTargets"
+        )
     tables = student.ndim == teacher.ndim == 2  # noqa: PLR2004 - rows and columns
     if tables and student.shape == teacher.shape:
         return

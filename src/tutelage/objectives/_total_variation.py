@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from tutelage.objectives._divergence import Divergence, Targets, log_probabilities
+from tutelage.objectives._divergence import Targets, log_probabilities
+from tutelage.objectives._output_objective import Divergence
 
 
 def total_variation(student: Tensor, teacher: Targets, temperature: float = 1.0) -> Tensor:
@@ -21,9 +22,6 @@ def total_variation(student: Tensor, teacher: Targets, temperature: float = 1.0)
 
     Returns:
         `[batch]`.
-
-    Raises:
-        ModelError: The two sides do not fit, or the teacher's classes were sampled.
 
     >>> import torch
     >>> student, teacher = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.75, 0.25]])
@@ -48,6 +46,4 @@ class TotalVariation(Divergence):
         Student output `[batch, classes]`; teacher output the same, or `CoarseLogits`.
     """
 
-    def formula(self, student: Tensor, teacher: Targets, temperature: float) -> Tensor:
-        """Return `total_variation`."""
-        return total_variation(student, teacher, temperature)
+    formula = staticmethod(total_variation)

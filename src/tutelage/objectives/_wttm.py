@@ -4,10 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage._checks import fraction, positive
-from tutelage.objectives._objective import Objective
+from tutelage.objectives._output_objective import OutputObjective
 from tutelage.objectives._tensors import at_least_float32, kl_divergence, same_classes
-from tutelage.signals import Batch, Signals
-from tutelage.wants import OUTPUT, Wants
 
 
 def wttm(student: Tensor, teacher: Tensor, gamma: float = 0.1) -> Tensor:
@@ -37,7 +35,7 @@ def wttm(student: Tensor, teacher: Tensor, gamma: float = 0.1) -> Tensor:
     return kl_divergence(log_q, log_p) * log_powers.logsumexp(dim=1).exp()
 
 
-class WTTM(Objective):
+class WTTM(OutputObjective):
     """Weighted transformed teacher matching: KL to the teacher's p^γ, weighted by uncertainty.
 
     Zheng and Yang 2024, "Knowledge Distillation Based on Transformed Teacher Matching",
@@ -49,14 +47,9 @@ class WTTM(Objective):
             as the teacher's temperature 1/γ. At 1 the student learns them as they are.
     """
 
-    wants = Wants(student=OUTPUT, teacher=OUTPUT)
-    rowwise = True
+    formula = staticmethod(wttm)
 
     def __init__(self, gamma: float = 0.1) -> None:
         super().__init__()
         advice = "0.1 to 0.2 is usual, 1 takes the teacher's probabilities as they are"
         self.gamma = fraction("gamma", positive("gamma", gamma, advice), advice)
-
-    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        """Return the weighted divergences, `[batch]`."""
-        return wttm(student.logits, teacher.logits, self.gamma)
