@@ -222,3 +222,13 @@ def test_a_store_of_features_only_leaves_the_teacher_unmeasured(tmp_path):
     html = report(tmp_path, run)
     assert "The teacher&#39;s output was not measured: the store must contain" in html
     assert "the student has an accuracy of" in verdict(html)
+
+
+def test_a_metric_of_ones_own_is_in_per_cent_only_where_it_can_be_a_fraction(tmp_path):
+    metrics = {"f1": lambda outputs, labels: 85.0, "f1_macro": lambda outputs, labels: 0.85}
+    run = tl.fit(nn.Linear(4, 2), train=LABELLED, val=LABELLED, epochs=1, metrics=metrics)
+    html = report(tmp_path, run)
+    assert "8,500" not in html
+    assert "8500" not in html
+    found = rows(html, "Results")["student"]
+    assert (found["F1"], found["Macro F1"]) == ("85.0", "85.00")

@@ -209,3 +209,20 @@ def test_a_student_that_does_not_exist(setup):
     study = setup.study(seeds=1)
     with pytest.raises(tl.ArgumentError, match="got arm 'soft' and seed 9"):
         study.student("soft", 9)
+
+
+@pytest.mark.parametrize("place", ["study", "arm", "part"])
+def test_a_student_that_is_the_same_module_each_time_is_refused(setup, place):
+    """Else every trial would go on from the last one, the controls first."""
+    model, head = setup.make(), nn.Linear(64, 10)
+    with pytest.raises(tl.ArgumentError, match="must make a new module each time"):
+        if place == "arm":
+            arm = tl.Arm(objective=tl.SoftTargets(4), student=lambda: model)
+            setup.study(arms={"soft": arm})
+        else:
+            make = (lambda: model) if place == "study" else lambda: nn.Sequential(head)
+            tl.study(
+                setup.teacher, make, train=setup.train, test=setup.test, epochs=1, seeds=2,
+                arms={"soft": tl.SoftTargets(4)}, progress=False,
+            )  # fmt: skip
+    assert not any(each.grad is not None for each in (*model.parameters(), *head.parameters()))

@@ -321,3 +321,17 @@ def test_examples_without_a_label_are_no_class(setup):
     test = TensorDataset(inputs, unknown)
     study = setup.study(test=test, controls=LABELS, monitor="agreement", seeds=1)
     assert {each.name for each in study.results.parts} == set(map(str, range(10)))
+
+
+def test_arms_beside_the_primary_one_are_corrected_for_their_number(setup):
+    arms = {f"T = {each}": tl.SoftTargets(each) for each in (1, 2, 4)}
+    study = setup.study(arms=arms, controls=LABELS, primary="T = 1", epochs=1)
+    hard = right(study, setup, "labels", (0, 1))
+    for each in study.results.comparisons:
+        table = right(study, setup, each.arm, (0, 1)) - hard
+        level = 0.95 if each.arm == "T = 1" else 1 - 0.05 / 2
+        assert each.interval == paired_interval(table, resolution=1)
+        assert each.corrected == paired_interval(table, resolution=1, confidence=level)
+    assert "those of the 2 arms that are not marked for their number" in render(
+        record_page(study.results)
+    )

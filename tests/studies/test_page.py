@@ -137,8 +137,8 @@ def with_differences(results, *differences):
     spread = max(differences) - min(differences)
     changed = tuple(
         Comparison(
-            each.arm, each.other, differences, Interval(mean, mean - spread, mean + spread),
-            "seeds and examples",
+            each.arm, each.other, differences, over="seeds and examples",
+            corrected=Interval(mean, mean - spread, mean + spread),
         )
         for each in results.comparisons
     )  # fmt: skip
@@ -146,31 +146,48 @@ def with_differences(results, *differences):
 
 
 @pytest.mark.parametrize(
-    ("differences", "words"),
+    ("differences", "words", "colour"),
     [
-        ((0.02, 0.0201), "2.0 points better in accuracy than the strongest control"),
-        ((-0.02, -0.021), "distillation made it worse"),
-        ((0.02, -0.01), "it includes zero, so no difference is shown"),
+        ((0.02, 0.0201), "2.0 points better in accuracy than the strongest control", "gain"),
+        ((-0.02, -0.021), "distillation made it worse", "loss"),
+        ((0.02, -0.01), "it includes zero, so no difference is shown", "open"),
     ],
 )
-def test_won_lost_or_not_shown(classes, differences, words):
-    assert words in verdict(with_differences(classes.results, *differences))
+def test_won_lost_or_not_shown(classes, differences, words, colour):
+    """Only a gain that is shown stands in a green box."""
+    results = with_differences(classes.results, *differences)
+    assert words in verdict(results)
+    assert f'<section class="verdict {colour}"' in render(record_page(results))
 
 
-@pytest.mark.parametrize("of_control", [0.5, 1.0, 1.5])
-def test_a_teacher_that_is_no_better_than_the_control_is_told(classes, of_control):
+@pytest.mark.parametrize(
+    ("mean", "told"),
+    [
+        (-0.05, ""),
+        (-0.01, "The teacher itself is not shown to be better than “{}” (+1.0 points, 95 % "
+         "interval −1.0 to +3.0)."),
+        (0.01, "The teacher itself is not shown to be better than “{}” (−1.0 points, 95 % "
+         "interval −3.0 to +1.0): train it longer"),
+        (0.05, "The teacher itself is worse than “{}” (−5.0 points, 95 % interval −7.0 to −3.0): "
+         "train it longer"),
+    ],
+)  # fmt: skip
+def test_a_teacher_that_is_not_shown_to_be_better_than_the_control_is_told(classes, mean, told):
     results = classes.results
     name = control_of(results, results.primary).name
-    reached = np.mean(results.arm(name).values("accuracy"))
-    [trial] = results.teacher.trials
-    reaches = replace(trial, metrics={"accuracy": of_control * reached})
-    weak = replace(results.teacher, trials=(reaches,))
-    told = f"The teacher itself is not better than “{name}” ("
-    assert (told in verdict(replace(results, teacher=weak))) == (of_control <= 1)
+    interval = Interval(mean, mean - 0.02, mean + 0.02)
+    against = tuple(
+        replace(each, differences=(mean,), interval=interval, corrected=interval)
+        if each.arm == name else each
+        for each in results.against_teacher
+    )  # fmt: skip
+    text = verdict(replace(results, against_teacher=against))
+    assert told.format(name) in text
+    assert bool(told) == ("The teacher itself" in text)
 
 
 def test_numbers_have_their_unit():
-    share, value = DecidingMetric("accuracy", True), DecidingMetric("mse", False)
+    share, value = DecidingMetric("accuracy", True, True), DecidingMetric("mse", False)
     assert shown(0.9731, share, 2) == "97.31 %"
     assert shown(0.01234, value) == "0.0123"
     assert difference(-0.0123, share, 2) == "−1.23"

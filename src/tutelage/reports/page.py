@@ -127,7 +127,10 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A whole page: title, lead (what this is), warning, verdict, highlights, sections, footer."""
+    """A whole page: title, lead (what this is), warning, verdict, highlights, sections, footer.
+
+    The `outcome`, "gain", "loss" or "open", colours the verdict.
+    """
 
     title: str
     verdict: str
@@ -136,6 +139,7 @@ class Page:
     warning: str = ""
     highlights: tuple[Highlight, ...] = ()
     footer: str = ""
+    outcome: str = "open"
 
     @property
     def sorts(self) -> bool:

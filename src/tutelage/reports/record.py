@@ -18,7 +18,7 @@ from tutelage.reports.samples import ImageSample, TextSample
 
 FORMAT = "tutelage report 3"
 FRACTIONS = ("agreement", "acceptance_rate", *OF_BINARY)
-"""Metrics in [0, 1] that are shown in per cent."""
+"""The standard metrics in [0, 1], which are shown in per cent."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,11 @@ class Comparison:
         arm: Its name.
         other: The name of what it is compared with.
         differences: One for each seed, signed so that more is better.
-        interval: 95 %; None where one seed or ties leave nothing to estimate it from.
+        interval: 95 %, of this difference alone; None where one seed or ties leave nothing to
+            estimate it from.
+        corrected: The interval by which the arm is judged against the strongest control: its upper
+            end is corrected for the number of controls, since the strongest is selected by the
+            same test data, and both ends for the number of arms beside the primary one.
         over: What varies in the interval: "seeds and examples", "examples" or "seeds".
         resolution: Half of the least width that an interval of so few test examples can have.
         seeds_needed: How many seeds it takes to see this difference with a power of 80 %; None
@@ -151,6 +155,7 @@ class Comparison:
     other: str
     differences: tuple[float, ...]
     interval: Interval | None = None
+    corrected: Interval | None = None
     over: str = ""
     resolution: float = 0.0
     seeds_needed: int | None = None
@@ -229,17 +234,12 @@ class DecidingMetric:
     Args:
         name: Such as "accuracy".
         higher: Whether more is better.
-        own_fraction: Whether it is a metric of the user's that lies in [0, 1].
+        is_fraction: Whether it lies in [0, 1] and is shown in per cent.
     """
 
     name: str
     higher: bool
-    own_fraction: bool = False
-
-    @property
-    def is_fraction(self) -> bool:
-        """Whether it lies in [0, 1] and is shown in per cent."""
-        return self.own_fraction or self.name in FRACTIONS
+    is_fraction: bool = False
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,7 @@ class Record:
         axis: What arms of a series stand along.
         similarity_temperature: At which the similarities of classes are softened.
         class_names: For readers; empty for numbers.
-        fractions: The user's metrics that lie in [0, 1].
+        fractions: The metrics that lie in [0, 1] and are shown in per cent.
         command: What it was started with.
         seconds: Training time of all trials.
         measured: Whether the models were at hand; else the record rests on the log alone.
@@ -297,7 +297,7 @@ class Record:
     axis: str = ""
     similarity_temperature: float = 4.0
     class_names: tuple[str, ...] = ()
-    fractions: tuple[str, ...] = ()
+    fractions: tuple[str, ...] = FRACTIONS
     command: str = ""
     seconds: float = 0.0
     measured: bool = True
@@ -335,7 +335,7 @@ class Record:
 
     def is_fraction(self, metric: str) -> bool:
         """Return whether a metric, perhaps of a domain, is shown in per cent."""
-        return metric.split("/", 1)[0] in (*FRACTIONS, *self.fractions)
+        return metric.split("/", 1)[0] in self.fractions
 
     def class_name(self, number: int) -> str:
         """Return the name of a class: its number where there is no name."""

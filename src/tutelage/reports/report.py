@@ -25,6 +25,7 @@ from tutelage.reports.verdict import (
     decimals_of,
     gain,
     metric_name,
+    outcome,
     savings,
     verdict,
 )
@@ -63,6 +64,7 @@ def record_page(record: Record) -> Page:
         lead=_lead(record),
         warning=_warning(record),
         verdict=verdict(record),
+        outcome=outcome(record),
         highlights=_highlights(record),
         sections=tuple(each for each in sections if each is not None),
         footer=f"Made by tutelage {record.versions['tutelage']}{trained}.",

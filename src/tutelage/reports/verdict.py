@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from statistics import fmean
+from typing import Literal
 
 from tutelage.evaluation import Interval
 from tutelage.reports.numbers import NONE, counted, percent, points, significant, times
@@ -20,6 +21,19 @@ _NAMES = {
     "f1_macro": "macro F1",
 }
 TEACHER = "teacher"
+
+
+Outcome = Literal["gain", "loss", "open"]
+"""What is shown of the primary arm: that it gains, that it loses, or neither."""
+
+
+def outcome(record: Record) -> Outcome:
+    """Return what is shown of the primary arm against its control, or the strongest one."""
+    found = against_control(record, record.primary)
+    interval = None if found is None else found.corrected
+    if interval is None or record.leaks:
+        return "open"
+    return "gain" if interval.low > 0 else "loss" if interval.high < 0 else "open"
 
 
 def verdict(record: Record) -> str:
@@ -48,7 +62,7 @@ def metric_name(metric: DecidingMetric) -> str:
 def metric_heading(metric: DecidingMetric) -> str:
     """Return the deciding metric's name with a capital letter.
 
-    >>> metric_heading(DecidingMetric("f1_micro", True))
+    >>> metric_heading(DecidingMetric("f1_micro", True, True))
     'Micro F1'
     """
     name = metric_name(metric)
@@ -87,7 +101,8 @@ def ends(interval: Interval | None, metric: DecidingMetric, decimals: int = 1) -
 def strongest(record: Record) -> ArmRecord | None:
     """Return the control that does best on the test data; None without controls.
 
-    Choosing it by the test data can only make it look stronger, never the arms.
+    To choose it by the test data can only make it look stronger. That makes a gain over it harder
+    to show, and a loss easier, for which `Comparison.corrected` accounts.
     """
     if record.metric is None:
         return None
@@ -116,7 +131,8 @@ def against_teacher(record: Record) -> Comparison | None:
 
 def decimals_of(found: Comparison) -> int:
     """Return how many decimals distinguish a difference and its interval from zero."""
-    both = () if found.interval is None else (found.interval.low, found.interval.high)
+    interval = found.corrected
+    both = () if interval is None else (interval.low, interval.high)
     smallest = min(abs(each) for each in (fmean(found.differences), *both))
     return 1 if smallest >= _TENTH_OF_A_POINT else 2
 
@@ -169,15 +185,23 @@ def _article(metric: DecidingMetric) -> str:
 
 def _certainty(record: Record, found: Comparison, metric: DecidingMetric) -> str:
     one = "one seed only, so the variation between seeds is unknown"
-    if found.interval is None:
+    interval, controls = found.corrected, _controls_beside(record, found)
+    if interval is None:
         return one if len(found.differences) == 1 else "all seeds differ equally: no interval"
-    shown_ends = ends(found.interval, metric, decimals_of(found))
+    shown_ends = ends(interval, metric, decimals_of(found))
     text = f"95 % interval {shown_ends}, over {_over(record, found)}"
+    if controls > 1:
+        text += f", the upper end corrected for {controls} controls"
     if len(found.differences) == 1:
         text += f"; {one}"
-    if found.interval.low <= 0 <= found.interval.high:
+    if interval.low <= 0 <= interval.high:
         return f"{text}: it includes zero, so no difference is shown"
-    return text if found.interval.low > 0 else f"{text}: distillation made it worse"
+    return text if interval.low > 0 else f"{text}: distillation made it worse"
+
+
+def _controls_beside(record: Record, found: Comparison) -> int:
+    """Return how many controls an arm is compared with."""
+    return sum(each.arm == found.arm for each in record.comparisons)
 
 
 def _over(record: Record, found: Comparison) -> str:
@@ -240,20 +264,24 @@ def _against_teacher(record: Record, metric: DecidingMetric) -> str:
 
 
 def _weak_teacher(record: Record, metric: DecidingMetric) -> str:
-    """Return that the teacher is no better than the control; nothing where it is better."""
+    """Return that the teacher is not shown to be better than the control; else nothing."""
     control = control_of(record, record.primary)
-    theirs, ours = (
-        None if each is None else each.metrics.get(metric.name)
-        for each in (record.teacher, control)
-    )
-    if control is None or theirs is None or ours is None:
+    pairs = (each for each in record.against_teacher if control and each.arm == control.name)
+    found = next(pairs, None)
+    if control is None or found is None:
         return ""
-    if not (theirs <= ours if metric.higher else theirs >= ours):  # also where one is NaN
+    interval, mean = found.interval, -fmean(found.differences)
+    if interval.high < 0 if interval else mean > 0:
         return ""
+    worse = found.corrected is not None and found.corrected.low > 0
+    least = "no interval"
+    if found.corrected is not None:
+        low, high = -found.corrected.high, -found.corrected.low
+        least = f"95 % interval {ends(Interval(mean, low, high), metric)}"
+    advice = "train it longer, or look for a better one, before you change anything else"
     return (
-        f"The teacher itself is not better than “{control.name}” ({shown(theirs, metric)} against "
-        f"{shown(ours, metric)}): train it longer, or look for a better one, before you change "
-        "anything else."
+        f"The teacher itself is {'worse' if worse else 'not shown to be better'} than "
+        f"“{control.name}” ({gain(mean, metric)}, {least})" + (f": {advice}." if mean <= 0 else ".")
     )
 
 

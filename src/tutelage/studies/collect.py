@@ -83,16 +83,21 @@ class Collector:
         found = ArmRecord(model, (trial,), model=model, **self._summary(reading, [output]))
         return replace(found, residuals=())
 
-    def comparisons(self, arms: Sequence[ArmRecord]) -> tuple[Comparison, ...]:
-        """Return each arm against each control."""
-        controls = [arm for arm in arms if arm.is_control]
+    def comparisons(self, arms: Sequence[ArmRecord], primary: str) -> tuple[Comparison, ...]:
+        """Return each arm against each control; those beside the primary one count together."""
+        controls = [arm.name for arm in arms if arm.is_control]
+        others = len(arms) - len(controls) - 1
         return tuple(
             self.differences.comparison(
-                arm.name, control.name, self.scores[arm.name] - self.scores[control.name]
+                arm.name,
+                control,
+                self.scores[arm.name] - self.scores[control],
+                arms=1 if arm.name == primary else others,
+                controls=len(controls) if arm.against is None else 1,
             )
             for arm in arms
             for control in controls
-            if not arm.is_control and arm.against in (None, control.name)
+            if not arm.is_control and arm.against in (None, control)
         )
 
     def against_teacher(
@@ -103,9 +108,14 @@ class Collector:
         if teacher is None or output is None or metric.name not in teacher.metrics:
             return ()
         theirs = self.differences.scores(self.scorer.reading_of_teacher, [output])
+        controls = len(self.plan.controls)
         return tuple(
             self.differences.comparison(
-                arm.name, teacher.name, self.scores[arm.name] - theirs, self.plan.margin
+                arm.name,
+                teacher.name,
+                self.scores[arm.name] - theirs,
+                self.plan.margin,
+                arms=controls if arm.is_control else 1,  # the strongest of them is looked at
             )
             for arm in arms
         )
@@ -118,10 +128,14 @@ class Collector:
             return self.differences.by_part(kind, self.scores[name], reading, outputs)
 
         kinds: tuple[Kind, ...] = ("domain", "class")
+        own = self.plan.arms[arm].against is not None
+        controls = 1 if own else len(self.plan.controls)
         return tuple(
             part
             for kind in kinds
-            for part in self.differences.parts(kind, scores(arm, kind), scores(control, kind))
+            for part in self.differences.parts(
+                kind, scores(arm, kind), scores(control, kind), controls
+            )
         )
 
     def _reading(self, name: str) -> Objective:

@@ -70,7 +70,7 @@ def conclude(finished: Finished, options: ReportOptions, named: str | None) -> R
         seeds=plan.seeds,
         arms=arms,
         teacher=ours,
-        comparisons=collector.comparisons(arms),
+        comparisons=collector.comparisons(arms, primary),
         against_teacher=collector.against_teacher(arms, ours),
         primary=primary,
         chosen_by=_chosen_by(named, arms),

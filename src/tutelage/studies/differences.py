@@ -88,7 +88,7 @@ class Differences:
             known = [each for each in values if each is not None]
             scores[name] = _table(known) if len(known) == len(values) else None
         found = {
-            name: self._interval(each, _CONFIDENCE)
+            name: self._interval(each)
             for name, each in scores.items()
             if each is not None
         }
@@ -111,14 +111,30 @@ class Differences:
         return Scores(table, tuple(known[0][0].tolist()), resolution)
 
     def comparison(
-        self, arm: str, other: str, found: Scores, margin: float | None = None
+        self,
+        arm: str,
+        other: str,
+        found: Scores,
+        margin: float | None = None,
+        *,
+        arms: int = 1,
+        controls: int = 1,
     ) -> Comparison:
-        """Return the differences of two arms, or of an arm and the teacher, as a record."""
+        """Return the differences of two arms, or of an arm and the teacher, as a record.
+
+        Args:
+            arm: Its name.
+            other: What it is compared with.
+            found: The differences of their scores.
+            margin: For a test of non-inferiority.
+            arms: How many arms are looked at together.
+            controls: Among how many `other` may be selected, by the same test data, as the best.
+        """
         seeds, units = found.table.shape
         groups = self._groups_of(found)
         # The share of all examples in which a difference may hide that none of these shows.
         unseen = math.log(2 / (1 - _CONFIDENCE)) / (units if groups is None else len(set(groups)))
-        interval = self._interval(found, _CONFIDENCE)
+        interval = self._interval(found)
         over = [
             name for name, several in (("seeds", seeds > 1), ("examples", units > 1)) if several
         ]
@@ -135,6 +151,7 @@ class Differences:
             other=other,
             differences=tuple(found.table.mean(axis=1).tolist()),
             interval=interval,
+            corrected=self._interval(found, arms, arms * controls),
             over=" and ".join(over) if interval else "",
             resolution=found.resolution * unseen,
             seeds_needed=needed,
@@ -142,11 +159,17 @@ class Differences:
         )
 
     def parts(
-        self, kind: Kind, ours: Mapping[str, Scores], theirs: Mapping[str, Scores]
+        self,
+        kind: Kind,
+        ours: Mapping[str, Scores],
+        theirs: Mapping[str, Scores],
+        controls: int = 1,
     ) -> tuple[PartDifference, ...]:
-        """Return the differences of two arms `by_part`, corrected for the number of parts."""
+        """Return the differences of two arms `by_part`, corrected for the number of parts.
+
+        And of `controls`, of which the second arm may be the best by the same test data.
+        """
         found = {name: ours[name] - theirs[name] for name in ours if name in theirs}
-        level = 1 - (1 - _CONFIDENCE) / max(1, len(found))  # Bonferroni
         sizes = Counter(map(str, self.scorer.test.domains or ())) if kind == "domain" else {}
         return tuple(
             PartDifference(
@@ -154,7 +177,7 @@ class Differences:
                 name,
                 len(each.rows) or sizes.get(name),
                 float(each.table.mean()),
-                self._interval(each, level),
+                self._interval(each, len(found), len(found) * controls),
             )
             for name, each in found.items()
         )
@@ -217,16 +240,26 @@ class Differences:
             return None
         return [self.groups[row] for row in found.rows]
 
-    def _interval(self, found: Scores, level: float) -> Interval | None:
-        try:
+    def _interval(self, found: Scores, gains: int = 1, losses: int = 1) -> Interval | None:
+        """Return the 95 % interval; None where one seed or ties leave nothing to estimate it from.
+
+        Bonferroni's correction: each end is that of an interval of the confidence 1 − 0.05/n. The
+        lower end, above 0 where a gain is shown, is for n = `gains` differences looked at, the
+        upper one for n = `losses`: against the best of K controls there are K ways to seem worse.
+        """
+
+        def at(comparisons: int) -> Interval:
             return paired_interval(
                 found.table,
                 groups=self._groups_of(found),
                 resolution=found.resolution,
-                confidence=level,
+                confidence=1 - (1 - _CONFIDENCE) / comparisons,
             )
-        except ArgumentError:  # one seed or ties without examples, or a single group
-            return None
+
+        with suppress(ArgumentError):
+            low = at(max(1, gains))
+            return low if gains == losses else replace(low, high=at(losses).high)
+        return None
 
 
 def _split(whole: Scores, names: Sequence[Hashable]) -> dict[str, Scores]:

@@ -112,6 +112,10 @@ class StudyPlan:
             )
         for name in ("val", "test"):
             _check_fixed_order(name, getattr(self, name))
+        makers = (self.make_student, *(arm.student for arm in self.arms.values()))
+        for make in {id(each): each for each in makers}.values():
+            if callable(make) and not isinstance(make, nn.Module):
+                check_fresh(make, self.seeds[0])
         for name, arm in self.arms.items():
             if self.needs_teacher(arm) and self.teacher_of(arm) is None:
                 raise ArgumentError(
@@ -203,6 +207,17 @@ def student_for(make: Callable[[], nn.Module] | nn.Module, seed: int) -> nn.Modu
             f"{type(student).__name__}; give a function without arguments that builds one"
         )
     return student
+
+
+def check_fresh(make: Callable[[], nn.Module], seed: int) -> None:
+    """Refuse a function whose students share weights: each trial would go on from the last."""
+    first, second = student_for(make, seed), student_for(make, seed)
+    ours = {id(each) for each in first.parameters()}
+    if any(each.requires_grad and id(each) in ours for each in second.parameters()):
+        raise ArgumentError(
+            "`student` must make a new module each time, got one whose weights are those of the "
+            "last; give the module itself, of which each trial gets a copy, or build it inside"
+        )
 
 
 def train_of(data: object, seed: int) -> object:

@@ -22,7 +22,7 @@ from tutelage.evaluation import (
 )
 from tutelage.evaluation.binary import ONE_LABEL, SEVERAL_LABELS, is_binary, right_labels
 from tutelage.objectives import Objective
-from tutelage.reports.record import DecidingMetric
+from tutelage.reports.record import FRACTIONS, DecidingMetric
 from tutelage.reports.summary import finite
 from tutelage.signals import Batch
 from tutelage.studies.carry_out import Done
@@ -105,13 +105,14 @@ class Scorer:
     def metric(self) -> DecidingMetric:
         """The deciding metric for readers."""
         name = self.monitor.name
-        return DecidingMetric(name, self.monitor.higher, own_fraction=name in self.fractions)
+        return DecidingMetric(name, self.monitor.higher, name in self.fractions)
 
     @property
     def fractions(self) -> tuple[str, ...]:
-        """The user's metrics that lie in [0, 1]."""
-        own = self.plan.metrics.items()
-        return tuple(name for name, each in own if getattr(each, "is_fraction", False) is True)
+        """The metrics that lie in [0, 1]: standard ones, and those of the user that say so."""
+        own = self.plan.metrics
+        ours = (name for name, each in own.items() if getattr(each, "is_fraction", False) is True)
+        return (*(name for name in FRACTIONS if name not in own), *ours)
 
     def on_test(self, objective: Objective, output: Tensor) -> dict[str, float]:
         """Return all metrics of a student's outputs on the test data."""

@@ -22,6 +22,7 @@ from tutelage.evaluation.token_scores import BATCH_OF_TEXTS
 from tutelage.layers.wrapper import unwrapped
 from tutelage.reports.models import Timing, measure_models
 from tutelage.reports.record import (
+    FRACTIONS,
     ArmRecord,
     Comparison,
     DecidingMetric,
@@ -205,6 +206,8 @@ def logged_record(
         primary=STUDENT,
         models={},
         examples={"val": examples} if examples else {},
+        # A user's metric may have such a name and another range.
+        fractions=tuple(name for name in FRACTIONS if 0 <= finite(metrics).get(name, 0) <= 1),
         versions=made_with,
         seconds=trial.seconds,
     )
@@ -262,5 +265,5 @@ def decided(record: Record) -> Record:
     if record.teacher is not None and record.teacher.values(monitor.name):
         gain = ours[monitor.name] - record.teacher.metrics[monitor.name]
         against = (Comparison(STUDENT, _TEACHER, (gain if monitor.higher else -gain,)),)
-    metric = DecidingMetric(monitor.name, monitor.higher)
+    metric = DecidingMetric(monitor.name, monitor.higher, record.is_fraction(monitor.name))
     return replace(record, metric=metric, against_teacher=against)

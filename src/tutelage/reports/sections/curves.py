@@ -14,7 +14,6 @@ from tutelage.reports.verdict import axis_label
 
 _LOSSES = ("train/loss", "val/loss")
 _FRACTIONS = ("val/accuracy", "val/label_accuracy", "val/agreement")
-_OF_TRUE_LABELS = tuple(f"val/{name}" for name in FRACTIONS if f"val/{name}" not in _FRACTIONS)
 _ERRORS = ("val/mse", "val/teacher_mse")
 _LEAD = "val/lead/"
 _LABELS = {
@@ -34,7 +33,7 @@ _LABELS = {
 def curves_section(record: Record) -> Section | None:
     """Return the metrics of each epoch over optimizer steps."""
     if record.is_run:
-        found = _of_run(record.arm(record.primary).trials[0].curves)
+        found = _of_run(record, record.arm(record.primary).trials[0].curves)
         caption = "Values are logged once an epoch."
     else:
         found = [_of_arms(record, "train/loss")]
@@ -45,13 +44,15 @@ def curves_section(record: Record) -> Section | None:
     return Section("Learning curves", figures=drawn, caption=caption) if drawn else None
 
 
-def _of_run(curves: dict[str, Curve]) -> list[Figure | None]:
+def _of_run(record: Record, curves: dict[str, Curve]) -> list[Figure | None]:
     """Return all curves, those that belong together in one figure."""
     terms = [key for key in curves if key.startswith("train/") and key != "train/loss"]
     several = "val/label_accuracy" in curves
+    fractions = tuple(f"val/{name}" for name in FRACTIONS if record.is_fraction(name))
+    of_labels = tuple(key for key in fractions if key not in _FRACTIONS)
     by_domain = _by_domain(list(curves))
     leads = [key for key in curves if key.startswith(_LEAD)]
-    known = {*_LOSSES, *_FRACTIONS, *_OF_TRUE_LABELS, *_ERRORS, *leads}
+    known = {*_LOSSES, *_FRACTIONS, *of_labels, *_ERRORS, *leads}
     known |= {key for group in by_domain.values() for key in group}
     own = [key for key in curves if key.startswith("val/") and key not in known]
     on_val, counted = "On validation data.", "labels" if several else "examples"
@@ -61,7 +62,7 @@ def _of_run(curves: dict[str, Curve]) -> list[Figure | None]:
         (terms if len(terms) > 1 else (), "Loss terms", "training loss", "Before weighting."),
         (_FRACTIONS, "Quality on validation data", f"% of {counted}",
          f"Fraction of {counted} whose prediction is the label's, or the teacher's."),
-        (_OF_TRUE_LABELS, "Precision and recall on validation data", "%", "Summaries of both."),
+        (of_labels, "Precision and recall on validation data", "%", "Summaries of both."),
         (_ERRORS, "Error on validation data", "mean squared error",
          "Mean squared distance from labels and teacher."),
         *(((key,), _name(key), _name(key), on_val) for key in own),
@@ -71,7 +72,7 @@ def _of_run(curves: dict[str, Curve]) -> list[Figure | None]:
            "% of examples" if key in _FRACTIONS else _name(key), "On the validation data of each.")
           for key, group in by_domain.items()),
     ]  # fmt: skip
-    return [_grouped(curves, *group) for group in groups]
+    return [_grouped(record, curves, *group) for group in groups]
 
 
 def _by_domain(keys: Sequence[str]) -> dict[str, list[str]]:
@@ -84,8 +85,13 @@ def _by_domain(keys: Sequence[str]) -> dict[str, list[str]]:
     return groups
 
 
-def _grouped(
-    curves: dict[str, Curve], keys: Sequence[str], title: str, y_label: str, caption: str
+def _grouped(  # noqa: PLR0913 - a figure's parts
+    record: Record,
+    curves: dict[str, Curve],
+    keys: Sequence[str],
+    title: str,
+    y_label: str,
+    caption: str,
 ) -> Figure | None:
     """Return a figure of the metrics that exist among those keys; None without any."""
     lines = [
@@ -100,7 +106,7 @@ def _grouped(
     ]
     if not lines:
         return None
-    as_percent = keys[0].removeprefix("val/").split("/")[0] in FRACTIONS
+    as_percent = record.is_fraction(keys[0].removeprefix("val/"))
     log = not as_percent and _spans_a_decade(lines)
     svg = figures.curves(lines, y_label, log=log, as_percent=as_percent)
     return Figure(svg, title, f"{caption} The scale is logarithmic." if log else caption)

@@ -146,7 +146,7 @@ def _row(
     return (
         arm.name,
         mean_text(arm.values(metric.name), metric.is_fraction, spread(arm, metric.name)),
-        *((NONE, NONE) if found is None else _compared(found, metric)),
+        *((NONE, NONE) if found is None else _compared(found, found.corrected, metric)),
         *(
             mean_text(arm.values(name), record.is_fraction(name), spread(arm, name))
             for name in extra
@@ -155,9 +155,11 @@ def _row(
     )
 
 
-def _compared(found: Comparison, metric: DecidingMetric) -> tuple[Cell, str]:
+def _compared(
+    found: Comparison, interval: Interval | None, metric: DecidingMetric
+) -> tuple[Cell, str]:
     mean = fmean(found.differences)
-    return Cell(difference(mean, metric, 2), mean), ends(found.interval, metric, 2)
+    return Cell(difference(mean, metric, 2), mean), ends(interval, metric, 2)
 
 
 def _against(record: Record) -> str:
@@ -192,9 +194,24 @@ def _how_measured(record: Record) -> str:
     return (
         f"± is the 95 % interval over {counted(len(record.seeds), 'seed')} and the test examples"
         f"{others}. The difference is the mean over pairs of equal seeds; above zero the arm is "
-        f"better. {selection} {examples(record)} "
+        f"better.{_corrected(record)} {selection} {examples(record)} "
         f"{leaks if record.leaks else 'were never used for selection'}. The marked arm "
         f"{record.chosen_by}."
+    )
+
+
+def _corrected(record: Record) -> str:
+    """Return for what the intervals of the differences are corrected, as a sentence."""
+    controls, others = len(record.controls), len(record.arms) - len(record.controls) - 1
+    parts = []
+    if controls > 1 and any(arm.against is None for arm in record.arms):
+        parts.append(
+            f"their upper ends for {controls} controls, of which the same examples select the best"
+        )
+    if others > 1:
+        parts.append(f"those of the {others} arms that are not marked for their number")
+    return f" Intervals of differences are corrected (Bonferroni): {'; '.join(parts)}." * bool(
+        parts
     )
 
 
@@ -217,9 +234,9 @@ def _differences(record: Record, metric: DecidingMetric) -> Section | None:
     ]
     found = [against_control(record, arm.name) for arm in record.arms if not arm.is_control]
     rows = [
-        (each.arm, each.interval, look(record, each.arm))
+        (each.arm, each.corrected, look(record, each.arm))
         for each in found
-        if each is not None and each.interval is not None
+        if each is not None and each.corrected is not None
     ]
     if rows:
         unit = "points of " if metric.is_fraction else "gain in "
@@ -232,7 +249,8 @@ def _differences(record: Record, metric: DecidingMetric) -> Section | None:
                 ),
                 f"A{_against(record)[1:]}",
                 "Mean difference of paired seeds with its 95 % interval over seeds and test "
-                "examples. An interval that includes zero shows no difference.",
+                "examples, corrected as in the table of results. An interval that includes zero "
+                "shows no difference.",
             )
         )
     return Section("Uncertainty", figures=tuple(figures), table=_comparisons(record, metric))
@@ -246,7 +264,7 @@ def _comparisons(record: Record, metric: DecidingMetric) -> Table | None:
         (
             each.arm,
             each.other,
-            *_compared(each, metric),
+            *_compared(each, each.interval, metric),
             NONE if each.seeds_needed is None else count(each.seeds_needed),
         )
         for each in record.comparisons
@@ -262,8 +280,9 @@ def _comparisons(record: Record, metric: DecidingMetric) -> Table | None:
         "Every arm against every control",
         columns,
         rows,
-        "The interval covers both sources of chance: seeds (initialization and data order) and the "
-        "choice of test examples (Howe 1974; see docs/studies.md). “Seeds needed” is the number of "
+        "Each interval is of one pair alone and not corrected for their number: to explore, not to "
+        "conclude from. It covers both sources of chance: seeds (initialization and data order) "
+        "and the choice of test examples (Howe 1974; see docs/studies.md). “Seeds needed” is the number of "
         "paired seeds that would show a difference of this size on these test examples with a "
         "power of 80 %; it is empty where more seeds alone would not.",
     )
