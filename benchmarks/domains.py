@@ -7,7 +7,7 @@ MNIST. `intents`: five groups of a bank's intents, polarity and subjectivity, wi
 own (domain_intents.py). Few labels and many unlabelled inputs in each domain; one smaller student
 for all, which does not know the domain. Without a name all are run.
 
-First `tl.studies.compare_specialists` trains specialists and a generalist of the same size for the
+First examples/compare_specialists.py trains specialists and a generalist of the same size for the
 same number of steps, on the labels of each seed. Then a study distils each of them into the student
 on labelled and unlabelled inputs, with targets that are stored once, against the same student
 trained on labels. The rows of students choose among the same number of settings on validation
@@ -17,6 +17,7 @@ examples, and so do both kinds of teachers. All keep the last epoch.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,8 +35,11 @@ import tutelage as tl
 from domain_tables import ALL, Scores, by_domain, models
 from mnist import RUNS, adamw, warm_cosine
 from remembered import timed
-from tutelage.studies import SpecialistComparison, Trial
+from tutelage.studies import Trial
 from tutelage.teachers import Specialist, Specialists, Teacher
+
+sys.path.append(str(Path(__file__).parents[1] / "examples"))
+from compare_specialists import Comparison, compare
 
 SEEDS = range(5, 10)
 """Seeds 0 to 4, with other test images, served to choose the lengths that are tried on views."""
@@ -184,9 +188,9 @@ class Columns(nn.Module):
         return self.model(inputs)[:, self.classes]
 
 
-def compared(task: Task) -> SpecialistComparison:
+def compared(task: Task) -> Comparison:
     """Train specialists and generalists, and compare them on validation data."""
-    return tl.studies.compare_specialists(
+    return compare(
         task.big,
         train=partial(task.sample, False),
         val=task.val,
@@ -198,13 +202,13 @@ def compared(task: Task) -> SpecialistComparison:
     )
 
 
-def members(found: SpecialistComparison, which: str, seed: int) -> dict[str, nn.Module]:
+def members(found: Comparison, which: str, seed: int) -> dict[str, nn.Module]:
     """Return the model for each domain: its specialist, or the generalist."""
     own = found.specialists(seed)
     return own if which == SPECIALISTS else dict.fromkeys(own, found.generalist(seed))
 
 
-def store_targets(task: Task, found: SpecialistComparison) -> Path:
+def store_targets(task: Task, found: Comparison) -> Path:
     """Store the targets of both kinds of teachers for each seed's inputs; return the folder.
 
     Both know the domain of an input: where domains have classes of their own, their targets are
@@ -284,7 +288,7 @@ def scores(task: Task, model: nn.Module | Mapping[str, nn.Module]) -> Scores:
     return found
 
 
-def show(task: Task, found: SpecialistComparison, study: tl.Study) -> None:
+def show(task: Task, found: Comparison, study: tl.Study) -> None:
     """Print the accuracy of all models, and by domain what specialists gain."""
     rows: dict[str, list[Scores]] = {
         arm.name: [scores(task, study.student(arm.name, seed)) for seed in SEEDS]

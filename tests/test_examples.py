@@ -28,7 +28,12 @@ def test_each_example_is_tested():
     tested = {"diabetes", "digits", "hugging_face_trainer", "lightning_module", "plain_loop"}
     tested |= {"study", "specialists", "layer_by_layer", "fine_tuned_encoder", "multi_label"}
     tested |= {"detector", "language_model"}
-    tested |= {"consensus", "convert_topk", "selective"}  # by tests of their own
+    tested |= {
+        "consensus",
+        "convert_topk",
+        "selective",
+        "compare_specialists",
+    }  # by tests of their own
     tested |= {"file_types", "pitch"}  # by test_recipe_examples.py
     assert {path.stem for path in EXAMPLES.glob("*.py")} == tested
 

@@ -215,14 +215,11 @@ def test_a_student_that_does_not_exist(setup):
 def test_a_student_that_is_the_same_module_each_time_is_refused(setup, place):
     """Else every trial would go on from the last one, the controls first."""
     model, head = setup.make(), nn.Linear(64, 10)
+    same = (lambda: nn.Sequential(head)) if place == "part" else lambda: model
+    arm = tl.Arm(objective=tl.SoftTargets(4), student=same if place == "arm" else None)
     with pytest.raises(tl.ArgumentError, match="must make a new module each time"):
-        if place == "arm":
-            arm = tl.Arm(objective=tl.SoftTargets(4), student=lambda: model)
-            setup.study(arms={"soft": arm})
-        else:
-            make = (lambda: model) if place == "study" else lambda: nn.Sequential(head)
-            tl.study(
-                setup.teacher, make, train=setup.train, test=setup.test, epochs=1, seeds=2,
-                arms={"soft": tl.SoftTargets(4)}, progress=False,
-            )  # fmt: skip
+        tl.study(
+            setup.teacher, setup.make if place == "arm" else same, train=setup.train,
+            test=setup.test, epochs=1, seeds=2, arms={"soft": arm}, progress=False,
+        )  # fmt: skip
     assert not any(each.grad is not None for each in (*model.parameters(), *head.parameters()))

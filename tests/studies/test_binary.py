@@ -1,6 +1,5 @@
 """Studies of binary labels: what they are judged by, their controls, and their reports."""
 
-import math
 import re
 from functools import partial
 
@@ -244,49 +243,3 @@ class TestWhatOutputsHold:
             study(monitor="mse")
         with pytest.raises(ArgumentError, match=r"`monitor` must be one of .*'f1', .*'f1_micro'"):
             study(LABELS[:, 0], 1, monitor="f1_micro")
-
-
-class TestSpecialists:
-    def domains(self, labels, first, last):
-        middle = (first + last) // 2
-        return tl.data.domains({
-            "one": part(labels, first, middle), "two": part(labels, middle, last),
-        })  # fmt: skip
-
-    def compare(self, labels, outputs, **more):
-        return tl.studies.compare_specialists(
-            lambda: network(outputs), train=self.domains(labels, 0, 200),
-            val=self.domains(labels, 200, 500), seeds=2, epochs=2, progress=False,
-            training=FAST, **more,
-        )  # fmt: skip
-
-    def test_several_labels(self):
-        found = self.compare(LABELS, 3)
-        assert found.study.results.metric.name == "average_precision"
-        assert "average precision" in found.advice
-
-    def test_a_domain_that_does_not_allow_the_metric_shows_nothing(self):
-        """Average precision is not defined where no label is true."""
-        labels = LABELS.clone()
-        labels[200:350] = 0
-        found = self.compare(labels, 3)
-        assert list(found.by_domain) == list(found.specialists()) == ["one", "two"]
-        assert found.by_domain["one"].high == math.inf
-        assert found.by_domain["two"].high < 1
-
-    def test_floats_need_an_objective(self):
-        with pytest.raises(ArgumentError, match="which may be either"):
-            self.compare(LABELS.float(), 3)
-        found = self.compare(LABELS.float(), 3, objective=tl.BinaryLabels())
-        assert found.study.results.metric.name == "average_precision"
-
-    def test_a_single_label_that_is_always_true_in_one_domain(self):
-        """There is no class to exclude: the logit stays as it is."""
-        labels = LABELS[:, 0].clone()
-        labels[:100] = labels[200:350] = 1
-        found = self.compare(labels, 1, objective=tl.BinaryLabels())
-        student = found.study.student("generalist")
-        inputs = X[200:210]
-        output = student(inputs, torch.zeros(10, dtype=torch.int64))
-        assert output.min() > -100
-        torch.testing.assert_close(output, found.generalist()(inputs))

@@ -227,6 +227,7 @@ def test_metrics_of_ones_own_decide(setup):
     output = predict(study.student("soft", 0), setup.test)
     assert figures["recall"] == recall(output, labels)
     assert 0 < figures["f1"] < 1
+    assert not study.results.is_fraction("f1")  # it does not say so, and may have another range
     assert study.results.metric.name == "recall"
     for found in study.results.comparisons:
         arms = [study.results.arm(name).values("recall") for name in (found.arm, found.other)]

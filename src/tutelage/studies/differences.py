@@ -87,11 +87,7 @@ class Differences:
             values = [self._pseudo.counted(name, each) for each in outputs]
             known = [each for each in values if each is not None]
             scores[name] = _table(known) if len(known) == len(values) else None
-        found = {
-            name: self._interval(each)
-            for name, each in scores.items()
-            if each is not None
-        }
+        found = {name: self._interval(each) for name, each in scores.items() if each is not None}
         return {name: each for name, each in found.items() if each is not None}
 
     def _on_examples(

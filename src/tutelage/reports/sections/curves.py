@@ -85,7 +85,7 @@ def _by_domain(keys: Sequence[str]) -> dict[str, list[str]]:
     return groups
 
 
-def _grouped(  # noqa: PLR0913 - a figure's parts
+def _grouped(
     record: Record,
     curves: dict[str, Curve],
     keys: Sequence[str],

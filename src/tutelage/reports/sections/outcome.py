@@ -282,9 +282,9 @@ def _comparisons(record: Record, metric: DecidingMetric) -> Table | None:
         rows,
         "Each interval is of one pair alone and not corrected for their number: to explore, not to "
         "conclude from. It covers both sources of chance: seeds (initialization and data order) "
-        "and the choice of test examples (Howe 1974; see docs/studies.md). “Seeds needed” is the number of "
-        "paired seeds that would show a difference of this size on these test examples with a "
-        "power of 80 %; it is empty where more seeds alone would not.",
+        "and the choice of test examples (Howe 1974; see docs/studies.md). “Seeds needed” is "
+        "the number of paired seeds that would show a difference of this size on these test "
+        "examples with a power of 80 %; it is empty where more seeds alone would not.",
     )
 
 
