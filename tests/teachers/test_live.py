@@ -8,7 +8,7 @@ from transformers import BertConfig, BertModel
 from compiling import compilers_warnings
 from tutelage.errors import ModelError
 from tutelage.layers import Output, Prepared
-from tutelage.references.pooled import Pooled
+from tutelage.references.hugging_face import Pooled
 from tutelage.signals import Batch
 from tutelage.teachers import Live, Predictor, as_teacher
 from tutelage.wants import OUTPUT, Fields

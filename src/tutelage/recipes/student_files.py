@@ -18,7 +18,7 @@ from tutelage.files import write_json, writing
 from tutelage.layers import ImageInputs, Prepared, TextInputs
 from tutelage.layers.wrapper import Wrapper, unwrapped
 from tutelage.objectives import Objective
-from tutelage.references.pooled import Pooled
+from tutelage.references.hugging_face import Pooled
 
 FILE, _FORMAT = "student.json", 1
 

@@ -10,8 +10,8 @@ from tutelage.references.models import (
     text_inputs_of,
     untrained,
 )
-from tutelage.references.named_columns import with_columns
 from tutelage.references.python_object import load
+from tutelage.references.tables import with_columns
 
 __all__ = [
     "class_names",

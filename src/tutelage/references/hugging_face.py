@@ -1,22 +1,28 @@
-"""Models of the library transformers: `hf:FOLDER` or `hf:ORG/NAME`."""
+"""Models of the library transformers: `hf:FOLDER` or `hf:ORG/NAME`, and sentence encoders."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, cast
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from tutelage.errors import ArgumentError, ModelError, some_of
-from tutelage.layers import ByWord, Prepared, TextInputs
+from tutelage.errors import ArgumentError, DataError, ModelError, some_of
+from tutelage.layers import ByWord, ImageInputs, Prepared, TextInputs
+from tutelage.layers.image_inputs import Interpolation
 from tutelage.layers.text_inputs import WORDS
-from tutelage.references.hub_files import HubFiles
-from tutelage.references.hub_images import image_inputs
-from tutelage.references.pooled import Pooled, PooledClassifier, Pooling
+from tutelage.layers.wrapper import Wrapper
 from tutelage.references.reference import Reference
 
-OPTIONS = ("max_length", "pool", "revision", "task", "trust_remote_code", "untrained")
+Pooling = Literal["mean", "first"]
+
+_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _LONGEST = 512
 _UNLIMITED = 1_000_000  # tokenizers without a limit have 10^30
 _GENERATES = ("ForCausalLM", "LMHeadModel")
@@ -25,6 +31,83 @@ _TASKS = {
     "tokens": ("ForTokenClassification", "AutoModelForTokenClassification"),
     "images": ("ForImageClassification", "AutoModelForImageClassification"),
 }
+_OWN_CODE = "load it in your own code: file.py:function"
+_POOLING: dict[str, Pooling] = {
+    "pooling_mode_mean_tokens": "mean",
+    "mean": "mean",
+    "pooling_mode_cls_token": "first",
+    "cls": "first",
+}
+_INTERPOLATION: dict[int, Interpolation] = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # of PIL
+_SHAPES = ((80, 61), (300, 420))
+_TOLERANCE = 0.05  # rounding to bytes between the steps
+
+
+class Hub:
+    """A folder, or a repository of a hub, and how the library transformers loads it.
+
+    No code of it is run unless the reference is trusted, and weights are read without pickle.
+
+    Args:
+        reference: Its name is a folder, or `NAME` or `ORG/NAME` of a hub.
+
+    Raises:
+        ArgumentError: It is neither.
+        ModelError: The library transformers is not installed.
+    """
+
+    def __init__(self, reference: Reference) -> None:
+        self.reference = reference
+        self.hf = reference.needs("transformers", "hf")
+        folder = Path(reference.name).expanduser()
+        self.name = str(folder) if folder.is_dir() else reference.name
+        if not folder.is_dir() and not _NAME.fullmatch(self.name):
+            raise ArgumentError(
+                f"`{reference.argument}` must name a folder, or a repository of a hub as ORG/NAME, "
+                f"got {reference.text!r} and no such folder; correct the path"
+            )
+        self.settings: dict[str, Any] = {
+            "trust_remote_code": reference.trust is True,
+            "local_files_only": folder.is_dir(),
+            "revision": reference.options.get("revision", "main"),
+        }
+
+    def config(self) -> Any:
+        """Return the config of a model."""
+        with self.loading():
+            return self.hf.AutoConfig.from_pretrained(self.name, **self.settings)
+
+    def read(self, name: str) -> Any:
+        """Return the content of a JSON file; None if there is none."""
+        with self.loading():
+            path = self.hf.utils.cached_file(
+                self.name,
+                name,
+                local_files_only=self.settings["local_files_only"],
+                revision=self.settings["revision"],
+                _raise_exceptions_for_missing_entries=False,
+            )
+            return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Raise what transformers raises as an error that names the reference; print nothing."""
+        logging = self.hf.logging
+        verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        advice = (
+            "check its name, the network, and that it is whole (an adapter is merged into its "
+            "model first); if it is made of code in its repository, read that, and if you trust "
+            "it, pass trust=True, on the command line --trust"
+        )
+        try:
+            with self.reference.loading(advice):
+                yield
+        finally:
+            logging.set_verbosity(verbosity)
+            if bars:
+                logging.enable_progress_bar()
 
 
 def load_hugging_face(reference: Reference, classes: int | None) -> nn.Module:
@@ -40,22 +123,15 @@ def load_hugging_face(reference: Reference, classes: int | None) -> nn.Module:
         ArgumentError: There is no such folder.
         ModelError: It cannot be loaded, or is of another architecture.
     """
-    reference.check(options=OPTIONS)
-    task = reference.one_of("task", tuple(_TASKS))
-    pool = cast("Pooling | None", reference.one_of("pool", ("mean", "first")))
-    hf = reference.needs("transformers", "hf")
-    files = HubFiles(reference, hf)
-    config = config_of(files)
+    task, pool = _chosen(reference)
+    hub = Hub(reference)
+    config = hub.config()
     own = _task_of(config)
     if pool is not None:
-        if task is not None:
-            raise ArgumentError(
-                f"`pool` and `task` exclude each other, got both in {reference.text!r}; choose one"
-            )
-        return pooled(files, config, pool, classes)
+        return _pooled(hub, config, pool, classes)
     if task is None and classes is None and _generates(config):
-        return _loaded(files, hf.AutoModelForCausalLM, config)[0]
-    task = task or own or _likely(hf, config)
+        return _loaded(hub, hub.hf.AutoModelForCausalLM, config)[0]
+    task = task or own or _likely(hub.hf, config)
     if task != own:
         way = "?pool=mean for an encoder of embeddings, or name a model that is trained for a task"
         what = f"a {config.model_type} without an output layer for a task of {task}"
@@ -63,68 +139,91 @@ def load_hugging_face(reference: Reference, classes: int | None) -> nn.Module:
     fresh = task != own or classes not in (None, config.num_labels)
     if fresh:
         config.num_labels = classes
-    model, untrained = _loaded(files, getattr(hf, _TASKS[task][1]), config, fresh)
-    names = None if untrained else _names(config)
+    model, untrained = _loaded(hub, getattr(hub.hf, _TASKS[task][1]), config, fresh)
+    names: dict[int, str] = config.id2label or {}
+    known = None if untrained else tuple(names[at] for at in sorted(names))
+    if known == tuple(f"LABEL_{at}" for at in range(len(names))):  # numbers alone
+        known = None
     if task == "images":
-        return Prepared(model, image_inputs(files), names, untrained)
-    length = reference.number("max_length")
-    inputs = text_inputs(files, config, length, words=task == "tokens")
+        return Prepared(model, _image_inputs(hub), known, untrained)
+    inputs = text_inputs(hub, config, words=task == "tokens")
     if model.config.pad_token_id is None:
         model.config.pad_token_id = inputs.tokenizer.pad_token_id
     model = ByWord(model, WORDS) if task == "tokens" else model
-    return Prepared(model, inputs, names, untrained)
+    return Prepared(model, inputs, known, untrained)
+
+
+def load_sentence_encoder(reference: Reference, classes: int | None) -> nn.Module:
+    """Return a sentence encoder with its tokenizer; its output is the embedding.
+
+    It is made from the transformer and the settings in its folder: mean or first-token pooling, and
+    normalisation. With `classes`, it is followed by a linear layer with random weights.
+
+    Raises:
+        ArgumentError: There is no such folder.
+        ModelError: It cannot be loaded, or has other modules.
+    """
+    reference.check_options("max_length", "revision", "untrained")
+    hub = Hub(reference)
+    modules = hub.read("modules.json")
+    if not isinstance(modules, list):
+        raise ModelError(
+            f"`{reference.argument}` must have a modules.json, got none in {reference.text!r}; "
+            f"write hf:{reference.name}?pool=mean for an encoder of transformers"
+        )
+    kinds = [str(each.get("type")).rpartition(".")[2] for each in modules]
+    alone = kinds in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
+    if not alone or modules[0].get("path"):
+        raise ModelError(
+            f"`{reference.argument}` must consist of a transformer in its own folder, pooling and "
+            f"normalisation, got {', '.join(kinds)} in {reference.text!r}; {_OWN_CODE}"
+        )
+    pooling = hub.read(f"{modules[1].get('path')}/config.json") or {}
+    modes = [name for name, on in pooling.items() if name.startswith("pooling_mode_") and on]
+    if isinstance(pooling.get("pooling_mode"), str):
+        modes = [pooling["pooling_mode"]]
+    if len(modes) != 1 or modes[0] not in _POOLING:
+        raise ModelError(
+            f"`{reference.argument}` must pool its tokens by their mean or the first of them, got "
+            f"{modes} in {reference.text!r}; {_OWN_CODE}"
+        )
+    length = (hub.read("sentence_bert_config.json") or {}).get("max_seq_length")
+    normalise = "Normalize" in kinds
+    return _pooled(hub, hub.config(), _POOLING[modes[0]], classes, normalise, length)
 
 
 def load_text_inputs(reference: Reference) -> TextInputs | None:
     """Return how texts become the tokens of a causal language model; None for other models."""
-    reference.check(options=OPTIONS)
-    files = HubFiles(reference, reference.needs("transformers", "hf"))
-    config = config_of(files)
-    plain = reference.one_of("task", tuple(_TASKS)) is None and "pool" not in reference.options
-    if not plain or not _generates(config):
-        return None
-    return text_inputs(files, config, reference.number("max_length"))
-
-
-def pooled(
-    files: HubFiles,
-    config: Any,
-    pool: Pooling,
-    classes: int | None,
-    *,
-    normalise: bool = False,
-    length: int | None = None,
-) -> Prepared:
-    """Return an encoder of texts whose output is an embedding, or a linear layer over that.
-
-    `length` is the number of tokens at which texts are cut unless the reference says it.
-    """
-    model, untrained = _loaded(files, files.hf.AutoModel, config)
-    model = Pooled(model, pool, normalise)
-    inputs = text_inputs(files, config, files.reference.number("max_length") or length)
-    if classes is not None:
-        model = PooledClassifier(model, config.hidden_size, classes)
-        untrained = untrained or "head"
-    return Prepared(model, inputs, untrained=untrained)
+    task, pool = _chosen(reference)
+    hub = Hub(reference)
+    config = hub.config()
+    plain = task is None and pool is None
+    return text_inputs(hub, config) if plain and _generates(config) else None
 
 
 def text_inputs(
-    files: HubFiles, config: Any, length: int | None, words: bool = False
+    hub: Hub, config: Any = None, words: bool = False, length: int | None = None
 ) -> TextInputs:
-    """Return the preprocessing by a model's own tokenizer, which cuts texts at `length` tokens.
+    """Return the preprocessing by a model's own tokenizer.
 
-    If that is None, it is the model's own limit, or 512 where there is none.
+    Texts are cut at the number of tokens that the reference says, or else at `length`, the model's
+    own limit, or 512.
+
+    Raises:
+        ArgumentError: The reference says more than the model's limit.
     """
-    settings = {"add_prefix_space": True} if words and config.model_type == "roberta" else {}
-    with files.reported():
-        tokenizer = files.hf.AutoTokenizer.from_pretrained(
-            files.name, use_fast=True, **settings, **files.settings
+    of_words = words and config.model_type == "roberta"
+    settings = {"add_prefix_space": True} if of_words else {}
+    with hub.loading():
+        tokenizer = hub.hf.AutoTokenizer.from_pretrained(
+            hub.name, use_fast=True, **settings, **hub.settings
         )
     if tokenizer.pad_token is None:  # as of GPT-2
         tokenizer.pad_token = tokenizer.eos_token
     limits = (tokenizer.model_max_length, getattr(config, "max_position_embeddings", None))
     known = [each for each in limits if isinstance(each, int) and 0 < each < _UNLIMITED]
     most = min(known, default=None)
+    length = hub.reference.number("max_length") or length
     if length is not None and most is not None and length > most:
         raise ArgumentError(
             f"`max_length` must be no more than the model's {most} tokens, got {length}; lower it"
@@ -132,10 +231,80 @@ def text_inputs(
     return TextInputs(tokenizer, length or most or _LONGEST, words)
 
 
-def config_of(files: HubFiles) -> Any:
-    """Return the config of a model."""
-    with files.reported():
-        return files.hf.AutoConfig.from_pretrained(files.name, **files.settings)
+class Pooled(Wrapper):
+    """An encoder of transformers whose output is one vector for each text, `[batch, d]`.
+
+    Args:
+        model: It takes keywords, with `attention_mask`, and returns `last_hidden_state`.
+        pool: `"mean"` over the tokens that are no padding, or the `"first"` token.
+        normalise: Whether vectors have length 1.
+    """
+
+    def __init__(self, model: nn.Module, pool: Pooling, normalise: bool = False) -> None:
+        super().__init__(model)
+        self.pool: Pooling = pool
+        self.normalise = normalise
+
+    def forward(self, **inputs: Any) -> Tensor:
+        """Return the vectors."""
+        states: Tensor = self.wrapped(**inputs).last_hidden_state
+        found = states[:, 0]
+        if self.pool == "mean":
+            mask = inputs["attention_mask"][..., None].to(states.dtype)
+            found = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)
+        return F.normalize(found, dim=1) if self.normalise else found
+
+    def extra_repr(self) -> str:
+        """Return the settings."""
+        return f"pool={self.pool!r}, normalise={self.normalise}"
+
+
+class PooledClassifier(nn.Module):
+    """A linear layer over the embeddings of an encoder.
+
+    Args:
+        encoder: Returns `[batch, width]`.
+        width: Of its vectors.
+        classes: The number of outputs.
+    """
+
+    def __init__(self, encoder: Pooled, width: int, classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, **inputs: Any) -> Tensor:
+        """Return logits `[batch, classes]`."""
+        return self.head(self.encoder(**inputs))
+
+
+def _pooled(
+    hub: Hub,
+    config: Any,
+    pool: Pooling,
+    classes: int | None,
+    normalise: bool = False,
+    length: int | None = None,
+) -> Prepared:
+    """Return an encoder of texts whose output is an embedding, or a linear layer over that."""
+    model, untrained = _loaded(hub, hub.hf.AutoModel, config)
+    model = Pooled(model, pool, normalise)
+    if classes is not None:
+        model = PooledClassifier(model, config.hidden_size, classes)
+        untrained = untrained or "head"
+    return Prepared(model, text_inputs(hub, config, length=length), untrained=untrained)
+
+
+def _chosen(reference: Reference) -> tuple[str | None, Pooling | None]:
+    """Return the task and the pooling that a reference names."""
+    reference.check_options("max_length", "pool", "revision", "task", "untrained")
+    task = reference.one_of("task", tuple(_TASKS))
+    pool = cast("Pooling | None", reference.one_of("pool", ("mean", "first")))
+    if pool is not None and task is not None:
+        raise ArgumentError(
+            f"`pool` and `task` exclude each other, got both in {reference.text!r}; choose one"
+        )
+    return task, pool
 
 
 def _generates(config: Any) -> bool:
@@ -161,50 +330,100 @@ def _likely(hf: Any, config: Any) -> str:
         return "images"
     raise ModelError(
         f"a model of transformers must be one for texts or images that can classify, got "
-        f"{config.model_type!r}; load it in your own code: file.py:function"
+        f"{config.model_type!r}; {_OWN_CODE}"
     )
 
 
-def _loaded(files: HubFiles, auto: Any, config: Any, fresh: bool = False) -> tuple[Any, str | None]:
+def _loaded(hub: Hub, auto: Any, config: Any, fresh: bool = False) -> tuple[Any, str | None]:
     """Return a model, and its part that has random weights; refuse files that lack others."""
-    if files.reference.flag("untrained"):
-        with files.reported():
-            return auto.from_config(config, trust_remote_code=files.trusts).float(), "model"
-    with files.reported():
+    with hub.loading():
+        if hub.reference.flag("untrained"):
+            trust = hub.settings["trust_remote_code"]
+            return auto.from_config(config, trust_remote_code=trust).float(), "model"
         model, found = auto.from_pretrained(
-            files.name,
+            hub.name,
             config=config,
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=fresh,
             weights_only=True,
-            **files.settings,
+            **hub.settings,
         )
     # In transformers these would have random weights, and only a warning.
     mismatched = {each[0] if isinstance(each, tuple) else each for each in found["mismatched_keys"]}
-    lacking = sorted({*found["missing_keys"], *mismatched})
     body = f"{model.base_model_prefix}."
     unused = model.base_model is model  # an encoder's own pooling layer is not used
     lost = [
         name
-        for name in lacking
+        for name in sorted({*found["missing_keys"], *mismatched})
         if not ("pooler." in name and (fresh or unused))
         and not (fresh and not name.startswith(body))
     ]
     if lost:
         raise ModelError(
-            f"`{files.reference.argument}` {files.reference.text!r} must have all weights of a "
+            f"`{hub.reference.argument}` {hub.reference.text!r} must have all weights of a "
             f"{type(model).__name__}, got none that fit for {some_of(lost, 3)}; save the model "
             "again"
         )
     return model, "head" if fresh else None
 
 
-def _names(config: Any) -> tuple[str, ...] | None:
-    """Return the names of the classes; None where the config has only numbers for them."""
-    names: Mapping[int, str] = config.id2label or {}
-    if sorted(names) != list(range(config.num_labels)):
-        return None
-    if all(name == f"LABEL_{place}" for place, name in names.items()):
-        return None
-    return tuple(names[place] for place in range(config.num_labels))
+def _image_inputs(hub: Hub) -> ImageInputs:
+    """Return the preprocessing of a model's image processor, compared with it on two images.
+
+    Raises:
+        ModelError: The two differ, as where images are padded.
+    """
+    with hub.loading():
+        processor = hub.hf.AutoImageProcessor.from_pretrained(hub.name, **hub.settings)
+        inputs = _translated(processor.to_dict())
+    for height, width in _SHAPES:
+        # Smooth, since interpolation in bytes cuts off what exceeds them at sharp edges.
+        rows, columns = torch.linspace(0, 1, height), torch.linspace(0, 1, width)
+        image = torch.stack(
+            torch.broadcast_tensors(rows[:, None], columns, rows[:, None] * columns)
+        )
+        pixels = (image * 255).round().byte()
+        with hub.loading():
+            expected = processor(pixels, return_tensors="pt")["pixel_values"]
+        try:
+            found = inputs(pixels[None].float() / 255)
+        except DataError:  # the image is too small for the crop, and the processor pads it
+            found = expected[:0]
+        reach = _TOLERANCE * max(1.0, float(expected.abs().amax()))
+        if found.shape != expected.shape or bool((found - expected).abs().amax() > reach):
+            raise ModelError(
+                f"`{hub.reference.argument}` {hub.reference.text!r} must prepare images by "
+                f"resizing, cropping and normalising, got {type(processor).__name__} with other "
+                "steps; load it in your own code, with tl.layers.Prepared: file.py:function"
+            )
+    return inputs
+
+
+def _translated(settings: Mapping[str, Any]) -> ImageInputs:
+    """Return the preprocessing that an image processor's settings describe."""
+    resize: Any = _size(settings.get("size")) if settings.get("do_resize") else None
+    crop = _size(settings.get("crop_size")) if settings.get("do_center_crop") else None
+    fraction = settings.get("crop_pct")
+    if fraction and isinstance(resize, int):  # ConvNeXT: small images have a margin
+        small = resize < 384  # noqa: PLR2004 - its own constant
+        crop, resize = (resize, resize), (int(resize / fraction) if small else (resize, resize))
+    normalises = settings.get("do_normalize")
+    scale = float(settings.get("rescale_factor") or 1 / 255) if settings.get("do_rescale") else 1.0
+    return ImageInputs(
+        resize,
+        crop,
+        settings["image_mean"] if normalises else 0.0,
+        settings["image_std"] if normalises else 1.0,
+        _INTERPOLATION.get(int(settings.get("resample") or 0), "bilinear"),
+        scale=scale * 255,  # raw images lie in [0, 1]
+    )
+
+
+def _size(value: Any) -> Any:
+    """Return a size as `ImageInputs` has it: `(height, width)`, or the shorter edge."""
+    if isinstance(value, Mapping) and "shortest_edge" in value and "longest_edge" not in value:
+        return int(value["shortest_edge"])
+    if isinstance(value, Mapping) and {"height", "width"} <= value.keys():
+        return int(value["height"]), int(value["width"])
+    return None

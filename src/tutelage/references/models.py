@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from torch import nn
@@ -12,21 +12,27 @@ from tutelage.layers import TextInputs
 from tutelage.nested import describe
 from tutelage.objectives._objective import OutputKind
 from tutelage.references import python_object
-from tutelage.references.boosting import load_catboost, load_lightgbm, load_xgboost
-from tutelage.references.estimators import load_estimator
-from tutelage.references.exported import load_exported
-from tutelage.references.hugging_face import load_hugging_face, load_text_inputs
-from tutelage.references.onnx_model import load_onnx
-from tutelage.references.reference import WEIGHT_FILES, Reference
-from tutelage.references.sentence_encoders import load_sentence_encoder
-from tutelage.references.timm_models import load_timm
-from tutelage.references.torchvision_models import load_torchvision
+from tutelage.references.hugging_face import (
+    load_hugging_face,
+    load_sentence_encoder,
+    load_text_inputs,
+)
+from tutelage.references.programs import load_exported, load_onnx
+from tutelage.references.reference import KINDS, WEIGHT_FILES, Reference
+from tutelage.references.tables import (
+    load_boosted_json,
+    load_catboost,
+    load_estimator,
+    load_lightgbm,
+    load_xgboost,
+)
+from tutelage.references.vision import load_timm, load_torchvision
 from tutelage.references.weights import load_weights, read_weights
 from tutelage.teachers import Predictor, Teacher
 
 Loader = Callable[[Reference, int | None], nn.Module | Teacher]
 
-_KINDS: dict[str, Loader] = {
+_LOADERS: dict[str, Loader] = {
     "timm": load_timm,
     "torchvision": load_torchvision,
     "hf": load_hugging_face,
@@ -37,7 +43,7 @@ _FILES: dict[str, Loader] = {
     ".onnx": load_onnx,
     ".skops": load_estimator,
     ".ubj": load_xgboost,
-    ".json": load_xgboost,
+    ".json": load_boosted_json,
     ".txt": load_lightgbm,
     ".cbm": load_catboost,
 }
@@ -49,20 +55,29 @@ _PROBLEMS: dict[str, OutputKind] = {
 _PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle", ".pt", ".pth", ".bin", ".ckpt")
 
 
-def load_model(argument: str, reference: str, *, classes: int | None = None) -> nn.Module | Teacher:
+def load_model(
+    argument: str,
+    reference: str,
+    *,
+    classes: int | None = None,
+    trust: bool | Collection[str] = False,
+) -> nn.Module | Teacher:
     """Return the model of a reference, which takes batches of raw inputs.
 
     A causal language model of `hf:` takes tokens; see `text_inputs_of`.
 
     docs/models.md lists the forms: `timm:resnet18@default`, `torchvision:resnet18@DEFAULT`,
     `hf:FOLDER`, `model.onnx`, `package.module:function` and others. No file can run code, except
-    for `file.py:function` and for a repository whose reference ends in `?trust_remote_code`.
+    for `file.py:function`, which the reference names, unless `trust` says so.
 
     Args:
         argument: Its name, for messages.
         reference: The reference.
         classes: The number of classes. A model without an output layer, or with one of another
             size, gets a new one with random weights (see `untrained`).
+        trust: Whether code that comes with the model may run: that of a repository of `hf:`, a
+            program of torch.export, types of a skops file that skops does not know as safe. A list
+            of names trusts these types alone.
 
     Raises:
         ArgumentError: It has no known form, or names nothing that exists.
@@ -74,33 +89,32 @@ def load_model(argument: str, reference: str, *, classes: int | None = None) -> 
             f"`{argument}` must be a reference to a model, got {describe(reference)}; for instance "
             "'timm:resnet18@default' or 'model.py:network'"
         )
-    kind, colon, rest = reference.partition(":")
-    if colon and kind in _KINDS:
-        return _KINDS[kind](Reference.parse(argument, reference, rest), classes)
-    parsed = Reference.parse(argument, reference, reference)
-    if ":" in parsed.name:
-        return _of_python(parsed, kind)
+    parsed = Reference.parse(argument, reference, trust)
+    if parsed.kind == "python":
+        return _of_python(parsed)
     suffix = Path(parsed.name).suffix.lower()
-    if suffix in _FILES:
-        return _FILES[suffix](parsed, classes)
-    raise _unknown(parsed, suffix)
+    if parsed.kind == "file" and suffix not in _FILES:
+        raise _unknown(parsed, suffix)
+    return (_FILES[suffix] if parsed.kind == "file" else _LOADERS[parsed.kind])(parsed, classes)
 
 
-def text_inputs_of(argument: str, reference: str) -> TextInputs | None:
+def text_inputs_of(
+    argument: str, reference: str, *, trust: bool | Collection[str] = False
+) -> TextInputs | None:
     """Return how texts become tokens of a causal language model of `hf:`; None for other models.
 
     Args:
         argument: Its name, for messages.
         reference: The reference of the model.
+        trust: As of `load_model`.
 
     Raises:
         ArgumentError: There is no such folder.
         ModelError: It cannot be loaded.
     """
-    kind, _, rest = reference.partition(":")
-    if kind != "hf":
+    if not reference.startswith("hf:"):
         return None
-    return load_text_inputs(Reference.parse(argument, reference, rest))
+    return load_text_inputs(Reference.parse(argument, reference, trust))
 
 
 def class_names(model: nn.Module | Teacher) -> tuple[str, ...] | None:
@@ -130,31 +144,27 @@ def output_kind(model: nn.Module | Teacher) -> OutputKind | None:
     return None if problem is None else _PROBLEMS.get(str(problem))
 
 
-def _of_python(reference: Reference, kind: str) -> nn.Module | Teacher:
+def _of_python(reference: Reference) -> nn.Module | Teacher:
     """Return the model of `package.module:name` or `file.py:name`, with weights if there are."""
-    known = did_you_mean(kind, _KINDS)
-    reference.check(weights=True)
+    reference.check_options()
     try:
         found = python_object.load(reference.argument, reference.name)
     except ArgumentError as error:
-        if known and not kind.endswith(".py"):
+        kind = reference.name.partition(":")[0]
+        if not kind.endswith(".py") and (known := did_you_mean(kind, KINDS)):
             raise ArgumentError(f"{error} ({known})") from error
         raise
-    if not isinstance(found, (nn.Module, Teacher)):
+    if not isinstance(found, (nn.Module, Teacher)) or (
+        reference.weights is not None and not isinstance(found, nn.Module)
+    ):
         raise ModelError(
-            f"`{reference.argument}` must name a torch.nn.Module or a Teacher, or a function that "
-            f"returns one, got {describe(found)} for {reference.text!r}; wrap another model in "
-            "tl.teachers.Predictor"
+            f"`{reference.argument}` must name a torch.nn.Module or a Teacher (with weights behind "
+            f"an @, a module), or a function that returns one, got {describe(found)} for "
+            f"{reference.text!r}; wrap another model in tl.teachers.Predictor"
         )
-    if reference.weights is None:
-        return found
-    if not isinstance(found, nn.Module):
-        raise ModelError(
-            f"`{reference.argument}` has weights behind the @ for a {type(found).__name__}, which "
-            "is no torch.nn.Module; leave them out"
-        )
-    path = Path(reference.weights).expanduser()
-    load_weights(found, read_weights(path), path)
+    if reference.weights is not None and isinstance(found, nn.Module):
+        path = Path(reference.weights).expanduser()
+        load_weights(found, read_weights(path), path)
     return found
 
 
@@ -183,6 +193,6 @@ def _unknown(reference: Reference, suffix: str) -> ArgumentError | ModelError:
         )
     return ArgumentError(
         f"`{argument}` must be a reference to a model, got {text!r}; write "
-        f"{', '.join(f'{kind}:NAME' for kind in _KINDS)}, package.module:function, "
+        f"{', '.join(f'{kind}:NAME' for kind in KINDS)}, package.module:function, "
         f"file.py:function, or the file of a model ({', '.join(_FILES)})"
     )

@@ -1,17 +1,28 @@
-"""Load Python objects by reference: `package.module:name` or `file.py:name`."""
+"""Load Python objects by reference: `package.module:name` or `file.py:name`.
+
+A file is imported as a module below this one, named after its path, so that two files may have one
+name, none hides an installed package, and other processes find what was pickled.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import os
+import re
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
 from tutelage.errors import ArgumentError, did_you_mean
 
 _FORMS = "`package.module:name` or `folder/file.py:name`"
+__path__: list[str] = []  # so that modules may lie below this one, which `_Files` finds
 
 
 def load(argument: str, reference: str) -> object:
@@ -39,8 +50,9 @@ def load(argument: str, reference: str) -> object:
 def find(argument: str, reference: str) -> object:
     """Return the object of a reference as it is; a function is not called.
 
-    Modules are searched first in the working folder, and the imports of a file first in the file's
-    folder, as with `python file.py`. Errors raised by the module are not caught.
+    Modules by name are also searched in the working folder, and the imports of a file in the file's
+    folder, but behind all installed packages: a `sklearn.py` that lies there is not imported in
+    place of scikit-learn. Errors raised by the module are not caught.
 
     `argument` is its name, for messages; the name in the reference may be dotted.
 
@@ -49,10 +61,9 @@ def find(argument: str, reference: str) -> object:
     """
     source, _, name = reference.rpartition(":")
     is_file = source.endswith(".py")
-    if not _is_path(name) or not (is_file or _is_path(source)):
+    if not _is_dotted(name) or not (is_file or _is_dotted(source)):
         raise ArgumentError(f"`{argument}` must be {_FORMS}, got {reference!r}; correct it")
-    module = _of_file(argument, Path(source)) if is_file else _of_name(argument, source)
-    found: object = module
+    found: object = _of_file(argument, Path(source)) if is_file else _of_name(argument, source)
     for part in name.split("."):
         try:
             found = getattr(found, part)
@@ -65,12 +76,14 @@ def find(argument: str, reference: str) -> object:
     return found
 
 
-def _is_path(dotted: str) -> bool:
-    return all(part.isidentifier() for part in dotted.split("."))
+def _is_dotted(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))
 
 
 def _of_name(argument: str, name: str) -> ModuleType:
-    _look_first_in(Path.cwd())
+    folder = os.getcwd()  # noqa: PTH109 - as it is in sys.path
+    if folder not in sys.path:
+        sys.path.append(folder)
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
@@ -84,29 +97,89 @@ def _of_name(argument: str, name: str) -> ModuleType:
 
 
 def _of_file(argument: str, path: Path) -> ModuleType:
-    """Import a file under its own name, so that other processes can import it too."""
     path = path.expanduser().resolve()
     if not path.is_file():
         raise ArgumentError(
             f"`{argument}` must name an existing file, got {path}; correct the path"
         )
-    if "." in path.stem:
-        raise ArgumentError(
-            f"`{argument}` must name a file that can be imported, got {path.name} with a dot in "
-            "its name; rename it"
-        )
-    _look_first_in(path.parent)
-    module = import_module(path.stem)
-    found = getattr(module, "__file__", None)
-    if found is None or Path(found).resolve() != path:
-        raise ArgumentError(
-            f"`{argument}` must name a file whose name no other module has, got {path}, which is "
-            f"hidden by {found or 'a built-in module'}; rename it"
-        )
-    return module
+    for module in list(sys.modules.values()):
+        if getattr(module, "__file__", None) == str(path):
+            return module
+    here = Path.cwd().resolve()
+    # By the path from the working folder, so that a project that is moved keeps its names.
+    within = path.relative_to(here) if path.is_relative_to(here) else path
+    names = [f"{__name__}.{_escaped(str(each.with_suffix('')))}" for each in (within, path)]
+    return import_module(names[names[0] in sys.modules])  # if it is, of another working folder
 
 
-def _look_first_in(folder: Path) -> None:
-    """Put a folder first in the module search path, also for later imports."""
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+def _escaped(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]", lambda found: f"_{ord(found[0]):x}_", text)
+
+
+def _unescaped(name: str) -> str:
+    return re.sub(r"_([0-9a-f]+)_", lambda found: chr(int(found[1], 16)), name)
+
+
+class _Files:
+    """Finds the modules below this one, also in another process that unpickles an object."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None, target: object = None) -> ModuleSpec | None:
+        """Return how a file is imported; None for all other modules."""
+        del path, target
+        parent, _, file = name.rpartition(".")
+        if parent != __name__:
+            return None
+        location = str(Path(f"{_unescaped(file)}.py").resolve())
+        return spec_from_file_location(name, location, loader=_FileLoader(name, location))
+
+
+class _FileLoader(SourceFileLoader):
+    """Runs a file, whose imports find other files of its folder."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the file."""
+        with _importing_from(str(Path(self.path).parent)):
+            super().exec_module(module)
+
+
+_beside: dict[str, dict[str, ModuleType]] = {}
+"""By folder of a file that was loaded, the modules of that folder that it imported."""
+_appended: list[str] = []
+
+
+@contextmanager
+def _importing_from(folder: str) -> Iterator[None]:
+    """Let imports find the files of a folder, behind all packages.
+
+    The folder remains in the search path, at its end, for what is imported later or in another
+    process. What another folder's file has imported is not taken for a file of the same name.
+    """
+    own = _beside.setdefault(folder, {})
+    others = {
+        name: module
+        for path, modules in _beside.items()
+        for name, module in modules.items()
+        if path != folder and sys.modules.get(name) is module
+    }
+    for name in others:
+        del sys.modules[name]
+    sys.modules.update(own)
+    before = set(sys.modules)
+    sys.path[:] = [each for each in sys.path if each not in _appended]
+    if folder not in sys.path:
+        sys.path.append(folder)
+        _appended[:] = [*dict.fromkeys([*_appended, folder])]
+    try:
+        yield
+    finally:
+        entries = {each.stem for each in Path(folder).iterdir()}
+        for name in sys.modules.keys() - before:
+            file = str(getattr(sys.modules[name], "__file__", None) or "")
+            if name.partition(".")[0] in entries and file.startswith(folder + os.sep):
+                own[name] = sys.modules[name]
+        sys.path.extend(each for each in _appended if each not in sys.path)
+        sys.modules.update(others)
+
+
+sys.meta_path.append(_Files)

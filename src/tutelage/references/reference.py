@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +11,15 @@ from typing import Any
 
 from tutelage._checks import installed
 from tutelage.errors import ArgumentError, ModelError, TutelageError, did_you_mean, in_short
+from tutelage.layers import ImageInputs
 
+KINDS = ("timm", "torchvision", "hf", "sentence-transformers")
+"""Libraries whose models are named as `kind:NAME`."""
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 """Files that may hold the weights of an architecture."""
+IMAGE_OPTIONS = ("mean", "size", "std")
+_PYTHON = re.compile(r"(.+\.py:[\w.]+|[\w.]+:[\w.]+)(?:@(.*))?", re.DOTALL)
+_CONSENT = ("trust", "trust_code", "trust_remote_code")
 
 
 class ClassesNeededError(ModelError):
@@ -27,36 +34,54 @@ class Reference:
         argument: Whose value it is, for messages.
         text: The whole of it, for messages.
         name: A name, a folder, a file, or `file.py:function`.
+        kind: One of `KINDS`, `"python"` for `file.py:function`, or `"file"`.
         weights: A file, or the name of published weights; None where there is none.
         options: By name; `"true"` for one without a value.
+        trust: Whether code that belongs to the model may run; or the names of the types of a file
+            of skops that are trusted.
     """
 
     argument: str
     text: str
     name: str
+    kind: str = "file"
     weights: str | None = None
     options: dict[str, str] = field(default_factory=dict)
+    trust: bool | Collection[str] = False
 
     @classmethod
-    def parse(cls, argument: str, text: str, rest: str) -> Reference:
-        """Return the parts of `rest`, which is `text` without its kind."""
-        name, mark, asked = rest.partition("?")
+    def parse(cls, argument: str, text: str, trust: bool | Collection[str] = False) -> Reference:
+        """Return the parts of a reference.
+
+        A path may contain an @: weights are named behind the last part of a reference only, and
+        only where an architecture is named.
+        """
+        kind, colon, rest = text.partition(":")
+        if not colon or kind not in KINDS:
+            kind, rest = "file", text
+        name, given = rest, ""
+        if "?" in rest and not Path(rest).expanduser().exists():
+            name, _, given = rest.rpartition("?")
         options: dict[str, str] = {}
-        for each in asked.split("&") if mark else ():
-            key, given, value = each.partition("=")
-            if not key or key in options or (given and not value):
+        for each in given.split("&") if name != rest else ():
+            key, equals, value = each.partition("=")
+            if not key or key in options or (equals and not value):
                 raise ArgumentError(
                     f"`{argument}` must have options such as ?size=64&max_length=128, got {text!r};"
                     " correct it"
                 )
-            options[key] = value if given else "true"
-        name, at, weights = name.partition("@")
-        if not name or (at and not weights):
+            options[key] = value if equals else "true"
+        weights: str | None = None
+        if kind in ("timm", "torchvision") and "@" in name:
+            name, _, weights = name.partition("@")
+        elif kind == "file" and (code := _PYTHON.fullmatch(name)):
+            kind, name, weights = "python", code[1], code[2]
+        if not name or weights == "":
             raise ArgumentError(
                 f"`{argument}` must name a model, and weights behind an @, got {text!r}; complete "
                 "it, such as timm:resnet18@weights.safetensors"
             )
-        return cls(argument, text, name, weights or None, options)
+        return cls(argument, text, name, kind, weights, options, trust)
 
     @property
     def file(self) -> Path:
@@ -71,26 +96,29 @@ class Reference:
     @property
     def weight_file(self) -> Path | None:
         """The file of the weights; None if there are none, or they are published ones."""
-        if self.weights is None:
+        if self.weights is None or not (self.weights.endswith(WEIGHT_FILES) or "/" in self.weights):
             return None
-        if self.weights.endswith(WEIGHT_FILES) or "/" in self.weights:
-            return Path(self.weights).expanduser()
-        return None
+        return Path(self.weights).expanduser()
 
-    def check(self, options: Sequence[str] = (), weights: bool = False) -> None:
-        """Refuse options that this kind of model does not have, and weights where it has them."""
+    def check_options(self, *known: str) -> None:
+        """Refuse options that this kind of model does not have.
+
+        Raises:
+            ArgumentError: It has others, or consents to foreign code, which is not for the
+                reference to say.
+        """
         for name in self.options:
-            if name not in options:
-                has = f"it has {', '.join(options)}" if options else "it has none"
+            if name in _CONSENT:
+                raise ArgumentError(
+                    f"`{self.argument}` {self.text!r} cannot consent to code itself ({name}); pass "
+                    "trust=True, on the command line --trust, and leave it out"
+                )
+            if name not in known:
+                has = f"it has {', '.join(known)}" if known else "it has none"
                 raise ArgumentError(
                     f"`{self.argument}` must have options of its kind, got {name!r} in "
-                    f"{self.text!r}; {did_you_mean(name, options) or has}"
+                    f"{self.text!r}; {did_you_mean(name, known) or has}"
                 )
-        if self.weights is not None and not weights:
-            raise ArgumentError(
-                f"`{self.argument}` names a model with its weights, got others behind the @ in "
-                f"{self.text!r}; leave them out"
-            )
 
     def number(self, option: str) -> int | None:
         """Return an option that is a positive integer; None if it is not there."""
@@ -113,13 +141,27 @@ class Reference:
 
     def flag(self, option: str) -> bool:
         """Tell whether an option is given that has no value."""
-        value = self.options.get(option)
-        if value not in (None, "true"):
-            raise ArgumentError(
-                f"`{option}` has no value, got {value!r} in {self.text!r}; write ?{option}, or "
-                "leave it out"
+        return self.one_of(option, ("true",)) is not None
+
+    def image_inputs(self) -> ImageInputs | None:
+        """Return the preprocessing of `?mean=0.5,0.5,0.5&std=0.5,0.5,0.5&size=224`; None without.
+
+        Raises:
+            ArgumentError: An option is not a list of numbers.
+        """
+        if self.options.keys().isdisjoint(IMAGE_OPTIONS):
+            return None
+        try:
+            mean, std = (
+                [float(each) for each in self.options.get(name, default).split(",")]
+                for name, default in (("mean", "0"), ("std", "1"))
             )
-        return value is not None
+        except ValueError as error:
+            raise ArgumentError(
+                "`mean` and `std` must be numbers, one for each channel, got "
+                f"{self.text!r}; write mean=0.5,0.5,0.5"
+            ) from error
+        return ImageInputs(self.number("size"), self.number("size"), mean, std)
 
     @contextmanager
     def loading(self, advice: str) -> Iterator[None]:

@@ -1,0 +1,246 @@
+"""Models as programs in a file: of ONNX, run by ONNX Runtime, and of torch.export."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tutelage.datasets import Columns
+from tutelage.errors import ArgumentError, ModelError
+from tutelage.exporting import ABOUT
+from tutelage.identity import identity
+from tutelage.layers import Prepared
+from tutelage.references.hugging_face import Hub, text_inputs
+from tutelage.references.reference import IMAGE_OPTIONS, Reference
+from tutelage.teachers import Predictor, Teacher
+
+_FLOATS = ("tensor(float)", "tensor(double)", "tensor(float16)")
+_DTYPES: dict[str, Any] = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(uint8)": np.uint8,
+    "tensor(string)": object,
+}
+
+
+def load_onnx(reference: Reference, classes: int | None) -> Teacher:
+    """Return a model of ONNX as a teacher.
+
+    It is given raw inputs as they are, or images normalised by `?mean=` and `?std=`, or the tokens
+    of texts by `?tokenizer=FOLDER`. `?output=NAME` chooses one of several outputs;
+    `?probabilities` says that it is one of probabilities, and `?binary` that these are of binary
+    labels.
+
+    Raises:
+        ArgumentError: There is no such file.
+        ModelError: It is damaged, or has other inputs or outputs.
+    """
+    own = ("binary", "max_length", "output", "probabilities", "tokenizer")
+    reference.check_options(*own, *IMAGE_OPTIONS)
+    path, folder = reference.file, reference.options.get("tokenizer")
+    for package in ("onnxruntime", "onnx"):
+        reference.needs(package, "onnx")
+    prepare: Callable[[Any], Any] | None = reference.image_inputs()
+    if folder is not None:
+        if prepare is not None:
+            raise ArgumentError(
+                f"inputs must be texts or images, got options of both in {reference.text!r}; leave "
+                f"out {', '.join(IMAGE_OPTIONS)}"
+            )
+        prepare = text_inputs(Hub(replace(reference, name=folder)))
+    with reference.loading("copy it again, with the files that belong to it, or export it again"):
+        model = OnnxModel(path, reference.options.get("output"), prepare)
+    reference.check_classes(model.outputs, classes)
+    binary, probabilities = reference.flag("binary"), reference.flag("probabilities")
+    return Predictor(model, probabilities=probabilities or binary, binary=binary)
+
+
+class OnnxModel:
+    """A function of arrays, or of arrays of texts.
+
+    Args:
+        path: The file.
+        output: The name of the output; None if there is one only.
+        prepare: From raw inputs to the model's inputs: a tensor, or a dict of them by name.
+
+    `own` are the columns of the table that the file was trained on, where it tells them; rows of
+    `columns` become rows of these.
+
+    Raises:
+        ModelError: It has other inputs or outputs.
+    """
+
+    def __init__(
+        self, path: Path, output: str | None, prepare: Callable[[Any], Any] | None
+    ) -> None:
+        import onnxruntime  # noqa: PLC0415 - an extra
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # errors are raised
+        options.intra_op_num_threads = torch.get_num_threads()
+        self.path, self.output, self.prepare = path, output, prepare
+        self.session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+        self.digest = " ".join(digest_of(each) for each in (path, *_weight_files(path)))
+        # Of a student that `tutelage export` wrote.
+        about = json.loads(self.session.get_modelmeta().custom_metadata_map.get(ABOUT, "{}"))
+        self.class_names = tuple(about.get("classes", ())) or None
+        own = about.get("inputs", {})
+        self.own = Columns.of_json(own) if own.get("by") == "table" else None
+        self.columns: Columns | None = None
+        self.inputs = {each.name: each.type for each in self.session.get_inputs()}
+        found = {each.name: each for each in self.session.get_outputs()}
+        chosen = [each for each in found.values() if each.type in _FLOATS]
+        if output is not None:
+            chosen = [each for name, each in found.items() if name == output]
+        if len(chosen) != 1:
+            kinds = ", ".join(f"{name} ({each.type})" for name, each in found.items())
+            raise ModelError(
+                f"the output of {path.name} must be one tensor of floats, got {kinds}; choose it "
+                "by ?output=NAME (of scikit-learn, export with zipmap=False)"
+            )
+        self.name, self.output_name = path.name, chosen[0].name
+        last = chosen[0].shape[-1] if chosen[0].shape else None
+        self.outputs = last if isinstance(last, int) else None
+        """The number of outputs, if the file tells it."""
+        if not self.inputs or not all(kind in _DTYPES for kind in self.inputs.values()):
+            raise ModelError(
+                f"{path.name} must have inputs of numbers or texts, got "
+                f"{', '.join(f'{name} ({kind})' for name, kind in self.inputs.items()) or 'none'}"
+            )
+
+    def __call__(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """Return the outputs for raw inputs."""
+        given: Any = raw
+        if self.prepare is not None:
+            given = self.prepare(raw.tolist() if raw.dtype == object else torch.from_numpy(raw))
+        elif self.columns is not None and self.own is not None:
+            given = self.own.recoded(raw, self.columns)
+        elif self.columns is not None and len(self.inputs) > 1:  # one for each column
+            frame = self.columns.frame(raw)
+            given = {str(name): frame[name].to_numpy()[:, None] for name in frame.columns}
+        elif self.columns is not None:
+            given = numbers_of(self.columns, raw)
+        if not isinstance(given, dict):
+            given = {next(iter(self.inputs)): given}
+        missing = self.inputs.keys() - given.keys()
+        if missing:
+            raise ModelError(
+                f"{self.name} has inputs that are not given, {', '.join(sorted(missing))}; "
+                "name them as the columns of the table, or give the folder of the tokenizer that "
+                "belongs to it: ?tokenizer=FOLDER"
+            )
+        feed = {name: self._cast(name, kind, given[name]) for name, kind in self.inputs.items()}
+        return np.asarray(self.session.run([self.output_name], feed)[0])
+
+    def _cast(self, name: str, kind: str, given: Any) -> NDArray[Any]:
+        """Return an input in the model's type; refuse what integers would cut off."""
+        array = np.asarray(given)
+        with np.errstate(invalid="ignore"):  # NaN is no integer
+            found = array.astype(_DTYPES[kind])
+        if array.dtype.kind == "f" and found.dtype.kind in "iu" and not (found == array).all():
+            raise ModelError(
+                f"the inputs of {self.name} must be integers, {kind} for {name!r}, got other "
+                f"numbers from {array.min():g} to {array.max():g} (images are given in [0, 1]); "
+                "export it with an input of floats, or load it in your own code: file.py:function"
+            )
+        return found
+
+    def fingerprint(self) -> str:
+        """Return a hash of the file and its weights, with the preprocessing."""
+        columns = "" if self.columns is None else identity(self.columns)
+        return f"onnx {self.digest} {self.output_name} {self.prepare!r} {columns}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OnnxModel, (self.path, self.output, self.prepare), {"columns": self.columns}
+
+
+def numbers_of(columns: Columns, rows: NDArray[Any]) -> NDArray[np.float64]:
+    """Return rows for a model that was fitted on arrays, in the order of the file.
+
+    Numbers are as the file has them, also where they are categories; texts are codes.
+    """
+    from pandas.api.types import is_numeric_dtype  # noqa: PLC0415 - heavy
+
+    found, frame = np.array(rows, dtype=np.float64), columns.frame(rows)
+    for at, name in enumerate(frame.columns):
+        if is_numeric_dtype(frame[name].dtype):
+            found[:, at] = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
+    return found
+
+
+def _weight_files(path: Path) -> list[Path]:
+    """Return the files beside a model that hold its weights, as exporters write large ones."""
+    import onnx  # noqa: PLC0415 - an extra
+
+    tensors = onnx.load(path, load_external_data=False).graph.initializer
+    entries = (entry for tensor in tensors for entry in tensor.external_data)
+    return [path.parent / name for name in sorted({e.value for e in entries if e.key == "location"})]
+
+
+def digest_of(path: Path) -> str:
+    """Return a hash of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+class Exported(nn.Module):
+    """A program of torch.export as a teacher: it has no layers by name, and is not trained.
+
+    Args:
+        program: What `torch.export.load` returned.
+    """
+
+    def __init__(self, program: Any) -> None:
+        super().__init__()
+        self.program = program.module()
+        self.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Exported:
+        """Set the mode of this module alone, since that of a program cannot be changed."""
+        self.training = mode
+        return self
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the program returns."""
+        return self.program(*args, **kwargs)
+
+
+def load_exported(reference: Reference, classes: int | None) -> nn.Module:
+    """Return a program that `torch.export.save` wrote, if the caller trusts it.
+
+    Its format has pickles, expressions that are evaluated, and code that is generated from names
+    in the file, so a file can be made that runs code when it is loaded.
+
+    Raises:
+        ArgumentError: There is no such file.
+        ModelError: It is not trusted, or damaged.
+    """
+    del classes  # the number of outputs is known by running it only
+    reference.check_options(*IMAGE_OPTIONS)
+    path, prepare = reference.file, reference.image_inputs()
+    if reference.trust is not True:
+        raise ModelError(
+            f"`{reference.argument}` {reference.text!r} is a program of torch.export, which can "
+            "run code when it is loaded; if you trust where it comes from, pass trust=True, on the "
+            "command line --trust, or use ONNX or safetensors instead"
+        )
+    advice = "copy it again, or export it again with the installed version of PyTorch"
+    with reference.loading(advice), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = Exported(torch.export.load(path))
+    return model if prepare is None else Prepared(model, prepare)
