@@ -26,7 +26,7 @@ def path(tmp_path):
 
 
 def test_a_program_that_is_trusted_is_a_teacher(path):
-    teacher = load_model("teacher", f"{path}?trust_code")
+    teacher = load_model("teacher", str(path), trust=True)
     assert torch.equal(teacher(ROWS), network()(ROWS))
     data = [(row, index % 3) for index, row in enumerate(ROWS)]
     run = tl.distill(teacher, nn.Linear(4, 3), train=data, objective=tl.SoftTargets(2), epochs=1)
@@ -34,14 +34,16 @@ def test_a_program_that_is_trusted_is_a_teacher(path):
 
 
 def test_others_are_refused(path):
-    with pytest.raises(ModelError, match=r"can run code when it is loaded; .*\?trust_code"):
+    with pytest.raises(ModelError, match=r"can run code when it is loaded; .* pass trust=True"):
         load_model("teacher", str(path))
+    with pytest.raises(ArgumentError, match="cannot consent to code itself"):
+        load_model("teacher", f"{path}?trust_code")
 
 
 def test_damaged_files_are_refused(path):
     path.write_bytes(path.read_bytes()[:900])
-    with pytest.raises(ModelError, match="must be a whole file"):
-        load_model("teacher", f"{path}?trust_code")
+    with pytest.raises(ModelError, match="could not be loaded"):
+        load_model("teacher", str(path), trust=True)
 
 
 def test_files_that_do_not_exist_are_refused():

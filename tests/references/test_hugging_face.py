@@ -242,7 +242,7 @@ def test_a_sentence_encoder_is_a_transformer_with_pooling(saved):
     with pytest.raises(ModelError, match=r"mean or the first of them, got \['pooling_mode_max"):
         load_model("teacher", f"sentence-transformers:{folder}")
     (folder / "modules.json").write_text(json.dumps([{"type": "os.system"}, *modules]))
-    with pytest.raises(ModelError, match=r"must consist of a transformer, .* got system, Transf"):
+    with pytest.raises(ModelError, match=r"must consist of a transformer .* got system, Transf"):
         load_model("teacher", f"sentence-transformers:{folder}")
 
 
@@ -261,8 +261,8 @@ def test_a_model_of_onnx_is_given_the_tokens_of_texts(tmp_path):
         for each in ("input_ids", "attention_mask")
     ]
     path = onnx_file(tmp_path / "m.onnx", nodes, inputs, weight=WEIGHT[:1])
-    with pytest.raises(ModelError, match=r"must have one input .*\?tokenizer=FOLDER"):
-        load_model("teacher", str(path))
+    with pytest.raises(ModelError, match=r"inputs that are not given, .*\?tokenizer=FOLDER"):
+        load_model("teacher", str(path)).signals(tl.Batch(torch.zeros(2, 3)), OUTPUT)
     teacher = load_model("teacher", f"{path}?tokenizer={tmp_path / 'tokens'}")
     found = teacher.signals(tl.Batch(["the cat sat", "the dog"]), OUTPUT).output
     sums = torch.tensor([[2.0 + 4 + 5 + 7 + 3], [2.0 + 4 + 6 + 3]])
@@ -299,8 +299,8 @@ class TestBadInput:
             load_model("teacher", f"hf:{folder}?max_length=99")
 
     def test_an_unknown_option_is_refused(self, saved):
-        with pytest.raises(ArgumentError, match="did you mean 'trust_remote_code'"):
-            load_model("teacher", f"hf:{saved(hf.BertModel(config()))}?trust_remote")
+        with pytest.raises(ArgumentError, match="did you mean 'max_length'"):
+            load_model("teacher", f"hf:{saved(hf.BertModel(config()))}?maxlength=3")
 
 
 class TestSafety:
@@ -308,17 +308,36 @@ class TestSafety:
         "settings",
         [
             {"auto_map": {"AutoConfig": "evil.EvilConfig"}, "model_type": "evil"},
-            {"auto_map": {"AutoModel": "evil.EvilModel"}},
+            {"auto_map": {"AutoModelForSequenceClassification": "evil.EvilModel"}},
             {"_attn_implementation": "evil/kernel"},
             {"text_config": {"attn_implementation": "evil/kernel"}},
         ],
     )
-    def test_code_in_a_repository_does_not_run(self, settings, saved, tmp_path):
+    @pytest.mark.parametrize("of_the_reference", [False, True])
+    def test_code_in_a_repository_does_not_run(self, settings, of_the_reference, saved, tmp_path):
+        """Where the library transformers has the class itself, it takes that."""
         folder = changed(saved(hf.BertForSequenceClassification(config())), **settings)
         (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-        with pytest.raises(ModelError, match=r"names code that would be run, .*\?trust_remote_c"):
-            load_model("teacher", f"hf:{folder}")
+        try:
+            load_model("teacher", f"hf:{folder}{'?trust_remote_code' * of_the_reference}")
+        except ModelError as error:
+            assert "with trust=True" in str(error)  # noqa: PT017 - not all are refused
+        except ArgumentError as error:
+            assert "cannot consent to code itself" in str(error)  # noqa: PT017
         assert not (tmp_path / "ran").exists()
+
+    def test_code_in_a_repository_runs_where_the_caller_trusts_it(self, saved):
+        model = hf.BertForSequenceClassification(config()).eval()
+        settings = {"auto_map": {"AutoModelForSequenceClassification": "own.Own"}}
+        folder = changed(saved(model), **settings)
+        (folder / "own.py").write_text(
+            "import transformers\nclass Own(transformers.BertForSequenceClassification): pass"
+        )
+        found = load_model("teacher", f"hf:{folder}", trust=True)
+        assert type(found.wrapped).__name__ == "Own"
+        assert torch.equal(
+            found.eval()(TEXTS).logits, load_model("x", f"hf:{folder}")(TEXTS).logits
+        )
 
     def test_a_malicious_pickle_in_the_folder_does_not_run(self, saved, tmp_path):
         class Evil:
@@ -342,5 +361,5 @@ class TestSafety:
         with pytest.raises(ModelError, match="could not be loaded: SafetensorError"):
             load_model("teacher", f"hf:{folder}")
         (folder / "config.json").write_text("{")
-        with pytest.raises(ModelError, match="could not be loaded: JSONDecodeError"):
+        with pytest.raises(ModelError, match="could not be loaded: OSError"):
             load_model("teacher", f"hf:{folder}")

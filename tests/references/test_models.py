@@ -102,6 +102,13 @@ def test_another_image_size(name):
     assert model(RAW).shape == (2, 2)
 
 
+@pytest.mark.parametrize("place", ["me@work", "50% off?", "a=b&c"])
+def test_paths_may_have_any_characters(place, tmp_path, saved):
+    (tmp_path / place).mkdir()
+    path = saved(timm.create_model("test_resnet", num_classes=7), f"{place}/w.safetensors")
+    assert load_model("x", f"timm:test_resnet@{path}").eval()(RAW).shape == (2, 7)
+
+
 def test_models_of_python_with_weights(tmp_path, saved, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "network_by_reference.py").write_text(NETWORK)
@@ -110,6 +117,12 @@ def test_models_of_python_with_weights(tmp_path, saved, monkeypatch):
     plain = load_model("teacher", "network_by_reference.py:network")
     found = load_model("teacher", f"network_by_reference.py:network@{path}")
     assert torch.equal(found.weight, other.weight)
+    (tmp_path / "me@work").mkdir()
+    for each in (path, tmp_path / "network_by_reference.py"):
+        each.rename(tmp_path / "me@work" / each.name)
+    found = load_model("t", "me@work/network_by_reference.py:network@me@work/w.safetensors")
+    assert torch.equal(found.weight, other.weight)
+    monkeypatch.chdir("me@work")
     assert not torch.equal(plain.weight, other.weight)
     with pytest.raises(ModelError, match="or a function that returns one, got Estimator"):
         load_model("teacher", "network_by_reference.py:Estimator")

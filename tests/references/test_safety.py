@@ -1,4 +1,4 @@
-"""No file of weights can run code, fill the memory, or end in anything but an error of ours."""
+"""No file of weights can run code, or end in anything but an error of ours."""
 
 import json
 import os
@@ -42,11 +42,11 @@ def test_the_payload_would_run(tmp_path):
     assert (tmp_path / "ran").exists()
 
 
-def repacked(source, target, changes=None, compression=zipfile.ZIP_STORED):
+def repacked(source, target, changes):
     """Write an archive again with other contents, by the end of their names."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", compression) as new:
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for name in old.namelist():
-            content = next((c for end, c in (changes or {}).items() if name.endswith(end)), None)
+            content = next((c for end, c in changes.items() if name.endswith(end)), None)
             new.writestr(name, old.read(name) if content is None else content)
 
 
@@ -65,7 +65,7 @@ class TestPickles:
         state = {"conv1.weight": torch.zeros(2), "fc.bias": evil}
         for legacy in (False, True):
             torch.save(wrap(state), path, _use_new_zipfile_serialization=not legacy)
-            with pytest.raises(ModelError, match=r"weights only, got something .*save_file"):
+            with pytest.raises(ModelError, match=r"weights alone, and whole, got .*save_file"):
                 load_model("teacher", f"{ARCHITECTURE}@{path}")
 
     @pytest.mark.parametrize("ending", ["pt", "safetensors"])
@@ -79,7 +79,7 @@ class TestPickles:
 
     def test_a_whole_module_as_weights_is_refused(self, tmp_path):
         torch.save(timm.create_model("test_resnet"), tmp_path / "model.pt")
-        with pytest.raises(ModelError, match="weights only, got something that would run code"):
+        with pytest.raises(ModelError, match="weights alone, and whole, got UnpicklingError"):
             load_model("teacher", f"{ARCHITECTURE}@{tmp_path / 'model.pt'}")
 
     def test_a_pickle_within_a_file_of_skops_is_not_read(self, evil, tmp_path):
@@ -95,30 +95,7 @@ class TestPickles:
             load_model("teacher", str(path))
 
 
-class TestBombs:
-    def test_a_compressed_checkpoint_is_refused(self, tmp_path):
-        torch.save({"w": torch.zeros(2_500_000)}, tmp_path / "large.pt")
-        path = tmp_path / "bomb.pt"
-        repacked(tmp_path / "large.pt", path, compression=zipfile.ZIP_DEFLATED)
-        assert path.stat().st_size < 50_000
-        with pytest.raises(ModelError, match="would expand to 10,00"):
-            load_model("teacher", f"{ARCHITECTURE}@{path}")
-
-    def test_an_estimator_that_expands_is_refused(self, tmp_path):
-        path = tmp_path / "bomb.skops"
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("schema.json", b" " * 120_000_000)
-        with pytest.raises(ModelError, match="would expand to 120,000,000"):
-            load_model("teacher", str(path))
-
-    def test_a_tensor_that_claims_a_shape_is_refused(self, tmp_path):
-        model = timm.create_model("test_resnet")
-        state = model.state_dict()
-        state["fc.weight"] = torch.zeros(1).expand(10**9, state["fc.weight"].shape[1])
-        torch.save(state, tmp_path / "w.pt")
-        with pytest.raises(ModelError, match=r"all numbers of its tensors, got 'fc\.weight'"):
-            load_model("teacher", f"{ARCHITECTURE}@{tmp_path / 'w.pt'}")
-
+class TestDamage:
     def test_a_storage_that_claims_a_size_is_refused(self, tmp_path):
         torch.save({"w": torch.zeros(4)}, tmp_path / "w.pt")
         with zipfile.ZipFile(tmp_path / "w.pt") as archive:
@@ -126,7 +103,7 @@ class TestBombs:
         claimed = content.replace(b"K\x04tq", b"J" + struct.pack("<i", 10**9) + b"tq", 1)
         assert claimed != content
         repacked(tmp_path / "w.pt", tmp_path / "lie.pt", {"data.pkl": claimed})
-        with pytest.raises(ModelError, match="must be a whole file of PyTorch"):
+        with pytest.raises(ModelError, match="weights alone, and whole"):
             load_model("teacher", f"{ARCHITECTURE}@{tmp_path / 'lie.pt'}")
 
     def test_safetensors_that_claim_a_size_are_refused(self, tmp_path):
@@ -135,11 +112,9 @@ class TestBombs:
         header = json.dumps({"fc.weight": entry}).encode()
         for length in (len(header), 10**15):
             path.write_bytes(struct.pack("<Q", length) + header + bytes(16))
-            with pytest.raises(ModelError, match="must be a whole safetensors file"):
+            with pytest.raises(ModelError, match="weights alone, and whole"):
                 load_model("teacher", f"{ARCHITECTURE}@{path}")
 
-
-class TestDamage:
     @pytest.mark.parametrize("ending", ["safetensors", "pth"])
     def test_truncated_weights_are_refused(self, ending, tmp_path):
         state, path = timm.create_model("test_resnet").state_dict(), tmp_path / f"w.{ending}"
@@ -152,32 +127,3 @@ class TestDamage:
             path.write_bytes(whole[:size])
             with pytest.raises(TutelageError):
                 load_model("teacher", f"{ARCHITECTURE}@{path}")
-
-
-class TestPaths:
-    @pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../b", "C:\\outside"])
-    @pytest.mark.parametrize("ending", ["pt", "skops"])
-    def test_archives_that_name_files_elsewhere_are_refused(self, name, ending, tmp_path):
-        path = tmp_path / f"m.{ending}"
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr(name, b"content")
-        with pytest.raises(ModelError, match="files under its own folder, got"):
-            load_model("teacher", str(path) if ending == "skops" else f"{ARCHITECTURE}@{path}")
-
-    @pytest.mark.parametrize("name", [".", "./", "/"])
-    @pytest.mark.parametrize("ending", ["pt", "skops"])
-    def test_archives_that_name_folders_alone_are_refused(self, name, ending, tmp_path):
-        path = tmp_path / f"m.{ending}"
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr(name, b"")
-        with pytest.raises(ModelError):
-            load_model("teacher", str(path) if ending == "skops" else f"{ARCHITECTURE}@{path}")
-
-    def test_an_index_that_names_files_elsewhere_is_refused(self, tmp_path):
-        folder = tmp_path / "model"
-        folder.mkdir()
-        (folder / "config.json").write_text("{}")
-        index = {"weight_map": {"a": "here.safetensors", "b": "../elsewhere.safetensors"}}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-        with pytest.raises(ModelError, match=r"files of its own folder, got '\.\./elsewhere"):
-            load_model("teacher", f"hf:{folder}")

@@ -353,7 +353,9 @@ class Builder:
         number of outputs that another model must have; None for those that it has.
         """
         if not is_python(reference):
-            return partial(references.load_model, argument, reference, classes=outputs)
+            return partial(
+                references.load_model, argument, reference, classes=outputs, trust=self.trust
+            )
         found = find(argument, reference)
         if isinstance(found, nn.Module):
             return partial(deepcopy, found)

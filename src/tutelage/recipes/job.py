@@ -125,7 +125,7 @@ class Job:
             root: Any = getattr(getattr(self.model, name), "root", None)
             if isinstance(root, ModelName):
                 with self.build.at((name,)):
-                    self.build.tokens = text_inputs_of(name, root.root)
+                    self.build.tokens = text_inputs_of(name, root.root, trust=self.build.trust)
                 return
 
     def _load_teacher(self) -> None:

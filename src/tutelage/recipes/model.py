@@ -53,6 +53,7 @@ from tutelage.recipes.signatures import (
     translate,
     type_hints,
 )
+from tutelage.references.reference import code_in
 from tutelage.schedules import Schedule
 from tutelage.signals import Batch
 from tutelage.studies import Arm, Sweep, study
@@ -486,8 +487,8 @@ def code_of(given: Any) -> Iterator[str]:
     elif isinstance(given, Section):
         given = {name: getattr(given, name) for name in type(given).model_fields}
     if isinstance(given, (ModelName, FunctionName, DataSpec)) and isinstance(given.root, str):
-        name = given.root.partition("@")[0]
-        if is_python(name) and not name.startswith("tutelage.recipes.fitted:"):
+        name = code_in(given.root)
+        if name is not None and not name.startswith("tutelage.recipes.fitted:"):
             yield name
     elif isinstance(given, RootModel):
         yield from code_of(given.root)

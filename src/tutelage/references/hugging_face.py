@@ -97,9 +97,8 @@ class Hub:
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         advice = (
-            "check its name, the network, and that it is whole (an adapter is merged into its "
-            "model first); if it is made of code in its repository, read that, and if you trust "
-            "it, pass trust=True, on the command line --trust"
+            "check its name, the network, and that it is whole; code in its repository runs only "
+            "with trust=True, on the command line --trust"
         )
         try:
             with self.reference.loading(advice):

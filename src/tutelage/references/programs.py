@@ -134,7 +134,7 @@ class OnnxModel:
             frame = self.columns.frame(raw)
             given = {str(name): frame[name].to_numpy()[:, None] for name in frame.columns}
         elif self.columns is not None:
-            given = numbers_of(self.columns, raw)
+            given = array_of(self.columns, raw)
         if not isinstance(given, dict):
             given = {next(iter(self.inputs)): given}
         missing = self.inputs.keys() - given.keys()
@@ -169,17 +169,23 @@ class OnnxModel:
         return OnnxModel, (self.path, self.output, self.prepare), {"columns": self.columns}
 
 
-def numbers_of(columns: Columns, rows: NDArray[Any]) -> NDArray[np.float64]:
+def array_of(columns: Columns, rows: NDArray[Any]) -> NDArray[np.float64]:
     """Return rows for a model that was fitted on arrays, in the order of the file.
 
-    Numbers are as the file has them, also where they are categories; texts are codes.
+    Numbers are as the file has them, also where they are categories; texts are codes, their
+    positions among all of the file, sorted, and NaN where they are missing.
     """
-    from pandas.api.types import is_numeric_dtype  # noqa: PLC0415 - heavy
+    import pandas as pd  # noqa: PLC0415 - heavy
 
-    found, frame = np.array(rows, dtype=np.float64), columns.frame(rows)
-    for at, name in enumerate(frame.columns):
-        if is_numeric_dtype(frame[name].dtype):
-            found[:, at] = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
+    frame = columns.frame(rows)
+    found = np.empty(frame.shape)
+    for at, (label, cells) in enumerate(frame.items()):
+        column = next(each for each in columns.columns if each.name == str(label).strip())
+        if column.kind == "category" and not pd.api.types.is_numeric_dtype(cells.dtype):
+            codes = pd.Categorical(cells, categories=list(column.categories)).codes
+            found[:, at] = np.where(codes < 0, np.nan, codes)
+        else:
+            found[:, at] = cells.to_numpy(dtype=np.float64, na_value=np.nan)
     return found
 
 
@@ -189,7 +195,9 @@ def _weight_files(path: Path) -> list[Path]:
 
     tensors = onnx.load(path, load_external_data=False).graph.initializer
     entries = (entry for tensor in tensors for entry in tensor.external_data)
-    return [path.parent / name for name in sorted({e.value for e in entries if e.key == "location"})]
+    return [
+        path.parent / name for name in sorted({e.value for e in entries if e.key == "location"})
+    ]
 
 
 def digest_of(path: Path) -> str:

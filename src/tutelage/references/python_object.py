@@ -124,7 +124,9 @@ class _Files:
     """Finds the modules below this one, also in another process that unpickles an object."""
 
     @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None, target: object = None) -> ModuleSpec | None:
+    def find_spec(
+        name: str, path: Sequence[str] | None, target: object = None
+    ) -> ModuleSpec | None:
         """Return how a file is imported; None for all other modules."""
         del path, target
         parent, _, file = name.rpartition(".")

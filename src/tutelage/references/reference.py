@@ -19,11 +19,18 @@ WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 """Files that may hold the weights of an architecture."""
 IMAGE_OPTIONS = ("mean", "size", "std")
 _PYTHON = re.compile(r"(.+\.py:[\w.]+|[\w.]+:[\w.]+)(?:@(.*))?", re.DOTALL)
+_OPTIONS = re.compile(r"(.*?)\?(\w+(?:=[^&?]*)?(?:&\w+(?:=[^&?]*)?)*)", re.DOTALL)
 _CONSENT = ("trust", "trust_code", "trust_remote_code")
 
 
 class ClassesNeededError(ModelError):
     """A model without an output layer needs the number of classes, which is not known."""
+
+
+def code_in(text: str) -> str | None:
+    """Return the `file.py:name` or `package.module:name` in a reference, without its weights."""
+    found = None if text.partition(":")[0] in KINDS else _PYTHON.fullmatch(text)
+    return None if found is None else found[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +60,23 @@ class Reference:
     def parse(cls, argument: str, text: str, trust: bool | Collection[str] = False) -> Reference:
         """Return the parts of a reference.
 
-        A path may contain an @: weights are named behind the last part of a reference only, and
-        only where an architecture is named.
+        A path may contain @ and ?: weights are named behind the name of an architecture only, and
+        options are words.
         """
         kind, colon, rest = text.partition(":")
         if not colon or kind not in KINDS:
             kind, rest = "file", text
-        name, given = rest, ""
-        if "?" in rest and not Path(rest).expanduser().exists():
-            name, _, given = rest.rpartition("?")
         options: dict[str, str] = {}
-        for each in given.split("&") if name != rest else ():
+        found = None if Path(rest).expanduser().exists() else _OPTIONS.fullmatch(rest)
+        for each in found[2].split("&") if found else ():
             key, equals, value = each.partition("=")
-            if not key or key in options or (equals and not value):
+            if key in options or (equals and not value):
                 raise ArgumentError(
                     f"`{argument}` must have options such as ?size=64&max_length=128, got {text!r};"
                     " correct it"
                 )
             options[key] = value if equals else "true"
+        name = found[1] if found else rest
         weights: str | None = None
         if kind in ("timm", "torchvision") and "@" in name:
             name, _, weights = name.partition("@")

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tutelage.datasets import Columns
 from tutelage.errors import ModelError, some_of
 from tutelage.identity import identity
-from tutelage.references.programs import OnnxModel, digest_of
+from tutelage.references.programs import OnnxModel, array_of, digest_of
 from tutelage.references.reference import Reference
 from tutelage.teachers import Predictor, Teacher
 
@@ -29,6 +29,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ADVICE = "copy it again, or write it by save_model"
+_PLAIN = (
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.neighbors._ball_tree.BallTree",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.tree._tree.Tree",
+)
+"""Types that hold arrays alone and that skops asks about, such as the trees of any forest."""
 _LIGHTGBM_CLASSES = ("binary", "cross_entropy", "multiclass", "multiclassova")
 _CATBOOST_BINARY = ("MultiLogloss", "MultiCrossEntropy")
 _CATBOOST_CLASSES = ("Logloss", "CrossEntropy", "MultiClass", "MultiClassOneVsAll")
@@ -67,7 +77,7 @@ class TableModel:
                 "tutelage.references.with_columns(teacher, columns)"
             )
         if self.features is None:
-            return np.asarray(self.predict(numbers_of(self.columns, rows)))
+            return np.asarray(self.predict(array_of(self.columns, rows)))
         frame = self.columns.frame(rows)
         # LightGBM writes _ for spaces.
         names = {re.sub(r"\s", "_", str(each)): each for each in frame.columns}
@@ -142,7 +152,8 @@ def load_estimator(reference: Reference, classes: int | None) -> Teacher:
     advice = "write it again by skops.io.dump(model, path), with the installed versions"
     with reference.loading(advice):
         unknown = io.get_untrusted_types(file=path)
-        if refused := [each for each in unknown if trust is not True and each not in (trust or ())]:
+        known = {*_PLAIN, *(() if isinstance(trust, bool) else trust)}
+        if refused := [each for each in unknown if trust is not True and each not in known]:
             raise ModelError(
                 f"`{reference.argument}` {reference.text!r} has types that could run code when "
                 f"they are loaded: {', '.join(refused)}; if you trust where it comes from, pass "
@@ -201,6 +212,9 @@ def load_xgboost(reference: Reference, classes: int | None) -> Teacher:
     reference.check_options()
     path, xgboost = reference.file, reference.needs("xgboost", "boosting")
     with reference.loading(_ADVICE):
+        content = path.read_bytes().strip()
+        if not content.startswith(b"{") or not content.endswith(b"}"):  # XGBoost may crash
+            raise ValueError("it lacks its beginning or its end")
         booster = xgboost.Booster()
         booster.load_model(path)
         config = json.loads(booster.save_config())["learner"]
@@ -253,9 +267,7 @@ def load_lightgbm(reference: Reference, classes: int | None) -> Teacher:
     of_arrays = names == tuple(f"Column_{at}" for at in range(len(names)))
     if known:
         reference.check_classes(max(int(booster.num_model_per_iteration()), 2), classes)
-    rows = TableModel(
-        "lightgbm.Booster", predict, digest_of(path), None if of_arrays else names
-    )
+    rows = TableModel("lightgbm.Booster", predict, digest_of(path), None if of_arrays else names)
     return Predictor(rows, probabilities=known)
 
 
@@ -281,9 +293,14 @@ def load_catboost(reference: Reference, classes: int | None) -> Teacher:
     coded = [names[at] for at in model.get_cat_feature_indices()]
 
     def predict(rows: Any) -> NDArray[Any]:
-        truths = [each for each in coded if getattr(rows, "dtypes", {}).get(each) == bool]
-        if truths:
-            _warn_of_truths(truths[0])
+        dtypes = getattr(rows, "dtypes", {})
+        while coded:
+            if str(dtypes.get(name := coded.pop())) == "bool":
+                logging.getLogger("tutelage").warning(
+                    f"the teacher (catboost.CatBoost) is given {name!r} as true and false; if it "
+                    "was fitted on the texts 'True' and 'False', which it would not know, write "
+                    f"read: {{dtype: {{{name}: str}}}}"
+                )
         found = np.asarray(model.predict_proba(rows) if known else model.predict(rows))
         return found[:, 0] if loss == "RMSEWithUncertainty" else found
 
@@ -292,15 +309,6 @@ def load_catboost(reference: Reference, classes: int | None) -> Teacher:
     rows = TableModel("catboost.CatBoost", predict, digest_of(path), None if of_arrays else names)
     rows.class_names = _names_of(own)
     return Predictor(rows, probabilities=known, binary=loss in _CATBOOST_BINARY)
-
-
-@cache
-def _warn_of_truths(column: str) -> None:
-    logging.getLogger("tutelage").warning(
-        f"the teacher (catboost.CatBoost) is given {column!r} as true and false, which are other "
-        "categories than the texts 'True' and 'False'; if it was fitted on these, read: {dtype: "
-        f"{{{column}: str}}}}"
-    )
 
 
 def _prepared_by(model: Any) -> Callable[[Any], Any]:
@@ -333,8 +341,7 @@ def _prepared_by(model: Any) -> Callable[[Any], Any]:
             found = [
                 str(column)
                 for column, kind in zip(frame.columns, infos.values(), strict=False)
-                if (kind == "none" and not is_numeric_dtype(frame[column]))
-                or kind[0] not in "[n"
+                if (kind == "none" and not is_numeric_dtype(frame[column])) or kind[0] not in "[n"
             ]
             for name, known in zip(found, lists, strict=False):
                 check_type("lightgbm.Booster", frame[name], known)
@@ -355,7 +362,13 @@ def _encoded(
 ) -> Iterator[tuple[str, list[Any]]]:
     """Yield the columns that the encoders in an estimator of scikit-learn get, and their lists."""
     seen = set() if seen is None else seen
-    for each in part.values() if isinstance(part, Mapping) else part if isinstance(part, (list, tuple)) else ():
+    for each in (
+        part.values()
+        if isinstance(part, Mapping)
+        else part
+        if isinstance(part, (list, tuple))
+        else ()
+    ):
         yield from _encoded(each, None, seen)
     if not type(part).__module__.startswith("sklearn.") or id(part) in seen:
         return
@@ -384,6 +397,8 @@ def _no_teacher(reference: Reference, name: str) -> ModelError:
 
 def _names_of(classes: Iterable[Any]) -> tuple[str, ...] | None:
     """Return class names as text, 1.0 as 1; None if there are none, or only numbers from 0."""
-    whole = (int(each) if isinstance(each, float) and each.is_integer() else each for each in classes)
+    whole = (
+        int(each) if isinstance(each, float) and each.is_integer() else each for each in classes
+    )
     names = tuple(str(each).strip() for each in whole)
     return None if names == tuple(map(str, range(len(names)))) else names
