@@ -96,7 +96,7 @@ def test_several_inputs_by_position(file):
         def forward(self, first, second):
             return first * 2 + second.sum(dim=1, keepdim=True)
 
-    data = TensorDataset(INPUTS, INPUTS[:, :2], torch.zeros(70, dtype=torch.long))
+    data = [((each, each[:2]), 0) for each in INPUTS]
     tl.export(Two(), data, file)
     found = outputs(file, input_0=INPUTS[:3], input_1=INPUTS[:3, :2])
     torch.testing.assert_close(found, Two()(INPUTS[:3], INPUTS[:3, :2]))
