@@ -14,10 +14,9 @@ from tutelage.data import randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import evaluating
 from tutelage.layers.capture import TRACES_CAPTURE, check_layers
-from tutelage.layers.gradients import check_gradients, eval_frozen_modules
 from tutelage.layers.language import shift_labels_for
-from tutelage.layers.own_loss import observe_student
 from tutelage.layers.prepared import tokenizer_of
+from tutelage.layers.student import check_gradients, eval_frozen_modules, observe_student
 from tutelage.nested import named_tensors
 from tutelage.objectives import Objective
 from tutelage.objectives._by_chunk import CHUNK_LOGITS_FROM, with_heads

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import tutelage as tl
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import ByWord
-from tutelage.layers.by_word import Pool, of_words
+from tutelage.layers.output import Pool, of_words
 from tutelage.signals import Batch
 
 

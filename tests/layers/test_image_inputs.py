@@ -66,12 +66,11 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("raw", "message"),
         [
-            ((images() * 255).byte(), r"floats in \[0, 1\], got uint8 .*divide bytes by 255"),
+            ((images() * 255).byte(), r"floats in \[0, 1\], .*, got uint8 .*divide bytes by 255"),
             (images() * 255, r"must lie in \[0, 1\], got values up to 25"),
-            (images()[0], r"tensor \[batch, channels, height, width\], got float32"),
-            (["a"], r"tensor \[batch, channels, height, width\], got"),
+            (images()[0], r"\[batch, channels, height, width\], got float32"),
+            (["a"], r"\[batch, channels, height, width\], got"),
             (images(channels=1), "the model's 3 channels"),
-            (images(2, 2), r"not be smaller than the part \[4, 4\]"),
         ],
     )
     def test_other_images_are_refused(self, raw, message):
@@ -82,8 +81,8 @@ class TestBadInput:
         ("settings", "message"),
         [
             ({"resize": 0}, "`resize` must be at least 1"),
-            ({"resize": (1, 2, 3)}, r"`resize` must be \(height, width\)"),
-            ({"crop": "a"}, r"`crop` must be \(height, width\)"),
+            ({"resize": (1, 2, 3)}, r"`resize` must be an edge, or \(height, width\)"),
+            ({"crop": "a"}, r"`crop` must be an integer"),
             ({"std": 0}, "`std` must be positive"),
             ({"mean": "a"}, "`mean` must be a number"),
             ({"interpolation": "lanczos"}, "`interpolation` must be one of"),

@@ -2,7 +2,7 @@ import pytest
 from torch import nn
 
 from tutelage.errors import ArgumentError, ModelError
-from tutelage.layers import every_nth, first, last, uniform
+from tutelage.layers import map_every_nth, map_first, map_last, map_uniform
 
 
 def model(count):
@@ -18,12 +18,12 @@ def positions(layer_map):
     [(3, 2, 6, [1, 3, 5]), (3, 1, 3, [0, 1, 2]), (2, 3, 6, [2, 5]), (2, 2, 7, [1, 3])],
 )
 def test_every_nth_takes_the_last_of_each_n(ours, n, theirs, expected):
-    assert list(positions(every_nth(model(ours), model(theirs), n)).values()) == expected
+    assert list(positions(map_every_nth(model(ours), model(theirs), n)).values()) == expected
 
 
 @pytest.mark.parametrize("ours", range(2, 8))
 def test_uniform_ends_with_the_last_and_never_takes_one_twice(ours):
-    found = positions(uniform(model(ours), model(7)))
+    found = positions(map_uniform(model(ours), model(7)))
     taken = list(found.values())
     assert list(found) == list(range(ours))
     assert taken[-1] == 6
@@ -32,24 +32,24 @@ def test_uniform_ends_with_the_last_and_never_takes_one_twice(ours):
 
 def test_uniform_by_hand():
     # ⌈5/3⌉ − 1, ⌈10/3⌉ − 1, ⌈15/3⌉ − 1
-    assert positions(uniform(model(3), model(5))) == {0: 1, 1: 3, 2: 4}
+    assert positions(map_uniform(model(3), model(5))) == {0: 1, 1: 3, 2: 4}
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_uniform_is_every_nth_where_it_divides(n):
     student, teacher = model(4), model(4 * n)
-    assert uniform(student, teacher) == every_nth(student, teacher, n)
+    assert map_uniform(student, teacher) == map_every_nth(student, teacher, n)
 
 
 def test_first_maps_the_first_blocks_and_last_the_last():
     student, teacher = model(3), model(5)
-    assert positions(first(student, teacher)) == {0: 0}
-    assert positions(first(student, teacher, 2)) == {0: 0, 1: 1}
-    assert positions(last(student, teacher)) == {2: 4}
-    assert positions(last(student, teacher, 3)) == {0: 2, 1: 3, 2: 4}
+    assert positions(map_first(student, teacher)) == {0: 0}
+    assert positions(map_first(student, teacher, 2)) == {0: 0, 1: 1}
+    assert positions(map_last(student, teacher)) == {2: 4}
+    assert positions(map_last(student, teacher, 3)) == {0: 2, 1: 3, 2: 4}
 
 
-@pytest.mark.parametrize("make", [every_nth, uniform, first, last])
+@pytest.mark.parametrize("make", [map_every_nth, map_uniform, map_first, map_last])
 def test_paths_choose_the_containers(make):
     twin = nn.ModuleDict({"a": nn.ModuleList(model(2)), "b": nn.ModuleList(model(4))})
     layer_map = make(twin, twin, student_path="a", teacher_path="b")
@@ -64,20 +64,18 @@ def test_paths_choose_the_containers(make):
 @pytest.mark.parametrize(
     ("make", "need"),
     [
-        (lambda s, t: every_nth(s, t, 2), "2 teacher blocks for each student block"),
-        (uniform, "a teacher block for each student block"),
-        (lambda s, t: first(s, t, 3), "3 blocks of each model"),
-        (lambda s, t: last(s, t, 3), "3 blocks of each model"),
+        (lambda s, t: map_every_nth(s, t, 2), "2 teacher blocks for each student block"),
+        (map_uniform, "a teacher block for each student block"),
+        (lambda s, t: map_first(s, t, 3), "3 blocks of each model"),
+        (lambda s, t: map_last(s, t, 3), "3 blocks of each model"),
     ],
 )
 def test_too_few_blocks_are_refused_with_both_numbers(make, need):
-    with pytest.raises(
-        ModelError, match=rf"needs {need}, got 3 \(student, '0' to '2'\) and 2 \(teacher"
-    ):
+    with pytest.raises(ModelError, match=rf"needs {need}, got 3 \(student\) and 2 \(teacher\)"):
         make(model(3), model(2))
 
 
-@pytest.mark.parametrize("make", [every_nth, first, last])
+@pytest.mark.parametrize("make", [map_every_nth, map_first, map_last])
 @pytest.mark.parametrize("value", [0, 1.5, True])
 def test_numbers_of_blocks_are_positive_integers(make, value):
     with pytest.raises(ArgumentError, match=r"`(n|count)` must be"):

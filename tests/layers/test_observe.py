@@ -34,7 +34,7 @@ def output_of(function, inputs=X):
     [
         lambda x: x,
         lambda x: (x, "more"),
-        lambda x: [x, x + 1],
+        lambda x: [x, (x + 1, x)],
         lambda x: {"loss": 0, "logits": x},
         lambda x: OrderedDict(hidden=x + 1, logits=x),
         lambda x: SimpleNamespace(hidden=x + 1, logits=x),
@@ -44,6 +44,12 @@ def output_of(function, inputs=X):
 )
 def test_the_output_is_found_in_all_forms_of_results(wrap):
     assert torch.equal(output_of(wrap), X)
+
+
+@pytest.mark.parametrize("several", [lambda x: (x + 1, x), lambda x: [x, None, x]])
+def test_several_tensors_are_refused_since_the_first_may_be_features(several):
+    with pytest.raises(ModelError, match=r"must return one output, got .*tl\.layers\.Output"):
+        output_of(several)
 
 
 def test_one_value_per_example_becomes_a_column():

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import tutelage as tl
-from tutelage.layers.own_loss import observe_student, returned_loss
+from tutelage.layers.student import observe_student, returned_loss
 
 LOSS = tl.Fields(loss=returned_loss)
 BATCH = tl.Batch(torch.randn(8, 3, generator=torch.Generator().manual_seed(0)), torch.ones(8))

@@ -143,7 +143,7 @@ def test_value_and_gradient_are_the_same_where_values_cannot_be_read(batch, monk
 
     expected = value_and_gradient()
     module = import_module("tutelage.objectives._cka")
-    monkeypatch.setattr(module, "readable", lambda _: False)
+    monkeypatch.setattr(module, "can_sync", lambda _: False)
     torch.testing.assert_close(value_and_gradient(), expected)
 
 

@@ -14,7 +14,7 @@ from texts import Text, Texts
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.objectives import CRD, crd
 from tutelage.objectives._crd import unit
-from tutelage.objectives._features import pooled
+from tutelage.objectives._layers import pooled
 from tutelage.signals import Batch, Signals
 
 

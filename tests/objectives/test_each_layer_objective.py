@@ -30,9 +30,8 @@ EVERY_LOSS = pytest.mark.parametrize(
 def texts(size=6):
     data = Texts(size)
     rows = [data[place] for place in range(size)]
-    return Batch.of(
-        {key: torch.stack([torch.as_tensor(row[key]) for row in rows]) for key in rows[0]}
-    )
+    inputs = {key: torch.stack([torch.as_tensor(row[key]) for row in rows]) for key in rows[0]}
+    return Batch(inputs, index=torch.arange(size))
 
 
 def networks(dtype=torch.float64):

@@ -9,7 +9,7 @@ from objective_samples import LAYER_MAPS, MAPS, TOKENS, VECTORS, Formula, LayerS
 from tutelage.errors import ModelError
 from tutelage.layers.projector import project
 from tutelage.objectives import FeatureMatch, feature_match
-from tutelage.objectives._features import pooled
+from tutelage.objectives._layers import pooled
 
 SAMPLES = [
     Formula(feature_match, (VECTORS, TOKENS, MAPS)),

@@ -10,7 +10,7 @@ from torch import nn
 
 import tutelage as tl
 from boxes import Boxes, Finder, per_example
-from tutelage.layers.own_loss import returned_loss
+from tutelage.layers.student import returned_loss
 from watched import Counted, calls
 
 INPUTS = torch.randn(6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

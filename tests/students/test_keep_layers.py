@@ -8,7 +8,7 @@ from torch import nn
 
 import tutelage as tl
 from tutelage.errors import ArgumentError, ModelError
-from tutelage.layers import blocks, every_nth
+from tutelage.layers import blocks, map_every_nth
 from tutelage.students import every_nth_layer, keep_layers
 
 X = torch.linspace(-1, 1, 8).reshape(2, 4)
@@ -75,7 +75,7 @@ def test_every_nth_keeps_the_last_of_each_n_and_its_map_is_that_of_every_nth():
     teacher = Net(7)
     student, layer_map = every_nth_layer(teacher, 2)
     assert list(layer_map.values()) == ["body.1", "body.3", "body.5"]
-    assert layer_map == every_nth(student, teacher, 2)
+    assert layer_map == map_every_nth(student, teacher, 2)
 
 
 def test_keeping_all_is_a_copy():

@@ -24,7 +24,7 @@ from tutelage.evaluation.standard import (
 )
 from tutelage.layers import evaluating
 from tutelage.layers.language import generates, next_tokens, shift_labels_for
-from tutelage.layers.own_loss import observe_student
+from tutelage.layers.student import observe_student
 from tutelage.objectives import Objective, with_feedback
 from tutelage.objectives._by_chunk import CHUNK_LOGITS_FROM, with_heads
 from tutelage.objectives._valid import masked, valid_examples, values_of

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from tutelage.errors import ModelError
 from tutelage.layers.paths import COMPILED, LayerPath, along, submodule
+from tutelage.layers.wrapper import Wrapper, unwrapped
 from tutelage.nested import describe
 from tutelage.wants import Fields
 
 TRACES_CAPTURE = torch.__version__ >= "2.13"
 """Whether `torch.compile` can trace the capture of layers; tested from this version on."""
 
+_TABLE = 2  # dimensions of [batch, tokens]
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -82,6 +84,26 @@ def capturing(
             f"every required layer must run in the forward pass of the {side}, got no call of "
             f"{missing[0]!r}; choose a layer that its forward calls"
         )
+
+
+@contextmanager
+def token_masks(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Note the `attention_mask` that a wrapper gives its model in this context, as bool."""
+    found: list[Tensor] = []
+    if not isinstance(model, Wrapper):
+        yield found
+        return
+
+    def note(_: nn.Module, __: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        mask = named.get("attention_mask")
+        if isinstance(mask, Tensor) and mask.ndim == _TABLE:
+            found.append(mask.bool())
+
+    handle = unwrapped(model).register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        yield found
+    finally:
+        handle.remove()
 
 
 def _register(

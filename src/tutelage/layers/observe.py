@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from tutelage.errors import ModelError, TutelageError, is_of_compiler
 from tutelage.heads import HeadLogits
-from tutelage.layers.capture import Complete, capturing
+from tutelage.layers.capture import Complete, capturing, token_masks
 from tutelage.layers.head import Head, head_of, is_exact
-from tutelage.layers.tokens import token_masks
 from tutelage.nested import batch_size, describe, index_inputs, is_column, on_tensors
 from tutelage.signals import Signals
 from tutelage.wants import Fields
@@ -170,6 +169,11 @@ def output_of(result: Any, side: str) -> Tensor:
     elif hasattr(result, "logits"):
         output = result.logits
     elif isinstance(result, Sequence) and len(result):
+        if sum(isinstance(each, Tensor) for each in result) > 1:  # (features, logits) for instance
+            raise ModelError(
+                f"the {side} must return one output, got {describe(result)}; choose one by its "
+                "position: tl.layers.Output(model, 0)"
+            )
         output = result[0]
     if not isinstance(output, Tensor) or output.ndim == 0:
         parts = result if isinstance(result, Mapping) else {}
@@ -179,7 +183,7 @@ def output_of(result: Any, side: str) -> Tensor:
             names = " or ".join(f'tl.layers.Output(model, "{key}")' for key in tensors)
             advice = f"choose the output: {names}, or a function in place of the name"
         raise ModelError(
-            f"the {side} must return a tensor [batch, …], a tuple that begins with it, or an "
+            f"the {side} must return a tensor [batch, …], a tuple of it and no other, or an "
             f"object or dict with `logits`, got {describe(result)}; {advice}"
         )
     return output.unsqueeze(1) if output.ndim == 1 else output

@@ -1,15 +1,19 @@
-"""Choose which part of what a model returns is its output."""
+"""Choose which part of what a model returns is its output, or make one of words out of tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
-from tutelage.errors import ArgumentError, ModelError
+from tutelage.errors import ArgumentError, DataError, ModelError
+from tutelage.layers.observe import output_of
 from tutelage.layers.wrapper import Wrapper
 from tutelage.nested import describe
+
+Pool = Literal["first", "mean"]
 
 
 class Output(Wrapper):
@@ -81,3 +85,117 @@ class Output(Wrapper):
     def extra_repr(self) -> str:
         """Return which part is the output."""
         return f"output={self.output!r}"
+
+
+class ByWord(Output):
+    """A token classifier whose output is `[batch, words, classes]`.
+
+    A teacher and a student of different tokenizers then answer for the same words, and labels and
+    `row_mask` are `[batch, words]`. The wrapper shares the model's layers and parameters under the
+    same names, as `Output` does.
+
+    A word without a token, such as one of a text that was cut off, has an output of NaN, so that
+    it cannot be learnt from in silence: leave it out by a label of −100 or by `row_mask`.
+
+    Args:
+        model: A module called with keywords, whose output is `[batch, tokens, classes]`.
+        words: The key of the batch's inputs that holds the word of each token, `[batch, tokens]`
+            of integers from 0; below 0 for a token of no word. It is not given to the model.
+        pool: `"first"` for the output of a word's first token, as taggers are usually trained, or
+            `"mean"` for the mean over its tokens.
+        inputs: Which key of the batch's inputs each argument of the model is, such as
+            `{"input_ids": "teacher_ids"}`; None to give it all but `words`, as they are.
+
+    Raises:
+        ArgumentError: `words`, `pool` or `inputs` is none of these.
+
+    >>> class Tagger(nn.Embedding):
+    ...     def forward(self, ids):
+    ...         return super().forward(ids)
+    >>> tagger = ByWord(Tagger(5, 3), "words")
+    >>> ids, words = torch.tensor([[1, 2, 3, 4]]), torch.tensor([[-1, 0, 0, 1]])
+    >>> output = tagger(ids=ids, words=words)
+    >>> output.shape, torch.equal(output[0], tagger.weight[[2, 4]])
+    (torch.Size([1, 2, 3]), True)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        words: str,
+        pool: Pool = "first",
+        inputs: Mapping[str, str] | None = None,
+    ) -> None:
+        if not isinstance(words, str):
+            raise ArgumentError(
+                f"`words` must be a key of the batch's inputs, got {words!r}; it names the word of "
+                "each token"
+            )
+        if pool not in ("first", "mean"):
+            raise ArgumentError(f"`pool` must be 'first' or 'mean', got {pool!r}; choose one")
+        if inputs is not None and not isinstance(inputs, Mapping):
+            raise ArgumentError(
+                "`inputs` must map the model's arguments to keys of the batch's inputs, got "
+                f"{inputs!r}; write {{'input_ids': 'teacher_ids'}}"
+            )
+        super().__init__(model, words)
+        self.pool: Pool = pool
+        self.inputs = None if inputs is None else dict(inputs)
+
+    def forward(self, **inputs: Any) -> Tensor:
+        """Return the output for each word.
+
+        Raises:
+            DataError: An input is missing, or is no word of each token.
+            ModelError: The model has no output for each token.
+        """
+        given = {key: key for key in inputs if key != self.output}
+        missing = {str(self.output), *(self.inputs or given).values()} - inputs.keys()
+        if missing:
+            raise DataError(
+                f"the inputs of a batch must have the keys {sorted(missing)}, got "
+                f"{sorted(inputs)}; let the collate function return them"
+            )
+        arguments = {name: inputs[key] for name, key in (self.inputs or given).items()}
+        logits = output_of(self.wrapped(**arguments), type(self.wrapped).__name__)
+        words: Tensor = inputs[str(self.output)]
+        if words.is_floating_point() or words.shape != logits.shape[:2] or logits.ndim != 3:  # noqa: PLR2004
+            raise ModelError(
+                "the model must have an output [batch, tokens, classes], and the inputs the word "
+                f"of each of these tokens, got {describe(logits)} and {describe(words)}; let "
+                f"{self.output!r} be made by the model's own tokenizer"
+            )
+        return of_words(logits, words, self.pool)
+
+    def extra_repr(self) -> str:
+        """Return the settings."""
+        return f"words={self.output!r}, pool={self.pool!r}"
+
+
+def of_words(tokens: Tensor, words: Tensor, pool: Pool = "first") -> Tensor:
+    """Return `[batch, words, n]` for values of tokens; NaN for a word without a token.
+
+    Args:
+        tokens: `[batch, tokens, n]`.
+        words: The word of each token, `[batch, tokens]`; below 0 for none.
+        pool: The first of a word's tokens, or their mean.
+    """
+    count = int(words.amax()) + 1 if words.numel() else 0
+    place = words.where(words >= 0, count).long()  # what belongs to no word goes past the last
+    size = (len(words), count + 1)
+    if pool == "first":
+        position = torch.arange(words.shape[1], device=words.device).expand_as(words)
+        last = torch.full(size, words.shape[1], device=words.device)
+        first = last.scatter_reduce(1, place, position, "amin")[:, :count]
+        exists = first < words.shape[1]
+        chosen = first.where(exists, 0)[..., None].expand(-1, -1, tokens.shape[2])
+        found = tokens.gather(1, chosen)
+    else:
+        index = place[..., None].expand_as(tokens)
+        sums = tokens.new_zeros(*size, tokens.shape[2]).scatter_add(1, index, tokens)[:, :count]
+        each = torch.zeros(size, device=words.device).scatter_add(
+            1, place, torch.ones(words.shape, device=words.device)
+        )[:, :count]
+        exists = each > 0
+        found = sums / each.clamp(min=1)[..., None].to(sums.dtype)
+    return found.masked_fill(~exists[..., None], torch.nan)

@@ -1,18 +1,27 @@
-"""Give a model its own preprocessing, so that it takes raw inputs."""
+"""Give a model its own preprocessing, of images or texts, so that it takes raw inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, get_args
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from tutelage._checks import finite_number, installed, integer, positive
 from tutelage.errors import ArgumentError, DataError
 from tutelage.layers.observe import arguments
-from tutelage.layers.text_inputs import TextInputs
 from tutelage.layers.wrapper import Wrapper, unwrapped
 from tutelage.nested import describe, to_device
+
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+
+WORDS = "words"
+"""The key under which `TextInputs(words=True)` returns the word of each token."""
+_LARGEST = 10.0  # a raw image lies in [0, 1]; mixed and noisy ones hardly leave it
 
 Prepare = Callable[[Any], Any]
 """From a batch of raw inputs to the inputs of a model: a tensor, a tuple of them, or a dict."""
@@ -101,6 +110,213 @@ class Prepared(Wrapper):
     def extra_repr(self) -> str:
         """Return the preprocessing."""
         return f"prepare={self.prepare!r}"
+
+
+class ImageInputs(nn.Module):
+    """From raw images, `[batch, channels, height, width]` in [0, 1], to a model's inputs.
+
+    The images are resized, cropped about their centre and normalised, (x·scale − mean) / std, by
+    the functions of torchvision. It has no parameters or buffers, and can be exported with the
+    model.
+
+    Args:
+        resize: `(height, width)`, or the length of the shorter edge; None to leave the size.
+        crop: `(height, width)`, or the edge of a square; None to leave the image whole. A smaller
+            image is padded by zeros.
+        mean: Of each channel, or one for all.
+        std: Of each channel, or one for all; positive.
+        interpolation: `"bilinear"` and `"bicubic"` are antialiased, as in PIL.
+        scale: What the values are multiplied by, such as 255 for a model of bytes.
+
+    Raises:
+        ArgumentError: An argument is outside its range, or torchvision is not installed.
+
+    >>> ImageInputs(resize=8, crop=6, mean=0.5, std=0.5)(torch.ones(2, 3, 10, 20)).shape
+    torch.Size([2, 3, 6, 6])
+    """
+
+    def __init__(
+        self,
+        resize: int | Sequence[int] | None = None,
+        crop: int | Sequence[int] | None = None,
+        mean: float | Sequence[float] = 0.0,
+        std: float | Sequence[float] = 1.0,
+        interpolation: Interpolation = "bilinear",
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        installed("ImageInputs", "torchvision", "vision", ArgumentError)
+        if interpolation not in get_args(Interpolation):
+            raise ArgumentError(
+                f"`interpolation` must be one of {get_args(Interpolation)}, got {interpolation!r}; "
+                "choose the one that the model was trained with"
+            )
+        self.resize = None if resize is None else _edges("resize", resize)
+        self.crop = None if crop is None else _edges("crop", crop)
+        advice = "one number for each channel"
+        self.mean = tuple(finite_number("mean", each, advice) for each in _numbers(mean))
+        self.std = tuple(positive("std", each, advice) for each in _numbers(std))
+        self.interpolation: Interpolation = interpolation
+        self.scale = positive("scale", scale, "255 for a model of bytes, otherwise 1")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the model's inputs.
+
+        Raises:
+            DataError: The images are not floats in [0, 1], or of other channels.
+        """
+        from torchvision.transforms import InterpolationMode, functional  # noqa: PLC0415 - slow
+
+        self._check(images)
+        if self.resize is not None:
+            mode = "nearest-exact" if self.interpolation == "nearest" else self.interpolation
+            size, mode = [*self.resize], InterpolationMode(mode)
+            images = functional.resize(images, size, mode, antialias=True)
+            if self.interpolation == "bicubic":  # overshoots at edges, as bytes cannot
+                images = images.clamp(0, 1)
+        if self.crop is not None:
+            images = functional.center_crop(images, [*self.crop])
+        mean, std = (images.new_tensor(each).view(1, -1, 1, 1) for each in (self.mean, self.std))
+        return (images * self.scale - mean) / std
+
+    def _check(self, images: Tensor) -> None:
+        if not (isinstance(images, Tensor) and images.ndim == 4 and images.is_floating_point()):  # noqa: PLR2004
+            raise DataError(
+                "raw images must be floats in [0, 1], [batch, channels, height, width], got "
+                f"{describe(images)}; divide bytes by 255, and let the images have one size"
+            )
+        channels = {len(self.mean), len(self.std), 1} - {1}
+        if channels and channels != {images.shape[1]}:
+            raise DataError(
+                f"raw images must have the model's {max(channels)} channels, got "
+                f"{describe(images)}; convert them (a grey image has three equal channels)"
+            )
+        # On a device, reading a value would wait for it; in a graph, it cannot be read.
+        if images.device.type == "cpu" and not torch.compiler.is_compiling() and images.numel():
+            largest = float(images.detach().amax())
+            if largest > _LARGEST:
+                raise DataError(
+                    f"raw images must lie in [0, 1], got values up to {largest:g}; divide bytes by "
+                    "255, and leave normalisation to the model"
+                )
+
+    def extra_repr(self) -> str:
+        """Return the settings."""
+        return (
+            f"resize={self.resize}, crop={self.crop}, mean={self.mean}, std={self.std}, "
+            f"interpolation={self.interpolation!r}, scale={self.scale:g}"
+        )
+
+
+def _edges(name: str, value: object) -> tuple[int, ...]:
+    """Return `(height, width)`, or `(edge,)`: that of a square, or the shorter one."""
+    edges = _numbers(value)
+    if len(edges) not in (1, 2):
+        raise ArgumentError(f"`{name}` must be an edge, or (height, width), got {value!r}")
+    return tuple(integer(name, each, 1, "such as 224, or (224, 224)") for each in edges)
+
+
+def _numbers(value: object) -> Sequence[object]:
+    return value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+
+
+class TextInputs:
+    """From a list of texts to a model's inputs: `input_ids`, `attention_mask` and so on.
+
+    The texts of a batch are padded to the longest of them, and cut at `max_length` tokens.
+
+    Args:
+        tokenizer: A tokenizer of the library transformers; it is copied.
+        max_length: Number of tokens after which a text is cut, with the special ones.
+        words: Whether a text is a sequence of words with spaces between them, each of which has an
+            output (`tl.layers.ByWord`). The inputs then have the key `"words"`: the word of each
+            token, −1 for special tokens and padding. A text with more tokens than `max_length`
+            is refused, since its last words would have no output.
+
+    Raises:
+        ArgumentError: `tokenizer` is none, it has no padding token, or, with `words`, does not know
+            the words of its tokens; `max_length` is below 1.
+    """
+
+    def __init__(self, tokenizer: Any, max_length: int, words: bool = False) -> None:
+        if not (callable(tokenizer) and hasattr(tokenizer, "pad_token")):
+            raise ArgumentError(
+                f"`tokenizer` must be one of transformers, got {tokenizer!r}; for instance "
+                "transformers.AutoTokenizer.from_pretrained(folder)"
+            )
+        if getattr(tokenizer, "pad_token", None) is None:
+            raise ArgumentError(
+                "`tokenizer` must have a padding token, got one without; set tokenizer.pad_token "
+                "(and the pad_token_id of the model's config)"
+            )
+        if words and not getattr(tokenizer, "is_fast", False):
+            raise ArgumentError(
+                f"`words` needs a tokenizer that knows the words of its tokens, got "
+                f"{type(tokenizer).__name__}; use the fast version of it"
+            )
+        self.tokenizer: Any = copy.deepcopy(tokenizer)
+        self.max_length = integer("max_length", max_length, 1, "it is a number of tokens")
+        self.words = words
+        # Where it was loaded from is not part of what it does.
+        self.tokenizer.name_or_path = ""
+        kept = getattr(self.tokenizer, "init_kwargs", {})
+        for name in [
+            name for name in kept if name.endswith(("_path", "_file", "local_files_only"))
+        ]:
+            del kept[name]
+        # A fast tokenizer keeps the settings of its last call. With this one, its state, by which
+        # runs are compared, is the same before the first batch and after it.
+        self._tokens(["a"])
+
+    def __call__(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Return the model's inputs, each `[batch, tokens]`.
+
+        Raises:
+            DataError: The texts are no list of str, or, with `words`, one is too long.
+        """
+        if not isinstance(texts, (list, tuple)) or not all(isinstance(each, str) for each in texts):
+            raise DataError(
+                f"raw texts must be a list of str, got {describe(texts)}; let the data set yield "
+                "a str for each example"
+            )
+        tokens = self._tokens(list(texts))
+        inputs = dict(tokens)
+        if self.words:
+            inputs[WORDS] = self._words(list(texts), tokens, inputs["input_ids"].shape[1])
+        return inputs
+
+    def _tokens(self, texts: list[str]) -> Any:
+        return self.tokenizer(
+            [each.split() for each in texts] if self.words else texts,
+            is_split_into_words=self.words,
+            padding=True,
+            truncation=True,
+            max_length=self.max_length,
+            return_tensors="pt",
+        )
+
+    def _words(self, texts: list[str], tokens: Any, length: int) -> Tensor:
+        """Return the word of each token, `[batch, tokens]`."""
+        rows = []
+        for place, text in enumerate(texts):
+            ids = tokens.word_ids(place)
+            row = [-1 if each is None else each for each in ids]
+            if max(row, default=-1) + 1 < len(text.split()):
+                raise DataError(
+                    f"a text whose words have an output each must have at most {self.max_length} "
+                    f"tokens, got one of {len(text.split())} words, {text[:40]!r}…; split it, or "
+                    "raise `max_length`"
+                )
+            rows.append(row + [-1] * (length - len(row)))
+        return torch.tensor(rows)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the tokenizer's files into a folder."""
+        self.tokenizer.save_pretrained(folder)
+
+    def __repr__(self) -> str:
+        words = ", words=True" if self.words else ""
+        return f"TextInputs({type(self.tokenizer).__name__}, max_length={self.max_length}{words})"
 
 
 def tokenizer_of(model: nn.Module) -> Any:

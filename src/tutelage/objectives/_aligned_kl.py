@@ -10,9 +10,8 @@ from torch import Tensor
 
 from tutelage.aligned import AlignedTargets, Cells
 from tutelage.heads import HeadLogits
-from tutelage.objectives._alm import alm
+from tutelage.objectives._alm import SpanObjective, alm
 from tutelage.objectives._objective import Objective
-from tutelage.objectives._spans import SpanObjective
 from tutelage.objectives._tensors import at_least_float32, kl_divergence
 from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import Batch, Signals

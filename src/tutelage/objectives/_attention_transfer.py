@@ -9,13 +9,14 @@ from torch import Tensor
 
 from tutelage.errors import ModelError
 from tutelage.layers.resolution import fitting
-from tutelage.objectives._features import (
+from tutelage.objectives._layers import (
+    LayerObjective,
     at_the_teachers_size,
+    checked_map,
     mean_per_example,
     position_mask,
     without_padding,
 )
-from tutelage.objectives._layers import LayerObjective, checked_map
 from tutelage.objectives._tensors import at_least_float32, shrunk
 from tutelage.signals import Batch
 
@@ -74,8 +75,7 @@ class AttentionTransfer(LayerObjective):
     Shape:
         Features `[batch, channels, height, width]` or `[batch, tokens, d]`; widths may differ, and
         where the positions do, the student's feature is resized to the teacher's
-        (`layers.resolution.resize`). Padded tokens (`attention_mask` of the inputs) and void
-        positions of maps (`row_mask` of the batch) are ignored.
+        (`layers.resolution.resize`).
 
     Raises:
         ArgumentError: The map is missing, empty or has invalid layer paths.

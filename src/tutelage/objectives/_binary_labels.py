@@ -11,8 +11,7 @@ from tutelage._checks import fraction, positive
 from tutelage.errors import DataError, ModelError
 from tutelage.nested import describe
 from tutelage.objectives._output_objective import OutputObjective
-from tutelage.objectives._tensors import at_least_float32
-from tutelage.objectives._value_checks import value_check
+from tutelage.objectives._tensors import at_least_float32, value_check
 from tutelage.signals import UNLABELLED
 from tutelage.wants import OUTPUT, Wants
 

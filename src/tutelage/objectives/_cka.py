@@ -6,10 +6,13 @@ import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from tutelage.objectives._features import same_examples, unpadded, without_padding
-from tutelage.objectives._layers import LayerObjective
-from tutelage.objectives._tensors import full_precision, rounding
-from tutelage.objectives._value_checks import readable
+from tutelage.objectives._layers import (
+    LayerObjective,
+    same_examples,
+    unpadded,
+    without_padding,
+)
+from tutelage.objectives._tensors import can_sync, full_precision, rounding
 from tutelage.signals import Batch
 
 # Norms between this and its inverse can be squared and multiplied in float32.
@@ -43,7 +46,7 @@ def cka(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     same_examples(student, teacher)
     (x, x_mean), (y, y_mean) = _centred(student, mask), _centred(teacher, mask)
     with full_precision(student):
-        if readable(x):
+        if can_sync(x):
             cross, ours, theirs = _products(x, y)
             if _is_moderate(ours, len(x), x_mean) and _is_moderate(theirs, len(y), y_mean):
                 return (1 - cross / (ours * theirs)).expand(len(student))
@@ -64,9 +67,7 @@ class CKA(LayerObjective):
         layer_map: As in `LayerObjective`.
 
     Shape:
-        Features or outputs `[batch, …]`, which are flattened; any two widths. Padded tokens
-        (`attention_mask` of the inputs) and void positions of maps (`row_mask` of the batch) are
-        ignored.
+        Features or outputs `[batch, …]`, which are flattened; any two widths.
     """
 
     relates_examples = True

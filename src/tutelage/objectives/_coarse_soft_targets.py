@@ -6,8 +6,7 @@ from torch import Tensor
 
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ModelError
-from tutelage.objectives._tensors import at_least_float32, kl_divergence
-from tutelage.objectives._value_checks import value_check
+from tutelage.objectives._tensors import at_least_float32, kl_divergence, value_check
 
 
 def coarse_soft_targets(student: Tensor, teacher: CoarseLogits, temperature: float = 4.0) -> Tensor:

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from tutelage._checks import integer, positive
 from tutelage.layers.projector import width
-from tutelage.objectives._features import pooled, position_mask
-from tutelage.objectives._layers import LayerObjective
-from tutelage.objectives._tensors import full_precision, same_shape, unit
-from tutelage.objectives._value_checks import readable
+from tutelage.objectives._layers import (
+    LayerObjective,
+    pooled,
+    position_mask,
+)
+from tutelage.objectives._tensors import can_sync, full_precision, same_shape, unit
 from tutelage.signals import Batch, Signals
 
 
@@ -92,8 +94,7 @@ class CRD(LayerObjective):
 
     Shape:
         Features or outputs `[batch, d]`; or `[batch, tokens, d]` and `[batch, channels, height,
-        width]`, of which the mean over the positions is taken. Padded tokens (`attention_mask` of
-        the inputs) and void positions of maps (`row_mask` of the batch) are ignored. Kinds and
+        width]`, of which the mean over the positions is taken. Kinds and
         widths may differ.
     """
 
@@ -190,7 +191,7 @@ def _head(feature: Tensor, dim: int) -> nn.Linear:
 def _negatives(index: Tensor | None, examples: int, memory: Memory) -> Tensor | None:
     """Return each example's negatives in the batch and the memory; None for all."""
     filled = memory.filled()
-    full = readable(filled) and bool(filled.all())
+    full = can_sync(filled) and bool(filled.all())
     if index is None:
         others = filled.new_ones(examples)
         return None if full else torch.cat([others, filled]).repeat(examples, 1)

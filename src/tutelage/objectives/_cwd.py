@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from tutelage.layers.projector import MakeProjector, projector
 from tutelage.layers.resolution import fitting
 from tutelage.objectives._feature_match import FeatureMatch
-from tutelage.objectives._features import (
+from tutelage.objectives._layers import (
     at_the_teachers_size,
+    checked_map,
     position_mask,
     same_features,
     with_positions,
 )
-from tutelage.objectives._layers import checked_map
 from tutelage.objectives._tensors import at_least_float32, kl_divergence
 from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import Batch
@@ -77,10 +77,7 @@ class CWD(FeatureMatch):
         projector: As in `FeatureMatch`; None for the above.
 
     Shape:
-        Features `[batch, channels, height, width]` or `[batch, tokens, channels]`; where numbers of
-        tokens or heights and widths differ, the student's feature is resized to the teacher's
-        (`layers.resolution.resize`). Padded tokens (`attention_mask` of the inputs) and void
-        positions of maps (`row_mask` of the batch) are ignored.
+        Features `[batch, channels, height, width]` or `[batch, tokens, channels]`.
 
     Raises:
         ArgumentError: The map is missing, empty or has invalid layer paths, `temperature` is not

@@ -6,8 +6,7 @@ from torch import Tensor
 
 from tutelage._checks import not_negative
 from tutelage.objectives._output_objective import Divergence
-from tutelage.objectives._tensors import at_least_float32, directions, same_classes
-from tutelage.objectives._value_checks import readable
+from tutelage.objectives._tensors import at_least_float32, can_sync, directions, same_classes
 from tutelage.schedules import Schedule
 
 # Relevant differences of probabilities above this can be squared in float32.
@@ -90,7 +89,7 @@ def _columns(probabilities: Tensor, logits: Tensor) -> Tensor:
     ρ does not depend on the scale, so the divisor needs no gradient.
     """
     largest = probabilities.detach().amax(dim=0)
-    if readable(largest) and largest.amin() > _RARE:
+    if can_sync(largest) and largest.amin() > _RARE:
         return probabilities
     logs = logits.log_softmax(dim=1)
     return (logs - logs.detach().amax(dim=0)).exp()

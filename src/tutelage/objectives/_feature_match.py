@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from tutelage.errors import ArgumentError
 from tutelage.layers.projector import MakeProjector, projector
-from tutelage.objectives._features import (
+from tutelage.objectives._layers import (
+    LayerObjective,
     at_the_teachers_size,
     mean_per_example,
     position_mask,
     same_features,
     without_padding,
 )
-from tutelage.objectives._layers import LayerObjective
 from tutelage.signals import Batch, Signals
 
 _EXPECTED = "`projector` must be a function from both features to a module between their widths"
@@ -61,10 +61,7 @@ class FeatureMatch(LayerObjective):
             default a linear layer or a 1×1 convolution, or the identity for equal widths.
 
     Shape:
-        Features `[batch, d]`, `[batch, tokens, d]` or `[batch, channels, height, width]`; where
-        numbers of tokens or heights and widths differ, the student's feature is resized to the
-        teacher's (`layers.resolution.resize`). Padded tokens (`attention_mask` of the inputs) and
-        void positions of maps (`row_mask` of the batch) are ignored.
+        Features `[batch, d]`, `[batch, tokens, d]` or `[batch, channels, height, width]`.
 
     Raises:
         ArgumentError: The map is empty or has invalid layer paths, or `projector` is not a

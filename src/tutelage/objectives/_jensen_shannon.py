@@ -52,9 +52,6 @@ class JensenShannon(Divergence):
     Args:
         beta: β, strictly between 0 and 1: the teacher's weight in the mixture.
         temperature: T > 0, a number or a schedule over training.
-
-    Shape:
-        Student output `[batch, classes]`; teacher output the same, or `CoarseLogits`.
     """
 
     formula = staticmethod(jensen_shannon)

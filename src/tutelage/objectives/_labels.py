@@ -5,8 +5,7 @@ from torch import Tensor
 
 from tutelage.errors import DataError, ModelError
 from tutelage.nested import describe
-from tutelage.objectives._tensors import check_several_classes
-from tutelage.objectives._value_checks import value_check
+from tutelage.objectives._tensors import check_several_classes, value_check
 from tutelage.signals import UNLABELLED, Batch
 
 

@@ -10,8 +10,11 @@ from torch import Tensor
 from tutelage._checks import integer
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers.resolution import fitting
-from tutelage.objectives._features import mean_per_example
-from tutelage.objectives._layers import LayerObjective, checked_map
+from tutelage.objectives._layers import (
+    LayerObjective,
+    checked_map,
+    mean_per_example,
+)
 from tutelage.objectives._tensors import at_least_float32, full_precision, kl_divergence
 from tutelage.signals import Batch
 

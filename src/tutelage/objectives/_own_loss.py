@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, ModelError
-from tutelage.layers.own_loss import returned_loss
+from tutelage.layers.student import returned_loss
 from tutelage.objectives._objective import Objective, Term, renamed
 from tutelage.objectives._tensors import at_least_float32
 from tutelage.signals import Batch, Signals

@@ -8,8 +8,7 @@ from tutelage._checks import positive
 from tutelage.errors import DataError
 from tutelage.nested import describe
 from tutelage.objectives._output_objective import OutputObjective
-from tutelage.objectives._tensors import at_least_float32, mean_of_rows, same_shape
-from tutelage.objectives._value_checks import readable
+from tutelage.objectives._tensors import at_least_float32, can_sync, mean_of_rows, same_shape
 from tutelage.wants import OUTPUT, Wants
 
 
@@ -63,7 +62,7 @@ def regression_to_labels(
     output: Tensor, labels: Tensor, huber_delta: float | None = None
 ) -> Tensor:
     """Return `regression` to labels, where NaN marks an unknown one."""
-    if readable(labels):
+    if can_sync(labels):
         errors = regression(output, labels, huber_delta)
         # No error is negative, so the sum is NaN only if a label is, or the output.
         if not errors.detach().sum().isnan():

@@ -45,9 +45,6 @@ class ReverseKL(Divergence):
 
     Args:
         temperature: T > 0, a number or a schedule over training.
-
-    Shape:
-        Student output `[batch, classes]`; teacher output the same, or `CoarseLogits`.
     """
 
     formula = staticmethod(reverse_kl)

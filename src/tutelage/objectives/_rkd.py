@@ -10,8 +10,12 @@ from torch import Tensor
 
 from tutelage._checks import not_negative
 from tutelage.errors import ArgumentError
-from tutelage.objectives._features import same_examples, unpadded, without_padding
-from tutelage.objectives._layers import LayerObjective
+from tutelage.objectives._layers import (
+    LayerObjective,
+    same_examples,
+    unpadded,
+    without_padding,
+)
 from tutelage.objectives._tensors import full_precision, shrunk
 from tutelage.signals import Batch
 
@@ -81,9 +85,7 @@ class RKD(LayerObjective):
         angle: Weight of the angles, zero or more; 0 saves their cost.
 
     Shape:
-        Features or outputs `[batch, …]`, which are flattened; any two widths. Padded tokens
-        (`attention_mask` of the inputs) and void positions of maps (`row_mask` of the batch) are
-        ignored.
+        Features or outputs `[batch, …]`, which are flattened; any two widths.
     """
 
     relates_examples = True

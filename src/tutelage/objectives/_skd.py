@@ -10,13 +10,14 @@ from torch import Tensor
 from tutelage._checks import integer
 from tutelage.errors import ModelError
 from tutelage.layers.resolution import fitting, over_channels
-from tutelage.objectives._features import (
+from tutelage.objectives._layers import (
+    LayerObjective,
     at_the_teachers_size,
+    checked_map,
     position_mask,
     with_positions,
     without_padding,
 )
-from tutelage.objectives._layers import LayerObjective, checked_map
 from tutelage.objectives._tensors import at_least_float32, full_precision, unit
 from tutelage.signals import Batch
 
@@ -91,8 +92,7 @@ class SKD(LayerObjective):
     Shape:
         Features `[batch, channels, height, width]` of any two sizes and widths; or
         `[batch, tokens, d]`, where the student's are resized to the teacher's number
-        (`layers.resolution.resize`). Padded tokens (`attention_mask` of the inputs) and void
-        positions of maps (`row_mask` of the batch) are ignored.
+        (`layers.resolution.resize`).
 
     Raises:
         ArgumentError: The map is missing, empty or has invalid layer paths, or `grid` is no

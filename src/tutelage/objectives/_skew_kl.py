@@ -75,9 +75,6 @@ class SkewKL(Divergence):
     Args:
         alpha: α, the teacher's weight in the mixture, strictly between 0 and 1.
         temperature: T > 0, a number or a schedule over training.
-
-    Shape:
-        Student output `[batch, classes]`; teacher output the same, or `CoarseLogits`.
     """
 
     formula = staticmethod(skew_kl)
@@ -96,9 +93,6 @@ class SkewReverseKL(SkewKL):
     Args:
         alpha: α, the student's weight in the mixture, strictly between 0 and 1.
         temperature: T > 0, a number or a schedule over training.
-
-    Shape:
-        Student output `[batch, classes]`; teacher output the same, or `CoarseLogits`.
     """
 
     formula = staticmethod(skew_reverse_kl)

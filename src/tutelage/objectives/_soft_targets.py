@@ -48,9 +48,6 @@ class SoftTargets(Divergence):
     Args:
         temperature: T > 0, a number or a schedule over training. At 1 the student learns the
             teacher's probabilities as they are; the higher T, the more the small ones count.
-
-    Shape:
-        Student output `[batch, classes]`; teacher output the same, or `CoarseLogits`.
     """
 
     formula = staticmethod(soft_targets)

@@ -1,6 +1,8 @@
 """Checks and numerics that several formulas need."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +10,6 @@ from torch import Tensor
 
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ModelError
-from tutelage.objectives._value_checks import readable
 
 _ENOUGH, _ROUNDING = 4, 1e-3
 
@@ -39,7 +40,7 @@ def mean_of_rows(values: Tensor) -> Tensor:
 def kl_terms(log_q: Tensor, log_p: Tensor) -> Tensor:
     """Return p (log p − log q) elementwise; 0 where p is 0, whatever q is, as p log p → 0."""
     terms = F.kl_div(log_q, log_p, reduction="none", log_target=True)
-    if readable(log_p) and log_p.numel() and log_p.amin().item() > -torch.inf:
+    if can_sync(log_p) and log_p.numel() and log_p.amin().item() > -torch.inf:
         return terms  # one look is faster than a mask
     return terms.masked_fill(log_p == -torch.inf, 0)
 
@@ -130,3 +131,34 @@ def directions(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     level = values.shape[dim] * mean.detach().square()  # Σ values² = square + level
     exist = square > rounding(values) ** 2 * (square + level)
     return centred / torch.where(exist, square, torch.inf).sqrt(), exist
+
+
+def can_sync(tensor: Tensor) -> bool:
+    """Tell whether reading a value neither waits for a device nor breaks a compiled graph."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def value_check(name: str, check: Callable[..., None], schema: str) -> Callable[..., Tensor]:
+    """Return a function that checks a tensor's values on the CPU and returns the tensor.
+
+    It does so in compiled code too, where an index out of range would end the process without a
+    traceback: there the check is an operator, which the compiler does not trace. `schema` has the
+    arguments of `check` and a returned tensor, in PyTorch's notation.
+    """
+
+    def body(values: Tensor, *others: Any) -> Tensor:
+        check(values, *others)
+        return values.clone()  # an operator must not return its input
+
+    operator = torch.library.custom_op(f"tutelage::{name}", body, mutates_args=(), schema=schema)
+    operator.register_fake(lambda values, *_: torch.empty_like(values))
+
+    def checked(values: Tensor, *others: Any) -> Tensor:
+        if values.device.type != "cpu":
+            return values
+        if torch.compiler.is_compiling():
+            return operator(values, *others)
+        check(values, *others)
+        return values
+
+    return checked

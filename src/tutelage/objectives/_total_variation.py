@@ -41,9 +41,6 @@ class TotalVariation(Divergence):
 
     Args:
         temperature: T > 0, a number or a schedule over training.
-
-    Shape:
-        Student output `[batch, classes]`; teacher output the same, or `CoarseLogits`.
     """
 
     formula = staticmethod(total_variation)

@@ -15,7 +15,7 @@ from tutelage.nested import LABEL_KEYS, describe, device_of
 from tutelage.objectives._from_head import values_from_head
 from tutelage.objectives._labels import labels_of
 from tutelage.objectives._objective import Objective, Term
-from tutelage.objectives._value_checks import readable
+from tutelage.objectives._tensors import can_sync
 from tutelage.positions import labels_by_row, rows_of, same_rows
 from tutelage.rows import Rows
 from tutelage.signals import Batch, Signals
@@ -200,4 +200,4 @@ def _labelled(reading: Sequence[Term], batch: Batch) -> Tensor | None:
                     "leaves labels as they are, such as Noise"
                 )
     labelled = batch.labelled()
-    return None if len(labelled) and readable(labelled) and labelled.all() else labelled
+    return None if len(labelled) and can_sync(labelled) and labelled.all() else labelled

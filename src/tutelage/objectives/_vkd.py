@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tutelage.layers.projector import check_kinds, width
 from tutelage.objectives._feature_match import FeatureMatch
-from tutelage.objectives._features import (
+from tutelage.objectives._layers import (
     at_the_teachers_size,
     mean_per_example,
     position_mask,
@@ -69,10 +69,7 @@ class VkD(FeatureMatch):
         layer_map: As in `LayerObjective`.
 
     Shape:
-        Features `[batch, d]`, `[batch, tokens, d]` or `[batch, channels, height, width]`; where
-        numbers of tokens or heights and widths differ, the student's feature is resized to the
-        teacher's (`layers.resolution.resize`). Padded tokens (`attention_mask` of the inputs) and
-        void positions of maps (`row_mask` of the batch) are ignored.
+        Features `[batch, d]`, `[batch, tokens, d]` or `[batch, channels, height, width]`.
     """
 
     def __init__(self, layer_map: Mapping[str, str] | None = None) -> None:

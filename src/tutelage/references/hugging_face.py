@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import ArgumentError, DataError, ModelError, some_of
 from tutelage.layers import ByWord, ImageInputs, Prepared, TextInputs
-from tutelage.layers.image_inputs import Interpolation
-from tutelage.layers.text_inputs import WORDS
+from tutelage.layers.prepared import WORDS, Interpolation
 from tutelage.layers.wrapper import Wrapper
 from tutelage.references.reference import Reference
 
