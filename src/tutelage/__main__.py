@@ -7,6 +7,6 @@ if sys.path[0] == os.getcwd():  # noqa: PTH109 - as Python puts it there
     # Behind all packages, so that a file of the working folder is not imported in place of one.
     sys.path.append(sys.path.pop(0))
 
-from tutelage.cli import main  # noqa: E402
+from tutelage.cli import main
 
 main()

@@ -1,9 +1,11 @@
 """From a folder of images alone to a student and its page."""
 
+import json
 import logging
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import tutelage as tl
@@ -11,6 +13,7 @@ from tutelage.datasets import load_data
 from tutelage.layers import ImageInputs, Prepared
 from tutelage.recipes.building import _note_enlarged
 from tutelage.reports import read_record
+from tutelage.wants import OUTPUT
 
 
 @pytest.fixture
@@ -55,3 +58,41 @@ def test_images_that_a_model_enlarges_are_told(folder, caplog, resize, told):
         _note_enlarged(f"student of {resize}", model, data)
     assert len(caplog.messages) == int(told)
     assert not told or f"of 32 × 40 pixels to {49 if resize == 49 else 64}" in caplog.messages[0]
+
+
+def test_the_size_of_the_datas_images_goes_with_the_student(folder):
+    """By the steps of docs/run_folder.md, and in a file of ONNX, as in the library."""
+    transforms = pytest.importorskip("torchvision.transforms.v2")
+    pytest.importorskip("timm")
+    recipe = tl.Recipe(
+        {
+            "student": "timm:test_resnet?size=48",
+            "data": {"train": "images", "image_size": [16, 12]},
+            "objective": "HardLabels",
+            "training": {"epochs": 1, "batch_size": 6},
+            "out": "runs/images",
+        }
+    )
+    run = recipe.run()
+    expected = run.student(
+        load_data("data", {"train": "images", "image_size": [16, 12]}).train[0][0][None]
+    )
+    inputs = json.loads((recipe.out / "student.json").read_text())["inputs"]
+    assert inputs["size"] == [16, 12]
+    with Image.open(folder / "cat" / "0.png") as image:  # of 32 × 40 pixels
+        resized = image.resize((20, 16), Image.Resampling.BILINEAR)
+    pixels = transforms.functional.to_image(resized)
+    steps = [
+        transforms.CenterCrop(inputs["size"]),
+        transforms.ToDtype(torch.float32, scale=True),
+        transforms.Resize(inputs["resize"], transforms.InterpolationMode(inputs["interpolation"])),
+        transforms.CenterCrop(inputs["crop"]),
+        transforms.Normalize(inputs["mean"], inputs["std"]),
+    ]
+    found = run.student.wrapped(transforms.Compose(steps)(pixels)[None])
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    teacher = tl.references.load_model("teacher", str(recipe.export().path))
+    whole = load_data("data", {"train": "images"}).train[0][0]
+    assert whole.shape == (3, 32, 40)
+    found = teacher.signals(tl.Batch(whole[None]), OUTPUT).output
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.02)  # resized without bytes

@@ -129,6 +129,10 @@ def _described(student: nn.Module, data: Splits, tokens: TextInputs | None) -> d
 def _inputs(prepare: Any, data: Splits) -> dict[str, Any]:
     """Return how raw inputs are prepared; `by` is None where that is the student's own code."""
     found: dict[str, Any] = {"form": data.form, "by": None}
+    if data.form == "image":
+        first: Any = data.train[0]
+        image = first[0] if isinstance(first, tuple) else first
+        found["size"] = list(image.shape[-2:])
     if isinstance(prepare, TableInputs):
         return {**found, "by": "table", **prepare.as_json()}
     if isinstance(prepare, TextInputs):

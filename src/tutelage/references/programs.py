@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from tutelage.datasets import Columns
 from tutelage.errors import ArgumentError, ModelError
@@ -24,6 +25,7 @@ from tutelage.references.hugging_face import Hub, text_inputs
 from tutelage.references.reference import IMAGE_OPTIONS, Reference
 from tutelage.teachers import Predictor, Teacher
 
+_IMAGES = 4  # dimensions of a batch
 _FLOATS = ("tensor(float)", "tensor(double)", "tensor(float16)")
 _DTYPES: dict[str, Any] = {
     "tensor(float)": np.float32,
@@ -77,7 +79,7 @@ class OnnxModel:
         prepare: From raw inputs to the model's inputs: a tensor, or a dict of them by name.
 
     `own` are the columns of the table that the file was trained on, where it tells them; rows of
-    `columns` become rows of these.
+    `columns` become rows of these. Images are brought to the size of those that it was trained on.
 
     Raises:
         ModelError: It has other inputs or outputs.
@@ -102,6 +104,7 @@ class OnnxModel:
         own = about.get("inputs", {})
         self.own = Columns.of_json(own) if own.get("by") == "table" else None
         self.columns: Columns | None = None
+        self.size: list[int] | None = own.get("size")
         self.inputs = {each.name: each.type for each in self.session.get_inputs()}
         found = {each.name: each for each in self.session.get_outputs()}
         chosen = [each for each in found.values() if each.type in _FLOATS]
@@ -128,6 +131,8 @@ class OnnxModel:
         given: Any = raw
         if self.prepare is not None:
             given = self.prepare(raw.tolist() if raw.dtype == object else torch.from_numpy(raw))
+        elif self.size is not None and raw.ndim == _IMAGES:
+            given = _covering(torch.from_numpy(raw), self.size)
         elif self.columns is not None and self.own is not None:
             given = self.own.recoded(raw, self.columns)
         elif self.columns is not None and len(self.inputs) > 1:  # one for each column
@@ -167,6 +172,17 @@ class OnnxModel:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return OnnxModel, (self.path, self.output, self.prepare), {"columns": self.columns}
+
+
+def _covering(images: Tensor, size: Sequence[int]) -> Tensor:
+    """Return images resized so that they cover a size, and cropped to it, as data sets do it."""
+    scale = max(want / have for want, have in zip(size, images.shape[-2:], strict=True))
+    to = [
+        max(want, round(have * scale)) for want, have in zip(size, images.shape[-2:], strict=True)
+    ]
+    images = F.interpolate(images, size=to, mode="bilinear", antialias=True)
+    top, left = ((have - want) // 2 for want, have in zip(size, to, strict=True))
+    return images[..., top : top + size[0], left : left + size[1]]
 
 
 def array_of(columns: Columns, rows: NDArray[Any]) -> NDArray[np.float64]:
