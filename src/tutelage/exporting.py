@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tutelage._checks import integer
 from tutelage.data import as_source, randomness
 from tutelage.distiller import check_learner
-from tutelage.errors import ArgumentError, ModelError, RunFolderError, in_short
+from tutelage.errors import ArgumentError, ModelError, RunFolderError
 from tutelage.evaluation import latencies
 from tutelage.evaluation.onnx_file import OnnxSession, write_onnx
 from tutelage.evaluation.variants import OutputOnly, check_close, reason_of, silenced
@@ -119,7 +119,7 @@ def export(
             "which vLLM, llama.cpp and transformers read"
         )
     with randomness.preserved(), torch.no_grad():
-        own, prepare = _copied(model), None
+        own, prepare = copy.deepcopy(model).cpu().eval(), None
         if isinstance(own, Prepared) and not isinstance(own.prepare, nn.Module):
             own, prepare = own.wrapped, own.prepare
         batches = list[Batch]()
@@ -131,17 +131,6 @@ def export(
                 break
         observe(own, batches[0].inputs, OUTPUT, "model")  # so that its own errors come as they are
         return _write(OutputOnly(own), batches, path, metadata)
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    """Return a copy on the CPU, in eval mode."""
-    try:
-        return copy.deepcopy(model).cpu().eval()
-    except Exception as error:  # whatever a part of another library raises
-        raise ModelError(
-            f"`model` must be one that can be copied, got {type(model).__name__} with "
-            f"{in_short(error)}; give the module inside of it"
-        ) from error
 
 
 def _write(

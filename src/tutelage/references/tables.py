@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +23,6 @@ from tutelage.identity import identity
 from tutelage.references.programs import OnnxModel, array_of, digest_of
 from tutelage.references.reference import Reference
 from tutelage.teachers import Predictor, Teacher
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _ADVICE = "copy it again, or write it by save_model"
 _PLAIN = (
@@ -55,6 +51,7 @@ class TableModel:
         features: The names of the columns that it was fitted on; None if it was fitted on arrays.
         class_names: Names of the classes, in the order of the outputs.
         categories: The categories that it was fitted on, by column, as far as it tells them.
+        coded: Which columns of a DataFrame it takes in pandas' dtype "category" only.
         columns: What the rows are; None where they are given as they are.
     """
 
@@ -64,6 +61,7 @@ class TableModel:
     features: tuple[str, ...] | None = None
     class_names: tuple[str, ...] | None = None
     categories: dict[str, list[Any]] = field(default_factory=dict)
+    coded: Callable[[Any], Sequence[str]] = lambda _: ()
     columns: Columns | None = None
 
     def __call__(self, rows: NDArray[Any]) -> NDArray[Any]:
@@ -72,20 +70,20 @@ class TableModel:
             return np.asarray(self.predict(rows))
         if self.columns is None:
             raise ModelError(
-                f"the teacher ({self.name}) was fitted on named columns ({some_of(self.features)}),"
-                " got rows without names; give the table's columns by "
-                "tutelage.references.with_columns(teacher, columns)"
+                f"the teacher ({self.name}) was fitted on named columns, "
+                f"{some_of(self.features or ())}, got rows without names; give the table's columns "
+                "by tutelage.references.with_columns(teacher, columns)"
             )
         if self.features is None:
             return np.asarray(self.predict(array_of(self.columns, rows)))
-        frame = self.columns.frame(rows)
+        frame: Any = self.columns.frame(rows)
         # LightGBM writes _ for spaces.
         names = {re.sub(r"\s", "_", str(each)): each for each in frame.columns}
         frame = frame[[each if each in frame else names.get(each, each) for each in self.features]]
         for name, known in self.categories.items():
             if name in frame:
                 check_type(self.name, frame[name], known)
-        return np.asarray(self.predict(frame))
+        return np.asarray(self.predict(frame.astype(dict.fromkeys(self.coded(frame), "category"))))
 
     def __repr__(self) -> str:
         return self.name
@@ -96,7 +94,7 @@ class TableModel:
         return f"{self.name} {self.digest} {columns}"
 
 
-def check_type(model: str, values: pd.Series[Any], known: Sequence[Any]) -> None:
+def check_type(model: str, values: Any, known: Sequence[Any]) -> None:
     """Refuse numbers for a model that knows texts, or the reverse, which it would not notice."""
     from pandas.api import types  # noqa: PLC0415 - heavy
 
@@ -163,17 +161,19 @@ def load_estimator(reference: Reference, classes: int | None) -> Teacher:
         from sklearn.base import is_classifier  # noqa: PLC0415 - heavy
 
     name = f"{type(model).__module__}.{type(model).__qualname__}"
-    prepare = _prepared_by(model)
+    classifies = is_classifier(model)
+    if not hasattr(model, "predict_proba" if classifies else "predict"):
+        raise ModelError(
+            f"`{reference.argument}` must be a regressor, or a classifier with predict_proba, got "
+            f"{name} in {reference.text!r}; fit one with probabilities, such as a "
+            "sklearn.calibration.CalibratedClassifierCV around it"
+        )
     features = getattr(model, "feature_names_in_", None)
     features = None if features is None else tuple(map(str, features))
-    rows = TableModel(name, model, digest_of(path), features, categories=dict(_encoded(model)))
-    if not is_classifier(model):
-        if not hasattr(model, "predict"):
-            raise _no_teacher(reference, name)
-        rows.predict = lambda given: model.predict(prepare(given))
+    rows = TableModel(name, model.predict, digest_of(path), features)
+    rows.categories, rows.coded = dict(_encoded(model)), _coded_by(model)
+    if not classifies:
         return Predictor(rows)
-    if not hasattr(model, "predict_proba"):
-        raise _no_teacher(reference, name)
     own = model.classes_
     several = isinstance(own, list)  # binary labels, each with classes of its own
     if several and any(len(each) != 2 for each in own):  # noqa: PLR2004
@@ -184,7 +184,7 @@ def load_estimator(reference: Reference, classes: int | None) -> Teacher:
     binary = several or bool(getattr(model, "multilabel_", False))
 
     def probabilities(given: Any) -> NDArray[Any]:
-        found = model.predict_proba(prepare(given))
+        found = model.predict_proba(given)
         return np.stack([each[:, 1] for each in found], axis=1) if several else np.asarray(found)
 
     reference.check_classes(len(own), classes)
@@ -223,10 +223,8 @@ def load_xgboost(reference: Reference, classes: int | None) -> Teacher:
         model = (xgboost.XGBClassifier if known else xgboost.XGBRegressor)()
         model.load_model(path)
     labels = int(config["learner_model_param"]["num_target"])
-    prepare = _prepared_by(model)
 
     def predict(rows: Any) -> NDArray[Any]:
-        rows = prepare(rows)
         if objective == "binary:logitraw":
             found = 1 / (1 + np.exp(-model.predict(rows, output_margin=True)))
             return found if labels > 1 else np.stack([1 - found, found], axis=1)
@@ -236,6 +234,7 @@ def load_xgboost(reference: Reference, classes: int | None) -> Teacher:
     if known:
         reference.check_classes(labels if labels > 1 else model.n_classes_, classes)
     rows = TableModel("xgboost.Booster", predict, digest_of(path), names and tuple(names))
+    rows.coded = _coded_by(model)
     return Predictor(rows, probabilities=known, binary=known and labels > 1)
 
 
@@ -257,10 +256,9 @@ def load_lightgbm(reference: Reference, classes: int | None) -> Teacher:
         head = content.split(b"\n\n", 1)[0].decode()
         objective = dict(re.findall(r"^(\w+)=(\S*)", head, re.MULTILINE)).get("objective", "")
     known = objective in _LIGHTGBM_CLASSES
-    prepare = _prepared_by(booster)
 
     def predict(rows: Any) -> NDArray[Any]:
-        found = np.asarray(booster.predict(prepare(rows)))
+        found = np.asarray(booster.predict(rows))
         return np.stack([1 - found, found], axis=1) if known and found.ndim == 1 else found
 
     names = tuple(booster.feature_name())
@@ -268,6 +266,7 @@ def load_lightgbm(reference: Reference, classes: int | None) -> Teacher:
     if known:
         reference.check_classes(max(int(booster.num_model_per_iteration()), 2), classes)
     rows = TableModel("lightgbm.Booster", predict, digest_of(path), None if of_arrays else names)
+    rows.coded = _coded_by(booster)
     return Predictor(rows, probabilities=known)
 
 
@@ -311,8 +310,8 @@ def load_catboost(reference: Reference, classes: int | None) -> Teacher:
     return Predictor(rows, probabilities=known, binary=loss in _CATBOOST_BINARY)
 
 
-def _prepared_by(model: Any) -> Callable[[Any], Any]:
-    """Return what gives the columns of a DataFrame that were categories to pandas that dtype.
+def _coded_by(model: Any) -> Callable[[Any], Sequence[str]]:
+    """Return which columns of a DataFrame were categories to pandas when a model was fitted.
 
     XGBoost and LightGBM take texts in this dtype only, and find a value's code by their own list.
     """
@@ -326,35 +325,28 @@ def _prepared_by(model: Any) -> Callable[[Any], Any]:
                 f"a model of XGBoost must know its categories, got none for {coded[0]!r}, as before"
                 " XGBoost 3.1; fit it again, or load it in your own code: file.py:function"
             )
-        return partial(_as_categories, lambda _: coded)
-    if package == "lightgbm":
-        booster = getattr(model, "booster_", model)
-        lists: list[list[Any]] = booster.pandas_categorical or []
-        text = booster.model_to_string(num_iteration=1)
-        kinds = re.findall(r"^feature_infos=(.*)$", text, re.MULTILINE)[0].split(" ")
-        infos = dict(zip(booster.feature_name(), kinds, strict=True)) if lists else {}
+        return lambda _: coded
+    if package != "lightgbm":
+        return lambda _: ()
+    booster = getattr(model, "booster_", model)
+    lists: list[list[Any]] = booster.pandas_categorical or []
+    text = booster.model_to_string(num_iteration=1)
+    kinds = re.findall(r"^feature_infos=(.*)$", text, re.MULTILINE)[0].split(" ") if lists else []
 
-        def coded_of(frame: pd.DataFrame) -> list[str]:
-            from pandas.api.types import is_numeric_dtype  # noqa: PLC0415 - heavy
+    def coded_of(frame: Any) -> list[str]:
+        from pandas.api.types import is_numeric_dtype  # noqa: PLC0415 - heavy
 
-            # The kind of a constant column, which no tree uses, is unknown: "none".
-            found = [
-                str(column)
-                for column, kind in zip(frame.columns, infos.values(), strict=False)
-                if (kind == "none" and not is_numeric_dtype(frame[column])) or kind[0] not in "[n"
-            ]
-            for name, known in zip(found, lists, strict=False):
-                check_type("lightgbm.Booster", frame[name], known)
-            return found
+        # The kind of a constant column, which no tree uses, is unknown: "none".
+        found = [
+            str(name)
+            for name, kind in zip(frame.columns, kinds, strict=False)
+            if (kind == "none" and not is_numeric_dtype(frame[name])) or kind[0] not in "[n"
+        ]
+        for name, known in zip(found, lists, strict=False):
+            check_type("lightgbm.Booster", frame[name], known)
+        return found
 
-        return partial(_as_categories, coded_of)
-    return lambda rows: rows
-
-
-def _as_categories(coded_of: Callable[[pd.DataFrame], list[str]], rows: Any) -> Any:
-    if not hasattr(rows, "astype") or not hasattr(rows, "columns"):
-        return rows
-    return rows.astype(dict.fromkeys(coded_of(rows), "category"))
+    return coded_of
 
 
 def _encoded(
@@ -362,14 +354,9 @@ def _encoded(
 ) -> Iterator[tuple[str, list[Any]]]:
     """Yield the columns that the encoders in an estimator of scikit-learn get, and their lists."""
     seen = set() if seen is None else seen
-    for each in (
-        part.values()
-        if isinstance(part, Mapping)
-        else part
-        if isinstance(part, (list, tuple))
-        else ()
-    ):
-        yield from _encoded(each, None, seen)
+    if isinstance(part, (dict, list, tuple)):
+        for each in part.values() if isinstance(part, dict) else part:
+            yield from _encoded(each, None, seen)
     if not type(part).__module__.startswith("sklearn.") or id(part) in seen:
         return
     seen.add(id(part))
@@ -377,22 +364,16 @@ def _encoded(
     lists = getattr(part, "categories_", None)
     if names is not None and isinstance(lists, list):
         yield from ((str(name), own.tolist()) for name, own in zip(names, lists, strict=False))
-    for _, step in getattr(part, "steps", ()):
+    steps = getattr(part, "steps", None)
+    if steps is None:
+        yield from _encoded(getattr(part, "__dict__", {}), None, seen)
+        return
+    for _, step in steps:
         yield from _encoded(step, names, seen)
         try:
             names = step.get_feature_names_out(names)
         except Exception:  # noqa: BLE001 - not every transformer knows its names
             names = None
-    if not hasattr(part, "steps"):
-        yield from _encoded(getattr(part, "__dict__", {}), None, seen)
-
-
-def _no_teacher(reference: Reference, name: str) -> ModelError:
-    return ModelError(
-        f"`{reference.argument}` must be a regressor, or a classifier with predict_proba, got "
-        f"{name} in {reference.text!r}; fit one with probabilities, such as a "
-        "sklearn.calibration.CalibratedClassifierCV around it"
-    )
 
 
 def _names_of(classes: Iterable[Any]) -> tuple[str, ...] | None:
