@@ -56,6 +56,9 @@ def test_probabilities_are_named_so(tmp_path):
     with pytest.raises(ModelError, match="pass probabilities=True"):
         answer(load_model("teacher", f"{path}?output=p"))
     assert len({each.fingerprint() for each in (logits, known)}) == 2
+    nodes[1].output[0] = outputs[1].name = "probabilities"
+    named = load_model("x", f"{onnx_file(path, nodes, outputs=outputs)}?output=probabilities")
+    torch.testing.assert_close(answer(named), answer(known))
 
 
 def test_images_are_normalised_as_the_options_say(tmp_path):

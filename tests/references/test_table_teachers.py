@@ -25,6 +25,7 @@ from sklearn.ensemble import (
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Perceptron, Ridge
+from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
@@ -263,6 +264,28 @@ SKLEARN = {
         lightgbm.LGBMClassifier(**LGB),
         lambda frame: categories(frame, "job", "city", "code"),
         two,
+    ),
+    "catboost's class": (
+        catboost.CatBoostClassifier(cat_features=["job", "code"], **CAT),
+        lambda frame: frame[["age", "job", "height m", "code"]],
+        two,
+    ),
+    "catboost in a pipeline": (
+        make_pipeline(catboost.CatBoostRegressor(**CAT)),
+        lambda frame: frame[["code", "age"]],
+        values,
+    ),
+    "a search": (
+        GridSearchCV(
+            make_pipeline(encoded(), LogisticRegression()), {"logisticregression__C": [1, 2]}, cv=2
+        ),
+        None,
+        two,
+    ),
+    "catboost's values": (
+        catboost.CatBoostRegressor(**CAT),
+        lambda frame: frame[NUMBERS],
+        values,
     ),
     "lightgbm in a pipeline": (
         make_pipeline(encoded(), lightgbm.LGBMClassifier(**LGB)),

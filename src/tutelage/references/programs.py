@@ -43,8 +43,8 @@ def load_onnx(reference: Reference, classes: int | None) -> Teacher:
 
     It is given raw inputs as they are, or images normalised by `?mean=` and `?std=`, or the tokens
     of texts by `?tokenizer=FOLDER`. `?output=NAME` chooses one of several outputs;
-    `?probabilities` says that it is one of probabilities, and `?binary` that these are of binary
-    labels.
+    `?probabilities` says that it is one of probabilities, as its name may, and `?binary` that these
+    are of binary labels.
 
     Raises:
         ArgumentError: There is no such file.
@@ -66,8 +66,10 @@ def load_onnx(reference: Reference, classes: int | None) -> Teacher:
     with reference.loading("copy it again, with the files that belong to it, or export it again"):
         model = OnnxModel(path, reference.options.get("output"), prepare)
     reference.check_classes(model.outputs, classes)
-    binary, probabilities = reference.flag("binary"), reference.flag("probabilities")
-    return Predictor(model, probabilities=probabilities or binary, binary=binary)
+    binary = reference.flag("binary")
+    # Converters of scikit-learn, XGBoost and LightGBM call them so.
+    known = binary or reference.flag("probabilities") or model.output_name == "probabilities"
+    return Predictor(model, probabilities=known, binary=binary)
 
 
 class OnnxModel:

@@ -168,9 +168,7 @@ def load_estimator(reference: Reference, classes: int | None) -> Teacher:
             f"{name} in {reference.text!r}; fit one with probabilities, such as a "
             "sklearn.calibration.CalibratedClassifierCV around it"
         )
-    features = getattr(model, "feature_names_in_", None)
-    features = None if features is None else tuple(map(str, features))
-    rows = TableModel(name, model.predict, digest_of(path), features)
+    rows = TableModel(name, model.predict, digest_of(path), _features_of(model))
     rows.categories, rows.coded = dict(_encoded(model)), _coded_by(model)
     if not classifies:
         return Predictor(rows)
@@ -304,10 +302,19 @@ def load_catboost(reference: Reference, classes: int | None) -> Teacher:
         return found[:, 0] if loss == "RMSEWithUncertainty" else found
 
     reference.check_classes(len(own) or None, classes)
-    of_arrays = names == tuple(map(str, range(len(names))))
-    rows = TableModel("catboost.CatBoost", predict, digest_of(path), None if of_arrays else names)
+    rows = TableModel("catboost.CatBoost", predict, digest_of(path), _features_of(model))
     rows.class_names = _names_of(own)
     return Predictor(rows, probabilities=known, binary=loss in _CATBOOST_BINARY)
+
+
+def _features_of(model: Any) -> tuple[str, ...] | None:
+    """Return the names of the columns that a model was fitted on; None if it had arrays."""
+    inner = getattr(model, "best_estimator_", model)
+    inner = inner.steps[0][1] if hasattr(inner, "steps") else inner
+    names = getattr(model, "feature_names_in_", getattr(inner, "feature_names_in_", None))
+    if names is None and (found := getattr(inner, "feature_names_", None)):  # of CatBoost
+        names = None if found == [*map(str, range(len(found)))] else found
+    return None if names is None else tuple(map(str, names))
 
 
 def _coded_by(model: Any) -> Callable[[Any], Sequence[str]]:
