@@ -55,7 +55,9 @@ class TestPickles:
     def test_whole_models_are_refused_before_they_are_read(self, ending, evil, tmp_path):
         path = tmp_path / f"model.{ending}"
         path.write_bytes(pickle.dumps(evil))
-        with pytest.raises(ModelError, match=r"cannot run code, .* read by pickle; write"):
+        with pytest.raises(
+            ModelError, match=r"(cannot run code|architecture of the weights), .* pickle"
+        ):
             load_model("teacher", str(path))
 
     @pytest.mark.parametrize("ending", ENDINGS)

@@ -52,7 +52,7 @@ _PROBLEMS: dict[str, OutputKind] = {
     "multi_label_classification": "binary",
     "regression": "values",
 }
-_PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle", ".pt", ".pth", ".bin", ".ckpt")
+_PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle")
 
 
 def load_model(
@@ -171,25 +171,17 @@ def _of_python(reference: Reference) -> nn.Module | Teacher:
 def _unknown(reference: Reference, suffix: str) -> ArgumentError | ModelError:
     """Return the error for what is no reference to a model, or to one that is refused."""
     argument, text = reference.argument, reference.text
-    if suffix in _PICKLES:
-        way = (
-            "write the weights alone, safetensors.torch.save_file(model.state_dict(), "
-            '"weights.safetensors"), and name the architecture: '
-            "timm:resnet18@weights.safetensors or model.py:network@weights.safetensors (or, of a "
-            "state dict, network@weights.pt)"
-            if suffix in WEIGHT_FILES
-            else 'write an estimator of scikit-learn by skops.io.dump(model, "model.skops"), and '
-            "models of other libraries by their own save_model; or load it in your own code: "
-            "model.py:function"
-        )
+    if suffix in WEIGHT_FILES:
         return ModelError(
-            f"`{argument}` must be a file that cannot run code, got {text!r}, a kind of file that "
-            f"is read by pickle; {way}"
+            f"`{argument}` must name the architecture of the weights, got {text!r}, which is not "
+            "read as a whole model by pickle; write timm:resnet18@weights.safetensors or "
+            "model.py:network@weights.pt, with a state dict in the file"
         )
-    if suffix == ".safetensors":
-        return ArgumentError(
-            f"`{argument}` must name the architecture of the weights, got {text!r}; write "
-            "timm:resnet18@weights.safetensors, or model.py:network@weights.safetensors"
+    if suffix in _PICKLES:
+        return ModelError(
+            f"`{argument}` must be a file that cannot run code, got {text!r}, which is read by "
+            'pickle; write an estimator of scikit-learn by skops.io.dump(model, "model.skops"), '
+            "others by their own save_model, or load it in your own code: model.py:function"
         )
     return ArgumentError(
         f"`{argument}` must be a reference to a model, got {text!r}; write "

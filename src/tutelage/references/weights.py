@@ -79,28 +79,22 @@ def load_weights(
     if weights and all(name.startswith("module.") for name in weights):
         weights = {name.removeprefix("module."): each for name, each in weights.items()}
     given = {name: each for name, each in weights.items() if name not in fresh}
-    expected = {name: each for name, each in model.state_dict().items() if name not in fresh}
-    # Older files lack BatchNorm's counts, which have no influence unless momentum is None.
-    faults = {
-        "lack": [
-            name
-            for name in expected.keys() - given.keys()
-            if not name.endswith("num_batches_tracked")
-        ],
-        "have besides": given.keys() - expected.keys(),
-        "have in other shapes": [
-            f"{name} {list(given[name].shape)} for {list(expected[name].shape)}"
-            for name in given.keys() & expected.keys()
-            if given[name].shape != expected[name].shape
-        ],
-    }
-    found = [f"{kind} {some_of(sorted(names), 3)}" for kind, names in faults.items() if names]
-    if found:
+    try:
+        found = model.load_state_dict(given, strict=False)
+    except RuntimeError as error:
+        faults = [str(error).partition("\n\t")[2].split("\n")[0].strip()]  # of shapes
+    else:
+        # Older files lack BatchNorm's counts, which have no influence unless momentum is None.
+        kept = [name for name in found.missing_keys if not name.endswith("num_batches_tracked")]
+        missing = [name for name in kept if name not in fresh]
+        faults = [f"they lack {some_of(missing, 3)}"] if missing else []
+        if found.unexpected_keys:
+            faults.append(f"they have besides {some_of(found.unexpected_keys, 3)}")
+    if faults:
         raise ModelError(
-            f"the weights {source} must be those of the architecture {type(model).__name__}; they "
-            f"{'; they '.join(found)}; name the architecture that they were saved from"
+            f"the weights {source} must be those of the architecture {type(model).__name__}; "
+            f"{'; '.join(faults)}; name the architecture that they were saved from"
         )
-    model.load_state_dict(given, strict=False)
 
 
 def head_of(model: nn.Module) -> str:
