@@ -288,7 +288,7 @@ class Distiller(nn.Module):
                 )
 
 
-def _mean(values: Tensor, mask: Tensor | None, divisor: int | Tensor, replicas: int) -> Tensor:
+def _mean(values: Tensor, mask: Tensor | None, divisor: int | Tensor, replicas: float) -> Tensor:
     """Return the mean of a term's values over its valid examples, or their sum by a divisor."""
     if mask is not None:
         values = masked(values, mask)

@@ -59,7 +59,8 @@ class Batch:
         domain: The domain of each example (a tensor or a list of names), where known.
         progress: Fraction of training that is done, in [0, 1], for schedules.
         replicas: How many processes have the same examples (if there are fewer examples than
-            processes); in sums over all processes each example has weight 1/replicas.
+            processes); in sums over all processes each example has weight 1/replicas. Infinite
+            in a process that has no batch of its own for a step.
         mixture: The second class label, if each example is mixed from two.
         view: The number of the inputs' view (see `data.Views`); 0 without views.
         row_mask: Which positions of each example have an answer, `[batch, …]` of bool; None where
@@ -81,7 +82,7 @@ class Batch:
     index: Tensor | None = None
     domain: Tensor | Sequence[str] | None = None
     progress: float = 0.0
-    replicas: int = 1
+    replicas: float = 1
     mixture: Mixture | None = None
     view: int = 0
     row_mask: Tensor | None = None

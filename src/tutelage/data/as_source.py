@@ -1,5 +1,8 @@
 """The source of batches for what a user passes as data."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from torch.utils.data import DataLoader, IterableDataset
 
 from tutelage._checks import integer
@@ -11,6 +14,7 @@ from tutelage.data.sets import as_dataset, is_map_style
 from tutelage.data.source import Order, Shard, Source, lengths_of
 from tutelage.data.tensor_table import table_of
 from tutelage.errors import ArgumentError, DataError
+from tutelage.signals import Batch
 
 
 def as_source(
@@ -25,7 +29,8 @@ def as_source(
 ) -> Source:
     """Return the source of batches for a loader, a data set, tensors or arrays.
 
-    A `DataLoader` keeps its own order and batches. `batch_size` is over all processes. `seed` is of
+    A `DataLoader` keeps its own order and batches, and so does any other iterable that is no data
+    set, and a list of `Batch`. `batch_size` is over all processes. `seed` is of
     the order; None is for that of the data. `views` is the number of views (see `Views`) to cycle
     through, one per epoch; None for all. `group_by_length` is for a drawn order: see `Order`.
     """
@@ -42,12 +47,15 @@ def as_source(
         return OnPolicySource(name, data, size, seed, shard)
     if isinstance(data, IterableDataset):
         return LoaderSource(name, DataLoader(data, size, collate_fn=collate), shard)
-    dataset = as_dataset(name, data)
+    dataset: Any = as_dataset(name, data)
+    of_batches = isinstance(data, list) and data and isinstance(data[0], Batch)
+    if of_batches or (isinstance(dataset, Iterable) and not is_map_style(dataset)):
+        return LoaderSource(name, dataset, shard, views)
     if not is_map_style(dataset):
         raise DataError(
-            f"`{name}` must be a torch Dataset (with __len__ and __getitem__) or a DataLoader, got "
-            f"{type(data).__name__}; wrap tensors in torch.utils.data.TensorDataset, or give them "
-            "as (inputs, labels)"
+            f"`{name}` must be a torch Dataset (with __len__ and __getitem__), a DataLoader or "
+            f"another iterable of batches, got {type(data).__name__}; wrap tensors in "
+            "torch.utils.data.TensorDataset, or give them as (inputs, labels)"
         )
     if len(dataset) == 0:
         raise DataError(f"`{name}` must have at least one example, got an empty data set")

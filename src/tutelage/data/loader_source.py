@@ -1,8 +1,9 @@
 """A user's DataLoader: its batches in its own order, replayed when a run is resumed."""
 
 import logging
+import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, islice
@@ -24,7 +25,7 @@ _READ = 1000
 
 
 class LoaderSource(Source):
-    """Epochs of a DataLoader.
+    """Epochs of a DataLoader, or of any other iterable of batches.
 
     A loader uses random generators when its iterator is created: its own, its sampler's, or the
     global one. So the state *before* that moment is saved. To resume in the middle of an epoch, the
@@ -34,38 +35,70 @@ class LoaderSource(Source):
     augmentation in persistent workers (except for `Views`), nor for samplers with other random
     state, of which a warning tells. (torchdata's `StatefulDataLoader` saves neither the global
     random states nor those of samplers, so batches after a resume would differ.)
+
+    With several processes each takes its part of every batch, unless the loader is split already,
+    so that each process reads examples of its own: by a `DistributedSampler`, by Accelerate, or in
+    a way that shows in the first batches. Then all of a process's batches are its own. A process
+    that has fewer goes on with its last one, with weight 0, until all have ended.
     """
 
     def __init__(
-        self, name: str, loader: DataLoader[Any], shard: Shard, views: int | None = None
+        self, name: str, loader: Iterable[Any], shard: Shard, views: int | None = None
     ) -> None:
-        self.name, self.loader, self.shard, self.views = name, loader, shard, views
+        self.name, self.shard, self.views = name, shard, views
+        self.loader: Any = loader
+        self.dataset: Any = getattr(loader, "dataset", loader)
         self._start_state: dict[str, Any] | None = None
+        self._held: Iterator[Any] | None = None  # of a stream that cannot be read twice
+        self._last: list[Any] = []  # the last batch that was dropped to resume
+        self._split: bool | None = None  # not known before the first batch
+        length = None
+        with suppress(TypeError):  # of a stream
+            length = len(self.loader)
+        self._lengths = self._gathered(length)
         if self.batches_per_epoch() == 0:
             raise DataError(
-                f"`{name}` must yield at least one batch, got an empty DataLoader; "
+                f"`{name}` must yield at least one batch, got an empty {type(loader).__name__}; "
                 "fill its data set, or set drop_last=False"
             )
 
     def __len__(self) -> int:
-        return len(self.loader)
+        if None in self._lengths:
+            return len(self.loader)  # which raises a TypeError in one process at least
+        return max(self._lengths)
+
+    def batches_per_epoch(self) -> int | None:
+        """Return the number of batches in an epoch; None where it is not known in advance."""
+        return None if None in self._lengths else len(self)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """Yield this process's shard of the batches of an epoch, from batch `start` on."""
-        view = show_epoch(self.loader.dataset, number, self.views)
-        raws = loaded(self._iterator(number, start), self.name, self.loader.dataset)
-        streams = isinstance(self.loader.dataset, IterableDataset) and self.loader.num_workers > 1
-        if streams and number == start == 0:
+        """Yield this process's batches of an epoch, from batch `start` on."""
+        view = show_epoch(self.dataset, number, self.views)
+        raws = loaded(self._iterator(number, start), self.name, self.dataset)
+        streams = isinstance(self.dataset, IterableDataset)
+        if streams and self.loader.num_workers > 1 and number == start == 0:
             raws = self._checked(raws)
+        if self._split and (None in self._lengths or len(set(self._lengths)) > 1):
+            raws = self._until_all_end(raws)
         for raw in raws:
             batch = Batch.of(raw)
             if view and not isinstance(raw, IndexedExample):
                 batch = replace(batch, view=view)
-            if self.shard.world_size > 1:
+            if self.shard.world_size > 1 and not self._split:
                 own = batch[self.shard.rows(len(batch))]
                 batch = replace(own, replicas=self.shard.replicas(len(batch)))
             yield batch
         self._start_state = None
+
+    def peek(self) -> Batch | None:
+        """Return a batch, or None if there is none; the order and random states do not change."""
+        if not any(hasattr(each, "__next__") for each in (self.dataset, *_parts(self.dataset))):
+            return super().peek()
+        with randomness.preserved():  # what is read of it is not read again
+            raws = iter(self.loader)
+            first = list(islice(raws, 1))
+        self._held = chain(first, raws)
+        return Batch.of(first[0]) if first else None
 
     def state(self) -> dict[str, Any]:
         """Return the random state at the start of the current epoch."""
@@ -73,7 +106,7 @@ class LoaderSource(Source):
 
     def load(self, state: dict[str, Any]) -> None:
         """Restore a state; the next `epoch` starts from it."""
-        self._start_state = state
+        self._start_state, self._split = state, state["split"]
         for generator, saved in zip(self._generators(), state["generators"], strict=True):
             generator.set_state(saved)
 
@@ -86,30 +119,61 @@ class LoaderSource(Source):
     def description(self) -> dict[str, Any]:
         """The number of batches, their size and the sampler."""
         sampler = type(getattr(self.loader, "sampler", None)).__name__
-        sizes = {"batches": self.batches_per_epoch(), "batch_size": self.loader.batch_size}
-        return sizes | {"sampler": sampler} | describe_views(self.loader.dataset, self.views)
+        size = getattr(self.loader, "batch_size", None)
+        sizes = {"batches": self.batches_per_epoch(), "batch_size": size}
+        return sizes | {"sampler": sampler} | describe_views(self.dataset, self.views)
 
     def fingerprint(self) -> str | None:
         """Return a hash of the data set, the sampler's data and the collate function's result."""
-        return data_fingerprint(self.name, self.loader.dataset, self.loader)
+        loader = self.loader if isinstance(self.loader, DataLoader) else None
+        return data_fingerprint(self.name, self.dataset, loader)
 
     def _iterator(self, number: int, start: int) -> Iterator[Any]:
         """Return the loader's batches from `start` on; see the class for the random states."""
-        for owner in (self.loader, self.loader.batch_sampler, self.loader.sampler):
+        for owner in (self.loader, *self._samplers()):
             set_epoch = getattr(owner, "set_epoch", None)
             if callable(set_epoch):  # as torch's DistributedSampler has it
                 set_epoch(number)
         self._start_workers()
         if start == 0:
-            self._start_state = self._capture()
-            return iter(self.loader) if self.shard.world_size == 1 else self._synchronized()
+            self._start_state, self._last = self._capture(), []
+            return self._fresh() if self.shard.world_size == 1 else self._synchronized()
         self._tell_if_not_exact()
         now = randomness.capture()
         randomness.restore(self.state()["global"])
-        batches = iter(self.loader)
-        deque(islice(batches, start), maxlen=0)
+        batches = self._fresh()
+        self._last = list(deque(islice(batches, start), maxlen=1))
         randomness.restore(now)
         return batches
+
+    def _fresh(self) -> Iterator[Any]:
+        held, self._held = self._held, None
+        return iter(self.loader) if held is None else held
+
+    def _until_all_end(self, raws: Iterator[Any]) -> Iterator[Batch]:
+        """Yield batches as long as any process has one; see the class."""
+        last = Batch.of(self._last[0]) if self._last else None
+        while True:
+            batch = next(map(Batch.of, raws), None)
+            have = self._gathered(batch is not None)
+            if not any(have):
+                return
+            if batch is None and last is None:
+                raise DataError(
+                    f"`{self.name}` must have a batch in each process in every epoch, got none in "
+                    f"process {self.shard.rank}; split it into parts of similar length"
+                )
+            if batch is None:
+                yield replace(cast("Batch", last), replicas=math.inf)
+            else:
+                yield (last := batch)
+
+    def _gathered(self, value: Any) -> list[Any]:
+        """Return a value of each process."""
+        found = [value] * self.shard.world_size
+        if self.shard.world_size > 1 and torch.distributed.is_initialized():
+            torch.distributed.all_gather_object(found, value)
+        return found
 
     def _checked(self, raws: Iterator[Any]) -> Iterator[Any]:
         """Yield batches; log if each worker loads all of a stream, by the first two batches."""
@@ -120,16 +184,17 @@ class LoaderSource(Source):
                     "`%s` comes from %d workers that give the same examples, so that each of them "
                     "counts as often in every epoch; let %s yield a part in each worker (see "
                     "torch.utils.data.get_worker_info), or use one.",
-                    self.name, self.loader.num_workers, type(self.loader.dataset).__name__,
+                    self.name, self.loader.num_workers, type(self.dataset).__name__,
                 )  # fmt: skip
         yield from first
         yield from raws
 
     def _tell_if_not_exact(self) -> None:
         """Log that the order cannot be resumed, if a sampler has other random state."""
-        if isinstance(self.loader.dataset, IterableDataset):
+        sampler = next(iter(self._samplers()), None)
+        if isinstance(self.dataset, IterableDataset) or sampler is None:
             return
-        state, sampler = self.state(), self.loader.batch_sampler or self.loader.sampler
+        state = self.state()
 
         def order() -> list[str]:
             self.load(state)
@@ -153,12 +218,48 @@ class LoaderSource(Source):
         torch.distributed.broadcast_object_list(shared, src=0)
         self.load(cast("dict[str, Any]", shared[0]))
         randomness.restore(self.state()["global"])
-        batches = iter(self.loader)
+        batches = self._fresh()
         # Loaded now, since the sampler may use random numbers as late as the first batch.
-        batches = chain(list(islice(batches, 1)), batches)
+        first = list(islice(batches, 1))
+        if self._split is None:
+            self._split = self._is_split(first)
+            self._start_state = {**self.state(), "split": self._split}
         if self.shard.rank != 0:
             randomness.restore(own)
-        return batches
+        return chain(first, batches)
+
+    def _is_split(self, first: list[Any]) -> bool:
+        """Tell whether each process reads examples of its own: by the first batch of each.
+
+        Inputs that differ may be augmented; labels that differ are of other examples.
+        """
+        owners = (self.loader, *self._samplers())
+        known = [getattr(each, "num_replicas", 1) > 1 for each in owners]
+        known += [type(each).__module__ == "accelerate.data_loader" for each in owners]
+        known += [len(set(self._lengths)) > 1]
+        if any(known):
+            return True
+        batch = Batch.of(first[0]) if first else None
+        parts = [None, None] if batch is None else [batch.labels, batch.inputs]
+        with suppress(DataError):
+            prints = self._gathered([content(each) for each in parts])
+            labels, inputs = ({each[part] for each in prints} for part in range(2))
+            return len(labels) > 1 or (
+                len(inputs) > 1 and self._repeats(prints[self.shard.rank][1])
+            )
+        return False
+
+    def _repeats(self, inputs: str) -> bool:
+        """Tell whether the first batch has these inputs again, in all processes."""
+        if isinstance(self.dataset, IterableDataset) or not isinstance(self.loader, DataLoader):
+            return True
+        state = self.state()
+        with randomness.preserved():
+            self.load(state)
+            randomness.restore(state["global"])
+            again = Batch.of(next(iter(self.loader))).inputs
+        self._split = None
+        return all(self._gathered(content(again) == inputs))
 
     def _start_workers(self) -> None:
         """Start persistent workers, if they ran when the restored state was captured.
@@ -173,21 +274,29 @@ class LoaderSource(Source):
 
     def _has_workers(self) -> bool:
         """Tell whether the loader has running persistent workers."""
-        return (
-            self.loader.persistent_workers and getattr(self.loader, "_iterator", None) is not None
-        )
+        persistent = getattr(self.loader, "persistent_workers", False)
+        return persistent and getattr(self.loader, "_iterator", None) is not None
 
     def _capture(self) -> dict[str, Any]:
         generators = [generator.get_state() for generator in self._generators()]
         state = {"global": randomness.capture(), "generators": generators}
-        return state | {"workers": self._has_workers()}
+        return state | {"workers": self._has_workers(), "split": self._split}
 
     def _generators(self) -> list[torch.Generator]:
         """Return the generators of the loader and its samplers, without duplicates."""
-        batch_sampler = getattr(self.loader, "batch_sampler", None)
-        sampler = getattr(batch_sampler, "sampler", None)
-        owners = (self.loader, self.loader.sampler, batch_sampler, sampler)
-        found = [getattr(owner, "generator", None) for owner in owners]
+        found = [getattr(owner, "generator", None) for owner in (self.loader, *self._samplers())]
         return list(
             {id(each): each for each in found if isinstance(each, torch.Generator)}.values()
         )
+
+    def _samplers(self) -> list[Any]:
+        """Return the loader's batch sampler, its sampler, and that of the batch sampler."""
+        batches, sampler = (
+            getattr(self.loader, each, None) for each in ("batch_sampler", "sampler")
+        )
+        every = (batches, sampler, getattr(batches, "sampler", None))
+        return [each for each in every if each is not None]
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    return vars(value).values() if hasattr(value, "__dict__") else ()
