@@ -17,6 +17,7 @@ from torch.utils.data import (
     get_worker_info,
 )
 
+import tutelage as tl
 from tutelage.data import Shard, as_source, randomness
 from tutelage.data.loader_source import LoaderSource
 from tutelage.errors import DataError
@@ -342,3 +343,36 @@ class TestBadInput:
         loader = DataLoader([1, 2, 3], 2, collate_fn=lambda _: "text")
         with pytest.raises(DataError, match=r"a batch must be a tensor.*got str"):
             list(source(loader).epoch(0))
+
+
+class Once(IterableDataset):
+    """A stream that can be read a single time."""
+
+    def __init__(self):
+        self.examples = iter([(torch.full((2,), float(at)), at % 2) for at in range(8)])
+
+    def __iter__(self):
+        return self.examples
+
+
+def test_a_look_at_a_stream_that_is_read_once_loses_nothing():
+    stream = tl.data.as_source("train", Once(), 4)
+    assert stream.peek().inputs[:, 0].tolist() == [0, 1, 2, 3]
+    assert torch.cat([each.inputs[:, 0] for each in stream.epoch(0)]).tolist() == list(range(8))
+
+
+class Batches:
+    """An iterable of batches that is no DataLoader."""
+
+    def __iter__(self):
+        return ((torch.full((3, 2), float(at)), torch.arange(3)) for at in range(4))
+
+
+@pytest.mark.parametrize("loader", [Batches(), [tl.Batch.of(each) for each in Batches()]])
+def test_any_iterable_of_batches_is_a_loader(loader):
+    found = tl.data.as_source("train", loader, 64)
+    assert [(len(each), each.inputs[0, 0].item()) for each in found.epoch(0, 1)] == [
+        (3, 1.0), (3, 2.0), (3, 3.0)
+    ]  # fmt: skip
+    run = tl.fit(torch.nn.Linear(2, 3), train=loader, objective=tl.HardLabels(), epochs=2)
+    assert run.history[-1]["step"] == 8
