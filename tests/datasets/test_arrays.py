@@ -1,7 +1,5 @@
 """Arrays in a file become rows, images or texts with labels."""
 
-import zipfile
-
 import numpy as np
 import pytest
 import torch
@@ -63,7 +61,7 @@ def test_several_labels_and_values(tmp_path):
 def test_labels_of_the_training_data_are_not_those_of_the_test_data(tmp_path):
     path = str(tmp_path / "a.npz")
     np.savez(path, x=np.eye(4), y=np.array([0, 1, 1, 0]), x_test=np.ones((4, 4)))
-    with pytest.raises(DataError, match="`label` must name a column, got 'y'"):
+    with pytest.raises(DataError, match="`label` must name a column of a.npz, got 'y'"):
         load_data("data", {"train": path, "test": path})
 
 
@@ -83,8 +81,8 @@ def test_test_arrays_have_names_of_their_own(tmp_path):
         ({"x": np.zeros((2, 2)), "y": np.array([0, 1, 0])}, "a label for each of its 2 inputs"),
         ({"z": np.zeros((2, 2))}, "must have an array x, got .* with z"),
         ({"x": np.array([{}, {}])}, "without objects"),
-        ({"x": np.zeros((0, 2))}, "at least one row"),
-        ({"x": np.array(3.0)}, "at least one row"),
+        ({"x": np.zeros((0, 2))}, "an empty one"),
+        ({"x": np.array(3.0)}, "an empty one"),
         ({"x": np.zeros((2, 9, 9, 9), dtype=np.uint8)}, "order of its axes"),
         ({"x": np.zeros(3)}, "numbers"),
     ],
@@ -97,12 +95,4 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path, arrays, expected):
 def test_broken_file_is_refused(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 no")
     with pytest.raises(DataError, match=r"must be an .npz file"):
-        load_data("data", {"train": str(tmp_path / "a.npz")})
-
-
-def test_zip_bomb_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("tutelage.datasets.arrays._LARGE", 2**20)
-    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("x.npy", bytes(2**22))
-    with pytest.raises(DataError, match="compressed"):
         load_data("data", {"train": str(tmp_path / "a.npz")})

@@ -1,4 +1,4 @@
-"""Folders, tables and arrays of images become tensors of one size, and broken ones are refused."""
+"""Folders, tables and arrays of images become tensors of one size, and broken ones are left out."""
 
 import warnings
 
@@ -9,10 +9,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tutelage.data import as_source, dataset_fingerprint
-from tutelage.data.dataset_fingerprint import examples_fingerprint
 from tutelage.datasets import load_data
-from tutelage.datasets.pictures import Pictures
-from tutelage.datasets.stored import Files
+from tutelage.datasets.images import Pictures
 from tutelage.errors import DataError
 
 
@@ -51,7 +49,10 @@ def test_images_are_resized_by_the_shorter_side_and_cropped(tmp_path):
     half = Image.new("RGB", (4, 2))
     half.paste((255, 255, 255), (2, 0, 4, 2))
     half.save(tmp_path / "half.png")
-    assert Pictures(Files(tmp_path, ["half.png"]), (2, 2))[0][0].tolist() == [[0, 1], [0, 1]]
+    assert Pictures([tmp_path / "half.png"], ["half.png"], (2, 2))[0][0].tolist() == [
+        [0, 1],
+        [0, 1],
+    ]
 
 
 def test_parts_in_folders_of_their_own(tmp_path):
@@ -108,26 +109,29 @@ def test_table_names_images_beside_it(tmp_path):
     assert splits.train[1][1] == 0
 
 
-@pytest.mark.parametrize("name", ["../outside.png", "{root}/outside.png", "missing.png", ""])
-def test_table_names_no_image_outside_its_folder(tmp_path, name):
-    draw(tmp_path / "outside.png")
+def test_table_names_images_by_any_path_and_a_few_that_are_not_there_are_left_out(tmp_path):
+    draw(tmp_path / "outside.png", (255, 0, 0))
     (tmp_path / "in").mkdir()
     table = tmp_path / "in" / "a.csv"
-    table.write_text(f"file,y\n{name.format(root=tmp_path)},red\n,blue\n")
-    with pytest.raises(DataError, match=r"row 1 of a.csv"):
-        load_data("data", {"train": str(table), "image": "file", "label": "y"})
+    table.write_text(
+        f"file,y\n../outside.png,red\n{tmp_path}/outside.png,red\nno.png,blue\n,blue\n"
+    )
+    options = {"train": str(table), "image": "file", "label": "y", "classes": ["red", "blue"]}
+    splits = load_data("data", options)
+    assert len(splits.train) == 2
+    assert "2 images of a.csv cannot be read and are left out: no.png, nan" in splits.warnings[0]
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
 def test_every_mode_of_eight_bits_has_three_channels(tmp_path, mode):
     draw(tmp_path / "a.png", 0, mode=mode)
-    assert Pictures(Files(tmp_path, ["a.png"]))[0].shape == (3, 6, 8)
+    assert Pictures([tmp_path / "a.png"], ["a.png"])[0].shape == (3, 6, 8)
 
 
 def test_sixteen_bits_are_refused(tmp_path):
     draw(tmp_path / "a.png", 300, mode="I;16")
     with pytest.raises(DataError, match="8 bits per channel"):
-        Pictures(Files(tmp_path, ["a.png"]))[0]
+        Pictures([tmp_path / "a.png"], ["a.png"])[0]
 
 
 def test_orientation_of_the_camera_is_applied(tmp_path):
@@ -135,14 +139,18 @@ def test_orientation_of_the_camera_is_applied(tmp_path):
     exif = image.getexif()
     exif[274] = 6
     image.save(tmp_path / "a.jpg", exif=exif)
-    assert Pictures(Files(tmp_path, ["a.jpg"]))[0].shape == (3, 8, 6)
+    assert Pictures([tmp_path / "a.jpg"], ["a.jpg"])[0].shape == (3, 8, 6)
 
 
-def test_unreadable_image_is_refused_by_its_name(tmp_path):
+def test_a_few_images_that_cannot_be_read_are_left_out_and_counted(tmp_path):
     folder_of(tmp_path)
     (tmp_path / "cat" / "9.png").write_bytes(b"not an image")
-    with pytest.raises(DataError, match=r"cat/9.png"):
-        load_data("data", {"train": str(tmp_path)})
+    splits = load_data("data", {"train": str(tmp_path)})
+    assert len(splits.train) == 6
+    assert splits.warnings[0].endswith("cannot be read and are left out: cat/9.png")
+    more, frame = splits.examples(str(tmp_path))
+    assert len(more) == len(frame) == 6
+    assert list(frame.columns) == ["class", "image"]
 
 
 def test_truncated_image_is_refused_by_its_name(tmp_path):
@@ -150,17 +158,18 @@ def test_truncated_image_is_refused_by_its_name(tmp_path):
     Image.fromarray(random).save(tmp_path / "a.png")
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:3000])
     with pytest.raises(DataError, match=r"readable, got a.png"):
-        Pictures(Files(tmp_path, ["a.png"]))[0]
+        Pictures([tmp_path / "a.png"], ["a.png"])[0]
 
 
-def test_all_images_that_cannot_be_used_are_found_before_any_is_decoded(tmp_path):
+def test_many_images_that_cannot_be_used_are_refused_together(tmp_path):
     folder_of(tmp_path)
     random = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    for name in ("1.jpg", "2.png"):
+    names = [f"{at}.{ending}" for at in range(3) for ending in ("jpg", "png")]
+    for name in names:
         Image.fromarray(random).save(tmp_path / "dog" / name)
         (tmp_path / "dog" / name).write_bytes((tmp_path / "dog" / name).read_bytes()[:3000])
     draw(tmp_path / "cat" / "deep.png", 300, mode="I;16")
-    with pytest.raises(DataError, match=r"got cat/deep.png .* 2 more .*: dog/1.jpg, dog/2.png"):
+    with pytest.raises(DataError, match=r"got cat/deep.png .* \(7 in all: .*dog/0.jpg, dog/0.png"):
         load_data("data", {"train": str(tmp_path), "image_size": 8})
 
 
@@ -229,16 +238,20 @@ def test_what_is_left_out_of_a_folder_is_told(tmp_path):
         (tmp_path / name).write_bytes(b"any")
     (tmp_path / "cat" / "empty").mkdir()
     files, folders = load_data("data", {"train": str(tmp_path)}).warnings
-    assert files.endswith("called as images are: bird/1.heic, readme.txt")
-    assert folders.endswith("have no images: bird")
+    assert files.endswith("are not images are left out: bird/1.heic, readme.txt")
+    assert folders.endswith("without images are not classes: bird")
     assert not load_data("data", {"train": folder_of(tmp_path / "other")}).warnings
 
 
-def test_equal_images_of_two_classes_are_told(tmp_path):
-    folder_of(tmp_path)
-    (tmp_path / "dog" / "9.png").write_bytes((tmp_path / "cat" / "1.png").read_bytes())
-    (told,) = load_data("data", {"train": str(tmp_path), "val": 0.3}).warnings
-    assert "labels: 1, such as cat/1.png and dog/9.png" in told
+def test_equal_images_stay_in_one_part(tmp_path):
+    folder_of(tmp_path, each=10)
+    for at in range(10):
+        copied = (tmp_path / "cat" / f"{at}.png").read_bytes()
+        (tmp_path / "cat" / f"copy of {at}.png").write_bytes(copied)
+    splits = load_data("data", {"train": str(tmp_path), "val": 0.3})
+    found = [{each[0].numpy().tobytes() for each in part} for part in (splits.train, splits.val)]
+    assert not found[0] & found[1]
+    assert len(splits.val) == 9
 
 
 def test_linked_folder_is_read_once(tmp_path):
@@ -257,30 +270,6 @@ def test_fingerprint_stays_when_images_have_been_decoded(tmp_path):
     assert dataset_fingerprint(train) == before
 
 
-def test_fingerprint_is_of_every_image_unless_they_are_large(tmp_path, monkeypatch):
-    folder = folder_of(tmp_path, each=100)
-    prints = [dataset_fingerprint(load_data("data", {"train": folder}).train)]
-    at = 0
-    while len(set(prints)) == len(prints) < 4:
-        at += 37
-        draw(tmp_path / "dog" / f"{at % 100}.png", (at, 1, 1))
-        prints.append(dataset_fingerprint(load_data("data", {"train": folder}).train))
-    assert len(set(prints)) == 4
-    train = load_data("data", {"train": folder}).train
-    assert not examples_fingerprint(train)[1]
-    monkeypatch.setattr("tutelage.datasets.pictures._READ_BYTES", 1000)
-    assert examples_fingerprint(train)[1]
-
-
-def test_equal_files_in_train_and_test_are_reported(tmp_path):
-    train, test = folder_of(tmp_path / "a"), tmp_path / "b"
-    folder_of(test)
-    source = tmp_path / "a" / "cat" / "1.png"
-    (test / "dog" / "copy.png").write_bytes(source.read_bytes())
-    splits = load_data("data", {"train": train, "test": str(test)})
-    assert "of the 7 examples of test" in splits.warnings[0]
-
-
 def test_batches_of_images_and_labels(tmp_path):
     splits = load_data("data", {"train": folder_of(tmp_path, each=6), "val": 0.25})
     (batch,) = as_source("val", splits.val, 8).epoch(0)
@@ -294,7 +283,7 @@ def test_folders_of_numbers_are_in_the_order_of_numbers_which_is_told(tmp_path):
         draw(tmp_path / str(at) / "b.png", (at, 9, 0))
     splits = load_data("data", str(tmp_path))
     assert splits.classes == tuple(map(str, range(11)))
-    assert any("ImageFolder, which sorts them as texts, 0, 1, 10" in w for w in splits.warnings)
+    assert any("ImageFolder sorts them as texts, 0, 1, 10" in w for w in splits.warnings)
     order = sorted(splits.classes)
     again = load_data("data", {"train": str(tmp_path), "classes": order})
     assert not any("ImageFolder" in each for each in again.warnings)

@@ -67,23 +67,18 @@ def test_texts_are_strings(tmp_path):
     assert splits.form == "text"
 
 
-def test_semicolons_separate_too(tmp_path):
-    path = tmp_path / "a.csv"
-    path.write_text("x;y\n1,5;a\n2;b\n3;a\n")
-    with pytest.raises(DataError, match="'1,5' in row 1"):
-        load_data("data", {"train": str(path), "label": "y"})
-
-
 def test_only_named_columns_are_inputs(tmp_path):
     path = write_table(tmp_path / "a.csv")
     splits = load_data("data", {"train": path, "columns": ["age"], "label": "pay"})
-    assert splits.train[0][0].tolist() == [31]
+    assert splits.rows[:, 0].tolist()[::2] == [31, 58]
+    assert splits.columns.inputs.names == ("age",)
+    assert splits.columns.names == ("age", "job", "since")  # of which a teacher may need others
 
 
 def test_index_column_without_a_name_is_no_input(tmp_path):
     pd.DataFrame(ROWS).to_csv(tmp_path / "a.csv")
     splits = load_data("data", {"train": str(tmp_path / "a.csv"), "label": "pay"})
-    assert splits.columns.names == ("age", "job", "since")
+    assert splits.columns.inputs.names == ("age", "job", "since")
 
 
 def test_other_files_are_read_as_the_training_data(tmp_path):
@@ -93,8 +88,8 @@ def test_other_files_are_read_as_the_training_data(tmp_path):
     more = write_table(tmp_path / "c.csv", [{"since": "1970-01-02", "job": "smith", "age": 7}])
     splits = load_data("data", {"train": train, "test": test, "unlabelled": more, "label": "pay"})
     row, label = splits.test[0]
-    assert row[0] == 1
-    assert row[1:].isnan().all()
+    assert row[:2].tolist() == [1, 2]  # the code behind those of training
+    assert row[2].isnan()
     assert label == 1
     assert len(splits.train) == 5
     assert len(splits.labelled) == 4
@@ -164,63 +159,35 @@ def test_domains_come_from_a_column(tmp_path):
     rows = [{"x": at, "from": "ab"[at % 2], "y": "pq"[at % 3 > 0]} for at in range(8)]
     path = write_table(tmp_path / "a.csv", rows)
     splits = load_data("data", {"train": path, "domain": "from", "label": "y"})
-    assert [splits.train[at][0].item() for at in range(8)] == list(range(8))
+    assert [splits.train[at][0][0].item() for at in range(8)] == list(range(8))
     assert [splits.train[at][2] for at in range(8)] == list("abababab")
     assert table_of(splits.train) is not None  # which is read by whole batches
 
 
-def test_equal_inputs_in_train_and_test_are_reported(tmp_path, caplog):
-    train = write_table(tmp_path / "a.csv")
-    test = write_table(tmp_path / "b.csv", ROWS[2:3])
-    with caplog.at_level(logging.WARNING):
-        splits = load_data("data", {"train": train, "test": test, "label": "pay"})
-    assert "1 of the 1 examples of test (such as number 0)" in splits.warnings[0]
-    assert splits.warnings[0] in caplog.text
-
-
-def test_equal_inputs_among_unlabelled_and_test_data_are_reported(tmp_path):
-    train = write_table(tmp_path / "a.csv")
-    test = write_table(tmp_path / "b.csv", [{**ROWS[0], "age": 99}])
-    more = write_table(tmp_path / "c.csv", [ROWS[1], {**ROWS[0], "age": 99}])
-    options = {"train": train, "test": test, "unlabelled": more, "label": "pay"}
-    (warning,) = load_data("data", options).warnings
-    assert "1 of the 1 examples of test (such as number 0)" in warning
-    assert "one of unlabelled" in warning
-
-
 @pytest.mark.parametrize(
-    ("content", "expected"),
+    ("name", "content"),
     [
-        (b"", "at least one row"),
-        (b"x,y\n", "at least one row"),
-        (b"x,x\n1,2\n", "several called 'x'"),
-        (b"x,y\n1,2,3\n", "got 3 in line 2"),
-        (b'x,y\n"1,2\n', "correct its quotes"),
-        (b"x,y\n\xff,2\n", "UTF-8"),
-        (b"x,y\n1,\n", "with none"),
+        ("a.csv", b""),
+        ("a.csv", b"x,y\n"),
+        ("a.csv", b"x,y\n1,\n"),
+        ("a.jsonl", b'{"x": 1}\n[1]\n'),
+        ("a.jsonl", b'{"x": 1\n'),
+        ("a.json", b'{"x": 1}'),
+        ("a.json", b"[" * 100_000),
+        ("a.parquet", b"PAR1"),
+        ("a.csv.gz", b"x,y"),
     ],
 )
-def test_broken_csv_is_refused(tmp_path, content, expected):
-    (tmp_path / "a.csv").write_bytes(content)
-    with pytest.raises(DataError, match=expected):
-        load_data("data", {"train": str(tmp_path / "a.csv"), "label": "y"})
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "expected"),
-    [
-        ("a.jsonl", b'{"x": 1}\n[1]\n', "got list in line 2"),
-        ("a.jsonl", b'{"x": 1\n', "broken JSON in line 1"),
-        ("a.json", b'{"x": 1}', "list of objects"),
-        ("a.json", b"[" * 100_000, "broken JSON"),
-        ("a.parquet", b"PAR1", "must be a Parquet file"),
-        ("a.xlsx", b"PK", "save the sheet as CSV"),
-    ],
-)
-def test_other_broken_files_are_refused(tmp_path, name, content, expected):
+def test_broken_files_are_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=expected):
+    with pytest.raises(DataError, match=r"a\.csv|a\.json|a\.parquet"):
         load_data("data", {"train": str(tmp_path / name), "label": "y"})
+
+
+def test_options_of_pandas_that_do_not_exist_are_refused(tmp_path):
+    path = write_table(tmp_path / "a.csv")
+    with pytest.raises(DataError, match="seperator"):
+        load_data("data", {"train": path, "label": "pay", "read": {"seperator": ";"}})
 
 
 def test_missing_file_is_refused_with_the_nearest(tmp_path):
@@ -267,8 +234,6 @@ def test_options_that_contradict_are_refused(tmp_path, options, expected):
         ({"columns": ["age", "pay"], "label": "pay"}, "must not contain the label"),
         ({"label": "job", "domain": "jobs"}, "did you mean 'job'"),
         ({"label": "pay", "domain": "job"}, "row 3"),
-        ({"text": "job", "label": "pay"}, "nothing in row 3"),
-        ({"text": "age", "label": "pay"}, "'?31"),
         ({"label": "pay", "categories": ["jop"]}, "did you mean 'job'"),
     ],
 )
@@ -283,7 +248,7 @@ def test_misspelt_label_and_missing_columns_are_refused(tmp_path):
     test = write_table(tmp_path / "b.csv", [{"age": 1, "job": "cook", "pay": "low"}])
     with pytest.raises(DataError, match="did you mean 'pay'"):
         load_data("data", {"train": train, "label": "pays"})
-    with pytest.raises(DataError, match=r"a column of b.csv, got 'since'"):
+    with pytest.raises(DataError, match=r"b.csv must have .* none called 'since'"):
         load_data("data", {"train": train, "test": test, "label": "pay"})
 
 
@@ -303,28 +268,21 @@ def test_an_option_that_the_data_has_no_use_for_is_refused(tmp_path, option):
         load_data("data", {"train": train, "text": "t", **option})
 
 
-@pytest.mark.parametrize("cells", [["3,5", "4,0"], ["3", "1.234,5"], ["1,234", "1,234,567.5"]])
-def test_numbers_with_commas_are_no_categories_or_classes_in_silence(tmp_path, cells):
-    rows = "\n".join(f"{cells[at % 2]};{'ab'[at // 2 % 2]}" for at in range(8))
-    (tmp_path / "a.csv").write_text(f"x;y\n{rows}")
-    options = {"train": str(tmp_path / "a.csv")}
-    with pytest.raises(DataError, match=r"numbers as 1234\.5"):
-        load_data("data", {**options, "label": "y"})
-    with pytest.raises(DataError, match=r"numbers as 1234\.5"):
-        load_data("data", {**options, "label": "x"})
-    splits = load_data("data", {**options, "label": "y", "categories": "x"})
-    assert splits.columns is not None
-    assert splits.columns.columns[0].categories == tuple(sorted(cells))
-    splits = load_data("data", {**options, "label": "x", "kind": "classes"})
-    assert set(splits.classes) == set(cells)
+def test_other_files_give_examples_with_labels_or_without(tmp_path):
+    splits = load_data("data", {"train": write_table(tmp_path / "a.csv"), "label": "pay"})
+    rows = [{"since": "1970-01-02", "job": "smith", "age": 7, "note": "x"}, {}, {"age": 8}]
+    examples, frame = splits.examples(write_table(tmp_path / "b.csv", rows))
+    assert [each[0].tolist()[::2] for each in examples][0] == [7, 1]
+    assert len(examples) == len(frame) == 2
+    assert list(frame.columns) == ["since", "job", "age", "note"]
+    examples, frame = splits.examples(write_table(tmp_path / "c.jsonl"))
+    assert [int(label) for _, label in examples] == [1, 0, 0, 1]
+    assert frame["pay"].tolist() == ["low", "high", "high", "low"]
 
 
-def test_rows_of_a_tsv_file_are_not_joined_by_quotes_of_their_texts(tmp_path):
-    rows = ['"Great film\tpos', 'I liked it"\tneg', "fine\tpos", "bad\tneg"]
-    options = {"train": str(tmp_path / "a.tsv"), "text": "t", "label": "y"}
-    (tmp_path / "a.tsv").write_text("\n".join(["t\ty", *rows]))
-    with pytest.raises(DataError, match=r"quotes in pairs, got .*Great film"):
-        load_data("data", options)
-    rows = ['"Great\nfilm\tby him"\tpos', "bad\tneg"]
-    (tmp_path / "a.tsv").write_text("\n".join(["t\ty", *rows]))
-    assert load_data("data", options).train[0][0] == "Great\nfilm\tby him"
+def test_texts_of_other_files(tmp_path):
+    train = write_table(tmp_path / "a.csv", [{"t": "one", "y": "a"}, {"t": "two", "y": "b"}])
+    splits = load_data("data", {"train": train, "text": "t", "label": "y"})
+    (tmp_path / "b.txt").write_text("three\n\nfour\n")
+    examples, frame = splits.examples(str(tmp_path / "b.txt"))
+    assert list(examples) == frame["text"].tolist() == ["three", "four"]

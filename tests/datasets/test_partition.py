@@ -1,4 +1,4 @@
-"""Shares of the training data: seeded, stratified, grouped, with equal inputs in one part."""
+"""Shares of the training data: seeded, stratified, grouped, with equal texts in one part."""
 
 from collections import Counter
 
@@ -62,11 +62,11 @@ def test_groups_stay_together(tmp_path):
         "data", {"train": path, "label": "y", "val": 0.2, "test": 0.3, "split": {"group": "who"}}
     )
     parts = [
-        {int(part[at][0].item()) // 4 for at in range(len(part))}
+        {int(part[at][0][0].item()) // 4 for at in range(len(part))}
         for part in (splits.train, splits.val, splits.test)
     ]
     assert [len(each) for each in parts] == [5, 2, 3]
-    assert splits.columns.names == ("x",)
+    assert splits.columns.inputs.names == ("x",)
 
 
 def test_column_says_which_part_a_row_is_of(tmp_path):
@@ -102,20 +102,23 @@ def test_column_with_other_parts_is_refused(tmp_path, name, expected):
         load_data("data", {"train": path, "label": "y", "split": {"column": "who"}})
 
 
-def test_column_of_parts_that_no_option_names_is_refused(tmp_path):
-    path = write(
-        tmp_path / "a.csv", [(at, ["train", "test"][at % 2], "pq"[at % 3 > 0]) for at in range(9)]
-    )
-    with pytest.raises(DataError, match=r"write split: \{column: who\}"):
-        load_data("data", {"train": path, "label": "y"})
-    splits = load_data("data", {"train": path, "label": "y", "columns": ["x", "who"]})
+def test_column_of_parts_that_no_option_names_is_told_and_an_input(tmp_path):
+    rows = [(at * 0.5, ["train", "test"][at % 2], "pq"[at % 3 > 0]) for at in range(9)]
+    splits = load_data("data", {"train": write(tmp_path / "a.csv", rows), "label": "y"})
     assert len(splits.train) == 9
+    assert splits.columns.inputs.names == ("x", "who")
+    assert "write split: {column: who} to use it" in splits.warnings[0]
+    rows = [(at * 0.5, ["dev", "test"][at % 2], "pq"[at % 3 > 0]) for at in range(9)]
+    splits = load_data("data", {"train": write(tmp_path / "a.csv", rows), "label": "y"})
+    assert splits.warnings == ()
 
 
-def test_equal_inputs_stay_together(tmp_path):
-    path = write(tmp_path / "a.csv", [(at // 4, "z", "pq"[at % 2]) for at in range(40)])
-    splits = load_data("data", {"train": path, "label": "y", "val": 0.2})
-    assert (len(splits.train), len(splits.val), splits.warnings) == (32, 8, ())
+def test_equal_rows_of_a_table_are_examples_of_their_own(tmp_path):
+    """With few different rows a fraction would otherwise hold one of nine, or none."""
+    path = write(tmp_path / "a.csv", [(at % 3, "z", "pq"[at % 2]) for at in range(90)])
+    splits = load_data("data", {"train": path, "label": "y", "val": 0.1, "test": 0.2})
+    assert [len(each) for each in (splits.train, splits.val, splits.test)] == [63, 9, 18]
+    assert set(splits.val[:][0][:, 0].tolist()) == {0, 1, 2}
 
 
 def test_rare_class_is_in_both_parts_if_stratified(tmp_path):
@@ -128,11 +131,30 @@ def test_rare_class_is_in_both_parts_if_stratified(tmp_path):
         assert labels.tolist().count(1) == 1
 
 
-def test_categories_are_those_of_the_training_share(tmp_path):
-    rows = [(at, f"c{at}", "pq"[at % 2]) for at in range(40)]
-    splits = load_data("data", {"train": write(tmp_path / "a.csv", rows), "label": "y", "val": 0.5})
-    assert len(splits.columns.columns[1].categories) == 20
-    assert splits.val[:][0][:, 1].isnan().all()
+def test_codes_of_categories_do_not_depend_on_the_split(tmp_path):
+    rows = [(at * 0.5, f"c{at * 7 % 17:02}", "pq"[at % 2]) for at in range(60)]
+    path = write(tmp_path / "a.csv", rows)
+    options = {"train": path, "label": "y", "val": 0.4, "test": 0.3}
+    found = [load_data("data", {**options, "split": {"seed": seed}}) for seed in range(4)]
+    assert len({each.columns for each in found}) == 1
+    for each in found:
+        for part in (each.train, each.val, each.test):
+            for x, code in part[:][0].tolist():
+                assert each.columns.columns[1].categories[int(code)] == rows[int(2 * x)][1]
+
+
+def test_a_category_without_training_rows_has_no_weights_of_its_own(tmp_path):
+    rows = [(at * 0.5, "b" if at == 0 else "a", "pq"[at % 2]) for at in range(20)]
+    path = write(tmp_path / "a.csv", rows)
+    for seed in range(20):
+        options = {"train": path, "label": "y", "val": 0.5, "split": {"seed": seed}}
+        splits = load_data("data", options)
+        held_out = 0.0 in splits.val[:][0][:, 0]
+        prepare = splits.table_inputs()
+        assert prepare.features == (2 if held_out else 3)
+        if held_out:
+            unseen = splits.val[:][0][splits.val[:][0][:, 0] == 0]
+            assert prepare(unseen)[0, 1:].tolist() == [0]
 
 
 @pytest.mark.parametrize(

@@ -63,18 +63,10 @@ def test_shares_are_taken_of_shards(tmp_path):
     assert (len(splits.train), len(splits.val), splits.val[0][0].shape) == (4, 2, (3, 4, 4))
 
 
-@pytest.mark.parametrize("name", ["../a.png", "/a.png", "x/../../a.png", "..\\a.png"])
-def test_member_that_leaves_the_archive_is_refused(tmp_path, name):
-    path = write_shard(tmp_path / "a.tar", [(name, png(0))])
-    with pytest.raises(DataError, match="within the archive"):
-        load_data("data", {"train": path})
-
-
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
-def test_link_or_device_is_refused(tmp_path, kind):
-    path = write_shard(tmp_path / "a.tar", [("a.png", b"")], kind)
-    with pytest.raises(DataError, match="link or a device"):
-        load_data("data", {"train": path})
+def test_keys_are_those_of_their_shard(tmp_path):
+    for name in ("a.tar", "b.tar"):
+        write_shard(tmp_path / name, examples(count=2))
+    assert len(load_data("data", {"train": str(tmp_path), "image_size": 4}).train) == 4
 
 
 @pytest.mark.parametrize(
@@ -83,14 +75,13 @@ def test_link_or_device_is_refused(tmp_path, kind):
         ([], "with none"),
         ([("a.png", png(0)), ("b.cls", b"1")], "got 0 of 'b'"),
         ([("a.png", png(0)), ("a.jpg", png(0))], "got 2 of 'a'"),
-        ([("a.png", png(0)), ("a.png", png(0))], "two of a"),
+        ([("a.png", png(0)), ("a.png", png(0))], "got 2 of 'a'"),
         ([("a.png", b"broken")], r"a.png"),
-        ([("a.png", png(0)), ("a.cls", b"\xff")], r"a.cls"),
-        ([("a.png", png(0)), ("a.json", b"[" * 10**5)], r"a.json"),
-        ([("a.txt", b"")], "got none for 'a'"),
-        ([("a.txt", b"x"), ("b.cls", b"1")], "got none for 'b'"),
-        ([("a.txt", b"x"), ("b.json", b'{"txt": 3}')], "got none for 'b'"),
-        ([("a.png", png(0)), ("a.cls", b"1"), ("a.json", b'{"cls": 2}')], "'cls' of each key once"),
+        ([("a.png", png(0)), ("a.cls", b"\xff")], r"UTF-8 and JSON, got .*a.tar"),
+        ([("a.png", png(0)), ("a.json", b"[" * 10**5)], r"UTF-8 and JSON, got .*a.tar"),
+        ([("a.txt", b"")], "got none for number 0"),
+        ([("a.txt", b"x"), ("b.cls", b"1")], "got none for number 1"),
+        ([("a.txt", b"x"), ("b.json", b'{"txt": 3}')], "got none for number 1"),
     ],
 )
 def test_broken_examples_are_refused(tmp_path, members, expected):

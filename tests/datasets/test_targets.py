@@ -1,24 +1,28 @@
 """Labels are classes, binary labels or values, told by their form or by the options."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from tutelage.datasets.frame import Frame
+from tutelage.datasets.content import Content
 from tutelage.datasets.options import DataOptions
 from tutelage.datasets.targets import Targets
 from tutelage.errors import DataError
 
 
+def content(**columns):
+    return Content("a.csv", pd.DataFrame(columns))
+
+
 def targets(cells, **options):
     given = DataOptions(train="a.csv", label="y", **options)
-    return Targets.fit(Frame("a.csv", {"y": cells}), given)
+    return Targets.fit(content(y=cells), given)
 
 
-def labels(cells, other=None, **options):
-    return targets(cells, **options).encode(
-        Frame("b.csv", {"y": cells if other is None else other})
-    )
+def labels(cells, other=None, notes=None, **options):
+    given = content(y=cells if other is None else other)
+    return targets(cells, **options).encode(given, [] if notes is None else notes)
 
 
 @pytest.mark.parametrize(
@@ -26,74 +30,89 @@ def labels(cells, other=None, **options):
     [
         (["cat", "ant", "cat"], "classes", ("ant", "cat")),
         (["None", "Some", "None"], "classes", ("None", "Some")),
-        (["0", "1", "2", "2", "1", "0"], "classes", ("0", "1", "2")),
+        ([0, 1, 2, 2, 1, 0], "classes", ("0", "1", "2")),
+        ([0, 10, 20] * 5, "classes", ("0", "10", "20")),
         ([9, 10, 9, 10, 10, 8, 8], "classes", ("8", "9", "10")),
+        ([1.0, 0.0, None, 1.0, 0.0], "classes", ("0", "1")),
+        ([-1, 1, 1, -1], "classes", ("-1", "1")),
         ([True, False, True], "classes", ("false", "true")),
-        (["0.5", "1", "2"], "values", ()),
-        (np.array([0.5, 1.0]), "values", ()),
+        (["0.5", "1", "2"] * 2, "classes", ("0.5", "1", "2")),
+        ([0.5, 1, 2], "values", ()),
+        (list(range(100)), "values", ()),
+        (list(range(41)) * 9, "values", ()),
+        ([f"${at},000" for at in range(1, 50)], "values", ()),
     ],
 )
 def test_kind_is_told_by_the_cells(cells, kind, classes):
     found = targets(cells)
     assert (found.kind, found.classes) == (kind, classes)
+    assert targets(cells, kind="classes").kind == "classes" or len(cells) > 50
 
 
-@pytest.mark.parametrize(
-    "cells", [["0", "10", "20"] * 5, ["1.0", "0.0", "1.0", "0.0"], list(range(100)), [-1, 1, 1, -1]]
-)
-def test_integers_that_may_be_classes_or_values_are_refused(cells):
-    with pytest.raises(DataError, match="write kind: classes or kind: values"):
-        targets(cells)
-    assert targets(cells, kind="values").kind == "values"
+def test_ids_without_gaps_are_classes_of_images_however_many():
+    ids = Content("a.npz", pd.DataFrame({"y": list(range(100)) * 3}), torch.zeros(300, 2))
+    assert Targets.fit(ids, DataOptions(train="a.npz", label="y")).kind == "classes"
 
 
 def test_ids_are_places_among_the_sorted_classes():
     assert labels(["b", "a", "c"]).tolist() == [1, 0, 2]
-    assert labels(["3", "5", "4"], kind="classes").tolist() == [0, 2, 1]
+    assert labels([3, 5, 4], kind="classes").tolist() == [0, 2, 1]
 
 
 def test_classes_can_be_given_in_the_order_of_a_teacher():
     assert labels(["b", "a"], classes=["b", "z", "a"]).tolist() == [0, 2]
 
 
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ([10, 20], [20.0, None, 10.0]),
+        ([10.0, 20.0], ["20", None, "10"]),
+        ([True, False], ["FALSE", None, "true"]),
+    ],
+)
+def test_labels_in_another_form_are_the_same_classes(train, test):
+    found = labels(train * 2, test).tolist()
+    assert found == [1, -100, 0] if train[0] is not True else found == [0, -100, 1]
+
+
 def test_missing_labels_are_marked():
-    assert labels(["a", "", None, "b"]).tolist() == [0, -100, -100, 1]
+    assert labels(["a", None, "b"]).tolist() == [0, -100, 1]
     assert labels([0, 1, -100, 0, 1]).tolist() == [0, 1, -100, 0, 1]
-    assert labels(["0", "1", "NAN", "1", "0"]).tolist() == [0, 1, -100, 1, 0]
-    assert labels(["0.5", "", "nan"]).isnan().tolist() == [False, True, True]
-    assert labels(["1", "0", "unknown", "1", "0"], missing=["unknown"]).tolist() == [
-        1,
-        0,
-        -100,
-        1,
-        0,
-    ]
+    assert labels([0.5, None, np.nan]).isnan().tolist() == [False, True, True]
 
 
 def test_several_columns_are_binary_labels_or_values():
-    frame = Frame("a", {"p": ["1", "0", ""], "q": ["no", "yes", "no"]})
-    found = Targets.fit(frame, DataOptions(train="a", label=["p", "q"]))
-    assert (found.kind, found.classes) == ("binary", ("p", "q"))
-    assert found.encode(frame).tolist() == [[1, 0], [0, 1], [-100, 0]]
-    assert found.unknown(2).tolist() == [[-100, -100], [-100, -100]]
-    frame = Frame("a", {"p": ["1.0", "0.0", ""], "q": ["0", "1", "0"]})  # as pandas writes them
-    found = Targets.fit(frame, DataOptions(train="a", label=["p", "q"]))
-    assert found.kind == "binary"
-    assert found.encode(frame).tolist() == [[1, 0], [0, 1], [-100, 0]]
-    frame = Frame("a", {"p": ["1.5", "2"], "q": ["3", ""]})
-    found = Targets.fit(frame, DataOptions(train="a", label=["p", "q"]))
+    options = DataOptions(train="a", label=["p", "q"])
+    for given in (
+        {"p": [1, 0, None], "q": ["no", "yes", "no"]},
+        {"p": ["1.0", "0.0", None], "q": [0, 1, 0]},
+    ):
+        found = Targets.fit(content(**given), options)
+        assert (found.kind, found.classes) == ("binary", ("p", "q"))
+        assert found.encode(content(**given), []).tolist() == [[1, 0], [0, 1], [-100, 0]]
+        assert found.unknown(2).tolist() == [[-100, -100], [-100, -100]]
+    given = content(p=[1.5, 2], q=[3, None])
+    found = Targets.fit(given, options)
     assert found.kind == "values"
-    assert found.encode(frame).dtype == torch.get_default_dtype()
+    assert found.encode(given, []).dtype == torch.get_default_dtype()
+
+
+def test_minus_one_beside_binary_labels_is_missing_and_told():
+    given = content(p=[1, 0, -1], q=[-1, 1, 0])
+    found = Targets.fit(given, DataOptions(train="a", label=["p", "q"]))
+    assert found.encode(given, []).tolist() == [[1, -100], [0, 1], [-100, 0]]
+    assert "-1 is missing (kind: values otherwise)" in found.described()
 
 
 def test_one_column_can_be_a_binary_label():
     assert labels(["yes", "no"], kind="binary").tolist() == [1, 0]
     with pytest.raises(DataError, match="0 or 1"):
-        labels(["yes", "maybe"], kind="binary")
+        labels(["yes", "no"], ["maybe"] * 6, kind="binary")
 
 
 def test_unknown_class_is_refused_by_its_row_with_the_nearest():
-    with pytest.raises(DataError, match=r"'catt' in row 2 of b.csv; did you mean 'cat'"):
+    with pytest.raises(DataError, match=r"'catt' in row 2 of a.csv; did you mean 'cat'"):
         labels(["cat", "dog"], ["dog", "catt"])
 
 
@@ -101,9 +120,7 @@ def test_unknown_class_is_refused_by_its_row_with_the_nearest():
     ("cells", "expected"),
     [
         (["a", "a"], "two classes or more"),
-        (["", None], "with none"),
-        ([{"a": 1}, {"b": 2}], "one label a row"),
-        (["1", "2", "1", "x"], "'x' beside 3 numbers"),
+        ([None, None], "with none"),
         ([f"text {at}" for at in range(60)], "several examples each"),
     ],
 )
@@ -112,13 +129,15 @@ def test_labels_that_are_none_are_refused(cells, expected):
         targets(cells)
 
 
-def test_value_that_is_no_number_is_refused():
-    with pytest.raises(DataError, match="must be numbers, got 'x'"):
-        labels(["0.5", "1"], ["x"])
-    with pytest.raises(DataError, match="finite"):
-        labels(["0.5", "1"], ["inf"])
+def test_a_few_values_that_are_no_numbers_are_missing_and_told():
+    notes = []
+    found = labels([0.5, 1], ["2", "x", "inf", "?"], notes)
+    assert np.array_equal(found, [2, np.nan, np.nan, np.nan], equal_nan=True)
+    assert notes[0].startswith("2 labels in 'y' of a.csv are no numbers, such as 'x' in row 2")
+    with pytest.raises(DataError, match="must be numbers, got 9 others, such as 'x'"):
+        labels([0.5, 1], ["x"] * 9)
 
 
 def test_misspelt_label_is_refused_with_the_nearest():
     with pytest.raises(DataError, match="did you mean 'intent'"):
-        Targets.fit(Frame("a", {"intent": ["x"]}), DataOptions(train="a", label="intnet"))
+        Targets.fit(content(intent=["x"]), DataOptions(train="a", label="intnet"))

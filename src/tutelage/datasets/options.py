@@ -7,28 +7,26 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from tutelage.datasets.cells import as_text
-from tutelage.datasets.frame import nearest
-from tutelage.errors import ArgumentError
+from tutelage.errors import ArgumentError, did_you_mean, some_of
 
 Kind = Literal["classes", "binary", "values", "tags"]
 """What labels are: class ids, one or several binary labels, values, or a class for each word."""
 
-MISSING = ("",)
-"""Cells of a table that are read as missing without being named; so is NaN in numbers."""
+FOLDER = "folder"
+"""As `domain`: the name of a sub-folder."""
 
 
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, (str, int, float)) else value
-
-
-def _as_cells(value: object) -> object:
-    listed = _listed(value)
+def _texts(value: object) -> object:
+    listed = [value] if isinstance(value, (str, int, float)) else value
     return list(map(as_text, listed)) if isinstance(listed, (list, tuple)) else listed
 
 
-_Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-_Cells = Annotated[tuple[str, ...], BeforeValidator(_as_cells)]
+def _text(value: object) -> object:
+    return str(value) if type(value) is int else value
 
+
+_Name = Annotated[str, BeforeValidator(_text)]
+_Names = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 
 _NO_SOURCE = (int, float, type(None))
 
@@ -50,8 +48,8 @@ class SplitOptions(BaseModel):
 
     seed: int = Field(default=0, ge=0)
     stratified: bool | None = None
-    group: str | None = None
-    column: str | None = None
+    group: _Name | None = None
+    column: _Name | None = None
     allow_overlap: bool = False
 
 
@@ -69,7 +67,10 @@ class DataOptions(BaseModel):
             neither `text` nor `image` is given.
         omit: Columns that are not inputs, such as row numbers.
         categories: Columns of numbers that are categories, such as postal codes.
-        missing: Cells that are read as missing beside empty ones, such as "?", "NA" or -999.
+        read: Options of pandas' reader of the file, such as `sep`, `decimal`, `encoding`, `header`
+            or `sheet_name`.
+        missing: Cells that are read as missing beside those that pandas takes for missing, such as
+            "?" or -999.
         label: The column of the labels, or several: of binary labels or values.
         kind: What labels are; None to infer it from their form.
         classes: The names of the classes in the order of their ids, such as those of a trained
@@ -87,16 +88,17 @@ class DataOptions(BaseModel):
     val: Any = None
     test: Any = None
     unlabelled: Any = None
-    text: str | None = None
-    image: str | None = None
+    text: _Name | None = None
+    image: _Name | None = None
     columns: _Names | None = None
     omit: _Names = ()
     categories: _Names = ()
-    missing: _Cells = ()
-    label: str | _Names | None = None
+    read: dict[str, Any] = Field(default_factory=dict)
+    missing: _Names = ()
+    label: _Name | _Names | None = None
     kind: Kind | None = None
-    classes: _Cells | None = None
-    domain: str | None = None
+    classes: _Names | None = None
+    domain: _Name | None = None
     image_size: int | tuple[int, int] | None = None
     split: SplitOptions = Field(default_factory=SplitOptions)
 
@@ -148,11 +150,6 @@ class DataOptions(BaseModel):
             return ()
         return (self.label,) if isinstance(self.label, str) else self.label
 
-    @property
-    def missing_cells(self) -> tuple[str, ...]:
-        """All cells of columns that are read as missing."""
-        return (*MISSING, *self.missing)
-
     @classmethod
     def of(cls, argument: str, given: object) -> DataOptions:
         """Return options from a mapping, or as they are.
@@ -171,9 +168,10 @@ class DataOptions(BaseModel):
             where = ".".join(map(str, (argument, *first["loc"])))
             if first["type"] == "extra_forbidden":
                 known = SplitOptions if first["loc"][0] == "split" else cls
+                names = known.model_fields
+                hint = did_you_mean(str(first["loc"][-1]), names) or f"it has {some_of(names, 20)}"
                 raise ArgumentError(
-                    f"`{where}` is no option of data, got {first['input']!r}; "
-                    f"{nearest(str(first['loc'][-1]), known.model_fields)}"
+                    f"`{where}` is not an option of data, got {first['input']!r}; {hint}"
                 ) from error
             if first["type"] == "value_error":
                 message = first["msg"].removeprefix("Value error, ")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.datasets.frame import Frame
-from tutelage.datasets.options import DataOptions
+from tutelage.datasets.columns import as_series, factorized
+from tutelage.datasets.content import Content
 from tutelage.errors import DataError
 
 Rows = NDArray[np.int64]
@@ -25,108 +25,90 @@ PART_OF = {
     "testing": "test",
 }
 """What the parts of data are called in folders and columns."""
-_PARTS = ("train", "val", "test")
 
 
 def partition(
-    units: Sequence[Hashable],
+    units: Sequence[Hashable] | int,
     strata: Sequence[Hashable] | None,
     shares: Mapping[str, float],
     seed: int,
 ) -> dict[str, Rows]:
     """Return the rows of each part, in their order, and the others under `train`.
 
-    Rows of one unit are never divided. Each stratum has its share in each part, up to rounding and
-    to the size of units, and always keeps a unit in `train`; a unit is of the stratum of its first
-    row.
+    Rows of one unit are never divided. Each stratum has its fraction in each part, up to rounding
+    and to the size of units, and always keeps a unit in `train`; a unit is of the stratum of its
+    first row.
+
+    Args:
+        units: What each row belongs to; or the number of rows, each a unit.
+        strata: What each row is of; None for one.
+        shares: The fractions of the parts.
+        seed: Of the random choice.
 
     Raises:
         DataError: A part would have no rows.
     """
-    numbers = _numbered(units)
-    members = np.split(np.argsort(numbers, kind="stable"), np.cumsum(np.bincount(numbers))[:-1])
-    of = _numbered(strata) if strata is not None else np.zeros(len(numbers), dtype=np.int64)
-    order = np.random.default_rng(seed).permutation(len(members))
-    by_stratum: dict[int, list[Rows]] = {}
-    for unit in order:
-        by_stratum.setdefault(int(of[members[unit][0]]), []).append(members[unit])
-    parts: dict[str, list[Rows]] = {each: [] for each in (*shares, "train")}
-    due = dict.fromkeys(shares, 0.0)
-    for stratum in sorted(by_stratum):
-        _divide(by_stratum[stratum], shares, parts, due)
-    found = {name: np.sort(np.concatenate(each)) for name, each in parts.items() if each}
-    for name in parts:
-        if name not in found:
-            raise DataError(
-                f"`{name}` must have at least one example, got a share of {len(numbers):,} "
-                f"examples in {len(members):,} groups that leaves it none; give it a "
-                "larger share, or a file"
-            )
+    numbers = np.arange(units) if isinstance(units, int) else _numbered(units)
+    sizes, first = np.bincount(numbers), np.unique(numbers, return_index=True)[1]
+    of = _numbered(strata)[first] if strata is not None else np.zeros(len(sizes), dtype=np.int64)
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    names, part_of = [*shares, "train"], np.full(len(sizes), len(shares))
+    due = dict.fromkeys(shares, 0.0)  # what rounding left over
+    for stratum in range(int(of.max()) + 1):
+        own = order[of[order] == stratum]
+        total, at = sizes[own].sum(), 0
+        for place, (name, share) in enumerate(shares.items()):
+            due[name] += share * total
+            # The last unit of a stratum stays in `train`, which must know every class.
+            left = own[at:-1]
+            middles = sizes[left].cumsum() - sizes[left] / 2
+            chosen = left[: np.searchsorted(middles, due[name], side="right")]
+            part_of[chosen] = place
+            due[name] -= sizes[chosen].sum()
+            at += len(chosen)
+    found = {name: np.flatnonzero(part_of[numbers] == at) for at, name in enumerate(names)}
+    empty = next((name for name in names if not len(found[name])), None)
+    if empty is not None:
+        raise DataError(
+            f"`{empty}` must have at least one example, got a fraction of {len(numbers):,} examples "
+            f"in {len(sizes):,} groups that leaves it none; give it a larger fraction, or a file"
+        )
     return found
 
 
-def by_column(frame: Frame, name: str) -> dict[str, Rows]:
+def by_column(content: Content, name: str) -> dict[str, Rows]:
     """Return the rows of each part, as a column of the table says.
 
     Raises:
         DataError: A cell is none of the names of parts, or no row is of the training data.
     """
-    cells = list(map(_as_part, frame.cells("split.column", name)))
+    cells = [str(each).strip().lower() for each in content.column("split.column", name)]
     other = next((row for row, cell in enumerate(cells) if cell not in PART_OF), None)
     if other is not None:
         raise DataError(
-            f"the column {name!r} must say train, val or test in each row, got "
-            f"{frame.columns[name][other]!r} in {frame.row(other)}; rename it"
+            f"the column {name!r} must say train, val or test in each row, got {cells[other]!r} in "
+            f"{content.row(other)}; rename it"
         )
     of = np.array([PART_OF[each] for each in cells])
-    if not (of == "train").any():
+    found = {part: np.flatnonzero(of == part) for part in ("train", "val", "test")}
+    if not len(found["train"]):
         raise DataError(f"the column {name!r} must have rows of train, got none; correct it")
-    return {part: np.flatnonzero(of == part) for part in _PARTS if part in of}
+    return {part: rows for part, rows in found.items() if len(rows)}
 
 
-def refuse_unread_parts(frame: Frame, options: DataOptions) -> None:
-    """Refuse a column that says which rows are of the test data, if the options do not name it.
-
-    Raises:
-        DataError: There is one, and so all of its rows would be training data.
-    """
-    used = {*options.labels, *(options.columns or ()), options.domain, options.text, options.image}
-    for name, cells in frame.columns.items():
-        few = set(map(_as_part, cells[:1000]))
-        if name in used or name == options.split.column or not few <= PART_OF.keys():
+def columns_of_parts(content: Content) -> list[str]:
+    """Return the columns that seem to say which rows are of train and which are of test."""
+    found = []
+    for at, name in enumerate(content.names):
+        cells = content.frame.iloc[:, at]
+        if cells.dtype.kind in "biufcmM":
             continue
-        found = set(map(_as_part, cells))
-        if len(found) > 1 and "train" in found and found <= PART_OF.keys():
-            raise DataError(
-                f"the rows of {frame.name} that the column {name!r} says are not of train must not "
-                f"be trained on, got no option that names it; write split: {{column: {name}}}, or "
-                "remove the column"
-            )
-
-
-def _divide(
-    units: list[Rows],
-    shares: Mapping[str, float],
-    parts: dict[str, list[Rows]],
-    due: dict[str, float],
-) -> None:
-    """Give each part its share of a stratum; `due` carries what rounding left over."""
-    total, place = sum(map(len, units)), 0
-    for name, share in shares.items():
-        due[name] += share * total
-        # The last unit of a stratum stays in `train`, which must know every class.
-        while place < len(units) - 1 and due[name] >= len(units[place]) / 2:
-            parts[name].append(units[place])
-            due[name] -= len(units[place])
-            place += 1
-    parts["train"] += units[place:]
-
-
-def _as_part(cell: object) -> str:
-    return str(cell).strip().lower()
+        values = {str(each).strip().lower() for each in cells[:1000]}
+        if "train" in values and len(values) > 1 and values <= PART_OF.keys():
+            found.append(name)
+    return found
 
 
 def _numbered(values: Sequence[Any]) -> Rows:
     """Return each value as a number, in the order of their first appearance."""
-    numbers: dict[Any, int] = {}
-    return np.array([numbers.setdefault(each, len(numbers)) for each in values], dtype=np.int64)
+    return factorized(as_series(values))[0]

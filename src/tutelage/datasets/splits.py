@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 from torch import Tensor
+from torch.utils.data import Dataset, Subset, TensorDataset
 
+from tutelage.data import domains as joined
 from tutelage.datasets.columns import Columns
+from tutelage.datasets.content import Inputs
 from tutelage.datasets.options import Kind
 from tutelage.datasets.table_inputs import TableInputs
 from tutelage.errors import DataError
+from tutelage.nested import DomainExample
+from tutelage.signals import UNLABELLED
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -27,10 +39,10 @@ class Splits:
         kind: What labels are; None without labels, and for data sets of Python.
         form: What inputs are: texts, images, rows of a table or arrays; None if it is not known.
         columns: What the columns of a table are.
-        rows: The rows of the labelled training data, if they are a table's.
+        rows: The inputs of a network among the labelled training data's rows, if it is a table.
         groups: What each test example belongs to, by `split.group`.
         described: What was read and decided, in one sentence.
-        warnings: What should be seen to, such as examples that are also in the test data.
+        warnings: What should be seen to, such as columns that are not inputs.
     """
 
     train: Any
@@ -46,12 +58,13 @@ class Splits:
     groups: tuple[str, ...] | None = None
     described: str = ""
     warnings: tuple[str, ...] = ()
+    _read: Callable[[str], tuple[Any, pd.DataFrame]] | None = field(default=None, repr=False)
 
     def table_inputs(self) -> TableInputs:
         """Return the preprocessing of a network on this table, fitted on its training data.
 
         Raises:
-            DataError: The data is no table.
+            DataError: The data is not a table.
         """
         if self.columns is None or self.rows is None:
             raise DataError(
@@ -59,3 +72,90 @@ class Splits:
                 "`image` out of the data"
             )
         return TableInputs.fit(self.columns, self.rows)
+
+    def examples(self, reference: str) -> tuple[Any, pd.DataFrame]:
+        """Return the examples of another file, read as the training data was, and its columns.
+
+        Labels may be missing, as in a file to be predicted: examples are then inputs alone. Rows
+        that cannot be used, such as empty ones, are left out of both, which the log says.
+
+        Args:
+            reference: A file, a folder or the name of a data set, as in a recipe.
+
+        Raises:
+            DataError: It cannot be read, or has not the columns of the training data.
+        """
+        if self._read is None:
+            raise DataError(
+                "other examples can be read for data in files, got data sets of Python; load them "
+                "as you loaded these"
+            )
+        return self._read(reference)
+
+
+class Examples(Dataset[Any]):
+    """Texts or images with labels and domains.
+
+    Args:
+        inputs: Texts, or images.
+        labels: `[examples, …]`; None for none.
+        domains: A name for each example; None for no domains.
+        by_word: Whether labels are those of words, of which each text has as many as words.
+    """
+
+    def __init__(
+        self,
+        inputs: Any,
+        labels: Tensor | None = None,
+        domains: Sequence[str] | None = None,
+        by_word: bool = False,
+    ) -> None:
+        self.inputs: Any = inputs
+        self.labels, self.domains = labels, domains
+        self.by_word = by_word
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> Any:
+        """Return `(input, label)`, `DomainExample`, or an input alone."""
+        at = range(len(self))[index]
+        if self.labels is None:
+            return self.inputs[at]
+        label = self.labels[at]
+        label = label[: len(self.inputs[at].split())] if self.by_word else label
+        example = self.inputs[at], label
+        return example if self.domains is None else DomainExample(*example, self.domains[at])
+
+    def whole_content(self) -> list[Any] | None:
+        """Return what decides all examples, for a fingerprint; None of images, which are large."""
+        if not isinstance(self.inputs, list):
+            return None
+        return [json.dumps(self.inputs), self.labels, json.dumps(self.domains), self.by_word]
+
+
+def data_set(
+    inputs: Inputs, labels: Tensor | None, domains: list[str] | None, by_word: bool = False
+) -> Dataset[Any]:
+    """Return a data set; rows of numbers become tensors, which are fast."""
+    if domains is not None and labels is None:  # the domain stands behind a label
+        labels = torch.full((len(inputs),), UNLABELLED)
+    if not isinstance(inputs, Tensor):
+        return Examples(inputs, labels, domains, by_word)
+    if labels is None:
+        return TensorDataset(inputs)
+    return TensorDataset(inputs, labels) if domains is None else _by_domain(inputs, labels, domains)
+
+
+def _by_domain(inputs: Tensor, labels: Tensor, domains: list[str]) -> Dataset[Any]:
+    """Return tensors with their domains, in their order."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(domains))}
+    of = np.array([numbers[each] for each in domains])
+    order = np.argsort(of, kind="stable")
+    sets = {}
+    for name, number in numbers.items():
+        rows = order[of[order] == number]
+        sets[name] = TensorDataset(inputs[rows], labels[rows])
+    places = np.empty(len(order), dtype=np.int64)
+    places[order] = np.arange(len(order))
+    return Subset(joined(sets), places.tolist())

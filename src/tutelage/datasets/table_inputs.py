@@ -27,18 +27,20 @@ class TableInputs(nn.Module):
     Made by `fit` from the training data. Numbers and dates become (x − mean)/deviation, where a
     missing one becomes the median, and columns that have missing cells in the training data are
     followed by 1 for missing and 0 for present. A category becomes a vector with a 1 at its code,
-    in which a missing one has a place of its own if the training data has any. The results are
+    in which rare ones share a place, and a missing one has one of its own, if the training data has
+    any; one that training data does not have is among the rare ones, or zeros. The results are
     those of scikit-learn's `SimpleImputer`, `StandardScaler`, `MissingIndicator` and
     `OneHotEncoder`, but by operations of torch, so that a network with its `TableInputs` can be
     exported as one model, and saved without pickle.
 
     Args:
-        columns: What the rows' columns are.
+        columns: What the rows' columns are; those that are not inputs of a network are left out.
         statistics: For each number and date its median, mean, deviation, and 1 if cells of it are
-            missing; for each category the codes that have a place of their own, as 0 and 1, the
-            last for missing. Others share one place, if there are any.
+            missing; for each code of a category 1 if it has a place of its own, 0 if it is rare,
+            and −1 if the training data has none; the last is 1 if cells are missing.
 
-    Shape: rows float64 `[batch, columns]` → float32 `[batch, features]`.
+    Shape: rows float64 `[batch, columns]` → float32 `[batch, features]`; columns behind the inputs
+    are ignored.
 
     >>> import numpy as np
     >>> from tutelage.datasets import Column, Columns
@@ -51,7 +53,7 @@ class TableInputs(nn.Module):
 
     def __init__(self, columns: Columns, statistics: list[list[float]]) -> None:
         super().__init__()
-        self.columns, self.statistics = columns, statistics
+        self.columns, self.statistics = (columns := columns.inputs), statistics
         kinds = [each.kind for each in columns.columns]
         at = [place for place, kind in enumerate(kinds) if kind != "category"]
         numbers = torch.tensor([statistics[place] for place in at], dtype=torch.float64)
@@ -77,15 +79,16 @@ class TableInputs(nn.Module):
 
         Args:
             columns: What the rows' columns are.
-            rows: The training data, `[rows, columns]`.
+            rows: The training data, `[rows, columns]`; those that are not inputs may be left out.
             most: Of a column's categories as many as this have a place of their own, the most
                 frequent ones; the others share one.
 
         Raises:
             DataError: There are no rows, they have other columns, or numbers above 1e150.
         """
-        array = np.asarray(rows, dtype=np.float64)
-        if array.ndim != 2 or array.shape[1] != len(columns) or not len(array):  # noqa: PLR2004
+        array, whole = np.asarray(rows, dtype=np.float64), len(columns)
+        columns = columns.inputs
+        if array.ndim != 2 or array.shape[1] not in (whole, len(columns)) or not len(array):  # noqa: PLR2004
             raise DataError(
                 f"`rows` must be [rows, {len(columns)}] with at least one row, got shape "
                 f"{list(array.shape)}; give the training data that the columns were fitted on"
@@ -108,12 +111,12 @@ class TableInputs(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return the features of rows."""
-        if rows.shape[-1] != len(self.columns):
+        if rows.shape[-1] < len(self.columns):
             raise DataError(
                 f"rows must have the {len(self.columns)} columns {', '.join(self.columns.names)}, "
                 f"got {rows.shape[-1]}; give rows of the same data"
             )
-        rows = rows.double()
+        rows = rows[:, : len(self.columns)].double()
         absent = rows.isnan()
         numbers = rows[:, self._on("numbers", rows)]
         numbers = torch.where(numbers.isnan(), self._on("median", rows), numbers)
@@ -122,8 +125,8 @@ class TableInputs(nn.Module):
         for place in self.coded:
             places = self._on(f"places_{place}", rows)
             last = len(places) - 1
-            codes = torch.where(absent[:, place], last, rows[:, place].nan_to_num()).long()
-            parts.append(places[codes.clamp(0, last)])
+            codes = rows[:, place].nan_to_num().clamp(0, last - 1)  # unknown ones are behind others
+            parts.append(places[torch.where(absent[:, place], last, codes).long()])
         return torch.cat(parts, dim=1).float()
 
     def as_json(self) -> dict[str, Any]:
@@ -191,22 +194,28 @@ def _moments(values: NDArray[np.float64]) -> list[float]:
 
 
 def _frequent(codes: NDArray[np.float64], categories: int, most: int) -> list[float]:
-    """Return which codes have a place of their own, the last for missing."""
+    """Return for each code whether it has a place of its own (1), is rare (0) or absent (−1)."""
     absent = np.isnan(codes)
-    counts = np.bincount(codes[~absent].astype(np.int64), minlength=categories)
-    chosen = np.zeros(categories + 1)
-    chosen[np.argsort(-counts, kind="stable")[:most]] = 1
-    chosen[categories] = float(absent.any())
-    return chosen.tolist()
+    counts = np.bincount(codes[~absent].astype(np.int64), minlength=categories)[:categories]
+    chosen = np.where(counts > 0, 0.0, -1.0)
+    first = np.argsort(-counts, kind="stable")[:most]
+    chosen[first[counts[first] > 0]] = 1
+    return [*chosen.tolist(), float(absent.any())]
 
 
 def _places(chosen: list[float]) -> Tensor:
-    """Return the one-hot vector of each code, `[categories + 1, places]`."""
-    *own, missing = map(bool, chosen)
-    count, others = sum(own), not all(own)
-    codes = torch.tensor(own, dtype=torch.bool)
-    places = torch.zeros(len(chosen), count + others + missing, dtype=torch.float64)
-    # Codes without a place of their own share the one behind the others.
-    places[range(len(own)), torch.where(codes, codes.cumsum(0) - 1, count)] = 1
-    places[-1, count + others :] = 1
+    """Return the one-hot vector of each code, of unknown ones and of missing ones, in that order.
+
+    Its shape is `[categories + 2, places]`.
+    """
+    *own, missing = chosen
+    has_own = torch.tensor([each == 1 for each in own], dtype=torch.bool)
+    count, others = int(has_own.sum()), 0.0 in own
+    places = torch.zeros(len(own) + 2, count + others + bool(missing), dtype=torch.float64)
+    places[: len(own)][has_own, torch.arange(count)] = 1
+    if others:
+        places[: len(own)][~has_own, count] = 1
+        places[-2, count] = 1
+    if missing:
+        places[-1, -1] = 1
     return places

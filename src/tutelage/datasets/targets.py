@@ -1,37 +1,30 @@
-"""From the cells of label columns to labels: class ids, binary labels or values."""
+"""From the cells of label columns to labels: class ids, binary labels, values or tags of words."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tutelage.datasets.cells import as_text, in_other_form, mapped, number, places, plain, twins
-from tutelage.datasets.frame import Frame
-from tutelage.datasets.lists import (
-    holds_lists,
-    in_order,
-    label_names,
-    multi_hot,
-    no_labels,
-    tag_ids,
-    tag_names,
-    unknown_label,
-)
+from tutelage.datasets.cells import as_text, number, places, plain
+from tutelage.datasets.columns import factorized
+from tutelage.datasets.content import Content, nearest
 from tutelage.datasets.options import DataOptions, Kind
+from tutelage.datasets.parsing import is_mark, numbers_of
 from tutelage.errors import ArgumentError, DataError, some_of
 from tutelage.signals import UNLABELLED
 
-_YES_NO = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
-_MINUS_ONE = frozenset(("-1", "-1.0"))
-_MOST_CLASSES = 5_000
-_MIN_TWO = 2
-_MISSING = ("", "nan", "NaN", "NAN")  # others, such as None, may be the name of a class
+if TYPE_CHECKING:
+    import pandas as pd
+
+_YES_NO = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1, "f": 0, "t": 1, "n": 0, "y": 1}
+_MOST_INTEGERS, _MOST_CLASSES, _MIN_TWO = 20, 5_000, 2
+_FEW, _SHARE = 5, 0.05
 
 
 @dataclass(frozen=True)
@@ -42,43 +35,48 @@ class Targets:
         names: The columns of the labels.
         kind: Of labels.
         classes: The names of the classes, or of the binary labels.
-        missing: Cells that are read as missing.
         listed: Whether a cell is a list of the binary labels that are true.
+        note: How the kind was inferred, where it may be meant otherwise.
     """
 
     names: tuple[str, ...]
     kind: Kind
-    classes: tuple[str, ...]
-    missing: tuple[str, ...]
+    classes: tuple[str, ...] = ()
     listed: bool = False
+    note: str = ""
 
     @classmethod
-    def fit(cls, frame: Frame, options: DataOptions) -> Targets:
+    def fit(cls, content: Content, options: DataOptions) -> Targets:
         """Return what labels are, told by the options or by the form of the training data.
 
         Raises:
-            DataError: There is no such column, it can be read in several ways, or has one class.
+            DataError: There is no such column, it has no labels, or one class.
             ArgumentError: `classes` are given where labels are columns of binary labels or values.
         """
-        names, missing = options.labels, (*_MISSING, *options.missing)
-        kind, classes, name = options.kind, options.classes, options.labels[0]
-        if kind == "tags" and len(names) == 1:
-            return cls(names, kind, classes or tag_names(frame, name, missing), missing)
-        if len(names) == 1 and kind in (None, "binary") and holds_lists(frame, name):
-            classes = classes or label_names(frame, name, missing)
-            return cls(names, "binary", classes, missing, listed=True)
-        present = {each: _present(frame, each, missing) for each in names}
-        if len(names) > 1:
-            kind = kind or _kind_of_several(present)
-            if kind in ("classes", "tags"):
-                raise DataError(
-                    f"`label` must be one column where labels are {kind}, got {len(names)}; give "
-                    "one, or leave `kind` out"
-                )
-        elif kind is None:
-            kind = "classes" if classes is not None else _kind_of_one(name, present[name])
+        names, kind, classes = options.labels, options.kind, options.classes
+        columns = [content.column("label", each) for each in names]
+        present = [_present(each, name, content) for each, name in zip(columns, names, strict=True)]
+        if len(names) == 1 and (kind == "tags" or _holds_lists(present[0])):
+            if kind == "tags":
+                found = {as_text(tag) for cell in present[0] for tag in _listed(cell)}
+                return cls(names, kind, classes or in_order(found))
+            if kind in (None, "binary"):
+                found = {as_text(each) for cell in present[0] for each in _listed(cell)}
+                return cls(names, "binary", classes or in_order(found), listed=True)
+        if any(map(_holds_lists, present)) or (len(names) > 1 and kind in ("classes", "tags")):
+            raise DataError(
+                f"`label` must be one column of one label each where labels are {kind}, got "
+                f"{some_of(map(repr, names))} of {content.name}; leave `kind` out for lists of "
+                "binary labels, or, for a tag for each word, write kind: tags"
+            )
+        note = ""
+        if kind is None:
+            kind, note = _kind(present, names, content.inputs is None)
+            kind = "classes" if classes is not None else kind
         if kind == "classes":
-            classes = classes or _class_names(name, present[name], frame.name)
+            classes = classes or _class_names(
+                names[0], present[0], content.name, options.kind is None
+            )
         elif classes is not None:
             raise ArgumentError(
                 f"`classes` must be left out where labels are {kind} in columns, got "
@@ -86,61 +84,124 @@ class Targets:
             )
         elif kind == "binary":
             classes = names
-        return cls(names, kind, classes or (), missing)
+        return cls(names, kind, classes or (), note=note)
 
-    def encode(self, frame: Frame, inputs: Any = None) -> Tensor:
+    def encode(self, content: Content, notes: list[str]) -> Tensor:
         """Return labels: class ids or binary labels (−100 where missing), or values (NaN).
 
         Args:
-            frame: With the columns of the labels.
-            inputs: The texts, for tags of their words.
+            content: With the columns of the labels, and texts for tags of their words.
+            notes: Receives a sentence on values that cannot be read and so are missing.
 
         Raises:
             DataError: A column is missing, or a label is none of the kind.
         """
         if self.kind == "tags":
-            return tag_ids(frame, self.names[0], self.classes, self.missing, _of_words(inputs))
+            return self._tags(content)
         if self.listed:
-            return multi_hot(frame, self.names[0], self.classes, self.missing)
-        columns = [self._column(frame, each) for each in self.names]
+            return self._multi_hot(content)
+        columns = [self._column(content, each, notes) for each in self.names]
         found = np.stack(columns, axis=1) if len(columns) > 1 else columns[0]
         if self.kind == "values":
             return torch.from_numpy(found).to(torch.get_default_dtype())
         return torch.from_numpy(np.where(np.isnan(found), UNLABELLED, found).astype(np.int64))
 
-    def _column(self, frame: Frame, name: str) -> NDArray[np.float64]:
-        cells, absent = frame.cells("label", name), frame.absent(name, self.missing)
-        class_of = places(self.classes)
-
-        def read(cell: Any) -> float | None:
-            if self.kind == "values":
-                return number(cell)
-            if _is_mark(cell):
-                return np.nan
-            return _YES_NO.get(as_text(cell).lower()) if self.kind == "binary" else class_of(cell)
-
-        values = [
-            np.nan if gone else each for each, gone in zip(mapped(read, cells), absent, strict=True)
-        ]
-        found = np.array(values, dtype=np.float64)
-        for row in np.flatnonzero(~np.isfinite(found) & ~absent):
-            if values[row] is None:
-                self._refuse(frame, name, int(row), cells[row])
-            elif np.isinf(found[row]):
+    def _column(self, content: Content, name: str, notes: list[str]) -> NDArray[np.float64]:
+        cells = content.column("label", name)
+        rows, values = factorized(cells)
+        if self.kind == "values":
+            found = numbers_of(values) if not _numeric(cells) else np.array(values, dtype=float)
+            wrong = [at for at, each in enumerate(found) if not np.isfinite(each)]
+            found[wrong] = np.nan
+            wrong = [at for at in wrong if not is_mark(values[at])]
+        else:
+            of = self._yes_no if self.kind == "binary" else places(self.classes)
+            found = np.array(
+                [np.nan if number(each) == UNLABELLED else of(each) for each in values], dtype=float
+            )
+            wrong = [
+                at for at in np.flatnonzero(np.isnan(found)) if number(values[at]) != UNLABELLED
+            ]
+            wrong = [
+                at
+                for at in wrong
+                if self.kind == "classes" or not (is_mark(values[at]) or number(values[at]) == -1)
+            ]
+        if wrong:
+            count = int(np.isin(rows, wrong).sum())
+            first = values[wrong[0]]
+            row = int(np.flatnonzero(rows == wrong[0])[0])
+            if self.kind == "classes":
+                raise self._unknown(name, as_text(first), content, row)
+            if count > max(_FEW, _SHARE * len(rows)):
+                form = "numbers" if self.kind == "values" else "0 or 1 (false or true, no or yes)"
                 raise DataError(
-                    f"labels in {name!r} must be finite, got {cells[row]!r} in "
-                    f"{frame.row(int(row))}; correct it"
+                    f"labels in {name!r} must be {form}, got {count:,} others, such as {first!r} "
+                    f"in {content.row(row)}; write kind: classes, or correct them"
                 )
-        return found
+            notes.append(
+                f"{count:,} labels in {name!r} of {content.name} are no numbers, such as {first!r} "
+                f"in {content.row(row)}, and are read as missing"
+            )
+        return np.append(found, np.nan)[rows]
 
-    def _refuse(self, frame: Frame, name: str, row: int, cell: object) -> None:
-        if self.kind == "classes":
-            raise unknown_label(frame, name, row, as_text(cell), self.classes)
-        form = "numbers" if self.kind == "values" else "0 or 1 (or false or true, no or yes)"
-        raise DataError(
-            f"labels in {name!r} must be {form}, got {cell!r} in {frame.row(row)}; correct it, or "
-            "name it in `missing` if it stands for nothing"
+    @staticmethod
+    def _yes_no(cell: Any) -> int | None:
+        return _YES_NO.get(plain(as_text(cell)).lower())
+
+    def _unknown(self, name: str, label: str, content: Content, row: int) -> DataError:
+        hint = nearest(label, self.classes)
+        return DataError(
+            f"labels in {name!r} must be classes of the training data, got {label!r} in "
+            f"{content.row(row)}; {hint}{'' if hint.endswith('?') else '.'} Correct it, leave the "
+            "row out, or list all in `classes`"
         )
+
+    def _multi_hot(self, content: Content) -> Tensor:
+        """Return 1 for the labels that a row names and 0 for the others, `[rows, labels]`.
+
+        A missing cell is −100 for all labels; an empty list is a row for which none is true.
+        """
+        name = self.names[0]
+        of = {each: at for at, each in enumerate(self.classes)}
+        labels = torch.full((len(content), len(of)), UNLABELLED)
+        for row, cell in enumerate(content.column("label", name)):
+            if is_missing(cell):
+                continue
+            labels[row] = 0
+            for each in map(as_text, _listed(cell)):
+                if each not in of:
+                    raise self._unknown(name, each, content, row)
+                labels[row, of[each]] = 1
+        return labels
+
+    def _tags(self, content: Content) -> Tensor:
+        """Return the tag of each word, `[rows, words of the longest text]`, −100 behind the last.
+
+        Raises:
+            DataError: Rows have other tags than the training data, or more or fewer than words.
+        """
+        if not isinstance(content.inputs, list):
+            raise DataError(
+                "`kind: tags` needs texts as inputs, whose words have a tag each, got others; name "
+                "their column: text"
+            )
+        of = {each: at for at, each in enumerate(self.classes)}
+        rows = []
+        for row, cell in enumerate(content.column("label", self.names[0])):
+            tags = [] if is_missing(cell) else list(map(as_text, _listed(cell)))
+            words = content.inputs[row].split()
+            if len(tags) != len(words):
+                raise DataError(
+                    f"`label` must have a tag for each word of the text, got {len(tags)} tags and "
+                    f"{len(words)} words in {content.row(row)}; correct it (words have spaces "
+                    "between them), or leave the row out"
+                )
+            for each in tags:
+                if each not in of:
+                    raise self._unknown(self.names[0], each, content, row)
+            rows.append(torch.tensor([of[each] for each in tags]))
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=UNLABELLED)
 
     def unknown(self, count: int) -> Tensor:
         """Return the labels of examples without any."""
@@ -164,117 +225,107 @@ class Targets:
             "values": "values",
         }
         what = forms[self.kind].format(len(self.classes), some_of(self.classes))
-        return f"labels {some_of(map(repr, self.names))}: {what}"
+        return f"labels {some_of(map(repr, self.names))}: {what}{self.note}"
 
 
-def _of_words(inputs: Any) -> list[str]:
-    if not isinstance(inputs, list):
-        raise DataError(
-            "`kind: tags` needs texts as inputs, whose words have a tag each, got others; name "
-            "their column: text"
-        )
-    return inputs
+def is_missing(cell: object) -> bool:
+    """Tell whether a single cell, which may be a list, is missing."""
+    import pandas as pd  # noqa: PLC0415 - heavy
+
+    return bool(pd.api.types.is_scalar(cell) and pd.isna(cell))
 
 
-def _present(frame: Frame, name: str, missing: Sequence[str]) -> list[Any]:
-    """Return the cells of a column that hold a label.
+def is_list(cell: object) -> bool:
+    """Tell whether a cell is a list, which of Parquet is an array."""
+    return isinstance(cell, (list, tuple, np.ndarray))
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of classes sorted; by number if all are numbers, as class ids are."""
+    values = {each: number(each) for each in names}
+    if None in values.values():
+        return tuple(sorted(values))
+    return tuple(sorted(values, key=lambda each: (values[each], each)))
+
+
+def _numeric(cells: pd.Series[Any]) -> bool:
+    return cells.dtype.kind in "biuf"
+
+
+def _listed(cell: Any) -> list[Any]:
+    """Return what a cell lists; a text lists what has spaces between."""
+    if isinstance(cell, str):
+        return cell.split()
+    if is_list(cell):
+        return list(cell)
+    raise DataError(
+        f"labels must be lists in all rows, or in none, got {cell!r}; write [] for none"
+    )
+
+
+def _holds_lists(cells: pd.Series[Any]) -> bool:
+    return cells.dtype.kind == "O" and any(map(is_list, cells[:100]))
+
+
+def _present(cells: pd.Series[Any], name: str, content: Content) -> pd.Series[Any]:
+    """Return the cells that hold a label: not missing, and not −100.
 
     Raises:
         DataError: There are none.
     """
-    cells = frame.cells("label", name)
-    if any(isinstance(each, (list, dict)) for each in cells):
+    found = (
+        cells[~cells.map(is_missing).to_numpy(dtype=bool)]
+        if cells.dtype.kind == "O"
+        else cells.dropna()
+    )
+    found = found[(found != UNLABELLED).to_numpy()] if _numeric(found) else found
+    if not len(found):
         raise DataError(
-            f"the label column {name!r} must hold one label a row, got lists or objects in "
-            f"{frame.name}; leave `kind` out for lists of binary labels, or, for a tag for each "
-            "word, write kind: tags"
+            f"the label column {name!r} must hold labels, got {content.name} with none; correct "
+            "`label`, or leave it out to train on a teacher's outputs only"
         )
-    rows = np.flatnonzero(~frame.absent(name, missing))
-    found = [cells[row] for row in rows if not _is_mark(cells[row])]
-    if not found:
-        raise no_labels(frame, name)
     return found
 
 
-def _is_mark(cell: object) -> bool:
-    return number(cell) == UNLABELLED
+def _kind(
+    present: Sequence[pd.Series[Any]], names: tuple[str, ...], is_table: bool
+) -> tuple[Kind, str]:
+    """Return the kind of labels by their form, and how it was inferred."""
+    if len(present) > 1:
+        found = {plain(as_text(each)).lower() for cells in present for each in factorized(cells)[1]}
+        if found <= _YES_NO.keys():
+            return "binary", ""
+        if found <= {*_YES_NO, "-1"}:
+            return "binary", ", of which -1 is missing (kind: values otherwise)"
+        return "values", ""
+    cells = present[0]
+    values = factorized(cells)[1]
+    if cells.dtype.kind == "b" or not _numeric(cells):
+        numbers = numbers_of(values)
+        mostly = np.isfinite(numbers).mean() > 1 - _SHARE and len(values) > _MOST_INTEGERS
+        return ("values", ", read from texts") if mostly else ("classes", "")
+    numbers = np.array(values, dtype=float)
+    if not (numbers == np.round(numbers)).all():
+        return "values", ""
+    count, gapless = len(values), np.ptp(numbers) == len(values) - 1
+    often = _MIN_TWO * count <= len(cells)
+    if often and (count <= _MOST_INTEGERS or (gapless and not is_table)):
+        return "classes", ""
+    return "values", f" ({count:,} different integers; kind: classes if they are classes)"
 
 
-def _kind_of_several(present: dict[str, list[Any]]) -> Kind:
-    found = {as_text(cell).lower() for cells in present.values() for cell in cells}
-    if found <= _YES_NO.keys():
-        return "binary"
-    if found <= _YES_NO.keys() | _MINUS_ONE:
-        raise DataError(
-            f"labels in {some_of(map(repr, present))} can be read as binary labels or as values, "
-            "got -1 beside 0 and 1; write kind: values, or, if -1 stands for nothing, kind: binary "
-            "and missing: [-1]"
-        )
-    return "values"
-
-
-def _kind_of_one(name: str, cells: list[Any]) -> Kind:
-    values = [number(each) for each in cells]
-    readable = sum(each is not None for each in values)
-    other = in_other_form(set(map(as_text, cells))) if readable < len(values) else None
-    if other is not None:
-        raise DataError(
-            f"labels in {name!r} must be numbers as 1234.5 or names of classes, got {other!r}; "
-            "write a dot before decimals, nothing between thousands, and no sign but minus, or "
-            "kind: classes"
-        )
-    if readable == 0:
-        return "classes"
-    if readable < len(values):
-        if 2 * readable > len(values):
-            other = next(cell for cell, value in zip(cells, values, strict=True) if value is None)
-            raise DataError(
-                f"labels in {name!r} must be numbers or names of classes, got {other!r} beside "
-                f"{readable:,} numbers; write kind: classes, name it in `missing`, or correct it"
-            )
-        return "classes"
-    numbers = [each for each in values if each is not None]
-    if not all(each.is_integer() for each in numbers):
-        return "values"
-    if _are_class_ids(cells, numbers):
-        return "classes"
-    raise DataError(
-        f"labels in {name!r} can be read as classes or as values, got integers such as "
-        f"{', '.join(map(str, cells[:3]))}; write kind: classes or kind: values"
-    )
-
-
-def _are_class_ids(cells: list[Any], numbers: list[float]) -> bool:
-    """Tell whether numbers are surely classes: written as integers, without gaps, and often."""
-    ids = sorted(set(numbers))
-    whole = not any("." in str(each) or "e" in str(each).lower() for each in cells)
-    return whole and ids[-1] - ids[0] == len(ids) - 1 and _MIN_TWO * len(ids) <= len(numbers)
-
-
-def _class_names(name: str, cells: list[Any], table: str) -> tuple[str, ...]:
-    found = in_order(set(map(as_text, cells)))
+def _class_names(name: str, cells: pd.Series[Any], table: str, inferred: bool) -> tuple[str, ...]:
+    found = in_order({as_text(each) for each in factorized(cells)[1]})
     if len(found) < _MIN_TWO:
         raise DataError(
             f"labels in {name!r} must be of two classes or more, got {table} with {found[0]!r} "
             "only; correct `label`"
         )
-    if len(found) > _MOST_CLASSES or (2 * len(found) > len(cells) and len(found) > 50):  # noqa: PLR2004
+    rare = 2 * len(found) > len(cells) and len(found) > 50  # noqa: PLR2004
+    if inferred and (rare or len(found) > _MOST_CLASSES):
         raise DataError(
             f"labels in {name!r} must be classes with several examples each, got {len(found):,} "
-            f"different ones in {len(cells):,} rows of {table}; correct `label`, or list them in "
-            "`classes`"
+            f"different ones in {len(cells):,} rows of {table}; correct `label`, or write kind: "
+            "classes"
         )
-    if all(each.startswith("[") and each.endswith("]") for each in found):
-        raise DataError(
-            f"labels in {name!r} must be names of classes, or lists in a .jsonl or .parquet file, "
-            f"got lists as texts in {table}, such as {found[0]!r}; write it as one of these, or "
-            "list them in `classes`"
-        )
-    if alike := twins(found):
-        raise DataError(
-            f"labels in {name!r} must be written in one way, got {some_of(map(repr, alike[0]))} in "
-            f"{table}; write them alike, or list them in `classes` if they are different classes"
-        )
-    # The classes 1.0 and 2.0 of a CSV file are those that are called 1 and 2 elsewhere.
-    whole = tuple(map(plain, found))
-    return whole if all(each.lstrip("-").isdecimal() for each in whole) else found
+    return found
