@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from tutelage.datasets import Splits
@@ -43,7 +46,7 @@ def boosted_trees(data: Splits) -> Predictor:
         )
     coded = [
         each.kind == "category" and len(each.categories) <= _MOST_CATEGORIES
-        for each in data.columns.columns
+        for each in data.columns.inputs.columns
     ]
     kinds: Any = {
         "classes": HistGradientBoostingClassifier,
@@ -52,11 +55,17 @@ def boosted_trees(data: Splits) -> Predictor:
     model = kinds[data.kind](categorical_features=coded, random_state=0)
     model.fit(rows[known], labels[known])
     if data.kind == "values":
-        return Predictor(model.predict)
+        return Predictor(partial(_predicted, model.predict, rows.shape[1]))
     missing = sorted(set(range(len(data.classes))) - set(model.classes_.tolist()))
     if missing:
         raise DataError(
             f"boosted trees need training rows of every class, got none of "
             f"{', '.join(data.classes[each] for each in missing)}; leave those classes out"
         )
-    return Predictor(model.predict_proba, probabilities=True)
+    predict = partial(_predicted, model.predict_proba, rows.shape[1])
+    return Predictor(predict, probabilities=True)
+
+
+def _predicted(predict: Callable[[Any], Any], inputs: int, rows: NDArray[Any]) -> Any:
+    """Return predictions for rows, of which the first columns are the inputs."""
+    return predict(rows[:, :inputs])
