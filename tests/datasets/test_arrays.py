@@ -61,7 +61,7 @@ def test_several_labels_and_values(tmp_path):
 def test_labels_of_the_training_data_are_not_those_of_the_test_data(tmp_path):
     path = str(tmp_path / "a.npz")
     np.savez(path, x=np.eye(4), y=np.array([0, 1, 1, 0]), x_test=np.ones((4, 4)))
-    with pytest.raises(DataError, match="`label` must name a column of a.npz, got 'y'"):
+    with pytest.raises(DataError, match=r"`label` must name a column of a\.npz, got 'y'"):
         load_data("data", {"train": path, "test": path})
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - tables
 """Tables as spreadsheets, R, pandas, SAS, UCI and Kaggle write them are read, rightly, as they are.
 
 Each case has the file, what a user writes beside `train` and `label`, and what must come out: the

@@ -62,7 +62,7 @@ def read(path, options):
             assert part is None or [part[at] for at in range(len(part))]
         if splits.columns is not None:
             splits.table_inputs()(splits.rows)
-            splits.columns.named(splits.rows)
+            splits.columns.frame(splits.train[:][0])
     except TutelageError:
         pass
 

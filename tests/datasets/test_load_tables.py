@@ -1,7 +1,6 @@
 """Tables in files become raw examples, whatever the format."""
 
 import json
-import logging
 
 import numpy as np
 import pandas as pd
@@ -272,7 +271,7 @@ def test_other_files_give_examples_with_labels_or_without(tmp_path):
     splits = load_data("data", {"train": write_table(tmp_path / "a.csv"), "label": "pay"})
     rows = [{"since": "1970-01-02", "job": "smith", "age": 7, "note": "x"}, {}, {"age": 8}]
     examples, frame = splits.examples(write_table(tmp_path / "b.csv", rows))
-    assert [each[0].tolist()[::2] for each in examples][0] == [7, 1]
+    assert examples[0][0].tolist()[::2] == [7, 1]
     assert len(examples) == len(frame) == 2
     assert list(frame.columns) == ["since", "job", "age", "note"]
     examples, frame = splits.examples(write_table(tmp_path / "c.jsonl"))

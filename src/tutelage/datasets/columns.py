@@ -82,7 +82,7 @@ class Column:
             found = np.append(numbers, np.nan)[places]
         return np.where(np.isinf(found), np.nan, found)
 
-    def decode(self, values: NDArray[np.float64]) -> pd.Series[Any]:
+    def decode(self, values: NDArray[np.float64]) -> pd.Series[Any]:  # noqa: PLR0911 - by dtype
         """Return what `encode` had, with the dtype that pandas gave the training file."""
         import pandas as pd  # noqa: PLC0415 - heavy
 
@@ -289,24 +289,6 @@ class Columns:
         )
         return found
 
-    def named(self, rows: Tensor | NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return rows as columns by name: numbers, categories as text (None if missing), dates."""
-        found = {}
-        for label, cells in self.frame(rows).items():
-            column = next(each for each in self.columns if label in (each.label, each.name))
-            values = cells.to_numpy()
-            if column.kind == "category":
-                gone = cells.isna().to_numpy()
-                texts = [
-                    None if out else as_text(each) for each, out in zip(values, gone, strict=True)
-                ]
-                values = as_array(texts)
-            elif column.form is not None:
-                at = self.columns.index(column)
-                values = np.asarray(rows, dtype=np.float64)[:, at]
-            found[column.name] = values
-        return found
-
     def recoded(self, rows: NDArray[np.float64], of: Columns) -> NDArray[np.float64]:
         """Return rows of other columns as rows of these: in this order, by these codes.
 
@@ -360,7 +342,9 @@ class Columns:
         return f"{len(self.inputs)} columns ({', '.join(parts)})"
 
 
-def fitted(cells: pd.Series[Any], label: Hashable, as_category: bool) -> tuple[Column, str, str]:
+def fitted(  # noqa: C901, PLR0911 - one kind after the other
+    cells: pd.Series[Any], label: Hashable, as_category: bool
+) -> tuple[Column, str, str]:
     """Return what a column is; why nothing can be learnt from it, or ""; and how it is read.
 
     Args:

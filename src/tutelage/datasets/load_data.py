@@ -112,8 +112,8 @@ def _with_texts(argument: str, content: Content, options: DataOptions) -> Conten
     if not good.any() or not few(count, len(good)):
         raise DataError(
             f"`{argument}` must have a text in {name!r}, got {cells[first]!r} in "
-            f"{content.row(first)} and {count - 1:,} more rows without; fill them, leave these rows "
-            "out, or correct `text`"
+            f"{content.row(first)} and {count - 1:,} more rows without; fill them, leave these "
+            "rows out, or correct `text`"
         )
     return found.kept(np.flatnonzero(good), f"{count:,} empty texts of {content.name} are left out")
 

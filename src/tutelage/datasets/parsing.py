@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pandas as pd
 
-_MARKS = frozenset(
-    ("", ".", "..", "?", "-", "--", "*", "na", "n/a", "n.a.", "#n/a", "#na", "#div/0!", "#ref!")
-    + ("#value!", "#num!", "nan", "nil", "null", "none", "missing", "unknown", "not available")
-)
+_MARKS = {"", ".", "..", "?", "-", "--", "*", "na", "n/a", "n.a.", "nan", "nil", "null", "none"}
+_MARKS |= {"missing", "unknown", "#n/a", "#na", "#div/0!", "#ref!", "#value!", "#num!"}
 """What stands for a missing number beside numbers, without its case and spaces around it."""
 _AROUND = re.compile(r"[\s$€£¥₹₩₽%'’]|(?:USD|EUR|GBP|CHF|JPY)\b")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.I)
@@ -25,11 +23,27 @@ _CODE = re.compile(r"[+-]?0\d")
 _GROUPED = {
     mark: re.compile(rf"[+-]?[1-9]\d{{0,2}}(?:\{mark}\d{{3}})+(?!\d)(?!\{mark})") for mark in ".,"
 }
-_DAYS = (
-    ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y")
-    + ("%m-%d-%Y", "%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d-%b-%Y", "%d-%b-%y", "%d%b%Y", "%d%b%y")
-    + ("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%a, %d %b %Y", "%Y-%m", "%b-%Y", "%b-%y")
-)
+_DAYS = ["%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y"]
+_DAYS += [
+    "%m-%d-%Y",
+    "%d.%m.%y",
+    "%m/%d/%y",
+    "%d/%m/%y",
+    "%d-%b-%Y",
+    "%d-%b-%y",
+    "%d%b%Y",
+    "%d%b%y",
+]
+_DAYS += [
+    "%d %b %Y",
+    "%d %B %Y",
+    "%b %d, %Y",
+    "%B %d, %Y",
+    "%a, %d %b %Y",
+    "%Y-%m",
+    "%b-%Y",
+    "%b-%y",
+]
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", ":%H:%M:%S")
 _ZONED = (" %H:%M:%S%z", " %H:%M:%S %z", " %H:%M:%S %Z")
 _DATES = [f"{day}{time}" for day in _DAYS for time in _TIMES + _ZONED]

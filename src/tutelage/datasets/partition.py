@@ -70,8 +70,8 @@ def partition(
     empty = next((name for name in names if not len(found[name])), None)
     if empty is not None:
         raise DataError(
-            f"`{empty}` must have at least one example, got a fraction of {len(numbers):,} examples "
-            f"in {len(sizes):,} groups that leaves it none; give it a larger fraction, or a file"
+            f"`{empty}` must have at least one example, got a fraction of {len(numbers):,} "
+            f"examples in {len(sizes):,} groups that leaves it none; give it a larger one"
         )
     return found
 

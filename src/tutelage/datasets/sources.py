@@ -46,7 +46,7 @@ _PAIR, _IMAGES, _COLOURED, _ROWS = 2, 3, 4, 2
 _CHANNELS = (1, 3, 4)
 
 
-def read(
+def read(  # noqa: PLR0911 - a form of data each
     argument: str, reference: str, options: DataOptions, header: Mapping[str, Any] | None = None
 ) -> Content:
     """Return what a file, a folder or a named data set holds.
@@ -176,7 +176,8 @@ def _arrays(argument: str, path: Path, options: DataOptions) -> Content:
     if x is None or not x.ndim or not len(x):
         raise DataError(
             f"`{argument}` must have an array x, got {path} with "
-            f"{', '.join(names) if x is None else 'an empty one'}; write numpy.savez(path, x=…, y=…)"
+            f"{', '.join(names) if x is None else 'an empty one'}; write "
+            "numpy.savez(path, x=…, y=…)"
         )
     if y is not None and (y.ndim not in (1, _ROWS) or len(y) != len(x)):
         raise DataError(
@@ -273,8 +274,8 @@ def _shards(argument: str, path: Path, options: DataOptions) -> Content:
     wrong = [key for key in rows if len(images.get(key, ())) != 1]
     if wrong:
         raise DataError(
-            f"`{argument}` must have one image for each key, got {len(images.get(wrong[0], ()))} of "
-            f"{wrong[0][1]!r} in {wrong[0][0].name}; write it anew"
+            f"`{argument}` must have one image for each key, got "
+            f"{len(images.get(wrong[0], ()))} of {wrong[0][1]!r} in {wrong[0][0].name}; correct it"
         )
     pillow(argument)
     found, members = zip(*(images[key][0] for key in rows), strict=True)

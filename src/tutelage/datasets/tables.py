@@ -1,4 +1,4 @@
-"""Tables in files, read by pandas: CSV in its many forms, spreadsheets, Parquet, JSON and others."""
+"""Tables in files, read by pandas: CSV in its many forms, spreadsheets, Parquet, JSON, others."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ class Reading:
     how: list[str] = field(default_factory=list)
 
 
-def read_table(argument: str, path: Path, reading: Reading) -> pd.DataFrame:
+def read_table(  # noqa: C901, PLR0912 - a format each
+    argument: str, path: Path, reading: Reading
+) -> pd.DataFrame:
     """Return the table of a file as pandas reads it.
 
     What pandas must be told, such as the separator of a CSV file, is found in the file, unless
@@ -218,7 +220,9 @@ def _csv(path: Path, reading: Reading) -> pd.DataFrame:
     return frame
 
 
-def _find_form(path: Path, lines: list[str], reading: Reading) -> None:
+def _find_form(  # noqa: C901 - one after the other
+    path: Path, lines: list[str], reading: Reading
+) -> None:
     """Find lines above the table, the separator, spaces before quotes and the mark of decimals."""
     read = reading.read
     if read.keys().isdisjoint(("skiprows", "comment", "header")):

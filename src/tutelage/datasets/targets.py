@@ -71,7 +71,7 @@ class Targets:
             )
         note = ""
         if kind is None:
-            kind, note = _kind(present, names, content.inputs is None)
+            kind, note = _kind(present, content.inputs is None)
             kind = "classes" if classes is not None else kind
         if kind == "classes":
             classes = classes or _class_names(
@@ -287,8 +287,8 @@ def _present(cells: pd.Series[Any], name: str, content: Content) -> pd.Series[An
     return found
 
 
-def _kind(
-    present: Sequence[pd.Series[Any]], names: tuple[str, ...], is_table: bool
+def _kind(  # noqa: PLR0911 - one kind after the other
+    present: Sequence[pd.Series[Any]], is_table: bool
 ) -> tuple[Kind, str]:
     """Return the kind of labels by their form, and how it was inferred."""
     if len(present) > 1:
