@@ -1,7 +1,5 @@
 """Teachers of tables: each answers as its user's own call on the rows of `pandas.read_csv` does."""
 
-from types import SimpleNamespace
-
 import catboost
 import lightgbm
 import numpy as np
@@ -38,7 +36,7 @@ from sklearn.preprocessing import (
 from sklearn.tree import DecisionTreeClassifier
 
 from tables import NAMES, ROWS, THREE, TWO, answer
-from tutelage.datasets import Column, Columns
+from tutelage.datasets import Column, Columns, load_data
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.references import class_names, load_model, output_kind, with_columns
 
@@ -79,26 +77,9 @@ def file(tmp_path_factory):
     return path
 
 
-class AsRead:
-    """Columns of a file whose rows are their numbers: as `Columns.frame` should have them."""
-
-    def __init__(self, path, omit=()):
-        self.read = pd.read_csv(path).drop(columns=["y", *omit])
-        self.rows = torch.arange(len(self.read), dtype=torch.float64)[:, None]
-        self.columns = [
-            Column(name, "number")
-            if pd.api.types.is_numeric_dtype(cells)
-            else Column(name, "category", tuple(sorted(cells.dropna().unique())))
-            for name, cells in self.read.items()
-        ]
-
-    def frame(self, rows):
-        return self.read.iloc[np.asarray(rows)[:, 0].astype(int)].reset_index(drop=True)
-
-
-def loaded(path, omit=()):
-    found = AsRead(path, omit)
-    return SimpleNamespace(columns=found, rows=found.rows)
+def loaded(path, omit=(), **options):
+    given = {"omit": list(omit)} if omit else {}
+    return load_data("data", {"train": str(path), "label": "y", **given, **options})
 
 
 def encoded():
@@ -524,6 +505,25 @@ def test_columns_may_stand_in_another_order_beside_others(file, tmp_path):
     teacher = teacher_of(model, tmp_path / "m.skops", data.columns)
     expected = model.predict_proba(frame[["code", "age"]])
     np.testing.assert_allclose(teacher.predict(data.rows.numpy()), expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_codes_for_arrays_do_not_depend_on_the_split(seed, file, tmp_path):
+    """A category of validation rows alone would move the codes of all others."""
+    frame = pd.read_csv(file)
+    frame.loc[:5, "job"] = ["actor", "baker", "dancer", "guard", "judge", "pilot"]
+    frame.to_csv(tmp_path / "rare.csv", index=False)
+    model = DecisionTreeClassifier().fit(codes(frame.drop(columns="y")), two(frame))
+    data = loaded(tmp_path / "rare.csv", val=0.5, split={"seed": seed})
+    teacher = teacher_of(model, tmp_path / "m.skops", data.columns)
+    found = []
+    for part in (data.train, data.val):
+        rows = torch.stack([part[at][0] for at in range(len(part))])
+        given = data.columns.frame(rows)
+        expected = (given["job"] == "cook") | (given["code"] == 20)
+        found.append((teacher.predict(rows.numpy())[:, 1] > 0.5) == expected)
+    assert len(found[1]) == 120
+    assert np.concatenate(found).all()
 
 
 class TestMismatches:
