@@ -241,8 +241,9 @@ def test_a_teacher_of_tables_gets_its_own_columns_and_codes(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     jobs = ("cook", "smith", "tailor")
     rows = [(20 + n % 50, jobs[n % 3], "low" if n % 7 < 3 else "high") for n in range(200)]
-    (tmp_path / "old.csv").write_text(
-        "age,job,income\n" + "".join(f"{age},{job},{income}\n" for age, job, income in rows)
+    (tmp_path / "old.csv").write_text(  # with a number of the row, which is no input
+        "id,age,job,income\n"
+        + "".join(f"{at},{age},{job},{income}\n" for at, (age, job, income) in enumerate(rows))
     )
     (tmp_path / "new.csv").write_text(  # other columns first, and another category before all
         "size,job,age,income\n"
@@ -257,7 +258,9 @@ def test_a_teacher_of_tables_gets_its_own_columns_and_codes(tmp_path, monkeypatc
         "training": {"epochs": 1},
     }
     student = tl.Recipe(recipe, name="old").run().student
-    file = tl.Recipe.from_file("runs/old").export().path
+    exported = tl.Recipe.from_file("runs/old").export()
+    file = exported.path
+    assert exported.inputs == {"input": "tensor(double) [batch, 2]"}
     new = tl.datasets.load_data("data", {"train": "new.csv", "label": "income"})
     teacher = tl.references.load_model("teacher", str(file))
     teacher = tl.references.with_columns(teacher, new.columns)

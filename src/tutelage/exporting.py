@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tutelage._checks import integer
 from tutelage.data import as_source, randomness
+from tutelage.datasets import TableInputs
 from tutelage.distiller import check_learner
 from tutelage.errors import ArgumentError, ModelError, RunFolderError
 from tutelage.evaluation import latencies
@@ -125,6 +126,8 @@ def export(
         batches = list[Batch]()
         for batch in as_source("data", data, _BATCH).epoch(0):
             inputs = to_device(batch[:examples].inputs, torch.device("cpu"))
+            if isinstance(own, Prepared) and isinstance(own.prepare, TableInputs):
+                inputs = inputs[:, : len(own.prepare.columns)]  # those behind are not its inputs
             batches.append(Batch(inputs if prepare is None else prepare(inputs)))
             examples -= len(batches[-1])
             if examples <= 0:
