@@ -124,9 +124,12 @@ def with_columns(model: Any, columns: Columns) -> Any:
     found, predict = copy(model), copy(model.predict)
     found.predict = predict
     predict.columns = columns
-    by_position = predict.features is None if isinstance(predict, TableModel) else not predict.own
-    texts = [each for each in columns.columns if each.kind == "category"] if by_position else []
-    if texts:
+    if isinstance(predict, TableModel):
+        by_position = predict.features is None
+    else:
+        by_position = predict.own is None and len(predict.inputs) == 1
+    texts = [each for each in columns.columns if any(isinstance(c, str) for c in each.categories)]
+    if texts and by_position:
         codes = some_of(f"{each} as {code}" for code, each in enumerate(texts[0].categories))
         logging.getLogger("tutelage").warning(
             f"the teacher ({predict.name}) was fitted on arrays and gets texts by their position: "
