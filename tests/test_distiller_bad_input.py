@@ -10,10 +10,12 @@ from tutelage.layers import Output
 from tutelage.objectives import (
     HardLabels,
     LabelRegression,
+    Objective,
     OutputRegression,
     SoftTargets,
 )
-from tutelage.signals import Batch
+from tutelage.signals import Batch, Signals
+from tutelage.teachers import Teacher
 
 X = torch.randn(8, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 Y = torch.tensor([0, -100, 2, 1, -100, -100, 2, 0])
@@ -115,10 +117,88 @@ def test_shared_statistics_that_training_changes():
     """Without parameters no gradient reaches them, but each batch of the student does."""
     shared = nn.BatchNorm1d(5, affine=False).double()
     student, teacher = (nn.Sequential(shared, each) for each in pair())
-    with pytest.raises(ModelError, match=r"share statistics .* the student's `0` in both"):
-        Distiller(student, teacher, SoftTargets(2))
+    distiller = Distiller(student, teacher, SoftTargets(2)).train()
+    with pytest.raises(ModelError, match=r"share statistics .* one of \['0'\] in both"):
+        distiller(Batch(X))
     frozen = nn.BatchNorm1d(5).double().requires_grad_(False)
     student, teacher = (nn.Sequential(frozen, each) for each in pair())
     distiller = Distiller(student, teacher, SoftTargets(2)).train()
     distiller(Batch(X))
     assert frozen.num_batches_tracked == 0
+
+
+class Counts(nn.Module):
+    """A buffer without parameters, which every call in training mode moves."""
+
+    def __init__(self, moves=True):
+        super().__init__()
+        self.moves = moves
+        self.register_buffer("mean", torch.zeros(5).double())
+
+    def forward(self, x):
+        if self.training and self.moves:
+            self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(dim=0)
+        return x - self.mean
+
+
+def test_a_shared_module_whose_buffers_move():
+    for shared in (Counts(), Counts(moves=False)):
+        student, teacher = (nn.Sequential(shared, each) for each in pair())
+        distiller = Distiller(student, teacher, SoftTargets(2)).train()
+        if shared.moves:
+            with pytest.raises(ModelError, match="must not share statistics"):
+                distiller(Batch(X))
+        else:
+            assert distiller(Batch(X)).total > 0
+
+
+class InPlace(Teacher):
+    """A teacher that changes what it is given."""
+
+    def signals(self, batch, fields):
+        return Signals(batch.inputs.mul_(2)[:, :3])
+
+    def fingerprint(self):
+        return ""
+
+
+def test_a_teacher_that_changes_its_inputs():
+    student, _ = pair()
+    with pytest.raises(ModelError, match=r"teacher \(InPlace\) must leave the inputs"):
+        Distiller(student, InPlace(), SoftTargets(2)).train()(Batch(X.clone()))
+
+
+class Centred(SoftTargets):
+    """An objective that changes what other terms read."""
+
+    def forward(self, student, teacher=None, batch=None):
+        teacher.output.sub_(teacher.output.mean(dim=1, keepdim=True))
+        return super().forward(student, teacher, batch)
+
+
+def test_an_objective_that_changes_the_outputs():
+    both = pair()
+    with pytest.raises(ArgumentError, match=r"Centred\(.*must leave outputs and features"):
+        Distiller(*both, Centred(2) + 0.5 * SoftTargets(2)).train()(Batch(X))
+
+
+class OfTheTeacher(Objective):
+    """An objective that uses the teacher's own last layer."""
+
+    wants = SoftTargets.wants
+
+    def __init__(self, head):
+        super().__init__()
+        self.head = head
+
+    def forward(self, student, teacher, batch):
+        return (student.logits - teacher.logits).square().sum(dim=1)
+
+
+def test_a_layer_of_the_teacher_within_an_objective_is_not_trained():
+    student, teacher = pair()
+    layer = teacher[-1] if isinstance(teacher, nn.Sequential) else teacher
+    with pytest.raises(ModelError, match="objective and teacher must not share what is trained"):
+        Distiller(student, teacher, OfTheTeacher(layer))
+    layer.requires_grad_(False)
+    assert Distiller(student, teacher, OfTheTeacher(layer))(Batch(X)).total > 0

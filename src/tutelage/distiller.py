@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from tutelage.data import randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
@@ -17,12 +18,12 @@ from tutelage.layers.capture import TRACES_CAPTURE, check_layers
 from tutelage.layers.language import shift_labels_for
 from tutelage.layers.prepared import tokenizer_of
 from tutelage.layers.student import check_gradients, eval_frozen_modules, observe_student
-from tutelage.nested import named_tensors
+from tutelage.nested import versions
 from tutelage.objectives import Objective
 from tutelage.objectives._by_chunk import CHUNK_LOGITS_FROM, with_heads
 from tutelage.objectives._tensors import look_like_probabilities
 from tutelage.objectives._valid import masked, valid_examples, values_of
-from tutelage.positions import check_width, flatten_rows
+from tutelage.positions import flatten_rows
 from tutelage.signals import Batch, Signals
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher, ask, ask_first
 
@@ -80,6 +81,7 @@ class Distiller(nn.Module):
     """
 
     teacher: Teacher | None
+    _shared: dict[str, nn.Module]
 
     def __init__(
         self,
@@ -104,10 +106,14 @@ class Distiller(nn.Module):
         self.student = student
         self.objective = objective
         # Past nn.Module's bookkeeping, in case the teacher is a module as well: no part of ours.
+        self.__dict__["_shared"] = dict[str, nn.Module]()
         self.__dict__["teacher"] = None if teacher is None else as_teacher(teacher)
         check_layers(student, objective.wants.student.features, "student")
         if self.teacher is not None:
-            _refuse_shared(student, self.teacher)
+            _refuse_shared(student, self.teacher, objective)
+            theirs = {id(each) for module in self.teacher.modules() for each in module.modules()}
+            shared = [(name, each) for name, each in student.named_modules() if id(each) in theirs]
+            self.__dict__["_shared"] = dict(shared)
             self.teacher.check_layers(objective.wants.teacher.features)
             if objective.wants.teacher.output:
                 self.teacher.check_kind(objective.output_kind)
@@ -118,8 +124,8 @@ class Distiller(nn.Module):
         self._asks = bool(self._wants.teacher)
         ours, theirs = self._wants.student, self._wants.teacher
         self._captures = bool(ours.features or theirs.features or ours.loss)
-        self._gradients_checked = False
-        self._width = 0, False  # of the student's output, and whether its inputs have that size too
+        self._checked = False  # by a first training step
+        self._width: int | None = None  # of the output of each row
 
     def forward(self, batch: Batch, counts: Tensor | None = None) -> Losses:
         """Return the losses of a batch.
@@ -134,7 +140,7 @@ class Distiller(nn.Module):
             DataError: Labels are missing or do not fit.
             ModelError: A side refuses the batch, or the two do not fit each other.
         """
-        batch = self._asked(batch)
+        batch = shift_labels_for(batch, self.student, self._wants.student.output)
         examples, masks = valid_examples(self._terms, batch)
         if not self._built:
             self._built = self.objective.built
@@ -142,64 +148,72 @@ class Distiller(nn.Module):
                 raise ArgumentError(
                     f"the objective {self.objective} has projectors that are made from the shapes "
                     "of one batch, got none yet; call distiller.build(batch) before you make the "
-                    "optimiser"
+                    "optimizer"
                 )
         observed: Any = self._observe
         if self._captures and not TRACES_CAPTURE and torch.compiler.is_dynamo_compiling():
             observed = torch.compiler.disable(observed)
+        watch = not torch.compiler.is_dynamo_compiling() and self.training and not self._checked
         teacher, student = observed(batch)
-        divisors: Sequence[int | Tensor] = [
-            examples if mask is None else mask.sum() for mask in masks
-        ]
-        if counts is not None:
-            divisors = list(counts)
-        weights = [term.weight(batch.progress) for term in self._terms]
+        divisors, weights, objectives = [], [], []
+        for number, term in enumerate(self._terms):
+            mask = masks[number]
+            own = examples if mask is None else mask.sum()
+            divisors.append(own if counts is None else counts[number])
+            weights.append(term.weight(batch.progress))
+            objectives.append(term.objective)
 
-        def mean(number: int, values: Tensor) -> Tensor:
-            return _mean(values, masks[number], divisors[number], batch.replicas)
+        def loss_of(number: int, values: Tensor) -> Tensor:
+            part = _mean(values, masks[number], divisors[number], batch.replicas)
+            return part * weights[number]
 
-        objectives = [term.objective for term in self._terms]
-        each_of = values_of(
-            objectives, student, teacher, batch, examples,
-            loss_of=lambda number, values: mean(number, values) * weights[number],
-        )  # fmt: skip
+        each_of = values_of(objectives, student, teacher, batch, examples, loss_of, watch)
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}
-        for number, (term, values) in enumerate(zip(self._terms, each_of, strict=True)):
-            part = mean(number, values)
+        for number, term in enumerate(self._terms):
+            part = _mean(each_of[number], masks[number], divisors[number], batch.replicas)
             parts[term.name] = part.detach()
             weight = weights[number]
             total = part * weight if total is None else total.add(part, alpha=weight)
         return Losses(cast("Tensor", total), parts, tuple(divisors), student, teacher)
 
-    def _asked(self, batch: Batch) -> Batch:
-        """Return the batch as a language model's output is about it; see `shift_labels_for`."""
-        return shift_labels_for(batch, self.student, self._wants.student.output)
-
     def _observe(self, batch: Batch) -> tuple[Signals, Signals]:
         """Return the signals of teacher and student."""
-        teacher = Signals()
-        compiling = torch.compiler.is_dynamo_compiling()
+        teacher, compiling = Signals(), torch.compiler.is_dynamo_compiling()
+        first = not compiling and self.training and not self._checked  # training step
+        before = versions(batch.inputs) if first else None
         if self.teacher is not None and self._asks:
-            first = not compiling and self.training and not self._gradients_checked
             asked: Any = ask_first if first else ask
             if compiling and not self.teacher.is_traceable():
                 asked = torch.compiler.disable(ask)
             teacher = asked(self.teacher, batch, self._wants.teacher)
+        if first and versions(batch.inputs) != before:
+            raise ModelError(
+                f"the teacher ({type(self.teacher).__name__}) must leave the inputs of a batch as "
+                "they are, got some changed in place, which the student would see; copy them first"
+            )
+        buffers = _buffers(self._shared) if first else None
         student = observe_student(self.student, batch, self._wants.student, "student")
         student = flatten_rows(student, batch, "student")
-        if not compiling:
-            self._check_width(student, batch)
-        # A compiled graph is checked while it is traced, at no cost; so `_gradients_checked`, whose
-        # change would call for another graph, is not part of it.
-        due = compiling or not self._gradients_checked
-        if due and self.training and torch.is_grad_enabled():
+        if student.rows is not None and not compiling and isinstance(student.output, Tensor):
+            width = student.output.shape[1]
+            if self._width not in (None, width):
+                _tell_width(self._width, width)
+            self._width = width
+        if first and torch.is_grad_enabled() and _buffers(self._shared) != buffers:
+            raise ModelError(
+                "student and teacher must not share statistics that training changes, got the "
+                f"buffers of one of {sorted(self._shared)} in both changed by the student; give "
+                "the student a copy (copy.deepcopy)"
+            )
+        # A compiled graph is checked while it is traced, at no cost; so `_checked`, whose change
+        # would call for another graph, is not part of it.
+        if (compiling or first) and self.training and torch.is_grad_enabled():
             wanted = {term.name: term.objective.wants.student for term in self._terms}
             check_gradients(self.student, student, wanted)
             if not compiling:
                 self._check_logits(student, teacher)
-            if not compiling:
-                self._gradients_checked = True
+                self._checked = True
         return teacher, student
 
     def _check_logits(self, student: Signals, teacher: Signals) -> None:
@@ -219,17 +233,6 @@ class Distiller(nn.Module):
                     'that reads probabilities has output_kind = "values"'
                 )
 
-    def _check_width(self, student: Signals, batch: Batch) -> None:
-        output = student.output
-        if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[1] == self._width[0]:  # noqa: PLR2004
-            return
-        inputs = named_tensors(batch.inputs)
-        found = output.shape[1], any(output.shape[1] in each.shape[1:] for _, each in inputs)
-        # Heads of several tasks may have several widths, but not those of their inputs.
-        if self._width[1] and found[1]:
-            check_width(self._width[0], output, student.rows, "student")
-        self._width = found
-
     def build(self, batch: Batch) -> None:
         """Build what depends on shapes in the objective, if it is not built, from one dry run.
 
@@ -239,7 +242,7 @@ class Distiller(nn.Module):
         Raises:
             TutelageError: As `forward`.
         """
-        batch = self._asked(batch)
+        batch = shift_labels_for(batch, self.student, self._wants.student.output)
         valid_examples(self._terms, batch)
         self._built = self.objective.built
         if self._built:
@@ -261,7 +264,9 @@ class Distiller(nn.Module):
 
         The copies of an example count as one.
         """
-        examples, masks = valid_examples(self._terms, self._asked(batch))
+        examples, masks = valid_examples(
+            self._terms, shift_labels_for(batch, self.student, self._wants.student.output)
+        )
         numbers = [float(examples if mask is None else mask.sum()) for mask in masks]
         return torch.tensor(numbers, dtype=torch.float32) / batch.replicas
 
@@ -325,21 +330,29 @@ def _refuse_other_tokens(student: nn.Module, teacher: Teacher) -> None:
             )
 
 
-def _refuse_shared(student: nn.Module, teacher: Teacher) -> None:
-    """Refuse a student whose training would change its teacher."""
+@cache
+def _tell_width(before: int | None, width: int) -> None:
+    """Log, once, that the number of classes at each position varies."""
+    logging.getLogger("tutelage").warning(
+        "The student's output has %s and then %s classes (or values) at each position: the last of "
+        "three dimensions and the second of more, where labels do not tell. Wrap a model that has "
+        "them elsewhere: tl.layers.Output(model, lambda output: output.transpose(1, 2)).",
+        before, width,
+    )  # fmt: skip
+
+
+def _refuse_shared(student: nn.Module, teacher: Teacher, objective: Objective) -> None:
+    """Refuse a student, and an objective, whose training would change the teacher."""
     theirs = {id(each) for module in teacher.modules() for each in module.parameters()}
-    for name, each in student.named_parameters():
-        if each.requires_grad and id(each) in theirs:
-            raise ModelError(
-                f"student and teacher must not share what is trained, got the student's `{name}` "
-                "in both; give the student a copy (copy.deepcopy), or freeze that part"
-            )
-    counting = {id(each) for module in teacher.modules() for each in module.modules()}
-    for name, each in student.named_modules():
-        # One with parameters that are frozen is in eval mode.
-        free = isinstance(each, _NormBase) and each.track_running_stats and not each.affine
-        if free and id(each) in counting:
-            raise ModelError(
-                f"student and teacher must not share statistics that training changes, got the "
-                f"student's `{name}` in both; give the student a copy (copy.deepcopy)"
-            )
+    for owner, module in (("student", student), ("objective", objective)):
+        for name, each in module.named_parameters():
+            if each.requires_grad and id(each) in theirs:
+                raise ModelError(
+                    f"{owner} and teacher must not share what is trained, got the {owner}'s "
+                    f"`{name}` in both; give the {owner} a copy (copy.deepcopy), or freeze it"
+                )
+
+
+def _buffers(modules: Mapping[str, nn.Module]) -> list[Any]:
+    """Return what changes if the buffers of modules are others, or are changed in place."""
+    return [versions(each._buffers) for each in modules.values()]  # noqa: SLF001

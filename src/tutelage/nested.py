@@ -187,6 +187,19 @@ def named_tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from named_tensors(each, f"{name}/{key}")
 
 
+def versions(value: Any) -> list[Any]:
+    """Return what changes if tensors or texts of a value are others, or are changed in place."""
+    if isinstance(value, Tensor):
+        # With the tensor, so that no later one has the `id` of an earlier one.
+        return [(id(value), None if value.is_inference() else value._version, value)]  # noqa: SLF001
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, (Mapping, list, tuple)):
+        items = value.values() if isinstance(value, Mapping) else value
+        return [found for each in items for found in versions(each)]
+    return []
+
+
 def split_batch(raw: object) -> tuple[Any, Any, Any, Any]:
     """Return the inputs, labels, domain and row mask of what a data loader yields."""
     if isinstance(raw, PerExample):
@@ -197,7 +210,7 @@ def split_batch(raw: object) -> tuple[Any, Any, Any, Any]:
         return inputs, _labels(*others.values()), domain, _mask(mask)
     if isinstance(raw, (Tensor, np.ndarray)):
         return _tensor(raw), None, None, None
-    if isinstance(raw, (tuple, list)) and len(raw):
+    if isinstance(raw, (tuple, list)) and len(raw) > 0:
         if _is_list_of(raw, str):
             return raw, None, None, None
         labels = _labels(_tensor(raw[1])) if len(raw) > 1 else None

@@ -72,24 +72,6 @@ def flatten_rows(signals: Signals, batch: Batch, side: str) -> Signals:
     return replace(signals, output=rows.of(output), rows=rows)
 
 
-def check_width(width: int, output: Tensor, rows: Rows | None, side: str) -> None:
-    """Refuse an output `[batch, n]`, or `[rows, n]`, of another n than in an earlier batch."""
-    found = output.shape[1]
-    if found == width:
-        return
-    if rows is None:
-        raise ModelError(
-            f"the {side}'s output [batch, n], of n answers about each example, must have the same "
-            f"n in every batch, got {width} and then {found}; {_LOGIT_OF_EACH}"
-        )
-    raise ModelError(
-        f"the {side} must have the same number of classes or values for each position in every "
-        f"batch, got {width} and then {found}; they are the last of three dimensions and the "
-        "second of more where labels do not tell: wrap a model that has them elsewhere, such as "
-        "tl.layers.Output(model, lambda output: output.transpose(1, 2))"
-    )
-
-
 def stored_by_row(signals: Signals, positions: tuple[int, ...], batch: Batch) -> Signals:
     """Return signals whose output, of all positions of all examples, has the batch's rows only.
 

@@ -179,7 +179,7 @@ class Batch:
         if self.row_mask is not None and self.rows is None:
             placed = known_at(self.labels, self.row_mask.shape)
             found = found if placed is None else placed & self.row_mask
-        found = by_example(found)
+        found = found if found.ndim == 1 else by_example(found)
         return found if self.mixture is None else self.mixture.known(found)
 
     def token_mask(self) -> Tensor | None:
@@ -205,8 +205,10 @@ class Batch:
         """Return the batch with its tensors on `device` and, if given, another `progress`."""
         changed: dict[str, Any] = {}
         for name in ("inputs", "labels", "index", "row_mask", "tokens", "aligned_labels"):
-            if (value := getattr(self, name)) is not None:
-                changed[name] = to_device(value, device)
+            value = getattr(self, name)
+            if value is None or (isinstance(value, Tensor) and value.device == device):
+                continue
+            changed[name] = to_device(value, device)
         if isinstance(self.domain, Tensor):
             changed["domain"] = to_device(self.domain, device)
         for name in ("mixture", "rows"):
@@ -252,9 +254,9 @@ class Signals:
             DataError: `wants` do not require it.
             ModelError: It has some of the classes only, or logits that are not computed.
         """
-        output = self.targets
-        if isinstance(output, Tensor):
-            return output
+        if isinstance(self.output, Tensor):
+            return self.output
+        _ = self.targets  # which raises for other reasons
         raise ModelError(
             "this objective needs all classes of the teacher, got CoarseLogits, which have some of "
             "them; use SoftTargets, which learns from these too, or a teacher that knows all "
@@ -270,6 +272,8 @@ class Signals:
             ModelError: The model returns no tensor, as detectors do, or it is `HeadLogits` or
                 `AlignedTargets`.
         """
+        if isinstance(self.output, (Tensor, CoarseLogits)):
+            return self.output
         if self.output is None and self.predictions is not None:
             raise ModelError(
                 "a model whose output is compared must return a tensor [batch, …], got "
@@ -292,7 +296,7 @@ class Signals:
                 "tokens, which can be neither compared token by token nor combined or stored; "
                 "learn from it by tl.AlignedKL or tl.ALM"
             )
-        return self.output
+        raise ModelError(f"an output must be logits or values, got {describe(self.output)}")
 
     @property
     def dense_or_none(self) -> Tensor | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch.distributions import Beta
 
 from tutelage._checks import fraction, not_negative, positive
 from tutelage.errors import ArgumentError, DataError
-from tutelage.nested import describe, first_tensor, is_column, named_tensors, on_tensors
+from tutelage.nested import describe, first_tensor, is_column, named_tensors, on_tensors, versions
 from tutelage.signals import UNLABELLED, Batch, Mixture
 
 Transform = Callable[[Batch], Batch]
@@ -28,7 +28,7 @@ def transformed(batch: Batch, transform: Transform | None) -> Batch:
     """
     if transform is None:
         return batch
-    before = _versions(batch.inputs)
+    before = versions(batch.inputs)
     found = transform(batch)
     if not isinstance(found, Batch):
         raise DataError(
@@ -44,28 +44,9 @@ def transformed(batch: Batch, transform: Transform | None) -> Batch:
             f"got {len(found)} with inputs {describe(found.inputs)} and labels "
             f"{describe(found.labels)}; change examples, and add or drop them in the data set"
         )
-    same = found.inputs is batch.inputs and _versions(found.inputs) == before
+    same = found.inputs is batch.inputs and versions(found.inputs) == before
     index = found.index if same else None
     return replace(found, index=index, progress=batch.progress, replicas=batch.replicas)
-
-
-def _versions(inputs: Any) -> list[Any]:
-    """Return what changes if tensors or texts of inputs are others, or are changed in place."""
-    tensors = [each for _, each in named_tensors(inputs)]
-    # With the tensors, so that no later one has the `id` of an earlier one.
-    versions = [
-        (id(each), None if each.is_inference() else each._version, each)  # noqa: SLF001
-        for each in tensors
-    ]
-    return [*versions, *_texts(inputs)]
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, (Mapping, list, tuple)):
-        for each in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(each)
 
 
 @dataclass(frozen=True)

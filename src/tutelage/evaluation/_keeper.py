@@ -8,6 +8,7 @@ from itertools import chain
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage.aligned import AlignedTargets
@@ -17,7 +18,7 @@ from tutelage.evaluation._outputs import Outputs
 from tutelage.evaluation.token_scores import TokenScores, token_scores
 from tutelage.heads import HeadLogits
 from tutelage.nested import joined, to_device
-from tutelage.positions import check_width, labels_by_row
+from tutelage.positions import labels_by_row
 from tutelage.rows import Rows
 from tutelage.signals import Batch, Signals
 
@@ -108,12 +109,18 @@ def _joined_outputs(parts: Sequence[Signals]) -> Signals:
         return Signals()
     rows = _joined_rows(parts)
     if len(dense) == len(parts):
-        for each in dense:
-            if each.ndim == _TABLE:
-                check_width(dense[0].shape[1], each, rows, "model")
+        if all(each.ndim == _TABLE for each in dense):  # of candidates: their number may vary
+            widest = max(each.shape[1] for each in dense)
+            dense = [_widened(each, widest) for each in dense]
         return Signals(torch.cat(dense), rows=rows)
     coarse = [CoarseLogits.of(each) if isinstance(each, Tensor) else each for each in outputs]
     return Signals(CoarseLogits.joined(coarse), rows=rows)
+
+
+def _widened(logits: Tensor, width: int) -> Tensor:
+    """Return logits of more classes, of which the further ones are impossible."""
+    missing = width - logits.shape[1]
+    return logits if not missing else F.pad(logits, (0, missing), value=-torch.inf)
 
 
 def _joined_batches(parts: Sequence[Batch]) -> Batch:

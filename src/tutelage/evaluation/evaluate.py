@@ -253,10 +253,16 @@ class _Losses:
         self._sums, self._counts = [0.0] * len(self._terms), [0.0] * len(self._terms)
 
     def add(self, student: Signals, teacher: Signals, batch: Batch) -> None:
-        examples, masks = valid_examples(self._terms, batch)
-        objectives = [term.objective for term in self._terms]
+        known = [
+            number
+            for number, term in enumerate(self._terms)
+            if batch.labels is not None or not term.objective.wants.labels
+        ]
+        terms = [self._terms[number] for number in known]
+        examples, masks = valid_examples(terms, batch)
+        objectives = [term.objective for term in terms]
         each_of = values_of(objectives, student, teacher, batch, examples)
-        for number, (found, mask) in enumerate(zip(each_of, masks, strict=True)):
+        for number, found, mask in zip(known, each_of, masks, strict=True):
             values = found if mask is None else masked(found, mask)
             self._sums[number] += values.double().sum().item()
             self._counts[number] += examples if mask is None else mask.sum().item()

@@ -30,7 +30,9 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
     Where `fields.head_from` allows it and the model's logits are exactly those of its output layer,
     the output is `HeadLogits`: the model then runs as far as the input of that layer.
     """
-    head = _exact_head(model, inputs, fields, side)
+    head = None
+    if fields.head_from is not None and hasattr(model, "get_output_embeddings"):
+        head = _exact_head(model, inputs, fields, side)
     if head is not None:
         path = f"{head.path}:input"
         found = observe(model, inputs, Fields(features=fields.features | {path}), side)
@@ -101,6 +103,8 @@ def _call(model: nn.Module, inputs: Any, side: str) -> Any:
     # Tensors' version counters would not tell: `x.data` and arrays bypass them.
     inputs = inputs.clone() if isinstance(inputs, Tensor) else on_tensors(inputs, Tensor.clone)
     try:
+        if isinstance(inputs, Tensor):
+            return model(inputs)
         args, kwargs = arguments(inputs)
         return model(*args, **kwargs)
     except (TutelageError, torch.OutOfMemoryError):
@@ -154,6 +158,8 @@ def returned(result: Any, side: str) -> Signals:
 
     A model may return `HeadLogits` itself.
     """
+    if isinstance(result, Tensor) and result.ndim > 1:
+        return Signals(result)
     if isinstance(result, list) and result and all(isinstance(each, Mapping) for each in result):
         return Signals(predictions=result)
     if isinstance(result, HeadLogits):

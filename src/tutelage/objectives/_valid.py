@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, DataError
 from tutelage.heads import HeadLogits
-from tutelage.nested import LABEL_KEYS, describe, device_of
+from tutelage.nested import LABEL_KEYS, describe, device_of, versions
 from tutelage.objectives._from_head import values_from_head
 from tutelage.objectives._labels import labels_of
 from tutelage.objectives._objective import Objective, Term
@@ -37,10 +37,13 @@ def valid_examples(terms: Sequence[Term], batch: Batch) -> tuple[int, Sequence[T
             "tl.Batch(inputs, labels), or tl.Batch.of(what the loader yields)"
         )
     examples = len(batch)
-    reading = [term for term in terms if term.objective.wants.labels]
+    reading, rows = [], False  # in one loop: this is done in every step
+    for term in terms:
+        rows = rows or term.objective.weight_by_rows
+        if term.objective.wants.labels:
+            reading.append(term)
     labelled = _labelled(reading, batch) if reading else None
     answered = None if batch.row_mask is None else batch.row_mask.flatten(1).any(dim=1)
-    rows = any(term.objective.weight_by_rows for term in terms)
     if labelled is None and answered is None and examples != 1 and not rows:
         return examples, (None,) * len(terms)
     masks = []
@@ -72,6 +75,7 @@ def values_of(
     batch: Batch,
     examples: int,
     loss_of: Callable[[int, Tensor], Tensor] | None = None,
+    watch: bool = False,
 ) -> list[Tensor]:
     """Return each term's value for each example, `[batch]`.
 
@@ -88,9 +92,11 @@ def values_of(
         examples: Their number.
         loss_of: Returns what a term, by its number, adds to the loss, of its values: a linear
             function, by which gradients of `HeadLogits` are made together with the values.
+        watch: Whether to look for objectives that change what others read.
 
     Raises:
-        ArgumentError: An objective does not return one value for each example or row.
+        ArgumentError: An objective does not return one value for each example or row, or works in
+            place.
         ModelError: The two sides have answers for different positions.
     """
     for objective in objectives:
@@ -100,7 +106,7 @@ def values_of(
     if isinstance(student.output, Tensor) and isinstance(teacher.output, HeadLogits):
         with torch.no_grad():
             teacher = replace(teacher, output=teacher.output.logits())
-    of_rows = labels_by_row(batch, student.rows)
+    of_rows = batch if student.rows is None else labels_by_row(batch, student.rows)
     sides: list[tuple[Rows | None, Batch]] = []
     for objective in objectives:
         rows = student.rows if objective.wants.student.output else None
@@ -108,20 +114,32 @@ def values_of(
         if objective.weight_by_rows:
             _check_weights(objective, *sides[-1], batch)
 
-    def by_example(number: int, values: Tensor) -> Tensor:
-        rows, own = sides[number]
-        return _by_example(objectives[number], values, own, rows, examples)
-
     def loss(number: int, values: Tensor) -> Tensor:
-        return cast("Callable[[int, Tensor], Tensor]", loss_of)(number, by_example(number, values))
+        rows, own = sides[number]
+        each = _by_example(objectives[number], values, own, rows, examples)
+        return cast("Callable[[int, Tensor], Tensor]", loss_of)(number, each)
 
-    known = None if loss_of is None else loss
-    chunked = values_from_head(objectives, student, teacher, of_rows, known)
-    return [
-        by_example(number, chunked[number] if number in chunked
-                   else objective(student, teacher, sides[number][1]))
-        for number, objective in enumerate(objectives)
-    ]  # fmt: skip
+    chunked: dict[int, Tensor] = {}
+    if isinstance(student.output, HeadLogits):
+        known = None if loss_of is None else loss
+        chunked = values_from_head(objectives, student, teacher, of_rows, known)
+    found = []
+    before = _read(student, teacher) if watch else None
+    for number, objective in enumerate(objectives):
+        rows, own = sides[number]
+        values = chunked[number] if number in chunked else objective(student, teacher, own)
+        if watch and _read(student, teacher) != before:
+            raise ArgumentError(
+                f"{objective} must leave outputs and features as they are, got some changed in "
+                "place, which other terms would see; copy them first (tensor.clone())"
+            )
+        found.append(_by_example(objective, values, own, rows, examples))
+    return found
+
+
+def _read(student: Signals, teacher: Signals) -> list[Any]:
+    """Return what changes if tensors that objectives read are changed in place."""
+    return [versions([each.output, each.features]) for each in (student, teacher)]
 
 
 def _by_example(
@@ -189,7 +207,8 @@ def _labelled(reading: Sequence[Term], batch: Batch) -> Tensor | None:
             "tl.data.labelled(dataset, labels='key'), or use an objective without labels, such as "
             "SoftTargets"
         )
-    labels_of(batch)
+    if not isinstance(batch.labels, Tensor):
+        labels_of(batch)  # which raises
     if batch.mixture is not None:
         for term in reading:
             if not term.objective.reads_mixtures:
