@@ -17,8 +17,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import TensorDataset
 
 import tutelage as tl
-from tutelage.demo.data import digits, draw
-from tutelage.demo.models import make_student
+from tutelage.demo.digits import digits, draw, make_student
 
 STEPS, RATES, DECAYS, SEEDS = (600, 1200), (0.005, 0.01, 0.02), (0.3, 1.0), range(1000, 1016)
 

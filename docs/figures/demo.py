@@ -14,7 +14,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-COLOURS = ("#C14F00", "#0072B2", "#00855F")
+SHOWN = {
+    "labels": ("200 labels\nonly", "#C14F00", "o"),
+    "smoothed labels": ("200 labels,\nsmoothed", "#A86F00", "v"),
+    "Distilled": ("distilled on\nthese 200", "#0072B2", "s"),
+    "Distilled, more images": ("and on 1,000\nunlabelled", "#00855F", "^"),
+    "All the teacher's labels": ("all 1,200\nlabels", "#5A5B5C", "D"),
+}
+"""The arms of the figure: a label, a colour and a mark."""
 LOOK = {"svg.hashsalt": "tutelage", "svg.fonttype": "none", "font.family": "sans-serif"}
 
 
@@ -30,7 +37,7 @@ def table(found: dict[str, Any]) -> str:
     lines.append(_row("teacher", accuracy, "–", found["models"][teacher["model"]]))
     for arm in found["arms"]:
         metrics = [_spread(arm, name) for name in ("accuracy", "agreement")]
-        name = f"student: {arm['name'].lower()}"
+        name = f"student: {arm['name'][0].lower()}{arm['name'][1:]}"
         lines.append(_row(name, metrics[0], metrics[1], found["models"][arm["model"]]))
     return "\n".join(lines)
 
@@ -52,19 +59,19 @@ def _spread(arm: dict[str, Any], metric: str) -> str:
 
 def draw_seeds(axes: Axes, found: dict[str, Any]) -> None:
     """Draw each seed's accuracy in each arm, joined by a line."""
-    accuracies = 100 * np.array([_values(arm, "accuracy") for arm in found["arms"]])
+    arms = {arm["name"]: _values(arm, "accuracy") for arm in found["arms"]}
+    accuracies = 100 * np.array([arms[name] for name in SHOWN])
     axes.plot(accuracies, color="#999999", linewidth=0.8, zorder=1)
-    for column, (values, colour) in enumerate(zip(accuracies, COLOURS, strict=True)):
-        axes.scatter([column] * len(values), values, color=colour, marker="os^"[column], zorder=2)
+    for column, (values, look) in enumerate(zip(accuracies, SHOWN.values(), strict=True)):
+        _, colour, mark = look
+        axes.scatter([column] * len(values), values, color=colour, marker=mark, zorder=2)
         axes.hlines(values.mean(), column - 0.2, column + 0.2, color=colour, linewidth=2.5)
     teacher = 100 * _values(found["teacher"], "accuracy")[0]
     axes.axhline(teacher, color="black", linestyle="--", linewidth=1)
-    axes.text(-0.2, teacher - 0.3, "teacher", va="top", fontsize=9)
-    axes.set_xticks(
-        range(3), ["200 labels\nonly", "distilled on\nthese 200", "and on 1,000\nunlabelled"]
-    )
+    axes.text(-0.2, teacher - 0.3, "teacher, 1,200 labels", va="top", fontsize=9)
+    axes.set_xticks(range(len(SHOWN)), [label for label, *_ in SHOWN.values()], fontsize=8.5)
     axes.set_ylabel("accuracy on 597 test images, %")
-    axes.set_title("The same small network, trained in three ways", fontsize=10)
+    axes.set_title("The same small network, trained in five ways", fontsize=10)
     axes.grid(axis="y", alpha=0.3)
 
 
@@ -96,7 +103,7 @@ def main() -> None:
     found = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     print(table(found))
     with rc_context(LOOK):
-        figure = Figure(figsize=(9.2, 4), layout="constrained")
+        figure = Figure(figsize=(10, 4), layout="constrained")
         seeds, classes = figure.subplots(1, 2)
         draw_seeds(seeds, found)
         draw_resemblance(classes, found)

@@ -8,12 +8,13 @@ from sklearn.datasets import load_digits
 
 import tutelage as tl
 from tutelage.demo import DemoSettings, demo_settings, demo_study, run, run_demo
-from tutelage.demo.data import digits, draw, labelled_set, mixed_set
-from tutelage.demo.models import Remembering, train_teacher
-from tutelage.demo.run import CONTROL, DISTILLED, MORE_IMAGES
+from tutelage.demo.digits import Remembering, digits, draw, labelled_set, mixed_set, train_teacher
+from tutelage.demo.run import ALL_LABELS, DISTILLED, MORE_IMAGES
 from tutelage.demo.settings import BATCH_SIZE, LABELLED
 
+CONTROL = "labels"
 ARMS = (CONTROL, DISTILLED, MORE_IMAGES)
+CONTROLS = (CONTROL, "smoothed labels", "labels, data of Distilled, more images")
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,12 @@ def test_the_arms_share_labels_and_only_the_last_has_more_images(content, plan):
     assert len(many[1]) == 1200
 
 
+def test_one_arm_learns_from_the_labels_that_the_teacher_saw(content, plan):
+    images, labels = plan.train_data(plan.arms[ALL_LABELS], 1).tensors
+    assert torch.equal(images, content.train_images)
+    assert torch.equal(labels, content.train_labels)
+
+
 def test_labels_of_the_other_images_never_reach_a_student(content):
     images = draw(content.train_labels, 200, 0)
     rubbish = content.train_labels.clone()
@@ -105,18 +112,18 @@ def test_all_arms_begin_alike_and_take_as_many_steps(study, plan):
     found = [
         plan.settings(arm, 1, plan.train_data(arm, 1)) | {"epochs": 0} for arm in plan.arms.values()
     ]
-    assert len(found) == 3
-    assert found[0] == found[1] == found[2]
+    assert len(found) == 6
+    assert all(each == found[0] for each in found)
     starts = [state(plan.first_student(arm, 1)) for arm in plan.arms.values()]
-    assert torch.equal(starts[0], starts[1])
-    assert torch.equal(starts[0], starts[2])
+    assert all(torch.equal(starts[0], each) for each in starts)
     assert {trial.steps for arm in study.results.arms for trial in arm.trials} == {24}
     assert len({state(study.student(name, 1)).sum().item() for name in ARMS}) == 3
 
 
-def test_the_control_learns_from_labels_alone(plan, settings):
-    assert plan.controls == (CONTROL,)
-    assert not plan.reading(plan.arms[CONTROL]).wants.teacher
+def test_the_controls_are_those_of_every_study_and_learn_from_labels_alone(plan, settings):
+    assert plan.controls == CONTROLS
+    for name in (*CONTROLS, ALL_LABELS):
+        assert not plan.reading(plan.arms[name]).wants.teacher
     for name in (DISTILLED, MORE_IMAGES):
         assert repr(plan.reading(plan.arms[name])) == repr(settings.objective())
 
@@ -152,10 +159,12 @@ def test_the_same_settings_give_the_same_accuracies(results, settings):
 
 
 def test_the_verdict_speaks_of_the_arm_with_more_images(results):
-    assert tuple(arm.name for arm in results.arms) == ARMS
-    assert [arm.name for arm in results.controls] == [CONTROL]
+    assert tuple(arm.name for arm in results.arms) == (
+        *CONTROLS, DISTILLED, MORE_IMAGES, ALL_LABELS,
+    )  # fmt: skip
+    assert tuple(arm.name for arm in results.controls) == CONTROLS
     assert results.primary == MORE_IMAGES
-    assert {each.arm for each in results.comparisons} == {DISTILLED, MORE_IMAGES}
+    assert {each.arm for each in results.comparisons} == {DISTILLED, MORE_IMAGES, ALL_LABELS}
     assert results.examples == {"test": 597}
 
 

@@ -8,8 +8,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from tutelage.demo.page import demo_page
-from tutelage.demo.screen import rows, show
+from tutelage.demo.show import demo_page, rows, show, what_each_saw
 from tutelage.evaluation import mean_interval
 from tutelage.reports import render
 from tutelage.reports.verdict import verdict
@@ -35,7 +34,8 @@ def test_the_report_holds_verdict_metrics_method_and_command(results, settings):
     for name, learns_from in page.sections[0].table.rows:
         assert f">{name}</th>" in html
         assert f">{learns_from}</td>" in html
-    assert "the same 24 optimiser steps of 50 images" in html
+    assert what_each_saw(results) in html
+    assert "the same 24 optimizer steps of 50 images" in html
     assert "tutelage demo --seeds 2 --temperature 4" in html
     assert len(html) < 2_000_000
 
@@ -59,10 +59,11 @@ def test_the_screen_shows_every_cell_in_eighty_columns(results, settings):
     assert "86.0 ± 165.2" in text
     assert "…" not in text
     for name, *cells in rows(wide):
-        assert name.split(",")[0] in text
+        assert name.split()[0] in text
         for cell in cells:
             assert cell in text
     assert " ".join(verdict(wide).split()) in " ".join(text.split())
+    assert " ".join(what_each_saw(wide).split()) in " ".join(text.split())
 
 
 def with_accuracies(arm, accuracies):
@@ -80,6 +81,6 @@ def test_rows_are_the_means_of_the_seeds(results):
     assert teacher[:4] == ("Teacher", f"{100 * accuracy:.1f}", "–", "90,090")
     for row, arm in zip(students, results.arms, strict=True):
         first, second = arm.values("accuracy")
-        assert row[0] == arm.name
+        assert row[0].lower() == arm.name.lower()
         assert row[1].startswith(f"{50 * (first + second):.1f} ± ")
         assert row[3] == "3,706"

@@ -1,4 +1,4 @@
-"""The demo as a study: labels only, and a teacher with and without more images."""
+"""The demo as a study: labels, smoothed labels, a teacher, and all labels that the teacher saw."""
 
 from __future__ import annotations
 
@@ -11,8 +11,17 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import TensorDataset
 
-from tutelage.demo.data import Digits, digits, draw, labelled_set, mixed_set
-from tutelage.demo.models import Remembering, make_student, train_teacher
+from tutelage.demo.digits import (
+    Digits,
+    Remembering,
+    digits,
+    draw,
+    labelled_set,
+    make_student,
+    mixed_set,
+    train_teacher,
+    whole_set,
+)
 from tutelage.demo.settings import (
     BATCH_SIZE,
     LABELLED,
@@ -26,13 +35,14 @@ from tutelage.reports.numbers import count
 from tutelage.studies import Arm, ReportOptions, Study, Training, study
 from tutelage.training import Engine
 
-CONTROL, DISTILLED, MORE_IMAGES = "Labels only", "Distilled", "Distilled, more images"
+DISTILLED, MORE_IMAGES = "Distilled", "Distilled, more images"
+ALL_LABELS = "All the teacher's labels"
 TITLE = "What a small model learns from a large one"
 _MOST_PROCESSES = 4
 
 
 def run_demo(settings: DemoSettings | None = None, progress: bool = False) -> Record:
-    """Train one small student by three methods and return the results."""
+    """Train one small student in several ways and return the results."""
     settings, content = settings or DemoSettings(), digits()
     threads = torch.get_num_threads()
     with ExitStack() as stack:
@@ -52,7 +62,7 @@ def demo_study(
     progress: bool = False,
     processes: int = 1,
 ) -> Study:
-    """Return the study: the same start, steps, optimiser and labels in all arms of a seed."""
+    """Return the study: the same start, steps and optimizer in all arms of a seed."""
 
     def few(seed: int) -> TensorDataset:
         return labelled_set(content, draw(content.train_labels, LABELLED, seed))
@@ -61,18 +71,20 @@ def demo_study(
         return mixed_set(content, draw(content.train_labels, LABELLED, seed))
 
     objective, predictions = settings.objective(), "the teacher's predictions"
-    unlabelled = f"{count(len(content.train_labels) - LABELLED)} images without labels"
-    distilled = f"the same {LABELLED} images and {predictions}"
+    images = len(content.train_labels)
+    unlabelled = f"{count(images - LABELLED)} images without labels"
+    distilled = f"{LABELLED} labelled images and {predictions}"
     more = f"the same {LABELLED}, {unlabelled} and {predictions}"
+    whole = f"all {count(images)} labelled images, as the teacher; labels only"
     return study(
         Remembering(teacher, content.train_images),
         make_student,
         train=few,
         test=TensorDataset(content.test_images, content.test_labels),
-        controls={CONTROL: Arm(objective=HardLabels(), note=f"{LABELLED} labelled images")},
         arms={
             DISTILLED: Arm(objective=objective, note=distilled),
             MORE_IMAGES: Arm(objective=objective, train=many, note=more),
+            ALL_LABELS: Arm(objective=HardLabels(), train=whole_set(content), note=whole),
         },
         seeds=settings.seeds,
         training=Training(

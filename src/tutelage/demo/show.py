@@ -1,20 +1,30 @@
-"""The whole demo as the shell runs it: study, table, files."""
+"""The demo as the shell runs it: the study, a table on the terminal, and a report in a folder."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
+from textwrap import wrap
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.table import Table as ScreenTable
 
-from tutelage.demo.page import demo_page
-from tutelage.demo.run import run_demo
-from tutelage.demo.screen import show
-from tutelage.demo.settings import DemoSettings
+from tutelage.demo.digits import TRAIN_IMAGES
+from tutelage.demo.run import ALL_LABELS, MORE_IMAGES, run_demo
+from tutelage.demo.settings import BATCH_SIZE, LABELLED, TEACHER_LEARNING_RATE, DemoSettings
 from tutelage.errors import RunFolderError
 from tutelage.files import writing
-from tutelage.reports import Record, write_record, write_report
+from tutelage.reports import Column, Page, Record, Section, Table, write_record, write_report
+from tutelage.reports.numbers import NONE, count, counted, file_size, milliseconds, points
+from tutelage.reports.record import ArmRecord, ModelRecord
+from tutelage.reports.report import record_page
+from tutelage.reports.verdict import verdict
 from tutelage.reports.writing import check_path
+
+_UNIT_WIDTH = 9
 
 
 def show_demo(settings: DemoSettings, out: Path) -> Record:
@@ -42,3 +52,155 @@ def show_demo(settings: DemoSettings, out: Path) -> Record:
         soft_wrap=True,
     )
     return results
+
+
+def what_each_saw(results: Record) -> str:
+    """Return what the gain rests on: the labels that the teacher saw, and the students did not."""
+    primary, whole = results.arm(MORE_IMAGES), results.arm(ALL_LABELS)
+    more = fmean(primary.values("accuracy")) - fmean(whole.values("accuracy"))
+    return (
+        f"The teacher learnt from the labels of all {count(TRAIN_IMAGES)} training images, the "
+        f"controls from {LABELLED} of them: what is distilled is what those labels taught the "
+        f"teacher. The same student trained on all {count(TRAIN_IMAGES)} labels reaches "
+        f"{100 * fmean(whole.values('accuracy')):.1f} %, so that distillation adds {points(more)} "
+        "points to the labels that the teacher saw."
+    )
+
+
+def show(results: Record, settings: DemoSettings, console: Console) -> None:
+    """Print the table of models and the verdict."""
+    title = "Handwritten digits: one teacher, and one small student trained in several ways"
+    if settings.quick:
+        title += "\nThis is a quick look with fewer seeds and steps, not the full demo."
+    threads = counted(int(results.versions["threads"]), "CPU thread")
+    note = (
+        f"± is the 95 % interval over {len(results.seeds)} seeds (another draw of the labelled "
+        f"images and other first weights) and {results.examples['test']} test images. There is one "
+        f"teacher, and so no such interval. Times are medians on {threads}, teacher and student in "
+        "turns; the students are one architecture, so one of them was timed."
+    )
+    console.print(f"\n{title}", style="bold", highlight=False)
+    console.print(_table(results))
+    console.print(f"\n[dim]{note}[/dim]\n", highlight=False)
+    console.print(verdict(results), style="bold", highlight=False)
+    console.print(f"\n{what_each_saw(results)}", highlight=False)
+
+
+def rows(results: Record) -> list[tuple[str, ...]]:
+    """Return each model's name, accuracy, agreement with the teacher, size and times."""
+    return [
+        (
+            each.name[:1].upper() + each.name[1:],
+            _per_cent(each, "accuracy"),
+            _per_cent(each, "agreement"),
+            *_costs(results.models[each.model]),
+        )
+        for each in results.judged().values()
+    ]
+
+
+def _per_cent(arm: ArmRecord, metric: str) -> str:
+    """Return the mean with its interval where there is one; the column says per cent."""
+    values, interval = arm.values(metric), arm.intervals.get(metric)
+    if not values:
+        return NONE
+    mean = 100 * fmean(values)
+    return f"{mean:.1f}" if interval is None else f"{mean:.1f} ± {100 * interval.half_width:.1f}"
+
+
+def _costs(model: ModelRecord) -> tuple[str, ...]:
+    times = (milliseconds(each.per_input) for each in model.latencies)
+    if model.cost is None:
+        return NONE, NONE, *times
+    return count(model.cost.parameters), file_size(model.cost.file_bytes), *times
+
+
+def _table(results: Record) -> ScreenTable:
+    table = ScreenTable(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+    table.add_column("Model", vertical="top")
+    sizes = [each.batch_size for each in next(iter(results.models.values())).latencies]
+    for name, unit in (
+        ("Accuracy", "% of test images"),
+        ("Agreement", "% with teacher"),
+        ("Parameters", ""),
+        ("File", ""),
+        *((f"Batch {size}", "ms per image") for size in sizes),
+    ):
+        quiet = (f"[dim]{line}[/dim]" for line in wrap(unit, _UNIT_WIDTH))
+        heading = "\n".join((name, *quiet))
+        table.add_column(heading, justify="right", vertical="bottom", no_wrap=True)
+    for row in rows(results):
+        table.add_row(*row, style="bold" if row[0] == results.primary else None)
+    return table
+
+
+def demo_page(results: Record, settings: DemoSettings) -> Page:
+    """Return the demo's report: that of its study, with an introduction and the method."""
+    page, warning = record_page(results), ""
+    if settings.quick:
+        warning = (
+            "This is a quick look with fewer seeds and steps than the full demo; its intervals are "
+            "wide. Run it without --quick for reliable numbers."
+        )
+    return replace(
+        page,
+        lead=(
+            f"Handwritten digits, a teacher that learnt from {count(TRAIN_IMAGES)} labels, and one "
+            f"small student: trained on {LABELLED} of these labels only, with the teacher, with "
+            f"the teacher and {count(TRAIN_IMAGES - LABELLED)} more images that nobody labelled "
+            f"for it, and on all {count(TRAIN_IMAGES)} labels."
+        ),
+        warning=warning or page.warning,
+        sections=(_idea(results), *page.sections, _method(results, settings)),
+    )
+
+
+def _idea(results: Record) -> Section:
+    return Section(
+        "What distillation is",
+        (
+            "Distillation trains a small model, the student, on what a large trained model, the "
+            "teacher, predicts: not only which digit it is, but how likely each of the ten is. A "
+            "label says “this is a 3”; a teacher's prediction also tells how much the 3 resembles "
+            "an 8 or a 9, and there is one for images without a label as well.",
+            what_each_saw(results),
+        ),
+        Table(
+            "What each model learnt from",
+            (Column("Model", numeric=False), Column("Learns from", numeric=False)),
+            (
+                ("teacher", f"{count(TRAIN_IMAGES)} labelled images"),
+                *((arm.name, arm.learns_from) for arm in results.arms),
+            ),
+            sortable=False,
+        ),
+    )
+
+
+def _method(results: Record, settings: DemoSettings) -> Section:
+    train, epochs = count(TRAIN_IMAGES), settings.teacher_epochs
+    return Section(
+        "What was done",
+        (
+            "The data are the handwritten digits that come with scikit-learn, scanned at 8 × 8 "
+            f"pixels. {train} of them are for training, the other "
+            f"{count(results.examples['test'])} are the test: they are held out and used only for "
+            "the final metrics.",
+            f"The teacher learnt from all {train} training images and their labels, in "
+            f"{'one pass' if epochs == 1 else f'{epochs} passes'} with AdamW at a rate of "
+            f"{TEACHER_LEARNING_RATE:g} that falls along a cosine. It has seen the labels "
+            "of images that are unlabelled for the student, and its predictions for them pass on "
+            "what it learnt from these labels.",
+            f"For each seed, {LABELLED} training images are drawn that keep their label, the same "
+            "fraction of every digit. All students of a seed begin with the same weights and "
+            f"take the same {count(settings.steps)} optimizer steps of {BATCH_SIZE} "
+            "images, with the same optimizer and schedule. The labels of the other images reach "
+            f"only the student of “{ALL_LABELS}”, which is there to compare with. The controls are "
+            "those that every study has.",
+            "The full demo's learning rate, weight decay and number of steps are those at which "
+            f"the student trained on {LABELLED} labels did best on a held-out part of the training "
+            "images; all others take them as they are. Since nothing changes the "
+            "training images, the teacher predicts each of them once. Each training and "
+            "each measurement ran on one CPU thread.",
+        ),
+    )

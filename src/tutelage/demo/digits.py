@@ -1,24 +1,91 @@
-"""A teacher with 90 thousand parameters, its training, and a student with four thousand."""
+"""The digits of scikit-learn, a teacher of 90 thousand parameters and a student of four thousand.
+
+The images are real scans; this is how the demo divides them, and what it trains on them.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
+from typing import Any, NamedTuple
 
 import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import TensorDataset
 
 from tutelage.data import randomness
-from tutelage.demo.data import CLASSES, Digits
 from tutelage.demo.settings import BATCH_SIZE, TEACHER_LEARNING_RATE, DemoSettings
-from tutelage.signals import Batch, Signals
+from tutelage.signals import UNLABELLED, Batch, Signals
 from tutelage.teachers.live import Live
 from tutelage.training import Engine, fit
 from tutelage.wants import Fields
 
+CLASSES = 10
+TRAIN_IMAGES = 1200
+_BRIGHTEST = 16
+_SPLIT_SEED = 0
 _IMAGE = 8
 _TEACHER_SEED = 0
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Images `[images, 1, 8, 8]` in [0, 1] and their digits `[images]`, for training and test."""
+
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+
+
+class Draw(NamedTuple):
+    """The positions of the training images with a label for the students, and of all others."""
+
+    labelled: Tensor
+    unlabelled: Tensor
+
+
+def digits() -> Digits:
+    """Return the 1,797 images, 1,200 for training and 597 for the test; always the same."""
+    content: Any = load_digits()
+    images = torch.tensor(content.images, dtype=torch.float32).unsqueeze(1) / _BRIGHTEST
+    labels = torch.tensor(content.target, dtype=torch.int64)
+    train, test = _divided(labels, TRAIN_IMAGES, _SPLIT_SEED)
+    return Digits(images[train], labels[train], images[test], labels[test])
+
+
+def draw(labels: Tensor, labelled: int, seed: int) -> Draw:
+    """Draw the images that keep their label, each digit in proportion."""
+    return Draw(*_divided(labels, labelled, seed))
+
+
+def labelled_set(content: Digits, images: Draw) -> TensorDataset:
+    """Return the drawn images with their labels."""
+    rows = images.labelled
+    return TensorDataset(content.train_images[rows], content.train_labels[rows])
+
+
+def mixed_set(content: Digits, images: Draw) -> TensorDataset:
+    """Return the drawn images with their labels, and all others without (−100)."""
+    unknown = torch.full((len(images.unlabelled),), UNLABELLED)
+    labels = torch.cat([content.train_labels[images.labelled], unknown])
+    return TensorDataset(content.train_images[torch.cat(images)], labels)
+
+
+def whole_set(content: Digits) -> TensorDataset:
+    """Return all training images with their labels: what the teacher learns from."""
+    return TensorDataset(content.train_images, content.train_labels)
+
+
+def _divided(labels: Tensor, first: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the positions of so many images, each digit in proportion, and of the rest."""
+    chosen, rest = train_test_split(
+        range(len(labels)), train_size=first, stratify=labels.numpy(), random_state=seed
+    )
+    return torch.tensor(chosen), torch.tensor(rest)
 
 
 def make_teacher() -> nn.Sequential:
@@ -58,7 +125,7 @@ def train_teacher(content: Digits, settings: DemoSettings, progress: bool = Fals
         teacher = make_teacher()
     fit(
         teacher,
-        train=TensorDataset(content.train_images, content.train_labels),
+        train=whole_set(content),
         epochs=settings.teacher_epochs,
         batch_size=BATCH_SIZE,
         seed=_TEACHER_SEED,
