@@ -290,10 +290,11 @@ class TestBadInput:
         with pytest.raises(DataError, match="`train` must have at least one example, got an empty"):
             source(data)
 
-    @pytest.mark.parametrize("data", [None, 3, iter(X), object(), {1, 2}])
+    @pytest.mark.parametrize("data", [None, 3, object()])
     def test_an_object_that_is_not_a_data_set_is_refused(self, data):
         with pytest.raises(
-            DataError, match=r"`train` must be a torch Dataset .*or a DataLoader, got .*TensorDat"
+            DataError,
+            match=r"`train` must be a torch Dataset .* iterable of batches, got .*TensorDat",
         ):
             source(data)
 
