@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from tutelage.evaluation import Interval, Reliability
+from tutelage.reports.canvas import LOOKS, look_of
 from tutelage.reports.figures import (
+    MOST_BARS,
     Line,
     curves,
     deltas,
@@ -22,8 +24,6 @@ from tutelage.reports.figures import (
     shared_range,
     trade_off,
 )
-from tutelage.reports.figures._palette import LOOKS, look_of
-from tutelage.reports.figures.deltas import MOST
 
 MATRIX = ((0.9, 0.06, 0.04), (0.1, 0.8, 0.1), (0.02, 0.03, 0.95))
 ROWS = (
@@ -162,7 +162,7 @@ def test_of_many_classes_the_largest_losses_and_gains_are_drawn():
     after = np.linspace(-0.5, 0.5, count)
     svg = deltas([f"class {k}" for k in range(count)], [0.0] * count, after, "points")
     shown = [text for text in texts(svg) if text.startswith("class ")]
-    assert len(shown) == MOST
+    assert len(shown) == MOST_BARS
     assert {"class 0", "class 14", "class 85", "class 99"} <= set(shown)
     assert not {"class 15", "class 84"} & set(shown)
     assert "Of 100, these are the 15 that lose most and the 15 that gain most." in words(svg)

@@ -1,6 +1,5 @@
 """Records of runs and studies, and their HTML reports: one file that needs nothing else."""
 
-from tutelage.reports.markdown import render_markdown
 from tutelage.reports.page import (
     Cell,
     Column,
@@ -10,6 +9,7 @@ from tutelage.reports.page import (
     Section,
     Table,
     render,
+    render_markdown,
 )
 from tutelage.reports.record import Record
 from tutelage.reports.writing import read_record, write_record, write_report

@@ -1,4 +1,4 @@
-"""A report as data, and its rendering: one HTML file that needs no other."""
+"""A report as data, and its rendering: one HTML file that needs no other, or Markdown."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass, replace
 from html import unescape
 from pathlib import Path
+from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from tutelage.reports.numbers import NONE, sort_value
@@ -124,6 +125,12 @@ class Section:
     caption: str = ""
     code: str = ""
 
+    @property
+    def fenced(self) -> Markup:
+        """The code for Markdown, within a fence that it does not contain."""
+        fence = max(["``", *re.findall("`+", self.code)], key=len) + "`"
+        return Markup(f"{fence}\n{self.code}\n{fence}")  # noqa: S704 - no HTML
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -147,19 +154,40 @@ class Page:
         return any(section.table is not None and section.table.sorts for section in self.sections)
 
 
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|])")
+_LIST = re.compile(r"^(#+|[+-]|\d+[.)])(?=\s)")
+
+
 def render(page: Page) -> str:
     """Return the page as HTML; all text is escaped."""
-    environment = Environment(
+    return _template("page.html.j2", autoescape=True, finalize=_unbroken).render(page=page)
+
+
+def render_markdown(page: Page) -> str:
+    """Return the page as Markdown, with GitHub's tables and figures in words; text is escaped."""
+    text = _template("page.md.j2", autoescape=False, finalize=_escaped).render(page=page)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _template(name: str, **options: Any) -> Template:
+    environment = Environment(  # noqa: S701 - each says how it escapes
         loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_unbroken,
+        **options,
     )
-    return environment.get_template("page.html.j2").render(page=page)
+    return environment.get_template(name)
 
 
 def _unbroken(value: object) -> object:
     """Keep a number and its per cent sign on one line."""
     return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
+
+
+def _escaped(value: object) -> object:
+    """Return a text as one line, escaped for Markdown."""
+    if isinstance(value, Markup):
+        return value
+    text = _SPECIAL.sub(r"\\\1", " ".join(str(value).split()))
+    return _LIST.sub(lambda found: f"{found[1][:-1]}\\{found[1][-1]}", text)

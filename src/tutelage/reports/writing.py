@@ -7,8 +7,7 @@ from pathlib import Path
 
 from tutelage.errors import ArgumentError, RunFolderError
 from tutelage.files import write_whole
-from tutelage.reports.markdown import render_markdown
-from tutelage.reports.page import Page, render
+from tutelage.reports.page import Page, render, render_markdown
 from tutelage.reports.record import FORMAT, Record
 
 _MARK = "tutelage report"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from tutelage.reports import figures
-from tutelage.reports.figures._palette import LOOKS
+from tutelage.reports.canvas import LOOKS
 from tutelage.reports.page import Figure, Section
 from tutelage.reports.record import FRACTIONS, ArmRecord, Curve, DecidingMetric, Record
 from tutelage.reports.sections.outcome import MOST_DRAWN, look

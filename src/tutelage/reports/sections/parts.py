@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from tutelage.reports.figures import deltas, residuals
-from tutelage.reports.figures.deltas import MOST
-from tutelage.reports.figures.residuals import MOST_POINTS
+from tutelage.reports.figures import MOST_BARS, MOST_POINTS, deltas, residuals
 from tutelage.reports.numbers import NONE, count
 from tutelage.reports.page import Cell, Column, Figure, Section, Table
 from tutelage.reports.record import ArmRecord, DecidingMetric, PartDifference, Record
@@ -84,10 +82,10 @@ def _deltas(record: Record, ours: ArmRecord, theirs: ArmRecord) -> Figure | None
         return None
     measure, part = ("average precision", "label") if record.binary else ("recall", "class")
     caption = f"{measure.capitalize()} of each {part}: the student's minus the other's, in points."
-    if len(common) > MOST:
+    if len(common) > MOST_BARS:
         caption += (
-            f" Of all {len(common)}, these are the {MOST // 2} that lose most and the "
-            f"{MOST // 2} that gain most."
+            f" Of all {len(common)}, these are the {MOST_BARS // 2} that lose most and the "
+            f"{MOST_BARS // 2} that gain most."
         )
     svg = deltas(
         list(map(record.class_name, common)),

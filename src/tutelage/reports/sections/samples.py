@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tutelage.reports.figures.maps import boxes, maps
+from tutelage.reports.figures import boxes, maps
 from tutelage.reports.page import Column, Figure, Section, Table
 from tutelage.reports.record import Record
 from tutelage.reports.samples import LEAST_SCORE, ImageSample, TextSample

@@ -1,10 +1,16 @@
-"""From a matplotlib figure to SVG that belongs to a page."""
+"""From a matplotlib figure to SVG that belongs to a page: its colours, marks, lines and text.
+
+The palette is Okabe and Ito's; series are told apart without colour as well. Colours in a figure
+are placeholders; in the SVG they become variables of the page's style sheet, which has values for a
+light screen, a dark one and paper.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import blake2b
 from html import escape
 from io import StringIO
@@ -14,8 +20,12 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tutelage.reports.figures import _palette as palette
-
+INK, QUIET, RULE, PAPER = "#1A1B1C", "#5A5B5C", "#D1D2D3", "#FDFEFC"
+DASHED = (0, (5, 3))
+_SERIES = ("#1A1B1D", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
+_VARIABLES = {INK: "ink", QUIET: "quiet", RULE: "rule", PAPER: "paper"} | {
+    color: f"series-{place}" for place, color in enumerate(_SERIES)
+}
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text, in the page's own font
     "svg.hashsalt": "tutelage",  # equal figures, equal bytes
@@ -26,22 +36,22 @@ _STYLE: Any = {
     "xtick.labelsize": 9.5,
     "ytick.labelsize": 9.5,
     "legend.fontsize": 10,
-    "text.color": palette.INK,
-    "axes.labelcolor": palette.QUIET,
-    "axes.edgecolor": palette.RULE,
+    "text.color": INK,
+    "axes.labelcolor": QUIET,
+    "axes.edgecolor": RULE,
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.unicode_minus": True,
-    "grid.color": palette.RULE,
+    "grid.color": RULE,
     "grid.linewidth": 0.6,
     "grid.alpha": 0.7,
-    "xtick.color": palette.RULE,
-    "ytick.color": palette.RULE,
-    "xtick.labelcolor": palette.QUIET,
-    "ytick.labelcolor": palette.QUIET,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": QUIET,
+    "ytick.labelcolor": QUIET,
     "lines.linewidth": 1.8,
     "lines.markersize": 6,
     "legend.frameon": False,
@@ -51,12 +61,36 @@ _STYLE: Any = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a series is drawn."""
+
+    color: str
+    marker: str
+    line: Any
+
+
+_LINES: Any = ("-", (0, (5, 2)), (0, (5, 1.5, 1, 1.5)), "-", (0, (1, 1.5)), (0, (3, 1)))
+LOOKS = tuple(map(Look, _SERIES, "Ds^ovP", _LINES))
+"""Looks in the order of a table's rows: the teacher, then students."""
+
+
+def look_of(number: int) -> Look:
+    """Return the look of that number; beyond the last the students' begin again, never 0."""
+    return LOOKS[number if number < len(LOOKS) else 1 + (number - 1) % (len(LOOKS) - 1)]
+
+
 @contextmanager
 def canvas(width: float = 4.7, height: float = 3.5) -> Iterator[tuple[Figure, Axes]]:
     """Return a figure of this size in inches, and its axes, in the style of the report."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure, figure.subplots()
+
+
+def legend(figure: Figure) -> None:
+    """Name the series above a figure."""
+    figure.legend(loc="outside upper left", handlelength=3.6, labelspacing=0.3)
 
 
 def to_svg(figure: Figure, description: str) -> str:
@@ -69,8 +103,8 @@ def to_svg(figure: Figure, description: str) -> str:
     svg = _with_own_ids(svg, f"f{blake2b((description + svg).encode(), digest_size=5).hexdigest()}")
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"\s*font-family: [^;\"]*;?", "", svg)
-    for color, variable in palette.VARIABLES.items():
-        svg = svg.replace(color.lower(), variable)
+    for color, variable in _VARIABLES.items():
+        svg = svg.replace(color.lower(), f"var(--{variable})")
     width, height = (72 * inches for inches in figure.get_size_inches())
     head = (
         f'<svg role="img" aria-label="{escape(description)}" viewBox="0 0 {width:g} {height:g}" '
