@@ -61,7 +61,7 @@ def test_an_error_of_several_lines_is_one_line():
     )
     line = done.stderr.splitlines()[-1]
     assert re.search(
-        r"differs in seed: 0 there, 1 now; teacher: .*; train: .*; choose another", line
+        r"differs in seed: 0 → 1; teacher: .*; train.batch_size: 16 → 8; .*; give another", line
     ), line
 
 

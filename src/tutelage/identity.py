@@ -1,14 +1,24 @@
-"""The identity of a setting, a model or a function as a short text: equal for equal objects.
+"""What settings, models and data declare of themselves, as plain data and as a short hash.
 
-Runs, studies and stores use it to find out whether a folder belongs to a call. It covers the
-attributes of objects, the content of tensors and arrays, parameters and buffers of modules, and
-the code of the user's own functions and classes with what they close over and the globals that they
-name; functions and classes of installed packages go by their names. The text is the same in every
-process, wherever things lie in memory.
+Runs, studies and stores use it to find out whether a folder belongs to a call. Compared is what the
+caller declares:
+
+- arguments by value; a `partial` by its function's name and its arguments;
+- functions and classes by their names. Their code is not read, nor what they close over;
+- other objects by their class and attributes, as pickle would write them;
+- tensors and arrays by dtype, shape and content;
+- a model by its classes, the arguments of their constructors that it keeps as attributes, and the
+  names, shapes and content of its tensors;
+- a data set of tensors by its content, another one by its length and at most 256 evenly spaced
+  examples, a `DataLoader` by its data set, batch size and sampler, a stream by its class and
+  attributes.
+
+The result is the same in every process. Of an absolute path only the last part counts, so that
+files may move.
 
 >>> from functools import partial
->>> identity(partial(print, sep="")) == identity(partial(print, sep=""))
-True
+>>> declared(partial(print, sep=""))
+{'of': 'print', 'sep': ''}
 >>> identity(partial(print, sep="")) == identity(partial(print, sep=" "))
 False
 """
@@ -16,68 +26,49 @@ False
 from __future__ import annotations
 
 import copyreg
-import dis
+import enum
 import hashlib
-import sys
-import weakref
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache, cached_property, partial
-from itertools import chain, pairwise
-from pathlib import Path
-from types import CodeType, FunctionType, MethodType, ModuleType
+import inspect
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from functools import cache, partial
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from tutelage.data.fingerprint import fingerprint
+from tutelage.data import Indexed, OnPolicy, randomness, show_epoch
+from tutelage.data.fingerprint import content, fingerprint, load, undisturbed
+from tutelage.data.sets import as_dataset, is_map_style
+from tutelage.data.tensor_table import table_of
+from tutelage.errors import DataError
+from tutelage.signals import IndexedExample
 
-Tensors = Literal["all", "fixed", "none", "in use"]
-"""Whose content is read: of all tensors, of all but parameters that are trained, of none.
+Tensors = Literal["all", "fixed", "none"]
+"""Whose content is read: of all tensors, of all but parameters that are trained, of none."""
 
-"in use" is for modules that have been called and are not trained: the content of all tensors,
-whether they are frozen or not, without attributes of modules that look like caches.
-"""
+EXAMPLES = 256
+"""The most examples of a data set that are read."""
 
-_PLAIN = (type(None), str, bytes, int, float, complex)
+_TWICE = 8
+_LEAST, _MOST = 8, 256
+_LONG = 64
 _INTERNAL = {*vars(nn.Module()), "_compiled_call_impl", "name_or_path", "hf_device_map"}
-"""Attributes of modules: parts, which are read separately, hooks, mode; a folder, devices."""
-_STATE = 2
-"""Where `__reduce_ex__` has an object's attributes."""
 _SALTED = {"_original_object_hash"}
 """Attributes that differ in every process: `hash` of a text, as of GenerationConfig."""
-_ADDS = {"append", "extend", "insert", "add", "update", "setdefault"}
-"""Methods of lists, sets and dicts that a call changes them by."""
 _ORIGIN = {"_name_or_path", "_commit_hash", "transformers_version", "architectures"}
 _ORIGIN |= {"dtype", "torch_dtype"}
 """What configurations of transformers say of a model's files, not of what it computes."""
 
 
-def identity(
-    value: object,
-    *,
-    tensors: Tensors = "all",
-    known: Mapping[int, str] | None = None,
-    unread: list[str] | None = None,
-    visit: Callable[[object], object] | None = None,
-) -> str:
-    """Return a text that is the same in another process, and another for another value.
-
-    Args:
-        value: Anything.
-        tensors: Whose content is read.
-        known: By `id`, the texts of objects that need not be read.
-        unread: Receives the types of the objects that could not be read.
-        visit: Called with every object that is read, but for plain numbers and texts.
-    """
-    unread = [] if unread is None else unread
-    try:
-        return _Reader(tensors, known or {}, unread, visit).read(value)
-    except RecursionError:
-        unread.append(f"{type(value).__qualname__} (nested too deeply)")
-        return type(value).__qualname__
+def identity(value: object, tensors: Tensors = "all") -> str:
+    """Return a hash that is equal for equal declarations, in every process."""
+    return digest(_json(declared(value, tensors)))
 
 
 def digest(*parts: str) -> str:
@@ -85,151 +76,257 @@ def digest(*parts: str) -> str:
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=6).hexdigest()
 
 
-def names_of(code: CodeType) -> set[str]:
-    """Return the names of globals and attributes in a function's code and in functions inside."""
-    return {name for each in _codes(code) for name in each.co_names}
+def declared(value: object, tensors: Tensors = "all") -> Any:
+    """Return what a value declares, as numbers, texts, lists and dicts that JSON can hold."""
+    try:
+        return _Reader(tensors).read(value)
+    except RecursionError:
+        return _name(type(value))
 
 
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for each in code.co_consts:
-        if isinstance(each, CodeType):
-            yield from _codes(each)
+def differences(old: Any, new: Any, at: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield where two declarations differ: the path, the old value and the new one.
+
+    >>> list(differences({"lr": 0.1, "betas": [1, 2]}, {"lr": 0.2, "betas": [1, 3]}))
+    [('lr', 0.1, 0.2), ('betas.1', 2, 3)]
+    """
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        old, new = dict(enumerate(old)), dict(enumerate(new))
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*old, *new]):
+            path = f"{at}.{key}" if at else str(key)
+            yield from differences(old.get(key), new.get(key), path)
+    elif old != new:
+        yield at, old, new
+
+
+def model_identity(model: nn.Module, weights: bool = True) -> str:
+    """Return a model's class and a hash; without `weights`, of its architecture alone.
+
+    Attributes that are no arguments of a constructor, such as caches and counters, do not matter.
+    """
+    model = getattr(model, "_orig_mod", model)  # what torch.compile returns is the same model
+    parts: list[Any] = [
+        (path, _name(type(part)), _arguments(part)) for path, part in model.named_modules()
+    ]
+    names = ("config", "generation_config")  # as models of transformers have them
+    configs = (getattr(each, name, None) for each in model.modules() for name in names)
+    own = {id(each): each for each in configs if hasattr(each, "to_dict")}
+    parts += [declared(_settings(each)) for each in own.values()]
+    state = {key: each for key, each in model.state_dict().items() if isinstance(each, Tensor)}
+    parts += sorted((key, str(each.dtype), list(each.shape)) for key, each in state.items())
+    parts += [fingerprint(state)] if weights else []
+    return f"{type(model).__name__} {digest(_json(parts))}"
+
+
+def declared_data(data: Any) -> Any:
+    """Return what data declares: of a `DataLoader` its data set, sizes, sampler and collation.
+
+    Data that cannot be read here is left to training.
+    """
+    if isinstance(data, DataLoader):
+        several = data.batch_sampler
+        return {
+            "data": declared_data(data.dataset),
+            "batch_size": data.batch_size,
+            "sampler": _plain(data.sampler),
+            "batch_sampler": None if several is None else _plain(several),
+            "collate_fn": _plain(data.collate_fn),
+        }
+    if isinstance(data, OnPolicy):
+        texts = None if data.texts is None else declared_data(data.texts)
+        return {"prompts": declared_data(data.prompts), "texts": texts} | data.settings
+    data = as_dataset("data", data)
+    if not is_map_style(data) or isinstance(data, IterableDataset):
+        return _plain(data)
+    try:
+        return dataset_fingerprint(data)
+    except DataError as error:
+        return f"unreadable: {type(error.__cause__ or error).__name__}"
+
+
+def dataset_fingerprint(dataset: Any) -> str:
+    """Return a hash of a data set's content, the same in every process.
+
+    It includes all of a data set of tensors (see `tensor_table`); of another one its length and
+    at most `EXAMPLES` evenly spaced examples, in the first view and each under a seed of its own.
+    Where some of these differ when they are loaded again, the length alone. The global random
+    states and the data set's attributes are restored. Order and collation of a `DataLoader` do not
+    matter.
+
+    Raises:
+        DataError: It has no length, is empty, cannot be loaded, or its examples cannot be hashed.
+    """
+    dataset = _map_style(dataset)
+    dataset = dataset.dataset if isinstance(dataset, Indexed) else dataset
+    table, length = table_of(dataset), len(dataset)
+    if table is not None:
+        return content(["tensors", *table.names, *map(content, table.pieces())])
+    with randomness.preserved(), undisturbed(dataset):
+        show_epoch(dataset, 0)
+        few = min(length, EXAMPLES)
+        places = sorted({number * (length - 1) // max(1, few - 1) for number in range(few)})
+        found = [_seeded(dataset, place) for place in places]
+        twice = range(0, len(places), -(-len(places) // _TWICE))
+        if any(_seeded(dataset, places[at]) != found[at] for at in twice):
+            found = []
+    return content(["examples", length, *found])
+
+
+def draws_at_random(dataset: Any) -> bool:
+    """Tell whether examples differ each time they are loaded, because of random augmentation.
+
+    A few examples are loaded twice, under two seeds. If they are equal although random numbers were
+    used, up to 256 are loaded, since an augmentation may be rare. Data sets, errors and random
+    states as for `dataset_fingerprint`.
+    """
+    dataset = _map_style(dataset)
+    if table_of(dataset) is not None:
+        return False
+    length = len(dataset)
+    with randomness.preserved():
+        for turn in range(_MOST):
+            place = (turn * max(1, length // _LEAST) if turn < _LEAST else turn) % length
+            randomness.seed_everything(2 * turn)
+            first = content(load(dataset, place))
+            randomness.seed_everything(2 * turn + 1)
+            before = content(list(randomness.capture().values()))
+            if first != content(load(dataset, place)):
+                return True
+            drew = before != content(list(randomness.capture().values()))
+            if turn >= _LEAST - 1 and not drew:
+                return False
+    return False
+
+
+def _map_style(dataset: Any) -> Any:
+    """Return the data set, also from inside a loader; refuse one that is not map-style."""
+    loaded = isinstance(dataset, DataLoader)
+    inner: Any = dataset.dataset if loaded else as_dataset("dataset", dataset)
+    if not is_map_style(inner) or isinstance(inner, IterableDataset):
+        raise DataError(
+            "a data set whose examples are identified by index must have __len__ and __getitem__, "
+            f"got {type(inner).__name__}; wrap tensors in torch.utils.data.TensorDataset, and load "
+            "an iterable data set into one"
+        )
+    if len(inner) == 0:
+        raise DataError("a data set must have at least one example, got an empty one; fill it")
+    return inner
+
+
+def _seeded(dataset: Any, place: int) -> str:
+    """Return the hash of an example, loaded under a seed of its own."""
+    randomness.seed_augmentation(place)
+    example = load(dataset, place)
+    if isinstance(example, IndexedExample):
+        raise DataError(
+            "`Indexed` must be the outermost wrapper, since it gives the positions, got one inside "
+            "another; write Indexed(Subset(dataset, indices))"
+        )
+    return content(example)
 
 
 class _Reader:
-    """Reads an object and all that it consists of, each object once."""
+    """Reads a value and all that it consists of."""
 
-    def __init__(
-        self,
-        tensors: Tensors,
-        known: Mapping[int, str],
-        unread: list[str],
-        visit: Callable[[object], object] | None,
-    ) -> None:
-        self.tensors, self.known, self.unread, self.visit = tensors, known, unread, visit
-        self._done: dict[int, tuple[object, str]] = {}  # holds the objects: ids stay theirs
+    def __init__(self, tensors: Tensors) -> None:
+        self.tensors = tensors
         self._open: set[int] = set()
 
-    def read(self, value: object) -> str:
-        """Return the text of an object."""
-        if isinstance(value, _PLAIN):
-            return repr(value)
-        key = id(value)
-        if key in self.known:
-            return self.known[key]
-        if key in self._open:
-            return "itself"
-        if key not in self._done:
-            if self.visit is not None:
-                self.visit(value)
-            self._open.add(key)
-            try:
-                text = self._text(value)
-            finally:
-                self._open.discard(key)
-            self._done[key] = value, hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        return self._done[key][1]
-
-    def _text(self, value: object) -> str:  # noqa: PLR0911 - a case for each kind
+    def read(self, value: Any) -> Any:  # noqa: C901, PLR0911 - a case for each kind
+        """Return the declaration of a value."""
+        if isinstance(value, np.generic) and not isinstance(value, np.void):
+            value = value.item()
+        if isinstance(value, enum.Enum):
+            return str(value)
+        if value is None or isinstance(value, (bool, int)):
+            return value
+        if isinstance(value, float):
+            return value if math.isfinite(value) else str(value)
+        if isinstance(value, (str, os.PathLike)):
+            text = os.fspath(value)
+            return os.path.basename(text) if os.path.isabs(text) else text  # noqa: PTH117, PTH119
+        if isinstance(value, (bytes, complex, torch.dtype, torch.device, slice, range)):
+            return content(value) if isinstance(value, bytes) else str(value)
+        if isinstance(value, (type, FunctionType, BuiltinFunctionType, ModuleType)):
+            return _name(value)
         if isinstance(value, (Tensor, np.ndarray)):
             return self._array(value)
-        if isinstance(value, nn.Module):
-            return self._module(value)
-        if isinstance(value, FunctionType):
-            return self._function(value)
-        if isinstance(value, type):
-            return self._class(value)
-        if isinstance(value, ModuleType):
-            return value.__name__
+        if id(value) in self._open:
+            return "itself"
+        self._open.add(id(value))
+        try:
+            found = self._parts(value)
+        finally:
+            self._open.discard(id(value))
+        if isinstance(found, (list, dict)) and len(found) > _LONG:
+            return f"{type(value).__name__} of {len(found)}: {digest(_json(found))}"
+        return found
+
+    def _array(self, value: Tensor | np.ndarray[Any, Any]) -> Any:
+        kind = f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+        trained = isinstance(value, nn.Parameter) and value.requires_grad
+        if self.tensors == "none" or (self.tensors == "fixed" and trained):
+            return kind
+        if isinstance(value, np.ndarray) and value.dtype.hasobject:
+            return f"{kind} {digest(_json(self.read(value.tolist())))}"
+        return f"{kind} {content(value)}"
+
+    def _parts(self, value: Any) -> Any:  # noqa: C901, PLR0911 - as above
+        if isinstance(value, partial):
+            own = {"args": self.read(value.args)} if value.args else {}
+            own |= {key: self.read(each) for key, each in value.keywords.items()}
+            return {"of": self.read(value.func)} | own
+        if isinstance(value, MethodType):
+            return {"of": value.__qualname__, "self": self.read(value.__self__)}
+        if isinstance(value, Mapping):
+            return {_key(key): self.read(each) for key, each in value.items()}
+        if isinstance(value, (tuple, list)):
+            return [self.read(each) for each in value]
+        if isinstance(value, (set, frozenset)):
+            return sorted((self.read(each) for each in value), key=_json)
         if hasattr(value, "_name_or_path") and hasattr(value, "to_dict"):
-            return f"{type(value).__qualname__} {self.read(_settings(value))}"
+            return {"of": _name(type(value)), **self.read(_settings(value))}
         if isinstance(value, torch.Generator):
             return f"generator {value.initial_seed()}"
-        if isinstance(value, (set, frozenset)):
-            return f"set {sorted(map(self.read, value))}"
-        parts = _parts(value)
-        return f"{type(value).__qualname__} " + (
-            self._reduced(value) if parts is None else str([self.read(each) for each in parts])
-        )
+        if isinstance(value, (Dataset, DataLoader)):
+            return declared_data(value)
+        if isinstance(value, nn.Module):
+            return self._module(value)
+        if hasattr(value, "__wrapped__"):  # such as functools.lru_cache
+            return self.read(value.__wrapped__)
+        return self._object(value)
 
-    def _array(self, value: Tensor | np.ndarray[Any, Any]) -> str:
-        shape = f"{value.dtype} {list(value.shape)}"
-        if isinstance(value, nn.Parameter):
-            if self.tensors != "in use":
-                shape += f" {value.requires_grad}"
-            if self.tensors == "none" or (self.tensors == "fixed" and value.requires_grad):
-                return shape
-        elif self.tensors == "none":
-            return "tensor"  # of a passing size, as caches are
-        if isinstance(value, np.ndarray):
-            if value.dtype.hasobject:
-                return f"{shape} {self.read(value.tolist())}"
-            value = torch.from_numpy(np.ascontiguousarray(value).reshape(-1).view(np.uint8).copy())
-        return f"{shape} {fingerprint({'': value})}"
+    def _module(self, module: nn.Module) -> Any:
+        """Return a module's attributes, tensors and children by name."""
+        module = getattr(module, "_orig_mod", module)
+        own = {key: each for key, each in vars(module).items() if key not in _INTERNAL}
+        own |= dict(module.named_parameters(recurse=False))
+        own |= dict(module.named_buffers(recurse=False)) | dict(module.named_children())
+        return {"of": _name(type(module))} | {key: self.read(each) for key, each in own.items()}
 
-    def _module(self, module: nn.Module) -> str:
-        compiled = getattr(module, "_orig_mod", None)
-        if isinstance(compiled, nn.Module):  # what torch.compile returns is the same model
-            return self._module(compiled)
-        named = [*module.named_parameters(recurse=False), *module.named_children()]
-        buffers = dict(module.named_buffers(recurse=False))
-        own = {
-            name: each
-            for name, each in vars(module).items()
-            if name not in _INTERNAL
-            and not (self.tensors == "in use" and _may_change(module, name, each))
-        }
-        if self.tensors == "none":  # as parameters, buffers are what changes in training
-            buffers = {name: list(each.shape) for name, each in buffers.items()}
-        if self.tensors == "in use" and any("cache" in name for name in vars(module)):
-            for name in module._non_persistent_buffers_set:  # noqa: SLF001 - PyTorch tells it nowhere else
-                buffers.pop(name, None)  # as frequencies of rotary positions, which may grow
-        parts = [type(module), *chain.from_iterable([*named, *buffers.items()]), own]
-        return f"module {[self.read(each) for each in parts]}"
-
-    def _function(self, function: FunctionType) -> str:
-        name = function.__qualname__
-        cells = [_content(cell) for cell in function.__closure__ or ()]
-        if not _of_user(function.__module__):
-            return f"{function.__module__}.{name} {[self.read(each) for each in cells]}"
-        held = [function.__defaults__, function.__kwdefaults__, *cells, *_globals(function)]
-        return f"{name} {self._code(function.__code__)} {[self.read(each) for each in held]}"
-
-    def _code(self, code: CodeType) -> str:
-        inner = [
-            self._code(each) if isinstance(each, CodeType) else self.read(each)
-            for each in code.co_consts
-        ]
-        return f"{code.co_code.hex()} {inner} {code.co_names}"
-
-    def _class(self, kind: type) -> str:
-        if not _of_user(kind.__module__):
-            return f"{kind.__module__}.{kind.__qualname__}"
-        functions = (FunctionType, classmethod, staticmethod)
-        own = {
-            name: each
-            for name, each in sorted(vars(kind).items())
-            if isinstance(each, functions) or not name.startswith(("__", "_abc_"))
-        }
-        return f"{kind.__qualname__} {[self.read(each) for each in (own, *kind.__bases__)]}"
-
-    def _reduced(self, value: object) -> str:
-        """Return what pickle would write of an object, whose parts are read here."""
+    def _object(self, value: Any) -> Any:
+        """Return an object's class with what pickle would write of it, read here."""
+        named = {"of": _name(type(value))}
         try:
             reduce = copyreg.dispatch_table.get(type(value))
-            reduced = value.__reduce_ex__(4) if reduce is None else reduce(value)
+            reduced: Any = value.__reduce_ex__(4) if reduce is None else reduce(value)
         except Exception:  # noqa: BLE001 - other people's objects may raise anything
-            if not hasattr(value, "__dict__"):
-                self.unread.append(type(value).__qualname__)
-                return ""
-            reduced = (type(value), vars(value))
+            reduced = (None, (), getattr(value, "__dict__", None))
         if isinstance(reduced, str):
-            return f"{type(value).__module__} {reduced}"
-        parts: list[Any] = [list(each) if isinstance(each, Iterator) else each for each in reduced]
-        if len(parts) > _STATE and isinstance(parts[_STATE], dict):
-            parts[_STATE] = {k: v for k, v in parts[_STATE].items() if k not in _SALTED}
-        return str([self.read(each) for each in parts])
+            return named | {"name": reduced}
+        function, arguments, state, *items = (*reduced, None, None, None)[:5]
+        if function is getattr(copyreg, "__newobj__", None):
+            arguments = arguments[1:]
+        if isinstance(state, Mapping):
+            state = {key: each for key, each in state.items() if key not in _SALTED}
+            named |= {_key(key): self.read(each) for key, each in state.items()}
+        elif state is not None:
+            named["state"] = self.read(state)
+        held = [list(each) for each in items if each is not None]
+        return named | {
+            key: self.read(each) for key, each in (("args", arguments), ("items", held)) if each
+        }
 
 
 def _settings(config: Any) -> Any:
@@ -237,99 +334,62 @@ def _settings(config: Any) -> Any:
     found = config.to_dict() if hasattr(config, "to_dict") else config
     if not isinstance(found, Mapping):
         return found
-    return {key: _settings(found[key]) for key in sorted(found, key=str) if key not in _ORIGIN}
-
-
-def _parts(value: object) -> list[Any] | None:  # noqa: PLR0911 - a case for each kind
-    """Return what a value of a known kind consists of; None for other kinds."""
-    if isinstance(value, Mapping):
-        return list(chain.from_iterable(value.items()))
-    if isinstance(value, (tuple, list)):
-        return list(value)
-    if isinstance(value, partial):
-        return [value.func, value.args, value.keywords]
-    if isinstance(value, MethodType):
-        return [value.__func__, value.__self__]
-    if isinstance(value, property):
-        return [value.fget, value.fset]
-    if isinstance(value, cached_property):
-        return [value.func]
-    if isinstance(value, weakref.ref):
-        return [value()]
-    if hasattr(value, "__wrapped__"):  # such as functools.lru_cache, classmethod, staticmethod
-        return [value.__wrapped__]  # pyright: ignore[reportAttributeAccessIssue]
-    return None
-
-
-def _may_change(module: nn.Module, name: str, value: object) -> bool:
-    """Tell whether a module's attribute looks like what it keeps from one call to the next.
-
-    That is a name with "cache"; one that begins with an underscore, unless it holds a plain value
-    in a class of the user's own; and one that `forward` of such a class assigns, as a counter, or
-    adds to, as a list of what it was given.
-    Modules of this package keep nothing.
-    """
-    kind = type(module)
-    plain = value is not None and isinstance(value, _PLAIN) and _of_user(kind.__module__)
-    assigned, added_to = _changed_by(kind)
-    kept = "cache" in name or (name.startswith("_") and not plain) or name in assigned
-    kept |= name in added_to and isinstance(value, (list, set, dict, deque))
-    return kept and not kind.__module__.startswith("tutelage.")
+    return {
+        key: _settings(found[key]) for key in sorted(found, key=str) if key not in _ORIGIN | _SALTED
+    }
 
 
 @cache
-def _changed_by(kind: type[nn.Module]) -> tuple[set[str], set[str]]:
-    """Return the attributes that `forward`, or what it calls of its class, assigns and adds to."""
-    assigned, added_to = set[str](), set[str]()
-    seen, left = set[str](), {"forward"}
-    while left - seen:
-        name = (left - seen).pop()
-        seen.add(name)
-        for method in (vars(each).get(name) for each in kind.__mro__):
-            if isinstance(method, FunctionType) and _of_user(method.__module__):
-                left |= names_of(method.__code__)
-                for code in _codes(method.__code__):
-                    several = list(dis.get_instructions(code))
-                    assigned |= {each.argval for each in several if each.opname == "STORE_ATTR"}
-                    added_to |= {
-                        one.argval
-                        for one, other in pairwise(several)
-                        if one.opname == "LOAD_ATTR" and other.argval in _ADDS
-                    }
-    return assigned, added_to
+def _parameters(kind: type) -> tuple[str, ...]:
+    try:
+        return tuple(inspect.signature(kind).parameters)
+    except (TypeError, ValueError):
+        return ()
 
 
-def _globals(function: FunctionType) -> list[Any]:
-    """Return the globals that a function reads; of the user's modules, what is named of them."""
-    found, named = [], names_of(function.__code__)
-    read = {
-        each.argval
-        for code in _codes(function.__code__)
-        for each in dis.get_instructions(code)
-        if each.opname in ("LOAD_GLOBAL", "LOAD_NAME")
-    }
-    for name in sorted(read & function.__globals__.keys()):
-        value = function.__globals__[name]
-        if not isinstance(value, ModuleType):
-            found += [name, value]
-        elif _of_user(value.__name__):
-            attributes = sorted(named & vars(value).keys())
-            found += [name, *(vars(value)[each] for each in attributes)]
+def _arguments(part: nn.Module) -> dict[str, Any]:
+    """Return the arguments of a module's constructor, as far as it keeps them as attributes."""
+    own, found = vars(part), {}
+    for name in _parameters(type(part)):
+        value = own.get(name, own.get(f"_{name}"))
+        value = part._buffers.get(name, value)  # noqa: SLF001 - PyTorch tells it nowhere else
+        if value is not None and not hasattr(value, "to_dict"):  # configurations are read once
+            found[name] = declared(value)
+    for inner in own.get("_wrapped", ()):  # of a wrapper that has the layers of another model
+        found["wrapped"] = [_name(type(inner)), _arguments(inner)]
     return found
 
 
-def _content(cell: Any) -> object:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet
-        return None
+def _plain(value: Any) -> Any:
+    """Return what a function declares; of an object its class, and attributes that are plain."""
+    if isinstance(value, (type, FunctionType, MethodType, partial)):
+        return declared(value)
+    plain = {key: each for key, each in getattr(value, "__dict__", {}).items() if _is_plain(each)}
+    plain.pop("epoch", None)  # of samplers, which training sets
+    return {"of": _name(type(value))} | {key: declared(each) for key, each in plain.items()}
 
 
-@cache
-def _of_user(module: str | None) -> bool:
-    """Tell whether a module is the user's own: neither installed, nor Python's, nor ours."""
-    top = (module or "").partition(".")[0]
-    if top in sys.stdlib_module_names or top == "tutelage":
-        return False
-    file = getattr(sys.modules.get(top), "__file__", None) or ""
-    return not {"site-packages", "dist-packages"} & set(Path(file).parts)
+def _is_plain(value: object) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    plain = (str, bytes, bool, int, float, os.PathLike, np.generic, np.ndarray, Tensor)
+    return value is None or isinstance(value, plain)
+
+
+def _name(value: Any) -> str:
+    """Return the name of a function, a class or a module; without the module of a script."""
+    if isinstance(value, ModuleType):
+        return value.__name__
+    module = getattr(value, "__module__", None)
+    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", type(value).__name__)
+    return name if module in (None, "__main__", "builtins") else f"{module}.{name}"
+
+
+def _key(key: object) -> str:
+    return key if isinstance(key, str) else repr(key)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)

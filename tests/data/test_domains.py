@@ -19,6 +19,7 @@ import tutelage as tl
 from tutelage.data import Shard, as_source, domains, unlabelled
 from tutelage.data.dataset_source import SetSource, TensorSource
 from tutelage.errors import DataError
+from tutelage.identity import dataset_fingerprint
 from tutelage.signals import Batch
 
 
@@ -164,15 +165,14 @@ def test_a_file_name_beside_each_image_is_no_domain():
 
 def test_other_domains_are_other_data():
     prints = {
-        as_source("train", each, 4).fingerprint()
+        dataset_fingerprint(each)
         for each in (JOINED, domains({"x": SETS["photo"], **SETS}), unlabelled(JOINED))
     }
-    prints.add(as_source("train", ConcatDataset(list(SETS.values())), 4).fingerprint())
+    prints.add(dataset_fingerprint(ConcatDataset(list(SETS.values()))))
     renamed = {name.upper(): held for name, held in SETS.items()}
-    prints.add(as_source("train", domains(renamed), 4).fingerprint())
+    prints.add(dataset_fingerprint(domains(renamed)))
     assert len(prints) == 5
-    again = as_source("train", pickle.loads(pickle.dumps(JOINED)), 4)
-    assert again.fingerprint() in prints
+    assert dataset_fingerprint(pickle.loads(pickle.dumps(JOINED))) in prints
 
 
 class TestBadInput:

@@ -19,6 +19,7 @@ from tutelage.data import Shard, as_source, labelled, randomness
 from tutelage.data.dataset_source import SetSource, TensorSource
 from tutelage.data.source import Order
 from tutelage.errors import ArgumentError, DataError
+from tutelage.identity import dataset_fingerprint
 
 X = torch.arange(22.0).reshape(11, 2)
 Y = torch.arange(11) % 3
@@ -165,10 +166,10 @@ class TestBothSources:
 
 def test_other_content_is_other_data():
     """Of tensors the content is seen, and which rows of them are taken."""
-    described = source(TENSORS).fingerprint()
-    assert described == source(TensorDataset(X.clone(), Y.clone())).fingerprint()
-    assert described != source(TensorDataset(X + 1, Y)).fingerprint()
-    halves = [source(Subset(TENSORS, rows)).fingerprint() for rows in ([0, 1], [2, 3])]
+    described = dataset_fingerprint(TENSORS)
+    assert described == dataset_fingerprint(TensorDataset(X.clone(), Y.clone()))
+    assert described != dataset_fingerprint(TensorDataset(X + 1, Y))
+    halves = [dataset_fingerprint(Subset(TENSORS, rows)) for rows in ([0, 1], [2, 3])]
     assert halves[0] != halves[1]
 
 

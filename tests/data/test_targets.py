@@ -7,8 +7,9 @@ from torch.utils.data import DataLoader, Subset
 
 import tutelage as tl
 from boxes import Boxes
-from tutelage.data import PerExample, Shard, as_source, dataset_fingerprint
+from tutelage.data import PerExample, Shard, as_source
 from tutelage.data.collate import collate
+from tutelage.identity import dataset_fingerprint
 from tutelage.layers.observe import arguments
 from tutelage.nested import describe, joined, to_device
 

@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from tutelage.data import as_source, dataset_fingerprint
+from tutelage.data import as_source
 from tutelage.datasets import load_data
 from tutelage.datasets.images import Pictures
 from tutelage.errors import DataError
+from tutelage.identity import dataset_fingerprint
 
 
 def draw(path, colour=(255, 0, 0), size=(8, 6), mode="RGB"):

@@ -1,16 +1,8 @@
 """Files of texts as people have them: encodings, quotes, gaps, equal texts."""
 
-import json
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tutelage.data.dataset_fingerprint import examples_fingerprint
 from tutelage.datasets import load_data
-from tutelage.datasets.splits import Examples
 from tutelage.errors import DataError
 
 COLUMNS = {"text": "text", "label": "label"}
@@ -23,49 +15,6 @@ def write_lines(path, lines, encoding="utf-8"):
 
 def texts_of(path):
     return [text for text, _ in load_data("data", {"train": path, **COLUMNS}).train]
-
-
-@given(st.integers(0, 199), st.sampled_from(["text", "label"]))
-@settings(max_examples=10, deadline=None)
-def test_the_fingerprint_is_of_every_text_and_label(at, column):
-    rows = [{"text": f"number {row}", "label": str(row % 3)} for row in range(200)]
-    changed = [dict(each) for each in rows]
-    changed[at][column] = str((at + 1) % 3)
-    prints = []
-    with TemporaryDirectory() as folder:
-        for each in (rows, rows, changed):
-            path = Path(folder) / "texts.jsonl"
-            path.write_text("\n".join(map(json.dumps, each)))
-            prints.append(examples_fingerprint(load_data("data", {"train": path, **COLUMNS}).train))
-    first, again, other = prints
-    assert first == again != other
-    assert not first[1]
-
-
-def test_the_content_is_not_that_of_what_a_data_set_stands_around(tmp_path):
-    class Upper(Examples):
-        def __getitem__(self, index):
-            text, label = super().__getitem__(index)
-            return text.upper(), label
-
-    class Around:
-        def __init__(self, inside):
-            self.inside = inside
-
-        def __len__(self):
-            return len(self.inside)
-
-        def __getitem__(self, index):
-            text, label = self.inside[index]
-            return text.upper(), label
-
-        def __getattr__(self, name):
-            return getattr(self.inside, name)
-
-    path = write_lines(tmp_path / "a.csv", ["text,label", "x,a", "y,b"])
-    train = load_data("data", {"train": path, **COLUMNS}).train
-    others = [Upper(train.inputs, train.labels), Around(train)]
-    assert len({examples_fingerprint(each)[0] for each in (train, *others)}) == 2
 
 
 def test_equal_texts_stay_in_one_part(tmp_path):

@@ -61,7 +61,8 @@ def of_schema(random, node, depth=0):
 def _mapping(random, node, depth):
     properties, required = node.get("properties", {}), node.get("required", [])
     if not properties:
-        return {"0": of_schema(random, node.get("additionalProperties") or {}, depth + 1)}
+        values = node.get("additionalProperties")
+        return {"0": of_schema(random, values if isinstance(values, dict) else {}, depth + 1)}
     more = random.sample(sorted(properties), min(len(properties), random.choice([0, 1, 1, 2])))
     return {
         name: of_schema(random, properties[name], depth + 1)

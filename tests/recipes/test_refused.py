@@ -82,7 +82,7 @@ def test_a_file_that_is_no_recipe_is_refused(job, text):
 def test_a_recipe_in_the_folder_of_another_run_changes_nothing_there(job):
     tl.Recipe.from_file("job.yaml").run()
     kept = (job / "runs" / "job" / "recipe.yaml").read_bytes()
-    with pytest.raises(tl.RunFolderError, match="must be empty or hold this very run"):
+    with pytest.raises(tl.RunFolderError, match="must be new or hold this very run"):
         tl.Recipe.from_file("job.yaml", ["training.batch_size=8"]).run()
     assert (job / "runs" / "job" / "recipe.yaml").read_bytes() == kept
 

@@ -172,15 +172,6 @@ def test_a_callable_may_have_a_fingerprint_of_its_own():
     assert Predictor(Model()).fingerprint() == "mine"
 
 
-def test_fingerprint_changes_with_a_functions_code_and_what_it_closes_over():
-    def scaled(factor):
-        return Predictor(lambda x: x * factor)
-
-    prints = [Predictor(lambda x: x), Predictor(lambda x: -x), scaled(2.0), scaled(3.0)]
-    assert len({each.fingerprint() for each in prints}) == 4
-    assert scaled(2.0).fingerprint() == scaled(2.0).fingerprint()
-
-
 def test_fingerprint_changes_with_the_settings():
     """A store of logits from another floor has other targets."""
     teachers = [

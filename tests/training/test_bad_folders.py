@@ -16,7 +16,7 @@ class TestFolder:
     def test_a_different_run_is_refused_and_left_as_it_was(self, tmp_path):
         distill(out=tmp_path)
         before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-        with pytest.raises(tl.RunFolderError, match=r"(?s)differs in.*epochs: 2 there, 3 now"):
+        with pytest.raises(tl.RunFolderError, match=r"(?s)differs in.*epochs: 2 → 3"):
             distill(out=tmp_path, epochs=3)
         assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
@@ -27,9 +27,25 @@ class TestFolder:
 
     def test_files_of_somebody_else_are_not_overwritten(self, tmp_path):
         (tmp_path / "student.safetensors").write_text("mine")
-        with pytest.raises(tl.RunFolderError, match=r"student\.safetensors but without run\.json"):
-            distill(out=tmp_path)
+        for changes in ({}, {"fresh": True}):
+            with pytest.raises(tl.RunFolderError, match=r"with 'student\.safetensors' and without"):
+                distill(out=tmp_path, **changes)
         assert (tmp_path / "student.safetensors").read_text() == "mine"
+        assert len(list(tmp_path.iterdir())) == 1
+
+    def test_a_folder_with_other_files_is_not_written_into(self, tmp_path, monkeypatch):
+        (tmp_path / "recipe.yaml").write_text("mine")
+        (tmp_path / "data.csv").write_text("mine")
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(tl.RunFolderError, match="a folder of its own"):
+            distill(out=".")
+        assert {each.read_text() for each in tmp_path.iterdir()} == {"mine"}
+
+    def test_a_moved_run_is_the_same_run(self, tmp_path):
+        teacher = nn.Linear(6, 3)
+        first = distill(out=tmp_path / "here", teacher=teacher)
+        (tmp_path / "here").rename(tmp_path / "there")
+        assert distill(out=tmp_path / "there", teacher=teacher).history == first.history
 
     def test_a_folder_that_cannot_be_made(self, tmp_path):
         (tmp_path / "file").write_text("")
@@ -61,7 +77,7 @@ class TestFolder:
     def test_other_data_is_a_different_run(self, tmp_path):
         teacher = nn.Linear(6, 3)
         distill(out=tmp_path, teacher=teacher)
-        with pytest.raises(tl.RunFolderError, match="train_content: "):
+        with pytest.raises(tl.RunFolderError, match=r"train\.content: "):
             distill(out=tmp_path, teacher=teacher, train=TensorDataset(INPUTS + 1, LABELS))
 
     def test_a_damaged_description(self, tmp_path):

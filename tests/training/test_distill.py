@@ -75,7 +75,7 @@ def test_teacher_runs_once_for_each_batch_and_not_at_all_when_not_wanted():
 
     class Counted(nn.Linear):
         def forward(self, inputs):
-            calls.append(torch.is_inference_mode_enabled() and not self.training)
+            calls.append(not torch.is_grad_enabled() and not self.training)
             return super().forward(inputs)
 
     tl.distill(

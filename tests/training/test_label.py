@@ -183,7 +183,7 @@ def test_soft_targets_learn_from_top_k(tmp_path):
     few = label(teacher, dataset, tmp_path / "few", top_k=2)
     run, _ = taught(few, dataset, tl.SoftTargets(1))
     assert run.history[-1]["train/loss"] < run.history[0]["train/loss"]
-    with pytest.raises(tl.ModelError, match="needs all classes of the teacher, got CoarseLogits"):
+    with pytest.raises(tl.ModelError, match="for all classes, got CoarseLogits"):
         taught(few, dataset, tl.LogitRegression())
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, StackDataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 import tutelage as tl
 from labelling import Coarse, Rows, content, data, label, quiet
@@ -160,12 +160,3 @@ def test_a_folder_that_is_a_file_or_holds_arrays_of_others(tmp_path):
     np.save(tmp_path / "mine.npy", np.ones(3))
     with pytest.raises(tl.StoreError, match=r"with mine.npy but without manifest.json"):
         label(Rows(), data(), tmp_path)
-
-
-def test_data_that_numbers_its_examples_otherwise_is_refused(tmp_path):
-    inputs, _ = data().tensors
-    order = torch.arange(300).flip(0)
-    with pytest.raises(tl.DataError, match=r"its position.*from 0 on have \[299, 298.*rename"):
-        label(Rows(), StackDataset(inputs=inputs, index=order), tmp_path / "other")
-    label(Rows(), StackDataset(inputs=inputs, index=order.flip(0)), tmp_path / "same")
-    label(Rows(), tl.data.Indexed(data()), tmp_path / "indexed")

@@ -159,7 +159,7 @@ class TestClasses:
         assert run.report(tmp_path / "report.html").exists()
 
     def test_an_objective_that_needs_all_classes_is_refused(self):
-        with pytest.raises(ModelError, match="needs all classes of the teacher"):
+        with pytest.raises(ModelError, match="outputs for all classes"):
             self.distilled(self.specialists(), tl.LogitRegression(), epochs=1)
 
     def test_a_teacher_that_says_nan_is_named(self):

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import subprocess
 import sys
 from functools import partial
@@ -58,19 +59,16 @@ class Scale:
         return tl.data.Noise(self._by)(batch)
 
 
-def with_hook(by):
-    def make(parameters):
-        optimizer = torch.optim.SGD(parameters, lr=0.1)
-        optimizer.register_step_pre_hook(lambda *_: print(by) if by < 0 else None)
-        return optimizer
-
-    return make
+def lowered(by):
+    return lambda parameters: torch.optim.SGD(parameters, lr=by)
 
 
-def falling(by):
-    return lambda optimizer, steps: torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: 1 - by * step / steps
-    )
+def falling(gamma):
+    return lambda optimizer, steps: torch.optim.lr_scheduler.StepLR(optimizer, steps, gamma)
+
+
+def keyed(batch, own):
+    return tl.data.Noise(own)(batch)
 
 
 class Residual(nn.Module):
@@ -124,19 +122,21 @@ def metric(at):
 
 
 PAIRS = {
-    "objective's attribute": [{"objective": Margin(0.1)}, {"objective": Margin(5.0)}],
-    "objective in a sum": [{"objective": tl.HardLabels() + Margin(margin)} for margin in (0.1, 5)],
-    "objective's buffer": [{"objective": Weighted([float(first), 2, 3])} for first in (1, 3)],
-    "transform": [{"transform": Scale(0.1)}, {"transform": Scale(0.5)}],
-    "transform's closure": [{"transform": lambda b, s=s: tl.data.Noise(s)(b)} for s in (0.1, 0.2)],
-    "partial": [{"transform": partial(Scale(by).__call__)} for by in (0.1, 1.0)],
-    "metric": [metric(0.0), metric(1.0)],
-    "optimizer's hook": [{"optimizer": with_hook(0.1)}, {"optimizer": with_hook(0.2)}],
-    "scheduler's function": [{"scheduler": falling(0.1)}, {"scheduler": falling(0.2)}],
-    "student's attribute": [{"student": Residual(1.0)}, {"student": Residual(2.0)}],
-    "student's activation": [
+    "objective.margin: 0.1 → 5.0": [{"objective": Margin(margin)} for margin in (0.1, 5.0)],
+    "margin: 0.1 → 5": [{"objective": tl.HardLabels() + Margin(margin)} for margin in (0.1, 5)],
+    "objective.weights: ": [{"objective": Weighted([float(first), 2, 3])} for first in (1, 3)],
+    "transform._by: 0.1 → 0.5": [{"transform": Scale(by)} for by in (0.1, 0.5)],
+    "transform.own: 1 → 2": [{"transform": partial(keyed, own=own)} for own in (1, 2)],
+    "transform.self._by: 0.1 → 1.0": [{"transform": Scale(by).__call__} for by in (0.1, 1.0)],
+    "metrics.own.at: 0.0 → 1.0": [metric(0.0), metric(1.0)],
+    "optimizer.groups.0.lr: 0.1 → 0.2": [{"optimizer": lowered(by)} for by in (0.1, 0.2)],
+    "scheduler.gamma: 0.1 → 0.2": [{"scheduler": falling(by)} for by in (0.1, 0.2)],
+    "student: ": [{"student": Residual(1.0)}, {"student": Residual(2.0)}],
+    "student: 'Sequential": [
         {"student": nn.Sequential(nn.Linear(6, 3), act)} for act in (nn.ReLU(), nn.GELU())
     ],
+    "batch_size: 20 → 10": [{"batch_size": size} for size in (20, 10)],
+    "train.content: ": [{"train": TensorDataset(X + by, DATA.tensors[1])} for by in (0, 1)],
 }  # fmt: skip
 
 
@@ -144,45 +144,83 @@ PAIRS = {
 def test_what_differs_in_one_thing_is_another_run_and_what_does_not_is_this_one(name, tmp_path):
     one, other = PAIRS[name]
     first = distill(tmp_path, **one)
-    with pytest.raises(tl.RunFolderError, match=r"(?s)differs in.*_content"):
+    with pytest.raises(tl.RunFolderError, match=rf"(?s)differs in.*{re.escape(name)}.*fresh=True"):
         distill(tmp_path, **other)
     again = distill(tmp_path, **one)
     assert again.history == first.history
 
 
+def test_a_finished_run_is_returned_with_one_line_and_made_anew_if_asked(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "tutelage")
+    first = distill(tmp_path)
+    assert not caplog.records
+    again = distill(tmp_path)
+    assert again.history == first.history
+    (line,) = caplog.messages
+    assert re.fullmatch(r"The run in .* was finished on 20..-.*fresh=True trains anew\.", line)
+    anew = distill(tmp_path, fresh=True, epochs=2, seed=3)
+    assert len(anew.history) == 2
+    assert len(caplog.records) == 1
+    assert distill(tmp_path, epochs=2, seed=3).history == anew.history
+
+
+def test_stages_are_made_anew_together(tmp_path, caplog):
+    def train(*epochs, **changes):
+        stages = [tl.Stage(tl.SoftTargets(2), each) for each in epochs]
+        return distill(tmp_path, objective=None, epochs=None, stages=stages, **changes)
+
+    train(1, 2)
+    assert len(train(1, 2).history) == 3
+    assert len(caplog.records) == 1
+    assert len(train(1, fresh=True).history) == 1
+    assert not (tmp_path / "2-stage").exists()
+
+
+def test_a_run_that_failed_at_its_first_batch_does_not_keep_its_folder(tmp_path):
+    def failing(batch):
+        raise ValueError(len(batch))
+
+    with pytest.raises(tl.ArgumentError):
+        distill(tmp_path, transform=failing)
+    assert distill(tmp_path, epochs=2).history[-1]["epoch"] == 2
+
+
 PROGRAM = """
-import sys, torch, tutelage as tl
+import sys, time, torch, tutelage as tl
 from torch import nn
+START = time.time()
 class Mine(tl.Objective):
     wants = tl.Wants(student=tl.Fields(output=True), teacher=tl.Fields(output=True))
     def __init__(self, names):
         super().__init__()
         self.names, self.own = names, nn.Linear(3, 3)  # not seeded, as the student is not
     def forward(self, student, teacher, batch):
-        return (self.own(student.logits) - teacher.logits).{power}().sum(1)
-def noisy(batch, by=lambda x: x + 0.1):
+        return (self.own(student.logits) - teacher.logits).square().sum(1)
+def noisy(batch, by=lambda x: x + {by}):
+    since = time.time() - START
     return tl.data.Noise(by(0))(batch)
 torch.manual_seed(1)
 teacher = nn.Linear(6, 3)
 torch.seed()
 data = torch.utils.data.TensorDataset(torch.ones(20, 6))
-tl.distill(teacher, nn.Linear(6, 3), train=data, objective=Mine({{"a", "b", "c"}}), epochs=1,
+tl.distill(teacher, nn.Linear(6, 3), train=data, objective=Mine({{"a", "b", {name}}}), epochs=1,
     transform=noisy, out=sys.argv[1])
 """
 
 
-def test_another_process_is_the_same_run_unless_the_code_differs(tmp_path):
+def test_another_process_is_the_same_run_whatever_its_code_reads(tmp_path):
     """Names of sets are hashed otherwise in each process, and the first weights are others."""
     out, errors = tmp_path / "run", tmp_path / "errors"
-    same, other = tmp_path / "same.py", tmp_path / "other.py"
-    same.write_text(PROGRAM.format(power="square"))
-    other.write_text(PROGRAM.format(power="abs"))
-    Child(same, [out], errors).finish()
-    command = [sys.executable, "-W", "error", str(same), str(out)]
-    again = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr
-    assert Child(other, [out], errors).wait() != 0
-    assert "objective_content" in errors.read_text()
+    for number, (by, name) in enumerate([("0.1", "'c'"), ("0.1", "'c'"), ("0.2", "'c'")]):
+        script = tmp_path / f"{number}.py"
+        script.write_text(PROGRAM.format(by=by, name=name))
+        command = [sys.executable, "-W", "error", str(script), str(out)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert ("is returned" in done.stderr) == (number > 0)
+    script.write_text(PROGRAM.format(by="0.1", name="'d'"))
+    assert Child(script, [out], errors).wait() != 0
+    assert "objective.names.2: 'c' → 'd'" in errors.read_text()
 
 
 def test_a_function_may_refer_to_the_student(tmp_path):
@@ -207,21 +245,25 @@ class Caching(Residual):
         return super().forward(inputs)
 
 
+class Counted(Scale):
+    """A transform that counts."""
+
+    calls = 0
+
+    def __call__(self, batch):
+        self.calls += 1
+        return super().__call__(batch)
+
+
 def test_what_changes_by_being_used_is_known_again(tmp_path):
     """In this process as the run left it, in another one as it was at the beginning."""
-    student, seen = Caching(1.0), []
-
-    def noting(batch):
-        seen.append(len(batch))
-        return batch
-
-    first = distill(tmp_path, student=student, transform=noting)
-    assert distill(tmp_path, student=student, transform=noting).history == first.history
-    seen.clear()
-    assert distill(tmp_path, student=Caching(1.0), transform=noting).history == first.history
+    student, transform = Caching(1.0), Counted(0.1)
+    first = distill(tmp_path, student=student, transform=transform)
+    assert distill(tmp_path, student=student, transform=transform).history == first.history
+    assert distill(tmp_path, student=Caching(1.0), transform=Counted(0.1)).history == first.history
     student.scale = 2.0
-    with pytest.raises(tl.RunFolderError, match="student_content"):
-        distill(tmp_path, student=student, transform=noting)
+    with pytest.raises(tl.RunFolderError, match="student: "):
+        distill(tmp_path, student=student, transform=transform)
 
 
 def test_so_is_what_an_interrupted_run_leaves(tmp_path):
@@ -240,52 +282,19 @@ def test_so_is_what_an_interrupted_run_leaves(tmp_path):
 
 
 class Stream(IterableDataset):
-    """Other examples each time, whatever is seeded: cannot be told from other data."""
+    """Other examples each time: known by its class and its plain attributes."""
+
+    def __init__(self, files):
+        self.files, self.opened = files, iter(files)
 
     def __iter__(self):
         for _ in range(4):
             yield torch.tensor(list(os.urandom(6))) / 255
 
 
-def test_what_cannot_be_read_is_said_when_a_run_is_resumed(tmp_path, caplog):
-    caplog.set_level(logging.WARNING, "tutelage")
-    distill(tmp_path, train=torch.utils.data.DataLoader(Stream(), 2))
-    assert "is resumed" not in caplog.text
-    distill(tmp_path, train=torch.utils.data.DataLoader(Stream(), 2))
-    assert "the content of `train`" in caplog.text
-
-
-class Numbered(torch.utils.data.Dataset):
-    """Examples that no attribute holds, as those of files."""
-
-    def __init__(self, length):
-        self.length = length
-
-    def __len__(self):
-        return self.length
-
-    def __getitem__(self, index):
-        if not 0 <= index < self.length:
-            raise IndexError
-        return torch.full((6,), index / self.length)
-
-
-@pytest.mark.parametrize(("length", "said"), [(66, False), (67, True)])
-def test_that_only_some_examples_are_compared_is_said_when_a_run_is_resumed(
-    tmp_path, caplog, length, said
-):
-    caplog.set_level(logging.WARNING, "tutelage")
-    data = torch.utils.data.Subset(Numbered(length), range(8))
-    distill(tmp_path, train=data)
-    assert "is resumed" not in caplog.text
-    distill(tmp_path, train=data)
-    assert ("every example of `train`" in caplog.text) == said
-
-
-def test_an_attribute_that_cannot_be_read_is_said(tmp_path, caplog):
-    caplog.set_level(logging.WARNING, "tutelage")
-    transform = Scale(0.1)
-    transform.source = (number for number in range(3))
-    for _ in range(2):
-        distill(tmp_path, transform=transform)
-    assert "generator in `transform`" in caplog.text
+def test_a_stream_is_known_by_its_attributes(tmp_path):
+    first = distill(tmp_path, train=torch.utils.data.DataLoader(Stream(["/here/a"]), 2))
+    again = distill(tmp_path, train=torch.utils.data.DataLoader(Stream(["/there/a"]), 2))
+    assert again.history == first.history
+    with pytest.raises(tl.RunFolderError, match=r"train.content.data.files.0: 'a' → 'b'"):
+        distill(tmp_path, train=torch.utils.data.DataLoader(Stream(["/here/b"]), 2))

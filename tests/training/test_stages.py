@@ -163,12 +163,12 @@ class TestFolder:
     @pytest.mark.parametrize(
         ("stages", "message"),
         [
-            (two_stages()[:1], r"stages: \['1-hint', '2-answer'\] there, \['1-hint'\] now"),
-            (two_stages()[::-1], r"stages: \['1-hint', '2-answer'\] there, \['1-answer'"),
-            ([tl.Stage(HINT, 3, name="hint"), two_stages()[1]], "epochs: 5 there, 6 now"),
+            (two_stages()[:1], r"stages: \['1-hint', '2-answer'\] → \['1-hint'\]"),
+            (two_stages()[::-1], "stages.0: '1-hint' → '1-answer'"),
+            ([tl.Stage(HINT, 3, name="hint"), two_stages()[1]], "epochs: 5 → 6"),
             (
                 [tl.Stage(HINT, 3, name="hint"), tl.Stage(SOFT, 2, ["3", "4"], "answer")],
-                "2 there, 3",
+                "epochs: 2 → 3",
             ),
             (
                 [two_stages()[0], tl.Stage(tl.SoftTargets(3), 3, ["3", "4"], "answer")],

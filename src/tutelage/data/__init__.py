@@ -8,7 +8,6 @@ texts itself.
 """
 
 from tutelage.data.as_source import as_source
-from tutelage.data.dataset_fingerprint import dataset_fingerprint, draws_at_random
 from tutelage.data.loader_source import LoaderSource
 from tutelage.data.on_policy import OnPolicy, OnPolicySource
 from tutelage.data.sets import (
@@ -46,9 +45,7 @@ __all__ = [
     "Views",
     "as_dataset",
     "as_source",
-    "dataset_fingerprint",
     "domains",
-    "draws_at_random",
     "labelled",
     "show_epoch",
     "transformed",

@@ -11,8 +11,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tutelage.data.collate import collate
-from tutelage.data.data_fingerprint import data_fingerprint
-from tutelage.data.fingerprint import content
 from tutelage.data.source import Order, Shard, Source, loaded
 from tutelage.data.tensor_table import Table
 from tutelage.data.views import describe_views, show_epoch
@@ -83,10 +81,6 @@ class TensorSource(_OrderedSource):
         numbers = self.table.domain[rows].split(lengths)
         return [[self.table.names[number] for number in batch.tolist()] for batch in numbers]
 
-    def fingerprint(self) -> str:
-        """Return a hash of all tensors, in the order of the examples."""
-        return content([*self.table.names, *map(content, self.table.pieces())])
-
 
 class SetSource(_OrderedSource):
     """Batches of any map-style data set, loaded and collated in this process."""
@@ -120,7 +114,3 @@ class SetSource(_OrderedSource):
     def description(self) -> dict[str, Any]:
         """The size, order and views of the data."""
         return super().description | describe_views(self.dataset, self.views)
-
-    def fingerprint(self) -> str | None:
-        """Return a hash of examples and attributes of the data set; see `data_fingerprint`."""
-        return data_fingerprint(self.name, self.dataset)

@@ -13,7 +13,6 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from tutelage.data import randomness
-from tutelage.data.data_fingerprint import data_fingerprint
 from tutelage.data.fingerprint import content
 from tutelage.data.source import Shard, Source, loaded
 from tutelage.data.views import describe_views, show_epoch
@@ -122,11 +121,6 @@ class LoaderSource(Source):
         size = getattr(self.loader, "batch_size", None)
         sizes = {"batches": self.batches_per_epoch(), "batch_size": size}
         return sizes | {"sampler": sampler} | describe_views(self.dataset, self.views)
-
-    def fingerprint(self) -> str | None:
-        """Return a hash of the data set, the sampler's data and the collate function's result."""
-        loader = self.loader if isinstance(self.loader, DataLoader) else None
-        return data_fingerprint(self.name, self.dataset, loader)
 
     def _iterator(self, number: int, start: int) -> Iterator[Any]:
         """Return the loader's batches from `start` on; see the class for the random states."""

@@ -10,9 +10,8 @@ from typing import Any, Literal
 import torch
 
 from tutelage._checks import fraction, integer, positive
-from tutelage.data.data_fingerprint import SAMPLED
-from tutelage.data.dataset_fingerprint import load
 from tutelage.data.dataset_source import SetSource
+from tutelage.data.fingerprint import load
 from tutelage.data.randomness import mixed_seed
 from tutelage.data.sets import is_map_style
 from tutelage.data.source import Order, Shard, Source
@@ -294,15 +293,6 @@ class OnPolicySource(Source):
         """The sizes of the data and the settings."""
         given = {} if self.policy.texts is None else {"texts": len(self.policy.texts)}
         return self.prompts.description | given | {"on_policy": self.policy.settings}
-
-    def fingerprint(self) -> str:
-        """Return a hash of the prompts and one of the given texts."""
-        found = [self.prompts.fingerprint()]
-        if self.texts is not None and self.policy.texts is not None:
-            found.append(self.texts.fingerprint())
-        seen = ["not seen" if each is None else each.removesuffix(SAMPLED) for each in found]
-        whole = all(each is not None and not each.endswith(SAMPLED) for each in found)
-        return f"OnPolicy {'; '.join(seen)}{'' if whole else SAMPLED}"
 
 
 def _nothing() -> dict[str, float]:

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from tutelage.data import randomness
-from tutelage.data.data_fingerprint import undisturbed
-from tutelage.data.dataset_fingerprint import load
+from tutelage.data.fingerprint import load, undisturbed
 from tutelage.data.randomness import mixed_seed
 from tutelage.data.views import show_epoch
 from tutelage.errors import DataError, TutelageError
@@ -88,10 +87,6 @@ class Source(ABC):
     def record(self) -> dict[str, float]:
         """Return what the log of an epoch that has just ended is to have of its batches."""
         return {}
-
-    @abstractmethod
-    def fingerprint(self) -> str | None:
-        """Return a text that changes with the content of the data; None if it cannot be read."""
 
     @property
     @abstractmethod

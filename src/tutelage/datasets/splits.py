@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -126,12 +125,6 @@ class Examples(Dataset[Any]):
         label = label[: len(self.inputs[at].split())] if self.by_word else label
         example = self.inputs[at], label
         return example if self.domains is None else DomainExample(*example, self.domains[at])
-
-    def whole_content(self) -> list[Any] | None:
-        """Return what decides all examples, for a fingerprint; None of images, which are large."""
-        if not isinstance(self.inputs, list):
-            return None
-        return [json.dumps(self.inputs), self.labels, json.dumps(self.domains), self.by_word]
 
 
 def data_set(

@@ -12,11 +12,11 @@ from torch import nn
 from torch.utils.data import Dataset, Subset
 
 from tutelage._checks import integer
-from tutelage.data import dataset_fingerprint, randomness
+from tutelage.data import randomness
 from tutelage.datasets import Splits
 from tutelage.errors import DataError, RunFolderError
 from tutelage.files import write_json, writing
-from tutelage.identity import digest, identity
+from tutelage.identity import dataset_fingerprint, digest, identity
 from tutelage.layers.blocks import children
 from tutelage.students import Kept, keep_layers
 from tutelage.students.keep_layers import container_of

@@ -12,7 +12,7 @@ from statistics import fmean
 
 from torch import Tensor, nn
 
-from tutelage.identity import digest, identity
+from tutelage.identity import digest, model_identity
 from tutelage.reports.models import Timing, measure_models, measure_variants
 from tutelage.reports.record import ArmRecord, ModelRecord, Record
 from tutelage.reports.summary import SIMILARITY_TEMPERATURE, unmeasured_scores, versions
@@ -132,7 +132,7 @@ def _timing(finished: Finished) -> Timing:
 
 def _architecture(model: nn.Module) -> str:
     """Return a text that two models share if they differ in the values of tensors only."""
-    return digest(identity(model, tensors="none"))
+    return digest(model_identity(model, weights=False))
 
 
 def _with_variants(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from types import FunctionType
 from typing import Any
 
 from torch.utils.data import IterableDataset
@@ -107,10 +108,13 @@ def _is_baseline(arm: Arm, usual: Objective) -> bool:
 
 
 def _key(own: Mapping[str, Sequence[Any]]) -> str:
-    return repr([
-        (name, [id(each) if name == "train" else identity(each) for each in values])
-        for name, values in sorted(own.items())
-    ])  # fmt: skip
+    def seen(name: str, value: Any) -> object:
+        own_code = isinstance(value, FunctionType)  # which is not read
+        return id(value) if name == "train" or own_code else identity(value)
+
+    return repr(
+        [(name, [seen(name, each) for each in values]) for name, values in sorted(own.items())]
+    )
 
 
 def _words(arm: str, own: Mapping[str, Sequence[Any]], whole: bool = False) -> list[str]:

@@ -8,10 +8,8 @@ from functools import partial
 from types import FunctionType
 from typing import Any
 
-from torch.utils.data import DataLoader
-
-from tutelage.data import as_source, show_epoch
-from tutelage.identity import identity
+from tutelage.data import as_source
+from tutelage.identity import declared_data
 
 
 def readable(value: object) -> str:
@@ -41,17 +39,10 @@ def readable_setting(setting: Mapping[str, Any]) -> str:
 
 
 def data_identity(data: object, batch_size: int) -> str:
-    """Return a text that changes with a data set: its size, order and content.
-
-    The content of a data set that is no tensors is that of its attributes.
-    """
+    """Return a text that changes with a data set: its size, order and content."""
     if data is None:
         return "none"
-    source = as_source("data", data, batch_size)
-    inner = data.dataset if isinstance(data, DataLoader) else data
-    show_epoch(inner, 0)  # the view shown last is no part of what the data is
-    collate = identity(data.collate_fn) if isinstance(data, DataLoader) else ""
-    return f"{source.description} {source.fingerprint()} {identity(inner)} {collate}"
+    return f"{as_source('data', data, batch_size).description} {declared_data(data)}"
 
 
 def seeded(data: object) -> Callable[[int], object] | None:

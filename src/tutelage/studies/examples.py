@@ -11,8 +11,7 @@ import numpy as np
 from torch.utils.data import DataLoader, IterableDataset, Subset, default_collate
 
 from tutelage.data import LoaderSource, Shard, Source, as_dataset, as_source, randomness, views_in
-from tutelage.data.data_fingerprint import undisturbed
-from tutelage.data.fingerprint import content
+from tutelage.data.fingerprint import content, undisturbed
 from tutelage.data.sets import Domains, held_datasets, is_map_style
 from tutelage.data.tensor_table import table_of
 from tutelage.nested import label_key, split_dict

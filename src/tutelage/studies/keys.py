@@ -25,6 +25,7 @@ class Keys:
     def __init__(self, plan: StudyPlan, val: str) -> None:
         self.plan = plan
         self._seen: dict[tuple[str, Any], tuple[object, str]] = {}
+        self._same: dict[str, list[Mapping[str, Any]]] = {}
         self._val = val if plan.training.keep_best else ""
 
     def trial(self, name: str, arm: Arm, setting: Mapping[str, Any], seed: int) -> Planned:
@@ -41,7 +42,12 @@ class Keys:
             identity(plan.settings(arm, seed, train)),
         )
         key = f"{_as_file_name(name)}-seed{seed}-{digest(*parts)}"
-        return Planned(name, arm, dict(setting), seed, key)
+        # Functions go by their names, so the settings of one sweep may have equal keys.
+        same = self._same.setdefault(key, [])
+        if not any(_are_one(setting, each) for each in same):
+            same.append(setting)
+        number = next(at for at, each in enumerate(same) if _are_one(setting, each))
+        return Planned(name, arm, dict(setting), seed, f"{key}-{number + 1}" if number else key)
 
     def _asked(self, arm: Arm, setting: Mapping[str, Any]) -> object:
         if arm.run is not None:
@@ -67,6 +73,10 @@ class Keys:
         if place not in self._seen:
             self._seen[place] = (value, look())
         return self._seen[place][1]
+
+
+def _are_one(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(one[name] is other[name] or not callable(one[name]) for name in one)
 
 
 def _as_file_name(name: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from tutelage.identity import identity
+from tutelage.identity import identity, model_identity
 from tutelage.studies.trial import Trained
 from tutelage.training.checkpointer import load, save
 
@@ -44,7 +44,7 @@ def kept(path: Path, untrained: nn.Module) -> Trained | None:
 
 
 def _form(model: nn.Module) -> str:
-    return identity(model, tensors="none")
+    return model_identity(model, weights=False)
 
 
 def _outside(model: nn.Module) -> str:

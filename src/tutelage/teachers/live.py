@@ -8,7 +8,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from tutelage.identity import identity
+from tutelage.identity import model_identity
 from tutelage.layers import evaluating, observe
 from tutelage.layers.capture import check_layers
 from tutelage.signals import Batch, Signals
@@ -60,8 +60,5 @@ class Live(Teacher):
                     self.module.to(home)
 
     def fingerprint(self) -> str:
-        """Return the class and its identity: weights, buffers, attributes, code of one's own.
-
-        Attributes that look like caches are left out (see `tutelage.identity`).
-        """
-        return f"{type(self.module).__name__} {identity(self.module, tensors='in use')}"
+        """Return the class and a hash of architecture and weights (see `tutelage.identity`)."""
+        return model_identity(self.module)

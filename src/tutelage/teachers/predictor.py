@@ -181,5 +181,5 @@ def _array(inputs: Any) -> NDArray[np.generic]:
 
 
 def callable_fingerprint(function: object) -> str:
-    """Return a callable's name and its identity: code, and the state of an object or a method's."""
+    """Return a callable's name and its identity, such as the state of the object of a method."""
     return f"{getattr(function, '__qualname__', type(function).__name__)} {identity(function)}"

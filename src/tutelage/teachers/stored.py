@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tutelage.data import dataset_fingerprint
 from tutelage.errors import DataError, ModelError, StoreError
+from tutelage.identity import dataset_fingerprint
 from tutelage.positions import rows_of, stored_by_row
 from tutelage.rows import Rows
 from tutelage.signals import Batch, CoarseLogits, Signals

@@ -51,10 +51,10 @@ class Checkpointer:
         self._best_in_memory: dict[str, Any] | None = None
         self._log: LogWriter | None = None
 
-    def resume(self) -> bool:
-        """Restore the last checkpoint; tell whether there was one."""
+    def resume(self) -> None:
+        """Restore the last checkpoint, if there is one."""
         if self.folder is None:
-            return False
+            return
         kept = load(self.folder.last)
         if kept is not None:
             self._restore(kept)
@@ -62,7 +62,6 @@ class Checkpointer:
             self._log = LogWriter(self.folder.log, 0 if kept is None else kept["log_bytes"])
         if kept is None:
             self.save()  # the first weights, so that a run begun twice begins alike
-        return kept is not None
 
     def due(self) -> bool:
         """Tell whether it is time for a checkpoint."""

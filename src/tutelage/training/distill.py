@@ -40,13 +40,14 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
     out: str | Path | None = None,
     engine: Engine | None = None,
     transform: Transform | None = None,
+    fresh: bool = False,
 ) -> Run:
     """Train a student on a teacher's outputs.
 
     Made again after a kill at any moment, the same call resumes from the last checkpoint in `out`,
     and on a CPU ends with exactly the weights of an uninterrupted run. After the end it returns the
-    finished run. With more `epochs` it continues, if nothing depends on their number. The teacher
-    and the global random state are not changed.
+    finished run, and logs that. With more `epochs` it continues, if nothing depends on their
+    number. The teacher and the global random state are not changed.
 
     Args:
         teacher: A module, or a `Teacher` such as `teachers.Predictor`. It runs in eval and
@@ -78,6 +79,7 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
             `tl.data.Chain([...])`, or a function of your own from a `Batch` to a `Batch`. Random
             numbers in it should come from torch's global generator, so that a run can be resumed.
             Batches that it changes have no `index`.
+        fresh: Whether to train anew where `out` holds a run already, which is then removed.
 
     Returns:
         The run; `run.student` is the student, in eval mode.
@@ -126,6 +128,7 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
         out=None if out is None else folder_path(out),
         engine=as_engine(engine),
         transform=transform,
+        fresh=fresh,
     )
     if stages is not None:
         return train_stages((student, teacher), stages, (train, val), settings)

@@ -37,6 +37,7 @@ def fit(  # noqa: PLR0913, D417 - the options of `distill`, explained there
     out: str | Path | None = None,
     engine: Engine | None = None,
     transform: Transform | None = None,
+    fresh: bool = False,
 ) -> Run:
     """Train a model on labels: a future teacher, or the baseline that shows what a teacher adds.
 
@@ -71,6 +72,7 @@ def fit(  # noqa: PLR0913, D417 - the options of `distill`, explained there
         out=out,
         engine=engine,
         transform=transform,
+        fresh=fresh,
     )
 
 
@@ -93,6 +95,7 @@ def fine_tune(  # noqa: PLR0913, D417 - the options of `fit`, and which parts le
     out: str | Path | None = None,
     engine: Engine | None = None,
     transform: Transform | None = None,
+    fresh: bool = False,
 ) -> Run:
     """Train a pretrained model further on labels, with parts frozen or at lower learning rates.
 
@@ -151,4 +154,5 @@ def fine_tune(  # noqa: PLR0913, D417 - the options of `fit`, and which parts le
             out=out,
             engine=engine,
             transform=transform,
+            fresh=fresh,
         )

@@ -13,6 +13,10 @@ out/
 from __future__ import annotations
 
 import json
+import logging
+import os
+import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,17 +26,37 @@ import numpy as np
 
 from tutelage.errors import RunFolderError
 from tutelage.files import owned, remove_drafts, write_json, writing
+from tutelage.identity import differences
 from tutelage.reports.summary import versions
+
+OF_RECIPES = {"recipe.yaml", "kept_layers.json", "teacher", "targets", "student", "study"}
+"""What recipes write into the folder of their run before it begins."""
+_MOST_SHOWN = 10
 
 
 class RunFolder:
-    """A folder that belongs to one run; `identity` must be equal for a run to be the same run."""
+    """A folder that belongs to one run.
 
-    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
-        self.path = path
+    Args:
+        path: Where.
+        settings: The run's settings, for readers.
+        declared: What must be equal for a run to be the same run; see `tutelage.identity`.
+        fresh: Whether a run that the folder holds is removed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        settings: Mapping[str, Any],
+        declared: Mapping[str, Any],
+        fresh: bool = False,
+    ) -> None:
+        self.path, self.fresh = path, fresh
         self.run, self.log = path / "run.json", path / "metrics.jsonl"
         self.last, self.student = path / "last.pt", path / "student.safetensors"
-        self._identity = json.loads(json.dumps(plain(identity), default=str))
+        self._settings, self.declared = (
+            json.loads(json.dumps(plain(each), default=str)) for each in (settings, declared)
+        )
 
     @contextmanager
     def claimed(self, why_not_longer: Callable[[], str]) -> Iterator[None]:
@@ -41,13 +65,14 @@ class RunFolder:
         `why_not_longer` returns why the run may not continue to more epochs than it began with; an
         empty text if it may.
         """
+        _refuse_foreign(self.path)
         with owned(self.path, RunFolderError):
             with writing(self.path, RunFolderError):
                 remove_drafts(self.path)
-                if self.run.exists():
-                    self._check_same(why_not_longer)
-                else:
+                if not self.run.exists() or self.fresh:
                     self._begin()
+                else:
+                    self._check_same(why_not_longer)
             yield
 
     def best(self, epoch: int) -> Path:
@@ -61,44 +86,82 @@ class RunFolder:
                 file.unlink()
 
     def _begin(self) -> None:
-        found = [file.name for file in (self.last, self.log, self.student) if file.exists()]
-        if found:
-            raise RunFolderError(
-                f"`out` must be empty or hold a run, got {self.path} with {found[0]} but without "
-                "run.json; choose another folder"
-            )
-        write_json(self.run, {"run": self._identity, "made_with": versions()})
+        """Write what identifies the run, once nothing is left of another one."""
+        for file in (self.student, self.last, self.log):
+            file.unlink(missing_ok=True)
+        self.keep_only(None)
+        for stage in self.path.glob("*-*/run.json"):
+            if self.fresh:
+                shutil.rmtree(stage.parent)
+        self._write(self._settings, self.declared)
+
+    def _write(self, settings: Mapping[str, Any], declared: Mapping[str, Any]) -> None:
+        content = {"run": settings, "declared": declared, "made_with": versions()}
+        write_json(self.run, content)
 
     def _check_same(self, why_not_longer: Callable[[], str]) -> None:
         """Refuse another run; one that is equal but for fewer epochs becomes longer."""
         try:
             content = json.loads(self.run.read_text(encoding="utf-8"))
-            found, now = dict(content["run"]), self._identity
+            settings, found = dict(content["run"]), dict(content["declared"])
         except (ValueError, KeyError, TypeError) as error:
             raise RunFolderError(
-                f"{self.run} must identify the run, got a damaged file ({error}); choose "
-                "another folder, or remove that one"
+                f"{self.run} must identify the run, got a damaged file ({error}); give another "
+                "folder, or fresh=True to train anew"
             ) from error
-        different = {key for key in found | now if found.get(key) != now.get(key)}
+        now = self.declared
+        different = {path: (old, new) for path, old, new in differences(found, now)}
         if not different:
             return
-        advice = (
-            "(…_content: a hash of attributes, code and data); choose another folder, or remove it"
-        )
-        of_length = different <= {"epochs", "scheduler", "scheduler_content"}
+        if not self._is_trained():
+            self._begin()
+            return
+        advice = "give another folder, or fresh=True to train anew"
+        of_length = all(path.split(".")[0] in {"epochs", "scheduler"} for path in different)
         if of_length and "epochs" in different and found["epochs"] < now["epochs"]:
             obstacle = content.get("not_longer") or why_not_longer()
             if not obstacle:
                 self.student.unlink(missing_ok=True)  # of the shorter run
-                write_json(self.run, content | {"run": found | {"epochs": now["epochs"]}})
+                longer = {"epochs": now["epochs"]}
+                self._write(settings | longer, found | longer)
                 return
-            advice = f"no more epochs can be added, since {obstacle}; choose another folder"
-        lines = [
-            f"  {key}: {found.get(key)!r} there, {now.get(key)!r} now" for key in sorted(different)
-        ]
+            advice = f"no more epochs can be added, since {obstacle}; {advice}"
+        lines = [f"  {path}: {old!r} → {new!r}" for path, (old, new) in sorted(different.items())]
+        if len(lines) > _MOST_SHOWN:
+            lines[_MOST_SHOWN:] = [f"  and {len(lines) - _MOST_SHOWN} more"]
         raise RunFolderError(
-            f"`out` must be empty or hold this very run, got {self.path} with a run that differs "
+            f"`out` must be new or hold this very run, got {self.path} with a run that differs "
             "in\n" + "\n".join([*lines, advice])
+        )
+
+    def _is_trained(self) -> bool:
+        """Tell whether a step was logged; a run that failed at once does not keep its folder."""
+        stages = [each for each in self.path.iterdir() if each.is_dir()]
+        logs = [self.log, *(each / "metrics.jsonl" for each in stages)]
+        return any(each.exists() and each.stat().st_size > 0 for each in logs)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse a folder that holds something else than a run."""
+    if not path.is_dir() or (path / "run.json").exists():
+        return
+    found = sorted(each.name for each in path.iterdir() if not each.name.startswith("."))
+    foreign = [name for name in found if name not in OF_RECIPES]
+    if foreign:
+        raise RunFolderError(
+            f"`out` must be a new or empty folder, or hold a run, got {path} with {foreign[0]!r} "
+            f"and without run.json; give a folder of its own, such as {str(path / 'run')!r}"
+        )
+
+
+def tell_returned(checkpoint: Path) -> None:
+    """Log that a finished run is returned, once for all processes."""
+    if os.environ.get("RANK", "0") == "0":
+        ended = time.strftime("%Y-%m-%d %H:%M", time.localtime(checkpoint.stat().st_mtime))
+        logging.getLogger("tutelage").warning(
+            "The run in %s was finished on %s and is returned; fresh=True trains anew.",
+            checkpoint.parent,
+            ended,
         )
 
 

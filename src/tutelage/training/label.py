@@ -14,13 +14,13 @@ from torch.utils.data import DataLoader
 from tutelage._checks import folder_path, integer, positive
 from tutelage.data import (
     as_dataset,
-    draws_at_random,
     randomness,
     show_epoch,
     views_in,
 )
 from tutelage.errors import ArgumentError, DataError, StoreError
 from tutelage.files import owned
+from tutelage.identity import draws_at_random
 from tutelage.objectives import Objective
 from tutelage.store import (
     Manifest,

@@ -15,9 +15,10 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch.utils.data import Subset
 
-from tutelage.data import as_source, dataset_fingerprint, views_in
+from tutelage.data import as_source, views_in
 from tutelage.errors import ArgumentError, DataError, StoreError
 from tutelage.files import writing
+from tutelage.identity import dataset_fingerprint
 from tutelage.layers.language import next_tokens, shift_labels_for
 from tutelage.nested import describe
 from tutelage.positions import rows_of
@@ -132,7 +133,6 @@ class TeacherOutputs:
             yield first
         for raw in self._batches(positions, view, skipped):
             index = torch.arange(done, done + len(raw))  # in all of the data, not in the part
-            _check_index(raw, index, positions.start)
             batch = replace(raw, index=index).to(self.accelerator.device)
             with torch.inference_mode(), self.accelerator.autocast():
                 asked = ask if done else ask_first
@@ -153,18 +153,6 @@ class TeacherOutputs:
                 yield next_tokens(batch)
             else:
                 yield shift_labels_for(batch, model, output)
-
-
-def _check_index(batch: Batch, index: torch.Tensor, start: int) -> None:
-    """Refuse data with an `index` of its own: training would use that."""
-    found = batch.index
-    if found is None or torch.equal(found, index - start) or torch.equal(found, index):
-        return
-    raise DataError(
-        "the `index` of an example must be its position in the data set, got data whose examples "
-        f"from {int(index[0])} on have {found[:4].tolist()}; leave `index` out of what it yields, "
-        "or rename it"
-    )
 
 
 def _check_rows(signals: Signals, batch: Batch, done: int) -> None:

@@ -1,40 +1,28 @@
-"""The identity of a run: what must be equal for a call to resume a folder's run."""
+"""What a run declares: its settings for readers, and all that must be equal to resume it."""
 
 from __future__ import annotations
 
 import re
-import weakref
-from collections.abc import Mapping
-from contextlib import suppress
-from functools import partial
-from types import FunctionType
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-from torch.optim import Optimizer
+from torch import Tensor, nn
 
 from tutelage.data import OnPolicySource
-from tutelage.data.data_fingerprint import SAMPLED
 from tutelage.errors import ArgumentError
-from tutelage.identity import digest, identity, names_of
-from tutelage.objectives import Objective
+from tutelage.identity import declared, declared_data, digest, model_identity
 from tutelage.schedules import Constant, Schedule
 from tutelage.training.run_setup import Setup
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-_NOT_OF_OPTIMIZER = {"state", "param_groups", "defaults", "step"}  # or changed by a scheduler
 
 
 def describe_run(setup: Setup, processes: int) -> dict[str, Any]:
-    """Describe a run by its settings, without reading weights or data."""
+    """Describe a run by its settings, for readers, without reading weights or data."""
     distiller, settings, engine = setup.distiller, setup.settings, setup.settings.engine
     student, state = distiller.student, distiller.student.state_dict()
     shapes = [(name, list(each.shape)) for name, each in state.items() if isinstance(each, Tensor)]
-    groups = [
-        {key: value for key, value in group.items() if key != "params"}
-        | {"parameters": sum(each.numel() for each in group["params"])}
-        for group in setup.optimizer.param_groups
-    ]
     described = {
         "teacher": None if distiller.teacher is None else type(distiller.teacher).__name__,
         "student": f"{type(student).__name__} {digest(repr(shapes))}",
@@ -43,8 +31,10 @@ def describe_run(setup: Setup, processes: int) -> dict[str, Any]:
         "val": None if setup.val is None else setup.val.description,
         "epochs": settings.epochs,
         "seed": settings.seed,
-        "optimizer": f"{type(setup.optimizer).__name__} {groups}",
-        "scheduler": None if setup.scheduler is None else _scheduler(setup.scheduler),
+        "optimizer": f"{type(setup.optimizer).__name__} {_groups(setup)}",
+        "scheduler": None
+        if setup.scheduler is None
+        else f"{type(setup.scheduler).__name__} {_plain(setup.scheduler)}",
         "accumulation": engine.accumulation,
         "clip_norm": engine.clip_norm,
         "precision": engine.precision,
@@ -62,97 +52,83 @@ def describe_run(setup: Setup, processes: int) -> dict[str, Any]:
     }
 
 
-def content_of_run(setup: Setup, objective: str, unread: list[str]) -> dict[str, str]:
-    """Describe a run by all that its settings do not show: attributes, code, weights, data.
+def declare_run(setup: Setup, objective: Any, described: dict[str, Any]) -> dict[str, Any]:
+    """Return all that must be equal for a call to resume a folder's run, as plain data.
 
     The student's first weights are not part of it, so that a script that does not seed them can
-    be resumed. What an earlier run of this process changed by using it, such as a transform that
-    counts, is described as that run found it: in another process it is new and has that
-    description again. `unread` receives what could not be read.
+    be resumed. `objective` is what the objective declared before the run.
     """
-    teacher, known = setup.distiller.teacher, _known(setup)
-    found = {
+    (train, val), teacher, settings = setup.data, setup.distiller.teacher, setup.settings
+    own = ("epochs", "seed", "accumulation", "clip_norm", "precision", "processes", "frozen")
+    sizes = {name: described[name] for name in ("train", "val") if described[name]}
+    found = {name: described[name] for name in own if name in described} | {
         "teacher": None if teacher is None else teacher.fingerprint(),
-        "train_content": setup.train.fingerprint(),
-        "val_content": None if setup.val is None else setup.val.fingerprint(),
-        "objective_content": objective,
-        "optimizer_content": _content(_parts_of(setup.optimizer), "the optimizer", known, unread),
-        "scheduler_content": _content(setup.scheduler, "the scheduler", known, unread),
+        "student": model_identity(setup.distiller.student, weights=False),
+        "objective": objective,
+        "train": {**sizes["train"], "content": declared_data(train)},
+        "val": None if val is None else {**sizes["val"], "content": declared_data(val)},
+        "optimizer": {"of": type(setup.optimizer).__name__, "groups": declared(_groups(setup))},
+        "scheduler": None
+        if setup.scheduler is None
+        else {"of": type(setup.scheduler).__name__, **declared(_plain(setup.scheduler))},
+        "monitor": declared(settings.monitor),
     }
-    for name, (value, now) in _in_use(setup, unread).items():
-        used, first, left = _USED.get(id(value), (None, "", ""))
-        found[f"{name}_content"] = first if used and used() is value and left == now else now
-    for name, source in (("train", setup.train), ("val", setup.val)):
-        content = found[f"{name}_content"]
-        if source is not None and content in (None, "not seen"):
-            unread.append(f"the content of `{name}`")
-        elif source is not None and content.endswith(SAMPLED):
-            unread.append(f"every example of `{name}`")
-    return {name: each for name, each in found.items() if each is not None}
+    used = _in_use(setup)
+    before, after = _LEFT.get(settings.out, ({}, {}))
+    return found | {
+        name: before[name] if name in before and each == after[name] else each
+        for name, each in used.items()
+    }
 
 
-def note_use(setup: Setup, described: Mapping[str, Any]) -> None:
-    """Remember how a run leaves what may change by being used."""
-    for name, (value, now) in _in_use(setup, []).items():
-        with suppress(TypeError):  # what cannot be referred to weakly is not remembered
-            used = weakref.ref(value, partial(_USED.pop, id(value)))  # the reference: a default
-            _USED[id(value)] = used, described[f"{name}_content"], now
+def note_use(setup: Setup, run: dict[str, Any]) -> None:
+    """Remember how a run leaves what may change by being used, as a transform that counts.
 
-
-_USED: dict[int, tuple[Any, str, str]] = {}
-"""By `id`: a weak reference, and the text that the last run found and the one that it left."""
-
-
-def _in_use(setup: Setup, unread: list[str]) -> dict[str, tuple[Any, str]]:
-    """Return by name what may change by being used, and how it is now."""
-    settings, known, student = setup.settings, _known(setup), setup.distiller.student
-    found: dict[str, tuple[Any, str]] = {}
-    found["student"] = (student, identity(student, tensors="none", unread=unread))
-    named = {f"metric {name}": each for name, each in settings.metrics.items()}
-    for name, each in (named | {"transform": settings.transform}).items():
-        reset = getattr(each, "reset", None)
-        if name in named and callable(reset):
-            reset()  # what it has counted is not what it is
-        found[name] = each, _content(each, f"`{name}`", known, unread)
-    return found
-
-
-def _content(value: object, name: str, known: Mapping[int, str], unread: list[str]) -> str:
-    missing: list[str] = []
-    found = identity(value, known=known, unread=missing)
-    unread.extend(f"{each} in {name}" for each in missing)
-    return found
-
-
-def objective_content(objective: Objective, unread: list[str]) -> str:
-    """Return a text that changes with an objective's attributes, buffers and code.
-
-    Of its own trained parameters only the shapes count, as for the student.
+    The same call in this process then finds its run again, as one in another process does.
     """
-    return identity(objective, tensors="fixed", unread=unread)
+    now = _in_use(setup)
+    _LEFT[setup.settings.out] = {name: run[name] for name in now}, now
+
+
+_LEFT: dict[Path | None, tuple[dict[str, Any], dict[str, Any]]] = {}
+
+
+def _in_use(setup: Setup) -> dict[str, Any]:
+    for each in setup.settings.metrics.values():
+        reset = getattr(each, "reset", None)
+        if callable(reset):
+            reset()  # what it has counted is not what it is
+    metrics = {name: declared(each) for name, each in setup.settings.metrics.items()}
+    return {"transform": declared(setup.settings.transform), "metrics": metrics}
 
 
 def why_not_longer(setup: Setup | None) -> str:
     """Return what in a run depends on its number of epochs; an empty text for nothing.
 
-    Without a setup it is for stages.
+    Without a setup it is for stages. Functions of the user's that read `batch.progress` are not
+    looked into.
     """
     if setup is None:
         return "a stage begins where the one before it ends"
     if setup.scheduler is not None:
         return f"the scheduler ({type(setup.scheduler).__name__}) goes over all steps"
-    found: list[str] = []
-
-    def visit(value: object) -> None:
-        if isinstance(value, Schedule) and not isinstance(value, Constant):
-            found.append(f"the schedule {value} goes over all epochs")
-        elif isinstance(value, FunctionType) and "progress" in names_of(value.__code__):
-            found.append(f"the function {value.__qualname__} reads the progress of training")
-
     own = [setup.distiller.objective, setup.settings.transform]
     own += [setup.train.policy.share] if isinstance(setup.train, OnPolicySource) else []
-    identity(own, tensors="none", visit=visit)
-    return found[0] if found else ""
+    found = next((each for one in own for each in _schedules(one)), None)
+    return "" if found is None else f"the schedule {found} goes over all epochs"
+
+
+def _schedules(value: object, depth: int = 8) -> Iterator[Schedule]:
+    """Yield the schedules in an objective or a transform that are not constant."""
+    if isinstance(value, Schedule):
+        if not isinstance(value, Constant):
+            yield value
+    elif depth and isinstance(value, (list, tuple, dict)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _schedules(each, depth - 1)
+    elif depth and hasattr(value, "__dict__") and not isinstance(value, (type, Tensor)):
+        parts = list(value.children()) if isinstance(value, nn.Module) else []
+        yield from _schedules([*vars(value).values(), *parts], depth - 1)
 
 
 def check_progress(setup: Setup) -> None:
@@ -170,34 +146,18 @@ def check_progress(setup: Setup) -> None:
         )
 
 
-def _known(setup: Setup) -> dict[int, str]:
-    """Return names for objects that are described separately, since functions may refer to them."""
-    student, teacher = setup.distiller.student, setup.distiller.teacher
-    named = [(each, f"student.{name}") for name, each in setup.distiller.named_parameters()]
-    named += [(each, f"student.{name}") for name, each in student.named_modules()]
-    named += [(each, f"student.{name}") for name, each in student.named_buffers()]
-    named += [(each, "teacher") for each in (teacher.modules() if teacher else ())]
-    named += [(setup.optimizer, "optimizer"), *zip(setup.data, ("train", "val"), strict=True)]
-    return {id(each): name for each, name in named if each is not None}
+def _groups(setup: Setup) -> list[dict[str, Any]]:
+    """Return the settings of the optimizer's groups, and the sizes of their parameters."""
+    return [
+        {key: value for key, value in group.items() if key != "params"}
+        | {"parameters": sum(each.numel() for each in group["params"])}
+        for group in setup.optimizer.param_groups
+    ]
 
 
-def _parts_of(optimizer: Optimizer) -> list[Any]:
-    """Return what decides an optimizer's steps: its class, groups, attributes and hooks."""
-    attributes = vars(optimizer)
-    own = {
-        name: each
-        for name, each in attributes.items()
-        if name not in _NOT_OF_OPTIMIZER and not name.startswith("_")
+def _plain(value: object) -> dict[str, Any]:
+    return {
+        key: each
+        for key, each in sorted(vars(value).items())
+        if isinstance(each, (int, float, str, bool)) and not key.startswith("_")
     }
-    hooks = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
-    called = [list(attributes.get(name, {}).values()) for name in hooks]
-    return [type(optimizer), optimizer.param_groups, own, called]
-
-
-def _scheduler(scheduler: object) -> str:
-    settings = {
-        key: value
-        for key, value in sorted(vars(scheduler).items())
-        if isinstance(value, (int, float, str, bool)) and not key.startswith("_")
-    }
-    return f"{type(scheduler).__name__} {settings}"

@@ -33,3 +33,4 @@ class Settings:
     out: Path | None
     engine: Engine
     transform: Transform | None
+    fresh: bool

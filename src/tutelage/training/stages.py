@@ -21,17 +21,18 @@ from torch import nn
 from tutelage._checks import integer
 from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError
+from tutelage.identity import declared
 from tutelage.layers.paths import LayerPath, submodule
 from tutelage.objectives import FeatureMatch, Objective
 from tutelage.objectives._layers import checked_map
-from tutelage.teachers import AnyTeacher, as_teacher
+from tutelage.teachers import AnyTeacher
 from tutelage.training.checkpointer import save_student
-from tutelage.training.folder import RunFolder
+from tutelage.training.folder import RunFolder, tell_returned
 from tutelage.training.monitor import Monitor, as_monitor
 from tutelage.training.parts import freezing
 from tutelage.training.record import joined_history, joined_settings
 from tutelage.training.run import Run
-from tutelage.training.run_identity import objective_content, why_not_longer
+from tutelage.training.run_identity import why_not_longer
 from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
 from tutelage.training.train_run import own_copies, train_run
 
@@ -145,9 +146,8 @@ def train_stages(
     for place, stage in enumerate(checked_stages(stages), 1):  # under names that can be folders
         name = re.sub(r"[^\w.-]+", "-", stage.name) or "stage"
         named[f"{place}-{name}"] = stage
-    teacher = None if sides[1] is None else as_teacher(sides[1])
     # Copied together, so that an objective of several stages is one and keeps its projectors.
-    objectives = own_copies([stage.objective for stage in named.values()], student, teacher)
+    objectives = own_copies([stage.objective for stage in named.values()], student)
     for stage, objective in zip(named.values(), objectives, strict=True):
         with _learning_only(student, stage.trainable):
             Distiller(*sides, objective)  # what the last one lacks is found before the first
@@ -156,14 +156,17 @@ def train_stages(
         "objective": "; then ".join(map(repr, objectives)),
         "seed": settings.seed,
     }
-    as_given = [objective_content(each, []) for each in objectives]
+    as_given = [declared(each, tensors="fixed") for each in objectives]
     runs: dict[str, Run] = {}
     with ExitStack() as stack:
         folder = None
         # This process writes, before and between runs that know their processes.
         if settings.out is not None and os.environ.get("RANK", "0") == "0":
-            folder = RunFolder(settings.out, {"stages": list(named)} | planned)
+            run = {"stages": list(named)} | planned
+            folder = RunFolder(settings.out, run, run, settings.fresh)
             stack.enter_context(folder.claimed(lambda: why_not_longer(None)))
+            if folder.student.exists():
+                tell_returned(settings.out / [*named][-1] / "last.pt")
         left = [
             (objective, _settings(settings, stage, name, place))
             for place, ((name, stage), objective) in enumerate(

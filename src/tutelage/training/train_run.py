@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import copy
-import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -13,19 +12,19 @@ import torch
 from torch import nn
 
 from tutelage.data import randomness
+from tutelage.identity import declared
 from tutelage.objectives import Objective
-from tutelage.teachers import AnyTeacher, Teacher, as_teacher
+from tutelage.teachers import AnyTeacher, as_teacher
 from tutelage.training.checkpointer import Checkpointer
-from tutelage.training.folder import RunFolder
+from tutelage.training.folder import RunFolder, tell_returned
 from tutelage.training.loop import Loop
 from tutelage.training.monitor_check import check_monitors
 from tutelage.training.run import Run
 from tutelage.training.run_identity import (
     check_progress,
-    content_of_run,
+    declare_run,
     describe_run,
     note_use,
-    objective_content,
     why_not_longer,
 )
 from tutelage.training.run_setup import make_setup
@@ -38,22 +37,21 @@ def train_run(
     objective: Objective,
     data: tuple[object, object | None],
     settings: Settings,
-    as_given: str | None = None,
+    as_given: Any = None,
     later: Sequence[tuple[Objective, Settings]] = (),
 ) -> Run:
     """Train a student, or resume that, or find it done.
 
     A copy of the objective is built and trained, since what it learns in this run must not reach
-    the next. A stage's is such a copy already, and comes with its `objective_content` from before
-    an earlier stage trained it, `as_given`; `later` are the stages after it, whose monitors are
-    checked with its own.
+    the next. A stage's is such a copy already, and comes with what it declared before an earlier
+    stage trained it, `as_given`; `later` are the stages after it, whose monitors are checked with
+    its own.
     """
     student, teacher = sides[0], None if sides[1] is None else as_teacher(sides[1])
-    unread: list[str] = []
     in_stages = as_given is not None
     if as_given is None:
-        [objective] = own_copies([objective], student, teacher)
-        as_given = "" if settings.out is None else objective_content(objective, unread)
+        [objective] = own_copies([objective], student)
+        as_given = declared(objective, tensors="fixed") if settings.out is not None else None
     with ExitStack() as stack:
         stack.enter_context(randomness.preserved())
         accelerator = stack.enter_context(settings.engine.accelerator(settings.out))
@@ -64,15 +62,15 @@ def train_run(
         described = describe_run(setup, accelerator.num_processes)
         folder = None
         if settings.out is not None:
-            described |= content_of_run(setup, as_given, unread)
-            folder = RunFolder(settings.out, described)
+            run = declare_run(setup, as_given, described)
+            folder = RunFolder(settings.out, described, run, settings.fresh)
         check_monitors(setup, later, folder, accelerator)
         if folder is not None:
             if accelerator.is_main_process:
                 alone = None if in_stages else setup
                 stack.enter_context(folder.claimed(lambda: why_not_longer(alone)))
             accelerator.wait_for_everyone()
-            stack.callback(note_use, setup, described)
+            stack.callback(note_use, setup, folder.declared)
         # Data order and dropout come from here; each process has its own seed.
         randomness.seed_everything(settings.seed + accelerator.process_index)
         state = RunState(settings.monitor)
@@ -81,14 +79,9 @@ def train_run(
         if settings.engine.trackers:
             accelerator.init_trackers("tutelage")
         loop = Loop(accelerator, checkpointer)
-        if checkpointer.resume() and unread and accelerator.is_main_process:
-            logging.getLogger("tutelage").warning(
-                "The run in %s is resumed, or returned if it is finished, though it cannot be told "
-                "whether all is as it was, for this is not read: %s. If it has changed, choose "
-                "another folder.",
-                settings.out,
-                ", ".join(dict.fromkeys(unread)),
-            )
+        checkpointer.resume()
+        if folder is not None and state.finished(settings.epochs) and not in_stages:
+            tell_returned(folder.last)
         loop.run()
         epoch = checkpointer.finish()
         for tracker in accelerator.trackers:
@@ -112,21 +105,17 @@ def train_run(
     )
 
 
-def own_copies(
-    objectives: Sequence[Objective], student: nn.Module, teacher: Teacher | None
-) -> list[Objective]:
+def own_copies(objectives: Sequence[Objective], student: nn.Module) -> list[Objective]:
     """Return copies for one run.
 
-    An object that several of them contain stays one object, and what belongs to a model, such as
-    its last layer, stays the model's.
+    An object that several of them contain stays one object, and what belongs to the student, such
+    as its last layer, stays the student's; of a teacher's layer the copy is trained, if anything.
     What was compiled in place (`objective.compile()`) is compiled in the copy too, with PyTorch's
     usual settings.
     """
-    models = [] if teacher is None else [*teacher.modules()]
-    models += [student] if isinstance(student, nn.Module) else []  # anything else is refused later
-    kept: dict[int, Any] = {
-        id(part): part for model in models for part in (*model.modules(), *model.parameters())
-    }
+    kept: dict[int, Any] = {}
+    if isinstance(student, nn.Module):  # anything else is refused later
+        kept = {id(part): part for part in (*student.modules(), *student.parameters())}
     copies = copy.deepcopy(list(objectives), kept)
     for one, other in zip(objectives, copies, strict=True):
         if isinstance(one, Objective):  # anything else is refused later

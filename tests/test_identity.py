@@ -1,10 +1,13 @@
-"""Fingerprints of data sets, and the test for random augmentation."""
+"""What values, models and data sets declare; the test for random augmentation."""
 
+import copy
 import random
 import subprocess
 import sys
 from collections import namedtuple
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from torch import nn
 from torch.utils.data import (
     ConcatDataset,
     DataLoader,
@@ -19,11 +23,21 @@ from torch.utils.data import (
     IterableDataset,
     Subset,
     TensorDataset,
+    WeightedRandomSampler,
 )
 
-from tutelage.data import dataset_fingerprint, draws_at_random, randomness
+from tutelage.data import randomness
 from tutelage.data.fingerprint import content
 from tutelage.errors import DataError
+from tutelage.identity import (
+    EXAMPLES,
+    dataset_fingerprint,
+    declared,
+    declared_data,
+    draws_at_random,
+    identity,
+    model_identity,
+)
 
 X = torch.arange(400.0).reshape(100, 4)
 Y = torch.arange(100) % 3
@@ -108,6 +122,7 @@ class TestContent:
 
     def test_does_not_depend_on_memory_layout_or_on_the_order_of_keys(self):
         assert content(X.T) == content(X.T.contiguous())
+        assert content(X[:1].T[0]) == content(X[:1].T[0].clone())
         assert content(X.numpy().T) == content(X.numpy().T.copy())
         assert content({"a": 1, "b": 2}) == content({"b": 2, "a": 1})
 
@@ -187,7 +202,8 @@ class TestFingerprintOfOtherSets:
     def test_reads_few_examples_of_a_large_set(self):
         seen = []
         dataset_fingerprint(Made(lambda position: seen.append(position) or position, 10**6))
-        assert len(seen) == len(set(seen)) <= 66
+        assert len(set(seen)) == EXAMPLES
+        assert len(seen) <= EXAMPLES + 8
         assert {0, 10**6 - 1} <= set(seen)
 
     def test_of_parts_and_joined_sets(self):
@@ -209,6 +225,22 @@ class TestFingerprintOfOtherSets:
         torch.rand(3)
         assert dataset_fingerprint(dataset) == first
 
+    def test_that_draw_from_a_generator_of_their_own_are_known_by_their_length(self):
+        sets = [Made(lambda _: np.random.default_rng().random(), length) for length in (9, 9, 10)]
+        same, again, other = map(dataset_fingerprint, sets)
+        assert same == again != other
+
+    def test_counters_caches_and_files_are_as_before(self):
+        class Lazy(Made):
+            def __getitem__(self, index):
+                self.calls, self.file = self.calls + 1, self.file or object()
+                return super().__getitem__(index)
+
+        data = Lazy(int)
+        data.calls, data.file = 0, None
+        dataset_fingerprint(Subset(data, range(9)))
+        assert (data.calls, data.file) == (0, None)
+
     def test_is_the_same_in_another_process(self):
         program = (
             "import torch\nfrom tutelage.data.fingerprint import content\n"
@@ -218,6 +250,112 @@ class TestFingerprintOfOtherSets:
             [sys.executable, "-c", program], capture_output=True, text=True, check=True
         ).stdout
         assert printed.strip() == content({"a": (torch.arange(3), {"x", "y", "z"}), "b": "text"})
+
+
+class Scale:
+    def __init__(self, by):
+        self.by, self.seen = by, ["/here/a.png"]
+
+
+class Wide(nn.Module):
+    def __init__(self, scale, extra=None, mean=0.0):
+        super().__init__()
+        self._scale, self.extra, self.calls = scale, extra, 0
+        self.layer = nn.Linear(2, 2)
+        self.register_buffer("mean", torch.tensor(mean), persistent=False)
+
+    def forward(self, inputs):
+        self.calls += 1
+        self.cache = inputs
+        return self.layer(inputs) * self._scale
+
+
+class TestDeclared:
+    @pytest.mark.parametrize(
+        ("value", "expected"),
+        [
+            ((1, [2.5, None]), [1, [2.5, None]]),
+            ({1: float("inf")}, {"1": "inf"}),
+            (np.float32(0.5), 0.5),
+            ({"b", "a"}, ["a", "b"]),
+            (Path("/data/train.csv"), "train.csv"),
+            (torch.float16, "torch.float16"),
+            (partial(torch.optim.SGD, lr=0.1), {"of": "torch.optim.sgd.SGD", "lr": 0.1}),
+            (Scale(2), {"of": f"{__name__}.Scale", "by": 2, "seen": ["a.png"]}),
+        ],
+    )
+    def test_is_plain_data(self, value, expected):
+        assert declared(value) == expected
+        assert identity(value) == identity(value)
+
+    def test_functions_go_by_their_names(self):
+        def made(by):
+            def scaled(x):
+                return by * x
+
+            return scaled
+
+        assert identity(made(1)) == identity(made(2)) != identity(made)
+
+    def test_tensors_and_cycles(self):
+        assert declared(torch.zeros(2, 3), "none") == "float32[2, 3]"
+        assert identity(torch.zeros(2)) != identity(torch.ones(2))
+        value = Scale(1)
+        value.by = value
+        assert declared(value)["by"] == "itself"
+
+    def test_fitted_estimators_by_what_they_learned(self):
+        from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415
+
+        forests = [
+            RandomForestClassifier(3, random_state=seed).fit(X, Y).predict_proba
+            for seed in (0, 0, 1)
+        ]
+        same, again, other = map(identity, forests)
+        assert same == again != other
+
+
+class TestModelIdentity:
+    def test_of_use_it_does_not_change(self):
+        model = Wide(2)
+        before = model_identity(model)
+        model(torch.zeros(1, 2))
+        assert model_identity(model) == before == model_identity(copy.deepcopy(model))
+        assert model_identity(torch.compile(model, backend="eager")) == before
+
+    def test_it_changes_with_arguments_architecture_and_weights(self):
+        torch.manual_seed(0)
+        models = [Wide(2), Wide(3), Wide(2, nn.ReLU()), Wide(2, nn.GELU()), Wide(2)]
+        models += [nn.TransformerEncoderLayer(8, heads) for heads in (2, 4)]
+        assert len(set(map(model_identity, models))) == len(models)
+        shapes = [model_identity(each, weights=False) for each in models]
+        assert shapes[0] == shapes[4]
+        assert len(set(shapes)) == len(models) - 1
+        model = Wide(2)
+        before = model_identity(model)
+        model.mean += 1
+        assert model_identity(model) != before
+
+
+class TestLoaders:
+    def test_by_data_sizes_sampler_and_collation(self):
+        def halved(examples):
+            return torch.utils.data.default_collate(examples)
+
+        data, weights = TensorDataset(X, Y), [1.0] * 99
+        loaders = [
+            DataLoader(data, 8),
+            DataLoader(data, 9),
+            DataLoader(data, 8, shuffle=True),
+            DataLoader(data, 8, collate_fn=halved),
+            DataLoader(TensorDataset(X + 1, Y), 8),
+            DataLoader(data, 8, sampler=WeightedRandomSampler([*weights, 1.0], 100)),
+            DataLoader(data, 8, sampler=WeightedRandomSampler([*weights, 2.0], 100)),
+        ]
+        before = [declared_data(each) for each in loaders]
+        assert all(before.count(each) == 1 for each in before)
+        list(loaders[2])
+        assert declared_data(loaders[2]) == before[2]
 
 
 class TestRandomExamples:
