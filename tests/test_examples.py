@@ -1,5 +1,6 @@
 """The examples run and give the results that they claim."""
 
+import copy
 import runpy
 from functools import partial
 from pathlib import Path
@@ -98,9 +99,41 @@ def test_lightning_module():
 
 
 def test_hugging_face_trainer():
+    """It saves the student with its config, and evaluates it."""
     pytest.importorskip("transformers")
     result = run("hugging_face_trainer")
     assert result["after"] < result["before"] / 4
+    assert result["agreement"] > 0.9 > result["agreement before"]
+    assert result["loaded"]
+
+
+@pytest.mark.parametrize("missing", [0, 4])
+def test_accumulated_batches_of_the_trainer_have_the_step_of_one(missing, tmp_path):
+    """Also where the last of them is smaller."""
+    transformers = pytest.importorskip("transformers")
+    example = runpy.run_path(str(EXAMPLES / "hugging_face_trainer.py"))
+    torch.manual_seed(0)
+    teacher, first = example["bert"](1).eval(), example["bert"](1)
+    for part in first.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+    tokens = torch.randint(0, 50, (16 - missing, 6))
+    examples = [{"input_ids": each, "labels": each[0] % 3} for each in tokens]
+    weights = []
+    for size, accumulation in ((16, 1), (8, 2)):
+        student = copy.deepcopy(first)
+        arguments = transformers.TrainingArguments(
+            output_dir=str(tmp_path), max_steps=1, per_device_train_batch_size=size,
+            gradient_accumulation_steps=accumulation, optim="sgd", learning_rate=0.5,
+            max_grad_norm=0.0, report_to=[], save_strategy="no", disable_tqdm=True, use_cpu=True,
+            dataloader_pin_memory=False,
+        )  # fmt: skip
+        example["DistillationTrainer"](
+            student, teacher, tl.HardLabels() + tl.SoftTargets(2), args=arguments,
+            train_dataset=examples,
+        ).train()  # fmt: skip
+        weights.append(student.state_dict())
+    torch.testing.assert_close(*weights, rtol=1e-4, atol=1e-6)
 
 
 def test_fine_tuned_encoder(tmp_path, monkeypatch):
