@@ -10,12 +10,14 @@ from tutelage.layers.blocks import blocks, map_every_nth, map_first, map_last, m
 from tutelage.layers.observe import evaluating, observe
 from tutelage.layers.output import ByWord, Output
 from tutelage.layers.prepared import ImageInputs, Prepared, TextInputs
+from tutelage.layers.rescaled import Rescaled
 
 __all__ = [
     "ByWord",
     "ImageInputs",
     "Output",
     "Prepared",
+    "Rescaled",
     "TextInputs",
     "blocks",
     "evaluating",

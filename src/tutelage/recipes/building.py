@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import torch
 from pydantic import BaseModel, RootModel
-from torch import nn
+from torch import Tensor, nn
 
 from tutelage import references
 from tutelage.data import Chain, randomness
@@ -23,7 +23,7 @@ from tutelage.datasets import DataOptions, Splits, TableInputs
 from tutelage.datasets import load_data as load_by_reference
 from tutelage.datasets.python_data import is_python
 from tutelage.errors import ArgumentError, DataError, RecipeError, TutelageError, in_short
-from tutelage.layers import ImageInputs, Prepared, TextInputs
+from tutelage.layers import ImageInputs, Prepared, Rescaled, TextInputs
 from tutelage.nested import describe
 from tutelage.objectives import Objective
 from tutelage.recipes.kept_layers import kept_student, spread
@@ -85,6 +85,7 @@ class Builder:
         table_inputs: The preprocessing of rows, of a student that is already trained; None to fit
             it to the data.
         outputs: The number of a student's outputs, where the data has no labels that tell it.
+        scale: Mean and deviation of the values that students learn; None to leave them.
         layer_map: Which layer of the teacher each layer of the student is; None if it is not made
             from these.
     """
@@ -100,6 +101,7 @@ class Builder:
     teacher: Any = None
     table_inputs: TableInputs | None = None
     outputs: int | None = None
+    scale: tuple[Tensor, Tensor] | None = None
     layer_map: Mapping[str, str] | None = None
 
     @contextmanager
@@ -305,7 +307,8 @@ class Builder:
         if isinstance(root, ModelName):
             with self.at(place):
                 check_student(dotted(place), root.root, self.tokens)
-                return self.maker(dotted(place), root.root, self.number_of_outputs())
+                maker = self.maker(dotted(place), root.root, self.number_of_outputs())
+                return self._scaled(maker) if is_python(root.root) else maker
         make, arguments, place = self._named(root, place)
         with self.arguments_at(place):
             if "teacher" not in parameters(make):
@@ -313,9 +316,25 @@ class Builder:
                 if ":" not in place[-1]:
                     with _sizes():
                         self.made(maker)  # before it is made for each seed of a study
-                return maker
+                return self._scaled(maker)
             kept = self._of_teacher(make, root, arguments)
             return kept if isinstance(kept, nn.Module) else kept.student
+
+    def _scaled(self, maker: Callable[[], Any]) -> Callable[[], Any]:
+        """Return what makes new networks that give values on the scale of the labels."""
+        if self.scale is None:
+            return maker
+        scale = self.scale
+
+        def make() -> Any:
+            found = maker()
+            if not isinstance(found, nn.Module) or hasattr(found, "save_pretrained"):
+                return found
+            if isinstance(found, Prepared):
+                return Prepared(Rescaled(found.wrapped, *scale), found.prepare)
+            return Rescaled(found, *scale)
+
+        return make
 
     def student(self, given: StudentSpec, place: Place) -> nn.Module:
         """Return a fresh student."""

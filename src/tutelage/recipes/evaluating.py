@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model
-from torch import nn
+from torch import Tensor, nn
 
 from tutelage.data import as_source
 from tutelage.errors import ArgumentError, DataError, RunFolderError
@@ -96,9 +96,22 @@ def models_of(job: Job) -> dict[str, Any]:
     trained = job.out / "student.safetensors"
     if trained.exists():
         job.map_layers(teacher if job.tuned is None else job.tuned)
+        job.build.scale = _scale_in(trained)
         found["student"] = _loaded(job.student(), trained)
         check_student(job.out, found["student"], job.data, job.build.tokens)
     return found
+
+
+def _scale_in(weights: Path) -> tuple[Tensor, Tensor] | None:
+    """Return mean and deviation of the values that a student learned, if it was scaled."""
+    try:
+        with safe_open(weights, "pt") as found:
+            names = [f"target_{each}" for each in ("mean", "deviation")]
+            if not set(names) <= set(found.keys()):
+                return None
+            return found.get_tensor(names[0]), found.get_tensor(names[1])
+    except (OSError, SafetensorError):  # `_loaded` says it
+        return None
 
 
 def _loaded(model: nn.Module, path: Path) -> nn.Module:

@@ -12,10 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from tutelage.data import OnPolicy
 from tutelage.datasets import DataOptions, Splits
+from tutelage.datasets.python_data import is_python
 from tutelage.errors import ArgumentError, RecipeError
 from tutelage.objectives import Objective
 from tutelage.recipes.building import Builder, as_module, uses_teacher
@@ -25,6 +27,7 @@ from tutelage.recipes.model import ModelName, RecipeModel, resolved
 from tutelage.recipes.reading import Document, Place
 from tutelage.recipes.signatures import FROM_STUDENT, parameters
 from tutelage.recipes.student_files import write_student
+from tutelage.recipes.teacher_check import Sample, r2, sample_of, scale_of, warn_of_poor_teacher
 from tutelage.references import text_inputs_of
 from tutelage.store import TargetStore
 from tutelage.studies.kinds import on_labels
@@ -33,6 +36,8 @@ from tutelage.training import Run, distill, fine_tune, label
 from tutelage.wants import Fields
 
 _LOG = logging.getLogger(__name__)
+_SOME, _SOME_LABELS = 1000, 10_000
+"""Examples by whose labels values are scaled; more where these cost nothing."""
 
 
 class Job:
@@ -230,6 +235,51 @@ class Job:
         with self.build.at(place):
             return OnPolicy(self.data.train, **self.build.arguments(self.model.on_policy, place))
 
+    def look_at_teacher(self) -> None:
+        """Find by some examples how many outputs a student has and on which scale; warn of doubts.
+
+        Without labels both are the teacher's. A teacher that is worse than a constant is told.
+        """
+        build, data, teacher = self.build, self.data, self.teacher()
+        kind = data.kind or self._output_kind()
+        if build.tokens is not None or kind not in ("classes", "binary", "values"):
+            return
+        engine = self.settings.get("engine")
+        device = torch.device("cpu") if engine is None else engine.torch_device()
+        some = sample_of(None, data, device, _SOME_LABELS if data.form == "columns" else _SOME)
+        if some is None:
+            return
+        labels = some.labels
+        begun = (self.out / "run.json").exists()
+        if teacher is not None and (labels is None or not begun):
+            found = sample_of(teacher, data, device)
+            if found is not None and not begun:
+                warn_of_poor_teacher(found, kind)
+            if found is not None and build.number_of_outputs() is None:
+                build.outputs = found.outputs.shape[1]
+            labels = found.outputs if labels is None and found is not None else labels
+        if kind == "values" and labels is not None and self.model.standardize:
+            build.scale = scale_of(labels)
+            self._keep_scale_of_trained(device)
+
+    def _output_kind(self) -> str | None:
+        """Return what the student's outputs are, as the objectives read them."""
+        stages = self.objectives.get("stages")
+        found = stages[-1].objective if stages else self.objectives.get("objective")
+        return None if found is None else found.output_kind
+
+    def _keep_scale_of_trained(self, device: torch.device) -> None:
+        """Leave the outputs of a student that predicts the labels already, as it was trained to."""
+        root: Any = getattr(self.model.student, "root", None)
+        if not isinstance(root, ModelName) or not is_python(root.root):
+            return
+        scale, self.build.scale = self.build.scale, None
+        found = sample_of(self.student(), self.data, device)
+        labels = None if found is None else found.labels
+        known = found is not None and labels is not None
+        if not (known and labels.numel() == found.outputs.numel() and _explains(found)):
+            self.build.scale = scale
+
     def student(self) -> nn.Module:
         """Return a fresh student, which may be made from the teacher's layers."""
         if self.model.student is None:
@@ -245,6 +295,7 @@ class Job:
             self._check_tokens()
         teacher = self.teacher()
         self._check_tokens()
+        self.look_at_teacher()
         student = self.student()
         if self.model.label is not None:
             splits = ("train",) if self.data.val is None else ("train", "val")
@@ -325,6 +376,11 @@ class Job:
         return RecipeError(
             f"{self.document.source}: `{key}` must be given; add `{key}:`, {example}"
         )
+
+
+def _explains(sample: Sample) -> bool:
+    labels: Any = sample.labels
+    return r2(sample.outputs, labels.reshape(sample.outputs.shape).float()) > 0
 
 
 def _by_name(data: Splits) -> bool:

@@ -433,6 +433,11 @@ class RecipeModel(Section):
     training: TrainingSection | None = Field(  # pyright: ignore[reportInvalidTypeForm]
         default=None, description="Settings of the training, as of tl.distill."
     )
+    standardize: bool = Field(
+        default=True,
+        description="Train a new student of values on standardised ones; what it returns is in the "
+        "units of the labels.",
+    )
     on_policy: OnPolicySection | None = Field(  # pyright: ignore[reportInvalidTypeForm]
         default=None,
         description="Let the student write texts from the data's prompts, as tl.OnPolicy does.",

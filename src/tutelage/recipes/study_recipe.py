@@ -38,6 +38,7 @@ def carry_out_study(job: Job) -> Study:
     if training.steps is not None:
         shared.pop("epochs", None)
     teacher = job.teacher()
+    job.look_at_teacher()
     with _layers_of(job, job.model.student, given.sweep, ("student",)):
         arms = _arms(job, given.arms, ("study", "arms"), given.sweep) or _default_arms(job)
         controls = _arms(job, given.controls, ("study", "controls"), given.sweep)
