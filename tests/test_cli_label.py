@@ -71,7 +71,8 @@ def test_the_store_is_that_of_the_function(data, words, options, source, tmp_pat
     assert done.exit_code == 0, done.output
     views = options.get("views", 1)
     assert done.stdout.startswith(f"Targets: {out} (40 examples, views: {views}, ")
-    module = sys.modules[source.stem]
+    files = {getattr(each, "__file__", None): each for each in [*sys.modules.values()]}
+    module = files[str(source)]
     tl.label(
         module.net,
         getattr(module, data)(),
