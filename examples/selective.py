@@ -71,7 +71,7 @@ class HalfKnowing(nn.Module):
 
     def __init__(self, rule: Tensor) -> None:
         super().__init__()
-        self.register_buffer("rule", rule)
+        self.rule = nn.Buffer(rule)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits."""
