@@ -933,3 +933,12 @@ def test_numbers_that_are_written_as_texts_are_told(tmp_path):
     (tmp_path / "a.csv").write_text("x,y\n$1,a\n?,b\n$3,a\n")
     splits = load_data("data", {"train": str(tmp_path / "a.csv"), "label": "y"})
     assert splits.warnings[0].startswith("read as numbers: 'x' (such as '$1'; missing where '?')")
+
+
+def test_dots_that_may_be_between_thousands_are_told(tmp_path):
+    (tmp_path / "a.csv").write_text("x;y\n1.234;a\n2.500;b\n900;a\n")
+    options = {"train": str(tmp_path / "a.csv"), "label": "y"}
+    assert "if the dots are between thousands" in load_data("data", options).warnings[0]
+    named = load_data("data", {**options, "read": {"thousands": "."}})
+    assert named.train[:][0][:, 0].tolist() == [1234, 2500, 900]
+    assert not named.warnings

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from sklearn.datasets import load_wine
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -48,3 +49,18 @@ def test_boosted_trees_teach_a_network(tmp_path):
     assert accuracy > 0.9
     assert list(run.student.state_dict()) == list(network.state_dict())
     assert splits.warnings == ()
+
+
+def test_an_exported_student_takes_its_inputs_alone(tmp_path):
+    """Identifiers are in the rows, for teachers, but not in the file of the student."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    lines = [f"{at},{at * 7 % 5 + 0.5},{'ab'[at % 2]}" for at in range(40)]
+    (tmp_path / "a.csv").write_text("\n".join(["id,x,y", *lines]))
+    splits = load_data("data", {"train": str(tmp_path / "a.csv"), "label": "y"})
+    inputs = splits.table_inputs()
+    student = tl.layers.Prepared(nn.Linear(inputs.features, 2), inputs)
+    tl.export(student, splits.train, tmp_path / "a.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
+    rows = splits.train[:][0]
+    (found,) = session.run(None, {"input": rows[:, splits.columns.used].numpy()})
+    np.testing.assert_allclose(found, student(rows).detach(), rtol=1e-4, atol=1e-5)

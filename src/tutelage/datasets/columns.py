@@ -54,7 +54,7 @@ class Column:
     _seen: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     """Categories that are not those of training, with their codes; texts by their number or day."""
 
-    def encode(self, cells: pd.Series[Any]) -> NDArray[np.float64]:
+    def encode(self, cells: pd.Series) -> NDArray[np.float64]:
         """Return cells as numbers, codes or days; NaN for missing ones and what is no number.
 
         A category that the training file does not have gets a code behind its categories.
@@ -82,7 +82,7 @@ class Column:
             found = np.append(numbers, np.nan)[places]
         return np.where(np.isinf(found), np.nan, found)
 
-    def decode(self, values: NDArray[np.float64]) -> pd.Series[Any]:  # noqa: PLR0911 - by dtype
+    def decode(self, values: NDArray[np.float64]) -> pd.Series:  # noqa: PLR0911 - by dtype
         """Return what `encode` had, with the dtype that pandas gave the training file."""
         import pandas as pd  # noqa: PLC0415 - heavy
 
@@ -114,7 +114,9 @@ class Column:
             exact = [self._seen.get(each, each) for each in values.tolist()]
             return pd.Series(as_array(exact)).astype(dtype)
         if pd.api.types.is_extension_array_dtype(dtype):
-            return pd.Series(pd.array(np.where(absent, None, values), dtype=dtype))
+            cells = pd.array(values, dtype=dtype)
+            cells[absent] = pd.NA
+            return pd.Series(cells)
         return pd.Series(values if absent.any() and kind != "f" else values.astype(dtype))
 
     @cached_property
@@ -343,7 +345,7 @@ class Columns:
 
 
 def fitted(  # noqa: C901, PLR0911 - one kind after the other
-    cells: pd.Series[Any], label: Hashable, as_category: bool
+    cells: pd.Series, label: Hashable, as_category: bool
 ) -> tuple[Column, str, str]:
     """Return what a column is; why nothing can be learnt from it, or ""; and how it is read.
 
@@ -352,8 +354,10 @@ def fitted(  # noqa: C901, PLR0911 - one kind after the other
         label: How pandas calls it.
         as_category: Whether its numbers are categories.
     """
-    name, dtype = str(label).strip(), cells.dtype
-    missing = cells[cells.isna()].iloc[0] if dtype.kind == "O" and cells.isna().any() else np.nan
+    name = str(label).strip()
+    dtype: Any = cells.dtype
+    absent = cells.isna()
+    missing = cells.iloc[int(absent.argmax())] if dtype.kind == "O" and absent.any() else np.nan
     column = Column(name, "number", label=label, dtype=dtype, missing=missing)
     present = cells.dropna()
     if not len(present):
@@ -383,7 +387,7 @@ def fitted(  # noqa: C901, PLR0911 - one kind after the other
     return whole, _why_texts(name, values, len(present)), ""
 
 
-def _why_number(name: str, present: pd.Series[Any]) -> str:
+def _why_number(name: str, present: pd.Series) -> str:
     """Return why a column of numbers names rows: it counts them, or is called so and differs."""
     if present.dtype.kind not in "iu" or not present.is_unique:
         return ""
@@ -435,7 +439,7 @@ def _as_dates(values: Sequence[Any]) -> tuple[str, str | None] | None:
     return date_format(texts) if texts and all(isinstance(each, str) for each in texts) else None
 
 
-def factorized(cells: pd.Series[Any]) -> tuple[NDArray[np.int64], list[Any]]:
+def factorized(cells: pd.Series) -> tuple[NDArray[np.int64], list[Any]]:
     """Return the place of each cell among the different values, −1 for missing, and these."""
     import pandas as pd  # noqa: PLC0415 - heavy
 
@@ -458,7 +462,7 @@ def as_array(values: Sequence[Any]) -> NDArray[Any]:
     return found
 
 
-def as_series(values: Sequence[Any]) -> pd.Series[Any]:
+def as_series(values: Any) -> pd.Series:
     """Return a column of objects."""
     import pandas as pd  # noqa: PLC0415 - heavy
 

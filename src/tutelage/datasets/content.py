@@ -59,7 +59,7 @@ class Content:
         """The names of the columns, without spaces around them."""
         return [str(each).strip() for each in self.frame.columns]
 
-    def column(self, option: str, name: str) -> pd.Series[Any]:
+    def column(self, option: str, name: str) -> pd.Series:
         """Return a column.
 
         Raises:

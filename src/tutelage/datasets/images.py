@@ -47,7 +47,7 @@ class Item(NamedTuple):
     """An image of a data set of torchvision, which loads it itself."""
 
     dataset: Any
-    index: int
+    place: int
 
 
 Source = Path | bytes | Member | Item | np.ndarray
@@ -80,7 +80,7 @@ def opened(source: Source) -> Image:
     """Return an image, of which only the header is read if it is encoded."""
     images = pillow("data")
     if isinstance(source, Item):
-        return source.dataset[source.index][0]
+        return source.dataset[source.place][0]
     if isinstance(source, np.ndarray):
         return images.fromarray(np.ascontiguousarray(source))
     return images.open(source if isinstance(source, Path) else io.BytesIO(content_of(source)))
@@ -115,7 +115,7 @@ class Pictures(Dataset[Any]):
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        sources: Sequence[Source] | NDArray[np.uint8],
         names: Sequence[str],
         size: tuple[int, int] | None = None,
         rows: NDArray[np.int64] | None = None,

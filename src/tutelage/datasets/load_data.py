@@ -30,6 +30,7 @@ from tutelage.errors import ArgumentError, DataError, some_of
 if TYPE_CHECKING:
     import pandas as pd
 
+_TEXTS = ("str", "string", "object", "category")
 _ORDER = ("train", "unlabelled", "val", "test")
 
 
@@ -202,8 +203,15 @@ class Reader:
         others = (*options.labels, options.split.column)
         kept = [at for at, name in enumerate(train.names) if name not in others]
         unused = {*options.omit, options.domain, options.split.group} - {None}
+        told = options.read.get("dtype")
+        texts = (
+            [name for name, each in told.items() if each in _TEXTS]
+            if isinstance(told, dict)
+            else []
+        )
+        categories = {*options.categories, *map(str, texts)}
         found = Columns.fit(
-            train.frame.iloc[:, kept], options.columns, unused, options.categories, options.missing
+            train.frame.iloc[:, kept], options.columns, unused, categories, options.missing
         )
         if not found.used:
             raise DataError(
@@ -321,7 +329,9 @@ def _parts(contents: dict[str, Content], reader: Reader, notes: list[str]) -> di
     options, train, targets = reader.options, contents["train"], reader.targets
     inputs = {name: reader.inputs(each, notes) for name, each in contents.items()}
     labels: dict[str, Tensor | None] = dict.fromkeys(contents)
-    for name, each in contents.items() if targets is not None else ():
+    for name, each in contents.items():
+        if targets is None:
+            break
         known = name != "unlabelled"
         labels[name] = targets.encode(each, notes) if known else targets.unknown(len(each))
     rows = {name: (name, np.arange(len(each))) for name, each in contents.items()}

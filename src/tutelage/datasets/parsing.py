@@ -153,7 +153,7 @@ def _swapped(form: str) -> str:
     return form.translate({ord("d"): "m", ord("m"): "d"})
 
 
-def dates_of(cells: pd.Series[Any], form: str | None) -> pd.Series[Any]:
+def dates_of(cells: pd.Series, form: str | None) -> pd.Series:
     """Return dates in UTC, without a zone; NaT for what is none.
 
     Args:

@@ -132,13 +132,13 @@ def read_table(  # noqa: C901, PLR0912 - a format each
     if any(frame.index.names):
         frame = frame.reset_index()
     for name in frame.columns if missing else ():
-        absent = frame[name].isin([*missing, *_as_numbers(missing)])
+        absent = frame[name].isin([*missing, *_as_numbers(missing)]).to_numpy()
         if absent.any():
             frame[name] = frame[name].mask(absent)
-    blank = frame.isna().all(axis=1)
+    blank = frame.isna().to_numpy().all(axis=1)
     if blank.any():
         reading.notes.append(f"{int(blank.sum()):,} empty rows of {path.name} are left out")
-        frame = frame[~blank]
+        frame = frame.iloc[~blank]
     if not len(frame) or not len(frame.columns):
         raise DataError(f"`{argument}` must have at least one row, got {path} with none; fill it")
     return frame.reset_index(drop=True)
@@ -190,7 +190,8 @@ def _encoding(content: bytes, path: Path, notes: list[str]) -> str:
 
 
 def _csv(path: Path, reading: Reading) -> pd.DataFrame:
-    content, read, notes, label = _content(path), reading.read, reading.notes, reading.label
+    content, read = _content(path).rstrip(b"\x1a"), reading.read
+    notes, label = reading.notes, reading.label
     if not read.get("encoding"):
         read["encoding"] = _encoding(content, path, notes)
     sample = content[: 2 * _SAMPLE].decode(read["encoding"], errors="ignore")[:_SAMPLE]
@@ -252,12 +253,21 @@ def _find_form(  # noqa: C901 - one after the other
     joined = "\n".join(lines)
     if len(sep) == 1 and re.search(rf'{re.escape(sep)} +"', joined):
         read.setdefault("skipinitialspace", True)
-    if sep in (";", "\t", "|") and "decimal" not in read:
-        cells = [cell.strip(' "') for line in lines[1:] for cell in line.split(sep) if "," in cell]
-        plain = [each for each in cells if re.fullmatch(r"[+-]?[\d.]*\d,\d+", each)]
-        if plain and 2 * len(plain) > len(cells) and (sep == ";" or decimal_mark(plain) == ","):
+    if sep in (";", "\t", "|") and read.keys().isdisjoint(("decimal", "thousands")):
+        cells = [cell.strip(' "') for line in lines[1:] for cell in line.split(sep)]
+        commas = [each for each in cells if "," in each]
+        plain = [each for each in commas if re.fullmatch(r"[+-]?[\d.]*\d,\d+", each)]
+        dotted = [each for each in cells if re.fullmatch(r"[+-]?\d+\.\d+", each)]
+        if plain and 2 * len(plain) > len(commas) and (sep == ";" or decimal_mark(plain) == ","):
             read["decimal"] = ","
             reading.how.append(f"{path.name} has commas before decimals")
+        elif (
+            sep == ";" and dotted and all(re.fullmatch(r"\d{1,3}\.\d{3}", each) for each in dotted)
+        ):
+            reading.notes.append(
+                f"{path.name} has numbers such as {dotted[0]}, read as ones with decimals; if the "
+                'dots are between thousands, write read: {thousands: "."}'
+            )
 
 
 def _is_above(line: str, sep: str, usual: int) -> bool:

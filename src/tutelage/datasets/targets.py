@@ -53,7 +53,8 @@ class Targets:
             DataError: There is no such column, it has no labels, or one class.
             ArgumentError: `classes` are given where labels are columns of binary labels or values.
         """
-        names, kind, classes = options.labels, options.kind, options.classes
+        names: Any = options.labels
+        kind, classes = options.kind, options.classes
         columns = [content.column("label", each) for each in names]
         present = [_present(each, name, content) for each, name in zip(columns, names, strict=True)]
         if len(names) == 1 and (kind == "tags" or _holds_lists(present[0])):
@@ -248,7 +249,7 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(values, key=lambda each: (values[each], each)))
 
 
-def _numeric(cells: pd.Series[Any]) -> bool:
+def _numeric(cells: pd.Series) -> bool:
     return cells.dtype.kind in "biuf"
 
 
@@ -263,22 +264,21 @@ def _listed(cell: Any) -> list[Any]:
     )
 
 
-def _holds_lists(cells: pd.Series[Any]) -> bool:
+def _holds_lists(cells: pd.Series) -> bool:
     return cells.dtype.kind == "O" and any(map(is_list, cells[:100]))
 
 
-def _present(cells: pd.Series[Any], name: str, content: Content) -> pd.Series[Any]:
+def _present(cells: pd.Series, name: str, content: Content) -> pd.Series:
     """Return the cells that hold a label: not missing, and not −100.
 
     Raises:
         DataError: There are none.
     """
-    found = (
-        cells[~cells.map(is_missing).to_numpy(dtype=bool)]
-        if cells.dtype.kind == "O"
-        else cells.dropna()
-    )
-    found = found[(found != UNLABELLED).to_numpy()] if _numeric(found) else found
+    objects = cells.dtype.kind == "O"
+    absent = cells.map(is_missing) if objects else cells.isna()
+    found: pd.Series = cells.iloc[~absent.to_numpy(dtype=bool)]
+    if _numeric(found):
+        found = found.iloc[(found != UNLABELLED).to_numpy(dtype=bool)]
     if not len(found):
         raise DataError(
             f"the label column {name!r} must hold labels, got {content.name} with none; correct "
@@ -288,7 +288,7 @@ def _present(cells: pd.Series[Any], name: str, content: Content) -> pd.Series[An
 
 
 def _kind(  # noqa: PLR0911 - one kind after the other
-    present: Sequence[pd.Series[Any]], is_table: bool
+    present: Sequence[pd.Series], is_table: bool
 ) -> tuple[Kind, str]:
     """Return the kind of labels by their form, and how it was inferred."""
     if len(present) > 1:
@@ -314,7 +314,7 @@ def _kind(  # noqa: PLR0911 - one kind after the other
     return "values", f" ({count:,} different integers; kind: classes if they are classes)"
 
 
-def _class_names(name: str, cells: pd.Series[Any], table: str, inferred: bool) -> tuple[str, ...]:
+def _class_names(name: str, cells: pd.Series, table: str, inferred: bool) -> tuple[str, ...]:
     found = in_order({as_text(each) for each in factorized(cells)[1]})
     if len(found) < _MIN_TWO:
         raise DataError(

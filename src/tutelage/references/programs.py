@@ -169,7 +169,7 @@ class OnnxModel:
 
     def fingerprint(self) -> str:
         """Return a hash of the file and its weights, with the preprocessing."""
-        columns = "" if self.columns is None else identity(self.columns)
+        columns = "" if self.columns is None else identity(self.columns.as_json())
         return f"onnx {self.digest} {self.output_name} {self.prepare!r} {columns}"
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -90,7 +90,7 @@ class TableModel:
 
     def fingerprint(self) -> str:
         """Return the name, a hash of the model's file, and what its rows are."""
-        columns = "" if self.columns is None else identity(self.columns)
+        columns = "" if self.columns is None else identity(self.columns.as_json())
         return f"{self.name} {self.digest} {columns}"
 
 
