@@ -18,9 +18,9 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset, TensorDataset
-from tutelage.data.domains import Domains
 
 import tutelage as tl
+from tutelage.data.sets import Domains
 from tutelage.evaluation import Interval
 
 SPECIALISTS, GENERALIST = "specialists", "generalist"

@@ -48,3 +48,7 @@ class RowMean(WeightedSum):
             each.weight_by_rows = True
             weighted.append((term.weight, each))
         super().__init__(weighted)
+        self._of_one = not isinstance(objective, WeightedSum)
+
+    def __repr__(self) -> str:
+        return repr(self.terms()[0].objective) if self._of_one else super().__repr__()

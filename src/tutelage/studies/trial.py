@@ -22,6 +22,7 @@ from tutelage.studies.outputs import source_of
 from tutelage.studies.plan import StudyPlan
 from tutelage.teachers import Live
 from tutelage.training import Run, distill, fit
+from tutelage.training.folder import returning_in_silence
 
 TRAIN_SAMPLE, TRAIN_TEXTS = 2048, 128
 _BATCH = 32
@@ -67,15 +68,16 @@ def train(plan: StudyPlan, planned: Planned, out: Path) -> Trained:
     settings = plan.settings(arm, planned.seed, data)
     student = plan.first_student(arm, planned.seed)
     teacher, val = plan.teacher_of(arm), plan.val if plan.training.keep_best else None
-    if arm.run is not None:
-        trial = Trial(
-            planned.seed, student, teacher, data, val, out, settings, dict(planned.setting)
-        )
-        with randomness.preserved():
-            randomness.seed_everything(planned.seed)
-            found = arm.run(trial)
-    else:
-        found = _run(plan, arm, student, {"train": data, "val": val, "out": out}, settings)
+    with returning_in_silence():  # a study says itself which of its trials are finished
+        if arm.run is not None:
+            trial = Trial(
+                planned.seed, student, teacher, data, val, out, settings, dict(planned.setting)
+            )
+            with randomness.preserved():
+                randomness.seed_everything(planned.seed)
+                found = arm.run(trial)
+        else:
+            found = _run(plan, arm, student, {"train": data, "val": val, "out": out}, settings)
     record = _record(found) if isinstance(found, Run) else {}
     history = record.get("history", [])
     before = history[-1].get("seconds", 0.0) if history else 0.0  # of a run that was resumed

@@ -19,6 +19,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -154,9 +155,22 @@ def _refuse_foreign(path: Path) -> None:
         )
 
 
+_telling = ContextVar("telling", default=True)
+
+
+@contextmanager
+def returning_in_silence() -> Iterator[None]:
+    """Do not log that a finished run is returned, where it is the caller's own, as in studies."""
+    token = _telling.set(False)
+    try:
+        yield
+    finally:
+        _telling.reset(token)
+
+
 def tell_returned(checkpoint: Path) -> None:
     """Log that a finished run is returned, once for all processes."""
-    if os.environ.get("RANK", "0") == "0":
+    if _telling.get() and os.environ.get("RANK", "0") == "0":
         ended = time.strftime("%Y-%m-%d %H:%M", time.localtime(checkpoint.stat().st_mtime))
         logging.getLogger("tutelage").warning(
             "The run in %s was finished on %s and is returned; fresh=True trains anew.",
