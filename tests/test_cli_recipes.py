@@ -54,6 +54,17 @@ def test_distill_then_evaluate(job):
     assert "largest difference" in invoke("export", "job.yaml", "--to", "a.onnx").stdout
 
 
+def test_fresh_trains_anew(job):
+    folder = job / "runs/job"
+    assert invoke("distill", "job.yaml", "--no-report").exit_code == 0
+    first = (folder / "run.json").stat().st_mtime_ns
+    assert invoke("distill", "job.yaml", "--no-report").exit_code == 0
+    assert (folder / "run.json").stat().st_mtime_ns == first
+    assert invoke("distill", "job.yaml", "--no-report", "--fresh").exit_code == 0
+    assert (folder / "run.json").stat().st_mtime_ns > first
+    assert "fresh" not in (folder / "recipe.yaml").read_text()
+
+
 def test_an_error_of_several_lines_is_one_line():
     assert invoke("distill", "job.yaml", "--no-report").exit_code == 0
     done = invoke(

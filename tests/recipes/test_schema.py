@@ -48,7 +48,7 @@ def test_optimizers_and_schedulers_are_those_of_pytorch():
 
 def test_arguments_are_those_of_the_signatures():
     assert target_of(TrainingSection) is tl.distill
-    apart = {"teacher", "student", "train", "val", "objective", "stages", "out"}
+    apart = {"teacher", "student", "train", "val", "objective", "stages", "out", "fresh"}
     assert set(TrainingSection.model_fields) == set(parameters(tl.distill)) - apart
     for name, field in choices.ObjectiveChoice.model_fields.items():
         arguments = set(parameters(getattr(tl.objectives, name)))

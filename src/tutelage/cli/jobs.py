@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,12 +29,23 @@ Overrides = Annotated[
         "--set", metavar="KEY=VALUE", help="Replace a value, such as training.epochs=5; repeatable."
     ),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Run code that the recipe names, and code that comes with a model, without asking.",
+    ),
+]
 WithReport = Annotated[bool, typer.Option(help="Write the HTML report at the end.")]
 
 
 def distill(
     recipe: RecipeFile,
     overrides: Overrides = None,
+    trust: Trust = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Train anew where the folder holds a run.")
+    ] = False,
     report: WithReport = True,
     as_json: AsJson = False,
 ) -> None:
@@ -42,7 +54,7 @@ def distill(
     After a kill the same command resumes.
     """
     with told(as_json) as result:
-        run = read(recipe, overrides).run()
+        run = read(recipe, overrides, trust).run(fresh=fresh)
         typer.echo(str(run))
         best = next(each for each in run.history if each["epoch"] == run.best_epoch)
         folder = run.out or Path()
@@ -56,6 +68,7 @@ def distill(
 def study(
     recipe: RecipeFile,
     overrides: Overrides = None,
+    trust: Trust = False,
     report: WithReport = True,
     as_json: AsJson = False,
 ) -> None:
@@ -64,7 +77,7 @@ def study(
     After a kill the same command resumes.
     """
     with told(as_json) as result:
-        found = read(recipe, overrides).study()
+        found = read(recipe, overrides, trust).study()
         typer.echo(str(found))
         folder = found.out or Path()
         result |= {"out": folder, "results": folder / "results.json", "verdict": found.verdict}
@@ -76,18 +89,20 @@ def study(
 def evaluate(
     recipe: RecipeFile,
     overrides: Overrides = None,
+    trust: Trust = False,
     on: Annotated[str, typer.Option(help="The data: test, val or train.")] = "test",
     as_json: AsJson = False,
 ) -> None:
     """Print metrics of the teacher of a recipe, and of the student if it is trained."""
     with told(as_json) as result:
-        result.update(read(recipe, overrides).evaluate(on))
+        result.update(read(recipe, overrides, trust).evaluate(on))
         Console().print(_table(result, on))
 
 
 def export(
     recipe: RecipeFile,
     overrides: Overrides = None,
+    trust: Trust = False,
     to: Annotated[
         Path | None, typer.Option(help="The file, .onnx.", show_default="RUN/student.onnx")
     ] = None,
@@ -98,7 +113,7 @@ def export(
     The file runs without PyTorch. It takes raw images or rows of a table; of texts it takes tokens.
     """
     with told(as_json) as result:
-        found = read(recipe, overrides).export(to)
+        found = read(recipe, overrides, trust).export(to)
         typer.echo(str(found))
         result.update(vars(found))
 
@@ -113,8 +128,11 @@ def schema() -> None:
     typer.echo(json.dumps(of_recipes(), indent=1, ensure_ascii=False))
 
 
-def read(recipe: Path, overrides: list[str] | None) -> Recipe:
-    """Read a recipe; imports torch."""
+def read(recipe: Path, overrides: list[str] | None, trust: bool = False) -> Recipe:
+    """Read a recipe; imports torch.
+
+    In a terminal, one that names Python code is asked about once for each folder `out`.
+    """
     from tutelage.recipes import Recipe  # noqa: PLC0415 - imports torch
 
     log = logging.getLogger("tutelage.recipes")  # what was read of the data
@@ -122,7 +140,11 @@ def read(recipe: Path, overrides: list[str] | None) -> Recipe:
     if not log.handlers:
         log.addHandler(logging.StreamHandler())
         log.propagate = False
-    return Recipe.from_file(recipe, overrides or ())
+    found = Recipe.from_file(recipe, overrides or (), trust=trust)
+    code = found.code()
+    if code and not trust and sys.stdin.isatty() and not (found.out / "recipe.yaml").exists():
+        typer.confirm(f"{recipe} runs code: {', '.join(code)}. Run it?", abort=True, err=True)
+    return found
 
 
 def _table(metrics: Mapping[str, Mapping[str, float]], split: str) -> Table:

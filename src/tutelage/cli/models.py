@@ -32,6 +32,9 @@ def show(
             help="A model, such as file.py:name, or a folder of targets that tl.label wrote.",
         ),
     ],
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run code that comes with the model, if it needs that.")
+    ] = False,
     depth: Annotated[int, typer.Option(min=1, help="Levels of nested layers that are shown.")] = 2,
     as_json: AsJson = False,
 ) -> None:
@@ -51,7 +54,7 @@ def show(
             return
         from tutelage.recipes.describing import describe_model  # noqa: PLC0415
 
-        result.update(describe_model(name))
+        result.update(describe_model(name, trust=trust))
         _print(result, depth, Console())
 
 

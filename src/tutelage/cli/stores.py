@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 import typer
 from rich.console import Console
 
-from tutelage.cli.jobs import Overrides, read
+from tutelage.cli.jobs import Overrides, Trust, read
 from tutelage.cli.screen import AsJson, told
 from tutelage.errors import ArgumentError
 
@@ -30,6 +30,7 @@ def label(  # noqa: PLR0913 - the verb's options
     ] = None,
     *,
     overrides: Overrides = None,
+    trust: Trust = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the targets.", show_default="of a recipe: its out/targets"),
@@ -61,7 +62,7 @@ def label(  # noqa: PLR0913 - the verb's options
     with told(as_json) as result:
         if teacher.endswith((".yaml", ".yml")):
             _refuse_options(context)
-            stores = read(Path(teacher), overrides).label()
+            stores = read(Path(teacher), overrides, trust).label()
             for name, store in stores.items():
                 result[name] = _described(store)
                 typer.echo(_line(store))
@@ -106,7 +107,7 @@ def _refuse_options(context: typer.Context) -> None:
     for name in context.params:
         source = context.get_parameter_source(name)
         given = source is not None and source.name == "COMMANDLINE"
-        if given and name not in ("teacher", "overrides", "as_json"):
+        if given and name not in ("teacher", "overrides", "trust", "as_json"):
             key = _KEYS.get(name, f"label.{name}")
             raise ArgumentError(
                 f"`{name}` must be in the recipe, got it on the command line; write `{key}` there, "

@@ -190,7 +190,8 @@ class Builder:
             target = _target(name, given, place)
             if target is Retokenized:
                 read = getattr(getattr(given, "teacher", None), "root", None)
-                arguments = tokenizers(dotted(place), read, self.tokens) | arguments
+                own = tokenizers(dotted(place), read, self.tokens, trust=self.trust)
+                arguments = own | arguments
             positional = [
                 value
                 for each in parameters(target).values()
@@ -299,14 +300,14 @@ class Builder:
             _note_enlarged(argument, found, self.data)
             if Retokenized.__name__ in place:  # `call` makes one of it
                 return found
-            return read_as_student(argument, found, given.root, self.tokens)
+            return read_as_student(argument, found, given.root, self.tokens, trust=self.trust)
 
     def student_maker(self, given: StudentSpec, place: Place) -> Callable[[], Any] | nn.Module:
         """Return what makes fresh students, or one that is made from the teacher's layers."""
         root: Any = given.root
         if isinstance(root, ModelName):
             with self.at(place):
-                check_student(dotted(place), root.root, self.tokens)
+                check_student(dotted(place), root.root, self.tokens, trust=self.trust)
                 maker = self.maker(dotted(place), root.root, self.number_of_outputs())
                 return self._scaled(maker) if is_python(root.root) else maker
         make, arguments, place = self._named(root, place)

@@ -16,16 +16,20 @@ _CLASSES = 2
 _NOTE = f"Its output layer is shown for {_CLASSES} classes; in a recipe it is for those of the data"
 
 
-def describe_model(reference: str) -> dict[str, Any]:
+def describe_model(reference: str, *, trust: bool = False) -> dict[str, Any]:
     """Return what is in the model of a reference, as plain data.
+
+    Args:
+        reference: The reference.
+        trust: As of `load_model`.
 
     Raises:
         ArgumentError: The reference names no model with layers.
     """
     try:
-        found, note = load_model("MODEL", reference), ""
+        found, note = load_model("MODEL", reference, trust=trust), ""
     except ClassesNeededError:  # a recipe takes the number from its data
-        found, note = load_model("MODEL", reference, classes=_CLASSES), _NOTE
+        found, note = load_model("MODEL", reference, classes=_CLASSES, trust=trust), _NOTE
     module = found if isinstance(found, nn.Module) else as_teacher(found).module
     if module is None:
         raise ArgumentError(

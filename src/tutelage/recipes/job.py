@@ -286,8 +286,8 @@ class Job:
             raise self.missing("student", "the model to train")
         return self.build.student(self.model.student, ("student",))
 
-    def distill(self) -> Run:
-        """Distil the student."""
+    def distill(self, *, fresh: bool = False) -> Run:
+        """Distil the student; `fresh` as of `tl.distill`."""
         if self.model.objective is None and self.model.stages is None:
             raise self.missing("objective", "such as SoftTargets: {temperature: 4}")
         self.load()
@@ -307,6 +307,7 @@ class Job:
                 train=self.train(),
                 val=self.data.val,
                 out=self.out,
+                fresh=fresh,
                 **self.objectives,
                 **self.settings,
             )

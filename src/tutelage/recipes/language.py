@@ -65,9 +65,11 @@ def same_tokens(one: TextInputs, other: TextInputs) -> bool:
     return one.tokenizer.get_vocab() == other.tokenizer.get_vocab()
 
 
-def check_student(argument: str, reference: str, tokens: TextInputs | None) -> None:
+def check_student(
+    argument: str, reference: str, tokens: TextInputs | None, *, trust: bool = False
+) -> None:
     """Refuse a student of another tokenizer than that in whose tokens the data is."""
-    own = None if tokens is None else text_inputs_of(argument, reference)
+    own = None if tokens is None else text_inputs_of(argument, reference, trust=trust)
     if tokens is not None and own is not None and not same_tokens(own, tokens):
         raise ArgumentError(
             f"`{argument}` must have the tokenizer of the recipe's student, in whose tokens the "
@@ -75,7 +77,14 @@ def check_student(argument: str, reference: str, tokens: TextInputs | None) -> N
         )
 
 
-def read_as_student(argument: str, found: Any, reference: str, tokens: TextInputs | None) -> Any:
+def read_as_student(
+    argument: str,
+    found: Any,
+    reference: str,
+    tokens: TextInputs | None,
+    *,
+    trust: bool = False,
+) -> Any:
     """Return a teacher as it reads data in the student's tokens.
 
     One with another tokenizer becomes `Retokenized`.
@@ -85,6 +94,7 @@ def read_as_student(argument: str, found: Any, reference: str, tokens: TextInput
         found: The teacher.
         reference: Of it.
         tokens: The student's; None where the data is no texts in tokens.
+        trust: As of `load_model`.
 
     Raises:
         ModelError: It is a language model, and the data has no tokens.
@@ -97,15 +107,19 @@ def read_as_student(argument: str, found: Any, reference: str, tokens: TextInput
             "labels and a student of its kind, by hf: or made of its layers; to make a classifier "
             "of it write ?task=texts behind its name and fine-tune it (fine_tune:)"
         )
-    theirs = text_inputs_of(argument, reference)
+    theirs = text_inputs_of(argument, reference, trust=trust)
     if theirs is None or same_tokens(theirs, tokens):
         return found
-    return Retokenized(found, **tokenizers(argument, reference, tokens))
+    return Retokenized(found, **tokenizers(argument, reference, tokens, trust=trust))
 
 
-def tokenizers(argument: str, reference: Any, tokens: TextInputs | None) -> dict[str, Any]:
+def tokenizers(
+    argument: str, reference: Any, tokens: TextInputs | None, *, trust: bool = False
+) -> dict[str, Any]:
     """Return the arguments of `Retokenized` that follow from teacher and student."""
-    theirs = text_inputs_of(argument, reference) if isinstance(reference, str) else None
+    theirs = None
+    if isinstance(reference, str):
+        theirs = text_inputs_of(argument, reference, trust=trust)
     if tokens is None or theirs is None:
         raise ArgumentError(
             f"`{argument}` must be a causal language model of hf: for a student of hf: and texts "

@@ -399,8 +399,8 @@ StudySection = section(
 )
 
 
-TrainingSection = section(distill, "objective", "stages")
-FineTuneSection = section(fine_tune)
+TrainingSection = section(distill, "objective", "stages", "fresh")
+FineTuneSection = section(fine_tune, "fresh")
 LabelSection = section(label, "fields")
 OnPolicySection = section(OnPolicy, "prompts", "texts")
 
@@ -493,7 +493,7 @@ def code_of(given: Any) -> Iterator[str]:
         given = {name: getattr(given, name) for name in type(given).model_fields}
     if isinstance(given, (ModelName, FunctionName, DataSpec)) and isinstance(given.root, str):
         name = code_in(given.root)
-        if name is not None and not name.startswith("tutelage.recipes.fitted:"):
+        if name is not None and not name.startswith("tutelage."):
             yield name
     elif isinstance(given, RootModel):
         yield from code_of(given.root)

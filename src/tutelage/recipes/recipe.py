@@ -16,7 +16,7 @@ from tutelage.files import writing
 from tutelage.recipes.evaluating import evaluate_models, export_student
 from tutelage.recipes.job import Job
 from tutelage.recipes.messages import recipe_error
-from tutelage.recipes.model import RecipeModel, resolved
+from tutelage.recipes.model import RecipeModel, code_of, resolved
 from tutelage.recipes.reading import Document, override, read_document, written
 from tutelage.recipes.study_recipe import carry_out_study
 from tutelage.store import TargetStore
@@ -36,6 +36,9 @@ class Recipe:
     Args:
         values: What a YAML file would contain, or the document that was read.
         name: For the default folder, `runs/NAME`.
+        trust: Whether code that comes with a model may run, as of `references.load_model`: that of
+            a repository of `hf:`, a program of torch.export, unknown types of a skops file. The
+            Python that the recipe itself names (`file.py:name`) runs in any case, see `code`.
 
     Raises:
         RecipeError: A key is unknown or missing, or a value is wrong.
@@ -45,8 +48,15 @@ class Recipe:
     'runs/recipe'
     """
 
-    def __init__(self, values: Mapping[str, Any] | Document, name: str = "recipe") -> None:
+    def __init__(
+        self,
+        values: Mapping[str, Any] | Document,
+        name: str = "recipe",
+        *,
+        trust: bool = False,
+    ) -> None:
         self.document = values if isinstance(values, Document) else Document(dict(values), "recipe")
+        self.trust = trust
         try:
             self.model = RecipeModel.model_validate(self.document.values)
         except ValidationError as error:
@@ -58,12 +68,15 @@ class Recipe:
         self.out = Path(self.model.out or f"runs/{name}").expanduser()
 
     @classmethod
-    def from_file(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    def from_file(
+        cls, path: str | Path, overrides: Sequence[str] = (), *, trust: bool = False
+    ) -> Recipe:
         """Read a recipe.
 
         Args:
             path: Of a YAML file, or of the folder of a run, which has one.
             overrides: Values that replace those of the file, such as `training.epochs=5`.
+            trust: Whether code that comes with a model may run.
 
         Raises:
             RecipeError: The file cannot be read, a key is unknown or missing, or a value is wrong.
@@ -79,20 +92,27 @@ class Recipe:
                 )
         document = read_document(path)
         override(document, overrides)
-        return cls(document, path.stem)
+        return cls(document, path.stem, trust=trust)
+
+    def code(self) -> list[str]:
+        """Return the Python that this recipe names and runs, such as `file.py:name`."""
+        return list(dict.fromkeys(code_of(self.model)))
 
     def resolved(self) -> str:
         """Return the recipe as YAML, with what was overridden and with defaults of the library."""
         values = resolved(self.model)
         return written({**values, "out": str(self.out)}, __version__)
 
-    def run(self) -> Run:
+    def run(self, *, fresh: bool = False) -> Run:
         """Distil the student, or resume that; with `fine_tune` and `label` these come first.
+
+        Args:
+            fresh: Train the student anew where the folder holds a run.
 
         Raises:
             TutelageError: As `tl.distill`; errors in the recipe name its line.
         """
-        return self._kept(self.out, self._job().distill)
+        return self._kept(self.out, lambda: self._job().distill(fresh=fresh))
 
     def study(self) -> Study:
         """Carry out the study, or resume that, in the folder `study` of the recipe's folder.
@@ -133,7 +153,7 @@ class Recipe:
         return export_student(self._job(), None if path is None else Path(path))
 
     def _job(self) -> Job:
-        return Job(self.model, self.document, self.out)
+        return Job(self.model, self.document, self.out, trust=self.trust)
 
     def _kept(self, out: Path, work: Any) -> Any:
         """Carry out work, and keep the resolved recipe beside its results.
