@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
@@ -13,7 +15,7 @@ from safetensors.torch import load_model
 from torch import Tensor, nn
 
 from tutelage.data import as_source
-from tutelage.errors import ArgumentError, DataError, RunFolderError
+from tutelage.errors import ArgumentError, DataError, RunFolderError, StoreError
 from tutelage.evaluation import evaluate
 from tutelage.evaluation.token_scores import BATCH_OF_TEXTS
 from tutelage.exporting import ABOUT, Exported, export
@@ -25,6 +27,7 @@ from tutelage.studies.kinds import on_labels, study_kind
 from tutelage.studies.outputs import truth
 from tutelage.teachers import Teacher, as_teacher
 
+_LOG = logging.getLogger(__name__)
 _SPLITS = ("test", "val", "train")
 _BATCH = 256
 
@@ -52,6 +55,7 @@ def evaluate_models(job: Job, split: str) -> dict[str, dict[str, float]]:
     source = as_source(split, data, BATCH_OF_TEXTS if texts else _BATCH)
     engine = job.settings.get("engine")
     device = torch.device("cpu") if engine is None else engine.torch_device()
+    models = _with_targets(models, split, data)
     teachers = {name: each for name, each in models.items() if name != "student"}
     teacher = next(reversed(teachers.values()), None)
     if next(iter(source.epoch(0))).labels is None:
@@ -80,6 +84,17 @@ def evaluate_models(job: Job, split: str) -> dict[str, dict[str, float]]:
             ).metrics
             if not is_whole:
                 found[name].pop("loss", None)
+    return found
+
+
+def _with_targets(models: Mapping[str, Any], split: str, data: Any) -> dict[str, Any]:
+    """Return models without those teachers whose stored targets are of other data."""
+    found = {}
+    for name, each in models.items():
+        try:
+            found[name] = each.for_data(split, data) if isinstance(each, Teacher) else each
+        except StoreError:
+            _LOG.info("The %s has no stored targets for `%s` and is left out.", name, split)
     return found
 
 

@@ -22,7 +22,9 @@ from tutelage.recipes.study_recipe import carry_out_study
 from tutelage.store import TargetStore
 from tutelage.studies import Study
 from tutelage.training import Run
+from tutelage.training.folder import refuse_foreign
 
+_MADE_BY = "# Made by tutelage"
 _OF_A_RUN = ("run.json", "results.json", "trials", "train")
 """Files and folders of which one is there once a run, a study or stored targets have begun."""
 
@@ -74,16 +76,17 @@ class Recipe:
         """Read a recipe.
 
         Args:
-            path: Of a YAML file, or of the folder of a run, which has one.
+            path: Of a YAML file, or of the folder of a run, which has one. The folder is then
+                `out`, wherever it was moved to.
             overrides: Values that replace those of the file, such as `training.epochs=5`.
             trust: Whether code that comes with a model may run.
 
         Raises:
             RecipeError: The file cannot be read, a key is unknown or missing, or a value is wrong.
         """
-        path = Path(path).expanduser()
+        path, folder = Path(path).expanduser(), None
         if path.is_dir():
-            path /= "recipe.yaml"
+            folder, path = path, path / "recipe.yaml"
             if not path.exists():
                 raise RecipeError(
                     f"{path.parent} must be the folder of a recipe's run, got one without "
@@ -92,7 +95,12 @@ class Recipe:
                 )
         document = read_document(path)
         override(document, overrides)
-        return cls(document, path.stem, trust=trust)
+        found = cls(document, path.stem, trust=trust)
+        moved = folder is not None and not any(each.startswith("out=") for each in overrides)
+        if folder is not None and moved and _is_ours(path):
+            inner = folder.name in ("study", "targets") and not (folder / "run.json").exists()
+            found.out = folder.parent if inner else folder
+        return found
 
     def code(self) -> list[str]:
         """Return the Python that this recipe names and runs, such as `file.py:name`."""
@@ -162,6 +170,13 @@ class Recipe:
         of a run that may prove to be another one.
         """
         path = out / "recipe.yaml"
+        if not (_is_ours(path) or _is_ours(self.out / "recipe.yaml")):
+            refuse_foreign(self.out)
+            if path.exists():
+                raise RunFolderError(
+                    f"`out` must be a folder of its own, got {out} with a recipe.yaml that is not "
+                    f"of a run; write out: {self.out / 'run'}"
+                )
         if not any((out / name).exists() for name in _OF_A_RUN):
             self._write(path)
         found = work()
@@ -177,3 +192,8 @@ class Recipe:
 
     def __repr__(self) -> str:
         return f"Recipe({self.document.source})"
+
+
+def _is_ours(recipe: Path) -> bool:
+    """Tell whether a recipe was written into the folder of its run."""
+    return recipe.is_file() and recipe.read_bytes().startswith(_MADE_BY.encode())

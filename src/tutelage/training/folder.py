@@ -66,7 +66,7 @@ class RunFolder:
         `why_not_longer` returns why the run may not continue to more epochs than it began with; an
         empty text if it may.
         """
-        _refuse_foreign(self.path)
+        refuse_foreign(self.path)
         with owned(self.path, RunFolderError):
             with writing(self.path, RunFolderError):
                 remove_drafts(self.path)
@@ -142,7 +142,7 @@ class RunFolder:
         return any(each.exists() and each.stat().st_size > 0 for each in logs)
 
 
-def _refuse_foreign(path: Path) -> None:
+def refuse_foreign(path: Path) -> None:
     """Refuse a folder that holds something else than a run."""
     if not path.is_dir() or (path / "run.json").exists():
         return
