@@ -43,6 +43,7 @@ for _command in (
     jobs.study,
     stores.label,
     jobs.evaluate,
+    jobs.predict,
     jobs.export,
     pages.report,
     models.show,

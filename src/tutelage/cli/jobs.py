@@ -118,6 +118,29 @@ def export(
         result.update(vars(found))
 
 
+def predict(
+    recipe: RecipeFile,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Data of the kind of the training data.")
+    ],
+    out: Annotated[Path, typer.Option(help="The table: .csv, .tsv, .parquet or .jsonl.")],
+    teacher: Annotated[
+        bool, typer.Option("--teacher", help="Write the teacher's predictions beside them.")
+    ] = False,
+    overrides: Overrides = None,
+    trust: Trust = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a file's rows with the predictions of the trained student beside them.
+
+    Labels may be missing. Rows keep their order and columns.
+    """
+    with told(as_json) as result:
+        found = read(recipe, overrides, trust).predict(file, out, teacher=teacher)
+        typer.echo(f"Predictions: {out} ({len(found):,} rows)")
+        result |= {"out": out, "rows": len(found), "columns": [*map(str, found.columns)]}
+
+
 def schema() -> None:
     """Print the JSON schema of recipes, by which editors complete and check them.
 

@@ -241,7 +241,7 @@ class Job:
         Without labels both are the teacher's. A teacher that is worse than a constant is told.
         """
         build, data, teacher = self.build, self.data, self.teacher()
-        kind = data.kind or self._output_kind()
+        kind = data.kind or self.output_kind()
         if build.tokens is not None or kind not in ("classes", "binary", "values"):
             return
         engine = self.settings.get("engine")
@@ -262,7 +262,7 @@ class Job:
             build.scale = scale_of(labels)
             self._keep_scale_of_trained(device)
 
-    def _output_kind(self) -> str | None:
+    def output_kind(self) -> str | None:
         """Return what the student's outputs are, as the objectives read them."""
         stages = self.objectives.get("stages")
         found = stages[-1].objective if stages else self.objectives.get("objective")
@@ -336,7 +336,7 @@ class Job:
         found = {}
         for name in splits:
             # Only training data is augmented.
-            settings = self.labelling | ({} if name == "train" else {"views": 1})
+            settings: dict[str, Any] = self.labelling | ({} if name == "train" else {"views": 1})
             with self.named(("label",)):
                 found[name] = label(
                     teacher,

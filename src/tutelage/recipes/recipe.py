@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -17,12 +17,16 @@ from tutelage.recipes.evaluating import evaluate_models, export_student
 from tutelage.recipes.job import Job
 from tutelage.recipes.messages import recipe_error
 from tutelage.recipes.model import RecipeModel, code_of, resolved
+from tutelage.recipes.predicting import predict_file
 from tutelage.recipes.reading import Document, override, read_document, written
 from tutelage.recipes.study_recipe import carry_out_study
 from tutelage.store import TargetStore
 from tutelage.studies import Study
 from tutelage.training import Run
 from tutelage.training.folder import refuse_foreign
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _MADE_BY = "# Made by tutelage"
 _OF_A_RUN = ("run.json", "results.json", "trials", "train")
@@ -148,6 +152,19 @@ class Recipe:
             TutelageError: There is no such data, or a model refuses it.
         """
         return evaluate_models(self._job(), split)
+
+    def predict(self, file: str | Path, out: str | Path, *, teacher: bool = False) -> pd.DataFrame:
+        """Write a file's rows with the student's predictions beside them; return that table.
+
+        Args:
+            file: Of the kind of the training data, with labels or without.
+            out: The table that is written: .csv, .tsv, .parquet or .jsonl.
+            teacher: Whether the teacher's predictions are beside them.
+
+        Raises:
+            TutelageError: The student is not trained yet, or the file cannot be read.
+        """
+        return predict_file(self._job(), str(file), Path(out), teacher=teacher)
 
     def export(self, path: str | Path | None = None) -> Exported:
         """Write the trained student to an ONNX file, compared with it on data of the recipe.

@@ -1,0 +1,86 @@
+"""Predictions for files: own columns kept, by the names of classes, in the units of labels."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import tutelage as tl
+from tutelage.cli import app
+
+BASE = {
+    "teacher": "tutelage.recipes.fitted:boosted_trees",
+    "student": {"mlp": {"hidden": [16]}},
+    "data": {"train": "train.csv", "label": "kind", "val": 0.2},
+    "objective": {"SoftTargets": 1},
+    "training": {"epochs": 20, "batch_size": 16, "optimizer": {"AdamW": {"lr": 0.01}}},
+}
+
+
+@pytest.fixture
+def frame(job):
+    """Rows of numbers and categories, of three kinds by the one and a price by the other."""
+    draw = np.random.default_rng(0)
+    x, town = draw.normal(0, 1, 200).round(3), draw.choice(["Bonn", "Ulm"], 200)
+    kind = np.where(x > 0.5, "high", np.where(x < -0.5, "low", "mid"))
+    price = 20000 + 5000 * x + 3000 * (town == "Ulm")
+    found = pd.DataFrame({"x": x, "town": town, "kind": kind, "price": price.round(1)})
+    found.drop(columns="price").to_csv(job / "train.csv", index=False)
+    found.drop(columns="kind").to_csv(job / "prices.csv", index=False)
+    return found
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
+def test_classes_and_probabilities_of_student_and_teacher(job, frame, suffix):
+    recipe = tl.Recipe(BASE)
+    recipe.run()
+    new = frame[["x", "town"]][::-1]
+    new.to_csv(job / "new.csv", index=False)
+    found = recipe.predict("new.csv", f"out.{suffix}", teacher=True)
+    assert [*found.columns[:3]] == ["x", "town", "prediction"]
+    assert found["x"].tolist() == new["x"].tolist()
+    assert (found["prediction"].to_numpy() == frame["kind"][::-1].to_numpy()).mean() > 0.8
+    names = [f"probability {each}" for each in ("high", "low", "mid")]
+    assert np.allclose(found[names].sum(axis=1), 1, atol=1e-5)
+    assert (found["teacher prediction"].to_numpy() == frame["kind"][::-1].to_numpy()).mean() > 0.9
+    read = {
+        "csv": pd.read_csv,
+        "tsv": lambda path: pd.read_csv(path, sep="\t"),
+        "jsonl": lambda path: pd.read_json(path, lines=True),
+        "parquet": pd.read_parquet,
+    }[suffix](job / f"out.{suffix}")
+    assert [*read.columns] == [*found.columns]
+    assert read["prediction"].tolist() == found["prediction"].tolist()
+
+
+@pytest.mark.usefixtures("frame")
+def test_values_are_in_the_units_of_their_labels():
+    values = BASE | {
+        "data": {"train": "prices.csv", "label": "price", "val": 0.2},
+        "objective": {"OutputRegression": {}},
+    }
+    recipe = tl.Recipe(values)
+    recipe.run()
+    found = recipe.predict("prices.csv", "out.csv")  # a file with labels
+    assert [*found.columns] == ["x", "town", "price", "prediction"]
+    assert np.corrcoef(found["prediction"], found["price"])[0, 1] > 0.9
+    assert (found["prediction"] > 1000).all()
+    again = recipe.predict("out.csv", "again.csv")  # which has such a column
+    assert again["student prediction"].tolist() == found["prediction"].tolist()
+
+
+@pytest.mark.usefixtures("frame")
+def test_the_command(job):
+    tl.Recipe(BASE).run()
+    arguments = ["predict", "runs/recipe", "train.csv", "--out"]
+    found = CliRunner().invoke(app, [*arguments, "out.csv"])
+    assert found.exit_code == 0, found.output
+    assert "Predictions: out.csv (200 rows)" in found.stdout
+    assert len(pd.read_csv(job / "out.csv")) == 200
+    assert "must end in one of" in CliRunner().invoke(app, [*arguments, "out.doc"]).stderr
+
+
+@pytest.mark.usefixtures("frame")
+def test_without_a_trained_student_it_says_what_to_do():
+    with pytest.raises(tl.RunFolderError, match="tutelage distill"):
+        tl.Recipe(BASE).predict("train.csv", "out.csv")
