@@ -3,7 +3,9 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
+import tutelage as tl
 from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import Output
@@ -202,3 +204,35 @@ def test_a_layer_of_the_teacher_within_an_objective_is_not_trained():
         Distiller(student, teacher, OfTheTeacher(layer))
     layer.requires_grad_(False)
     assert Distiller(student, teacher, OfTheTeacher(layer))(Batch(X)).total > 0
+
+
+@pytest.mark.parametrize("stages", [False, True])
+def test_nor_is_it_trained_in_a_run_which_copies_its_objectives(stages):
+    student, teacher = nn.Linear(3, 2), nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    objective = OfTheTeacher(teacher[-1])
+    given = {"objective": objective, "epochs": 1}
+    given = {"stages": [tl.Stage(objective, epochs=1)]} if stages else given
+    data = TensorDataset(torch.randn(8, 3))
+    with pytest.raises(ModelError, match="objective and teacher must not share what is trained"):
+        tl.distill(teacher, student, train=data, **given)
+    teacher[-1].requires_grad_(False)
+    before = teacher[-1].weight.clone()
+    run = tl.distill(teacher, student, train=data, **given)
+    kept = next(each for each in run.objective.modules() if isinstance(each, OfTheTeacher))
+    assert torch.equal(kept.head.weight, before)
+
+
+def test_a_term_of_weight_0_needs_no_gradient_and_no_labels():
+    student = nn.Sequential(nn.Linear(5, 5), nn.Linear(5, 3)).double()
+    student[0].requires_grad_(False)
+    teacher = nn.Sequential(nn.Linear(5, 5), nn.Linear(5, 3)).double()
+    match, batch = tl.FeatureMatch({"0": "0"}), Batch(X, torch.full((8,), -100))
+    with pytest.raises(ModelError, match="each loss term must train the student"):
+        distiller = Distiller(student, teacher, match + SoftTargets(2))
+        distiller.build(batch)
+        distiller.train()(batch)
+    distiller = Distiller(student, teacher, 0 * match + 0 * HardLabels() + SoftTargets(2))
+    distiller.build(batch)
+    losses = distiller.train()(batch)
+    assert losses.total.item() == pytest.approx(losses.parts["soft_targets"].item())
+    distiller.check_learned(distiller.counts(batch).tolist())

@@ -209,7 +209,8 @@ class Distiller(nn.Module):
         # A compiled graph is checked while it is traced, at no cost; so `_checked`, whose change
         # would call for another graph, is not part of it.
         if (compiling or first) and self.training and torch.is_grad_enabled():
-            wanted = {term.name: term.objective.wants.student for term in self._terms}
+            on = [term for term in self._terms if not term.is_off]
+            wanted = {term.name: term.objective.wants.student for term in on}
             check_gradients(self.student, student, wanted)
             if not compiling:
                 self._check_logits(student, teacher)
@@ -280,13 +281,15 @@ class Distiller(nn.Module):
             DataError: There was none.
         """
         for term, number in zip(self._terms, counts, strict=True):
-            if not number and term.objective.wants.labels:
+            if number or term.is_off:
+                continue
+            if term.objective.wants.labels:
                 raise DataError(
                     f"{term.objective} learns from labels, and no example of the whole epoch has "
                     "one (-100 and NaN mean unlabelled, and a transform may remove labels); label "
                     "some, or leave it out"
                 )
-            if not number and term.objective.relates_examples:
+            if term.objective.relates_examples:
                 raise DataError(
                     f"{term.objective} compares the examples of a batch, and no batch of the whole "
                     "epoch has more than one; set batch_size to 2 or more, or leave it out"

@@ -241,6 +241,11 @@ class Term:
     weight: Schedule
     objective: Objective
 
+    @property
+    def is_off(self) -> bool:
+        """Whether the weight is 0 throughout: the term is logged, and need not train anything."""
+        return isinstance(self.weight, Constant) and self.weight.value == 0
+
 
 class WeightedSum(Objective):
     """Σ_k w_k · objective_k; made by `*` and `+`, and flat: a sum in a sum becomes its terms.

@@ -25,7 +25,7 @@ from tutelage.identity import declared
 from tutelage.layers.paths import LayerPath, submodule
 from tutelage.objectives import FeatureMatch, Objective
 from tutelage.objectives._layers import checked_map
-from tutelage.teachers import AnyTeacher
+from tutelage.teachers import AnyTeacher, as_teacher
 from tutelage.training.checkpointer import save_student
 from tutelage.training.folder import RunFolder, tell_returned
 from tutelage.training.monitor import Monitor, as_monitor
@@ -146,8 +146,9 @@ def train_stages(
     for place, stage in enumerate(checked_stages(stages), 1):  # under names that can be folders
         name = re.sub(r"[^\w.-]+", "-", stage.name) or "stage"
         named[f"{place}-{name}"] = stage
+    teacher = None if sides[1] is None else as_teacher(sides[1])
     # Copied together, so that an objective of several stages is one and keeps its projectors.
-    objectives = own_copies([stage.objective for stage in named.values()], student)
+    objectives = own_copies([stage.objective for stage in named.values()], student, teacher)
     for stage, objective in zip(named.values(), objectives, strict=True):
         with _learning_only(student, stage.trainable):
             Distiller(*sides, objective)  # what the last one lacks is found before the first

@@ -14,7 +14,7 @@ from torch import nn
 from tutelage.data import randomness
 from tutelage.identity import declared
 from tutelage.objectives import Objective
-from tutelage.teachers import AnyTeacher, as_teacher
+from tutelage.teachers import AnyTeacher, Teacher, as_teacher
 from tutelage.training.checkpointer import Checkpointer
 from tutelage.training.folder import RunFolder, tell_returned
 from tutelage.training.loop import Loop
@@ -50,7 +50,7 @@ def train_run(
     student, teacher = sides[0], None if sides[1] is None else as_teacher(sides[1])
     in_stages = as_given is not None
     if as_given is None:
-        [objective] = own_copies([objective], student)
+        [objective] = own_copies([objective], student, teacher)
         as_given = declared(objective, tensors="fixed") if settings.out is not None else None
     with ExitStack() as stack:
         stack.enter_context(randomness.preserved())
@@ -105,17 +105,21 @@ def train_run(
     )
 
 
-def own_copies(objectives: Sequence[Objective], student: nn.Module) -> list[Objective]:
+def own_copies(
+    objectives: Sequence[Objective], student: nn.Module, teacher: Teacher | None
+) -> list[Objective]:
     """Return copies for one run.
 
-    An object that several of them contain stays one object, and what belongs to the student, such
-    as its last layer, stays the student's; of a teacher's layer the copy is trained, if anything.
+    An object that several of them contain stays one object, and what belongs to a model, such as
+    its last layer, stays the model's.
     What was compiled in place (`objective.compile()`) is compiled in the copy too, with PyTorch's
     usual settings.
     """
-    kept: dict[int, Any] = {}
-    if isinstance(student, nn.Module):  # anything else is refused later
-        kept = {id(part): part for part in (*student.modules(), *student.parameters())}
+    models = [] if teacher is None else [*teacher.modules()]
+    models += [student] if isinstance(student, nn.Module) else []  # anything else is refused later
+    kept: dict[int, Any] = {
+        id(part): part for model in models for part in (*model.modules(), *model.parameters())
+    }
     copies = copy.deepcopy(list(objectives), kept)
     for one, other in zip(objectives, copies, strict=True):
         if isinstance(one, Objective):  # anything else is refused later
