@@ -14,7 +14,7 @@ from tutelage.evaluation import perplexity, speculative_speedup
 from tutelage.evaluation.language import GenerationSpeed
 from tutelage.reports import read_record
 from tutelage.reports.report import record_page, report_record
-from tutelage.reports.sections.language import language_sections
+from tutelage.reports.sections.models import language_sections
 
 VAL = texts(7, 11, seed=4)
 QUIET = tl.Engine(device="cpu", progress=False)

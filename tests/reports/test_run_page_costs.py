@@ -8,7 +8,7 @@ from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from run_pages import CLASSES, INPUTS, LABELLED, VALUES, report, rows, verdict
-from tutelage.reports.sections.cost import cost_sections
+from tutelage.reports.sections.models import cost_sections
 from tutelage.training.record import record_of
 
 

@@ -25,7 +25,7 @@ from tutelage.reports.samples import (
     image_sample,
     pixels_of,
 )
-from tutelage.reports.sections.samples import samples_sections
+from tutelage.reports.sections.behaviour import samples_sections
 from tutelage.studies.outputs import truth
 from tutelage.studies.samples import samples_of
 

@@ -5,7 +5,7 @@ import torch
 
 import tutelage as tl
 from tutelage.evaluation import class_similarity, similarity_correlation
-from tutelage.reports.sections.resemblance import _in_words
+from tutelage.reports.sections.behaviour import _in_words
 from tutelage.reports.summary import resemblance, summarize
 
 

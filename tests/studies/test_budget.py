@@ -10,7 +10,7 @@ import tutelage as tl
 from tutelage.reports import read_record, render, write_record
 from tutelage.reports.conduct import Tried
 from tutelage.reports.report import record_page
-from tutelage.reports.sections.budget import budget_section
+from tutelage.reports.sections.training import budget_section
 
 SOFT = tl.SoftTargets(4)
 

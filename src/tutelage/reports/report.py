@@ -8,17 +8,20 @@ from statistics import fmean
 from tutelage.reports.numbers import counted
 from tutelage.reports.page import Highlight, Page
 from tutelage.reports.record import Record
-from tutelage.reports.sections.budget import tuned_more
-from tutelage.reports.sections.confidence import confidence_section
-from tutelage.reports.sections.cost import cost_sections
-from tutelage.reports.sections.curves import curves_section
-from tutelage.reports.sections.data import data_section, overlap_text
-from tutelage.reports.sections.language import language_sections
-from tutelage.reports.sections.outcome import outcome_sections
-from tutelage.reports.sections.parts import parts_sections
-from tutelage.reports.sections.resemblance import resemblance_section
-from tutelage.reports.sections.samples import samples_sections
-from tutelage.reports.sections.settings import settings_sections
+from tutelage.reports.sections.behaviour import (
+    confidence_section,
+    resemblance_section,
+    samples_sections,
+)
+from tutelage.reports.sections.models import cost_sections, language_sections
+from tutelage.reports.sections.outcome import outcome_sections, parts_sections
+from tutelage.reports.sections.training import (
+    curves_section,
+    data_section,
+    overlap_text,
+    settings_sections,
+    tuned_more,
+)
 from tutelage.reports.verdict import (
     against_control,
     against_teacher,
