@@ -20,7 +20,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import tutelage as tl
-from tutelage.reports.record import ArmRecord
+from tutelage.results.record import ArmRecord
 
 RECIPE = Path(__file__).parents[1] / "examples" / "specialists.yaml"
 KINDS = ("photo", "sketch")

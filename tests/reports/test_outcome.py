@@ -7,8 +7,8 @@ from typing import cast
 import pytest
 
 from tutelage.evaluation import mean_interval
-from tutelage.reports.record import ArmRecord
 from tutelage.reports.sections.outcome import spread
+from tutelage.results.record import ArmRecord
 
 
 def arm(*values: float) -> ArmRecord:

@@ -16,8 +16,9 @@ from torch.utils.data import TensorDataset
 import tutelage as tl
 from tutelage.errors import ArgumentError
 from tutelage.reports import Record, read_record
-from tutelage.reports.record import ArmRecord, TrialRecord
-from tutelage.reports.samples import (
+from tutelage.reports.sections.behaviour import samples_sections
+from tutelage.results.record import ArmRecord, TrialRecord
+from tutelage.results.samples import (
     NO_CLASS,
     ImageSample,
     TextSample,
@@ -25,7 +26,6 @@ from tutelage.reports.samples import (
     image_sample,
     pixels_of,
 )
-from tutelage.reports.sections.behaviour import samples_sections
 from tutelage.studies.outputs import truth
 from tutelage.studies.samples import samples_of
 

@@ -15,7 +15,7 @@ from tutelage.reports import (
     render_markdown,
     write_report,
 )
-from tutelage.reports.record import ArmRecord, TrialRecord
+from tutelage.results.record import ArmRecord, TrialRecord
 
 RECORD = Record("Title", None, (ArmRecord("student", (TrialRecord(),)),), "student", {}, {}, {})
 PAGE = Page("Title", "It works.", (Section("Heading", ("Text.",)),))

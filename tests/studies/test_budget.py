@@ -8,9 +8,9 @@ import torch
 
 import tutelage as tl
 from tutelage.reports import read_record, render, write_record
-from tutelage.reports.conduct import Tried
 from tutelage.reports.report import record_page
 from tutelage.reports.sections.training import budget_section
+from tutelage.results.record import Tried
 
 SOFT = tl.SoftTargets(4)
 

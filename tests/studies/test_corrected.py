@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tutelage.reports.record import ArmRecord, DecidingMetric, Record, TrialRecord
 from tutelage.reports.verdict import outcome, verdict
+from tutelage.results.record import ArmRecord, DecidingMetric, Record, TrialRecord
 from tutelage.studies.differences import Differences, Scores
 
 SEEDS, EXAMPLES, STUDIES = 5, 200, 1500

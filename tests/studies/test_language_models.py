@@ -14,7 +14,7 @@ import tutelage as tl
 from language_models import make, texts
 from tutelage import heads
 from tutelage.evaluation import BitsPerByte, Perplexity, calibration_error, paired_interval
-from tutelage.reports.models import MOST_TOKENS
+from tutelage.results.models import MOST_TOKENS
 
 QUIET = tl.Engine(device="cpu", progress=False, chunk_logits_from=16)
 TEST, VAL = texts(9, 12, seed=3), texts(5, seed=2)

@@ -16,9 +16,9 @@ from browser import look, needs_browser
 from tutelage.cli import app
 from tutelage.evaluation import Interval
 from tutelage.reports import read_record, render, write_record
-from tutelage.reports.record import ArmRecord, Comparison, DecidingMetric, TrialRecord
 from tutelage.reports.report import record_page
 from tutelage.reports.verdict import control_of, difference, shown, verdict
+from tutelage.results.record import ArmRecord, Comparison, DecidingMetric, TrialRecord
 from tutelage.studies.conclude import _primary
 
 QUIET = tl.Engine(device="cpu", progress=False)

@@ -19,10 +19,10 @@ from tutelage.errors import RunFolderError
 from tutelage.files import writing
 from tutelage.reports import Column, Page, Record, Section, Table, write_record, write_report
 from tutelage.reports.numbers import NONE, count, counted, file_size, milliseconds, points
-from tutelage.reports.record import ArmRecord, ModelRecord
 from tutelage.reports.report import record_page
 from tutelage.reports.verdict import verdict
 from tutelage.reports.writing import check_path
+from tutelage.results.record import ArmRecord, ModelRecord
 
 _UNIT_WIDTH = 9
 

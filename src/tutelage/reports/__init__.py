@@ -11,8 +11,8 @@ from tutelage.reports.page import (
     render,
     render_markdown,
 )
-from tutelage.reports.record import Record
-from tutelage.reports.writing import read_record, write_record, write_report
+from tutelage.reports.writing import write_report
+from tutelage.results.record import Record, read_record, write_record
 
 __all__ = [
     "Cell",

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from tutelage.evaluation import Interval, Reliability
 from tutelage.reports.canvas import DASHED, QUIET, canvas, legend, look_of, to_svg
 from tutelage.reports.numbers import signed, significant
-from tutelage.reports.samples import NO_CLASS, ImageSample, pixels_of
+from tutelage.results.samples import NO_CLASS, ImageSample, pixels_of
 
 MOST_BARS = 30
 """How many bars `deltas` has room for; of more, the largest losses and gains are drawn."""

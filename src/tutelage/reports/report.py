@@ -7,7 +7,6 @@ from statistics import fmean
 
 from tutelage.reports.numbers import counted
 from tutelage.reports.page import Highlight, Page
-from tutelage.reports.record import Record
 from tutelage.reports.sections.behaviour import (
     confidence_section,
     resemblance_section,
@@ -33,6 +32,7 @@ from tutelage.reports.verdict import (
     verdict,
 )
 from tutelage.reports.writing import write_report
+from tutelage.results.record import Record
 
 
 def report_record(record: Record, path: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tutelage.evaluation import Interval
 from tutelage.reports.numbers import NONE, counted, percent, points, significant, times
-from tutelage.reports.record import ArmRecord, Comparison, DecidingMetric, PartDifference, Record
+from tutelage.results.record import ArmRecord, Comparison, DecidingMetric, PartDifference, Record
 
 _TENTH_OF_A_POINT, _A_POINT = 0.001, 0.01
 _NAMES = {

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from tutelage.errors import NonFiniteError
-from tutelage.reports.conduct import Edge, Tried, Tuning
+from tutelage.results.record import Edge, Tried, Tuning
 from tutelage.studies.arm import Arm
 from tutelage.studies.carry_out import Trials
 from tutelage.studies.describe import readable_setting

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from tutelage.evaluation import Calibration
 from tutelage.objectives import Objective
-from tutelage.reports.record import ArmRecord, Comparison, PartDifference, TrialRecord
-from tutelage.reports.summary import (
+from tutelage.results.record import ArmRecord, Comparison, PartDifference, TrialRecord
+from tutelage.results.summary import (
     NO_SUMMARY,
     Summary,
     calibrate,

@@ -13,10 +13,10 @@ from statistics import fmean
 from torch import Tensor, nn
 
 from tutelage.identity import digest, model_identity
-from tutelage.reports.models import Timing, measure_models, measure_variants
-from tutelage.reports.record import ArmRecord, ModelRecord, Record
-from tutelage.reports.summary import SIMILARITY_TEMPERATURE, unmeasured_scores, versions
 from tutelage.reports.verdict import TEACHER, control_of
+from tutelage.results.models import Timing, measure_models, measure_variants
+from tutelage.results.record import ArmRecord, ModelRecord, Record
+from tutelage.results.summary import SIMILARITY_TEMPERATURE, unmeasured_scores, versions
 from tutelage.studies.collect import Collector, Finished
 from tutelage.studies.samples import Words, samples_of
 from tutelage.teachers import Live

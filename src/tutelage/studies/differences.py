@@ -19,7 +19,7 @@ from tutelage.errors import ArgumentError, TutelageError
 from tutelage.evaluation import Interval, non_inferiority, paired_interval, seeds_needed
 from tutelage.evaluation.breakdown import places
 from tutelage.objectives import Objective
-from tutelage.reports.record import Comparison, PartDifference
+from tutelage.results.record import Comparison, PartDifference
 from tutelage.signals import UNLABELLED
 from tutelage.studies.pseudo_values import PseudoValues
 from tutelage.studies.score import Scorer

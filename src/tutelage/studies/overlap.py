@@ -10,7 +10,7 @@ from typing import Any
 
 from tutelage.data import OnPolicy
 from tutelage.errors import DataError
-from tutelage.reports.conduct import Overlap
+from tutelage.results.record import Overlap
 from tutelage.studies.describe import seeded
 from tutelage.studies.examples import Examples, evaluated, is_random, train_examples, unaugmented
 from tutelage.studies.outputs import Truth

@@ -14,7 +14,7 @@ from tutelage.errors import ArgumentError
 from tutelage.evaluation import Outputs
 from tutelage.nested import first_tensor
 from tutelage.positions import rows_of
-from tutelage.reports.samples import (
+from tutelage.results.samples import (
     LEAST_SCORE,
     Box,
     ImageSample,

@@ -22,8 +22,8 @@ from tutelage.evaluation import (
 )
 from tutelage.evaluation.binary import ONE_LABEL, SEVERAL_LABELS, is_binary, right_labels
 from tutelage.objectives import Objective
-from tutelage.reports.record import FRACTIONS, DecidingMetric
-from tutelage.reports.summary import finite
+from tutelage.results.record import FRACTIONS, DecidingMetric
+from tutelage.results.summary import finite
 from tutelage.signals import Batch
 from tutelage.studies.carry_out import Done
 from tutelage.studies.kinds import StudyKind

@@ -16,7 +16,7 @@ from tutelage.data import Indexed, LoaderSource, Shard, as_dataset, randomness
 from tutelage.errors import ModelError, StoreError
 from tutelage.evaluation import Outputs, divergence, evaluate, measure
 from tutelage.evaluation.standard import with_companions
-from tutelage.reports.samples import evenly
+from tutelage.results.samples import evenly
 from tutelage.studies.arm import Arm, Trial
 from tutelage.studies.outputs import source_of
 from tutelage.studies.plan import StudyPlan

@@ -28,7 +28,7 @@ import numpy as np
 from tutelage.errors import RunFolderError
 from tutelage.files import owned, remove_drafts, write_json, writing
 from tutelage.identity import differences
-from tutelage.reports.summary import versions
+from tutelage.results.summary import versions
 
 OF_RECIPES = {"recipe.yaml", "kept_layers.json", "teacher", "targets", "student", "study"}
 """What recipes write into the folder of their run before it begins."""

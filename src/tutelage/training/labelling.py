@@ -22,7 +22,7 @@ from tutelage.identity import dataset_fingerprint
 from tutelage.layers.language import next_tokens, shift_labels_for
 from tutelage.nested import describe
 from tutelage.positions import rows_of
-from tutelage.reports.summary import versions
+from tutelage.results.summary import versions
 from tutelage.signals import Batch, CoarseLogits, Signals
 from tutelage.store import Data, Field, Layout, Manifest, Settings, Views
 from tutelage.store.manifest import NAME, packed_numbers

@@ -20,9 +20,8 @@ from safetensors import SafetensorError, safe_open
 
 from tutelage.errors import RunFolderError
 from tutelage.evaluation import Cost
-from tutelage.reports.record import ModelRecord, Record
-from tutelage.reports.summary import finite
-from tutelage.reports.writing import read_record
+from tutelage.results.record import ModelRecord, Record, read_record
+from tutelage.results.summary import finite
 from tutelage.training.record import (
     STUDENT,
     decided,

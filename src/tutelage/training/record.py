@@ -20,8 +20,8 @@ from tutelage.evaluation.evaluate import is_of_language
 from tutelage.evaluation.standard import learns_by_own_loss
 from tutelage.evaluation.token_scores import BATCH_OF_TEXTS
 from tutelage.layers.wrapper import unwrapped
-from tutelage.reports.models import Timing, measure_models
-from tutelage.reports.record import (
+from tutelage.results.models import Timing, measure_models
+from tutelage.results.record import (
     FRACTIONS,
     ArmRecord,
     Comparison,
@@ -29,7 +29,7 @@ from tutelage.reports.record import (
     Record,
     TrialRecord,
 )
-from tutelage.reports.summary import (
+from tutelage.results.summary import (
     calibrate,
     calibrate_tokens,
     curves,

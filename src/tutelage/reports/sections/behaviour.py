@@ -9,10 +9,10 @@ from tutelage.evaluation import Calibration
 from tutelage.reports.figures import boxes, heat_map, maps, reliability_diagram, shared_range
 from tutelage.reports.numbers import NONE, significant
 from tutelage.reports.page import Column, Figure, Section, Table
-from tutelage.reports.record import ArmRecord, Record
-from tutelage.reports.samples import LEAST_SCORE, ImageSample, TextSample
 from tutelage.reports.sections.outcome import first_column, look, over_seeds
 from tutelage.reports.verdict import control_of
+from tutelage.results.record import ArmRecord, Record
+from tutelage.results.samples import LEAST_SCORE, ImageSample, TextSample
 
 _NOTE = (
     "ECE, the expected calibration error, is the mean distance of confidence and accuracy over "

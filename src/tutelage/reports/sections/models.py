@@ -7,7 +7,6 @@ from statistics import fmean
 
 from tutelage.evaluation import GenerationSpeed, Latency, speculative_speedup
 from tutelage.reports.figures import Line, trade_off
-from tutelage.reports.models import MOST_TOKENS, NEW_TOKENS
 from tutelage.reports.numbers import (
     NONE,
     count,
@@ -20,9 +19,10 @@ from tutelage.reports.numbers import (
     times,
 )
 from tutelage.reports.page import Cell, Column, Figure, Section, Table
-from tutelage.reports.record import ArmRecord, DecidingMetric, ModelRecord, Record, VariantRecord
 from tutelage.reports.sections.outcome import MOST_DRAWN, first_column, look, mean_text, spread
 from tutelage.reports.verdict import axis_label, metric_heading, shown
+from tutelage.results.models import MOST_TOKENS, NEW_TOKENS
+from tutelage.results.record import ArmRecord, DecidingMetric, ModelRecord, Record, VariantRecord
 
 _FEWEST_MARKS = 3  # of two models the tables say as much
 _DRAFTED = 4

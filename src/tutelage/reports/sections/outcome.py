@@ -19,7 +19,6 @@ from tutelage.reports.figures import (
 )
 from tutelage.reports.numbers import NONE, count, counted, significant
 from tutelage.reports.page import Cell, Column, Figure, Section, Table
-from tutelage.reports.record import ArmRecord, Comparison, DecidingMetric, PartDifference, Record
 from tutelage.reports.verdict import (
     against_control,
     axis_label,
@@ -31,6 +30,7 @@ from tutelage.reports.verdict import (
     metric_name,
     strongest,
 )
+from tutelage.results.record import ArmRecord, Comparison, DecidingMetric, PartDifference, Record
 
 MOST_DRAWN = 10
 

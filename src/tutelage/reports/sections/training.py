@@ -8,12 +8,19 @@ from typing import Any
 
 from tutelage.reports import figures
 from tutelage.reports.canvas import LOOKS
-from tutelage.reports.conduct import Edge, Overlap
 from tutelage.reports.numbers import NONE, count, counted, significant
 from tutelage.reports.page import Cell, Column, Figure, Section, Table
-from tutelage.reports.record import FRACTIONS, ArmRecord, Curve, DecidingMetric, Record
 from tutelage.reports.sections.outcome import MOST_DRAWN, heading, look
 from tutelage.reports.verdict import axis_label, control_of, shown
+from tutelage.results.record import (
+    FRACTIONS,
+    ArmRecord,
+    Curve,
+    DecidingMetric,
+    Edge,
+    Overlap,
+    Record,
+)
 
 _LOSSES = ("train/loss", "val/loss")
 _FRACTIONS = ("val/accuracy", "val/label_accuracy", "val/agreement")

@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import tutelage as tl
-from tutelage.reports.models import Timing, measure_models, measure_variants
+from tutelage.results.models import Timing, measure_models, measure_variants
 from tutelage.teachers import Ensemble, Live, Predictor, Specialists, Stored
 
 INPUTS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))

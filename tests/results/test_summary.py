@@ -6,7 +6,7 @@ import torch
 import tutelage as tl
 from tutelage.evaluation import class_similarity, similarity_correlation
 from tutelage.reports.sections.behaviour import _in_words
-from tutelage.reports.summary import resemblance, summarize
+from tutelage.results.summary import resemblance, summarize
 
 
 def test_classes_without_an_example_do_not_make_two_models_alike() -> None:

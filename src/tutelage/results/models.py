@@ -26,7 +26,7 @@ from tutelage.evaluation import (
 from tutelage.evaluation.evaluate import run_model
 from tutelage.layers import evaluating
 from tutelage.nested import on_tensors
-from tutelage.reports.record import ModelRecord, VariantRecord
+from tutelage.results.record import ModelRecord, VariantRecord
 from tutelage.signals import Batch
 from tutelage.teachers import Stored, Teacher
 from tutelage.wants import OUTPUT

@@ -28,8 +28,8 @@ from tutelage.evaluation.binary import is_binary
 from tutelage.evaluation.calibration import BINS, binned, confidences, expected_error
 from tutelage.evaluation.token_scores import unknown_labels
 from tutelage.objectives import Objective
-from tutelage.reports.record import Curve, Residuals
-from tutelage.reports.samples import evenly
+from tutelage.results.record import Curve, Residuals
+from tutelage.results.samples import evenly
 from tutelage.signals import UNLABELLED
 from tutelage.teachers import Teacher
 

@@ -7,18 +7,91 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
+from tutelage.errors import RunFolderError
 from tutelage.evaluation import Calibration, Cost, Interval, Latency, NonInferiority, Reliability
 from tutelage.evaluation.language import GenerationSpeed
 from tutelage.evaluation.standard import OF_BINARY
-from tutelage.reports.conduct import Edge, Overlap, Tried, Tuning
-from tutelage.reports.samples import ImageSample, TextSample
+from tutelage.files import write_whole
+from tutelage.results.samples import ImageSample, TextSample
 
 FORMAT = "tutelage report 3"
 FRACTIONS = ("agreement", "acceptance_rate", *OF_BINARY)
 """The standard metrics in [0, 1], which are shown in per cent."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One setting of a sweep.
+
+    Args:
+        setting: In words.
+        value: The deciding metric on validation data, the mean over the tuning seeds; None where
+            training diverged.
+        is_beyond: Whether it lies beyond the edge of what was to be tried at first.
+    """
+
+    setting: str
+    value: float | None
+    is_beyond: bool = False
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A chosen number at the edge of those that were tried: the best may lie beyond.
+
+    Args:
+        name: Of the setting.
+        chosen: Its value.
+        values: All that were tried, in order.
+    """
+
+    name: str
+    chosen: float
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What it took to choose an arm's setting.
+
+    Args:
+        steps: Optimizer steps of all trials; None where those of one are not known.
+        seconds: Training time of all trials.
+        further: How many settings beyond its grid it was allowed to try.
+    """
+
+    steps: int | None
+    seconds: float
+    further: int = 0
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What two data sets of a study have in common, compared by the inputs of their examples.
+
+    Args:
+        data: The smaller one: "train", "val" or "test", perhaps of an arm or a seed.
+        other: The larger one.
+        examples: How many of the smaller one are in the larger one too.
+        of: How many of the smaller one were compared; 0 if they could not be.
+        expected: How many of them duplicates within the larger one explain.
+        indices: Some of them, as positions in the smaller one.
+        is_leak: Whether they are more than duplicates and chance explain.
+        unchecked: What was not compared, in words; empty if all was.
+    """
+
+    data: str
+    other: str
+    examples: int
+    of: int
+    expected: float = 0.0
+    indices: tuple[int, ...] = ()
+    is_leak: bool = False
+    unchecked: str = ""
 
 
 @dataclass(frozen=True)
@@ -345,3 +418,49 @@ class Record:
         """Return teacher (if any) and arms by name, in the order of tables."""
         everyone = self.arms if self.teacher is None else (self.teacher, *self.arms)
         return {each.name: each for each in everyone}
+
+
+def write_record(record: Record, path: Path) -> Path:
+    """Write a record as JSON; return the path."""
+    write_texts({path: to_json(record)})
+    return path
+
+
+def read_record(path: Path) -> Record:
+    """Read a record back.
+
+    Raises:
+        RunFolderError: The file is no record that this version reads.
+    """
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - loaded where used
+
+    try:
+        return TypeAdapter(Record).validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise RunFolderError(
+            f"{path} must be a record of the format {FORMAT!r}, got {error}; make it again: call "
+            "the study again, whose finished trials are not repeated, or report() of the run"
+        ) from error
+
+
+def to_json(record: Record) -> str:
+    """Return a record as JSON."""
+    from pydantic import TypeAdapter  # noqa: PLC0415 - loaded where used
+
+    return TypeAdapter(Record).dumpto_json(record, indent=2).decode() + "\n"
+
+
+def write_texts(contents: Mapping[Path, str]) -> None:
+    """Write the files of a report, each atomically.
+
+    Raises:
+        RunFolderError: One cannot be written.
+    """
+    for path, text in contents.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, text.encode())
+        except OSError as error:
+            raise RunFolderError(
+                f"the report must be written to {path}, got {error}; choose another path"
+            ) from error
