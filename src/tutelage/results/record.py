@@ -447,7 +447,7 @@ def to_json(record: Record) -> str:
     """Return a record as JSON."""
     from pydantic import TypeAdapter  # noqa: PLC0415 - loaded where used
 
-    return TypeAdapter(Record).dumpto_json(record, indent=2).decode() + "\n"
+    return TypeAdapter(Record).dump_json(record, indent=2).decode() + "\n"
 
 
 def write_texts(contents: Mapping[Path, str]) -> None:
