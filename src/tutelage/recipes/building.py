@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -109,6 +110,13 @@ class Builder:
         """Name the place in the library's errors; any others are those of the user's code."""
         try:
             yield
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            raise RecipeError(
+                f"{self.document.where(place)}: `{dotted(place)}` must be a shorter name, got "
+                f"{error.strerror}; correct it"
+            ) from error
         except TutelageError as error:
             if str(error).startswith(self.document.source) or len(error.args) != 1:
                 raise
@@ -230,6 +238,8 @@ class Builder:
                     f"`{dotted(place)}` must be an objective, got {type(found).__name__}; name a "
                     "subclass of tl.Objective"
                 )
+            if isinstance(weight, float) and weight > torch.finfo(torch.float32).max:
+                raise ArgumentError(f"`weight` must be a float32, got {weight}; give less")
             with _sizes():
                 return found if weight == 1 else found * weight
 

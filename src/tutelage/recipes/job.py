@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tutelage.data import OnPolicy
+from tutelage.data import OnPolicy, as_source, randomness
 from tutelage.datasets import DataOptions, Splits
 from tutelage.datasets.python_data import is_python
 from tutelage.errors import ArgumentError, RecipeError
@@ -276,9 +276,9 @@ class Job:
         scale, self.build.scale = self.build.scale, None
         found = sample_of(self.student(), self.data, device)
         labels = None if found is None else found.labels
-        known = found is not None and labels is not None
-        if not (known and labels.numel() == found.outputs.numel() and _explains(found)):
-            self.build.scale = scale
+        if found is not None and labels is not None and labels.numel() == found.outputs.numel():
+            scale = None if _explains(found) else scale
+        self.build.scale = scale
 
     def student(self) -> nn.Module:
         """Return a fresh student, which may be made from the teacher's layers."""
@@ -291,6 +291,7 @@ class Job:
         if self.model.objective is None and self.model.stages is None:
             raise self.missing("objective", "such as SoftTargets: {temperature: 4}")
         self.load()
+        self._check_stored()
         if self.objectives:
             self._check_tokens()
         teacher = self.teacher()
@@ -314,6 +315,19 @@ class Job:
         if os.environ.get("RANK", "0") == "0":
             write_student(self.out, run.student, self.data, run.objective, self.build.tokens)
         return replace(run, class_names=self.data.classes)
+
+    def _check_stored(self) -> None:
+        """Refuse `label` with a transform of inputs, before the teacher answers everything."""
+        transform = self.settings.get("transform")
+        if self.model.label is None or transform is None:
+            return
+        with randomness.preserved():
+            batch = transform(next(iter(as_source("train", self.data.train, 2).epoch(0))))
+        if batch.index is None:
+            raise RecipeError(
+                f"{self.document.where(('label',))}: `label` stores outputs for inputs as they "
+                "are, got `training.transform`, which changes them; leave one of them out"
+            )
 
     def _check_tokens(self) -> None:
         """Refuse objectives that a teacher with another tokenizer cannot teach."""

@@ -72,6 +72,15 @@ class Recipe:
                 f"{self.document.source} must not be nested so deeply; simplify it"
             ) from error
         self.out = Path(self.model.out or f"runs/{name}").expanduser()
+        try:
+            self.out.stat()
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            where = self.document.where(("out",))
+            raise RecipeError(
+                f"{where}: `out` must be the path of a folder, got: {error}"
+            ) from error
 
     @classmethod
     def from_file(

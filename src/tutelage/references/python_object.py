@@ -59,7 +59,7 @@ def find(argument: str, reference: str) -> object:
     >>> find("average", "math:fsum")([1, 2])
     3.0
     """
-    source, _, name = reference.rpartition(":")
+    source, _, name = reference.replace("\0", "?").rpartition(":")
     is_file = source.endswith(".py")
     if not _is_dotted(name) or not (is_file or _is_dotted(source)):
         raise ArgumentError(f"`{argument}` must be {_FORMS}, got {reference!r}; correct it")
