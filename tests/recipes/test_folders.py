@@ -44,6 +44,15 @@ def test_a_moved_run_is_the_same_run(job):
     assert str(tl.Recipe.from_file("elsewhere", ["out=new"]).out) == "new"
 
 
+def test_a_student_is_exported_without_the_teacher(job):
+    pytest.importorskip("onnxruntime")
+    (job / "teacher.py").write_text((job / "job.py").read_text())
+    recipe = tl.Recipe.from_file("job.yaml", ["teacher=teacher.py:net"])
+    recipe.run()
+    (job / "teacher.py").unlink()
+    assert tl.Recipe.from_file("runs/job").export().path.exists()
+
+
 @pytest.mark.usefixtures("job")
 def test_stored_targets_are_those_of_their_data_only():
     tl.Recipe.from_file("job.yaml").label()

@@ -125,6 +125,7 @@ def test_the_number_of_classes_is_learned_from_the_teacher(job):
         "training": {"epochs": 1},
     }
     assert tl.Recipe(values).run().student(torch.zeros(2, 2)).shape == (2, 4)
+    assert "agreement" in tl.Recipe(values).evaluate("train")["student"]
 
 
 ABSURD = {

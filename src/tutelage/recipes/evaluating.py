@@ -15,14 +15,16 @@ from safetensors.torch import load_model
 from torch import Tensor, nn
 
 from tutelage.data import as_source
-from tutelage.errors import ArgumentError, DataError, RunFolderError, StoreError
+from tutelage.errors import ArgumentError, DataError, RunFolderError, StoreError, TutelageError
 from tutelage.evaluation import evaluate
 from tutelage.evaluation.token_scores import BATCH_OF_TEXTS
 from tutelage.exporting import ABOUT, Exported, export
 from tutelage.layers.language import generates
 from tutelage.objectives import Objective
+from tutelage.recipes.building import uses_teacher
 from tutelage.recipes.job import Job
 from tutelage.recipes.student_files import FILE, check_student
+from tutelage.recipes.teacher_check import sample_of
 from tutelage.studies.kinds import on_labels, study_kind
 from tutelage.studies.outputs import truth
 from tutelage.teachers import Teacher, as_teacher
@@ -98,6 +100,16 @@ def _with_targets(models: Mapping[str, Any], split: str, data: Any) -> dict[str,
     return found
 
 
+def load_for_student(job: Job) -> None:
+    """Load data and teacher; without the teacher where that is gone and the student has its own."""
+    try:
+        job.load()
+    except TutelageError:
+        if uses_teacher(job.model.student) or job.model.teacher is None:
+            raise
+        job.load(teacher=False)
+
+
 def models_of(job: Job) -> dict[str, Any]:
     """Return teachers as such and the student as a module, by name, of a job that is loaded."""
     found: dict[str, Any] = {}
@@ -112,6 +124,9 @@ def models_of(job: Job) -> dict[str, Any]:
     if trained.exists():
         job.map_layers(teacher if job.tuned is None else job.tuned)
         job.build.scale = _scale_in(trained)
+        if teacher is not None and job.build.number_of_outputs() is None:
+            some = sample_of(job.tuned or teacher, job.data, torch.device("cpu"), 2)
+            job.build.outputs = None if some is None else some.outputs.shape[1]
         found["student"] = _loaded(job.student(), trained)
         check_student(job.out, found["student"], job.data, job.build.tokens)
     return found
@@ -165,7 +180,7 @@ def export_student(job: Job, path: Path | None) -> Exported:
         RunFolderError: The student is not trained yet.
         TutelageError: As `export`.
     """
-    job.load()
+    load_for_student(job)
     student = models_of(job).get("student")
     about = job.out / FILE
     if student is None or not about.exists():

@@ -12,7 +12,7 @@ from tutelage.data import as_source
 from tutelage.errors import ArgumentError, ModelError, RunFolderError
 from tutelage.files import write_whole, writing
 from tutelage.nested import describe
-from tutelage.recipes.evaluating import models_of
+from tutelage.recipes.evaluating import load_for_student, models_of
 from tutelage.recipes.job import Job
 from tutelage.teachers import as_teacher
 from tutelage.wants import Fields
@@ -46,7 +46,7 @@ def predict_file(job: Job, file: str, out: Path, *, teacher: bool = False) -> pd
 
     if out.suffix.lower() not in _SUFFIXES:
         raise ArgumentError(f"`out` must end in one of {', '.join(_SUFFIXES)}, got {out}")
-    job.load()
+    job.load() if teacher else load_for_student(job)
     models = models_of(job)
     chosen = {"": models.pop("student")} if "student" in models else {}
     if teacher and models:
