@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
 import transformers
@@ -305,7 +306,8 @@ def show(task: Task, found: Comparison, study: tl.Study) -> None:
         for arm in study.results.arms:
             print(f"{arm.name}, among all classes: {100 * fmean(arm.values('accuracy')):.1f}")
     pairs = [(rows[each[SPECIALISTS]], rows[each[GENERALIST]]) for each in (teachers, FROM)]
-    by_domain({**found.by_domain, ALL: found.difference}, pairs)
+    before: dict[Any, Any] = {**found.by_domain, ALL: found.difference}
+    by_domain(before, pairs)
     print(f"\n{study.report()}", flush=True)
 
 

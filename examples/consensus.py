@@ -61,7 +61,7 @@ class Consensus(tl.teachers.Teacher):
 
     def signals(self, batch: tl.Batch, fields: tl.Fields) -> tl.Signals:
         """Return log q, `[batch, classes]`."""
-        outputs = [tl.teachers.ask(each, batch, fields).output for each in self.members]
+        outputs = [tl.teachers.ask(each, batch, fields).targets for each in self.members]
         parts = [self._scattered(each) for each in outputs]
         known, log_p, other = (torch.stack(column) for column in zip(*parts, strict=True))
         return tl.Signals(self._iterate(known, log_p, other))

@@ -315,7 +315,8 @@ class _Reader:
             reduced = (None, (), getattr(value, "__dict__", None))
         if isinstance(reduced, str):
             return named | {"name": reduced}
-        function, arguments, state, *items = (*reduced, None, None, None)[:5]
+        parts: list[Any] = [*reduced, None, None, None]
+        function, arguments, state, *items = parts[:5]
         if function is getattr(copyreg, "__newobj__", None):
             arguments = arguments[1:]
         if isinstance(state, Mapping):

@@ -386,7 +386,7 @@ class Builder:
             return partial(
                 references.load_model, argument, reference, classes=outputs, trust=self.trust
             )
-        found = find(argument, reference)
+        found: Any = find(argument, reference)
         if isinstance(found, nn.Module):
             return partial(deepcopy, found)
         is_function = inspect.isroutine(found) or isinstance(found, (type, partial))
