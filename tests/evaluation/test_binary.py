@@ -23,13 +23,12 @@ from tutelage.evaluation import (
     binary_agreement,
     binary_metrics,
     by_label,
-    check_metric_names,
     divergence,
-    label_metrics,
     measure,
 )
-from tutelage.evaluation.binary import right_labels
 from tutelage.signals import Signals
+from tutelage.tasks import TASKS
+from tutelage.tasks.binary import right_labels
 
 LOGITS = arrays(np.float32, (12, 3), elements=st.floats(-20, 20, width=32))
 ANSWERS = arrays(np.int64, (12, 3), elements=st.integers(0, 1))
@@ -154,6 +153,10 @@ def test_the_mean_of_right_labels_is_the_accuracy(logits, labels):
     assert right.mean().item() == pytest.approx(expected)
 
 
+def measured(objective, output, labels):
+    return measure(objective, Outputs(output, labels=labels))
+
+
 class TestWhatObjectivesSay:
     ONE, SEVERAL = torch.tensor([[2.0], [-1.0]]), torch.tensor([[2.0, -1.0], [-1.0, 1.0]])
     ANSWER, ANSWERS = torch.tensor([1, 1]), torch.tensor([[1, 1], [0, 1]])
@@ -166,35 +169,35 @@ class TestWhatObjectivesSay:
     )  # fmt: skip
     def test_labels_for_each_output_are_binary(self, objective):
         """An objective that does not depend on what the output holds leaves it to the labels."""
-        found = label_metrics(objective, self.SEVERAL, self.ANSWERS)
+        found = measured(objective, self.SEVERAL, self.ANSWERS)
         assert found == binary_metrics(self.SEVERAL, self.ANSWERS)
         assert found["label_accuracy"] == 0.75
-        assert label_metrics(objective, self.ONE, self.ANSWER)["accuracy"] == 0.5
+        assert measured(objective, self.ONE, self.ANSWER)["accuracy"] == 0.5
 
     @pytest.mark.parametrize("objective", [tl.SoftTargets(), tl.LogitRegression()], ids=repr)
     def test_class_logits_with_binary_labels_are_refused(self, objective):
         for output, labels in ((self.ONE, self.ANSWER), (self.SEVERAL, self.ANSWERS)):
             with pytest.raises(DataError, match=r"must be class ids.*use BinaryLabels"):
-                label_metrics(objective, output, labels)
+                measured(objective, output, labels)
 
     def test_floats_are_refused_where_they_cannot_be_classes(self):
         """One-hot rows may be classes; rows with several ones, or none, cannot."""
         one_hot = torch.eye(2)
-        assert label_metrics(tl.SoftTargets(), self.SEVERAL, one_hot) == {}
+        assert measured(tl.SoftTargets(), self.SEVERAL, one_hot) == {}
         for row in ([1.0, 1.0], [0.0, 0.0]):
             labels = torch.stack([torch.tensor(row), one_hot[1]])
             with pytest.raises(DataError, match=r"must be class ids.*use BinaryLabels"):
-                label_metrics(tl.SoftTargets(), self.SEVERAL, labels)
-            assert label_metrics(tl.FeatureMatch({"0": "0"}), self.SEVERAL, labels) == {}
+                measured(tl.SoftTargets(), self.SEVERAL, labels)
+            assert measured(tl.FeatureMatch({"0": "0"}), self.SEVERAL, labels) == {}
 
     def test_binary_logits_with_class_ids_are_refused(self):
         with pytest.raises(DataError, match=r"one for each logit.*HardLabels"):
-            label_metrics(tl.BinaryTargets(), self.SEVERAL, torch.tensor([0, 1]))
+            measured(tl.BinaryTargets(), self.SEVERAL, torch.tensor([0, 1]))
 
     def test_float_labels_are_never_taken_for_binary_ones_in_silence(self):
         floats = self.ANSWERS.float()
-        assert label_metrics(tl.FeatureMatch({"0": "0"}), self.SEVERAL, floats) == {}
-        assert "mse" in label_metrics(tl.OutputRegression(), self.SEVERAL, floats)
+        assert measured(tl.FeatureMatch({"0": "0"}), self.SEVERAL, floats) == {}
+        assert "mse" in measured(tl.OutputRegression(), self.SEVERAL, floats)
 
     def test_a_single_logit_that_is_no_class_has_no_agreement(self):
         """The largest of one logit is always the same."""
@@ -212,9 +215,9 @@ class TestWhatObjectivesSay:
 
     def test_a_metric_of_ones_own_may_be_named_f1_unless_labels_are_binary(self):
         own = {"f1": lambda *_: 0.0}
-        check_metric_names(own)
+        TASKS["classes"].check_names(own)
         with pytest.raises(ArgumentError, match=r"named as the standard metrics.*'f1'"):
-            check_metric_names(own, binary=True)
+            TASKS["binary"].check_names(own)
         data = torch.utils.data.TensorDataset(self.ONE, self.ANSWER)
         with pytest.raises(ArgumentError, match="named as the standard metrics"):
             tl.fit(

@@ -8,12 +8,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torchmetrics.classification import BinaryCalibrationError
 
 from tutelage.errors import ArgumentError, DataError, NonFiniteError
-from tutelage.evaluation import (
-    binary_calibration,
-    binary_calibration_error,
-    binary_reliability,
-)
-from tutelage.evaluation.binary_calibration import entries
+from tutelage.evaluation import calibration, calibration_error, reliability
 
 LOGITS = arrays(np.float64, (12, 3), elements=st.floats(-20, 20))
 MASKED = arrays(np.int64, (12, 3), elements=st.sampled_from([0, 1, -100]))
@@ -29,7 +24,7 @@ def drawn(rows=4000, labels=3, scale=1.0, seed=0):
 
 def test_reliability_by_hand():
     logits = torch.tensor([[0.9, 0.9], [0.9, 0.1]]).logit()
-    found = binary_reliability(logits, torch.tensor([[1, 0], [1, 0]]), bins=2)
+    found = reliability(logits, torch.tensor([[1, 0], [1, 0]]), bins=2, binary=True)
     assert found.confidence == pytest.approx((0.1, 0.9))
     assert found.accuracy == pytest.approx((0.0, 2 / 3))
     assert found.fraction == pytest.approx((0.25, 0.75))
@@ -45,14 +40,15 @@ def test_error_equals_a_plain_reference(logits, labels):
         abs(y[bins == each].mean() - p[bins == each].mean()) * (bins == each).mean()
         for each in np.unique(bins)
     )
-    ours = binary_calibration_error(torch.from_numpy(logits), torch.from_numpy(labels))
+    ours = calibration_error(torch.from_numpy(logits), torch.from_numpy(labels), binary=True)
     assert ours == pytest.approx(expected, abs=1e-9)
 
 
 def test_error_of_a_single_label_equals_torchmetrics():
     logits, labels = drawn(labels=1, scale=2.0)
     theirs = BinaryCalibrationError(n_bins=15)(logits.sigmoid()[:, 0], labels[:, 0])
-    assert binary_calibration_error(logits, labels[:, 0]) == pytest.approx(theirs.item(), abs=1e-6)
+    ours = calibration_error(logits, labels[:, 0], binary=True)
+    assert ours == pytest.approx(theirs.item(), abs=1e-6)
 
 
 @given(LOGITS, MASKED)
@@ -61,12 +57,13 @@ def test_likelihood_is_the_mean_over_the_known_labels(logits, labels):
     known = y != -100
     assume(bool(known.any()))
     expected = binary_cross_entropy_with_logits(z[known], y[known].double()).item()
-    assert binary_calibration(z, y).nll == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    assert calibration(z, y, binary=True).nll == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
 def test_the_fitted_temperature_undoes_a_scale_of_the_logits(scale):
-    found = binary_calibration(*drawn(scale=scale), held_out=drawn(scale=scale, seed=1))
+    held_out = drawn(scale=scale, seed=1)
+    found = calibration(*drawn(scale=scale), held_out=held_out, binary=True)
     assert found.temperature == pytest.approx(scale, rel=0.06)
     assert found.scaled_ece < 0.02
     assert found.scaled_nll <= found.nll + 1e-3
@@ -78,16 +75,17 @@ def test_floats_with_nan_are_as_integers_with_minus_100():
     logits, labels = drawn(rows=50)
     labels[::3, 1] = -100
     floats = labels.double().masked_fill(labels == -100, torch.nan)
-    assert binary_calibration(logits, floats) == binary_calibration(logits, labels)
+    ours, theirs = (calibration(logits, each, binary=True) for each in (floats, labels))
+    assert ours == theirs
 
 
 def test_what_has_no_calibration_is_refused():
     logits, labels = drawn(rows=4)
     with pytest.raises(DataError, match="at least one label must be known"):
-        entries(logits, torch.full((4, 3), -100))
+        calibration(logits, torch.full((4, 3), -100), binary=True)
     with pytest.raises(DataError, match=r"0 or 1, got soft labels; round them"):
-        entries(logits, torch.full((4, 3), 0.3))
+        calibration(logits, torch.full((4, 3), 0.3), binary=True)
     with pytest.raises(NonFiniteError, match="got 12 that are not"):
-        entries(logits * torch.inf, labels)
+        calibration(logits * torch.inf, labels, binary=True)
     with pytest.raises(ArgumentError, match="`bins` must be at least 1"):
-        binary_reliability(logits, labels, bins=0)
+        reliability(logits, labels, bins=0, binary=True)

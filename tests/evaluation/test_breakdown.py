@@ -28,7 +28,7 @@ class TestClasses:
         assert by_class(logits, torch.tensor([-100, 0])) == {0: 1.0}
 
     def test_data_without_any_label_is_refused(self):
-        with pytest.raises(DataError, match="at least one example must have a label"):
+        with pytest.raises(DataError, match="at least one label must be known"):
             by_class(torch.zeros(1, 2), torch.tensor([-100]))
 
 

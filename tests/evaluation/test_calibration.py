@@ -172,7 +172,7 @@ class TestInput:
             metric(torch.zeros(2, 3), torch.tensor([0.7, 1.0]))
 
     def test_data_without_any_label_is_refused(self, metric):
-        with pytest.raises(DataError, match="at least one example must have a label"):
+        with pytest.raises(DataError, match="at least one label must be known"):
             metric(SURE, torch.full((3,), -100))
 
     @pytest.mark.parametrize("bad", [-1, 2])

@@ -9,9 +9,10 @@ import tutelage as tl
 from evaluated import DATA, X, Y, logits, model, source
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError
-from tutelage.evaluation import Outputs, check_metric_names, evaluate, measure
+from tutelage.evaluation import Outputs, evaluate, measure
 from tutelage.objectives import with_feedback
 from tutelage.signals import Signals
+from tutelage.tasks import TASKS
 from tutelage.teachers import Live, Predictor, Teacher
 
 
@@ -80,7 +81,7 @@ class TestMetricsOfTheUser:
 
     def test_names_of_standard_metrics_are_refused(self):
         with pytest.raises(ArgumentError, match=r"got \['accuracy'\]; rename"):
-            check_metric_names({"accuracy": lambda *_: 0.0, "mine": lambda *_: 0.0})
+            TASKS["classes"].check_names({"accuracy": lambda *_: 0.0, "mine": lambda *_: 0.0})
 
 
 class Looking(tl.Objective):

@@ -10,8 +10,16 @@ from sklearn.metrics import accuracy_score, mean_squared_error, r2_score
 from torchmetrics.classification import MulticlassAccuracy
 
 from tutelage.errors import ArgumentError, DataError
-from tutelage.evaluation import accuracy, agreement, binary_agreement, label_metrics, mse, r2
-from tutelage.evaluation.metrics import evaluate_metric
+from tutelage.evaluation import (
+    Outputs,
+    accuracy,
+    agreement,
+    binary_agreement,
+    evaluate_metric,
+    measure,
+    mse,
+    r2,
+)
 from tutelage.objectives import LabelRegression
 
 LOGITS = arrays(np.float32, (12, 4), elements=st.floats(-20, 20, width=32))
@@ -112,9 +120,11 @@ def test_labels_that_do_not_vary_have_no_r2():
     for labels in (torch.ones(3), torch.tensor([5.0, torch.nan, torch.nan])):
         output = torch.tensor([[1.0], [1.0], [2.0]])
         assert math.isnan(r2(output, labels))
-        assert label_metrics(LabelRegression(), output, labels).keys() == {"mse"}
+        assert measure(LabelRegression(), Outputs(output, labels=labels)).keys() == {"mse"}
         output[0] = torch.nan
-        assert all(map(math.isnan, label_metrics(LabelRegression(), output, labels).values()))
+        assert all(
+            map(math.isnan, measure(LabelRegression(), Outputs(output, labels=labels)).values())
+        )
 
 
 def test_an_integer_without_a_value_is_left_out():

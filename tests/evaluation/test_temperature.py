@@ -117,7 +117,7 @@ def test_unlabelled_examples_are_left_out():
 
 
 def test_invalid_inputs_are_refused():
-    with pytest.raises(DataError, match="at least one example must have a label"):
+    with pytest.raises(DataError, match="at least one label must be known"):
         fit_temperature(torch.zeros(2, 3), torch.full((2,), -100))
     with pytest.raises(NonFiniteError, match="logits must be finite"):
         fit_temperature(torch.full((2, 3), math.nan), torch.zeros(2).long())
@@ -127,18 +127,18 @@ def test_of_very_many_examples_some_are_enough(monkeypatch):
     logits, labels = drawn(number=40_000)
     labels = labels.where(torch.arange(40_000) % 2 == 0, -100)
     whole = fit_temperature(1.7 * logits, labels)
-    monkeypatch.setattr("tutelage.evaluation.temperature._MOST_EXAMPLES", 5_000)
+    monkeypatch.setattr("tutelage.tasks.calibration._MOST_EXAMPLES", 5_000)
     some = fit_temperature(1.7 * logits, labels)
     assert some == pytest.approx(whole, rel=0.03)
     assert some != whole
     assert some == fit_temperature(1.7 * logits, labels)
-    monkeypatch.setattr("tutelage.evaluation.temperature._MOST_EXAMPLES", 20_000)
+    monkeypatch.setattr("tutelage.tasks.calibration._MOST_EXAMPLES", 20_000)
     assert fit_temperature(1.7 * logits, labels) == whole
 
 
 def test_of_very_many_examples_unsigned_labels_are_all_known(monkeypatch):
     """−100 in unsigned bytes would be 156, which may be a class."""
-    monkeypatch.setattr("tutelage.evaluation.temperature._MOST_EXAMPLES", 20)
+    monkeypatch.setattr("tutelage.tasks.calibration._MOST_EXAMPLES", 20)
     logits = torch.randn(40, 160, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([156, 3] * 20)
     assert fit_temperature(logits, labels.to(torch.uint8)) == fit_temperature(logits, labels)

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-import tutelage as tl
-from tutelage.evaluation import class_similarity, similarity_correlation
+from tutelage.evaluation import Outputs, class_similarity, similarity_correlation
 from tutelage.reports.sections.behaviour import _in_words
-from tutelage.results.summary import resemblance, summarize
+from tutelage.tasks import TASKS
+from tutelage.tasks.classes import resemblance
 
 
 def test_classes_without_an_example_do_not_make_two_models_alike() -> None:
@@ -15,7 +15,7 @@ def test_classes_without_an_example_do_not_make_two_models_alike() -> None:
     outputs = torch.randn(2, 60, 6, generator=generator)
     labels = torch.randint(0, 3, (60,), generator=generator)
     student, teacher = (
-        summarize(tl.HardLabels(), [each], labels)["similarity"] for each in outputs
+        TASKS["classes"].summarize([Outputs(each, labels=labels)])["similarity"] for each in outputs
     )
     expected = similarity_correlation(*(class_similarity(each, labels, 4) for each in outputs))
     assert abs(expected) < 0.5

@@ -12,7 +12,7 @@ from torch.utils.data import TensorDataset
 import tutelage as tl
 from tutelage.errors import ArgumentError
 from tutelage.reports import read_record
-from tutelage.studies.kinds import study_kind
+from tutelage.studies.arm import readings
 from tutelage.studies.outputs import notes_on, truth
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -104,7 +104,7 @@ def test_the_scores_are_those_of_the_outputs(several):
     expected = tl.evaluation.binary_metrics(output, test.tensors[1])
     trial = several.results.arm("both").trials[0]
     assert {name: trial.metrics[name] for name in expected} == pytest.approx(expected, abs=1e-6)
-    calibrated = tl.evaluation.binary_calibration(output, test.tensors[1])
+    calibrated = tl.evaluation.calibration(output, test.tensors[1], binary=True)
     assert trial.calibration.ece == pytest.approx(calibrated.ece, abs=1e-6)
 
 
@@ -168,6 +168,11 @@ def test_positions_are_no_labels():
         assert notes_on(truth("test", data), several) == ()
 
 
+def kind_of(arms, controls, test):
+    told, others = (readings(each.values()) for each in (arms, controls))
+    return test.task(told, others).name
+
+
 class TestWhatOutputsHold:
     FLOATS = TensorDataset(X, LABELS.float())
 
@@ -182,7 +187,7 @@ class TestWhatOutputsHold:
     )
     def test_the_objectives_tell(self, arms, kind):
         arms = {name: tl.Arm(objective=each) for name, each in arms.items()}
-        assert study_kind(arms, {}, truth("test", self.FLOATS)) == kind
+        assert kind_of(arms, {}, truth("test", self.FLOATS)) == kind
 
     def test_swept_objectives_stages_and_what_a_function_reads_tell(self):
         known, run = truth("test", self.FLOATS), fitted
@@ -193,12 +198,12 @@ class TestWhatOutputsHold:
             tl.Arm(sweep={"stages": [stages]}),
             tl.Arm(run=run, reads=tl.BinaryLabels()),
         ):
-            assert study_kind({"arm": arm}, {}, known) == "binary"
+            assert kind_of({"arm": arm}, {}, known) == "binary"
 
     def test_controls_tell_where_arms_do_not(self):
         function = {"mine": tl.Arm(run=fitted)}
         controls = {"labels": tl.Arm(objective=tl.BinaryLabels())}
-        assert study_kind(function, controls, truth("test", self.FLOATS)) == "binary"
+        assert kind_of(function, controls, truth("test", self.FLOATS)) == "binary"
 
     @pytest.mark.parametrize(
         ("data", "kind"),
@@ -210,17 +215,17 @@ class TestWhatOutputsHold:
         ],
     )
     def test_without_objectives_the_labels_tell(self, data, kind):
-        assert study_kind({"mine": tl.Arm(run=fitted)}, {}, truth("test", data)) == kind
+        assert kind_of({"mine": tl.Arm(run=fitted)}, {}, truth("test", data)) == kind
 
     def test_floats_of_zero_and_one_alone_do_not_tell(self):
         with pytest.raises(ArgumentError, match=r"only 0 and 1, which may be either; .*reads="):
-            study_kind({"mine": tl.Arm(run=fitted)}, {}, truth("test", self.FLOATS))
+            kind_of({"mine": tl.Arm(run=fitted)}, {}, truth("test", self.FLOATS))
 
     @pytest.mark.parametrize("other", [tl.SoftTargets(), tl.OutputRegression()], ids=repr)
     def test_arms_that_read_outputs_differently_are_refused(self, other):
         arms = {"a": tl.Arm(objective=tl.BinaryTargets()), "b": tl.Arm(objective=other)}
         with pytest.raises(ArgumentError, match=r"read the outputs alike.*but not in"):
-            study_kind(arms, {}, truth("test", self.FLOATS))
+            kind_of(arms, {}, truth("test", self.FLOATS))
 
     def test_a_function_is_read_as_it_says(self):
         found = study(

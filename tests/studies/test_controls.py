@@ -8,6 +8,7 @@ import tutelage as tl
 from tutelage.reports import render
 from tutelage.reports.report import record_page
 from tutelage.studies.controls import built_in_controls
+from tutelage.tasks import TASKS
 
 SOFT = tl.SoftTargets(4)
 USUAL = ["labels", "smoothed labels"]
@@ -29,7 +30,7 @@ def no_labels(batch):
 
 
 def controls(epochs=10, train=TRAIN, kind="classes", **arms):
-    found, notes = built_in_controls(arms, kind, train, epochs, 0)
+    found, notes = built_in_controls(arms, TASKS[kind], train, epochs, 0)
     return found, notes
 
 

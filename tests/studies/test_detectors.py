@@ -8,7 +8,7 @@ from boxes import Boxes, Finder
 from tutelage.errors import DataError, ModelError
 from tutelage.evaluation import MeanAveragePrecision, mean_average_precision
 from tutelage.reports import read_record
-from tutelage.studies.detections import packed, unpacked
+from tutelage.tasks.boxes import packed, unpacked
 
 
 class Detector(Finder):

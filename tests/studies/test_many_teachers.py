@@ -100,7 +100,7 @@ def test_an_arm_may_have_teachers_of_its_own(tmp_path):
 
 
 def test_a_store_is_compared_on_a_sample_of_the_training_data(tmp_path, monkeypatch):
-    monkeypatch.setattr("tutelage.studies.trial.TRAIN_SAMPLE", 7)
+    monkeypatch.setattr("tutelage.tasks.Classes.fidelity_sample", 7)
     sets, model = [data(seed) for seed in range(3)], net(4)
     stores = [
         tl.label(model, each, out=tmp_path / f"store{k}", dtype="float32")

@@ -7,6 +7,7 @@ import pytest
 import tutelage as tl
 from language_models import make, texts
 from tutelage.studies.controls import built_in_controls
+from tutelage.tasks import TASKS
 
 TRAIN, TEST, OTHERS = texts(8), texts(6, seed=5), texts(8, seed=6)
 PROMPTS = [{"input_ids": each["input_ids"][:2]} for each in OTHERS]
@@ -57,7 +58,7 @@ def test_another_share_is_another_trial(tmp_path):
 def test_controls_learn_from_the_given_texts():
     def controls(train) -> dict[str, Any]:
         arm = tl.Arm(objective=SOFT, train=train)
-        found, notes = built_in_controls({"arm": arm}, "classes", TRAIN, 2, 0)
+        found, notes = built_in_controls({"arm": arm}, TASKS["classes"], TRAIN, 2, 0)
         assert notes == ()
         return {name: each.train for name, each in found.items() if each.train is not None}
 
@@ -70,7 +71,7 @@ def test_controls_learn_from_the_given_texts():
     ]
     several = {"train": [policy(TRAIN), policy(OTHERS), policy(OTHERS, share=0.2)]}
     arms = {"arm": tl.Arm(objective=SOFT, sweep=several)}
-    found, _ = built_in_controls(arms, "classes", TRAIN, 2, 0)
+    found, _ = built_in_controls(arms, TASKS["classes"], TRAIN, 2, 0)
     assert [each.sweep for each in found.values()][2:] == [{"train": [None, OTHERS]}]
 
 

@@ -8,8 +8,7 @@ from tests.served import Server
 
 import tutelage as tl
 from language_models import VOCABULARY, make, texts
-from tutelage.evaluation import acceptance_rate, perplexity
-from tutelage.evaluation.token_scores import token_scores
+from tutelage.evaluation import acceptance_rate, perplexity, token_scores
 from tutelage.signals import CoarseLogits
 from tutelage.teachers import Served, Stored
 from tutelage.training.record import record_of

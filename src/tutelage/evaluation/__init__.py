@@ -1,20 +1,8 @@
-"""Evaluation of a model: its quality, calibration, fidelity to the teacher, and cost."""
+"""Evaluation of a model: its quality, calibration, fidelity to the teacher, and cost.
 
-from tutelage.evaluation.binary import binary_agreement, binary_metrics, by_label
-from tutelage.evaluation.binary_calibration import (
-    binary_calibration,
-    binary_calibration_error,
-    binary_reliability,
-)
-from tutelage.evaluation.breakdown import by_class, by_group
-from tutelage.evaluation.calibration import (
-    Calibration,
-    Reliability,
-    calibration,
-    calibration_error,
-    negative_log_likelihood,
-    reliability,
-)
+The metrics of each task are those of `tutelage.tasks`.
+"""
+
 from tutelage.evaluation.cost import Cost, measure_cost
 from tutelage.evaluation.detection import (
     AveragePrecision,
@@ -24,12 +12,11 @@ from tutelage.evaluation.detection import (
 from tutelage.evaluation.entities import Entity, EntityF1, entities, entity_f1, tag_sentences
 from tutelage.evaluation.evaluate import (
     Evaluation,
-    Outputs,
+    divergence,
     evaluate,
     measure,
     predict,
 )
-from tutelage.evaluation.fidelity import divergence, mean_kl
 from tutelage.evaluation.intervals import (
     Interval,
     NonInferiority,
@@ -48,18 +35,6 @@ from tutelage.evaluation.language import (
     speculative_speedup,
 )
 from tutelage.evaluation.latency import Latency, latencies
-from tutelage.evaluation.metrics import (
-    ClassMetric,
-    CountedMetric,
-    Metric,
-    ScoreMetric,
-    accuracy,
-    agreement,
-    evaluate_metric,
-    mse,
-    r2,
-)
-from tutelage.evaluation.resemblance import class_similarity, similarity_correlation
 from tutelage.evaluation.segmentation import (
     MeanIoU,
     confusion_by_example,
@@ -69,11 +44,37 @@ from tutelage.evaluation.segmentation import (
     mean_iou_of,
     pixel_accuracy,
 )
-from tutelage.evaluation.standard import check_metric_names, label_metrics
-from tutelage.evaluation.temperature import fit_temperature
-from tutelage.evaluation.token_metrics import BitsPerByte, Perplexity
-from tutelage.evaluation.token_scores import TokenScores, token_scores
 from tutelage.evaluation.variants import Variant, variants
+from tutelage.tasks.binary import binary_agreement, binary_metrics, by_label
+from tutelage.tasks.calibration import (
+    Calibration,
+    Reliability,
+    calibration,
+    calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+    reliability,
+)
+from tutelage.tasks.classes import (
+    accuracy,
+    agreement,
+    by_class,
+    class_similarity,
+    mean_kl,
+    similarity_correlation,
+)
+from tutelage.tasks.language import BitsPerByte, Perplexity
+from tutelage.tasks.metrics import (
+    ClassMetric,
+    CountedMetric,
+    Metric,
+    ScoreMetric,
+    by_group,
+    evaluate_metric,
+)
+from tutelage.tasks.outputs import Outputs
+from tutelage.tasks.token_scores import TokenScores, token_scores
+from tutelage.tasks.values import mse, r2
 
 __all__ = [
     "AveragePrecision",
@@ -102,17 +103,13 @@ __all__ = [
     "accuracy",
     "agreement",
     "binary_agreement",
-    "binary_calibration",
-    "binary_calibration_error",
     "binary_metrics",
-    "binary_reliability",
     "bits_per_byte",
     "by_class",
     "by_group",
     "by_label",
     "calibration",
     "calibration_error",
-    "check_metric_names",
     "class_similarity",
     "confusion_by_example",
     "confusion_matrix",
@@ -125,7 +122,6 @@ __all__ = [
     "generation_speed",
     "iou_by_class",
     "jackknife",
-    "label_metrics",
     "latencies",
     "mean_average_precision",
     "mean_interval",

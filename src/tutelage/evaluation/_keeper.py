@@ -14,13 +14,13 @@ from torch import Tensor
 from tutelage.aligned import AlignedTargets
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import DataError
-from tutelage.evaluation._outputs import Outputs
-from tutelage.evaluation.token_scores import TokenScores, token_scores
 from tutelage.heads import HeadLogits
 from tutelage.nested import joined, to_device
 from tutelage.positions import labels_by_row
 from tutelage.rows import Rows
 from tutelage.signals import Batch, Signals
+from tutelage.tasks import Outputs
+from tutelage.tasks.token_scores import TokenScores, token_scores
 
 _CPU = torch.device("cpu")
 _TABLE = 2  # dimensions of [rows, classes]

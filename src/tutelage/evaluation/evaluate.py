@@ -15,13 +15,6 @@ from tutelage.data import Source, as_source, randomness
 from tutelage.data.fixed_order import what_draws
 from tutelage.errors import ArgumentError, DataError
 from tutelage.evaluation._keeper import Keeper
-from tutelage.evaluation._outputs import Outputs
-from tutelage.evaluation.metrics import Metric, needs_logits, user_metrics
-from tutelage.evaluation.standard import (
-    label_metrics,
-    learns_by_own_loss,
-    teacher_metrics,
-)
 from tutelage.layers import evaluating
 from tutelage.layers.language import generates, next_tokens, shift_labels_for
 from tutelage.layers.student import observe_student
@@ -30,6 +23,8 @@ from tutelage.objectives._by_chunk import CHUNK_LOGITS_FROM, with_heads
 from tutelage.objectives._valid import masked, valid_examples, values_of
 from tutelage.positions import flatten_rows
 from tutelage.signals import Batch, Signals
+from tutelage.tasks import Outputs, Task, task_of
+from tutelage.tasks.metrics import Metric, needs_logits, user_metrics
 from tutelage.teachers import Teacher, ask
 from tutelage.wants import OUTPUT, Fields, Wants
 
@@ -196,48 +191,51 @@ def measure(
     """
     if outputs.student is None and outputs.predictions is None and outputs.scores is None:
         return {}
-    reading = objective if standard else None
-    return _measure(reading, outputs, metrics or {}, tolerant=False) | {
+    outputs = outputs.read_by(objective)
+    task = task_of(objective, outputs) if standard else None
+    return _measure(task, outputs, metrics or {}, tolerant=False) | {
         f"{name}/{domain}": value
         for domain, own in outputs.by_domain().items()
-        for name, value in _measure(reading, own, metrics or {}, tolerant=True).items()
+        for name, value in _measure(task, own, metrics or {}, tolerant=True).items()
         if value == value  # noqa: PLR0124 - not NaN
     }
 
 
 def _measure(
-    objective: Objective | None,
-    outputs: Outputs,
-    metrics: Mapping[str, Metric],
-    tolerant: bool,
+    task: Task | None, outputs: Outputs, metrics: Mapping[str, Metric], tolerant: bool
 ) -> dict[str, float]:
-    """Return the user's metrics and, with an objective that reads the outputs, the standard ones.
-
-    `tolerant` leaves out what raises ValueError.
-    """
-    found, student = dict[str, float](), outputs.student
+    """Return a task's metrics and the user's; `tolerant` leaves out what raises ValueError."""
+    found = {} if task is None else task.metrics(outputs)
+    known = outputs.labelled()
     if outputs.scores is not None:
-        if objective is not None:
-            found = outputs.scores.metrics(outputs.labels)
-        if not outputs.language:
-            found.pop("perplexity", None)
-        known, of_logits = outputs.labelled(), needs_logits(metrics)
+        of_logits = needs_logits(metrics)
         of_scores = {name: each for name, each in metrics.items() if name not in of_logits}
         found |= user_metrics(of_scores, known.scores, known.labels, tolerant, known.rows)
         metrics = {name: metrics[name] for name in of_logits}
-        if student is None:
+        if outputs.student is None:
             return found
-    if student is None:
-        return user_metrics(metrics, outputs.predictions, outputs.labels, tolerant)
-    if objective is not None:
-        student = objective.prediction(student)
-        found |= label_metrics(objective, student, outputs.labels)
-    if objective is not None and outputs.teacher is not None:
-        teacher = objective.prediction(outputs.teacher)
-        if teacher.shape == student.shape:
-            found |= teacher_metrics(objective, student, teacher, outputs.labels)
-    known = replace(outputs, student=student).labelled()
+    if outputs.student is None:
+        return found | user_metrics(metrics, outputs.predictions, outputs.labels, tolerant)
     return found | user_metrics(metrics, known.student, known.labels, tolerant, known.rows)
+
+
+def divergence(objective: Objective, outputs: Outputs) -> dict[str, float]:
+    """Return `kl`, the mean KL divergence from the teacher; empty where there are no classes.
+
+    Of binary labels it is the mean over all labels. Of scores of tokens there is `acceptance_rate`
+    too (see `acceptance_rate`).
+
+    Args:
+        objective: Tells what outputs hold (`output_kind`).
+        outputs: Of student and teacher.
+    """
+    outputs = outputs.read_by(objective)
+    return task_of(objective, outputs).fidelity(outputs)
+
+
+def learns_by_own_loss(objective: Objective) -> bool:
+    """Tell whether only the student itself knows what its outputs and labels mean (`OwnLoss`)."""
+    return objective.wants.student.loss is not None and not objective.wants.student.output
 
 
 class _Losses:

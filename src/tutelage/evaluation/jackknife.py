@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from tutelage.errors import DataError
-from tutelage.evaluation.metrics import CountedMetric
 from tutelage.nested import describe
+from tutelage.tasks.metrics import CountedMetric
 
 
 def jackknife(counts: Tensor, metric: CountedMetric) -> Tensor:

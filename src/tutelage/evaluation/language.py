@@ -16,9 +16,9 @@ from tutelage._checks import fraction, integer, not_negative
 from tutelage.data import as_source
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.evaluation.evaluate import evaluate
-from tutelage.evaluation.token_scores import BATCH_OF_TEXTS, TokenScores, unknown_labels
 from tutelage.labels import known
 from tutelage.layers import evaluating
+from tutelage.tasks.token_scores import BATCH_OF_TEXTS, TokenScores, unknown_labels
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher
 
 _WINDOW = 512

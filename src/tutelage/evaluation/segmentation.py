@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import DataError, NonFiniteError
-from tutelage.evaluation.metrics import check_class_ids
 from tutelage.nested import describe
 from tutelage.rows import Rows
 from tutelage.signals import UNLABELLED
+from tutelage.tasks.metrics import check_class_ids
 
 
 def mean_iou(output: Tensor, labels: Tensor) -> float:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from tutelage.data import as_source
 from tutelage.errors import ArgumentError, DataError, RunFolderError, StoreError, TutelageError
 from tutelage.evaluation import evaluate
-from tutelage.evaluation.token_scores import BATCH_OF_TEXTS
 from tutelage.exporting import ABOUT, Exported, export
 from tutelage.layers.language import generates
 from tutelage.objectives import Objective
@@ -25,8 +24,9 @@ from tutelage.recipes.building import uses_teacher
 from tutelage.recipes.job import Job
 from tutelage.recipes.student_files import FILE, check_student
 from tutelage.recipes.teacher_check import sample_of
-from tutelage.studies.kinds import on_labels, study_kind
 from tutelage.studies.outputs import truth
+from tutelage.tasks import TASKS
+from tutelage.tasks.token_scores import BATCH_OF_TEXTS
 from tutelage.teachers import Teacher, as_teacher
 
 _LOG = logging.getLogger(__name__)
@@ -168,7 +168,8 @@ def _reading(job: Job, split: str, data: Any) -> tuple[Objective, bool]:
         if term.objective.built and term.objective.output_kind is not None:
             return term.objective, False
     kind = None if found is None else found.output_kind
-    return on_labels(kind or study_kind({}, {}, truth(split, data))), False
+    task = TASKS[kind] if kind else truth(split, data).task()
+    return task.default_objective(), False
 
 
 def export_student(job: Job, path: Path | None) -> Exported:

@@ -30,7 +30,7 @@ from tutelage.recipes.student_files import write_student
 from tutelage.recipes.teacher_check import Sample, r2, sample_of, scale_of, warn_of_poor_teacher
 from tutelage.references import text_inputs_of
 from tutelage.store import TargetStore
-from tutelage.studies.kinds import on_labels
+from tutelage.tasks import TASKS
 from tutelage.teachers import Specialist, Stored
 from tutelage.training import Run, distill, fine_tune, label
 from tutelage.wants import Fields
@@ -217,7 +217,8 @@ class Job:
             raise self.missing("teacher", "the model to fine-tune")
         settings, kind = dict(self.fine_tuning), self.data.kind
         if kind is not None:
-            settings.setdefault("objective", on_labels("classes" if kind == "tags" else kind))
+            task = TASKS["classes" if kind == "tags" else kind]
+            settings.setdefault("objective", task.default_objective())
         with self.named(("fine_tune",)):
             return fine_tune(
                 deepcopy(self.live_teacher),  # the user's code may hold on to it

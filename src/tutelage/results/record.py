@@ -14,12 +14,13 @@ from typing import Any, Literal
 from tutelage.errors import RunFolderError
 from tutelage.evaluation import Calibration, Cost, Interval, Latency, NonInferiority, Reliability
 from tutelage.evaluation.language import GenerationSpeed
-from tutelage.evaluation.standard import OF_BINARY
 from tutelage.files import write_whole
 from tutelage.results.samples import ImageSample, TextSample
+from tutelage.tasks.metrics import STANDARD
+from tutelage.tasks.task import Residuals
 
 FORMAT = "tutelage report 3"
-FRACTIONS = ("agreement", "acceptance_rate", *OF_BINARY)
+FRACTIONS = tuple(name for name, each in STANDARD.items() if each.fraction)
 """The standard metrics in [0, 1], which are shown in per cent."""
 
 
@@ -105,14 +106,6 @@ class Curve:
 
     steps: tuple[int, ...]
     values: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Residuals:
-    """True values of one output and what was predicted, for all examples or a sample of them."""
-
-    true: tuple[float, ...]
-    predicted: tuple[float, ...]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -151,6 +151,13 @@ class Arm:
             return tuple(stage.objective for stage in self.stages)
         return () if self.objective is None else (self.objective,)
 
+    @property
+    def readings(self) -> tuple[Objective, ...]:
+        """The objectives that tell how outputs are read, those swept over included."""
+        stages = [each[-1].objective for each in self.sweep.get("stages", ())]
+        swept = [*self.sweep.get("objective", ()), *stages]
+        return (*self.asked[-1:], *swept, *([] if self.reads is None else [self.reads]))
+
     def _check_sweep(self) -> None:
         for name, values in by_name("sweep", self.sweep, _SWEEP).items():
             if name not in _SWEPT and self.run is None:
@@ -181,6 +188,11 @@ def _count(name: str, value: object, advice: str) -> int:
 _SWEEP = "{'learning_rate': [1e-3, 3e-3]}"
 _NOT_SWEPT = {"sweep", "against", "series", "at", "note", "run", "reads"}
 _SWEPT = {each.name for each in fields(Arm)} - _NOT_SWEPT
+
+
+def readings(arms: Iterable[Arm]) -> list[Objective]:
+    """Return the objectives of arms that tell how outputs are read."""
+    return [each for arm in arms for each in arm.readings]
 
 
 def as_arm(name: str, arm: object) -> Arm:

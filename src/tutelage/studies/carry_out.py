@@ -81,7 +81,7 @@ class Trials:
         """Return the name of a data set, and note its domains, by which specialists are asked."""
         domains = "" if known.domains is None else f"-{digest(*known.domains)}"
         name = f"{data}-{known.fingerprint}"
-        if self.plan.kind == "tokens":  # their scores compare a student with the teacher
+        if self.plan.task.keeps_scores:  # their scores compare a student with the teacher
             name += f"-scores-{self._teacher}{domains}" if self._teacher else "-scores-alone"
         self._domains[name] = domains
         return name
@@ -111,7 +111,7 @@ class Trials:
         self, model: Teacher, teacher: Teacher | None, name: str, data: object
     ) -> Tensor | None:
         kind = name.partition("-")[0]  # what the user called the data
-        if self.plan.kind != "tokens":
+        if not self.plan.task.keeps_scores:
             return outputs.ask(model, kind, data, self.plan.engine)
         own = model.module
         if own is None:

@@ -11,15 +11,8 @@ from tutelage.evaluation import Calibration
 from tutelage.objectives import Objective
 from tutelage.results.record import ArmRecord, Comparison, PartDifference, TrialRecord
 from tutelage.results.summary import (
-    NO_SUMMARY,
-    Summary,
-    calibrate,
-    calibrate_tokens,
     curves,
     finite,
-    resemblance,
-    summarize,
-    summarize_tokens,
 )
 from tutelage.studies.arm import Arm
 from tutelage.studies.carry_out import Done, Trials
@@ -28,6 +21,8 @@ from tutelage.studies.describe import readable, readable_setting
 from tutelage.studies.differences import Differences, Kind, Scores
 from tutelage.studies.plan import StudyPlan
 from tutelage.studies.score import Scorer
+from tutelage.tasks.classes import resemblance
+from tutelage.tasks.task import Summary
 
 
 @dataclass(frozen=True)
@@ -71,7 +66,7 @@ class Collector:
         if output is None:
             return None
         reading, theirs = scorer.reading_of_teacher, next(iter(self.outputs.values()))[0]
-        if self.plan.kind != "boxes" and output.shape != theirs.shape:
+        if not self.plan.task.same_form(output, theirs):
             judged = output.ndim == 2 and len(output) == len(theirs)  # noqa: PLR2004
             metrics = finite(scorer.of_teacher(output)) if judged else {}
             return ArmRecord(model, (TrialRecord(metrics=metrics),))
@@ -183,24 +178,15 @@ class Collector:
         )
 
     def _summary(self, reading: Objective, outputs: Sequence[Tensor]) -> Summary:
-        if self.plan.kind == "boxes":
-            return NO_SUMMARY
-        found = [self.scorer.test.outputs(each) for each in outputs]
-        if self.plan.kind == "tokens":
-            return summarize_tokens(found)
-        return summarize(reading, outputs, found[0].labels)
+        return self.plan.task.summarize([self.scorer.read(reading, each) for each in outputs])
 
     def _calibration(
         self, reading: Objective, output: Tensor, val: Tensor | None
     ) -> Calibration | None:
-        if self.plan.kind == "boxes":
-            return None
-        if self.plan.kind == "tokens":
-            return calibrate_tokens(self.scorer.test.outputs(output))
-        held_out = self.scorer.val
-        known = None if held_out is None or val is None else held_out.outputs(val).labels
-        labels = self.scorer.test.outputs(output).labels
-        return calibrate(reading, output, labels, (val, known))
+        held_out = None
+        if val is not None and self.scorer.val is not None:
+            held_out = self.scorer.val.outputs(val).read_by(reading)
+        return self.plan.task.calibrate(self.scorer.read(reading, output), held_out)
 
     def _settings(self, name: str) -> dict[str, str]:
         arm = self.done[name][0].planned.arm

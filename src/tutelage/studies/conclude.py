@@ -16,13 +16,14 @@ from tutelage.identity import digest, model_identity
 from tutelage.reports.verdict import TEACHER, control_of
 from tutelage.results.models import Timing, measure_models, measure_variants
 from tutelage.results.record import ArmRecord, ModelRecord, Record
-from tutelage.results.summary import SIMILARITY_TEMPERATURE, unmeasured_scores, versions
+from tutelage.results.summary import unmeasured_scores, versions
 from tutelage.studies.collect import Collector, Finished
 from tutelage.studies.samples import Words, samples_of
+from tutelage.tasks.classes import SIMILARITY_TEMPERATURE
 from tutelage.teachers import Live
 
 _FEW = 3
-_BATCH, _SECONDS, _ROUNDS = 256, 0.5, 20
+_SECONDS, _ROUNDS = 0.5, 20
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ def conclude(finished: Finished, options: ReportOptions, named: str | None) -> R
         versions=versions(),
         command=_command(),
         seconds=sum(trial.seconds for arm in arms for trial in arm.trials),
-        binary=plan.kind == "binary",
-        tokens=plan.kind == "tokens",
+        binary=plan.task.name == "binary",
+        tokens=plan.task.keeps_scores,
         unmeasured=_unmeasured(finished),
         groups=None if plan.groups is None else len(set(plan.groups)),
     )
@@ -99,7 +100,7 @@ def conclude(finished: Finished, options: ReportOptions, named: str | None) -> R
 def _unmeasured(finished: Finished) -> str:
     """Return why the teacher of language models cannot be judged; "" of other models."""
     teacher, scorer = finished.plan.teacher, finished.scorer
-    if finished.plan.kind != "tokens" or teacher is None:
+    if not finished.plan.task.keeps_scores or teacher is None:
         return ""
     theirs = scorer.teacher_test
     return unmeasured_scores(teacher, None if theirs is None else scorer.test.outputs(theirs))
@@ -126,8 +127,8 @@ def _models(
 
 def _timing(finished: Finished) -> Timing:
     plan = finished.plan
-    tokens = plan.kind == "tokens"
-    return Timing("test", plan.test, 1 if tokens else _BATCH, _SECONDS, _ROUNDS, tokens)
+    tokens = plan.task.keeps_scores
+    return Timing("test", plan.test, plan.task.timed_batch, _SECONDS, _ROUNDS, tokens)
 
 
 def _architecture(model: nn.Module) -> str:

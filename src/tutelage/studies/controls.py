@@ -15,15 +15,15 @@ from tutelage.identity import identity
 from tutelage.objectives import Objective
 from tutelage.studies.arm import Arm
 from tutelage.studies.describe import readable, seeded
-from tutelage.studies.kinds import StudyKind, on_labels
 from tutelage.studies.plan import train_of
+from tutelage.tasks import TASKS, Task
 
 _SMOOTHING = 0.1
 _BATCH, _BATCHES = 256, 80
 
 
 def built_in_controls(
-    arms: Mapping[str, Arm], kind: StudyKind, train: object, epochs: int | None, seed: int
+    arms: Mapping[str, Arm], task: Task, train: object, epochs: int | None, seed: int
 ) -> tuple[dict[str, Arm], tuple[str, ...]]:
     """Return the controls that every study should have, and what is missing, in words.
 
@@ -31,12 +31,12 @@ def built_in_controls(
     data, batch size or greater length that arms have of their own, the baseline with the same.
     Training data that are a function are looked at for one seed.
     """
-    if kind == "tokens" and not any(map(_is_by_row, arms.values())):
-        kind = "classes"  # so that controls weigh texts as the arms do
-    usual = on_labels(kind)
+    if task.keeps_scores and not any(map(_is_by_row, arms.values())):
+        task = TASKS["classes"]  # so that controls weigh texts as the arms do
+    usual = task.default_objective()
     found = {"labels": Arm(objective=usual, note="labels only (baseline)")}
-    if kind in ("classes", "binary", "tokens"):
-        smooth = on_labels(kind, _SMOOTHING)
+    if task.smooths:
+        smooth = task.default_objective(_SMOOTHING)
         note = f"labels, smoothed by {_SMOOTHING:g}"
         found["smoothed labels"] = Arm(objective=smooth, note=note)
     seen, notes = {_key({})}, []

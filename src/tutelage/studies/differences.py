@@ -17,15 +17,14 @@ from torch import Tensor
 
 from tutelage.errors import ArgumentError, TutelageError
 from tutelage.evaluation import Interval, non_inferiority, paired_interval, seeds_needed
-from tutelage.evaluation.breakdown import places
 from tutelage.objectives import Objective
 from tutelage.results.record import Comparison, PartDifference
 from tutelage.signals import UNLABELLED
 from tutelage.studies.pseudo_values import PseudoValues
 from tutelage.studies.score import Scorer
+from tutelage.tasks.metrics import places
 
 _ON_EXAMPLES = ("accuracy", "label_accuracy", "agreement")  # from 0 to 1 on each example
-_ON_TOKENS = ("kl", "acceptance_rate")
 _CONFIDENCE = 0.95
 
 Kind = Literal["domain", "class"]
@@ -80,10 +79,9 @@ class Differences:
 
         Of language models also of those of counts.
         """
-        tokens = self.scorer.plan.kind == "tokens"
-        names = (*_ON_EXAMPLES, *(_ON_TOKENS if tokens else ("mse",)))
-        scores = {name: self._on_examples(name, reading, outputs) for name in names}
-        for name in self.scorer.counted if tokens else ():
+        task = self.scorer.task
+        scores = {name: self._on_examples(name, reading, outputs) for name in task.means}
+        for name in self.scorer.counted if task.keeps_scores else ():
             values = [self._pseudo.counted(name, each) for each in outputs]
             known = [each for each in values if each is not None]
             scores[name] = _table(known) if len(known) == len(values) else None
@@ -102,8 +100,7 @@ class Differences:
         if len(known) < len(columns):
             return None
         table = torch.stack([values for _, values in known]).double().numpy()
-        one_answer = all(len(each) == self.scorer.test.examples for each in outputs)
-        resolution = 1.0 if name in _ON_EXAMPLES and one_answer else 0.0
+        resolution = self.scorer.task.resolution(name, self.scorer.test.outputs(outputs[0]))
         return Scores(table, tuple(known[0][0].tolist()), resolution)
 
     def comparison(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +14,18 @@ from torch import Tensor, nn
 
 from tutelage.data import Source, as_source, randomness
 from tutelage.data.fingerprint import fingerprint
-from tutelage.errors import DataError, ModelError
-from tutelage.evaluation import Outputs, TokenScores, evaluate
-from tutelage.evaluation.token_scores import BATCH_OF_TEXTS
+from tutelage.errors import DataError
+from tutelage.evaluation import Outputs, evaluate
 from tutelage.files import write_whole
 from tutelage.identity import digest
 from tutelage.layers import Output
 from tutelage.layers.language import generates, shift_labels_for
 from tutelage.nested import describe, named_tensors, to_device
+from tutelage.objectives import Objective
 from tutelage.signals import UNLABELLED, Batch
-from tutelage.studies.detections import packed, unpacked
 from tutelage.studies.example_keys import domains_of, example_keys, kind_of
 from tutelage.studies.row_labels import RowLabels, joined_row_labels, row_labels, row_labels_for
+from tutelage.tasks import TASKS, Task, infer_task
 from tutelage.teachers import Teacher
 from tutelage.training import Engine
 
@@ -70,12 +70,20 @@ class Truth:
             each is not None and bool(Batch(each, each).labelled().any()) for each in known
         )
 
+    def task(self, objectives: Sequence[Objective] = (), others: Sequence[Objective] = ()) -> Task:
+        """Return what outputs for this data hold; see `infer_task`."""
+        labels = self.labels if self.targets is None else self.targets
+        return infer_task(objectives, others, labels, language=self.of_tokens)
+
     def outputs(self, student: Tensor, teacher: Tensor | None = None) -> Outputs:
         """Return a model's outputs for this data, with the labels that belong to them."""
         if self.targets is not None:
-            return Outputs(None, None, self.targets, self.domains, predictions=unpacked(student))
+            return TASKS["boxes"].unpack(student, Outputs(None, None, self.targets, self.domains))
         if self.of_tokens:
-            return self._of_tokens(TokenScores(student))
+            own = next((each for each in self.by_row if len(each.rows) == len(student)), None)
+            own = self.by_row[0] if own is None else own
+            known = Outputs(None, None, own.labels, self.domains, own.rows)
+            return TASKS["language"].unpack(student, known)
         if len(student) == self.examples and not self._has_row_each(student):
             return Outputs(student, teacher, self.labels, self.domains)
         found = row_labels_for(self.by_row, len(student), self.examples)
@@ -87,18 +95,6 @@ class Truth:
         whole = labels is not None and (labels.ndim == 1 or labels.shape == student.shape)
         single = labels is not None and labels.shape[1:].numel() == 1
         return not (whole or single) and any(len(each.rows) == len(student) for each in self.by_row)
-
-    def _of_tokens(self, scores: TokenScores) -> Outputs:
-        for each in self.by_row:
-            if len(each.rows) == len(scores):
-                return Outputs(
-                    None, None, each.labels, self.domains, each.rows, scores=scores, language=True
-                )
-        raise ModelError(
-            "all models of a study must have one output for each of the tokens of the data, "
-            f"{[len(each.rows) for each in self.by_row]}, got {len(scores)}; give language models "
-            "of one kind"
-        )
 
 
 def truth(name: str, data: object, student: Callable[[], object] | None = None) -> Truth:
@@ -199,16 +195,14 @@ def ask(
             asked_as=asked_as,
             chunk_logits_from=engine.chunk_logits_from,
         ).outputs
-    if found.scores is not None:
-        return found.scores.table
-    if found.predictions is not None:
-        return packed(found.predictions)
-    return None if found.student is None else found.student.float()
+    names = {"boxes": found.predictions, "language": found.scores}
+    name = next((name for name, each in names.items() if each is not None), "classes")
+    return TASKS[name].pack(found)
 
 
 def source_of(name: str, data: object, tokens: bool = False) -> Source:
     """Return the batches of a data set in its order; `tokens` is for language models."""
-    return as_source(name, data, BATCH_OF_TEXTS if tokens else BATCH)
+    return as_source(name, data, TASKS["language" if tokens else "classes"].batch_size)
 
 
 def save(path: Path, outputs: Tensor) -> None:

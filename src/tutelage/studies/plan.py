@@ -22,7 +22,7 @@ from tutelage.objectives import Objective
 from tutelage.studies.arm import Arm
 from tutelage.studies.describe import readable, seeded
 from tutelage.studies.example_keys import example_keys
-from tutelage.studies.kinds import StudyKind, on_labels
+from tutelage.tasks import Task
 from tutelage.teachers import Teacher, as_teacher
 from tutelage.training import Engine, Monitor
 from tutelage.training.engine import as_engine
@@ -75,13 +75,13 @@ class Training:
 class StudyPlan:
     """What a study is to do: the arguments of `study`, checked and converted.
 
-    `kind` is what the students' outputs hold, `arms` contains the controls, whose names are
+    `task` is what the students' outputs hold, `arms` contains the controls, whose names are
     `controls`, and `folder` is where trials are kept.
     """
 
     teacher: Teacher | None
     make_student: Callable[[], nn.Module] | nn.Module
-    kind: StudyKind
+    task: Task
     train: object
     val: object | None
     test: object
@@ -150,7 +150,7 @@ class StudyPlan:
 
     def reading(self, arm: Arm) -> Objective:
         """Return the arm's objective, which tells how its outputs are to be read."""
-        return arm.asked[-1] if arm.asked else arm.reads or on_labels(self.kind)
+        return arm.asked[-1] if arm.asked else arm.reads or self.task.default_objective()
 
     def needs_teacher(self, arm: Arm) -> bool:
         """Tell whether an arm is known to learn from a teacher; of a function it is not."""

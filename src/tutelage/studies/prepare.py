@@ -13,7 +13,6 @@ from tutelage._checks import by_name, folder_path, integer
 from tutelage.errors import ArgumentError, RunFolderError
 from tutelage.evaluation import Metric
 from tutelage.evaluation.intervals import Groups, listed
-from tutelage.evaluation.metrics import needs_logits
 from tutelage.reports.verdict import TEACHER
 from tutelage.studies.arm import Arm, as_arm
 from tutelage.studies.conclude import ReportOptions
@@ -21,6 +20,7 @@ from tutelage.studies.outputs import Truth
 from tutelage.studies.plan import Training
 from tutelage.studies.score import Scorer
 from tutelage.studies.sweep import Sweep, as_sweep, joined
+from tutelage.tasks.metrics import needs_logits
 
 
 def all_arms(
@@ -130,7 +130,7 @@ def check_against(arms: Mapping[str, Arm], controls: Sequence[str]) -> None:
 def check_names(class_names: Sequence[str], scorer: Scorer) -> None:
     """Refuse names of classes that are not as many as the teacher's logits."""
     output = scorer.teacher_test
-    if scorer.plan.kind in ("boxes", "tokens"):
+    if not scorer.task.is_classified:
         return  # how many classes there are is not known
     if class_names and output is not None and len(class_names) != output.shape[-1]:
         raise ArgumentError(

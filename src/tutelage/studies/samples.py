@@ -22,8 +22,8 @@ from tutelage.results.samples import (
     evenly,
     image_sample,
 )
-from tutelage.studies.detections import unpacked
 from tutelage.studies.outputs import Truth, source_of
+from tutelage.tasks.boxes import unpacked
 
 _SHOWN = 4
 _IMAGE, _OF_MAP = 4, 4  # dimensions of images and of an output that is a map

@@ -7,40 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, NonFiniteError
-from tutelage.evaluation import (
-    ClassMetric,
-    CountedMetric,
-    Outputs,
-    Perplexity,
-    divergence,
-    label_metrics,
-    measure,
-)
-from tutelage.evaluation.binary import ONE_LABEL, SEVERAL_LABELS, is_binary, right_labels
+from tutelage.evaluation import ClassMetric, CountedMetric, Outputs, divergence, measure
 from tutelage.objectives import Objective
 from tutelage.results.record import FRACTIONS, DecidingMetric
 from tutelage.results.summary import finite
-from tutelage.signals import Batch
 from tutelage.studies.carry_out import Done
-from tutelage.studies.kinds import StudyKind
 from tutelage.studies.outputs import Truth
 from tutelage.studies.plan import StudyPlan
 from tutelage.studies.trial import metrics_beforehand
+from tutelage.tasks import Task
 from tutelage.training import Monitor
 from tutelage.training.monitor import choose_monitor
-
-_OF_TEACHER: dict[StudyKind, tuple[str, ...]] = {
-    "classes": ("agreement", "kl"),
-    "binary": ("agreement", "kl"),
-    "values": ("teacher_mse",),
-    "boxes": (),
-    "tokens": ("agreement", "kl", "acceptance_rate"),
-}
-_OF_ROWS = ("accuracy", "agreement", "kl", "acceptance_rate")  # means over tokens
 
 
 @dataclass(frozen=True)
@@ -62,12 +42,17 @@ class Scorer:
                 "to `metrics`"
             )
         swept = any(arm.sweep for arm in self.plan.arms.values())
-        of_teacher = name in _OF_TEACHER[self.plan.kind]
+        of_teacher = name in self.task.teacher_metrics
         if swept and not of_teacher and self.val is not None and not self.val.has_labels:
             raise ArgumentError(
                 f"a sweep chooses by {name!r} on `val`, which must have labels for it, got none; "
                 "label it, or name a metric of the teacher's outputs as `monitor`"
             )
+
+    @property
+    def task(self) -> Task:
+        """What outputs hold."""
+        return self.plan.task
 
     @property
     def monitor(self) -> Monitor:
@@ -77,8 +62,9 @@ class Scorer:
     @cached_property
     def names(self) -> set[str]:
         """The standard metrics that there will be, as far as a few test examples tell."""
-        labels = set(self._of_labels) if self.test.has_labels else set[str]()
-        of_teacher = set() if self.teacher_test is None else set(_OF_TEACHER[self.plan.kind])
+        expected = self.task.expected_metrics(self.test.labels)
+        labels = set(expected) if self.test.has_labels else set[str]()
+        of_teacher = set() if self.teacher_test is None else set(self.task.teacher_metrics)
         found = metrics_beforehand(self.plan, "test", self.plan.test)
         if found is None:
             return labels | of_teacher
@@ -87,19 +73,6 @@ class Scorer:
     @property
     def _own(self) -> set[str]:
         return set(self.plan.metrics) if self.test.has_labels else set()
-
-    @property
-    def _of_labels(self) -> tuple[str, ...]:
-        """The names of metrics on labels, where no output tells how many there are of a row."""
-        if self.plan.kind == "boxes":
-            return ()
-        if self.plan.kind == "tokens":
-            return ("accuracy", "perplexity")
-        if self.plan.kind != "binary":
-            return ("mse", "r2") if self.plan.kind == "values" else ("accuracy",)
-        labels = self.test.labels
-        several = labels is not None and labels.ndim == 2 and labels.shape[1] > 1  # noqa: PLR2004
-        return SEVERAL_LABELS if several else ONE_LABEL
 
     @property
     def metric(self) -> DecidingMetric:
@@ -113,6 +86,10 @@ class Scorer:
         own = self.plan.metrics
         ours = (name for name, each in own.items() if getattr(each, "is_fraction", False) is True)
         return (*(name for name in FRACTIONS if name not in own), *ours)
+
+    def read(self, objective: Objective, output: Tensor, teacher: Tensor | None = None) -> Outputs:
+        """Return a model's outputs on the test data as its objective reads them."""
+        return self.test.outputs(output, teacher).read_by(objective)
 
     def on_test(self, objective: Objective, output: Tensor) -> dict[str, float]:
         """Return all metrics of a student's outputs on the test data."""
@@ -160,75 +137,12 @@ class Scorer:
     ) -> tuple[Tensor, Tensor] | None:
         """Return which test examples (of some, or of all) count, and what each adds to a metric.
 
-        None where the metric is no mean over examples. With several answers an example the metric
-        is a mean over rows, a ratio of two sums over examples; see `_of_examples`.
+        None where the metric is not a mean over examples, or rows; see `Task.example_values`.
         """
-        if self.plan.kind == "boxes":
+        if name in self.plan.metrics:
             return None
-        if self.plan.kind == "tokens":
-            found = self._per_token(name, output)
-        else:
-            found = self._per_row(name, objective, output)
-        if found is None:
-            return None
-        rows = self.test.outputs(output).rows
-        owners, values = found[0] if rows is None else rows.examples[found[0]], found[1]
-        if among is not None:
-            chosen = torch.isin(owners, torch.tensor(among))
-            owners, values = owners[chosen], values[chosen]
-        return (owners, values) if rows is None else _of_examples(owners, values)
-
-    def _per_token(self, name: str, output: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Return which tokens count, and what each adds."""
-        outputs = self.test.outputs(output)
-        scores, labels = outputs.scores, outputs.labels
-        if scores is None or name in self.plan.metrics or name not in _OF_ROWS:
-            return None
-        if name == "accuracy":
-            if labels is None:
-                return None
-            known = Batch(labels, labels).labelled()
-            found = known.nonzero().ravel(), scores.right(labels)[known]
-        elif name == "agreement":
-            found = torch.arange(len(scores)), scores.agree()
-        else:
-            column = {"kl": "kl", "acceptance_rate": "accepted"}[name]
-            found = torch.arange(len(scores)), scores.column(column)
-        return found if len(found[0]) and bool(found[1].isfinite().all()) else None
-
-    def _per_row(
-        self, name: str, objective: Objective, output: Tensor
-    ) -> tuple[Tensor, Tensor] | None:
-        """Return which rows, or examples with one answer, count, and what each adds."""
-        prediction, labels = objective.prediction(output), self.test.outputs(output).labels
-        if name == "agreement":
-            return self._agreement(objective, prediction)
-        own = name in self.plan.metrics
-        if own or labels is None or name not in label_metrics(objective, prediction, labels):
-            return None
-        if is_binary(objective, prediction, labels):
-            return _right_labels(name, prediction, labels)
-        known = Batch(output, labels).labelled()
-        if name == "accuracy":
-            return known.nonzero().ravel(), (prediction.argmax(dim=1) == labels)[known]
-        errors = (prediction.double() - labels.reshape(prediction.shape).double()).square()
-        known = errors.flatten(1).isfinite().all(dim=1)
-        partly = bool(known.logical_xor(Batch(output, labels).labelled()).any())
-        if name != "mse" or partly:  # R² is a ratio of sums; a mean over values, not over examples
-            return None
-        return known.nonzero().ravel(), errors.flatten(1).mean(dim=1)[known]
-
-    def _agreement(self, objective: Objective, prediction: Tensor) -> tuple[Tensor, Tensor] | None:
-        if self.teacher_test is None or objective.output_kind == "values":
-            return None
-        teacher = objective.prediction(self.teacher_test)
-        if teacher.shape != prediction.shape:
-            return None
-        if is_binary(objective, prediction, self.test.labels):
-            same = ((prediction > 0) == (teacher > 0)).double().mean(dim=1)
-        else:
-            same = prediction.argmax(1) == teacher.argmax(1)
-        return torch.arange(len(prediction)), same
+        outputs = self.read(objective, output, self.teacher_test)
+        return self.task.example_values(name, outputs, among)
 
     def value(self, objective: Objective, output: Tensor, rows: Sequence[int] | None) -> float:
         """Return the deciding metric on some test examples; None for all."""
@@ -252,19 +166,18 @@ class Scorer:
     @property
     def counted(self) -> dict[str, CountedMetric]:
         """The metrics of counts, by name."""
-        usual = {"perplexity": Perplexity()} if self.plan.kind == "tokens" else {}
-        found = usual | dict(self.plan.metrics)
-        return {name: each for name, each in found.items() if isinstance(each, CountedMetric)}
+        return self.task.counted(self.plan.metrics)
 
     def counts(self, name: str, output: Tensor) -> tuple[CountedMetric, Tensor, Tensor] | None:
         """Return a metric, which test examples count, and its counts of each of them.
 
-        None where it is no metric of counts.
+        None where it is not a metric of counts.
         """
         metric, data = self.counted.get(name), self.test.outputs(output)
-        if metric is None or not isinstance(data.labels, Tensor):
+        known = data.known
+        if metric is None or known is None:
             return None
-        known, found = Batch(data.labels, data.labels).labelled(), data.labelled()
+        found = data.labelled()
         counts = metric.counts(found.given, found.labels, found.rows)
         if data.rows is not None:
             known = data.rows.padded(known).flatten(1).any(dim=1)
@@ -289,26 +202,3 @@ class Scorer:
     ) -> dict[str, float]:
         outputs = replace(data.outputs(output, teacher), domains=None)
         return measure(objective, outputs, self.plan.metrics) | divergence(objective, outputs)
-
-
-def _of_examples(owners: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return values of examples whose mean is the mean of rows x̄, by linearising the ratio.
-
-    That of example e is x̄ + G/R · Σ_{i in e} (x_i − x̄), with R rows in G examples.
-    """
-    examples, place = owners.unique(return_inverse=True)
-    values = values.double()
-    mean = values.mean()
-    sums = values.new_zeros(len(examples)).index_add_(0, place, values - mean)
-    return examples, mean + sums * (len(examples) / len(owners))
-
-
-def _right_labels(name: str, prediction: Tensor, labels: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Return which examples count, and the fraction of each one's labels that are right."""
-    if name not in ("accuracy", "label_accuracy"):
-        return None
-    right, known = right_labels(prediction, labels)
-    if bool((known.any(dim=1) != known.all(dim=1)).any()):
-        return None  # an example with some of its labels: the mean is over labels
-    rows = known.any(dim=1)
-    return rows.nonzero().ravel(), right[rows]

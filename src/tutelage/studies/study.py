@@ -14,20 +14,19 @@ from torch import nn
 
 from tutelage._checks import by_name, not_negative
 from tutelage.errors import ArgumentError
-from tutelage.evaluation import Metric, check_metric_names
+from tutelage.evaluation import Metric
 from tutelage.evaluation.intervals import Groups, listed
 from tutelage.objectives import Objective
 from tutelage.reports import Record, write_record
 from tutelage.reports.numbers import counted
 from tutelage.reports.verdict import verdict
-from tutelage.studies.arm import Arm
+from tutelage.studies.arm import Arm, readings
 from tutelage.studies.carry_out import Done, Trials
 from tutelage.studies.choose import all_trials, choose
 from tutelage.studies.collect import Finished
 from tutelage.studies.conclude import ReportOptions, conclude
 from tutelage.studies.controls import built_in_controls
 from tutelage.studies.folder import exclusive
-from tutelage.studies.kinds import may_be_of_tokens, study_kind
 from tutelage.studies.outputs import Truth, notes_on, truth
 from tutelage.studies.overlap import check_overlaps
 from tutelage.studies.plan import StudyPlan, Training, student_for
@@ -203,23 +202,24 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     check_options(ours, primary, margin, teacher)
     numbers = seeds_of(seeds)
     theirs = {} if controls is None else arms_of("controls", controls)
-    language = may_be_of_tokens(ours, theirs)
+    told, others = (readings(each.values()) for each in (ours, theirs))
+    language = {each.output_kind for each in told + others} <= {None, "classes"}
     make = partial(student_for, student, numbers[0]) if language else None
     known = truth("test", test, make)
     check_groups(groups, known)
-    kind = study_kind(ours, theirs, known)
-    check_metric_names(own_metrics, kind == "binary")
-    if kind == "tokens":
+    task = known.task(told, others)
+    task.check_names(own_metrics)
+    if task.keeps_scores:
         check_for_tokens(own_metrics, words)
     notes = ()
     if controls is None:
-        theirs, notes = built_in_controls(ours, kind, train, epochs, numbers[0])
+        theirs, notes = built_in_controls(ours, task, train, epochs, numbers[0])
     every_arm = all_arms(ours, theirs, sweep or {})
     check_against(every_arm, tuple(theirs))
     plan = StudyPlan(
         teacher=None if teacher is None else as_teacher(teacher),
         make_student=student,
-        kind=kind,
+        task=task,
         train=train,
         val=val,
         test=test,

@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader, IterableDataset, Subset
 from tutelage.data import Indexed, LoaderSource, Shard, as_dataset, randomness
 from tutelage.errors import ModelError, StoreError
 from tutelage.evaluation import Outputs, divergence, evaluate, measure
-from tutelage.evaluation.standard import with_companions
 from tutelage.results.samples import evenly
 from tutelage.studies.arm import Arm, Trial
 from tutelage.studies.outputs import source_of
@@ -24,7 +23,6 @@ from tutelage.teachers import Live
 from tutelage.training import Run, distill, fit
 from tutelage.training.folder import returning_in_silence
 
-TRAIN_SAMPLE, TRAIN_TEXTS = 2048, 128
 _BATCH = 32
 
 
@@ -103,10 +101,10 @@ def _run(
 
 def train_fidelity(plan: StudyPlan, planned: Planned, student: nn.Module) -> dict[str, float]:
     """Return a student's fidelity to the study's teacher on a sample of its training data."""
-    if plan.kind == "boxes":
+    if not plan.task.teacher_metrics:
         return {}
     data = plan.train_data(planned.arm, planned.seed)
-    most = TRAIN_TEXTS if plan.kind == "tokens" else TRAIN_SAMPLE
+    most = plan.task.fidelity_sample
     outputs = None if plan.teacher is None else _on_sample(plan, student, "train", data, most)
     if outputs is None or (outputs.teacher is None and outputs.scores is None):
         return {}
@@ -120,7 +118,7 @@ def metrics_beforehand(plan: StudyPlan, name: str, data: object) -> tuple[set[st
     None where they cannot be told: of a stream, of boxes, and where each arm is a function.
     """
     arm = next((each for each in plan.arms.values() if each.run is None), None)
-    if arm is None or plan.kind == "boxes":
+    if arm is None or not plan.task.label_metrics:
         return None
     student = plan.first_student(arm, plan.seeds[0]).eval()
     outputs = _on_sample(plan, student, name, data, _BATCH)
@@ -129,7 +127,7 @@ def metrics_beforehand(plan: StudyPlan, name: str, data: object) -> tuple[set[st
     reading, outputs = plan.reading(arm), replace(outputs, domains=None)
     found = measure(reading, outputs) | divergence(reading, outputs)
     known = outputs.labelled().labels
-    return with_companions(found, reading), known is not None and len(known) > 0
+    return plan.task.with_companions(found), known is not None and len(known) > 0
 
 
 def _on_sample(
@@ -146,7 +144,7 @@ def _on_sample(
         teacher = None if teacher is None else teacher.for_data(name, data)
     except StoreError:  # of other data than this arm's
         return None
-    judged, device, tokens = Live(student), plan.device, plan.kind == "tokens"
+    judged, device, tokens = Live(student), plan.device, plan.task.keeps_scores
     source = source_of(name, sample, tokens)
     chunk = plan.engine.chunk_logits_from
     with judged.ready(device), nullcontext() if teacher is None else teacher.ready(device):

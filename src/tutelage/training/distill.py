@@ -11,8 +11,8 @@ from torch import nn
 from tutelage._checks import by_name, folder_path, integer
 from tutelage.data import Transform
 from tutelage.errors import ArgumentError
-from tutelage.evaluation.metrics import Metric
 from tutelage.objectives import Objective
+from tutelage.tasks.metrics import Metric
 from tutelage.teachers import AnyTeacher
 from tutelage.training.engine import Engine, as_engine
 from tutelage.training.monitor import Monitor, as_monitor

@@ -11,8 +11,8 @@ from torch import nn
 
 from tutelage.data import Transform
 from tutelage.distiller import check_learner
-from tutelage.evaluation.metrics import Metric
 from tutelage.objectives import HardLabels, Objective
+from tutelage.tasks.metrics import Metric
 from tutelage.training.distill import distill
 from tutelage.training.engine import Engine
 from tutelage.training.monitor import Monitor

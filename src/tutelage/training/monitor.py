@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from tutelage._checks import integer
 from tutelage.errors import ArgumentError
-from tutelage.evaluation.standard import OF_BINARY
+from tutelage.tasks.metrics import STANDARD
 
-_HIGHER = {"accuracy", "agreement", "acceptance_rate", "r2", *OF_BINARY}
-_LOWER = {"loss", "mse", "teacher_mse", "kl", "perplexity"}
 _BY_DEFAULT = ("accuracy", "average_precision", "mse", "loss", "agreement", "teacher_mse")
 
 
@@ -44,7 +42,7 @@ class Monitor:
             )
         if self.patience is not None:
             integer("patience", self.patience, 1, "it counts epochs without a better value")
-        if self.higher_is_better is None and self._metric not in _HIGHER | _LOWER:
+        if self.higher_is_better is None and self._metric not in STANDARD:
             raise ArgumentError(
                 f"the monitor does not know whether higher values of {self.name!r} are better; "
                 f"write Monitor({self.name!r}, higher_is_better=...)"
@@ -54,7 +52,7 @@ class Monitor:
     def higher(self) -> bool:
         """Whether higher values are better."""
         known = self.higher_is_better
-        return self._metric in _HIGHER if known is None else known
+        return STANDARD[self._metric].higher if known is None else known
 
     @property
     def _metric(self) -> str:

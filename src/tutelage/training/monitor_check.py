@@ -11,10 +11,10 @@ from torch import Tensor
 
 from tutelage.data import Source, randomness
 from tutelage.evaluation import evaluate
-from tutelage.evaluation.standard import with_companions
 from tutelage.layers.language import generates
 from tutelage.objectives import Objective
 from tutelage.signals import Batch
+from tutelage.tasks import with_companions
 from tutelage.training.engine import PLAIN
 from tutelage.training.folder import RunFolder
 from tutelage.training.monitor import Monitor, no_such_metric

@@ -7,18 +7,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from tutelage.data import as_source, randomness
 from tutelage.errors import ArgumentError, ModelError, StoreError
-from tutelage.evaluation import Outputs, divergence, evaluate, label_metrics, measure
-from tutelage.evaluation.binary import is_binary
-from tutelage.evaluation.evaluate import is_of_language
-from tutelage.evaluation.standard import learns_by_own_loss
-from tutelage.evaluation.token_scores import BATCH_OF_TEXTS
+from tutelage.evaluation import Outputs, evaluate
+from tutelage.evaluation.evaluate import is_of_language, learns_by_own_loss
 from tutelage.layers.wrapper import unwrapped
 from tutelage.results.models import Timing, measure_models
 from tutelage.results.record import (
@@ -30,16 +26,14 @@ from tutelage.results.record import (
     TrialRecord,
 )
 from tutelage.results.summary import (
-    calibrate,
-    calibrate_tokens,
     curves,
     finite,
-    resemblance,
-    summarize,
-    summarize_tokens,
     unmeasured_scores,
     versions,
 )
+from tutelage.tasks import task_of
+from tutelage.tasks.classes import resemblance
+from tutelage.tasks.token_scores import BATCH_OF_TEXTS
 from tutelage.teachers import Live
 from tutelage.training.monitor import choose_monitor
 
@@ -77,14 +71,19 @@ def record_of(run: Run) -> Record:
     record = replace(record, unmeasured=unmeasured)
     student, teacher = record.arm(STUDENT), None
     if outputs is not None and outputs.scores is not None:
-        student, teacher = _judged_tokens(run, student, outputs, theirs)
+        student, teacher = _judged(run, student, outputs, theirs)
         record = replace(record, examples={"val": outputs.examples}, tokens=True)
     elif outputs is not None and outputs.student is not None:
-        student, teacher = _judged(run, student, replace(outputs, domains=None))
-        binary = is_binary(run.objective, outputs.student, outputs.labels)
+        # Of another form than the student's outputs they are not read by the objective.
+        theirs = None if outputs.comparable_teacher is None else outputs.of_teacher()
+        student, teacher = _judged(run, student, outputs, theirs)
+        task = task_of(run.objective, outputs.read_by(run.objective))
         names = run.class_names if len(run.class_names) == outputs.student.shape[-1] else ()
         record = replace(
-            record, examples={"val": outputs.examples}, binary=binary, class_names=names
+            record,
+            examples={"val": outputs.examples},
+            binary=task.name == "binary",
+            class_names=names,
         )
     elif run.teacher is not None:
         teacher = ArmRecord(_TEACHER, (TrialRecord(),), model=_TEACHER)
@@ -213,44 +212,28 @@ def logged_record(
     )
 
 
-def _judged(run: Run, student: ArmRecord, outputs: Outputs) -> tuple[ArmRecord, ArmRecord | None]:
+def _judged(
+    run: Run, student: ArmRecord, outputs: Outputs, theirs: Outputs | None
+) -> tuple[ArmRecord, ArmRecord | None]:
     """Return student and teacher with what is measured on their outputs."""
-    objective, labels = run.objective, outputs.labels
-    ours = cast("Tensor", outputs.student)
-    metrics = measure(objective, outputs) | divergence(objective, outputs)
-    trial = replace(
-        student.trials[0], metrics=finite(metrics), calibration=calibrate(objective, ours, labels)
-    )
-    student = replace(student, trials=(trial,), **summarize(objective, [ours], labels))
+    student = _measured(run, student, outputs)
     if run.teacher is None:
         return student, None
     teacher = ArmRecord(_TEACHER, (TrialRecord(),), model=_TEACHER)
-    theirs = outputs.teacher
-    # Of another form than the student's outputs it is not read by the objective.
-    if theirs is None or theirs.shape != ours.shape:
-        return student, teacher
-    trial = TrialRecord(
-        metrics=finite(label_metrics(objective, objective.prediction(theirs), labels)),
-        calibration=calibrate(objective, theirs, labels),
-    )
-    teacher = replace(teacher, trials=(trial,), **summarize(objective, [theirs], labels))
+    if theirs is not None:
+        teacher = _measured(run, teacher, theirs)
     likeness = resemblance(student.similarity, teacher.similarity)
     return replace(student, similarity_correlation=likeness), teacher
 
 
-def _judged_tokens(
-    run: Run, student: ArmRecord, outputs: Outputs, theirs: Outputs | None
-) -> tuple[ArmRecord, ArmRecord | None]:
-    """Return student and teacher with what is measured on scores of their tokens."""
-    both = {STUDENT: outputs} | ({} if theirs is None else {_TEACHER: theirs})
-    found = {_TEACHER: ArmRecord(_TEACHER, (TrialRecord(),), model=_TEACHER), STUDENT: student}
-    for name, each in both.items():
-        own = replace(each, domains=None)
-        metrics = finite(measure(run.objective, own) | divergence(run.objective, own))
-        trial = found[name].trials[0]
-        trial = replace(trial, metrics=metrics, calibration=calibrate_tokens(own))
-        found[name] = replace(found[name], trials=(trial,), **summarize_tokens([own]))
-    return found[STUDENT], None if run.teacher is None else found[_TEACHER]
+def _measured(run: Run, arm: ArmRecord, outputs: Outputs) -> ArmRecord:
+    """Return an arm with what is measured on the outputs of its model."""
+    outputs = replace(outputs, domains=None).read_by(run.objective)
+    task = task_of(run.objective, outputs)
+    metrics = task.metrics(outputs) | task.fidelity(outputs)
+    calibration = task.calibrate(outputs)
+    trial = replace(arm.trials[0], metrics=finite(metrics), calibration=calibration)
+    return replace(arm, trials=(trial,), **task.summarize([outputs]))
 
 
 def decided(record: Record) -> Record:

@@ -13,8 +13,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tutelage.data import OnPolicy, OnPolicySource, Shard, Source, as_source, randomness
 from tutelage.distiller import Distiller
 from tutelage.errors import ArgumentError, ModelError, StoreError, TutelageError, in_short
-from tutelage.evaluation import check_metric_names
 from tutelage.objectives import Objective, with_feedback
+from tutelage.tasks import infer_task
 from tutelage.teachers import Teacher
 from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
 from tutelage.training.writer import Writer, check_on_policy
@@ -91,7 +91,7 @@ def _val_teacher(
             "them out"
         )
     if settings.metrics:
-        check_metric_names(settings.metrics, objective.output_kind == "binary")
+        infer_task([objective]).check_names(settings.metrics)
         if not (objective.wants.student.output or objective.wants.student.loss):
             raise ArgumentError(
                 f"`metrics` look at the student's output, which the objective {objective} does not "

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from tutelage.data import Transform
-from tutelage.evaluation.metrics import Metric
+from tutelage.tasks.metrics import Metric
 from tutelage.training.engine import Engine
 from tutelage.training.monitor import Monitor
 

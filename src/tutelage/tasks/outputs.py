@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tutelage.evaluation.breakdown import places
-from tutelage.evaluation.token_scores import TokenScores
 from tutelage.nested import index_rows
+from tutelage.objectives import Objective
 from tutelage.rows import Rows
 from tutelage.signals import Batch
+from tutelage.tasks.metrics import places
+from tutelage.tasks.token_scores import TokenScores
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,19 @@ class Outputs:
         given = self.given if self.rows is None else self.rows.counts
         return 0 if given is None else len(given)
 
+    @property
+    def comparable_teacher(self) -> Tensor | None:
+        """The teacher's outputs where they are of the student's shape, else None."""
+        if self.student is None or self.teacher is None:
+            return None
+        return self.teacher if self.teacher.shape == self.student.shape else None
+
+    @property
+    def known(self) -> Tensor | None:
+        """Which examples, or rows, have a label; None where labels are no tensor."""
+        labels = self.labels
+        return Batch(labels, labels).labelled() if isinstance(labels, Tensor) else None
+
     def __getitem__(self, examples: Sequence[int]) -> Outputs:
         """Return the outputs for some examples."""
         own = torch.as_tensor(examples, dtype=torch.int64)
@@ -69,11 +83,23 @@ class Outputs:
         scores = None if self.scores is None else self.scores[chosen]
         return Outputs(student, teacher, labels, None, rows, predictions, scores, self.language)
 
+    def read_by(self, objective: Objective) -> Outputs:
+        """Return the same with the predictions that an objective reads in both models' outputs."""
+        student, teacher = (
+            None if each is None else objective.prediction(each)
+            for each in (self.student, self.teacher)
+        )
+        return replace(self, student=student, teacher=teacher)
+
+    def of_teacher(self) -> Outputs:
+        """Return the teacher's outputs as those of the evaluated model."""
+        return replace(self, student=self.teacher, teacher=None)
+
     def labelled(self) -> Outputs:
         """Return those of the labelled examples, or rows, without domains and teacher."""
         labels, rows, student, scores = self.labels, self.rows, self.student, self.scores
-        if isinstance(labels, Tensor) and (student is not None or scores is not None):
-            known = Batch(labels, labels).labelled()
+        known = self.known
+        if known is not None and (student is not None or scores is not None):
             student = None if student is None else student[known]
             scores = None if scores is None else scores[known]
             labels = labels[known]

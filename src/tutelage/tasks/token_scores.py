@@ -10,11 +10,11 @@ from torch import Tensor
 
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import DataError
-from tutelage.evaluation.metrics import check_class_ids
 from tutelage.heads import HeadLogits, chunks_of_rows, pieces_of_rows
 from tutelage.nested import describe
 from tutelage.objectives._tensors import at_least_float32
 from tutelage.signals import UNLABELLED
+from tutelage.tasks.metrics import check_class_ids
 
 BATCH_OF_TEXTS = 8
 """How many texts language models are evaluated on at a time."""

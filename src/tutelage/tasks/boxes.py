@@ -1,4 +1,4 @@
-"""Detected boxes as one tensor, so that they are kept as other outputs are."""
+"""Boxes: what a detector finds in each image, a dict of boxes, scores and labels."""
 
 from __future__ import annotations
 
@@ -11,8 +11,41 @@ from torch.nn.utils.rnn import pad_sequence
 
 from tutelage.errors import ModelError
 from tutelage.nested import describe
+from tutelage.objectives import Objective, OwnLoss
+from tutelage.tasks.outputs import Outputs
+from tutelage.tasks.task import Task
 
 _COLUMNS = {"boxes": 4, "scores": 1, "labels": 1}
+
+
+class Boxes(Task):
+    """Boxes: outputs are one dict for each image, and labels dicts of true boxes.
+
+    There are no standard metrics: what counts as found is the user's choice, such as
+    `tutelage.evaluation.MeanAveragePrecision`.
+    """
+
+    name = "boxes"
+
+    def default_objective(self, smoothing: float = 0.0) -> Objective:
+        """Return the detector's own loss."""
+        return OwnLoss()
+
+    def metrics(self, outputs: Outputs) -> dict[str, float]:
+        """Return nothing."""
+        return {}
+
+    def pack(self, outputs: Outputs) -> Tensor | None:
+        """Return all detections as one tensor."""
+        return None if outputs.predictions is None else packed(outputs.predictions)
+
+    def unpack(self, kept: Tensor, known: Outputs) -> Outputs:
+        """Return the detections that were packed."""
+        return Outputs(None, None, known.labels, known.domains, predictions=unpacked(kept))
+
+    def same_form(self, one: Tensor, other: Tensor) -> bool:
+        """Return that detections can be compared, however many there are."""
+        return True
 
 
 def packed(predictions: Sequence[Any]) -> Tensor:

@@ -1,11 +1,10 @@
-"""Standard metrics, and the evaluation of users' metrics: functions or torchmetrics objects."""
+"""Metrics: what is known of the standard ones, and the user's: functions, torchmetrics objects."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-import torch
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, DataError, TutelageError, in_short
@@ -13,6 +12,53 @@ from tutelage.labels import known as known_of
 from tutelage.nested import describe, on_tensors
 from tutelage.rows import Rows
 from tutelage.signals import UNLABELLED
+
+Name = TypeVar("Name", bound=Hashable)
+
+
+class Known(NamedTuple):
+    """What is known of a standard metric.
+
+    Args:
+        heading: Of a column.
+        unit: Under the heading.
+        higher: Whether higher values are better.
+        fraction: Whether it lies in [0, 1] and is shown in per cent.
+        words: Its name in a sentence; "" for its own.
+    """
+
+    heading: str
+    unit: str
+    higher: bool
+    fraction: bool
+    words: str = ""
+
+
+STANDARD: dict[str, Known] = {
+    "loss": Known("Loss", "", False, False),
+    "accuracy": Known("Accuracy", "%", True, True),
+    "label_accuracy": Known("Label accuracy", "% of labels", True, True),
+    "f1": Known("F1", "%", True, True, "F1"),
+    "f1_micro": Known("Micro F1", "%", True, True, "micro F1"),
+    "f1_macro": Known("Macro F1", "%", True, True, "macro F1"),
+    "average_precision": Known("Average precision", "%", True, True),
+    "perplexity": Known("Perplexity", "", False, False),
+    "mse": Known("Mean squared error", "", False, False, "mean squared error"),
+    "r2": Known("R²", "1 is perfect", True, False, "R²"),
+    "agreement": Known("Agreement", "% with teacher", True, True, "agreement with the teacher"),
+    "kl": Known("Mean KL", "nats, from teacher", False, False, "KL divergence from the teacher"),
+    "acceptance_rate": Known(
+        "Acceptance rate", "% of tokens, by teacher", True, True, "acceptance rate of drafts"
+    ),
+    "teacher_mse": Known(
+        "Distance",
+        "mean squared, from teacher",
+        False,
+        False,
+        "distance from the teacher (mean squared)",
+    ),
+}
+"""The metrics that are computed without being asked for; each task has some of them."""
 
 
 @runtime_checkable
@@ -76,11 +122,6 @@ class ScoreMetric(Protocol):
         """Return the value over all examples, of `TokenScores` or of logits of labelled rows."""
 
 
-def needs_logits(metrics: Mapping[str, Metric]) -> list[str]:
-    """Return the names of the metrics that need logits, and not `TokenScores`."""
-    return [name for name, each in metrics.items() if not isinstance(each, ScoreMetric)]
-
-
 Metric = Callable[[Any, Any], Any] | UpdatedMetric | RowMetric
 """A function of (outputs, labels) of all examples, or an object with update and compute.
 
@@ -93,92 +134,9 @@ each part of them (`CountedMetric`).
 """
 
 
-def accuracy(output: Tensor, labels: Tensor) -> float:
-    """Fraction of examples whose predicted class (largest logit) is the true one, in [0, 1].
-
-    Args:
-        output: Logits `[examples, classes]`.
-        labels: Class ids `[examples]`; −100 is left out.
-
-    Raises:
-        DataError: Labels are no class ids `[examples]`, or there is a single logit, of which the
-            largest says nothing.
-
-    >>> accuracy(torch.tensor([[2.0, 1.0], [2.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 1, -100]))
-    0.5
-    """
-    if labels.is_floating_point() or labels.shape != output.shape[:1]:
-        raise DataError(
-            f"labels of logits {list(output.shape)} must be class ids [{len(output)}], got "
-            f"{describe(labels)}; give one integer for each example"
-        )
-    return _correct(output.argmax(dim=1) == labels, output)[known_of(labels)].mean().item()
-
-
-def agreement(student: Tensor, teacher: Tensor) -> float:
-    """Fraction of examples for which student and teacher predict the same class, in [0, 1].
-
-    Shape:
-        Logits of both, `[examples, classes]`.
-
-    Raises:
-        DataError: They are of other examples, or there is a single logit.
-    """
-    check_same_examples(student, teacher)
-    same = student.argmax(dim=1) == teacher.argmax(dim=1)
-    return _correct(_correct(same, student), teacher).mean().item()
-
-
-def check_same_examples(student: Tensor, teacher: Tensor) -> None:
-    """Refuse logits of two models that are not of one shape."""
-    if student.shape != teacher.shape:
-        raise DataError(
-            "logits of student and teacher must be of one shape, got "
-            f"{list(student.shape)} and {list(teacher.shape)}; give both for the same examples"
-        )
-
-
-def check_several_logits(logits: Tensor) -> None:
-    """Refuse a single logit for each example as class logits."""
-    if logits.ndim > 1 and logits.shape[1] == 1:
-        raise DataError(
-            f"class logits must be of at least two classes, got {describe(logits)}; for the logit "
-            "of a binary label use binary_metrics, binary_agreement and binary_calibration"
-        )
-
-
-def _correct(correct: Tensor, logits: Tensor) -> Tensor:
-    """Return 1 or 0 for each example, or NaN if a logit is NaN, where argmax has no meaning."""
-    check_several_logits(logits)
-    return correct.double().masked_fill(logits.isnan().any(dim=1), torch.nan)
-
-
-def mse(output: Tensor, labels: Tensor) -> float:
-    """Mean squared error over all known values.
-
-    Args:
-        output: `[examples, outputs]`.
-        labels: The same shape, or `[examples]` for one output; NaN (of integers −100) is left out.
-
-    Raises:
-        DataError: The shapes do not match.
-    """
-    known, errors, _ = _compared(output, labels)
-    return errors[known].square().mean().item()
-
-
-def r2(output: Tensor, labels: Tensor) -> float:
-    """1 − Σ(o − y)²/Σ(y − ȳ)², averaged over the outputs; predicting the mean gives 0.
-
-    It is not defined, NaN, where the known labels of an output do not vary.
-
-    Arguments and errors as for `mse`.
-    """
-    known, errors, labels = _compared(output, labels)
-    residual = errors.where(known, 0).square().sum(dim=0)  # NaN if a known value is predicted so
-    labels = labels.where(known, torch.nan)
-    spread = (labels - labels.nanmean(dim=0)).square().nansum(dim=0)
-    return (1 - residual / spread.masked_fill(spread == 0, torch.nan)).mean().item()
+def needs_logits(metrics: Mapping[str, Metric]) -> list[str]:
+    """Return the names of the metrics that need logits, and not `TokenScores`."""
+    return [name for name, each in metrics.items() if not isinstance(each, ScoreMetric)]
 
 
 def check_class_ids(labels: Tensor, classes: int) -> None:
@@ -190,6 +148,60 @@ def check_class_ids(labels: Tensor, classes: int) -> None:
             f"{UNLABELLED}), got {int(known.min())} to {int(known.max())}; number the classes from "
             "0, or give the model an output for each class"
         )
+
+
+def check_same_examples(student: Tensor, teacher: Tensor) -> None:
+    """Refuse logits of two models that are not of one shape."""
+    if student.shape != teacher.shape:
+        raise DataError(
+            "logits of student and teacher must be of one shape, got "
+            f"{list(student.shape)} and {list(teacher.shape)}; give both for the same examples"
+        )
+
+
+def places(names: Iterable[Name]) -> dict[Name, list[int]]:
+    """Return the positions of each name, in order of first occurrence."""
+    found: dict[Name, list[int]] = {}
+    for place, name in enumerate(names):
+        found.setdefault(name, []).append(place)
+    return found
+
+
+def by_group(
+    metric: Metric,
+    output: Tensor,
+    labels: Tensor,
+    groups: Sequence[str | int] | Tensor,
+    name: str = "metric",
+) -> dict[str, float]:
+    """Return a metric for the examples of each group, by group, in order of first occurrence.
+
+    Args:
+        metric: A function of (outputs, labels), or an object with reset, update and compute.
+        output: Outputs of the model, `[examples, …]`.
+        labels: `[examples, …]`.
+        groups: The group of each example, `[examples]`: names or numbers.
+        name: The metric's name, for messages.
+
+    Raises:
+        ArgumentError: The numbers of groups, labels and outputs differ, or the metric fails.
+
+    >>> import torch
+    >>> from tutelage.evaluation import accuracy
+    >>> logits, labels = torch.tensor([[2.0, 1.0], [2.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 1, 1])
+    >>> by_group(accuracy, logits, labels, ["day", "night", "day"])
+    {'day': 1.0, 'night': 0.0}
+    """
+    names = [str(each) for each in (groups.tolist() if isinstance(groups, Tensor) else groups)]
+    if not len(names) == len(output) == len(labels):
+        raise ArgumentError(
+            f"`groups` and `labels` must have one entry for each of {len(output)} outputs, got "
+            f"{len(names)} and {len(labels)}; give the group of every example"
+        )
+    return {
+        group: evaluate_metric(name, metric, output[members], labels[members])
+        for group, members in places(names).items()
+    }
 
 
 def evaluate_metric(
@@ -233,7 +245,10 @@ def user_metrics(
     tolerant: bool,
     rows: Rows | None = None,
 ) -> dict[str, float]:
-    """Return the user's metrics; none for outputs without labels, or without a labelled example."""
+    """Return the user's metrics; none for outputs without labels, or without a labelled example.
+
+    `tolerant` leaves out what raises ValueError.
+    """
     found: dict[str, float] = {}
     left = len(metrics)
     for name, metric in metrics.items() if labels is not None and len(labels) else ():
@@ -249,14 +264,3 @@ def user_metrics(
             if not (tolerant and isinstance(error.__cause__, ValueError)):
                 raise
     return found
-
-
-def _compared(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return which values are known, the errors, and the labels, each in the output's shape."""
-    if len(labels) != len(output) or labels.numel() != output.numel():
-        raise DataError(
-            f"values must have a label for each output, {list(output.shape)}, got "
-            f"{describe(labels)}; give both in one shape"
-        )
-    labels = labels.reshape(output.shape)
-    return known_of(labels), output.double() - labels.double(), labels.double()
