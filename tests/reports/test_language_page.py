@@ -106,7 +106,7 @@ def test_what_is_skipped_says_why(page):
         in drafts.text
     )
     assert language_sections(replace(record, teacher=None))[1] is None
-    assert language_sections(replace(record, tokens=False)) == ()
+    assert language_sections(replace(record, task="classes")) == ()
 
 
 def test_a_context_too_short_to_generate_is_told(tmp_path):
@@ -124,7 +124,7 @@ def test_the_page_of_a_study_is_written_and_read(teacher, tmp_path):
         training=tl.Training(engine=QUIET, batch_size=4), progress=False, allow_overlap=True,
     )  # fmt: skip
     path = report_record(study.results, tmp_path / "page.html")
-    assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["tokens"] is True
+    assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["task"] == "language"
     assert read_record(path.with_suffix(".json")) == study.results
     text = path.with_suffix(".md").read_text(encoding="utf-8")
     assert re.search(r"\| \*\*soft\*\* \| \*\*[\d.]+ ± [\d.]+\*\*", text)

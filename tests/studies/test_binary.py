@@ -66,8 +66,8 @@ def single():
 
 def test_several_labels_are_judged_by_average_precision(several):
     record = several.results
-    assert (record.metric.name, record.metric.higher, record.binary) == (
-        "average_precision", True, True,
+    assert (record.metric.name, record.metric.higher, record.task) == (
+        "average_precision", True, "binary",
     )  # fmt: skip
     assert {each.name for each in record.controls} == {"labels", "smoothed labels"}
     assert record.arm("labels").settings["objective"] == "BinaryLabels()"

@@ -66,7 +66,7 @@ def test_results_survive_writing_and_reading(classes, values, along, tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["{", "[]", '{"format": "tutelage report 1"}', '{"format": "tutelage report 3"}', "{}"],
+    ["{", "[]", '{"format": "tutelage report 1"}', '{"format": "tutelage report 4"}', "{}"],
 )
 def test_damaged_results_are_refused(content, tmp_path):
     path = tmp_path / "results.json"

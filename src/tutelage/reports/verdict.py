@@ -8,18 +8,9 @@ from typing import Literal
 from tutelage.evaluation import Interval
 from tutelage.reports.numbers import NONE, counted, percent, points, significant, times
 from tutelage.results.record import ArmRecord, Comparison, DecidingMetric, PartDifference, Record
+from tutelage.tasks.metrics import STANDARD
 
 _TENTH_OF_A_POINT, _A_POINT = 0.001, 0.01
-_NAMES = {
-    "mse": "mean squared error",
-    "teacher_mse": "distance from the teacher (mean squared)",
-    "agreement": "agreement with the teacher",
-    "acceptance_rate": "acceptance rate of drafts",
-    "kl": "KL divergence from the teacher",
-    "f1": "F1",
-    "f1_micro": "micro F1",
-    "f1_macro": "macro F1",
-}
 TEACHER = "teacher"
 
 
@@ -56,7 +47,8 @@ def metric_name(metric: DecidingMetric) -> str:
     >>> metric_name(DecidingMetric("mse", False))
     'mean squared error'
     """
-    return _NAMES.get(metric.name, metric.name.replace("_", " "))
+    words = STANDARD[metric.name].words if metric.name in STANDARD else ""
+    return words or metric.name.replace("_", " ")
 
 
 def metric_heading(metric: DecidingMetric) -> str:

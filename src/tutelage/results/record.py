@@ -17,9 +17,9 @@ from tutelage.evaluation.language import GenerationSpeed
 from tutelage.files import write_whole
 from tutelage.results.samples import ImageSample, TextSample
 from tutelage.tasks.metrics import STANDARD
-from tutelage.tasks.task import Residuals
+from tutelage.tasks.task import Residuals, TaskName
 
-FORMAT = "tutelage report 3"
+FORMAT = "tutelage report 4"
 FRACTIONS = tuple(name for name, each in STANDARD.items() if each.fraction)
 """The standard metrics in [0, 1], which are shown in per cent."""
 
@@ -339,9 +339,8 @@ class Record:
         finished: Whether training has ended.
         overlaps: What each two data sets of a study have in common; none for a run.
         notes: What else a reader must know of how a study was done, in sentences.
-        binary: Whether outputs are logits of binary labels.
         samples: Test examples to be looked at.
-        tokens: Whether models are language models, and metrics means over tokens.
+        task: What outputs hold, the name of one of `tutelage.tasks.TASKS`.
         format: Of the file.
     """
 
@@ -371,10 +370,9 @@ class Record:
     finished: bool = True
     overlaps: tuple[Overlap, ...] = ()
     notes: tuple[str, ...] = ()
-    binary: bool = False
     samples: tuple[ImageSample | TextSample, ...] = ()
-    tokens: bool = False
-    format: Literal["tutelage report 3"] = FORMAT
+    task: TaskName = "classes"
+    format: Literal["tutelage report 4"] = FORMAT
 
     def arm(self, name: str) -> ArmRecord:
         """Return an arm by its name."""

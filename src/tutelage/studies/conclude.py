@@ -85,8 +85,7 @@ def conclude(finished: Finished, options: ReportOptions, named: str | None) -> R
         versions=versions(),
         command=_command(),
         seconds=sum(trial.seconds for arm in arms for trial in arm.trials),
-        binary=plan.task.name == "binary",
-        tokens=plan.task.keeps_scores,
+        task=plan.task.name,
         unmeasured=_unmeasured(finished),
         groups=None if plan.groups is None else len(set(plan.groups)),
     )
@@ -127,8 +126,8 @@ def _models(
 
 def _timing(finished: Finished) -> Timing:
     plan = finished.plan
-    tokens = plan.task.keeps_scores
-    return Timing("test", plan.test, plan.task.timed_batch, _SECONDS, _ROUNDS, tokens)
+    task = plan.task
+    return Timing("test", plan.test, task.timed_batch, _SECONDS, _ROUNDS, task.generates)
 
 
 def _architecture(model: nn.Module) -> str:

@@ -39,10 +39,6 @@ class Binary(Task):
     smooths = True
     is_classified = True
     words = Words(
-        metrics=(
-            "Label accuracy is the fraction of labels, not of examples, that are predicted right; "
-            "average precision and macro F1 are means over the labels that are true at least once."
-        ),
         part="label",
         measure="average precision",
         calibration=(
@@ -120,6 +116,15 @@ class Binary(Task):
         """Add the metrics that need a true label."""
         several = [each for each in (ONE_LABEL, SEVERAL_LABELS) if each[0] in names]
         return {*names, *(name for each in several for name in each)}
+
+    def note_on(self, metrics: Collection[str]) -> str:
+        """Return what those of several labels count."""
+        if SEVERAL_LABELS[0] not in metrics:
+            return ""
+        return (
+            "Label accuracy is the fraction of labels, not of examples, that are predicted right; "
+            "average precision and macro F1 are means over the labels that are true at least once."
+        )
 
     def row_values(self, name: str, outputs: Outputs) -> tuple[Tensor, Tensor] | None:
         """Return the fraction of an example's labels that are right, or as the teacher's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -33,14 +33,11 @@ class Language(Task):
     means = ("accuracy", "agreement", "kl", "acceptance_rate")
     smooths = True
     keeps_scores = True
+    generates = True
     batch_size = BATCH_OF_TEXTS
     timed_batch = 1
     fidelity_sample = 128
     words = Words(
-        metrics=(
-            "Metrics are over all tokens together, so that long texts weigh more; perplexity is "
-            "exp of the mean of −log p."
-        ),
         calibration=(
             "By token. ECE, the expected calibration error, is the mean distance of the "
             "probability of the most probable token and the fraction of tokens that are that one, "
@@ -98,6 +95,13 @@ class Language(Task):
             return NO_SUMMARY
         confidence, correct = (torch.cat(each) for each in zip(*pairs, strict=True))
         return {**NO_SUMMARY, "reliability": binned(confidence, correct, BINS)}
+
+    def note_on(self, metrics: Collection[str]) -> str:
+        """Return what they are over."""
+        return (
+            "Metrics are over all tokens together, so that long texts weigh more; perplexity is "
+            "exp of the mean of −log p."
+        )
 
     def counted(self, metrics: Mapping[str, Metric]) -> dict[str, CountedMetric]:
         """Return the metrics of counts, by name: the perplexity, and the user's."""

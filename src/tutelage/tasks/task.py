@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypedDict
+from typing import ClassVar, Literal, TypedDict
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from tutelage.tasks.calibration import Calibration, Reliability
 from tutelage.tasks.metrics import STANDARD, CountedMetric, Metric
 from tutelage.tasks.outputs import Outputs
 
+TaskName = Literal["classes", "binary", "values", "boxes", "language"]
+"""Of the tasks that there are, as in records."""
 Matrix = tuple[tuple[float, ...], ...]
 _RESERVED = {"loss", "accuracy", "mse", "r2", "agreement", "kl", "acceptance_rate", "teacher_mse"}
 MOST_CLASSES = 100
@@ -56,7 +58,6 @@ class Words:
     """What a report says of a task.
 
     Args:
-        metrics: What a reader must know of the metrics, a sentence; "" for nothing.
         part: What is compared one by one: "class" or "label".
         measure: Of each part: "recall" or "average precision".
         calibration: What the numbers of calibration are.
@@ -68,7 +69,6 @@ class Words:
         timed: What an input is whose time is measured; "" where that is clear.
     """
 
-    metrics: str = ""
     part: str = "class"
     measure: str = "recall"
     calibration: str = ""
@@ -94,6 +94,7 @@ class Task(ABC):
         means: The standard metrics that are means over examples, or over rows.
         smooths: Whether labels can be smoothed.
         keeps_scores: Whether scores of rows (`TokenScores`) are kept, and no logits.
+        generates: Whether models write on from a text, and drafts of theirs can be accepted.
         is_classified: Whether an output has one entry for each class, or label, that has a name.
         batch_size: How many examples are evaluated at a time.
         timed_batch: How many inputs at once are timed beside one; 1 for none.
@@ -101,12 +102,13 @@ class Task(ABC):
         words: What a report says.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[TaskName]
     label_metrics: ClassVar[tuple[str, ...]] = ()
     teacher_metrics: ClassVar[tuple[str, ...]] = ()
     means: ClassVar[tuple[str, ...]] = ()
     smooths: ClassVar[bool] = False
     keeps_scores: ClassVar[bool] = False
+    generates: ClassVar[bool] = False
     is_classified: ClassVar[bool] = False
     batch_size: ClassVar[int] = 256
     timed_batch: ClassVar[int] = 256
@@ -149,6 +151,10 @@ class Task(ABC):
     def with_companions(self, names: Collection[str]) -> set[str]:
         """Return metrics that a few examples have, with those that more examples may have too."""
         return set(names)
+
+    def note_on(self, metrics: Collection[str]) -> str:
+        """Return what a reader must know of metrics, by their names, a sentence; "" for nothing."""
+        return ""
 
     def counted(self, metrics: Mapping[str, Metric]) -> dict[str, CountedMetric]:
         """Return the metrics of counts, by name: the user's and the task's own."""

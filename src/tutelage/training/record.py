@@ -72,7 +72,7 @@ def record_of(run: Run) -> Record:
     student, teacher = record.arm(STUDENT), None
     if outputs is not None and outputs.scores is not None:
         student, teacher = _judged(run, student, outputs, theirs)
-        record = replace(record, examples={"val": outputs.examples}, tokens=True)
+        record = replace(record, examples={"val": outputs.examples}, task="language")
     elif outputs is not None and outputs.student is not None:
         # Of another form than the student's outputs they are not read by the objective.
         theirs = None if outputs.comparable_teacher is None else outputs.of_teacher()
@@ -82,7 +82,7 @@ def record_of(run: Run) -> Record:
         record = replace(
             record,
             examples={"val": outputs.examples},
-            binary=task.name == "binary",
+            task=task.name,
             class_names=names,
         )
     elif run.teacher is not None:

@@ -13,43 +13,13 @@ from tutelage.reports.sections.outcome import first_column, look, over_seeds
 from tutelage.reports.verdict import control_of
 from tutelage.results.record import ArmRecord, Record
 from tutelage.results.samples import LEAST_SCORE, ImageSample, TextSample
+from tutelage.tasks import TASKS
 
-_NOTE = (
-    "ECE, the expected calibration error, is the mean distance of confidence and accuracy over "
-    "15 bins (Guo et al. 2017); with few examples chance alone makes it larger than 0. NLL is the "
-    "negative log-likelihood of the true class. Lower is better for both."
-)
-_NOTE_OF_BINARY = (
-    "ECE, the expected calibration error, is the mean distance of the probability that a label is "
-    "true and the fraction of true ones over 15 bins, all labels together; with few examples "
-    "chance alone makes it larger than 0, and rare labels keep it small. NLL is the mean negative "
-    "log-likelihood of a label. Lower is better for both."
-)
-_NOTE_OF_TOKENS = (
-    "By token. ECE, the expected calibration error, is the mean distance of the probability of the "
-    "most probable token and the fraction of tokens that are that one, over 15 bins (Guo et al. "
-    "2017). NLL is the negative log-likelihood of the text's token, the logarithm of the "
-    "perplexity. Lower is better for both."
-)
-_CONFIDENCE = ("confidence", "accuracy")
-_PROBABILITY = ("probability of a label", "fraction of true labels")
 _SCALING = (
     " Temperature scaling divides the logits by one number T, fitted on validation data; it "
     "changes no prediction."
 )
 _MOST_DRAWN = 16
-_MORE_THAN_A_CLASS = (
-    "A label names one class. A teacher also gives probabilities for all other classes, from which "
-    "a student can learn more than from the label."
-)
-_OF_TEXTS = (
-    "A text has one token at each place. A teacher also gives the probabilities of all others, "
-    "from which a student can learn more than from the text."
-)
-_MORE_THAN_ANSWERS = (
-    "A label is yes or no. A teacher also tells how probable it is, from which a student can learn "
-    "more than from the label."
-)
 
 
 def confidence_section(record: Record) -> Section | None:
@@ -70,8 +40,7 @@ def confidence_section(record: Record) -> Section | None:
         Column("ECE", "%, at fitted T"),
         Column("NLL", "nats, at fitted T"),
     )
-    note = _NOTE_OF_TOKENS if record.tokens else _NOTE
-    note = _NOTE_OF_BINARY if record.binary else note
+    note = TASKS[record.task].words.calibration
     table = Table(
         "Calibration of the models",
         columns,
@@ -106,21 +75,10 @@ def _diagram(record: Record) -> tuple[Figure, ...]:
     ]
     if not lines:
         return ()
-    text = (
-        "On the dashed line labels are true as often as the model says; below it they are true "
-        "less often. Larger marks stand for more labels."
-        if record.binary
-        else "On the dashed line accuracy equals confidence; below it the model is overconfident. "
-        "Larger marks stand for more examples."
-    )
-    names = _PROBABILITY if record.binary else _CONFIDENCE
-    return (
-        Figure(
-            reliability_diagram(lines, names),
-            "True labels by probability" if record.binary else "Accuracy by confidence",
-            text + ("" if record.is_run else " All seeds together."),
-        ),
-    )
+    words = TASKS[record.task].words
+    title, text = words.diagram
+    text += "" if record.is_run else " All seeds together."
+    return (Figure(reliability_diagram(lines, words.axes), title, text),)
 
 
 def resemblance_section(record: Record) -> Section | None:
@@ -137,14 +95,14 @@ def resemblance_section(record: Record) -> Section | None:
         Column("Mean KL", f"nats, {data}"),
         Column("Similarity", "correlation between classes"),
     )
-    more, note = _explained(record, data)
+    words = TASKS[record.task].words
+    note = words.fidelity.format(data=data, temperature=record.similarity_temperature)
     if any(trial.train for arm in record.arms for trial in arm.trials):
-        number = "128 texts" if record.tokens else "2,048 examples"
-        note += f" Training data: up to {number}, spread evenly."
+        note += f" Training data: up to {words.sample}, spread evenly."
     maps = _maps(record)
     return Section(
         "Fidelity to the teacher",
-        (more,),
+        (words.lesson,),
         Table(
             "Fidelity of each arm to the teacher", columns, rows, note + over_seeds(record)
         ).without_empty(),
@@ -154,27 +112,6 @@ def resemblance_section(record: Record) -> Section | None:
         "colour scale; the diagonal is not coloured."
         if maps
         else "",
-    )
-
-
-def _explained(record: Record, data: str) -> tuple[str, str]:
-    """Return what there is to learn from a teacher, and what the numbers are."""
-    if record.binary:
-        return _MORE_THAN_ANSWERS, (
-            "Agreement is the fraction of labels that student and teacher predict alike; KL is the "
-            "divergence of the student's probability of a label from the teacher's at T = 1, the "
-            "mean over labels."
-        )
-    unit, alike = ("tokens", "token") if record.tokens else ("examples", "class")
-    note = (
-        f"Agreement is the fraction of {unit} for which student and teacher predict the same "
-        f"{alike}; KL is the divergence of the student's probabilities from the teacher's at T = 1"
-    )
-    if record.tokens:
-        return _OF_TEXTS, f"{note}, the mean over tokens."
-    return _MORE_THAN_A_CLASS, (
-        f"{note}. Similarity is the correlation between student and teacher of the mean "
-        f"probabilities of wrong classes, on {data} at T = {record.similarity_temperature:g}."
     )
 
 

@@ -23,6 +23,7 @@ from tutelage.reports.sections.outcome import MOST_DRAWN, first_column, look, me
 from tutelage.reports.verdict import axis_label, metric_heading, shown
 from tutelage.results.models import MOST_TOKENS, NEW_TOKENS
 from tutelage.results.record import ArmRecord, DecidingMetric, ModelRecord, Record, VariantRecord
+from tutelage.tasks import TASKS
 
 _FEWEST_MARKS = 3  # of two models the tables say as much
 _DRAFTED = 4
@@ -86,9 +87,8 @@ def _cost_note(record: Record) -> str:
     notes = []
     if any(model.cost is not None and model.cost.flops is not None for model in models):
         notes.append("FLOPs are multiplications and additions in matrix products and convolutions.")
-    if record.tokens and timed:
-        notes.append(f"An input is the beginning of a text, of at most {MOST_TOKENS} tokens.")
     if timed:
+        notes += filter(None, [TASKS[record.task].words.timed.format(tokens=MOST_TOKENS)])
         notes.append(
             f"Times are medians (95th percentile in brackets) on {measured_on(*timed[0])}; models "
             "take turns after a warm-up."
@@ -183,7 +183,7 @@ def _variants(record: Record) -> Section | None:
 
 def language_sections(record: Record) -> tuple[Section | None, ...]:
     """Return generation speed and that of speculative decoding; nothing of other models."""
-    return (_generation(record), _drafts(record)) if record.tokens else ()
+    return (_generation(record), _drafts(record)) if TASKS[record.task].generates else ()
 
 
 def _generation(record: Record) -> Section | None:

@@ -31,32 +31,12 @@ from tutelage.reports.verdict import (
     strongest,
 )
 from tutelage.results.record import ArmRecord, Comparison, DecidingMetric, PartDifference, Record
+from tutelage.tasks import TASKS
+from tutelage.tasks.metrics import STANDARD
 
 MOST_DRAWN = 10
 
-_HEADINGS = {
-    "accuracy": Column("Accuracy", "%"),
-    "label_accuracy": Column("Label accuracy", "% of labels"),
-    "f1": Column("F1", "%"),
-    "f1_micro": Column("Micro F1", "%"),
-    "f1_macro": Column("Macro F1", "%"),
-    "average_precision": Column("Average precision", "%"),
-    "agreement": Column("Agreement", "% with teacher"),
-    "mse": Column("Mean squared error"),
-    "r2": Column("R²", "1 is perfect"),
-    "teacher_mse": Column("Distance", "mean squared, from teacher"),
-    "kl": Column("Mean KL", "nats, from teacher"),
-    "acceptance_rate": Column("Acceptance rate", "% of tokens, by teacher"),
-}
 _OF_RESEMBLANCE = ("agreement", "kl", "acceptance_rate")  # which have sections of their own
-_OF_LABELS = (
-    " Label accuracy is the fraction of labels, not of examples, that are predicted right; average "
-    "precision and macro F1 are means over the labels that are true at least once."
-)
-_OF_TOKENS = (
-    " Metrics are over all tokens together, so that long texts weigh more; perplexity is exp of "
-    "the mean of −log p."
-)
 _MOST_ROWS = 30
 
 
@@ -100,8 +80,10 @@ def over_seeds(record: Record) -> str:
 
 def heading(name: str) -> Column:
     """Return the head of a metric's column."""
+    if name in STANDARD:
+        return Column(STANDARD[name].heading, STANDARD[name].unit)
     words = name.replace("_", " ")
-    return _HEADINGS.get(name, Column(words[:1].upper() + words[1:]))
+    return Column(words[:1].upper() + words[1:])
 
 
 def mean_text(
@@ -184,9 +166,8 @@ def _against(record: Record) -> str:
 
 
 def _note(record: Record) -> str:
-    several = "label_accuracy" in record.arm(record.primary).metrics
-    tokens = _OF_TOKENS if record.tokens else ""
-    return _how_measured(record) + (_OF_LABELS if several else tokens)
+    note = TASKS[record.task].note_on(record.arm(record.primary).metrics)
+    return f"{_how_measured(record)} {note}".rstrip()
 
 
 def _how_measured(record: Record) -> str:
@@ -197,9 +178,8 @@ def _how_measured(record: Record) -> str:
             "selected on the same examples, so its metrics are slightly optimistic; held-out test "
             "data would give unbiased ones."
         )
-    others = (
-        "" if record.tokens else "; for metrics that are no means over examples, over seeds alone"
-    )
+    scores = TASKS[record.task].keeps_scores  # of which all metrics have intervals
+    others = "" if scores else "; for metrics that are no means over examples, over seeds alone"
     val = record.examples.get("val")
     selection = f"All selection used {count(val)} validation examples; the" if val else "The"
     leaks = "are not held out (see the warning above)"
@@ -355,7 +335,8 @@ def _classes(record: Record) -> Section | None:
     ]
     figures = tuple(figure for figure in drawn if figure is not None)
     table = _part_table(record, "class")
-    title = "Label by label" if record.binary and not table else "Class by class"
+    part = "class" if table else TASKS[record.task].words.part
+    title = f"{part.capitalize()} by {part}"
     return Section(title, figures=figures, table=table) if figures or table else None
 
 
@@ -401,8 +382,11 @@ def _deltas(record: Record, ours: ArmRecord, theirs: ArmRecord) -> Figure | None
     common = sorted(ours.by_class.keys() & theirs.by_class.keys())
     if len(common) < 2:  # noqa: PLR2004 - nothing to compare
         return None
-    measure, part = ("average precision", "label") if record.binary else ("recall", "class")
-    caption = f"{measure.capitalize()} of each {part}: the student's minus the other's, in points."
+    words = TASKS[record.task].words
+    measure = words.measure
+    caption = (
+        f"{measure.capitalize()} of each {words.part}: the student's minus the other's, in points."
+    )
     if len(common) > MOST_BARS:
         caption += (
             f" Of all {len(common)}, these are the {MOST_BARS // 2} that lose most and the "
