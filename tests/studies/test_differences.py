@@ -296,7 +296,7 @@ def test_more_of_r2_is_better_and_its_interval_is_its_own():
     assert np.mean(ours) > np.mean(theirs)
     assert found.differences == pytest.approx(np.subtract(ours, theirs), abs=1e-6)
     assert found.interval.mean == pytest.approx(np.mean(found.differences), abs=1e-6)
-    assert "better in r2" in study.verdict
+    assert "better in R²" in study.verdict
     # The difference is (E' − E)/V with errors e and the spread v of labels: linearised, an example
     # adds (e' − e)/V − (E' − E) v/V².
     labels = test.tensors[1].double()

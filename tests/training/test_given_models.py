@@ -65,15 +65,6 @@ def test_an_objective_with_a_layer_of_the_student_trains_that_layer(in_stages):
     assert torch.equal(objective.own.weight, own)  # what is its own is trained in a copy
 
 
-def test_an_objective_with_a_layer_of_the_teacher_trains_a_copy():
-    student, teacher = network(), network()
-    before = copy.deepcopy(teacher.state_dict())
-    objective = tl.SoftTargets(2) + Shallow(teacher[2])
-    data = TensorDataset(X, LABELS)
-    tl.distill(teacher, student, train=data, objective=objective, epochs=1, engine=QUIET)
-    torch.testing.assert_close(teacher.state_dict(), before, rtol=0, atol=0)
-
-
 def test_such_a_run_is_resumed_and_found_again(tmp_path):
     for epochs in (2, 2, 3):
         student = network()
