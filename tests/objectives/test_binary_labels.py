@@ -12,7 +12,7 @@ from scipy.special import expit, xlogy
 from objective_samples import Sample, gradient
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.objectives import BinaryLabels, binary_labels, hard_labels
-from tutelage.objectives._binary_labels import or_nan
+from tutelage.objectives._binary import or_nan
 from tutelage.signals import Batch, Mixture, Signals
 
 KNOWN = torch.tensor([[1, 0, 1, 0], [0, -100, 1, 1], [-100] * 4, [1, 1, 1, 1], [0, 0, 0, -100]])

@@ -5,11 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage._checks import not_negative
-from tutelage.objectives._labels import columns_of, without_true
+from tutelage.objectives._hard_labels import columns_of, without_true
 from tutelage.objectives._output_objective import Divergence
 from tutelage.objectives._tensors import at_least_float32, kl_divergence, same_classes
 from tutelage.schedules import Schedule
-from tutelage.wants import OUTPUT, Wants
 
 
 def dkd(
@@ -73,7 +72,6 @@ class DKD(Divergence):
         temperature: T > 0, a number or a schedule over training.
     """
 
-    wants = Wants(student=OUTPUT, teacher=OUTPUT, labels=True)
     formula = staticmethod(dkd)
 
     def __init__(

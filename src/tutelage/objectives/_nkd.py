@@ -5,11 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage._checks import not_negative
-from tutelage.objectives._labels import columns_of, without_true
+from tutelage.objectives._hard_labels import columns_of, without_true
 from tutelage.objectives._output_objective import Divergence
 from tutelage.objectives._tensors import at_least_float32, same_classes
 from tutelage.schedules import Schedule
-from tutelage.wants import OUTPUT, Wants
 
 
 def nkd(
@@ -64,7 +63,6 @@ class NKD(Divergence):
         temperature: T > 0 of the other classes, a number or a schedule over training.
     """
 
-    wants = Wants(student=OUTPUT, teacher=OUTPUT, labels=True)
     formula = staticmethod(nkd)
 
     def __init__(self, gamma: float = 1.5, temperature: float | Schedule = 1.0) -> None:

@@ -6,10 +6,9 @@ from torch import Tensor
 
 from tutelage._checks import finite_number
 from tutelage.errors import ArgumentError
-from tutelage.objectives._labels import columns_of
+from tutelage.objectives._hard_labels import columns_of
 from tutelage.objectives._output_objective import OutputObjective
 from tutelage.objectives._tensors import at_least_float32, same_classes
-from tutelage.wants import OUTPUT, Wants
 
 
 def ofa(student: Tensor, teacher: Tensor, labels: Tensor, epsilon: float = 1.5) -> Tensor:
@@ -57,7 +56,6 @@ class OFA(OutputObjective):
             the plain cross-entropy with the teacher's probabilities.
     """
 
-    wants = Wants(student=OUTPUT, teacher=OUTPUT, labels=True)
     formula = staticmethod(ofa)
 
     def __init__(self, epsilon: float = 1.5) -> None:

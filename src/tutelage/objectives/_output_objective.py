@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from inspect import Parameter, signature
+from inspect import signature
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from tutelage.objectives._labels import labels_of
+from tutelage.errors import DataError
 from tutelage.objectives._objective import Objective
 from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import Batch, Signals
-from tutelage.wants import OUTPUT, Wants
+from tutelage.wants import OUTPUT, Fields, Wants
 
 
 class OutputObjective(Objective):
-    """A formula of outputs: of the student's, and of the teacher's, of labels, or of both.
+    """A formula of outputs and its settings.
 
-    A subclass has a `formula`, and as attributes the formula's settings, under the names of the
-    arguments of its `__init__`:
+    The formula's arguments declare what the objective reads: first the student's output, then
+    `teacher` and `labels` where it has these. All others are settings, which the objective has as
+    attributes of the same names:
 
     >>> import torch
     >>> def distance(student, teacher, power):
@@ -33,21 +34,22 @@ class OutputObjective(Objective):
     tensor([3.])
     """
 
-    wants = Wants(student=OUTPUT, teacher=OUTPUT)
     rowwise = True
 
     _settings: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        several = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-        arguments = signature(cls).parameters.values()
-        cls._settings = tuple(each.name for each in arguments if each.kind not in several)
+        if "formula" in vars(cls):
+            _, *names = signature(cls.formula).parameters
+            teacher = OUTPUT if "teacher" in names else Fields()
+            cls.wants = Wants(student=OUTPUT, teacher=teacher, labels="labels" in names)
+            cls._settings = tuple(each for each in names if each not in ("teacher", "labels"))
 
     @staticmethod
     @abstractmethod
     def formula(*outputs: Any, **settings: Any) -> Tensor:
-        """Return `[batch]`, from what `wants` names of (student output, teacher output, labels).
+        """Return `[batch]`, from (student, teacher, labels), or those of them that it has.
 
         Outputs are `[batch, …]`; the teacher's may be `CoarseLogits`. Settings follow by their
         names: a schedule as its value at this step.
@@ -86,10 +88,21 @@ class Divergence(OutputObjective):
 
     def __init__(self, temperature: float | Schedule = 1.0) -> None:
         super().__init__()
-        self.temperature = temperature_schedule(temperature)
+        advice = "1 takes the probabilities as they are, 2 to 20 softens them"
+        self.temperature = positive_schedule("temperature", temperature, advice)
 
 
-def temperature_schedule(value: float | Schedule) -> Schedule:
-    """Return a temperature as a schedule; refuse one that is not positive."""
-    advice = "1 takes the probabilities as they are, 2 to 20 softens them"
-    return positive_schedule("temperature", value, advice)
+def labels_of(batch: Batch) -> Tensor:
+    """Return the labels of a batch, which must have some."""
+    if batch.labels is None:
+        raise DataError(
+            "an objective that learns from labels got a batch without any; yield (inputs, labels) "
+            "from the data set, mark single unlabelled examples by -100 (NaN for values), or use "
+            "an objective without labels, such as SoftTargets"
+        )
+    if not isinstance(batch.labels, Tensor):
+        raise DataError(
+            f"labels must be a tensor, got {type(batch.labels).__name__}; "
+            "let the collate function make one"
+        )
+    return batch.labels

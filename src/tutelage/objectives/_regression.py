@@ -1,15 +1,14 @@
-"""Squared or Huber error: to the labels, or to the teacher's output."""
+"""Regression: squared or Huber error to labels or the teacher, bounded by it, and Gaussian."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tutelage._checks import positive
-from tutelage.errors import DataError
+from tutelage._checks import not_negative, positive
+from tutelage.errors import DataError, ModelError
 from tutelage.nested import describe
 from tutelage.objectives._output_objective import OutputObjective
-from tutelage.objectives._tensors import at_least_float32, can_sync, mean_of_rows, same_shape
-from tutelage.wants import OUTPUT, Wants
+from tutelage.objectives._tensors import at_least_float32, mean_of_rows, same_shape
 
 
 def regression(
@@ -59,15 +58,10 @@ def regression(
 
 
 def regression_to_labels(
-    output: Tensor, labels: Tensor, huber_delta: float | None = None
+    student: Tensor, labels: Tensor, huber_delta: float | None = None
 ) -> Tensor:
     """Return `regression` to labels, where NaN marks an unknown one."""
-    if can_sync(labels):
-        errors = regression(output, labels, huber_delta)
-        # No error is negative, so the sum is NaN only if a label is, or the output.
-        if not errors.detach().sum().isnan():
-            return errors
-    return regression(output, labels, huber_delta, ~labels.isnan())
+    return regression(student, labels, huber_delta, ~labels.isnan())
 
 
 class HuberOption(OutputObjective):
@@ -92,7 +86,6 @@ class LabelRegression(HuberOption):
         huber_delta: δ > 0 of the Huber error, in the label's unit; None for the squared error.
     """
 
-    wants = Wants(student=OUTPUT, labels=True)
     formula = staticmethod(regression_to_labels)
 
 
@@ -116,3 +109,98 @@ def _errors(output: Tensor, target: Tensor, huber_delta: float | None) -> Tensor
     if huber_delta is None:
         return F.mse_loss(output, target, reduction="none")
     return F.huber_loss(output, target, reduction="none", delta=huber_delta)
+
+
+def bounded_regression(
+    student: Tensor, teacher: Tensor, labels: Tensor, margin: float = 0.0
+) -> Tensor:
+    """e_s where e_s + m > e_t, else 0, with e the squared error of a side to the label.
+
+    A student that beats the teacher by the margin m has no loss: the teacher's output can be far
+    off, so it is a bound and not a target.
+
+    Args:
+        student: Student output, `[batch, outputs]`.
+        teacher: Teacher output, `[batch, outputs]`.
+        labels: True values, `[batch, outputs]`, or `[batch]` for one output; NaN where unknown.
+        margin: m ≥ 0, in the label's unit squared.
+
+    Returns:
+        `[batch]`, in the label's unit squared.
+
+    >>> import torch
+    >>> teacher, labels = torch.tensor([[1.0], [1.0]]), torch.zeros(2)
+    >>> bounded_regression(torch.tensor([[0.5], [2.0]]), teacher, labels)
+    tensor([0., 4.])
+    """
+    same_shape(student, teacher, "outputs")
+    error, bound = (regression_to_labels(side, labels) for side in (student, teacher))
+    return torch.where(error + margin > bound, error, torch.zeros_like(error))
+
+
+class BoundedRegression(OutputObjective):
+    """Squared error to the labels, until the student beats the teacher.
+
+    Chen, Choi, Yu, Han and Chandraker 2017, "Learning Efficient Object Detection Models with
+    Knowledge Distillation", section 3.3, https://papers.nips.cc/paper/6676. Formula:
+    `tutelage.objectives.bounded_regression`.
+
+    Args:
+        margin: m ≥ 0, by which the student's squared error must be below the teacher's; in the
+            label's unit squared.
+    """
+
+    output_kind = "values"
+    formula = staticmethod(bounded_regression)
+
+    def __init__(self, margin: float = 0.0) -> None:
+        super().__init__()
+        advice = "0 stops where the student is as good as the teacher"
+        self.margin = not_negative("margin", margin, advice)
+
+
+def gaussian_regression(student: Tensor, teacher: Tensor) -> Tensor:
+    """KL(N(μ_t, σ_t²) ‖ N(μ_s, σ_s²)), summed over the outputs.
+
+    Equals ½[log σ_s² − log σ_t² + (σ_t² + (μ_t − μ_s)²)/σ_s² − 1]; for equal variances it is
+    (μ_t − μ_s)²/2σ²: the squared error, in units of the teacher's own uncertainty.
+
+    Args:
+        student: `[batch, 2·outputs]`: the means μ_s, then the logarithms of the variances σ_s².
+        teacher: The same of the teacher.
+
+    Returns:
+        `[batch]`, in nats, zero or more.
+
+    Raises:
+        ModelError: The two sides have different shapes, or an odd number of columns.
+
+    >>> import torch
+    >>> gaussian_regression(torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 0.0]]))
+    tensor([2.])
+    """
+    same_shape(student, teacher, "outputs")
+    if student.shape[1] % 2:
+        raise ModelError(
+            "Gaussian outputs must be means and then log-variances, an even number of columns, "
+            f"got {student.shape[1]}; let both models return both"
+        )
+    mean_s, log_var_s = at_least_float32(student).chunk(2, dim=1)
+    mean_t, log_var_t = at_least_float32(teacher).chunk(2, dim=1)
+    gap = log_var_s - log_var_t
+    distance = (mean_t - mean_s).square() * (-log_var_s).exp()
+    return (gap + (-gap).exp() + distance - 1).sum(dim=1) / 2
+
+
+class GaussianRegression(OutputObjective):
+    """KL between the normal distributions that teacher and student predict.
+
+    Formula: `tutelage.objectives.gaussian_regression`. The prediction is the mean.
+    """
+
+    formula = staticmethod(gaussian_regression)
+    output_kind = "values"
+
+    def prediction(self, output: Tensor) -> Tensor:
+        """Return the means, `[batch, outputs]`."""
+        return output.chunk(2, dim=1)[0]

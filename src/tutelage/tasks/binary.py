@@ -16,7 +16,7 @@ from torch import Tensor
 from tutelage.labels import UNLABELLED
 from tutelage.labels import known as known_of
 from tutelage.objectives import BinaryLabels, Objective, binary_targets
-from tutelage.objectives._binary_labels import known_labels
+from tutelage.objectives._binary import known_labels
 from tutelage.tasks.calibration import Calibration, calibration, reliability
 from tutelage.tasks.metrics import check_same_examples
 from tutelage.tasks.outputs import Outputs

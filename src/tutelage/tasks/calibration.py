@@ -18,7 +18,7 @@ from tutelage._checks import integer
 from tutelage.errors import DataError, NonFiniteError
 from tutelage.labels import known
 from tutelage.nested import describe
-from tutelage.objectives._binary_labels import known_labels
+from tutelage.objectives._binary import known_labels
 from tutelage.signals import UNLABELLED
 from tutelage.tasks.metrics import check_class_ids
 
