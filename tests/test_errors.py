@@ -6,6 +6,7 @@ from tutelage import errors
 
 CHILDREN = {
     "ArgumentError": ValueError,
+    "NotFoundError": ValueError,
     "DataError": Exception,
     "ModelError": Exception,
     "NonFiniteError": Exception,

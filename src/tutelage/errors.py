@@ -3,6 +3,7 @@
 ```
 TutelageError
 ├── ArgumentError     an argument is outside its range (also a ValueError)
+│   └── NotFoundError     a reference names a file, a folder or a module that does not exist
 ├── DataError         a data set, a batch or its labels cannot be used
 ├── ModelError        a teacher or student cannot be used, or the two do not fit each other
 ├── NonFiniteError    a value is NaN or infinite
@@ -25,6 +26,10 @@ class TutelageError(Exception):
 
 class ArgumentError(TutelageError, ValueError):
     """An argument is outside its range."""
+
+
+class NotFoundError(ArgumentError):
+    """A reference names a file, a folder or a module that does not exist."""
 
 
 class DataError(TutelageError):

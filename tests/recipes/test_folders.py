@@ -51,6 +51,9 @@ def test_a_student_is_exported_without_the_teacher(job):
     recipe.run()
     (job / "teacher.py").unlink()
     assert tl.Recipe.from_file("runs/job").export().path.exists()
+    (job / "other.py").write_text("net = 3")  # another error than that of a missing file
+    with pytest.raises(tl.TutelageError, match=r"`teacher` must be a torch.nn.Module|must name"):
+        tl.Recipe.from_file("runs/job", ["teacher=other.py:net"]).export()
 
 
 @pytest.mark.usefixtures("job")

@@ -436,6 +436,22 @@ def coded(frame):
     return categories(frame[["age", "job", "code"]], "job", "code")
 
 
+def test_a_json_of_catboost_loses_the_categories_of_several_labels(file, tmp_path):
+    """As their own user's call on the file that was read again does, too."""
+    frame = whole(pd.read_csv(file))
+    model = catboost.CatBoostClassifier(
+        loss_function="MultiLogloss", cat_features=["job", "code"], **CAT
+    ).fit(frame, several(pd.read_csv(file)))
+    data = loaded(file)
+    found = teacher_of(model, tmp_path / "m.cbm", data.columns).predict(data.rows.numpy())
+    np.testing.assert_allclose(found, model.predict_proba(frame))
+    native(model, tmp_path / "m.json")
+    again = catboost.CatBoostClassifier().load_model(tmp_path / "m.json", format="json")
+    assert np.abs(again.predict_proba(frame) - found).max() > 0.1
+    with pytest.raises(ModelError, match=r"lost what it knew.*save_model\('model.cbm"):
+        load_model("teacher", str(tmp_path / "m.json"))
+
+
 @pytest.mark.parametrize(
     ("objective", "labels"),
     [("binary:logistic", two), ("binary:logitraw", two), ("reg:squarederror", two),

@@ -1,10 +1,9 @@
 """Stores of texts: as many answers for each as it has tokens."""
 
+import inspect
 import signal
 import subprocess
 import sys
-import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -247,40 +246,47 @@ def test_a_flipped_byte_is_found_and_mended(tmp_path):
     assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
 
 
-PROGRAM = """
+PROGRAM = f"""
 import os, signal, sys
-sys.path.insert(0, {tests!r})
 import torch
-from store import test_texts as own
-from tutelage.store import layout
+from torch import nn
+import tutelage as tl
+from tutelage.store import layout, writer
 
+CLASSES, K = {CLASSES}, {K}
+
+{inspect.getsource(Words)}
+{inspect.getsource(texts)}
+{inspect.getsource(stored)}
 layout._BLOCK_BYTES = 1
-left = int(sys.argv[2])
-
-def die(*_):
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-from tutelage.store import writer
 writer._SECONDS_BETWEEN_COMMITS = 0
-teacher = own.Words()
-teacher.register_forward_pre_hook(die)
-own.stored(sys.argv[1], own.texts(), teacher, top_k=own.K)
+
+def label(folder, calls):
+    def die(*_):
+        nonlocal calls
+        calls -= 1
+        if calls == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    teacher = Words()
+    teacher.register_forward_pre_hook(die)
+    stored(folder, texts(), teacher, top_k=K)
+    os._exit(0)
+
+tl.label, tl.Engine  # imported once, before the processes
+for folder, calls in (("whole", 1000), *[("killed", 4)] * 6):
+    child = os.fork()
+    if child == 0:
+        label(os.path.join(sys.argv[1], folder), calls)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
 def test_a_killed_call_is_resumed_and_leaves_the_same_bytes(tmp_path):
-    tests = str(Path(__file__).parents[1])
-    program = tmp_path / "program.py"
-    program.write_text(textwrap.dedent(PROGRAM.format(tests=tests)))
-
-    def call(folder, calls):
-        return subprocess.run([sys.executable, program, folder, str(calls)], check=False).returncode
-
-    assert call(tmp_path / "whole", 1000) == 0
-    codes = [call(tmp_path / "killed", 4) for _ in range(6)]
+    command = [sys.executable, "-c", PROGRAM, tmp_path]
+    found = subprocess.run(command, check=True, capture_output=True)
+    whole, *codes = map(int, found.stdout.split())
+    assert whole == 0
     assert codes[0] == -signal.SIGKILL
     assert codes[-1] == 0
     for file in (tmp_path / "whole").iterdir():

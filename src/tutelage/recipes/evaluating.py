@@ -15,7 +15,14 @@ from safetensors.torch import load_model
 from torch import Tensor, nn
 
 from tutelage.data import as_source
-from tutelage.errors import ArgumentError, DataError, RunFolderError, StoreError, TutelageError
+from tutelage.errors import (
+    ArgumentError,
+    DataError,
+    NotFoundError,
+    RunFolderError,
+    StoreError,
+    TutelageError,
+)
 from tutelage.evaluation import evaluate
 from tutelage.exporting import ABOUT, Exported, export
 from tutelage.layers.language import generates
@@ -104,8 +111,9 @@ def load_for_student(job: Job) -> None:
     """Load data and teacher; without the teacher where that is gone and the student has its own."""
     try:
         job.load()
-    except TutelageError:
-        if uses_teacher(job.model.student) or job.model.teacher is None:
+    except TutelageError as error:
+        gone = isinstance(error.__cause__, NotFoundError)
+        if not gone or uses_teacher(job.model.student) or job.model.teacher is None:
             raise
         job.load(teacher=False)
 

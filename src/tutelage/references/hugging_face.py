@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tutelage.errors import ArgumentError, DataError, ModelError, some_of
+from tutelage.errors import ArgumentError, DataError, ModelError, NotFoundError, some_of
 from tutelage.layers import ByWord, ImageInputs, Prepared, TextInputs
 from tutelage.layers.prepared import WORDS, Interpolation
 from tutelage.layers.wrapper import Wrapper
@@ -61,7 +61,7 @@ class Hub:
         folder = Path(reference.name).expanduser()
         self.name = str(folder) if folder.is_dir() else reference.name
         if not folder.is_dir() and not _NAME.fullmatch(self.name):
-            raise ArgumentError(
+            raise NotFoundError(
                 f"`{reference.argument}` must name a folder, or a repository of a hub as ORG/NAME, "
                 f"got {reference.text!r} and no such folder; correct the path"
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from tutelage.errors import ArgumentError, ModelError, did_you_mean
+from tutelage.errors import ArgumentError, ModelError, NotFoundError, did_you_mean
 from tutelage.layers import TextInputs
 from tutelage.nested import describe
 from tutelage.objectives._objective import OutputKind
@@ -183,7 +183,7 @@ def _unknown(reference: Reference, suffix: str) -> ArgumentError | ModelError:
             'pickle; write an estimator of scikit-learn by skops.io.dump(model, "model.skops"), '
             "others by their own save_model, or load it in your own code: model.py:function"
         )
-    return ArgumentError(
+    return NotFoundError(
         f"`{argument}` must be a reference to a model, got {text!r}; write "
         f"{', '.join(f'{kind}:NAME' for kind in KINDS)}, package.module:function, "
         f"file.py:function, or the file of a model ({', '.join(_FILES)})"

@@ -19,7 +19,7 @@ from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
-from tutelage.errors import ArgumentError, did_you_mean
+from tutelage.errors import ArgumentError, NotFoundError, did_you_mean
 
 _FORMS = "`package.module:name` or `folder/file.py:name`"
 __path__: list[str] = []  # so that modules may lie below this one, which `_Files` finds
@@ -89,7 +89,7 @@ def _of_name(argument: str, name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise  # the module exists, but one that it imports does not
-        raise ArgumentError(
+        raise NotFoundError(
             f"`{argument}` must name a module that can be imported, got {name!r} and no module "
             f"{error.name!r}; run in the folder that holds it, install it, or give its file: "
             "folder/file.py:name"
@@ -99,7 +99,7 @@ def _of_name(argument: str, name: str) -> ModuleType:
 def _of_file(argument: str, path: Path) -> ModuleType:
     path = path.expanduser().resolve()
     if not path.is_file():
-        raise ArgumentError(
+        raise NotFoundError(
             f"`{argument}` must name an existing file, got {path}; correct the path"
         )
     for module in list(sys.modules.values()):

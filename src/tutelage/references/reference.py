@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from tutelage._checks import installed
-from tutelage.errors import ArgumentError, ModelError, TutelageError, did_you_mean, in_short
+from tutelage.errors import (
+    ArgumentError,
+    ModelError,
+    NotFoundError,
+    TutelageError,
+    did_you_mean,
+    in_short,
+)
 from tutelage.layers import ImageInputs
 
 KINDS = ("timm", "torchvision", "hf", "sentence-transformers")
@@ -94,7 +101,7 @@ class Reference:
         """The file of the model, which must exist."""
         path = Path(self.name).expanduser()
         if not path.is_file():
-            raise ArgumentError(
+            raise NotFoundError(
                 f"`{self.argument}` must name an existing file, got {self.text!r}; correct the path"
             )
         return path

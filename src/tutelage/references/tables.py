@@ -289,6 +289,12 @@ def load_catboost(reference: Reference, classes: int | None) -> Teacher:
         known = loss in (*_CATBOOST_CLASSES, *_CATBOOST_BINARY)
         model = (catboost.CatBoostClassifier if known else catboost.CatBoostRegressor)()
         model.load_model(str(path), format=kind)
+    several = loss in _CATBOOST_BINARY
+    if several and kind == "json" and json.loads(path.read_bytes()).get("ctr_data"):
+        raise ModelError(
+            f"`{reference.argument}` {reference.text!r} has lost what it knew of categories: "
+            "CatBoost's .json keeps one label's; write it by model.save_model('model.cbm')"
+        )
     names, own = tuple(model.feature_names_), model.classes_ if known else ()
     coded = [names[at] for at in model.get_cat_feature_indices()]
 
@@ -307,7 +313,7 @@ def load_catboost(reference: Reference, classes: int | None) -> Teacher:
     reference.check_classes(len(own) or None, classes)
     rows = TableModel("catboost.CatBoost", predict, digest_of(path), _features_of(model))
     rows.class_names = _names_of(own)
-    return Predictor(rows, probabilities=known, binary=loss in _CATBOOST_BINARY)
+    return Predictor(rows, probabilities=known, binary=several)
 
 
 def _features_of(model: Any) -> tuple[str, ...] | None:

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from tutelage.errors import ArgumentError, ModelError, in_short, some_of
+from tutelage.errors import ArgumentError, ModelError, NotFoundError, in_short, some_of
 from tutelage.references.reference import WEIGHT_FILES
 
 _NESTED = ("state_dict", "model_state_dict", "model")
@@ -28,7 +28,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ModelError: It is damaged, or holds something else than a state dict.
     """
     if not path.is_file():
-        raise ArgumentError(f"the weights must be an existing file, got {path}; correct the path")
+        raise NotFoundError(f"the weights must be an existing file, got {path}; correct the path")
     if path.suffix not in WEIGHT_FILES:
         raise ArgumentError(
             f"the weights must be a file of one of the kinds {', '.join(WEIGHT_FILES)}, got "
