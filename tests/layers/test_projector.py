@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tutelage.errors import ModelError
-from tutelage.layers.projector import project, projector, resize, width
+from tutelage.layers.resolution import project, projector, resize, width
 
 WIDTHS = [(3, 5), (5, 3)]
 KINDS = {
@@ -59,15 +59,6 @@ def test_equal_widths_give_the_identity(kind):
 def test_has_the_students_dtype(dtype):
     module = projector(torch.zeros(2, 3, dtype=dtype), torch.zeros(2, 4))
     assert {each.dtype for each in module.parameters()} == {dtype}
-
-
-@pytest.mark.parametrize("ndim", [2, 3, 4])
-def test_under_autocast_it_is_trained_in_float32(ndim):
-    student, teacher = torch.zeros([3] * ndim), torch.zeros([4] * ndim)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        module = projector(student.bfloat16(), teacher)
-        assert module(student[..., :3].bfloat16()).dtype == torch.bfloat16
-    assert {each.dtype for each in module.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 import tutelage as tl
 from objective_samples import LAYER_MAPS, MAPS, TOKENS, Formula, LayerSample
 from tutelage.errors import ArgumentError, ModelError
-from tutelage.layers.projector import project
+from tutelage.layers.resolution import project
 from tutelage.objectives import CWD, cwd, soft_targets
 from tutelage.schedules import Linear
 from tutelage.signals import Batch, Signals
@@ -134,26 +134,9 @@ def test_a_temperature_out_of_range_is_refused(temperature):
         CWD({"a": "b"}, temperature)
 
 
-@pytest.mark.parametrize("layer_map", [None, {}, "classifier"])
-def test_the_map_must_be_given(layer_map):
-    with pytest.raises(ArgumentError, match="`layer_map` must map layers of the student"):
-        CWD(layer_map)
-
-
-@pytest.mark.parametrize("wrong", ["linear", 0, torch.nn.Linear(3, 5)])
-def test_a_projector_that_is_no_function_is_refused(wrong):
-    with pytest.raises(ArgumentError, match="`projector` must be a function"):
-        CWD({"a": "b"}, projector=wrong)
-
-
 def test_features_without_positions_are_refused():
     with pytest.raises(ModelError, match=r"must have positions, .* got \[2, 3\]; choose a layer"):
         cwd(torch.zeros(2, 3), torch.zeros(2, 3))
-    objective = CWD({"a": "b"})
-    sides = Signals(features={"a": torch.zeros(2, 3)}), Signals(features={"b": torch.zeros(2, 5)})
-    objective.build(*sides)
-    with pytest.raises(ModelError, match=r"must have positions, .* got \[2, 3\]; choose a layer"):
-        objective(*sides, Batch(torch.zeros(2, 3)))
 
 
 def test_other_shapes_are_refused():

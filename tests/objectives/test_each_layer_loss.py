@@ -184,13 +184,6 @@ def test_maps_are_flattened_where_examples_are_related(formula):
     )
 
 
-@OF_BATCHES
-@pytest.mark.parametrize("shape", [(3, 4), (2,)])
-def test_other_examples_are_refused_where_examples_are_related(formula, shape):
-    with pytest.raises(ModelError, match=r"of the same examples, got \[2, 4\] \(student\) and \["):
-        formula.loss(torch.zeros(2, 4), torch.zeros(shape))
-
-
 @OF_TOKENS
 @pytest.mark.parametrize("junk", [0.0, 1.0, 1e4])
 def test_padded_tokens_are_ignored(formula, junk):

@@ -145,12 +145,6 @@ def test_a_grid_that_is_no_positive_integer_is_refused(grid):
         SKD({"a": "b"}, grid)
 
 
-@pytest.mark.parametrize("layer_map", [None, {}])
-def test_the_map_must_be_given(layer_map):
-    with pytest.raises(ArgumentError, match="`layer_map` must map layers of the student"):
-        SKD(layer_map)
-
-
 @pytest.mark.parametrize(
     ("student", "teacher"),
     [

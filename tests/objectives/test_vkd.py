@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 
 from objective_samples import LAYER_MAPS, MAPS, TOKENS, VECTORS, Formula, LayerSample
 from tutelage.errors import ModelError
-from tutelage.layers.projector import project
+from tutelage.layers.resolution import project
 from tutelage.objectives import VkD, vkd
 
 SAMPLES = [

@@ -26,7 +26,8 @@ from tutelage.objectives._divergences import (
     total_variation,
 )
 from tutelage.objectives._dkd import DKD, dkd
-from tutelage.objectives._feature_match import FeatureMatch, feature_match
+from tutelage.objectives._feature_match import FeatureMatch, VkD, feature_match, vkd
+from tutelage.objectives._formula import OutputObjective
 from tutelage.objectives._hard_labels import HardLabels, hard_labels
 from tutelage.objectives._layers import LayerObjective
 from tutelage.objectives._logit_regression import (
@@ -46,7 +47,6 @@ from tutelage.objectives._objective import (
     with_feedback,
 )
 from tutelage.objectives._ofa import OFA, ofa
-from tutelage.objectives._output_objective import OutputObjective
 from tutelage.objectives._own_loss import OwnLoss
 from tutelage.objectives._regression import (
     BoundedRegression,
@@ -61,7 +61,6 @@ from tutelage.objectives._rkd import RKD, rkd
 from tutelage.objectives._skd import SKD, skd
 from tutelage.objectives._soft_targets import SoftTargets, coarse_soft_targets, soft_targets
 from tutelage.objectives._spans import ALM, AlignedKL, aligned_kl, alm
-from tutelage.objectives._vkd import VkD, vkd
 from tutelage.objectives._wttm import WTTM, wttm
 
 __all__ = [

@@ -11,14 +11,10 @@ from tutelage.errors import ModelError
 from tutelage.layers.resolution import fitting
 from tutelage.objectives._layers import (
     LayerObjective,
-    at_the_teachers_size,
-    checked_map,
     mean_per_example,
-    position_mask,
     without_padding,
 )
-from tutelage.objectives._tensors import at_least_float32, shrunk
-from tutelage.signals import Batch
+from tutelage.objectives._tensors import scaled_by_max
 
 _TOKENS, _MAPS = 3, 4
 
@@ -78,18 +74,13 @@ class AttentionTransfer(LayerObjective):
         (`layers.resolution.resize`).
 
     Raises:
-        ArgumentError: The map is missing, empty or has invalid layer paths.
+        ArgumentError: The map is empty or has invalid layer paths.
     """
 
-    def __init__(self, layer_map: Mapping[str, str]) -> None:
-        super().__init__(checked_map(layer_map))
+    formula = staticmethod(attention_transfer)
 
-    def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
-        """Return the differences, `[batch]`."""
-        mask = position_mask(batch, teacher)
-        if student.ndim == teacher.ndim:  # the loss refuses others
-            student, mask = at_the_teachers_size(at_least_float32(student), teacher, mask)
-        return attention_transfer(student, teacher, mask)
+    def __init__(self, layer_map: Mapping[str, str]) -> None:
+        super().__init__(layer_map)
 
 
 def _attention(feature: Tensor, mask: Tensor | None) -> Tensor:
@@ -97,7 +88,7 @@ def _attention(feature: Tensor, mask: Tensor | None) -> Tensor:
     squares = without_padding(feature, mask).square()
     # The sum: normalization makes it equal to the mean.
     sums = squares.sum(dim=1 if feature.ndim == _MAPS else 2).flatten(1)
-    return F.normalize(shrunk(sums, dim=1), dim=1)
+    return F.normalize(scaled_by_max(sums, dim=1), dim=1)
 
 
 def _positions(feature: Tensor) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from tutelage._checks import fraction, positive
 from tutelage.errors import DataError, ModelError
 from tutelage.nested import describe
-from tutelage.objectives._output_objective import Divergence, OutputObjective
+from tutelage.objectives._formula import Divergence, OutputObjective
 from tutelage.objectives._tensors import (
     at_least_float32,
     kl_terms,

@@ -8,15 +8,9 @@ from torch.linalg import vector_norm
 
 from tutelage.objectives._layers import (
     LayerObjective,
-    same_examples,
-    unpadded,
     without_padding,
 )
-from tutelage.objectives._tensors import can_sync, full_precision, rounding
-from tutelage.signals import Batch
-
-# Norms between this and its inverse can be squared and multiplied in float32.
-_MODERATE = 1e9
+from tutelage.objectives._tensors import full_precision, rounding
 
 
 def cka(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -43,13 +37,8 @@ def cka(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     >>> cka(teacher[:, :1], teacher)
     tensor([0.3572, 0.3572, 0.3572])
     """
-    same_examples(student, teacher)
     (x, x_mean), (y, y_mean) = _centred(student, mask), _centred(teacher, mask)
     with full_precision(student):
-        if can_sync(x):
-            cross, ours, theirs = _products(x, y)
-            if _is_moderate(ours, len(x), x_mean) and _is_moderate(theirs, len(y), y_mean):
-                return (1 - cross / (ours * theirs)).expand(len(student))
         cross, ours, theirs = _products(_scaled(x, x_mean), _scaled(y, y_mean))
         norms = ours * theirs
     return (1 - cross / torch.where(norms > 0, norms, torch.inf)).expand(len(student))
@@ -71,10 +60,7 @@ class CKA(LayerObjective):
     """
 
     relates_examples = True
-
-    def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
-        """Return the batch's value for each example, `[batch]`."""
-        return cka(unpadded(student, batch), unpadded(teacher, batch))
+    formula = staticmethod(cka)
 
 
 def _centred(feature: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -91,12 +77,6 @@ def _products(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ours, theirs = x @ x.T, y @ y.T  # ‖XᵀY‖² is the product of these, element by element
         return (ours * theirs).sum(), vector_norm(ours), vector_norm(theirs)
     return (x.T @ y).square().sum(), vector_norm(x.T @ x), vector_norm(y.T @ y)
-
-
-def _is_moderate(norm: Tensor, examples: int, mean: Tensor) -> bool:
-    """Tell whether ‖XᵀX‖ is more than rounding errors, and can be multiplied without overflow."""
-    noise = examples * rounding(mean) ** 2 * torch.dot(mean, mean).item()
-    return max(noise, 1 / _MODERATE) < norm.item() < _MODERATE
 
 
 def _scaled(centred: Tensor, mean: Tensor) -> Tensor:

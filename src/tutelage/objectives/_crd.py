@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tutelage._checks import integer, positive
-from tutelage.layers.projector import width
+from tutelage.layers.resolution import width
 from tutelage.objectives._layers import (
     LayerObjective,
     pooled,

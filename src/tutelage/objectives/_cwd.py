@@ -8,21 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tutelage.layers.projector import MakeProjector, projector
-from tutelage.layers.resolution import fitting
-from tutelage.objectives._feature_match import FeatureMatch
-from tutelage.objectives._layers import (
-    at_the_teachers_size,
-    checked_map,
-    position_mask,
-    same_features,
-    with_positions,
-)
+from tutelage.errors import ModelError
+from tutelage.layers.resolution import MakeProjector, fitting, projector
+from tutelage.objectives._layers import LayerObjective, same_features
 from tutelage.objectives._tensors import at_least_float32, kl_divergence
 from tutelage.schedules import Schedule, positive_schedule
-from tutelage.signals import Batch
 
-_MAPS = 4
+_TOKENS, _MAPS = 3, 4
 
 
 def cwd(
@@ -54,13 +46,17 @@ def cwd(
     tensor([0.4438])
     """
     same_features(student, teacher)
-    with_positions(student)
+    if student.ndim not in (_TOKENS, _MAPS):
+        raise ModelError(
+            "features must have positions, [batch, channels, height, width] or [batch, tokens, d], "
+            f"got {list(student.shape)}; choose a layer before they are pooled or flattened"
+        )
     mask = fitting(mask, student)
     log_q, log_p = (_log_softmax(each, temperature, mask) for each in (student, teacher))
     return kl_divergence(log_q, log_p).mean(dim=1) * temperature**2
 
 
-class CWD(FeatureMatch):
+class CWD(LayerObjective):
     """Channel-wise distillation: where each channel is active, as a distribution over positions.
 
     Shu, Liu, Gao, Yan and Shen 2021, "Channel-wise Knowledge Distillation for Dense Prediction",
@@ -80,12 +76,14 @@ class CWD(FeatureMatch):
         Features `[batch, channels, height, width]` or `[batch, tokens, channels]`.
 
     Raises:
-        ArgumentError: The map is missing, empty or has invalid layer paths, `temperature` is not
-            positive, or `projector` is not a function.
+        ArgumentError: The map is empty or has invalid layer paths, or `temperature` is not
+            positive.
 
     >>> CWD({"classifier": "classifier"})
     CWD({'classifier': 'classifier'}, temperature=4)
     """
+
+    formula = staticmethod(cwd)
 
     def __init__(
         self,
@@ -93,21 +91,13 @@ class CWD(FeatureMatch):
         temperature: float | Schedule = 4.0,
         projector: MakeProjector | None = None,
     ) -> None:
-        made_by = unbiased_projector if projector is None else projector
-        super().__init__(checked_map(layer_map), made_by)
+        super().__init__(layer_map, projector or unbiased_projector)
         advice = "4 is usual; the higher, the more of the positions count"
         self.temperature = positive_schedule("temperature", temperature, advice)
 
-    def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
-        """Return the divergences, `[batch]`."""
-        with_positions(student)
-        mask = position_mask(batch, teacher)
-        ours, mask = at_the_teachers_size(student, teacher, mask, self.projectors[pair])
-        return cwd(ours, teacher, self.temperature(batch.progress), mask)
-
 
 def unbiased_projector(student: Tensor, teacher: Tensor) -> nn.Module:
-    """Return `layers.projector.projector` without its bias.
+    """Return `layers.resolution.projector` without its bias.
 
     >>> unbiased_projector(torch.zeros(2, 5, 3), torch.zeros(2, 5, 4))
     Linear(in_features=3, out_features=4, bias=False)

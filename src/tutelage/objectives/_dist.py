@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage._checks import not_negative
-from tutelage.objectives._output_objective import Divergence
+from tutelage.objectives._formula import Divergence
 from tutelage.objectives._tensors import at_least_float32, can_sync, directions, same_classes
 from tutelage.schedules import Schedule
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from tutelage._checks import inner_fraction
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ModelError
-from tutelage.objectives._output_objective import Divergence
+from tutelage.objectives._formula import Divergence
 from tutelage.objectives._soft_targets import Targets, coarsened
 from tutelage.objectives._tensors import at_least_float32, same_classes
 from tutelage.schedules import Schedule

@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage._checks import not_negative
+from tutelage.objectives._formula import Divergence
 from tutelage.objectives._hard_labels import columns_of, without_true
-from tutelage.objectives._output_objective import Divergence
 from tutelage.objectives._tensors import at_least_float32, kl_divergence, same_classes
 from tutelage.schedules import Schedule
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from tutelage._checks import fraction
 from tutelage.errors import DataError, ModelError
 from tutelage.nested import describe
-from tutelage.objectives._output_objective import OutputObjective
+from tutelage.objectives._formula import OutputObjective
 from tutelage.objectives._tensors import at_least_float32, check_several_classes, value_check
 from tutelage.signals import UNLABELLED
 

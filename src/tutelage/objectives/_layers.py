@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
@@ -12,9 +11,16 @@ from torch import Tensor, nn
 
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers.paths import LayerPath
-from tutelage.layers.projector import project
-from tutelage.layers.resolution import fitting, over_channels, reached, resize_mask, sizes
-from tutelage.objectives._objective import Objective
+from tutelage.layers.resolution import (
+    MakeProjector,
+    fitting,
+    over_channels,
+    project,
+    reached,
+    resize_mask,
+    sizes,
+)
+from tutelage.objectives._formula import Formula
 from tutelage.objectives._tensors import at_least_float32, mean_of_rows
 from tutelage.positions import rows_of
 from tutelage.signals import Batch, Signals
@@ -23,14 +29,18 @@ from tutelage.wants import OUTPUT, Fields, Wants
 _VECTORS, _TOKENS, _MAPS = 2, 3, 4  # dimensions of a feature
 
 
-class LayerObjective(Objective):
+class LayerObjective(Formula):
     """The mean of a comparison over pairs of layers, one of the student and one of the teacher.
 
-    A subclass writes `compare`.
+    A subclass has a `formula` of (student, teacher, settings…, mask), all of features, or writes
+    `compare`.
 
     Args:
         layer_map: Which layer of the student learns from which of the teacher, such as
             `{"layer2": "layer4"}`; None for the outputs of both, where these are embeddings.
+        projector: Callable: both features → module from the student's width to the teacher's; None
+            for none. The modules are built from the shapes of one dry run and trained with the
+            student, but are not part of it.
 
     Shape:
         Features `[batch, d]`, `[batch, tokens, d]` or `[batch, channels, height, width]`. Padded
@@ -42,7 +52,11 @@ class LayerObjective(Objective):
         ArgumentError: The map is empty or has invalid layer paths.
     """
 
-    def __init__(self, layer_map: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        layer_map: Mapping[str, str] | None = None,
+        projector: MakeProjector | None = None,
+    ) -> None:
         super().__init__()
         self.layer_map = None if layer_map is None else checked_map(layer_map)
         self.output_kind = "values" if layer_map is None else None
@@ -52,12 +66,38 @@ class LayerObjective(Objective):
             ours, theirs = frozenset(self.layer_map), frozenset(self.layer_map.values())
             self.wants = Wants(student=Fields(features=ours), teacher=Fields(features=theirs))
 
-    @abstractmethod
+        self.make_projector = projector
+        self.projectors = nn.ModuleList()
+        self.built = projector is None
+
+    def build(self, student: Signals, teacher: Signals) -> None:
+        """Make the projectors for features of these shapes."""
+        if self.make_projector is not None:
+            pairs = self.pairs(student, teacher)
+            self.projectors = nn.ModuleList(
+                self.make_projector(at_least_float32(ours), theirs) for ours, theirs in pairs
+            )
+        self.built = True
+
     def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         """Return `[batch]`: how far the student's feature, `[batch, …]`, is from the teacher's.
 
-        `pair` is the position in the map, for parts that belong to one pair.
+        Here it is the formula of the student's feature at the teacher's width and size; or, where
+        examples are related, of both as they are, with 0 at invalid positions.
+
+        Args:
+            pair: The position in the map, for parts that belong to one pair.
+            student: The student's feature.
+            teacher: The teacher's.
+            batch: The examples.
         """
+        settings = self.settings(batch.progress)
+        if self.relates_examples:
+            ours, theirs = (unpadded(feature, batch) for feature in (student, teacher))
+            return self.formula(ours, theirs, **settings)
+        module = self.projectors[pair] if self.projectors else nn.Identity()
+        ours, mask = at_the_teachers_size(student, teacher, position_mask(batch, teacher), module)
+        return self.formula(ours, teacher, mask=mask, **settings)
 
     def pairs(self, student: Signals, teacher: Signals) -> list[tuple[Tensor, Tensor]]:
         """Return the features that are compared."""
@@ -134,25 +174,6 @@ def same_features(student: Tensor, teacher: Tensor) -> None:
         )
 
 
-def same_examples(student: Tensor, teacher: Tensor) -> None:
-    """Refuse features that are not `[batch, …]` of the same number of examples."""
-    if min(student.ndim, teacher.ndim) < _VECTORS or len(student) != len(teacher):
-        raise ModelError(
-            "the features of student and teacher must be [batch, …] of the same examples, got "
-            f"{list(student.shape)} (student) and {list(teacher.shape)} (teacher); choose layers "
-            "whose first dimension is the batch"
-        )
-
-
-def with_positions(feature: Tensor) -> None:
-    """Refuse a feature that has no positions."""
-    if feature.ndim not in (_TOKENS, _MAPS):
-        raise ModelError(
-            "features must have positions, [batch, channels, height, width] or [batch, tokens, d], "
-            f"got {list(feature.shape)}; choose a layer before they are pooled or flattened"
-        )
-
-
 def position_mask(batch: Batch, feature: Tensor) -> Tensor | None:
     """Return the batch's mask for a feature of this kind: of tokens, or of rows of a map."""
     if feature.ndim == _TOKENS:
@@ -172,7 +193,7 @@ def unpadded(feature: Tensor, batch: Batch) -> Tensor:
 
 
 def at_the_teachers_size(
-    student: Tensor, teacher: Tensor, mask: Tensor | None, module: nn.Module | None = None
+    student: Tensor, teacher: Tensor, mask: Tensor | None, module: nn.Module
 ) -> tuple[Tensor, Tensor | None]:
     """Return the student's feature at the teacher's size, and the mask of what both sides have.
 
@@ -183,9 +204,10 @@ def at_the_teachers_size(
             positions is projected only.
         teacher: Of the same kind.
         mask: As in `fitting`.
-        module: The projector to the teacher's width; None for none.
+        module: The projector to the teacher's width.
     """
-    module = nn.Identity() if module is None else module
+    weight = next(module.parameters(), None)
+    student = at_least_float32(student) if weight is None else student.to(weight.dtype)
     if student.ndim != teacher.ndim:  # a custom projector may turn one kind into the other
         return project(module, student, teacher), mask
     ours, theirs = fitting(mask, student), fitting(mask, teacher)

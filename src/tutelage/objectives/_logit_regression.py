@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor
 
-from tutelage.objectives._output_objective import Divergence, OutputObjective
+from tutelage.objectives._formula import Divergence, OutputObjective
 from tutelage.objectives._soft_targets import soft_targets
 from tutelage.objectives._tensors import (
     at_least_float32,

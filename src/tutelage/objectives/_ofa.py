@@ -6,8 +6,8 @@ from torch import Tensor
 
 from tutelage._checks import finite_number
 from tutelage.errors import ArgumentError
+from tutelage.objectives._formula import OutputObjective
 from tutelage.objectives._hard_labels import columns_of
-from tutelage.objectives._output_objective import OutputObjective
 from tutelage.objectives._tensors import at_least_float32, same_classes
 
 

@@ -12,12 +12,9 @@ from tutelage._checks import not_negative
 from tutelage.errors import ArgumentError
 from tutelage.objectives._layers import (
     LayerObjective,
-    same_examples,
-    unpadded,
     without_padding,
 )
-from tutelage.objectives._tensors import full_precision, shrunk
-from tutelage.signals import Batch
+from tutelage.objectives._tensors import full_precision, scaled_by_max
 
 # Examples closer than this fraction of the mean distance are treated as equal: the direction
 # between them is rounding error, and its gradient would explode.
@@ -60,7 +57,6 @@ def rkd(
     >>> rkd(torch.tensor([[0.0], [1.0], [2.0]]), teacher)
     tensor([ 6.5972, 13.2639,  2.3056])
     """
-    same_examples(student, teacher)
     with full_precision(student):
         lengths, ours = _relations(student, mask)
         expected, theirs = _relations(teacher, mask)
@@ -89,6 +85,7 @@ class RKD(LayerObjective):
     """
 
     relates_examples = True
+    formula = staticmethod(rkd)
 
     def __init__(
         self,
@@ -105,15 +102,10 @@ class RKD(LayerObjective):
                 "25 and 50"
             )
 
-    def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
-        """Return the errors, `[batch]`."""
-        ours, theirs = unpadded(student, batch), unpadded(teacher, batch)
-        return rkd(ours, theirs, self.distance, self.angle)
-
 
 def _relations(feature: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return distances over their mean, `[batch, batch]`, and unit vectors, `[batch, batch, d]`."""
-    rows = shrunk(without_padding(feature, mask).flatten(1), dim=(0, 1))
+    rows = scaled_by_max(without_padding(feature, mask).flatten(1), dim=(0, 1))
     differences = rows.unsqueeze(0) - rows.unsqueeze(1)
     lengths = torch.linalg.vector_norm(differences, dim=2)
     mean = lengths.sum() / max(len(rows) * (len(rows) - 1), 1)

@@ -12,13 +12,10 @@ from tutelage.errors import ModelError
 from tutelage.layers.resolution import fitting, over_channels
 from tutelage.objectives._layers import (
     LayerObjective,
-    at_the_teachers_size,
-    checked_map,
     position_mask,
-    with_positions,
     without_padding,
 )
-from tutelage.objectives._tensors import at_least_float32, full_precision, unit
+from tutelage.objectives._tensors import full_precision, unit
 from tutelage.signals import Batch
 
 _TOKENS, _MAPS = 3, 4
@@ -95,24 +92,24 @@ class SKD(LayerObjective):
         (`layers.resolution.resize`).
 
     Raises:
-        ArgumentError: The map is missing, empty or has invalid layer paths, or `grid` is no
-            positive integer.
+        ArgumentError: The map is empty or has invalid layer paths, or `grid` is no positive
+            integer.
 
     >>> SKD({"backbone.layer4": "backbone.layer4"}, grid=16)
     SKD({'backbone.layer4': 'backbone.layer4'}, grid=16)
     """
 
+    formula = staticmethod(skd)
+
     def __init__(self, layer_map: Mapping[str, str], grid: int = 8) -> None:
-        super().__init__(checked_map(layer_map))
+        super().__init__(layer_map)
         self.grid = integer("grid", grid, 1, "8 gives at most 64 nodes for each map")
 
     def compare(self, pair: int, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         """Return the mean squared differences of the similarities, `[batch]`."""
-        with_positions(student)
-        mask = position_mask(batch, teacher)
-        if student.ndim == teacher.ndim == _TOKENS:
-            student, mask = at_the_teachers_size(at_least_float32(student), teacher, mask)
-        return skd(student, teacher, self.grid, mask)
+        if student.ndim == teacher.ndim == _MAPS:  # which pooling to nodes brings to one size
+            return skd(student, teacher, self.grid, position_mask(batch, teacher))
+        return super().compare(pair, student, teacher, batch)
 
 
 def _nodes(feature: Tensor, size: list[int], mask: Tensor | None) -> tuple[Tensor, Tensor | None]:

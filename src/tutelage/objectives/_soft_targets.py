@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ModelError
-from tutelage.objectives._output_objective import Divergence
+from tutelage.objectives._formula import Divergence
 from tutelage.objectives._tensors import (
     at_least_float32,
     kl_divergence,

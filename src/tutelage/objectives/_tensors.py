@@ -50,7 +50,7 @@ def kl_divergence(log_q: Tensor, log_p: Tensor) -> Tensor:
     return kl_terms(log_q, log_p).sum(dim=-1)
 
 
-def shrunk(tensor: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+def scaled_by_max(tensor: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     """Divide by the largest magnitude along `dim`, so that squares cannot overflow or vanish.
 
     For losses that do not depend on the scale: their gradient is the same if the divisor is taken
@@ -65,7 +65,7 @@ def unit(vectors: Tensor) -> Tensor:
 
     In float32 at least.
     """
-    vectors = shrunk(at_least_float32(vectors), dim=1)
+    vectors = scaled_by_max(at_least_float32(vectors), dim=1)
     length = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     return vectors / torch.where(length > 0, length, 1)
 

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage._checks import fraction, positive
-from tutelage.objectives._output_objective import OutputObjective
+from tutelage.objectives._formula import OutputObjective
 from tutelage.objectives._tensors import at_least_float32, kl_divergence, same_classes
 
 

@@ -1,4 +1,4 @@
-"""The base of objectives on outputs: a formula and its settings."""
+"""The base of objectives that are a formula and its settings, and those of them on outputs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,45 @@ from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import Batch, Signals
 from tutelage.wants import OUTPUT, Fields, Wants
 
+_DATA = ("teacher", "labels", "mask")
 
-class OutputObjective(Objective):
+
+class Formula(Objective):
+    """An objective that is a function of tensors and its settings.
+
+    The function's arguments are first what it reads: the student's tensor, and `teacher`, `labels`
+    and `mask` where it has these. All others are settings, which the objective has as attributes of
+    the same names.
+    """
+
+    _settings: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "formula" in vars(cls):
+            _, *names = signature(cls.formula).parameters
+            cls._settings = tuple(each for each in names if each not in _DATA)
+
+    @staticmethod
+    @abstractmethod
+    def formula(*tensors: Any, **settings: Any) -> Tensor:
+        """Return `[batch]`, from what it reads by position and its settings by name."""
+
+    def settings(self, progress: float) -> dict[str, Any]:
+        """Return the formula's settings by name: a schedule as its value at this step."""
+        values = {name: getattr(self, name) for name in self._settings}
+        return {
+            name: value(progress) if isinstance(value, Schedule) else value
+            for name, value in values.items()
+        }
+
+
+class OutputObjective(Formula):
     """A formula of outputs and its settings.
 
     The formula's arguments declare what the objective reads: first the student's output, then
-    `teacher` and `labels` where it has these. All others are settings, which the objective has as
-    attributes of the same names:
+    `teacher` (which may be `CoarseLogits`) and `labels` where it has these. All others are
+    settings, which the objective has as attributes of the same names:
 
     >>> import torch
     >>> def distance(student, teacher, power):
@@ -36,24 +68,12 @@ class OutputObjective(Objective):
 
     rowwise = True
 
-    _settings: ClassVar[tuple[str, ...]] = ()
-
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "formula" in vars(cls):
-            _, *names = signature(cls.formula).parameters
+            names = signature(cls.formula).parameters
             teacher = OUTPUT if "teacher" in names else Fields()
             cls.wants = Wants(student=OUTPUT, teacher=teacher, labels="labels" in names)
-            cls._settings = tuple(each for each in names if each not in ("teacher", "labels"))
-
-    @staticmethod
-    @abstractmethod
-    def formula(*outputs: Any, **settings: Any) -> Tensor:
-        """Return `[batch]`, from (student, teacher, labels), or those of them that it has.
-
-        Outputs are `[batch, …]`; the teacher's may be `CoarseLogits`. Settings follow by their
-        names: a schedule as its value at this step.
-        """
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the formula's values, `[batch]`.
@@ -64,10 +84,7 @@ class OutputObjective(Objective):
         outputs: list[Any] = [student.logits]
         if self.wants.teacher:
             outputs.append(teacher.targets)
-        settings: dict[str, Any] = {}
-        for name in self._settings:
-            value = getattr(self, name)
-            settings[name] = value(batch.progress) if isinstance(value, Schedule) else value
+        settings = self.settings(batch.progress)
         if not self.wants.labels:
             return self.formula(*outputs, **settings)
         values = self.formula(*outputs, labels_of(batch), **settings)
