@@ -357,5 +357,12 @@ def _refuse_shared(student: nn.Module, teacher: Teacher, objective: Objective) -
 
 
 def _buffers(modules: Mapping[str, nn.Module]) -> list[Any]:
-    """Return what changes if the buffers of modules are others, or are changed in place."""
-    return [versions(each._buffers) for each in modules.values()]  # noqa: SLF001
+    """Return what changes if the buffers of modules are others, or are changed in place.
+
+    Integers are not statistics: they count calls.
+    """
+    every = ([*each._buffers.values()] for each in modules.values())  # noqa: SLF001
+    return [
+        versions([each for each in own if each is not None and each.is_floating_point()])
+        for own in every
+    ]

@@ -102,11 +102,6 @@ CASES = {
         tl.ArgumentError,
         r"`optimizer` must be a callable.*partial",
     ),
-    "scheduler by epoch": (
-        {"scheduler": partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=5)},
-        tl.ArgumentError,
-        r"`scheduler` must be a callable from \(optimizer, steps\).*T_max",
-    ),
     "monitor a number": ({"monitor": 3}, tl.ArgumentError, r"`monitor` must be the name.*got 3"),
     "metrics a list": ({"metrics": [len]}, tl.ArgumentError, r"`metrics` must be a dict by name"),
     "folder a number": ({"out": 3}, tl.ArgumentError, r"`out` must be the path.*got 3"),

@@ -29,7 +29,7 @@ class TestArguments:
         [
             ({"stages": [GOOD], "objective": SOFT}, "`stages` have objectives .*got `objective`"),
             ({"stages": [GOOD], "epochs": 3}, "`stages` have .*got `epochs` beside them"),
-            ({}, r"an `objective` and `epochs`, or `stages`, got neither"),
+            ({}, r"an `objective` and either .*, or `stages`, got neither"),
             ({"objective": SOFT}, r"or `stages`, got `objective`; for instance"),
             ({"epochs": 2}, r"or `stages`, got `epochs`; for instance"),
             ({"stages": []}, r"`stages` must be a list of tl\.Stage, at least one, got \[\]"),

@@ -176,7 +176,41 @@ def test_a_student_whose_outputs_are_nan_is_not_scored_as_if_it_named_a_class():
 
     data = TensorDataset(X, torch.zeros(96).long())
     with pytest.raises(NonFiniteError, match=r"'accuracy' must be a number, got NaN in epoch 1"):
-        tl.fit(Broken(6, 3), train=data, val=data, epochs=1)
+        tl.fit(Broken(6, 3), train=data, val=data, epochs=1, monitor="accuracy")
+
+
+class TestTies:
+    """Accuracies on few examples are equal long before training is done."""
+
+    def test_equal_values_go_by_the_loss_and_then_to_the_later_epoch(self):
+        state = RunState(Monitor("accuracy", patience=2))
+        values = [(0.5, 3.0), (0.9, 2.0), (0.9, 1.0), (0.9, 1.5), (0.9, 1.0), (0.8, 0.1)]
+        kept = []
+        for epoch, (accuracy, loss) in enumerate(values, 1):
+            state.epoch = epoch
+            if state.is_best({"accuracy": accuracy, "loss": loss}):
+                kept.append(epoch)
+        assert kept == [1, 2, 3, 5]
+        assert state.waited == 4  # since a better value
+
+    def test_on_few_examples_the_loss_decides(self):
+        assert choose_monitor({"loss", "accuracy"}, 199).name == "loss"
+        assert choose_monitor({"loss", "accuracy"}, 200).name == "accuracy"
+        assert choose_monitor({"accuracy"}, 20).name == "accuracy"
+        assert choose_monitor({"loss", "mse"}, 20).name == "mse"
+
+    def test_a_run_keeps_the_epoch_of_the_lowest_loss(self):
+        data = TensorDataset(X, LABELS)
+        run = tl.fit(network(), train=data, val=data, epochs=6, optimizer=sgd)
+        losses = [record["val/loss"] for record in run.history]
+        assert run.best_epoch == 1 + losses.index(min(losses)) == 6
+
+
+def test_a_metric_may_have_a_slash_in_its_name():
+    data, metrics = TensorDataset(X, LABELS), {"top2/acc": lambda *_: 0.5}
+    monitor = Monitor("top2/acc", higher_is_better=True)
+    run = tl.fit(network(), train=data, val=data, epochs=1, metrics=metrics, monitor=monitor)
+    assert run.history[0]["val/top2/acc"] == 0.5
 
 
 def test_an_infinite_value_is_worse_than_any_other():

@@ -44,13 +44,11 @@ SOFT = tl.SoftTargets(2)
     ("objective", "val", "monitor", "known"),
     [
         (SOFT, NONE, "accuracy", r"\['agreement', 'loss'\]"),
-        (SOFT, ALL_UNKNOWN, "accuracy", r"\['agreement', 'loss'\]"),
         (SOFT, TensorDataset(X, LABELS), "kl", r"\['accuracy', 'agreement', 'loss'\]"),
         (SOFT, TensorDataset(X, LABELS), "accuracy/photo", r"\['accuracy', 'agreement', 'loss'\]"),
         (SOFT, TensorDataset(X, LABELS), "mse", r"\['accuracy', 'agreement', 'loss'\]"),
         (tl.HardLabels(), TensorDataset(X, LABELS), "agreement", r"\['accuracy', 'loss'\]"),
         (tl.HardLabels() + SOFT, TensorDataset(X, LABELS), "f1", r"\['acc"),
-        (0 * SOFT + tl.HardLabels(), ALL_UNKNOWN, "loss", r"\['agreement'\]"),
     ],
 )
 def test_it_is_refused_before_the_first_step(objective, val, monitor, known):
@@ -69,7 +67,7 @@ def test_a_metric_of_ones_own_needs_labels_too():
     own = {"metrics": {"own": lambda *_: 0.5}}
     monitor = tl.Monitor("own", higher_is_better=True)
     with pytest.raises(ArgumentError, match=r"'own' must be one of \['agreement', 'loss'\]"):
-        run(SOFT, ALL_UNKNOWN, monitor, **own)
+        run(SOFT, NONE, monitor, **own)
     found = run(SOFT, TensorDataset(X, LABELS), monitor, optimizer=torch.optim.SGD, **own)
     assert found.history[0]["val/own"] == 0.5
 

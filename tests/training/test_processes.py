@@ -74,3 +74,22 @@ def test_processes_with_batch_norm_stop_together(tmp_path):
     losses = [record["val/loss"] for record in history]
     best = losses.index(min(losses))
     assert len(losses) == best + 1 + 2 < 30
+
+
+@pytest.mark.parametrize("kind", ["tensors", "set", "sampler", "subset", "loader"])
+def test_each_process_validates_its_part(kind, tmp_path):
+    """Metrics are those of all examples, each once; copies that fill batches do not count twice."""
+    program = PROGRAMS / "shared_validation.py"
+    for child in start_two(program, (kind, tmp_path), tmp_path / "errors"):
+        child.finish()
+    (history, first), (same, second) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    (tmp_path / "one").mkdir()
+    Child(program, ("tensors", tmp_path / "one"), tmp_path / "one.errors").finish()
+    expected, _ = torch.load(tmp_path / "one" / "0.pt")
+    assert history == same
+    for epoch, alone in zip(history, expected, strict=True):
+        repeated = 1 if kind == "sampler" else 0  # which makes its parts equally long
+        assert epoch["val/examples"] == 25 + repeated
+        if not repeated:
+            assert epoch == pytest.approx(alone, abs=1e-6)
+    assert max(first, second) <= 2 * 16 + 4  # two epochs, and the batch before the first step

@@ -1,6 +1,8 @@
 """Students with masks, tables and state of their own train as others do."""
 
+import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -47,3 +49,75 @@ class Remembering(nn.Module):
 
 def test_a_student_may_keep_what_it_made_while_it_was_validated():
     tl.fit(Remembering(), train=DATA, val=DATA, epochs=2, batch_size=8)
+
+
+class Restless(nn.Module):
+    """A student with an extra state that counts, and a sparse buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.calls = nn.Linear(6, 3), 0
+        self.register_buffer("graph", torch.eye(3).to_sparse())
+
+    def forward(self, inputs):
+        self.calls += self.training
+        return torch.sparse.mm(self.graph, self.layer(inputs).T).T
+
+    def get_extra_state(self):
+        return {"calls": self.calls}
+
+    def set_extra_state(self, state):
+        self.calls = state["calls"]
+
+
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_sparse_buffers_and_extra_states_are_those_of_the_best_epoch(in_folder, tmp_path):
+    worse = lambda parameters: torch.optim.SGD(parameters, lr=0.1, maximize=True)  # noqa: E731
+    out = tmp_path if in_folder else None
+    run = tl.fit(
+        Restless(), train=DATA, val=DATA, epochs=3, batch_size=24, optimizer=worse, out=out,
+        monitor="loss", engine=tl.Engine(checkpoint_seconds=0),
+    )  # fmt: skip
+    assert run.best_epoch == 1
+    assert run.student.calls == 4
+    if in_folder:
+        assert load_file(tmp_path / "student.safetensors").keys() == {"layer.weight", "layer.bias"}
+        again = tl.fit(
+            Restless(), train=DATA, val=DATA, epochs=3, batch_size=24, optimizer=worse, out=out,
+            monitor="loss", engine=tl.Engine(checkpoint_seconds=0),
+        )  # fmt: skip
+        assert again.student.calls == 4
+
+
+@pytest.mark.parametrize("inner", [False, True])
+def test_a_compiled_student_has_the_keys_of_a_plain_one(inner, tmp_path):
+    student = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 3))
+    if inner:
+        student[0] = torch.compile(student[0], backend="eager")
+    else:
+        student = torch.compile(student, backend="eager")
+    run = tl.fit(student, train=DATA, val=DATA, epochs=2, out=tmp_path)
+    plain = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 3))
+    plain.load_state_dict(load_file(tmp_path / "student.safetensors"))
+    with torch.no_grad():
+        torch.testing.assert_close(plain(INPUTS), run.student(INPUTS))
+
+
+class Counted(nn.Module):
+    """A helper that counts its calls in a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.tensor(0))
+
+    def forward(self, inputs):
+        self.calls += 1
+        return inputs / 2
+
+
+def test_a_helper_that_counts_may_be_shared_and_is_the_same_teacher_afterwards(tmp_path):
+    helper = Counted()
+    teacher, student = (nn.Sequential(helper, nn.Linear(6, 3)) for _ in range(2))
+    call = {"train": DATA, "objective": tl.SoftTargets(2), "epochs": 1, "out": tmp_path}
+    first = tl.distill(teacher, student, **call)
+    assert tl.distill(teacher, student, **call).history == first.history

@@ -109,3 +109,26 @@ def test_embeddings_are_not_scored_as_classes():
     )
     figures = {name for name in run.history[0] if name.startswith("val/")}
     assert figures == {"val/loss", "val/teacher_mse"}
+
+
+def test_validation_has_the_precision_of_training():
+    """Under autocast, with half of the memory and time; metrics are computed in float32."""
+    seen, dtypes = [], []
+
+    class Student(nn.Linear):
+        def forward(self, inputs):
+            output = super().forward(inputs)
+            if not self.training:
+                seen.append(output.dtype)
+            return output
+
+    tl.fit(
+        Student(6, 3),
+        train=DATA,
+        val=DATA,
+        epochs=1,
+        metrics={"mine": lambda output, _: dtypes.append(output.dtype) or 0.0},
+        engine=tl.Engine(precision="bf16", device="cpu"),
+    )
+    assert set(seen) == {torch.bfloat16}
+    assert set(dtypes) == {torch.float32}

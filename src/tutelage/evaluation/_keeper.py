@@ -37,8 +37,7 @@ class Keeper:
 
     def __init__(self, logits: bool, scores: bool, language: bool) -> None:
         self._logits, self._any, self._language = logits, scores, language
-        self._results: list[tuple[Signals, Signals, Batch]] = []
-        self._scores: list[Tensor] = []
+        self.batches: list[tuple[Signals, Signals, Batch, Tensor | None]] = []
 
     def add(self, student: Signals, target: Signals, batch: Batch) -> None:
         """Keep a batch."""
@@ -46,25 +45,27 @@ class Keeper:
         wanted = self._any or (self._language and student.rows is not None)
         wanted |= isinstance(student.output, HeadLogits) and not self._logits
         scored = wanted and _has_scores(student.output)
+        table = None
         if scored:
             output, theirs = cast("Tensor", student.output), target.output
             if isinstance(theirs, AlignedTargets):  # probabilities of other tokens
                 theirs = None
-            self._scores.append(token_scores(output, theirs, labels.labels).table)
+            table = token_scores(output, theirs, labels.labels).table
         whole = self._logits or not scored
-        self._results.append((_kept(student, whole), _kept(target, whole), labels))
+        self.batches.append((_kept(student, whole), _kept(target, whole), labels, table))
 
     def joined(self) -> tuple[Outputs, Signals, Signals, Batch]:
         """Return the outputs of all batches; of both models as signals; and the labels."""
-        if not self._results:
+        if not self.batches:
             raise DataError(
                 "data that a model is evaluated on must yield at least one batch in each pass, got "
                 "none; fill it, and let a stream begin anew in each pass"
             )
-        students, targets, batches = zip(*self._results, strict=True)
+        students, targets, batches, tables = zip(*self.batches, strict=True)
         student, target = _joined_outputs(students), _joined_outputs(targets)
         batch = _joined_batches(batches)
-        scored = len(self._scores) == len(self._results)
+        scores = [each for each in tables if each is not None]
+        scored = len(scores) == len(tables)
         found = Outputs(
             student.dense_or_none,
             target.dense_or_none,
@@ -72,7 +73,7 @@ class Keeper:
             cast("list[str] | None", batch.domain),
             _joined_rows(students) if scored else student.rows,
             student.predictions,
-            TokenScores(torch.cat(self._scores)) if scored else None,
+            TokenScores(torch.cat(scores)) if scored else None,
             self._language or self._any,
         )
         return found, student, target, batch
@@ -86,7 +87,7 @@ def _has_scores(output: object) -> bool:
 
 
 def _kept(signals: Signals, output: bool) -> Signals:
-    """Return what is kept of a model's signals, on the CPU, perhaps with its output.
+    """Return what is kept of a model's signals, on the CPU, perhaps with its output in float32.
 
     Features are not: they may be large.
     """
@@ -95,6 +96,8 @@ def _kept(signals: Signals, output: bool) -> Signals:
         own = None
     if isinstance(own, HeadLogits):
         own = own.as_computed().logits()
+    if isinstance(own, Tensor) and own.dtype in (torch.bfloat16, torch.float16):
+        own = own.float()  # as autocast computes them; metrics in them would be coarse
     return Signals(own, rows=signals.rows, predictions=signals.predictions).to(_CPU)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -56,6 +57,8 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
     scores: bool = False,
     asked_as: nn.Module | None = None,
     chunk_logits_from: int | None = CHUNK_LOGITS_FROM,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    gather: Callable[[list[Any]], list[Any]] | None = None,
 ) -> Evaluation:
     """Run a model, and its teacher, over data and evaluate it.
 
@@ -78,6 +81,11 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
             asked, such as with the labels of next tokens; None for the model itself.
         chunk_logits_from: As in `Distiller`. Of such logits `TokenScores` alone are kept. `outputs`
             needs them whole, and so do metrics of the user's that do not read scores.
+        autocast: The context of each batch, such as Accelerate's `autocast`; outputs are kept as
+            float32.
+        gather: Where each process evaluates a part of every batch: from one entry for each batch of
+            this process, (`Batch.replicas`, value), to the values of all processes, in the order of
+            the data and each once.
 
     Raises:
         ArgumentError: A metric fails.
@@ -110,13 +118,21 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
     # Not in inference mode: a student may keep tensors from here and use them in training.
     with randomness.preserved(), evaluating(*modules), torch.no_grad():
         randomness.seed_everything(0)
+        replicas = []
         for raw in source.epoch(0):
             batch = raw.to(device, _FINAL)
             batch = _shift_labels(batch, model, module, wants.student.output)
-            student = run_model(model, batch, wants.student, "student" if objective else "model")
-            target = Signals() if teacher is None else ask(teacher, batch, wants.teacher)
-            losses.add(student, target, batch)
+            side = "student" if objective else "model"
+            with autocast():
+                student = run_model(model, batch, wants.student, side)
+                target = Signals() if teacher is None else ask(teacher, batch, wants.teacher)
+                losses.add(student, target, batch)
             keeper.add(student, target, batch)
+            replicas.append(batch.replicas)
+    if gather is not None:
+        own = zip(losses.batches, keeper.batches, strict=True)
+        every = gather(list(zip(replicas, own, strict=True)))
+        losses.batches, keeper.batches = [each[0] for each in every], [each[1] for each in every]
     found, student, target, batch = keeper.joined()
     if objective is None:
         return Evaluation({}, found)
@@ -248,7 +264,8 @@ class _Losses:
                 f"the objective {objective} must have its projectors before it is evaluated, got "
                 "none yet; call Distiller(student, teacher, objective).build(batch) first"
             )
-        self._sums, self._counts = [0.0] * len(self._terms), [0.0] * len(self._terms)
+        self.batches: list[dict[int, tuple[float, float]]] = []
+        """Of each batch, each term's sum over its valid examples, and their number."""
 
     def add(self, student: Signals, teacher: Signals, batch: Batch) -> None:
         known = [
@@ -260,10 +277,12 @@ class _Losses:
         examples, masks = valid_examples(terms, batch)
         objectives = [term.objective for term in terms]
         each_of = values_of(objectives, student, teacher, batch, examples)
+        sums = dict[int, tuple[float, float]]()
         for number, found, mask in zip(known, each_of, masks, strict=True):
             values = found if mask is None else masked(found, mask)
-            self._sums[number] += values.double().sum().item()
-            self._counts[number] += examples if mask is None else mask.sum().item()
+            count = examples if mask is None else mask.sum().item()
+            sums[number] = values.double().sum().item(), float(count)
+        self.batches.append(sums)
 
     def metrics(self) -> dict[str, float]:
         """Return the weighted sum as `loss`, over the terms that have valid examples.
@@ -271,8 +290,12 @@ class _Losses:
         A term without any, such as one on labels where the data has none, is left out: a mean of 0
         would look like a perfect one. There is no loss where no term with a weight is left.
         """
-        rows = zip(self._terms, self._sums, self._counts, strict=True)
-        means = [(term.weight(_FINAL), total / count) for term, total, count in rows if count]
+        means = []
+        for number, term in enumerate(self._terms):
+            sums = [each[number] for each in self.batches if number in each]
+            count = sum(each[1] for each in sums)
+            if count:
+                means.append((term.weight(_FINAL), sum(each[0] for each in sums) / count))
         return {"loss": sum(w * mean for w, mean in means)} if any(w for w, _ in means) else {}
 
 

@@ -21,7 +21,7 @@ from tutelage.studies.outputs import source_of
 from tutelage.studies.plan import StudyPlan
 from tutelage.teachers import Live
 from tutelage.training import Run, distill, fit
-from tutelage.training.folder import returning_in_silence
+from tutelage.training.notices import without_notices
 
 _BATCH = 32
 
@@ -66,7 +66,7 @@ def train(plan: StudyPlan, planned: Planned, out: Path) -> Trained:
     settings = plan.settings(arm, planned.seed, data)
     student = plan.first_student(arm, planned.seed)
     teacher, val = plan.teacher_of(arm), plan.val if plan.training.keep_best else None
-    with returning_in_silence():  # a study says itself which of its trials are finished
+    with without_notices():  # a study says itself which of its trials are finished
         if arm.run is not None:
             trial = Trial(
                 planned.seed, student, teacher, data, val, out, settings, dict(planned.setting)

@@ -6,14 +6,14 @@ import copy
 import pickle
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
-from torch import nn
+from torch import Tensor, nn
 
 from tutelage.data import randomness
 from tutelage.errors import NonFiniteError, RunFolderError
@@ -49,6 +49,7 @@ class Checkpointer:
         self._seconds = setup.settings.engine.checkpoint_seconds
         self._next = time.monotonic() + self._seconds
         self._best_in_memory: dict[str, Any] | None = None
+        self._best_rest: dict[str, Any] = {}
         self._log: LogWriter | None = None
 
     def resume(self) -> None:
@@ -94,8 +95,10 @@ class Checkpointer:
         refuse_non_finite(student, self.state.step)
         if best is None:
             self._best_in_memory = copy.deepcopy(student.state_dict())
-        elif self._main:
-            save_student(student, best)
+        else:
+            self._best_rest = copy.deepcopy(_rest(student))
+            if self._main:
+                save_student(student, best)
 
     def finish(self) -> int:
         """Give the student the weights of the best epoch, or of the last; return which it is."""
@@ -104,7 +107,8 @@ class Checkpointer:
         best = self._best_file()
         if best is not None:
             try:
-                load_model(student, best)
+                load_model(cast("Any", _Dense(student)), best)
+                student.load_state_dict(self._best_rest, strict=False)
             except (OSError, RuntimeError, SafetensorError) as error:
                 raise RunFolderError(
                     f"{best} must hold the student of the best epoch, got {error}; the run needs "
@@ -136,9 +140,10 @@ class Checkpointer:
             name: None if part is None else part.state_dict() for name, part in self._parts.items()
         }
         return states | {
-            "finished": self.state.finished(self.setup.settings.epochs),
+            "finished": self.state.finished(self.setup.settings),
             "source": self.setup.train.state(),
             "random": gather_object([randomness.capture()]),
+            "best_rest": self._best_rest,
             "log_bytes": 0 if self._log is None else self._log.length(),
         }
 
@@ -146,6 +151,7 @@ class Checkpointer:
         for name, part in self._parts.items():
             if part is not None and kept[name] is not None:
                 part.load_state_dict(kept[name])
+        self._best_rest = kept["best_rest"]
         self.setup.train.load(kept["source"])
         randomness.restore(kept["random"][self.accelerator.process_index])
 
@@ -200,7 +206,7 @@ def end_for_good(out: Path) -> None:
 def refuse_non_finite(module: nn.Module, step: int) -> None:
     """Refuse to keep non-finite weights (a buffer may hold infinities, as masks do)."""
     broken = [name for name, each in module.named_parameters() if not torch.isfinite(each).all()]
-    broken += [name for name, each in module.named_buffers() if torch.isnan(each).any()]
+    broken += [name for name, each in module.named_buffers() if torch.isnan(_values(each)).any()]
     if broken:
         raise NonFiniteError(
             f"`{broken[0]}` must be finite, got NaN or infinity in it after step {step}; the last "
@@ -208,10 +214,47 @@ def refuse_non_finite(module: nn.Module, step: int) -> None:
         )
 
 
+def _values(tensor: Tensor) -> Tensor:
+    if tensor.layout == torch.sparse_coo:
+        return tensor.coalesce().values()
+    return tensor if tensor.layout == torch.strided else tensor.values()
+
+
+class _Dense:
+    """A student as safetensors can hold it: its dense tensors, without torch.compile's prefix."""
+
+    def __init__(self, student: nn.Module) -> None:
+        self._student = student
+
+    def state_dict(self) -> dict[str, Any]:
+        state, rest = self._student.state_dict(), _rest(self._student)
+        return {_plain_name(key): each for key, each in state.items() if key not in rest}
+
+    def load_state_dict(self, state: dict[str, Any], strict: bool) -> Any:
+        names = {_plain_name(key): key for key in self._student.state_dict()}
+        state = {names.get(key, key): each for key, each in state.items()}
+        missing, unexpected = self._student.load_state_dict(state, strict=strict)
+        rest = _rest(self._student)
+        return [_plain_name(key) for key in missing if key not in rest], unexpected
+
+
+def _plain_name(key: str) -> str:
+    return key.replace("_orig_mod.", "")
+
+
+def _rest(student: nn.Module) -> dict[str, Any]:
+    """Return what safetensors cannot hold of a state: sparse tensors, and `get_extra_state`."""
+    return {
+        key: each
+        for key, each in student.state_dict().items()
+        if not isinstance(each, Tensor) or each.layout != torch.strided
+    }
+
+
 def save_student(student: nn.Module, path: Path) -> None:
     """Write the student's weights and buffers whole, as safetensors."""
     try:
-        write_whole(path, lambda draft: save_model(student, str(draft)))
+        write_whole(path, lambda draft: save_model(cast("Any", _Dense(student)), str(draft)))
     except (OSError, RuntimeError, AttributeError, SafetensorError) as error:
         raise RunFolderError(
             f"the student must go to {path} as safetensors, got {error}; make room, or let its "

@@ -29,6 +29,7 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
     train: object,
     objective: Objective | None = None,
     epochs: int | None = None,
+    steps: int | None = None,
     stages: Sequence[Stage] | None = None,
     val: object | None = None,
     batch_size: int = 64,
@@ -60,6 +61,8 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
             for values) marks one without a label. A `tl.OnPolicy` lets the student write texts.
         objective: The loss, such as `0.1 * HardLabels() + 0.9 * SoftTargets(4)`.
         epochs: Passes over `train`, at least 1.
+        steps: Optimizer steps in all, in place of `epochs`. Data without a length, such as a stream
+            that never ends, is then logged and validated ten times, at equal distances.
         stages: In place of `objective` and `epochs`: several of them, one after another, such as
             `[Stage(FeatureMatch({"layer2": "layer4"}), 5), Stage(SoftTargets(4), 20)]`.
         val: The same kind of data, for the metrics of each epoch and the choice of the best.
@@ -67,11 +70,16 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
         seed: Of the order of the data and of everything random in training.
         optimizer: Callable: parameters → optimizer; None for AdamW at a learning rate of 1e-3.
         scheduler: Callable: (optimizer, number of optimizer steps) → scheduler, which is stepped
-            after each of them; `torch.optim.lr_scheduler.CosineAnnealingLR` is one.
+            after each of them; or of the optimizer alone. A class gets the number by name:
+            `torch.optim.lr_scheduler.CosineAnnealingLR`, `partial(ExponentialLR, gamma=0.99)`.
+            `ReduceLROnPlateau` is stepped after each epoch by the monitored metric, if its `mode`
+            is the metric's, else by the validation loss.
         metrics: Metrics of your own on `val`, by name: functions of (outputs, labels), or
             objects with `reset`, `update` and `compute`.
         monitor: Metric on `val` for model selection and early stopping; None for accuracy (of
-            several binary labels, average precision), else mean squared error, else the loss.
+            several binary labels, average precision), else mean squared error, else the loss, and
+            for the loss where `val` has fewer than 200 labels. Of equal epochs the one with the
+            lower loss is kept, then the later one.
         out: Folder for checkpoints, log and student; None to keep nothing on disk.
         engine: Device, precision, accumulation, clipping, logs.
         transform: Changes the batches of `train` on the device, before both models see them:
@@ -98,27 +106,32 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
     >>> [record["epoch"] for record in run.history]
     [1, 2]
     """
-    either = {"objective": objective, "epochs": epochs}
-    given = [f"`{name}`" for name, value in either.items() if value is not None]
-    if stages is not None and given:
+
+    def optional(name: str, number: int | None, advice: str) -> int | None:
+        return None if number is None else integer(name, number, 1, advice)
+
+    given = [name for name, each in (("epochs", epochs), ("steps", steps)) if each is not None]
+    own = [*(["objective"] if objective is not None else []), *given]
+    if stages is not None and own:
         raise ArgumentError(
-            f"`stages` have objectives and epochs of their own, got {given[0]} beside them; "
-            "leave that out"
+            f"`stages` have objectives and epochs of their own, got `{own[0]}` beside them; leave "
+            "that out"
         )
-    if stages is None and len(given) < len(either):
+    if stages is None and (objective is None or len(given) != 1):
         raise ArgumentError(
-            "`distill` must have an `objective` and `epochs`, or `stages`, got "
-            f"{given[0] if given else 'neither'}; for instance objective=tl.SoftTargets(4), "
-            "epochs=20"
+            "`distill` must have an `objective` and either `epochs` or `steps`, or `stages`, got "
+            f"{', '.join(f'`{each}`' for each in own) or 'neither'}; for instance "
+            "objective=tl.SoftTargets(4), epochs=20"
         )
     if transform is not None and (not callable(transform) or isinstance(transform, type)):
         raise ArgumentError(
             f"`transform` must be a function from a batch to a batch, got {transform!r}; for "
             "instance tl.data.Mixup()"
         )
-    passes = 1 if epochs is None else epochs
+    passes = 1 if stages is not None else epochs
     settings = Settings(
-        epochs=integer("epochs", passes, 1, "it counts the passes over `train`"),
+        epochs=optional("epochs", passes, "it counts the passes over `train`"),
+        steps=optional("steps", steps, "it counts the optimizer steps"),
         batch_size=integer("batch_size", batch_size, 1, "it counts the examples of a batch"),
         seed=integer("seed", seed, 0, "it is any integer from 0 on"),
         optimizer=optimizer,

@@ -13,13 +13,9 @@ out/
 from __future__ import annotations
 
 import json
-import logging
-import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -152,30 +148,6 @@ def refuse_foreign(path: Path) -> None:
         raise RunFolderError(
             f"`out` must be a new or empty folder, or hold a run, got {path} with {foreign[0]!r} "
             f"and without run.json; give a folder of its own, such as {str(path / 'run')!r}"
-        )
-
-
-_telling = ContextVar("telling", default=True)
-
-
-@contextmanager
-def returning_in_silence() -> Iterator[None]:
-    """Do not log that a finished run is returned, where it is the caller's own, as in studies."""
-    token = _telling.set(False)
-    try:
-        yield
-    finally:
-        _telling.reset(token)
-
-
-def tell_returned(checkpoint: Path) -> None:
-    """Log that a finished run is returned, once for all processes."""
-    if _telling.get() and os.environ.get("RANK", "0") == "0":
-        ended = time.strftime("%Y-%m-%d %H:%M", time.localtime(checkpoint.stat().st_mtime))
-        logging.getLogger("tutelage").warning(
-            "The run in %s was finished on %s and is returned; fresh=True trains anew.",
-            checkpoint.parent,
-            ended,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
@@ -36,7 +37,7 @@ from tutelage.store.layout import runs
 from tutelage.teachers import AnyTeacher, Live, as_teacher
 from tutelage.training.engine import Engine, as_engine
 from tutelage.training.labelling import TeacherOutputs, claim
-from tutelage.training.progress import LabellingBar
+from tutelage.training.notices import progress_bar
 from tutelage.wants import OUTPUT, Fields
 
 _DTYPES = ("float16", "float32", "bfloat16")
@@ -144,7 +145,7 @@ def label(  # noqa: PLR0913 - a verb with its options
         if verify:
             manifest = _repaired(folder, manifest, accelerator)
         shown = engine.progress and accelerator.is_main_process
-        _fill(folder, manifest, outputs, LabellingBar(shown, manifest.layout.rows))
+        _fill(folder, manifest, outputs, shown)
     return TargetStore.open(folder)
 
 
@@ -228,22 +229,26 @@ def _repaired(folder: Path, manifest: Manifest, accelerator: Accelerator) -> Man
     return Manifest.read(folder)
 
 
-def _fill(folder: Path, manifest: Manifest, outputs: TeacherOutputs, bar: LabellingBar) -> None:
+def _fill(folder: Path, manifest: Manifest, outputs: TeacherOutputs, shown: bool) -> None:
     """Fill a store, unless it is finished, together with the other processes."""
-    accelerator, layout = outputs.accelerator, manifest.layout
+    accelerator, layout, done = outputs.accelerator, manifest.layout, 0
     if manifest.checksums is not None:
         if accelerator.is_main_process:
             tidy(folder)  # a kill may have come between the manifest and this
         return
     rank, several = accelerator.process_index, accelerator.num_processes
-    with StoreWriter(folder, manifest, rank) as writer, bar:
+    bar = progress_bar(shown, layout.rows)
+    with StoreWriter(folder, manifest, rank) as writer, bar as show:
         ours = writer.pending(rank, several)
         accelerator.wait_for_everyone()  # all have seen the same blocks unfinished
-        bar.begin(sum(len(layout.block(block)) for block in ours), several)
+        left, began = sum(len(layout.block(block)) for block in ours), time.monotonic()
         for span in runs(ours, layout):
             for block, pieces in outputs.blocks(span, layout):
                 writer.write(block, pieces)
-                bar.add(len(layout.block(block)))
+                done += len(layout.block(block))
+                # Equal parts are counted for the other processes.
+                rate = done * several / max(time.monotonic() - began, 1e-9)
+                show(max(0, layout.rows - (left - done) * several), f"{rate:,.0f} examples/s")
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         close_store(folder, manifest)

@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-import logging
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any, NoReturn, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import (
-    DistributedDataParallelKwargs,
-    broadcast_object_list,
-)
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from tutelage.data import Source, transformed
+from tutelage.data import Source, as_source, transformed
 from tutelage.errors import ArgumentError, DataError, TutelageError, in_short
 from tutelage.evaluation import evaluate
-from tutelage.objectives import with_feedback
+from tutelage.evaluation.evaluate import Evaluation
+from tutelage.objectives import Objective, with_feedback
 from tutelage.signals import Batch
+from tutelage.tasks import with_companions
+from tutelage.tasks.metrics import Metric
 from tutelage.training.checkpointer import Checkpointer
 from tutelage.training.engine import PLAIN
+from tutelage.training.monitor import no_such_metric
+from tutelage.training.notices import (
+    judged_examples,
+    progress_bar,
+    warn_certain_teacher,
+    warn_few_examples,
+    warn_few_steps,
+    warn_missing_gradients,
+)
 from tutelage.training.parts import ByPart, scaled_rates
-from tutelage.training.progress import TrainingBar
+from tutelage.training.settings import Settings
 from tutelage.training.state import RunningLosses
 
 STEPS_BETWEEN_READS = 16
 """Steps after which losses are read from the device, checked and logged."""
+_EPOCHS_OF_A_STREAM = 10
+"""A run of so many steps on data without a length is logged and validated in so many parts."""
 
 
 class Loop:
@@ -46,6 +58,10 @@ class Loop:
         for each in self._cleared:  # what is left of a backward pass before the run
             each.grad = None
         self._several = accelerator.num_processes > 1
+        self._batches: Iterator[list[Batch]] | None = None  # of the present pass over the data
+        self._part: int | None = None  # steps of an epoch that ends before the data does
+        if self.settings.steps and self.setup.train.batches_per_epoch() is None:
+            self._part = math.ceil(self.settings.steps / _EPOCHS_OF_A_STREAM)
         names = [term.name for term in self.distiller.objective.terms()]
         reduce = accelerator.reduce if self._several else None
         self.losses = RunningLosses(names, self.state, reduce)
@@ -62,53 +78,84 @@ class Loop:
         plain = accelerator.scaler is None and accelerator.distributed_type in PLAIN
         self._wrapped = None if plain else accelerator.prepare(self.setup.optimizer)
 
-    def run(self) -> None:
-        """Train until the last epoch, or until patience runs out."""
-        epochs, shown = self.settings.epochs, self.accelerator.is_main_process
-        if self.state.finished(epochs):
+    def run(self, later: Sequence[tuple[Objective, Settings]] = ()) -> None:
+        """Train until the last epoch or step, or until patience runs out.
+
+        `later` are the objectives and settings of later stages, whose monitors are checked now.
+        """
+        state, settings = self.state, self.settings
+        if state.finished(settings):
             return
-        with TrainingBar(self.settings.engine.progress and shown, epochs) as bar:
-            while not self.state.finished(epochs):
-                began = time.monotonic() - self.state.seconds
-                self._train_epoch(began, bar)
+        if state.step == 0:
+            warn_few_steps(self.setup.steps)
+            if self.setup.val is not None:
+                for objective, own in [(self.distiller.objective, settings), *later]:
+                    self._validate_once(self.setup.val, objective, own)
+        shown = settings.engine.progress and self.accelerator.is_main_process
+        with progress_bar(shown, self.setup.steps) as show:
+            while not state.finished(settings):
+                began = time.monotonic() - state.seconds
+                self._train_epoch(began, show)
                 self._end_epoch(began)
             self.checkpointer.save()
 
-    def _train_epoch(self, began: float, bar: TrainingBar) -> None:
-        state, batches = self.state, self.setup.train.batches_per_epoch()
+    def _train_epoch(self, began: float, show: Callable[[int, str], None]) -> None:
+        """Train to the end of the data, or of a part of it; see `_EPOCHS_OF_A_STREAM`."""
+        state = self.state
         self.model.train()
-        for group in self._groups():
-            epochs_done = state.epoch + (state.batch / batches if batches else 0.0)
-            state.batch += len(group)
-            state.step += 1
-            self._step(group, epochs_done / self.settings.epochs)
-            state.seconds = time.monotonic() - began
-            due = self.checkpointer.due()
-            if due or state.step % STEPS_BETWEEN_READS == 0:
-                self._read_losses()
-                bar.show_epoch(epochs_done, self.losses.means())
-            if due:
-                self.checkpointer.save()
-        if state.batch == 0:
-            raise DataError(
-                f"`train` must yield at least one batch in each epoch, got none in epoch "
-                f"{state.epoch + 1}; fill its data set, or set drop_last=False"
-            )
+        while True:
+            self._batches = self._batches or self._groups()
+            for group in self._batches:
+                progress = self._progress()
+                state.batch += len(group)
+                state.step += 1
+                self._step(group, progress)
+                state.seconds = time.monotonic() - began
+                due = self.checkpointer.due()
+                if due or state.step % STEPS_BETWEEN_READS == 0:
+                    self._read_losses()
+                    losses = "  ".join(f"{k} {v:.4g}" for k, v in self.losses.means().items())
+                    show(state.step, f"epoch {state.epoch + 1}  {losses}")
+                if due:
+                    self.checkpointer.save()
+                if state.step == self.settings.steps or (
+                    self._part and state.step == self._part * (state.epoch + 1)
+                ):
+                    return self._end_losses()
+            if state.batch == 0:
+                raise DataError(
+                    f"`train` must yield at least one batch in each epoch, got none in epoch "
+                    f"{state.passes + 1}; fill its data set, or set drop_last=False"
+                )
+            self._batches, state.batch, state.passes = None, 0, state.passes + 1
+            if not self._part:
+                return self._end_losses()
+
+    def _end_losses(self) -> None:
+        """Read the last losses of an epoch, and refuse data that a term cannot learn from."""
         self._read_losses()
-        if state.epoch == 0 and self.setup.train.epochs_are_alike:
-            self.distiller.check_learned(state.loss_counts[1:])
+        if self.state.epoch == 0 and self.setup.train.epochs_are_alike:
+            self.distiller.check_learned(self.state.loss_counts[1:])
+
+    def _progress(self) -> float:
+        """Return the fraction of the training that is done, for schedules."""
+        state = self.state
+        if self.settings.epochs is None:
+            return state.step / cast("int", self.settings.steps)
+        batches = self.setup.train.batches_per_epoch()
+        return (state.passes + (state.batch / batches if batches else 0.0)) / self.settings.epochs
 
     def _groups(self) -> Iterator[list[Batch]]:
-        """Yield the batches of each step to the end of the epoch."""
+        """Yield the batches of each step to the end of the data."""
         state = self.state
-        batches = self.setup.train.epoch(state.epoch, state.batch)
+        batches = self.setup.train.epoch(state.passes, state.batch)
         try:
             while group := list(islice(batches, self.settings.engine.accumulation)):
                 yield group
         except torch.OutOfMemoryError:  # of a student that writes
             raise
         except Exception as error:
-            where = f"in epoch {state.epoch + 1} after batch {state.batch}"
+            where = f"in epoch {state.passes + 1} after batch {state.batch}"
             if isinstance(error, TutelageError):
                 error.add_note(f"(raised {where})")
                 raise
@@ -139,28 +186,12 @@ class Loop:
                 else:
                     self.accelerator.backward(total)
             self.losses.add(losses, self.state.step, examples)
+            if self.state.step == number == 1:
+                warn_certain_teacher(self.distiller, losses)
             del losses, total  # with the graph, before another is made
-        if self.state.step == 1:
-            self._tell_untrained()
+        if self.state.step == 1 and self._wrapped is None:
+            warn_missing_gradients(self.distiller)
         self._update_weights()
-
-    def _tell_untrained(self) -> None:
-        """Log if most of a student whose output is used got no gradient in the first step."""
-        student, wants = self.distiller.student, self.distiller.objective.wants.student
-        if self._wrapped is not None or not (wants.output or wants.loss):
-            return
-        named = [pair for pair in student.named_parameters() if pair[1].requires_grad]
-        without = [name for name, each in named if each.grad is None]
-        sizes = {name: each.numel() for name, each in named}
-        lacking = sum(sizes[name] for name in without)
-        if 2 * lacking > sum(sizes.values()):
-            logging.getLogger("tutelage").warning(
-                "Of %d parameters of the student that are to be trained, %d got no gradient in "
-                "the first step, such as those of %r: its forward pass leaves them out, or runs "
-                "them under torch.no_grad or detached. Freeze them if they are to stay as they "
-                "are.",
-                sum(sizes.values()), lacking, without[0],
-            )  # fmt: skip
 
     def _update_weights(self) -> None:
         optimizer, scheduler = self._wrapped or self.setup.optimizer, self.setup.scheduler
@@ -176,7 +207,7 @@ class Loop:
             each.grad = None
         # With float16 a step whose gradient overflows is skipped and the scale lowered.
         skipped = self._wrapped is not None and self._wrapped.step_was_skipped
-        if scheduler is not None and not skipped:
+        if scheduler is not None and not skipped and not isinstance(scheduler, ReduceLROnPlateau):
             try:
                 scheduler.step()
             except Exception as error:  # noqa: BLE001
@@ -214,8 +245,9 @@ class Loop:
 
     def _end_epoch(self, began: float) -> None:
         """Validate, log, and keep the student if it is the best so far."""
-        state = self.state
-        metrics = {} if self.setup.val is None else self._validate(self.setup.val)
+        state, metrics, examples = self.state, dict[str, float](), 0
+        if self.setup.val is not None:
+            metrics, examples = self._validate(self.setup.val)
         state.seconds = time.monotonic() - began
         record: dict[str, Any] = {"epoch": state.epoch + 1, "step": state.step}
         rate = self.setup.optimizer.param_groups[0].get("lr")  # some have none, or a tensor
@@ -224,31 +256,106 @@ class Loop:
         record |= {f"train/{name}": value for name, value in self.losses.means().items()}
         record |= {f"val/{name}": value for name, value in metrics.items()}
         self.losses.clear()
-        state.epoch, state.batch = state.epoch + 1, 0
+        state.epoch += 1
         state.history.append(record)
         self.checkpointer.log({"kind": "epoch"} | record)
         scalars = {key: value for key, value in record.items() if key != "epoch"}
         self.accelerator.log(scalars, state.step)
-        if metrics and state.is_best(metrics):
+        if metrics and state.is_best(metrics, examples):
             self.checkpointer.keep_best()
+        if state.monitor is not None and state.epoch == 1:
+            warn_few_examples(examples, state.monitor)
+        if isinstance(self.setup.scheduler, ReduceLROnPlateau):
+            self._step_plateau(self.setup.scheduler, metrics, record["train/loss"])
 
-    def _validate(self, val: Source) -> dict[str, float]:
-        """Return the metrics of the main process, whose buffers (batch norm's) all have now."""
-        if self._several:
-            for buffer in self.distiller.buffers():
-                torch.distributed.broadcast(buffer, 0)
-        objective = self.distiller.objective
-        metrics = evaluate(
+    def _step_plateau(
+        self, scheduler: ReduceLROnPlateau, metrics: Mapping[str, float], train_loss: float
+    ) -> None:
+        """Step it by the monitored metric where its mode fits, else by the (validation) loss."""
+        monitor, highest = self.state.monitor, scheduler.mode == "max"
+        if monitor is not None and monitor.higher == highest:
+            scheduler.step(metrics[monitor.name])
+        elif not highest:
+            scheduler.step(metrics.get("loss", train_loss))
+        else:
+            raise ArgumentError(
+                "ReduceLROnPlateau(mode='max') needs a monitored metric of which higher values are "
+                f"better, got {'none' if monitor is None else monitor.name}; give mode='min'"
+            )
+
+    def _evaluate(
+        self,
+        objective: Objective,
+        val: Source,
+        metrics: Mapping[str, Metric],
+        gather: Callable[[list[Any]], list[Any]] | None = None,
+    ) -> Evaluation:
+        """Evaluate the student with the precision that it is trained in."""
+        return evaluate(
             self.distiller.student,
             self.setup.val_teacher if objective.wants.teacher else None,
             objective,
             val,
-            metrics=self.settings.metrics,
+            metrics=metrics,
             device=self.accelerator.device,
             chunk_logits_from=self.settings.engine.chunk_logits_from,
-        ).metrics
+            autocast=self.accelerator.autocast,
+            gather=gather,
+        )
+
+    def _validate(self, val: Source) -> tuple[dict[str, float], int]:
+        """Return the metrics, and over how many examples they are means.
+
+        Each process evaluates its part of every batch, with the buffers (batch norm's) of the main
+        one.
+        """
+        if self._several:
+            for buffer in self.distiller.buffers():
+                torch.distributed.broadcast(buffer, 0)
+        objective = self.distiller.objective
+        gather = _gathered if self._several else None
+        found = self._evaluate(objective, val, self.settings.metrics, gather)
+        metrics = found.metrics
         if self._several:
             [metrics] = broadcast_object_list([metrics])
         for each in with_feedback(objective):
             each.update(metrics)
-        return metrics
+        return metrics, judged_examples(found.outputs)
+
+    def _validate_once(self, val: Source, objective: Objective, settings: Settings) -> None:
+        """Validate on one batch, and refuse a monitored metric that will not be there.
+
+        Raises:
+            ArgumentError: The metric will not be there.
+            TutelageError: The validation data or a model fails, as it would after the first epoch.
+        """
+        batch = val.peek()
+        if batch is None or not objective.built:
+            return
+        if isinstance(batch.labels, Tensor) and not bool(batch.labelled().any()):
+            return  # which metrics other batches have is not known
+        objective.to(self.accelerator.device)  # that of a later stage has parameters of its own
+        found = self._evaluate(objective, as_source("val", [batch], 1), {}).metrics
+        if settings.monitor is None:
+            return
+        name, _, domain = settings.monitor.name.partition("/")
+        known = with_companions({each.partition("/")[0] for each in found}, objective)
+        known |= {"loss"} if len(batch) == 1 else set()  # that of objectives that compare examples
+        known |= (
+            set(settings.metrics) if batch.labels is not None or "perplexity" in known else set()
+        )
+        parted = batch.domain is not None or any(each.startswith(f"{name}/") for each in found)
+        if settings.monitor.name not in known and not (domain and parted and name in known):
+            raise no_such_metric(settings.monitor.name, known)
+
+
+def _gathered(own: list[tuple[float, Any]]) -> list[Any]:
+    """Return the values of all processes, batch by batch, those of copied examples once."""
+    every = [own] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(every, own)
+    return [
+        value
+        for batch in zip(*every, strict=True)
+        for rank, (replicas, value) in enumerate(batch)
+        if replicas == 1 or (rank == 0 and math.isfinite(replicas))
+    ]

@@ -10,6 +10,9 @@ from tutelage.errors import ArgumentError
 from tutelage.tasks.metrics import STANDARD
 
 _BY_DEFAULT = ("accuracy", "average_precision", "mse", "loss", "agreement", "teacher_mse")
+_STEPWISE = ("accuracy", "average_precision", "agreement")
+FEW = 200
+"""On fewer examples accuracies tie, or differ by chance: at 90 % by 2 points and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,10 @@ class Monitor:
         return self.name.split("/", 1)[0]
 
 
-def choose_monitor(names: Collection[str]) -> Monitor:
+def choose_monitor(names: Collection[str], examples: int | None = None) -> Monitor:
     """Return the default monitor: accuracy, else mean squared error, else the loss.
+
+    Where so few `examples` are labelled that accuracies cannot tell, it is the loss.
 
     For language models it is the perplexity. For several binary labels it is the average precision,
     which needs no threshold: at first all probabilities of rare labels may lie below ½. Without any
@@ -71,8 +76,9 @@ def choose_monitor(names: Collection[str]) -> Monitor:
     >>> choose_monitor({"loss", "agreement"})
     Monitor(name='loss', higher_is_better=None, patience=None)
     """
+    few = examples is not None and examples < FEW and "loss" in names
     for name in ("perplexity", *_BY_DEFAULT):
-        if name in names:
+        if name in names and not (few and name in _STEPWISE):
             return Monitor(name)
     raise ArgumentError(
         f"the validation data must give one of the metrics {', '.join(_BY_DEFAULT)} to select the "
@@ -100,7 +106,9 @@ def as_monitor(
             direction of a monitor that is given by its name.
     """
     if isinstance(monitor, str):
-        own = getattr((metrics or {}).get(monitor.split("/", 1)[0]), "higher_is_better", None)
+        known = metrics or {}
+        named = known.get(monitor, known.get(monitor.split("/", 1)[0]))
+        own = getattr(named, "higher_is_better", None)
         return Monitor(monitor, own if isinstance(own, bool) else None)
     if monitor is not None and not isinstance(monitor, Monitor):
         raise ArgumentError(

@@ -41,6 +41,8 @@ def describe_run(setup: Setup, processes: int) -> dict[str, Any]:
         "monitor": repr(settings.monitor),
         "processes": processes,
     }
+    if settings.steps is not None:
+        described["steps"] = settings.steps
     frozen = [name for name, each in student.named_parameters() if not each.requires_grad]
     if frozen:
         described["frozen"] = f"{len(frozen)} parameters {digest(*frozen)}"
@@ -59,7 +61,16 @@ def declare_run(setup: Setup, objective: Any, described: dict[str, Any]) -> dict
     be resumed. `objective` is what the objective declared before the run.
     """
     (train, val), teacher, settings = setup.data, setup.distiller.teacher, setup.settings
-    own = ("epochs", "seed", "accumulation", "clip_norm", "precision", "processes", "frozen")
+    own = (
+        "epochs",
+        "steps",
+        "seed",
+        "accumulation",
+        "clip_norm",
+        "precision",
+        "processes",
+        "frozen",
+    )
     sizes = {name: described[name] for name in ("train", "val") if described[name]}
     found = {name: described[name] for name in own if name in described} | {
         "teacher": None if teacher is None else teacher.fingerprint(),
@@ -136,7 +147,7 @@ def check_progress(setup: Setup) -> None:
 
     With several epochs it changes from one to the next.
     """
-    if setup.settings.epochs > 1 or setup.train.batches_per_epoch() is not None:
+    if setup.settings.epochs != 1 or setup.train.batches_per_epoch() is not None:
         return
     if moving := why_not_longer(setup):
         raise ArgumentError(

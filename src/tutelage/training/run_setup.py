@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler
 
 from tutelage.data import OnPolicy, OnPolicySource, Shard, Source, as_source, randomness
 from tutelage.distiller import Distiller
@@ -16,8 +19,13 @@ from tutelage.errors import ArgumentError, ModelError, StoreError, TutelageError
 from tutelage.objectives import Objective, with_feedback
 from tutelage.tasks import infer_task
 from tutelage.teachers import Teacher
+from tutelage.training.notices import warn_early_end
 from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
 from tutelage.training.writer import Writer, check_on_policy
+
+STEP_COUNTS = ("T_max", "total_iters", "total_steps", "num_training_steps", "steps", "num_steps")
+"""Arguments of schedulers that are the number of all steps."""
+_PLACES = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class Setup:
     val_teacher: Teacher | None  # none either where targets were stored only for `train`
     data: tuple[object, object | None]  # `train` and `val` as they were given
     settings: Settings
+    steps: int | None  # of the optimizer, in all; None where data has no length
 
 
 def make_setup(
@@ -58,27 +67,33 @@ def make_setup(
     distiller = Distiller(student, bound, objective, settings.engine.chunk_logits_from)
     val_teacher = _val_teacher(objective, teacher, val, settings)
     distiller.to(device)
+    shard = Shard(accelerator.process_index, accelerator.num_processes)
     source = as_source(
         "train",
         train,
         settings.batch_size,
         seed=settings.seed,
-        shard=Shard(accelerator.process_index, accelerator.num_processes),
+        shard=shard,
         views=views,
         group_by_length=settings.engine.group_by_length,
     )
     if isinstance(source, OnPolicySource):
-        source.epochs, source.write = settings.epochs, Writer(student, source.policy, accelerator)
+        source.write = Writer(student, source.policy, accelerator)
+        batches = (settings.steps or 0) * settings.engine.accumulation
+        source.epochs = settings.epochs or batches / len(source)
     if not objective.built and (batch := source.peek()) is not None:
         with randomness.preserved():  # seeded, so that projectors are alike in all processes
             randomness.seed_everything(settings.seed)
             distiller.build(batch.to(device))
-    val_source = None if val is None else as_source("val", val, settings.batch_size)
+    val_source = None if val is None else as_source("val", val, settings.batch_size, shard=shard)
     optimizer = _make_optimizer(settings.optimizer, distiller)
-    batches, every = source.batches_per_epoch(), settings.engine.accumulation
-    steps = None if batches is None else -(-batches // every) * settings.epochs
+    steps, batches = settings.steps, source.batches_per_epoch()
+    if settings.epochs is not None and batches is not None:
+        steps = -(-batches // settings.engine.accumulation) * settings.epochs
     scheduler = _make_scheduler(settings.scheduler, optimizer, steps)
-    return Setup(distiller, optimizer, scheduler, source, val_source, val_teacher, data, settings)
+    return Setup(
+        distiller, optimizer, scheduler, source, val_source, val_teacher, data, settings, steps
+    )
 
 
 def _val_teacher(
@@ -154,20 +169,56 @@ def _make_scheduler(
     if make is None:
         return None
     expected = (
-        "`scheduler` must be a callable from (optimizer, steps) to a scheduler that is stepped "
-        "after each optimizer step, for instance torch.optim.lr_scheduler.CosineAnnealingLR"
+        "`scheduler` must be a callable from (optimizer, steps) or from an optimizer to a "
+        "scheduler, for instance torch.optim.lr_scheduler.CosineAnnealingLR"
     )
-    if steps is None:
+    if not callable(make):
+        raise ArgumentError(f"{expected}, got {make!r}")
+    arguments, counts = _scheduler_arguments(make, steps)
+    if steps is None and (counts or len(arguments)):
         raise ArgumentError(
-            f"{expected}; the number of steps must be known, got a `train` without a length: give "
-            "it one, or leave the scheduler out"
+            "`scheduler` goes over all steps, whose number is not known, got a `train` without a "
+            "length; give `steps` in place of `epochs`, or a scheduler of the optimizer alone"
         )
     try:
-        scheduler = make(optimizer, steps)
+        scheduler = make(optimizer, *arguments, **counts)
     except Exception as error:
         raise ArgumentError(
             f"{expected}, got {make!r}, which fails with {in_short(error)}"
         ) from error
-    if not isinstance(scheduler, LRScheduler) or isinstance(scheduler, ReduceLROnPlateau):
+    if not isinstance(scheduler, LRScheduler):
         raise ArgumentError(f"{expected}, got one that makes {type(scheduler).__name__}")
     return scheduler
+
+
+def _scheduler_arguments(make: Any, steps: int | None) -> tuple[list[Any], dict[str, Any]]:
+    """Return what a scheduler is made with beside the optimizer: the number of steps, or nothing.
+
+    A class is given it by name, since its second argument may be anything: of `ExponentialLR` it is
+    gamma. A function is given it in its second place, if it has one.
+    """
+    try:
+        _, *others = inspect.signature(make).parameters.values()
+    except (TypeError, ValueError):  # no signature, or no argument
+        return [steps], {}
+    given = make.keywords if isinstance(make, functools.partial) else {}
+    kind = make.func if isinstance(make, functools.partial) else make
+    named = next((each.name for each in others if each.name in STEP_COUNTS), None)
+    lacking = [
+        each.name
+        for each in others
+        if each.kind in _PLACES and each.default is each.empty and each.name != named
+    ]
+    if named is None and not isinstance(kind, type):
+        several = any(each.kind is each.VAR_POSITIONAL for each in others)
+        return [steps] if lacking or several else [], {}
+    if lacking:
+        name = getattr(kind, "__name__", repr(kind))
+        raise ArgumentError(
+            f"`scheduler` must be made from the optimizer and the number of steps, got "
+            f"{name}, which needs {lacking[0]!r}; write "
+            f"functools.partial({name}, {lacking[0]}=...)"
+        )
+    if named in given and named != "total_iters" and given[named] < (steps or 0):
+        warn_early_end(named, given[named], steps or 0)
+    return [], {} if named is None or named in given else {named: steps}

@@ -23,7 +23,8 @@ MakeScheduler = Callable[[Optimizer, int], LRScheduler]
 class Settings:
     """The arguments of `distill` that a run needs apart from models, objective and data."""
 
-    epochs: int
+    epochs: int | None
+    steps: int | None
     batch_size: int
     seed: int
     optimizer: MakeOptimizer | None

@@ -27,8 +27,9 @@ from tutelage.objectives import FeatureMatch, Objective
 from tutelage.objectives._layers import checked_map
 from tutelage.teachers import AnyTeacher, as_teacher
 from tutelage.training.checkpointer import save_student
-from tutelage.training.folder import RunFolder, tell_returned
+from tutelage.training.folder import RunFolder
 from tutelage.training.monitor import Monitor, as_monitor
+from tutelage.training.notices import warn_returned
 from tutelage.training.parts import freezing
 from tutelage.training.record import joined_history, joined_settings
 from tutelage.training.run import Run
@@ -167,7 +168,7 @@ def train_stages(
             folder = RunFolder(settings.out, run, run, settings.fresh)
             stack.enter_context(folder.claimed(lambda: why_not_longer(None)))
             if folder.student.exists():
-                tell_returned(settings.out / [*named][-1] / "last.pt")
+                warn_returned(settings.out / [*named][-1] / "last.pt")
         left = [
             (objective, _settings(settings, stage, name, place))
             for place, ((name, stage), objective) in enumerate(

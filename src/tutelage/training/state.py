@@ -18,6 +18,7 @@ from tutelage.distiller import Losses
 from tutelage.errors import NonFiniteError
 from tutelage.heads import HeadLogits
 from tutelage.training.monitor import Monitor, choose_monitor, no_such_metric
+from tutelage.training.settings import Settings
 
 
 @dataclass
@@ -26,29 +27,39 @@ class RunState:
 
     monitor: Monitor | None = None  # None: chosen at the first validation
     epoch: int = 0  # finished
-    batch: int = 0  # finished, of the present epoch
+    passes: int = 0  # over the data, finished
+    batch: int = 0  # finished, of the present pass
     step: int = 0  # finished
     seconds: float = 0.0  # over all processes that carried the run in turn
     history: list[dict[str, Any]] = field(default_factory=list)  # a record for each epoch
     best_epoch: int | None = None
     best_value: float | None = None  # of the monitored metric
-    waited: int = 0  # epochs since the best
+    best_loss: float = math.inf  # on validation data, of that epoch
+    waited: int = 0  # epochs since a better value
     # Of the present epoch: the total and each loss term, summed over examples, and their number.
     loss_sums: list[float] = field(default_factory=list)
     loss_counts: list[float] = field(default_factory=list)
 
-    def finished(self, epochs: int) -> bool:
-        """Tell whether a run of so many epochs is done, or its patience has run out."""
+    def finished(self, settings: Settings) -> bool:
+        """Tell whether a run is done, or its patience has run out."""
+        if settings.epochs is not None and self.epoch >= settings.epochs:
+            return True
+        if settings.steps is not None and self.step >= settings.steps:
+            return True
         patience = None if self.monitor is None else self.monitor.patience
-        return self.epoch >= epochs or (patience is not None and self.waited >= patience)
+        return patience is not None and self.waited >= patience
 
-    def is_best(self, metrics: Mapping[str, float]) -> bool:
-        """Record the validation metrics of the epoch just ended; tell whether it is the best."""
-        self.monitor = self.monitor or choose_monitor(metrics)
+    def is_best(self, metrics: Mapping[str, float], examples: int | None = None) -> bool:
+        """Record the validation metrics of the epoch just ended; tell whether it is the best.
+
+        Of equal values the one with the lower validation loss is better, then the later one:
+        accuracies on few examples tie long before training is done.
+        """
+        self.monitor = self.monitor or choose_monitor(metrics, examples)
         name = self.monitor.name
         if name not in metrics:
             raise no_such_metric(name, metrics)
-        value = metrics[name]
+        value, loss = metrics[name], metrics.get("loss", math.inf)
         if math.isnan(value):
             raise NonFiniteError(
                 f"the monitored metric {name!r} must be a number, got NaN in epoch {self.epoch}; "
@@ -56,10 +67,11 @@ class RunState:
                 "monitor another"
             )
         sign = 1 if self.monitor.higher else -1
-        if self.best_value is not None and sign * value <= sign * self.best_value:
-            self.waited += 1
+        better = self.best_value is None or sign * value > sign * self.best_value
+        self.waited = 0 if better else self.waited + 1
+        if not better and (value != self.best_value or loss > self.best_loss):
             return False
-        self.best_value, self.best_epoch, self.waited = value, self.epoch, 0
+        self.best_value, self.best_loss, self.best_epoch = value, loss, self.epoch
         return True
 
     def state_dict(self) -> dict[str, Any]:

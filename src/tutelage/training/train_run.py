@@ -16,9 +16,9 @@ from tutelage.identity import declared
 from tutelage.objectives import Objective
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher
 from tutelage.training.checkpointer import Checkpointer
-from tutelage.training.folder import RunFolder, tell_returned
+from tutelage.training.folder import RunFolder
 from tutelage.training.loop import Loop
-from tutelage.training.monitor_check import check_monitors
+from tutelage.training.notices import warn_returned
 from tutelage.training.run import Run
 from tutelage.training.run_identity import (
     check_progress,
@@ -64,7 +64,6 @@ def train_run(
         if settings.out is not None:
             run = declare_run(setup, as_given, described)
             folder = RunFolder(settings.out, described, run, settings.fresh)
-        check_monitors(setup, later, folder, accelerator)
         if folder is not None:
             if accelerator.is_main_process:
                 alone = None if in_stages else setup
@@ -80,9 +79,9 @@ def train_run(
             accelerator.init_trackers("tutelage")
         loop = Loop(accelerator, checkpointer)
         checkpointer.resume()
-        if folder is not None and state.finished(settings.epochs) and not in_stages:
-            tell_returned(folder.last)
-        loop.run()
+        if folder is not None and state.finished(settings) and not in_stages:
+            warn_returned(folder.last)
+        loop.run(later)
         epoch = checkpointer.finish()
         for tracker in accelerator.trackers:
             tracker.finish()

@@ -1,0 +1,67 @@
+"""Validation of which each of two processes does a part.
+
+Arguments: the kind of data, where to write. Each process writes the metrics, and how many examples
+it ran the student on.
+"""
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, DistributedSampler, Subset, TensorDataset
+
+import tutelage as tl
+
+EXAMPLES = 25
+INPUTS = torch.randn(EXAMPLES, 3, generator=torch.Generator().manual_seed(0))
+DATA = TensorDataset(INPUTS, torch.arange(EXAMPLES) % 3)
+
+
+class Counting(nn.Linear):
+    """Counts the examples that it is validated on."""
+
+    seen = 0
+
+    def forward(self, inputs):
+        if not self.training:
+            self.seen += len(inputs)
+        return super().forward(inputs)
+
+
+def validation_data(kind, rank):
+    if kind == "tensors":
+        return DATA
+    if kind == "set":
+        return [DATA[at] for at in range(EXAMPLES)]
+    if kind == "sampler":
+        return DataLoader(DATA, 4, sampler=DistributedSampler(DATA, 2, rank, shuffle=False))
+    if kind == "subset":
+        return DataLoader(Subset(DATA, range(rank, EXAMPLES, 2)), 4)
+    return DataLoader(DATA, 4)
+
+
+def main(kind, out):
+    rank = int(os.environ.get("RANK", "0"))
+    torch.manual_seed(0)
+    student = Counting(3, 3)
+    run = tl.fit(
+        student,
+        train=DATA,
+        val=validation_data(kind, rank),
+        epochs=2,
+        batch_size=4,
+        metrics={"examples": lambda _, labels: float(len(labels))},
+        optimizer=partial(torch.optim.SGD, lr=0.1),
+        engine=tl.Engine(device="cpu", progress=False),
+    )
+    history = [{k: v for k, v in each.items() if k != "seconds"} for each in run.history]
+    torch.save((history, student.seen), out / f"{rank}.pt")
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
