@@ -151,7 +151,7 @@ def test_a_few_images_that_cannot_be_read_are_left_out_and_counted(tmp_path):
     assert splits.warnings[0].endswith("cannot be read and are left out: cat/9.png")
     more, frame = splits.examples(str(tmp_path))
     assert len(more) == len(frame) == 6
-    assert list(frame.columns) == ["class", "image"]
+    assert list(frame.columns) == ["image"]
 
 
 def test_truncated_image_is_refused_by_its_name(tmp_path):

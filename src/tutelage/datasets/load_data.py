@@ -243,28 +243,25 @@ class Reader:
         return ours
 
     def examples(self, reference: str) -> tuple[Any, pd.DataFrame]:
-        """Return the examples of another file, with labels if it has some, and its columns."""
+        """Return the inputs of another file, with domains if it has these, and its columns."""
         import pandas as pd  # noqa: PLC0415 - heavy
 
-        argument, header = f"{self.argument}.test", self.train.header
+        # In a folder of images to be predicted, sub-folders need not be classes.
+        part = "unlabelled" if Path(reference).expanduser().is_dir() else "test"
+        argument, header = f"{self.argument}.{part}", self.train.header
         content = content_of(argument, reference, self.options, header)
         notes: list[str] = []
-        inputs, labels = self.inputs(content, notes), None
-        if self.targets is not None and set(self.targets.names) <= set(content.names):
-            absent = [content.column("label", each).isna().all() for each in self.targets.names]
-            labels = None if all(absent) else self.targets.encode(content, notes)
+        inputs, frame, domain = self.inputs(content, notes), content.frame, self.options.domain
         for each in (*content.notes, *notes):
             logging.getLogger("tutelage").warning(each)
-        frame = content.frame
-        if isinstance(inputs, list) and not len(frame.columns):
-            frame = pd.DataFrame({"text": inputs})
-        elif isinstance(inputs, Pictures):
+        if isinstance(inputs, Pictures):
             names = [inputs.names[row] for row in inputs.rows]
-            frame = (
-                frame.assign(image=names) if len(frame.columns) else pd.DataFrame({"image": names})
-            )
-        by_word = self.targets is not None and self.targets.kind == "tags"
-        return data_set(inputs, labels, None, by_word), frame
+            frame = frame if len(frame.columns) else pd.DataFrame(index=range(len(names)))
+            frame = frame.assign(image=names)
+        elif isinstance(inputs, list) and not len(frame.columns):
+            frame = pd.DataFrame({"text": inputs})
+        domains = content.texts("domain", domain) if domain in content.names else None
+        return data_set(inputs, None, domains), frame
 
     def form(self) -> str:
         """Return what inputs are, in a word."""

@@ -60,6 +60,8 @@ def read(  # noqa: PLR0911 - a form of data each
     Raises:
         DataError: It does not exist, cannot be read, or is of no known form.
     """
+    import pandas as pd  # noqa: PLC0415 - heavy
+
     if reference.startswith(HF):
         return _hugging_face(argument, reference)
     if reference.startswith(TORCHVISION):
@@ -76,6 +78,9 @@ def read(  # noqa: PLR0911 - a form of data each
         return _folder(argument, path, options)
     if suffix == ".npz":
         return _arrays(argument, path, options)
+    if suffix in SUFFIXES:
+        one = Content(path.name, pd.DataFrame(), folder=path.parent)
+        return with_pictures(argument, one, Pictures([path], [str(path)]), options)
     if suffix == ".txt" and _is_text(options):
         return _lines(argument, path)
     if suffix not in TABLES:

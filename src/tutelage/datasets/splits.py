@@ -75,7 +75,7 @@ class Splits:
     def examples(self, reference: str) -> tuple[Any, pd.DataFrame]:
         """Return the examples of another file, read as the training data was, and its columns.
 
-        Labels may be missing, as in a file to be predicted: examples are then inputs alone. Rows
+        Examples are inputs alone, with domains if the file has these; labels are not read. Rows
         that cannot be used, such as empty ones, are left out of both, which the log says.
 
         Args:

@@ -23,9 +23,9 @@ from tutelage.objectives import Objective
 from tutelage.recipes.building import Builder, as_module, uses_teacher
 from tutelage.recipes.language import check_objectives, in_tokens
 from tutelage.recipes.messages import shortened
-from tutelage.recipes.model import ModelName, RecipeModel, resolved
+from tutelage.recipes.model import RecipeModel, resolved
 from tutelage.recipes.reading import Document, Place
-from tutelage.recipes.signatures import FROM_STUDENT, parameters
+from tutelage.recipes.signatures import FROM_STUDENT, ModelName, parameters
 from tutelage.recipes.student_files import write_student
 from tutelage.recipes.teacher_check import Sample, r2, sample_of, scale_of, warn_of_poor_teacher
 from tutelage.references import text_inputs_of
@@ -245,8 +245,7 @@ class Job:
         kind = data.kind or self.output_kind()
         if build.tokens is not None or kind not in ("classes", "binary", "values"):
             return
-        engine = self.settings.get("engine")
-        device = torch.device("cpu") if engine is None else engine.torch_device()
+        device = self.device
         some = sample_of(None, data, device, _SOME_LABELS if data.form == "columns" else _SOME)
         if some is None:
             return
@@ -263,11 +262,21 @@ class Job:
             build.scale = scale_of(labels)
             self._keep_scale_of_trained(device)
 
+    def last_objective(self) -> Objective | None:
+        """Return the objective that the student is trained on last."""
+        stages = self.objectives.get("stages")
+        return stages[-1].objective if stages else self.objectives.get("objective")
+
     def output_kind(self) -> str | None:
         """Return what the student's outputs are, as the objectives read them."""
-        stages = self.objectives.get("stages")
-        found = stages[-1].objective if stages else self.objectives.get("objective")
+        found = self.last_objective()
         return None if found is None else found.output_kind
+
+    @property
+    def device(self) -> torch.device:
+        """Where models run."""
+        engine = self.settings.get("engine")
+        return torch.device("cpu") if engine is None else engine.torch_device()
 
     def _keep_scale_of_trained(self, device: torch.device) -> None:
         """Leave the outputs of a student that predicts the labels already, as it was trained to."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,6 @@ _EXPECTED = {
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
 }
-_TAGS = {"<nothing>": "nothing", "<mapping>": "a mapping", "<class>": "a mapping"}
 
 
 def recipe_error(error: ValidationError, document: Document) -> RecipeError:
@@ -88,8 +88,8 @@ def _expected(error: Mapping[str, Any]) -> str:
     if kind == "no_choice":
         return context["known"]
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        tags = [each.strip(" '") for each in context.get("expected_tags", "").split(",")]
-        return " or ".join(dict.fromkeys(_TAGS.get(each, f"a {each.strip('<>')}") for each in tags))
+        shapes = re.findall("<([^>]+)>", context.get("expected_tags", ""))
+        return " or ".join(dict.fromkeys(f"a {each}" for each in shapes))
     if kind == "literal_error":
         return f"one of {context['expected']}"
     if kind in ("too_short", "too_long"):

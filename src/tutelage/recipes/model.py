@@ -11,24 +11,10 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from inspect import Parameter
 from types import ModuleType
-from typing import Annotated, Any, ForwardRef, Self, Union, get_origin
+from typing import Annotated, Any, ForwardRef, get_origin
 
 import torch
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    GetJsonSchemaHandler,
-    ModelWrapValidatorHandler,
-    PrivateAttr,
-    RootModel,
-    Tag,
-    create_model,
-    model_validator,
-)
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, Field, RootModel, create_model
 from torch import nn
 from torch.optim import lr_scheduler
 
@@ -37,21 +23,24 @@ from tutelage.data import OnPolicy
 from tutelage.datasets import DataOptions
 from tutelage.datasets.python_data import is_python
 from tutelage.objectives import Objective, WeightedSum
+from tutelage.recipes.reading import plain
 from tutelage.recipes.signatures import (
     HOME,
     Arguments,
+    Choice,
     FunctionName,
     Makes,
+    ModelName,
     Section,
+    Sum,
     Text,
     arguments_model,
-    by_shape,
     parameters,
-    plain,
     summary,
     target_of,
     translate,
     type_hints,
+    union,
 )
 from tutelage.references.reference import code_in
 from tutelage.schedules import Schedule
@@ -61,66 +50,8 @@ from tutelage.teachers import Teacher
 from tutelage.training import Stage, blockwise, distill, fine_tune, label
 
 EXAMPLES = "examples"
-_ABOUT_EXAMPLES = "How many of the training examples are looked at, evenly spread."
 STEP_COUNT_PARAMETERS = ("T_max", "total_iters", "total_steps")
 """Parameters of PyTorch's schedulers that count optimizer steps: by default all of the run."""
-
-
-class ModelName(RootModel[Text]):
-    """A model: `package.module:name`, `file.py:name`, or the folder of stored targets."""
-
-
-class Choice(BaseModel):
-    """One class by its name, with its arguments; a name alone takes all defaults."""
-
-    model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=())
-    __pydantic_extra__: dict[str, Annotated[dict[str, Any] | None, BeforeValidator(plain)]]  # pyright: ignore[reportIncompatibleVariableOverride]
-    _names: tuple[str, ...] = PrivateAttr(())
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _by_name(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Accept a name alone, remember the order, and refuse names that are unknown."""
-        given = {value: None} if isinstance(value, str) else value
-        names = list(map(str, given)) if isinstance(given, dict) else []
-        unknown = [name for name in names if name not in cls.model_fields and ":" not in name]
-        if unknown:
-            known = {"keys": unknown, "known": list(cls.model_fields)}
-            raise PydanticCustomError("unknown_keys", "unknown keys", known)
-        found = handler(given)
-        if isinstance(given, dict):
-            found._names = tuple(given)  # noqa: SLF001 - its own
-        if not found._names:  # noqa: SLF001
-            known = ", ".join(cls.model_fields)
-            raise PydanticCustomError("no_choice", "a name of: {known}", {"known": known})
-        return found
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        """Accept a name alone, and references to the user's own classes."""
-        found = handler.resolve_ref_schema(handler(schema))
-        found |= {"patternProperties": {":": {}}, "additionalProperties": False}
-        about = {"title": found.pop("title", ""), "description": found.pop("description", "")}
-        names = {"type": "string", "enum": list(cls.model_fields)}
-        return about | {"anyOf": [found, names, {"type": "string", "pattern": ":"}]}
-
-    def chosen(self) -> dict[str, Arguments | dict[str, Any] | None]:
-        """Return what is named, with its arguments, in the order of the recipe."""
-        extra = self.__pydantic_extra__ or {}
-        return {name: extra[name] if name in extra else getattr(self, name) for name in self._names}
-
-
-class One(Choice):
-    """A choice of exactly one."""
-
-    @model_validator(mode="after")
-    def _check_one(self) -> One:
-        names = list(self.chosen())
-        if len(names) > 1:
-            raise PydanticCustomError("several", "names several", {"names": names})
-        return self
 
 
 def classes_of(package: ModuleType, wanted: Callable[[type], bool]) -> dict[str, type]:
@@ -167,36 +98,28 @@ def _choice(
     name: str,
     about: str,
     targets: Mapping[str, Callable[..., Any]],
-    base: type[Choice] = One,
-    add: Mapping[str, Any] | None = None,
-    in_place_of: Mapping[str, Mapping[str, Any]] | None = None,
+    base: type[Choice] = Choice,
+    add: Callable[[Any], Mapping[str, Any]] = lambda _: {},
     **settings: Any,
 ) -> type[Any]:
-    """Return a model with a field for each class or function.
-
-    `in_place_of` has, by the name of a parameter, what a recipe gives for it: `add` of
-    `arguments_model`.
-    """
-    fields: dict[str, Any] = {}
-    for each, target in targets.items():
-        found = [more for name, more in (in_place_of or {}).items() if name in parameters(target)]
-        given = {name: each for more in (add or {}, *found) for name, each in more.items()}
-        model = arguments_model(target, add=given, **settings)
-        if model is not None:
-            fields[each] = (model, None)
+    """Return a model with a field for each class or function whose arguments can be written."""
+    models = {
+        each: arguments_model(target, add=add(target), **settings)
+        for each, target in targets.items()
+    }
+    fields: Any = {each: (model, None) for each, model in models.items() if model is not None}
     return create_model(name, __base__=base, __module__=HOME, __doc__=about, **fields)
 
 
-_WEIGHT = by_shape([float, ForwardRef("ScheduleChoice")])
 _SCHEDULES = classes_of(schedules, lambda kind: issubclass(kind, Schedule) and kind is not Schedule)
-
 ScheduleChoice = _choice("ScheduleChoice", "A value that changes over training.", _SCHEDULES)
+_WEIGHT = (union([float, ScheduleChoice]), 1.0, "Its weight in the sum, zero or more.")
 ObjectiveChoice = _choice(
     "ObjectiveChoice",
     "A sum of objectives, each with a `weight`: a number (1 if there is none) or a schedule.",
     classes_of(objectives, _is_objective),
-    Choice,
-    add={"weight": (_WEIGHT, 1.0, "Its weight in the sum, zero or more.")},
+    Sum,
+    add=lambda _: {"weight": _WEIGHT},
 )
 TransformChoice = _choice(
     "TransformChoice",
@@ -224,6 +147,7 @@ TeacherChoice = _choice(
     classes_of(teachers, lambda kind: issubclass(kind, Teacher) and kind is not Teacher),
     omit=("tokenizer", "student_tokenizer"),
 )
+_EXAMPLES = (int, 256, "How many of the training examples are looked at, evenly spread.")
 StudentChoice = _choice(
     "StudentChoice",
     "A student made from the teacher's layers, or by the sizes of the data.",
@@ -233,69 +157,30 @@ StudentChoice = _choice(
         if not isinstance(each := getattr(students, name), type) and _makes_student(each)
     },
     omit=("teacher", "data", "inputs", "features", "outputs"),
-    in_place_of={"data": {EXAMPLES: (int, 256, _ABOUT_EXAMPLES)}},
+    add=lambda target: {EXAMPLES: _EXAMPLES} if "data" in parameters(target) else {},
 )
 
 
-class ObjectiveSpec(
-    RootModel[by_shape([ForwardRef("ObjectiveChoice"), list[ForwardRef("ObjectiveChoice")]])]
-):
+class ObjectiveSpec(RootModel[union([ObjectiveChoice, list[ObjectiveChoice]])]):
     """A weighted sum of objectives; a list of sums where a class occurs twice."""
 
 
-def _shape_of_transform(value: Any) -> str:
-    if isinstance(value, list):
-        return "<list>"
-    of_user = isinstance(value, FunctionName) or (isinstance(value, str) and ":" in value)
-    return "<text>" if of_user else "<mapping>"
-
-
-_TRANSFORMS = (
-    Annotated[FunctionName, Tag("<text>")],
-    Annotated[ForwardRef("TransformChoice"), Tag("<mapping>")],
-    Annotated[list[ForwardRef("TransformSpec")], Tag("<list>")],
-)
-
-
-class TransformSpec(RootModel[Annotated[Union[_TRANSFORMS], Discriminator(_shape_of_transform)]]):  # noqa: UP007
+class TransformSpec(
+    RootModel[union([TransformChoice, FunctionName, list[ForwardRef("TransformSpec")]])]
+):
     """A transform, the name of a function from a batch to a batch, or a list of both, in order."""
 
 
-def _shape_of_student(value: Any) -> str:
-    named = value.root if isinstance(value, ModelName) else value
-    by_reference = isinstance(named, str) and named not in StudentChoice.model_fields
-    return "<text>" if by_reference else "<mapping>"
-
-
-_STUDENTS = (
-    Annotated[ModelName, Tag("<text>")],
-    Annotated[ForwardRef("StudentChoice"), Tag("<mapping>")],
-)
-
-
-class StudentSpec(RootModel[Annotated[Union[_STUDENTS], Discriminator(_shape_of_student)]]):  # noqa: UP007
+class StudentSpec(RootModel[union([StudentChoice, ModelName])]):
     """A model, or a function that makes one from the teacher's layers."""
 
 
-def _shape_of_teacher(value: Any) -> str:
-    if isinstance(value, (str, ModelName)):
-        return "<text>"
-    if isinstance(value, list):
-        return "<list>"
-    one = isinstance(value, dict) and len(value) == 1
-    of_class = one and next(iter(value)) in TeacherChoice.model_fields
-    return "<class>" if of_class or isinstance(value, TeacherChoice) else "<mapping>"
+_SPECIALISTS = dict[Text, ForwardRef("TeacherSpec")]
 
 
-_TEACHERS = (
-    Annotated[ModelName, Tag("<text>")],
-    Annotated[list[ForwardRef("TeacherSpec")], Tag("<list>")],
-    Annotated[ForwardRef("TeacherChoice"), Tag("<class>")],
-    Annotated[dict[Text, ForwardRef("TeacherSpec")], Tag("<mapping>")],
-)
-
-
-class TeacherSpec(RootModel[Annotated[Union[_TEACHERS], Discriminator(_shape_of_teacher)]]):  # noqa: UP007
+class TeacherSpec(
+    RootModel[union([ModelName, list[ForwardRef("TeacherSpec")], TeacherChoice, _SPECIALISTS])]
+):
     """A model, a kind of teacher, a list for an ensemble, a mapping by domain for specialists."""
 
 
@@ -325,22 +210,22 @@ class BlockwiseStages(Section):
     )
 
 
-class StagesSpec(RootModel[by_shape([list[StageSection], BlockwiseStages])]):
+class StagesSpec(RootModel[union([list[StageSection], BlockwiseStages])]):
     """A list of stages, or `blockwise`."""
 
 
-_NOT_SWEPT = ("run", "reads", "sweep", "against", "series", "at", "note", "return")
-_OTHERWISE: dict[str, tuple[Any, Any]] = {
+_IN_AN_ARM: dict[str, tuple[Any, Any]] = {
     "student": (StudentSpec | None, None),
     "train": (FunctionName | None, None),
     "stages": (StagesSpec | None, None),
 }
 """Arguments of an arm that a recipe gives in a form of its own."""
+_NOT_SWEPT = ("run", "reads", "sweep", "against", "series", "at", "note", "return")
 
 
 def _grid() -> type[Section]:
     kinds = {name: translate(hint) for name, hint in type_hints(Arm).items()}
-    kinds |= {name: kind for name, (kind, _) in _OTHERWISE.items()}
+    kinds |= {name: kind for name, (kind, _) in _IN_AN_ARM.items()}
     fields: dict[str, Any] = {
         name: (list[kind], Field(default=[]))
         for name, kind in kinds.items()
@@ -354,35 +239,17 @@ Grid = _grid()
 SweepSection = section(Sweep, replace={"grid": (Grid, Parameter.empty)})
 
 
-def _shape_of_sweep(value: Any) -> str:
-    nested = isinstance(value, SweepSection) or (isinstance(value, dict) and "grid" in value)
-    return "<sweep>" if nested else "<grid>"
-
-
-_SWEEPS = (Annotated[Grid, Tag("<grid>")], Annotated[SweepSection, Tag("<sweep>")])
-
-
-class SweepSpec(RootModel[Annotated[Union[_SWEEPS], Discriminator(_shape_of_sweep)]]):  # noqa: UP007
+class SweepSpec(RootModel[union([SweepSection, Grid])]):
     """Values to try by name, or a `grid` of these with options."""
 
 
 ArmSection = section(
     Arm,
-    replace=_OTHERWISE | {"teacher": (TeacherSpec | None, None), "sweep": (SweepSpec | None, None)},
+    replace=_IN_AN_ARM | {"teacher": (TeacherSpec | None, None), "sweep": (SweepSpec | None, None)},
 )
 
 
-def _shape_of_arm(value: Any) -> str:
-    if isinstance(value, ObjectiveSpec) or not isinstance(value, dict):
-        return "<arm>" if isinstance(value, ArmSection) else "<objective>"
-    names = [name for name in value if name in ObjectiveChoice.model_fields or ":" in str(name)]
-    return "<objective>" if names else "<arm>"
-
-
-_ARMS = (Annotated[ObjectiveSpec, Tag("<objective>")], Annotated[ArmSection, Tag("<arm>")])
-
-
-class ArmSpec(RootModel[Annotated[Union[_ARMS], Discriminator(_shape_of_arm)]]):  # noqa: UP007
+class ArmSpec(RootModel[union([ObjectiveChoice, list[ObjectiveChoice], ArmSection])]):
     """An objective, or an arm with settings of its own."""
 
 
@@ -405,7 +272,7 @@ LabelSection = section(label, "fields")
 OnPolicySection = section(OnPolicy, "prompts", "texts")
 
 
-class DataSpec(RootModel[Annotated[by_shape([Text, DataOptions]), BeforeValidator(plain)]]):
+class DataSpec(RootModel[Annotated[union([Text, DataOptions]), BeforeValidator(plain)]]):
     """Which data, by name; or one name: of training data, or of a dict of train, val and test."""
 
 

@@ -13,13 +13,12 @@ from tutelage import __version__
 from tutelage.errors import RecipeError, RunFolderError
 from tutelage.exporting import Exported
 from tutelage.files import writing
-from tutelage.recipes.evaluating import evaluate_models, export_student
 from tutelage.recipes.job import Job
 from tutelage.recipes.messages import recipe_error
 from tutelage.recipes.model import RecipeModel, code_of, resolved
-from tutelage.recipes.predicting import predict_file
 from tutelage.recipes.reading import Document, override, read_document, written
 from tutelage.recipes.study_recipe import carry_out_study
+from tutelage.recipes.trained import evaluate_models, export_student, predict_file
 from tutelage.store import TargetStore
 from tutelage.studies import Study
 from tutelage.training import Run

@@ -9,13 +9,14 @@ from __future__ import annotations
 import collections.abc
 import inspect
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any, ForwardRef, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ForwardRef, Literal, Self, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -24,6 +25,8 @@ from pydantic import (
     Discriminator,
     Field,
     GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
     RootModel,
     Tag,
     create_model,
@@ -42,7 +45,37 @@ from tutelage.training.settings import MakeOptimizer, MakeScheduler
 Makes = Callable[..., Any]
 """A class or a function whose arguments a recipe gives."""
 
-KNOWN: dict[Any, Any] = {
+HOME = "tutelage.recipes.model"
+"""The module in which the models that are named below are defined."""
+LAYER_MAP, FROM_STUDENT = "layer_map", "from_student"
+"""In place of a map of layers: that of a student that is made of the teacher's layers."""
+
+_ARGUMENT = re.compile(r"^( +)\*{0,2}(\w+)(?: \([^)]*\))?: (.*)")
+_TARGETS: dict[type[BaseModel], Makes] = {}
+
+
+def _text(value: Any) -> Any:
+    """Let numbers be texts where only texts are expected, such as names of layers."""
+    if isinstance(value, WrittenFloat):
+        return value.text
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+"""A text; unquoted numbers are texts too, as they were written."""
+Anything = Annotated[Any, BeforeValidator(plain)]
+"""Any plain data."""
+
+
+class FunctionName(RootModel[str]):
+    """A function: a name of the library, `package.module:name` or `file.py:name`."""
+
+
+class ModelName(RootModel[Text]):
+    """A model: `package.module:name`, `file.py:name`, or the folder of stored targets."""
+
+
+_STANDS_FOR: dict[Any, Any] = {
     Schedule: ForwardRef("ScheduleChoice"),
     Objective: ForwardRef("ObjectiveSpec"),
     Transform: ForwardRef("TransformSpec"),
@@ -50,17 +83,17 @@ KNOWN: dict[Any, Any] = {
     MakeScheduler: ForwardRef("SchedulerChoice"),
     AnyTeacher: ForwardRef("TeacherSpec"),
     Teacher: ForwardRef("TeacherSpec"),
-    nn.Module: ForwardRef("ModelName"),
+    nn.Module: ModelName,
+    Any: Anything,
+    object: Anything,
+    Path: Text,
+    str: Text,
+    bool: bool,
+    int: int,
+    float: float,
+    type(None): type(None),
 }
-"""By type, the type that stands for it in a recipe."""
-HOME = "tutelage.recipes.model"
-"""The module in which these are defined."""
-
-_NONE = type(None)
-_PLAIN_DEFAULTS = (bool, int, float, str, _NONE)
-_NO_TYPE = object()
-_ARGUMENT = re.compile(r"^( +)\*{0,2}(\w+)(?: \([^)]*\))?: (.*)")
-_TARGETS: dict[type[BaseModel], Makes] = {}
+"""By type in a signature, its type in a recipe."""
 
 
 class Section(BaseModel):
@@ -71,13 +104,17 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _known_keys(cls, value: Any) -> Any:
-        """Refuse unknown keys, and tell which are known."""
-        keys = value if isinstance(value, dict) else ()
-        unknown = [str(key) for key in keys if key not in cls.model_fields]
+        """Refuse unknown keys, and name those that are known."""
+        unknown = [str(key) for key in value if not cls.has(key)] if isinstance(value, dict) else []
         if unknown:
             known = {"keys": unknown, "known": list(cls.model_fields)}
             raise PydanticCustomError("unknown_keys", "unknown keys", known)
         return value
+
+    @classmethod
+    def has(cls, key: object) -> bool:
+        """Tell whether a key may be in this mapping."""
+        return key in cls.model_fields
 
 
 class Arguments(Section):
@@ -86,11 +123,10 @@ class Arguments(Section):
     @model_validator(mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
+        first = next(iter(cls.model_fields), None)
         if value is None:
             return {}
-        first = next(iter(cls.model_fields), None)
-        alone = first is not None and not isinstance(value, (dict, cls))
-        return {first: value} if alone else value
+        return value if first is None or isinstance(value, dict) else {first: value}
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -107,12 +143,63 @@ class Arguments(Section):
         return {"title": title, "description": about, "anyOf": [found, first]}
 
 
-class FunctionName(RootModel[str]):
-    """A function: a name of the library, `package.module:name` or `file.py:name`."""
+class Choice(Section):
+    """One class by its name, with its arguments; a name alone takes all defaults.
+
+    The name may be that of a class of the user, such as `file.py:Name`.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[dict[str, Any] | None, BeforeValidator(plain)]]  # pyright: ignore[reportIncompatibleVariableOverride]
+    _names: tuple[str, ...] = PrivateAttr(())
+    _several: typing.ClassVar[bool] = False
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _by_name(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Accept a name alone, and remember the order of names."""
+        given = {value: None} if isinstance(value, str) else value
+        found = handler(given)
+        names = tuple(map(str, given))
+        if not names:
+            known = ", ".join(cls.model_fields)
+            raise PydanticCustomError("no_choice", "a name of: {known}", {"known": known})
+        if names[1:] and not cls._several:
+            raise PydanticCustomError("several", "names several", {"names": names})
+        found._names = names  # noqa: SLF001 - its own
+        return found
+
+    @classmethod
+    def has(cls, key: object) -> bool:
+        """Tell whether a key is the name of a class."""
+        return key in cls.model_fields or ":" in str(key)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Accept a name alone, and references to the user's own classes."""
+        found = handler.resolve_ref_schema(handler(schema))
+        found |= {"patternProperties": {":": {}}, "additionalProperties": False}
+        about = {"title": found.pop("title", ""), "description": found.pop("description", "")}
+        names = {"type": "string", "enum": list(cls.model_fields)}
+        return about | {"anyOf": [found, names, {"type": "string", "pattern": ":"}]}
+
+    def chosen(self) -> dict[str, Arguments | dict[str, Any] | None]:
+        """Return what is named, with its arguments, in the order of the recipe."""
+        extra = self.__pydantic_extra__ or {}
+        return {name: extra[name] if name in extra else getattr(self, name) for name in self._names}
+
+    def one(self) -> tuple[str, Arguments | dict[str, Any] | None]:
+        """Return the only name, with its arguments."""
+        [found] = self.chosen().items()
+        return found
 
 
-LAYER_MAP, FROM_STUDENT = "layer_map", "from_student"
-"""In place of a map of layers: that of a student that is made of the teacher's layers."""
+class Sum(Choice):
+    """A choice of several, which are added."""
+
+    _several = True
 
 
 def target_of(model: type[BaseModel]) -> Makes:
@@ -143,19 +230,19 @@ def arguments_model(
     for name, parameter in parameters(target).items():
         if name in omit:
             continue
+        default = parameter.default
         if replace and name in replace:
             kind, default = replace[name]
         else:
-            kind = translate(hints.get(name, _NO_TYPE))
-            if name == LAYER_MAP:
-                kind = by_shape([kind, Literal["from_student"]])
-            if parameter.kind is Parameter.VAR_POSITIONAL and kind is not _NO_TYPE:
+            kind = translate(hints[name]) if name in hints else None
+            if kind is not None and name == LAYER_MAP:
+                kind = union([kind, Literal["from_student"]])
+            if kind is not None and parameter.kind is Parameter.VAR_POSITIONAL:
                 kind = list[kind]
-            default = parameter.default
-        if kind is _NO_TYPE and default is Parameter.empty:
+        if kind is not None:
+            fields[name] = (kind, _field(default, about.get(name)))
+        elif default is Parameter.empty:
             return None
-        if kind is not _NO_TYPE:
-            fields[name] = (kind, _field(default, about.get(name, "")))
     for name, (kind, default, words) in (add or {}).items():
         fields[name] = (kind, _field(default, words))
     model = create_model(
@@ -169,12 +256,22 @@ def arguments_model(
     return model
 
 
+def _field(default: Any, about: str | None) -> Any:
+    """Return a field; a default that YAML cannot express is left to the class."""
+    if default is Parameter.empty:
+        return Field(description=about)
+    default = list(default) if isinstance(default, (tuple, list)) else default
+    for each in default if isinstance(default, list) else [default]:
+        if not isinstance(each, (bool, int, float, str, type(None))):
+            return Field(default=None, description=about)
+    return Field(default=default, description=about)
+
+
 def parameters(target: Makes) -> dict[str, Parameter]:
     """Return the parameters of a class or function; none where it takes whatever is given."""
     found = inspect.signature(target).parameters
-    if any(each.kind is Parameter.VAR_KEYWORD for each in found.values()):  # passed to a base
-        return {}
-    return dict(found)
+    passed_on = any(each.kind is Parameter.VAR_KEYWORD for each in found.values())
+    return {} if passed_on else dict(found)
 
 
 def type_hints(target: Makes) -> dict[str, Any]:
@@ -197,10 +294,9 @@ def descriptions(target: Makes) -> dict[str, str]:
     text = inspect.getdoc(target) or ""
     if isinstance(target, type) and "Args:" not in text:
         text = inspect.getdoc(target.__init__) or ""
-    _, _, rest = text.partition("Args:\n")
     found: dict[str, str] = {}
     indent, name = None, ""
-    for line in rest.splitlines():
+    for line in text.partition("Args:\n")[2].splitlines():
         if line.strip() and not line.startswith(" "):
             break
         matched = _ARGUMENT.match(line)
@@ -208,117 +304,102 @@ def descriptions(target: Makes) -> dict[str, str]:
             indent, name = matched[1], matched[2]
             found[name] = matched[3]
         elif name:
-            found[name] += f" {line.strip()}"
-    return {name: each.strip() for name, each in found.items()}
+            found[name] = f"{found[name]} {line.strip()}".strip()
+    return found
 
 
-def translate(hint: Any) -> Any:  # noqa: PLR0911 - a case for each
-    """Return the type that stands for a type hint in a recipe; `_NO_TYPE` where none can."""
-    simple = {Any: Anything, object: Anything, str: Text, Path: Text}
-    simple |= {each: each for each in (bool, int, float, _NONE)}
-    for kind, stands_for in {**KNOWN, **simple}.items():
+def translate(hint: Any) -> Any:  # noqa: C901, PLR0911 - a case for each
+    """Return the type that stands for a type hint in a recipe; None where there is none."""
+    for kind, stands_for in _STANDS_FOR.items():
         if hint == kind:
             return stands_for
-    origin = get_origin(hint)
+    origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        translated = map(translate, get_args(hint))
-        possible = [each for each in translated if each is not _NO_TYPE]
-        return by_shape(possible) if possible else _NO_TYPE
+        possible = [each for each in map(translate, inner) if each is not None]
+        return union(possible) if possible else None
     if origin is Annotated:
-        return translate(get_args(hint)[0])
+        return translate(inner[0])
+    if origin is Literal:
+        return hint
     if collections.abc.Callable in (origin, hint):
         return FunctionName
-    if isinstance(origin, type):
-        return _container(origin, get_args(hint))
-    if is_dataclass(hint) and isinstance(hint, type) and hint.__module__.startswith("tutelage."):
-        return arguments_model(hint) or _NO_TYPE
-    return hint if origin is Literal else _NO_TYPE
-
-
-def _container(origin: type, inner: tuple[Any, ...]) -> Any:
-    """Return the type of a mapping, a list, or a list of a fixed length such as Adam's betas."""
+    if not isinstance(origin, type):
+        ours = isinstance(hint, type) and is_dataclass(hint) and _is_ours(hint)
+        return arguments_model(hint) if ours else None
     kinds = [translate(each) for each in inner if each is not Ellipsis]
-    if not kinds or _NO_TYPE in kinds:
-        return _NO_TYPE
+    if not kinds or None in kinds or not issubclass(origin, collections.abc.Iterable):
+        return None
     if issubclass(origin, collections.abc.Mapping):
         return dict[kinds[0], kinds[1]]
-    if origin is tuple and Ellipsis not in inner:
-        item = by_shape(kinds)
-        return Annotated[list[item], Field(min_length=len(kinds), max_length=len(kinds))]
-    return list[kinds[0]] if issubclass(origin, collections.abc.Iterable) else _NO_TYPE
+    if origin is tuple and Ellipsis not in inner:  # a fixed length, such as Adam's betas
+        return Annotated[list[union(kinds)], Field(min_length=len(inner), max_length=len(inner))]
+    return list[kinds[0]]
 
 
-def by_shape(members: list[Any]) -> Any:
-    """Return a union in which the shape of a value (number, text, list, …) tells its type."""
-    shapes: dict[str, list[Any]] = {}
+def _is_ours(target: Any) -> bool:
+    return target.__module__.startswith("tutelage.")
+
+
+_SHAPES = {
+    "<true or false>": bool,
+    "<number>": (int, float),
+    "<text>": str,
+    "<list>": list,
+    "<mapping>": dict,
+}
+
+
+def union(members: list[Any]) -> Any:
+    """Return a union whose member is told by the shape of a value, and of mappings by their keys.
+
+    So what is wrong is said of one member. Of several mappings it is the first that knows a key,
+    else the last; a text that is the name of a class is that class.
+    """
+    members = [each for at, each in enumerate(members) if each not in members[:at]]
+    if type(None) in members:
+        rest = [each for each in members if each is not type(None)]
+        return Union[union(rest), None] if rest else type(None)  # noqa: UP007
+    if float in members and int in members:
+        members.remove(int)
+    kinds: dict[str, Any] = {}
+    mappings: dict[str, Any] = {}
     for each in members:
-        kinds = shapes.setdefault(_shape_of_type(each), [])
-        kinds += [] if each in kinds else [each]
-    if float in shapes.get("<number>", ()):
-        shapes["<number>"] = [float]
-    joined = {
-        shape: kinds[0]
-        if len(kinds) == 1
-        else Annotated[Union[tuple(kinds)], Field(union_mode="left_to_right")]  # noqa: UP007
-        for shape, kinds in shapes.items()
-    }
-    if len(joined) == 1:
-        return next(iter(joined.values()))
-    if len(joined) == 2 and "<nothing>" in joined:  # noqa: PLR2004 - a type and None
-        other = next(kind for shape, kind in joined.items() if shape != "<nothing>")
-        return Union[other, None]  # noqa: UP007 - it may be a forward reference
-    tagged = tuple(Annotated[kind, Tag(shape)] for shape, kind in joined.items())
-    names = frozenset(shapes)
-    return Annotated[Union[tagged], Discriminator(lambda value: shape_of(value, names))]  # noqa: UP007
+        shape = _shape_of(each)
+        if shape == "<mapping>":
+            shape = f"<mapping> {len(mappings)}"
+            mappings[shape] = each
+        both = Annotated[Union[kinds.get(shape, each), each], Field(union_mode="left_to_right")]  # noqa: UP007
+        kinds[shape] = both if shape in kinds else each
+    if len(kinds) == 1:
+        return next(iter(kinds.values()))
+
+    def tag(value: Any) -> str:
+        shape = next((name for name, kind in _SHAPES.items() if isinstance(value, kind)), "")
+        for name, each in mappings.items():
+            if _knows(each, value):
+                return name
+        as_mapping = shape == "<mapping>" or (shape == "<text>" and shape not in kinds)
+        return next(reversed(mappings), shape) if as_mapping else shape
+
+    tagged = [Annotated[kind, Tag(shape)] for shape, kind in kinds.items()]
+    return Annotated[Union[tuple(tagged)], Discriminator(tag)]  # noqa: UP007
 
 
-def shape_of(value: Any, shapes: frozenset[str]) -> str:
-    """Return the shape of a value; a text may stand for a mapping, as `AdamW` for `{AdamW: {}}`."""
-    kinds: list[tuple[Any, str]] = [
-        (_NONE, "<nothing>"),
-        (bool, "<true or false>"),
-        ((int, float), "<number>"),
-        ((str, FunctionName), "<text>"),
-        (list, "<list>"),
-    ]
-    shape = next((name for kind, name in kinds if isinstance(value, kind)), "<mapping>")
-    return "<mapping>" if shape == "<text>" and shape not in shapes else shape
+def _knows(kind: Any, value: Any) -> bool:
+    """Tell whether a text names a class of a model, or a mapping has a key of it."""
+    model = vars(sys.modules[HOME])[kind.__forward_arg__] if isinstance(kind, ForwardRef) else kind
+    known = getattr(model, "model_fields", {})
+    if isinstance(value, dict):
+        return any(map(getattr(model, "has", known.__contains__), value))
+    return isinstance(value, str) and value in known
 
 
-def _shape_of_type(kind: Any) -> str:
-    if get_origin(kind) is Annotated:
-        return _shape_of_type(get_args(kind)[0])
-    shapes = {_NONE: "<nothing>", bool: "<true or false>", int: "<number>", float: "<number>"}
-    shapes |= {str: "<text>", FunctionName: "<text>"}
-    if get_origin(kind) is Literal:
+def _shape_of(kind: Any) -> str:
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    if kind in (str, FunctionName, ModelName) or get_origin(kind) is Literal:
         return "<text>"
     if get_origin(kind) is list:
         return "<list>"
+    shapes = {bool: "<true or false>", int: "<number>", float: "<number>"}
     return shapes.get(kind, "<mapping>")
-
-
-def _field(default: Any, about: str) -> Any:
-    """Return a field; a default that YAML cannot express is left to the class."""
-    words = about or None
-    if default is Parameter.empty:
-        return Field(description=words)
-    listed = isinstance(default, (tuple, list))
-    items = list(default) if listed else [default]
-    if not all(isinstance(each, _PLAIN_DEFAULTS) for each in items):
-        return Field(default=None, description=words)
-    return Field(default=items if listed else default, description=words)
-
-
-def _text(value: Any) -> Any:
-    """Let numbers be texts where only texts are expected, such as names of layers."""
-    if isinstance(value, WrittenFloat):
-        return value.text
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-Text = Annotated[str, BeforeValidator(_text)]
-"""A text; unquoted numbers are texts too, as they were written."""
-
-
-Anything = Annotated[Any, BeforeValidator(plain)]
-"""Any plain data."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from tutelage.errors import RecipeError
 from tutelage.recipes.job import Job
-from tutelage.recipes.model import ArmSpec, ObjectiveSpec, StudentSpec, SweepSpec
+from tutelage.recipes.model import ArmSection, ArmSpec, ObjectiveSpec, StudentSpec, SweepSpec
 from tutelage.recipes.reading import Place
 from tutelage.studies import Arm, ReportOptions, Study, Sweep, Training, study
 from tutelage.teachers import Stored
@@ -88,8 +88,8 @@ def _arms(
 
 
 def _arm(job: Job, given: ArmSpec, place: Place, sweep: SweepSpec | None) -> Any:
-    if isinstance(given.root, ObjectiveSpec):
-        return job.build.objective(given.root, place)
+    if not isinstance(given.root, ArmSection):
+        return job.build.objective(ObjectiveSpec.model_construct(given.root), place)
     arm: Any = given.root
     own = arm.student is not None
     student, at = (arm.student, (*place, "student")) if own else (job.model.student, ("student",))
