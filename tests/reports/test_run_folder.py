@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import tutelage as tl
 from tutelage.reports import read_record
 from tutelage.reports.report import report_record
-from tutelage.training.read_run import read_run
+from tutelage.training.record import read_run
 
 INPUTS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
 CLASSES = (INPUTS[:, 0] > 0).long()

@@ -15,11 +15,6 @@ class TestBadInput:
         with pytest.raises(ArgumentError, match="no layer 'embd'; nearest are 'embed'"):
             tuned(**settings)
 
-    @pytest.mark.parametrize("frozen", ["embed", {"embed"}, 3])
-    def test_paths_that_are_no_list(self, frozen):
-        with pytest.raises(ArgumentError, match="`frozen` must be a list of paths"):
-            tuned(frozen=frozen)
-
     @pytest.mark.parametrize(
         "settings",
         [
@@ -65,13 +60,12 @@ class TestBadInput:
     @pytest.mark.parametrize(
         "make",
         [
-            lambda groups: torch.optim.SGD([p for p in groups if p.ndim > 1], lr=0.1),
             lambda groups: torch.optim.SGD([p for g in groups for p in g["params"]], lr=0.1),
         ],
-        ids=["takes none", "makes its own"],
+        ids=["makes its own"],
     )
     def test_an_optimizer_without_groups(self, make):
-        with pytest.raises(ArgumentError, match="must take groups of parameters"):
+        with pytest.raises(ArgumentError, match="must keep the groups of parameters"):
             tuned(optimizer=make, lr_factors={"embed": 0.1})
 
     @pytest.mark.parametrize("make", [3, lambda _: 3])

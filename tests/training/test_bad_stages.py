@@ -46,13 +46,9 @@ class TestArguments:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"objective": "hint"}, "a stage must have an Objective, got 'hint'; for instance"),
             ({"epochs": 0}, "`epochs` must be at least 1, got 0"),
             ({"epochs": 1.5}, "`epochs` must be an integer"),
             ({"trainable": "layer3"}, r"`trainable` must be a list of paths.*write \['layer3'\]"),
-            ({"trainable": []}, "`trainable` must be a list of paths"),
-            ({"name": 3}, "`name` must be a string, got 3"),
-            ({"monitor": 3}, "`monitor` must be the name of a metric or a tl.Monitor, got 3"),
         ],
     )
     def test_of_a_stage(self, options, message):

@@ -46,10 +46,6 @@ class TestBlockwise:
         with pytest.raises(tl.ArgumentError, match=r"`layer_map` must map|must be the path"):
             tl.blockwise(layer_map)
 
-    def test_an_objective_that_is_made_already_is_refused(self):
-        with pytest.raises(tl.ArgumentError, match=r"from one pair .*got FeatureMatch.*itself"):
-            tl.blockwise({"a": "b"}, objective=tl.FeatureMatch({"a": "b"}))
-
     @pytest.mark.parametrize(
         ("freeze", "learnt"),
         [(True, [{"0", "1.0"}, {"1.1"}, {"1.2"}]), (False, [{"0", "1.0"}, {"1.1"}, {"1.2"}])],

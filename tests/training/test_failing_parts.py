@@ -1,4 +1,4 @@
-"""Errors of the user's optimizer, scheduler, transform, data and metrics."""
+"""Errors of the user's data, a full device, and optimizers without a learning rate."""
 
 from functools import partial
 
@@ -8,26 +8,6 @@ from torch.utils.data import DataLoader, IterableDataset
 
 import tutelage as tl
 from small_runs import INPUTS, LABELS, distill
-
-
-class Failing(torch.optim.SGD):
-    def step(self, closure=None):
-        if self.param_groups[0]["lr"] < 0.01:
-            raise KeyError("no momentum")
-        return super().step(closure)
-
-
-def failing_scheduler(optimizer, _):
-    def rate(step):
-        if step == 3:
-            raise ZeroDivisionError("step")
-        return 1.0
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-
-
-def failing_transform(_):
-    raise AttributeError("no images")
 
 
 class FailingSet(torch.utils.data.Dataset):
@@ -47,36 +27,6 @@ class FailingStream(IterableDataset):
 
 
 RAW = {
-    "optimizer made": (
-        {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=-1)},
-        tl.ArgumentError,
-        ValueError,
-        r"`optimizer` must.*fails with ValueError: Invalid learning rate",
-    ),
-    "optimizer step": (
-        {"optimizer": partial(Failing, lr=0.001)},
-        tl.ArgumentError,
-        KeyError,
-        r"`optimizer` must work.*Failing.*step 1 with KeyError: 'no momentum'",
-    ),
-    "scheduler made": (
-        {"scheduler": lambda *_: 1 / 0},
-        tl.ArgumentError,
-        ZeroDivisionError,
-        "`scheduler` must.*fails with ZeroDivisionError",
-    ),
-    "scheduler step": (
-        {"scheduler": failing_scheduler},
-        tl.ArgumentError,
-        ZeroDivisionError,
-        "`scheduler` must work.*LambdaLR.*step 3",
-    ),
-    "transform": (
-        {"transform": failing_transform},
-        tl.ArgumentError,
-        AttributeError,
-        "`transform` must work.*function.*no images",
-    ),
     "set": ({"train": FailingSet()}, tl.DataError, OSError, "`train` .*the file is gone"),
     "stream": (
         {"train": DataLoader(FailingStream(), 8)},

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, Subset, TensorDataset
 import tutelage as tl
 from compiling import compilers_warnings
 from labelling import Coarse, Rows, content, data, label, quiet
-from tutelage.training import labelling
+from tutelage.training.label import TeacherOutputs
 
 
 @pytest.mark.parametrize(
@@ -296,13 +296,13 @@ def test_without_a_compiler_it_says_what_is_needed(tmp_path, monkeypatch):
 
 def test_blocks_are_labelled_a_bounded_number_at_a_time(tmp_path, monkeypatch):
     parts = []
-    real = labelling.TeacherOutputs._outputs
+    real = TeacherOutputs._outputs
 
     def outputs(self, places, view=0):
         parts.append(len(places))
         return real(self, places, view)
 
-    monkeypatch.setattr(labelling.TeacherOutputs, "_outputs", outputs)
+    monkeypatch.setattr(TeacherOutputs, "_outputs", outputs)
     label(nn.Linear(1, 2), TensorDataset(torch.zeros(40_000, 1)), tmp_path, batch_size=512)
     assert parts[1:] == [16_384, 16_384, 40_000 - 32_768]
     gc.collect()
@@ -310,7 +310,7 @@ def test_blocks_are_labelled_a_bounded_number_at_a_time(tmp_path, monkeypatch):
 
 def test_another_process_of_the_call_may_have_begun_the_store(tmp_path, monkeypatch):
     """Its manifest and files appear while this one still asks for its first batch."""
-    teacher, real = Rows(), labelling.TeacherOutputs.fields
+    teacher, real = Rows(), TeacherOutputs.fields
     label(teacher, data(), tmp_path / "theirs")
 
     def fields(self):
@@ -318,7 +318,7 @@ def test_another_process_of_the_call_may_have_begun_the_store(tmp_path, monkeypa
         shutil.copytree(tmp_path / "theirs", tmp_path / "ours", dirs_exist_ok=True)
         return found
 
-    monkeypatch.setattr(labelling.TeacherOutputs, "fields", fields)
+    monkeypatch.setattr(TeacherOutputs, "fields", fields)
     store = label(teacher, data(), tmp_path / "ours")
     assert content(tmp_path / "ours") == content(tmp_path / "theirs")
     assert len(store) == 300

@@ -15,7 +15,7 @@ from children import PROGRAMS, Child
 from tutelage.cli import app
 from tutelage.reports import render
 from tutelage.reports.report import record_page
-from tutelage.training.read_run import read_run
+from tutelage.training.record import read_run
 from tutelage.training.stages import _SEEDS_APART
 
 INPUTS = torch.randn(48, 5, generator=torch.Generator().manual_seed(1))

@@ -59,7 +59,7 @@ def report(
         from tutelage.reports import read_record  # noqa: PLC0415 - imports torch
         from tutelage.reports.report import report_record  # noqa: PLC0415
         from tutelage.reports.writing import check_path  # noqa: PLC0415
-        from tutelage.training.read_run import read_run  # noqa: PLC0415
+        from tutelage.training.record import read_run  # noqa: PLC0415
 
         study, page = run / "results.json", out or run / "report.html"
         check_path(page)

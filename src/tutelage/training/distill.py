@@ -1,25 +1,29 @@
-"""`distill`: train a student on a teacher's outputs."""
+"""`distill`: train a student on a teacher's outputs; `fit` and `fine_tune`: a model on labels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Unpack, cast
 
+import torch
 from torch import nn
 
 from tutelage._checks import by_name, folder_path, integer
 from tutelage.data import Transform
+from tutelage.distiller import check_learner
 from tutelage.errors import ArgumentError
-from tutelage.objectives import Objective
+from tutelage.objectives import HardLabels, Objective
 from tutelage.tasks.metrics import Metric
 from tutelage.teachers import AnyTeacher
 from tutelage.training.engine import Engine, as_engine
 from tutelage.training.monitor import Monitor, as_monitor
-from tutelage.training.run import Run
-from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
+from tutelage.training.parts import by_part, freezing, parts_of
+from tutelage.training.run import Run, train_run
+from tutelage.training.settings import MakeOptimizer, MakeScheduler, Options, Settings
 from tutelage.training.stages import Stage, train_stages
-from tutelage.training.train_run import train_run
 
 
 def distill(  # noqa: PLR0913 - the one verb that everything else is an option of
@@ -123,11 +127,6 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
             f"{', '.join(f'`{each}`' for each in own) or 'neither'}; for instance "
             "objective=tl.SoftTargets(4), epochs=20"
         )
-    if transform is not None and (not callable(transform) or isinstance(transform, type)):
-        raise ArgumentError(
-            f"`transform` must be a function from a batch to a batch, got {transform!r}; for "
-            "instance tl.data.Mixup()"
-        )
     passes = 1 if stages is not None else epochs
     settings = Settings(
         epochs=optional("epochs", passes, "it counts the passes over `train`"),
@@ -146,3 +145,97 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
     if stages is not None:
         return train_stages((student, teacher), stages, (train, val), settings)
     return train_run((student, teacher), cast("Objective", objective), (train, val), settings)
+
+
+def _with_options(function: Callable[..., Run]) -> None:
+    """Let a function's signature show the options of `distill` that it passes on."""
+    own = inspect.signature(function)
+    named = {name: each for name, each in own.parameters.items() if name != "options"}
+    shared = inspect.signature(distill).parameters
+    named |= {name: shared[name] for name in Options.__annotations__ if name not in named}
+    function.__signature__ = own.replace(parameters=[*named.values()])  # pyright: ignore[reportFunctionMemberAccess]
+    types = {name: each.annotation for name, each in named.items()}
+    function.__annotations__ = types | {"return": own.return_annotation}
+
+
+def fit(model: nn.Module, *, train: object, **options: Unpack[Options]) -> Run:
+    """Train a model on labels: a future teacher, or the baseline that shows what a teacher adds.
+
+    Data order, steps and logs are those of `distill` with the same arguments, so that two runs
+    differ only in the objective. Arguments that are not explained here are those of `distill`.
+
+    Args:
+        model: The module to train, in place.
+        train: Labelled data, as for `distill`.
+        objective: One without a teacher; None for `HardLabels()`, which learns class ids. For
+            binary labels give `BinaryLabels()`, for values `LabelRegression()`.
+
+    Returns:
+        The run; `run.student` is the model, in eval mode.
+
+    Raises:
+        TutelageError: As `distill`; ArgumentError too if the objective needs a teacher.
+    """
+    check_learner("model", model)
+    objective = options.pop("objective", None) or HardLabels()
+    return distill(None, model, train=train, objective=objective, **options)
+
+
+def fine_tune(
+    model: nn.Module,
+    *,
+    train: object,
+    frozen: Sequence[str] = (),
+    lr_factors: Mapping[str, float] | None = None,
+    layer_decay: float | None = None,
+    **options: Unpack[Options],
+) -> Run:
+    """Train a pretrained model further on labels, with parts frozen or at lower learning rates.
+
+    For other classes than before, give it a new last layer first, such as
+    `model.head = nn.Linear(width, classes)`; which layer that is depends on the model. Arguments
+    that are not explained here are those of `distill`.
+
+    Args:
+        model: The module with its pretrained weights, trained in place.
+        train: Labelled data, as for `distill`.
+        frozen: Paths of layers or parameters that are not trained, such as `["embeddings"]`; the
+            layers stay in eval mode, so BatchNorm statistics are frozen and dropout is off.
+            Afterwards `requires_grad` is as it was.
+        lr_factors: By path, the factor of the optimizer's learning rate, such as
+            `{"encoder": 0.1}`; above zero. Other parameters have the full rate. Schedulers see and
+            change the full rate of every group.
+        layer_decay: In (0, 1]: the last of the repeated blocks (see `tutelage.layers.blocks`) has
+            this factor, the one before it its square, and so on; layers before the blocks have the
+            lowest learning rate, layers after them the full one (Clark
+            et al. 2020, https://arxiv.org/abs/2003.10555, use 0.8). `lr_factors` take
+            precedence.
+        objective: One without a teacher; None for `HardLabels()`.
+        optimizer: As in `distill`; None for AdamW at 1e-4, a tenth of the learning rate of `fit`.
+            With `lr_factors` or `layer_decay` it is called with groups of parameters.
+
+    Returns:
+        The run; `run.student` is the model, in eval mode. The log's `lr` is the full learning rate.
+
+    Raises:
+        TutelageError: As `fit`; ArgumentError too if a path names nothing, paths overlap, a factor
+            is out of its range, or the model has no blocks that a decay could go by.
+
+    >>> set = torch.utils.data.TensorDataset(torch.randn(32, 4), torch.arange(32) % 3)
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    >>> before = model[0].weight.clone()
+    >>> run = fine_tune(model, train=set, epochs=1, frozen=["0"])
+    >>> torch.equal(model[0].weight, before)
+    True
+    """
+    check_learner("model", model)
+    make = options.get("optimizer") or partial(torch.optim.AdamW, lr=1e-4)
+    if (lr_factors or layer_decay is not None) and callable(make):
+        make = by_part(make, model, lr_factors or {}, layer_decay, frozen)
+    options["optimizer"] = make
+    with freezing(parts_of(model, frozen)):
+        return fit(model, train=train, **options)
+
+
+_with_options(fit)
+_with_options(fine_tune)

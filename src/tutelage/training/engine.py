@@ -71,11 +71,6 @@ class Engine:
             )
         if self.device is not None:
             _parsed(self.device)
-        if isinstance(self.trackers, str):
-            raise ArgumentError(
-                f"`trackers` must be a tuple of names, got {self.trackers!r}; write "
-                f"({self.trackers!r},)"
-            )
         integer("accumulation", self.accumulation, 1, "1 steps after every batch")
         not_negative("checkpoint_seconds", self.checkpoint_seconds, "0 is after every step")
         if self.chunk_logits_from is not None:
@@ -165,17 +160,11 @@ class Engine:
         """Refuse what Accelerate would leave out with no more than a warning."""
         known = {str(name) for name in LOGGER_TYPE_TO_CLASS}
         installed = {str(name) for name in get_available_trackers()}
-        for tracker in map(str, self.trackers):
-            if tracker not in {*known, "all"}:
-                raise ArgumentError(
-                    f"`trackers` must name trackers of Accelerate ({', '.join(sorted(known))}), "
-                    f"got {tracker!r}"
-                )
-            if tracker in known - installed:
-                raise ArgumentError(
-                    f"`trackers` must be installed, got {tracker!r} without its package; "
-                    f"pip install {tracker.replace('_', '-')}, or leave it out"
-                )
+        for tracker in set(map(str, self.trackers)) - installed - {"all"}:
+            raise ArgumentError(
+                f"`trackers` must name trackers of Accelerate ({', '.join(sorted(known))}) whose "
+                f"packages are installed, got {tracker!r}; install it, or leave it out"
+            )
 
 
 def as_engine(engine: Engine | None) -> Engine:

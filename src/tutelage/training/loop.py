@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from tutelage.data import Source, as_source, transformed
-from tutelage.errors import ArgumentError, DataError, TutelageError, in_short
+from tutelage.errors import ArgumentError, DataError, TutelageError
 from tutelage.evaluation import evaluate
 from tutelage.evaluation.evaluate import Evaluation
 from tutelage.objectives import Objective, with_feedback
@@ -152,23 +152,16 @@ class Loop:
         try:
             while group := list(islice(batches, self.settings.engine.accumulation)):
                 yield group
-        except torch.OutOfMemoryError:  # of a student that writes
+        except TutelageError as error:
+            error.add_note(f"(raised in epoch {state.passes + 1} after batch {state.batch})")
             raise
-        except Exception as error:
-            where = f"in epoch {state.passes + 1} after batch {state.batch}"
-            if isinstance(error, TutelageError):
-                error.add_note(f"(raised {where})")
-                raise
-            raise DataError(
-                f"`train` must yield all batches of an epoch, got {in_short(error)} {where}; see "
-                "the error above, its cause"
-            ) from error
 
     def _step(self, group: list[Batch], progress: float) -> None:
         """Take one optimizer step on the examples of all batches of the group."""
-        for place, batch in enumerate(group):
-            moved = batch.to(self.accelerator.device, progress)
-            group[place] = moved if self.settings.transform is None else self._transformed(moved)
+        with torch.no_grad():
+            for place, batch in enumerate(group):
+                moved = batch.to(self.accelerator.device, progress)
+                group[place] = transformed(moved, self.settings.transform)
         step_counts: Tensor | None = None  # of a batch that is the whole step: its own
         examples: int | Tensor = len(group[0])
         if self._several or len(group) > 1:
@@ -198,36 +191,14 @@ class Loop:
         clip_norm = self.settings.engine.clip_norm
         if clip_norm is not None:
             self.accelerator.clip_grad_norm_(self._parameters, clip_norm)
-        try:
-            with self._rates():
-                optimizer.step()
-        except Exception as error:  # noqa: BLE001 - other people's optimizers may raise anything
-            self._refuse("`optimizer`", self.setup.optimizer, error)
+        with self._rates():
+            optimizer.step()
         for each in self._cleared:  # as zero_grad does, without its entry in the profiler
             each.grad = None
         # With float16 a step whose gradient overflows is skipped and the scale lowered.
         skipped = self._wrapped is not None and self._wrapped.step_was_skipped
         if scheduler is not None and not skipped and not isinstance(scheduler, ReduceLROnPlateau):
-            try:
-                scheduler.step()
-            except Exception as error:  # noqa: BLE001
-                self._refuse("`scheduler`", scheduler, error)
-
-    def _transformed(self, batch: Batch) -> Batch:
-        try:
-            with torch.no_grad():
-                return transformed(batch, self.settings.transform)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._refuse("`transform`", self.settings.transform, error)
-
-    def _refuse(self, what: str, of: object, error: Exception) -> NoReturn:
-        """Raise an error that names the user's part that failed; errors of ours stay."""
-        if isinstance(error, (TutelageError, torch.OutOfMemoryError)):
-            raise error
-        raise ArgumentError(
-            f"{what} must work in every step, got a {type(of).__name__} that fails in step "
-            f"{self.state.step} with {in_short(error)}; see the error above, its cause"
-        ) from error
+            scheduler.step()
 
     def _counts(self, group: list[Batch]) -> tuple[Tensor, Tensor]:
         """Return by how many examples to divide each term, and how many the step has."""

@@ -29,8 +29,7 @@ class Monitor:
             stopping.
 
     Raises:
-        ArgumentError: `patience` is below 1, or the direction of a metric of yours is not given, or
-            `name` is no string.
+        ArgumentError: `patience` is below 1, or the direction of a metric of yours is not given.
     """
 
     name: str
@@ -38,11 +37,6 @@ class Monitor:
     patience: int | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str):
-            raise ArgumentError(
-                f"`name` must be the name of a metric, got {self.name!r}; give a function as one "
-                "of `metrics`, and its name here"
-            )
         if self.patience is not None:
             integer("patience", self.patience, 1, "it counts epochs without a better value")
         if self.higher_is_better is None and self._metric not in STANDARD:

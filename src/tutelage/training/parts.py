@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tutelage._checks import by_name, fraction, positive
-from tutelage.errors import ArgumentError, in_short
+from tutelage.errors import ArgumentError
 from tutelage.layers import blocks
 from tutelage.layers.paths import submodule
 
@@ -34,7 +34,7 @@ def freezing(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
 
 def parts_of(model: nn.Module, paths: Sequence[str]) -> list[nn.Parameter]:
     """Return the parameters of the parts of a model that are to be frozen."""
-    return [each for path in _checked(paths) for each in parameters_at(model, path)]
+    return [each for path in paths for each in parameters_at(model, path)]
 
 
 def parameters_at(model: nn.Module, path: str) -> list[nn.Parameter]:
@@ -76,20 +76,14 @@ class ByPart:
 
     def __call__(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """Make it."""
-        expected = (
-            "`optimizer` must take groups of parameters, [{'params': [...], ...}, ...], where "
-            "parts have learning rates of their own, and keep them, as torch.optim's do"
-        )
-        try:
-            optimizer = self.make(self.groups(parameters))
-        except Exception as error:
+        optimizer = self.make(self.groups(parameters))
+        grouped = getattr(optimizer, "param_groups", [{"factor", "lr"}])
+        if not all({"factor", "lr"} <= {*group} for group in grouped):
             raise ArgumentError(
-                f"{expected}, got {self.make!r}, which fails with {in_short(error)}"
-            ) from error
-        if not isinstance(optimizer, Optimizer):
-            return optimizer  # refused by the caller
-        if not all({"factor", "lr"} <= group.keys() for group in optimizer.param_groups):
-            raise ArgumentError(f"{expected}, got {self.make!r}, which makes groups of its own")
+                "`optimizer` must keep the groups of parameters that it is given, [{'params': "
+                "[...], ...}, ...], where parts have learning rates of their own, got "
+                f"{self.make!r}, which makes its own"
+            )
         return optimizer
 
 
@@ -120,7 +114,7 @@ def by_part(
 
     `factors` by path take precedence over the decay; frozen parts may have none.
     """
-    still = {id(each): path for path in _checked(frozen) for each in parameters_at(model, path)}
+    still = {id(each): path for path in frozen for each in parameters_at(model, path)}
     found: dict[int, str] = {}
     for path, factor in by_name("lr_factors", factors, "{'encoder': 0.1}").items():
         positive(
@@ -154,12 +148,3 @@ def _decayed(model: nn.Module, decay: float) -> tuple[dict[str, float], dict[int
     first = next(place for place, each in enumerate(listed) if id(each) in inside)
     belongs = {id(each): before for each in listed[:first]} | inside
     return {before: decay ** (len(paths) + 1)} | factors, belongs
-
-
-def _checked(paths: Sequence[str]) -> Sequence[str]:
-    if isinstance(paths, str) or not isinstance(paths, Sequence):
-        raise ArgumentError(
-            f"`frozen` must be a list of paths of the model's parts, got {paths!r}; write "
-            "['embeddings', 'layer1']"
-        )
-    return paths

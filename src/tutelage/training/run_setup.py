@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from tutelage.data import OnPolicy, OnPolicySource, Shard, Source, as_source, randomness
 from tutelage.distiller import Distiller
-from tutelage.errors import ArgumentError, ModelError, StoreError, TutelageError, in_short
+from tutelage.errors import ArgumentError, ModelError, StoreError
 from tutelage.objectives import Objective, with_feedback
 from tutelage.tasks import infer_task
 from tutelage.teachers import Teacher
@@ -53,13 +53,8 @@ def make_setup(
     """Make all that a run needs; the teacher is bound to the data here, once."""
     (student, teacher), (train, val), device = sides, data, accelerator.device
     bound, views = teacher, None
-    if isinstance(val, OnPolicy):
-        raise ArgumentError(
-            "`val` must be given texts, got tl.OnPolicy, whose texts change with the student; give "
-            "texts with labels"
-        )
     if isinstance(train, OnPolicy) and isinstance(objective, Objective):
-        check_on_policy(train, objective, teacher, accelerator)
+        check_on_policy(train, objective, accelerator)
     if teacher is not None and isinstance(objective, Objective) and objective.wants.teacher:
         known = train.prompts if isinstance(train, OnPolicy) else train
         bound = teacher.for_data("train", known)
@@ -137,18 +132,12 @@ def _make_optimizer(make: MakeOptimizer | None, distiller: Distiller) -> Optimiz
         )
     if make is None:
         return torch.optim.AdamW(parameters, lr=1e-3)
-    expected = (
-        "`optimizer` must be a callable from parameters to an optimizer, for instance "
-        f"functools.partial(torch.optim.SGD, lr=0.1), got {make!r}"
-    )
-    try:
-        optimizer = make(parameters) if callable(make) else make
-    except TutelageError:
-        raise
-    except Exception as error:
-        raise ArgumentError(f"{expected}, which fails with {in_short(error)}") from error
-    if not isinstance(optimizer, Optimizer) or optimizer is make:
-        raise ArgumentError(expected)
+    optimizer = make(parameters) if callable(make) else None
+    if not isinstance(optimizer, Optimizer):
+        raise ArgumentError(
+            "`optimizer` must be a callable from parameters to an optimizer, for instance "
+            f"functools.partial(torch.optim.SGD, lr=0.1), got {make!r}"
+        )
     held = {id(each) for group in optimizer.param_groups for each in group["params"]}
     lacking = "" if student & held else "parameters of the student, got one that holds none"
     if not lacking and not {id(each) for each in parameters} - student <= held:
@@ -157,8 +146,6 @@ def _make_optimizer(make: MakeOptimizer | None, distiller: Distiller) -> Optimiz
         raise ArgumentError(
             f"`optimizer` must hold {lacking}; build it from the parameters that it is called with"
         )
-    if isinstance(optimizer, torch.optim.LBFGS):
-        raise ArgumentError("`optimizer` must step without a closure, got LBFGS; choose another")
     return optimizer
 
 
@@ -168,26 +155,19 @@ def _make_scheduler(
     """Make the scheduler over so many optimizer steps; None for an unknown number."""
     if make is None:
         return None
-    expected = (
-        "`scheduler` must be a callable from (optimizer, steps) or from an optimizer to a "
-        "scheduler, for instance torch.optim.lr_scheduler.CosineAnnealingLR"
-    )
-    if not callable(make):
-        raise ArgumentError(f"{expected}, got {make!r}")
     arguments, counts = _scheduler_arguments(make, steps)
-    if steps is None and (counts or len(arguments)):
+    if steps is None and (counts or arguments):
         raise ArgumentError(
             "`scheduler` goes over all steps, whose number is not known, got a `train` without a "
             "length; give `steps` in place of `epochs`, or a scheduler of the optimizer alone"
         )
-    try:
-        scheduler = make(optimizer, *arguments, **counts)
-    except Exception as error:
-        raise ArgumentError(
-            f"{expected}, got {make!r}, which fails with {in_short(error)}"
-        ) from error
+    scheduler = make(optimizer, *arguments, **counts)
     if not isinstance(scheduler, LRScheduler):
-        raise ArgumentError(f"{expected}, got one that makes {type(scheduler).__name__}")
+        raise ArgumentError(
+            "`scheduler` must be a callable from (optimizer, steps) or from an optimizer to a "
+            "scheduler, for instance torch.optim.lr_scheduler.CosineAnnealingLR, got one that "
+            f"makes {type(scheduler).__name__}"
+        )
     return scheduler
 
 

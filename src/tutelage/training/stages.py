@@ -32,10 +32,9 @@ from tutelage.training.monitor import Monitor, as_monitor
 from tutelage.training.notices import warn_returned
 from tutelage.training.parts import freezing
 from tutelage.training.record import joined_history, joined_settings
-from tutelage.training.run import Run
+from tutelage.training.run import Run, own_copies, train_run
 from tutelage.training.run_identity import why_not_longer
 from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
-from tutelage.training.train_run import own_copies, train_run
 
 _SEEDS_APART = 1_000_003
 
@@ -69,19 +68,11 @@ class Stage:
     monitor: Monitor | str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.objective, Objective):
-            raise ArgumentError(
-                f"a stage must have an Objective, got {self.objective!r}; for instance "
-                "tl.Stage(tl.SoftTargets(4), epochs=20)"
-            )
         integer("epochs", self.epochs, 1, "it counts the stage's passes over `train`")
-        if not isinstance(self.name, str):
-            raise ArgumentError(f"`name` must be a string, got {self.name!r}; write name='hint'")
-        as_monitor(self.monitor)
-        if self.trainable is not None and (isinstance(self.trainable, str) or not self.trainable):
+        if isinstance(self.trainable, str):
             raise ArgumentError(
                 "`trainable` must be a list of paths of the student's parts, got "
-                f"{self.trainable!r}; write ['layer3'], or None for all"
+                f"{self.trainable!r}; write [{self.trainable!r}], or None for all"
             )
 
 
@@ -118,16 +109,11 @@ def blockwise(
         scheduler: As in `Stage`.
 
     Raises:
-        ArgumentError: The map is empty, or names no layers, or `objective` is no function.
+        ArgumentError: The map is empty, or names no layers.
 
     >>> [stage.trainable for stage in blockwise({"0": "1", "1": "3"})]
     [None, ['1']]
     """
-    if isinstance(objective, Objective):
-        raise ArgumentError(
-            "`objective` must be a function from one pair of the map to an objective, got "
-            f"{objective!r}; for instance tl.FeatureMatch itself, not tl.FeatureMatch({{...}})"
-        )
     stages = []
     for ours, theirs in checked_map(layer_map).items():
         trainable = [LayerPath.parse(ours).path] if freeze and stages else None

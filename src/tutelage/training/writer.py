@@ -14,14 +14,13 @@ from torch import Tensor, nn
 
 from tutelage.data import OnPolicy, randomness
 from tutelage.data.on_policy import check_inputs
-from tutelage.errors import ArgumentError, DataError, ModelError, TutelageError, in_short
+from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import evaluating
 from tutelage.layers.language import is_causal
 from tutelage.layers.wrapper import unwrapped
 from tutelage.nested import describe
 from tutelage.objectives import Objective
 from tutelage.signals import UNLABELLED, Batch
-from tutelage.teachers import Recorded, Stored, Teacher
 
 _SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 _TABLE = 2  # dimensions of [batch, tokens]
@@ -62,7 +61,6 @@ class Writer:
 
         Raises:
             DataError: A prompt has no token, or leaves no room for what is written.
-            ModelError: The student fails.
         """
         ids, mask = _prompts(prompts)
         if self.context is not None and ids.shape[1] + self.policy.max_new_tokens > self.context:
@@ -92,71 +90,42 @@ class Writer:
 
     def _generated(self, ids: Tensor, mask: Tensor, seed: int) -> Tensor:
         """Return what is written, `[batch, tokens]`; behind an end it has no meaning."""
-        try:
-            with (
-                evaluating(self.model),
-                torch.no_grad(),
-                randomness.preserved(),
-                self.accelerator.autocast(),
-                _settings(self.model, self.policy, self.ends),
-            ):
-                randomness.seed_everything(seed)
-                found = self.model.generate(input_ids=ids, attention_mask=mask.long())
-        except (TutelageError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:
-            raise ModelError(
-                f"the student ({type(self.model).__name__}) must write texts by its `generate`, "
-                f"got {in_short(error)}; see the error above, its cause"
-            ) from error
+        with (
+            evaluating(self.model),
+            torch.no_grad(),
+            randomness.preserved(),
+            self.accelerator.autocast(),
+            _settings(self.model, self.policy, self.ends),
+        ):
+            randomness.seed_everything(seed)
+            found = self.model.generate(input_ids=ids, attention_mask=mask.long())
         return found[:, ids.shape[1] :]
 
 
-def check_on_policy(
-    policy: OnPolicy, objective: Objective, teacher: Teacher | None, accelerator: Accelerator
-) -> None:
-    """Refuse what cannot learn from texts that the student writes.
+def check_on_policy(policy: OnPolicy, objective: Objective, accelerator: Accelerator) -> None:
+    """Refuse an objective that learns nothing from texts that the student writes.
 
     Raises:
-        ArgumentError: Nothing in the objective learns from them, or weights are sharded.
-        ModelError: The teacher knows other texts only.
+        ArgumentError: It does not, or weights are sharded.
     """
     terms = [term.objective for term in objective.terms()]
-    if any(each.wants.student.loss for each in terms):
-        raise ArgumentError(
-            "texts that the student writes (tl.OnPolicy) have no labels for its own loss, got the "
-            f"objective {objective}; use HardLabels, which learns from the given texts alone"
-        )
-    if not any(each.wants.teacher and not each.wants.labels for each in terms):
+    own = any(each.wants.student.loss for each in terms)  # which reads labels
+    if own or not any(each.wants.teacher and not each.wants.labels for each in terms):
         raise ArgumentError(
             "texts that the student writes (tl.OnPolicy) have no labels, and must be judged by a "
             f"teacher, got the objective {objective}; add one without labels, such as "
             "tl.ReverseKL()"
         )
-    for each in terms if policy.is_all_written else ():
-        if each.wants.labels:
-            raise ArgumentError(
-                f"{each} learns from labels, and with share=1 all texts are written by the student "
-                "and have none (tl.OnPolicy); lower the share, or leave it out"
-            )
-    for each in _with_members(teacher):
-        if isinstance(each, (Stored, Recorded)):
-            raise ModelError(
-                f"the teacher of tl.OnPolicy is asked about texts that are new, got {each}, which "
-                "knows those that were labelled; give the model itself, or tl.teachers.Served"
-            )
+    if policy.is_all_written and any(each.wants.labels for each in terms):
+        raise ArgumentError(
+            f"{objective} learns from labels, and with share=1 all texts are written by the "
+            "student and have none (tl.OnPolicy); lower the share, or leave them out"
+        )
     if accelerator.distributed_type in _SHARDED:
         raise ArgumentError(
             "a student that writes texts (tl.OnPolicy) must be whole in each process, got "
             f"{accelerator.distributed_type.value}; train with DDP (torchrun)"
         )
-
-
-def _with_members(teacher: Teacher | None) -> Iterator[Teacher]:
-    if teacher is not None:
-        yield teacher
-        for each in teacher.members:
-            yield from _with_members(each)
 
 
 def _ends(model: Any, policy: OnPolicy, vocabulary: int | None) -> tuple[int, ...]:
