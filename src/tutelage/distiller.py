@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tutelage.data import randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import evaluating
-from tutelage.layers.capture import TRACES_CAPTURE, check_layers
+from tutelage.layers.capture import check_layers
 from tutelage.layers.language import shift_labels_for
 from tutelage.layers.prepared import tokenizer_of
 from tutelage.layers.student import check_gradients, eval_frozen_modules, observe_student
@@ -151,7 +151,7 @@ class Distiller(nn.Module):
                     "optimizer"
                 )
         observed: Any = self._observe
-        if self._captures and not TRACES_CAPTURE and torch.compiler.is_dynamo_compiling():
+        if self._captures and torch.compiler.is_dynamo_compiling():  # hooks are not traced
             observed = torch.compiler.disable(observed)
         watch = not torch.compiler.is_dynamo_compiling() and self.training and not self._checked
         teacher, student = observed(batch)

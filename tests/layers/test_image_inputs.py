@@ -6,7 +6,7 @@ from torch import nn
 from torchvision.models import ResNet18_Weights, Swin_T_Weights
 from torchvision.transforms import functional as transforms
 
-from tutelage.errors import ArgumentError, DataError
+from tutelage.errors import DataError
 from tutelage.layers import ImageInputs, Prepared
 
 
@@ -66,29 +66,10 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("raw", "message"),
         [
-            ((images() * 255).byte(), r"floats in \[0, 1\], .*, got uint8 .*divide bytes by 255"),
-            (images() * 255, r"must lie in \[0, 1\], got values up to 25"),
-            (images()[0], r"\[batch, channels, height, width\], got float32"),
-            (["a"], r"\[batch, channels, height, width\], got"),
-            (images(channels=1), "the model's 3 channels"),
+            ((images() * 255).byte(), r"floats in \[0, 1\], got uint8 .*divide bytes by 255"),
+            (images() * 255, r"floats in \[0, 1\], got .* with values up to 25"),
         ],
     )
     def test_other_images_are_refused(self, raw, message):
         with pytest.raises(DataError, match=message):
             ImageInputs(crop=4, mean=(0.1, 0.2, 0.3))(raw)
-
-    @pytest.mark.parametrize(
-        ("settings", "message"),
-        [
-            ({"resize": 0}, "`resize` must be at least 1"),
-            ({"resize": (1, 2, 3)}, r"`resize` must be an edge, or \(height, width\)"),
-            ({"crop": "a"}, r"`crop` must be an integer"),
-            ({"std": 0}, "`std` must be positive"),
-            ({"mean": "a"}, "`mean` must be a number"),
-            ({"interpolation": "lanczos"}, "`interpolation` must be one of"),
-            ({"scale": -1}, "`scale` must be positive"),
-        ],
-    )
-    def test_invalid_settings_are_refused(self, settings, message):
-        with pytest.raises(ArgumentError, match=message):
-            ImageInputs(**settings)

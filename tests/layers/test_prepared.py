@@ -161,19 +161,11 @@ def test_preprocessing_is_part_of_a_teachers_identity():
 
 
 class TestBadInput:
-    def test_what_is_no_module_is_refused(self):
-        with pytest.raises(ArgumentError, match=r"`model` must be a torch\.nn\.Module, got str"):
-            Prepared("model", halved)
-
-    def test_what_cannot_be_called_is_refused(self):
-        with pytest.raises(ArgumentError, match=r"`prepare` must be a function .*, got 224"):
-            Prepared(network(), 224)
-
     def test_preprocessing_that_would_be_trained_is_refused(self):
         with pytest.raises(ArgumentError, match="`prepare` must have no parameters, got Linear"):
             Prepared(network(), nn.Linear(3, 3))
 
 
 def test_inputs_by_position_and_by_name_are_refused():
-    with pytest.raises(DataError, match=r"got 1 by position and \['y'\] by name"):
+    with pytest.raises(DataError, match="by position or all by name"):
         Prepared(nn.Identity(), lambda raw: raw["y"])(RAW, y=RAW)

@@ -324,14 +324,6 @@ def test_a_loss_without_a_gradient_is_refused_in_training():
     assert not distiller(BATCH).total.requires_grad
 
 
-def test_a_function_that_fails_is_named():
-    def failing(student, _):
-        return student.no_such_layer
-
-    with pytest.raises(tl.ArgumentError, match=r"function of OwnLoss.*training mode.*no_such_lay"):
-        loss_of(linear(), tl.OwnLoss(failing))
-
-
 def test_an_output_that_the_function_does_not_compute_is_refused():
     def by_parts(student, batch):
         return (batch.inputs @ student.weight.T - batch.labels).square().mean(dim=1)

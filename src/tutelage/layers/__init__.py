@@ -8,9 +8,8 @@ output among the parts of what a model returns, and `ByWord` makes a tagger of t
 
 from tutelage.layers.blocks import blocks, map_every_nth, map_first, map_last, map_uniform
 from tutelage.layers.observe import evaluating, observe
-from tutelage.layers.output import ByWord, Output
+from tutelage.layers.output import ByWord, Output, Rescaled
 from tutelage.layers.prepared import ImageInputs, Prepared, TextInputs
-from tutelage.layers.rescaled import Rescaled
 
 __all__ = [
     "ByWord",

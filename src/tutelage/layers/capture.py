@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from threading import get_ident
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,11 +17,7 @@ from tutelage.layers.wrapper import Wrapper, unwrapped
 from tutelage.nested import describe
 from tutelage.wants import Fields
 
-TRACES_CAPTURE = torch.__version__ >= "2.13"
-"""Whether `torch.compile` can trace the capture of layers; tested from this version on."""
-
 _TABLE = 2  # dimensions of [batch, tokens]
-_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Complete(BaseException):
@@ -40,7 +35,7 @@ def check_layers(model: nn.Module, paths: Collection[str], side: str) -> None:
 
 @contextmanager
 def capturing(
-    model: nn.Module, fields: Fields, side: str, found: dict[str, Tensor], traced: bool
+    model: nn.Module, fields: Fields, side: str, found: dict[str, Tensor]
 ) -> Iterator[None]:
     """Capture layers of a model that runs inside this context, in this thread.
 
@@ -57,25 +52,33 @@ def capturing(
         fields: What is required of it.
         side: Its name in messages.
         found: Where the clones go, by path, while the model runs.
-        traced: Whether `torch.compile` traces this code, as part of a graph.
     """
-    paths = fields.features
-    thread = None if traced else get_ident()
+    paths = {text: LayerPath.parse(text) for text in sorted(fields.features)}
+    thread = get_ident()
 
-    def keep(text: str, path: LayerPath, value: Any) -> None:
+    def keep(text: str, value: Any) -> None:
         # Ignore the tensors of another thread that runs the same model at the same time.
-        if text not in found and (traced or get_ident() == thread):
-            found[text] = _copy(_tensor(_item(value, path), text, side), traced)
+        if text not in found and get_ident() == thread:
+            found[text] = _copy(_tensor(_item(value, paths[text]), text, side))
             if not fields.output and len(found) == len(paths):
                 raise Complete
 
-    parsed = {text: LayerPath.parse(text) for text in sorted(paths)}
+    def before(text: str, _: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        keep(text, {**dict(enumerate(args)), **named})
+
+    def after(text: str, _: Any, __: Any, result: Any) -> None:
+        keep(text, result)
+
     with ExitStack() as stack:
-        for text, path in parsed.items():
+        for text, path in paths.items():
             module = submodule(model, path.path, side)
-            stack.callback(_register(module, text, path, keep, traced))
+            if path.input:
+                hook = module.register_forward_pre_hook(partial(before, text), with_kwargs=True)
+            else:
+                hook = module.register_forward_hook(partial(after, text))
+            stack.callback(hook.remove)
         # Hooks inside a compiled graph do not run, so the model runs uncompiled.
-        if not traced and any(_compiled(model, path.path) for path in parsed.values()):
+        if any(_compiled(model, path.path) for path in paths.values()):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
     missing = sorted(set(paths) - set(found))
@@ -87,11 +90,10 @@ def capturing(
 
 
 @contextmanager
-def token_masks(model: nn.Module) -> Iterator[list[Tensor]]:
+def noting_tokens(model: nn.Module, found: list[Tensor]) -> Iterator[None]:
     """Note the `attention_mask` that a wrapper gives its model in this context, as bool."""
-    found: list[Tensor] = []
     if not isinstance(model, Wrapper):
-        yield found
+        yield
         return
 
     def note(_: nn.Module, __: tuple[Any, ...], named: Mapping[str, Any]) -> None:
@@ -101,58 +103,9 @@ def token_masks(model: nn.Module) -> Iterator[list[Tensor]]:
 
     handle = unwrapped(model).register_forward_pre_hook(note, with_kwargs=True)
     try:
-        yield found
+        yield
     finally:
         handle.remove()
-
-
-def _register(
-    module: nn.Module,
-    text: str,
-    path: LayerPath,
-    keep: Callable[[str, LayerPath, Any], None],
-    traced: bool,
-) -> Callable[[], None]:
-    """Register the hook that captures a path; return the function that removes it."""
-
-    def before(_: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any] = _NONE) -> None:
-        keep(text, path, {**dict(enumerate(args)), **named})
-
-    def after(_: nn.Module, __: tuple[Any, ...], result: Any) -> None:
-        keep(text, path, result)
-
-    if traced and path.input:
-        every = {"_forward_pre_hooks": before, "_forward_pre_hooks_with_kwargs": True}
-        return _exchange(module, text, every)
-    if traced:
-        return _exchange(module, text, {"_forward_hooks": after})
-    if path.input:
-        return module.register_forward_pre_hook(before, with_kwargs=True).remove
-    return module.register_forward_hook(after).remove
-
-
-def _exchange(module: nn.Module, key: str, entries: Mapping[str, Any]) -> Callable[[], None]:
-    """Add a hook in a way that `torch.compile` can trace; return the function that removes it.
-
-    It cannot trace `register_forward_hook`, which counts all hooks. Here the module gets other
-    dicts of hooks and then its own ones again, so that the graph has the hook and the module is
-    left as it was.
-
-    Args:
-        module: The module.
-        key: By which the dicts have the hook: a str, other than those that PyTorch gives.
-        entries: What is added to each dict, by the name of the dict.
-    """
-    attributes = vars(module)
-    former = {name: attributes[name] for name in entries}
-    for name, entry in entries.items():
-        attributes[name] = OrderedDict([*former[name].items(), (key, entry)])
-
-    def restore() -> None:
-        for name, hooks in former.items():
-            attributes[name] = hooks
-
-    return restore
 
 
 def _item(value: Any, path: LayerPath) -> Any:
@@ -180,11 +133,9 @@ def _tensor(value: Any, path: str, side: str) -> Tensor:
     )
 
 
-def _copy(value: Tensor, traced: bool) -> Tensor:
+def _copy(value: Tensor) -> Tensor:
     """Clone a tensor within its graph; in inference mode, as an ordinary tensor."""
-    # `torch.compile` cannot trace a question for inference mode, nor `mode=`.
-    without = not torch.is_grad_enabled() if traced else torch.is_inference_mode_enabled()
-    if without:
+    if torch.is_inference_mode_enabled():
         with torch.inference_mode(False):
             return value.detach().clone()
     return value.clone()

@@ -1,10 +1,8 @@
 """Run a model and take its output and the features that are required."""
 
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import torch
@@ -12,7 +10,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import ModelError, TutelageError, is_of_compiler
 from tutelage.heads import HeadLogits
-from tutelage.layers.capture import Complete, capturing, token_masks
+from tutelage.layers.capture import Complete, capturing, noting_tokens
 from tutelage.layers.head import Head, head_of, is_exact
 from tutelage.nested import batch_size, describe, index_inputs, is_column, on_tensors
 from tutelage.signals import Signals
@@ -39,17 +37,12 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
         kept = {each: x for each, x in found.features.items() if each in fields.features}
         return replace(found, output=head.of(found.features[path]), features=kept)
     if not fields.features:
-        return returned(_call(model, inputs, side), side) if fields.output else Signals()
+        return returned(call(model, inputs, side), side) if fields.output else Signals()
     result: Any = None
     features: dict[str, Tensor] = {}
     masks: list[Tensor] = []
-    # Within `with`, since the compiler cannot resume there: if a model breaks its graph, this
-    # function runs as plain Python, and the model, with hooks, uncompiled as a whole.
-    with suppress(Complete):
-        traced = torch.compiler.is_dynamo_compiling()
-        plain = traced or "torch._dynamo" not in sys.modules
-        run = _run if plain else _run_uncompiled()
-        result = run(model, inputs, fields, side, (features, masks), traced)
+    with suppress(Complete), capturing(model, fields, side, features), noting_tokens(model, masks):
+        result = call(model, inputs, side)
     tokens = masks[0] if masks else None
     if not fields.output:
         return Signals(None, features, tokens=tokens)
@@ -67,7 +60,7 @@ def _exact_head(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Hea
 
     def run() -> Tensor:
         with evaluating(model):
-            return output_of(_call(model, index_inputs(inputs, slice(0, 1), size), side), side)
+            return output_of(call(model, index_inputs(inputs, slice(0, 1), size), side), side)
 
     return head if is_exact(model, head, run) else None
 
@@ -98,50 +91,41 @@ def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (inputs,), {}
 
 
-def _call(model: nn.Module, inputs: Any, side: str) -> Any:
-    # A copy, since a model may work in place on its inputs (`x.sub_(mean)`), which others see too.
+def call(model: nn.Module, inputs: Any, side: str, labels: Any = None) -> Any:
+    """Return what a model returns for some inputs, and for its targets where they are given.
+
+    Targets are the argument `labels` beside inputs in a dict, otherwise the last positional one.
+
+    Raises:
+        ModelError: The model refuses them.
+    """
+    # Copies, since a model may work in place (`x.sub_(mean)`) on what others see too.
     # Tensors' version counters would not tell: `x.data` and arrays bypass them.
     inputs = inputs.clone() if isinstance(inputs, Tensor) else on_tensors(inputs, Tensor.clone)
     try:
-        if isinstance(inputs, Tensor):
+        if isinstance(inputs, Tensor) and labels is None:
             return model(inputs)
         args, kwargs = arguments(inputs)
+        if labels is not None:
+            labels = on_tensors(labels, Tensor.clone)
+            if isinstance(inputs, Mapping):
+                kwargs["labels"] = labels
+            else:
+                args = (*args, labels)
         return model(*args, **kwargs)
     except (TutelageError, torch.OutOfMemoryError):
         raise
     except Exception as error:
+        given, what = describe(inputs), advice(error)
+        if labels is not None:
+            given += f" and targets {describe(labels)}"
+            what += ", or call it yourself in tl.OwnLoss(function)"
+            if len(args) > 2:  # noqa: PLR2004 - several inputs and the targets
+                what += "; images of one batch in a list are tl.data.PerExample(images)"
         raise ModelError(
-            f"the {side} ({type(model).__name__}) refused its inputs {describe(inputs)} with "
-            f"{type(error).__name__}: {error}; {advice(error)}"
+            f"the {side} ({type(model).__name__}) refused its inputs {given} with "
+            f"{type(error).__name__}: {error}; {what}"
         ) from error
-
-
-def _run(
-    model: nn.Module,
-    inputs: Any,
-    fields: Fields,
-    side: str,
-    found: tuple[dict[str, Tensor], list[Tensor]],
-    traced: bool,
-) -> Any:
-    features, masks = found
-    with capturing(model, fields, side, features, traced):
-        if traced:  # a tokenizer cannot be traced
-            return _call(model, inputs, side)
-        with token_masks(model) as noted:
-            try:
-                return _call(model, inputs, side)
-            finally:
-                masks += noted[:1]
-
-
-@cache
-def _run_uncompiled() -> Callable[..., Any]:
-    """Return `_run` as code that `torch.compile` leaves alone, with all that it calls.
-
-    Otherwise parts of the model would be compiled one by one, again for each call's hooks.
-    """
-    return torch.compiler.disable(_run)
 
 
 def advice(error: Exception) -> str:

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tutelage.errors import ArgumentError, DataError, ModelError, TutelageError
+from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.heads import HeadLogits
-from tutelage.layers.capture import capturing, token_masks
-from tutelage.layers.observe import advice, arguments, observe, returned
+from tutelage.layers.capture import capturing, noting_tokens
+from tutelage.layers.observe import call, observe, returned
 from tutelage.layers.output import Output
 from tutelage.layers.paths import LayerPath, submodule
 from tutelage.layers.prepared import Prepared
 from tutelage.layers.wrapper import Wrapper, unwrapped
-from tutelage.nested import describe, is_column, on_tensors
+from tutelage.nested import describe, on_tensors
 from tutelage.signals import Batch, Signals
 from tutelage.wants import Fields
 
@@ -29,19 +29,13 @@ _RANDOM = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd, nn.Mul
 def returned_loss(student: nn.Module, batch: Batch) -> Any:
     """Return what a student returns that is given its targets too.
 
-    For inputs in a dict these are its argument `labels`, otherwise its last positional argument.
     Of an `Output` it is what the wrapped model returns; a `Prepared` prepares its inputs first.
     """
     model, inputs = student, batch.inputs
     while isinstance(model, Wrapper):
         inputs = model.prepared(inputs) if isinstance(model, Prepared) else inputs
         model = model.wrapped
-    args, kwargs = arguments(inputs)
-    if batch.labels is not None and isinstance(inputs, Mapping):
-        kwargs["labels"] = batch.labels
-    elif batch.labels is not None:
-        args = (*args, batch.labels)
-    return model(*args, **kwargs)
+    return call(model, inputs, "student", batch.labels)
 
 
 def observe_student(model: nn.Module, batch: Batch, fields: Fields, side: str) -> Signals:
@@ -52,39 +46,44 @@ def observe_student(model: nn.Module, batch: Batch, fields: Fields, side: str) -
     in training mode, and the rest, such as BatchNorm and dropout, in eval mode.
 
     Raises:
-        ArgumentError: The user's function fails, or its loss has another shape.
+        ArgumentError: The loss of the user's function has another shape.
         DataError: Examples are mixed from two.
         ModelError: The model refuses the batch, or returns no loss.
     """
     loss = fields.loss
     if loss is None:
         return observe(model, batch.inputs, fields, side)
-    if batch.next_tokens:
-        batch = replace(batch, labels=batch.aligned_labels)
-    if batch.mixture is not None:
-        raise DataError(
-            "a student's own loss reads one target per example, got mixed examples with two labels "
-            "each; leave out the transform that mixes labels, or mix within the loss function"
-        )
+    own = _for_loss(batch)
+    by_model = loss is returned_loss
+    features: dict[str, Tensor] = {}
+    masks: list[Tensor] = []
     with ExitStack() as stack:
-        features: dict[str, Tensor] = {}
         if fields.features:
             whole = replace(fields, output=True)  # the loss needs the whole forward pass
-            traced = torch.compiler.is_dynamo_compiling()
-            stack.enter_context(capturing(model, whole, side, features, traced))
-        masks = stack.enter_context(token_masks(model)) if fields.features else []
+            stack.enter_context(capturing(model, whole, side, features))
+            stack.enter_context(noting_tokens(model, masks))
         calls = stack.enter_context(_returned_by(model)) if fields.output else []
-        result = _call(loss, model, batch, side)
-        losses = losses_in(result, batch, loss is not returned_loss)
-        if not losses and loss is returned_loss and not model.training:
+        result = loss(model, own)
+        losses = losses_in(result, batch, not by_model)
+        if not losses and by_model and not model.training:
             with _losing(model):
-                losses = losses_in(_call(loss, model, batch, side), batch, False)
+                losses = losses_in(loss(model, own), batch, False)
+    if not losses and not by_model:
+        raise ArgumentError(
+            "the function of OwnLoss must return a tensor, a scalar or one value per example "
+            f"[{len(batch)}], a dict of such, or an object with `loss`, got {describe(result)}"
+        )
     if not losses:
-        raise _no_loss(model, batch, result, side, loss is returned_loss)
+        targets = "no targets" if batch.labels is None else f"targets {describe(batch.labels)}"
+        raise ModelError(
+            f"the {side} ({type(model).__name__}) must return its own loss: a scalar, an object or "
+            f"a dict with `loss`, or a dict of scalar losses, got {describe(result)} for {targets};"
+            " give data with targets, or compute the loss: tl.OwnLoss(function of student, batch)"
+        )
     tokens = masks[0] if masks else None
     if not fields.output:
         return Signals(None, features, losses=losses, tokens=tokens)
-    if loss is returned_loss:
+    if by_model:
         calls = [_chosen(model, result)]
     if not calls:
         raise ModelError(
@@ -93,6 +92,18 @@ def observe_student(model: nn.Module, batch: Batch, fields: Fields, side: str) -
         )
     signals = returned(calls[0], side)
     return replace(signals, features=features, losses=losses, tokens=tokens)
+
+
+def _for_loss(batch: Batch) -> Batch:
+    """Return a copy of a batch, with the labels that the data has, for a loss of the user's."""
+    if batch.mixture is not None:
+        raise DataError(
+            "a student's own loss reads one target per example, got mixed examples with two labels "
+            "each; leave out the transform that mixes labels, or mix within the loss function"
+        )
+    labels = batch.aligned_labels if batch.next_tokens else batch.labels
+    inputs, labels = (on_tensors(each, Tensor.clone) for each in (batch.inputs, labels))
+    return replace(batch, inputs=inputs, labels=labels)
 
 
 def losses_in(result: Any, batch: Batch, of_function: bool) -> dict[str, Tensor]:
@@ -143,31 +154,6 @@ def _per_example(loss: Tensor, size: int, name: str = "loss") -> Tensor:
     return loss.reshape(()).expand(size) if loss.numel() == 1 else loss
 
 
-def _call(loss: Any, model: nn.Module, batch: Batch, side: str) -> Any:
-    # Copies, since a model may work in place on them; see `observe`.
-    inputs, labels = (on_tensors(each, Tensor.clone) for each in (batch.inputs, batch.labels))
-    given = f"inputs {describe(batch.inputs)} and targets {describe(batch.labels)}"
-    try:
-        return loss(model, replace(batch, inputs=inputs, labels=labels))
-    except (TutelageError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        text = f"{type(error).__name__}: {error}"
-        if loss is returned_loss:
-            listed = isinstance(batch.inputs, (tuple, list)) and not is_column(batch.inputs)
-            images = "; images of one batch in a list are tl.data.PerExample(images)"
-            raise ModelError(
-                f"the {side} ({type(model).__name__}) refused its {given} with {text}; "
-                f"{advice(error)}, or call it yourself in tl.OwnLoss(function)"
-                f"{images if listed else ''}"
-            ) from error
-        mode = "training" if model.training else "eval"
-        raise ArgumentError(
-            "the function of OwnLoss must return the loss from (student, batch), got one that "
-            f"fails for {given}, with the student in {mode} mode, with {text}; correct it"
-        ) from error
-
-
 @contextmanager
 def _returned_by(model: nn.Module) -> Iterator[list[Any]]:
     """Keep what a model returns in this context, at each call."""
@@ -209,23 +195,6 @@ def _chosen(model: nn.Module, result: Any) -> Any:
             return model.chosen(result)
         model = model.wrapped
     return result
-
-
-def _no_loss(
-    model: nn.Module, batch: Batch, result: Any, side: str, by_model: bool
-) -> ModelError | ArgumentError:
-    if not by_model:
-        return ArgumentError(
-            "the function of OwnLoss must return a tensor, a scalar or one value per example "
-            f"[{len(batch)}], a dict of such, or an object with `loss`, got {describe(result)}"
-        )
-    targets = "no targets" if batch.labels is None else f"targets {describe(batch.labels)}"
-    return ModelError(
-        f"the {side} ({type(model).__name__}) must return its own loss: an object or a dict with "
-        f"`loss`, a dict of scalar losses, or a scalar, got {describe(result)} for {targets}; "
-        "give data with targets, or compute the loss yourself: tl.OwnLoss(function), whose "
-        "function takes (student, batch)"
-    )
 
 
 def is_frozen(module: nn.Module) -> bool:
